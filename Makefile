@@ -123,6 +123,7 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	$(BIN)/python -m tests.telemetry
 	$(BIN)/python -m tests.streams.simulation --seeds 5000
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800
+	$(BIN)/python -m tests.client.runs.campaign
 
 soak: setup-test  ## Fuzz for three hours, then mix 1,000,000 reads of many people (ARGS="--seconds 600 --seed 1")
 	@status=0; \

@@ -289,7 +289,7 @@ class StreamWriter:
                 is_last = self._is_ending and self._backlog.is_empty
                 await self._send(batch, is_closing=is_last)
         finally:
-            self._is_open = False
+            self._finish("the writer was aborted")
             self._tell()
 
     async def _until_due(self) -> None:

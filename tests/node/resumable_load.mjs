@@ -49,8 +49,8 @@ let mostMb = 0
 const count = (what, by = 1) => (seen[what] = (seen[what] ?? 0) + by)
 
 // A resume that nobody answers in time is thrown where nobody can catch it.
-process.on("uncaughtException", () => count("uncaught"))
-process.on("unhandledRejection", () => count("uncaught"))
+process.on("uncaughtException", () => count("errors"))
+process.on("unhandledRejection", () => count("errors"))
 
 const producer = await context()
 const other = await context()
@@ -75,11 +75,20 @@ async function visit(streamId) {
   try {
     stream = await other.resumeExistingStream(streamId, at)
   } catch {
-    return count("unanswered")
+    return count("errors")
   }
   if (!stream) return count("too late")
   count("resumed")
   await read(stream, 1 + below(CHUNKS + 1))
+}
+
+async function stream(streamId) {
+  const creator = await producer.createNewResumableStream(streamId, () => source(streamId))
+  // It gives a promise for each stream, which may never be fulfilled: not waited for here.
+  producer.ended.length = 0
+  const readers = [read(creator, 1 + below(CHUNKS + 1))]
+  for (let visitor = 0; visitor < VISITORS; visitor++) readers.push(visit(streamId))
+  await Promise.all(readers)
 }
 
 async function slot(name, until) {
@@ -87,13 +96,8 @@ async function slot(name, until) {
   while (Date.now() < until) {
     count("streams")
     const streamId = `${name} ${seen.streams}`
-    const creator = await producer.createNewResumableStream(streamId, () => source(streamId))
-    // It gives a promise for each stream, which may never be fulfilled: not waited for here.
-    producer.ended.length = 0
-    const readers = [read(creator, 1 + below(CHUNKS + 1))]
-    for (let visitor = 0; visitor < VISITORS; visitor++) readers.push(visit(streamId))
     const patience = sleep((CHUNKS + 4) * INTERVAL_MS).then(() => "late")
-    if ((await Promise.race([Promise.all(readers), patience])) === "late") count("readers hung")
+    if ((await Promise.race([stream(streamId), patience])) === "late") count("readers hung")
     mostMb = Math.max(mostMb, residentMb())
   }
 }

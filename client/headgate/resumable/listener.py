@@ -40,7 +40,8 @@ class Listener:
         self._last: Part | None = None
         self._is_gap = False
         self._more = asyncio.Event()
-        self._asked_at = 0.0
+        self._asked_at = self._heard_at = 0.0
+        self._again_s = ASK_AGAIN_S
         self._unanswered_since: float | None = None
 
     async def answered(self, within_s: float) -> AsyncGenerator[str, None] | None:
@@ -76,11 +77,13 @@ class Listener:
 
     async def _be_answered(self) -> None:
         """Ask until somebody answers: the producer may only just begin to listen."""
+        wait_s = FIRST_AGAIN_S
         while not self._more.is_set():
             await self._ask(again=True)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_AGAIN_S):
+                async with asyncio.timeout(wait_s):
                     await self._more.wait()
+            wait_s *= 2
 
     async def _next(self) -> str:
         text = self._waiting.popleft()
@@ -104,10 +107,14 @@ class Listener:
                 f"{LOST_S:.0f} s, at character {self._received}"
             )
         is_well = since is None and not self._is_gap
-        due_at = self._asked_at + (ASK_EVERY_S if is_well else ASK_AGAIN_S)
+        due_at = self._asked_at + (ASK_EVERY_S if is_well else self._again_s)
         if now >= due_at:
+            # What is on its way need not be sent twice.
+            is_silent = now - self._heard_at >= ASK_EVERY_S
+            if not is_well:
+                self._again_s *= 2  # it may be that both are only slow
             with contextlib.suppress(OSError):
-                await self._ask(again=True)
+                await self._ask(again=is_silent or not is_well)
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(due_at):
@@ -141,6 +148,7 @@ class Listener:
         elif part.production != self._production:
             return
         self._unanswered_since = None
+        self._heard_at = asyncio.get_running_loop().time()
         self._more.set()
         if part.kind in (Kind.TEXT, Kind.END) and part.position > self._received:
             self._is_gap = True  # something was lost on the way: it is asked for again
@@ -154,6 +162,7 @@ class Listener:
             self._waiting.append(text)
             self._waiting_length += len(text)
             self._received += len(text)
+            self._again_s = ASK_AGAIN_S
 
 
 def _raise_failure(last: Part | None) -> None:

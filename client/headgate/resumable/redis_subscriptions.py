@@ -144,7 +144,7 @@ async def _send(connection: AbstractConnection, *command: str) -> None:
     if connection.is_connected:
         try:
             await connection.send_command(*command)
-        except (RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - of redis-py, when it is lost in between
             _log.debug("the connection for messages is lost: %s", error)
 
 

@@ -175,7 +175,7 @@ class Production:
 
     async def _flush(self) -> None:
         """Find out that the writer has failed also while the source gives nothing."""
-        with contextlib.suppress(StreamError, RuntimeError):  # it has failed, or is closed
+        with contextlib.suppress(Exception):  # whatever it failed with; or it is closed
             while True:
                 await asyncio.sleep(self._rules.orphan_after_s / BEATS)
                 await self._output.flush()

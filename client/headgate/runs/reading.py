@@ -103,15 +103,8 @@ async def _all_of(stream: Stream) -> Rendering:
 class Reading:
     """One reader of one run."""
 
-    def __init__(
-        self,
-        stream: Stream,
-        check: Callable[[], Awaitable[object]],
-        after: int,
-        form: Format | None = None,
-    ) -> None:
+    def __init__(self, stream: Stream, after: int = 0, form: Format | None = None) -> None:
         self._stream = stream
-        self._check = check  # whether the run is an orphan; then it is ended
         self._offset = "-1"
         self._first = b""
         self.seen = Rendering(after, form)
@@ -130,27 +123,31 @@ class Reading:
         """Whether there is, or will be, anything that the reader lacks."""
         return bool(self._first) or self.seen.end is None
 
-    async def body(self, quiet_s: float) -> AsyncGenerator[bytes]:
-        """The bytes, until the end of the run; `quiet_s` of silence ask whether it is an orphan."""
+    async def body(
+        self, check: Callable[[], Awaitable[object]], quiet_s: float
+    ) -> AsyncGenerator[bytes]:
+        """The bytes, until the end of the run; after `quiet_s` of silence it is checked."""
         if self._first:
             yield self._first
+        state = CUT
         try:
-            async with aclosing(self._batches(quiet_s)) as batches:
+            async with aclosing(self._batches(check, quiet_s)) as batches:
                 async for batch in batches:
                     data = self._keep_alive() if batch is None else self.seen.take(batch)
                     if data:
                         yield data
         except StreamGone:
-            yield self.seen.ended(GONE)
-        else:
-            yield self.seen.ended(CUT)
-        if self.seen.format is not None and self.seen.format.last:
-            yield self.seen.format.last
+            state = GONE
+        last = self.seen.ended(state) + (self.seen.format.last if self.seen.format else b"")
+        if last:
+            yield last
 
     def _keep_alive(self) -> bytes:
         return b"" if self.seen.format is None else self.seen.format.keep_alive
 
-    async def _batches(self, quiet_s: float) -> AsyncGenerator[Batch | None]:
+    async def _batches(
+        self, check: Callable[[], Awaitable[object]], quiet_s: float
+    ) -> AsyncGenerator[Batch | None]:
         """The batches of the stream; None for each time of silence."""
         loop = asyncio.get_running_loop()
         backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
@@ -158,22 +155,25 @@ class Reading:
             self._stream, self._offset, following.sse, backoff=backoff, note=log.info
         )
         awaited = asyncio.ensure_future(anext(batches))
-        look_at = loop.time() + quiet_s
+        heard_at = spoke_at = loop.time()
         try:
             while True:
-                pause = min(KEEP_ALIVE_S, max(0.0, look_at - loop.time()))
-                await asyncio.wait({awaited}, timeout=pause)
+                next_at = min(heard_at + quiet_s, spoke_at + KEEP_ALIVE_S)
+                await asyncio.wait({awaited}, timeout=max(0.0, next_at - loop.time()))
+                now = loop.time()
                 if awaited.done():
                     batch = awaited.result()
                     awaited = asyncio.ensure_future(anext(batches))
                     if batch.bodies:
-                        look_at = loop.time() + quiet_s
+                        heard_at = spoke_at = now
                     yield batch
-                elif loop.time() >= look_at:
-                    look_at = loop.time() + quiet_s
+                    continue
+                if now >= heard_at + quiet_s:
+                    heard_at = now
                     with contextlib.suppress(StreamError):
-                        await self._check()
-                else:
+                        await check()
+                if now >= spoke_at + KEEP_ALIVE_S:
+                    spoke_at = now
                     yield None
         except StopAsyncIteration:
             return

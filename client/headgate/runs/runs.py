@@ -118,7 +118,7 @@ class Runs:
         task = asyncio.create_task(production.run(aiter(source)), name=f"run {run_id}")
         self._tasks[task] = production
         task.add_done_callback(lambda done: self._forget(run_id, done))
-        reading = Reading(run.items, lambda: self._end_orphan(run), 0, form)
+        reading = Reading(run.items, form=form)
         return self._answer(run, form, reading)
 
     async def follow(
@@ -137,7 +137,7 @@ class Runs:
             if after is not None and after < 0:
                 tail = await count(run.items) - 1
                 after = max(0, tail + 1 + after)
-            reading = Reading(run.items, lambda: self._end_orphan(run), after or 0)
+            reading = Reading(run.items, after or 0)
             await reading.begin()
         except LOST:
             return None
@@ -195,7 +195,8 @@ class Runs:
         self, run: Place, form: Format, reading: Reading, tail: int | None = None
     ) -> Answer:
         fields = {**HEADERS, "Content-Type": form.media_type, **form.headers(run.id, tail)}
-        return Answer(200, fields, reading.body(self._rules.orphan_after_s))
+        body = reading.body(lambda: self._end_orphan(run), self._rules.orphan_after_s)
+        return Answer(200, fields, body)
 
     async def _is_active(self, run: Place) -> bool:
         """Whether the run goes on; one that nobody produces is ended. LOST if there is none."""
@@ -212,7 +213,7 @@ class Runs:
             sentence = f"run {run.id!r} has ended: each run has an id of its own"
             raise StreamClosed(sentence, conflict.status, conflict.headers) from conflict
         if not made.is_new:
-            found = Reading(run.items, self._nothing, 0)
+            found = Reading(run.items)
             await found.begin()
             if found.seen.format is not form:
                 raise ValueError(f"run {run.id!r} is there, and not in the format {form.name}")
@@ -221,25 +222,22 @@ class Runs:
     async def _end_orphan(self, run: Place) -> bool:
         """End the run if nobody produces it; whether it has ended, by whomever."""
         lease = Lease(run.lease, self._rules.orphan_after_s)
-        state = RunState(Status.ORPHANED, ORPHAN_ERROR)
 
         async def is_orphan() -> bool:
             return not await lease.is_held()
 
-        reading = Reading(run.items, self._nothing, 0)
-        if await lease.is_held():
+        if not await is_orphan():
             return False
-        await reading.begin()
-        ending = reading.seen.format.ending(state) if reading.seen.format else []
+        found = Reading(run.items)
+        await found.begin()
+        state = RunState(Status.ORPHANED, ORPHAN_ERROR)
+        ending = found.seen.format.ending(state) if found.seen.format else []
         items = [records.end(state), *map(msgspec.json.encode, ending)]
         try:
             epoch = await claims.claim(run.items, items, is_closing=True, still_wanted=is_orphan)
         except StreamClosed:
             return True
         return epoch is not None
-
-    async def _nothing(self) -> None:
-        """What a reading that stops at the tail asks when it is silent."""
 
     def _place(self, run_id: str) -> Place:
         session = self._session or self._own_session

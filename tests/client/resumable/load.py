@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headgate import ResumableStreams
+from headgate import ResumableStreams, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -85,7 +85,10 @@ class Load:
         chance = random.Random(name)
         await asyncio.sleep(chance.random() * CHUNKS * INTERVAL_S)
         while loop.time() < until:
-            await self._stream(f"{name} {self.seen['streams']}", chance)
+            try:
+                await self._stream(f"{name} {self.seen['streams']}", chance)
+            except* StreamError as errors:
+                self.seen["errors"] += len(errors.exceptions)
             self.most_mb = max(self.most_mb, resident_mb())
 
     async def _stream(self, stream_id: str, chance: random.Random) -> None:

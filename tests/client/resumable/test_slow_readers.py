@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,6 +114,30 @@ def test_a_part_that_comes_twice_is_read_once() -> None:
         scene.tap.end()
         assert await whole(reader) == "one two three"
         await scene.ended[0]
+
+    virtual_time.run(main())
+
+
+def late(receive: Callable[[str], None], message: str) -> None:
+    asyncio.get_running_loop().call_later(3.0, receive, message)
+
+
+def test_text_that_is_on_its_way_is_not_sent_twice() -> None:
+    """Though a message takes three seconds, and readers say every five that they are there."""
+
+    async def main() -> None:
+        scene = Scene(FaultyBroker())
+        reader = await scene.open()
+        for name, receive in list(scene.broker.channels.items()):
+            scene.broker.channels[name] = partial(late, receive)
+        reading = asyncio.create_task(whole(reader))
+        for _ in range(30):
+            scene.tap.give("text")
+            await asyncio.sleep(1)
+        scene.tap.end()
+        assert await reading == "text" * 30
+        assert "".join(part.text for part in scene.broker.parts()) == "text" * 30
+        await scene.streams.aclose()
 
     virtual_time.run(main())
 

@@ -20,6 +20,7 @@ async def test_memory_is_what_it_was_once_streams_and_readers_have_gone(
 ) -> None:
     """What their readers got is compared in there, and its failure would be one of these."""
     told = await load(OURS, redis.url, STREAMS, SECONDS)
+    assert "errors" not in told
     assert told["streams"] >= STREAMS
     assert told["resumed"] >= STREAMS
     assert told["left"] + told["to the end"] == told["streams"] + told["resumed"]

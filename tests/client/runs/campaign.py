@@ -14,12 +14,11 @@ import json
 import random
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from headgate.runs import Runs, Status
 
-from tests.client.runs.producer import ORPHAN_AFTER_S
 from tests.support.processes import ROOT, headgate
 
 if TYPE_CHECKING:
@@ -41,10 +40,11 @@ class Size:
     runs: int  # at once
     kills: int
     cuts: int
+    orphan_after: int  # seconds: as many runs as there are, so many heartbeats there are in a third
 
 
-FULL = Size(runs=200, kills=50, cuts=500)
-SHORT = Size(runs=10, kills=2, cuts=10)
+FULL = Size(runs=200, kills=50, cuts=500, orphan_after=5)
+SHORT = Size(runs=10, kills=2, cuts=10, orphan_after=1)
 
 
 @dataclass(slots=True)
@@ -92,10 +92,11 @@ class Reader:
 
 
 @contextlib.asynccontextmanager
-async def producer(url: str, run_ids: Sequence[str], items: int) -> AsyncIterator[None]:
+async def producer(url: str, size: Size, run_ids: Sequence[str], items: int) -> AsyncIterator[None]:
     """A process that has started these runs; it is killed (SIGKILL) as the block ends."""
     # Together the runs have 100 items a second, however many they are.
-    command = ["-m", "tests.client.runs.producer", url, str(items), str(len(run_ids) / 100)]
+    numbers = (size.orphan_after, items, len(run_ids) / 100)
+    command = ["-m", "tests.client.runs.producer", url, *map(str, numbers)]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *command,
@@ -119,7 +120,7 @@ async def check_ends(runs: Runs, size: Size, found: Found, url: str) -> None:
     """Kill the process of all runs at a random moment, and cut readers meanwhile; then again."""
     for _ in range(size.kills):
         run_ids = [f"killed/{found.kills}/{number}" for number in range(size.runs)]
-        async with producer(url, run_ids, ENDLESS):
+        async with producer(url, size, run_ids, ENDLESS):
             readers = [Reader(runs, run_id) for run_id in run_ids for _ in range(READERS)]
             reading = [asyncio.create_task(reader.read()) for reader in readers]
             cutting = asyncio.create_task(cut(readers[1::READERS], size, found))
@@ -154,7 +155,8 @@ async def check_fencing(runs: Runs, size: Size, url: str) -> None:
     """A second process takes over all runs of a first, which writes no more."""
     run_ids = [f"taken/{number}" for number in range(size.runs)]
     readers = [Reader(runs, run_id) for run_id in run_ids]
-    async with producer(url, run_ids, ENDLESS), producer(url, run_ids, ITEMS):
+    first, second = (producer(url, size, run_ids, items) for items in (ENDLESS, ITEMS))
+    async with first, second:
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(*(reader.read() for reader in readers))
     for reader in readers:
@@ -193,7 +195,7 @@ async def play(size: Size) -> Found:
     found = Found()
     with headgate() as server:
         url = f"{server.streams}/campaign"
-        async with Runs(url, orphan_after=ORPHAN_AFTER_S) as runs:
+        async with Runs(url, orphan_after=size.orphan_after) as runs:
             await check_ends(runs, size, found, url)
             await check_fencing(runs, size, url)
         await check_stops(url, size, found)
@@ -213,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     random.seed(options.seed)
     sys.stdout.write(f"seed {options.seed}\n")
-    size = Size(FULL.runs, options.kills, 10 * options.kills)
+    size = replace(FULL, kills=options.kills, cuts=10 * options.kills)
     began = time.monotonic()
     found = asyncio.run(play(size))
     stops_ms = [1000 * stop for stop in found.stops_s]

@@ -16,9 +16,6 @@ from headgate.runs import Runs
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-# A second is too short for a process that starts 200 runs at once on a busy machine.
-ORPHAN_AFTER_S = 2
-
 
 async def numbers(count: int, pause_s: float) -> AsyncIterator[dict[str, int]]:
     """One number after the other, with a pause between them, which is so long on average."""
@@ -27,9 +24,9 @@ async def numbers(count: int, pause_s: float) -> AsyncIterator[dict[str, int]]:
         await asyncio.sleep(random.uniform(0, 2 * pause_s))
 
 
-async def produce(url: str, count: int, pause_s: float) -> None:
+async def produce(url: str, orphan_after: int, count: int, pause_s: float) -> None:
     """Produce each run that is named, until no more are."""
-    async with Runs(url, orphan_after=ORPHAN_AFTER_S) as runs:
+    async with Runs(url, orphan_after=orphan_after) as runs:
         loop = asyncio.get_running_loop()
         while line := (await loop.run_in_executor(None, sys.stdin.readline)).strip():
             await runs.start(line, numbers(count, pause_s), format="ndjson")
@@ -38,4 +35,4 @@ async def produce(url: str, count: int, pause_s: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(produce(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))
+    asyncio.run(produce(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))

@@ -1,0 +1,102 @@
+"""The applications of docs/client/resumable.md, as they stand there, with their servers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+import uvicorn
+from aiohttp import web
+from headgate.resumable.listener import LOST_S, WINDOW
+from headgate.resumable.streams import MAX_BUFFER_BYTES, RESUME_TIMEOUT_S, SENTINEL_TTL_S
+
+from tests.support.ports import HOST, free_port
+from tests.support.processes import ROOT
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.redis_servers import RedisServer
+
+PAGE = (ROOT / "docs/client/resumable.md").read_text()
+TEXT = "a stream that outlives its readers "
+
+
+def application(heading: str, redis: RedisServer) -> Any:
+    """What `app` is in the first block of code under a heading."""
+    redis.command("FLUSHALL")
+    code = PAGE.split(f"## {heading}\n")[1].split("```python\n")[1].split("```")[0]
+    names: dict[str, Any] = {}
+    exec(compile(code.replace("redis://127.0.0.1:6379", redis.url), heading, "exec"), names)
+    return names["app"]
+
+
+@contextlib.asynccontextmanager
+async def served_by_uvicorn(app: Any) -> AsyncIterator[str]:
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, host=HOST, port=port, log_level="error"))
+    serving = asyncio.create_task(server.serve())
+    await until(lambda: server.started)
+    try:
+        yield f"http://{HOST}:{port}"
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@contextlib.asynccontextmanager
+async def served_by_aiohttp(app: web.Application) -> AsyncIterator[str]:
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, HOST, port).start()
+    try:
+        yield f"http://{HOST}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_the_application_in_fastapi(redis: RedisServer) -> None:
+    app = application("In FastAPI", redis)
+    async with served_by_uvicorn(app) as url, aiohttp.ClientSession(url) as client:
+        async with client.get("/chat/1") as nothing:
+            assert nothing.status == 204
+        async with client.post("/chat/1") as started:
+            assert await started.content.readexactly(4) == TEXT[:4].encode()  # and cut off
+        async with client.get("/chat/1", params={"resume_at": "2"}) as resumed:
+            assert (resumed.status, await resumed.text()) == (200, TEXT[2:])
+        await until(lambda: _status(client, 204))
+
+
+async def test_the_application_in_aiohttp(redis: RedisServer) -> None:
+    app = application("In aiohttp", redis)
+    async with served_by_aiohttp(app) as url, aiohttp.ClientSession(url) as client:
+        async with client.get("/chat/1") as started:
+            assert await started.content.readexactly(4) == TEXT[:4].encode()  # and cut off
+        async with client.get("/chat/1", params={"resume_at": "2"}) as resumed:
+            assert (resumed.status, await resumed.text()) == (200, TEXT[2:])
+        await until(lambda: _status(client, 204))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        f"| `sentinel_ttl` | {SENTINEL_TTL_S:.0f} |",
+        f"| `resume_timeout` | {RESUME_TIMEOUT_S:.0f} |",
+        f"| `max_buffer_bytes` | {MAX_BUFFER_BYTES >> 20} MiB |",
+        f"at most {WINDOW:,} characters",
+        f"said nothing for {LOST_S:.0f} s",
+    ],
+)
+def test_the_page_tells_the_bounds_that_hold(told: str) -> None:
+    assert told in re.sub(r"\s+", " ", PAGE)
+
+
+async def _status(client: aiohttp.ClientSession, status: int) -> bool:
+    async with client.get("/chat/1") as answer:
+        return answer.status == status
