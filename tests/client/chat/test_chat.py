@@ -98,16 +98,17 @@ async def test_an_answer_whose_app_was_killed_is_orphaned_and_the_next_one_comes
     assert await tab.ended("finished") == ANSWER
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
 async def test_anybody_can_use_the_page_and_it_needs_no_other_site(
-    app: App, browser: Browser, scheme: str, width: int
+    app: App, browser: Browser
 ) -> None:
-    size = {"width": width, "height": 780}
-    tab = await Tab.open(browser, app.url, color_scheme=scheme, viewport=size)
+    tab = await Tab.open(browser, app.url, color_scheme="light")
     chat = ChatTab(tab.page)
     found = await tab.inaccessible()
     await chat.ask(QUESTION)
     await chat.is_writing(BEGINNING)
+    found += await tab.inaccessible()
+    await tab.page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    await tab.page.set_viewport_size({"width": 360, "height": 780})
     found += await tab.inaccessible()
     await chat.stop()
     assert await chat.ended("stopped") == BEGINNING
