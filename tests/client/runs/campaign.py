@@ -88,7 +88,7 @@ class Reader:
         async with contextlib.aclosing(answer.body):
             async for piece in answer.body:
                 *lines, self._part = (self._part + piece).split(b"\n")
-                self.lines += filter(None, lines)
+                self.lines += map(bytes.lstrip, lines)  # silence is filled with spaces
 
 
 @contextlib.asynccontextmanager
