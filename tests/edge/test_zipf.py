@@ -9,7 +9,7 @@ from tests.edge.gateways import edge
 from tests.edge.origins import own_log
 from tests.edge.zipf import Crowd
 
-CROWD = Crowd(streams=2000, reads=12_000, exponent=1.0)
+CROWD = Crowd(streams=2000, reads=6000, exponent=1.0)
 
 
 @pytest.mark.timeout(240)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import random
 import tempfile
@@ -230,7 +231,9 @@ def _listening(count: Count) -> Iterator[None]:
 
 
 def mixed_reads(reads: int, people: int, seed: int = 1) -> Count:
-    """What came of so many."""
+    """What came of so many, in a process that searches for garbage as seldom as a gateway does."""
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
     loop = SimulatedLoop(random.Random(seed))
     campaign = Campaign(loop, seed, reads, people)
     wrong = campaign.count.wrong
