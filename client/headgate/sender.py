@@ -28,7 +28,7 @@ class Sender:
         self._producer = producer
         self._content_type = content_type
         self._most_chunks = backlog.max_batch_chunks
-        self._is_ending = False  # closes the stream with the rest
+        self.is_ending = False  # closes the stream with the rest
         self._flushed_to = 0  # chunks that are to go without waiting for others
         self._wanted = asyncio.Event()  # there is something to look at
         self._moved = asyncio.Event()  # chunks were acknowledged, or none will be any more
@@ -45,7 +45,7 @@ class Sender:
 
     def end(self) -> None:
         """All that waits goes, and the stream is closed with the last of it."""
-        self._is_ending = True
+        self.is_ending = True
         self._wanted.set()
 
     async def moved(self) -> None:
@@ -59,7 +59,7 @@ class Sender:
             while not is_last:
                 await self._until_due()
                 batch = self._backlog.next_batch()
-                is_last = self._is_ending and self._backlog.is_empty
+                is_last = self.is_ending and self._backlog.is_empty
                 await self._send(batch, is_closing=is_last)
         finally:
             self._tell()
@@ -71,7 +71,7 @@ class Sender:
 
     async def _until_due(self) -> None:
         loop = asyncio.get_running_loop()
-        while not self._is_ending:
+        while not self.is_ending:
             self._wanted.clear()
             due_at = None
             if not self._backlog.is_empty:

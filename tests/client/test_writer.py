@@ -265,6 +265,21 @@ async def test_a_close_that_is_cancelled_can_be_repeated(way: Way) -> None:
     assert await messages(url) == ["a"]
 
 
+async def test_a_close_after_an_end_that_was_cancelled_waits_for_the_end(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, flush_interval=LONG_S) as writer:
+        way.gate.clear()
+        ending = asyncio.create_task(writer.end())
+        await until(lambda: way.arrived == 1)
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+        closing = asyncio.create_task(writer.close())
+        way.gate.set()
+        await closing
+        assert await is_closed(url)
+
+
 async def test_a_writer_is_used_in_a_block(way: Way) -> None:
     with pytest.raises(RuntimeError, match="async with StreamWriter"):
         await StreamWriter(await made(way.url)).write("a")
