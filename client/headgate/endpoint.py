@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 from yarl import URL
 
-from headgate.errors import ProtocolError, Unavailable, refusal
+from headgate.errors import CannotConnect, ProtocolError, Unavailable, refusal
 from headgate.names import NEXT_OFFSET, shown
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ WORDS = {
     404: "there is no such stream",
     410: "the stream is gone",
 }
+# Raised before the first byte of a request is sent.
+NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 CAUSES: dict[type[Exception], str] = {
     TimeoutError: "no answer in time",
     aiohttp.ClientConnectorDNSError: "the host name is unknown",
@@ -128,7 +130,8 @@ class Endpoint:
                     raise refusal(f"{self.shown}: {said}", answer.status, answer.headers)
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            raise Unavailable(f"{self.shown}: {_words(cause)}") from cause
+            kind = CannotConnect if isinstance(cause, NO_CONNECTION) else Unavailable
+            raise kind(f"{self.shown}: {_words(cause)}") from cause
 
     def next_offset(self, headers: Mapping[str, str]) -> str:
         """Where to read on; its absence means that no Durable Streams server answered."""

@@ -58,6 +58,10 @@ class Unavailable(RequestRefused):
     """
 
 
+class CannotConnect(Unavailable):
+    """There was no connection, so nothing was sent: no append can have been stored."""
+
+
 class NotAuthorized(RequestRefused):
     """The server wants another credential (401), or forbids it to this one (403)."""
 
