@@ -62,7 +62,8 @@ class Endpoint:
         self._own_session: aiohttp.ClientSession | None = None
         parsed = URL(url, encoded=True)
         if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise ValueError(f"a stream has a URL such as http://HOST:PORT/NAME, not {shown(url)}")
+            # It is not shown: without a scheme, nobody can tell where in it a password is.
+            raise ValueError("a stream has a URL such as http://HOST:PORT/NAME, and this is none")
         # Credentials in the URL become an Authorization too, and there can be only one.
         self._parsed = parsed if authorization is None else parsed.with_user(None)
 
