@@ -24,8 +24,11 @@ MULTI = "X-Stream-Multi"
 def stream_url(base: str, name: str) -> str:
     """The URL of the stream `name` below `base`: one path segment, whatever characters it has.
 
-    Raises ValueError for `.` and `..`, which lead elsewhere however they are written.
+    Raises ValueError for `.` and `..`, which lead elsewhere however they are written, and for a
+    base with a query or a fragment, which would swallow the name.
     """
+    if "?" in base or "#" in base:
+        raise ValueError("the URL that streams are named below ends with its path: no ? and no #")
     if name in {".", ".."}:
         raise ValueError(f"a stream cannot be named {name!r}")
     return f"{base.rstrip('/')}/{quote(name, safe='')}"
