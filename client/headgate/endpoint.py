@@ -155,7 +155,7 @@ async def _said(answer: aiohttp.ClientResponse) -> str:
 def _detail(content_type: str, text: str) -> str:
     """What the body of an error says, on one line and harmless to a terminal."""
     if content_type.endswith("json"):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             problem = json.loads(text)
             if isinstance(problem, dict):
                 text = str(problem.get("detail") or problem.get("title") or "")

@@ -41,14 +41,13 @@ class RequestRefused(StreamError):
 
     @property
     def retry_after_s(self) -> float:
-        """How long the server asked to be left alone (RFC 9110 section 10.2.3)."""
+        """How long the server asked to be left alone (RFC 9110 section 10.2.3); 0 if unclear."""
         text = self.headers.get("Retry-After", "")
         if text.isdecimal():
             return float(text)
         # A moment is told by the server's clock, so it is compared with the server's clock.
-        moments = [parsedate_tz(moment) for moment in (text, self.headers.get("Date", ""))]
-        until, now = [None if moment is None else mktime_tz(moment) for moment in moments]
-        return 0.0 if until is None or now is None else max(0.0, float(until - now))
+        until, now = _moment_s(text), _moment_s(self.headers.get("Date", ""))
+        return 0.0 if until is None or now is None else max(0.0, until - now)
 
 
 class Unavailable(RequestRefused):
@@ -104,6 +103,17 @@ _KINDS: dict[int, type[RequestRefused]] = {
     413: TooLarge,
     TOO_MANY_REQUESTS: Unavailable,
 }
+
+
+def _moment_s(text: str) -> float | None:
+    """A moment of a field, in seconds since 1970; None if it is none."""
+    moment = parsedate_tz(text)
+    if moment is None:
+        return None
+    try:
+        return float(mktime_tz(moment))
+    except (ValueError, OverflowError):  # of a year that no calendar has
+        return None
 
 
 def refusal(sentence: str, status: int, headers: Mapping[str, str]) -> RequestRefused:
