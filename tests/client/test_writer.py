@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import headgate
 import pytest
 from headgate import StreamWriter
+from headgate.backlog import CHUNK_BYTES
 
 from tests.client.writing import JSON, TEXT, data, is_closed, made, messages
 from tests.support.request_proxy import Fate, RequestProxy
@@ -290,7 +291,7 @@ async def test_a_writer_is_used_in_a_block(way: Way) -> None:
 
 async def test_write_waits_while_the_buffer_is_full(way: Way) -> None:
     url = await made(way.url)
-    async with StreamWriter(url, max_buffer_bytes=4) as writer:
+    async with StreamWriter(url, max_buffer_bytes=4 + 2 * CHUNK_BYTES) as writer:
         way.gate.clear()
         await writer.write(b"10")
         await writer.write(b"20")
@@ -304,7 +305,7 @@ async def test_write_waits_while_the_buffer_is_full(way: Way) -> None:
 
 async def test_writes_that_wait_keep_their_places(way: Way) -> None:
     url = await made(way.url)
-    async with StreamWriter(url, max_buffer_bytes=10) as writer:
+    async with StreamWriter(url, max_buffer_bytes=10 + CHUNK_BYTES) as writer:
         way.gate.clear()
         await writer.write("a" * 8)
         writes = [asyncio.create_task(writer.write(text)) for text in ("b" * 8, "c", "d")]
