@@ -84,20 +84,32 @@ class Sender:
                     await self._wanted.wait()
 
     async def _send(self, batch: list[bytes], *, is_closing: bool) -> None:
-        """Send a batch, by halves when it is refused for what is in it."""
-        try:
-            await self._append(batch, is_closing=is_closing)
-        except RequestRefused as refusal:
-            # Whatever may be stored can only be sent again as it was.
-            if refusal.status not in OF_CONTENT or self._producer.is_uncertain or not batch:
-                raise
-            if len(batch) == 1:
-                raise self._named(refusal, batch[0]) from refusal
-            if isinstance(refusal, TooLarge):
-                self._backlog.max_batch_bytes = sum(map(len, batch)) // 2
-            half = len(batch) // 2
-            await self._send(batch[:half], is_closing=False)
-            await self._send(batch[half:], is_closing=is_closing)
+        """Send a batch, in smaller parts when it is refused for what is in it."""
+        part, rest = batch, batch[:0]
+        while True:
+            try:
+                await self._append(part, is_closing=is_closing and not rest)
+            except RequestRefused as refusal:
+                most = self._less(part, refusal)
+                part, rest = part[:most], part[most:] + rest
+                continue
+            if not rest:
+                return
+            part, rest = rest[: len(part)], rest[len(part) :]
+
+    def _less(self, part: list[bytes], refusal: RequestRefused) -> int:
+        """How many chunks to try, now and from now on; raises the refusal where none will do."""
+        # Whatever may be stored can only be sent again as it was.
+        if refusal.status not in OF_CONTENT or self._producer.is_uncertain or not part:
+            raise refusal
+        if len(part) == 1:
+            raise self._named(refusal, part[0]) from refusal
+        half = len(part) // 2
+        if isinstance(refusal, TooLarge):
+            self._backlog.max_batch_bytes = sum(map(len, part)) // 2
+        else:  # too many of them, or one is wrong: then there will be no further batch
+            self._backlog.max_batch_chunks = half
+        return half
 
     async def _append(self, batch: list[bytes], *, is_closing: bool) -> None:
         body, headers = self.framing.batch(batch) if batch else (b"", {})

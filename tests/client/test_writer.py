@@ -362,3 +362,17 @@ async def test_a_writer_that_is_told_the_type_asks_nothing_and_learns_by_the_fir
             await writer.write(text)
     assert [heard.method for heard in way.heard] == ["PUT", "POST", "POST"]
     assert [heard.body for heard in way.appends] == [b"a", b"\0\0\0\1b\0\0\0\1c"]
+
+
+async def test_the_number_of_chunks_that_a_server_takes_is_found_once(way: Way) -> None:
+    url = await made(way.url, TEXT)
+    chunks = 30_000
+    async with StreamWriter(
+        url, flush_interval=LONG_S, max_batch_chunks=10_000, max_buffer_bytes=100 * chunks
+    ) as writer:
+        for _ in range(chunks):
+            await writer.write("x")
+    refused = [10_000, 5_000]  # of a gateway that takes 4,096
+    sizes = [len(heard.body) // len(b"\0\0\0\1x") for heard in way.appends]
+    assert sizes == refused + [2_500] * 12
+    assert await data(url) == b"x" * chunks
