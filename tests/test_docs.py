@@ -405,6 +405,11 @@ def test_every_relative_link_leads_somewhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)
+def test_nothing_is_left_to_be_filled_in(path: Path) -> None:
+    assert re.findall(r"\b(?:FIGURES|FIXME|TBD|TODO|XXX)\b", (ROOT / path).read_text()) == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=str)
 def test_every_file_that_is_named_exists(path: Path) -> None:
     named = {
         word
