@@ -435,5 +435,5 @@ def test_the_parts_that_are_explained_exist() -> None:
     names = {word for word in dotted if not word.endswith((".md", ".py", ".toml"))}
     assert len(names) > 10
     for name in names:
-        is_whole = name.startswith(("gateway", "cdn_configs"))
+        is_whole = name.startswith(("gateway", "cdn_configs", "headgate"))
         assert pkgutil.resolve_name(name if is_whole else f"gateway.{name}")
