@@ -10,6 +10,7 @@ import pytest
 
 from tests.client import latency
 from tests.client.latency import MOST_ADDED_MS, MOST_OVER_MS, WAYS, Pace, Row, measured
+from tests.client.writing import JSON
 from tests.web.serving import serving
 
 PACE = Pace(count=100, every_ms=2)
@@ -41,7 +42,7 @@ async def test_the_measurement_fails_for_a_writer_that_is_late_and_for_no_other_
     way: latency.Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(latency, "MOST_ADDED_MS", -1.0)
-    monkeypatch.setattr(latency, "WAYS", {"a way": (latency.JSON, way)})
+    monkeypatch.setattr(latency, "WAYS", {"a way": (JSON, way)})
     async with serving() as gateway:
         is_met = await latency.measure(gateway.port, Pace(count=3, every_ms=1))
     assert is_met is (way is not latency.written_in_batches)
