@@ -8,7 +8,7 @@ from __future__ import annotations
 from email.utils import mktime_tz, parsedate_tz
 from typing import TYPE_CHECKING
 
-from headgate.names import CLOSED, PRODUCER_EPOCH
+from headgate.names import CLOSED, PRODUCER_EPOCH, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,6 +121,6 @@ def refusal(sentence: str, status: int, headers: Mapping[str, str]) -> RequestRe
     kind = Unavailable if status >= 500 else _KINDS.get(status, RequestRefused)
     if status == 409 and headers.get(CLOSED, "").lower() == "true":
         kind = StreamClosed
-    elif status == 403 and headers.get(PRODUCER_EPOCH, "").isdecimal():
+    elif status == 403 and whole_number(headers.get(PRODUCER_EPOCH, "")) is not None:
         kind = ProducerFenced
     return kind(sentence, status, headers)

@@ -19,6 +19,7 @@ PRODUCER_ID = "Producer-Id"
 PRODUCER_EPOCH = "Producer-Epoch"
 PRODUCER_SEQ = "Producer-Seq"
 MULTI = "X-Stream-Multi"
+MOST_DIGITS = 20  # of 64 bits; Python itself refuses to read thousands
 
 
 def stream_url(base: str, name: str) -> str:
@@ -38,6 +39,11 @@ def shown(url: str) -> str:
     """The URL as it may be printed: without password and query."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def whole_number(text: str) -> int | None:
+    """The number that a field holds; None if it is none, or longer than any counter."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
 def is_closed(headers: Mapping[str, str]) -> bool:

@@ -39,3 +39,21 @@ async def test_an_error_that_is_nested_too_deeply_to_be_read_is_a_refusal() -> N
 def test_a_moment_to_come_again_counts_if_it_is_one(told: str, seconds: float) -> None:
     headers = {"Retry-After": told, "Date": "Sun, 22 Nov 2026 08:00:00 GMT"}
     assert RequestRefused("later", 503, headers).retry_after_s == seconds
+
+
+async def test_a_number_that_no_counter_has_is_none() -> None:
+    endless = "9" * 5000
+    told = [f"Producer-Seq: {endless}", f"Stream-TTL: {endless}", "Stream-Next-Offset: 1"]
+    async with (
+        RawOrigin(answer(b"", *told)) as origin,
+        headgate.Stream(f"{origin.url}/s") as stream,
+    ):
+        assert (await stream.append(b"a", content_type="text/plain")).producer_seq is None
+        assert (await stream.head()).ttl_s is None
+
+
+async def test_an_epoch_that_no_counter_has_is_no_takeover() -> None:
+    told = answer(b"", f"Producer-Epoch: {'9' * 5000}", status="403 Forbidden")
+    async with RawOrigin(told) as origin, headgate.Stream(f"{origin.url}/s") as stream:
+        with pytest.raises(headgate.NotAuthorized):
+            await stream.append(b"a", content_type="text/plain")
