@@ -132,7 +132,7 @@ class Production:
                 is_empty = False
                 for item in self._items.items(given):
                     await self._write(item)
-        except NotAnItem as error:
+        except (NotAnItem, records.Forged) as error:
             return RunState(Status.FAILED, str(error))
         except _NotWritten:
             return FINISHED  # as far as it came: the writer itself tells why it could not go on
@@ -145,7 +145,7 @@ class Production:
 
     async def _write(self, item: object) -> None:
         try:
-            await self._output.write(item)
+            await self._output.write(records.item(item))
         except (TypeError, ValueError) as error:
             raise NotAnItem(f"what the source gave is not JSON: {error}") from error
         except StreamError as error:
