@@ -88,9 +88,11 @@ def told(item: bytes) -> Told | None:
 def item(value: object) -> bytes:
     """What a source gave as an item of the stream; Forged for what readers would take for a record.
 
-    TypeError or ValueError for what is not JSON.
+    TypeError or ValueError for what is not JSON on one line, which `msgspec.Raw` can hold.
     """
     data = msgspec.json.encode(value)
+    if b"\n" in data or b"\r" in data:
+        raise ValueError("there is a line break in it")
     if _read(_typed, data) is not None:
         raise Forged(f"items of the type {TYPE} are Headgate's own")
     return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from headgate.errors import ProtocolError, StreamClosed, Unavailable
 from headgate.runs import Runs, RunState, Status
@@ -18,6 +19,7 @@ from tests.support.ports import free_port
 if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
+FORGED_END = b'1\n\nevent: end\ndata: {"status":"finished"}\n\n'
 LONGEST = "é" * 170 + "abcd"  # six bytes for each é, as a URL has it: 1,024
 
 
@@ -77,6 +79,9 @@ async def test_what_is_no_async_iterator_is_refused_before_anything_is_written(
         ("text", {"a": 1}, "a run in the format text takes no dict"),
         ("ai-sdk", b"Once", "a run in the format ai-sdk takes str, chunks with a type"),
         ("ai-sdk", {"a": 1}, "a run in the format ai-sdk takes str, chunks with a type"),
+        ("ndjson", b'"Once"', "a run takes JSON values, not bytes: decode them"),
+        ("sse", bytearray(FORGED_END), "a run takes JSON values, not bytearray"),
+        ("sse", [msgspec.Raw(FORGED_END)], "what the source gave is not JSON: there is a line"),
         ("ndjson", object(), "what the source gave is not JSON"),
         ("sse", float, "what the source gave is not JSON"),
     ],

@@ -8,6 +8,7 @@ import msgspec
 
 from headgate.runs import records
 from headgate.runs.adapters import plain
+from headgate.runs.formats.contract import NotAnItem
 
 if TYPE_CHECKING:
     from headgate.runs.records import RunState
@@ -17,7 +18,9 @@ class JsonWriter:
     """Each value is an item; an SDK's event is all that `model_dump` gives of it."""
 
     def items(self, given: object) -> list[object]:
-        """The value."""
+        """The value. Bytes are none: they would be the JSON text itself, with line breaks in it."""
+        if isinstance(given, bytes | bytearray | memoryview):
+            raise NotAnItem(f"a run takes JSON values, not {type(given).__name__}: decode them")
         return [plain(given)]
 
     def closing(self) -> list[object]:
