@@ -59,7 +59,7 @@ class Lease:
         )
         async with aclosing(entries):
             async for batch in entries:
-                if any(map(_asks_stop, batch.bodies)):
+                if any(map(asks_stop, batch.bodies)):
                     return
         raise StreamGone(f"{self._stream.shown}: the lease was closed")
 
@@ -85,6 +85,11 @@ class Lease:
             await self._stream.delete()
 
 
-def _asks_stop(body: bytes) -> bool:
-    """Whether it is among these entries; others are heartbeats."""
-    return any(isinstance(entry, dict) and entry.get("stop") is True for entry in json.loads(body))
+def asks_stop(body: bytes) -> bool:
+    """Whether it is among these entries; others are heartbeats, or nothing that is known here."""
+    try:
+        entries = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    found = entries if isinstance(entries, list) else [entries]
+    return any(isinstance(entry, dict) and entry.get("stop") is True for entry in found)

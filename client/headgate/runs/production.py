@@ -166,8 +166,10 @@ class Production:
         while not self._stopped.is_set():
             try:
                 await self._lease.stop_asked()
-            except StreamError:
-                # The heartbeat finds out, and takes it again.
+            except Exception as error:
+                # Whatever it is, a run that cannot be stopped is worse. If the lease is lost, the
+                # heartbeat finds out, and takes it again.
+                log.info("run %r: no stop is heard", self._place.id, exc_info=error)
                 await asyncio.sleep(self._rules.orphan_after_s / BEATS)
             else:
                 self._stopped.set()
