@@ -140,7 +140,7 @@ class Production:
             log.warning("run %r: its source failed", self._place.id, exc_info=error)
             return RunState(Status.FAILED, self._rules.error_text(error))
         finally:
-            await _close(source)
+            await close(source)
         return RunState(Status.FAILED, "the source gave nothing") if is_empty else FINISHED
 
     async def _write(self, item: object) -> None:
@@ -213,8 +213,12 @@ class Production:
         return False
 
 
-async def _close(source: AsyncIterator[object]) -> None:
-    """Close what the source holds, such as the connection to a model."""
-    close = getattr(source, "aclose", None)
-    if close is not None:
-        await close()
+async def close(source: AsyncIterator[object]) -> None:
+    """Close what the source holds, such as the connection to a model; its failure is only logged."""
+    aclose = getattr(source, "aclose", None)
+    if aclose is None:
+        return
+    try:
+        await aclose()
+    except Exception as error:
+        log.warning("the source of a run could not be closed", exc_info=error)

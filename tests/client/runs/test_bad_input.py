@@ -109,6 +109,26 @@ async def test_a_source_that_raises_is_told_by_its_class_alone(runs: Runs) -> No
     assert await runs.state("a") == RunState(Status.FAILED, error)
 
 
+async def test_a_source_that_cannot_be_closed_has_finished_all_the_same(runs: Runs) -> None:
+    class Source:
+        def __init__(self) -> None:
+            self._words = iter(["Once ", "upon"])
+
+        def __aiter__(self) -> Any:
+            return self
+
+        async def __anext__(self) -> str:
+            for word in self._words:
+                return word
+            raise StopAsyncIteration
+
+        async def aclose(self) -> None:
+            raise RuntimeError("the connection is not there")
+
+    assert await read(await runs.start("a", Source())) == b"Once upon"
+    assert await runs.state("a") == RunState(Status.FINISHED)
+
+
 async def test_an_application_may_tell_more_of_an_error(url: str) -> None:
     async with Runs(url, error_text=str) as runs:
         await read(await runs.start("a", Feed(RuntimeError("too long a question")).source()))
