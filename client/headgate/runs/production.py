@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headgate.error_text import sendable
 from headgate.errors import ProducerFenced, StreamError
 from headgate.runs import claims, records
 from headgate.runs.claims import TAKEN
@@ -32,6 +33,11 @@ BEATS = 3  # in the time after which a run counts as orphaned: two of them may b
 
 FINISHED = RunState(Status.FINISHED)
 TAKEN_OVER = RunState(Status.ACTIVE)  # by somebody else, who tells how it ends
+
+
+def class_name(error: Exception) -> str:
+    """The default of `error_text`: messages may hold what is none of the readers' business."""
+    return f"the source failed: {type(error).__name__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +144,18 @@ class Production:
             return FINISHED  # as far as it came: the writer itself tells why it could not go on
         except Exception as error:
             log.warning("run %r: its source failed", self._place.id, exc_info=error)
-            return RunState(Status.FAILED, self._rules.error_text(error))
+            return RunState(Status.FAILED, self._told(error))
         finally:
             await close(source)
         return RunState(Status.FAILED, "the source gave nothing") if is_empty else FINISHED
+
+    def _told(self, error: Exception) -> str:
+        """What readers are told, also when the application's `error_text` itself fails."""
+        try:
+            return sendable(self._rules.error_text(error))
+        except Exception as failure:
+            log.warning("run %r: error_text failed", self._place.id, exc_info=failure)
+            return class_name(error)
 
     async def _write(self, item: object) -> None:
         try:
@@ -214,7 +228,7 @@ class Production:
 
 
 async def close(source: AsyncIterator[object]) -> None:
-    """Close what the source holds, such as the connection to a model; its failure is only logged."""
+    """Close what a source holds, such as a connection to a model; that it fails is only logged."""
     aclose = getattr(source, "aclose", None)
     if aclose is None:
         return

@@ -16,7 +16,7 @@ from headgate.runs.formats import named
 from headgate.runs.lease import LOST, Lease
 from headgate.runs.output import output
 from headgate.runs.places import place
-from headgate.runs.production import Production, Rules
+from headgate.runs.production import Production, Rules, class_name
 from headgate.runs.reading import Reading, count, end
 from headgate.runs.records import RunState, Status
 from headgate.stream import Stream
@@ -37,11 +37,6 @@ SHUTDOWN_ERROR = "the application was shut down"
 NO_LIMIT = 0
 # Of all answers: neither a cache nor nginx may hold back what comes.
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-
-
-def class_name(error: Exception) -> str:
-    """The default of `error_text`: messages may hold what is none of the readers' business."""
-    return f"the source failed: {type(error).__name__}"
 
 
 class Runs:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from headgate.error_text import MOST_CHARACTERS
 from headgate.errors import ProtocolError, StreamClosed, Unavailable
 from headgate.runs import Runs, RunState, Status
 from headgate.runs.runs import DAY_S
@@ -133,6 +134,23 @@ async def test_an_application_may_tell_more_of_an_error(url: str) -> None:
     async with Runs(url, error_text=str) as runs:
         await read(await runs.start("a", Feed(RuntimeError("too long a question")).source()))
         assert await runs.state("a") == RunState(Status.FAILED, "too long a question")
+
+
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        ("half of it: \ud800", "half of it: ?"),
+        ("é" * (MOST_CHARACTERS + 1), "é" * MOST_CHARACTERS),
+        (None, "the source failed: RuntimeError"),
+    ],
+)
+@pytest.mark.parametrize("format_", ["text", "ai-sdk"])
+async def test_any_text_of_an_error_is_told_as_far_as_it_can_be(
+    url: str, format_: str, told: Any, error: str
+) -> None:
+    async with Runs(url, error_text=lambda _: told) as runs:
+        await read(await runs.start("a", Feed(RuntimeError()).source(), format=format_))
+        assert await runs.state("a") == RunState(Status.FAILED, error)
 
 
 async def test_a_source_that_is_cancelled_by_somebody_else_fails_its_run(runs: Runs) -> None:
