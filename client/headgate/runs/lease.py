@@ -37,13 +37,18 @@ class Lease:
         self._stream = stream
         self._orphan_after_s = orphan_after_s
         self._position = "-1"
+        self._is_new = False
         self._beats = 0
 
     async def take(self) -> None:
         """Make it, or find it made; from here on no stop is missed."""
         made = await self._stream.create(content_type=JSON, ttl_s=self._orphan_after_s)
         self._position = made.next_offset
+        self._is_new = made.is_new
         self._beats = 0
+        if not made.is_new:
+            # Whoever has made it, and gives its start up, shall find that it is in use.
+            await self._stream.append(HEARTBEAT, content_type=JSON)
 
     async def beat(self, epoch: int) -> None:
         """Tell that the producer of this epoch lives; ProducerFenced when a newer one does."""
@@ -78,6 +83,12 @@ class Lease:
         except LOST:
             return False
         return True
+
+    async def give_back(self) -> None:
+        """Delete it if it was made here, and nobody has written to it: a producer would have."""
+        with contextlib.suppress(StreamError):
+            if self._is_new and (await self._stream.head()).next_offset == self._position:
+                await self._stream.delete()
 
     async def give_up(self) -> None:
         """The run has ended; what cannot be deleted now expires by itself."""

@@ -16,7 +16,7 @@ from headgate.runs.formats import named
 from headgate.runs.lease import LOST, Lease
 from headgate.runs.output import output
 from headgate.runs.places import place
-from headgate.runs.production import Production, Rules, class_name
+from headgate.runs.production import CLOSE_TIMEOUT_S, Production, Rules, class_name, close
 from headgate.runs.reading import Reading, count, end
 from headgate.runs.records import RunState, Status
 from headgate.stream import Stream
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 DAY_S = 24 * 3600
 ORPHAN_ERROR = "its producer is gone"
 SHUTDOWN_ERROR = "the application was shut down"
+CLOSED = "no run is started once Runs is closed"
 # A stream whose session allows fewer connections than there are runs and readers would wait for
 # itself: each run and each reader holds one.
 NO_LIMIT = 0
@@ -96,25 +97,38 @@ class Runs:
         An older producer of the same id is stopped, and this one writes on. Raises StreamClosed
         when the run of this id has ended, and Unavailable when the server is away.
         """
-        if self._is_closed:
-            raise RuntimeError("no run is started once Runs is closed")
         if not hasattr(source, "__aiter__"):
             raise TypeError(f"a run takes an async iterator, not {type(source).__name__}")
-        form, run = named(format), self._place(run_id)
-        lease = Lease(run.lease, self._rules.orphan_after_s)
-        await lease.take()
-        metadata = await self._open(run, form)
-        opening = [records.claim(), *map(msgspec.json.encode, form.opening(run_id))]
-        epoch = await claims.claim(run.items, opening)
-        assert epoch is not None, "it is always wanted"
-        writer = output(run.items, metadata, epoch, self._rules.retry_for_s)
-        production = Production(run, lease, epoch, writer, form, self._rules)
+        items = aiter(source)
+        try:
+            form, run = named(format), self._place(run_id)
+            production = await self._claimed(run, form)
+        except BaseException:
+            await close(items)
+            raise
         self._produced[run_id] = production
-        task = asyncio.create_task(production.run(aiter(source)), name=f"run {run_id}")
+        task = asyncio.create_task(production.run(items), name=f"run {run_id}")
         self._tasks[task] = production
         task.add_done_callback(lambda done: self._forget(run_id, done))
-        reading = Reading(run.items, form=form)
-        return self._answer(run, form, reading)
+        return self._answer(run, form, Reading(run.items, form=form))
+
+    async def _claimed(self, run: Place, form: Format) -> Production:
+        """Claim the run; what fails or is cancelled leaves no lease without a producer."""
+        lease = Lease(run.lease, self._rules.orphan_after_s)
+        try:
+            await lease.take()
+            metadata = await self._open(run, form)
+            opening = [records.claim(), *map(msgspec.json.encode, form.opening(run.id))]
+            epoch = await claims.claim(run.items, opening)
+            self._check_open()
+        except BaseException:
+            with contextlib.suppress(TimeoutError, RuntimeError):  # the session may be closed
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await lease.give_back()
+            raise
+        assert epoch is not None, "it is always wanted"
+        writer = output(run.items, metadata, epoch, self._rules.retry_for_s)
+        return Production(run, lease, epoch, writer, form, self._rules)
 
     async def follow(
         self, run_id: str, after: int | None = None, *, only_active: bool = False
@@ -234,7 +248,12 @@ class Runs:
             return True
         return epoch is not None
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RuntimeError(CLOSED)
+
     def _place(self, run_id: str) -> Place:
+        self._check_open()
         session = self._session or self._own_session
         if session is None:
             session = self._own_session = aiohttp.ClientSession(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import msgspec
 import pytest
 from headgate.error_text import MOST_CHARACTERS
@@ -226,6 +228,51 @@ async def test_what_others_write_to_the_lease_is_no_stop(runs: Runs, url: str) -
     assert await runs.stop("a") is True
     assert await read(answer) == b"Once "
     assert await runs.state("a") == RunState(Status.STOPPED)
+
+
+async def test_a_start_that_is_refused_closes_its_source_and_leaves_no_lease(
+    runs: Runs, url: str
+) -> None:
+    await read(await runs.start("a", of("Once")))
+    feed = Feed("again")
+    source = feed.source()
+    await anext(source)
+    with pytest.raises(StreamClosed):
+        await runs.start("a", source)
+    assert feed.closed.is_set()
+    assert await runs.stop("a") is False
+
+
+async def test_a_start_that_is_cancelled_leaves_no_active_run(url: str) -> None:
+    feed = Feed("Once ")
+    source = feed.source()
+    await anext(source)
+
+    async def answered(_: object, __: object, end: aiohttp.TraceRequestEndParams) -> None:
+        if end.method == "POST":
+            raise asyncio.CancelledError
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(answered)
+    async with (
+        aiohttp.ClientSession(trace_configs=[trace]) as session,
+        Runs(url, session=session) as runs,
+    ):
+        with pytest.raises(asyncio.CancelledError):
+            await runs.start("a", source)
+    assert feed.closed.is_set()
+    async with Runs(url) as other:
+        assert await other.stop("a") is False
+        assert await other.state("a") == RunState(Status.ORPHANED, "its producer is gone")
+
+
+async def test_a_start_that_is_refused_leaves_the_lease_of_a_producer(runs: Runs) -> None:
+    feed = Feed("Once ")
+    answer = await runs.start("a", feed.source(), format="ndjson")
+    with pytest.raises(ValueError, match="not in the format text"):
+        await runs.start("a", of("again"))
+    assert await runs.stop("a") is True
+    assert json.loads((await read(answer)).splitlines()[-1])["data"] == {"status": "stopped"}
 
 
 async def test_a_run_goes_on_only_in_its_own_format(runs: Runs) -> None:
