@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from headgate import following
 from headgate.backoff import Backoff
-from headgate.errors import StreamError, StreamGone, StreamNotFound
+from headgate.errors import StreamConflict, StreamError, StreamGone, StreamNotFound
+from headgate.framing import is_json
 from headgate.runs.claims import JSON, PRODUCER
 from headgate.stream import ProducerStamp
 
 if TYPE_CHECKING:
-    from headgate.stream import Stream
+    from headgate.stream import Metadata, Stream
 
 log = logging.getLogger("headgate.runs")
 
@@ -34,21 +35,32 @@ class Lease:
     """The lease of one run."""
 
     def __init__(self, stream: Stream, orphan_after_s: int) -> None:
+        self.orphan_after_s = orphan_after_s
         self._stream = stream
-        self._orphan_after_s = orphan_after_s
         self._position = "-1"
         self._is_new = False
         self._beats = 0
 
     async def take(self) -> None:
         """Make it, or find it made; from here on no stop is missed."""
-        made = await self._stream.create(content_type=JSON, ttl_s=self._orphan_after_s)
+        made = await self._made()
         self._position = made.next_offset
         self._is_new = made.is_new
         self._beats = 0
         if not made.is_new:
             # Whoever has made it, and gives its start up, shall find that it is in use.
             await self._stream.append(HEARTBEAT, content_type=JSON)
+
+    async def _made(self) -> Metadata:
+        """What is there by now; where it was made with another `orphan_after`, that one counts."""
+        try:
+            return await self._stream.create(content_type=JSON, ttl_s=self.orphan_after_s)
+        except StreamConflict:
+            found = await self._stream.head()
+            if found.ttl_s is None or found.is_closed or not is_json(found.content_type):
+                raise
+            self.orphan_after_s = found.ttl_s
+            return found
 
     async def beat(self, epoch: int) -> None:
         """Tell that the producer of this epoch lives; ProducerFenced when a newer one does."""

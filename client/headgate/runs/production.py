@@ -44,7 +44,7 @@ def class_name(error: Exception) -> str:
 class Rules:
     """What is the same for all runs of an application; times in seconds."""
 
-    orphan_after_s: int
+    orphan_after_s: int  # of leases that are made here
     stop_grace_s: float
     retry_for_s: float
     error_text: Callable[[Exception], str]
@@ -184,7 +184,7 @@ class Production:
                 # Whatever it is, a run that cannot be stopped is worse. If the lease is lost, the
                 # heartbeat finds out, and takes it again.
                 log.info("run %r: no stop is heard", self._place.id, exc_info=error)
-                await asyncio.sleep(self._rules.orphan_after_s / BEATS)
+                await asyncio.sleep(self._lease.orphan_after_s / BEATS)
             else:
                 self._stopped.set()
                 self.end(RunState(Status.STOPPED))
@@ -193,7 +193,7 @@ class Production:
         """Find out that the writer has failed also while the source gives nothing."""
         with contextlib.suppress(Exception):  # whatever it failed with; or it is closed
             while True:
-                await asyncio.sleep(self._rules.orphan_after_s / BEATS)
+                await asyncio.sleep(self._lease.orphan_after_s / BEATS)
                 await self._output.flush()
         self.end(TAKEN_OVER)  # the writer itself tells more as it is left
 
@@ -211,7 +211,7 @@ class Production:
                     return
             except StreamError as error:
                 log.info("run %r: no heartbeat: %s", self._place.id, error)
-            await asyncio.sleep(self._rules.orphan_after_s / BEATS)
+            await asyncio.sleep(self._lease.orphan_after_s / BEATS)
 
     async def _is_lost(self) -> bool:
         """Take the lease again, unless the run was ended as orphaned meanwhile."""

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate.errors import StreamClosed
-from headgate.runs import RunState, Status
+from headgate.runs import Runs, RunState, Status
 
+from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_to
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from headgate.runs import Runs
 
 
 async def test_a_run_is_answered_and_can_be_had_again_from_any_replica(
@@ -113,6 +112,21 @@ async def test_the_newer_of_two_producers_writes_on(runs: Runs, other: Runs) -> 
     newer.end()
     assert await read(second) == b"a time"
     assert await read(first) == b"again a time"
+
+
+async def test_a_replica_with_another_orphan_after_takes_over_and_keeps_the_lease(
+    runs: Runs, url: str
+) -> None:
+    """As in a rolling deployment. Its own heartbeats would come too late for the lease."""
+    await read_to(await runs.start("a", Feed("Once ").source()), b"Once ")
+    newer = Feed("again ")
+    async with Runs(url, orphan_after=60) as other:
+        answer = await other.start("a", newer.source())
+        assert await read_to(answer, b"again ") == b"Once again "
+        await asyncio.sleep(2 * ORPHAN_AFTER_S)  # the promise is what does not happen meanwhile
+        assert await runs.state("a") == RunState(Status.ACTIVE)
+        newer.end()
+        assert await read(answer) == b""
 
 
 async def test_of_many_producers_at_once_one_writes_to_the_end(runs: Runs) -> None:
