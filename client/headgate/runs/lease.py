@@ -43,13 +43,14 @@ class Lease:
 
     async def take(self) -> None:
         """Make it, or find it made; from here on no stop is missed."""
-        made = await self._made()
-        self._position = made.next_offset
-        self._is_new = made.is_new
-        self._beats = 0
-        if not made.is_new:
+        while True:
+            made = await self._made()
+            self._position = made.next_offset
+            self._is_new = made.is_new
+            self._beats = 0
             # Whoever has made it, and gives its start up, shall find that it is in use.
-            await self._stream.append(HEARTBEAT, content_type=JSON)
+            if made.is_new or await self._append(HEARTBEAT):
+                return
 
     async def _made(self) -> Metadata:
         """What is there by now; where it was made with another `orphan_after`, that one counts."""
@@ -82,8 +83,12 @@ class Lease:
 
     async def ask_stop(self) -> bool:
         """Ask the producer to stop; False when there is none."""
+        return await self._append(STOP)
+
+    async def _append(self, entry: bytes) -> bool:
+        """Append to it; False when it is not there."""
         try:
-            await self._stream.append(STOP, content_type=JSON)
+            await self._stream.append(entry, content_type=JSON)
         except LOST:
             return False
         return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
 
 import aiohttp
 import msgspec
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 DAY_S = 24 * 3600
 ORPHAN_ERROR = "its producer is gone"
 SHUTDOWN_ERROR = "the application was shut down"
-CLOSED = "no run is started once Runs is closed"
+CLOSED = "no run is started or read once Runs is closed"
+READERS_END_S = 1.0  # for those who wait for the end of a run that has just ended
 # A stream whose session allows fewer connections than there are runs and readers would wait for
 # itself: each run and each reader holds one.
 NO_LIMIT = 0
@@ -72,6 +74,7 @@ class Runs:
         self._rules = Rules(orphan_after, stop_grace, retry_for, error_text)
         self._produced: dict[str, Production] = {}
         self._tasks: dict[asyncio.Task[None], Production] = {}
+        self._readings: WeakSet[Reading] = WeakSet()
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
@@ -188,14 +191,19 @@ class Runs:
             return None
 
     async def close(self, wait: float = 10.0) -> None:
-        """Let the runs that are produced here end within `wait` seconds, then end them."""
+        """Let the runs that are produced here end within `wait` seconds, then end them.
+
+        Readers are cut then, of whatever run: they can go on at another replica.
+        """
         self._is_closed = True
+        grace_s = READERS_END_S if self._tasks else 0.0
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=wait)
         for production in self._tasks.values():
             production.end(RunState(Status.FAILED, SHUTDOWN_ERROR))
         if self._tasks:
             await asyncio.wait(list(self._tasks))
+        await self._end_readers(grace_s)
         own, self._own_session = self._own_session, None
         if own is not None:
             await own.close()
@@ -204,8 +212,19 @@ class Runs:
         self, run: Place, form: Format, reading: Reading, tail: int | None = None
     ) -> Answer:
         fields = {**HEADERS, "Content-Type": form.media_type, **form.headers(run.id, tail)}
+        self._readings.add(reading)
         body = reading.body(lambda: self._end_orphan(run), self._rules.orphan_after_s)
         return Answer(200, fields, body)
+
+    async def _end_readers(self, grace_s: float) -> None:
+        """Cut who still reads, after a moment in which they can read the end."""
+        awaited = {reading.over for reading in self._readings if reading.is_awaited}
+        if awaited and grace_s:
+            await asyncio.wait(awaited, timeout=grace_s)
+        for reading in list(self._readings):
+            reading.leave()
+        if awaited:
+            await asyncio.wait(awaited, timeout=READERS_END_S)
 
     async def _is_active(self, run: Place) -> bool:
         """Whether the run goes on; one that nobody produces is ended. LOST if there is none."""

@@ -164,13 +164,36 @@ async def test_a_run_whose_producer_is_gone_is_ended_by_its_readers(
 
 async def test_closing_ends_what_does_not_end_in_time(runs: Runs, other: Runs) -> None:
     feed = Feed("Once ")
-    answer = await other.follow("a") if await runs.start("a", feed.source()) else None
+    await runs.start("a", feed.source(), format="ndjson")
+    answer = await other.follow("a")
+    assert await read_to(answer, b"\n") == b'"Once "\n'
     await runs.close(wait=0)
     assert feed.closed.is_set()
-    assert await read(answer) in {b"", b"Once "}
+    assert b'"status":"failed","error":"the application was shut down"' in await read(answer)
     assert await other.state("a") == RunState(Status.FAILED, "the application was shut down")
-    with pytest.raises(RuntimeError, match="no run is started once Runs is closed"):
-        await runs.start("b", of("Once"))
+
+
+async def test_closing_ends_those_who_read_here(runs: Runs, other: Runs) -> None:
+    await other.start("theirs", Feed("Once ").source(), format="sse")
+    await runs.start("ours", Feed("Once ").source(), format="sse")
+    reading = []
+    for run_id in ("theirs", "ours"):
+        answer = await runs.follow(run_id)
+        assert (await read_to(answer, b'"Once "\n\n')).startswith(b"id: 1\n")
+        reading.append(asyncio.create_task(read(answer)))
+    await asyncio.sleep(0)  # they wait now
+    await runs.close(wait=0)
+    assert all(each.done() for each in reading)
+    cut, ended = await asyncio.gather(*reading)
+    assert cut == b""  # so its reader asks again
+    assert ended.startswith(b"id: 2\nevent: end\n")
+
+
+async def test_nothing_is_begun_once_closed(runs: Runs) -> None:
+    await runs.close()
+    for attempt in (runs.start("b", of("")), runs.follow("b"), runs.state("b"), runs.stop("b")):
+        with pytest.raises(RuntimeError, match="no run is started or read once Runs is closed"):
+            await attempt
 
 
 async def test_closing_lets_a_run_end_by_itself(runs: Runs, other: Runs) -> None:
