@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.resumable import Broker, ProducerLost, ResumableStreams
+from headgate.resumable import Broker, ProducerLost, ResumableStreams, SourceFailed
 from headgate.resumable.listener import LOST_S, WINDOW
 from headgate.resumable.messages import Kind, Part
 from headgate.resumable.names import Names
@@ -102,6 +102,60 @@ def test_a_part_that_is_lost_is_sent_again(number: int) -> None:
         assert await whole(reader) == "".join(chunks)
         assert await whole(scene.creator) == "".join(chunks)
         await scene.ended[0]
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize("number", range(1, 4))
+def test_a_part_that_is_lost_before_an_error_is_sent_again(number: int) -> None:
+    """Also when it is the error."""
+
+    async def main() -> None:
+        scene = Scene(FaultyBroker(no_part(number)))
+        reader = await scene.open()
+        for chunk in ("one ", "two "):
+            scene.tap.give(chunk)
+            await asyncio.sleep(0.01)  # so that each is a part of its own
+        scene.tap.end(ValueError("the model is away"))
+        got = ""
+        while len(got) < len("one two "):
+            got += await anext(reader)
+        assert got == "one two "
+        with pytest.raises(SourceFailed, match="ValueError: the model is away"):
+            await anext(reader)
+        await scene.ended[0]
+
+    virtual_time.run(main())
+
+
+def test_what_a_stopped_producer_did_not_get_through_is_not_waited_for() -> None:
+    async def main() -> None:
+        scene = Scene(FaultyBroker(no_part(2)))
+        reader = await scene.open()
+        for chunk in ("one ", "two "):
+            scene.tap.give(chunk)
+            await asyncio.sleep(0.01)
+        began = asyncio.get_running_loop().time()
+        await scene.streams.aclose()
+        assert await anext(reader) == "one "
+        with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
+            await anext(reader)
+        assert asyncio.get_running_loop().time() - began < 1.0
+
+    virtual_time.run(main())
+
+
+def test_the_end_of_a_whole_text_stays_its_end() -> None:
+    """Though its reader is slow, and the producer is stopped meanwhile."""
+
+    async def main() -> None:
+        scene = Scene(FaultyBroker())
+        reader = await scene.open()
+        scene.tap.give("text")
+        scene.tap.end()
+        await asyncio.sleep(0.01)
+        await scene.streams.aclose()
+        assert await whole(reader) == "text"
 
     virtual_time.run(main())
 
