@@ -86,7 +86,7 @@ class Production:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_WITHIN_S):
-                for forwarder in self._forwarders.values():
+                for forwarder in list(self._forwarders.values()):  # readers come and go meanwhile
                     await forwarder.abandon(stopped)
                 await self._mark_done(0.0)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from headgate.resumable import Broker, ProducerLost, ResumableStreams, SourceFailed
 from headgate.resumable.listener import LOST_S, WINDOW
-from headgate.resumable.messages import Kind, Part
+from headgate.resumable.messages import Ask, Kind, Part
 from headgate.resumable.names import Names
 
 from tests.client.resumable.memory_broker import MemoryBroker
@@ -141,6 +141,26 @@ def test_what_a_stopped_producer_did_not_get_through_is_not_waited_for() -> None
         with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
             await anext(reader)
         assert asyncio.get_running_loop().time() - began < 1.0
+
+    virtual_time.run(main())
+
+
+def test_a_reader_that_comes_while_the_producer_is_stopped_disturbs_nothing() -> None:
+    async def main() -> None:
+        def times(channel: str, number: int) -> int:
+            if ":text:" in channel and broker.parts()[-1].kind is Kind.STOPPED:
+                broker.channels[Names("a").requests](Ask("late", again=True).encode())
+            return 1
+
+        broker = FaultyBroker(times)
+        scene = Scene(broker)
+        readers = [await scene.open(), await scene.streams.resume("a")]
+        await scene.streams.aclose()
+        for reader in readers:
+            assert reader is not None
+            with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
+                await anext(reader)
+        assert await scene.streams.state("a") == "done"
 
     virtual_time.run(main())
 
