@@ -13,6 +13,7 @@ from headgate.resumable.buffer import TextBuffer
 from headgate.resumable.forwarder import Forwarder
 from headgate.resumable.messages import Ask
 from headgate.resumable.names import DONE
+from headgate.resumable.productions import read_up
 from headgate.resumable.source import text_of, told
 
 if TYPE_CHECKING:
@@ -70,13 +71,18 @@ class Production:
 
     async def _read_up(self, make_source: MakeSource) -> None:
         try:
-            async with contextlib.aclosing(text_of(make_source)) as source:
-                async for chunk in source:
-                    self._buffer.append(chunk)
+            await read_up(self._names.stream_id, self._fill(make_source))
         except Exception as error:  # noqa: BLE001 - readers get it, whatever it is
             self._buffer.finish(told(self._names.stream_id, error), error)
         else:
             self._buffer.finish()
+
+    async def _fill(self, make_source: MakeSource) -> None:
+        async with contextlib.aclosing(text_of(make_source)) as source:
+            async for chunk in source:
+                if self._buffer.is_over:
+                    return  # it was left to itself when it was to stop
+                self._buffer.append(chunk)
 
     async def _stop(self) -> None:
         stopped = f"the producer of stream {self._names.stream_id!r} was stopped"

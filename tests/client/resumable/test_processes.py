@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.processes import ROOT
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +76,7 @@ async def test_the_error_of_a_source_is_seen_in_another_process(
         assert await anext(reader) == "text\n"
         with pytest.raises(SourceFailed, match="stream 'a' failed: ValueError: the model is aw"):
             await anext(reader)
-    assert await streams.state("a") == "done"
+        await until(lambda: _is_done(streams))
 
 
 async def test_a_process_that_is_stopped_says_so_to_its_readers(
@@ -151,3 +152,7 @@ def test_a_client_serves_the_event_loop_it_belongs_to(redis: RedisServer) -> Non
             assert await client.get("is open") is None
 
     asyncio.run(main())
+
+
+async def _is_done(streams: ResumableStreams) -> bool:
+    return await streams.state("a") == "done"
