@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import subprocess
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 from headgate.resumable import ResumableStreams, SourceFailed
+from headgate.resumable.per_loop import PerLoop
 from redis.asyncio import Redis
 
 from tests.client.resumable.sources import Tap, chunks, whole
@@ -137,6 +140,20 @@ def test_one_object_serves_event_loops_at_once(redis: RedisServer) -> None:
     for thread in threads:
         thread.join()
     assert got == ["some text"] * 4
+
+
+def test_what_belongs_to_a_closed_loop_is_kept_until_the_next_one_asks() -> None:
+    """Though nobody has closed it, and it refers to its loop, as every connection does."""
+    per_loop = PerLoop(asyncio.get_running_loop)
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def main() -> None:
+        loops.append(weakref.ref(per_loop.here()))
+
+    for _ in range(5):
+        asyncio.run(main())
+    gc.collect()
+    assert [loop() is None for loop in loops] == [True, True, True, True, False]
 
 
 def test_a_client_serves_the_event_loop_it_belongs_to(redis: RedisServer) -> None:
