@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from headgate.resumable.contract import Broker, MakeSource, Text
     from headgate.resumable.names import Names
 
+FIRST_LIFETIME_S = 10.0  # until then a stream costs nothing but its INCR and SUBSCRIBE
 RENEW_S = 60.0  # how often a long stream's sentinel is given its lifetime anew
 MARK_DONE_FOR_S = 30.0  # a broker that restarts is back by then
 STOP_WITHIN_S = 5.0  # for the last words of a producer whose process ends
@@ -97,12 +98,11 @@ class Production:
                 await self._mark_done(0.0)
 
     async def _renew(self) -> None:
-        """Have the sentinel outlive this process by no more than its lifetime.
-
-        Not at first: a stream of less than a minute costs nothing but its INCR and SUBSCRIBE.
-        """
+        """Have the sentinel outlive this process by no more than its lifetime."""
+        wait_s = FIRST_LIFETIME_S
         while True:
-            await asyncio.sleep(min(RENEW_S, self._sentinel_ttl / 2))
+            await asyncio.sleep(min(wait_s, self._sentinel_ttl / 2))
+            wait_s = RENEW_S
             with contextlib.suppress(OSError):
                 await self._broker.publisher.expire(self._names.sentinel, self._sentinel_ttl)
 

@@ -35,12 +35,17 @@ class FaultyBroker(MemoryBroker):
         super().__init__()
         self.times = times
         self.published: dict[str, list[str]] = {}
+        self.lifetimes: list[float] = []
 
     async def publish(self, channel: str, message: str) -> None:
         sent = self.published.setdefault(channel, [])
         sent.append(message)
         for _ in range(self.times(channel, len(sent) - 1)):
             await super().publish(channel, message)
+
+    async def expire(self, key: str, ttl: float) -> None:
+        self.lifetimes.append(ttl)
+        await super().expire(key, ttl)
 
     def parts(self) -> list[Part]:
         """What went to readers."""
@@ -141,6 +146,24 @@ def test_what_a_stopped_producer_did_not_get_through_is_not_waited_for() -> None
         with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
             await anext(reader)
         assert asyncio.get_running_loop().time() - began < 1.0
+
+    virtual_time.run(main())
+
+
+def test_a_sentinel_has_a_lifetime_after_ten_seconds_and_then_each_minute() -> None:
+    """So that it goes though its process is killed; a short stream need not pay for it."""
+
+    async def main() -> None:
+        broker = FaultyBroker()
+        streams = ResumableStreams(Broker(broker, broker), sentinel_ttl=300.0)
+        await streams.create("a", Tap())
+        await asyncio.sleep(9)
+        assert broker.lifetimes == []
+        await asyncio.sleep(2)
+        assert broker.lifetimes == [300.0]
+        await asyncio.sleep(60)
+        assert broker.lifetimes == [300.0] * 2
+        await streams.aclose()
 
     virtual_time.run(main())
 
