@@ -23,9 +23,6 @@ class Productions:
         self._keep_alive = keep_alive
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def __len__(self) -> int:
-        return len(self._tasks)
-
     def start(self, production: Coroutine[None, None, None]) -> None:
         """Run it."""
         loop = asyncio.get_running_loop()
