@@ -45,7 +45,7 @@ class Durable:
         self._productions = productions
         self._authorization = authorization
         self._sessions = PerLoop(_session)
-        Stream(url)  # raises ValueError now rather than later
+        Stream(stream_url(url, "id"))  # raises ValueError now rather than later
 
     async def resumable(
         self, stream_id: str, make_source: MakeSource, resume_at: int
