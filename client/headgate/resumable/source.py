@@ -8,10 +8,10 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeGuard
 
+from headgate.error_text import sendable
+
 if TYPE_CHECKING:
     from headgate.resumable.contract import MakeSource
-
-MOST_WORDS = 1000  # characters of an error that are told to readers
 
 
 async def text_of(make_source: MakeSource) -> AsyncGenerator[str, None]:
@@ -63,9 +63,7 @@ def _checked(chunk: object) -> TypeGuard[str]:
 
 def told(stream_id: str, error: Exception) -> str:
     """The error of a source for its readers, in a few words that can be sent."""
-    words = f"{type(error).__name__}: {error}"[:MOST_WORDS]
-    sentence = f"stream {stream_id!r} failed: {words}"
-    return sentence.encode(errors="replace").decode()
+    return f"stream {stream_id!r} failed: {sendable(f'{type(error).__name__}: {error}')}"
 
 
 def _named(value: object) -> str:

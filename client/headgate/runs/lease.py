@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from headgate import following
 from headgate.backoff import Backoff
-from headgate.errors import StreamError, StreamGone, StreamNotFound
+from headgate.errors import StreamConflict, StreamError, StreamGone, StreamNotFound
+from headgate.framing import is_json
 from headgate.runs.claims import JSON, PRODUCER
 from headgate.stream import ProducerStamp
 
 if TYPE_CHECKING:
-    from headgate.stream import Stream
+    from headgate.stream import Metadata, Stream
 
 log = logging.getLogger("headgate.runs")
 
@@ -34,16 +35,33 @@ class Lease:
     """The lease of one run."""
 
     def __init__(self, stream: Stream, orphan_after_s: int) -> None:
+        self.orphan_after_s = orphan_after_s
         self._stream = stream
-        self._orphan_after_s = orphan_after_s
         self._position = "-1"
+        self._is_new = False
         self._beats = 0
 
     async def take(self) -> None:
         """Make it, or find it made; from here on no stop is missed."""
-        made = await self._stream.create(content_type=JSON, ttl_s=self._orphan_after_s)
-        self._position = made.next_offset
-        self._beats = 0
+        while True:
+            made = await self._made()
+            self._position = made.next_offset
+            self._is_new = made.is_new
+            self._beats = 0
+            # Whoever has made it, and gives its start up, shall find that it is in use.
+            if made.is_new or await self._append(HEARTBEAT):
+                return
+
+    async def _made(self) -> Metadata:
+        """What is there by now; where it was made with another `orphan_after`, that one counts."""
+        try:
+            return await self._stream.create(content_type=JSON, ttl_s=self.orphan_after_s)
+        except StreamConflict:
+            found = await self._stream.head()
+            if found.ttl_s is None or found.is_closed or not is_json(found.content_type):
+                raise
+            self.orphan_after_s = found.ttl_s
+            return found
 
     async def beat(self, epoch: int) -> None:
         """Tell that the producer of this epoch lives; ProducerFenced when a newer one does."""
@@ -59,14 +77,18 @@ class Lease:
         )
         async with aclosing(entries):
             async for batch in entries:
-                if any(map(_asks_stop, batch.bodies)):
+                if any(map(asks_stop, batch.bodies)):
                     return
         raise StreamGone(f"{self._stream.shown}: the lease was closed")
 
     async def ask_stop(self) -> bool:
         """Ask the producer to stop; False when there is none."""
+        return await self._append(STOP)
+
+    async def _append(self, entry: bytes) -> bool:
+        """Append to it; False when it is not there."""
         try:
-            await self._stream.append(STOP, content_type=JSON)
+            await self._stream.append(entry, content_type=JSON)
         except LOST:
             return False
         return True
@@ -79,12 +101,23 @@ class Lease:
             return False
         return True
 
+    async def give_back(self) -> None:
+        """Delete it if it was made here, and nobody has written to it: a producer would have."""
+        with contextlib.suppress(StreamError):
+            if self._is_new and (await self._stream.head()).next_offset == self._position:
+                await self._stream.delete()
+
     async def give_up(self) -> None:
         """The run has ended; what cannot be deleted now expires by itself."""
         with contextlib.suppress(StreamError):
             await self._stream.delete()
 
 
-def _asks_stop(body: bytes) -> bool:
-    """Whether it is among these entries; others are heartbeats."""
-    return any(isinstance(entry, dict) and entry.get("stop") is True for entry in json.loads(body))
+def asks_stop(body: bytes) -> bool:
+    """Whether it is among these entries; others are heartbeats, or nothing that is known here."""
+    try:
+        entries = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    found = entries if isinstance(entries, list) else [entries]
+    return any(isinstance(entry, dict) and entry.get("stop") is True for entry in found)

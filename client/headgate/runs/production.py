@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headgate.error_text import sendable
 from headgate.errors import ProducerFenced, StreamError
 from headgate.runs import claims, records
 from headgate.runs.claims import TAKEN
@@ -34,11 +35,16 @@ FINISHED = RunState(Status.FINISHED)
 TAKEN_OVER = RunState(Status.ACTIVE)  # by somebody else, who tells how it ends
 
 
+def class_name(error: Exception) -> str:
+    """The default of `error_text`: messages may hold what is none of the readers' business."""
+    return f"the source failed: {type(error).__name__}"
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What is the same for all runs of an application; times in seconds."""
 
-    orphan_after_s: int
+    orphan_after_s: int  # of leases that are made here
     stop_grace_s: float
     retry_for_s: float
     error_text: Callable[[Exception], str]
@@ -132,20 +138,28 @@ class Production:
                 is_empty = False
                 for item in self._items.items(given):
                     await self._write(item)
-        except NotAnItem as error:
+        except (NotAnItem, records.Forged) as error:
             return RunState(Status.FAILED, str(error))
         except _NotWritten:
             return FINISHED  # as far as it came: the writer itself tells why it could not go on
         except Exception as error:
             log.warning("run %r: its source failed", self._place.id, exc_info=error)
-            return RunState(Status.FAILED, self._rules.error_text(error))
+            return RunState(Status.FAILED, self._told(error))
         finally:
-            await _close(source)
+            await close(source)
         return RunState(Status.FAILED, "the source gave nothing") if is_empty else FINISHED
+
+    def _told(self, error: Exception) -> str:
+        """What readers are told, also when the application's `error_text` itself fails."""
+        try:
+            return sendable(self._rules.error_text(error))
+        except Exception as failure:
+            log.warning("run %r: error_text failed", self._place.id, exc_info=failure)
+            return class_name(error)
 
     async def _write(self, item: object) -> None:
         try:
-            await self._output.write(item)
+            await self._output.write(records.item(item))
         except (TypeError, ValueError) as error:
             raise NotAnItem(f"what the source gave is not JSON: {error}") from error
         except StreamError as error:
@@ -166,9 +180,11 @@ class Production:
         while not self._stopped.is_set():
             try:
                 await self._lease.stop_asked()
-            except StreamError:
-                # The heartbeat finds out, and takes it again.
-                await asyncio.sleep(self._rules.orphan_after_s / BEATS)
+            except Exception as error:
+                # Whatever it is, a run that cannot be stopped is worse. If the lease is lost, the
+                # heartbeat finds out, and takes it again.
+                log.info("run %r: no stop is heard", self._place.id, exc_info=error)
+                await asyncio.sleep(self._lease.orphan_after_s / BEATS)
             else:
                 self._stopped.set()
                 self.end(RunState(Status.STOPPED))
@@ -177,7 +193,7 @@ class Production:
         """Find out that the writer has failed also while the source gives nothing."""
         with contextlib.suppress(Exception):  # whatever it failed with; or it is closed
             while True:
-                await asyncio.sleep(self._rules.orphan_after_s / BEATS)
+                await asyncio.sleep(self._lease.orphan_after_s / BEATS)
                 await self._output.flush()
         self.end(TAKEN_OVER)  # the writer itself tells more as it is left
 
@@ -195,7 +211,7 @@ class Production:
                     return
             except StreamError as error:
                 log.info("run %r: no heartbeat: %s", self._place.id, error)
-            await asyncio.sleep(self._rules.orphan_after_s / BEATS)
+            await asyncio.sleep(self._lease.orphan_after_s / BEATS)
 
     async def _is_lost(self) -> bool:
         """Take the lease again, unless the run was ended as orphaned meanwhile."""
@@ -211,8 +227,12 @@ class Production:
         return False
 
 
-async def _close(source: AsyncIterator[object]) -> None:
-    """Close what the source holds, such as the connection to a model."""
-    close = getattr(source, "aclose", None)
-    if close is not None:
-        await close()
+async def close(source: AsyncIterator[object]) -> None:
+    """Close what a source holds, such as a connection to a model; that it fails is only logged."""
+    aclose = getattr(source, "aclose", None)
+    if aclose is None:
+        return
+    try:
+        await aclose()
+    except Exception as error:
+        log.warning("the source of a run could not be closed", exc_info=error)

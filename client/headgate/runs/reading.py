@@ -8,7 +8,7 @@ import logging
 import random
 import sys
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -108,6 +108,10 @@ class Reading:
         self._offset = "-1"
         self._first = b""
         self.seen = Rendering(after, form)
+        loop = asyncio.get_running_loop()
+        self._leaving: asyncio.Future[None] = loop.create_future()
+        self.over: asyncio.Future[None] = loop.create_future()  # set as the body ends
+        self.is_awaited = False  # somebody waits for the next piece
 
     async def begin(self) -> None:
         """Read up to the first item that the reader lacks, or to the tail."""
@@ -123,24 +127,37 @@ class Reading:
         """Whether there is, or will be, anything that the reader lacks."""
         return bool(self._first) or self.seen.end is None
 
+    def leave(self) -> None:
+        """End the body before the end of its run, as a lost connection would."""
+        if not self._leaving.done():
+            self._leaving.set_result(None)
+
     async def body(
         self, check: Callable[[], Awaitable[object]], quiet_s: float
     ) -> AsyncGenerator[bytes]:
         """The bytes, until the end of the run; after `quiet_s` of silence it is checked."""
-        if self._first:
-            yield self._first
-        state = CUT
         try:
-            async with aclosing(self._batches(check, quiet_s)) as batches:
-                async for batch in batches:
-                    data = self._keep_alive() if batch is None else self.seen.take(batch)
-                    if data:
-                        yield data
-        except StreamGone:
-            state = GONE
-        last = self.seen.ended(state) + (self.seen.format.last if self.seen.format else b"")
-        if last:
-            yield last
+            if self._first:
+                yield self._first
+            state = CUT
+            try:
+                async with aclosing(self._batches(check, quiet_s)) as batches:
+                    async for batch in batches:
+                        data = self._keep_alive() if batch is None else self.seen.take(batch)
+                        if data:
+                            yield data
+            except StreamGone:
+                state = GONE
+            last = self._last(state)
+            if last:
+                yield last
+        finally:
+            self.over.set_result(None)
+
+    def _last(self, state: RunState) -> bytes:
+        if self._leaving.done() and self.seen.end is None:
+            return b""
+        return self.seen.ended(state) + (self.seen.format.last if self.seen.format else b"")
 
     def _keep_alive(self) -> bytes:
         return b"" if self.seen.format is None else self.seen.format.keep_alive
@@ -154,12 +171,14 @@ class Reading:
         batches = following.follow(
             self._stream, self._offset, following.sse, backoff=backoff, note=log.info
         )
+        if self._leaving.done():
+            return
         awaited = asyncio.ensure_future(anext(batches))
         heard_at = spoke_at = loop.time()
         try:
-            while True:
+            while not self._leaving.done():
                 next_at = min(heard_at + quiet_s, spoke_at + KEEP_ALIVE_S)
-                await asyncio.wait({awaited}, timeout=max(0.0, next_at - loop.time()))
+                await self._wait(awaited, max(0.0, next_at - loop.time()))
                 now = loop.time()
                 if awaited.done():
                     batch = awaited.result()
@@ -181,3 +200,9 @@ class Reading:
             awaited.cancel()
             await asyncio.wait({awaited})
             await batches.aclose()
+
+    async def _wait(self, awaited: asyncio.Future[Batch], timeout_s: float) -> None:
+        self.is_awaited = True
+        either: set[asyncio.Future[Any]] = {awaited, self._leaving}
+        await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        self.is_awaited = False

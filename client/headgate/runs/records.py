@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
-TYPE = "data-headgate-run"
+TYPE: Final = "data-headgate-run"
+
+_T = TypeVar("_T")
 
 
 class Status(enum.StrEnum):
@@ -32,6 +35,10 @@ class RunState:
     error: str | None = None
 
 
+class Forged(Exception):
+    """A source gave what only a run itself may tell."""
+
+
 class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a record tells."""
 
@@ -40,36 +47,61 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str | None = None
 
 
-class _Record(msgspec.Struct, frozen=True, tag_field="type", tag=TYPE):
+class _Record(msgspec.Struct, frozen=True):
+    # No tag of msgspec's, which takes what has none for this struct.
+    type: Literal["data-headgate-run"]
     data: Told
     transient: bool = True
 
 
+class _Typed(msgspec.Struct, frozen=True):
+    type: Literal["data-headgate-run"]
+
+
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(_Record)
+_typed = msgspec.json.Decoder(_Typed)
 _MARK = TYPE.encode()
 
 
 def opening(format_name: str) -> bytes:
     """The first record of a stream, written as it is created."""
-    return _encode(_Record(Told(format=format_name)))
+    return _encode(_Record(TYPE, Told(format=format_name)))
 
 
 def claim() -> bytes:
     """The record with which a producer begins."""
-    return _encode(_Record(Told(status=Status.ACTIVE)))
+    return _encode(_Record(TYPE, Told(status=Status.ACTIVE)))
 
 
 def end(state: RunState) -> bytes:
     """The record that says how the run ended."""
-    return _encode(_Record(Told(status=state.status, error=state.error)))
+    return _encode(_Record(TYPE, Told(status=state.status, error=state.error)))
 
 
 def told(item: bytes) -> Told | None:
     """What the item tells, if it is a record."""
+    record = _read(_decoder, item)
+    return None if record is None else record.data
+
+
+def item(value: object) -> bytes:
+    """What a source gave as an item of the stream; Forged for what readers would take for a record.
+
+    TypeError or ValueError for what is not JSON on one line, which `msgspec.Raw` can hold.
+    """
+    data = msgspec.json.encode(value)
+    if b"\n" in data or b"\r" in data:
+        raise ValueError("there is a line break in it")
+    if _read(_typed, data) is not None:
+        raise Forged(f"items of the type {TYPE} are Headgate's own")
+    return data
+
+
+def _read(decoder: msgspec.json.Decoder[_T], item: bytes) -> _T | None:
     if _MARK not in item:
         return None
     try:
-        return _decoder.decode(item).data
-    except (msgspec.ValidationError, msgspec.DecodeError):
+        return decoder.decode(item)
+    except msgspec.DecodeError:
         return None  # it only mentions one

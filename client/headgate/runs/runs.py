@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
 
 import aiohttp
 import msgspec
@@ -17,7 +18,7 @@ from headgate.runs.formats import named
 from headgate.runs.lease import LOST, Lease
 from headgate.runs.output import output
 from headgate.runs.places import place
-from headgate.runs.production import Production, Rules
+from headgate.runs.production import CLOSE_TIMEOUT_S, Production, Rules, class_name, close
 from headgate.runs.reading import Reading, count, end
 from headgate.runs.records import RunState, Status
 from headgate.stream import Stream
@@ -33,16 +34,13 @@ if TYPE_CHECKING:
 DAY_S = 24 * 3600
 ORPHAN_ERROR = "its producer is gone"
 SHUTDOWN_ERROR = "the application was shut down"
+CLOSED = "no run is started or read once Runs is closed"
+READERS_END_S = 1.0  # for those who wait for the end of a run that has just ended
 # A stream whose session allows fewer connections than there are runs and readers would wait for
 # itself: each run and each reader holds one.
 NO_LIMIT = 0
 # Of all answers: neither a cache nor nginx may hold back what comes.
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-
-
-def class_name(error: Exception) -> str:
-    """The default of `error_text`: messages may hold what is none of the readers' business."""
-    return f"the source failed: {type(error).__name__}"
 
 
 class Runs:
@@ -77,6 +75,7 @@ class Runs:
         self._rules = Rules(orphan_after, stop_grace, retry_for, error_text)
         self._produced: dict[str, Production] = {}
         self._tasks: dict[asyncio.Task[None], Production] = {}
+        self._readings: WeakSet[Reading] = WeakSet()
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
@@ -102,25 +101,38 @@ class Runs:
         An older producer of the same id is stopped, and this one writes on. Raises StreamClosed
         when the run of this id has ended, and Unavailable when the server is away.
         """
-        if self._is_closed:
-            raise RuntimeError("no run is started once Runs is closed")
         if not hasattr(source, "__aiter__"):
             raise TypeError(f"a run takes an async iterator, not {type(source).__name__}")
-        form, run = named(format), self._place(run_id)
-        lease = Lease(run.lease, self._rules.orphan_after_s)
-        await lease.take()
-        metadata = await self._open(run, form)
-        opening = [records.claim(), *map(msgspec.json.encode, form.opening(run_id))]
-        epoch = await claims.claim(run.items, opening)
-        assert epoch is not None, "it is always wanted"
-        writer = output(run.items, metadata, epoch, self._rules.retry_for_s)
-        production = Production(run, lease, epoch, writer, form, self._rules)
+        items = aiter(source)
+        try:
+            form, run = named(format), self._place(run_id)
+            production = await self._claimed(run, form)
+        except BaseException:
+            await close(items)
+            raise
         self._produced[run_id] = production
-        task = asyncio.create_task(production.run(aiter(source)), name=f"run {run_id}")
+        task = asyncio.create_task(production.run(items), name=f"run {run_id}")
         self._tasks[task] = production
         task.add_done_callback(lambda done: self._forget(run_id, done))
-        reading = Reading(run.items, form=form)
-        return self._answer(run, form, reading)
+        return self._answer(run, form, Reading(run.items, form=form))
+
+    async def _claimed(self, run: Place, form: Format) -> Production:
+        """Claim the run; what fails or is cancelled leaves no lease without a producer."""
+        lease = Lease(run.lease, self._rules.orphan_after_s)
+        try:
+            await lease.take()
+            metadata = await self._open(run, form)
+            opening = [records.claim(), *map(msgspec.json.encode, form.opening(run.id))]
+            epoch = await claims.claim(run.items, opening)
+            self._check_open()
+        except BaseException:
+            with contextlib.suppress(TimeoutError, RuntimeError):  # the session may be closed
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await lease.give_back()
+            raise
+        assert epoch is not None, "it is always wanted"
+        writer = output(run.items, metadata, epoch, self._rules.retry_for_s)
+        return Production(run, lease, epoch, writer, form, self._rules)
 
     async def follow(
         self, run_id: str, after: int | None = None, *, only_active: bool = False
@@ -180,14 +192,19 @@ class Runs:
             return None
 
     async def close(self, wait: float = 10.0) -> None:
-        """Let the runs that are produced here end within `wait` seconds, then end them."""
+        """Let the runs that are produced here end within `wait` seconds, then end them.
+
+        Readers are cut then, of whatever run: they can go on at another replica.
+        """
         self._is_closed = True
+        grace_s = READERS_END_S if self._tasks else 0.0
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=wait)
         for production in self._tasks.values():
             production.end(RunState(Status.FAILED, SHUTDOWN_ERROR))
         if self._tasks:
             await asyncio.wait(list(self._tasks))
+        await self._end_readers(grace_s)
         own, self._own_session = self._own_session, None
         if own is not None:
             await own.close()
@@ -196,8 +213,19 @@ class Runs:
         self, run: Place, form: Format, reading: Reading, tail: int | None = None
     ) -> Answer:
         fields = {**HEADERS, "Content-Type": form.media_type, **form.headers(run.id, tail)}
+        self._readings.add(reading)
         body = reading.body(lambda: self._end_orphan(run), self._rules.orphan_after_s)
         return Answer(200, fields, body)
+
+    async def _end_readers(self, grace_s: float) -> None:
+        """Cut who still reads, after a moment in which they can read the end."""
+        awaited = {reading.over for reading in self._readings if reading.is_awaited}
+        if awaited and grace_s:
+            await asyncio.wait(awaited, timeout=grace_s)
+        for reading in list(self._readings):
+            reading.leave()
+        if awaited:
+            await asyncio.wait(awaited, timeout=READERS_END_S)
 
     async def _is_active(self, run: Place) -> bool:
         """Whether the run goes on; one that nobody produces is ended. LOST if there is none."""
@@ -240,7 +268,12 @@ class Runs:
             return True
         return epoch is not None
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise RuntimeError(CLOSED)
+
     def _place(self, run_id: str) -> Place:
+        self._check_open()
         session = self._session or self._own_session
         if session is None:
             session = self._own_session = aiohttp.ClientSession(

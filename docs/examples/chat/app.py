@@ -13,6 +13,7 @@ import headgate
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
+from headgate.errors import StreamGone
 from headgate.runs.starlette import send
 from model import answer
 from pydantic import BaseModel, StringConstraints
@@ -23,6 +24,7 @@ Id = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]{1,64}$")]
 STREAMS = os.environ.get("CHAT_STREAMS", "http://127.0.0.1:4437/v1/stream/chat")
 PORT = int(os.environ.get("CHAT_PORT", "8000"))
 PAGE = Path(__file__).with_name("page.html")
+LOOK_AGAIN_S = 0.5  # for the first question of a chat
 LONGEST_WAIT_S = 20.0  # less than proxies wait for an answer
 # When the app is stopped, its readers go on at the next process, and it writes its answers out.
 READERS_LEAVE_S, ANSWERS_END_S = 1, 30.0
@@ -49,12 +51,9 @@ class Asked(BaseModel):
     ]
 
 
-@asynccontextmanager
-async def questions_of(chat: str) -> AsyncIterator[headgate.Stream]:
+def questions_of(chat: str) -> headgate.Stream:
     """The stream of a chat's questions; each names the run that is its answer."""
-    async with headgate.Stream(f"{STREAMS}/questions/{chat}") as stream:
-        await stream.create(content_type="application/json")
-        yield stream
+    return headgate.Stream(f"{STREAMS}/questions/{chat}")
 
 
 @app.get("/")
@@ -76,6 +75,7 @@ async def ask(chat: Id, asked: Asked) -> None:
     await runs.start(run, answer(asked.question), format="sse")
     entry = json.dumps({"question": asked.question, "run": run}).encode()
     async with questions_of(chat) as stream:
+        await stream.create(content_type="application/json")
         await stream.append(entry, content_type="application/json")
 
 
@@ -89,13 +89,17 @@ async def questions(chat: Id, after: str = "-1") -> dict[str, Any]:
 
 
 async def next_questions(chat: str, after: str) -> dict[str, Any]:
-    """Wait for questions in any tab."""
-    async with questions_of(chat) as stream, aclosing(stream.follow(after)) as batches:
-        async for batch in batches:
-            if batch.bodies:
-                found = [entry for body in batch.bodies for entry in json.loads(body)]
-                return {"questions": found, "after": batch.position.offset}
-    raise headgate.StreamError("somebody has closed the chat")
+    """Wait for questions in any tab; a chat begins with the first."""
+    while True:
+        try:
+            async with questions_of(chat) as stream, aclosing(stream.follow(after)) as batches:
+                async for batch in batches:
+                    if batch.bodies:
+                        found = [entry for body in batch.bodies for entry in json.loads(body)]
+                        return {"questions": found, "after": batch.position.offset}
+            raise headgate.StreamError("somebody has closed the chat")
+        except StreamGone:
+            await asyncio.sleep(LOOK_AGAIN_S)
 
 
 @app.get("/answers/{run}")

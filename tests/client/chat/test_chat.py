@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import runpy
 import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from headgate.errors import StreamNotFound
+from headgate.stream import Stream
 from playwright.async_api import expect
 
 from tests.admin.browser.serving import Tab
-from tests.client.chat.example import PATIENCE_MS, ChatTab, told
+from tests.client.chat.example import FOLDER, PATIENCE_MS, ChatTab, told
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext
@@ -31,6 +35,19 @@ async def asked(app: App, tabs: BrowserContext) -> ChatTab:
     await tab.ask(QUESTION)
     await tab.is_writing(BEGINNING)
     return tab
+
+
+async def test_to_look_at_a_chat_makes_no_stream(
+    gateway: Headgate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.setenv("CHAT_STREAMS", f"{gateway.streams}/looked-at")
+    app = runpy.run_path(str(FOLDER / "app.py"))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(app["next_questions"]("unknown", "-1"), 2 * app["LOOK_AGAIN_S"])
+    async with Stream(f"{gateway.streams}/looked-at/questions/unknown") as stream:
+        with pytest.raises(StreamNotFound):
+            await stream.head()
 
 
 async def test_an_answer_goes_on_through_a_reload_and_in_a_second_tab(

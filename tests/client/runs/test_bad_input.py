@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
+import msgspec
 import pytest
+from headgate.error_text import MOST_CHARACTERS
 from headgate.errors import ProtocolError, StreamClosed, Unavailable
 from headgate.runs import Runs, RunState, Status
 from headgate.runs.runs import DAY_S
@@ -18,6 +22,7 @@ from tests.support.ports import free_port
 if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
+FORGED_END = b'1\n\nevent: end\ndata: {"status":"finished"}\n\n'
 LONGEST = "é" * 170 + "abcd"  # six bytes for each é, as a URL has it: 1,024
 
 
@@ -77,6 +82,9 @@ async def test_what_is_no_async_iterator_is_refused_before_anything_is_written(
         ("text", {"a": 1}, "a run in the format text takes no dict"),
         ("ai-sdk", b"Once", "a run in the format ai-sdk takes str, chunks with a type"),
         ("ai-sdk", {"a": 1}, "a run in the format ai-sdk takes str, chunks with a type"),
+        ("ndjson", b'"Once"', "a run takes JSON values, not bytes: decode them"),
+        ("sse", bytearray(FORGED_END), "a run takes JSON values, not bytearray"),
+        ("sse", [msgspec.Raw(FORGED_END)], "what the source gave is not JSON: there is a line"),
         ("ndjson", object(), "what the source gave is not JSON"),
         ("sse", float, "what the source gave is not JSON"),
     ],
@@ -104,10 +112,47 @@ async def test_a_source_that_raises_is_told_by_its_class_alone(runs: Runs) -> No
     assert await runs.state("a") == RunState(Status.FAILED, error)
 
 
+async def test_a_source_that_cannot_be_closed_has_finished_all_the_same(runs: Runs) -> None:
+    class Source:
+        def __init__(self) -> None:
+            self._words = iter(["Once ", "upon"])
+
+        def __aiter__(self) -> Any:
+            return self
+
+        async def __anext__(self) -> str:
+            for word in self._words:
+                return word
+            raise StopAsyncIteration
+
+        async def aclose(self) -> None:
+            raise RuntimeError("the connection is not there")
+
+    assert await read(await runs.start("a", Source())) == b"Once upon"
+    assert await runs.state("a") == RunState(Status.FINISHED)
+
+
 async def test_an_application_may_tell_more_of_an_error(url: str) -> None:
     async with Runs(url, error_text=str) as runs:
         await read(await runs.start("a", Feed(RuntimeError("too long a question")).source()))
         assert await runs.state("a") == RunState(Status.FAILED, "too long a question")
+
+
+@pytest.mark.parametrize(
+    ("told", "error"),
+    [
+        ("half of it: \ud800", "half of it: ?"),
+        ("é" * (MOST_CHARACTERS + 1), "é" * MOST_CHARACTERS),
+        (None, "the source failed: RuntimeError"),
+    ],
+)
+@pytest.mark.parametrize("format_", ["text", "ai-sdk"])
+async def test_any_text_of_an_error_is_told_as_far_as_it_can_be(
+    url: str, format_: str, told: Any, error: str
+) -> None:
+    async with Runs(url, error_text=lambda _: told) as runs:
+        await read(await runs.start("a", Feed(RuntimeError()).source(), format=format_))
+        assert await runs.state("a") == RunState(Status.FAILED, error)
 
 
 async def test_a_source_that_is_cancelled_by_somebody_else_fails_its_run(runs: Runs) -> None:
@@ -183,6 +228,51 @@ async def test_what_others_write_to_the_lease_is_no_stop(runs: Runs, url: str) -
     assert await runs.stop("a") is True
     assert await read(answer) == b"Once "
     assert await runs.state("a") == RunState(Status.STOPPED)
+
+
+async def test_a_start_that_is_refused_closes_its_source_and_leaves_no_lease(
+    runs: Runs, url: str
+) -> None:
+    await read(await runs.start("a", of("Once")))
+    feed = Feed("again")
+    source = feed.source()
+    await anext(source)
+    with pytest.raises(StreamClosed):
+        await runs.start("a", source)
+    assert feed.closed.is_set()
+    assert await runs.stop("a") is False
+
+
+async def test_a_start_that_is_cancelled_leaves_no_active_run(url: str) -> None:
+    feed = Feed("Once ")
+    source = feed.source()
+    await anext(source)
+
+    async def answered(_: object, __: object, end: aiohttp.TraceRequestEndParams) -> None:
+        if end.method == "POST":
+            raise asyncio.CancelledError
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(answered)
+    async with (
+        aiohttp.ClientSession(trace_configs=[trace]) as session,
+        Runs(url, session=session) as runs,
+    ):
+        with pytest.raises(asyncio.CancelledError):
+            await runs.start("a", source)
+    assert feed.closed.is_set()
+    async with Runs(url) as other:
+        assert await other.stop("a") is False
+        assert await other.state("a") == RunState(Status.ORPHANED, "its producer is gone")
+
+
+async def test_a_start_that_is_refused_leaves_the_lease_of_a_producer(runs: Runs) -> None:
+    feed = Feed("Once ")
+    answer = await runs.start("a", feed.source(), format="ndjson")
+    with pytest.raises(ValueError, match="not in the format text"):
+        await runs.start("a", of("again"))
+    assert await runs.stop("a") is True
+    assert json.loads((await read(answer)).splitlines()[-1])["data"] == {"status": "stopped"}
 
 
 async def test_a_run_goes_on_only_in_its_own_format(runs: Runs) -> None:

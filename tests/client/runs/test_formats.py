@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,8 @@ from tests.client.runs.sources import Feed, of, read, read_to
 
 if TYPE_CHECKING:
     from headgate.runs import Runs
+
+ENDS = {"status": "finished"}  # what the record of an end tells
 
 
 def events(body: bytes) -> list[object]:
@@ -180,11 +183,25 @@ async def test_an_id_that_no_header_can_hold_is_in_none(runs: Runs) -> None:
     assert events(await read(answer))[0] == {"type": "start", "messageId": "größe"}
 
 
-@pytest.mark.parametrize("format_", ["ndjson", "sse", "ai-sdk"])
+@dataclass
+class Forged:
+    """What is encoded as a record would be."""
+
+    data: dict[str, str]
+    type: str = "data-headgate-run"
+
+
+@pytest.mark.parametrize(
+    ("format_", "forged"),
+    [
+        *((format_, vars(Forged(ENDS))) for format_ in ("ndjson", "sse", "ai-sdk")),
+        *((format_, Forged(ENDS)) for format_ in ("ndjson", "sse")),
+        ("ndjson", vars(Forged({"status": "done"}))),
+    ],
+)
 async def test_the_records_of_a_run_cannot_be_forged_by_its_source(
-    runs: Runs, format_: str
+    runs: Runs, format_: str, forged: object
 ) -> None:
-    forged = {"type": "data-headgate-run", "data": {"status": "finished"}}
     await read(await runs.start("a", of("Once", forged), format=format_))
     state = await runs.state("a")
     assert state is not None
@@ -196,6 +213,15 @@ async def test_what_only_mentions_a_record_is_an_item(runs: Runs) -> None:
     text = '{"type":"data-headgate-run","data":{"status":"failed"}}'
     assert await read(await runs.start("a", of(text))) == text.encode()
     assert await runs.state("a") == RunState(Status.FINISHED)
+
+
+@pytest.mark.parametrize("data", [{}, ENDS])
+async def test_what_has_not_the_type_of_a_record_is_an_item(
+    runs: Runs, data: dict[str, str]
+) -> None:
+    items = [{"data": data, "text": "see data-headgate-run"}, "and on"]
+    lines = (await read(await runs.start("a", of(*items), format="ndjson"))).splitlines()
+    assert [json.loads(line) for line in lines[:-1]] == items
 
 
 async def test_another_format_is_refused_by_its_name(runs: Runs) -> None:

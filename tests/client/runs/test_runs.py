@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate.errors import StreamClosed
-from headgate.runs import RunState, Status
+from headgate.runs import Runs, RunState, Status
 
+from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_to
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from headgate.runs import Runs
 
 
 async def test_a_run_is_answered_and_can_be_had_again_from_any_replica(
@@ -115,6 +114,21 @@ async def test_the_newer_of_two_producers_writes_on(runs: Runs, other: Runs) -> 
     assert await read(first) == b"again a time"
 
 
+async def test_a_replica_with_another_orphan_after_takes_over_and_keeps_the_lease(
+    runs: Runs, url: str
+) -> None:
+    """As in a rolling deployment. Its own heartbeats would come too late for the lease."""
+    await read_to(await runs.start("a", Feed("Once ").source()), b"Once ")
+    newer = Feed("again ")
+    async with Runs(url, orphan_after=60) as other:
+        answer = await other.start("a", newer.source())
+        assert await read_to(answer, b"again ") == b"Once again "
+        await asyncio.sleep(2 * ORPHAN_AFTER_S)  # the promise is what does not happen meanwhile
+        assert await runs.state("a") == RunState(Status.ACTIVE)
+        newer.end()
+        assert await read(answer) == b""
+
+
 async def test_of_many_producers_at_once_one_writes_to_the_end(runs: Runs) -> None:
     feeds = [Feed() for _ in range(10)]
     answers = await asyncio.gather(*(runs.start("a", feed.source()) for feed in feeds))
@@ -150,13 +164,36 @@ async def test_a_run_whose_producer_is_gone_is_ended_by_its_readers(
 
 async def test_closing_ends_what_does_not_end_in_time(runs: Runs, other: Runs) -> None:
     feed = Feed("Once ")
-    answer = await other.follow("a") if await runs.start("a", feed.source()) else None
+    await runs.start("a", feed.source(), format="ndjson")
+    answer = await other.follow("a")
+    assert await read_to(answer, b"\n") == b'"Once "\n'
     await runs.close(wait=0)
     assert feed.closed.is_set()
-    assert await read(answer) in {b"", b"Once "}
+    assert b'"status":"failed","error":"the application was shut down"' in await read(answer)
     assert await other.state("a") == RunState(Status.FAILED, "the application was shut down")
-    with pytest.raises(RuntimeError, match="no run is started once Runs is closed"):
-        await runs.start("b", of("Once"))
+
+
+async def test_closing_ends_those_who_read_here(runs: Runs, other: Runs) -> None:
+    await other.start("theirs", Feed("Once ").source(), format="sse")
+    await runs.start("ours", Feed("Once ").source(), format="sse")
+    reading = []
+    for run_id in ("theirs", "ours"):
+        answer = await runs.follow(run_id)
+        assert (await read_to(answer, b'"Once "\n\n')).startswith(b"id: 1\n")
+        reading.append(asyncio.create_task(read(answer)))
+    await asyncio.sleep(0)  # they wait now
+    await runs.close(wait=0)
+    assert all(each.done() for each in reading)
+    cut, ended = await asyncio.gather(*reading)
+    assert cut == b""  # so its reader asks again
+    assert ended.startswith(b"id: 2\nevent: end\n")
+
+
+async def test_nothing_is_begun_once_closed(runs: Runs) -> None:
+    await runs.close()
+    for attempt in (runs.start("b", of("")), runs.follow("b"), runs.state("b"), runs.stop("b")):
+        with pytest.raises(RuntimeError, match="no run is started or read once Runs is closed"):
+            await attempt
 
 
 async def test_closing_lets_a_run_end_by_itself(runs: Runs, other: Runs) -> None:

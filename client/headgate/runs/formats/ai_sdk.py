@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from headgate.runs.adapters import Adapters, plain
 from headgate.runs.adapters.parts import Done, Text, ToolInput
 from headgate.runs.formats.contract import NotAnItem
-from headgate.runs.records import TYPE, RunState, Status
+from headgate.runs.records import RunState, Status
 
 if TYPE_CHECKING:
     from headgate.runs.adapters.parts import Part
@@ -144,8 +144,6 @@ def _checked(chunk: object) -> list[object]:
         raise NotAnItem(
             f"a run in the format ai-sdk takes str, chunks with a type, and events, not this {kind}"
         )
-    if chunk["type"] == TYPE:
-        raise NotAnItem(f"chunks of the type {TYPE} are Headgate's own")
     if chunk["type"] not in {"start", "finish"}:
         return [chunk]
     metadata = chunk.get("messageMetadata")

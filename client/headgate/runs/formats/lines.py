@@ -18,11 +18,10 @@ class JsonWriter:
     """Each value is an item; an SDK's event is all that `model_dump` gives of it."""
 
     def items(self, given: object) -> list[object]:
-        """The value."""
-        value = plain(given)
-        if isinstance(value, dict) and value.get("type") == records.TYPE:
-            raise NotAnItem(f"items of the type {records.TYPE} are Headgate's own")
-        return [value]
+        """The value. Bytes are none: they would be the JSON text itself, with line breaks in it."""
+        if isinstance(given, bytes | bytearray | memoryview):
+            raise NotAnItem(f"a run takes JSON values, not {type(given).__name__}: decode them")
+        return [plain(given)]
 
     def closing(self) -> list[object]:
         """Nothing."""

@@ -1,0 +1,19 @@
+"""What stands in a lease."""
+
+from __future__ import annotations
+
+import pytest
+from headgate.runs.lease import HEARTBEAT, STOP, asks_stop
+
+
+def test_a_stop_is_found_among_heartbeats() -> None:
+    assert asks_stop(b"[%b,%b]" % (HEARTBEAT, STOP))
+    assert not asks_stop(b"[%b]" % HEARTBEAT)
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"1", b"null", b"\xff", b"[1,null]", b'[{"stop":1}]', b"9" * 5000, b"[" * 9**5]
+)
+def test_what_is_neither_is_ignored(body: bytes) -> None:
+    """Whoever watches for a stop goes on doing so."""
+    assert asks_stop(body) is False
