@@ -74,6 +74,7 @@ class Runs:
         self._rules = Rules(orphan_after, stop_grace, retry_for, error_text)
         self._produced: dict[str, Production] = {}
         self._tasks: dict[asyncio.Task[None], Production] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._readings: WeakSet[Reading] = WeakSet()
         self._is_closed = False
 
@@ -273,6 +274,11 @@ class Runs:
 
     def _place(self, run_id: str) -> Place:
         self._check_open()
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError("Runs belongs to the event loop that first used it: make another")
         session = self._session or self._own_session
         if session is None:
             session = self._own_session = aiohttp.ClientSession(
