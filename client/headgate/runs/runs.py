@@ -99,7 +99,8 @@ class Runs:
         """Produce a run from the source, in a task of its own, and answer with what it gives.
 
         An older producer of the same id is stopped, and this one writes on. Raises StreamClosed
-        when the run of this id has ended, and Unavailable when the server is away.
+        when the run of this id has ended, and Unavailable when the server is away; then, as after
+        any other error and when it is cancelled, the source has been closed.
         """
         if not hasattr(source, "__aiter__"):
             raise TypeError(f"a run takes an async iterator, not {type(source).__name__}")
