@@ -111,8 +111,12 @@ format: $(TEST_READY)  ## Rewrite the sources the way lint wants them
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
 
-bench: setup-bench  ## Measure against nginx, nchan and the reference server
-	$(BIN)/python -m tests.bench $(ARGS)
+# Without ARGS, which name benchmarks, also how late a writer's tokens are.
+bench: setup-bench  ## Measure against nginx, nchan, the reference server and its client
+	@status=0; \
+	$(BIN)/python -m tests.bench $(ARGS) || status=$$?; \
+	[ -n "$(ARGS)" ] || $(BIN)/python -m tests.client.latency || status=$$?; \
+	exit $$status
 
 paired: setup-bench  ## Measure against another checkout, OTHER=folder
 	$(BIN)/python -m tests.bench.paired $(OTHER) $(ARGS)
@@ -130,12 +134,13 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800
 	$(BIN)/python -m tests.client.runs.campaign
 
-soak: setup-test  ## Fuzz for three hours, then mix 1,000,000 reads of many people (ARGS="--seconds 600 --seed 1")
+soak: setup-test  ## Fuzz for three hours, mix 1,000,000 reads, play 10,000 writers (ARGS="--seconds 600 --seed 1")
 	@status=0; \
 	$(BIN)/python -m tests.fuzz front $(ARGS) || status=$$?; \
 	$(BIN)/python -m tests.fuzz origin $(ARGS) || status=$$?; \
 	$(BIN)/python -m tests.fuzz parsers $(ARGS) || status=$$?; \
 	$(BIN)/python -m tests.edge identities || status=$$?; \
+	$(BIN)/python -m tests.client.histories --seeds 10000 || status=$$?; \
 	exit $$status
 
 # ---------------------------------------------------------------- housekeeping

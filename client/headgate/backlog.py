@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+CHUNK_BYTES = 64  # what it costs to keep a short chunk, beside its bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """When a batch goes, and how much waits; ValueError for what would let nothing go.
 
     A batch goes when its first chunk has waited for `flush_interval` seconds, or when it has
-    `max_batch_bytes` or `max_batch_chunks`. A chunk longer than that goes alone.
+    `max_batch_bytes` or `max_batch_chunks`. A chunk longer than that goes alone. What waits may
+    have `max_buffer_bytes` of memory, counted as the bytes of each chunk and `CHUNK_BYTES` more.
     """
 
     flush_interval: float
@@ -78,7 +81,8 @@ class Backlog:
 
     def has_room(self, size: int) -> bool:
         """Whether a chunk may be taken: within the buffer, or alone when it is longer than that."""
-        return not self._held_bytes or self._held_bytes + size <= self._limits.max_buffer_bytes
+        cost = size + CHUNK_BYTES
+        return not self._held_bytes or self._held_bytes + cost <= self._limits.max_buffer_bytes
 
     def take(self, chunk: bytes, clock: Callable[[], float]) -> None:
         """One chunk more; the first of a batch asks the clock."""
@@ -86,7 +90,7 @@ class Backlog:
             self._since = clock()
         self._pending.append(chunk)
         self._pending_bytes += len(chunk)
-        self._held_bytes += len(chunk)
+        self._held_bytes += len(chunk) + CHUNK_BYTES
         self.taken += 1
 
     def next_batch(self) -> list[bytes]:
@@ -104,7 +108,7 @@ class Backlog:
     def acknowledge(self, chunks: list[bytes]) -> None:
         """The server has these."""
         self.acknowledged += len(chunks)
-        self._held_bytes -= sum(map(len, chunks))
+        self._held_bytes -= sum(map(len, chunks)) + CHUNK_BYTES * len(chunks)
 
     def discard(self) -> None:
         """Drop what is left."""

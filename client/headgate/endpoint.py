@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 from yarl import URL
 
-from headgate.errors import ProtocolError, Unavailable, refusal
+from headgate.errors import CannotConnect, ProtocolError, Unavailable, refusal
 from headgate.names import NEXT_OFFSET, shown
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ WORDS = {
     404: "there is no such stream",
     410: "the stream is gone",
 }
+# Raised before the first byte of a request is sent.
+NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 CAUSES: dict[type[Exception], str] = {
     TimeoutError: "no answer in time",
     aiohttp.ClientConnectorDNSError: "the host name is unknown",
@@ -60,7 +62,8 @@ class Endpoint:
         self._own_session: aiohttp.ClientSession | None = None
         parsed = URL(url, encoded=True)
         if parsed.scheme not in {"http", "https"} or not parsed.host:
-            raise ValueError(f"a stream has a URL such as http://HOST:PORT/NAME, not {shown(url)}")
+            # It is not shown: without a scheme, nobody can tell where in it a password is.
+            raise ValueError("a stream has a URL such as http://HOST:PORT/NAME, and this is none")
         # Credentials in the URL become an Authorization too, and there can be only one.
         self._parsed = parsed if authorization is None else parsed.with_user(None)
 
@@ -128,7 +131,8 @@ class Endpoint:
                     raise refusal(f"{self.shown}: {said}", answer.status, answer.headers)
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
-            raise Unavailable(f"{self.shown}: {_words(cause)}") from cause
+            kind = CannotConnect if isinstance(cause, NO_CONNECTION) else Unavailable
+            raise kind(f"{self.shown}: {_words(cause)}") from cause
 
     def next_offset(self, headers: Mapping[str, str]) -> str:
         """Where to read on; its absence means that no Durable Streams server answered."""
@@ -151,7 +155,7 @@ async def _said(answer: aiohttp.ClientResponse) -> str:
 def _detail(content_type: str, text: str) -> str:
     """What the body of an error says, on one line and harmless to a terminal."""
     if content_type.endswith("json"):
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             problem = json.loads(text)
             if isinstance(problem, dict):
                 text = str(problem.get("detail") or problem.get("title") or "")

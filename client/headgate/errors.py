@@ -8,7 +8,7 @@ from __future__ import annotations
 from email.utils import mktime_tz, parsedate_tz
 from typing import TYPE_CHECKING
 
-from headgate.names import CLOSED, PRODUCER_EPOCH
+from headgate.names import CLOSED, PRODUCER_EPOCH, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,14 +41,13 @@ class RequestRefused(StreamError):
 
     @property
     def retry_after_s(self) -> float:
-        """How long the server asked to be left alone (RFC 9110 section 10.2.3)."""
+        """How long the server asked to be left alone (RFC 9110 section 10.2.3); 0 if unclear."""
         text = self.headers.get("Retry-After", "")
         if text.isdecimal():
             return float(text)
         # A moment is told by the server's clock, so it is compared with the server's clock.
-        moments = [parsedate_tz(moment) for moment in (text, self.headers.get("Date", ""))]
-        until, now = [None if moment is None else mktime_tz(moment) for moment in moments]
-        return 0.0 if until is None or now is None else max(0.0, float(until - now))
+        until, now = _moment_s(text), _moment_s(self.headers.get("Date", ""))
+        return 0.0 if until is None or now is None else max(0.0, until - now)
 
 
 class Unavailable(RequestRefused):
@@ -56,6 +55,10 @@ class Unavailable(RequestRefused):
 
     It is not known whether an append was stored; only a producer's may be sent again.
     """
+
+
+class CannotConnect(Unavailable):
+    """There was no connection, so nothing was sent: no append can have been stored."""
 
 
 class NotAuthorized(RequestRefused):
@@ -102,11 +105,22 @@ _KINDS: dict[int, type[RequestRefused]] = {
 }
 
 
+def _moment_s(text: str) -> float | None:
+    """A moment of a field, in seconds since 1970; None if it is none."""
+    moment = parsedate_tz(text)
+    if moment is None:
+        return None
+    try:
+        return float(mktime_tz(moment))
+    except (ValueError, OverflowError):  # of a year that no calendar has
+        return None
+
+
 def refusal(sentence: str, status: int, headers: Mapping[str, str]) -> RequestRefused:
     """The kind of refusal that an answer is."""
     kind = Unavailable if status >= 500 else _KINDS.get(status, RequestRefused)
     if status == 409 and headers.get(CLOSED, "").lower() == "true":
         kind = StreamClosed
-    elif status == 403 and headers.get(PRODUCER_EPOCH, "").isdecimal():
+    elif status == 403 and whole_number(headers.get(PRODUCER_EPOCH, "")) is not None:
         kind = ProducerFenced
     return kind(sentence, status, headers)

@@ -19,13 +19,17 @@ PRODUCER_ID = "Producer-Id"
 PRODUCER_EPOCH = "Producer-Epoch"
 PRODUCER_SEQ = "Producer-Seq"
 MULTI = "X-Stream-Multi"
+MOST_DIGITS = 20  # of 64 bits; Python itself refuses to read thousands
 
 
 def stream_url(base: str, name: str) -> str:
     """The URL of the stream `name` below `base`: one path segment, whatever characters it has.
 
-    Raises ValueError for `.` and `..`, which lead elsewhere however they are written.
+    Raises ValueError for `.` and `..`, which lead elsewhere however they are written, and for a
+    base with a query or a fragment, which would swallow the name.
     """
+    if "?" in base or "#" in base:
+        raise ValueError("the URL that streams are named below ends with its path: no ? and no #")
     if name in {".", ".."}:
         raise ValueError(f"a stream cannot be named {name!r}")
     return f"{base.rstrip('/')}/{quote(name, safe='')}"
@@ -35,6 +39,11 @@ def shown(url: str) -> str:
     """The URL as it may be printed: without password and query."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def whole_number(text: str) -> int | None:
+    """The number that a field holds; None if it is none, or longer than any counter."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
 def is_closed(headers: Mapping[str, str]) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from headgate.errors import (
     TOO_MANY_REQUESTS,
+    CannotConnect,
     ProducerFenced,
     ProtocolError,
     Unavailable,
@@ -70,7 +71,10 @@ class Producer:
                 self.is_uncertain = True
                 raise Unavailable(f"{self._stream.shown}: no answer in {time_s:.0f} s") from cause
             except Unavailable as refusal:
-                self.is_uncertain |= refusal.status != TOO_MANY_REQUESTS
+                nothing_done = (
+                    isinstance(refusal, CannotConnect) or refusal.status == TOO_MANY_REQUESTS
+                )
+                self.is_uncertain |= not nothing_done
                 raise
 
         appended = await self._retries.run(attempt)

@@ -28,7 +28,7 @@ class Sender:
         self._producer = producer
         self._content_type = content_type
         self._most_chunks = backlog.max_batch_chunks
-        self._is_ending = False  # closes the stream with the rest
+        self.is_ending = False  # closes the stream with the rest
         self._flushed_to = 0  # chunks that are to go without waiting for others
         self._wanted = asyncio.Event()  # there is something to look at
         self._moved = asyncio.Event()  # chunks were acknowledged, or none will be any more
@@ -45,7 +45,7 @@ class Sender:
 
     def end(self) -> None:
         """All that waits goes, and the stream is closed with the last of it."""
-        self._is_ending = True
+        self.is_ending = True
         self._wanted.set()
 
     async def moved(self) -> None:
@@ -59,7 +59,7 @@ class Sender:
             while not is_last:
                 await self._until_due()
                 batch = self._backlog.next_batch()
-                is_last = self._is_ending and self._backlog.is_empty
+                is_last = self.is_ending and self._backlog.is_empty
                 await self._send(batch, is_closing=is_last)
         finally:
             self._tell()
@@ -71,7 +71,7 @@ class Sender:
 
     async def _until_due(self) -> None:
         loop = asyncio.get_running_loop()
-        while not self._is_ending:
+        while not self.is_ending:
             self._wanted.clear()
             due_at = None
             if not self._backlog.is_empty:
@@ -84,20 +84,32 @@ class Sender:
                     await self._wanted.wait()
 
     async def _send(self, batch: list[bytes], *, is_closing: bool) -> None:
-        """Send a batch, by halves when it is refused for what is in it."""
-        try:
-            await self._append(batch, is_closing=is_closing)
-        except RequestRefused as refusal:
-            # Whatever may be stored can only be sent again as it was.
-            if refusal.status not in OF_CONTENT or self._producer.is_uncertain or not batch:
-                raise
-            if len(batch) == 1:
-                raise self._named(refusal, batch[0]) from refusal
-            if isinstance(refusal, TooLarge):
-                self._backlog.max_batch_bytes = sum(map(len, batch)) // 2
-            half = len(batch) // 2
-            await self._send(batch[:half], is_closing=False)
-            await self._send(batch[half:], is_closing=is_closing)
+        """Send a batch, in smaller parts when it is refused for what is in it."""
+        part, rest = batch, batch[:0]
+        while True:
+            try:
+                await self._append(part, is_closing=is_closing and not rest)
+            except RequestRefused as refusal:
+                most = self._less(part, refusal)
+                part, rest = part[:most], part[most:] + rest
+                continue
+            if not rest:
+                return
+            part, rest = rest[: len(part)], rest[len(part) :]
+
+    def _less(self, part: list[bytes], refusal: RequestRefused) -> int:
+        """How many chunks to try, now and from now on; raises the refusal where none will do."""
+        # Whatever may be stored can only be sent again as it was.
+        if refusal.status not in OF_CONTENT or self._producer.is_uncertain or not part:
+            raise refusal
+        if len(part) == 1:
+            raise self._named(refusal, part[0]) from refusal
+        half = len(part) // 2
+        if isinstance(refusal, TooLarge):
+            self._backlog.max_batch_bytes = sum(map(len, part)) // 2
+        else:  # too many of them, or one is wrong: then there will be no further batch
+            self._backlog.max_batch_chunks = half
+        return half
 
     async def _append(self, batch: list[bytes], *, is_closing: bool) -> None:
         body, headers = self.framing.batch(batch) if batch else (b"", {})

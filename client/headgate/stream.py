@@ -22,6 +22,7 @@ from headgate.names import (
     PRODUCER_SEQ,
     TTL,
     is_closed,
+    whole_number,
 )
 
 if TYPE_CHECKING:
@@ -137,12 +138,11 @@ class Stream(Endpoint):
             offset = answer.headers.get(NEXT_OFFSET)
             if not is_duplicate:
                 offset = self.next_offset(answer.headers)
-            seq = answer.headers.get(PRODUCER_SEQ, "")
             return Appended(
                 offset,
                 is_duplicate,
                 is_closed(answer.headers),
-                int(seq) if seq.isdecimal() else None,
+                whole_number(answer.headers.get(PRODUCER_SEQ, "")),
                 _takes_multi(answer.headers),
             )
 
@@ -181,12 +181,11 @@ class Stream(Endpoint):
                 yield batch
 
     def _metadata(self, headers: Mapping[str, str], *, is_new: bool = False) -> Metadata:
-        ttl = headers.get(TTL, "")
         return Metadata(
             content_type=headers.get("Content-Type", ""),
             next_offset=self.next_offset(headers),
             is_closed=is_closed(headers),
-            ttl_s=int(ttl) if ttl.isdecimal() else None,
+            ttl_s=whole_number(headers.get(TTL, "")),
             expires_at=headers.get(EXPIRES_AT),
             takes_multi=_takes_multi(headers),
             is_new=is_new,

@@ -180,11 +180,19 @@ class StreamWriter:
         await self._flush(self._opened())
 
     async def close(self) -> None:
-        """Flush, and write no more; the stream stays open. Nothing after `end` and `abort`."""
+        """Flush, and write no more; the stream stays open.
+
+        After an `end` that was cancelled it waits for that; after `abort`, for nothing.
+        """
         self._check_failure()
         self._finish("the writer is closed")
-        if self._sender is not None and not self._is_done():
-            await self._flush(self._sender)
+        sender = self._sender
+        if sender is None or self._is_done():
+            return
+        if sender.is_ending:
+            await self._until(sender, self._is_done)
+        else:
+            await self._flush(sender)
 
     async def end(self) -> None:
         """Flush, and close the stream with the last batch."""

@@ -97,9 +97,9 @@ class BatchedLines:
             raise self._of_line(failure) from failure
 
     async def settle(self) -> None:
-        """Wait for the answers to all that was taken."""
+        """Wait for the answers to all that was sent; it is the last call."""
         try:
-            await self._writer.flush()
+            await self._writer.close()  # also when the end has begun
         except StreamError as failure:
             raise self._of_line(failure) from failure
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.errors import NotOffered
+from gateway.cache.directives import again_s
+from gateway.edge.follower import PASSING
+from gateway.errors import NotOffered, OriginBusy
 from gateway.protocol.header_names import MULTI
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict
 
+    from gateway.errors import HeadgateError
     from gateway.origin.client import Origin, OriginAnswer
 
 SAYING = frozenset({"HEAD", "POST", "PUT"})  # to which an origin says whether it does
+# Whoever may not read, but write, was told of the offer elsewhere; else the append is refused, too.
+MAY_NOT_ASK = frozenset({401, 403, 404})
 UNKNOWN = f"the origin does not know multi-appends: append each message by itself, without {MULTI}"
+UNSAID = (
+    "the origin does not say whether it knows multi-appends: append each message by itself, "
+    f"without {MULTI}"
+)
 
 
 class MultiAppendOffer:
@@ -29,10 +38,7 @@ class MultiAppendOffer:
             self._stands = answer.headers.get(MULTI, "").lower() == "true"
 
     async def check(self, method: str, target: str, fields: CIMultiDict[str]) -> None:
-        """Raise NotOffered where a request is a multi-append, and its lengths would become data.
-
-        One whose writer may not ask what the stream is, by HEAD, is let through.
-        """
+        """Raise unless a multi-append cannot become data, lengths and all; see `_refusal`."""
         if method != "POST" or MULTI not in fields or self._stands:
             return
         asked = fields.copy()
@@ -40,5 +46,16 @@ class MultiAppendOffer:
         answer = await self._origin.send("HEAD", target, asked)
         answer.release()
         self.heard("HEAD", answer)
-        if answer.status < 300 and not self._stands:
-            raise NotOffered(UNKNOWN)
+        if not self._stands and answer.status not in MAY_NOT_ASK:
+            raise _refusal(answer)
+
+
+def _refusal(answer: OriginAnswer) -> HeadgateError:
+    """OriginBusy where the question may be asked again, NotOffered where that is of no use."""
+    status = answer.status
+    if status < 300:
+        return NotOffered(UNKNOWN)
+    if status != 501 and (status >= 500 or status in PASSING):
+        says = f"the origin answers {status} to the HEAD by which it is asked for multi-appends"
+        return OriginBusy(says, again_s(answer.headers))
+    return NotOffered(UNSAID)

@@ -140,8 +140,9 @@ async def test_a_refresh_goes_on_though_nobody_waits_for_it() -> None:
         stage.clock.advance(2)
         assert (await stage.get()).x_cache == "STALE"
         await until(lambda: steps.sent == 1)
+        stale = stage.find()
         steps.go()
-        await until(lambda: stage.origin.in_flight == 0)
+        await until(lambda: stage.find() is not stale)
         assert (await stage.get()).body == b"new"
 
 

@@ -67,7 +67,7 @@ class History:
             flush_interval=chance.choice((0, 0.001, 0.010)),
             max_batch_chunks=chance.randint(1, 20),
             max_batch_bytes=chance.randint(1, 4 * MAX_APPEND),
-            max_buffer_bytes=chance.randint(1, 4 * MAX_APPEND),
+            max_buffer_bytes=chance.randint(1, 8 * MAX_APPEND),
         )
 
     async def play(self, url: str) -> None:

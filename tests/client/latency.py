@@ -156,16 +156,16 @@ def _now_ms() -> float:
     return time.time_ns() / 1e6
 
 
-async def _measure(pace: Pace) -> bool:
+async def measure(port: int, pace: Pace) -> bool:
+    """Print a table of all ways of writing; whether the writer is as quick as it has to be."""
     print(f"{pace.count:,} tokens, one every {pace.every_ms:g} ms, {LATENCY_MS:g} ms each way")  # noqa: T201
     print("| | requests | whole time over the tokens' own | added delay p50 | p99 |")  # noqa: T201
     print("| --- | --- | --- | --- | --- |")  # noqa: T201
     are_met = True
-    with headgate_server() as server:
-        for name in WAYS:
-            row = await measured(server.port, name, pace)
-            print(row, flush=True)  # noqa: T201
-            are_met = are_met and (row.is_met or WAYS[name][1] is not written_in_batches)
+    for name, (_, way) in WAYS.items():
+        row = await measured(port, name, pace)
+        print(row, flush=True)  # noqa: T201
+        are_met = are_met and (row.is_met or way is not written_in_batches)
     return are_met
 
 
@@ -175,7 +175,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2000)
     parser.add_argument("--every-ms", type=float, default=5.0)
     asked = parser.parse_args()
-    sys.exit(not asyncio.run(_measure(Pace(asked.tokens, asked.every_ms))))
+    with headgate_server() as server:
+        are_met = asyncio.run(measure(server.port, Pace(asked.tokens, asked.every_ms)))
+    sys.exit(not are_met)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
-import pytest
-from headgate.backlog import Backlog, Limits
+import tracemalloc
 
-LIMITS = Limits(0.010, max_batch_bytes=10, max_batch_chunks=3, max_buffer_bytes=20)
+import pytest
+from headgate.backlog import CHUNK_BYTES, Backlog, Limits
+
+LIMITS = Limits(
+    0.010, max_batch_bytes=10, max_batch_chunks=3, max_buffer_bytes=20 + 2 * CHUNK_BYTES
+)
 
 
 def filled(*chunks: bytes) -> Backlog:
@@ -48,6 +52,19 @@ def test_there_is_room_up_to_the_limit_and_for_anything_when_nothing_is_held() -
     assert filled().has_room(1000)
     backlog = filled(b"a" * 15)
     assert [backlog.has_room(size) for size in (4, 5, 6)] == [True, True, False]
+
+
+def test_what_chunks_wait_in_is_no_more_than_the_limit_however_short_they_are() -> None:
+    backlog = Backlog(Limits(0.010, 10, 3, max_buffer_bytes=1 << 16))
+    tracemalloc.start()
+    try:
+        while backlog.has_room(2):
+            backlog.take(b"%02d" % (backlog.taken % 100), lambda: 5.0)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert backlog.taken == (1 << 16) // (2 + CHUNK_BYTES)
+    assert held <= 1 << 16
 
 
 def test_what_is_under_way_is_held_until_the_server_has_it() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import headgate
 import pytest
 from headgate import StreamWriter
+from headgate.backlog import CHUNK_BYTES
 
 from tests.client.writing import JSON, TEXT, data, is_closed, made, messages
 from tests.support.request_proxy import Fate, RequestProxy
@@ -95,7 +96,7 @@ async def test_one_request_is_under_way_and_the_next_batch_fills_meanwhile(way: 
         await until(lambda: way.arrived == 1)
         for number in (1, 2, 3):
             await writer.write(number)
-            await asyncio.sleep(0.005)  # in which a second request would be sent
+            await is_closed(url)  # a second append would have come before this is answered
         assert way.arrived == 1
         way.gate.set()
     assert way.batches == [[0], [1, 2, 3]]
@@ -202,8 +203,10 @@ async def test_abort_discards_what_waits_and_stops_the_clock(way: Way) -> None:
     async with StreamWriter(url, flush_interval=0.005) as writer:
         await writer.write("a")
         await writer.abort()
-        await asyncio.sleep(0.02)  # in which the interval would have sent it
-    assert way.appends == []
+        async with StreamWriter(url, flush_interval=0.005) as later:
+            await later.write("b")
+            await until(lambda: later.acknowledged == 1)
+    assert way.batches == [["b"]]
 
 
 async def test_abort_ends_the_request_that_is_under_way_and_who_waits_for_it(way: Way) -> None:
@@ -265,6 +268,21 @@ async def test_a_close_that_is_cancelled_can_be_repeated(way: Way) -> None:
     assert await messages(url) == ["a"]
 
 
+async def test_a_close_after_an_end_that_was_cancelled_waits_for_the_end(way: Way) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, flush_interval=LONG_S) as writer:
+        way.gate.clear()
+        ending = asyncio.create_task(writer.end())
+        await until(lambda: way.arrived == 1)
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+        closing = asyncio.create_task(writer.close())
+        way.gate.set()
+        await closing
+        assert await is_closed(url)
+
+
 async def test_a_writer_is_used_in_a_block(way: Way) -> None:
     with pytest.raises(RuntimeError, match="async with StreamWriter"):
         await StreamWriter(await made(way.url)).write("a")
@@ -275,7 +293,7 @@ async def test_a_writer_is_used_in_a_block(way: Way) -> None:
 
 async def test_write_waits_while_the_buffer_is_full(way: Way) -> None:
     url = await made(way.url)
-    async with StreamWriter(url, max_buffer_bytes=4) as writer:
+    async with StreamWriter(url, max_buffer_bytes=4 + 2 * CHUNK_BYTES) as writer:
         way.gate.clear()
         await writer.write(b"10")
         await writer.write(b"20")
@@ -289,7 +307,7 @@ async def test_write_waits_while_the_buffer_is_full(way: Way) -> None:
 
 async def test_writes_that_wait_keep_their_places(way: Way) -> None:
     url = await made(way.url)
-    async with StreamWriter(url, max_buffer_bytes=10) as writer:
+    async with StreamWriter(url, max_buffer_bytes=10 + CHUNK_BYTES) as writer:
         way.gate.clear()
         await writer.write("a" * 8)
         writes = [asyncio.create_task(writer.write(text)) for text in ("b" * 8, "c", "d")]
@@ -346,3 +364,17 @@ async def test_a_writer_that_is_told_the_type_asks_nothing_and_learns_by_the_fir
             await writer.write(text)
     assert [heard.method for heard in way.heard] == ["PUT", "POST", "POST"]
     assert [heard.body for heard in way.appends] == [b"a", b"\0\0\0\1b\0\0\0\1c"]
+
+
+async def test_the_number_of_chunks_that_a_server_takes_is_found_once(way: Way) -> None:
+    url = await made(way.url, TEXT)
+    chunks = 30_000
+    async with StreamWriter(
+        url, flush_interval=LONG_S, max_batch_chunks=10_000, max_buffer_bytes=100 * chunks
+    ) as writer:
+        for _ in range(chunks):
+            await writer.write("x")
+    refused = [10_000, 5_000]  # of a gateway that takes 4,096
+    sizes = [len(heard.body) // len(b"\0\0\0\1x") for heard in way.appends]
+    assert sizes == refused + [2_500] * 12
+    assert await data(url) == b"x" * chunks

@@ -20,7 +20,7 @@ from tests.support.waiting import until
 from tests.web.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Awaitable
 
     from aiohttp import web
 
@@ -47,7 +47,7 @@ async def way() -> AsyncIterator[Way]:
         yield way
 
 
-async def failing(writing: Coroutine[None, None, None]) -> headgate.RequestRefused:
+async def failing(writing: Awaitable[None]) -> headgate.RequestRefused:
     """The refusal that ends it."""
     with pytest.raises(headgate.RequestRefused) as raised:
         await writing
@@ -411,6 +411,28 @@ async def test_an_epoch_that_was_used_before_is_no_success_after_a_lost_answer(w
             await writer.write("again")
 
     assert isinstance(await failing(write()), headgate.ProducerFenced)
+
+
+async def test_an_epoch_that_was_used_before_is_no_success_after_a_refused_connection() -> None:
+    async with serving() as gateway:
+        url = await made(f"http://127.0.0.1:{gateway.port}")
+        async with StreamWriter(url, producer_id="me") as writer:
+            await writer.write("a")
+        away = RequestProxy(gateway.port)
+        notes: list[str] = []
+
+        async def write() -> None:
+            late = url.replace(str(gateway.port), str(away.port))
+            async with StreamWriter(
+                late, content_type=JSON, producer_id="me", note=notes.append
+            ) as writer:
+                await writer.write("lost")
+
+        writing = asyncio.create_task(write())
+        await until(lambda: bool(notes))
+        async with away:
+            assert isinstance(await failing(writing), headgate.ProducerFenced)
+    assert "cannot connect" in notes[0]
 
 
 async def test_a_server_that_has_forgotten_what_it_took_is_told(way: Way) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import ssl
 import subprocess
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from aiohttp import web
 from tests.commands.conftest import CommandLine, Stream
 from tests.support.listener import Listener
 from tests.support.processes import HEADGATE, Headgate, run
+from tests.support.raw_origin import RawOrigin, answer, silence
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -106,6 +109,33 @@ async def play(aiohttp_server: AiohttpServer) -> Play:
         return Outcome(done.returncode, done.stdout.decode(), said)
 
     return run
+
+
+# ---------------------------------------------------------------- append
+
+
+async def test_ctrl_c_while_the_last_answer_is_waited_for_tells_how_much_is_in() -> None:
+    head = answer(b"", "Content-Type: text/plain", "Stream-Next-Offset: 0")
+    stored = answer(b"", "Stream-Next-Offset: 1", "Producer-Seq: 0")
+    async with RawOrigin(head, stored, silence) as origin:
+        cli = CommandLine(origin.url)
+        try:
+            appending = cli.start("append", "s", "--lines", "--close", stdin=subprocess.PIPE)
+            assert appending.stdin is not None
+            appending.stdin.write(b"a\n")
+            appending.stdin.flush()
+            await until(lambda: len(origin.heard) == 2)
+            appending.stdin.close()
+            await until(lambda: len(origin.heard) == 3)
+            assert origin.heard[2].named["stream-closed"] == "true"
+            appending.send_signal(signal.SIGINT)
+            status = await asyncio.to_thread(appending.wait, DEADLINE_S)
+            assert appending.stderr is not None
+            said = appending.stderr.read()
+        finally:
+            cli.kill()
+    assert said == b"Interrupted: 1 line is in the stream.\n"
+    assert status == 130
 
 
 # ---------------------------------------------------------------- tail

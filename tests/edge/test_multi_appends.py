@@ -87,12 +87,32 @@ async def test_an_offer_ends_with_an_answer_without_it_and_may_begin_again() -> 
         assert asked(raw) == ["HEAD", "POST", "POST", "HEAD", "HEAD", "POST"]
 
 
-@pytest.mark.parametrize("status", ["401 Unauthorized", "404 Not Found", "405 No Such Method"])
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden", "404 Not Found"])
 async def test_a_writer_who_may_not_ask_is_let_through(status: str) -> None:
     refusal = answer(b"", status=status)
     async with RawOrigin(refusal, APPENDED) as raw, edge_serving(raw) as gateway:
         assert (await multi_append(gateway)).status == 200
         assert asked(raw) == ["HEAD", "POST"]
+
+
+@pytest.mark.parametrize(
+    ("status", "refused", "said"),
+    [
+        ("429 Too Many Requests", 503, "the origin answers 429 to the HEAD"),
+        ("500 Internal Server Error", 503, "the origin answers 500 to the HEAD"),
+        ("503 Service Unavailable", 503, "the origin answers 503 to the HEAD"),
+        ("301 Moved Permanently", 501, "the origin does not say whether"),
+        ("405 No Such Method", 501, "the origin does not say whether"),
+        ("410 Gone", 501, "the origin does not say whether"),
+        ("501 Not Implemented", 501, "the origin does not say whether"),
+    ],
+)
+async def test_nothing_is_passed_on_while_nobody_knows(
+    status: str, refused: int, said: str
+) -> None:
+    async with RawOrigin(answer(status=status), APPENDED) as raw, edge_serving(raw) as gateway:
+        (await multi_append(gateway)).assert_problem(refused, said)
+        assert asked(raw) == ["HEAD"]
 
 
 async def test_other_requests_are_no_reason_to_ask() -> None:

@@ -53,7 +53,7 @@ class Publisher(Protocol):
         """The value, a count as digits, or None."""
 
     async def expire(self, key: str, ttl: float) -> object:
-        """Keep what is there, if anything is, for so many seconds from now."""
+        """Keep what is there, if anything is, for so many seconds from now; 0 forgets it."""
 
 
 class Subscriber(Protocol):

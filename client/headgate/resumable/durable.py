@@ -15,6 +15,7 @@ from headgate.names import stream_url
 from headgate.resumable.errors import StreamExists
 from headgate.resumable.log_streams import FAILED, PRODUCER_TTL_S, LogStreams
 from headgate.resumable.per_loop import PerLoop
+from headgate.resumable.productions import read_up
 from headgate.resumable.source import text_of, told
 from headgate.stream import Stream
 from headgate.writer import StreamWriter
@@ -44,7 +45,7 @@ class Durable:
         self._productions = productions
         self._authorization = authorization
         self._sessions = PerLoop(_session)
-        Stream(url)  # raises ValueError now rather than later
+        Stream(stream_url(url, "id"))  # raises ValueError now rather than later
 
     async def resumable(
         self, stream_id: str, make_source: MakeSource, resume_at: int
@@ -99,7 +100,7 @@ async def _produce(streams: LogStreams, found: Metadata, make_source: MakeSource
     beating = asyncio.get_running_loop().create_task(_beat(streams))
     try:
         try:
-            await _write(streams, found, make_source)
+            await read_up(streams.stream_id, _write(streams, found, make_source))
         except Exception as error:  # noqa: BLE001 - readers get it, whatever it is
             await streams.fail(FAILED, told(streams.stream_id, error))
     except StreamError as error:  # readers will find that the producer is gone

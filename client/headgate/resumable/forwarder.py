@@ -72,7 +72,7 @@ class Forwarder:
 
     async def abandon(self, reason: str) -> None:
         """Tell the reader that there will be no more."""
-        await self._send(Part(self._production, Kind.FAILED, self._at, reason))
+        await self._send(Part(self._production, Kind.STOPPED, self._at, reason))
 
     def _next(self) -> Part | None:
         """What is to be sent now, if anything is."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from headgate.resumable.contract import Broker
     from headgate.resumable.names import Names
 
+CAN_WAIT = (Kind.TEXT, Kind.END, Kind.FAILED)  # until what is missing before it has come
 WINDOW = 1024 * 1024  # characters that may wait for a slow reader, and one chunk on top
 ASK_EVERY_S = 5.0  # so that each side knows that the other is there
 ASK_AGAIN_S = 1.0  # what was asked, or sent, may have been lost
@@ -150,11 +151,11 @@ class Listener:
         self._unanswered_since = None
         self._heard_at = asyncio.get_running_loop().time()
         self._more.set()
-        if part.kind in (Kind.TEXT, Kind.END) and part.position > self._received:
+        if part.kind in CAN_WAIT and part.position > self._received:
             self._is_gap = True  # something was lost on the way: it is asked for again
         elif part.kind is Kind.TEXT:
             self._received_text(part.text[self._received - part.position :])
-        else:
+        elif self._last is None:
             self._last = part
 
     def _received_text(self, text: str) -> None:
@@ -167,7 +168,7 @@ class Listener:
 
 def _raise_failure(last: Part | None) -> None:
     assert last is not None, "an end was read"
-    if last.kind is Kind.FAILED:
+    if last.kind in (Kind.FAILED, Kind.STOPPED):
         raise SourceFailed(last.text)
     if last.kind is Kind.TRIMMED:
         raise TextTrimmed(last.text)

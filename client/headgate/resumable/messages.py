@@ -38,6 +38,7 @@ class Kind(StrEnum):
     TEXT = "text"  # or, without any, that the producer is there
     END = "end"
     FAILED = "failed"  # the source did, after the text; its error follows
+    STOPPED = "stopped"  # the producer was, and answers nothing any more; an explanation follows
     TRIMMED = "trimmed"  # what was asked for is no longer kept; an explanation follows
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
-from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,13 +16,14 @@ class PerLoop(Generic[T]):
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
+        self._made: dict[asyncio.AbstractEventLoop, T] = {}
 
     def here(self) -> T:
         """That of the running loop."""
         loop = asyncio.get_running_loop()
         found = self._made.get(loop)
         if found is None:
+            self._forget_closed()
             found = self._made[loop] = self._make()
         return found
 
@@ -33,4 +33,10 @@ class PerLoop(Generic[T]):
 
     def are_elsewhere(self) -> bool:
         """Whether a loop that goes on has one."""
-        return any(not loop.is_closed() for loop in self._made)
+        return any(not loop.is_closed() for loop in list(self._made))
+
+    def _forget_closed(self) -> None:
+        # Weak keys would not do it: what belongs to a loop refers to it.
+        for loop in list(self._made):  # other threads add theirs
+            if loop.is_closed():
+                self._made.pop(loop, None)

@@ -13,12 +13,14 @@ from headgate.resumable.buffer import TextBuffer
 from headgate.resumable.forwarder import Forwarder
 from headgate.resumable.messages import Ask
 from headgate.resumable.names import DONE
+from headgate.resumable.productions import read_up
 from headgate.resumable.source import text_of, told
 
 if TYPE_CHECKING:
     from headgate.resumable.contract import Broker, MakeSource, Text
     from headgate.resumable.names import Names
 
+FIRST_LIFETIME_S = 10.0  # until then a stream costs nothing but its INCR and SUBSCRIBE
 RENEW_S = 60.0  # how often a long stream's sentinel is given its lifetime anew
 MARK_DONE_FOR_S = 30.0  # a broker that restarts is back by then
 STOP_WITHIN_S = 5.0  # for the last words of a producer whose process ends
@@ -70,13 +72,18 @@ class Production:
 
     async def _read_up(self, make_source: MakeSource) -> None:
         try:
-            async with contextlib.aclosing(text_of(make_source)) as source:
-                async for chunk in source:
-                    self._buffer.append(chunk)
+            await read_up(self._names.stream_id, self._fill(make_source))
         except Exception as error:  # noqa: BLE001 - readers get it, whatever it is
             self._buffer.finish(told(self._names.stream_id, error), error)
         else:
             self._buffer.finish()
+
+    async def _fill(self, make_source: MakeSource) -> None:
+        async with contextlib.aclosing(text_of(make_source)) as source:
+            async for chunk in source:
+                if self._buffer.is_over:
+                    return  # it was left to itself when it was to stop
+                self._buffer.append(chunk)
 
     async def _stop(self) -> None:
         stopped = f"the producer of stream {self._names.stream_id!r} was stopped"
@@ -86,17 +93,16 @@ class Production:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_WITHIN_S):
-                for forwarder in self._forwarders.values():
+                for forwarder in list(self._forwarders.values()):  # readers come and go meanwhile
                     await forwarder.abandon(stopped)
                 await self._mark_done(0.0)
 
     async def _renew(self) -> None:
-        """Have the sentinel outlive this process by no more than its lifetime.
-
-        Not at first: a stream of less than a minute costs nothing but its INCR and SUBSCRIBE.
-        """
+        """Have the sentinel outlive this process by no more than its lifetime."""
+        wait_s = FIRST_LIFETIME_S
         while True:
-            await asyncio.sleep(min(RENEW_S, self._sentinel_ttl / 2))
+            await asyncio.sleep(min(wait_s, self._sentinel_ttl / 2))
+            wait_s = RENEW_S
             with contextlib.suppress(OSError):
                 await self._broker.publisher.expire(self._names.sentinel, self._sentinel_ttl)
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from headgate.resumable.contract import KeepAlive
+
+CLOSE_WITHIN_S = 5.0  # for what a source does as it is closed, until it is left to itself
+
+_log = logging.getLogger("headgate.resumable")
 
 
 class Productions:
@@ -17,9 +22,6 @@ class Productions:
     def __init__(self, keep_alive: KeepAlive | None = None) -> None:
         self._keep_alive = keep_alive
         self._tasks: set[asyncio.Task[None]] = set()
-
-    def __len__(self) -> int:
-        return len(self._tasks)
 
     def start(self, production: Coroutine[None, None, None]) -> None:
         """Run it."""
@@ -40,6 +42,18 @@ class Productions:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def read_up(stream_id: str, reading: Coroutine[None, None, None]) -> None:
+    """Read a source in a task of its own, which a cancellation leaves behind if it must."""
+    task = asyncio.get_running_loop().create_task(reading)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        if (await asyncio.wait({task}, timeout=CLOSE_WITHIN_S))[1]:
+            _log.error("the source of stream %r does not end when it is cancelled", stream_id)
+        raise
 
 
 def _set(ended: asyncio.Future[None]) -> None:

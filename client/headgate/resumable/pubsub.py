@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from headgate.resumable.contract import Broker, MakeSource, State, Text
     from headgate.resumable.productions import Productions
+
+WITHDRAW_WITHIN_S = 1.0  # whoever was refused a stream, or has gone, waits for this
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +97,19 @@ class PubSub:
         production = Production(
             names, self._broker, settings.sentinel_ttl, settings.max_buffer_bytes
         )
-        await production.open()
+        try:
+            await production.open()
+        except BaseException:  # also a cancellation: nobody is going to produce it
+            await self._withdraw(names)
+            raise
         self._productions.start(production.run(make_source))
         return production.read()
+
+    async def _withdraw(self, names: Names) -> None:
+        """Have the id be free again, unless the broker is away."""
+        with contextlib.suppress(OSError):  # also a TimeoutError
+            async with asyncio.timeout(WITHDRAW_WITHIN_S):
+                await self._broker.publisher.expire(names.sentinel, 0)
 
     async def _resumed(self, names: Names, resume_at: int) -> Text | None:
         text = await Listener(names, self._broker, resume_at).answered(

@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 
 from headgate.errors import ProtocolError, StreamClosed, StreamConflict
+from headgate.names import stream_url
 from headgate.runs import claims, records
 from headgate.runs.answer import Answer
 from headgate.runs.formats import named
@@ -65,7 +66,7 @@ class Runs:
     ) -> None:
         if orphan_after < 1 or (ttl is not None and ttl < orphan_after):
             raise ValueError("orphan_after is 1 second or more, and ttl is no less")
-        Stream(url)  # ValueError for what is no URL
+        Stream(stream_url(url, "id"))  # ValueError for what no run can be below
         self._url = url
         self._authorization = authorization
         self._session = session

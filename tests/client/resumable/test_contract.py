@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
 from headgate import StreamError
-from headgate.resumable import SourceFailed, StreamExists
+from headgate.resumable import SourceFailed, StreamExists, productions
 
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from headgate.resumable import ResumableStreams
 
     from tests.client.resumable.conftest import MakeStreams
@@ -161,6 +164,38 @@ async def test_closing_ends_what_is_produced_and_says_so(replicas: MakeStreams) 
         await anext(reader)
     assert tap.is_over
     assert await other.state("a") == "done"
+
+
+async def test_closing_leaves_a_source_behind_that_does_not_end(
+    replicas: MakeStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(productions, "CLOSE_WITHIN_S", 0.1)
+    producer, other, released, ended = replicas(), replicas(), asyncio.Event(), asyncio.Event()
+
+    async def deaf() -> AsyncIterator[str]:
+        try:
+            yield "text"
+            while not released.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await released.wait()
+            yield "more"
+        finally:
+            ended.set()
+
+    await producer.create("a", deaf)
+    reader = await other.resume("a")
+    assert reader is not None
+    assert await anext(reader) == "text"
+    closing = asyncio.create_task(producer.aclose())
+    try:
+        assert await asyncio.wait({closing}, timeout=30) == ({closing}, set())
+        with pytest.raises(SourceFailed, match=r"^the producer of stream 'a' was stopped$"):
+            await anext(reader)
+        assert await other.state("a") == "done"
+    finally:
+        released.set()
+        await closing
+        await ended.wait()
 
 
 async def test_closing_ends_the_readers_in_the_same_process(replicas: MakeStreams) -> None:

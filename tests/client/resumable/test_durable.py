@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +16,7 @@ from tests.support.processes import Headgate
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from pathlib import Path
 
     from tests.client.resumable.conftest import MakeStreams
@@ -83,35 +83,43 @@ async def test_the_text_survives_the_process_of_its_producer(
             await anext(again)
 
 
-async def test_a_producer_that_was_taken_for_dead_writes_no_more(on_log: MakeStreams) -> None:
-    producer, other, tap = on_log(), on_log(), Tap()
-    await producer.create("a", tap)
-    tap.give("text")
-    reader = await other.resume("a")
-    assert reader is not None
-    assert await anext(reader) == "text"
-    streams = producer._backplane._streams("a")  # type: ignore[attr-defined]
-    await streams.producer.delete()
-    assert await other.state("a") == "done"
-    tap.give("more")
-    tap.end()
-    await until(lambda: len(producer._productions) == 0)
-    with pytest.raises(ProducerLost):
-        await anext(reader)
+async def test_a_producer_that_was_taken_for_dead_writes_no_more(server: Headgate) -> None:
+    folder, tap = f"{server.streams}/taken-for-dead", Tap()
+    ended: list[Awaitable[None]] = []
+    async with ResumableStreams(folder, keep_alive=ended.append) as producer:
+        reader = await producer.create("a", tap)
+        tap.give("text")
+        assert await anext(reader) == "text"
+        async with Stream(stream_url(folder, "a") + "/producer") as alive:
+            await alive.delete()
+        assert await producer.state("a") == "done"
+        tap.give("more")
+        tap.end()
+        await ended[0]
+        with pytest.raises(ProducerLost):
+            await anext(reader)
 
 
 async def test_a_producer_says_that_it_is_alive(
-    on_log: MakeStreams, monkeypatch: pytest.MonkeyPatch
+    server: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """More often than a sign lasts, and for longer than one lasts."""
     monkeypatch.setattr(log_streams, "PRODUCER_TTL_S", 1)
     monkeypatch.setattr(durable, "BEAT_S", 0.1)
-    streams, tap = on_log(), Tap()
-    reader = await streams.create("a", tap)
-    for _ in range(5):
-        await asyncio.sleep(0.3)  # in which it would expire, were nothing said
+    folder, tap = f"{server.streams}/alive", Tap()
+    async with ResumableStreams(folder) as streams:
+        reader = await streams.create("a", tap)
+        ends: set[str] = set()
+
+        async def says_more() -> bool:
+            ends.add((await alive.head()).next_offset)  # looking does not keep it
+            return len(ends) > 1 / 0.1 + 1
+
+        async with Stream(stream_url(folder, "a") + "/producer") as alive:
+            await until(says_more)
         assert await streams.state("a") == "active"
-    tap.end()
-    assert await whole(reader) == ""
+        tap.end()
+        assert await whole(reader) == ""
 
 
 @pytest.mark.parametrize("operation", ["resumable", "create", "resume", "state"])

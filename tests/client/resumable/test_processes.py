@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import subprocess
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 from headgate.resumable import ResumableStreams, SourceFailed
+from headgate.resumable.per_loop import PerLoop
 from redis.asyncio import Redis
 
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.processes import ROOT
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +79,7 @@ async def test_the_error_of_a_source_is_seen_in_another_process(
         assert await anext(reader) == "text\n"
         with pytest.raises(SourceFailed, match="stream 'a' failed: ValueError: the model is aw"):
             await anext(reader)
-    assert await streams.state("a") == "done"
+        await until(lambda: _is_done(streams))
 
 
 async def test_a_process_that_is_stopped_says_so_to_its_readers(
@@ -138,6 +142,20 @@ def test_one_object_serves_event_loops_at_once(redis: RedisServer) -> None:
     assert got == ["some text"] * 4
 
 
+def test_what_belongs_to_a_closed_loop_is_kept_until_the_next_one_asks() -> None:
+    """Though nobody has closed it, and it refers to its loop, as every connection does."""
+    per_loop = PerLoop(asyncio.get_running_loop)
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def main() -> None:
+        loops.append(weakref.ref(per_loop.here()))
+
+    for _ in range(5):
+        asyncio.run(main())
+    gc.collect()
+    assert [loop() is None for loop in loops] == [True, True, True, True, False]
+
+
 def test_a_client_serves_the_event_loop_it_belongs_to(redis: RedisServer) -> None:
     redis.command("FLUSHALL")
 
@@ -151,3 +169,7 @@ def test_a_client_serves_the_event_loop_it_belongs_to(redis: RedisServer) -> Non
             assert await client.get("is open") is None
 
     asyncio.run(main())
+
+
+async def _is_done(streams: ResumableStreams) -> bool:
+    return await streams.state("a") == "done"

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate import Unavailable
-from headgate.resumable import ResumableStreams, listener, redis_broker, redis_subscriptions
+from headgate.resumable import Broker, ResumableStreams, listener, redis_broker, redis_subscriptions
 
+from tests.client.resumable.memory_broker import MemoryBroker
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.ports import HOST, free_port
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.client.resumable.conftest import MakeStreams
@@ -61,6 +63,37 @@ async def test_a_password_is_in_no_error(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="the URL of a Redis looks like") as invalid:
             ResumableStreams(wrong)
         assert "ter2" not in str(invalid.value)
+
+
+class DeafBroker(MemoryBroker):
+    """What is subscribed to on it waits for the test, and then fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked = asyncio.Event()
+        self.fails = asyncio.Event()
+
+    async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:
+        self.is_asked.set()
+        await self.fails.wait()
+        raise ConnectionError("no answer")
+
+
+@pytest.mark.parametrize("operation", ["resumable", "create"])
+@pytest.mark.parametrize("is_cancelled", [False, True])
+async def test_the_id_of_a_stream_that_was_not_created_is_free(
+    operation: str, is_cancelled: bool
+) -> None:
+    """It was counted already, and nobody is there to listen for its readers."""
+    broker = DeafBroker()
+    async with ResumableStreams(Broker(broker, broker)) as streams:
+        creating = asyncio.ensure_future(OPERATIONS[operation](streams))
+        await broker.is_asked.wait()
+        assert await streams.state("a") == "active"
+        creating.cancel() if is_cancelled else broker.fails.set()
+        with pytest.raises(asyncio.CancelledError if is_cancelled else Unavailable):
+            await creating
+        assert await streams.state("a") is None
 
 
 async def test_a_reader_elsewhere_gets_everything_though_redis_is_restarted(

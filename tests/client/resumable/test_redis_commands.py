@@ -14,7 +14,7 @@ from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
     from headgate.resumable import ResumableStreams
     from headgate.resumable.contract import Text
@@ -46,14 +46,15 @@ async def monitored(redis: RedisServer) -> AsyncIterator[Counter[str]]:
 async def test_a_stream_that_nobody_resumes_costs_one_incr_and_one_subscribe(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
-    streams = on_redis()
+    ended: list[Awaitable[None]] = []
+    streams = on_redis(keep_alive=ended.append)
     await whole(await streams.resumable("connects", lambda: chunks("text")))
-    await until(lambda: len(streams._productions) == 0)
+    await ended.pop()
     async with monitored(redis) as seen:
         for number in range(10):
             reader = await streams.resumable(f"stream {number}", lambda: chunks("some ", "text"))
             assert await whole(reader) == "some text"
-            await until(lambda: len(streams._productions) == 0)
+            await ended.pop()
     # Besides, its end costs what marks it done and what ends the subscription.
     assert seen == {"INCR": 10, "SUBSCRIBE": 10, "SET": 10, "UNSUBSCRIBE": 10}
 
@@ -79,9 +80,9 @@ async def test_text_that_nobody_reads_elsewhere_is_not_published(
 async def test_the_sentinel_of_a_finished_stream_is_kept_for_two_hours(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
-    streams = on_redis()
-    await whole(await streams.create("a", lambda: chunks("text")))
-    await until(lambda: len(streams._productions) == 0)
+    ended: list[Awaitable[None]] = []
+    await whole(await on_redis(keep_alive=ended.append).create("a", lambda: chunks("text")))
+    await ended[0]
     assert TWO_HOURS_S - 60 < redis.command("TTL", Names("a").sentinel) <= TWO_HOURS_S
 
 

@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.resumable import Broker, ProducerLost, ResumableStreams
+from headgate.resumable import Broker, ProducerLost, ResumableStreams, SourceFailed
 from headgate.resumable.listener import LOST_S, WINDOW
-from headgate.resumable.messages import Kind, Part
+from headgate.resumable.messages import Ask, Kind, Part
 from headgate.resumable.names import Names
 
 from tests.client.resumable.memory_broker import MemoryBroker
@@ -35,12 +35,17 @@ class FaultyBroker(MemoryBroker):
         super().__init__()
         self.times = times
         self.published: dict[str, list[str]] = {}
+        self.lifetimes: list[float] = []
 
     async def publish(self, channel: str, message: str) -> None:
         sent = self.published.setdefault(channel, [])
         sent.append(message)
         for _ in range(self.times(channel, len(sent) - 1)):
             await super().publish(channel, message)
+
+    async def expire(self, key: str, ttl: float) -> None:
+        self.lifetimes.append(ttl)
+        await super().expire(key, ttl)
 
     def parts(self) -> list[Part]:
         """What went to readers."""
@@ -102,6 +107,98 @@ def test_a_part_that_is_lost_is_sent_again(number: int) -> None:
         assert await whole(reader) == "".join(chunks)
         assert await whole(scene.creator) == "".join(chunks)
         await scene.ended[0]
+
+    virtual_time.run(main())
+
+
+@pytest.mark.parametrize("number", range(1, 4))
+def test_a_part_that_is_lost_before_an_error_is_sent_again(number: int) -> None:
+    """Also when it is the error."""
+
+    async def main() -> None:
+        scene = Scene(FaultyBroker(no_part(number)))
+        reader = await scene.open()
+        for chunk in ("one ", "two "):
+            scene.tap.give(chunk)
+            await asyncio.sleep(0.01)  # so that each is a part of its own
+        scene.tap.end(ValueError("the model is away"))
+        got = ""
+        while len(got) < len("one two "):
+            got += await anext(reader)
+        assert got == "one two "
+        with pytest.raises(SourceFailed, match="ValueError: the model is away"):
+            await anext(reader)
+        await scene.ended[0]
+
+    virtual_time.run(main())
+
+
+def test_what_a_stopped_producer_did_not_get_through_is_not_waited_for() -> None:
+    async def main() -> None:
+        scene = Scene(FaultyBroker(no_part(2)))
+        reader = await scene.open()
+        for chunk in ("one ", "two "):
+            scene.tap.give(chunk)
+            await asyncio.sleep(0.01)
+        began = asyncio.get_running_loop().time()
+        await scene.streams.aclose()
+        assert await anext(reader) == "one "
+        with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
+            await anext(reader)
+        assert asyncio.get_running_loop().time() - began < 1.0
+
+    virtual_time.run(main())
+
+
+def test_a_sentinel_has_a_lifetime_after_ten_seconds_and_then_each_minute() -> None:
+    """So that it goes though its process is killed; a short stream need not pay for it."""
+
+    async def main() -> None:
+        broker = FaultyBroker()
+        streams = ResumableStreams(Broker(broker, broker), sentinel_ttl=300.0)
+        await streams.create("a", Tap())
+        await asyncio.sleep(9)
+        assert broker.lifetimes == []
+        await asyncio.sleep(2)
+        assert broker.lifetimes == [300.0]
+        await asyncio.sleep(60)
+        assert broker.lifetimes == [300.0] * 2
+        await streams.aclose()
+
+    virtual_time.run(main())
+
+
+def test_a_reader_that_comes_while_the_producer_is_stopped_disturbs_nothing() -> None:
+    async def main() -> None:
+        def times(channel: str, number: int) -> int:
+            if ":text:" in channel and broker.parts()[-1].kind is Kind.STOPPED:
+                broker.channels[Names("a").requests](Ask("late", again=True).encode())
+            return 1
+
+        broker = FaultyBroker(times)
+        scene = Scene(broker)
+        readers = [await scene.open(), await scene.streams.resume("a")]
+        await scene.streams.aclose()
+        for reader in readers:
+            assert reader is not None
+            with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
+                await anext(reader)
+        assert await scene.streams.state("a") == "done"
+
+    virtual_time.run(main())
+
+
+def test_the_end_of_a_whole_text_stays_its_end() -> None:
+    """Though its reader is slow, and the producer is stopped meanwhile."""
+
+    async def main() -> None:
+        scene = Scene(FaultyBroker())
+        reader = await scene.open()
+        scene.tap.give("text")
+        scene.tap.end()
+        await asyncio.sleep(0.01)
+        await scene.streams.aclose()
+        assert await whole(reader) == "text"
 
     virtual_time.run(main())
 
