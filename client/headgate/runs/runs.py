@@ -75,6 +75,7 @@ class Runs:
         self._rules = Rules(orphan_after, stop_grace, retry_for, error_text)
         self._produced: dict[str, Production] = {}
         self._tasks: dict[asyncio.Task[None], Production] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._readings: WeakSet[Reading] = WeakSet()
         self._is_closed = False
 
@@ -99,7 +100,8 @@ class Runs:
         """Produce a run from the source, in a task of its own, and answer with what it gives.
 
         An older producer of the same id is stopped, and this one writes on. Raises StreamClosed
-        when the run of this id has ended, and Unavailable when the server is away.
+        when the run of this id has ended, and Unavailable when the server is away; then, as after
+        any other error and when it is cancelled, the source has been closed.
         """
         if not hasattr(source, "__aiter__"):
             raise TypeError(f"a run takes an async iterator, not {type(source).__name__}")
@@ -274,6 +276,11 @@ class Runs:
 
     def _place(self, run_id: str) -> Place:
         self._check_open()
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError("Runs belongs to the event loop that first used it: make another")
         session = self._session or self._own_session
         if session is None:
             session = self._own_session = aiohttp.ClientSession(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from headgate.runs import Runs, Status
 
 from tests.support.processes import ROOT, headgate
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from headgate.runs import Answer
 
 PATIENCE_S = 60.0
+STOPPED_WITHIN_S = 0.1  # p99, on a machine that does nothing else
 READERS = 2  # of each run; the first is never cut
 ENDLESS = 10**9
 LONGEST_LIFE_S = 2.0  # of a process that is killed
@@ -38,13 +40,16 @@ class Size:
     """How much is played."""
 
     runs: int  # at once
-    kills: int
-    cuts: int
+    processes: int  # that produce them, an equal share each
+    kills: int  # as many of each process
+    cuts: int  # as many for each kill
     orphan_after: int  # seconds: as many runs as there are, so many heartbeats there are in a third
 
 
-FULL = Size(runs=200, kills=50, cuts=500, orphan_after=5)
-SHORT = Size(runs=10, kills=2, cuts=10, orphan_after=1)
+# A kill takes its process's start and the time until its runs are orphaned, about 15 s together.
+# One after the other they would take a quarter of an hour.
+FULL = Size(runs=200, processes=10, kills=50, cuts=500, orphan_after=5)
+SHORT = Size(runs=10, processes=2, kills=2, cuts=10, orphan_after=2)
 
 
 @dataclass(slots=True)
@@ -79,6 +84,11 @@ class Reader:
             await asyncio.wait({self._reading})
             if not self._reading.cancelled():
                 return self._reading.result()
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether there is a connection."""
+        return self._reading is not None and not self._reading.done()
 
     def cut(self) -> bool:
         """Cut the connection; False when there is none."""
@@ -117,14 +127,24 @@ async def producer(url: str, size: Size, run_ids: Sequence[str], items: int) -> 
 
 
 async def check_ends(runs: Runs, size: Size, found: Found, url: str) -> None:
-    """Kill the process of all runs at a random moment, and cut readers meanwhile; then again."""
-    for _ in range(size.kills):
-        run_ids = [f"killed/{found.kills}/{number}" for number in range(size.runs)]
+    """Have processes produce runs, each of which is killed, and then the next one."""
+    async with asyncio.TaskGroup() as group:
+        for number in range(size.processes):
+            group.create_task(check_kills(runs, size, found, url, number))
+
+
+async def check_kills(runs: Runs, size: Size, found: Found, url: str, process: int) -> None:
+    """Kill one process at a random moment, and cut readers of its runs meanwhile; then again."""
+    for kill in range(size.kills // size.processes):
+        share = range(size.runs // size.processes)
+        run_ids = [f"killed/{process}/{kill}/{number}" for number in share]
+        readers = [Reader(runs, run_id) for run_id in run_ids for _ in range(READERS)]
         async with producer(url, size, run_ids, ENDLESS):
-            readers = [Reader(runs, run_id) for run_id in run_ids for _ in range(READERS)]
             reading = [asyncio.create_task(reader.read()) for reader in readers]
-            cutting = asyncio.create_task(cut(readers[1::READERS], size, found))
-            await asyncio.sleep(random.uniform(0, LONGEST_LIFE_S))
+            await until(lambda: all(reader.is_reading for reader in readers))  # noqa: B023
+            life_s = random.uniform(0, LONGEST_LIFE_S)
+            cutting = asyncio.create_task(cut(readers[1::READERS], size, life_s, found))
+            await asyncio.sleep(life_s)
         found.kills += 1
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(cutting, *reading)
@@ -132,11 +152,19 @@ async def check_ends(runs: Runs, size: Size, found: Found, url: str) -> None:
             check_same(readers[number : number + READERS], found)
 
 
-async def cut(readers: Sequence[Reader], size: Size, found: Found) -> None:
-    """Cut random readers, each kill's share of all cuts."""
-    for _ in range(size.cuts // size.kills):
-        await asyncio.sleep(random.uniform(0, 2 * LONGEST_LIFE_S * size.kills / size.cuts))
-        found.cuts += random.choice(readers).cut()
+async def cut(readers: Sequence[Reader], size: Size, life_s: float, found: Found) -> None:
+    """Cut random readers, each kill's share of all cuts.
+
+    The last ones are cut when the process is gone already, but its runs are not orphaned yet.
+    """
+    count = size.cuts // size.kills
+    moments = sorted(random.uniform(0, life_s + size.orphan_after / 3) for _ in range(count))
+    before = 0.0
+    for moment in moments:
+        await asyncio.sleep(moment - before)
+        before = moment
+        await until(lambda: any(reader.is_reading for reader in readers))
+        found.cuts += random.choice([reader for reader in readers if reader.is_reading]).cut()
 
 
 def check_same(readers: Sequence[Reader], found: Found) -> None:
@@ -207,15 +235,38 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Play it and say what was found."""
+def broken(found: Found, size: Size, stopped_within_s: float) -> list[str]:
+    """The promises that were not kept, beside those that end the campaign at once."""
+    slow_s = percentile(found.stops_s, 0.99)
+    expected = (size.kills, size.cuts, {"orphaned": size.kills * (size.runs // size.processes)})
+    seen = (found.kills, found.cuts, found.ends)
+    kept = {
+        f"kills, cuts and ends were to be {expected}, and are {seen}": seen == expected,
+        f"{size.runs} runs were to be stopped, not {len(found.stops_s)}": (
+            len(found.stops_s) == size.runs
+        ),
+        f"p99 of a stop was to be {stopped_within_s} s, and is {slow_s:.3f} s": (
+            slow_s <= stopped_within_s
+        ),
+    }
+    return [promise for promise, is_kept in kept.items() if not is_kept]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play it and say what was found; 1 when a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=time.time_ns())
-    parser.add_argument("--kills", type=int, default=FULL.kills, help="10 readers are cut for each")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=FULL.kills // FULL.processes,
+        help=f"of {FULL.processes} kills, and 10 cuts for each",
+    )
     options = parser.parse_args(arguments)
     random.seed(options.seed)
     sys.stdout.write(f"seed {options.seed}\n")
-    size = replace(FULL, kills=options.kills, cuts=10 * options.kills)
+    kills = options.rounds * FULL.processes
+    size = replace(FULL, kills=kills, cuts=10 * kills)
     began = time.monotonic()
     found = asyncio.run(play(size))
     stops_ms = [1000 * stop for stop in found.stops_s]
@@ -225,7 +276,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"stops are known after {median:.1f} ms, p99 {worst:.1f} ms\n"
         f"{time.monotonic() - began:.0f} s\n"
     )
+    complaints = broken(found, size, STOPPED_WITHIN_S)
+    sys.stdout.writelines(f"BROKEN: {complaint}\n" for complaint in complaints)
+    return 1 if complaints else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

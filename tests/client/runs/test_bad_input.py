@@ -294,6 +294,19 @@ async def test_without_a_server_every_call_raises_at_once() -> None:
                 await attempt
 
 
+def test_a_second_event_loop_is_refused(url: str) -> None:
+    runs = Runs(url)
+
+    async def use() -> None:
+        assert await runs.state("none") is None
+
+    with asyncio.Runner() as first:
+        first.run(use())
+        with pytest.raises(RuntimeError, match="the event loop that first used it: make another"):
+            asyncio.run(use())
+        first.run(runs.close())
+
+
 @pytest.mark.parametrize("options", [{"orphan_after": 0}, {"orphan_after": 60, "ttl": 59}])
 def test_times_that_cannot_be_kept_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="orphan_after is 1 second or more, and ttl is no less"):
