@@ -11,7 +11,7 @@ from tests.client.resumable.stress import MOST_GROWTH_MB, OURS, load
 if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
-STREAMS, SECONDS, INTERVAL_S = 10, 10, 0.4
+STREAMS, SECONDS, INTERVAL_S = 10, 3, 0.3
 
 
 @pytest.mark.timeout(180)
@@ -20,9 +20,9 @@ async def test_memory_is_what_it_was_once_streams_and_readers_have_gone(
 ) -> None:
     """What their readers got is compared in there, and its failure would be one of these."""
     told = await load(OURS, redis.url, STREAMS, SECONDS, INTERVAL_S)
-    assert "errors" not in told
+    assert not {"errors", "given up"} & told.keys()
     assert told["streams"] >= STREAMS
     assert told["resumed"] >= STREAMS
     assert told["left"] + told["to the end"] == told["streams"] + told["resumed"]
     assert told["most_mb"] > told["before_mb"] + MOST_GROWTH_MB  # it can be seen at all
-    assert told["after_mb"] - told["before_mb"] <= MOST_GROWTH_MB
+    assert told["growth_mb"] <= MOST_GROWTH_MB
