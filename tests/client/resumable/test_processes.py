@@ -122,17 +122,18 @@ def test_one_object_serves_event_loops_at_once(redis: RedisServer) -> None:
     """Each of four threads reads what one of them produces."""
     redis.command("FLUSHALL")
     streams = ResumableStreams(redis.url, resume_timeout=20.0)
-    all_are_reading = threading.Barrier(4)
+    all_are_there = threading.Barrier(4)
     got: list[str] = []
 
     async def main() -> None:
         async with streams:
             tap = Tap()
             reader = await streams.resumable("a", tap)
-            await asyncio.to_thread(all_are_reading.wait, 20)
+            await asyncio.to_thread(all_are_there.wait, 20)
             tap.give("some ", "text")  # to whichever of the taps is the source
             tap.end()
             got.append(await whole(reader))
+            await asyncio.to_thread(all_are_there.wait, 20)  # who produces must not leave before
 
     threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(4)]
     for thread in threads:
