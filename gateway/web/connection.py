@@ -117,10 +117,11 @@ class Connection(AiohttpConnection):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what waits for this connection; appends under way go on without it."""
         is_handed_over = self.state is HANDED_OVER  # its new protocol counts it down
-        self.enter(LOST)
+        # First of all: whatever raises below, its place is free again.
         if self._counts and not is_handed_over:
             self.shared.limits.connection_lost(self._client)
         self._counts = False
+        self.enter(LOST)
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
