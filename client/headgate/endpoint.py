@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
 
+AGENT = {"User-Agent": "headgate-client"}
 CONNECT_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 60.0
 # A longer body is sent in pieces: in one, it would hold up the loop.
@@ -40,6 +41,14 @@ CAUSES: dict[type[Exception], str] = {
     aiohttp.ClientPayloadError: "the connection was lost",
     aiohttp.ClientResponseError: "what it answered is not valid HTTP",
 }
+
+
+def unlimited_session() -> aiohttp.ClientSession:
+    """A session for any number of readers and writers at once.
+
+    Each holds a connection: with a limit, those who wait for each other might have none.
+    """
+    return aiohttp.ClientSession(headers=AGENT, connector=aiohttp.TCPConnector(limit=0))
 
 
 class Endpoint:
@@ -82,7 +91,7 @@ class Endpoint:
 
     async def __aenter__(self) -> Self:
         if self._session is None:
-            self._own_session = aiohttp.ClientSession(headers={"User-Agent": "headgate-client"})
+            self._own_session = aiohttp.ClientSession(headers=AGENT)
         return self
 
     async def __aexit__(

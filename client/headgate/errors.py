@@ -82,6 +82,10 @@ class StreamGone(RequestRefused):
     """The stream, or what was at the offset, is gone (410)."""
 
 
+# The stream is not there, or not any more.
+ABSENT = (StreamNotFound, StreamGone)
+
+
 class StreamConflict(RequestRefused):
     """The stream does not take it (409): another content type, a gap in a producer's numbers."""
 

@@ -13,6 +13,7 @@ from headgate.names import MULTI
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+JSON = "application/json"
 _VALUE = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -23,7 +24,12 @@ def media_type(content_type: str) -> str:
 
 def is_json(content_type: str) -> bool:
     """Whether the messages of the stream are JSON values."""
-    return media_type(content_type) == "application/json"
+    return media_type(content_type) == JSON
+
+
+def json_array(values: Sequence[bytes]) -> bytes:
+    """The body that appends these JSON values as a message each, all or none."""
+    return b"[%b]" % b",".join(values)
 
 
 class JsonFraming:
@@ -47,7 +53,7 @@ class JsonFraming:
 
     def batch(self, chunks: Sequence[bytes]) -> tuple[bytes, Mapping[str, str]]:
         """The body of a batch, and the fields that say what it is."""
-        return b"[%b]" % b",".join(chunks), {}
+        return json_array(chunks), {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from headgate import following
 from headgate.backoff import Backoff
 from headgate.endpoint import Endpoint
-from headgate.errors import RequestRefused
+from headgate.errors import ABSENT, RequestRefused
 from headgate.names import (
     CLOSED,
     EXPIRES_AT,
@@ -153,6 +153,13 @@ class Stream(Endpoint):
                 return self._metadata(answer.headers)
         except RequestRefused as found:
             raise await self._told(found) from found
+
+    async def find(self) -> Metadata | None:
+        """What `head` tells; None when the stream is not there."""
+        try:
+            return await self.head()
+        except ABSENT:
+            return None
 
     async def close(self) -> Appended:
         """Close the stream to further appends: its readers come to an end."""

@@ -8,8 +8,7 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-import aiohttp
-
+from headgate.endpoint import unlimited_session
 from headgate.errors import ProtocolError, StreamError, Unavailable
 from headgate.names import stream_url
 from headgate.resumable.errors import StreamExists
@@ -44,7 +43,7 @@ class Durable:
         self._ttl_s = ttl_s
         self._productions = productions
         self._authorization = authorization
-        self._sessions = PerLoop(_session)
+        self._sessions = PerLoop(unlimited_session)
         Stream(stream_url(url, "id"))  # raises ValueError now rather than later
 
     async def resumable(
@@ -86,13 +85,6 @@ class Durable:
     def _created(self, streams: LogStreams, found: Metadata, make_source: MakeSource) -> Text:
         self._productions.start(_produce(streams, found, make_source))
         return _read(streams, 0)
-
-
-def _session() -> aiohttp.ClientSession:
-    # Each reader has a connection, and must not keep a producer from having one.
-    return aiohttp.ClientSession(
-        headers={"User-Agent": "headgate-client"}, connector=aiohttp.TCPConnector(limit=0)
-    )
 
 
 async def _produce(streams: LogStreams, found: Metadata, make_source: MakeSource) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
-from headgate.errors import ProtocolError, StreamGone, StreamNotFound
+from headgate.errors import ProtocolError, StreamNotFound
 from headgate.resumable.errors import ProducerLost, SourceFailed
 from headgate.retries import Retries
 
@@ -59,7 +59,7 @@ class LogStreams:
 
     async def state(self) -> State | None:
         """What the streams say; a text whose producer is gone is ended."""
-        found = await _found(self.text)
+        found = await self.text.find()
         if found is None:
             return None
         if not found.content_type.startswith("text/"):
@@ -68,9 +68,9 @@ class LogStreams:
             )
         if found.is_closed:
             return "done"
-        if await _found(self.producer) is not None:
+        if await self.producer.find() is not None:
             return "active"
-        found = await _found(self.text)  # it may just have ended
+        found = await self.text.find()  # it may just have ended
         if found is not None and not found.is_closed:
             await self.fail(
                 LOST,
@@ -93,15 +93,8 @@ class LogStreams:
     async def raise_error(self) -> None:
         """Raise what the closed text ended with. Raises SourceFailed or ProducerLost."""
         error = self.error
-        if await _found(error) is None:
+        if await error.find() is None:
             return
         body = b"".join([part async for batch in error.catch_up() for part in batch.bodies])
         kind, _, told = body.decode().partition("\n")
         raise ProducerLost(told) if kind == LOST else SourceFailed(told)
-
-
-async def _found(stream: Stream) -> Metadata | None:
-    try:
-        return await stream.head()
-    except (StreamNotFound, StreamGone):
-        return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
 from headgate.errors import ProducerFenced, ProtocolError, StreamClosed
+from headgate.framing import JSON, json_array
 from headgate.retries import Retries
 from headgate.stream import ProducerStamp
 
@@ -22,18 +23,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headgate.runs")
 
-JSON = "application/json"
 PRODUCER = "run"
 # Each round is lost to another claim; so many at the same moment are no users but a mistake.
 MOST_ROUNDS = 1000
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0
 # A newer producer writes on, or whoever found the run without one has ended it.
 TAKEN = (ProducerFenced, StreamClosed)
-
-
-def batch(items: list[bytes]) -> bytes:
-    """The body that appends these items, all or none."""
-    return b"[" + b",".join(items) + b"]"
 
 
 async def _always() -> bool:
@@ -52,7 +47,7 @@ async def claim(
     Before each attempt it asks whether the claim is still wanted, and gives None if not. Raises
     StreamClosed when the run has ended.
     """
-    body, epoch = batch(items), 0
+    body, epoch = json_array(items), 0
     for _ in range(MOST_ROUNDS):
         if not await still_wanted():
             return None
@@ -77,11 +72,11 @@ async def end(stream: Stream, epoch: int, items: list[bytes], retry_for_s: float
     False when the run is somebody else's by now. It goes under the next epoch, so that it may be
     unknown what became of the append before.
     """
-    stamp = ProducerStamp(PRODUCER, epoch + 1, 0)
+    body, stamp = json_array(items), ProducerStamp(PRODUCER, epoch + 1, 0)
     backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
     try:
         appended = await Retries(retry_for_s, backoff, log.info).run(
-            lambda: stream.append(batch(items), content_type=JSON, producer=stamp, is_closing=True)
+            lambda: stream.append(body, content_type=JSON, producer=stamp, is_closing=True)
         )
     except TAKEN:
         return False

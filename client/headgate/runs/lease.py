@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from headgate import following
 from headgate.backoff import Backoff
-from headgate.errors import StreamConflict, StreamError, StreamGone, StreamNotFound
-from headgate.framing import is_json
-from headgate.runs.claims import JSON, PRODUCER
+from headgate.errors import ABSENT, StreamConflict, StreamError, StreamGone
+from headgate.framing import JSON, is_json
+from headgate.runs.claims import PRODUCER
 from headgate.stream import ProducerStamp
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ log = logging.getLogger("headgate.runs")
 
 HEARTBEAT, STOP = b'{"beat":true}', b'{"stop":true}'
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # until a lost connection is made again: a stop is urgent
-LOST = (StreamNotFound, StreamGone)
 
 
 class Lease:
@@ -89,17 +88,13 @@ class Lease:
         """Append to it; False when it is not there."""
         try:
             await self._stream.append(entry, content_type=JSON)
-        except LOST:
+        except ABSENT:
             return False
         return True
 
     async def is_held(self) -> bool:
         """Whether a producer lives, or did so less than `orphan_after` seconds ago."""
-        try:
-            await self._stream.head()
-        except LOST:
-            return False
-        return True
+        return await self._stream.find() is not None
 
     async def give_back(self) -> None:
         """Delete it if it was made here, and nobody has written to it: a producer would have."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from headgate.runs.claims import JSON, PRODUCER
+from headgate.framing import JSON
+from headgate.runs.claims import PRODUCER
 from headgate.stream import Stream
 from headgate.writer import StreamWriter
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.error_text import sendable
-from headgate.errors import ProducerFenced, StreamError
+from headgate.errors import ABSENT, ProducerFenced, StreamError
 from headgate.runs import claims, records
 from headgate.runs.claims import TAKEN
 from headgate.runs.formats.contract import NotAnItem
-from headgate.runs.lease import LOST
 from headgate.runs.records import RunState, Status
 
 if TYPE_CHECKING:
@@ -205,7 +204,7 @@ class Production:
             except ProducerFenced:
                 self.end(TAKEN_OVER)
                 return
-            except LOST:
+            except ABSENT:
                 if await self._is_lost():
                     self.end(TAKEN_OVER)
                     return
@@ -220,7 +219,7 @@ class Production:
                 return True
             await self._lease.take()
             await self._lease.beat(self._epoch)
-        except (ProducerFenced, *LOST):
+        except (ProducerFenced, *ABSENT):
             return True
         except StreamError as error:
             log.info("run %r: no lease: %s", self._place.id, error)

@@ -7,15 +7,16 @@ import contextlib
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
-import aiohttp
 import msgspec
 
-from headgate.errors import ProtocolError, StreamClosed, StreamConflict
+from headgate.endpoint import unlimited_session
+from headgate.errors import ABSENT, ProtocolError, StreamClosed, StreamConflict
+from headgate.framing import JSON, json_array
 from headgate.names import stream_url
 from headgate.runs import claims, records
 from headgate.runs.answer import Answer
 from headgate.runs.formats import named
-from headgate.runs.lease import LOST, Lease
+from headgate.runs.lease import Lease
 from headgate.runs.output import output
 from headgate.runs.places import place
 from headgate.runs.production import CLOSE_TIMEOUT_S, Production, Rules, class_name, close
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
+    import aiohttp
+
     from headgate.runs.formats.contract import Format
     from headgate.runs.places import Place
     from headgate.stream import Metadata
@@ -36,9 +39,6 @@ ORPHAN_ERROR = "its producer is gone"
 SHUTDOWN_ERROR = "the application was shut down"
 CLOSED = "no run is started or read once Runs is closed"
 READERS_END_S = 1.0  # for those who wait for the end of a run that has just ended
-# A stream whose session allows fewer connections than there are runs and readers would wait for
-# itself: each run and each reader holds one.
-NO_LIMIT = 0
 # Of all answers: neither a cache nor nginx may hold back what comes.
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -154,7 +154,7 @@ class Runs:
                 after = max(0, tail + 1 + after)
             reading = Reading(run.items, after or 0)
             await reading.begin()
-        except LOST:
+        except ABSENT:
             return None
         if not reading.has_something:
             return None
@@ -167,7 +167,7 @@ class Runs:
         run = self._place(run_id)
         if await Lease(run.lease, self._rules.orphan_after_s).ask_stop():
             return True
-        with contextlib.suppress(*LOST):
+        with contextlib.suppress(*ABSENT):
             await self._end_orphan(run)
         return False
 
@@ -190,7 +190,7 @@ class Runs:
             if await self._is_active(run):
                 return RunState(Status.ACTIVE)
             return await end(run.items)
-        except LOST:
+        except ABSENT:
             return None
 
     async def close(self, wait: float = 10.0) -> None:
@@ -230,14 +230,14 @@ class Runs:
             await asyncio.wait(awaited, timeout=READERS_END_S)
 
     async def _is_active(self, run: Place) -> bool:
-        """Whether the run goes on; one that nobody produces is ended. LOST if there is none."""
+        """Whether the run goes on; one that nobody produces is ended. ABSENT if there is none."""
         return not (await run.items.head()).is_closed and not await self._end_orphan(run)
 
     async def _open(self, run: Place, form: Format) -> Metadata:
         """Make the stream, or find that it holds a run of this format."""
-        opening = claims.batch([records.opening(form.name)])
+        opening = json_array([records.opening(form.name)])
         try:
-            made = await run.items.create(content_type=claims.JSON, ttl_s=self._ttl_s, body=opening)
+            made = await run.items.create(content_type=JSON, ttl_s=self._ttl_s, body=opening)
         except StreamConflict as conflict:
             if not (await run.items.head()).is_closed:
                 raise
@@ -283,10 +283,7 @@ class Runs:
             raise RuntimeError("Runs belongs to the event loop that first used it: make another")
         session = self._session or self._own_session
         if session is None:
-            session = self._own_session = aiohttp.ClientSession(
-                headers={"User-Agent": "headgate-client"},
-                connector=aiohttp.TCPConnector(limit=NO_LIMIT),
-            )
+            session = self._own_session = unlimited_session()
         return place(Stream(self._url, authorization=self._authorization, session=session), run_id)
 
     def _forget(self, run_id: str, task: asyncio.Task[None]) -> None:
