@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from tests.cdn import candidates, patients
-from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL
-from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS, OF_PATIENTS
+from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL, SHARING
+from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS, OF_PATIENTS, OF_SHARING
 from tests.cdn.conftest import POLL_S
 from tests.cdn.engines import release
 from tests.cdn.findings import Fault, Finding
@@ -53,6 +53,13 @@ Those that can keep readers with credentials apart by the key, instead of passin
 `--credentials per-credential`; the cases in which that may matter.
 
 """
+_SHARING = """
+## With copies that readers share
+
+Those that give one copy to readers with credentials, of whom they know that they may read: by a
+reader key in the query, or since they ask Headgate first (`--credentials reader-key`, `asked`).
+
+"""
 _PATIENTS = """
 ## What most guides show
 
@@ -67,6 +74,7 @@ async def page() -> str:
     """Measure everything, one after the other."""
     ours: dict[str, Column] = {}
     apart: dict[str, Column] = {}
+    shared: dict[str, Column] = {}
     with headgate_origin(POLL_S) as origin:
         for one in CANDIDATES:
             cases = {**CASES, **MANY} if "collapses" in one.abilities else CASES
@@ -75,6 +83,9 @@ async def page() -> str:
         for one in PER_CREDENTIAL:
             with candidates.edge(one, origin) as edge:
                 apart[one.target] = await _measured(edge, OF_CREDENTIALS)
+        for one in SHARING:
+            with candidates.edge(one, origin) as edge:
+                shared[str(one)] = await _measured(edge, OF_SHARING)
     theirs: dict[str, Column] = {}
     for patient in PATIENTS:
         with patients.edge(patient, POLL_S) as edge:
@@ -85,6 +96,7 @@ async def page() -> str:
             _HEAD.format(command=COMMAND, poll_s=POLL_S, cores=os.cpu_count()),
             *(_table([*CASES, *MANY], ours), _faults(ours), f"\nThe servers: {releases}.\n"),
             *(_PER_CREDENTIAL, _table(OF_CREDENTIALS, apart), _faults(apart)),
+            *(_SHARING, _table(OF_SHARING, shared), _faults(shared)),
             *(_PATIENTS, _table(OF_PATIENTS, theirs), _faults(theirs)),
         ]
     )

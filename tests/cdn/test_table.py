@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL
-from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS, OF_PATIENTS
+from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL, SHARING
+from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS, OF_PATIENTS, OF_SHARING
 from tests.cdn.patients import PATIENTS
 from tests.cdn.table import PAGE
 
@@ -13,6 +13,7 @@ def test_the_page_has_each_case_of_each_candidate() -> None:
     expected = (
         ([*CASES, *MANY], list(map(str, CANDIDATES))),
         (list(OF_CREDENTIALS), [one.target for one in PER_CREDENTIAL]),
+        (list(OF_SHARING), list(map(str, SHARING))),
         (list(OF_PATIENTS), list(map(str, PATIENTS))),
     )
     for text, (cases, columns) in zip(tables, expected, strict=True):
