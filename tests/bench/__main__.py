@@ -18,6 +18,7 @@ from tests.bench import (
     longpoll,
     machine,
     memory,
+    peers,
     redis_appends,
     redis_events,
     redis_idle,
@@ -78,7 +79,7 @@ def main() -> int:
     try:
         machine.prepare()
         tools.build()
-        facts = machine.facts()
+        facts = {**machine.facts(), **peers.facts()}
         sections = []
         for name in names:
             tell(f"--- {name}")

@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.bench import peers
 from tests.bench.machine import Unprepared, file_system
-from tests.bench.report import CORES, DELAYS, Column, Section, at_least
+from tests.bench.report import CORES, DELAYS, Column, Section, against, at_least
 from tests.bench.rounds import medians, undisturbed
 from tests.bench.servers import HeadgateServer, Reference
 from tests.bench.tools import ToolFailed, run
@@ -31,18 +32,18 @@ DISK = ROOT / "build"
 
 
 def bench(plan: Plan) -> Section:
-    """Durable appends against the reference server's files and against no disk at all."""
+    """Durable appends against others' files, and against no disk at all."""
     numbers = itertools.count()
 
     def measure(server: Server) -> Iterator[tuple[str, Figures]]:
-        for streams in plan.loads([8], 1):
+        for streams in plan.loads([8, 1000], 1):
 
             def once(streams: int = streams) -> Figures:
                 names = [f"append-{next(numbers)}" for _ in range(streams)]
                 return append(server, names, plan.milliseconds)
 
             append(server, [f"warm-{streams}"], 500)
-            yield f"{streams} streams", undisturbed(once)
+            yield f"{streams:,} streams", undisturbed(once)
 
     with _folders() as fresh_folder:
         found = medians(
@@ -51,17 +52,28 @@ def bench(plan: Plan) -> Section:
                 lambda: HeadgateServer(f"file:{fresh_folder()}"),
                 lambda: HeadgateServer("memory:"),
                 lambda: Reference(fresh_folder()),
+                *peers.on_disk(fresh_folder),
+                *peers.at_hand(),
             ],
             measure,
         )
-    rates = {label: measured["8 streams"]["per_s"] for label, measured in found.items()}
-    durable, memory = rates["headgate file:"], rates["headgate memory:"]
+    ours, appends = "headgate file:", ("durable", "per_s")
+    few, many = "8 streams", "1,000 streams"
+    durable, memory = (found[label][few]["per_s"] for label in (ours, "headgate memory:"))
     return Section(
         title=f"appends of {RECORD_BYTES} bytes over {WRITERS} connections",
         columns=(Column("per_s", "appends/s"), *DELAYS, *CORES),
         servers=found,
         verdicts=[
-            at_least("8 streams: durable / reference", durable / rates["reference, files"], 20),
+            *against(
+                at_least,
+                found,
+                ours,
+                few,
+                appends,
+                {"reference, files": 20, "electric, wal": 0.85},
+            ),
+            *against(at_least, found, ours, many, appends, {"electric, wal": 0.75}),
             at_least("8 streams: durable / headgate memory:", 100 * durable / memory, 65, "%"),
         ],
     )

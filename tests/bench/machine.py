@@ -64,7 +64,7 @@ def file_system(path: Path) -> str:
 def facts() -> dict[str, str]:
     """What a figure depends on besides the code."""
     cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    nginx = _output(program("nginx"), "-v").rpartition("/")[2]
+    nginx = told_by(program("nginx"), "-v").rpartition("/")[2]
     reference = re.search(r'"version": "(.*)"', (REFERENCE / "package.json").read_text())
     return {
         "cpu": f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores",
@@ -72,7 +72,7 @@ def facts() -> dict[str, str]:
         "python": platform.python_version(),
         "aiohttp": version("aiohttp"),
         "uvloop": version("uvloop"),
-        "node": _output(str(NODE), "--version").lstrip("v"),
+        "node": told_by(str(NODE), "--version").lstrip("v"),
         "reference server": reference[1] if reference else "unknown",
         "nginx": nginx,
         "nchan": _nchan_version(),
@@ -84,15 +84,16 @@ def facts() -> dict[str, str]:
 def _nchan_version() -> str:
     if shutil.which("dpkg-query") is None:
         return "unknown"
-    return _output("dpkg-query", "--show", "--showformat=${Version}", "libnginx-mod-nchan")
+    return told_by("dpkg-query", "--show", "--showformat=${Version}", "libnginx-mod-nchan")
 
 
 def _redis_version() -> str:
-    found = re.search(r"v=(\S+)", _output(program("redis-server"), "--version"))
+    found = re.search(r"v=(\S+)", told_by(program("redis-server"), "--version"))
     return found[1] if found else "unknown"
 
 
-def _output(*command: str) -> str:
+def told_by(*command: str) -> str:
+    """What a command prints, whichever way."""
     run = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
     )

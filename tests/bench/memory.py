@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tests.bench import peers
 from tests.bench.machine import resident_bytes
 from tests.bench.report import Column, Section, at_most
 from tests.bench.rounds import medians
@@ -28,7 +29,10 @@ def bench(plan: Plan) -> Section:
     """Idle SSE readers and waiting pollers, on a server that has had no others before."""
     found: dict[str, Measured] = {}
     headgate: Callable[[], Server] = lambda: HeadgateServer("memory:")  # noqa: E731 - as its peers
-    kinds = [("SSE readers", [headgate, Nchan, Reference]), ("pollers", [headgate, Reference])]
+    kinds = [
+        ("SSE readers", [headgate, Nchan, Reference, *peers.at_hand()]),
+        ("pollers", [headgate, Reference, *peers.at_hand()]),
+    ]
     for kind, servers in kinds:
         for count in COUNTS:
             measured = medians(plan, servers, partial(_measure, kind, count))

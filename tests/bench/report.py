@@ -12,7 +12,7 @@ from rich.table import Table
 from tests.bench.rounds import DISTURBED_CORES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from tests.bench.rounds import Measured
@@ -70,6 +70,26 @@ def at_least(claim: str, found: float, limit: float, unit: str = "x") -> Verdict
 def at_most(claim: str, found: float, limit: float, unit: str = "x") -> Verdict:
     """Less is better."""
     return Verdict(claim, found, limit, unit, at_least=False)
+
+
+def against(
+    judge: Callable[[str, float, float], Verdict],
+    found: Mapping[str, Measured],
+    ours: str,
+    load: str,
+    what: tuple[str, str],
+    required: Mapping[str, float],
+) -> list[Verdict]:
+    """Verdicts on one of our figures, divided by that of each other server that was measured.
+
+    `what` names the figure to people, and is its key.
+    """
+    name, key = what
+    return [
+        judge(f"{load}: {name}, headgate / {label}", found[ours][load][key] / it[load][key], limit)
+        for label, limit in required.items()
+        if (it := found.get(label))
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from tests.bench.report import CORES, DELAYS, Column, Section, at_least, at_most
+from tests.bench import peers
+from tests.bench.report import CORES, DELAYS, Column, Section, against, at_least, at_most
 from tests.bench.rounds import medians, undisturbed
 from tests.bench.servers import HeadgateServer, Nchan, Reference
 from tests.bench.tools import held, settle
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from tests.bench.servers import Server
     from tests.bench.tools import Figures
 
+OURS = "headgate memory:"
 EVENTS = 100
 INTERVAL_US = 2000
+MOST_P50_MS = 6
 
 
 def bench(plan: Plan) -> Section:
-    """Headgate against nchan, with the reference server beside them."""
+    """Headgate against nchan, with the reference server and the peers at hand beside them."""
     numbers = itertools.count()
 
     def measure(server: Server) -> Iterator[tuple[str, Figures]]:
@@ -34,28 +37,20 @@ def bench(plan: Plan) -> Section:
 
             yield f"{readers:,} readers", undisturbed(once)
 
-    found = medians(plan, [lambda: HeadgateServer("memory:"), Nchan, Reference], measure)
-    headgate, nchan = found["headgate memory:"], found["nchan"]
-
-    def ratio(load: str, key: str) -> float:
-        return headgate[load][key] / nchan[load][key]
-
+    found = medians(
+        plan, [lambda: HeadgateServer("memory:"), Nchan, Reference, *peers.at_hand()], measure
+    )
+    few, many = "1,000 readers", "5,000 readers"
+    deliveries, p99 = ("deliveries", "per_s"), ("p99 delay", "p99_ms")
     return Section(
         title=f"server-sent events, {EVENTS} of them {INTERVAL_US // 1000} ms apart",
         columns=(Column("per_s", "deliveries/s"), *DELAYS, *CORES),
         servers=found,
         verdicts=[
-            at_least(
-                "1,000 readers: deliveries, headgate / nchan", ratio("1,000 readers", "per_s"), 2.5
-            ),
-            at_least(
-                "5,000 readers: deliveries, headgate / nchan", ratio("5,000 readers", "per_s"), 8
-            ),
-            at_most(
-                "5,000 readers: p99 delay, headgate / nchan",
-                ratio("5,000 readers", "p99_ms"),
-                1 / 8,
-            ),
+            *against(at_least, found, OURS, few, deliveries, {"nchan": 2.5, "electric": 1}),
+            at_most(f"{few}: p50 delay", found[OURS][few]["p50_ms"], MOST_P50_MS, "ms"),
+            *against(at_least, found, OURS, many, deliveries, {"nchan": 8}),
+            *against(at_most, found, OURS, many, p99, {"nchan": 1 / 8}),
         ],
     )
 
