@@ -11,6 +11,7 @@ from tests.bench import (
     append,
     authorised,
     catchup,
+    catchup_long,
     edge_events,
     edge_hits,
     edge_misses,
@@ -34,6 +35,7 @@ from tests.bench.rounds import Plan, tell
 
 BENCHMARKS = {
     "catchup": catchup.bench,
+    "catchup-long": catchup_long.bench,
     "authorised": authorised.bench,
     "append": append.bench,
     "multi-appends": append.bench_multi,

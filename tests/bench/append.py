@@ -45,7 +45,7 @@ def bench(plan: Plan) -> Section:
             append(server, [f"warm-{streams}"], 500)
             yield f"{streams:,} streams", undisturbed(once)
 
-    with _folders() as fresh_folder:
+    with folders() as fresh_folder:
         found = medians(
             plan,
             [
@@ -93,7 +93,7 @@ def bench_multi(plan: Plan) -> Section:
             append(server, [f"warm-{next(numbers)}"], 500, of=MESSAGE_BYTES, together=together)
             yield load, undisturbed(once)
 
-    with _folders() as fresh_folder:
+    with folders() as fresh_folder:
         found = medians(
             plan,
             [
@@ -142,7 +142,7 @@ def append(
 
 
 @contextlib.contextmanager
-def _folders() -> Iterator[Callable[[], Path]]:
+def folders() -> Iterator[Callable[[], Path]]:
     """What makes a new folder on the disk each time; all are gone afterwards."""
     DISK.mkdir(exist_ok=True)
     if file_system(DISK) in ("tmpfs", "ramfs"):

@@ -55,6 +55,11 @@ class Server(ABC):
     def stop(self) -> None:
         """End every process that `start` made."""
 
+    def restart(self) -> None:
+        """Start anew, with what is on disk."""
+        self.stop()
+        self.start()
+
     @property
     def append_port(self) -> int:
         """Where events are posted to."""

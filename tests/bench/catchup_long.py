@@ -1,0 +1,108 @@
+"""A long stream that one client reads from its beginning: of a fresh server, and again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.bench import peers
+from tests.bench.append import folders
+from tests.bench.machine import TOOL_CORE
+from tests.bench.peers import Electric
+from tests.bench.report import CORES, Column, Section, against, at_least
+from tests.bench.rounds import medians, undisturbed
+from tests.bench.servers import HeadgateServer, Reference
+from tests.bench.tools import ToolFailed, run
+from tests.support.http1 import Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.bench.rounds import Plan
+    from tests.bench.servers import Server
+    from tests.bench.tools import Figures
+
+STREAM_BYTES = 100_000_000
+RECORD_BYTES = 1000
+APPEND_BYTES = 1_000_000
+STREAM = "long"
+OURS = "headgate file:"
+
+
+class BeforeElectric(HeadgateServer):
+    """Headgate before Electric's server, which shares the tool's core."""
+
+    def __init__(self, folder: Path) -> None:
+        self.origin = Electric(folder, core=TOOL_CORE)
+        super().__init__(f"http://127.0.0.1:{self.origin.port}")
+        self.label = "headgate, before electric"
+
+    def start(self) -> None:
+        self.origin.start()
+        super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        self.origin.stop()
+
+    def restart(self) -> None:
+        super().stop()
+        super().start()
+
+
+def bench(plan: Plan) -> Section:
+    """Headgate's folder against the reference server's files and the peers at hand."""
+
+    def measure(server: Server) -> Iterator[tuple[str, Figures]]:
+        fill(server)
+
+        def cold() -> Figures:
+            server.restart()
+            return walk(server, 1)
+
+        yield "cold", undisturbed(cold)
+        yield "warm", undisturbed(lambda: walk(server, plan.milliseconds))
+
+    with folders() as fresh_folder:
+        found = medians(
+            plan,
+            [
+                lambda: HeadgateServer(f"file:{fresh_folder()}"),
+                lambda: Reference(fresh_folder()),
+                *peers.on_disk(fresh_folder),
+                *([lambda: BeforeElectric(fresh_folder())] if Electric.program() else []),
+            ],
+            measure,
+        )
+    rate = ("bytes/s", "mb_per_s")
+    return Section(
+        title=f"{STREAM_BYTES // 1_000_000} MB read by one client",
+        columns=(Column("mb_per_s", "MB/s"), Column("requests", "reads"), *CORES),
+        servers=found,
+        verdicts=[
+            *against(at_least, found, OURS, "cold", rate, {"electric, wal": 2}),
+            *against(at_least, found, OURS, "warm", rate, {"electric, wal": 4}),
+        ],
+    )
+
+
+def fill(server: Server) -> None:
+    """Make the stream, of the records that the walking tool expects."""
+    path = server.append_path(STREAM)
+    server.create(STREAM, "text/plain")
+    with Wire(server.append_port) as wire:
+        for start in range(0, STREAM_BYTES // RECORD_BYTES, APPEND_BYTES // RECORD_BYTES):
+            records = range(start, start + APPEND_BYTES // RECORD_BYTES)
+            body = b"".join(b"000 %09d%s\n" % (it, b"." * (RECORD_BYTES - 14)) for it in records)
+            answer = wire.request("POST", path, body, content_type="text/plain")
+            if answer.status not in (200, 204):
+                raise ToolFailed(f"{server.label}: appending to {path}: {answer.status}")
+
+
+def walk(server: Server, milliseconds: int) -> Figures:
+    """Read the whole stream, and again until the time is over; each byte is compared."""
+    path = server.append_path(STREAM)
+    figures = run("walk", server.port, milliseconds, server.pid, RECORD_BYTES, path)
+    if figures["streams_bytes"] != STREAM_BYTES:
+        raise ToolFailed(f"{server.label}: {figures['streams_bytes']:,} bytes were read")
+    return figures
