@@ -82,17 +82,18 @@ def main() -> int:
         machine.prepare()
         tools.build()
         facts = {**machine.facts(), **peers.facts()}
-        sections = []
+        sections = {}
         for name in names:
             tell(f"--- {name}")
-            sections.append(BENCHMARKS[name](QUICK if arguments.quick else THOROUGH))
+            sections[name] = BENCHMARKS[name](QUICK if arguments.quick else THOROUGH)
     except (machine.Unprepared, tools.ToolFailed) as failure:
         tell(str(failure))
         return 2
-    show(facts, sections)
+    show(facts, sections.values())
     if arguments.json:
         write_json(arguments.json, facts, sections)
-    return 0 if all(verdict.holds for section in sections for verdict in section.verdicts) else 1
+    are_met = all(it.holds for section in sections.values() for it in section.verdicts)
+    return 0 if are_met else 1
 
 
 if __name__ == "__main__":

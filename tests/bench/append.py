@@ -28,7 +28,12 @@ WRITERS = 64
 RECORD_BYTES = 100
 MESSAGE_BYTES = 20
 BATCH = 100  # messages in a multi-append
+# Of durable appends to 8 streams, by which each other server's divide ours.
+LEAST_ON_8 = {"reference, files": 20, "electric, wal": 0.85}
 DISK = ROOT / "build"
+# With appends to more streams at once the reference server closes files that are being written to,
+# and answers 404.
+REFERENCE_FILES = 100
 
 
 def bench(plan: Plan) -> Section:
@@ -37,6 +42,8 @@ def bench(plan: Plan) -> Section:
 
     def measure(server: Server) -> Iterator[tuple[str, Figures]]:
         for streams in plan.loads([8, 1000], 1):
+            if isinstance(server, Reference) and streams > REFERENCE_FILES:
+                continue
 
             def once(streams: int = streams) -> Figures:
                 names = [f"append-{next(numbers)}" for _ in range(streams)]
@@ -65,14 +72,7 @@ def bench(plan: Plan) -> Section:
         columns=(Column("per_s", "appends/s"), *DELAYS, *CORES),
         servers=found,
         verdicts=[
-            *against(
-                at_least,
-                found,
-                ours,
-                few,
-                appends,
-                {"reference, files": 20, "electric, wal": 0.85},
-            ),
+            *against(at_least, found, ours, few, appends, LEAST_ON_8),
             *against(at_least, found, ours, many, appends, {"electric, wal": 0.75}),
             at_least("8 streams: durable / headgate memory:", 100 * durable / memory, 65, "%"),
         ],

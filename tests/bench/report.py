@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.table import Table
 from tests.bench.rounds import DISTURBED_CORES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from tests.bench.rounds import Measured
@@ -102,7 +102,7 @@ class Section:
     verdicts: Sequence[Verdict]
 
 
-def show(facts: Mapping[str, str], sections: Sequence[Section]) -> None:
+def show(facts: Mapping[str, str], sections: Iterable[Section]) -> None:
     """Print the report."""
     console = Console(width=WIDTH, highlight=False)
     console.print(*(f"{name}: {value}" for name, value in facts.items()), sep="\n")
@@ -142,13 +142,15 @@ def _remark(figures: Figures) -> str:
     return ", ".join(remarks)
 
 
-def write_json(path: Path, facts: Mapping[str, str], sections: Sequence[Section]) -> None:
-    """Write the report for programs."""
+def write_json(path: Path, facts: Mapping[str, str], sections: Mapping[str, Section]) -> None:
+    """Write the report for programs: the sections by the benchmarks' names."""
     document = {
         "machine": dict(facts),
         "benchmarks": [
             {
+                "name": name,
                 "title": section.title,
+                "columns": [asdict(it) for it in section.columns if it not in CORES],
                 "servers": section.servers,
                 "verdicts": [
                     {
@@ -162,7 +164,7 @@ def write_json(path: Path, facts: Mapping[str, str], sections: Sequence[Section]
                     for verdict in section.verdicts
                 ],
             }
-            for section in sections
+            for name, section in sections.items()
         ],
     }
     path.write_text(json.dumps(document, indent=2) + "\n")
