@@ -9,7 +9,7 @@ from tests.bench import peers
 from tests.bench.report import CORES, DELAYS, Column, Section, against, at_most
 from tests.bench.rounds import medians, undisturbed
 from tests.bench.servers import HeadgateServer, Reference
-from tests.bench.tools import held, settle
+from tests.bench.tools import held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,5 +54,5 @@ def follow(server: Server, stream: str, pollers: int) -> Figures:
     path = server.append_path(stream)
     load = (server.port, pollers, MESSAGES, INTERVAL_US, server.pid, server.append_port)
     with held("longpoll", *load, path) as waiting:
-        settle(server.pid)
+        server.settle()
         return waiting.release()

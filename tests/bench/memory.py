@@ -11,7 +11,7 @@ from tests.bench.machine import resident_bytes
 from tests.bench.report import Column, Section, at_most
 from tests.bench.rounds import medians
 from tests.bench.servers import HeadgateServer, Nchan, Reference
-from tests.bench.tools import held, settle
+from tests.bench.tools import held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,10 +56,10 @@ def _measure(kind: str, count: int, server: Server) -> Iterator[tuple[str, Figur
     # What every server needs once, whoever comes, is no reader's cost.
     with _waiting(kind, server, "first", 100) as readers:
         readers.release()
-    settle(server.pid)
+    server.settle()
     before = resident_bytes(server.pid)
     with _waiting(kind, server, "idle", count) as readers:
-        settle(server.pid)
+        server.settle()
         each = (resident_bytes(server.pid) - before) / count
         readers.release()
     yield f"{count:,} {kind}", {"kb_each": each / 1000, "before_mb": before / 1e6}

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from abc import abstractmethod
 from pathlib import Path
 from string import Template
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 900
 """A benchmark's readers must neither time out nor be asked to come again while it runs."""
+SETTLING_S = 2
 
 
 class Peer(Server):
@@ -109,6 +111,10 @@ class Caddy(Peer):
     def __init__(self, folder: Path | None = None, *, core: int = SERVER_CORE) -> None:
         super().__init__(folder, core=core)
         self.label = "caddy plugin, files" if folder else "caddy plugin"
+
+    def settle(self) -> None:
+        """It never has nothing to do: ten times a second it looks what there is for each reader."""
+        time.sleep(SETTLING_S)
 
     def _command(self, made: Path) -> Sequence[str]:
         program = self.program()

@@ -12,7 +12,7 @@ from string import Template
 from typing import TYPE_CHECKING, Self
 
 from tests.bench.machine import MEMORY_FOLDER, NCHAN_MODULE, SERVER_CORE, Unprepared, program
-from tests.bench.tools import ToolFailed
+from tests.bench.tools import ToolFailed, settle
 from tests.support.http1 import Answer, Wire, ask
 from tests.support.ports import accepts, free_port
 from tests.support.processes import HEADGATE, NODE, Headgate
@@ -59,6 +59,10 @@ class Server(ABC):
         """Start anew, with what is on disk."""
         self.stop()
         self.start()
+
+    def settle(self) -> None:
+        """Wait until it has nothing left to do, as all its readers wait."""
+        settle(self.pid)
 
     @property
     def append_port(self) -> int:

@@ -9,7 +9,7 @@ from tests.bench import peers
 from tests.bench.report import CORES, DELAYS, Column, Section, against, at_least, at_most
 from tests.bench.rounds import medians, undisturbed
 from tests.bench.servers import HeadgateServer, Nchan, Reference
-from tests.bench.tools import held, settle
+from tests.bench.tools import held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,5 +61,5 @@ def deliver(server: Server, stream: str, readers: int) -> Figures:
     load = (server.port, readers, EVENTS, INTERVAL_US, server.pid)
     posting = (server.append_port, server.append_path(stream))
     with held("fanout", *load, *posting, server.events_path(stream)) as waiting:
-        settle(server.pid)
+        server.settle()
         return waiting.release()
