@@ -22,6 +22,9 @@ from gateway.runtime.limits import LIMITS
 from gateway.settings import PurgedCache, Route, Settings, load
 from gateway.settings.route import MINUTE_S
 from gateway.telemetry.traffic import OPERATIONS
+from tests.bench import table
+from tests.bench.__main__ import BENCHMARKS
+from tests.bench.peers import PEERS
 from tests.support.processes import Headgate
 from tests.test_architecture import ROOT, layers, sources
 from tests.web.serving import get, put, serving
@@ -349,6 +352,26 @@ async def test_every_error_carries_an_id(asked: bytes, status: int) -> None:
         answer = await gateway.ask(asked)
         assert answer.status == status
         assert answer.get("X-Request-Id")
+
+
+# ---------------------------------------------------------------- docs/performance.md
+
+
+def test_every_benchmark_is_described_and_what_limits_it_told() -> None:
+    limited = section(document("performance.md"), "What limits it")
+    described = (ROOT / "tests/bench/README.md").read_text()
+    for told in (limited, section(described, "What is measured")):
+        assert {name for row in rows(told) for name in quoted(row[0])} >= set(BENCHMARKS)
+
+
+def test_the_page_has_a_place_for_figures() -> None:
+    figures = section(document("performance.md"), "Figures").strip()
+    assert (figures[: len(table.BEGIN)], figures[-len(table.END) :]) == (table.BEGIN, table.END)
+
+
+def test_the_variables_that_name_other_servers_are_told() -> None:
+    for text in (document("performance.md"), (ROOT / "tests/bench/README.md").read_text()):
+        assert [kind.variable for kind in PEERS if kind.variable not in text] == []
 
 
 # ---------------------------------------------------------------- settings, links and names
