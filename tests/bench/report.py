@@ -125,7 +125,7 @@ def _table(section: Section) -> Table:
         for server, measured in section.servers.items():
             if load in measured:
                 cells = [_cell(measured[load], column) for column in section.columns]
-                table.add_row(load, server, *cells, _remark(measured[load]))
+                table.add_row(load, server, *cells, remark(measured[load]))
     return table
 
 
@@ -133,7 +133,8 @@ def _cell(figures: Figures, column: Column) -> str:
     return f"{figures[column.key]:,.{column.decimals}f}"
 
 
-def _remark(figures: Figures) -> str:
+def remark(figures: Mapping[str, float]) -> str:
+    """Why figures are not to be trusted, or speak of the tool; often empty."""
     remarks = []
     if figures.get("tool_cpu", 0) > TOOL_BOUND:
         remarks.append("tool-bound")

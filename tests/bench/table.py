@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.bench.report import remark
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -97,7 +99,8 @@ def _loads(
 def _cell(figures: Mapping[str, float] | None, columns: Sequence[Mapping[str, Any]]) -> str:
     if figures is None:
         return "–"
-    return " · ".join(f"{figures[it['key']]:,.{it['decimals']}f}" for it in columns)
+    shown = " · ".join(f"{figures[it['key']]:,.{it['decimals']}f}" for it in columns)
+    return f"{shown} ({doubt})" if (doubt := remark(figures)) else shown
 
 
 def _table(heading: Sequence[str], rows: Iterator[list[str]]) -> list[str]:

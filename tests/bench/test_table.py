@@ -19,7 +19,7 @@ POLLS = Section(
     columns=(Column("per_s", "deliveries/s"), Column("p50_ms", "p50 ms", 2), *CORES),
     servers={
         "headgate": {"5 pollers": {"per_s": 12345.6, "p50_ms": 1.234}},
-        "other": {"7 pollers": {"per_s": 1, "p50_ms": 2}},
+        "other": {"7 pollers": {"per_s": 1, "p50_ms": 2, "tool_cpu": 0.99, "other_cpu": 0.5}},
     },
     verdicts=[
         at_most("5 pollers: p50, headgate / other", 0.6171, 0.5),
@@ -65,7 +65,7 @@ def test_every_verdict_and_every_figure_is_in_the_tables(
         "| load | headgate | other |",
         "| --- | --- | --- |",
         "| 5 pollers | 12,346 · 1.23 | – |",
-        "| 7 pollers | – | 1 · 2.00 |",
+        "| 7 pollers | – | 1 · 2.00 (tool-bound, disturbed) |",
     ]
 
 
