@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 COUNTS = (5000, 9000)
 EVENT_READER_KB = 3
 POLLER_KB = 8
+WHOLE, WHOLE_MB = "9,000 SSE readers", 45
 
 
 def bench(plan: Plan) -> Section:
@@ -42,12 +43,19 @@ def bench(plan: Plan) -> Section:
     limits = {"SSE readers": EVENT_READER_KB, "pollers": POLLER_KB}
     return Section(
         title="memory of a waiting reader",
-        columns=(Column("kb_each", "KB each", 2), Column("before_mb", "MB before", 1)),
+        columns=(
+            Column("kb_each", "KB each", 2),
+            Column("before_mb", "MB before", 1),
+            Column("whole_mb", "MB in all", 1),
+        ),
         servers=found,
         verdicts=[
-            at_most(f"{count:,} {kind}", ours[f"{count:,} {kind}"]["kb_each"], limit, "KB")
-            for kind, limit in limits.items()
-            for count in COUNTS
+            *(
+                at_most(f"{count:,} {kind}", ours[f"{count:,} {kind}"]["kb_each"], limit, "KB")
+                for kind, limit in limits.items()
+                for count in COUNTS
+            ),
+            at_most(f"{WHOLE}: in all", ours[WHOLE]["whole_mb"], WHOLE_MB, "MB"),
         ],
     )
 
@@ -60,9 +68,11 @@ def _measure(kind: str, count: int, server: Server) -> Iterator[tuple[str, Figur
     before = resident_bytes(server.pid)
     with _waiting(kind, server, "idle", count) as readers:
         server.settle()
-        each = (resident_bytes(server.pid) - before) / count
+        whole = resident_bytes(server.pid)
         readers.release()
-    yield f"{count:,} {kind}", {"kb_each": each / 1000, "before_mb": before / 1e6}
+    each = (whole - before) / count
+    figures = {"kb_each": each / 1000, "before_mb": before / 1e6, "whole_mb": whole / 1e6}
+    yield f"{count:,} {kind}", figures
 
 
 @contextmanager
