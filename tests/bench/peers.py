@@ -18,8 +18,8 @@ from tests.bench.servers import HERE, Process, Server
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+# A benchmark's readers must neither time out nor be asked to come again while it runs.
 PATIENCE_S = 900
-"""A benchmark's readers must neither time out nor be asked to come again while it runs."""
 SETTLING_S = 2
 
 
