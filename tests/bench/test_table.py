@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.bench import table
-from tests.bench.report import CORES, Column, Section, at_least, at_most, write_json
+from tests.bench.report import CORES, Column, Section, against, at_least, at_most, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,3 +119,11 @@ def test_the_report_of_programs_is_json_that_names_each_benchmark(tmp_path: Path
     (benchmark,) = told["benchmarks"]
     assert benchmark["name"] == "longpoll"
     assert [column["key"] for column in benchmark["columns"]] == ["per_s", "p50_ms"]
+
+
+def test_a_server_that_was_not_measured_is_left_out_of_what_is_judged() -> None:
+    found = {name: {"reads": {"per_s": rate}} for name, rate in (("ours", 6.0), ("theirs", 2.0))}
+    required = {"theirs": 4, "absent": 1}
+    (verdict,) = against(at_least, found, "ours", "reads", ("rate", "per_s"), required)
+    assert (verdict.claim, verdict.found) == ("reads: rate, headgate / theirs", 3)
+    assert not verdict.holds
