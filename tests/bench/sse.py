@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 OURS = "headgate memory:"
 EVENTS = 100
 INTERVAL_US = 2000
+NO_FEWER = 0.95  # both deliver as fast as is posted; the last delivery's delay is in it, too
 MOST_P50_MS = 6  # where Electric's server has 4.6
 
 
@@ -47,7 +48,7 @@ def bench(plan: Plan) -> Section:
         columns=(Column("per_s", "deliveries/s"), *DELAYS, *CORES),
         servers=found,
         verdicts=[
-            *against(at_least, found, OURS, few, deliveries, {"nchan": 2.5, "electric": 1}),
+            *against(at_least, found, OURS, few, deliveries, {"nchan": 2.5, "electric": NO_FEWER}),
             at_most(f"{few}: p50 delay", found[OURS][few]["p50_ms"], MOST_P50_MS, "ms"),
             *against(at_least, found, OURS, many, deliveries, {"nchan": 8}),
             *against(at_most, found, OURS, many, p99, {"nchan": 1 / 8}),
