@@ -365,8 +365,8 @@ def test_every_benchmark_is_described_and_what_limits_it_told() -> None:
 
 
 def test_the_page_has_a_place_for_figures() -> None:
-    figures = section(document("performance.md"), "Figures").strip()
-    assert (figures[: len(table.BEGIN)], figures[-len(table.END) :]) == (table.BEGIN, table.END)
+    figures = section(document("performance.md"), "Figures")
+    assert 0 < figures.index(table.BEGIN) < figures.index(table.END)
 
 
 def test_the_variables_that_name_other_servers_are_told() -> None:
