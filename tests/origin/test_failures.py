@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tests.support.raw_origin import Play, Wire
 
+BOTH_WAYS = True
 REFUSED = "the origin cannot be connected to: Connection refused"
 ASKED = f"GET {TARGET}"
 
@@ -150,6 +151,7 @@ async def test_a_read_that_was_lost_is_repeated_once(method: str, end: Play) -> 
         assert len(server.heard) == 2
 
 
+@pytest.mark.on_the_way("general")  # the other one asks on connections that were used before
 async def test_a_read_that_was_lost_is_repeated_on_the_next_server() -> None:
     async with RawOrigin(close) as first, RawOrigin(answer(b"second")) as second:
         async with opened(first, second) as origin:
