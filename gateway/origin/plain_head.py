@@ -30,10 +30,11 @@ _NOT_PLAIN = frozenset({"transfer-encoding", "upgrade", "proxy-connection", "tra
 _UNREMEMBERED = "set-cookie"  # it would push out what others say again and again
 _OF_FEW_VALUES = frozenset({"age", "content-length", "date"})  # so their lines are remembered
 
-# What a line is: its name in lower case and its value, or just one like the others.
-_Fact = tuple[str, str]
-_STABLE: _Fact = ("", "")
-_CLOSE: _Fact = ("connection", "close")
+# What a line is: its name in lower case, its value, and its name as it is written; or just one
+# like the others.
+_Fact = tuple[str, str, bytes]
+_STABLE: _Fact = ("", "", b"")
+_CLOSE: _Fact = ("connection", "close", b"Connection")
 
 
 class PlainHead(NamedTuple):
@@ -79,9 +80,11 @@ class PlainHeads:
             elif fact is None:
                 return None
             else:
-                others[fact[0]] = fact[1]
-        if len(stable) + len(others) <= len(lines):  # one of the others came twice
-            return None
+                name, value, written = fact
+                if name in others:
+                    return None
+                others[name] = value
+                stable.append(written)
         is_last = others.pop("connection", None) is not None
         length = "0" if is_head or status in BODYLESS else others.get("content-length")
         if length is None:
@@ -115,7 +118,7 @@ class PlainHeads:
                 return None
             fact = _CLOSE if "close" in options else _STABLE
         elif name in VOLATILE or name == _UNREMEMBERED:
-            fact = (name, value)
+            fact = (name, value, match[1])
             if name not in _OF_FEW_VALUES:
                 return fact
         return self._remembered(line, fact)

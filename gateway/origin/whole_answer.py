@@ -22,6 +22,7 @@ VOLATILE = frozenset(
         "etag",
         "last-modified",
         "location",
+        "producer-seq",
         "stream-cursor",
         "stream-next-offset",
         "x-request-id",
@@ -32,10 +33,10 @@ VOLATILE = frozenset(
 class WholeAnswer:
     """Its head is checked as that of an OriginAnswer is, and its connection is free again.
 
-    `lines` are the field lines as they came, without their ends. `stable` stands for the status
-    and all lines but those that are VOLATILE: what is known of one such answer is known of all
-    that are equal in it. It is None where that is not worth the memory, or a VOLATILE field came
-    twice. `volatile` has the others by name in lower case, in the order in which they came.
+    `lines` are the field lines as they came, without their ends. `stable` is the status line and
+    all field lines in their order, of those that are VOLATILE only the names: what is known of one
+    such answer is known of all that are equal in it. It is None where that is not worth the memory.
+    `volatile` has the values of the others, each of which came once, by name in lower case.
     """
 
     __slots__ = ("_headers", "body", "lines", "server", "stable", "status", "volatile")

@@ -187,11 +187,24 @@ class Connection(AiohttpConnection):
         elif self._upgraded or self._payload_parser is not None:
             super().data_received(data)
         else:
-            # To look a long body up would cost more than it ever saves.
-            may_be_known = self._whole and state is IDLE and data.startswith(b"GET ")
-            known = self._fast.known(data) if may_be_known else None
-            if known is None or not self._answered_again(known):
+            may_be_known = self._whole and state is IDLE
+            if not (may_be_known and self._is_known(data)):
                 self._parse(data)
+
+    def _is_known(self, data: bytes) -> bool:
+        """Whether a request came before, or its fields, and it is answered without being parsed."""
+        # To look a long body up would cost more than it ever saves.
+        if data.startswith(b"GET "):
+            known = self._fast.known(data)
+            return known is not None and self._answered_again(known)
+        read = self._fast.blocks.read(data)
+        if read is None or self._paused or self.shared.closing:
+            return False
+        request, body = read
+        if not self._fast.post(self, request, body, is_known=True):
+            return False
+        self._went_on(should_close=False)
+        return True
 
     def _parse(self, data: bytes) -> None:
         """Take one request after the other, up to one that is not whole or has to be waited for."""
@@ -302,9 +315,7 @@ class Connection(AiohttpConnection):
         if message.method == "GET":
             taken = payload is EMPTY_PAYLOAD and self._fast.get(self, head, message)
         elif message.method == "POST" and not (message.should_close or message.chunked):
-            # A body that made aiohttp pause reading is long: it goes the ordinary way.
-            whole = payload.is_eof() and payload.exception() is None and not self._reading_paused
-            taken = whole and self._fast.post(self, message, request_body.at_hand(payload))
+            taken = self._appended(head, message, payload)
         else:
             taken = False
         if taken:
@@ -312,6 +323,17 @@ class Connection(AiohttpConnection):
                 self._parser.message_consumed()
             self._went_on(should_close=message.should_close)
         return taken
+
+    def _appended(
+        self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
+    ) -> bool:
+        # A body that made aiohttp pause reading is long: it goes the ordinary way.
+        whole = payload.is_eof() and payload.exception() is None and not self._reading_paused
+        if not (whole and self._fast.post(self, message, request_body.at_hand(payload))):
+            return False
+        if head is not None:
+            self._fast.remember_block(head, message, payload.total_bytes)
+        return True
 
     def _went_on(self, *, should_close: bool) -> None:
         """A request was answered without aiohttp, or will be."""

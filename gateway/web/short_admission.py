@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.access.principal import Principal
     from gateway.runtime.route import StreamRoute
+    from gateway.web.request_block import KnownRequest
     from gateway.web.router import Router
 
 REMEMBERED_PATHS = 2048  # of streams that are used: 1 MB, at worst 10
@@ -76,7 +77,7 @@ class ShortAdmission:
             reader_key=reader_key,
         )
 
-    def writer(self, message: RawRequestMessage) -> str | None:
+    def writer(self, message: RawRequestMessage | KnownRequest) -> str | None:
         """Who is admitted with a request whose target has no query, and is no GET: whose account.
 
         It is empty for anybody, and None for who is not admitted.

@@ -58,6 +58,7 @@ async def test_an_unknown_host_is_told() -> None:
             await ask(origin)
 
 
+@pytest.mark.on_the_way("general")  # by which all connections are made
 async def test_a_server_that_takes_no_connection_is_given_up() -> None:
     # A full queue of connections that nobody accepts: the kernel drops what comes next.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
