@@ -246,8 +246,9 @@ class Connection(AiohttpConnection):
         return not (self._whole or upgraded)
 
     def _goes_on_without_head(self, more: int) -> bool:
-        """Of the request before, or of the next head, a part has come."""
-        self._whole = False
+        """Of the request before, or of the next head, a part has come, or nothing."""
+        # aiohttp has us look for more whenever a body was read; of a whole request there is none.
+        self._whole = self._whole and not more
         if self._body is None:
             self._wait_for_head(more)
         elif self._body.is_eof():

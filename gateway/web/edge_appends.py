@@ -33,6 +33,8 @@ from gateway.web.request_head import base_of, scheme_of
 from gateway.web.responses import Relay, bodyless, head_of
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from multidict import MultiMapping
 
     from gateway.edge.route import EdgeRoute
@@ -44,8 +46,8 @@ if TYPE_CHECKING:
 REMEMBERED = (
     2048  # requests by their heads, and answers by theirs: 4 MB each; then all are forgotten
 )
-# Age is told in another place; by the others an answer names what else a write has changed.
-_LOOKED_AT = frozenset({"age", "location", "content-location"})
+# By these an answer names what else a write has changed.
+_NAMING = frozenset({"location", "content-location"})
 _TAIL = NEXT_OFFSET.lower()
 _SCHEME = "http"  # as far as we know by ourselves
 
@@ -83,7 +85,7 @@ class EdgeAppends:
         self.shared = shared
         self.passing = PassingOn(shared)
         self._sent: dict[tuple[int, str, str], _Sent] = {}
-        self._told: dict[tuple[str, object], _Told | None] = {}
+        self._told: dict[tuple[str, str | None, Hashable], _Told | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(
@@ -139,7 +141,8 @@ class EdgeAppends:
 
     def told(self, append: EdgeAppend, answer: WholeAnswer) -> _Told | None:
         """What an answer is told as; None where that takes a closer look."""
-        key = (append.route.prefix, answer.stable)
+        # Its age is told in another place, and is nearly always 0.
+        key = (append.route.prefix, answer.volatile.get("age"), answer.stable)
         if key in self._told:
             return self._told[key]
         told = _told(append, answer)
@@ -313,7 +316,7 @@ class EdgeAppend:
 def _told(append: EdgeAppend, answer: WholeAnswer) -> _Told | None:
     """By the rules of all that is passed on; None where they depend on more than is looked up."""
     status = answer.status
-    if not (200 <= status < 400 and _LOOKED_AT.isdisjoint(answer.volatile)) or status == 304:
+    if not (200 <= status < 400 and _NAMING.isdisjoint(answer.volatile)) or status == 304:
         return None
     passed = append.passed
     answered = relayed(passed, answer, passed_back(passed, append.route, answer, {}))
