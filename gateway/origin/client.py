@@ -157,11 +157,16 @@ class Origin:
             self.figures.duration.observe(loop.time() - began, trace_id=_trace_of(request))
         return response, server
 
+    @property
+    def is_full(self) -> bool:
+        """Whether one more request would be too many."""
+        return self.in_flight >= self._settings.max_requests
+
     def enter(self) -> None:
         """Be one of the requests that may be at the origin. Raises LimitReached."""
-        most = self._settings.max_requests
-        if self.in_flight >= most:
+        if self.is_full:
             self.refused += 1
+            most = self._settings.max_requests
             refusal = LimitReached(
                 f"as many requests wait for the origin as may: max_origin_requests, {most}"
             )

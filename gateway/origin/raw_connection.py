@@ -59,7 +59,7 @@ class RawConnection(ResponseHandler):
             if head is not None and not missing:
                 self.question = None
                 question.taken(self, head, data[head.begins :])
-            elif head is None or not 0 < missing <= GATHERED_BYTES:
+            elif head is None or missing < 0 or head.size > GATHERED_BYTES:
                 self.leave(data)
             else:
                 self._head, self._missing = head, missing

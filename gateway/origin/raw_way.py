@@ -144,14 +144,14 @@ class RawWay:
     def ask(
         self, method: str, target: str, fields: bytes, body: bytes, asker: Asker
     ) -> RawQuestion | None:
-        """Send a request whose body is here; None where no connection is kept for it.
+        """Send a request whose body is here; its `fields` are those of `block`.
 
-        `fields` are those of `block`. Raises LimitReached as `Origin.send` does.
+        None, and nothing is done, where no connection is kept for it, or `send` would refuse it.
         """
         origin = self._origin
         now = self._loop.time()
         server = origin.servers.up_now(now)
-        if server is None:
+        if server is None or origin.is_full:
             return None
         path = server.own(target)
         if _TARGET.match(path) is None:
@@ -160,11 +160,7 @@ class RawWay:
         connection = self._connector.take(key)
         if connection is None:
             return None
-        try:
-            origin.enter()
-        except HeadgateError:
-            self._connector.give_back(key, connection)
-            raise
+        origin.enter()
         question = RawQuestion(self, server, method, target, fields, body, asker, self._loop.time())
         question.connection = connection
         self._out[question] = None

@@ -194,17 +194,20 @@ class Connection(AiohttpConnection):
     def _is_known(self, data: bytes) -> bool:
         """Whether a request came before, or its fields, and it is answered without being parsed."""
         # To look a long body up would cost more than it ever saves.
-        if data.startswith(b"GET "):
-            known = self._fast.known(data)
-            return known is not None and self._answered_again(known)
+        known = self._fast.known(data) if data.startswith(b"GET ") else None
+        if known is not None and self._answered_again(known):
+            return True
         read = self._fast.blocks.read(data)
         if read is None or self._paused or self.shared.closing:
             return False
         request, body = read
-        if not self._fast.post(self, request, body, is_known=True):
-            return False
-        self._went_on(should_close=False)
-        return True
+        if request.method == "POST":
+            taken = self._fast.post(self, request, body, is_known=True)
+        else:
+            taken = not body and self._fast.get(self, data, request)
+        if taken:
+            self._went_on(should_close=False)
+        return taken
 
     def _parse(self, data: bytes) -> None:
         """Take one request after the other, up to one that is not whole or has to be waited for."""
@@ -306,17 +309,16 @@ class Connection(AiohttpConnection):
         self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
     ) -> bool:
         """Whether the short ways took a request; `head` is all of it, if it came as one piece."""
-        if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
+        if self._paused or self.shared.closing or not self._is_plain(message):
             return False
-        if self._paused or self.shared.closing:
-            return False
-        host = message.headers.get("Host", "")
-        if not (is_host(host) and self.shared.hosts.serves(host)):
-            return False
+        if head is not None:
+            self._fast.remember_block(head, message, payload.total_bytes)
         if message.method == "GET":
             taken = payload is EMPTY_PAYLOAD and self._fast.get(self, head, message)
         elif message.method == "POST" and not (message.should_close or message.chunked):
-            taken = self._appended(head, message, payload)
+            taken = self._is_whole(payload) and self._fast.post(
+                self, message, request_body.at_hand(payload)
+            )
         else:
             taken = False
         if taken:
@@ -325,16 +327,16 @@ class Connection(AiohttpConnection):
             self._went_on(should_close=message.should_close)
         return taken
 
-    def _appended(
-        self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
-    ) -> bool:
-        # A body that made aiohttp pause reading is long: it goes the ordinary way.
-        whole = payload.is_eof() and payload.exception() is None and not self._reading_paused
-        if not (whole and self._fast.post(self, message, request_body.at_hand(payload))):
+    def _is_plain(self, message: RawRequestMessage) -> bool:
+        """Whether nothing of its first lines takes a closer look."""
+        if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
             return False
-        if head is not None:
-            self._fast.remember_block(head, message, payload.total_bytes)
-        return True
+        host = message.headers.get("Host", "")
+        return is_host(host) and self.shared.hosts.serves(host)
+
+    def _is_whole(self, payload: StreamReader) -> bool:
+        """Whether a body is here; one that made aiohttp pause reading is long, and is not."""
+        return payload.is_eof() and payload.exception() is None and not self._reading_paused
 
     def _went_on(self, *, should_close: bool) -> None:
         """A request was answered without aiohttp, or will be."""

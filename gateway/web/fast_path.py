@@ -132,7 +132,7 @@ class FastPath:
             _put(self._admitted, self._digest(head), get)
 
     def remember_block(self, data: bytes, message: RawRequestMessage, size: int) -> None:
-        """Keep what was parsed from the fields of a request that was answered here."""
+        """Keep what was parsed from the fields of a whole request to a host that is served."""
         if not any(identity.tell(message.headers) for identity in self._identities):
             self.blocks.remember(data, message, size)
 
@@ -149,7 +149,12 @@ class FastPath:
         pages = headers.getall("Origin", ())
         return len(pages) < 2 and all(map(self._shared.lines.lets_write, pages))
 
-    def get(self, client: ClientConnection, head: bytes | None, message: RawRequestMessage) -> bool:
+    def get(
+        self,
+        client: ClientConnection,
+        head: bytes | None,
+        message: RawRequestMessage | KnownRequest,
+    ) -> bool:
         """A cached answer, or a long-poll that waits at the tail.
 
         The `head` from which the message was parsed is remembered, unless other bytes came with it.

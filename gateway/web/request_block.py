@@ -24,7 +24,7 @@ _LONGEST_LINE = 4096  # as the parser would have it, or less
 # What may be sent before the answer to it is known, or changes how a body is framed.
 _UNLIKE = ("Transfer-Encoding", "Expect", "Upgrade")
 # Another one each time: to remember the block would push out those that come again.
-_SELDOM_TWICE = ("Traceparent", "Producer-Seq")
+_SELDOM_TWICE = ("Traceparent", "Producer-Seq", "X-Request-Id", "If-None-Match")
 
 
 class _Block(NamedTuple):

@@ -43,7 +43,7 @@ class ShortAdmission:
         self._clock = clock
         self._found = lru_cache(REMEMBERED_PATHS)(self._find)
 
-    def get(self, message: RawRequestMessage) -> PlainGet | None:
+    def get(self, message: RawRequestMessage | KnownRequest) -> PlainGet | None:
         """A GET that needs no answer of its own, without its credential, if it is admitted."""
         target = message.path
         found = self._at(target.partition("?")[0])
@@ -113,7 +113,7 @@ class ShortAdmission:
         return _Found(route, canonical, (Need(canonical, READ),))
 
 
-def plain_get(message: RawRequestMessage) -> PlainGet:
+def plain_get(message: RawRequestMessage | KnownRequest) -> PlainGet:
     """A GET as its head has it."""
     headers, target = message.headers, message.path
     key = (headers.get("Host", ""), target)
