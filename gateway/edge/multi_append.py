@@ -10,10 +10,11 @@ from gateway.errors import NotOffered, OriginBusy
 from gateway.protocol.header_names import MULTI
 
 if TYPE_CHECKING:
-    from multidict import CIMultiDict
+    from multidict import CIMultiDict, MultiMapping
 
     from gateway.errors import HeadgateError
     from gateway.origin.client import Origin, OriginAnswer
+    from gateway.origin.whole_answer import WholeAnswer
 
 SAYING = frozenset({"HEAD", "POST", "PUT"})  # to which an origin says whether it does
 # Whoever may not read, but write, was told of the offer elsewhere; else the append is refused, too.
@@ -30,24 +31,29 @@ class MultiAppendOffer:
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
-        self._stands = False
+        self.stands = False
 
-    def heard(self, method: str, answer: OriginAnswer) -> None:
+    def heard(self, method: str, answer: OriginAnswer | WholeAnswer) -> None:
         """Note what an answer says."""
         if method in SAYING and answer.status < 300:
-            self._stands = answer.headers.get(MULTI, "").lower() == "true"
+            self.stands = offers(answer.headers)
 
     async def check(self, method: str, target: str, fields: CIMultiDict[str]) -> None:
         """Raise unless a multi-append cannot become data, lengths and all; see `_refusal`."""
-        if method != "POST" or MULTI not in fields or self._stands:
+        if method != "POST" or MULTI not in fields or self.stands:
             return
         asked = fields.copy()
         asked.pop("Content-Length", None)
         answer = await self._origin.send("HEAD", target, asked)
         answer.release()
         self.heard("HEAD", answer)
-        if not self._stands and answer.status not in MAY_NOT_ASK:
+        if not self.stands and answer.status not in MAY_NOT_ASK:
             raise _refusal(answer)
+
+
+def offers(headers: MultiMapping[str]) -> bool:
+    """Whether an answer with these headers says that its origin knows multi-appends."""
+    return headers.get(MULTI, "").lower() == "true"
 
 
 def _refusal(answer: OriginAnswer) -> HeadgateError:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 
 from gateway.telemetry.logs import redact
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable
     from types import SimpleNamespace
 
+    from aiohttp.connector import Connection
     from multidict import CIMultiDict
 
     from gateway.origin.servers import OriginServer
@@ -34,6 +35,14 @@ class Request:
     is_poll: bool  # of a feed, which asks something else after a failure
 
 
+class Sent(NamedTuple):
+    """A request that was sent without aiohttp's client, which is to read the answer."""
+
+    response: aiohttp.ClientResponse
+    connection: Connection
+    until: float  # loop time: how long its head may take
+
+
 class Attempt:
     """The clock of a server that is asked, which runs only while it is the server's turn."""
 
@@ -50,6 +59,7 @@ class Attempt:
         self.was_garbled = False  # what came was no HTTP
         self.upload_error: Exception | None = None
         self._clock: asyncio.Timeout | None = None
+        self._sent: Sent | None = None  # before its turn
 
     @property
     def is_repeatable(self) -> bool:
@@ -90,8 +100,17 @@ class Attempt:
 
     def begin(self) -> asyncio.Timeout:
         """The clock, which does not run before the server has the request."""
-        self._clock = asyncio.timeout(None)
+        self._clock = asyncio.timeout_at(None if self._sent is None else self._sent.until)
         return self._clock
+
+    def was_sent_before(self, sent: Sent) -> None:
+        """On a connection from the pool."""
+        self._sent = sent
+        self.on_used_connection = self.was_begun = True
+
+    def rest(self) -> Awaitable[aiohttp.ClientResponse] | None:
+        """The answer, where the request was sent before."""
+        return None if self._sent is None else _begun(self._sent)
 
     def end(self) -> None:
         """The head is there, or will not come."""
@@ -133,6 +152,16 @@ class Attempt:
         """The head of the request goes out."""
         self.was_begun = True
         self._run()
+
+
+async def _begun(sent: Sent) -> aiohttp.ClientResponse:
+    """An answer as soon as its head is there."""
+    try:
+        return await sent.response.start(sent.connection)
+    except BaseException:
+        sent.response.close()
+        sent.connection.close()
+        raise
 
 
 def trace() -> aiohttp.TraceConfig:

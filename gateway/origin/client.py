@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from aiohttp import ClientConnectorError, ClientError, ClientResponseError
@@ -19,6 +19,7 @@ from gateway.errors import (
 )
 from gateway.origin.attempt import Attempt, Request, trace
 from gateway.origin.connections import (
+    connector_of,
     nothing_written,
     session,
     try_connection,
@@ -26,6 +27,7 @@ from gateway.origin.connections import (
 )
 from gateway.origin.figures import OriginFigures
 from gateway.origin.health import HealthChecks
+from gateway.origin.raw_way import RawWay
 from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import OriginServer, OriginServers, OriginSettings, ServerState
 from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
@@ -33,7 +35,7 @@ from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterable, Iterator
+    from collections.abc import AsyncIterable
 
     from aiohttp import ClientResponse, ClientSession
     from multidict import CIMultiDict
@@ -49,11 +51,9 @@ class Origin:
     def __init__(self, settings: OriginSettings, tracer: Tracer | None = None) -> None:
         self._settings = settings
         self._tracer = tracer
-        self._servers = OriginServers(
-            settings.urls, settings.prefix, tries=not settings.health_path
-        )
+        self.servers = OriginServers(settings.urls, settings.prefix, tries=not settings.health_path)
         self._checks = HealthChecks(
-            self._servers, self._check, settings.health_interval, always=bool(settings.health_path)
+            self.servers, self._check, settings.health_interval, always=bool(settings.health_path)
         )
         self.refused = 0  # requests beyond max_origin_requests
         self.in_flight = 0  # requests, each from before it is sent until its answer is released
@@ -61,45 +61,51 @@ class Origin:
         self._tls: ssl.SSLContext | None = None
         self._pooled: ClientSession | None = None
         self._unpooled: ClientSession | None = None
+        # None where each request has a span of its own, and before it is open.
+        self.raw: RawWay | None = None
 
     def __repr__(self) -> str:
-        return f"Origin({self._settings.prefix!r}, {self.in_flight} in flight, {self._servers!r})"
+        return f"Origin({self._settings.prefix!r}, {self.in_flight} in flight, {self.servers!r})"
 
     async def open(self) -> None:
         """Begin. Raises StartError when the authorities to trust cannot be read."""
         # To read the system's takes 30 ms.
-        if self._settings.tls_ca or any(server.speaks_tls for server in self._servers):
+        if self._settings.tls_ca or any(server.speaks_tls for server in self.servers):
             self._tls = trust.context(self._settings.tls_ca, verify=self._settings.tls_verify)
         self._pooled = session(self._settings, self._tls, trace(), pooled=True)
         self._unpooled = session(self._settings, self._tls, trace(), pooled=False)
+        if self._tracer is None:
+            self.raw = RawWay(self, connector_of(self._pooled), self._settings.response_timeout)
         self._checks.start()
 
     async def close(self) -> None:
         """Close every connection."""
         await self._checks.stop()
+        if self.raw is not None:
+            await self.raw.close()
         for client in (self._pooled, self._unpooled):
             if client is not None:
                 await client.close()
 
     def why_unhealthy(self) -> str | None:
         """Why no server can be reached now, or None."""
-        return self._servers.why_unhealthy()
+        return self.servers.why_unhealthy()
 
     def describe(self) -> tuple[ServerState, ...]:
         """The servers, each up or down."""
-        return self._servers.describe()
+        return self.servers.describe()
 
     def up(self) -> dict[str, bool]:
         """Whether requests go to a server, by its host and port."""
-        return self._servers.up()
+        return self.servers.up()
 
     def path(self, path: str) -> str | None:
         """The path by which the origin knows what the gateway calls `path`, below its prefix."""
-        return self._servers.path(path)
+        return self.servers.path(path)
 
     def location(self, url: str) -> str | None:
         """The path below the route's prefix of a URL that the origin gave, if it has one."""
-        return self._servers.location(url)
+        return self.servers.location(url)
 
     async def send(
         self,
@@ -119,20 +125,30 @@ class Origin:
         settings = self._settings
         wait_s = settings.poll_timeout if poll else settings.response_timeout
         request = Request(method, target, headers, body, wait_s, poll)
+        began = asyncio.get_running_loop().time()
         with ExitStack() as held:
-            response, server = await self._counted(request, held)
+            if not poll:
+                self.enter()
+                held.callback(self.leave)
+            response, server = await self._counted(request, began, held)
             return OriginAnswer(response, server.url, settings.read_timeout, held)
 
+    async def go_on(self, attempt: Attempt, began: float, held: ExitStack) -> OriginAnswer:
+        """The answer to a request that has been sent without a task, and `began` at a loop time.
+
+        `held` gives back its place among the requests. Raises as `send` does.
+        """
+        with held:
+            response, server = await self._counted(attempt.request, began, held, attempt)
+            return OriginAnswer(response, server.url, self._settings.read_timeout, held)
+
     async def _counted(
-        self, request: Request, held: ExitStack
+        self, request: Request, began: float, held: ExitStack, attempt: Attempt | None = None
     ) -> tuple[ClientResponse, OriginServer]:
         """As `_answer`, which is counted, and timed unless it is a poll: those are to take long."""
         loop = asyncio.get_running_loop()
-        began = loop.time()
         try:
-            if not request.is_poll:
-                held.enter_context(self._slot())
-            response, server = await self._answer(request, held)
+            response, server = await self._answer(request, held, attempt)
         except HeadgateError as error:
             self.figures.failed(error)
             raise
@@ -141,26 +157,33 @@ class Origin:
             self.figures.duration.observe(loop.time() - began, trace_id=_trace_of(request))
         return response, server
 
-    @contextmanager
-    def _slot(self) -> Iterator[None]:
-        """One of the requests that may be at the origin. Raises LimitReached."""
-        most = self._settings.max_requests
-        if self.in_flight >= most:
+    @property
+    def is_full(self) -> bool:
+        """Whether one more request would be too many."""
+        return self.in_flight >= self._settings.max_requests
+
+    def enter(self) -> None:
+        """Be one of the requests that may be at the origin. Raises LimitReached."""
+        if self.is_full:
             self.refused += 1
-            raise LimitReached(
+            most = self._settings.max_requests
+            refusal = LimitReached(
                 f"as many requests wait for the origin as may: max_origin_requests, {most}"
             )
+            self.figures.failed(refusal)
+            raise refusal
         self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
+
+    def leave(self) -> None:
+        """One request fewer is at the origin."""
+        self.in_flight -= 1
 
     async def _answer(
-        self, request: Request, held: ExitStack
+        self, request: Request, held: ExitStack, attempt: Attempt | None
     ) -> tuple[ClientResponse, OriginServer]:
         """What the first server that answers says, and which it is; `held` has its connection."""
-        attempt = Attempt(request, self._servers.first())
+        if attempt is None:
+            attempt = Attempt(request, self.servers.first())
         asked = {attempt.server}
         while True:
             try:
@@ -176,7 +199,7 @@ class Origin:
         self, attempt: Attempt, error: HeadgateError, asked: set[OriginServer]
     ) -> Attempt | None:
         """What to try after an attempt that failed before the head of an answer."""
-        server = self._servers.next(but=asked)
+        server = self.servers.next(but=asked)
         if isinstance(error, OriginUnreachable):  # nothing was sent
             return attempt.at(server, is_repetition=attempt.is_repetition)
         if attempt.is_repetition or not attempt.is_repeatable:
@@ -211,13 +234,16 @@ class Origin:
         assert client is not None, "not open"
         try:
             async with attempt.begin():
-                response = await client.request(
-                    request.method,
-                    attempt.server.address(request.target),
-                    headers=headers,
-                    data=attempt.data,
-                    allow_redirects=False,
-                    trace_request_ctx=attempt,
+                response = await (
+                    attempt.rest()
+                    or client.request(
+                        request.method,
+                        attempt.server.address(request.target),
+                        headers=headers,
+                        data=attempt.data,
+                        allow_redirects=False,
+                        trace_request_ctx=attempt,
+                    )
                 )
                 held.callback(response.release)
         except (ClientError, OSError) as error:

@@ -1,4 +1,7 @@
-"""Connections to an origin: how they are made and kept, and why one cannot be made."""
+"""Connections to an origin: how they are made and kept, and why one cannot be made.
+
+All that is asked of an origin shares them, with aiohttp's client or without.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,23 @@ import asyncio
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, hdrs
+from aiohttp.client_reqrep import ConnectionKey
 
+from gateway.origin.raw_connection import RawConnection
 from gateway.origin.response import HEAD_BYTES
 
 if TYPE_CHECKING:
     from aiohttp import ClientRequest
     from aiohttp.client_proto import ResponseHandler
-    from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
+    from yarl import URL
 
     from gateway.origin.servers import OriginSettings
 
@@ -26,6 +33,13 @@ if TYPE_CHECKING:
 # on its way then is lost, and a write that is lost cannot be repeated. So we close it first.
 KEEP_ALIVE_S = 4.0
 HEADER_LINES = 256
+# How aiohttp reads an answer.
+READING: dict[str, Any] = {
+    "auto_decompress": False,
+    "max_line_size": HEAD_BYTES,
+    "max_field_size": HEAD_BYTES,
+    "max_headers": HEADER_LINES,
+}
 NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 # How aiohttp tells it from a connection that was lost while writing.
 CLOSED_BEFORE = "Cannot write to closing transport"
@@ -37,6 +51,10 @@ class Connector(aiohttp.TCPConnector):
 
     What it said would be taken for the answer to the next request.
     """
+
+    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - aiohttp's
+        super().__init__(**settings)
+        self._factory = partial(RawConnection, loop=self._loop)  # type: ignore[assignment] # a subclass
 
     async def connect(
         self,
@@ -59,6 +77,38 @@ class Connector(aiohttp.TCPConnector):
         # it whatever comes counts as unread, and the next request gets a parser of its own.
         protocol._parser = None
 
+    def take(self, key: ConnectionKey) -> RawConnection | None:
+        """A connection from the pool, the one that was used last; None where there is none.
+
+        It is given back, or adopted, or closed.
+        """
+        kept = self._conns.get(key)
+        since = monotonic() - KEEP_ALIVE_S
+        while kept:
+            connection, used_at = kept.pop()
+            assert isinstance(connection, RawConnection), "made here"
+            if connection.is_connected() and used_at >= since and not connection.should_close:
+                return connection
+            connection.close()
+        return None
+
+    def give_back(self, key: ConnectionKey, connection: RawConnection) -> None:
+        """Keep one that was taken for another request."""
+        self._conns[key].append((connection, monotonic()))
+        if self._cleanup_handle is None:
+            self._cleanup()  # which comes again as long as any is kept
+
+    def adopt(self, key: ConnectionKey, connection: RawConnection) -> Connection:
+        """Have aiohttp read the answer on one that was taken, and give it back."""
+        self._acquired.add(connection)
+        return aiohttp.connector.Connection(self, key, connection, self._loop)
+
+
+def key_of(url: URL) -> ConnectionKey:
+    """Under which connections for requests to a URL are kept."""
+    is_tls = url.scheme == "https"
+    return ConnectionKey(url.raw_host or "", url.port, is_tls, True, None, None, None)
+
 
 def session(
     settings: OriginSettings,
@@ -77,18 +127,22 @@ def session(
     made = ClientSession(
         connector=connector,
         cookie_jar=DummyCookieJar(),
-        auto_decompress=False,
         trust_env=False,
         skip_auto_headers=NOT_ADDED,
         timeout=ClientTimeout(total=None, connect=settings.connect_timeout),
-        max_line_size=HEAD_BYTES,
-        max_field_size=HEAD_BYTES,
-        max_headers=HEADER_LINES,
         trace_configs=[trace],
+        **READING,
     )
     # aiohttp repeats PUT and DELETE on another connection; the server may have done them already.
     made._retry_connection = False
     return made
+
+
+def connector_of(client: ClientSession) -> Connector:
+    """What its connections come from."""
+    connector = client.connector
+    assert isinstance(connector, Connector), "made here"
+    return connector
 
 
 def nothing_written(error: BaseException) -> bool:

@@ -39,7 +39,6 @@ class OriginAnswer:
         held: ExitStack,
     ) -> None:
         self.status = response.status
-        self.reason = response.reason or ""
         self.headers: CIMultiDictProxy[str] = response.headers
         self.server = server
         self.url = str(response.url)

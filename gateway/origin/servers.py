@@ -76,6 +76,7 @@ class OriginServer:
         parsed = URL(url)
         self.speaks_tls = parsed.scheme == "https"
         self._origin = str(parsed.origin())
+        self.host = parsed.host_port_subcomponent or ""  # as it is named to it
         self.authority = f"{parsed.host_subcomponent}:{parsed.port}"
         self._hosts = {(parsed.host, parsed.port)}
         if parsed.is_default_port():
@@ -95,9 +96,12 @@ class OriginServer:
 
     def address(self, target: str) -> URL:
         """The URL of what the gateway calls `target`, its path and query byte for byte."""
-        rest = target.removeprefix(self._prefix)
-        path = self._base + rest
-        return self.at(path if path.startswith("/") else f"/{path}")
+        return self.at(self.own(target))
+
+    def own(self, target: str) -> str:
+        """What the server calls what the gateway calls `target`."""
+        path = self._base + target.removeprefix(self._prefix)
+        return path if path.startswith("/") else f"/{path}"
 
     def path(self, path: str) -> str | None:
         """The path by which the server knows what the gateway calls `path`, below the prefix."""
@@ -129,7 +133,8 @@ class OriginServer:
 
     def answered(self) -> None:
         """Note the head of an answer."""
-        self.recovered()
+        if self._silences or not self.up:
+            self.recovered()
 
     def silent(self, why: str) -> None:
         """Note a request that was not answered in time."""
@@ -172,16 +177,27 @@ class OriginServers:
 
     def next(self, but: Collection[OriginServer] = ()) -> OriginServer | None:
         """The first that is up, apart from some."""
-        return next((one for one in self._servers if one.up and one not in but), None)
+        for one in self._servers:  # asked for each request: no generator
+            if one.why_unhealthy is None and one not in but:
+                return one
+        return None
+
+    def up_now(self, now: float) -> OriginServer | None:
+        """The first that is up, which is asked `now` (loop time)."""
+        server = self.next()
+        if server is not None:
+            self._tried_at = now
+        return server
 
     def first(self) -> OriginServer:
         """The first that is up. Raises OriginUnreachable."""
-        server = self.next()
         now = asyncio.get_running_loop().time()
-        waited = now - self._tried_at >= TRIED_EVERY_S
-        if server is not None or (self._tries and waited):
+        server = self.up_now(now)
+        if server is not None:
+            return server
+        if self._tries and now - self._tried_at >= TRIED_EVERY_S:
             self._tried_at = now
-            return server or self._servers[0]  # which may be back before the next check
+            return self._servers[0]  # which may be back before the next check
         raise OriginUnreachable(f"the origin {self._servers[0].why_unhealthy}")
 
     def path(self, path: str) -> str | None:

@@ -187,11 +187,27 @@ class Connection(AiohttpConnection):
         elif self._upgraded or self._payload_parser is not None:
             super().data_received(data)
         else:
-            # To look a long body up would cost more than it ever saves.
-            may_be_known = self._whole and state is IDLE and data.startswith(b"GET ")
-            known = self._fast.known(data) if may_be_known else None
-            if known is None or not self._answered_again(known):
+            may_be_known = self._whole and state is IDLE
+            if not (may_be_known and self._is_known(data)):
                 self._parse(data)
+
+    def _is_known(self, data: bytes) -> bool:
+        """Whether a request came before, or its fields, and it is answered without being parsed."""
+        # To look a long body up would cost more than it ever saves.
+        known = self._fast.known(data) if data.startswith(b"GET ") else None
+        if known is not None and self._answered_again(known):
+            return True
+        read = self._fast.blocks.read(data)
+        if read is None or self._paused or self.shared.closing:
+            return False
+        request, body = read
+        if request.method == "POST":
+            taken = self._fast.post(self, request, body, is_known=True)
+        else:
+            taken = not body and self._fast.get(self, data, request)
+        if taken:
+            self._went_on(should_close=False)
+        return taken
 
     def _parse(self, data: bytes) -> None:
         """Take one request after the other, up to one that is not whole or has to be waited for."""
@@ -233,8 +249,9 @@ class Connection(AiohttpConnection):
         return not (self._whole or upgraded)
 
     def _goes_on_without_head(self, more: int) -> bool:
-        """Of the request before, or of the next head, a part has come."""
-        self._whole = False
+        """Of the request before, or of the next head, a part has come, or nothing."""
+        # aiohttp has us look for more whenever a body was read; of a whole request there is none.
+        self._whole = self._whole and not more
         if self._body is None:
             self._wait_for_head(more)
         elif self._body.is_eof():
@@ -292,19 +309,16 @@ class Connection(AiohttpConnection):
         self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
     ) -> bool:
         """Whether the short ways took a request; `head` is all of it, if it came as one piece."""
-        if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
+        if self._paused or self.shared.closing or not self._is_plain(message):
             return False
-        if self._paused or self.shared.closing:
-            return False
-        host = message.headers.get("Host", "")
-        if not (is_host(host) and self.shared.hosts.serves(host)):
-            return False
+        if head is not None:
+            self._fast.remember_block(head, message, payload.total_bytes)
         if message.method == "GET":
             taken = payload is EMPTY_PAYLOAD and self._fast.get(self, head, message)
         elif message.method == "POST" and not (message.should_close or message.chunked):
-            # A body that made aiohttp pause reading is long: it goes the ordinary way.
-            whole = payload.is_eof() and payload.exception() is None and not self._reading_paused
-            taken = whole and self._fast.post(self, message, request_body.at_hand(payload))
+            taken = self._is_whole(payload) and self._fast.post(
+                self, message, request_body.at_hand(payload)
+            )
         else:
             taken = False
         if taken:
@@ -312,6 +326,17 @@ class Connection(AiohttpConnection):
                 self._parser.message_consumed()
             self._went_on(should_close=message.should_close)
         return taken
+
+    def _is_plain(self, message: RawRequestMessage) -> bool:
+        """Whether nothing of its first lines takes a closer look."""
+        if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
+            return False
+        host = message.headers.get("Host", "")
+        return is_host(host) and self.shared.hosts.serves(host)
+
+    def _is_whole(self, payload: StreamReader) -> bool:
+        """Whether a body is here; one that made aiohttp pause reading is long, and is not."""
+        return payload.is_eof() and payload.exception() is None and not self._reading_paused
 
     def _went_on(self, *, should_close: bool) -> None:
         """A request was answered without aiohttp, or will be."""

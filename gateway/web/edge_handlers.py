@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aiohttp.web import RequestPayloadError
@@ -28,18 +27,15 @@ from gateway.protocol import cache_status, edge_target, followed, forwarding, re
 from gateway.protocol.edge_target import EdgeCatchUp, EdgeLive, EdgeLongPoll
 from gateway.protocol.followed import Span
 from gateway.protocol.forwarding import Sender
-from gateway.protocol.header_names import FORKED_FROM, NEXT_OFFSET
+from gateway.protocol.header_names import FORKED_FROM
 from gateway.protocol.offsets import NOW
-from gateway.protocol.paths import canonical_path
-from gateway.protocol.requests import is_closing, parse_lifetime
-from gateway.protocol.state import Lifetime
-from gateway.protocol.target import canonical_target, split
+from gateway.protocol.target import split
 from gateway.runtime.answer import Answered
 from gateway.runtime.shedding import LIVE, READS
-from gateway.runtime.writes import Write
 from gateway.web import live_responses, request_body, request_head
-from gateway.web.edge_presentation import passed_back, present, relayed
+from gateway.web.edge_presentation import present
 from gateway.web.live_responses import connection_of
+from gateway.web.passing_on import PassedOn, PassingOn, fork_source
 from gateway.web.request_head import base_url, host, scheme
 
 if TYPE_CHECKING:
@@ -49,7 +45,6 @@ if TYPE_CHECKING:
     from gateway.cache.cached_response import CacheRequest
     from gateway.edge.followed_stream import FollowedStream
     from gateway.edge.route import EdgeRoute
-    from gateway.origin.client import OriginAnswer
     from gateway.protocol.edge_target import EdgeEvents, EdgeRead
     from gateway.runtime.context import Context
     from gateway.web.router import Router
@@ -57,8 +52,6 @@ if TYPE_CHECKING:
 # A feed ends the time of its polls together. Who had to wait for the origin before is ended alone.
 ALONE_S = 0.25
 MOST_LOOKS = 3  # for a poll whose stream moves on at each look; then it waits for the next news
-_UNSURE = frozenset({502, 504})  # from a gateway nearer to the origin
-_GONE = frozenset({404, 410})
 UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo of what others may not see
 
 
@@ -68,6 +61,7 @@ class EdgeHandlers:
     def __init__(self, routes: Router, shared: Context) -> None:
         self._routes = routes
         self._shared = shared
+        self._passing = PassingOn(shared)
 
     async def operate(
         self, request: BaseRequest, target: str, route: EdgeRoute, _name: str
@@ -249,6 +243,9 @@ class EdgeHandlers:
     # Everything else
 
     async def _pass_on(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered:
+        tells_key = live_responses.exchange_of(request).is_told_key
+        told_key = read.path if tells_key else None
+        passed = PassedOn(request.method, request.headers, read, base_url(request), told_key)
         fields = self._passed_on(request, route)
         await route.multi_append.check(request.method, read.target, fields)
         body = None
@@ -260,36 +257,17 @@ class EdgeHandlers:
             answer = await route.origin.send(request.method, read.target, fields, body)
             resources.callback(answer.release)
         except (OriginBroken, OriginTimeout):
-            if policy.invalidates(request.method, 200):
-                self._wrote(route, Write(prefix=route.prefix, path=read.path))  # it may have been
-                self._purge(request, route, read, HTTPStatus.BAD_GATEWAY)
+            self._passing.is_unsure(passed, route)
             raise
         except RequestPayloadError as error:
             raise request_head.bad_body(error) from error
-        route.multi_append.heard(request.method, answer)
-        lacked = await route.lacked(request.method, read, fields, answer)
-        key_of = read.path if live_responses.exchange_of(request).is_told_key else None
-        told = passed_back(request, route, key_of, answer, lacked)
-        self._purge(request, route, read, answer.status)
-        if policy.invalidates(request.method, answer.status):
-            self._wrote(route, _write(request, route, read, answer))
-            for target in policy.invalidated_also(base_url(request) + read.target, told):
-                with contextlib.suppress(BadRequest):  # then nothing can be kept under it
-                    path, _ = split(canonical_target(target))
-                    self._wrote(route, Write(prefix=route.prefix, path=path))
-        elif _tells_the_end(request, route, answer) or _is_unsure(request, answer):
-            hidden = not _is_unsure(request, answer)
-            self._wrote(route, Write(prefix=route.prefix, path=read.path, hidden=hidden))
-        return relayed(request, answer, told)
+        return await self._passing.completed(passed, route, fields, answer)
 
     def _passed_on(self, request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
         """The fields of a request as the origin is told them."""
         asker = sender(request)._replace(scheme=scheme(request))
-        headers, withheld = _headers(request, route), route.identity.withheld
-        fields = forwarding.request_fields(headers, asker, route.via, drop=withheld)
-        if route.access.guard is not None and route.origin_guard is None:
-            forwarding.drop_renames(fields)
-        source = _fork_source(request)
+        fields = route.passed_on(_headers(request, route), asker)
+        source = fork_source(request.headers)
         if source is not None:
             fields[FORKED_FROM] = self._at_origin(source, route)
         if request.can_read_body and request.content_length is not None:
@@ -306,33 +284,6 @@ class EdgeHandlers:
             raise BadRequest("Stream-Forked-From must name a stream of the same route")
         return path
 
-    def _purge(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead, status: int) -> None:
-        """Have caches in front forget a stream that has ended or begun, or may have.
-
-        Whether one that begins is the first at its path only the origin knows.
-        """
-        told = {"PUT": status == 201, "DELETE": status < 400 or status in _GONE}
-        if request.method in told and (told[request.method] or status in _UNSURE):
-            self._shared.purge(route.prefix, read.path)
-
-    def _wrote(self, route: EdgeRoute, write: Write) -> None:
-        route.invalidate(write)
-        self._shared.tell_others(write)
-
-
-def _write(request: BaseRequest, route: EdgeRoute, read: EdgeRead, answer: OriginAnswer) -> Write:
-    """What an accepted write has changed."""
-    tail = answer.headers.get(NEXT_OFFSET)
-    return Write(
-        prefix=route.prefix,
-        path=read.path,
-        only_grown=request.method == "POST" and tail is not None,
-        deleted=request.method == "DELETE" and answer.status < 300,
-        created=_lifetime(request, route, answer) if request.method == "PUT" else None,
-        tail=tail,
-        closed=is_closing(answer.headers) or is_closing(request.headers),
-    )
-
 
 def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
     """Where a live read begins; `now` is known while the stream is followed."""
@@ -345,43 +296,6 @@ def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
 def _headers(request: BaseRequest, route: EdgeRoute) -> MultiMapping[str]:
     """The headers of a request as far as they are for the origin."""
     return route.told_origin(request.method, request_head.target(request), request.headers)
-
-
-def _fork_source(request: BaseRequest) -> str | None:
-    """The path of the stream that a fork is made of (section 4.2)."""
-    source = request.headers.get(FORKED_FROM)
-    return None if source is None else canonical_path(source)
-
-
-def _tells_the_end(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> bool:
-    """Whether nobody reads anything there any more; to somebody in particular it may be hidden.
-
-    So it may be to anybody where the origin decides who may read.
-    """
-    return (
-        answer.status in _GONE
-        and request.method in {"HEAD", "POST", "DELETE"}
-        and route.origin_guard is None
-        and not route.identity.tell(request.headers)
-    )
-
-
-def _is_unsure(request: BaseRequest, answer: OriginAnswer) -> bool:
-    """Whether a gateway nearer to the origin does not know if a write was done."""
-    return answer.status in _UNSURE and policy.invalidates(request.method, 200)
-
-
-def _lifetime(request: BaseRequest, route: EdgeRoute, answer: OriginAnswer) -> Lifetime:
-    """How long the origin lets a stream live that it has just accepted."""
-    try:
-        for headers in (answer.headers, request.headers):
-            lifetime = parse_lifetime(headers)
-            if lifetime != followed.FOREVER:
-                return lifetime
-    except BadRequest:
-        return Lifetime(ttl_s=0)  # it knows what it means, we do not, so nothing is kept
-    source = _fork_source(request)
-    return followed.FOREVER if source is None else route.lifetimes.of(source)
 
 
 def sender(request: BaseRequest) -> Sender:

@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.access.credentials import without_secrets
+from gateway.edge.route import EdgeRoute
 from gateway.errors import HeadgateError
 from gateway.live.contract import Parkable
 from gateway.protocol.cursors import long_over_at
@@ -24,6 +25,8 @@ from gateway.runtime.access_log import Asked
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.web.connection_state import TAKEN
+from gateway.web.edge_appends import EdgeAppends
+from gateway.web.request_block import RequestBlocks
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 from gateway.web.short_admission import REMEMBERED_PATHS, ShortAdmission, plain_get
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.runtime.context import Context
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
+    from gateway.web.connection import Connection
     from gateway.web.connection_state import State
+    from gateway.web.request_block import KnownRequest
     from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
@@ -78,8 +83,10 @@ class FastPath:
         self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
         self._stream = lru_cache(REMEMBERED_PATHS)(self._find)
+        self._edge_appends = EdgeAppends(shared)
         self.answered = 0
         self.heads: dict[bytes, PlainGet] = {}
+        self.blocks = RequestBlocks()
         # Where some route has a guard: who is admitted at once, and their heads by digest.
         self._admission: ShortAdmission | None = None
         self._admitted: dict[bytes, PlainGet] = {}
@@ -124,6 +131,11 @@ class FastPath:
         else:
             _put(self._admitted, self._digest(head), get)
 
+    def remember_block(self, data: bytes, message: RawRequestMessage, size: int) -> None:
+        """Keep what was parsed from the fields of a whole request to a host that is served."""
+        if not any(identity.tell(message.headers) for identity in self._identities):
+            self.blocks.remember(data, message, size)
+
     def _needs_its_own_answer(self, headers: Mapping[str, str]) -> bool:
         """Whether the request wants an answer that others do not."""
         return (
@@ -137,7 +149,12 @@ class FastPath:
         pages = headers.getall("Origin", ())
         return len(pages) < 2 and all(map(self._shared.lines.lets_write, pages))
 
-    def get(self, client: ClientConnection, head: bytes | None, message: RawRequestMessage) -> bool:
+    def get(
+        self,
+        client: ClientConnection,
+        head: bytes | None,
+        message: RawRequestMessage | KnownRequest,
+    ) -> bool:
         """A cached answer, or a long-poll that waits at the tail.
 
         The `head` from which the message was parsed is remembered, unless other bytes came with it.
@@ -255,8 +272,15 @@ class FastPath:
             return None
         return route, name, read, long_over_at(read.cursor)
 
-    def post(self, client: ClientConnection, message: RawRequestMessage, body: bytes) -> bool:
-        """An append whose whole body is here."""
+    def post(
+        self,
+        client: Connection,
+        message: RawRequestMessage | KnownRequest,
+        body: bytes,
+        *,
+        is_known: bool = False,
+    ) -> bool:
+        """An append whose whole body is here; the headers of one that is known are shared."""
         headers = message.headers
         target = message.path
         if (
@@ -279,7 +303,12 @@ class FastPath:
         try:
             route, name = self._stream(target)
             who = self._quotas.may_append(client.transport, headers, writer)
-            is_taken = route.append(client, name, headers, body)
+            if isinstance(route, EdgeRoute):
+                is_taken = self._edge_appends.take(
+                    client, route, name, headers, body, is_shared=is_known
+                )
+            else:
+                is_taken = route.append(client, name, headers, body)
         except HeadgateError as error:
             refusal = self._shared.problem(error)
             client.write(self._shared.refusal(refusal))

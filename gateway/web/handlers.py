@@ -21,7 +21,13 @@ from gateway.web import accounting, charges, request_head, web_origins
 from gateway.web.admission import admit, concealed
 from gateway.web.front_page import front_page
 from gateway.web.live_responses import connection_of
-from gateway.web.responses import HandedOver, StreamedResponse, WireResponse
+from gateway.web.responses import (
+    HandedOver,
+    StreamedResponse,
+    WireResponse,
+    bodyless,
+    head_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -216,16 +222,10 @@ def _relay(
     if request.method == "HEAD" or not http1.has_body(status):
         if not isinstance(body, bytes):
             body.release()  # at once, however long the client takes for the head
-        length = b"" if answer.length is None else b"Content-Length: %d\r\n" % answer.length
-        wire = b"".join((answer.head, lines, length if status != 204 else b"", b"\r\n"))
+        wire = bodyless(answer, lines)
         return WireResponse(status, wire, keep_alive=keep_alive, abandon=abandon)
-    if answer.length is not None:
-        framing = b"Content-Length: %d\r\n\r\n" % answer.length
-    elif request.version.minor > 0:
-        framing = b"Transfer-Encoding: chunked\r\n\r\n"
-    else:
-        framing = b"\r\n"
-    head = b"".join((answer.head, lines, framing))
+    knows_chunks = request.version.minor > 0
+    head = head_of(answer, lines, knows_chunks=knows_chunks)
     if isinstance(body, bytes):
         return WireResponse(
             status, head, body, keep_alive=keep_alive, body_size=len(body), abandon=abandon
@@ -235,7 +235,7 @@ def _relay(
         head,
         body,
         timeout_s=timeout_s,
-        chunked=answer.length is None and request.version.minor > 0,
+        chunked=answer.length is None and knows_chunks,
         keep_alive=keep_alive,
         abandon=abandon,
     )

@@ -17,6 +17,7 @@ from gateway.protocol.target import canonical_target
 if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
+    from multidict import MultiMapping
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{0,5}))?")
 LAST_PORT = 65535
@@ -105,14 +106,24 @@ def scheme(request: BaseRequest) -> str:
 
     Anybody may say so: what it changes is for nobody but who asks.
     """
-    told = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
-    return told if told in _SCHEMES else request.scheme
+    return scheme_of(request.headers, request.scheme)
+
+
+def scheme_of(headers: MultiMapping[str], ours: str) -> str:
+    """The same by the headers of a request that has come to us by a scheme of `ours`."""
+    told = headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
+    return told if told in _SCHEMES else ours
 
 
 def base_url(request: BaseRequest) -> str:
     """Where the client finds this server; empty when it does not say."""
-    named = host(request)
-    return f"{scheme(request)}://{named}" if named else ""
+    return base_of(request.headers, request.scheme)
+
+
+def base_of(headers: MultiMapping[str], ours: str) -> str:
+    """The same by the headers of a request."""
+    named = canonical_host(headers.get("Host", ""))
+    return f"{scheme_of(headers, ours)}://{named}" if named else ""
 
 
 def refusal(error: HttpProcessingError) -> BadRequest | HeadTooLarge:

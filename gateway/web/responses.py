@@ -14,14 +14,30 @@ from gateway.protocol import http1
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.web_protocol import RequestHandler
     from aiohttp.web_request import BaseRequest
 
-    from gateway.runtime.answer import Source
+    from gateway.runtime.answer import Relayed, Source
     from gateway.telemetry.live_traffic import Ended
 
 
 _NO_LINGER = struct.pack("ii", 1, 0)  # closing resets
 JOINED_BYTES = 32 * 1024  # up to here copying an answer costs less than a second write
+
+
+def bodyless(answer: Relayed, lines: bytes) -> bytes:
+    """A whole answer that has no body; `lines` are ours."""
+    length = b"" if answer.length is None else b"Content-Length: %d\r\n" % answer.length
+    return b"".join((answer.head, lines, length if answer.status != 204 else b"", b"\r\n"))
+
+
+def head_of(answer: Relayed, lines: bytes, *, knows_chunks: bool = True) -> bytes:
+    """The head of one that has."""
+    if answer.length is not None:
+        framing = b"Content-Length: %d\r\n\r\n" % answer.length
+    else:
+        framing = b"Transfer-Encoding: chunked\r\n\r\n" if knows_chunks else b"\r\n"
+    return b"".join((answer.head, lines, framing))
 
 
 class WireResponse(web.StreamResponse):
@@ -99,31 +115,56 @@ class StreamedResponse(WireResponse):
         """Relay the body. One that is cut short is cut for the client too, and never ended."""
         request = self._protocol
         assert request is not None, "prepared before"
+        relay = Relay(self._source, timeout_s=self._timeout_s, chunked=self._chunked)
         try:
-            async for part in self._source.parts():
-                if request.transport is None:
-                    raise ConnectionResetError("the client is gone")
-                request.transport.write(http1.chunk(part) if self._chunked else part)
-                self.body_sent += len(part)
-                # One who takes nothing would keep a request at the origin for ever.
-                async with asyncio.timeout(self._timeout_s):
-                    await request.protocol._drain_helper()
-        except (HeadgateError, TimeoutError) as error:
-            self.ended = "slow" if isinstance(error, TimeoutError) else "error"
-            _cut(request)
-            raise ConnectionResetError(str(error)) from error
-        except asyncio.CancelledError:
-            self.ended = "drain"
-            _cut(request)
-            raise
-        if self._chunked and request.transport is not None:
-            request.transport.write(http1.LAST_CHUNK)
+            await relay.to(request.protocol)
+        finally:
+            self.body_sent, self.ended = relay.sent, relay.ended
         await super().write_eof()
 
 
-def _cut(request: BaseRequest) -> None:
+class Relay:
+    """A body on its way to a client, in parts as they come, no faster than it takes them.
+
+    `ended` says how it has ended, once it has.
+    """
+
+    def __init__(self, source: Source, *, timeout_s: float, chunked: bool) -> None:
+        self.sent = 0
+        self.ended: Ended = "client"
+        self._source = source
+        self._timeout_s = timeout_s
+        self._chunked = chunked
+
+    async def to(self, client: RequestHandler) -> None:
+        """Send it. One that is cut short is cut for the client too, and never ended.
+
+        Raises ConnectionResetError.
+        """
+        try:
+            async for part in self._source.parts():
+                if client.transport is None:
+                    raise ConnectionResetError("the client is gone")
+                client.transport.write(http1.chunk(part) if self._chunked else part)
+                self.sent += len(part)
+                # One who takes nothing would keep a request at the origin for ever.
+                async with asyncio.timeout(self._timeout_s):
+                    await client._drain_helper()
+        except (HeadgateError, TimeoutError) as error:
+            self.ended = "slow" if isinstance(error, TimeoutError) else "error"
+            _cut(client)
+            raise ConnectionResetError(str(error)) from error
+        except asyncio.CancelledError:
+            self.ended = "drain"
+            _cut(client)
+            raise
+        if self._chunked and client.transport is not None:
+            client.transport.write(http1.LAST_CHUNK)
+
+
+def _cut(client: RequestHandler) -> None:
     """Reset the connection: closing it would look like a proper end to some clients."""
-    transport = request.transport
+    transport = client.transport
     if transport is not None:
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)

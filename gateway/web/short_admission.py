@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.access.principal import Principal
     from gateway.runtime.route import StreamRoute
+    from gateway.web.request_block import KnownRequest
     from gateway.web.router import Router
 
 REMEMBERED_PATHS = 2048  # of streams that are used: 1 MB, at worst 10
@@ -42,7 +43,7 @@ class ShortAdmission:
         self._clock = clock
         self._found = lru_cache(REMEMBERED_PATHS)(self._find)
 
-    def get(self, message: RawRequestMessage) -> PlainGet | None:
+    def get(self, message: RawRequestMessage | KnownRequest) -> PlainGet | None:
         """A GET that needs no answer of its own, without its credential, if it is admitted."""
         target = message.path
         found = self._at(target.partition("?")[0])
@@ -76,7 +77,7 @@ class ShortAdmission:
             reader_key=reader_key,
         )
 
-    def writer(self, message: RawRequestMessage) -> str | None:
+    def writer(self, message: RawRequestMessage | KnownRequest) -> str | None:
         """Who is admitted with a request whose target has no query, and is no GET: whose account.
 
         It is empty for anybody, and None for who is not admitted.
@@ -112,7 +113,7 @@ class ShortAdmission:
         return _Found(route, canonical, (Need(canonical, READ),))
 
 
-def plain_get(message: RawRequestMessage) -> PlainGet:
+def plain_get(message: RawRequestMessage | KnownRequest) -> PlainGet:
     """A GET as its head has it."""
     headers, target = message.headers, message.path
     key = (headers.get("Host", ""), target)

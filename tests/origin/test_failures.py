@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tests.support.raw_origin import Play, Wire
 
+BOTH_WAYS = True
 REFUSED = "the origin cannot be connected to: Connection refused"
 ASKED = f"GET {TARGET}"
 
@@ -57,6 +58,7 @@ async def test_an_unknown_host_is_told() -> None:
             await ask(origin)
 
 
+@pytest.mark.on_the_way("general")  # by which all connections are made
 async def test_a_server_that_takes_no_connection_is_given_up() -> None:
     # A full queue of connections that nobody accepts: the kernel drops what comes next.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
@@ -150,6 +152,7 @@ async def test_a_read_that_was_lost_is_repeated_once(method: str, end: Play) -> 
         assert len(server.heard) == 2
 
 
+@pytest.mark.on_the_way("general")  # the other one asks on connections that were used before
 async def test_a_read_that_was_lost_is_repeated_on_the_next_server() -> None:
     async with RawOrigin(close) as first, RawOrigin(answer(b"second")) as second:
         async with opened(first, second) as origin:

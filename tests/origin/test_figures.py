@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.origin.client import Origin
     from tests.support.raw_origin import Play
 
+BOTH_WAYS = True
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
 
@@ -130,5 +131,5 @@ async def test_of_two_urls_at_one_server_both_have_to_be_up() -> None:
     async with RawOrigin(answer()) as server:
         urls = (f"{server.url}/x", f"{server.url}/y")
         async with opened(*urls, health_path="/", health_interval=30) as origin:
-            next(iter(origin._servers)).failed("is away")
+            next(iter(origin.servers)).failed("is away")
             assert origin.up() == {f"localhost:{server.port}": False}

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tests.support.raw_origin import Wire
 
 
+BOTH_WAYS = True
+
+
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
     for part in parts:
         yield part

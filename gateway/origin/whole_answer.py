@@ -1,0 +1,95 @@
+"""An origin's answer that has come whole, and who waits for one, without a task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from gateway.errors import HeadgateError
+    from gateway.origin.response import OriginAnswer
+
+# What differs from one answer to the next of the same kind: to remember what it means is no use.
+VOLATILE = frozenset(
+    {
+        "age",
+        "content-length",
+        "content-location",
+        "date",
+        "etag",
+        "last-modified",
+        "location",
+        "producer-seq",
+        "stream-cursor",
+        "stream-next-offset",
+        "x-request-id",
+    }
+)
+
+
+class WholeAnswer:
+    """Its head is checked as that of an OriginAnswer is, and its connection is free again.
+
+    `lines` are the field lines as they came, without their ends. `stable` is the status line and
+    all field lines in their order, of those that are VOLATILE only the names: what is known of one
+    such answer is known of all that are equal in it. It is None where that is not worth the memory.
+    `volatile` has the values of the others, each of which came once, by name in lower case.
+    """
+
+    __slots__ = ("_headers", "body", "lines", "server", "stable", "status", "volatile")
+
+    complete_by_length = True  # as an OriginAnswer says it
+
+    def __init__(
+        self,
+        status: int,
+        lines: tuple[bytes, ...],
+        body: bytes,
+        server: str,
+        stable: Hashable | None,
+        volatile: Mapping[str, str],
+    ) -> None:
+        self.status = status
+        self.lines = lines
+        self.body = body
+        self.server = server  # its base URL
+        self.stable = stable
+        self.volatile = volatile
+        self._headers: CIMultiDictProxy[str] | None = None
+
+    def __repr__(self) -> str:
+        return f"WholeAnswer({self.status}, {len(self.body)} bytes, {self.server!r})"
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        """The fields, names as they are written; made when they are first asked for."""
+        if self._headers is None:
+            fields: CIMultiDict[str] = CIMultiDict()
+            for line in self.lines:
+                name, _, value = line.decode("utf-8", "surrogateescape").partition(":")
+                fields.add(name, value.strip(" \t"))
+            self._headers = CIMultiDictProxy(fields)
+        return self._headers
+
+
+class Asker(Protocol):
+    """Who has asked: one of these is called once, never before the question is out."""
+
+    def answered(self, answer: WholeAnswer) -> None:
+        """The answer is here, all of it."""
+
+    def began(self, answer: OriginAnswer) -> None:
+        """Its head is here, and it is not short and whole: a task reads it, and releases it."""
+
+    def failed(self, error: HeadgateError) -> None:
+        """There will be none: OriginUnreachable (nothing was sent), OriginTimeout, OriginBroken."""
+
+
+class Asked(Protocol):
+    """A question that is out."""
+
+    def abandon(self) -> None:
+        """Nobody waits for the answer any more; its asker is not called."""

@@ -1,0 +1,185 @@
+"""Two gateways before equal origins: one has the short way open, the other asks as ever.
+
+Whatever is asked and answered, clients, origins, counters and caches must see the same of both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.origin.connections import connector_of
+from tests.support.http1 import ConnectionEnded, read_chunk
+from tests.support.raw_origin import RawOrigin, answer
+from tests.support.waiting import until
+from tests.web.serving import EDGE, edge_serving, get
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from gateway.runtime.writes import Write
+    from tests.support.http1 import Client
+    from tests.support.raw_origin import Play
+    from tests.web.serving import Serving
+
+# What differs between two answers to one request: refusals take turns in when to come again.
+OWN = ("date", "x-request-id", "retry-after")
+
+
+class Told(NamedTuple):
+    """What a client was told: an answer, and whether its connection went on."""
+
+    status: int
+    fields: list[tuple[str, str]]
+    body: bytes
+    is_whole: bool
+
+
+class Side:
+    """One of the two: an origin, a gateway before it, and what both have seen."""
+
+    def __init__(self, origin: RawOrigin, gateway: Serving, *, is_open: bool) -> None:
+        self.origin = origin
+        self.gateway = gateway
+        self.is_open = is_open
+        self.told_others: list[Write] = []
+        gateway.shared.tell_others = self.told_others.append
+        if not is_open:
+            gateway.edge.origin.raw = None
+
+    async def keep_a_connection(self) -> None:
+        """Have one in the pool: the short way makes none."""
+        self.origin.scripts = [answer(b"", "Cache-Control: no-store")]
+        await self.gateway.ask(get(f"{EDGE}/warm", "Cache-Control: no-store"))
+        assert (await self.gateway.ask(get(f"{EDGE}/warm"))).status == 200
+
+    async def ask(self, client: Client, wire: bytes, script: Callable[[str], Play]) -> Told:
+        """Send a request, to which the origin answers so; `script` is told the origin's URL."""
+        self.origin.scripts = [script(self.origin.url)]
+        client.send(wire)
+        told = await _told(client)
+        # Whether a connection that has just been closed is used again is a matter of luck.
+        await until(self._is_settled)
+        return told
+
+    def _is_settled(self) -> bool:
+        """Whether all connections to the origin that are there may be used again."""
+        client = self.gateway.edge.origin._pooled
+        assert client is not None, "open"
+        kept = connector_of(client)._conns.values()
+        idle = sum(one.is_connected() for connections in kept for one, _ in connections)
+        return self.origin.open == idle and not self.gateway.edge.origin.in_flight
+
+    def heard(self, since: int = 0) -> list[bytes]:
+        """The heads of requests that came to the origin, as if its port were 0."""
+        port = b":%d\r\n" % self.origin.port
+        return [one.head.replace(port, b":0\r\n") for one in self.origin.heard[since:]]
+
+    def counted(self) -> Counter[str]:
+        """All that is counted, but for times."""
+        edge = self.gateway.edge
+        traffic, origin = edge.traffic, edge.origin
+        unrouted = self.gateway.shared.unrouted
+        figures: Counter[str] = Counter()
+        for name, numbers in (
+            ("requests", enumerate(traffic.requests)),
+            ("unrouted", enumerate(unrouted.requests)),
+            ("timed", ((of, sum(kept.counts)) for of, kept in traffic.durations.items())),
+            ("results", enumerate(traffic.results)),
+            ("resumes", enumerate(traffic.resumes)),
+            ("decisions", enumerate(traffic.decisions)),
+            ("refused", self.gateway.limits.refused.items()),
+            ("origin", origin.figures.results.items()),
+            ("repairs", edge._rules.repairs.items()),
+        ):
+            figures.update({f"{name} {of}": number for of, number in numbers})
+        figures["bytes in"], figures["bytes out"] = traffic.request_bytes, traffic.response_bytes
+        figures["origin timed"] = sum(origin.figures.duration.counts)
+        return figures
+
+    def state(self) -> dict[str, object]:
+        """What has become of the last requests besides."""
+        edge = self.gateway.edge
+        return {
+            "in flight": edge.origin.in_flight,
+            "why unhealthy": edge.origin.why_unhealthy(),
+            "offers multi-appends": edge.multi_append.stands,
+            "writes": list(self.told_others),
+            "kept": len(self.gateway.shared.store),
+        }
+
+
+async def _told(client: Client) -> Told:
+    """What comes, also where it is cut short."""
+    try:
+        head = await client.head()
+        while head.status == 100:
+            head = await client.head()
+    except EOFError:
+        return Told(0, [], b"", is_whole=False)
+    fields = [field for field in head.fields if field[0] not in OWN]
+    body, is_whole = b"", True
+    try:
+        if head.get("transfer-encoding") == "chunked":
+            while chunk := await client._read(read_chunk()):
+                body += chunk
+        elif head.status not in {204, 304}:
+            body = (await client.whole(head)).body
+    except (EOFError, ConnectionEnded, ConnectionError):
+        is_whole = False
+    return Told(head.status, fields, body, is_whole)
+
+
+class Pair(NamedTuple):
+    """Both sides; what is said of one is said of the other."""
+
+    open: Side
+    closed: Side
+
+    async def same(self, requests: Sequence[tuple[bytes, Callable[[str], Play]]]) -> list[Told]:
+        """Ask both the same on a connection of each; what clients were told."""
+        seen = []
+        for side in self:
+            since, counted = len(side.origin.heard), side.counted()
+            side.told_others.clear()
+            client = await side.gateway.connect()
+            told = []
+            for wire, script in requests:
+                told.append(await side.ask(client, wire, script))
+                if not told[-1].is_whole or client.is_closing:
+                    break
+            client.close()
+            await until(lambda side=side: side.gateway.limits.connections == 0)  # type: ignore[misc]
+            counted = side.counted() - counted
+            seen.append((told, side.heard(since), dict(counted), side.state()))
+        assert seen[0] == seen[1], _unlike(*seen)
+        return seen[0][0]
+
+
+def _unlike(one: tuple[object, ...], other: tuple[object, ...]) -> str:
+    """Where two views differ."""
+    lines = [""]
+    for ours, theirs in zip(one, other, strict=True):
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            names = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
+            lines += [f"{name}: {ours.get(name)} != {theirs.get(name)}" for name in names]
+        elif ours != theirs:
+            lines.append(f"{ours!s:.3000}\n  != {theirs!s:.3000}")
+    return "\n".join(lines)
+
+
+@contextlib.asynccontextmanager
+async def both_ways(
+    route: Mapping[str, object] | None = None, **options: object
+) -> AsyncIterator[Pair]:
+    """The pair; `route` and `options` as of `edge_serving`."""
+    async with contextlib.AsyncExitStack() as stack:
+        sides = []
+        for is_open in (True, False):
+            origin = await stack.enter_async_context(RawOrigin(answer()))
+            gateway = await stack.enter_async_context(edge_serving(origin, route, **options))
+            sides.append(Side(origin, gateway, is_open=is_open))
+        for side in sides:
+            await side.keep_a_connection()
+        yield Pair(*sides)

@@ -1,0 +1,239 @@
+"""What is asked without a task: when it goes that way, and what it holds."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+from multidict import CIMultiDict
+
+from gateway.origin import plain_head, raw_connection
+from gateway.origin.connections import connector_of
+from gateway.origin.plain_head import LONGEST_HEAD, MOST_LINES, PlainHeads
+from gateway.origin.raw_connection import GATHERED_BYTES
+from tests.origin import opening
+from tests.origin.opening import TARGET, Taken, Waiting, ask, opened, send
+from tests.support.raw_origin import RawOrigin, Steps, answer, silence
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from gateway.origin.client import Origin
+    from gateway.origin.raw_way import RawQuestion
+    from tests.support.raw_origin import Wire
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.fixture(autouse=True)
+def way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "way", opening.RAW)
+
+
+def question(origin: Origin, waiting: Waiting, body: bytes = b"") -> RawQuestion | None:
+    """Ask, where a connection is kept."""
+    assert origin.raw is not None, "open"
+    return origin.raw.ask("POST" if body else "GET", TARGET, b"", body, waiting)
+
+
+def kept(origin: Origin) -> int:
+    assert origin._pooled is not None, "open"
+    return sum(map(len, connector_of(origin._pooled)._conns.values()))
+
+
+async def test_a_plain_answer_is_given_whole_and_its_connection_is_kept() -> None:
+    fields = ["b: 1", "A:  two  words ", 'ETag: "e"', "Stream-Next-Offset: 9", "é: x"]
+    async with RawOrigin(answer(b"ab", *fields[:4])) as server, opened(server) as origin:
+        got = await send(origin)
+        assert isinstance(got, Taken)
+        whole = got.whole
+        assert (whole.status, whole.body, whole.server) == (200, b"ab", server.url)
+        assert list(whole.headers.items()) == [
+            ("b", "1"),
+            ("A", "two  words"),
+            ("ETag", '"e"'),
+            ("Stream-Next-Offset", "9"),
+            ("Content-Length", "2"),
+        ]
+        assert whole.volatile == {"etag": '"e"', "stream-next-offset": "9", "content-length": "2"}
+        assert (kept(origin), origin.in_flight) == (1, 0)
+
+
+async def test_what_is_alike_but_for_what_varies_is_the_same() -> None:
+    one = answer(b"ab", "A: 1", 'ETag: "e"', "Stream-Next-Offset: 9")
+    alike = answer(b"abc", "A: 1", 'ETag: "f"', "Stream-Next-Offset: 10")
+    others = [
+        answer(b"ab", "A: 2", 'ETag: "e"', "Stream-Next-Offset: 9"),
+        answer(b"ab", "A: 1", "Stream-Next-Offset: 9", 'ETag: "e"'),
+        answer(b"ab", "A: 1", 'etag: "e"', "Stream-Next-Offset: 9"),
+        answer(b"ab", "A: 1", "Stream-Next-Offset: 9"),
+        answer(b"ab", "A: 1", 'ETag: "e"', "Stream-Next-Offset: 9", status="200 Fine"),
+    ]
+    heads = PlainHeads()
+    stable = [
+        read.stable for wire in (one, alike, *others) if (read := heads.read(wire, is_head=False))
+    ]
+    assert stable[0] == stable[1] is not None
+    assert len(set(stable)) == 1 + len(others)
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        OK + b"\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok",
+        OK + b"Content-Length: 2, 2\r\n\r\nok",
+        OK + b"Content-Length: 0x2\r\n\r\nok",
+        OK + b"Content-Length: +2\r\n\r\nok",
+        OK + b"Content-Length: 1234567890123456\r\n\r\nok",
+        OK + b"ETag: a\r\nETag: b\r\nContent-Length: 0\r\n\r\n",
+        OK + b"Upgrade: x\r\nContent-Length: 0\r\n\r\n",
+        OK + b"Connection: Upgrade\r\nContent-Length: 0\r\n\r\n",
+        OK + b"A : b\r\nContent-Length: 0\r\n\r\n",
+        OK + b"A: b\r\n c\r\nContent-Length: 0\r\n\r\n",
+        OK + b"A: b\nContent-Length: 0\r\n\r\n",
+        OK + b"A: \0\r\nContent-Length: 0\r\n\r\n",
+        OK + b": b\r\nContent-Length: 0\r\n\r\n",
+        OK.replace(b"1.1", b"1.0") + b"Content-Length: 0\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" + answer(),
+        b"HTTP/1.1 200OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 O\x1bK\r\nContent-Length: 0\r\n\r\n",
+        b"\r\n" + answer(),
+        OK + b"Content-Length: 0\r\n",
+    ],
+)
+def test_what_is_not_plain_is_for_the_parser(wire: bytes) -> None:
+    assert PlainHeads().read(wire, is_head=False) is None
+
+
+@pytest.mark.parametrize("is_more", [False, True])
+def test_a_plain_head_has_so_many_lines_and_bytes(is_more: bool) -> None:
+    lines = [f"A{number}: x" for number in range(MOST_LINES - 1 + is_more)]
+    assert (PlainHeads().read(answer(b"", *lines), is_head=False) is None) == is_more
+    size = LONGEST_HEAD - len(answer(b"", "A: ")) + is_more
+    assert (PlainHeads().read(answer(b"", f"A: {'x' * size}"), is_head=False) is None) == is_more
+
+
+def test_lines_are_forgotten_before_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_head, "REMEMBERED", 5)
+    heads = PlainHeads()
+    for number in range(20):
+        heads.read(answer(b"", f"A: {number}", status=f"200 {number}"), is_head=False)
+        assert len(heads._lines) <= 5
+        assert len(heads._statuses) <= 5
+    heads.read(answer(b"", "B: " + "x" * 600, "Set-Cookie: a", "ETag: b"), is_head=False)
+    assert not any(line.startswith((b"B", b"Set-Cookie", b"ETag")) for line in heads._lines)
+
+
+@pytest.mark.parametrize("size", [GATHERED_BYTES, GATHERED_BYTES + 1])
+async def test_a_body_that_comes_in_pieces_is_gathered_up_to_a_bound(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(raw_connection, "GATHERING_S", 60)
+    steps = Steps(OK + b"Content-Length: %d\r\n\r\n" % size, bytes(size - 1), b"\0")
+    async with RawOrigin(steps) as server, opened(server) as origin:
+        steps.go()
+        steps.go()
+        got = await send(origin)
+        assert isinstance(got, Taken) == (size <= GATHERED_BYTES)
+        assert await got.read(size) == bytes(size)
+        await until(lambda: kept(origin) == 1)
+
+
+async def test_who_waits_for_a_slow_body_is_given_its_parts() -> None:
+    steps = Steps(answer(b"ab")[:-1], b"b")
+    async with RawOrigin(steps) as server, opened(server) as origin:
+        got = await send(origin)
+        parts = got.parts()
+        assert await anext(parts) == b"a"
+        assert origin.in_flight == 1
+        steps.go()
+        assert [part async for part in parts] == [b"b"]
+        assert (kept(origin), origin.in_flight) == (1, 0)
+
+
+async def test_a_question_that_is_abandoned_is_over_at_once() -> None:
+    async with RawOrigin(answer(), silence) as server, opened(server) as origin:
+        await ask(origin)
+        asked = question(origin, Waiting())
+        assert asked is not None
+        assert origin.in_flight == 1
+        asked.abandon()
+        assert origin.in_flight == 0
+        asked.abandon()
+        assert origin.in_flight == 0
+        await until(lambda: server.closed == 1)
+        assert kept(origin) == 0
+
+
+async def test_one_that_is_abandoned_while_its_answer_is_looked_at_is_over_too() -> None:
+    odd = Steps(b"HTTP/1.1 100 Continue\r\n\r\n")
+    async with RawOrigin(answer(), odd) as server, opened(server) as origin:
+        await ask(origin)
+        waiting = Waiting()
+        asked = question(origin, waiting)
+        assert asked is not None
+        await until(lambda: asked.task is not None)
+        asked.abandon()
+        await until(lambda: origin.in_flight == 0)
+        await until(lambda: server.closed == 1)
+        assert not waiting.done.done()
+
+
+async def test_no_connection_or_no_place_or_no_server_means_another_way() -> None:
+    async with RawOrigin(answer(), silence) as server, opened(server, max_requests=1) as origin:
+        assert question(origin, Waiting()) is None
+        both = asyncio.Barrier(2)
+
+        async def play(wire: Wire) -> None:
+            await both.wait()
+            await wire.send(answer())
+
+        server.scripts = [play]
+        polls = [asyncio.create_task(ask(origin, poll=True)) for _ in range(2)]
+        await asyncio.gather(*polls)
+        assert kept(origin) == 2
+        server.scripts = [silence]
+        first = question(origin, Waiting())
+        assert first is not None
+        assert question(origin, Waiting()) is None, "max_requests"
+        assert (kept(origin), origin.refused) == (1, 0)
+        first.abandon()
+        next(iter(origin.servers)).failed("is away")
+        assert question(origin, Waiting()) is None
+
+
+async def test_what_only_a_url_can_spell_goes_another_way() -> None:
+    async with RawOrigin(answer()) as server, opened(server) as origin:
+        await ask(origin)
+        assert origin.raw is not None
+        for rest in ("a#b", "a?", "a b", "a\r\nb", "é", 'a"'):
+            assert origin.raw.ask("GET", f"{TARGET}/{rest}", b"", b"", Waiting()) is None
+        for field in (("Content-Length", "3"), ("Connection", "x"), ("A", "a\udce9b")):
+            assert origin.raw.block(CIMultiDict([field])) is None
+
+
+async def test_the_end_of_an_origin_is_the_end_of_its_questions() -> None:
+    async with RawOrigin(answer(), silence) as server:
+        async with opened(server) as origin:
+            await ask(origin)
+            waiting = Waiting()
+            assert question(origin, waiting) is not None
+        assert not waiting.done.done()
+        assert origin.in_flight == 0
+
+
+async def test_an_answer_before_its_request_was_taken_ends_the_connection() -> None:
+    async def play(wire: Wire) -> None:
+        await wire.send(answer(b"no", status="413 Too Large"))
+        await asyncio.Event().wait()
+
+    async with RawOrigin(answer(), play) as server, opened(server) as origin:
+        await ask(origin)
+        waiting = Waiting()
+        assert question(origin, waiting, bytes(64 << 20)) is not None
+        got = await waiting.done
+        assert got.status == 413
+        assert kept(origin) == 0
