@@ -391,3 +391,4 @@ class Connection(AiohttpConnection):
             self.data_received(held)
         if self.shared.closing and self.is_idle:
             transport.close()
+            self.owner.tell_idle()
