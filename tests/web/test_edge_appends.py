@@ -116,14 +116,13 @@ async def test_what_is_remembered_is_forgotten_before_it_is_too_much(
     monkeypatch.setattr(edge_appends, "REMEMBERED", 3)
     async with RawOrigin(DONE) as raw, edge_serving(raw) as gateway:
         await begin(gateway)
-        client = await gateway.connect()
+        client, kept = await gateway.connect(), gateway.fast._edge_appends
         for number in range(9):
             if kind == "answers":
                 raw.scripts = [answer(b"", f"A: {number}")]
             line = f"A: {number if kind == 'requests' else 0}"
             for _ in range(2):
                 assert (await client.ask(post(S, b"x", line))).status in {200, 204}
-            kept = gateway.fast._edge_appends
             assert max(len(kept._sent), len(kept._told)) <= 3
         assert len(kept._sent if kind == "requests" else kept._told) > 0
 

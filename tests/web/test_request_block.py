@@ -121,7 +121,8 @@ async def test_a_connection_whose_request_was_handled_is_known_afterwards() -> N
         await client.ask(put("a", body=b"z"))
         ordinary = gateway.ordinary
         (connection,) = gateway.server.connections
-        assert connection._whole  # type: ignore[union-attr]
+        assert isinstance(connection, Connection)
+        assert connection._whole
         assert (await client.ask(post("a", b"x"))).status == 204
         assert gateway.ordinary == ordinary
 
