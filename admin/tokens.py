@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from admin.errors import NotTold
 from gateway.access import read_tokens
-from gateway.access.keys_file import load_keys
 
 if TYPE_CHECKING:
     from gateway.access.read_tokens import Made, Wish
@@ -21,6 +20,10 @@ async def make_token(settings: Settings, wish: Wish, now: float) -> Made:
         raise NotTold(
             409, "the settings have no keys_file: make one by headgate token keys NEW_FILE"
         )
+    # Where there is a keys_file, who verifies with it has loaded this at the start; where there is
+    # none, it would be 10 MB for nothing.
+    from gateway.access.keys_file import load_keys
+
     try:
         keys = await asyncio.to_thread(load_keys, path)
     except (OSError, ValueError) as cause:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cdn_configs.errors import Refused
 from cdn_configs.options import Options
@@ -15,6 +14,8 @@ from cdn_configs.rules import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from jinja2 import Environment
 
     from cdn_configs.target import Target
 
@@ -122,6 +123,9 @@ def _not_held(target: Target, options: Options) -> Iterator[str]:
 
 @cache
 def _environment() -> Environment:
+    # 2 MB, which a gateway whose console nobody opens does without.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     return Environment(
         loader=FileSystemLoader(_FOLDER),
         undefined=StrictUndefined,

@@ -6,9 +6,6 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from argon2 import PasswordHasher, extract_parameters
-from argon2.exceptions import VerificationError
-
 from admin.errors import NotTold
 
 if TYPE_CHECKING:
@@ -29,7 +26,6 @@ class Passwords:
         self._users = {user.name: user for user in users}
         # Checked for a name that nobody has, so that no user's name takes longer than one.
         self._dearest = max(users, key=_cost, default=None)
-        self._hasher = PasswordHasher()
         self._threads = ThreadPoolExecutor(MOST_AT_ONCE, "password")
         self._checking = 0
 
@@ -67,13 +63,19 @@ class Passwords:
         return user if fits else None
 
     def _fits(self, stored: str, password: str) -> bool:
+        from argon2 import PasswordHasher
+        from argon2.exceptions import VerificationError
+
         try:
-            return self._hasher.verify(stored, password.encode("utf-8", "replace"))
+            return PasswordHasher().verify(stored, password.encode("utf-8", "replace"))
         except VerificationError:
             return False
 
 
 def _cost(user: AdminUser) -> int:
     """How long a user's hash takes to check: passes over its memory."""
+    # At the start, and only where there are users: it is another megabyte.
+    from argon2 import extract_parameters
+
     parameters = extract_parameters(user.password_hash.get_secret_value())
     return parameters.time_cost * parameters.memory_cost

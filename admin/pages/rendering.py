@@ -10,12 +10,10 @@ compiled beside it.
 from __future__ import annotations
 
 import asyncio
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec
 from urllib.parse import urlencode
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from admin.model import ALARM_RATIO, TARGET_RATIO
 from admin.pages import charts, payloads, show
@@ -24,7 +22,7 @@ from gateway.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
-    from jinja2 import Template
+    from jinja2 import Environment, Template
     from markupsafe import Markup
 
     from admin.model import Chart
@@ -52,7 +50,14 @@ class Renderer:
 
     def __init__(self) -> None:
         self._turns = Turns()
-        self._environment = Environment(
+        self._compiled: set[str] = set()
+
+    @cached_property
+    def _environment(self) -> Environment:
+        # 2 MB, which a gateway whose console nobody opens does without.
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        environment = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
             undefined=StrictUndefined,
@@ -60,13 +65,13 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters |= _FILTERS
-        self._environment.globals |= {
+        environment.filters |= _FILTERS
+        environment.globals |= {
             "link": link,
             "target": TARGET_RATIO,
             "alarm": ALARM_RATIO,
         }
-        self._compiled: set[str] = set()
+        return environment
 
     async def page(self, page: Page, **viewing: object) -> str:
         """The whole page for one who looks."""

@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gateway.access import doubts
 from gateway.access.console import ConsoleAuthority
 from gateway.access.jwt_issuers import JwtIssuers
-from gateway.access.key_sets import parse_keys
-from gateway.access.keys_file import parse_keys_file
 from gateway.access.read_tokens import ReadTokens
 from gateway.access.reader_keys import ReaderKeys
-from gateway.access.remote_keys import FETCHES, RESULTS, RemoteKeys
 from gateway.access.revocations import NOTHING
 from gateway.access.static_tokens import StaticTokens
 from gateway.access.tokens_file import TokensFile, parse_tokens
@@ -33,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.access.jwt_issuers import KeySource
     from gateway.access.key_sets import KeySet
     from gateway.access.keys_file import Keys
+    from gateway.access.remote_keys import RemoteKeys
     from gateway.settings import JwtIssuer, Settings
 
 T = TypeVar("T")
@@ -78,6 +76,9 @@ class Authorities:
         if issuers:
             self._by_kind["jwt"] = JwtIssuers(issuers, lambda: tokens().revocations)
         if settings.keys_file:
+            # At the start, and only where there are keys: it takes 10 MB to verify signatures.
+            from gateway.access.keys_file import parse_keys_file
+
             self._keys = keys = self._watch(
                 "keys_file", settings.keys_file, partial(parse_keys_file, settings.keys_file)
             )
@@ -149,6 +150,8 @@ class Authorities:
     def samples(self) -> Iterator[Sample]:
         """The numbers of all issuers whose keys are at a URL, together."""
         if self._urls:
+            from gateway.access.remote_keys import FETCHES, RESULTS
+
             for result in RESULTS:
                 yield Sample(FETCHES, (result,), sum(it.fetches[result] for it in self._urls))
 
@@ -205,6 +208,8 @@ class Authorities:
 
     def _keys_of(self, issuer: JwtIssuer, setting: str) -> KeySource:
         if issuer.is_remote:
+            from gateway.access.remote_keys import RemoteKeys  # as those of a file
+
             remote = RemoteKeys(issuer.jwks, issuer.algorithms, self.judge_again)
             self._urls.append(remote)
             return remote
@@ -239,6 +244,8 @@ def _warn(said: Iterable[str]) -> None:
 
 
 def _parse_key_file(path: str, algorithms: Collection[str], data: bytes) -> KeySet:
+    from gateway.access.key_sets import parse_keys  # as the keys_file
+
     try:
         return parse_keys(data, algorithms)
     except ValueError as cause:

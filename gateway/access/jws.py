@@ -1,21 +1,19 @@
-"""Signed tokens (JWS in compact form): their parts, read strictly, and their signatures."""
+"""Signed tokens (JWS in compact form): their parts, read strictly.
+
+Their signatures are in `signatures`: what verifies them takes 10 MB, which a gateway without keys
+does without.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from joserfc import jws
-from joserfc.errors import JoseError
 from joserfc.util import urlsafe_b64decode
 
 from gateway.access.credentials import LONGEST_TOKEN
 from gateway.errors import Unauthenticated
-
-if TYPE_CHECKING:
-    from joserfc._rfc7515.model import JWSAlgModel
-    from joserfc.jwk import Key
 
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # Extensions that have to be understood: we know none, and b64 would sign other bytes.
@@ -32,18 +30,6 @@ class SignedToken(NamedTuple):
     kid: str
     typ: str
     claims: Json
-
-
-class _Registry(jws.JWSRegistry):
-    """joserfc's algorithms without its warnings: which are allowed is pinned for each key."""
-
-    max_header_length = LONGEST_TOKEN
-
-    def get_alg(self, name: str) -> JWSAlgModel:
-        assert self.allowed, "nothing is allowed by default"
-        if name not in self.allowed:
-            raise JoseError("the algorithm is not allowed")
-        return self.algorithms[name]
 
 
 def refused(why: str) -> Unauthenticated:
@@ -74,23 +60,6 @@ def parse(token: str) -> SignedToken:
     if not kid:
         raise refused("does not name its key (kid)")
     return SignedToken(token, algorithm, kid, typ.lower(), claims)
-
-
-def is_signed_by(token: SignedToken, key: Key) -> bool:
-    """Whether a key, which the token's algorithm is pinned for, has made the signature."""
-    registry = _Registry(algorithms=[token.algorithm], strict_check_header=False)
-    try:
-        jws.deserialize_compact(token.text, key, registry=registry)
-    except (JoseError, ValueError):
-        return False
-    return True
-
-
-def sign(header: Json, claims: Json, key: Key) -> str:
-    """A token of these claims, by a private key."""
-    registry = _Registry(algorithms=[str(header["alg"])])
-    payload = json.dumps(claims, separators=(",", ":"))
-    return jws.serialize_compact(header, payload, key, registry=registry)
 
 
 def load_object(data: bytes) -> Json:

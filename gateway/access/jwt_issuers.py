@@ -67,7 +67,7 @@ class JwtIssuers:
         if parsed.algorithm not in issuer.algorithms:
             raise jws.refused("is signed by no algorithm that its issuer has")
         key = await _key_of(parsed, source)
-        if not jws.is_signed_by(parsed, key.key):
+        if not key.has_signed(parsed):
             raise jws.refused("has a signature that is wrong")
         return self._principal(parsed, issuer, key, digest, now)
 

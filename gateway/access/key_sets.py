@@ -8,7 +8,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.util import base64_to_int
 
-from gateway.access import jws
+from gateway.access import jws, signatures
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -44,6 +44,10 @@ class PinnedKey(NamedTuple):
     key: Key
     algorithms: frozenset[str]
     thumbprint: str
+
+    def has_signed(self, token: jws.SignedToken) -> bool:
+        """Whether it has made the signature of a token, whose algorithm it is pinned for."""
+        return signatures.is_signed_by(token, self.key)
 
 
 class KeySet:

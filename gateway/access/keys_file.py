@@ -12,6 +12,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
 
+from gateway.access import signatures
 from gateway.access.jws import load_object
 from gateway.access.key_sets import parse_keys
 from gateway.access.small_files import read_file
@@ -36,6 +37,11 @@ class Keys(NamedTuple):
     verifying: KeySet
     signer: OKPKey | None
     reader_secret: bytes | None
+
+    def sign(self, header: Json, claims: Json) -> str:
+        """A token of these claims, by its private key."""
+        assert self.signer is not None, "who has none is told before"
+        return signatures.sign(header, claims, self.signer)
 
     def __repr__(self) -> str:
         return f"Keys({len(self.verifying)} verify)"

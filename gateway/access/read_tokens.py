@@ -117,7 +117,7 @@ def sign(wish: Wish, keys: Keys, max_age: int, now: float) -> Made:
         "exp": made.expires,
     }
     header: Json = {"alg": ALGORITHM, "typ": TYP, "kid": keys.signer.kid}
-    token = jws.sign(header, said, keys.signer)
+    token = keys.sign(header, said)
     if len(token) > LONGEST_TOKEN:
         raise ValueError("would be too long for a header")
     return made._replace(token=token)
@@ -131,7 +131,7 @@ def verified(token: str, keys: Keys, max_age: int, now: float, digest: bytes = b
     key = keys.verifying.find(parsed.kid, parsed.algorithm)
     if key is None:
         raise jws.refused("is signed by a key that is unknown, or not with its algorithm")
-    if not jws.is_signed_by(parsed, key.key):
+    if not key.has_signed(parsed):
         raise jws.refused("has a signature that is wrong")
     until = _check(parsed, max_age, now)
     issued = claims.issued(parsed)

@@ -139,6 +139,9 @@ class FeedState(Protocol[V]):
     def left(self) -> None:
         """One who was about to wait, or waited, does not any more."""
 
+    def soon(self, step: Callable[[], None]) -> None:
+        """Take a step in the next pass of the loop; whatever raises, nobody waits for ever."""
+
 
 class FeedContext(Protocol):
     """What a feed uses of its process: the clock (epoch seconds), and how answers are written."""

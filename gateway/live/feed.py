@@ -1,8 +1,9 @@
 """One stream's live readers, written to in rounds.
 
-What is published gathers in a pending list; a round renders it once and writes the same bytes to
-everybody. When the feed is idle a round comes at once; under load it waits for a quarter of the
-time that the last one took, so that input is read and events gather while the feed is busy.
+What is published gathers in a pending list; a round renders it once, and everybody is written the
+same bytes: long-polls at once, SSE readers in turn. When the feed is idle a round comes at once;
+under load it waits for a quarter of the time that the last one took, so that input is read and
+events gather while the feed is busy.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from gateway.live.contract import N, ReaderState, V
+from gateway.live.event_rounds import Round
 from gateway.live.long_polls import LongPolls
 from gateway.live.sse_readers import SseReaders
 from gateway.telemetry.logs import log
@@ -160,6 +162,10 @@ class Feed(Generic[V, N]):
         self.long_polls.abandon()
         self.sse_readers.drop_all()
 
+    def soon(self, step: Callable[[], None]) -> None:
+        """Take a step in the next pass of the loop."""
+        self._loop.call_soon(self._guarded, step)
+
     def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
         """Take a step; whatever raises, nobody waits for ever."""
         try:
@@ -229,10 +235,10 @@ class Feed(Generic[V, N]):
         news, self._pending = self._pending, []
         start, self.position = self.position, self.tail
         told = self.long_polls.tell(news)
-        told += self.sse_readers.write_round(start, news, began)
         if told and news:
             delays = self.traffic.live.delays
             delays.observe(perf_counter() - self._news_at, told, self._trace_id)
+        told += self.sse_readers.write_round(Round(start, news, self._news_at, self._trace_id))
         self._trace_id = None
         if self.trail is not None:
             self.trail.delivered(told, self._loop.time() - began)

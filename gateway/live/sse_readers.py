@@ -7,7 +7,7 @@ told everything once:
 - reading: what follows its position is being read for it;
 - paused: its connection is full, and it goes on from its position when that has drained;
 - ahead: what was read for it goes past the rounds, and it joins when they have come there;
-- live: it is at the position of the rounds, and the next one begins with what it lacks.
+- live: it is told of the rounds that it lacks when its turn comes.
 """
 
 from __future__ import annotations
@@ -21,17 +21,15 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from gateway.errors import HeadgateError
 from gateway.live.contract import DataEvent, N, V
-from gateway.live.event_round import EventRound, take_back
+from gateway.live.live_turns import LiveTurns
 from gateway.protocol import http1, offsets, sse
 from gateway.protocol.cursors import current_cursor
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gateway.live.admitted import Holder
     from gateway.live.contract import FeedSource, FeedState, ReaderServer
-    from gateway.live.event_round import Piece
+    from gateway.live.event_rounds import Round
     from gateway.telemetry.live_traffic import Ended
 
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
@@ -42,11 +40,11 @@ FRESH_S = 1.0  # clients take three SSE connections shorter than this for a brok
 class SseReaders(Generic[V, N]):
     """The SSE readers that a feed serves, each until its time is over.
 
-    `live` are those at the feed's position who can be written to, `ahead` those who were read for
-    up to past it.
+    `turns` has those who are live, `ahead` are those who were read for up to past the feed's
+    position.
     """
 
-    __slots__ = ("_hurries", "_last_write", "ahead", "ends", "feed", "live", "source", "traffic")
+    __slots__ = ("_hurries", "_last_write", "ahead", "ends", "feed", "source", "traffic", "turns")
 
     def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
         self.feed = feed
@@ -54,8 +52,8 @@ class SseReaders(Generic[V, N]):
         self.traffic = source.traffic.live
         self._hurries = False
         self.ends: dict[SseReader, float] = {}  # until when (loop time), the oldest reader first
-        self.live: dict[SseReader, None] = {}
         self.ahead: dict[SseReader, None] = {}
+        self.turns = LiveTurns(feed, source, self)
         self._last_write = asyncio.get_running_loop().time()
 
     def __len__(self) -> int:
@@ -67,10 +65,10 @@ class SseReaders(Generic[V, N]):
 
     def readers(self, most: int) -> list[tuple[str, str]]:
         """Offset and state of each, at most so many, the furthest behind first."""
-        behind = self.ends.keys() - self.live.keys() - self.ahead.keys()
+        behind = self.ends.keys() - self.turns.live.keys() - self.ahead.keys()
         furthest = heapq.nsmallest(most, behind, key=attrgetter("position"))
         told = [(it.position, "slow" if it.paused else "catching up") for it in furthest]
-        others = chain(self.live, self.ahead)
+        others = chain(self.turns.live, self.ahead)
         return told + [(it.position, "live") for it in islice(others, most - len(told))]
 
     def add(self, reader: SseReader) -> float:
@@ -114,7 +112,7 @@ class SseReaders(Generic[V, N]):
             self.feed.left()
 
     def _forget(self, reader: SseReader, ended: Ended) -> bool:
-        self.live.pop(reader, None)
+        self.turns.leave(reader)
         self.ahead.pop(reader, None)
         self.traffic.slow.discard(reader)
         if reader.reading is not None:
@@ -128,52 +126,23 @@ class SseReaders(Generic[V, N]):
         return True
 
     def finish_all(self) -> None:
-        """End every answer properly."""
+        """End every answer properly, once all are told what there was."""
+        self.turns.tell_rest()
         for reader in list(self.ends):
             self.finish(reader)
 
     def drop_all(self) -> None:
         """Cut every reader off."""
+        self.turns.stop()
         for reader in list(self.ends):
             self.drop(reader)
 
     # Rounds
 
-    def write_round(self, start: str, news: Sequence[N], now: float) -> int:
-        """Write the news that follow `start` to those who are live, rendered once for them all.
-
-        Returns how many were given news.
-        """
-        self._last_write = now
-        readers = list(self.live)
-        if not readers:
-            return 0
-        events = self.source.data_events(self.feed.stream, start, news)
-        if events is None:  # one after the other is brought on as if it had been away
-            self.live.clear()
-            for reader in readers:
-                reader.advance()
-            return 0
-        told = EventRound(events or [DataEvent(b"", self.feed.tail)], self.feed.tail, self)
-        rendered = told.rendered
-        for reader in readers:
-            pieces = rendered.get(reader.cursor)
-            if pieces is None:
-                pieces = told.render(reader.cursor)
-            self._write(reader, pieces)
-        told.count(readers, self.traffic, are_news=bool(events))
-        return len(readers) if events else 0
-
-    def _write(self, reader: SseReader, pieces: list[Piece]) -> None:
-        for piece, end, is_tail in pieces:
-            if reader not in self.live:  # its connection is full
-                take_back(pieces, end, self.traffic)
-                return
-            reader.write(piece)
-            reader.position = end
-            reader.told_tail = is_tail
-        if self.feed.closed:
-            self.finish(reader)
+    def write_round(self, one: Round[N]) -> int:
+        """Begin to tell those who are live of a round; how many of them it has news for."""
+        self._last_write = asyncio.get_running_loop().time()
+        return self.turns.tell(one)
 
     def control_event(self, position: str, floor: int) -> bytes:
         """What tells a reader that it is at `position`; its cursors are at least `floor`."""
@@ -205,11 +174,11 @@ class SseReaders(Generic[V, N]):
             if end > now:
                 break
             self.end(reader, "drain" if self._hurries else "timeout")
-        if self.live and now >= self._last_write + self.source.settings.heartbeat:
+        if self.turns.live and now >= self._last_write + self.source.settings.heartbeat:
             heartbeat = http1.chunk(sse.HEARTBEAT)
-            self.traffic.wrote_events(len(self.live), len(sse.HEARTBEAT), 0)
-            for reader in list(self.live):
-                reader.write(heartbeat)
+            self.traffic.wrote_events(len(self.turns.live), len(sse.HEARTBEAT), 0)
+            for live in list(self.turns.live):
+                live.write(heartbeat)
             self._last_write = now
 
     def hurry(self, now: float) -> None:
@@ -221,7 +190,10 @@ class SseReaders(Generic[V, N]):
 
 
 class SseReader(asyncio.Protocol):
-    """`position` is what has been written to the client; `cursor` a floor for its cursors, or 0."""
+    """`position` is what has been written to the client; `cursor` a floor for its cursors, or 0.
+
+    While it is live, `told` is how many of the feed's rounds it has been told of.
+    """
 
     __slots__ = (
         "_chunked",
@@ -234,6 +206,7 @@ class SseReader(asyncio.Protocol):
         "position",
         "principal",
         "reading",
+        "told",
         "told_tail",
     )
 
@@ -257,6 +230,7 @@ class SseReader(asyncio.Protocol):
         self.principal: Holder | None = None  # where its route has a guard
         self.reading: asyncio.Task[DataEvent] | None = None  # of what it is to be told next
         self.paused = False
+        self.told = 0
         self.told_tail = False  # the last control event said that it is up to date
         transport.set_write_buffer_limits(high=HIGH_WATER)
 
@@ -279,7 +253,7 @@ class SseReader(asyncio.Protocol):
         """The client does not keep up: no queue is kept, it will catch up from the log."""
         self.paused = True
         readers = self._readers
-        readers.live.pop(self, None)
+        readers.turns.leave(self)
         if self in readers:
             readers.traffic.detached += 1
             readers.traffic.slow.add(self)
@@ -341,7 +315,7 @@ class SseReader(asyncio.Protocol):
                 readers.ahead[self] = None
                 return
             if self.position == feed.position:
-                readers.live[self] = None
+                readers.turns.join(self)
                 if not self.told_tail or self._is_at_end():
                     self.tell()
                 if self._is_at_end():
@@ -354,6 +328,10 @@ class SseReader(asyncio.Protocol):
                 self.reading.add_done_callback(self._read)
                 return
             self._go_on(event)
+
+    def told_all(self) -> None:
+        """Nothing can follow any more."""
+        self._readers.finish(self)
 
     def _read(self, done: asyncio.Task[DataEvent]) -> None:
         self.reading = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from gateway.access import jws
+from gateway.access import signatures
 from gateway.access.key_sets import parse_keys
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def claims(**more: object) -> Json:
 
 def signature(signed: str, key: Key, algorithm: str) -> bytes:
     """What a key and an algorithm make of the first two parts."""
-    return jws._Registry.algorithms[algorithm].sign(signed.encode(), key)
+    return signatures._Registry.algorithms[algorithm].sign(signed.encode(), key)
 
 
 def make(header: object, payload: object, key: Key = ED, algorithm: str = "EdDSA") -> str:

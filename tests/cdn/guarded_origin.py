@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from joserfc.jwk import OKPKey
 
-from gateway.access import jws
+from gateway.access import signatures
 from gateway.access.keys_file import new_keys, written
 from tests.cdn.origin import LIFETIMES, TEXT, HeadgateOrigin, telling_who
 from tests.support.http1 import ask
@@ -65,7 +65,7 @@ class Signer:
         }
         head = {"alg": "EdDSA", "typ": "hg-read+jwt", "kid": self._key.kid, **(header or {})}
         signed = ".".join(_encoded(json.dumps(part).encode()) for part in (head, said))
-        signature = jws._Registry.algorithms["EdDSA"].sign(signed.encode(), self._key)
+        signature = signatures._Registry.algorithms["EdDSA"].sign(signed.encode(), self._key)
         return f"{signed}.{_encoded(signature)}"
 
 

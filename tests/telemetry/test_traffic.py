@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.live.contract import DataEvent
-from gateway.live.event_round import EventRound, take_back
+from gateway.live.event_rounds import Round, Telling
+from gateway.protocol import http1
 from gateway.protocol.requests import parse_append
 from gateway.telemetry.live_traffic import LiveTraffic
 from gateway.telemetry.metrics import Distribution, Histogram
@@ -69,30 +69,19 @@ def test_sum_and_buckets_of_kept_answers_agree_and_only_grow(took: list[float | 
         before = told
 
 
-class Reader:
-    def __init__(self, cursor: int) -> None:
-        self.cursor = cursor
-
-
-class Position:
-    def control_event(self, position: str, floor: int) -> bytes:
-        return f"{position} {floor}".encode()
-
-
-@pytest.mark.parametrize("floors", [[0, 0, 0], [0, 1000, 0]])
-def test_a_round_counts_what_each_reader_was_written(floors: list[int]) -> None:
-    events = [DataEvent(b"data", "1"), DataEvent(b"more data", "2")]
-    told, traffic = EventRound(events, "2", Position()), LiveTraffic()
-    for floor in dict.fromkeys(floors):
-        told.render(floor)
-    told.count([Reader(floor) for floor in floors], traffic, are_news=True)
-    each = [len(f"data1 {floor}more data2 {floor}") for floor in floors]
-    assert (traffic.event_bytes, traffic.sse.bytes) == (sum(each), sum(each))
+def test_a_telling_counts_what_each_reader_was_written() -> None:
+    told, traffic = Telling([Round("0", ["news"], 5.0, None)], events=2), LiveTraffic()
+    told.pieces = [(http1.chunk(b"data1"), "1", False), (http1.chunk(b"more data2"), "2", True)]
+    told.size = 15
+    told.readers = 3
+    told.count(traffic, 5.25)
+    told.count(traffic, 5.5)  # nobody more
+    assert (traffic.event_bytes, traffic.sse.bytes) == (3 * 15, 3 * 15)
     assert traffic.sse.deliveries == 2 * 3
-    assert (sum(traffic.collapsed.counts), traffic.collapsed.sum) == (1, 3)
-    take_back(told.rendered[0], "2", traffic)  # one was full after the first
+    assert (sum(traffic.delays.counts), traffic.delays.sum) == (3, 0.75)
+    told.take_back("2", traffic)  # one was full after the first
     assert traffic.sse.deliveries == 2 * 3 - 1
-    assert traffic.event_bytes == sum(each) - len("more data2 0")
+    assert traffic.event_bytes == 3 * 15 - len("more data2")
 
 
 @pytest.mark.parametrize(

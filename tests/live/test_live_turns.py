@@ -1,0 +1,131 @@
+"""Readers are told of a round in parts: what comes, and who leaves, between two of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.live import live_turns
+from tests.live.test_feed import follow, text, up_to
+from tests.support.waiting import until
+from tests.web.serving import Serving, get, offset, post, put, request, serving
+
+if TYPE_CHECKING:
+    from gateway.live.live_turns import LiveTurns
+    from tests.support.http1 import Client
+
+READERS = 12
+LONG = b"x" * 200_000  # three of these are longer than what is made into events at once
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_turns, "AT_ONCE", 1)
+
+
+async def living(gateway: Serving) -> list[Client]:
+    """Readers who wait at the tail of an empty stream."""
+    await gateway.ask(put("s"))
+    readers = [await follow(gateway, "s?offset=now&live=sse") for _ in range(READERS)]
+    for reader in readers:
+        await up_to(reader, 0)
+    return readers
+
+
+def turns_of(gateway: Serving) -> LiveTurns:  # type: ignore[type-arg] # of whatever stream
+    (feed,) = gateway.route.feeds._feeds
+    return feed.sse_readers.turns
+
+
+async def test_an_append_is_answered_while_others_are_still_told_of_the_one_before() -> None:
+    async with serving() as gateway:
+        readers = await living(gateway)
+        writer = await gateway.connect()
+        for data in b"one", b"two", b"three":
+            writer.send(post("s", data))
+            assert (await writer.answer()).status == 204
+        assert turns_of(gateway)._turn, "the first turn goes on"
+        for reader in readers:
+            assert text(await up_to(reader, 11)) == "onetwothree"
+
+
+async def test_who_comes_later_in_a_turn_is_told_what_has_come_since_with_it() -> None:
+    async with serving() as gateway:
+        readers = await living(gateway)
+        writer = await gateway.connect()
+        for data in b"one", b"two":
+            writer.send(post("s", data))
+            await writer.answer()
+        events = [await up_to(reader, 6) for reader in readers]
+        assert text(events[0]) == text(events[-1]) == "onetwo"
+        pieces = [[event.name for event in one].count("data") for one in events]
+        assert (pieces[0], pieces[-1]) == (2, 1)
+        turns = turns_of(gateway)
+        await until(lambda: not turns._turn)
+        live = gateway.route.traffic.live
+        assert READERS < live.sse.deliveries < 2 * READERS
+        assert sum(live.delays.counts) == live.sse.deliveries
+        assert live.collapsed.sum == live.sse.deliveries
+
+
+async def test_what_everybody_was_told_is_not_kept() -> None:
+    async with serving() as gateway:
+        readers = await living(gateway)
+        await gateway.ask(post("s", b"one"))
+        for reader in readers:
+            await up_to(reader, 3)
+        turns = turns_of(gateway)
+        await until(lambda: not turns._turn)
+        assert turns._rounds._kept == []
+
+
+async def test_those_who_lack_too_much_by_their_turn_read_it_themselves() -> None:
+    async with serving() as gateway:
+        readers = await living(gateway)
+        writer = await gateway.connect()
+        most = 0
+        for _ in range(12):
+            writer.send(post("s", LONG))
+            await writer.answer()
+            most = max(most, len(turns_of(gateway)._rounds._kept))
+        for reader in readers:
+            assert text(await up_to(reader, 12 * len(LONG))) == 12 * LONG.decode()
+        assert most <= 6  # three that may be told, and what comes between two parts
+
+
+async def test_a_stream_that_goes_during_a_turn_tells_the_others_what_there_was() -> None:
+    async with serving() as gateway:
+        readers = await living(gateway)
+        writer = await gateway.connect()
+        writer.send(post("s", b"last") + request("DELETE", "s"))
+        for reader in readers:
+            assert text(await reader.events_to_the_end()) == "last"
+        await until(lambda: gateway.limits.live_readers == 0)
+
+
+async def test_closing_ends_each_answer_in_its_turn() -> None:
+    async with serving() as gateway:
+        readers = await living(gateway)
+        await gateway.ask(post("s", b"last", "Stream-Closed: true"))
+        for reader in readers:
+            assert text(await reader.events_to_the_end()) == "last"
+
+
+async def test_readers_who_come_and_go_during_a_turn_are_told_everything_once() -> None:
+    async with serving() as gateway:
+        readers = await living(gateway)
+        writer = await gateway.connect()
+        whole = ""
+        for number in range(20):
+            writer.send(post("s", b"%02d" % number))
+            await writer.answer()
+            whole += f"{number:02}"
+            if number % 5 == 0:
+                readers.pop(0).close()
+                newcomer = await gateway.connect()
+                newcomer.send(get(f"s?offset={offset(0)}&live=sse"))
+                assert (await newcomer.answer()).status == 200
+                readers.append(newcomer)
+        for reader in readers:
+            assert text(await up_to(reader, len(whole))) == whole
