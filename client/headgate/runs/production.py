@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.error_text import sendable
+from headgate.error_text import told
 from headgate.errors import ABSENT, ProducerFenced, StreamError
 from headgate.runs import claims, records
 from headgate.runs.claims import TAKEN
@@ -146,18 +146,11 @@ class Production:
             return FINISHED  # as far as it came: the writer itself tells why it could not go on
         except Exception as error:
             log.warning("run %r: its source failed", self._place.id, exc_info=error)
-            return RunState(Status.FAILED, self._told(error))
+            words = told(error, self._rules.error_text, class_name, log)
+            return RunState(Status.FAILED, words)
         finally:
             await close(source)
         return RunState(Status.FAILED, "the source gave nothing") if is_empty else FINISHED
-
-    def _told(self, error: Exception) -> str:
-        """What readers are told, also when the application's `error_text` itself fails."""
-        try:
-            return sendable(self._rules.error_text(error))
-        except Exception as failure:
-            log.warning("run %r: error_text failed", self._place.id, exc_info=failure)
-            return class_name(error)
 
     async def _write(self, item: object) -> None:
         try:
@@ -170,8 +163,8 @@ class Production:
     async def _end(self, state: RunState) -> bool:
         """Write the end; False when the run is somebody else's by now."""
         closing = self._items.closing() if self._is_all_written else ()
-        told = [*closing, *self._form.ending(state)]
-        items = [records.end(state), *map(msgspec.json.encode, told)]
+        ending = [*closing, *self._form.ending(state)]
+        items = [records.end(state), *map(msgspec.json.encode, ending)]
         is_ours = await claims.end(self._place.items, self._epoch, items, self._rules.retry_for_s)
         if is_ours:
             await self._lease.give_up()
