@@ -40,8 +40,8 @@ def test_the_commands_of_installing_are_those_of_the_image() -> None:
 def test_what_is_installed_by_them_is_the_server_with_its_library(tmp_path: Path) -> None:
     """From a clone, into a folder, beside the locked libraries that the tests have."""
     command = commands(document("operating.md"))[-1].split()
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", tmp_path, *command]
-    subprocess.run(install, cwd=ROOT, check=True, timeout=50)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tmp_path)]
+    subprocess.run([*pip, *command], cwd=ROOT, check=True, timeout=50)
     program = "import headgate, gateway.__main__ as it; print(headgate.__file__, it.__file__)"
     done = subprocess.run(
         [sys.executable, "-P", "-c", program],
