@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,7 +76,11 @@ async def test_the_creator_has_the_error_itself(in_memory: MakeStreams) -> None:
     assert isinstance(raised.value.__cause__, LookupError)
 
 
-async def test_an_error_is_told_in_a_thousand_characters(on_redis: MakeStreams) -> None:
+async def test_an_error_is_told_in_a_thousand_characters(
+    on_redis: MakeStreams, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "headgate.resumable")  # no terminal could show it
+
     def wordy() -> Iterator[str]:
         raise ValueError("\ud83d" + "x" * 10_000)
 
