@@ -175,7 +175,8 @@ async def test_silence_is_filled_with_what_is_no_item(
     feed.give({"type": "data-a", "data": 1})
     feed.end()
     heard = (silent + await read(answer)).replace(sent, b"")
-    assert heard == await read(await runs.follow("a"))
+    again = await read(await runs.follow("a"))  # where a busy machine is silent, too
+    assert heard == again.replace(sent, b"")
 
 
 async def test_silence_is_filled_though_orphans_are_looked_for_more_often(
