@@ -35,7 +35,19 @@ def end_with_version(context: click.Context, _option: click.Parameter, is_asked:
         context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands; one that is interrupted ends as the shell expects."""
+
+    def invoke(self, context: click.Context) -> object:
+        """Run one. click itself would say `Aborted!`, and exit with 1."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            context.exit(INTERRUPTED)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version",
     is_flag=True,
@@ -137,10 +149,7 @@ for command in (*COMMANDS, cdn, doctor, healthcheck, alerts, grafana, hash_passw
 
 def main() -> None:
     """The entry point."""
-    try:
-        cli(prog_name="headgate")
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    cli(prog_name="headgate")
 
 
 if __name__ == "__main__":

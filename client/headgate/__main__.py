@@ -13,7 +13,7 @@ def main() -> None:
         return
     sys.exit(
         "headgate: this is the client library; the server and its commands are another "
-        "distribution: pip install headgate"
+        "distribution, named headgate, which is not installed here"
     )
 
 

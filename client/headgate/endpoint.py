@@ -26,6 +26,8 @@ PIECE_BYTES = 1 << 18
 # Of an error's body only one sentence is wanted.
 ERROR_BODY_BYTES = 1 << 16
 SENTENCE_CHARACTERS = 300
+NO_FIELD = set("\r\n\0")  # no header field holds these
+MOST_SHOWN = 200  # characters of what is no URL
 WORDS = {
     401: "the server wants an Authorization",
     403: "the server forbids it",
@@ -71,8 +73,11 @@ class Endpoint:
         self._own_session: aiohttp.ClientSession | None = None
         parsed = URL(url, encoded=True)
         if parsed.scheme not in {"http", "https"} or not parsed.host:
-            # It is not shown: without a scheme, nobody can tell where in it a password is.
-            raise ValueError("a stream has a URL such as http://HOST:PORT/NAME, and this is none")
+            raise ValueError(
+                f"a stream has a URL such as http://HOST:PORT/NAME, and {_quoted(url)} is none"
+            )
+        if authorization is not None and not NO_FIELD.isdisjoint(authorization):
+            raise ValueError("an authorization is the value of a header field: one line")
         # Credentials in the URL become an Authorization too, and there can be only one.
         self._parsed = parsed if authorization is None else parsed.with_user(None)
 
@@ -151,6 +156,13 @@ class Endpoint:
                 f"{self.shown}: this is no Durable Streams server: it sent no {NEXT_OFFSET}"
             )
         return offset
+
+
+def _quoted(url: str) -> str:
+    """What was given as a URL, if there can be no credential in it."""
+    # Without a scheme, nobody can tell where in it a password is; a word alone may be a token.
+    is_harmless = "/" in url and "@" not in url
+    return repr(url.partition("?")[0][:MOST_SHOWN]) if is_harmless else "this"
 
 
 async def _said(answer: aiohttp.ClientResponse) -> str:

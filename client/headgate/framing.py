@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,17 @@ def is_json(content_type: str) -> bool:
     return media_type(content_type) == JSON
 
 
+def json_text(value: object) -> bytes:
+    """The JSON of a value, as msgspec encodes it; ValueError where it would be another value.
+
+    NaN and the infinities have no JSON: they would be read as null.
+    """
+    text = msgspec.json.encode(value)
+    if b"null" in text and _holds_no_number(value):
+        raise ValueError("NaN and infinities have no JSON")
+    return text
+
+
 def json_array(values: Sequence[bytes]) -> bytes:
     """The body that appends these JSON values as a message each, all or none."""
     return b"[%b]" % b",".join(values)
@@ -38,14 +50,14 @@ class JsonFraming:
     max_chunks: int | None = None
 
     def encode(self, chunk: object) -> bytes:
-        """The JSON of one message; bytes are JSON already. TypeError or ValueError if it has none.
+        """The JSON of one message; bytes are JSON already.
 
-        Values are encoded as msgspec does: NaN becomes null.
+        TypeError or ValueError if it has none.
         """
         if isinstance(chunk, bytes | bytearray | memoryview):
             return _checked(bytes(chunk))
         try:
-            return msgspec.json.encode(chunk)
+            return json_text(chunk)
         except TypeError as cause:
             raise TypeError(f"the chunk is no JSON value: {cause}") from cause
         except (ValueError, OverflowError, RecursionError) as cause:
@@ -97,6 +109,21 @@ def framing_of(content_type: str, *, takes_multi: bool) -> Framing:
     if is_json(content_type):
         return JsonFraming()
     return PlainFraming(content_type, takes_multi)
+
+
+def _holds_no_number(value: object) -> bool:
+    """Whether a float that is no number is anywhere in what can be encoded."""
+    # JSON that is ready (`msgspec.Raw`) holds none.
+    rest = [msgspec.to_builtins(value, enc_hook=lambda _: None)]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, float) and not math.isfinite(part):
+            return True
+        if isinstance(part, dict):
+            rest.extend(part.values())
+        elif isinstance(part, list | tuple):
+            rest.extend(part)
+    return False
 
 
 def _checked(text: bytes) -> bytes:

@@ -19,6 +19,7 @@ PRODUCER_ID = "Producer-Id"
 PRODUCER_EPOCH = "Producer-Epoch"
 PRODUCER_SEQ = "Producer-Seq"
 MULTI = "X-Stream-Multi"
+MOST_SHOWN = 300  # characters of a URL in an error
 MOST_DIGITS = 20  # of 64 bits; Python itself refuses to read thousands
 
 
@@ -36,9 +37,10 @@ def stream_url(base: str, name: str) -> str:
 
 
 def shown(url: str) -> str:
-    """The URL as it may be printed: without password and query."""
+    """The URL as it may be printed: without password and query, and no longer than a few lines."""
     parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    whole = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return whole if len(whole) <= MOST_SHOWN else f"{whole[:MOST_SHOWN]}..."
 
 
 def whole_number(text: str) -> int | None:

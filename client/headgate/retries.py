@@ -29,6 +29,8 @@ class Retries:
         note: Callable[[str], None],
         limited_s: float = 0.0,
     ) -> None:
+        if not time_s >= 0:
+            raise ValueError("retry_for is 0 seconds or more")
         self._time_s = time_s
         self._limited_s = max(time_s, limited_s)
         self._backoff = backoff

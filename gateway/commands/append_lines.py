@@ -44,16 +44,21 @@ async def append_lines(
         progress.clear()
         tell(sentence)
 
-    async with connect(target) as stream:
-        if producer is not None:
-            session = await begun(stream, headers, producer, say)
-            await _append_all(NumberedLines(session), progress, stream, close=close)
-            return
-        content_type = headers.get("Content-Type")
-        async with StreamWriter(
-            stream, content_type=content_type, retry_for=LIMITED_FOR_S, note=say
-        ) as writer:
-            await _append_all(BatchedLines(writer), progress, stream, close=close)
+    async with connect(target) as stream, contextlib.AsyncExitStack() as block:
+        try:
+            lines: BatchedLines | NumberedLines
+            if producer is not None:
+                lines = NumberedLines(await begun(stream, headers, producer, say))
+            else:
+                content_type = headers.get("Content-Type")
+                writer = StreamWriter(
+                    stream, content_type=content_type, retry_for=LIMITED_FOR_S, note=say
+                )
+                lines = BatchedLines(await block.enter_async_context(writer))
+        except asyncio.CancelledError:
+            note(f"Interrupted: {_in_the_stream(0)}.")
+            raise
+        await _append_all(lines, progress, stream, close=close)
 
 
 class BatchedLines:
@@ -187,8 +192,7 @@ async def _append_all(
                 await lines.settle()
         progress.clear()
         more = f", and {lines.under_way} more may be" if lines.under_way else ""
-        verb = "is" if lines.appended == 1 else "are"
-        note(f"Interrupted: {_count(lines.appended)} {verb} in the stream{more}.")
+        note(f"Interrupted: {_in_the_stream(lines.appended)}{more}.")
         raise
     except FAILURES as failure:
         with contextlib.suppress(*FAILURES):  # which it may be itself
@@ -225,6 +229,10 @@ def _message(line: bytes) -> bytes:
         raise Failed(cause.detail) from cause
     # Servers take one level of arrays apart.
     return b"[" + line + b"]"
+
+
+def _in_the_stream(lines: int) -> str:
+    return f"{_count(lines)} {'is' if lines == 1 else 'are'} in the stream"
 
 
 def _count(lines: int) -> str:

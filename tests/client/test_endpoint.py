@@ -19,6 +19,19 @@ def test_a_url_that_is_none_is_not_printed(url: str) -> None:
     assert "s3cret" not in str(raised.value)
 
 
+def test_a_url_that_is_none_is_shown_where_it_can_hold_no_password() -> None:
+    with pytest.raises(ValueError, match=r"and 'host:4437/v1/runs' is none$"):
+        Endpoint("host:4437/v1/runs?token=s3cret")
+
+
+@pytest.mark.parametrize("authorization", ["Bearer s3cret\n", "Bearer\r\ns3cret", "s3cret\0"])
+def test_an_authorization_that_no_field_can_hold_is_refused(authorization: str) -> None:
+    for made in (headgate.Stream, headgate.StreamWriter, headgate.Runs):
+        with pytest.raises(ValueError, match="of a header field: one line") as raised:
+            made("http://127.0.0.1/x", authorization=authorization)
+        assert "s3cret" not in str(raised.value)
+
+
 async def test_an_error_that_is_nested_too_deeply_to_be_read_is_a_refusal() -> None:
     deep = answer(b"[" * 60_000, "Content-Type: application/json", status="400 Bad Request")
     async with RawOrigin(deep) as origin, headgate.Stream(f"{origin.url}/s") as stream:

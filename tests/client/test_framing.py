@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 
+import msgspec
 import pytest
 from headgate import multi_append
 from headgate.framing import JsonFraming, PlainFraming, framing_of
@@ -128,6 +130,25 @@ def nested() -> object:
     value: list[object] = []
     value.append(value)
     return value
+
+
+@dataclass
+class Measured:
+    x: float
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, {"a": [1, (math.inf,)]}, [None, Measured(-math.inf)], {"null": math.nan}]
+)
+def test_numbers_without_json_are_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="no JSON value: NaN and infinities have no JSON"):
+        JSON.encode(value)
+
+
+def test_null_is_a_value() -> None:
+    values = [None, "null", {"null": [1.5, None]}, msgspec.Raw(b'{"a":null}'), Measured(0.5)]
+    body, _ = JSON.batch([JSON.encode(value) for value in values])
+    assert body == b'[null,"null",{"null":[1.5,null]},{"a":null},{"x":0.5}]'
 
 
 @pytest.mark.parametrize(("value", "error"), [(object(), TypeError), (nested(), ValueError)])

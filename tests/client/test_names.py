@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.names import stream_url
+from headgate.names import MOST_SHOWN, shown, stream_url
 from headgate.resumable import ResumableStreams
 from headgate.runs import Runs
 
@@ -30,3 +30,9 @@ def test_no_name_stands_behind_a_query_or_a_fragment(
     with pytest.raises(ValueError, match="ends with its path") as raised:
         made(base)
     assert "s3cret" not in str(raised.value)
+
+
+def test_a_long_url_is_shown_by_its_beginning() -> None:
+    url = f"http://host/{'x' * MOST_SHOWN}"
+    assert shown(url) == f"{url[:MOST_SHOWN]}..."
+    assert shown(url[:MOST_SHOWN]) == url[:MOST_SHOWN]

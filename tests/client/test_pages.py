@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
 import subprocess
 import sys
+
+import pytest
+from headgate.following import Batch
+from headgate.stream import Appended, Metadata, Stream
 
 from tests.client.writing import is_closed, messages
 from tests.support.processes import ROOT
@@ -20,3 +26,41 @@ async def test_the_page_of_the_writer_writes_a_story() -> None:
         url = f"{server.streams}/story"
         assert await messages(url) == ["Once ", "upon ", "a ", "time"]
         assert await is_closed(url)
+
+
+@pytest.mark.parametrize(
+    ("heading", "printed"), [("Text", "Once upon a time ☕ \n"), ("JSON", "0\n1\n2\n")]
+)
+def test_the_page_of_streams_reads_what_it_writes(heading: str, printed: str) -> None:
+    page = (ROOT / "docs/client/streams.md").read_text().split(f"## {heading}\n")[1]
+    program = page.split("```python\n")[1].split("```")[0]
+    with headgate_server() as server:
+        program = program.replace("http://127.0.0.1:4437", server.url)
+        done = subprocess.run(
+            [sys.executable, "-X", "utf8", "-c", program],
+            check=True,
+            capture_output=True,
+            timeout=30,
+        )
+    assert done.stdout.decode() == printed
+
+
+@pytest.mark.parametrize("kind", [Metadata, Appended, Batch])
+def test_the_page_of_streams_names_what_there_is(kind: type[Metadata | Appended | Batch]) -> None:
+    page = (ROOT / "docs/client/streams.md").read_text()
+    told = set(re.findall(r"`(\w+)(?:\.\w+)?`", page))
+    internal = {"producer_seq"} if kind is Appended else set()
+    assert {field.name for field in dataclasses.fields(kind)} - internal <= told
+
+
+@pytest.mark.parametrize(
+    "name", ["create", "append", "close", "head", "find", "delete", "catch_up", "follow"]
+)
+def test_the_page_of_streams_tells_the_parameters_and_defaults(name: str) -> None:
+    page = (ROOT / "docs/client/streams.md").read_text()
+    (told,) = re.findall(rf"^\| `(?:await )?{name}\((.*?)\)`", page, re.MULTILINE)
+    parameters = list(inspect.signature(getattr(Stream, name)).parameters.values())[1:]
+    bare = [
+        each.replace(annotation=each.empty, kind=each.POSITIONAL_OR_KEYWORD) for each in parameters
+    ]
+    assert told == ", ".join(map(str, bare)).replace("'", '"')

@@ -27,14 +27,19 @@ async def test_the_application_in_the_readme_streams_and_resumes_an_answer() -> 
         exec(text.replace(PRINTED, gateway.streams), names)
         transport = httpx.ASGITransport(names["app"])
         async with (
-            names["runs"],
+            names["lifespan"](names["app"]),
             httpx.AsyncClient(transport=transport, base_url="http://app") as page,
         ):
             asked = await page.post("/runs/one", params={"question": "why?"})
-            resumed = await page.get("/runs/one", params={"after": 1})
+            whole = await page.get("/runs/one")
+            resumed = await page.get("/runs/one", headers={"Last-Event-ID": "1"})
+            again = await page.get("/runs/one", headers={"Last-Event-ID": "3"})
             stopped = await page.delete("/runs/one")
     first = 'id: 1\ndata: "You asked: "\n\n'
     rest = 'id: 2\ndata: "why?"\n\nid: 3\nevent: end\ndata: {"status":"finished","error":null}\n\n'
-    assert (asked.status_code, asked.text) == (200, first + rest)
+    assert asked.status_code == 202
+    assert (whole.status_code, whole.text) == (200, first + rest)
+    assert whole.headers["Content-Type"] == "text/event-stream"
     assert (resumed.status_code, resumed.text) == (200, rest)
+    assert again.status_code == 204  # so that an EventSource asks no more
     assert stopped.json() == {"stopped": False}  # it has ended

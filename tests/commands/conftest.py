@@ -59,11 +59,16 @@ class CommandLine:
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
 
-    def start(self, *arguments: str, stdin: Redirection = None) -> Process:
+    def start(
+        self,
+        *arguments: str,
+        stdin: Redirection = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Process:
         """Run on; killed at the end of the test if need be."""
         process = start(
             [self.program, *arguments],
-            environment=self.environment,
+            environment={**self.environment, **(environment or {})},
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -9,6 +9,8 @@ from typing import Literal, Protocol, TypeAlias
 Text: TypeAlias = AsyncGenerator[str, None]
 State: TypeAlias = Literal["active", "done"]
 MakeSource: TypeAlias = Callable[[], AsyncIterable[str] | Iterable[str]]
+ErrorText: TypeAlias = Callable[[Exception], str]
+Told: TypeAlias = Callable[[str, Exception], str]  # of a stream's id and what ended its source
 KeepAlive: TypeAlias = Callable[[Awaitable[None]], object]
 
 
@@ -53,7 +55,11 @@ class Publisher(Protocol):
         """The value, a count as digits, or None."""
 
     async def expire(self, key: str, ttl: float) -> object:
-        """Keep what is there, if anything is, for so many seconds from now; 0 forgets it."""
+        """Keep what is there, if anything is, for so many seconds from now; 0 forgets it.
+
+        False where nothing was there, and anything else where that is not known: a stream that the
+        broker has lost in a restart is then made known again.
+        """
 
 
 class Subscriber(Protocol):

@@ -15,7 +15,7 @@ from headgate.resumable.errors import StreamExists
 from headgate.resumable.log_streams import FAILED, PRODUCER_TTL_S, LogStreams
 from headgate.resumable.per_loop import PerLoop
 from headgate.resumable.productions import read_up
-from headgate.resumable.source import text_of, told
+from headgate.resumable.source import text_of
 from headgate.stream import Stream
 from headgate.writer import StreamWriter
 
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from headgate.following import Batch
-    from headgate.resumable.contract import MakeSource, State, Text
+    from headgate.resumable.contract import MakeSource, State, Text, Told
     from headgate.resumable.productions import Productions
     from headgate.stream import Metadata
 
 BEAT_S = PRODUCER_TTL_S / 3
+LOOK_AGAIN_S = 5.0  # of a silent stream, when its producer may have died since the last look
 STOP_WITHIN_S = 5.0  # for the last words of a producer whose process ends
 
 _log = logging.getLogger("headgate.resumable")
@@ -83,11 +84,13 @@ class Durable:
         return LogStreams(stream_id, stream, self._ttl_s)
 
     def _created(self, streams: LogStreams, found: Metadata, make_source: MakeSource) -> Text:
-        self._productions.start(_produce(streams, found, make_source))
+        self._productions.start(_produce(streams, found, make_source, self._productions.told))
         return _read(streams, 0)
 
 
-async def _produce(streams: LogStreams, found: Metadata, make_source: MakeSource) -> None:
+async def _produce(
+    streams: LogStreams, found: Metadata, make_source: MakeSource, told: Told
+) -> None:
     """Write the source into the log, and how it ended."""
     beating = asyncio.get_running_loop().create_task(_beat(streams))
     try:
@@ -159,16 +162,19 @@ async def _text_from(streams: LogStreams, resume_at: int) -> AsyncGenerator[str,
 async def _watched(
     streams: LogStreams, batches: AsyncGenerator[Batch, None]
 ) -> AsyncGenerator[Batch, None]:
-    """The batches; in a long silence, a look at whether there is a producer.
+    """The batches; in a long silence, looks at whether there is a producer.
 
     If there is none, looking ends the stream, and so its readers.
     """
+    loop = asyncio.get_running_loop()
+    look_at = loop.time() + PRODUCER_TTL_S
     while True:
         coming = asyncio.ensure_future(anext(batches, None))
         try:
-            while not (await asyncio.wait({coming}, timeout=PRODUCER_TTL_S))[0]:
+            while not (await asyncio.wait({coming}, timeout=max(0.0, look_at - loop.time())))[0]:
                 with contextlib.suppress(StreamError):  # following tells of a server that is away
-                    await streams.state()
+                    await streams.end_if_lost()
+                look_at = loop.time() + LOOK_AGAIN_S
         except BaseException:
             coming.cancel()
             await asyncio.wait({coming})
@@ -177,3 +183,5 @@ async def _watched(
         if batch is None:
             return
         yield batch
+        if batch.bodies:
+            look_at = loop.time() + PRODUCER_TTL_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 from collections import deque
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ ASK_EVERY_S = 5.0  # so that each side knows that the other is there
 ASK_AGAIN_S = 1.0  # what was asked, or sent, may have been lost
 FIRST_AGAIN_S = 0.3  # of the second for which a resume waits by default
 LOST_S = 30.0  # a broker that restarts, or a producer that is held up, is back by then
+LAST_ASK_S = 2.0  # before that: for an answer of one that is back
 LEAVE_WITHIN_S = 5.0
 
 
@@ -101,14 +103,17 @@ class Listener:
     async def _hear_more(self) -> None:
         """Wait for a message; where none comes, ask. Raises ProducerLost."""
         now = asyncio.get_running_loop().time()
-        since = self._unanswered_since
-        if since is not None and now - since > LOST_S:
+        lost_at = self._lost_at()
+        if now >= lost_at:
             raise ProducerLost(
-                f"the producer of stream {self._names.stream_id!r} has not answered for "
+                f"the producer of stream {self._names.stream_id!r} has not been heard of for "
                 f"{LOST_S:.0f} s, at character {self._received}"
             )
-        is_well = since is None and not self._is_gap
+        is_well = self._unanswered_since is None and not self._is_gap
         due_at = self._asked_at + (ASK_EVERY_S if is_well else self._again_s)
+        if due_at > lost_at - LAST_ASK_S:
+            is_last_asked = self._asked_at >= lost_at - LAST_ASK_S
+            due_at = lost_at if is_last_asked else lost_at - LAST_ASK_S
         if now >= due_at:
             # What is on its way need not be sent twice.
             is_silent = now - self._heard_at >= ASK_EVERY_S
@@ -120,6 +125,13 @@ class Listener:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(due_at):
                 await self._more.wait()
+
+    def _lost_at(self) -> float:
+        """When the producer is taken for lost, if it says nothing more."""
+        if self._unanswered_since is None:
+            return math.inf
+        # A reader that comes back from a pause has asked only now.
+        return max(self._heard_at + LOST_S, self._unanswered_since + LOST_S - 2 * ASK_EVERY_S)
 
     async def _ask(self, *, again: bool = False) -> None:
         self._asked_at = asyncio.get_running_loop().time()

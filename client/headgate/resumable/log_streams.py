@@ -79,6 +79,11 @@ class LogStreams:
             )
         return "done"
 
+    async def end_if_lost(self) -> None:
+        """End a text whose producer is gone; where it is not, that costs one request."""
+        if await self.producer.find() is None:
+            await self.state()
+
     async def fail(self, kind: str, told: str) -> None:
         """Close the text, after a note of the error that it ended with."""
         body = f"{kind}\n{told}".encode(errors="replace")

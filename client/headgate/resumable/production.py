@@ -14,14 +14,14 @@ from headgate.resumable.forwarder import Forwarder
 from headgate.resumable.messages import Ask
 from headgate.resumable.names import DONE
 from headgate.resumable.productions import read_up
-from headgate.resumable.source import text_of, told
+from headgate.resumable.source import text_of
 
 if TYPE_CHECKING:
-    from headgate.resumable.contract import Broker, MakeSource, Text
+    from headgate.resumable.contract import Broker, MakeSource, Text, Told
     from headgate.resumable.names import Names
 
 FIRST_LIFETIME_S = 10.0  # until then a stream costs nothing but its INCR and SUBSCRIBE
-RENEW_S = 60.0  # how often a long stream's sentinel is given its lifetime anew
+RENEW_S = 10.0  # how often it is renewed then: so long a broker that lost it does not know of it
 MARK_DONE_FOR_S = 30.0  # a broker that restarts is back by then
 STOP_WITHIN_S = 5.0  # for the last words of a producer whose process ends
 
@@ -32,11 +32,17 @@ class Production:
     """One stream in the process that produces it."""
 
     def __init__(
-        self, names: Names, broker: Broker, sentinel_ttl: float, max_buffer_bytes: int
+        self,
+        names: Names,
+        broker: Broker,
+        sentinel_ttl: float,
+        max_buffer_bytes: int,
+        told: Told,
     ) -> None:
         self._names = names
         self._broker = broker
         self._sentinel_ttl = sentinel_ttl
+        self._told = told
         self._buffer = TextBuffer(names.stream_id, max_buffer_bytes)
         self._id = secrets.token_urlsafe(12)
         self._forwarders: dict[str, Forwarder] = {}
@@ -74,7 +80,7 @@ class Production:
         try:
             await read_up(self._names.stream_id, self._fill(make_source))
         except Exception as error:  # noqa: BLE001 - readers get it, whatever it is
-            self._buffer.finish(told(self._names.stream_id, error), error)
+            self._buffer.finish(self._told(self._names.stream_id, error), error)
         else:
             self._buffer.finish()
 
@@ -104,7 +110,10 @@ class Production:
             await asyncio.sleep(min(wait_s, self._sentinel_ttl / 2))
             wait_s = RENEW_S
             with contextlib.suppress(OSError):
-                await self._broker.publisher.expire(self._names.sentinel, self._sentinel_ttl)
+                kept = await self._broker.publisher.expire(self._names.sentinel, self._sentinel_ttl)
+                if kept is False:  # the broker has lost what it held, as one that was restarted
+                    await self._broker.publisher.incr(self._names.sentinel)
+                    wait_s = 0.0  # for its lifetime
 
     async def _mark_done(self, within_s: float) -> None:
         """Nobody else is to produce it again, or to wait for it."""

@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from headgate.resumable.contract import KeepAlive
+    from headgate.resumable.contract import KeepAlive, Told
 
 CLOSE_WITHIN_S = 5.0  # for what a source does as it is closed, until it is left to itself
+
 
 _log = logging.getLogger("headgate.resumable")
 
 
 class Productions:
-    """Tasks that run to their end; `keep_alive` gets an awaitable of each one's end."""
+    """Tasks that run to their end; `keep_alive` gets an awaitable of each one's end.
 
-    def __init__(self, keep_alive: KeepAlive | None = None) -> None:
+    What has failed in one is `told` to its readers.
+    """
+
+    def __init__(self, keep_alive: KeepAlive | None, told: Told) -> None:
         self._keep_alive = keep_alive
+        self.told = told
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, production: Coroutine[None, None, None]) -> None:

@@ -95,7 +95,11 @@ class PubSub:
     async def _created(self, names: Names, make_source: MakeSource) -> Text:
         settings = self._settings
         production = Production(
-            names, self._broker, settings.sentinel_ttl, settings.max_buffer_bytes
+            names,
+            self._broker,
+            settings.sentinel_ttl,
+            settings.max_buffer_bytes,
+            self._productions.told,
         )
         try:
             await production.open()

@@ -60,10 +60,10 @@ class RedisBroker:
             value = await self._connections.here().client.get(key)
         return value.decode() if isinstance(value, bytes) else value
 
-    async def expire(self, key: str, ttl: float) -> None:
-        """Set the lifetime of what is there."""
+    async def expire(self, key: str, ttl: float) -> bool:
+        """Set the lifetime of what is there; False where nothing is."""
         with _translated():
-            await self._connections.here().client.pexpire(key, _milliseconds(ttl))
+            return bool(await self._connections.here().client.pexpire(key, _milliseconds(ttl)))
 
     async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:
         """Hear a channel, once the server has confirmed it."""

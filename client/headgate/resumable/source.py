@@ -5,19 +5,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeGuard
 
-from headgate.error_text import sendable
+from headgate.error_text import told
 
 if TYPE_CHECKING:
-    from headgate.resumable.contract import MakeSource
+    from headgate.resumable.contract import ErrorText, MakeSource
+
+
+_log = logging.getLogger("headgate.resumable")
+
+
+class NoText(Exception):
+    """A source gave what is no text; its words say so, and nothing of what it gave."""
+
+
+class _WrongType(NoText, TypeError):
+    pass
+
+
+class _WrongText(NoText, ValueError):
+    pass
 
 
 async def text_of(make_source: MakeSource) -> AsyncGenerator[str, None]:
     """The chunks of a source, but for empty ones. Raises what the source raises.
 
-    Raises TypeError for what gives no str, and ValueError for a str that UTF-8 cannot carry.
+    Raises NoText, which is a TypeError too for what gives no str, and a ValueError for a str that
+    UTF-8 cannot carry.
     """
     async with contextlib.aclosing(_iterated(make_source())) as chunks:
         async for chunk in chunks:
@@ -41,7 +58,7 @@ async def _iterated(made: object) -> AsyncGenerator[object, None]:
     else:
         if inspect.iscoroutine(made):
             made.close()
-        raise TypeError(
+        raise _WrongType(
             "make_source must give an (async) iterable of str when it is called, "
             f"not {_named(made)}"
         )
@@ -50,20 +67,28 @@ async def _iterated(made: object) -> AsyncGenerator[object, None]:
 def _checked(chunk: object) -> TypeGuard[str]:
     """Whether it is text, and any."""
     if not isinstance(chunk, str):
-        raise TypeError(f"a source must give str, not {_named(chunk)}")
+        raise _WrongType(f"a source must give str, not {_named(chunk)}")
     if not chunk.isascii():
         try:
             chunk.encode()
         except UnicodeEncodeError as error:
-            raise ValueError(
+            raise _WrongText(
                 "a source gave half of a surrogate pair, which is no character"
             ) from error
     return bool(chunk)
 
 
-def told(stream_id: str, error: Exception) -> str:
-    """The error of a source for its readers, in a few words that can be sent."""
-    return f"stream {stream_id!r} failed: {sendable(f'{type(error).__name__}: {error}')}"
+def class_name(error: Exception) -> str:
+    """The default of `error_text`: messages may hold what is none of the readers' business."""
+    return type(error).__name__
+
+
+def failed(error_text: ErrorText, stream_id: str, error: Exception) -> str:
+    """What readers are told of what has ended a source; the log has the whole of it."""
+    _log.warning("the source of stream %r failed", stream_id, exc_info=error)
+    is_ours = isinstance(error, NoText)
+    words = str(error) if is_ours else told(error, error_text, class_name, _log)
+    return f"stream {stream_id!r} failed: {words}"
 
 
 def _named(value: object) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from headgate.resumable.contract import Broker
 from headgate.resumable.durable import Durable
 from headgate.resumable.productions import Productions
 from headgate.resumable.pubsub import PubSub, PubSubSettings
+from headgate.resumable.source import class_name, failed
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from redis.asyncio import Redis
 
-    from headgate.resumable.contract import Backplane, KeepAlive, MakeSource, State, Text
+    from headgate.resumable.contract import Backplane, ErrorText, KeepAlive, MakeSource, State, Text
 
 SENTINEL_TTL_S = 2 * 60 * 60.0
 RESUME_TIMEOUT_S = 1.0
@@ -25,7 +28,7 @@ MAX_BUFFER_BYTES = 64 * 1024 * 1024
 class ResumableStreams:
     """What a source gives is read to its end, whoever reads along, leaves and comes back."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each option
         self,
         backplane: str | Redis | Broker,
         *,
@@ -34,8 +37,9 @@ class ResumableStreams:
         max_buffer_bytes: int = MAX_BUFFER_BYTES,
         keep_alive: KeepAlive | None = None,
         authorization: str | None = None,
+        error_text: ErrorText = class_name,
     ) -> None:
-        self._productions = Productions(keep_alive)
+        self._productions = Productions(keep_alive, partial(failed, error_text))
         if isinstance(backplane, str) and backplane.startswith(("http://", "https://")):
             ttl_s = max(1, math.ceil(sentinel_ttl))
             self._backplane: Backplane = Durable(backplane, ttl_s, self._productions, authorization)
@@ -48,11 +52,13 @@ class ResumableStreams:
     ) -> Text | None:
         """Create the stream, or resume it where it exists; None where nothing is to be read."""
         _check(stream_id, resume_at)
+        _check_source(make_source)
         return await self._backplane.resumable(stream_id, make_source, resume_at or 0)
 
     async def create(self, stream_id: str, make_source: MakeSource) -> Text:
         """Create the stream. Raises StreamExists."""
         _check(stream_id)
+        _check_source(make_source)
         return await self._backplane.create(stream_id, make_source)
 
     async def resume(self, stream_id: str, resume_at: int | None = None) -> Text | None:
@@ -84,15 +90,32 @@ class ResumableStreams:
 
 def _check(stream_id: str, resume_at: int | None = None) -> None:
     if not isinstance(stream_id, str):
-        raise TypeError(f"a stream's id is a str, not an object of {type(stream_id).__name__}")
+        raise TypeError(f"a stream's id is a str, not an object of {_type(stream_id)}")
     try:
         is_empty = not stream_id.encode()
     except UnicodeEncodeError as error:
         raise ValueError("a stream's id holds half of a surrogate pair") from error
     if is_empty:
         raise ValueError("a stream's id is empty")
+    if not isinstance(resume_at, int | None):
+        raise TypeError(f"resume_at counts characters, as an int, and is no {_type(resume_at)}")
     if resume_at is not None and resume_at < 0:
         raise ValueError(f"resume_at counts characters from 0, and {resume_at} was given")
+
+
+def _type(value: object) -> str:
+    return type(value).__name__
+
+
+def _check_source(make_source: object) -> None:
+    """A mistake in the call itself is nothing that a stream has to be used up for."""
+    if not callable(make_source):
+        if inspect.iscoroutine(make_source):
+            make_source.close()
+        raise TypeError(
+            "make_source is a function that gives the text, such as `answer` and not `answer()`: "
+            f"give the function, without calling it, and no {_type(make_source)}"
+        )
 
 
 def _pubsub(

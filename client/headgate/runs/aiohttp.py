@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -20,10 +21,12 @@ async def send(request: web.Request, answer: Answer | None) -> web.StreamRespons
         return web.Response(status=204)
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
     async with aclosing(answer.body) as body:
-        await response.prepare(request)
-        async for piece in body:
-            await response.write(piece)
-    await response.write_eof()
+        # Its reader has gone, which ends the reading and is nothing that has to be logged.
+        with contextlib.suppress(ConnectionResetError):
+            await response.prepare(request)
+            async for piece in body:
+                await response.write(piece)
+            await response.write_eof()
     return response
 
 

@@ -26,8 +26,15 @@ class Place:
     lease: Stream
 
 
+def check_type(run_id: object) -> None:
+    """TypeError for what is no str, such as a number, or the function `id`."""
+    if not isinstance(run_id, str):
+        raise TypeError(f"the id of a run is a str, not {type(run_id).__name__}")
+
+
 def place(base: Stream, run_id: str) -> Place:
-    """Where the run of this id is; ValueError for an id that no URL can have."""
+    """Where the run of this id is; TypeError or ValueError for what no URL can have as one."""
+    check_type(run_id)
     if run_id in {"", ".", ".."} or _CONTROL.search(run_id):
         raise ValueError(f"{run_id!r} cannot be the id of a run: no segment of a path can be that")
     size = len(quote(run_id, safe=""))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.error_text import sendable
+from headgate.error_text import told
 from headgate.errors import ABSENT, ProducerFenced, StreamError
 from headgate.runs import claims, records
 from headgate.runs.claims import TAKEN
@@ -76,6 +76,7 @@ class Production:
         self._watches_stop = False
         # How it ends when its source is not what ends it.
         self._verdict: asyncio.Future[RunState] = asyncio.get_running_loop().create_future()
+        self._is_all_written = False  # so that the end may complete what was begun
 
     def stopped(self) -> asyncio.Event:
         """Set when a stop was asked for. Who has asked for it is left a while to act on it."""
@@ -107,12 +108,14 @@ class Production:
         """How the run ended, once all that its source gave is in the stream."""
         try:
             async with self._output:
-                return await self._outcome(consuming)
+                state = await self._outcome(consuming)
         except TAKEN:
             return TAKEN_OVER
         except Exception as error:
             log.warning("run %r: an item could not be written", self._place.id, exc_info=error)
             return RunState(Status.FAILED, f"an item could not be written: {type(error).__name__}")
+        self._is_all_written = True
+        return state
 
     async def _outcome(self, consuming: asyncio.Task[RunState]) -> RunState:
         await asyncio.wait({consuming, self._verdict}, return_when=asyncio.FIRST_COMPLETED)
@@ -143,18 +146,11 @@ class Production:
             return FINISHED  # as far as it came: the writer itself tells why it could not go on
         except Exception as error:
             log.warning("run %r: its source failed", self._place.id, exc_info=error)
-            return RunState(Status.FAILED, self._told(error))
+            words = told(error, self._rules.error_text, class_name, log)
+            return RunState(Status.FAILED, words)
         finally:
             await close(source)
         return RunState(Status.FAILED, "the source gave nothing") if is_empty else FINISHED
-
-    def _told(self, error: Exception) -> str:
-        """What readers are told, also when the application's `error_text` itself fails."""
-        try:
-            return sendable(self._rules.error_text(error))
-        except Exception as failure:
-            log.warning("run %r: error_text failed", self._place.id, exc_info=failure)
-            return class_name(error)
 
     async def _write(self, item: object) -> None:
         try:
@@ -166,9 +162,9 @@ class Production:
 
     async def _end(self, state: RunState) -> bool:
         """Write the end; False when the run is somebody else's by now."""
-        is_complete = state.status in {Status.FINISHED, Status.STOPPED}
-        told = [*(self._items.closing() if is_complete else ()), *self._form.ending(state)]
-        items = [records.end(state), *map(msgspec.json.encode, told)]
+        closing = self._items.closing() if self._is_all_written else ()
+        ending = [*closing, *self._form.ending(state)]
+        items = [records.end(state), *map(msgspec.json.encode, ending)]
         is_ours = await claims.end(self._place.items, self._epoch, items, self._rules.retry_for_s)
         if is_ours:
             await self._lease.give_up()

@@ -17,13 +17,14 @@ from headgate.backoff import Backoff
 from headgate.errors import ProtocolError, StreamError, StreamGone
 from headgate.runs import records
 from headgate.runs.formats import named
+from headgate.runs.formats.contract import NothingBegun
 from headgate.runs.records import RunState, Status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from headgate.following import Batch
-    from headgate.runs.formats.contract import Format
+    from headgate.runs.formats.contract import Completion, Format
     from headgate.stream import Stream
 
 log = logging.getLogger("headgate.runs")
@@ -47,11 +48,7 @@ class Rendering:
 
     def take(self, batch: Batch) -> bytes:
         """What the reader is sent for these items; nothing for those that it has."""
-        try:
-            items = [item for body in batch.bodies for item in _decoder.decode(body)]
-        except msgspec.DecodeError as error:
-            raise ProtocolError("this stream is no run: it does not hold JSON") from error
-        return b"".join(self._item(bytes(item)) for item in items)
+        return b"".join(map(self._item, _items(batch)))
 
     def ended(self, state: RunState) -> bytes:
         """What the reader is sent when the stream does not tell the end itself."""
@@ -92,12 +89,39 @@ async def end(stream: Stream) -> RunState:
     return (await _all_of(stream)).end or CUT
 
 
+async def completed(stream: Stream, state: RunState) -> list[object]:
+    """The items that end a run which its producer has left, in the way of its format."""
+    form: Format | None = None
+    completion: Completion = NothingBegun()
+    async for batch in _batches_of(stream):
+        for item in _items(batch):
+            told = records.told(item)
+            if told is None:
+                completion.take(item)
+            elif told.format is not None and form is None:
+                form = named(told.format)
+                completion = form.completion()
+    return [*completion.closing(), *(form.ending(state) if form is not None else ())]
+
+
 async def _all_of(stream: Stream) -> Rendering:
     rendering = Rendering(sys.maxsize, None)
+    async for batch in _batches_of(stream):
+        rendering.take(batch)
+    return rendering
+
+
+def _items(batch: Batch) -> list[bytes]:
+    try:
+        return [bytes(item) for body in batch.bodies for item in _decoder.decode(body)]
+    except msgspec.DecodeError as error:
+        raise ProtocolError("this stream is no run: it does not hold JSON") from error
+
+
+async def _batches_of(stream: Stream) -> AsyncGenerator[Batch]:
     async with aclosing(following.catch_up(stream, "-1")) as batches:
         async for _, batch in batches:
-            rendering.take(batch)
-    return rendering
+            yield batch
 
 
 class Reading:

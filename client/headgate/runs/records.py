@@ -12,6 +12,8 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
+from headgate.framing import json_text
+
 TYPE: Final = "data-headgate-run"
 
 _T = TypeVar("_T")
@@ -90,7 +92,7 @@ def item(value: object) -> bytes:
 
     TypeError or ValueError for what is not JSON on one line, which `msgspec.Raw` can hold.
     """
-    data = msgspec.json.encode(value)
+    data = json_text(value)
     if b"\n" in data or b"\r" in data:
         raise ValueError("there is a line break in it")
     if _read(_typed, data) is not None:

@@ -18,9 +18,9 @@ from headgate.runs.answer import Answer
 from headgate.runs.formats import named
 from headgate.runs.lease import Lease
 from headgate.runs.output import output
-from headgate.runs.places import place
+from headgate.runs.places import check_type, place
 from headgate.runs.production import CLOSE_TIMEOUT_S, Production, Rules, class_name, close
-from headgate.runs.reading import Reading, count, end
+from headgate.runs.reading import Reading, completed, count, end
 from headgate.runs.records import RunState, Status
 from headgate.stream import Stream
 
@@ -66,7 +66,10 @@ class Runs:
     ) -> None:
         if orphan_after < 1 or (ttl is not None and ttl < orphan_after):
             raise ValueError("orphan_after is 1 second or more, and ttl is no less")
-        Stream(stream_url(url, "id"))  # ValueError for what no run can be below
+        if not (stop_grace >= 0 and retry_for >= 0):
+            raise ValueError("stop_grace and retry_for are 0 seconds or more")
+        # ValueError for what no run can be below, and for what no header can hold.
+        Stream(stream_url(url, "id"), authorization=authorization)
         self._url = url
         self._authorization = authorization
         self._session = session
@@ -144,6 +147,8 @@ class Runs:
         A negative `after` begins so many items before the newest one. None when there is no such
         run, or it has ended and the reader has it all; with `only_active`, when it has ended.
         """
+        if not isinstance(after, int | None):
+            raise TypeError(f"`after` counts items, as an int, and is no {type(after).__name__}")
         run = self._place(run_id)
         tail: int | None = None
         try:
@@ -178,6 +183,7 @@ class Runs:
         it gives then is written. Any other is closed at once. LookupError if the run is not
         produced here.
         """
+        check_type(run_id)
         try:
             return self._produced[run_id].stopped()
         except KeyError:
@@ -259,10 +265,8 @@ class Runs:
 
         if not await is_orphan():
             return False
-        found = Reading(run.items)
-        await found.begin()
         state = RunState(Status.ORPHANED, ORPHAN_ERROR)
-        ending = found.seen.format.ending(state) if found.seen.format else []
+        ending = await completed(run.items, state)
         items = [records.end(state), *map(msgspec.json.encode, ending)]
         try:
             epoch = await claims.claim(run.items, items, is_closing=True, still_wanted=is_orphan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from headgate import StreamError
@@ -14,7 +14,7 @@ from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from headgate.resumable import ResumableStreams
 
@@ -123,8 +123,38 @@ async def test_readers_see_the_error_of_a_source_after_its_text(replicas: MakeSt
         assert await anext(reader) == expected
         with pytest.raises(SourceFailed) as raised:
             await anext(reader)
-        assert str(raised.value) == "stream 'a' failed: ValueError: the model is away"
+        assert str(raised.value) == "stream 'a' failed: ValueError"
     await until(lambda: _is(other, "a", "done"))
+
+
+def _wrong(_: Exception) -> str:
+    raise LookupError("of error_text itself")
+
+
+@pytest.mark.parametrize(("error_text", "told"), [(str, "the model is away"), (_wrong, "ValueErr")])
+async def test_an_application_says_what_readers_are_told_of_an_error(
+    replicas: MakeStreams, error_text: Callable[[Exception], str], told: str
+) -> None:
+    tap = Tap()
+    reader = await replicas(error_text=error_text).create("a", tap)
+    tap.end(ValueError("the model is away"))
+    with pytest.raises(SourceFailed, match=rf"^stream 'a' failed: {told}"):
+        await whole(reader)
+
+
+async def coroutine() -> str:
+    return "text"
+
+
+@pytest.mark.parametrize("make", [coroutine, lambda: chunks("text"), lambda: None])
+async def test_a_source_that_was_called_already_takes_no_id(
+    replicas: MakeStreams, make: Callable[[], Any]
+) -> None:
+    streams = replicas()
+    for operation in (streams.create, streams.resumable):
+        with pytest.raises(TypeError, match="give the function, without calling it, and no "):
+            await operation("a", make())
+    assert await streams.state("a") is None
 
 
 async def test_a_source_that_gives_nothing_is_done_at_once(replicas: MakeStreams) -> None:
@@ -215,6 +245,7 @@ async def test_closing_ends_the_readers_in_the_same_process(replicas: MakeStream
         (7, None, TypeError, "int"),
         ("\ud83d", None, ValueError, "surrogate"),
         ("a", -1, ValueError, "from 0"),
+        ("a", "3", TypeError, "resume_at counts characters, as an int, and is no str"),
     ],
 )
 async def test_bad_arguments_are_refused(

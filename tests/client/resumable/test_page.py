@@ -11,7 +11,11 @@ import aiohttp
 import pytest
 import uvicorn
 from aiohttp import web
+from headgate.resumable.durable import BEAT_S, LOOK_AGAIN_S
 from headgate.resumable.listener import LOST_S, WINDOW
+from headgate.resumable.log_streams import PRODUCER_TTL_S
+from headgate.resumable.names import Names
+from headgate.resumable.production import FIRST_LIFETIME_S, RENEW_S
 from headgate.resumable.streams import MAX_BUFFER_BYTES, RESUME_TIMEOUT_S, SENTINEL_TTL_S
 
 from tests.support.ports import HOST, free_port
@@ -91,10 +95,29 @@ async def test_the_application_in_aiohttp(redis: RedisServer) -> None:
         f"| `max_buffer_bytes` | {MAX_BUFFER_BYTES >> 20} MiB |",
         f"at most {WINDOW:,} characters",
         f"said nothing for {LOST_S:.0f} s",
+        f"readers get `ProducerLost` {LOST_S:.0f} s after it was last heard of",
+        f"{PRODUCER_TTL_S - BEAT_S:.0f} to {PRODUCER_TTL_S + LOOK_AGAIN_S:.0f} s later",
+        f"of silence one request in {LOOK_AGAIN_S:.0f} s from each",
     ],
 )
 def test_the_page_tells_the_bounds_that_hold(told: str) -> None:
     assert told in re.sub(r"\s+", " ", PAGE)
+
+
+def test_the_page_tells_how_often_a_sentinel_is_renewed() -> None:
+    assert FIRST_LIFETIME_S == RENEW_S == 10
+    assert "every ten seconds one `PEXPIRE`" in PAGE
+
+
+async def test_an_answer_whose_producer_is_lost_does_not_look_whole(redis: RedisServer) -> None:
+    app = application("In aiohttp", redis)
+    redis.command("INCR", Names("1").sentinel)  # and then its process died
+    async with (
+        served_by_aiohttp(app) as url,
+        aiohttp.ClientSession(url) as client,
+        client.get("/chat/1") as lost,
+    ):
+        assert lost.status == 410
 
 
 async def _status(client: aiohttp.ClientSession, status: int) -> bool:

@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate import Unavailable
-from headgate.resumable import Broker, ResumableStreams, listener, redis_broker, redis_subscriptions
+from headgate.resumable import (
+    Broker,
+    ResumableStreams,
+    listener,
+    production,
+    redis_broker,
+    redis_subscriptions,
+)
+from headgate.resumable.names import Names
 
 from tests.client.resumable.memory_broker import MemoryBroker
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.ports import HOST, free_port
 from tests.support.redis_servers import RedisServer, redis_server
-from tests.support.waiting import until
+from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,6 +144,26 @@ async def test_a_connection_for_messages_that_redis_closes_is_made_anew(
         assert await whole(reader) == "0 1 2 3 4 "
 
 
+async def test_a_redis_that_was_emptied_learns_of_a_stream_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(production, "FIRST_LIFETIME_S", 0.2)
+    monkeypatch.setattr(production, "RENEW_S", 0.2)
+    with redis_server(tmp_path) as server:
+        async with ResumableStreams(server.url) as producer, ResumableStreams(server.url) as other:
+            tap = Tap()
+            await producer.create("a", tap)
+            tap.give("before ")
+            server.kill()
+            server.start()
+            await until(lambda: _is_active(other), within_s=SERVER_PATIENCE_S)
+            await until(lambda: server.command("TTL", Names("a").sentinel) > 0)
+            reader = await other.resume("a")
+            tap.give("after")
+            tap.end()
+            assert await whole(reader) == "before after"
+
+
 async def test_a_stream_that_ends_while_redis_is_away_is_marked_done_later(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         async with ResumableStreams(server.url) as streams:
@@ -173,6 +201,10 @@ async def test_a_redis_that_freezes_is_an_error(
             await streams.state("a")
     finally:
         redis.resume()
+
+
+async def _is_active(streams: ResumableStreams) -> bool:
+    return await streams.state("a") == "active"
 
 
 async def _is_done(streams: ResumableStreams) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,14 +53,13 @@ def raising() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("make_source", "told"),
     [
-        (lambda: None, "TypeError: make_source must give .* not an object of type NoneType"),
-        (lambda: "text", "TypeError: make_source must give .* not an object of type str"),
-        (lambda: {"a": 1}, "TypeError: make_source must give .* not an object of type dict"),
-        (coroutine, "TypeError: make_source must give .* not an object of type coroutine"),
-        (lambda: chunks(b"bytes"), "TypeError: a source must give str, not .* of type bytes"),  # type: ignore[arg-type]
-        (lambda: ["ok", {"delta": "x"}], "TypeError: a source must give str, not .* of type dict"),
-        (chunks("a"), "TypeError: .* not callable"),
-        (raising, "LookupError: no such model"),
+        (lambda: None, "make_source must give .* not an object of type NoneType"),
+        (lambda: "text", "make_source must give .* not an object of type str"),
+        (lambda: {"a": 1}, "make_source must give .* not an object of type dict"),
+        (coroutine, "make_source must give .* not an object of type coroutine"),
+        (lambda: chunks(b"bytes"), "a source must give str, not .* of type bytes"),  # type: ignore[arg-type]
+        (lambda: ["ok", {"delta": "x"}], "a source must give str, not .* of type dict"),
+        (raising, "LookupError$"),
     ],
 )
 async def test_what_is_no_source_ends_the_stream_with_its_error(
@@ -76,9 +76,13 @@ async def test_the_creator_has_the_error_itself(in_memory: MakeStreams) -> None:
     assert isinstance(raised.value.__cause__, LookupError)
 
 
-async def test_an_error_is_told_in_a_thousand_characters(on_redis: MakeStreams) -> None:
+async def test_an_error_is_told_in_a_thousand_characters(
+    on_redis: MakeStreams, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "headgate.resumable")  # no terminal could show it
+
     def wordy() -> Iterator[str]:
         raise ValueError("\ud83d" + "x" * 10_000)
 
-    with pytest.raises(SourceFailed, match=r"failed: ValueError: [?]x{900,1000}$"):
-        await whole(await on_redis().create("a", wordy))
+    with pytest.raises(SourceFailed, match=r"failed: [?]x{900,1000}$"):
+        await whole(await on_redis(error_text=str).create("a", wordy))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -60,6 +61,27 @@ async def test_an_id_that_no_path_can_hold_is_refused_at_once(
             await attempt
 
 
+@pytest.mark.parametrize("run_id", [7, None, id])
+async def test_an_id_that_is_no_text_is_named_by_its_type(runs: Runs, run_id: Any) -> None:
+    error = f"the id of a run is a str, not {type(run_id).__name__}"
+    for attempt in (
+        runs.start(run_id, of("Once")),
+        runs.follow(run_id),
+        runs.stop(run_id),
+        runs.state(run_id),
+    ):
+        with pytest.raises(TypeError, match=error):
+            await attempt
+    with pytest.raises(TypeError, match=error):
+        runs.stopped(run_id)
+
+
+async def test_a_cursor_that_is_no_number_is_refused_at_once(runs: Runs) -> None:
+    after: Any = "3"
+    with pytest.raises(TypeError, match="`after` counts items, as an int, and is no str"):
+        await runs.follow("a", after)
+
+
 async def test_what_is_no_async_iterator_is_refused_before_anything_is_written(
     runs: Runs,
 ) -> None:
@@ -78,8 +100,15 @@ async def test_what_is_no_async_iterator_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("format_", "given", "error"),
     [
-        ("text", 1, "a run in the format text takes no int"),
-        ("text", {"a": 1}, "a run in the format text takes no dict"),
+        ("text", 1, "a run in the format text takes str, and events, not this int"),
+        ("text", {"a": 1}, "a run in the format text takes str, and events, not this dict"),
+        ("text", None, "a run in the format text takes str, and events, not None"),
+        (
+            "ai-sdk",
+            None,
+            "a run in the format ai-sdk takes str, chunks with a type, and events, no",
+        ),
+        ("ndjson", {"a": math.nan}, "what the source gave is not JSON: NaN and infinities have no"),
         ("ai-sdk", b"Once", "a run in the format ai-sdk takes str, chunks with a type"),
         ("ai-sdk", {"a": 1}, "a run in the format ai-sdk takes str, chunks with a type"),
         ("ndjson", b'"Once"', "a run takes JSON values, not bytes: decode them"),
@@ -310,6 +339,12 @@ def test_a_second_event_loop_is_refused(url: str) -> None:
 @pytest.mark.parametrize("options", [{"orphan_after": 0}, {"orphan_after": 60, "ttl": 59}])
 def test_times_that_cannot_be_kept_are_refused(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="orphan_after is 1 second or more, and ttl is no less"):
+        Runs("http://127.0.0.1/runs", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"retry_for": -1.0}, {"stop_grace": -1.0}])
+def test_times_before_now_are_refused(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="stop_grace and retry_for are 0 seconds or more"):
         Runs("http://127.0.0.1/runs", **options)  # type: ignore[arg-type]
 
 

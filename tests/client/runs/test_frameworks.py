@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,19 @@ ANSWER = (
 
 
 @contextlib.asynccontextmanager
+async def served(app: web.Application) -> AsyncIterator[str]:
+    """As `web.run_app` does: a handler goes on when its client has left."""
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
 async def aiohttp_app(runs: Runs, feed: Feed) -> AsyncIterator[str]:
     """A chat behind aiohttp."""
 
@@ -48,14 +62,8 @@ async def aiohttp_app(runs: Runs, feed: Feed) -> AsyncIterator[str]:
     app = web.Application()
     app.router.add_post("/chat", ask)
     app.router.add_get("/chat/{id}/stream", resume)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    port = free_port()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield f"http://127.0.0.1:{port}/chat"
-    finally:
-        await runner.cleanup()
+    async with served(app) as url:
+        yield f"{url}/chat"
 
 
 @contextlib.asynccontextmanager
@@ -160,6 +168,31 @@ async def test_a_run_goes_on_when_its_client_leaves(
     feed.end()
     async with client.get(f"{chat}/chat%201/stream?startIndex=0") as whole:
         assert await whole.read() == ANSWER
+
+
+async def test_a_reader_who_leaves_is_nothing_to_log(
+    runs: Runs, feed: Feed, client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_left = asyncio.Event()
+
+    async def ask(request: web.Request) -> web.StreamResponse:
+        answer = await runs.start("a", feed.source())
+        response = await headgate.runs.aiohttp.send(request, answer)
+        is_left.set()
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", ask)
+    async with served(app) as url:
+        async with client.get(url) as answer:
+            feed.give("Once ")
+            assert await answer.content.readexactly(5) == b"Once "
+            answer.close()
+        while not is_left.is_set():
+            feed.give("upon ")
+            await asyncio.sleep(0.01)
+        feed.end()
+    assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
 
 
 async def test_an_id_that_cannot_be_one_is_refused(

@@ -1,4 +1,4 @@
-"""The program of the first page of the documentation, run as it is printed."""
+"""The programs of the first page of the documentation, run as they are printed."""
 
 from __future__ import annotations
 
@@ -7,39 +7,128 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import pytest
+from aiohttp.test_utils import TestServer
 
 from tests.client.runs import model
 from tests.client.runs.serving import uvicorn_of
+from tests.client.runs.sources import Feed, read, read_to
+from tests.support.ports import free_port
 from tests.support.processes import ROOT
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import pytest
+    from headgate.runs import Runs
 
     from tests.support.processes import Headgate
 
-PAGE = ROOT / "docs/client/stream-from-a-model.md"
+PAGE = (ROOT / "docs/client/stream-from-a-model.md").read_text()
 RUNS = "http://127.0.0.1:4437/v1/stream/runs"  # as the page has it
+TOO_LONG = "x" * 1025
+
+
+def programs(*headings: str) -> str:
+    """Those below the headings, together; the first one is below the page's own."""
+    parts = PAGE.split("\n## ")
+    below = [part for part in parts if part.startswith(headings)]
+    return "\n".join(re.findall(r"```python\n(.*?)```", "".join(below), re.DOTALL))
+
+
+FASTAPI = programs("# Stream", "When it cannot be answered", "For a chat page")
+AIOHTTP = programs("With aiohttp")
+KEPT = programs("The finished answer")
+
+
+async def produce(question: str) -> AsyncIterator[str]:
+    for word in question.split():
+        yield f"{word} "
 
 
 @contextlib.asynccontextmanager
 async def application(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
-    """The programs of the page together, as one application."""
-    programs = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    names: dict[str, Any] = {"newest": {}}
+    """The programs of the page for FastAPI, as one application."""
+    names: dict[str, Any] = {}
     async with model.served() as model_url:
         monkeypatch.setenv("OPENAI_BASE_URL", model_url)
         monkeypatch.setenv("OPENAI_API_KEY", "none")
-        source = "\n".join(programs)
-        assert RUNS in source
-        exec(source.replace(RUNS, url), names)
+        assert RUNS in FASTAPI
+        exec(FASTAPI.replace(RUNS, url), names)
         try:
             async with uvicorn_of(names["app"]) as app:
                 yield app
         finally:
             await names["runs"].close(wait=0)
             await names["model"].close()
+
+
+@contextlib.asynccontextmanager
+async def aiohttp_application(url: str, _: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    """The program of the page for aiohttp."""
+    names: dict[str, Any] = {"produce": produce}
+    assert RUNS in AIOHTTP
+    exec(AIOHTTP.replace(RUNS, url), names)
+    async with TestServer(names["app"]) as server:
+        yield str(server.make_url("/")).rstrip("/")
+
+
+BOTH = pytest.mark.parametrize("served", [application, aiohttp_application])
+
+
+@BOTH
+async def test_what_cannot_be_answered_has_a_status_that_says_so(
+    url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch, served: Any
+) -> None:
+    async with served(url, monkeypatch) as app, aiohttp.ClientSession(app) as client:
+        async with client.post("/runs/1?question=Once") as answer:
+            assert (answer.status, await answer.text()) == (200, "Once ")
+        async with client.post("/runs/1?question=again") as ended:
+            assert (ended.status, await ended.text()) == (409, "StreamClosed\n")
+        async with client.get(f"/runs/{TOO_LONG}") as wrong:
+            assert (wrong.status, await wrong.text()) == (400, "ValueError\n")
+    nobody = f"http://127.0.0.1:{free_port()}/runs"
+    async with (
+        served(nobody, monkeypatch) as app,
+        aiohttp.ClientSession(app) as client,
+        client.post("/runs/1?question=Once") as away,
+    ):
+        assert (away.status, await away.text()) == (503, "CannotConnect\n")
+
+
+async def test_the_aiohttp_application_answers_resumes_and_stops(
+    url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        aiohttp_application(url, monkeypatch) as app,
+        aiohttp.ClientSession(app) as client,
+    ):
+        async with client.post("/runs/1?question=Once+upon+a+time") as answer:
+            assert await answer.text() == "Once upon a time "
+        async with client.get("/runs/1?after=2") as rest:
+            assert await rest.text() == "a time "
+        async with client.get("/runs/2") as none:
+            assert none.status == 204
+        async with client.delete("/runs/1") as stopped:
+            assert await stopped.json() == {"stopped": False}
+
+
+async def test_the_finished_answer_is_kept_also_of_a_run_that_is_stopped(runs: Runs) -> None:
+    saved: dict[str, list[object]] = {}
+
+    async def save(run: str, parts: list[object]) -> None:
+        saved[run] = parts
+
+    names: dict[str, Any] = {"save": save}
+    exec(KEPT, names)
+    await read(await runs.start("a", names["kept"]("a", produce("Once upon"))))
+    feed = Feed("Once ")
+    answer = await runs.start("b", names["kept"]("b", feed.source()))
+    await read_to(answer, b"Once ")
+    assert await runs.stop("b")
+    await read(answer)
+    assert saved == {"a": ["Once ", "upon "], "b": ["Once "]}
+    assert feed.closed.is_set()
 
 
 async def test_the_ten_lines_answer_resume_and_stop(
@@ -59,18 +148,42 @@ async def test_the_ten_lines_answer_resume_and_stop(
             assert none.status == 204
         async with client.delete("/runs/1") as stopped:
             assert await stopped.json() == {"stopped": False}
+        async with client.get("/runs/1/state") as state:
+            assert await state.json() == {"status": "finished", "error": None}
 
 
-async def test_the_chat_of_the_page_answers_and_has_nothing_to_resume_then(
+async def test_the_chat_of_the_page_answers_as_often_as_it_is_asked(
     url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    question = {"id": "chat/1", "messages": "Once upon"}
+    said = {"role": "user", "parts": [{"type": "text", "text": "Once upon"}]}
+    question = {"id": "chat-1", "messages": [said]}
+    shown = set()
     async with (
         application(url, monkeypatch) as app,
         aiohttp.ClientSession(app) as client,
     ):
-        async with client.post("/api/chat", json=question) as answer:
-            assert answer.headers["x-workflow-run-id"] == "chat/1/9"
-            assert b'"delta":"upon "' in await answer.read()
-        async with client.get("/api/chat/chat%2F1/stream") as again:
-            assert again.status in {204, 404}
+        for _ in range(2):  # and then the answer is asked for anew
+            async with client.post("/api/chat", json=question) as answer:
+                run = answer.headers["x-workflow-run-id"]
+                assert b'"delta":"upon "' in await answer.read()
+            shown.add(run)
+            async with client.get(f"/api/chat/{run}/stream?startIndex=2") as again:
+                assert b'"delta":"Once "' in await again.read()
+        async with client.get("/api/chat/chat-1/stream") as nothing:
+            assert nothing.status == 204
+    assert len(shown) == 2
+
+
+async def test_a_source_ends_by_itself_as_the_page_of_runs_has_it(runs: Runs) -> None:
+    page = (ROOT / "docs/client/runs.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (program,) = [block for block in blocks if "def produce" in block]
+    feed = Feed("Once ")
+    names: dict[str, Any] = {"runs": runs, "words": lambda _: feed.source()}
+    exec(program.partition("\nanswer = await ")[0], names)
+    answer = await runs.start("a", names["produce"]("a", "Why?"))
+    await read_to(answer, b"Once ")
+    assert await runs.stop("a")
+    await until(runs.stopped("a").is_set)
+    feed.give("upon ")
+    assert await read(answer) == b"upon (stopped)"

@@ -6,15 +6,18 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from headgate.runs.adapters import Adapters, plain
 from headgate.runs.adapters.parts import Done, Text, ToolInput
-from headgate.runs.formats.contract import NotAnItem
+from headgate.runs.formats.contract import NotAnItem, named
 from headgate.runs.records import RunState, Status
 
 if TYPE_CHECKING:
     from headgate.runs.adapters.parts import Part
 
 STRINGS = "text"  # what strings of the source are pieces of
+ENDED = {"text", "reasoning"}  # the parts that have an end by themselves
 
 
 @dataclass(slots=True)
@@ -41,10 +44,10 @@ class AiSdkWriter:
             return self._chunks(Text(STRINGS, given)) if given else []
         value = plain(given)
         parts = self._adapters.parts(value)
+        # Nothing counts as ended by what is refused.
+        own = _checked(value) if parts is None else []
         before = self._chunks(Done(STRINGS))
-        if parts is None:
-            return [*before, *_checked(value)]
-        return [*before, *(chunk for part in parts for chunk in self._chunks(part))]
+        return [*before, *own, *(chunk for part in parts or () for chunk in self._chunks(part))]
 
     def closing(self) -> list[object]:
         """The ends of the parts of text; a call that is not complete stays without one."""
@@ -94,6 +97,37 @@ class AiSdkWriter:
         return [{"type": "tool-input-available", **call, "input": value}]
 
 
+class _Begun(msgspec.Struct):
+    """What is looked at of a chunk in the stream."""
+
+    type: str = ""
+    id: str = ""
+
+
+class AiSdkCompletion:
+    """Ends parts of text and reasoning, without which the AI SDK shows them as still coming."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str], None] = {}
+        self._decoder = msgspec.json.Decoder(_Begun)
+
+    def take(self, item: bytes) -> None:
+        """Remember a part that begins, until it ends."""
+        try:
+            chunk = self._decoder.decode(item)
+        except msgspec.DecodeError:
+            return  # none that bears an id
+        kind, _, step = chunk.type.rpartition("-")
+        if kind in ENDED and step == "start":
+            self._open[kind, chunk.id] = None
+        elif step == "end":
+            self._open.pop((kind, chunk.id), None)
+
+    def closing(self) -> list[object]:
+        """The ends of what is open."""
+        return [{"type": f"{kind}-end", "id": part} for kind, part in self._open]
+
+
 class AiSdk:
     """What `DefaultChatTransport` and `WorkflowChatTransport` read."""
 
@@ -119,6 +153,10 @@ class AiSdk:
         """A writer for one producer."""
         return AiSdkWriter()
 
+    def completion(self) -> AiSdkCompletion:
+        """For a run of one message."""
+        return AiSdkCompletion()
+
     def ending(self, state: RunState) -> list[object]:
         """`finish` is the end of each: without it `WorkflowChatTransport` asks again for ever."""
         chunks: list[object] = [{"type": "finish"}]
@@ -140,9 +178,9 @@ class AiSdk:
 def _checked(chunk: object) -> list[object]:
     """A chunk of the source's own, as it is; but the run itself tells its start and its end."""
     if not isinstance(chunk, dict) or not isinstance(chunk.get("type"), str):
-        kind = type(chunk).__name__
         raise NotAnItem(
-            f"a run in the format ai-sdk takes str, chunks with a type, and events, not this {kind}"
+            "a run in the format ai-sdk takes str, chunks with a type, and events, "
+            f"not {named(chunk)}"
         )
     if chunk["type"] not in {"start", "finish"}:
         return [chunk]

@@ -12,6 +12,11 @@ class NotAnItem(ValueError):
     """What a source gave does not fit the format of its run."""
 
 
+def named(given: object) -> str:
+    """What a source gave, in an error."""
+    return "None" if given is None else f"this {type(given).__name__}"
+
+
 class ItemWriter(Protocol):
     """What a source gives, turned into items of the stream; one for each producer."""
 
@@ -20,6 +25,27 @@ class ItemWriter(Protocol):
 
     def closing(self) -> list[object]:
         """The items that complete what is begun, where all before it is written."""
+
+
+class Completion(Protocol):
+    """Sees the items of a stream, and tells which complete what is begun in them."""
+
+    def take(self, item: bytes) -> None:
+        """One of the items, in their order."""
+
+    def closing(self) -> list[object]:
+        """As of an ItemWriter."""
+
+
+class NothingBegun:
+    """The Completion of formats whose items are whole, each by itself."""
+
+    def take(self, item: bytes) -> None:
+        """It is whole."""
+
+    def closing(self) -> list[object]:
+        """Nothing."""
+        return []
 
 
 class Format(Protocol):
@@ -49,6 +75,9 @@ class Format(Protocol):
 
     def writer(self) -> ItemWriter:
         """A writer for one producer of a run."""
+
+    def completion(self) -> Completion:
+        """What finds out what is begun in a run that another process has left."""
 
     def ending(self, state: RunState) -> list[object]:
         """The items that tell in the format's own way how the run ended."""

@@ -8,7 +8,7 @@ import msgspec
 
 from headgate.runs import records
 from headgate.runs.adapters import plain
-from headgate.runs.formats.contract import NotAnItem
+from headgate.runs.formats.contract import NotAnItem, NothingBegun
 
 if TYPE_CHECKING:
     from headgate.runs.records import RunState
@@ -44,6 +44,10 @@ class _Json:
     def writer(self) -> JsonWriter:
         """A writer for one producer."""
         return JsonWriter()
+
+    def completion(self) -> NothingBegun:
+        """None is needed."""
+        return NothingBegun()
 
     def ending(self, state: RunState) -> list[object]:  # noqa: ARG002
         """Nothing: the record of the end is sent itself."""

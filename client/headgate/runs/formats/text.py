@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from headgate.runs.adapters import Adapters, plain
 from headgate.runs.adapters.parts import Text
-from headgate.runs.formats.contract import NotAnItem
+from headgate.runs.formats.contract import NotAnItem, NothingBegun, named
 
 if TYPE_CHECKING:
     from headgate.runs.records import RunState
@@ -25,7 +25,7 @@ class TextWriter:
             return [given] if given else []
         parts = self._adapters.parts(plain(given))
         if parts is None:
-            raise NotAnItem(f"a run in the format text takes no {type(given).__name__} as this")
+            raise NotAnItem(f"a run in the format text takes str, and events, not {named(given)}")
         texts = [part.delta for part in parts if isinstance(part, Text) and part.kind == "text"]
         return [text for text in texts if text]
 
@@ -53,6 +53,10 @@ class PlainText:
     def writer(self) -> TextWriter:
         """A writer for one producer."""
         return TextWriter()
+
+    def completion(self) -> NothingBegun:
+        """None is needed."""
+        return NothingBegun()
 
     def ending(self, state: RunState) -> list[object]:  # noqa: ARG002
         """Nothing."""

@@ -1,0 +1,63 @@
+"""What the documents say of installing: it brings the whole, and names nothing unpublished."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.docker.machine import instructions
+from tests.support.processes import ROOT
+from tests.test_docs import DOCUMENTS, document
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PIP = "/opt/headgate/bin/pip install "
+# To be published, and empty once they are: then `headgate` and `headgate-client` are installed by
+# their names, and the pages may say so.
+UNPUBLISHED = r"headgate(-client)?(\[\w+\])?"
+
+
+def commands(text: str) -> list[str]:
+    """What follows `pip install` in a text, one for each, without a comment."""
+    found = re.findall(r"pip install ([^`\n]*)", text)
+    return [command.partition("  #")[0].strip() for command in found]
+
+
+def test_the_commands_of_installing_are_those_of_the_image() -> None:
+    built = [line for line in instructions("RUN") if line.startswith(PIP)]
+    in_image = [commands(line.replace("--no-cache-dir ", ""))[0] for line in built]
+    in_image = [command.partition(" &&")[0].strip() for command in in_image]
+    installing = document("operating.md").split("## Installing")[1].split("\n## ")[0]
+    assert commands(installing) == in_image
+
+
+def test_what_is_installed_by_them_is_the_server_with_its_library(tmp_path: Path) -> None:
+    """From a clone, into a folder, beside the locked libraries that the tests have."""
+    command = commands(document("operating.md"))[-1].split()
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tmp_path)]
+    subprocess.run([*pip, *command], cwd=ROOT, check=True, timeout=50)
+    program = "import headgate, gateway.__main__ as it; print(headgate.__file__, it.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    there = [tmp_path / "headgate/__init__.py", tmp_path / "gateway/__main__.py"]
+    assert done.stdout.split() == list(map(str, there))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=str)
+def test_nothing_is_installed_by_a_name_that_the_index_does_not_have(path: Path) -> None:
+    for command in commands((ROOT / path).read_text()):
+        words = command.replace("'", "").split()
+        assert [word for word in words if re.fullmatch(UNPUBLISHED, word)] == []
+        if any(re.fullmatch(r"\.(\[\w+\])?", word) for word in words):  # the server needs both
+            assert "./client" in words
