@@ -116,6 +116,20 @@ class FollowedStream:
             self.feed.position == offset or self.since(offset) is not None
         )
 
+    def may_wait(self, offset: str) -> bool:
+        """Whether a poll from an offset is to wait in the feed: for news, or until it has its turn.
+
+        Who is behind while others wait for what is there already comes after them.
+        """
+        feed = self.feed
+        if feed.closed:
+            return False
+        if feed.position == offset:
+            return True
+        if self._poller.is_in_doubt or offset == NOW:
+            return False
+        return feed.is_busy and feed.reaches(offset)
+
     def since(self, offset: str) -> Span | None:
         """The news after an offset as one span, where they are still at hand."""
         # In doubt, they are of a stream that may be no more.
