@@ -38,6 +38,7 @@ class PlainGet(NamedTuple):
     principal: Principal | None = None  # whom the route's guard has admitted, if not anybody
     conceals: bool = False  # a 404 of its route is always the same
     reader_key: str | None = None  # which its URL has beside what is in `key`
+    is_poll: bool = False  # it was a long-poll that had to wait
 
 
 class Access(NamedTuple):
