@@ -325,7 +325,8 @@ class EdgeRoute:
         if stream is None or read.offset is None:
             return False
         assert isinstance(read.offset, str), "as the origin has given it"
-        if not stream.may_wait(read.offset):
+        position = stream.start_of(read.offset)
+        if not stream.may_wait(position):
             news = self.feeds.source.rendered_recent(stream, read)
             if news is not None:
                 connection.write(news)
@@ -333,7 +334,7 @@ class EdgeRoute:
             return news is not None
         try:
             join = partial(self.feeds.join, stream)
-            park(connection, join, read, read.offset)
+            park(connection, join, read, position)
         except HeadgateError:
             return False
         return True
