@@ -11,6 +11,7 @@ from gateway.errors import HeadgateError, OriginBroken, Unauthenticated
 from gateway.live.contract import N, Parked, PollAnswer, V
 from gateway.live.poll_answers import GivenAnswers
 from gateway.live.recent_news import RecentNews
+from gateway.protocol.offsets import NOW
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.telemetry.logs import log
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.live_traffic import Ended
 
     _Late = asyncio.Task[Response | None]
-    _Key = tuple[str, int | None, bool | None, str]
+    _Key = tuple[str, bool, int | None, bool | None, str]
 
 
 NO_MORE = "the token counts no more"
@@ -365,7 +366,9 @@ class _Alike(Generic[V, N]):
     def answer(self, waiter: Waiter, parked: Parked) -> None:
         """Give it to one more."""
         read = parked.read
-        key = (parked.position, read.cursor, read.by_key, read.told_key)
+        # What the URL of one without an offset of its own means is another place soon.
+        is_fixed = not (read.offset is None or read.offset == NOW)
+        key = (parked.position, is_fixed, read.cursor, read.by_key, read.told_key)
         try:
             answer = self.answers[key]
         except KeyError:
