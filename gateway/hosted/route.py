@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Log
     from gateway.cache.store import Store
-    from gateway.live.contract import FeedSettings, Parkable
+    from gateway.live.contract import Answerable, FeedSettings, Parkable
     from gateway.protocol.appends import Appended
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.chunks import Chunk
@@ -163,7 +163,7 @@ class HostedRoute:
         return True
 
     def append(
-        self, connection: Parkable, name: str, headers: Mapping[str, str], body: bytes
+        self, connection: Answerable, name: str, headers: Mapping[str, str], body: bytes
     ) -> bool:
         """Append a body that is not long; raises HeadgateError while nothing was done."""
         began = perf_counter()

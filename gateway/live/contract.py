@@ -80,6 +80,19 @@ class Waiter(Protocol):
         """There is none, and the client has to ask again."""
 
 
+class Answerable(Protocol):
+    """Who waits for the one answer to a write."""
+
+    def take(self) -> None:
+        """It comes later."""
+
+    def reply(self, wire: bytes) -> bool:
+        """Give it; whether the client is there still."""
+
+    def abandon(self) -> None:
+        """There is none."""
+
+
 class Parkable(Waiter, Protocol):
     """A client's connection, which can wait without a task."""
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gateway.access.contract import Guard
     from gateway.access.principal import Principal
     from gateway.access.reader_keys import ReaderKeys
-    from gateway.live.contract import Parkable
+    from gateway.live.contract import Answerable, Parkable
     from gateway.protocol.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
@@ -87,7 +87,7 @@ class StreamRoute(Protocol):
         """Let a long-poll at the tail wait, or answer it at once."""
 
     def append(
-        self, connection: Parkable, name: str, headers: MultiMapping[str], body: bytes, /
+        self, connection: Answerable, name: str, headers: MultiMapping[str], body: bytes, /
     ) -> bool:
         """Append a body that has come whole; raises HeadgateError while nothing was done."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.access.credentials import without_secrets
 from gateway.edge.route import EdgeRoute
 from gateway.errors import HeadgateError
-from gateway.live.contract import Parkable
+from gateway.live.contract import Answerable, Parkable
 from gateway.protocol.cursors import long_over_at
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.requests import LongPoll, is_closing
@@ -63,6 +63,17 @@ class ClientConnection(Parkable, Protocol):
     transport: asyncio.Transport | None
     principal: Principal | None
     state: State
+
+
+class OneOfSeveral(Answerable, Protocol):
+    """The connection of an append that was sent ahead."""
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The client's, while it is there."""
+
+    def write(self, wire: bytes) -> None:
+        """An answer that was ready at once."""
 
 
 class FastPath:
@@ -302,6 +313,21 @@ class FastPath:
         is_known: bool = False,
     ) -> bool:
         """An append whose whole body is here; the headers of one that is known are shared."""
+        return self._append(client, message, body, passed_on_for=client, is_known=is_known)
+
+    def ahead(self, client: OneOfSeveral, request: KnownRequest, body: bytes) -> bool:
+        """An append to an own log, before the one ahead of it is answered."""
+        return self._append(client, request, body, passed_on_for=None, is_known=True)
+
+    def _append(
+        self,
+        client: Connection | OneOfSeveral,
+        message: RawRequestMessage | KnownRequest,
+        body: bytes,
+        *,
+        passed_on_for: Connection | None,
+        is_known: bool,
+    ) -> bool:
         headers = message.headers
         target = message.path
         if (
@@ -325,8 +351,8 @@ class FastPath:
             route, name = self._stream(target)
             who = self._quotas.may_append(client.transport, headers, writer)
             if isinstance(route, EdgeRoute):
-                is_taken = self._edge_appends.take(
-                    client, route, name, headers, body, is_shared=is_known
+                is_taken = passed_on_for is not None and self._edge_appends.take(
+                    passed_on_for, route, name, headers, body, is_shared=is_known
                 )
             else:
                 is_taken = route.append(client, name, headers, body)
