@@ -104,6 +104,10 @@ class EdgeFeedSource:
         told = as_told(snapshot, read, self._freshness)
         return followed.poll_ended(told, read, offset, self.shared.clock())
 
+    def news_bytes(self, news: Sequence[Span]) -> int:
+        """How much data they have."""
+        return sum(len(span.body) for span in news)
+
     def poll_data(
         self, stream: FollowedStream, parked: Parked, news: Sequence[Span]
     ) -> Response | None:

@@ -66,6 +66,7 @@ class FollowedStream:
         self.key, self.path = key_of(request), request.path
         self.snapshot = snapshot
         self.confirmed = False
+        self._is_told = snapshot.caught_up  # by a read of the tail, or since by a poll
         self._written = Reach()  # through this gateway
         self._said_at = loop.time()  # when `snapshot.reads_say` was told
         self.closing: asyncio.TimerHandle | None = None
@@ -106,6 +107,20 @@ class FollowedStream:
         feed = self.feed
         return self.confirmed and feed.caught_up and feed.lost is None and not feed.closed
 
+    @property
+    def knows_now(self) -> bool:
+        """Whether its tail is where a reader begins who asks for what is to come.
+
+        The origin has told where it is, and is asked since for what follows: whatever came in
+        between is on its way. What a read of the tail says has to be surer.
+        """
+        feed = self.feed
+        return self._is_told and feed.caught_up and feed.lost is None and not feed.closed
+
+    def start_of(self, offset: str) -> str:
+        """Where a reader begins: `now` is the tail, where that is known."""
+        return self.feed.tail if offset == NOW and self.knows_now else offset
+
     def knows_tail(self, offset: str | None) -> bool:
         """Whether the stream is known to end at an offset, right now."""
         return self.feed.position == self.feed.tail == offset and self.is_current
@@ -113,8 +128,22 @@ class FollowedStream:
     def reaches(self, offset: str) -> bool:
         """Whether a reader at an offset can be served without asking the origin first."""
         return not self.feed.closed and (
-            self.feed.position == offset or self.since(offset) is not None
+            offset in {self.feed.position, self.feed.tail} or self.since(offset) is not None
         )
+
+    def may_wait(self, offset: str) -> bool:
+        """Whether a poll from an offset is to wait in the feed: for news, or until it has its turn.
+
+        Who is behind while others wait for what is there already comes after them.
+        """
+        feed = self.feed
+        if feed.closed:
+            return False
+        if offset in {feed.position, feed.tail}:
+            return True
+        if self._poller.is_in_doubt or offset == NOW:
+            return False
+        return feed.is_busy and feed.reaches(offset)
 
     def since(self, offset: str) -> Span | None:
         """The news after an offset as one span, where they are still at hand."""
@@ -221,19 +250,19 @@ class FollowedStream:
         self.version = next(_versions)
         if news or snapshot.closed:
             self._registry.moved(self)
-        self.confirmed = True
+        self.confirmed = self._is_told = True
         self.feed.publish(
             self, snapshot.tail, news, closed=snapshot.closed, caught_up=snapshot.caught_up
         )
 
     def holds(self) -> None:
         """The origin has taken the poll."""
-        self.confirmed = True
+        self.confirmed = self._is_told = True
         self.feed.lost = None
 
     def failed(self, reason: HeadgateError, *, quietly: bool) -> None:
         """Tell the polls; SSE readers wait for better times."""
-        self.confirmed = False
+        self.confirmed = self._is_told = False
         if not quietly:
             self.feed.lose(reason)
 

@@ -265,6 +265,8 @@ class FollowedStreams:
 
     def _linger(self, stream: FollowedStream) -> None:
         loop = asyncio.get_running_loop()
+        if stream.closing is not None:
+            stream.closing.cancel()
         stream.closing = loop.call_later(LINGER_S, self._unfollow, stream)
 
     def _unfollow(self, stream: FollowedStream) -> None:

@@ -312,7 +312,9 @@ class EdgeRoute:
         stream = self.feeds.peek(stream_key(headers.get("Host", ""), read, ""))
         if stream is None or read.offset is None:
             return False
-        if stream.feed.closed or stream.feed.position != read.offset:
+        assert isinstance(read.offset, str), "as the origin has given it"
+        position = stream.start_of(read.offset)
+        if not stream.may_wait(position):
             news = self.feeds.source.rendered_recent(stream, read)
             if news is not None:
                 connection.write(news)
@@ -320,7 +322,7 @@ class EdgeRoute:
             return news is not None
         try:
             join = partial(self.feeds.join, stream)
-            park(connection, join, read, stream.feed.position)
+            park(connection, join, read, position)
         except HeadgateError:
             return False
         return True

@@ -52,6 +52,10 @@ class HostedFeedSource:
         self.reader_keys: ReaderKeys | None = None
         self._reads: SingleFlight[DataEvent] = SingleFlight(traffic.collapsed)
 
+    def news_bytes(self, news: Sequence[Record]) -> int:
+        """How much data the records have."""
+        return sum(len(record.data) for record in news)
+
     def poll_data(
         self, stream: StreamState, parked: Parked, news: Sequence[Record]
     ) -> Response | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.errors import BadRequest, HeadgateError, LogUnavailable, StreamGone, StreamNotFound
 from gateway.hosted.feed_source import HostedFeedSource
 from gateway.live.feed import Feed
+from gateway.live.long_polls import HERD_S
 from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Record
@@ -154,6 +155,7 @@ class HostedFeeds:
         self._limits = shared.limits
         self._tracer = shared.tracer
         self._feeds: set[Feed[StreamState, Record]] = set()
+        self._lingering: dict[Feed[StreamState, Record], asyncio.TimerHandle] = {}
         self._none = asyncio.Event()
         self._none.set()
 
@@ -161,6 +163,12 @@ class HostedFeeds:
     def count(self) -> int:
         """How many there are."""
         return len(self._feeds)
+
+    @staticmethod
+    def reaches(active: ActiveStream, position: str) -> bool:
+        """Whether the stream's feed can answer a poll from an offset before the tail."""
+        follower = active.follower
+        return isinstance(follower, HostedFollower) and follower.feed.reaches(position)
 
     def join(self, active: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
         """The stream's feed, made for the first reader; raises at the readers' limit."""
@@ -185,7 +193,7 @@ class HostedFeeds:
         try:
             self._table.following.follow(active)
         except BaseException:
-            self.feed_empty(feed)
+            self._end(feed)
             raise
         return feed
 
@@ -218,10 +226,28 @@ class HostedFeeds:
         """Let every live reader go, and wait until they have."""
         for feed in list(self._feeds):
             feed.drain()
+            if not feed.has_readers:
+                self._end(feed)
         await self._none.wait()
 
     def feed_empty(self, feed: Feed[StreamState, Record]) -> None:
-        """Nobody reads the feed any more."""
+        """Nobody reads the feed any more: keep it for those who come back, if they are many."""
+        if not feed.expects_readers:
+            self._end(feed)
+        elif feed not in self._lingering:
+            loop = asyncio.get_running_loop()
+            self._lingering[feed] = loop.call_later(HERD_S, self._look_again, feed)
+
+    def _look_again(self, feed: Feed[StreamState, Record]) -> None:
+        """Nobody read the feed a while ago; perhaps somebody does now."""
+        del self._lingering[feed]
+        if not feed.has_readers:
+            self.feed_empty(feed)
+
+    def _end(self, feed: Feed[StreamState, Record]) -> None:
+        timer = self._lingering.pop(feed, None)
+        if timer is not None:
+            timer.cancel()
         self._feeds.discard(feed)
         if not self._feeds:
             self._none.set()

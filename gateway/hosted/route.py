@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Log
     from gateway.cache.store import Store
-    from gateway.live.contract import FeedSettings, Parkable
+    from gateway.live.contract import Answerable, FeedSettings, Parkable
     from gateway.protocol.appends import Appended
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.chunks import Chunk
@@ -137,26 +137,33 @@ class HostedRoute:
     def park(
         self, connection: Parkable, name: str, read: LongPoll, _headers: Mapping[str, str]
     ) -> bool:
-        """Let a long-poll at the tail of a stream that is in use wait in its feed."""
+        """Let a long-poll wait in the feed of a stream that is in use.
+
+        It is at the tail, or the feed has kept what follows.
+        """
         try:
             active = self.table.peek(name)
             if active is None or active.state is None or not self.table.hears_of(active):
                 return False
             state = self.table.present(active)
             offset = read.offset
-            if state.closed or chunks.start_position(state, offset) != state.tail:
+            if state.closed:
+                return False
+            start = chunks.start_position(state, offset)
+            position = state.offset(start)
+            if start != state.tail and not self.feeds.reaches(active, position):
                 return False
             if isinstance(offset, Offset) and offset.position > state.tail:
                 return False  # another gateway may know more: it goes the ordinary way
             self.table.deadlines.touch(active)
             join = partial(self.feeds.join, active, state)
-            park(connection, join, read, state.offset(state.tail))
+            park(connection, join, read, position)
         except HeadgateError:
             return False
         return True
 
     def append(
-        self, connection: Parkable, name: str, headers: Mapping[str, str], body: bytes
+        self, connection: Answerable, name: str, headers: Mapping[str, str], body: bytes
     ) -> bool:
         """Append a body that is not long; raises HeadgateError while nothing was done."""
         began = perf_counter()

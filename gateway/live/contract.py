@@ -26,21 +26,44 @@ V_contra = TypeVar("V_contra", contravariant=True)
 N_contra = TypeVar("N_contra", contravariant=True)
 
 
+class Told(NamedTuple):
+    """When the oldest of some news was there (perf_counter), and the newest append's trace."""
+
+    at: float
+    trace_id: str | None
+
+
 class PollAnswer:
     """The answer of equal long-polls: a value, and the bytes of it.
 
     `ended` says what ended the wait of those whom it was `given` to. Of these `begun` has those
-    whom no task counts, by where they began to read (an index into BEGINNINGS).
+    whom no task counts, by where they began to read (an index into BEGINNINGS), until they are
+    counted. `told` is of the news in it, where it has some.
     """
 
-    __slots__ = ("begun", "ended", "given", "response", "wire")
+    __slots__ = ("_counted", "begun", "ended", "given", "response", "told", "wire")
 
-    def __init__(self, response: Response, wire: bytes, ended: Ended) -> None:
+    def __init__(
+        self, response: Response, wire: bytes, ended: Ended, told: Told | None = None
+    ) -> None:
         self.response = response
         self.wire = wire
         self.ended = ended
-        self.given = 0
+        self.told = told
+        self.given = self._counted = 0
         self.begun = [0] * (NOWHERE + 1)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether all are whom it was given to."""
+        return self.given == self._counted
+
+    def count(self) -> tuple[int, list[int]]:
+        """How many are counted now, who were not before; `begun` of these."""
+        readers, begun = self.given - self._counted, self.begun
+        self._counted = self.given
+        self.begun = [0] * (NOWHERE + 1)
+        return readers, begun
 
 
 class Waiter(Protocol):
@@ -55,6 +78,19 @@ class Waiter(Protocol):
 
     def abandon(self) -> None:
         """There is none, and the client has to ask again."""
+
+
+class Answerable(Protocol):
+    """Who waits for the one answer to a write."""
+
+    def take(self) -> None:
+        """It comes later."""
+
+    def reply(self, wire: bytes) -> bool:
+        """Give it; whether the client is there still."""
+
+    def abandon(self) -> None:
+        """There is none."""
 
 
 class Parkable(Waiter, Protocol):
@@ -168,6 +204,9 @@ class FeedSource(Protocol[V_contra, N_contra]):
     @property
     def shared(self) -> FeedContext:
         """What the route shares with the others of its process."""
+
+    def news_bytes(self, news: Sequence[N_contra]) -> int:
+        """How much data they have."""
 
     def poll_data(
         self, stream: V_contra, parked: Parked, news: Sequence[N_contra]

@@ -13,7 +13,7 @@ from operator import attrgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from gateway.live.contract import N, ReaderState, V
+from gateway.live.contract import N, ReaderState, Told, V
 from gateway.live.event_rounds import Round
 from gateway.live.long_polls import LongPolls
 from gateway.live.sse_readers import SseReaders
@@ -62,6 +62,7 @@ class Feed(Generic[V, N]):
         "_owner",
         "_pending",
         "_round_waits",
+        "_serves",
         "_timer",
         "_trace_id",
         "caught_up",
@@ -99,6 +100,7 @@ class Feed(Generic[V, N]):
         self.long_polls = LongPolls(self, source)
         self.sse_readers = SseReaders(self, source)
         self._round_waits = False
+        self._serves = False
         self._earliest = 0.0
         self._timer: asyncio.Handle | None = None
         self._due = 0.0
@@ -110,6 +112,11 @@ class Feed(Generic[V, N]):
     def has_readers(self) -> bool:
         """Whether anybody waits for the stream right now."""
         return bool(self.long_polls.parked or self.sse_readers.ends)
+
+    @property
+    def expects_readers(self) -> bool:
+        """Whether many polls were answered just now, whose clients will be back at once."""
+        return not self.closed and self.long_polls.are_coming_back
 
     @property
     def reader_count(self) -> int:
@@ -129,9 +136,19 @@ class Feed(Generic[V, N]):
         """How many wait in which way."""
         return {"sse": len(self.sse_readers), "long-poll": len(self.long_polls)}
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there are polls that wait for their turn."""
+        return self.long_polls.has_turns
+
+    def reaches(self, position: str) -> bool:
+        """Whether a poll from an offset before the tail need not be read for."""
+        return self.long_polls.reaches(position)
+
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> None:
         """Let a waiter at the tail wait for the next data, or for its time to be over."""
         self._arm(self.long_polls.park(waiter, read, position))
+        self._serve_later()
 
     def leave(self, waiter: Waiter, ended: Ended = "client") -> bool:
         """The waiter waits no more, for example since its client is gone; whether it did."""
@@ -161,6 +178,12 @@ class Feed(Generic[V, N]):
         self.position = self.tail
         self.long_polls.abandon()
         self.sse_readers.drop_all()
+        self._is_over()
+
+    def _is_over(self) -> None:
+        """Nobody need be expected any more, if nobody reads it now."""
+        if not self.has_readers:
+            self._owner.feed_empty(self)
 
     def soon(self, step: Callable[[], None]) -> None:
         """Take a step in the next pass of the loop."""
@@ -190,19 +213,24 @@ class Feed(Generic[V, N]):
 
         `trace_id` is that of the newest append among the news that has one.
         """
+        now = perf_counter()
         if news:
-            self._news_at = self._news_at if self._pending else perf_counter()
+            self._news_at = self._news_at if self._pending else now
             self._trace_id = trace_id or self._trace_id
         reached = caught_up and not self.caught_up
         self.stream, self.tail, self.closed, self.caught_up = stream, tail, closed, caught_up
         self.lost = None
         self._pending.extend(news)
+        self.long_polls.published(news, Told(now, trace_id))
+        if self.long_polls.is_overfull:
+            self._guarded(self.long_polls.serve, self.reader_count)
         if self._pending or closed or reached:
             self._schedule()
 
     def lose(self, reason: HeadgateError) -> None:
         """News cannot come for a while: the polls are told, SSE readers wait."""
         self.lost = reason
+        self._guarded(self.long_polls.serve, self.reader_count)  # who is told of what came before
         self.long_polls.refuse(reason, "error")
 
     def end(self, reason: HeadgateError) -> None:
@@ -210,12 +238,14 @@ class Feed(Generic[V, N]):
         self.long_polls.refuse(reason, "closed")
         self._pending.clear()
         self.sse_readers.finish_all()
+        self._is_over()
 
     def break_off(self, reason: HeadgateError) -> None:
         """The stream is not what was followed any more, though others may know what it is now."""
         self.long_polls.break_off(reason)
         self._pending.clear()
         self.sse_readers.finish_all()
+        self._is_over()
 
     # Rounds
 
@@ -234,14 +264,12 @@ class Feed(Generic[V, N]):
         self._loop.call_soon(self._guarded, self._round_done, began)
         news, self._pending = self._pending, []
         start, self.position = self.position, self.tail
-        told = self.long_polls.tell(news)
-        if told and news:
-            delays = self.traffic.live.delays
-            delays.observe(perf_counter() - self._news_at, told, self._trace_id)
-        told += self.sse_readers.write_round(Round(start, news, self._news_at, self._trace_id))
+        polls = self.long_polls.tell(start, news, Told(self._news_at, self._trace_id))
+        self._serve_later()
+        told = self.sse_readers.write_round(Round(start, news, self._news_at, self._trace_id))
         self._trace_id = None
         if self.trail is not None:
-            self.trail.delivered(told, self._loop.time() - began)
+            self.trail.delivered(polls + told, self._loop.time() - began)
 
     def _round_done(self, began: float) -> None:
         """One pass of the loop later, when the sockets have been written to."""
@@ -251,6 +279,17 @@ class Feed(Generic[V, N]):
         if self._pending or self.position != self.tail:
             self._schedule()
         self.sse_readers.advance_ahead()
+
+    def _serve_later(self) -> None:
+        """Answer the next of the polls for which there is news in another pass of the loop."""
+        if self.long_polls.has_turns and not self._serves:
+            self._serves = True
+            self._loop.call_soon(self._guarded, self._serve)
+
+    def _serve(self) -> None:
+        self._serves = False
+        self.long_polls.serve()
+        self._serve_later()
 
     # Time
 

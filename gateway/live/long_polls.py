@@ -9,38 +9,69 @@ from typing import TYPE_CHECKING, Generic
 
 from gateway.errors import HeadgateError, OriginBroken, Unauthenticated
 from gateway.live.contract import N, Parked, PollAnswer, V
+from gateway.live.poll_answers import GivenAnswers
+from gateway.live.recent_news import RecentNews
+from gateway.protocol.offsets import NOW
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gateway.live.contract import FeedSource, FeedState, Waiter
+    from gateway.live.contract import FeedSource, FeedState, Told, Waiter
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.telemetry.live_traffic import Ended
 
     _Late = asyncio.Task[Response | None]
-    _Key = tuple[str, int | None, bool | None, str]
+    _Key = tuple[str, bool, int | None, bool | None, str]
 
 
 NO_MORE = "the token counts no more"
 UNTOLD = "what follows could not be read"
+# Polls that are answered before others have their turn: 3 ms. Whoever was answered comes back
+# meanwhile, and the writer with what follows, which is then told with the rest; and in one answer.
+AT_ONCE = 256
+# From so many on the news are kept for those who come back late: to read for one costs ten times
+# what it costs to answer it, and together they would be in each other's way.
+HERD = 64
+HERD_S = 1.0  # who is answered is back before, or has come late by more than others make it
+# Of what is kept for those who have to be served. Beyond it all of them are, however long it takes.
+MOST_BYTES = 1 << 20
+# For those who come back late: what a herd of the least size takes up by itself.
+KEPT_BYTES = 64 * 1024
 
 
 class LongPolls(Generic[V, N]):
     """Equal ones are answered with the same bytes. Those that came first stand first."""
 
-    __slots__ = ("_counted", "_feed", "_given", "_hurries", "_late", "_source", "parked")
+    __slots__ = (
+        "_counted",
+        "_feed",
+        "_given",
+        "_herd_until",
+        "_hurries",
+        "_late",
+        "_recent",
+        "_source",
+        "_turns",
+        "_with_data",
+        "parked",
+    )
 
     def __init__(self, feed: FeedState[V], source: FeedSource[V, N]) -> None:
         self._feed = feed
         self._source = source
         self._counted = source.traffic.live.long_poll
-        self._given: list[PollAnswer] = []  # not counted yet
+        self._given = GivenAnswers(source.traffic)
         self._hurries = False
         self.parked: dict[Waiter, Parked] = {}
         self._late: dict[Waiter, _Late] = {}  # for whom what they need is being read
+        # For whom there is news; some may have left meanwhile, or been answered otherwise.
+        self._turns: dict[Waiter, None] = {}
+        self._recent: RecentNews[N] = RecentNews()
+        self._with_data: _Alike[V, N] | None = None  # answers up to the feed's tail
+        self._herd_until = 0.0  # loop time
 
     def __len__(self) -> int:
         return len(self.parked)
@@ -64,7 +95,9 @@ class LongPolls(Generic[V, N]):
         self._counted.joins += 1
         if waiter.principal is not None:
             self._source.shared.admitted.add(waiter, partial(self._end_one, waiter))
-        if position < self._feed.position:
+        if self._recent.covers(position):
+            self._turns[waiter] = None
+        elif position < self._feed.position:
             self._answer_late(waiter, parked)
         return deadline
 
@@ -88,7 +121,7 @@ class LongPolls(Generic[V, N]):
         if response is None:
             response = self._source.shared.problem(Unauthenticated(NO_MORE, is_refused=True))
         self._answer(waiter, self._answer_of(response, ended))
-        self._count()
+        self._given.count()
 
     def hurry(self, now: float) -> None:
         """End everybody's time."""
@@ -98,11 +131,12 @@ class LongPolls(Generic[V, N]):
 
     def refuse(self, reason: HeadgateError, ended: Ended) -> None:
         """Answer everybody with what went wrong."""
+        self._forget_turns()
         if self.parked:
             refusals = self._refusals(reason, ended)
             for waiter in list(self.parked):
                 self._answer(waiter, next(refusals))
-            self._count()
+            self._given.count()
 
     def break_off(self, reason: HeadgateError) -> None:
         """Answer with what went wrong those at the feed's tail, who alone are sure to be there.
@@ -110,6 +144,7 @@ class LongPolls(Generic[V, N]):
         Who asked for the beginning gets it, wherever it is now.
         """
         feed = self._feed
+        self._forget_turns()
         for waiter, parked in list(self.parked.items()):
             if parked.read.offset is None:
                 self._answer_late(waiter, parked)
@@ -119,23 +154,93 @@ class LongPolls(Generic[V, N]):
                 self._answer(waiter, self._refusal(reason, "closed"))
             else:
                 self._answer(waiter, self._answer_of(ended, "closed"))
-        self._count()
+        self._given.count()
 
-    def tell(self, news: Sequence[N]) -> int:
-        """Answer those for whom there is news; how many of them were given data."""
+    # Turns
+
+    @property
+    def has_turns(self) -> bool:
+        """Whether there is news for some who have to be served still."""
+        return bool(self._turns)
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether more news are kept for those who have to be served than they are worth."""
+        return self._recent.bytes > MOST_BYTES
+
+    @property
+    def are_coming_back(self) -> bool:
+        """Whether many were answered just now, and what they may lack is kept."""
+        return bool(self._recent) and asyncio.get_running_loop().time() < self._herd_until
+
+    def reaches(self, position: str) -> bool:
+        """Whether what follows an offset is kept, so that who comes from there gets it in turn."""
+        return self._recent.covers(position)
+
+    def published(self, news: Sequence[N], told: Told) -> None:
+        """These have come, up to the feed's tail: who is served from now on is given them, too."""
+        self._renew()
+        if self._recent and news:
+            self._recent.add(self._feed.tail, news, self._source.news_bytes(news), told)
+
+    def tell(self, start: str, news: Sequence[N], told: Told) -> int:
+        """Serve those for whom there is news, which follow `start`; how many are given data."""
         feed = self._feed
-        with_data = _Alike(self, partial(self._source.poll_data, news=news), "answered")
+        if news and not self._recent:
+            self._recent.begin(start)
+            self._recent.add(feed.tail, news, self._source.news_bytes(news), told)
+        # Of what those past its position have already, the feed will hear yet; and who is there
+        # came after what this round tells.
+        turns, position = self._turns, feed.position
+        turns.update((who, None) for who, it in self.parked.items() if it.position < position)
+        behind = len(turns)
+        if behind >= HERD:
+            self._herd_until = asyncio.get_running_loop().time() + HERD_S
+        if feed.closed:
+            turns.update((who, None) for who, it in self.parked.items() if it.position == position)
+        self.serve()
+        return behind
+
+    def serve(self, most: int = AT_ONCE) -> None:
+        """Answer those who have waited for longest."""
+        feed = self._feed
+        with_data = self._with_data
+        if with_data is None:
+            with_data = self._with_data = _Alike(self, self._data, "answered")
         at_end = _Alike(self, self._source.poll_ended, "closed")
-        for waiter, parked in list(self.parked.items()):
-            if parked.position > feed.position:
-                continue  # of what it has already, the feed will hear yet
-            if parked.position < feed.position:
+        for waiter in list(islice(self._turns, most)):
+            del self._turns[waiter]
+            parked = self.parked.get(waiter)
+            if parked is None:
+                continue
+            if parked.position < feed.tail:
                 with_data.answer(waiter, parked)
-            elif feed.closed:
+            elif feed.closed and parked.position == feed.tail:
                 at_end.answer(waiter, parked)
-            # else it came after what this round tells
-        self._collapsed(at_end)
-        return self._collapsed(with_data)
+        at_end.observe()
+        if not self._turns:
+            self._renew()
+            self._recent.trim(feed.position, KEPT_BYTES if self.are_coming_back else 0)
+            if not self._recent.bytes:
+                self._recent.clear()
+        self._given.count()
+
+    def _data(self, stream: V, parked: Parked) -> Response | None:
+        return self._source.poll_data(stream, parked, self._recent.since(parked.position))
+
+    def _renew(self) -> None:
+        """The answers that were rendered lack something by now."""
+        if self._with_data is not None:
+            self._with_data.observe()
+            self._with_data = None
+
+    def _forget_turns(self) -> None:
+        """Nobody is to be told of the news any more."""
+        self._renew()
+        self._turns.clear()
+        self._recent.clear()
+
+    # Other ends
 
     def end(self, now: float, *, news_wait: bool) -> None:
         """Answer those whose time is over."""
@@ -146,20 +251,19 @@ class LongPolls(Generic[V, N]):
         for waiter, parked in list(self.parked.items()):
             if parked.deadline > now:
                 break
-            if news_wait and parked.position < feed.tail:
-                break  # data is on its way in the round that comes next
+            if (news_wait or self._turns) and parked.position < feed.tail:
+                break  # data is on its way in its turn, or in the round that comes next
             if refusals is not None:
                 self._answer(waiter, next(refusals))
             else:
                 at_end.answer(waiter, parked)
-        self._collapsed(at_end)
+        at_end.observe()
+        self._given.count()
 
-    def _answer_of(self, response: Response, ended: Ended) -> PollAnswer:
-        """An answer to be given, and to be counted when all have it who get it now."""
+    def _answer_of(self, response: Response, ended: Ended, told: Told | None = None) -> PollAnswer:
+        """An answer to be given."""
         response, wire = self._source.shared.collapsed(response)
-        answer = PollAnswer(response, wire, ended)
-        self._given.append(answer)
-        return answer
+        return PollAnswer(response, wire, ended, told)
 
     def _refusals(self, reason: HeadgateError, ended: Ended) -> Iterator[PollAnswer]:
         """In turn, as often as wanted: each names another time to come back at."""
@@ -188,7 +292,7 @@ class LongPolls(Generic[V, N]):
             answer = self._refusal(OriginBroken(UNTOLD), "error")
         if answer is not None:
             self._answer(waiter, answer)
-            self._count()
+            self._given.count()
 
     def _late_answer(self, done: _Late) -> PollAnswer | None:
         """What was read, or why nothing could be; None while the waiter is to wait on."""
@@ -204,12 +308,12 @@ class LongPolls(Generic[V, N]):
         return self._answer_of(response, ended)
 
     def _answer(self, waiter: Waiter, answer: PollAnswer) -> None:
+        self._given.note(answer)
         del self.parked[waiter]
         if waiter.principal is not None:
             self._source.shared.admitted.discard(waiter)
         if self._late:
             self._read_no_more(waiter)
-        answer.given += 1
         try:
             waiter.answer(answer)
         except Exception:  # noqa: BLE001 - it goes on with the client's next requests; the others wait
@@ -219,6 +323,7 @@ class LongPolls(Generic[V, N]):
 
     def abandon(self) -> None:
         """Answer nobody: something has failed here, of which the log tells."""
+        self._forget_turns()
         for waiter in list(self.parked):
             self._unpark(waiter, "error")
             waiter.abandon()
@@ -237,25 +342,6 @@ class LongPolls(Generic[V, N]):
         late = self._late.pop(waiter, None)
         if late is not None:
             late.cancel()
-
-    # Counting
-
-    def _collapsed(self, alike: _Alike[V, N]) -> int:
-        """Count the answers; how many have one of those."""
-        given = [answer.given for answer in alike.answers.values() if answer is not None]
-        for readers in given:
-            self._source.traffic.collapsed.observe(readers)
-        self._count()
-        return sum(given)
-
-    def _count(self) -> None:
-        """Count the answers that were given, each once for all who have it."""
-        for answer in self._given:
-            self._counted.leaves[answer.ended] += answer.given
-            if answer.ended == "answered":
-                self._counted.delivered(answer.given, len(answer.response.body))
-            self._source.traffic.polls_answered(answer.response, answer.begun)
-        self._given.clear()
 
 
 class _Alike(Generic[V, N]):
@@ -280,7 +366,9 @@ class _Alike(Generic[V, N]):
     def answer(self, waiter: Waiter, parked: Parked) -> None:
         """Give it to one more."""
         read = parked.read
-        key = (parked.position, read.cursor, read.by_key, read.told_key)
+        # What the URL of one without an offset of its own means is another place soon.
+        is_fixed = not (read.offset is None or read.offset == NOW)
+        key = (parked.position, is_fixed, read.cursor, read.by_key, read.told_key)
         try:
             answer = self.answers[key]
         except KeyError:
@@ -290,8 +378,19 @@ class _Alike(Generic[V, N]):
         else:
             self._polls._answer(waiter, answer)
 
+    def observe(self) -> None:
+        """Note how many share an answer: nobody is given one of these any more."""
+        for answer in self.answers.values():
+            if answer is not None:
+                self._polls._source.traffic.collapsed.observe(answer.given)
+
     def _rendered(self, parked: Parked) -> PollAnswer | None:
-        response = self._respond(self._polls._feed.stream, parked)
+        polls = self._polls
+        response = self._respond(polls._feed.stream, parked)
         if response is None:
             return None
-        return self._polls._answer_of(response, self._ended if response.status < 400 else "error")
+        if response.status >= 400:
+            return polls._answer_of(response, "error")
+        is_news = self._ended == "answered"
+        told = polls._recent.told(parked.position) if is_news else None
+        return polls._answer_of(response, self._ended, told)

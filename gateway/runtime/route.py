@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gateway.access.contract import Guard
     from gateway.access.principal import Principal
     from gateway.access.reader_keys import ReaderKeys
-    from gateway.live.contract import Parkable
+    from gateway.live.contract import Answerable, Parkable
     from gateway.protocol.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
@@ -38,6 +38,7 @@ class PlainGet(NamedTuple):
     principal: Principal | None = None  # whom the route's guard has admitted, if not anybody
     conceals: bool = False  # a 404 of its route is always the same
     reader_key: str | None = None  # which its URL has beside what is in `key`
+    is_poll: bool = False  # it was a long-poll that had to wait
 
 
 class Access(NamedTuple):
@@ -86,7 +87,7 @@ class StreamRoute(Protocol):
         """Let a long-poll at the tail wait, or answer it at once."""
 
     def append(
-        self, connection: Parkable, name: str, headers: MultiMapping[str], body: bytes, /
+        self, connection: Answerable, name: str, headers: MultiMapping[str], body: bytes, /
     ) -> bool:
         """Append a body that has come whole; raises HeadgateError while nothing was done."""
 

@@ -11,7 +11,7 @@ from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestPayloadError, _ErrIn
 
 from gateway.errors import ClientLimitReached, HeadgateError, HeadTooLarge
 from gateway.live.contract import ReaderServer
-from gateway.web import request_body
+from gateway.web import request_body, sent_ahead
 from gateway.web.aiohttp_connection import AiohttpConnection
 from gateway.web.connection_state import DEAF, HANDED_OVER, IDLE, LOST, TAKEN
 from gateway.web.request_head import is_host, is_one_request, refusal
@@ -197,16 +197,18 @@ class Connection(AiohttpConnection):
         known = self._fast.known(data) if data.startswith(b"GET ") else None
         if known is not None and self._answered_again(known):
             return True
-        read = self._fast.blocks.read(data)
-        if read is None or self._paused or self.shared.closing:
+        if self._paused or self.shared.closing:
             return False
+        read = self._fast.blocks.read(data)
+        if read is None:
+            return sent_ahead.take(self, self._fast, data)
         request, body = read
         if request.method == "POST":
             taken = self._fast.post(self, request, body, is_known=True)
         else:
             taken = not body and self._fast.get(self, data, request)
         if taken:
-            self._went_on(should_close=False)
+            self.went_on(should_close=False)
         return taken
 
     def _parse(self, data: bytes) -> None:
@@ -215,7 +217,7 @@ class Connection(AiohttpConnection):
         while self._parser is not None and not (self.state is TAKEN or self._force_close):
             if answered == AT_ONCE and self.state is IDLE:
                 self.enter(TAKEN)
-                self._loop.call_soon(self._go_on)
+                self._loop.call_soon(self.go_on)
                 return
             if not self._goes_on_after(data):
                 return
@@ -302,7 +304,7 @@ class Connection(AiohttpConnection):
     def _answered_again(self, get: PlainGet) -> bool:
         if self._paused or self.shared.closing or not self._fast.again(self, get):
             return False
-        self._went_on(should_close=get.is_last)
+        self.went_on(should_close=get.is_last)
         return True
 
     def _answered(
@@ -324,7 +326,7 @@ class Connection(AiohttpConnection):
         if taken:
             if self._parser is not None:
                 self._parser.message_consumed()
-            self._went_on(should_close=message.should_close)
+            self.went_on(should_close=message.should_close)
         return taken
 
     def _is_plain(self, message: RawRequestMessage) -> bool:
@@ -338,7 +340,7 @@ class Connection(AiohttpConnection):
         """Whether a body is here; one that made aiohttp pause reading is long, and is not."""
         return payload.is_eof() and payload.exception() is None and not self._reading_paused
 
-    def _went_on(self, *, should_close: bool) -> None:
+    def went_on(self, *, should_close: bool) -> None:
         """A request was answered without aiohttp, or will be."""
         self._deadline = None
         self._request_count += 1
@@ -373,10 +375,11 @@ class Connection(AiohttpConnection):
         if self.transport is None:
             return False
         self.transport.write(wire)
-        self._go_on()
+        self.go_on()
         return True
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
+        """Go on with what the client has sent meanwhile."""
         transport = self.transport
         if transport is None:
             return

@@ -145,7 +145,7 @@ class EdgeHandlers:
         with feeds.beginning(plain.path):
             for _ in range(MOST_LOOKS):
                 if stream is not None:
-                    if stream.feed.position == position and not stream.feed.closed:
+                    if stream.may_wait(position):
                         break
                     news = feeds.source.recent(stream, read, position)
                     if news is not None:
@@ -288,9 +288,7 @@ class EdgeHandlers:
 def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
     """Where a live read begins; `now` is known while the stream is followed."""
     offset = edge_target.start_of(read)
-    return (
-        stream.feed.tail if offset == NOW and stream is not None and stream.is_current else offset
-    )
+    return offset if stream is None else stream.start_of(offset)
 
 
 def _headers(request: BaseRequest, route: EdgeRoute) -> MultiMapping[str]:

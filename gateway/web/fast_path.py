@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.access.credentials import without_secrets
 from gateway.edge.route import EdgeRoute
 from gateway.errors import HeadgateError
-from gateway.live.contract import Parkable
+from gateway.live.contract import Answerable, Parkable
 from gateway.protocol.cursors import long_over_at
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.requests import LongPoll, is_closing
@@ -47,7 +47,9 @@ if TYPE_CHECKING:
     from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
-REMEMBERED_HEADS = 1024  # with what was parsed from them 4 MB; then all are forgotten
+# With what was parsed from them 4 MB; then all are forgotten. As many of long-polls, which are kept
+# apart: each message makes others of them.
+REMEMBERED_HEADS = 1024
 REMEMBERED_BYTES = 1024  # of the longest head that is remembered: browsers send about 700
 # With a JWT twice as much; of these 16 bytes stand for the head, and 8 MB is what was parsed.
 REMEMBERED_WITH_TOKEN = 4096
@@ -61,6 +63,17 @@ class ClientConnection(Parkable, Protocol):
     transport: asyncio.Transport | None
     principal: Principal | None
     state: State
+
+
+class OneOfSeveral(Answerable, Protocol):
+    """The connection of an append that was sent ahead."""
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The client's, while it is there."""
+
+    def write(self, wire: bytes) -> None:
+        """An answer that was ready at once."""
 
 
 class FastPath:
@@ -87,24 +100,30 @@ class FastPath:
         self.answered = 0
         self.heads: dict[bytes, PlainGet] = {}
         self.blocks = RequestBlocks()
+        self.polls: dict[bytes, PlainGet] = {}  # by their heads, or by the digests of these
         # Where some route has a guard: who is admitted at once, and their heads by digest.
         self._admission: ShortAdmission | None = None
         self._admitted: dict[bytes, PlainGet] = {}
         self._keyed = blake2b(key=secrets.token_bytes(32), digest_size=16)
-        self.known: Callable[[bytes], PlainGet | None] = self.heads.get
+        self.known: Callable[[bytes], PlainGet | None] = self._known_to_all
         if any(route.access.guard is not None for route in routes):
             self._admission = ShortAdmission(routes, shared.clock)
             self.known = self._known
 
+    def _known_to_all(self, head: bytes) -> PlainGet | None:
+        """What was parsed from a head before."""
+        return self.heads.get(head) or self.polls.get(head)
+
     def _known(self, head: bytes) -> PlainGet | None:
-        """What was parsed from a head before, if who sent it is admitted still."""
-        get = self.heads.get(head)
+        """The same, if who sent it is admitted still."""
+        get = self._known_to_all(head)
         if get is not None or len(head) > REMEMBERED_WITH_TOKEN:
             return get
         digest = self._digest(head)
-        get = self._admitted.get(digest)
+        get = self._admitted.get(digest) or self.polls.get(digest)
         if get is not None and get.principal is not None and get.principal.until <= self._clock():
-            del self._admitted[digest]
+            self._admitted.pop(digest, None)
+            self.polls.pop(digest, None)
             return None
         return get
 
@@ -127,9 +146,9 @@ class FastPath:
         if any(identity.tell(told) for identity in self._identities):
             return
         if principal is None:
-            _put(self.heads, head, get)
+            _put(self.polls if get.is_poll else self.heads, head, get)
         else:
-            _put(self._admitted, self._digest(head), get)
+            _put(self.polls if get.is_poll else self._admitted, self._digest(head), get)
 
     def remember_block(self, data: bytes, message: RawRequestMessage, size: int) -> None:
         """Keep what was parsed from the fields of a whole request to a host that is served."""
@@ -169,14 +188,19 @@ class FastPath:
             if head is not None:
                 self._remember(head, message.headers, get)
             return True
-        if "live=long-poll" not in get.target or get.is_last or not self._park(client, get):
+        if "live=long-poll" not in get.target or get.is_last or not self._waits(client, get):
             return False
-        if self._repeats.looking:
-            self._repeats.note(client.transport, "GET", get.target, get.headers)
+        if head is not None:
+            self._remember(head, message.headers, get._replace(is_poll=True))
         return True
 
     def again(self, client: ClientConnection, get: PlainGet) -> bool:
-        """A cached answer, for a request that needs no answer of its own."""
+        """A cached answer, or a wait, for a request that needs no answer of its own.
+
+        What waited before does so again, if it can.
+        """
+        if get.is_poll and self._waits(client, get):
+            return True
         answer = self.ready(get, client)
         if answer is None:
             return False
@@ -236,6 +260,14 @@ class FastPath:
     def _shown(self, target: str) -> str:
         return without_secrets(target) if self._shared.lines.is_guarded else target
 
+    def _waits(self, client: ClientConnection, get: PlainGet) -> bool:
+        """Whether a long-poll waits for its answer, or has it."""
+        if not self._park(client, get):
+            return False
+        if self._repeats.looking:
+            self._repeats.note(client.transport, "GET", get.target, get.headers)
+        return True
+
     def _park(self, client: ClientConnection, get: PlainGet) -> bool:
         if self._log.enabled or self._spans is not None or self._limits.readers_full:
             return False
@@ -281,6 +313,21 @@ class FastPath:
         is_known: bool = False,
     ) -> bool:
         """An append whose whole body is here; the headers of one that is known are shared."""
+        return self._append(client, message, body, passed_on_for=client, is_known=is_known)
+
+    def ahead(self, client: OneOfSeveral, request: KnownRequest, body: bytes) -> bool:
+        """An append to an own log, before the one ahead of it is answered."""
+        return self._append(client, request, body, passed_on_for=None, is_known=True)
+
+    def _append(
+        self,
+        client: Connection | OneOfSeveral,
+        message: RawRequestMessage | KnownRequest,
+        body: bytes,
+        *,
+        passed_on_for: Connection | None,
+        is_known: bool,
+    ) -> bool:
         headers = message.headers
         target = message.path
         if (
@@ -304,8 +351,8 @@ class FastPath:
             route, name = self._stream(target)
             who = self._quotas.may_append(client.transport, headers, writer)
             if isinstance(route, EdgeRoute):
-                is_taken = self._edge_appends.take(
-                    client, route, name, headers, body, is_shared=is_known
+                is_taken = passed_on_for is not None and self._edge_appends.take(
+                    passed_on_for, route, name, headers, body, is_shared=is_known
                 )
             else:
                 is_taken = route.append(client, name, headers, body)

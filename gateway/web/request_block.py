@@ -45,6 +45,14 @@ class KnownRequest(NamedTuple):
         return False
 
 
+class SentAhead(NamedTuple):
+    """An append among others: its body, and where it ends in what has come."""
+
+    request: KnownRequest
+    body: bytes
+    end: int
+
+
 class RequestBlocks:
     """Those of all connections of a process."""
 
@@ -66,6 +74,30 @@ class RequestBlocks:
             return None
         method, path = line.groups()
         return KnownRequest(method.decode(), path.decode(), block.headers), data[end + 4 :]
+
+    def appends(self, data: bytes, most: int) -> list[SentAhead]:
+        """The whole appends to one stream that these bytes begin with.
+
+        What is behind one whose fields did not come before is left.
+        """
+        found: list[SentAhead] = []
+        at = 0
+        while len(found) < most:
+            line = _LINE.match(data, at)
+            if line is None or line.end() - at > _LONGEST_LINE or line[1] != b"POST":
+                break
+            begin = line.end()
+            end = data.find(b"\r\n\r\n", begin, begin + LONGEST + 4)
+            block = self._blocks.get(data[begin:end])
+            path = line[2].decode()
+            if block is None or (found and path != found[0].request.path):
+                break
+            at = end + 4 + block.length
+            if at > len(data):
+                break
+            request = KnownRequest("POST", path, block.headers)
+            found.append(SentAhead(request, data[end + 4 : at], at))
+        return found
 
     def remember(self, data: bytes, message: RawRequestMessage, size: int) -> None:
         """Keep what was parsed from a whole request, its body of so many bytes included.

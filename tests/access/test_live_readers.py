@@ -11,7 +11,7 @@ import pytest
 from gateway.hosted.feeds import HostedFollower
 from gateway.live import admitted
 from gateway.live.admitted import AdmittedReaders
-from tests.access.guarded import ROUTES, bearer, guarded, reach_tail, revoke
+from tests.access.guarded import ROUTES, bearer, guarded, reach_tail, revoke, token
 from tests.streams.clock import ManualClock
 from tests.support.waiting import until
 from tests.web.serving import EDGE, PREFIX, get, offset, post
@@ -77,6 +77,32 @@ async def test_a_poll_ends_with_its_token(prefix: str, how: str, tmp_path: Path)
         await gateway.ask(post(f"{prefix}/a/s", b"more", bearer("all")))
         assert (await other.answer()).body == b"more"
         assert len(gateway.shared.admitted) == 0
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("prefix", ROUTES)
+async def test_a_remembered_poll_ends_with_its_token_too(
+    prefix: str, how: str, tmp_path: Path
+) -> None:
+    """Its bytes are kept nowhere, and admit nobody once the token counts no more."""
+    async with guarded(tmp_path) as gateway:
+        first = await poll(gateway, prefix, "late", TASK)
+        await parked(gateway, 1)
+        waiting = [await poll(gateway, prefix, "late") for _ in range(3)]
+        await parked(gateway, 4)
+        assert [len(head) for head in gateway.fast.polls] == [16], "a digest stands for the head"
+        assert token("late") not in repr(gateway.fast.polls)
+        await let_end(gateway, tmp_path, how)
+        for client in (first, *waiting):
+            answer = await client.answer()
+            assert (answer.status, answer.body) == (204, b""), answer
+        again = await poll(gateway, prefix, "all")
+        await parked(gateway, 1)
+        tail = await reach_tail(gateway, f"{prefix}/a/s", "all")
+        wire = get(f"{prefix}/a/s?offset={tail}&live=long-poll", bearer("late"))
+        for client in waiting:
+            assert (await client.ask(wire)).status == 401
+        again.abort()
 
 
 @pytest.mark.parametrize("how", ENDS)

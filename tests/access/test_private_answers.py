@@ -152,6 +152,7 @@ async def _use_tokens(prefix: str, tmp_path: Path) -> None:
             *gateway.store._used,
             *gateway.fast.heads,
             *gateway.fast._admitted,
+            *gateway.fast.polls,
         ]
         assert kept
         assert CANARY not in repr(kept)

@@ -10,12 +10,14 @@ from typing import get_args
 import click
 
 from tests.edge import zipf as popularity
-from tests.edge.audience import Show, Style, Tools, perform
+from tests.edge.audience import Show, Style, Tools, perform, perform_from_now
 from tests.edge.gateways import PREFIX, edge
 from tests.edge.identities.campaign import mixed_reads
 from tests.edge.origins import LONG_POLL_S, own_log, reference
 
 START = 10
+FROM_NOW: tuple[Style, ...] = ("poll", "sse")
+AT_TAIL = 50  # messages to those who began there
 LIVE_STYLES = tuple(style for style in get_args(Style) if style != "catch-up")
 
 
@@ -43,6 +45,14 @@ def viewers(viewers: int, seconds: int, per_second: int) -> None:
             most = show.messages + int(took / LONG_POLL_S) + START
             click.echo(f"{style}: {show.messages} messages, {took:.1f} s, {memory} MiB, {asked}")
             click.echo(f"{style}: {asked.reads} reads at the origin, of {most} at most")
+            cached &= asked.reads <= most
+        for style in FROM_NOW:
+            show = Show(style, viewers, 0, AT_TAIL, 1 / per_second)
+            with edge(origin.url) as gateway:
+                coming, asked = perform_from_now(tools, show, origin, gateway)
+            most = show.messages + START
+            click.echo(f"{style} from now: {coming.reads} reads at the origin while all came")
+            click.echo(f"{style} from now: {asked.reads} reads in all, of {most} at most")
             cached &= asked.reads <= most
     sys.exit(0 if cached else 1)
 

@@ -9,20 +9,33 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from tests.edge.gateways import PREFIX, metric
 from tests.faults import native
 from tests.support.http1 import Wire, ask
 from tests.support.processes import ROOT
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.edge.origins import Counts, Reference
+    from tests.support.processes import Headgate
+
 Style = Literal["poll", "client", "catch-up", "sse"]
 
 TOOL_TIMEOUT_S = 300.0
+WAVES = 20  # of viewers who begin at the tail
 MESSAGE_BYTES = 100
 _FLAGS = ("-O2", "-std=gnu17", "-Wall", "-Wextra", "-Werror")
+
+
+class Joined(NamedTuple):
+    """What those cost the origin who came, and what they did in all."""
+
+    coming: Counts
+    all: Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +105,14 @@ class Tools:
 
     @contextlib.contextmanager
     def viewers(
-        self, port: int, path: str, expected: Path, count: int, style: Style
+        self, port: int, path: str, expected: Path, count: int, style: Style, start: str = "-1"
     ) -> Iterator[Viewers]:
-        """So many viewers of a stream that will have this content."""
+        """So many viewers of a stream that will have this content from where they start."""
         where = (str(port), path, str(expected), str(count))
         command = (
-            (str(self._swarm), *where, "0")
+            (str(self._swarm), *where, "0", start)
             if style == "sse"
-            else (str(self._viewers), *where, style)
+            else (str(self._viewers), *where, style, start)
         )
         tool = Viewers(command)
         try:
@@ -129,6 +142,31 @@ def perform(tools: Tools, show: Show, origin_port: int, edge_port: int, path: st
             assert early.result()["complete"] == show.viewers
             assert late.result()["complete"] == show.late
     return time.monotonic() - began
+
+
+def perform_from_now(tools: Tools, show: Show, origin: Reference, gateway: Headgate) -> Joined:
+    """Write a new stream at the origin once all look on at the edge who come at its tail.
+
+    They come in waves, within about a second. Fails as `perform` does.
+    """
+    path = f"{PREFIX}/now-{show.style}"
+    assert ask(origin.port, "PUT", path, content_type="text/plain").status == 201
+    before, expected = origin.counts(), tools.expect(show.content())
+    mode = {"poll": "long_poll"}.get(show.style, show.style)
+    waiting = f'headgate_live_readers{{mode="{mode}",route="{PREFIX}"}}'
+    with contextlib.ExitStack() as waves, Wire(origin.port) as writer:
+        size = show.viewers // WAVES
+        here = (gateway.port, path, expected, size, show.style, "now")
+        viewers = [waves.enter_context(tools.viewers(*here)) for _ in range(WAVES)]
+        for wave in viewers:
+            wave.wait_ready()
+        wait_until(lambda: metric(gateway, waiting) == size * WAVES)
+        joined = origin.counts() - before
+        _write(writer, path, range(show.messages), show.interval_s)
+        assert writer.request("POST", path, stream_closed="true").status in {200, 204}
+        for wave in viewers:
+            assert wave.result()["complete"] == size
+    return Joined(joined, origin.counts() - before)
 
 
 def _write(writer: Wire, path: str, numbers: range, interval_s: float) -> None:

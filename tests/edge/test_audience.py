@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.edge.audience import Show, Style, Tools, perform
+from tests.edge.audience import Show, Style, Tools, perform, perform_from_now
 from tests.edge.gateways import PREFIX, edge
 from tests.edge.origins import LONG_POLL_S, Counts, reference
 
@@ -45,6 +45,17 @@ def test_viewers_cost_one_request_a_message(
     before = origin.counts()
     seconds = perform(tools, show, origin.port, gateway.port, f"{PREFIX}/{style}")
     assert_one_for_all(show, origin.counts() - before, seconds)
+
+
+@pytest.mark.parametrize("style", ["poll", "sse"])
+def test_who_begins_at_the_tail_of_a_followed_stream_costs_the_origin_nothing(
+    tools: Tools, origin: Reference, gateway: Headgate, style: Style
+) -> None:
+    """The first one has it read, and has a poll wait there; that tells the others where it is."""
+    show = Show(style, viewers=500, late=0, messages=10, interval_s=0.1)
+    coming, asked = perform_from_now(tools, show, origin, gateway)
+    assert coming.reads <= 3, coming
+    assert asked.reads <= 2 * show.messages + START, asked
 
 
 def assert_one_for_all(show: Show, asked: Counts, seconds: float) -> None:

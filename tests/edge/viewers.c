@@ -1,11 +1,12 @@
 /* Thousands of readers of one text stream in one thread, each comparing every byte it gets.
  *
- *   viewers PORT PATH CONTENT_FILE VIEWERS STYLE
+ *   viewers PORT PATH CONTENT_FILE VIEWERS STYLE [OFFSET]
  *
  * The stream's whole content will be that of CONTENT_FILE. With STYLE `poll` a viewer long-polls
  * from the beginning on; with `client` it does what the official client does, and reads what there
  * is before it goes live, without a cursor until it was given one. Both go on until they are told
- * that the stream is closed. With `catch-up` it never goes live and ends with the content.
+ * that the stream is closed. With `catch-up` it never goes live and ends with the content. They
+ * begin at OFFSET, where nothing of the content is there yet, or at -1.
  *
  * All connect first; a line of JSON tells when all have asked. A second one sums up. */
 #include "wire.h"
@@ -111,7 +112,8 @@ static void read_content(const char *name) {
 }
 
 int main(int arguments, char **values) {
-    if (arguments != 6) die("usage: see the head of viewers.c");
+    if (arguments != 6 && arguments != 7) die("usage: see the head of viewers.c");
+    const char *start = arguments == 7 ? values[6] : "-1";
     int port = (int)number(values[1], 1, 65535);
     path = values[2];
     read_content(values[3]);
@@ -125,7 +127,7 @@ int main(int arguments, char **values) {
     for (int i = 0; i < count; i++) {
         all[i].fd = dial(port);
         all[i].live = live;
-        strcpy(all[i].offset, "-1");
+        keep_token(all[i].offset, start);
         watch(poll, all[i].fd, &all[i]);
     }
     int64_t began = now_ns(), give_up = began + GIVE_UP;

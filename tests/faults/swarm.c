@@ -1,8 +1,9 @@
 /* Thousands of SSE readers of one stream in one thread, each comparing every byte it gets.
  *
- *   swarm PORT PATH CONTENT_FILE READERS SILENT
+ *   swarm PORT PATH CONTENT_FILE READERS SILENT [OFFSET]
  *
  * The stream is text whose whole content will be that of CONTENT_FILE, which holds no line break.
+ * All begin at OFFSET, where nothing of the content is there yet, or at -1.
  * The last SILENT of the READERS stop reading after their first control event. A line of JSON tells
  * when every reader has had one. A reader whose connection ends goes on from its last control
  * event, until one says that the stream is closed. Then a second line sums up.
@@ -257,7 +258,7 @@ static void map_content(const char *name) {
 int main(int arguments, char **values) {
     struct epoll_event happened[512];
     bool said_ready = false;
-    if (arguments != 6) return 2;
+    if (arguments != 6 && arguments != 7) return 2;
     port = atoi(values[1]);
     path = values[2];
     map_content(values[3]);
@@ -268,7 +269,7 @@ int main(int arguments, char **values) {
     for (int i = 0; i < count; i++) {
         readers[i].fd = -1;
         readers[i].silent = i >= count - silent_count;
-        strcpy(readers[i].offset, "-1");
+        strcpy(readers[i].offset, arguments == 7 ? values[6] : "-1");
     }
     while (complete < count - silent_count) {
         restart_due();

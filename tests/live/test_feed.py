@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.protocol import responses
+from gateway.protocol.cursors import current_cursor
 from tests.streams.gated_log import GatedLog, turns
 from tests.support.waiting import PATIENCE_S, until
 from tests.web.serving import Serving, get, offset, post, put, request, serving
@@ -376,6 +377,25 @@ async def test_a_polls_answer_is_what_a_later_read_gets_too() -> None:
         answer = await client.answer()
         later = await client.ask(get(target))
         assert answer.same == later.same
+
+
+@pytest.mark.parametrize("start", ["now", "-1"])
+async def test_a_poll_without_an_offset_of_its_own_shares_no_answer_that_caches_keep(
+    start: str,
+) -> None:
+    """Its URL means another place in the stream soon, which the other's never does."""
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        cursor = current_cursor(gateway.clock()) + 1
+        clients = [await gateway.connect() for _ in range(2)]
+        for waiting, where in enumerate((offset(0), start), 1):
+            clients[waiting - 1].send(get(f"s?offset={where}&live=long-poll&cursor={cursor}"))
+            await until(lambda: gateway.limits.live_readers == waiting)  # noqa: B023 - waited for
+        await gateway.ask(post("s", b"two"))
+        fixed, moving = [await client.answer() for client in clients]
+        assert fixed.body == moving.body == b"two"
+        assert "max-age=20" in (fixed.get("Cache-Control") or "")
+        assert "max-age=20" not in (moving.get("Cache-Control") or "")
 
 
 @pytest.mark.parametrize(

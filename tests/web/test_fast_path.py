@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.telemetry.traffic import HIT, MISS
+from gateway.web import fast_path
 from gateway.web.listener import ConnectionListener
 from tests.support.http1 import Client
 from tests.support.live_origin import LiveOrigin
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get, request
+from tests.web.serving import EDGE, edge_serving, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Answer
@@ -355,3 +356,56 @@ async def test_a_poll_is_answered_the_same_on_both_ways(happens: str) -> None:
         assert answers[0].status == {"data": 200, "gone": 404}.get(happens, 204)
         assert same(answers[1], answers[2]), answers
         assert same(answers[0], answers[2]), answers
+
+
+@pytest.mark.parametrize("kind", ["own log", "origin"])
+async def test_a_poll_that_was_parsed_once_waits_by_its_bytes(kind: str) -> None:
+    """The second one goes no other way, is counted alike, and gets the same bytes."""
+    async with LiveOrigin(b"a") as origin, edge_serving(origin) as gateway:
+        target = f"{S}?offset=0001&live=long-poll"
+        if kind == "own log":
+            await gateway.ask(put("s", body=b"a"))
+            target = f"s?offset={offset(1)}&live=long-poll"
+        else:
+            await parked(gateway)  # by a task, which begins the feed
+            await origin.polled(1)
+        before, ordinary = gateway.limits.live_readers, gateway.ordinary
+        clients = [await gateway.connect() for _ in range(3)]
+        for waiting, client in enumerate(clients, before + 1):
+            client.send(get(target))
+            await until(lambda: gateway.limits.live_readers == waiting)  # noqa: B023 - waited for
+            assert list(gateway.fast.polls) == [get(target)]
+        assert (gateway.ordinary, len(gateway.fast.heads)) == (ordinary, 0)
+        if kind == "own log":
+            await gateway.ask(post("s", b"b"))
+        else:
+            origin.append(b"b")
+        answers = [await client.answer() for client in clients]
+        assert {(it.status, it.body, it.same) for it in answers} == {(200, b"b", answers[0].same)}
+        # At another moment the same bytes are answered at once.
+        late = await clients[0].ask(get(target))
+        assert (late.status, late.body) == (200, b"b")
+
+
+async def test_so_many_polls_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_path, "REMEMBERED_HEADS", 3)
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        for number in range(1, 6):
+            client = await gateway.connect()
+            client.send(get(f"s?offset={offset(0)}&live=long-poll&cursor={number}"))
+            await until(lambda: gateway.limits.live_readers == number)  # noqa: B023 - waited for
+            assert len(gateway.fast.polls) == (number if number < 4 else number - 3)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", f"X: {'x' * 1024}"],
+)
+async def test_a_poll_that_nobody_else_sends_is_not_remembered(line: str) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        client = await gateway.connect()
+        client.send(get(f"s?offset={offset(0)}&live=long-poll", line))
+        await until(lambda: gateway.limits.live_readers == 1)
+        assert not gateway.fast.polls

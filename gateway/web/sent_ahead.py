@@ -1,0 +1,104 @@
+"""Appends that a client sends ahead: taken together, in order, and answered in their order.
+
+One after the other, each would be a commit, and a round, of its own. Only those to one stream of an
+own log are taken so: they wait in one queue, where each is decided on what the one before has left.
+Others could overtake each other, which requests of one connection must not (RFC 9112 section
+9.3.2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.web.connection_state import IDLE
+
+if TYPE_CHECKING:
+    from gateway.web.connection import Connection
+    from gateway.web.fast_path import FastPath
+
+MOST = 32  # that are taken before others have their turn: 0.5 ms
+
+
+def take(connection: Connection, fast: FastPath, data: bytes) -> bool:
+    """Whether appends were taken, two or more; what is behind them waits until they are answered.
+
+    The connection is idle, and its client takes its answers.
+    """
+    found = fast.blocks.appends(data, MOST)
+    if len(found) < 2:
+        return False
+    answers = _Answers(connection)
+    size = 0
+    for request, body, end in found:
+        if not fast.ahead(_Answer(answers), request, body):
+            break
+        connection.went_on(should_close=False)
+        size = end
+    if not size:
+        return False
+    answers.are_all_known = True
+    answers.give()
+    if connection.state is IDLE:  # all were refused at once
+        connection.take()
+        asyncio.get_running_loop().call_soon(connection.go_on)
+    connection.data_received(data[size:])  # which is held
+    return True
+
+
+class _Answers:
+    """Those to the appends of one connection that were taken together."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.wires: list[bytes] = []  # in the order of the requests; empty while one is missing
+        self.missing = 0
+        self.are_all_known = False
+
+    def give(self) -> None:
+        """Write them, once there are all."""
+        if self.missing or not self.are_all_known:
+            return
+        wire = b"".join(self.wires)
+        if self.connection.state is IDLE:
+            self.connection.write(wire)
+        else:
+            self.connection.reply(wire)
+
+
+class _Answer:
+    """The connection, as one of the appends has it."""
+
+    def __init__(self, answers: _Answers) -> None:
+        self._answers = answers
+        self._place = len(answers.wires)
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The client's, while it is there."""
+        return self._answers.connection.transport
+
+    def write(self, wire: bytes) -> None:
+        """Refused at once."""
+        self._answers.wires.append(wire)
+
+    def take(self) -> None:
+        """Keep the connection for the answer."""
+        answers = self._answers
+        if answers.connection.state is IDLE:
+            answers.connection.take()
+        answers.wires.append(b"")
+        answers.missing += 1
+
+    def reply(self, wire: bytes) -> bool:
+        """The answer; whether the client is there still."""
+        answers = self._answers
+        answers.wires[self._place] = wire
+        answers.missing -= 1
+        is_there = answers.connection.transport is not None
+        answers.give()
+        return is_there
+
+    def abandon(self) -> None:
+        """There is no answer, nor can those behind it be given."""
+        self._answers.connection.abandon()

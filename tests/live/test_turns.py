@@ -1,0 +1,255 @@
+"""Many polls of one stream: answered by turns, with all there is by then, and kept from the log."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from gateway.live.long_polls import AT_ONCE, HERD, HERD_S, KEPT_BYTES, MOST_BYTES
+from gateway.live.recent_news import PIECE_BYTES
+from tests.support.waiting import until
+from tests.web.serving import Serving, get, offset, post, put, request, serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.live.feed import Feed
+    from tests.support.http1 import Client
+
+
+class Crowd(NamedTuple):
+    """Clients who wait at the tail of a stream, and its feed."""
+
+    gateway: Serving
+    feed: Feed[Any, Any]
+    clients: list[Client]
+
+    def hold(self) -> None:
+        """Let nobody have a turn but by a round: it is as if the loop were busy with others."""
+        self.feed._serves = True
+
+    async def append(self, body: bytes) -> None:
+        """Append something that is told in the next round."""
+        assert (await self.gateway.ask(post("s", body))).status == 204
+
+    async def tell(self, body: bytes) -> None:
+        """Append something, and wait until the round is over."""
+        await self.append(body)
+        await until(lambda: self.feed.position == self.feed.tail and not self.feed._round_waits)
+
+    def hold_rounds(self) -> None:
+        """Let no round come: it is as if one were due."""
+        self.feed._round_waits = True
+
+    async def go_on(self) -> None:
+        """Let all have their turns, and then the round."""
+        self.feed._serve()
+        await until(lambda: not self.feed.is_busy)
+        self.feed._round()
+
+    async def poll(self, client: Client, position: int) -> None:
+        """Wait from a position on."""
+        waiting = self.gateway.limits.live_readers
+        client.send(get(f"s?offset={offset(position)}&live=long-poll"))
+        await until(lambda: self.gateway.limits.live_readers == waiting + 1)
+
+    @property
+    def late(self) -> int:
+        """How many have not been answered."""
+        return self.gateway.limits.live_readers
+
+
+@asynccontextmanager
+async def crowd(size: int) -> AsyncIterator[Crowd]:
+    async with serving(
+        max_connections=size + 10, max_live_readers=size, max_append=2 * MOST_BYTES
+    ) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        clients = [await gateway.connect() for _ in range(size)]
+        for client in clients:
+            client.send(get(f"s?offset={offset(3)}&live=long-poll"))
+        await until(lambda: gateway.limits.live_readers == size)
+        (feed,) = gateway.route.feeds._feeds
+        yield Crowd(gateway, feed, clients)
+
+
+async def told(clients: list[Client]) -> set[tuple[int, bytes, str | None]]:
+    """What they are answered."""
+    answers = await asyncio.gather(*(client.answer() for client in clients))
+    return {(it.status, it.body, it.get("Stream-Next-Offset")) for it in answers}
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_so_many_are_answered_before_others_have_their_turn(more: int) -> None:
+    async with crowd(AT_ONCE + more) as herd:
+        herd.hold()
+        await herd.tell(b"two")
+        assert await told(herd.clients[:AT_ONCE]) == {(200, b"two", offset(6))}
+        assert herd.late == max(0, more)
+        await herd.go_on()
+        assert await told(herd.clients[AT_ONCE:]) <= {(200, b"two", offset(6))}
+        assert herd.late == 0
+
+
+async def test_who_has_his_turn_later_is_told_what_came_meanwhile_in_the_same_answer() -> None:
+    async with crowd(AT_ONCE + 5) as herd:
+        herd.hold()
+        await herd.tell(b"two")
+        await herd.tell(b"three")
+        assert await told(herd.clients[:AT_ONCE]) == {(200, b"two", offset(6))}
+        assert await told(herd.clients[AT_ONCE:]) == {(200, b"twothree", offset(11))}
+
+
+async def test_who_comes_back_has_his_turn_after_the_others_and_is_not_read_for() -> None:
+    async with crowd(AT_ONCE + 1) as herd:
+        herd.hold()
+        await herd.tell(b"two")
+        quick, slow = herd.clients[0], herd.clients[-1]
+        assert (await quick.answer()).body == b"two"
+        herd.hold_rounds()
+        await herd.append(b"three")
+        ordinary = herd.gateway.ordinary
+        await herd.poll(quick, 6)
+        assert list(herd.feed.long_polls._turns) == list(herd.feed.long_polls.parked)
+        await herd.go_on()
+        assert await told([slow]) == {(200, b"twothree", offset(11))}
+        assert await told([quick]) == {(200, b"three", offset(11))}
+        assert herd.gateway.ordinary == ordinary
+
+
+@pytest.mark.parametrize("size", [HERD - 1, HERD, HERD + 1])
+async def test_what_a_herd_may_lack_is_kept_for_those_who_come_back_late(size: int) -> None:
+    async with crowd(size) as herd:
+        await herd.tell(b"two")
+        assert await told(herd.clients) == {(200, b"two", offset(6))}
+        await herd.append(b"three")
+        ordinary = herd.gateway.ordinary
+        late = herd.clients[:3]
+        for client in late:
+            client.send(get(f"s?offset={offset(6)}&live=long-poll"))
+        assert await told(late) == {(200, b"three", offset(11))}
+        assert (herd.gateway.ordinary == ordinary) is (size >= HERD)
+
+
+async def test_a_feed_is_kept_for_a_herd_for_a_while_and_no_longer() -> None:
+    async with crowd(HERD) as herd:
+        feeds = herd.gateway.route.feeds
+        await herd.tell(b"two")
+        await told(herd.clients)
+        assert (feeds.count, herd.feed.has_readers) == (1, False)
+        await until(lambda: feeds.count == 0, within_s=HERD_S + 5)
+        active = herd.gateway.route.table.peek("s")
+        assert active is not None
+        assert active.idle
+
+
+async def test_draining_waits_for_no_herd_to_come_back() -> None:
+    async with crowd(HERD) as herd:
+        await herd.tell(b"two")
+        await told(herd.clients)
+        assert herd.gateway.route.feeds.count == 1
+        async with asyncio.timeout(HERD_S / 2):
+            await herd.gateway.route.drain()
+        assert herd.gateway.route.feeds.count == 0
+
+
+async def test_a_herd_that_was_told_of_one_stream_is_told_nothing_of_the_next_at_its_path() -> None:
+    async with crowd(HERD) as herd:
+        await herd.tell(b"two")
+        await told(herd.clients)
+        await herd.gateway.ask(request("DELETE", "s"))
+        assert herd.gateway.route.feeds.count == 0
+        await herd.gateway.ask(put("s", body=b"other"))
+        again = await herd.gateway.ask(get(f"s?offset={offset(6)}&live=long-poll"))
+        assert again.status == 410
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_so_much_is_kept_for_a_herd(more: int) -> None:
+    async with crowd(HERD) as herd:
+        await herd.tell(b"x" * (KEPT_BYTES - PIECE_BYTES + more))
+        await told(herd.clients)
+        assert herd.feed.long_polls._recent.bytes == (KEPT_BYTES + more if more < 1 else 0)
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_when_too_much_has_come_for_those_who_wait_all_are_answered_at_once(
+    more: int,
+) -> None:
+    async with crowd(AT_ONCE + 1) as herd:
+        herd.hold()
+        await herd.tell(b"two")
+        assert herd.late == 1
+        herd.hold_rounds()
+        already = herd.feed.long_polls._recent.bytes
+        await herd.append(b"x" * (MOST_BYTES - already - PIECE_BYTES + more))
+        assert herd.late == (1 if more < 1 else 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "body"),
+    [
+        (post("s", b"", "Stream-Closed: true"), 200, b"two"),
+        (post("s", b"!", "Stream-Closed: true"), 200, b"two!"),
+        (request("DELETE", "s"), 404, None),
+    ],
+    ids=["close", "append and close", "delete"],
+)
+async def test_who_waits_for_his_turn_hears_of_the_end(
+    change: bytes, status: int, body: bytes | None
+) -> None:
+    async with crowd(AT_ONCE + 3) as herd:
+        herd.hold()
+        await herd.tell(b"two")
+        await herd.gateway.ask(change)
+        for client in herd.clients[AT_ONCE:]:
+            answer = await client.answer()
+            assert answer.status == status
+            if body is not None:
+                assert (answer.body, answer.get("Stream-Closed")) == (body, "true")
+        assert herd.late == 0
+
+
+async def test_who_leaves_or_is_out_of_time_before_his_turn_holds_up_nobody() -> None:
+    async with crowd(AT_ONCE + 3) as herd:
+        herd.hold()
+        await herd.tell(b"two")
+        leaver, *others = herd.clients[AT_ONCE:]
+        leaver.abort()
+        await until(lambda: herd.late == 2)
+        herd.feed.long_polls.hurry(0.0)
+        herd.feed._tick()  # their time is over, and what they waited for is on its way
+        assert herd.late == 2
+        await herd.go_on()
+        assert await told(others) == {(200, b"two", offset(6))}
+
+
+async def test_answers_by_turns_are_counted_as_one_that_all_were_given() -> None:
+    async with crowd(AT_ONCE + 10) as herd:
+        live = herd.gateway.route.traffic.live
+        await herd.tell(b"two")
+        await told(herd.clients)
+        await until(lambda: not herd.feed.is_busy)
+        assert live.long_poll.deliveries == AT_ONCE + 10
+        assert live.long_poll.leaves["answered"] == AT_ONCE + 10
+        assert sum(live.delays.counts) == AT_ONCE + 10
+        assert (sum(live.collapsed.counts), live.collapsed.sum) == (1, AT_ONCE + 10)
+        assert live.long_poll.now == 0
+
+
+async def test_events_are_not_behind_the_turns_of_polls() -> None:
+    async with crowd(AT_ONCE + 10) as herd:
+        reader = await herd.gateway.connect()
+        herd.gateway.limits.max_live_readers += 1
+        reader.send(get(f"s?offset={offset(3)}&live=sse"))
+        await reader.answer()
+        await until(lambda: herd.late == AT_ONCE + 11)
+        herd.hold()
+        await herd.tell(b"two")
+        assert herd.late == 11
+        events = await reader.events_until(lambda found: any(it.data == "two" for it in found))
+        assert "two" in [event.data for event in events]
+        assert herd.late == 11

@@ -1,0 +1,151 @@
+"""Appends that a client sends without waiting for answers: one commit, answered in their order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.errors import LogUnavailable
+from gateway.web.sent_ahead import MOST
+from tests.streams.gated_log import GatedLog
+from tests.support.live_origin import LiveOrigin
+from tests.support.waiting import until
+from tests.web.serving import EDGE, edge_serving, get, offset, post, put, serving
+
+if TYPE_CHECKING:
+    from tests.support.http1 import Client
+    from tests.web.serving import Serving
+
+OTHER = "Stream-Seq: b"  # another block of fields
+
+
+async def known(gateway: Serving, *lines: str, size: int = 1) -> None:
+    """Have fields come once, by somebody else, with a body of this size."""
+    assert (await gateway.ask(post("known", b"x" * size, *lines))).status == 204
+
+
+async def opened(gateway: Serving) -> Client:
+    """A client of a gateway with two streams, to which fields are known."""
+    for name in ("s", "t", "known"):
+        await gateway.ask(put(name))
+    await known(gateway)
+    return await gateway.connect()
+
+
+@pytest.mark.parametrize("count", [1, 2, MOST - 1, MOST, MOST + 1])
+async def test_what_comes_together_is_one_commit_up_to_so_many(count: int) -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        client = await opened(gateway)
+        log.committed.clear()
+        client.send(b"".join(post("s", b"%d" % (number % 10)) for number in range(count)))
+        answers = [await client.answer() for _ in range(count)]
+        assert [it.get("Stream-Next-Offset") for it in answers] == [
+            offset(number + 1) for number in range(count)
+        ]
+        assert {it.status for it in answers} == {204}
+        assert len(log.committed) == (1 if count <= MOST else 2)
+        content = await gateway.ask(get("s?offset=-1"))
+        assert content.body == b"".join(b"%d" % (number % 10) for number in range(count))
+
+
+async def test_the_answers_are_those_to_appends_one_by_one() -> None:
+    async with serving() as gateway:
+        client = await opened(gateway)
+        one_by_one = [await client.ask(post("s", b"a")) for _ in range(3)]
+        client.send(post("t", b"a") * 3)
+        together = [await client.answer() for _ in range(3)]
+        assert [it.same for it in together] == [it.same for it in one_by_one]
+        traffic = gateway.route.traffic
+        assert (traffic.request_bytes, gateway.shared.unrouted.request_bytes) == (7, 0)
+
+
+async def test_a_refusal_in_the_middle_keeps_its_place_and_the_others_stand() -> None:
+    async with serving() as gateway:
+        client = await opened(gateway)
+        await known(gateway, "Stream-Seq: b")
+        client.send(post("s", b"1") + post("s", b"2", OTHER) * 2 + post("s", b"3"))
+        answers = [await client.answer() for _ in range(4)]
+        assert [it.status for it in answers] == [204, 204, 409, 204]
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"123"
+
+
+async def test_those_that_are_refused_at_once_are_answered_and_what_follows_is_too() -> None:
+    async with serving(max_client_appends=1) as gateway:
+        for name in ("s", "known"):
+            await gateway.ask(put(name))
+        client = await gateway.connect()
+        await known(gateway)
+        client.send(post("s", b"1") * 3 + get("s?offset=-1"))
+        answers = [await client.answer() for _ in range(4)]
+        assert [it.status for it in answers][1:] == [429, 429, 200]
+
+
+async def test_an_absent_stream_is_told_to_each() -> None:
+    async with serving() as gateway:
+        client = await opened(gateway)
+        client.send(post("absent", b"1") * 3)
+        assert [(await client.answer()).status for _ in range(3)] == [404] * 3
+
+
+async def test_what_is_behind_waits_for_them_and_streams_do_not_overtake_each_other() -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        client = await opened(gateway)
+        log.committed.clear()
+        log.commits.clear()
+        client.send(
+            post("s", b"1") * 2 + post("t", b"2") * 2 + get("t?offset=-1") + post("s", b"3")
+        )
+        await until(lambda: gateway.route.appender.pending == 2)
+        assert len(log.committed) == 1
+        log.commits.set()
+        answers = [await client.answer() for _ in range(6)]
+        assert [it.status for it in answers] == [204, 204, 204, 204, 200, 204]
+        assert answers[4].body == b"22"
+        assert len(log.committed) == 3
+
+
+@pytest.mark.parametrize("cut", [1, 20, -1])
+async def test_the_last_may_come_in_parts(cut: int) -> None:
+    async with serving() as gateway:
+        client = await opened(gateway)
+        wire, last = post("s", b"1") * 2, post("s", b"2")
+        client.send(wire + last[:cut])
+        assert [(await client.answer()).status for _ in range(2)] == [204, 204]
+        client.send(last[cut:] + get("s?offset=-1"))
+        assert (await client.answer()).status == 204
+        assert (await client.answer()).body == b"112"
+
+
+async def test_they_are_stored_when_the_client_leaves() -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        client = await opened(gateway)
+        log.commits.clear()
+        client.send(post("s", b"1") * 3)
+        await until(lambda: gateway.route.appender.pending == 3)
+        client.abort()
+        await until(lambda: gateway.limits.connections == 0)
+        log.commits.set()
+        await until(lambda: gateway.route.appender.pending == 0)
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"111"
+
+
+async def test_a_failed_commit_is_told_to_each() -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        client = await opened(gateway)
+        log.failures.append(LogUnavailable("the disk is full"))
+        client.send(post("s", b"1") * 3)
+        assert [(await client.answer()).status for _ in range(3)] == [503] * 3
+        assert (await client.ask(post("s", b"2"))).status == 204
+
+
+async def test_an_origin_is_passed_on_one_after_the_other() -> None:
+    async with LiveOrigin(b"a") as origin, edge_serving(origin) as gateway:
+        client = await opened(gateway)
+        client.send(post(f"{EDGE}/s", b"1") * 2 + post("s", b"2") * 2)
+        answers = [await client.answer() for _ in range(4)]
+        assert [it.status for it in answers][2:] == [204, 204]
