@@ -84,11 +84,14 @@ def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
     path, raw_query = split(canonical_target(target))
     query = canonical_query(raw_query, drop)
     parts = query.text.split("&") if query.text else []
-    own = [part for part in parts if part.partition("=")[0] in _OURS]
+    own: list[str] = []
+    foreign: list[str] = []
+    for part in parts:
+        (own if part.partition("=")[0] in _OURS else foreign).append(part)
     offset = query.values.get("offset")
     target = f"{path}?{query.text}" if query.text else path
     start = None if offset is None or offset == BEGINNING else _decoded(offset)
-    others = tuple(part for part in parts if part not in own)
+    others = tuple(foreign)
     mode = _MODES.get(query.values.get("live", ""))
     # A plus is a space to some.
     if mode and offset and "+" not in offset and len(own) == len(_OURS & query.values.keys()):

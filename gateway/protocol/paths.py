@@ -144,9 +144,10 @@ def canonical_query(raw: str, drop: Sequence[str]) -> Query:
         if _PLAIN_QUERY.fullmatch(part) is None:
             text = "".join(_canonical_parts(part, _QUERY_SPLIT, "query"))
         key = text.partition("=")[0]
-        if not any(fits(pattern, key) for pattern in drop):
+        if not (drop and any(fits(pattern, key) for pattern in drop)):
             pairs.append((key, text))
-    pairs.sort(key=_place)
+    if len(pairs) > 1:
+        pairs.sort(key=_place)
     values: dict[str, str] = {}
     for key, text in pairs:
         values.setdefault(key, text[len(key) + 1 :])
