@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.errors import HeadgateError
     from gateway.origin.client import Origin, OriginAnswer
-    from gateway.origin.whole_answer import WholeAnswer
+    from gateway.origin.whole_answer import AnyAnswer
 
 SAYING = frozenset({"HEAD", "POST", "PUT"})  # to which an origin says whether it does
 # Whoever may not read, but write, was told of the offer elsewhere; else the append is refused, too.
@@ -33,7 +33,7 @@ class MultiAppendOffer:
         self._origin = origin
         self.stands = False
 
-    def heard(self, method: str, answer: OriginAnswer | WholeAnswer) -> None:
+    def heard(self, method: str, answer: AnyAnswer) -> None:
         """Note what an answer says."""
         if method in SAYING and answer.status < 300:
             self.stands = offers(answer.headers)

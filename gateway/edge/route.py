@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from gateway.cache.response_rules import ResponseRules
     from gateway.live.contract import FeedSettings, Parkable
     from gateway.origin.client import Origin, OriginAnswer
-    from gateway.origin.whole_answer import WholeAnswer
+    from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
@@ -190,14 +190,6 @@ class EdgeRoute:
             return self.identity.without_cookie(headers)
         return _with_token(headers, present(method, target, headers).token)
 
-    def passed_on(self, headers: MultiMapping[str], sender: Sender) -> CIMultiDict[str]:
-        """The fields of a request that is passed on; `headers` are what the origin is told."""
-        withheld = self.identity.withheld
-        fields = forwarding.request_fields(headers, sender, self.via, drop=withheld)
-        if self.access.guard is not None and self.origin_guard is None:
-            forwarding.drop_renames(fields)
-        return fields
-
     def cache_request(
         self, headers: MultiMapping[str], sender: Sender, read: EdgeCatchUp
     ) -> CacheRequest:
@@ -285,11 +277,7 @@ class EdgeRoute:
         return answer
 
     async def lacked(
-        self,
-        method: str,
-        read: EdgeRead,
-        sent: MultiMapping[str],
-        answer: OriginAnswer | WholeAnswer,
+        self, method: str, read: EdgeRead, sent: MultiMapping[str], answer: AnyAnswer
     ) -> dict[str, str]:
         """What the answer to a request with the fields `sent` lacks, as far as the origin tells."""
         if not repair.lacks_end(method, answer.status, answer.headers):

@@ -8,9 +8,12 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
+    from typing import TypeAlias
 
     from gateway.errors import HeadgateError
     from gateway.origin.response import OriginAnswer
+
+    AnyAnswer: TypeAlias = "OriginAnswer | WholeAnswer"
 
 # What differs from one answer to the next of the same kind: to remember what it means is no use.
 VOLATILE = frozenset(

@@ -28,7 +28,7 @@ from gateway.runtime.answer import Relayed
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.writes import Write
 from gateway.telemetry import traffic as counted
-from gateway.web.passing_on import PassedOn, PassingOn, passed_back, relayed
+from gateway.web.passing_on import PassedOn, PassingOn, passed_back, passed_on, relayed
 from gateway.web.request_head import base_of, scheme_of
 from gateway.web.responses import Relay, bodyless, head_of
 
@@ -127,7 +127,7 @@ class EdgeAppends:
         asker = Sender(
             address, scheme_of(headers, _SCHEME), canonical_host(headers.get("Host", ""))
         )
-        fields = route.passed_on(route.identity.without_cookie(headers), asker)
+        fields = passed_on(route, route.identity.without_cookie(headers), asker)
         assert route.origin.raw is not None, "looked at before"
         block = route.origin.raw.block(fields)
         if block is None:

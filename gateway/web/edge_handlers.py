@@ -36,7 +36,7 @@ from gateway.runtime.shedding import LIVE, READS
 from gateway.web import live_responses, request_body, request_head
 from gateway.web.edge_presentation import present
 from gateway.web.live_responses import connection_of
-from gateway.web.passing_on import PassedOn, PassingOn, fork_source
+from gateway.web.passing_on import PassedOn, PassingOn, fork_source, passed_on
 from gateway.web.request_head import base_url, host, scheme
 
 if TYPE_CHECKING:
@@ -270,7 +270,7 @@ class EdgeHandlers:
     def _passed_on(self, request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
         """The fields of a request as the origin is told them."""
         asker = sender(request)._replace(scheme=scheme(request))
-        fields = route.passed_on(_headers(request, route), asker)
+        fields = passed_on(route, _headers(request, route), asker)
         source = fork_source(request.headers)
         if source is not None:
             fields[FORKED_FROM] = self._at_origin(source, route)

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.edge.route import EdgeRoute
-    from gateway.origin.client import OriginAnswer
+    from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.edge_target import EdgeRead
+    from gateway.protocol.forwarding import Sender
     from gateway.runtime.context import Context
 
 _UNSURE = frozenset({502, 504})  # from a gateway nearer to the origin
@@ -63,7 +64,7 @@ class PassingOn:
         passed: PassedOn,
         route: EdgeRoute,
         sent: MultiMapping[str],
-        answer: OriginAnswer | WholeAnswer,
+        answer: AnyAnswer,
     ) -> Answered:
         """The answer to a request with the fields `sent` as its client is told it."""
         route.multi_append.heard(passed.method, answer)
@@ -74,7 +75,7 @@ class PassingOn:
         self,
         passed: PassedOn,
         route: EdgeRoute,
-        answer: OriginAnswer | WholeAnswer,
+        answer: AnyAnswer,
         lacked: dict[str, str],
     ) -> Answered:
         """The same, where it is known what the answer has `lacked`."""
@@ -106,10 +107,18 @@ class PassingOn:
             self._shared.purge(route.prefix, passed.read.path)
 
 
+def passed_on(route: EdgeRoute, headers: MultiMapping[str], sender: Sender) -> CIMultiDict[str]:
+    """The fields of a request for the origin; `headers` are those that it is told."""
+    fields = forwarding.request_fields(headers, sender, route.via, drop=route.identity.withheld)
+    if route.access.guard is not None and route.origin_guard is None:
+        forwarding.drop_renames(fields)
+    return fields
+
+
 def passed_back(
     passed: PassedOn,
     route: EdgeRoute,
-    answer: OriginAnswer | WholeAnswer,
+    answer: AnyAnswer,
     lacked: dict[str, str],
 ) -> CIMultiDict[str]:
     """The fields of an answer as the client is told them, with what it `lacked`.
@@ -131,9 +140,7 @@ def passed_back(
     return fields
 
 
-def relayed(
-    passed: PassedOn, answer: OriginAnswer | WholeAnswer, fields: CIMultiDict[str]
-) -> Answered:
+def relayed(passed: PassedOn, answer: AnyAnswer, fields: CIMultiDict[str]) -> Answered:
     """What the origin says, its body as it comes."""
     age = int(age_of(fields))
     for name in cache_status.OF_THE_ANSWER:
@@ -152,7 +159,7 @@ def relayed(
     return Answered(relayed, cache)
 
 
-def _write(passed: PassedOn, route: EdgeRoute, answer: OriginAnswer | WholeAnswer) -> Write:
+def _write(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> Write:
     """What an accepted write has changed."""
     tail = answer.headers.get(NEXT_OFFSET)
     return Write(
@@ -172,7 +179,7 @@ def fork_source(headers: MultiMapping[str]) -> str | None:
     return None if source is None else canonical_path(source)
 
 
-def _tells_the_end(passed: PassedOn, route: EdgeRoute, answer: OriginAnswer | WholeAnswer) -> bool:
+def _tells_the_end(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> bool:
     """Whether nobody reads anything there any more; to somebody in particular it may be hidden.
 
     So it may be to anybody where the origin decides who may read.
@@ -185,12 +192,12 @@ def _tells_the_end(passed: PassedOn, route: EdgeRoute, answer: OriginAnswer | Wh
     )
 
 
-def _is_unsure(passed: PassedOn, answer: OriginAnswer | WholeAnswer) -> bool:
+def _is_unsure(passed: PassedOn, answer: AnyAnswer) -> bool:
     """Whether a gateway nearer to the origin does not know if a write was done."""
     return answer.status in _UNSURE and policy.invalidates(passed.method, 200)
 
 
-def _lifetime(passed: PassedOn, route: EdgeRoute, answer: OriginAnswer | WholeAnswer) -> Lifetime:
+def _lifetime(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> Lifetime:
     """How long the origin lets a stream live that it has just accepted."""
     try:
         for headers in (answer.headers, passed.headers):

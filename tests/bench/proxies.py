@@ -36,7 +36,7 @@ class Origin(Reference):
 class Proxy(Server):
     """A server before an origin; a class names it before the server it is."""
 
-    origin: Origin
+    origin: Server
 
     def create(self, stream: str, content_type: str, body: bytes = b"") -> None:
         """Streams are made at the origin."""
@@ -57,8 +57,9 @@ class HeadgateProxy(Proxy, HeadgateServer):
         arguments: Sequence[str] = (),
         preface: Sequence[str] = PINNED,
         program: Path = PROGRAM,
+        origin: Server | None = None,
     ) -> None:
-        self.origin = Origin()
+        self.origin = origin or Origin()
         url = f"http://127.0.0.1:{self.origin.port}"
         super().__init__(url, arguments=arguments, preface=preface, program=program)
         self.label = "headgate, through" if through else HEADGATE
@@ -82,8 +83,15 @@ class NginxProxy(Proxy, Nginx):
 
     configuration = Template((HERE / "proxy.conf").read_text())
 
-    def __init__(self, label: str, options: str = "", *, caching: str = CACHING) -> None:
-        self.origin = Origin()
+    def __init__(
+        self,
+        label: str,
+        options: str = "",
+        *,
+        caching: str = CACHING,
+        origin: Server | None = None,
+    ) -> None:
+        self.origin = origin or Origin()
         super().__init__()
         self.label = label
         self._options = options

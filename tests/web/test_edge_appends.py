@@ -1,0 +1,137 @@
+"""Appends that wait for an origin without a task, whatever their clients and the gateway do."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.telemetry import traffic as counted
+from gateway.web import edge_appends
+from tests.support.raw_origin import RawOrigin, Steps, answer
+from tests.support.waiting import until
+from tests.web.serving import EDGE, edge_serving, get, post
+
+if TYPE_CHECKING:
+    from gateway.runtime.writes import Write
+    from tests.support.raw_origin import Wire
+    from tests.web.serving import Serving
+
+S = f"{EDGE}/s"
+DONE = answer(b"", "Stream-Next-Offset: 9", status="204 No Content")
+NONE, CUT = counted.STATUSES.index("5xx"), counted.STATUSES.index("cut")
+
+
+async def begin(gateway: Serving) -> list[Write]:
+    """Have a connection kept, and note what others are told."""
+    await gateway.ask(post(S, b"x"))
+    told: list[Write] = []
+    gateway.shared.tell_others = told.append
+    return told
+
+
+def appends(gateway: Serving, status: int) -> int:
+    return gateway.edge.traffic.request_count(counted.APPEND, status)
+
+
+async def test_an_append_whose_client_has_left_is_seen_to_its_end() -> None:
+    steps = Steps(b"", DONE)
+    async with RawOrigin(DONE, steps) as raw, edge_serving(raw) as gateway:
+        told = await begin(gateway)
+        client = await gateway.connect()
+        client.send(post(S, b"x"))
+        await until(lambda: len(raw.heard) == 2)
+        client.reset()
+        await until(lambda: gateway.limits.connections == 0)
+        steps.go()
+        await until(lambda: appends(gateway, CUT) == 1)
+        assert [write.tail for write in told] == ["9"]
+        assert gateway.edge.origin.in_flight == 0
+
+
+async def test_what_a_client_sends_meanwhile_is_answered_in_turn() -> None:
+    steps = Steps(b"", DONE)
+    async with RawOrigin(DONE, steps) as raw, edge_serving(raw) as gateway:
+        await begin(gateway)
+        ordinary = gateway.ordinary
+        client = await gateway.connect()
+        client.send(post(S, b"x"))
+        await until(lambda: len(raw.heard) == 2)
+        raw.scripts = [DONE]
+        client.send(post(S, b"y") + post(S, b"z"))
+        steps.go()
+        assert [(await client.answer()).status for _ in range(3)] == [204] * 3
+        assert gateway.ordinary == ordinary
+        assert len(raw.heard) == 4
+
+
+async def test_a_long_answer_comes_as_its_client_takes_it() -> None:
+    part, sent = bytes(1 << 20), 0
+
+    async def endless(wire: Wire) -> None:
+        nonlocal sent
+        await wire.body()
+        await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (64 * len(part)))
+        for _ in range(64):
+            await wire.send(part)
+            sent += 1
+
+    async with RawOrigin(DONE, endless) as raw, edge_serving(raw) as gateway:
+        await begin(gateway)
+        client = await gateway.connect()
+        client.send(post(S, b"x"))
+        head = await client.head()
+        client.pause()
+        await asyncio.sleep(0.2)  # for more of it to come than may
+        assert sent < 60
+        client.resume()
+        assert len((await client.whole(head)).body) == 64 * len(part)
+        await until(lambda: gateway.edge.origin.in_flight == 0)
+        assert (await client.ask(get(f"{S}?offset=1"))).status == 200
+        assert gateway.edge.traffic.response_bytes >= 64 * len(part)
+
+
+async def test_the_gateway_stops_when_the_last_append_is_answered() -> None:
+    steps = Steps(b"", DONE)
+    async with RawOrigin(DONE, steps) as raw, edge_serving(raw) as gateway:
+        await begin(gateway)
+        client = await gateway.connect()
+        client.send(post(S, b"x"))
+        await until(lambda: len(raw.heard) == 2)
+        gateway.shared.closing = True
+        idle = asyncio.create_task(gateway.server.all_idle())
+        await asyncio.sleep(0)
+        assert not idle.done()
+        steps.go()
+        assert (await client.answer()).status == 204
+        await idle
+        assert await client.rest() == b""
+
+
+@pytest.mark.parametrize("kind", ["requests", "answers"])
+async def test_what_is_remembered_is_forgotten_before_it_is_too_much(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(edge_appends, "REMEMBERED", 3)
+    async with RawOrigin(DONE) as raw, edge_serving(raw) as gateway:
+        await begin(gateway)
+        client, kept = await gateway.connect(), gateway.fast._edge_appends
+        for number in range(9):
+            if kind == "answers":
+                raw.scripts = [answer(b"", f"A: {number}")]
+            line = f"A: {number if kind == 'requests' else 0}"
+            for _ in range(2):
+                assert (await client.ask(post(S, b"x", line))).status in {200, 204}
+            assert max(len(kept._sent), len(kept._told)) <= 3
+        assert len(kept._sent if kind == "requests" else kept._told) > 0
+
+
+async def test_a_request_that_is_a_writers_own_is_not_remembered() -> None:
+    async with RawOrigin(DONE) as raw, edge_serving(raw) as gateway:
+        await begin(gateway)
+        ordinary = gateway.ordinary
+        assert (await gateway.ask(post(S, b"x", "Authorization: Bearer a"))).status == 204
+        assert gateway.ordinary == ordinary
+        assert "Authorization: Bearer a" in raw.heard[-1].fields
+        assert gateway.fast._edge_appends._sent == {}
