@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +22,7 @@ _QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
 _WELL_QUOTED = re.compile(rf'[^"]*+(?:{_QUOTED}[^"]*+)*')
 _MEMBER = re.compile(rf'(?:{_QUOTED}|[^,"]++)+')
 _DIGITS = re.compile(r"[0-9]+")
+LONGEST_DATE = len("Wednesday, 06-Nov-94 08:49:37 GMT")
 LONGEST_AGAIN_S = 60  # who waits for news is not sent away for longer by what one answer said
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -154,7 +156,12 @@ def whole_number(digits: str) -> int:
 
 def age_of(headers: MultiMapping[str]) -> int:
     """The Age field in seconds: the first value counts, nonsense is none (RFC 9111 section 5.1)."""
-    given = members(headers.getall("Age", ())[:1])
+    return age_said(headers.get("Age", ""))
+
+
+def age_said(text: str) -> int:
+    """What an Age field says, in seconds."""
+    given = members([text]) if text else ()
     return (delta_seconds(given[0]) or 0) if given else 0
 
 
@@ -177,8 +184,14 @@ def date_of(headers: MultiMapping[str], name: str) -> float | None:
 
 def parse_date(text: str) -> float | None:
     """An HTTP date in any of its three formats, in epoch seconds."""
+    text = text.strip(" \t")
+    return _parsed_date(text) if len(text) <= LONGEST_DATE else None
+
+
+@lru_cache(maxsize=256)  # for a second all answers have the same; 64 KB
+def _parsed_date(text: str) -> float | None:
     for pattern in _DATES:
-        if match := pattern.fullmatch(text.strip(" \t")):
+        if match := pattern.fullmatch(text):
             return _epoch_seconds(match)
     return None
 

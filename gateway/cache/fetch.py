@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from enum import Enum
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.cache import policy
 from gateway.cache.shared_body import SharedBody
+from gateway.cache.told import Told
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.reach import Reach
@@ -21,18 +22,19 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 
+    from multidict import MultiMapping
+
     from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.variants import Variant
-    from gateway.origin.client import OriginAnswer
     from gateway.telemetry.metrics import Histogram
 
     # Asks the origin, under these conditions if there are any.
-    Send = Callable[[list[tuple[str, str]]], Awaitable[OriginAnswer]]
+    Send = Callable[[list[tuple[str, str]]], Awaitable["Answer"]]
 
 # A part of the answer, or that it has not changed: we ask for all, and it was no condition of ours.
-_NOT_ASKED_FOR = frozenset({206, 304})
+NOT_ASKED_FOR = frozenset({206, 304})
 # For the rest of an answer that will be kept, when nobody waits for it any more: those who left may
 # come back for it, and an origin that lets it trickle must not be asked for nobody for ever.
 FINISH_S = 10.0
@@ -41,6 +43,23 @@ UNUSABLE = "the origin's answer could not be used"
 NOBODY = "nobody waited for the origin's answer any more"
 
 _numbers = count()
+
+
+class Answer(Protocol):
+    """What an origin answers: its head, and its body in parts as they come."""
+
+    status: int
+    complete_by_length: bool
+
+    @property
+    def headers(self) -> MultiMapping[str]:
+        """Its fields."""
+
+    def parts(self) -> AsyncIterator[bytes]:
+        """The body. Raises HeadgateError."""
+
+    def release(self) -> None:
+        """No more is wanted."""
 
 
 class How(Enum):
@@ -76,13 +95,12 @@ class SharedFetch:
         clock: Callable[[], float],
         longest: int,
     ) -> None:
-        loop = asyncio.get_running_loop()
         self.key = key
         self.number = next(_numbers)
         self.request = request
         self.leader = tracing.current.get()  # for whom it is made
-        self.begun: asyncio.Future[CachedResponse] = loop.create_future()
-        self.fetched: asyncio.Future[Fetched | None] = loop.create_future()
+        self.begun: Told[CachedResponse] = Told()
+        self.fetched: Told[Fetched | None] = Told()
         self.body = SharedBody()
         self.shared = True
         self.outdated = False  # a write has passed by: not to be kept, nor joined
@@ -110,7 +128,7 @@ class SharedFetch:
         return self.passed_by.is_told_by(facts.next_offset, closed=facts.closed)
 
     async def run(self, send: Send) -> None:
-        """Carry it out. Whatever happens is told by the two futures, and to who reads the body."""
+        """Carry it out. Whatever happens is told by these two, and to who reads the body."""
         try:
             async with asyncio.timeout(None) as self._time:
                 self.check_wanted()  # all may have left before it began
@@ -172,7 +190,7 @@ class SharedFetch:
             self.body.fail(error)  # for those who have its beginning
 
     async def _ask(self, send: Send, old: CachedResponse | None) -> None:
-        asked = self._clock()
+        asked = self._asks_at()
         with ExitStack() as resources:
             answer = await send([] if old is None else old.validators)
             resources.callback(answer.release)
@@ -185,12 +203,16 @@ class SharedFetch:
                 else:  # it is another answer that has not changed
                     answer.release()
                     await self._ask(send, None)
-            elif answer.status in _NOT_ASKED_FOR:
+            elif answer.status in NOT_ASKED_FOR:
                 raise OriginBroken(
                     f"the origin answered with a {answer.status} that was not asked for"
                 )
             elif not (policy.is_error(answer.status) and self._stand_in()):
                 await self._gather(answer, times)
+
+    def _asks_at(self) -> float:
+        """When the request goes out, epoch seconds."""
+        return self._clock()
 
     def _stand_in(self) -> bool:
         """Let what is kept do instead of the origin's answer, if it may."""
@@ -200,16 +222,16 @@ class SharedFetch:
         self._finish(Fetched(old.cached, How.STOOD_IN))
         return True
 
-    async def _gather(self, answer: OriginAnswer, times: policy.Times) -> None:
+    async def _gather(self, answer: Answer, times: policy.Times) -> None:
         parts = answer.parts()
         if NEXT_OFFSET in answer.headers:
             await self._begin(parts)
         begin = self.body.whole()
         cached = self._rules.apply(self.request, answer.status, answer.headers, times, begin)
         too_long = cached.length is not None and cached.length > self._longest
+        self.begun.set_result(cached)
         if too_long or not (cached.joinable and answer.complete_by_length):
             self._pass_on()
-        self.begun.set_result(cached)
         self.check_wanted()
         async for part in parts:
             self.body.add(part)
@@ -247,10 +269,10 @@ class SharedFetch:
 
     def fail(self, error: HeadgateError) -> None:
         """Tell those who wait that there is nothing more to come, unless they have it all."""
-        for future in (self.begun, self.fetched):
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # taken note of, even where nobody waits
+        if not self.begun.done():
+            self.begun.set_exception(error)
+        if not self.fetched.done():
+            self.fetched.set_exception(error)
         self.body.fail(error)
 
 
@@ -278,16 +300,28 @@ class FetchTable:
 
     def start(self, fetch: SharedFetch, send: Send, *, shared: bool) -> None:
         """Carry one out; if it is to be `shared`, let others join."""
+        self.begin(fetch, shared=shared)
+        self.carry_out(fetch, send)
+
+    def begin(self, fetch: SharedFetch, *, shared: bool) -> None:
+        """Know of one that somebody carries out."""
         if fetch.old is not None:
             fetch.old.is_asked_for = True
         if shared:
             self._joinable[fetch.key] = fetch
-        self._of_path.setdefault(fetch.request.path, set()).add(fetch)
+        path = fetch.request.path
+        if path in self._of_path:
+            self._of_path[path].add(fetch)
+        else:
+            self._of_path[path] = {fetch}
+        fetch.fetched.call(partial(self._fetched, fetch))
+
+    def carry_out(self, fetch: SharedFetch, send: Send) -> None:
+        """Do so in a task."""
         task = asyncio.get_running_loop().create_task(fetch.run(send))
-        fetch.fetched.add_done_callback(partial(self._fetched, fetch))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(partial(self._over, fetch))
+        task.add_done_callback(partial(self._task_over, fetch))
 
     def outdate(self, path: str, reach: Reach | None) -> None:
         """A write passes by: nobody joins any more what was asked for before it.
@@ -318,11 +352,11 @@ class FetchTable:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _fetched(self, fetch: SharedFetch, _: asyncio.Future[Fetched | None]) -> None:
+    def _fetched(self, fetch: SharedFetch) -> None:
         self._take_out(fetch)
         self._on_fetched(fetch)
 
-    def _over(self, fetch: SharedFetch, task: asyncio.Task[None]) -> None:
+    def _task_over(self, fetch: SharedFetch, task: asyncio.Task[None]) -> None:
         """Whatever has raised: nobody waits for it any more, nor finds it."""
         self._take_out(fetch)
         error = None if task.cancelled() else task.exception()
@@ -330,6 +364,10 @@ class FetchTable:
             log.error("origin.answer_lost", target=fetch.request.path, exc_info=error)
         if task.cancelled() or error is not None:
             fetch.fail(OriginBroken(UNUSABLE))
+        self.over(fetch)
+
+    def over(self, fetch: SharedFetch) -> None:
+        """All that was to be done has been, and all that was to be told, told."""
         fetch.is_over = True
         self._count(fetch)
 

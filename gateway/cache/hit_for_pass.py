@@ -19,6 +19,9 @@ class HitForPass:
         self._clock = clock
         self._until: OrderedDict[Hashable, float] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._until)
+
     def __contains__(self, key: Hashable) -> bool:
         return self._until.get(key, 0.0) > self._clock()
 

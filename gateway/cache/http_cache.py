@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, assert_never
@@ -49,6 +48,16 @@ class CacheResult(NamedTuple):
     source: SharedBodyReader | None = None
 
 
+class Joined(NamedTuple):
+    """The part that somebody has in a fetch: found by these fields, and joined, or begun by him."""
+
+    fetch: SharedFetch
+    reader: SharedBodyReader
+    old: Variant | None
+    varies: frozenset[str]
+    is_collapsed: bool
+
+
 class HttpCache:
     """The cache of a route: `collapsed` and `fetched` count its requests."""
 
@@ -66,10 +75,10 @@ class HttpCache:
         self._traffic = traffic
         self._tail_of = tail_of
         self._recipient_of = recipient_of  # for whom an answer is, by path and reader key
-        self._rules = rules
-        self._send = send
+        self.rules = rules
+        self.send = send
         self._clock = clock
-        self._fetches = FetchTable(self._fetched, traffic.collapsed)
+        self.fetches = FetchTable(self._fetched, traffic.collapsed)
         self._hit_for_pass = HitForPass(clock)
         self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
         # Whether what a fetch has brought is of the stream that is there now.
@@ -104,12 +113,12 @@ class HttpCache:
 
     def is_hit_for_pass(self, request: CacheRequest) -> bool:
         """Whether the answer is known not to be stored."""
-        return request.fetch_key in self._hit_for_pass
+        return bool(self._hit_for_pass) and request.fetch_key in self._hit_for_pass
 
     def is_being_fetched(self, request: CacheRequest) -> bool:
         """Whether the origin is being asked for the same, by one whom others may join."""
-        key = _key(request, _varies(self.peek(request)))
-        return not self.is_hit_for_pass(request) and self._fetches.joinable(key) is not None
+        key = key_of(request, varies_of(self.peek(request)))
+        return not self.is_hit_for_pass(request) and self.fetches.joinable(key) is not None
 
     def decide(
         self, method: str, request: CacheRequest, stream: Followed | None, now: float
@@ -163,21 +172,34 @@ class HttpCache:
 
     # Fetching
 
+    async def go_on(self, joined: Joined, request: CacheRequest, held_by: ExitStack) -> CacheResult:
+        """As `carry_out`, for one who has joined a fetch without a task, or has begun it."""
+        if joined.is_collapsed:
+            return await self._fetch(request, joined.old, held_by, joined)
+        result = await self._taken(joined, request, held_by)
+        assert result is not None, "it was asked for this very request"
+        return result
+
     async def _fetch(
-        self, request: CacheRequest, old: Variant | None, held_by: ExitStack
+        self,
+        request: CacheRequest,
+        old: Variant | None,
+        held_by: ExitStack,
+        joined: Joined | None = None,
     ) -> CacheResult:
         """The answer of a request that is under way for the same, else of one more.
 
         What an answer varies with is known only when it has begun. Those for whom it is none join
         again, each with others who ask for the same variant.
         """
-        varies = _varies(self.variants(request))
+        varies = varies_of(self.variants(request))
         shared = not self.is_hit_for_pass(request)
-        while (fetch := self._fetches.joinable(_key(request, varies))) is not None:
-            self.collapsed += 1
-            result = await self._taken(fetch, request, old, held_by, collapsed=True)
+        while joined := joined or self._join(request, varies, old):
+            fetch, varies = joined.fetch, joined.varies
+            result = await self._taken(joined, request, held_by)
             if result is not None:
                 return result
+            joined = None
             # It may have been forgotten meanwhile.
             old = decision.select(self.variants(request), request.headers)
             more = varies | {name for name, _ in fetch.begun.result().stored.vary}
@@ -185,79 +207,86 @@ class HttpCache:
                 shared = False
                 break
             varies = more
-        fetch = self._begin(_key(request, varies), request, old, shared=shared)
-        result = await self._taken(fetch, request, old, held_by, collapsed=False)
+        fetch = self._begin(key_of(request, varies), request, old, shared=shared)
+        led = Joined(fetch, fetch.reader(), old, varies, is_collapsed=False)
+        result = await self._taken(led, request, held_by)
         assert result is not None, "it was asked for this very request"
         return result
 
+    def _join(
+        self, request: CacheRequest, varies: frozenset[str], old: Variant | None
+    ) -> Joined | None:
+        fetch = self.fetches.joinable(key_of(request, varies))
+        if fetch is None:
+            return None
+        self.collapsed += 1
+        return Joined(fetch, fetch.reader(), old, varies, is_collapsed=True)
+
     def _refresh(self, request: CacheRequest, old: Variant, now: float) -> None:
         """Ask for a new one, unless somebody has, or did a moment ago in vain."""
-        key = _key(request, _varies(self.variants(request)))
-        if not (old.is_asked_for or key in self._fetches or now < old.rests_until):
+        key = key_of(request, varies_of(self.variants(request)))
+        if not (old.is_asked_for or key in self.fetches or now < old.rests_until):
             self._begin(key, request, old, shared=True).is_wanted = True
 
     async def _taken(
-        self,
-        fetch: SharedFetch,
-        request: CacheRequest,
-        old: Variant | None,
-        held_by: ExitStack,
-        *,
-        collapsed: bool,
+        self, joined: Joined, request: CacheRequest, held_by: ExitStack
     ) -> CacheResult | None:
         """What a fetch brings, whole or as it comes; None for one who may not have it."""
-        if collapsed and not fetch.shared:
-            return None
+        fetch, reader, old, _, is_collapsed = joined
         with ExitStack() as waiting:
-            reader = fetch.reader()
-            waiting.callback(self._fetches.left, fetch, reader)
-            cached = await asyncio.shield(fetch.begun)
-            if collapsed and not (fetch.shared and policy.selects(request.headers, cached.stored)):
+            waiting.callback(self.fetches.left, fetch, reader)
+            await fetch.begun.wait()
+            cached = fetch.begun.result()
+            if is_collapsed and not self.is_for(fetch, request, cached):
                 return None
-            if collapsed:
+            if is_collapsed:
                 tracing.shares(fetch.leader)
-            timeout_s = JOINED_S if collapsed else TOGETHER_S
-            await asyncio.wait([fetch.fetched], timeout=timeout_s)
+            is_whole = await fetch.fetched.wait(JOINED_S if is_collapsed else TOGETHER_S)
             fetch.given += 1
-            fetched = fetch.fetched.result() if fetch.fetched.done() else None
-            if fetched is None:
-                held_by.push(waiting.pop_all())
-            return self._result(fetch, fetched, old, reader, collapsed=collapsed)
+            fetched = fetch.fetched.result() if is_whole else None
+            if fetched is not None:
+                return self.result(fetch, old, fetched, is_collapsed=is_collapsed)
+            held_by.push(waiting.pop_all())
+            begun = Fetched(fetch.begun.result(), How.FETCHED)
+            return self.result(fetch, old, begun, is_collapsed=is_collapsed, source=reader)
 
-    def _result(
+    @staticmethod
+    def is_for(fetch: SharedFetch, request: CacheRequest, cached: CachedResponse) -> bool:
+        """Whether one who has joined may have what has begun."""
+        return fetch.shared and policy.selects(request.headers, cached.stored)
+
+    def result(
         self,
         fetch: SharedFetch,
-        fetched: Fetched | None,
         old: Variant | None,
-        reader: SharedBodyReader,
+        fetched: Fetched,
         *,
-        collapsed: bool,
+        is_collapsed: bool,
+        source: SharedBodyReader | None = None,
     ) -> CacheResult:
         """What a fetch has brought: all of it, or the head, for one who reads the body."""
-        cached, how = fetched or Fetched(fetch.begun.result(), How.FETCHED)
+        cached, how = fetched
         age = cached.stored.age(self._clock())
-        joined = "; collapsed" if collapsed else ""
+        shared = "; collapsed" if is_collapsed else ""
         if how is How.STOOD_IN:
             assert fetch.old is not None, "it was cached"
             entry = fetch.old.entry
             entry.hits += 1
-            status = f"fwd=stale{joined}; detail=stale-if-error"
+            status = f"fwd=stale{shared}; detail=stale-if-error"
             lines = cache_status.lines("STALE", status, age=age, hits=entry.hits)
             return CacheResult(cached, lines, current=False, tail_is_known=fetch.old.knows_tail)
-        reason = "uri-miss" if old is None else "stale"
-        status = f"fwd={reason}; fwd-status={304 if how is How.CONFIRMED else cached.status}"
-        stored = "; stored" if fetch.is_stored else ""
-        name = "COLLAPSED" if collapsed else "REVALIDATED" if how is How.CONFIRMED else "MISS"
-        lines = cache_status.lines(name, f"{status}{joined}{stored}", age=age)
-        source = reader if fetched is None else None
+        told_status = 304 if how is How.CONFIRMED else cached.status
+        lines = cache_status.forwarded(
+            told_status, age, is_stale=old is not None, shared=is_collapsed, stored=fetch.is_stored
+        )
         return CacheResult(cached, lines, fetch.is_current, fetch.is_current, source)
 
     def _begin(
         self, key: Hashable, request: CacheRequest, old: Variant | None, *, shared: bool
     ) -> SharedFetch:
-        fetch = SharedFetch(key, request, old, self._rules, self._clock, LONGEST_KEPT)
+        fetch = SharedFetch(key, request, old, self.rules, self._clock, LONGEST_KEPT)
         self.fetched += 1
-        self._fetches.start(fetch, partial(self._send, request), shared=shared)
+        self.fetches.start(fetch, partial(self.send, request), shared=shared)
         return fetch
 
     def _fetched(self, fetch: SharedFetch) -> None:
@@ -316,13 +345,15 @@ class HttpCache:
 
     def _keep(self, request: CacheRequest, cached: CachedResponse) -> bool:
         """Whether there was room for it."""
-        self._hit_for_pass.discard(request.fetch_key)
-        entry = self._store.get(request.key, self._clock())
-        if not isinstance(entry, Variants):
-            tail_of, kept = self._tail_of(request), self._traffic.kept
-            recipient_of = partial(self._recipient_of, request.path)
-            entry = Variants(request.key, request.path, [], tail_of, recipient_of, kept)
-        return self._store.put(entry.with_variant(cached, self._given(request, cached)))
+        if self._hit_for_pass:
+            self._hit_for_pass.discard(request.fetch_key)
+        key, path = request.key, request.path
+        entry, given = self._store.get(key, self._clock()), self._given(request, cached)
+        if isinstance(entry, Variants):
+            return self._store.put(entry.with_variant(cached, given))
+        tail_of, recipient_of = self._tail_of(request), partial(self._recipient_of, path)
+        variants, kept = [Variant(cached, given)], self._traffic.kept
+        return self._store.put(Variants(key, path, variants, tail_of, recipient_of, kept))
 
     def _given(self, request: CacheRequest, cached: CachedResponse) -> Hits:
         """Where those are counted who are given it at once."""
@@ -343,25 +374,27 @@ class HttpCache:
     def forget(self, path: str) -> None:
         """A write may have changed everything at a path."""
         self._store.drop(("path", path))
-        self._fetches.outdate(path, None)
+        self.fetches.outdate(path, None)
 
     def moved(self, path: str, reach: Reach) -> None:
         """A stream has grown: what reached its tail is old, what lies before is not."""
         self._store.drop(("tail", path))
-        self._fetches.outdate(path, reach)
+        self.fetches.outdate(path, reach)
 
     async def close(self) -> None:
         """End what is under way."""
-        await self._fetches.close()
+        await self.fetches.close()
 
 
-def _key(request: CacheRequest, varies: frozenset[str]) -> Hashable:
+def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:
     """What equal requests are equal in."""
+    if not varies:
+        return request.fetch_key, ()
     return request.fetch_key, tuple(
         (name, normalised(name, request.headers)) for name in sorted(varies)
     )
 
 
-def _varies(variants: Sequence[Variant]) -> frozenset[str]:
+def varies_of(variants: Sequence[Variant]) -> frozenset[str]:
     """The fields that are known to select among the answers to a URL."""
-    return frozenset(name for variant in variants for name, _ in variant.stored.vary)
+    return frozenset([name for variant in variants for name, _ in variant.stored.vary])

@@ -93,6 +93,11 @@ class Stored(msgspec.Struct, frozen=True):
         """When it becomes stale."""
         return self.born + self.lifetime
 
+    @property
+    def longest(self) -> float:
+        """From what age on it can never answer by itself, in seconds."""
+        return self.lifetime + max(self.stale_while_revalidate, self.stale_if_error)
+
     def age(self, now: float) -> int:
         """Its Age field."""
         return int(min(max(0.0, now - self.born), LONGEST_S))
@@ -126,7 +131,7 @@ def storable(
     while_revalidate, if_error = _stale_allowance(directives, lifetime, defaults)
     stored = Stored(
         status,
-        times.answered - _initial_age(headers, times),
+        times.answered - initial_age(age_of(headers), date_of(headers, "Date"), times),
         0 if no_cache else lifetime,
         while_revalidate,
         if_error,
@@ -165,15 +170,13 @@ def is_public(headers: MultiMapping[str], *, s_maxage: bool) -> bool:
 
 def _is_of_use(stored: Stored, now: float) -> bool:
     """Whether it can ever answer, or at least spare the origin a body."""
-    longest = stored.lifetime + max(stored.stale_while_revalidate, stored.stale_if_error)
-    return bool(stored.etag or stored.last_modified) or now - stored.born < longest
+    return bool(stored.etag or stored.last_modified) or now - stored.born < stored.longest
 
 
-def _initial_age(headers: MultiMapping[str], times: Times) -> float:
+def initial_age(age_s: int, date: float | None, times: Times) -> float:
     """Section 4.2.3. Date has whole seconds, so the fraction of the one it names is no age."""
-    date = date_of(headers, "Date")
     apparent_age = 0 if date is None else max(0.0, int(times.answered) - date)
-    return max(apparent_age, age_of(headers) + max(0.0, times.answered - times.asked))
+    return max(apparent_age, age_s + max(0.0, times.answered - times.asked))
 
 
 def _lifetime(

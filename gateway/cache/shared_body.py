@@ -28,8 +28,9 @@ class SharedBody:
         self._readers: set[SharedBodyReader] = set()
         self._ended = False
         self._error: HeadgateError | None = None
-        self._came = asyncio.Event()
-        self._taken = asyncio.Event()
+        # Of a body that nobody waits for nobody is told.
+        self._came: asyncio.Event | None = None
+        self._taken: asyncio.Event | None = None
 
     def reader(self) -> SharedBodyReader:
         """One more who reads it, from its beginning."""
@@ -53,17 +54,17 @@ class SharedBody:
         """Take the next part."""
         self._parts.append(part)
         self.size += len(part)
-        self._came.set()
+        _set(self._came)
 
     def end(self) -> None:
         """That was all."""
         self._ended = True
-        self._came.set()
+        _set(self._came)
 
     def fail(self, error: HeadgateError) -> None:
         """No more comes, though there should be."""
         self._error = error
-        self._came.set()
+        _set(self._came)
 
     def pass_on(self) -> None:
         """Keep no more than those who read need."""
@@ -86,10 +87,10 @@ class SharedBody:
             left_s = None
             if len(slow) < len(self._readers):
                 left_s = min(one.stands_for(now()) for one in slow)
-            self._taken.clear()
+            self._taken = taken = asyncio.Event()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left_s):
-                    await self._taken.wait()
+                    await taken.wait()
             if left_s is not None:
                 for reader in self._behind():
                     if reader.stands_for(now()) <= 0:
@@ -108,7 +109,8 @@ class SharedBody:
                 raise self._error
             if self._ended:
                 return b""
-            self._came.clear()
+            if self._came is None or self._came.is_set():
+                self._came = asyncio.Event()
             await self._came.wait()
         if reader.is_let_go:
             raise OriginBroken("others who read the same answer could not wait for this reader")
@@ -116,12 +118,12 @@ class SharedBody:
 
     def taken(self) -> None:
         """A reader has come further."""
-        self._taken.set()
+        _set(self._taken)
 
     def left(self, reader: SharedBodyReader) -> None:
         """A reader wants no more."""
         self._readers.discard(reader)
-        self._taken.set()
+        _set(self._taken)
 
     def _drop(self) -> None:
         if self.passed_on:
@@ -129,6 +131,11 @@ class SharedBody:
             slowest = min((reader.at for reader in self._readers), default=came)
             del self._parts[: slowest - self._dropped]
             self._dropped = slowest
+
+
+def _set(event: asyncio.Event | None) -> None:
+    if event is not None:
+        event.set()
 
 
 class SharedBodyReader:

@@ -130,19 +130,21 @@ class Variants(CacheEntry):
         recipient_of: Callable[[str | None], Recipient],
         owner: Kept,
     ) -> None:
-        groups: tuple[Hashable, ...] = (("path", path),)
-        # One that says closed, too: where a stream grows all the same it is another one.
-        responses = [variant.cached for variant in variants]
-        if any(cached.is_tail or (cached.facts and cached.facts.closed) for cached in responses):
-            groups = (*groups, ("tail", path))
-        sizes = (len(cached.head) + len(cached.body) + VARIANT_OVERHEAD for cached in responses)
-        super().__init__(key, sum(sizes), groups, owner=owner)
+        size, reaches_tail = 0, False
+        for variant in variants:
+            cached = variant.cached
+            size += len(cached.head) + len(cached.body) + VARIANT_OVERHEAD
+            # One that says closed, too: where a stream grows all the same it is another one.
+            if cached.is_tail or (cached.facts is not None and cached.facts.closed):
+                reaches_tail = True
+            variant.entry = self
+        of_path = ("path", path)
+        groups = (of_path, ("tail", path)) if reaches_tail else (of_path,)
+        super().__init__(key, size, groups, owner=owner)
         self.path = path
         self.variants = variants
         self.is_tail = is_tail
         self.recipient_of = recipient_of
-        for variant in variants:
-            variant.entry = self
 
     def with_variant(self, new: CachedResponse, given: Hits) -> Variants:
         """The entry with one more variant, or another in place of one for the same requests."""

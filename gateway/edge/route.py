@@ -27,6 +27,7 @@ from gateway.edge.followed_streams import FollowedStreams
 from gateway.edge.known_streams import KnownStreams
 from gateway.edge.multi_append import MultiAppendOffer
 from gateway.edge.origin_guard import GuardTimes, OriginGuard
+from gateway.edge.short_reads import ShortReads
 from gateway.errors import HeadgateError
 from gateway.live.feed import park
 from gateway.protocol import forwarding, http1, repair
@@ -132,6 +133,7 @@ class EdgeRoute:
         self._logged_at = 0.0
         self._troubles = 0
         self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
+        self.fetch = ShortReads(self, shared).begin
 
     def ask_origin(self, ttl_s: float, on_end: Callable[[Principal], None]) -> None:
         """Have the origin decide who may read: its yes counts for `ttl_s` seconds."""

@@ -86,7 +86,7 @@ def said_of_data(cached: CachedResponse, request: CacheRequest) -> str | None:
 
 def is_variant(cached: CachedResponse) -> bool:
     """Whether it is what somebody has negotiated, and others are told otherwise of the stream."""
-    return any(
+    return bool(cached.stored.vary) and any(
         name not in OF_NO_STREAM
         and not cached.identity.has(name)
         and normalised(name, ANYBODY) != value

@@ -199,6 +199,10 @@ class HostedRoute:
         self.appender.submit(name, append, done, began)
         return True
 
+    def fetch(self, *_: object, is_known: bool) -> bool:  # noqa: ARG002 - as of any route
+        """Never: there is no origin."""
+        return False
+
     # Caches
 
     def invalidate(self, write: Write) -> None:

@@ -28,6 +28,7 @@ VOLATILE = frozenset(
         "producer-seq",
         "stream-cursor",
         "stream-next-offset",
+        "x-cache-hits",
         "x-request-id",
     }
 )

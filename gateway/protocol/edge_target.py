@@ -6,6 +6,7 @@ protocol does not know, in canonical form.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
@@ -14,7 +15,7 @@ import msgspec
 from gateway.errors import BadRequest
 from gateway.protocol.cursors import parse_cursor
 from gateway.protocol.offsets import BEGINNING, is_plain
-from gateway.protocol.paths import canonical_query
+from gateway.protocol.paths import MAX_PATH_BYTES, PLAIN, canonical_query
 from gateway.protocol.requests import CatchUp, Events, LongPoll
 from gateway.protocol.target import canonical_target, split
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _OURS = frozenset({"offset", "live", "cursor"})
+_PLAIN_CATCH_UP = re.compile(rf"({PLAIN.pattern})\?offset=([0-9A-Za-z_-]+)")
 
 
 class EdgeCatchUp(CatchUp, frozen=True):
@@ -82,11 +84,14 @@ def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
     path, raw_query = split(canonical_target(target))
     query = canonical_query(raw_query, drop)
     parts = query.text.split("&") if query.text else []
-    own = [part for part in parts if part.partition("=")[0] in _OURS]
+    own: list[str] = []
+    foreign: list[str] = []
+    for part in parts:
+        (own if part.partition("=")[0] in _OURS else foreign).append(part)
     offset = query.values.get("offset")
     target = f"{path}?{query.text}" if query.text else path
     start = None if offset is None or offset == BEGINNING else _decoded(offset)
-    others = tuple(part for part in parts if part not in own)
+    others = tuple(foreign)
     mode = _MODES.get(query.values.get("live", ""))
     # A plus is a space to some.
     if mode and offset and "+" not in offset and len(own) == len(_OURS & query.values.keys()):
@@ -94,6 +99,17 @@ def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
         return mode(path, target, start, cursor, others)
     is_clear = _is_plain_catch_up(own, query.values)
     return EdgeCatchUp(path, target, start, others if is_clear else tuple(parts), is_clear)
+
+
+def plain_catch_up(target: str) -> EdgeCatchUp | None:
+    """The read of a target that is in its one form at first sight, as nearly all are.
+
+    What `parse_edge_target` gives where no query parameter is dropped that is named `offset`.
+    """
+    match = _PLAIN_CATCH_UP.fullmatch(target)
+    if match is None or match[2] == BEGINNING or len(match[1]) > MAX_PATH_BYTES:
+        return None
+    return EdgeCatchUp(match[1], target, match[2], (), is_clear=True)
 
 
 def _decoded(text: str) -> str:

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 MAX_PATH_BYTES = 2048  # fits every proxy's default request line, and bounds keys everywhere
 
-_PLAIN = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*)+")
+# A path in its canonical form, as far as that is seen at once.
+PLAIN = re.compile(r"(?:/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*)+")
 _SPLIT = re.compile(r"%([0-9A-Fa-f]{2})|([A-Za-z0-9._~!$&'()*+,;=:@/-])|(.)", re.DOTALL)
 _QUERY_SPLIT = re.compile(r"%([0-9A-Fa-f]{2})|([A-Za-z0-9._~!$'()*+,;=:@/?-])|(.)", re.DOTALL)
+_PLAIN_QUERY = re.compile(r"[A-Za-z0-9._~!$'()*+,;=:@/?-]+")
 _CUT = re.compile(r"%[0-9A-Fa-f]?\Z")  # the beginning of a character that is percent-encoded
 _MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -29,7 +31,7 @@ def canonical_path(raw: str) -> str:
     """
     if len(raw.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES:
         raise BadRequest(f"the path is over {MAX_PATH_BYTES} bytes")
-    if _PLAIN.fullmatch(raw) is not None:
+    if PLAIN.fullmatch(raw) is not None:
         return raw
     check_whole(raw)
     path = "".join(_canonical_parts(raw))
@@ -138,11 +140,14 @@ def canonical_query(raw: str, drop: Sequence[str]) -> Query:
     for part in raw.split("&"):
         if not part:
             continue
-        text = "".join(_canonical_parts(part, _QUERY_SPLIT, "query"))
+        text = part
+        if _PLAIN_QUERY.fullmatch(part) is None:
+            text = "".join(_canonical_parts(part, _QUERY_SPLIT, "query"))
         key = text.partition("=")[0]
-        if not any(fits(pattern, key) for pattern in drop):
+        if not (drop and any(fits(pattern, key) for pattern in drop)):
             pairs.append((key, text))
-    pairs.sort(key=_place)
+    if len(pairs) > 1:
+        pairs.sort(key=_place)
     values: dict[str, str] = {}
     for key, text in pairs:
         values.setdefault(key, text[len(key) + 1 :])

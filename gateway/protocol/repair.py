@@ -225,17 +225,23 @@ def untailed(text: str) -> str:
 
 
 def _repair_tag(fields: CIMultiDict[str], facts: StreamRead) -> list[str]:
-    tag = fields.get("ETag")
-    if tag is None:
+    given = fields.get("ETag")
+    if given is None:
         return ["etag"]
+    tag = repaired_tag(given, facts)
+    if "Content-Encoding" in fields and not tag.startswith("W/"):
+        tag = f"W/{tag}"  # the bytes differ from those of the same range in another coding
+    if tag == given:
+        return []
+    fields["ETag"] = tag
+    return ["etag"]
+
+
+def repaired_tag(tag: str, facts: StreamRead) -> str:
+    """A tag as it should be written, which tells the end of a stream from what is before it."""
     if _TAG.fullmatch(tag) is None:
         tag = f'"{_NO_TAG_CHARACTER.sub("", tag)}"'
     tag = untailed(tag)  # it may be of a copy that was at the tail
     if not (facts.closed and _CLOSED_TAG.search(tag)):
         tag = f'{tag[:-1]}{cache_headers.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)}"'
-    if "Content-Encoding" in fields and not tag.startswith("W/"):
-        tag = f"W/{tag}"  # the bytes differ from those of the same range in another coding
-    if tag == fields.get("ETag"):
-        return []
-    fields["ETag"] = tag
-    return ["etag"]
+    return tag

@@ -38,8 +38,11 @@ class Exchange:
     `ended` is what has ended a wait, where that is more than that there was an answer.
     """
 
-    def __init__(self, traffic: Traffic, operation: int, request_id: str) -> None:
-        self._began = perf_counter()
+    def __init__(
+        self, traffic: Traffic, operation: int, request_id: str, began: float | None = None
+    ) -> None:
+        """It begins now, or `began` before (perf_counter)."""
+        self._began = perf_counter() if began is None else began
         self.traffic = traffic
         self.route = ""
         self.principal: Principal | None = None  # whom a guard knows, if not anybody

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from gateway.access.contract import Guard
     from gateway.access.principal import Principal
     from gateway.access.reader_keys import ReaderKeys
+    from gateway.cache.http_cache import CacheResult, Joined
+    from gateway.cache.private_fields import Recipient
     from gateway.live.contract import Answerable, Parkable
     from gateway.protocol.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
@@ -39,6 +41,28 @@ class PlainGet(NamedTuple):
     conceals: bool = False  # a 404 of its route is always the same
     reader_key: str | None = None  # which its URL has beside what is in `key`
     is_poll: bool = False  # it was a long-poll that had to wait
+
+
+class OriginReader(Protocol):
+    """A client who waits for an answer of an origin without a task.
+
+    One of those is called that take a read, or `goes_on`, or `abandon`; once, and never at once.
+    """
+
+    def wait(self, on_lost: Callable[[object], object]) -> None:
+        """Keep the connection, and say whom to tell when the client leaves."""
+
+    def given(self, read: Read, recipient: Recipient, result: CacheResult) -> None:
+        """The answer is here, all of it, and for whom."""
+
+    def goes_on(self, joined: Joined | None) -> None:
+        """A task has to go on, with the reader's part in a fetch if it has one still."""
+
+    def abandon(self) -> None:
+        """There is no answer, though there should be."""
+
+    def left(self, read: Read) -> None:
+        """The client is gone."""
 
 
 class Access(NamedTuple):
@@ -90,6 +114,14 @@ class StreamRoute(Protocol):
         self, connection: Answerable, name: str, headers: MultiMapping[str], body: bytes, /
     ) -> bool:
         """Append a body that has come whole; raises HeadgateError while nothing was done."""
+
+    def fetch(
+        self, reader: OriginReader, get: PlainGet, address: str, /, *, is_known: bool
+    ) -> bool:
+        """Ask an origin for what is in no cache, and let the reader have the answer.
+
+        The headers of one that `is_known` are the same object for all who sent the same.
+        """
 
     # Among other parts of the process
 

@@ -48,12 +48,14 @@ _NEXT_OFFSET = f"{NEXT_OFFSET}: ".lower().encode()
 _CLOSED = CLOSED_LINE.lower().encode()
 
 
-def begin(request: BaseRequest, shared: Context, request_id: str) -> Exchange:
-    """A request of which no more is known than its head says."""
+def begin(
+    request: BaseRequest, shared: Context, request_id: str, began: float | None = None
+) -> Exchange:
+    """A request of which no more is known than its head says; it may have begun before."""
     operation = _OPERATIONS.get(request.method, counted.OTHER)
     if operation == counted.APPEND and is_closing(request.headers):
         operation = counted.CLOSE
-    exchange = Exchange(shared.unrouted, operation, request_id)
+    exchange = Exchange(shared.unrouted, operation, request_id, began)
     if shared.log.enabled:
         exchange.asked = asked(request, shared)
     return exchange

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.http import HttpRequestParser
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
@@ -29,17 +30,23 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
 
+    from gateway.cache.http_cache import Joined
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
+    from gateway.web.short_misses import Request
 
 LINGER_S = 1.0  # for the rest of what was refused, and for the client to read why
 
 
 class AiohttpConnection(RequestHandler):
-    """`in_hand` counts the requests that aiohttp has: the one it handles, and those behind it."""
+    """`in_hand` counts the requests that aiohttp has: the one it handles, and those behind it.
 
-    __slots__ = ("_given_back", "exchange", "in_hand", "shared", "state")
+    Of a request that has waited for an origin without a task, `part` is what it has in a fetch, and
+    `began` when it did (perf_counter): both are for the next that aiohttp handles.
+    """
+
+    __slots__ = ("_given_back", "began", "exchange", "in_hand", "part", "shared", "state")
 
     def __init__(self, server: web.Server, shared: Context, **arguments: Any) -> None:  # noqa: ANN401 - aiohttp's
         super().__init__(server, loop=asyncio.get_running_loop(), **arguments)
@@ -59,6 +66,8 @@ class AiohttpConnection(RequestHandler):
         self.state = IDLE
         self.in_hand = 0
         self.exchange: Exchange | None = None  # the request that aiohttp handles
+        self.part: Joined | None = None
+        self.began: float | None = None
         self._given_back: ExitStack | None = None  # with the end of aiohttp's request
 
     def enter(self, state: State) -> None:
@@ -96,11 +105,33 @@ class AiohttpConnection(RequestHandler):
                 shared = self.shared
                 received = request.content.total_bytes
                 exchange.finish(received, shared.log, stopping=shared.closing)
+            self.drop_part()
             given_back, self._given_back = self._given_back, None
             if given_back is not None:
                 given_back.close()
             if not self.in_hand:
                 self.all_handled()
+
+    def give_late(self, request: Request, joined: Joined | None, began: float) -> None:
+        """Put a request into its hands that has waited without a task, since it `began`."""
+        self.part, self.began = joined, began
+        if isinstance(request, bytes):
+            assert self._parser is not None, "the client is there"
+            messages, _, _ = self._parser.feed_data(request)  # it has let its like through before
+            self.give(*messages[0])
+        else:
+            self.give(request, EMPTY_PAYLOAD)
+
+    def take_part(self) -> Joined | None:
+        """What the request in aiohttp's hands has in a fetch; who takes it gives it back."""
+        part, self.part = self.part, None
+        return part
+
+    def drop_part(self) -> None:
+        """Give it back: nobody has asked for it."""
+        part = self.take_part()
+        if part is not None:
+            part.fetch.leave(part.reader)
 
     def all_handled(self) -> None:
         """Aiohttp has no request any more."""

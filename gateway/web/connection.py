@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
     from gateway.access.principal import Principal
+    from gateway.cache.http_cache import Joined
     from gateway.live.contract import PollAnswer
     from gateway.runtime.context import Context
     from gateway.runtime.route import PlainGet
     from gateway.telemetry.traffic import Polls
     from gateway.web.fast_path import FastPath
+    from gateway.web.short_misses import Request
 
 HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; parsed, it takes twice as much
 HELD_BYTES = 64 * 1024  # what a client may send ahead while its request is being answered
@@ -130,11 +132,14 @@ class Connection(AiohttpConnection):
             self._counted.cut()
             self._counted = None
         self._held.clear()
+        self.drop_part()
         if exc is not None and not isinstance(exc, ConnectionError):
             exc = ConnectionResetError(str(exc))  # a network that is away: the client has left
         if self._task_handler is not None and self._current_request is None:
             self._task_handler.cancel()  # it would begin with what aiohttp takes from it here
         super().connection_lost(exc)
+        if self.shared.closing:
+            self.owner.tell_idle()  # of what waited without aiohttp nobody else tells
 
     def pause_writing(self) -> None:
         """The client does not take what it is sent as fast as it comes."""
@@ -378,6 +383,13 @@ class Connection(AiohttpConnection):
         self.go_on()
         return True
 
+    def go_on_in_task(self, request: Request, joined: Joined | None, began: float) -> None:
+        """Have aiohttp handle the request for which it was kept, with its part in a fetch."""
+        self._on_lost = None
+        self.enter(IDLE)
+        self.give_late(request, joined, began)
+        self._take_held()
+
     def go_on(self) -> None:
         """Go on with what the client has sent meanwhile."""
         transport = self.transport
@@ -385,13 +397,17 @@ class Connection(AiohttpConnection):
             return
         self.enter(IDLE)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if not self._whole:
-            self._parse(b"")
-        if self._held and self.state is not TAKEN:
-            held = bytes(self._held)
-            self._held.clear()
-            transport.resume_reading()
-            self.data_received(held)
+        self._take_held()
         if self.shared.closing and self.is_idle:
             transport.close()
             self.owner.tell_idle()
+
+    def _take_held(self) -> None:
+        """Go on with what the client sent meanwhile."""
+        if not self._whole:
+            self._parse(b"")
+        if self._held and self.state is not TAKEN and self.transport is not None:
+            held = bytes(self._held)
+            self._held.clear()
+            self.transport.resume_reading()
+            self.data_received(held)

@@ -11,6 +11,7 @@ from aiohttp.web import RequestPayloadError
 
 from gateway.cache import policy
 from gateway.cache.decision import Fetch, Pass, ServeRecent, ServeTail, Validate
+from gateway.cache.http_cache import Joined
 from gateway.edge.followed_stream import key_of
 from gateway.edge.snapshots import snapshot_of
 from gateway.errors import (
@@ -97,7 +98,9 @@ class EdgeHandlers:
         cache_request = route.cache_request(_headers(request, route), sender(request), read)
         stream = route.feeds.peek(key_of(cache_request))
         now, source = self._shared.clock(), route.feeds.source
-        decision = route.cache.decide(request.method, cache_request, stream, now)
+        held_by = connection_of(request).resources()
+        part = connection_of(request).take_part()
+        decision = part or route.cache.decide(request.method, cache_request, stream, now)
         if isinstance(decision, Pass | Fetch | Validate):
             self._shared.shedding.check(READS)
         match decision:
@@ -107,8 +110,9 @@ class EdgeHandlers:
                 return Answered(source.empty(snapshot, read), cache_status.COLLAPSED)
             case ServeRecent(snapshot, span):
                 return Answered(source.data(snapshot, read, span), cache_status.COLLAPSED)
+            case Joined():
+                result = await route.cache.go_on(decision, cache_request, held_by)
             case _:
-                held_by = connection_of(request).resources()
                 result = await route.cache.carry_out(decision, cache_request, now, held_by)
         facts = result.cached.facts
         if stream is not None and facts is not None:

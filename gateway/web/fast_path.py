@@ -15,21 +15,23 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.access.credentials import without_secrets
 from gateway.edge.route import EdgeRoute
 from gateway.errors import HeadgateError
-from gateway.live.contract import Answerable, Parkable
+from gateway.live.contract import Answerable
 from gateway.protocol.cursors import long_over_at
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.requests import LongPoll, is_closing
 from gateway.protocol.target import canonical_target, split
 from gateway.protocol.trace_context import TRACEPARENT
 from gateway.runtime.access_log import Asked
+from gateway.runtime.quotas import peer_of
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.web.connection_state import TAKEN
 from gateway.web.edge_appends import EdgeAppends
-from gateway.web.request_block import RequestBlocks
+from gateway.web.request_block import KnownRequest, RequestBlocks
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 from gateway.web.short_admission import REMEMBERED_PATHS, ShortAdmission, plain_get
+from gateway.web.short_misses import Client, ShortMiss
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,8 +45,8 @@ if TYPE_CHECKING:
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
     from gateway.web.connection import Connection
     from gateway.web.connection_state import State
-    from gateway.web.request_block import KnownRequest
     from gateway.web.router import Router
+    from gateway.web.short_misses import Request
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
 # With what was parsed from them 4 MB; then all are forgotten. As many of long-polls, which are kept
@@ -57,10 +59,9 @@ UNMEASURED = 15  # of 16 kept answers: a look at the clock costs as much as to c
 _ABSENT = b"HTTP/1.1 404 "
 
 
-class ClientConnection(Parkable, Protocol):
+class ClientConnection(Client, Protocol):
     """A client's connection, as far as the short ways of answering need it."""
 
-    transport: asyncio.Transport | None
     principal: Principal | None
     state: State
 
@@ -174,9 +175,10 @@ class FastPath:
         head: bytes | None,
         message: RawRequestMessage | KnownRequest,
     ) -> bool:
-        """A cached answer, or a long-poll that waits at the tail.
+        """A cached answer, or one that the client waits for without a task.
 
         The `head` from which the message was parsed is remembered, unless other bytes came with it.
+        It is there for one whose fields are known.
         """
         if self._needs_its_own_answer(message.headers):
             return False
@@ -188,11 +190,47 @@ class FastPath:
             if head is not None:
                 self._remember(head, message.headers, get)
             return True
-        if "live=long-poll" not in get.target or get.is_last or not self._waits(client, get):
+        return not get.is_last and self._wait(client, get, head, message)
+
+    def _wait(
+        self,
+        client: ClientConnection,
+        get: PlainGet,
+        head: bytes | None,
+        message: RawRequestMessage | KnownRequest,
+    ) -> bool:
+        """Keep the connection for an answer that is not here yet."""
+        if "live=" in get.target:
+            return self._poll_waits(client, get, head, message)
+        if isinstance(message, KnownRequest):
+            assert head is not None, "its fields were looked up in it"
+            return self._fetch(client, get, head)
+        return self._fetch(client, get, message)
+
+    def _poll_waits(
+        self,
+        client: ClientConnection,
+        get: PlainGet,
+        head: bytes | None,
+        message: RawRequestMessage | KnownRequest,
+    ) -> bool:
+        if "live=long-poll" not in get.target or not self._waits(client, get):
             return False
         if head is not None:
             self._remember(head, message.headers, get._replace(is_poll=True))
         return True
+
+    def _fetch(self, client: ClientConnection, get: PlainGet, request: Request) -> bool:
+        """Have an origin asked for what is not kept."""
+        address = peer_of(client.transport)
+        if self._log.enabled or self._spans is not None or address is None:
+            return False
+        try:
+            route, _ = self._stream(get.target.partition("?")[0])
+        except HeadgateError:
+            return False
+        reader = ShortMiss(self._shared, route, client, get, request)
+        return route.fetch(reader, get, address, is_known=isinstance(request, bytes))
 
     def again(self, client: ClientConnection, get: PlainGet) -> bool:
         """A cached answer, or a wait, for a request that needs no answer of its own.

@@ -64,8 +64,9 @@ class Handlers:
         """Answer one request."""
         asked = request_head.asked_id(request)
         request_id = asked or self._lines.new_request_id()
-        exchange = accounting.begin(request, self._shared, request_id)
-        connection_of(request).exchange = exchange
+        connection = connection_of(request)
+        exchange = accounting.begin(request, self._shared, request_id, connection.began)
+        connection.exchange, connection.began = exchange, None
         if self._repeats.looking:
             target = accounting.shown_target(request, self._shared)
             self._repeats.note(request.transport, request.method, target, request.headers)

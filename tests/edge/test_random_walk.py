@@ -159,7 +159,7 @@ class Walk:
         await self.advance(400)
         got = await self.edge.ask(get(f"{HERE}?offset=-1"))
         if not self.strict:
-            await until(lambda: not self.edge.edge.cache._fetches._tasks)
+            await until(lambda: not self.edge.edge.cache.fetches._tasks)
             got = await self.edge.ask(get(f"{HERE}?offset=-1"))
         whole = self.contents[self.generation]
         assert got.body == whole

@@ -80,7 +80,7 @@ class Edge:
 
     def left(self) -> dict[str, object]:
         """What is held for nobody once everybody has gone: nothing of it should be."""
-        fetches = self.route.cache._fetches
+        fetches = self.route.cache.fetches
         feeds, limits = self.route.feeds, self.shared.limits
         held = {
             "streams": len(feeds._streams),

@@ -1,0 +1,153 @@
+"""Answers of the origin for those who wait for them without a task."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.cache import http_cache
+from gateway.cache.decision import Fetch, Validate, decide
+from gateway.cache.fetch import Fetched, How, SharedFetch
+from gateway.cache.http_cache import CacheResult, Joined, key_of, varies_of
+from gateway.cache.judged_heads import JudgedHeads
+from gateway.cache.short_fetch import ShortFetch
+from gateway.errors import HeadgateError
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.decision import Followed
+    from gateway.cache.fetch import Answer
+    from gateway.cache.http_cache import HttpCache
+    from gateway.cache.variants import Variant
+    from gateway.origin.whole_answer import Asked, Asker
+
+
+class ShortWaiter(Protocol):
+    """One who waits for a fetch without a task; he is called once.
+
+    He has asked for this `request`, and may have `old`; he has joined a fetch, or it is his.
+    """
+
+    request: CacheRequest
+    old: Variant | None
+    varies: frozenset[str]
+    is_collapsed: bool
+    fetch: ShortFetch[ShortWaiter] | None
+
+    def given(self, result: CacheResult) -> None:
+        """The answer is whole."""
+
+    def goes_on(self, joined: Joined | None) -> None:
+        """It is not, or failed, or is not for him: a task goes on with his part in the fetch."""
+
+    def abandon(self) -> None:
+        """There is no answer, though there should be."""
+
+
+class ShortAnswers:
+    """The part of a cache that carries requests out without a task."""
+
+    def __init__(self, cache: HttpCache, clock: Callable[[], float]) -> None:
+        self._cache = cache
+        self._clock = clock
+        self.heads = JudgedHeads(cache.rules)
+
+    def fetch(
+        self,
+        waiter: ShortWaiter,
+        stream: Followed | None,
+        ask: Callable[[list[tuple[str, str]], Asker], Asked | None],
+    ) -> bool:
+        """Have a waiter called, where HttpCache would ask the origin, or join one that has.
+
+        False where a task has to answer. `ask` sends the request under these conditions, if it can
+        without a task.
+        """
+        cache, request = self._cache, waiter.request
+        variants, is_hit_for_pass = cache.variants(request), cache.is_hit_for_pass(request)
+        use = decide(
+            "GET", request, variants, stream, self._clock(), is_hit_for_pass=is_hit_for_pass
+        )
+        if not isinstance(use, Fetch | Validate):
+            return False
+        waiter.varies = varies_of(variants)
+        key = key_of(request, waiter.varies)
+        old = waiter.old = use.variant if isinstance(use, Validate) else None
+        # A request that is known not to be joined may still join another that is.
+        under_way = cache.fetches.joinable(key)
+        if under_way is not None:
+            return self._join(under_way, waiter)
+        fetch: ShortFetch[ShortWaiter] = ShortFetch(
+            key,
+            request,
+            old,
+            self.heads,
+            self._clock,
+            http_cache.LONGEST_KEPT,
+            self._tell,
+            self._go_on,
+        )
+        try:
+            fetch.asked = ask([] if old is None else old.cached.validators, fetch)
+        except HeadgateError as error:
+            # As any answer, it comes when he waits for it.
+            asyncio.get_running_loop().call_soon(fetch.failed, error)
+        else:
+            if fetch.asked is None:
+                return False
+        cache.fetched += 1
+        cache.fetches.begin(fetch, shared=not is_hit_for_pass)
+        waiter.fetch = fetch
+        fetch.waiters.append(waiter)
+        return True
+
+    def _join(self, fetch: SharedFetch, waiter: ShortWaiter) -> bool:
+        if not isinstance(fetch, ShortFetch) or fetch.asked is None:
+            return False  # its answer has begun, and is read in a task
+        self._cache.collapsed += 1
+        waiter.fetch, waiter.is_collapsed = fetch, True
+        fetch.waiters.append(waiter)
+        return True
+
+    def _go_on(self, fetch: ShortFetch[ShortWaiter], answer: Answer) -> None:
+        """Have a task carry out what has begun without one."""
+        first: list[Answer] = [answer]
+
+        async def send(validators: list[tuple[str, str]]) -> Answer:
+            return first.pop() if first else await self._cache.send(fetch.request, validators)
+
+        self._cache.fetches.carry_out(fetch, send)
+
+    def _tell(self, fetch: ShortFetch[ShortWaiter]) -> None:
+        """Let those who wait have the answer, or their part in the fetch."""
+        waiters, fetch.waiters = fetch.waiters, []
+        whole, error = fetch.whole, fetch.begun.exception()
+        fetched = fetch.fetched.result() if fetch.fetched.done() and error is None else None
+        told = fetched if whole is None else Fetched(whole, How.FETCHED)
+        for waiter in waiters:
+            try:
+                self._tell_one(waiter, fetch, told)
+            except Exception:  # noqa: BLE001 - the others wait, too
+                log.exception("read.failed", target=fetch.request.path)
+                waiter.abandon()
+        if fetch.fetched.done():
+            self._cache.fetches.over(fetch)
+
+    def _tell_one(
+        self, waiter: ShortWaiter, fetch: ShortFetch[ShortWaiter], told: Fetched | None
+    ) -> None:
+        cache = self._cache
+        if waiter.is_collapsed and not fetch.shared:
+            waiter.goes_on(None)
+            return
+        if told is None or (
+            waiter.is_collapsed and not cache.is_for(fetch, waiter.request, told.cached)
+        ):
+            joins = waiter.old, waiter.varies, waiter.is_collapsed
+            waiter.goes_on(Joined(fetch, fetch.reader(), *joins))
+            return
+        fetch.given += 1
+        waiter.given(cache.result(fetch, waiter.old, told, is_collapsed=waiter.is_collapsed))

@@ -1,0 +1,87 @@
+"""Something that becomes known once: for tasks, which wait for it, and for callbacks.
+
+A future costs its loop a turn for each who is told, and its maker an object of the loop even where
+nobody waits. Of what is read without a task, nobody does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class Told(Generic[T]):
+    """A value, or the error instead of it."""
+
+    __slots__ = ("_calls", "_error", "_is_done", "_value")
+
+    _value: T
+
+    def __init__(self) -> None:
+        self._is_done = False
+        self._error: Exception | None = None
+        self._calls: list[Callable[[], object]] = []
+
+    def done(self) -> bool:
+        """Whether it is known."""
+        return self._is_done
+
+    def result(self) -> T:
+        """The value, once it is known. Raises the error."""
+        assert self._is_done, "nobody asks before"
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def exception(self) -> Exception | None:
+        """The error, once it is known that there is one."""
+        return self._error
+
+    def set_result(self, value: T) -> None:
+        """Tell the value."""
+        assert not self._is_done, "told once"
+        self._value = value
+        self._tell()
+
+    def set_exception(self, error: Exception) -> None:
+        """Tell of the error."""
+        assert not self._is_done, "told once"
+        self._error = error
+        self._tell()
+
+    def _tell(self) -> None:
+        self._is_done = True
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call()
+
+    def call(self, when_told: Callable[[], object]) -> None:
+        """Have something called as soon as it is told, before any task that waits goes on."""
+        assert not self._is_done, "then it need not be waited for"
+        self._calls.append(when_told)
+
+    async def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until it is known, or for so long; whether it is."""
+        if self._is_done:
+            return True
+        woken = asyncio.get_running_loop().create_future()
+
+        def wake() -> None:
+            if not woken.done():
+                woken.set_result(None)
+
+        self._calls.append(wake)
+        try:
+            if timeout_s is None:
+                await woken
+            else:
+                await asyncio.wait([woken], timeout=timeout_s)
+        finally:
+            if not self._is_done:
+                self._calls.remove(wake)
+        return self._is_done

@@ -1,0 +1,135 @@
+"""A read that no cache has is the same without a task as with one, whatever the origin answers."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.edge.both_ways import both_ways
+from tests.edge.test_append_ways import HOW, played
+from tests.web.serving import EDGE, get
+
+if TYPE_CHECKING:
+    from tests.edge.both_ways import Pair, Told
+    from tests.edge.test_append_ways import Answered
+
+STATUSES = [
+    *(["200 OK"] * 9),
+    *("204 No Content", "206 Partial", "299 X", "302 Found", "304 Not Modified", "404 Not Found"),
+    *("410 Gone", "416 Range", "429 Slow", "500 Oh", "502 Bad Gateway", "503 Later"),
+]
+SAID = st.lists(
+    st.sampled_from(
+        [
+            *("Stream-Next-Offset: b", "Stream-Next-Offset: b", "Stream-Next-Offset: a"),
+            *("stream-next-offset: c", "Stream-Next-Offset: a,b", "Stream-Up-To-Date: true"),
+            *("Stream-Closed: true", "Stream-Cursor: 7", 'ETag: "x"', "ETag: bare", 'ETag: W/"w"'),
+            *("Cache-Control: max-age=60", "Cache-Control: no-store", "Cache-Control: no-cache"),
+            *("Cache-Control: private", "Cache-Control: public, max-age=60", "Pragma: no-cache"),
+            *("CDN-Cache-Control: max-age=5", "Expires: Fri, 15 Jan 2027 09:00:00 GMT"),
+            *("Last-Modified: Fri, 15 Jan 2027 07:00:00 GMT", "Age: 3", "Age: soon"),
+            "Date: Fri, 15 Jan 2027 07:59:58 GMT",
+            *("Vary: Accept-Encoding", "Vary: *", "Vary: X-Plain", "Set-Cookie: a=1"),
+            *("Surrogate-Key: k", "X-Cache: HIT", "X-Cache-Hits: 4", "X-Request-Id: o"),
+            *("Via: 1.1 other", "Connection: X-Hop", "Connection: close", "X-Hop: 1"),
+            *("Location: {origin}/edge/other", "Content-Encoding: gzip", "X-Text: é %s %(etag)s"),
+            *("Content-Type: application/json", "Access-Control-Allow-Origin: https://a.example"),
+        ]
+    ),
+    max_size=7,
+)
+ASKED = st.lists(
+    st.sampled_from(
+        [
+            *(
+                "Accept: */*",
+                "Accept-Encoding: gzip",
+                "Accept-Encoding: br;q=0, GZIP",
+                "X-Plain: 1",
+            ),
+            *("Authorization: Bearer a", "Cookie: a=1", "Via: 1.1 other", "Via: 1.1 headgate-test"),
+            *("Forwarded: for=1.2.3.4", "X-Forwarded-For: 1.2.3.4", "X_Under: 1", "X-Hop: 1"),
+            *("Connection: keep-alive, X-Hop", "Range: bytes=1-2"),
+            *('If-None-Match: "x"', "If-Modified-Since: Fri, 15 Jan 2027 07:00:00 GMT"),
+            *("Cache-Control: only-if-cached", "X-Request-Id: asked", "X-Text: é"),
+            *("Origin: https://a.example", "Content-Length: 0", "Expect: 100-continue"),
+            "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ]
+    ),
+    max_size=2,
+    unique_by=lambda line: line.split(":")[0],
+)
+QUERIES = st.sampled_from(
+    [
+        "?offset=a",
+        "?offset=a",
+        "?offset=-1",
+        "?offset=now",
+        "",
+        "?offset=0_7",
+        "?x=1&offset=a",
+        "?offset=a&offset=b",
+    ]
+)
+BODYLESS = ("204", "304")
+ANSWERED = st.tuples(
+    st.sampled_from(STATUSES),
+    SAID,
+    st.sampled_from([0, 1, 10, 100_000]),  # whether a longer one comes at once is luck
+    st.sampled_from([*HOW, *(["whole"] * 19)]),
+    # After what has no body, it is luck whether the end of one is seen before the next request.
+).filter(lambda answered: not (answered[0].startswith(BODYLESS) and answered[3] == "chunked"))
+# On one stream, as often as not: what was kept of it decides about the next.
+EXCHANGE = st.tuples(st.integers(0, 2), QUERIES, ASKED, ANSWERED)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("route", "options"),
+    [
+        ({}, {}),
+        ({"stale_if_error": 60, "no_store": "ignore"}, {}),
+        ({"identity_headers": ("x-plain",)}, {"cors_origins": ("https://a.example",)}),
+    ],
+)
+def test_whatever_is_read_and_answered_both_ways_are_the_same(
+    route: dict[str, object], options: dict[str, object]
+) -> None:
+    numbers = count()
+    statuses: set[int] = set()
+
+    async def once(pair: Pair, exchanges: list[tuple[int, str, list[str], Answered]]) -> None:
+        for side in pair:
+            side.gateway.shared.store.clear()
+        path = f"{EDGE}/{next(numbers)}"
+        asked = [
+            (get(f"{path}-{stream}{query}", *lines), partial(played, answered))
+            for stream, query, lines, answered in exchanges
+        ]
+        told: list[Told] = await pair.same(asked)
+        statuses.update(one.status for one in told)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        stack = AsyncExitStack()
+        pair = runner.run(stack.enter_async_context(both_ways(route, **options)))
+
+        @settings(max_examples=150)
+        @given(st.lists(EXCHANGE, min_size=1, max_size=5))
+        def for_all(exchanges: list[tuple[int, str, list[str], Answered]]) -> None:
+            runner.run(once(pair, exchanges))
+
+        try:
+            for_all()
+            short = pair.closed.gateway.ordinary - pair.open.gateway.ordinary
+        finally:
+            runner.run(stack.aclose())
+    assert short > 50, "too few went the short way"
+    assert {200, 502} <= statuses

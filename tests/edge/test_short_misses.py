@@ -1,0 +1,288 @@
+"""Reads that no cache has, while they wait without a task: who joins, leaves and goes on in one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+from msgspec.structs import replace
+
+from gateway.edge import short_reads
+from gateway.web.connection import Connection
+from tests.support.raw_origin import RawOrigin, Steps, answer, close
+from tests.support.waiting import until
+from tests.web.serving import EDGE, edge_serving, get, post
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.http1 import Client
+    from tests.support.raw_origin import Play
+    from tests.web.serving import Serving
+
+MINUTE = "Cache-Control: max-age=60"
+READ = f"{EDGE}/s?offset=a"
+LONG = 2 << 20  # bytes of an answer that is not gathered before somebody has it
+
+
+@contextlib.asynccontextmanager
+async def warm(*scripts: bytes | Play, **route: object) -> AsyncIterator[tuple[RawOrigin, Serving]]:
+    """An origin that answers so, and a gateway that keeps as many connections to it as needed."""
+    async with RawOrigin(answer()) as origin, edge_serving(origin, route) as gateway:
+        held = [Steps(b"", answer()) for _ in range(4)]
+        origin.scripts = [*held, answer()]
+        clients = [asyncio.create_task(gateway.ask(get(f"{EDGE}/warm-{n}"))) for n in range(4)]
+        await until(lambda: len(origin.heard) == 4)
+        for steps in held:
+            steps.go()
+        await asyncio.gather(*clients)
+        origin.heard.clear()
+        origin.scripts = list(scripts)
+        yield origin, gateway
+
+
+async def readers(gateway: Serving, count: int, target: str = READ, *lines: str) -> list[Client]:
+    """Those who have asked the same, and wait."""
+    before = gateway.edge.cache.fetched + gateway.edge.cache.collapsed
+    clients = [await gateway.connect() for _ in range(count)]
+    for client in clients:
+        client.send(get(target, *lines))
+    cache = gateway.edge.cache
+    await until(lambda: cache.fetched + cache.collapsed == before + count)
+    return clients
+
+
+async def told(clients: list[Client]) -> list[tuple[int, str | None, bytes]]:
+    answers = [await client.answer() for client in clients]
+    return [(one.status, one.get("x-cache"), one.body) for one in answers]
+
+
+def has_sent_ahead(gateway: Serving) -> bool:
+    connections = gateway.server.connections
+    return any(isinstance(one, Connection) and bool(one._held) for one in connections)
+
+
+def at_rest(gateway: Serving) -> bool:
+    """Whether nothing is held for a fetch."""
+    fetches = gateway.edge.cache.fetches
+    held = (fetches._joinable, fetches._of_path, fetches._tasks)
+    return not any(held) and gateway.edge.origin.in_flight == 0
+
+
+async def test_all_who_ask_the_same_at_once_wait_for_one_request_without_a_task() -> None:
+    steps = Steps(b"", answer(b"data", MINUTE))
+    async with warm(steps) as (origin, gateway):
+        before, collapsed = gateway.ordinary, gateway.edge.traffic.collapsed
+        warmed = collapsed.distribution().sum
+        clients = await readers(gateway, 5)
+        steps.go()
+        assert await told(clients) == [
+            (200, "MISS", b"data"),
+            *[(200, "COLLAPSED", b"data")] * 4,
+        ]
+        assert (await gateway.ask(get(READ))).get("x-cache") == "HIT"
+        assert (len(origin.heard), gateway.ordinary) == (1, before)
+        assert collapsed.distribution().sum == warmed + 5
+        assert at_rest(gateway)
+
+
+@pytest.mark.parametrize("length", [f"Content-Length: {LONG}", "Transfer-Encoding: chunked"])
+async def test_a_long_answer_goes_on_in_tasks(length: str) -> None:
+    body = b"x" * LONG
+    whole = b"%x\r\n%s\r\n0\r\n\r\n" % (LONG, body) if "chunked" in length else body
+    head = "\r\n".join(["HTTP/1.1 200 OK", MINUTE, length, "", ""]).encode()
+    steps = Steps(b"", head + whole[:10], whole[10:])
+    async with warm(steps) as (origin, gateway):
+        clients = await readers(gateway, 3)
+        steps.go()
+        steps.go()
+        kinds = ["MISS", "COLLAPSED", "COLLAPSED"]
+        answers = await asyncio.gather(*[client.answer() for client in clients])
+        assert [one.get("x-cache") for one in answers] == kinds
+        if "chunked" not in length:
+            assert [one.body == body for one in answers] == [True] * 3
+        assert len(origin.heard) == 1
+        await until(lambda: at_rest(gateway))
+
+
+@pytest.mark.parametrize("left", [1, 2, 3])
+async def test_what_has_not_begun_is_fetched_until_the_last_one_leaves(left: int) -> None:
+    steps = Steps(b"", answer(b"data", MINUTE))
+    async with warm(steps, answer(b"anew", MINUTE)) as (origin, gateway):
+        clients = await readers(gateway, 3)
+        for client in clients[:left]:
+            client.abort()
+        await until(lambda: gateway.limits.connections == len(clients) - left)
+        if left == len(clients):
+            assert at_rest(gateway)
+            assert (await gateway.ask(get(READ))).body == b"anew"
+        steps.go()
+        assert [body for _, _, body in await told(clients[left:])] == [b"data"] * (3 - left)
+        cut = gateway.edge.traffic.request_count(0, 5)
+        assert (cut, len(origin.heard)) == (left, 2 if left == 3 else 1)
+
+
+async def test_who_leaves_as_a_task_takes_over_holds_nothing() -> None:
+    steps = Steps(b"", b"HTTP/1.1 200 OK\r\nCache-Control: no-store\r\n\r\nda", b"ta", then=close)
+    async with warm(steps) as (_, gateway):
+        (client,) = await readers(gateway, 1)
+        client.abort()
+        steps.go()
+        await until(lambda: gateway.limits.connections == 0 and at_rest(gateway))
+
+
+async def test_a_failure_reaches_all_who_wait() -> None:
+    steps = Steps(b"", then=close)
+    async with warm(steps, close, answer(b"data", MINUTE)) as (_, gateway):
+        clients = await readers(gateway, 3)
+        steps.go()
+        steps.go()
+        assert [status for status, _, _ in await told(clients)] == [502] * 3
+        assert (await gateway.ask(get(READ))).status == 200
+        await until(lambda: at_rest(gateway))
+
+
+async def test_what_is_for_one_is_asked_for_each() -> None:
+    steps = Steps(b"", answer(b"1", "Set-Cookie: a=1"))
+    others = [answer(str(number).encode(), "Set-Cookie: a=1") for number in (2, 3)]
+    async with warm(steps, *others, answer(b"4", MINUTE)) as (origin, gateway):
+        clients = await readers(gateway, 3)
+        steps.go()
+        answers = await told(clients)
+        assert answers[0] == (200, "MISS", b"1")
+        assert sorted(body for _, _, body in answers) == [b"1", b"2", b"3"]
+        assert len(origin.heard) == 3
+        await until(lambda: at_rest(gateway))
+
+
+async def test_each_gets_the_variant_he_asks_for() -> None:
+    german = answer(b"de", MINUTE, "Vary: Accept-Language")
+    french = answer(b"fr", MINUTE, "Vary: Accept-Language")
+    steps = Steps(b"", german)
+    async with warm(steps, french) as (origin, gateway):
+        clients = await readers(gateway, 2, READ, "Accept-Language: de")
+        clients += await readers(gateway, 2, READ, "Accept-Language: fr")
+        steps.go()
+        assert [body for _, _, body in await told(clients)] == [b"de", b"de", b"fr", b"fr"]
+        assert len(origin.heard) == 2
+
+
+async def test_nobody_joins_what_was_asked_for_before_a_write() -> None:
+    steps = Steps(b"", answer(b"old", MINUTE))
+    new = answer(b"new", MINUTE)
+    written = answer(b"", "Stream-Next-Offset: b", status="204 No Content")
+    async with warm(steps, written, new) as (origin, gateway):
+        clients = await readers(gateway, 1)
+        assert (await gateway.ask(post(f"{EDGE}/s", b"more"))).status == 204
+        assert (await gateway.ask(get(READ))).body == b"new"
+        steps.go()
+        assert await told(clients) == [(200, "MISS", b"old")]
+        assert (await gateway.ask(get(READ))).body == b"new"
+        assert len(origin.heard) == 3
+
+
+async def test_requests_beyond_the_origins_bound_are_refused_and_counted_once() -> None:
+    steps = Steps(b"", answer(b"data", MINUTE))
+    async with warm(steps) as (_, gateway):
+        origin, before = gateway.edge.origin, gateway.ordinary
+        origin._settings = replace(origin._settings, max_requests=1)  # with connections to spare
+        clients = await readers(gateway, 1)
+        assert (await gateway.ask(get(f"{EDGE}/other?offset=a"))).status == 503
+        assert (origin.refused, origin.figures.results["refused"]) == (1, 1)
+        assert gateway.ordinary == before + 1  # which tells of it
+        steps.go()
+        assert await told(clients) == [(200, "MISS", b"data")]
+
+
+async def test_a_kept_answer_stands_in_for_an_origin_that_fails() -> None:
+    tagged = answer(b"data", "Cache-Control: max-age=1", 'ETag: "a"')
+    failure = answer(b"no", status="503 Later")
+    async with warm(tagged, failure, stale_if_error=60) as (_, gateway):
+        await gateway.ask(get(READ))
+        gateway.clock.advance(2)
+        told = await gateway.ask(get(READ))
+        assert (told.status, told.get("x-cache"), told.body) == (200, "STALE", b"data")
+        await until(lambda: at_rest(gateway))
+
+
+async def test_a_kept_answer_is_confirmed() -> None:
+    tagged = answer(b"data", "Cache-Control: max-age=1", 'ETag: "a"')
+    unchanged = answer(b"", 'ETag: "a"', "Cache-Control: max-age=9", status="304 Not Modified")
+    async with warm(tagged, unchanged) as (origin, gateway):
+        await gateway.ask(get(READ))
+        gateway.clock.advance(2)
+        told = await gateway.ask(get(READ))
+        assert (told.status, told.get("x-cache"), told.body) == (200, "REVALIDATED", b"data")
+        assert origin.heard[-1].named["if-none-match"] == '"a"'
+        assert (await gateway.ask(get(READ))).get("x-cache") == "HIT"
+
+
+async def test_what_was_sent_ahead_is_answered_after_it() -> None:
+    steps = Steps(b"", answer(b"1", MINUTE))
+    async with warm(steps, answer(b"2", MINUTE)) as (_, gateway):
+        (client,) = await readers(gateway, 1)
+        client.send(get(f"{EDGE}/s?offset=b") + get(READ))
+        await until(lambda: has_sent_ahead(gateway))
+        steps.go()
+        assert [body for _, _, body in await told([client] * 3)] == [b"1", b"2", b"1"]
+
+
+async def test_what_was_sent_ahead_of_a_long_answer_is_answered_after_it() -> None:
+    long = b"x" * LONG
+    steps = Steps(b"", answer(long, MINUTE))
+    async with warm(steps, answer(b"2", MINUTE)) as (_, gateway):
+        (client,) = await readers(gateway, 1)
+        client.send(get(f"{EDGE}/s?offset=b"))
+        await until(lambda: has_sent_ahead(gateway))
+        steps.go()
+        assert [body == long for _, _, body in await told([client] * 2)] == [True, False]
+
+
+@pytest.mark.parametrize("is_long", [False, True])
+async def test_a_server_that_stops_answers_who_waits_and_then_goes_on(*, is_long: bool) -> None:
+    body = b"x" * LONG if is_long else b"data"
+    steps = Steps(b"", answer(body, MINUTE))
+    async with warm(steps) as (_, gateway):
+        (client,) = await readers(gateway, 1)
+        gateway.shared.closing = True
+        idle = asyncio.create_task(gateway.server.all_idle())
+        await asyncio.sleep(0)
+        assert not idle.done()
+        steps.go()
+        assert [one == body for _, _, one in await told([client])] == [True]
+        await asyncio.wait_for(idle, 5)
+
+
+async def test_a_server_that_stops_waits_for_nobody_who_has_left() -> None:
+    async with warm(Steps(b"", answer(b"data", MINUTE))) as (_, gateway):
+        (client,) = await readers(gateway, 1)
+        gateway.shared.closing = True
+        idle = asyncio.create_task(gateway.server.all_idle())
+        await asyncio.sleep(0)
+        client.abort()
+        await asyncio.wait_for(idle, 5)
+
+
+async def test_blocks_of_fields_are_forgotten_before_they_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(short_reads, "REMEMBERED_ASKERS", 3)
+    async with warm(answer(b"data", MINUTE)) as (_, gateway):
+        askers = gateway.edge.fetch.__self__._askers  # type: ignore[attr-defined] # a bound method
+        most = 0
+        for number in range(6):
+            for again in range(2):
+                target = f"{EDGE}/s?offset=a{number}{again}"
+                await gateway.ask(get(target, f"X-Number: {number}"))
+            most = max(most, len(askers))
+        assert most == 3
+
+
+async def test_what_names_a_reader_is_kept_nowhere() -> None:
+    async with warm(answer(b"data", MINUTE)) as (_, gateway):
+        askers = gateway.edge.fetch.__self__._askers  # type: ignore[attr-defined] # a bound method
+        for number in range(3):
+            await gateway.ask(get(f"{READ}{number}", "Cookie: who=me"))
+        assert "who=me" not in repr(askers)

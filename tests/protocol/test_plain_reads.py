@@ -1,0 +1,43 @@
+"""Targets whose form is seen at once mean what they are parsed as."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gateway.errors import BadRequest
+from gateway.protocol.edge_target import parse_edge_target, plain_catch_up
+from gateway.protocol.paths import MAX_PATH_BYTES
+
+PARTS = st.sampled_from(
+    [*"/?&=.-_~%+:;@,!*'()#", "offset=", "offset=now", "live=sse", "live=", "-1", "a", "%41", "é"]
+)
+
+
+@given(st.lists(PARTS, max_size=8).map(lambda parts: "/v1/" + "".join(parts)))
+@example("/v1/s?offset=a")
+@example("/v1/s?offset=now")
+@example("/v1/s?offset=-1")
+@example("/v1/s/?offset=a")
+@example("/v1//s?offset=a")
+@example("/v1/../s?offset=a")
+@example("/v1/s?offset=a&x=1")
+@example("/v1/s?offset=a\n")
+def test_a_plain_target_is_the_read_that_it_is_parsed_as(target: str) -> None:
+    read = plain_catch_up(target)
+    try:
+        assert read is None or read == parse_edge_target(target, ())
+    except BadRequest:
+        assert read is None
+
+
+@pytest.mark.parametrize("offset", ["a", "now", "0000000000000001_0000000000000002"])
+def test_most_reads_are_seen_at_once(offset: str) -> None:
+    assert plain_catch_up(f"/v1/stream/a.b/c?offset={offset}") is not None
+
+
+@pytest.mark.parametrize("longer", [0, 1])
+def test_a_path_that_is_too_long_is_not(longer: int) -> None:
+    path = "/" + "a" * (MAX_PATH_BYTES - 1 + longer)
+    assert (plain_catch_up(f"{path}?offset=a") is None) == bool(longer)
