@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.access.credentials import without_secrets
 from gateway.edge.route import EdgeRoute
 from gateway.errors import HeadgateError
-from gateway.live.contract import Parkable
 from gateway.protocol.cursors import long_over_at
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.requests import LongPoll, is_closing
@@ -25,14 +24,13 @@ from gateway.runtime.access_log import Asked
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.web.connection_state import TAKEN
-from gateway.web.edge_appends import EdgeAppends
+from gateway.web.edge_appends import Client, EdgeAppends
 from gateway.web.request_block import RequestBlocks
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 from gateway.web.short_admission import REMEMBERED_PATHS, ShortAdmission, plain_get
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping
 
     from aiohttp.http_parser import RawRequestMessage
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.runtime.context import Context
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
-    from gateway.web.connection import Connection
     from gateway.web.connection_state import State
     from gateway.web.request_block import KnownRequest
     from gateway.web.router import Router
@@ -55,10 +52,9 @@ UNMEASURED = 15  # of 16 kept answers: a look at the clock costs as much as to c
 _ABSENT = b"HTTP/1.1 404 "
 
 
-class ClientConnection(Parkable, Protocol):
+class ClientConnection(Client, Protocol):
     """A client's connection, as far as the short ways of answering need it."""
 
-    transport: asyncio.Transport | None
     principal: Principal | None
     state: State
 
@@ -274,7 +270,7 @@ class FastPath:
 
     def post(
         self,
-        client: Connection,
+        client: ClientConnection,
         message: RawRequestMessage | KnownRequest,
         body: bytes,
         *,
