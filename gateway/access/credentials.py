@@ -109,3 +109,15 @@ def present(method: str, target: str, headers: MultiMapping[str]) -> Presented:
     # Of several, browsers send the one with the longest path first (RFC 6265 section 5.4).
     cookies = (value for line in headers.getall("Cookie", ()) for value in _COOKIE.findall(line))
     return Presented(next(cookies, None), target)
+
+
+def with_token(headers: MultiMapping[str], token: str | None) -> MultiMapping[str]:
+    """The headers of a reader whose token is in the query, as if it were in Authorization.
+
+    So it is in no key and no log, here or at the origin. A cookie is the origin's to read.
+    """
+    if token is None or "Authorization" in headers or COOKIE in headers.get("Cookie", ""):
+        return headers
+    fields = CIMultiDict(headers)
+    fields["Authorization"] = f"Bearer {token}"
+    return fields

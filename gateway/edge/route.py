@@ -8,10 +8,9 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
-from multidict import CIMultiDict
 
 from gateway.access import reader_keys
-from gateway.access.credentials import COOKIE, present
+from gateway.access.credentials import present, with_token
 from gateway.cache.cached_response import CacheRequest
 from gateway.cache.decision import fresh
 from gateway.cache.directives import normalised
@@ -45,7 +44,7 @@ from gateway.telemetry.traffic import Traffic, begins
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
 
-    from multidict import MultiMapping
+    from multidict import CIMultiDict, MultiMapping
 
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
@@ -64,18 +63,6 @@ REMEMBERED_TARGETS = 4096  # a thousand viewers of a stream send the same few
 REFUSALS = frozenset({401, 403})  # of who asks, whatever is there
 # What Connection names as a matter of course; anything else there is a field that is not passed on.
 _CONNECTION_NAMES = frozenset({"", "close", "keep-alive", "upgrade", "te", "http2-settings"})
-
-
-def _with_token(headers: MultiMapping[str], token: str | None) -> MultiMapping[str]:
-    """The headers of a reader whose token is in the query, as if it were in Authorization.
-
-    So it is in no key and no log, here or at the origin. A cookie is the origin's to read.
-    """
-    if token is None or "Authorization" in headers or COOKIE in headers.get("Cookie", ""):
-        return headers
-    fields = CIMultiDict(headers)
-    fields["Authorization"] = f"Bearer {token}"
-    return fields
 
 
 class EdgeRoute:
@@ -188,7 +175,7 @@ class EdgeRoute:
         """
         if self.origin_guard is None:
             return self.identity.without_cookie(headers)
-        return _with_token(headers, present(method, target, headers).token)
+        return with_token(headers, present(method, target, headers).token)
 
     def cache_request(
         self, headers: MultiMapping[str], sender: Sender, read: EdgeCatchUp
@@ -250,7 +237,7 @@ class EdgeRoute:
     def _read_as(self, headers: MultiMapping[str], token: str | None, need: Need) -> CacheRequest:
         """What asks the origin whether somebody may read a stream."""
         read = self.parse(f"{need.path}?{need.query}" if need.query else need.path)
-        headers = _with_token(headers, token)
+        headers = with_token(headers, token)
         named = canonical_host(headers.get("Host", ""))
         beginning = catch_up(read, BEGINNING)
         request = self.cache_request(headers, Sender("", "http", named), beginning)

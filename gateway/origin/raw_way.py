@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import ClientResponse, RequestInfo
 from aiohttp.helpers import TimerNoop
@@ -32,11 +32,12 @@ from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
-    from gateway.origin.client import Origin
     from gateway.origin.connections import Connector
+    from gateway.origin.figures import OriginFigures
     from gateway.origin.plain_head import PlainHead
     from gateway.origin.raw_connection import RawConnection
-    from gateway.origin.servers import OriginServer
+    from gateway.origin.response import OriginAnswer
+    from gateway.origin.servers import OriginServer, OriginServers
     from gateway.origin.whole_answer import Asker
 
 # What goes out as it is written, whatever made it: the rest is for a URL to spell.
@@ -44,6 +45,26 @@ _TARGET = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*(?:\?[A-Za-z0-9._~!$&'()*
 # How a request is framed is written here; the others are about its connection.
 _OF_THE_WAY = frozenset({"connection", "content-length", "host", "transfer-encoding"})
 WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})  # without one they say so
+
+
+class Origin(Protocol):
+    """What is asked, as `client.Origin` has it."""
+
+    servers: OriginServers
+    figures: OriginFigures
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more request would be too many."""
+
+    def enter(self) -> None:
+        """Be one of the requests that may be there."""
+
+    def leave(self) -> None:
+        """One request fewer is there."""
+
+    async def go_on(self, attempt: Attempt, began: float, held: ExitStack) -> OriginAnswer:
+        """The answer to a request that has been sent."""
 
 
 class RawQuestion:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp.http import HttpRequestParser
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
+from gateway.live.contract import ReaderServer
 from gateway.runtime.access_log import Asked
 from gateway.runtime.quotas import peer_of
 from gateway.telemetry.logs import log
@@ -34,9 +35,20 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
+    from gateway.web.fast_path import FastPath
     from gateway.web.short_misses import Request
 
 LINGER_S = 1.0  # for the rest of what was refused, and for the client to read why
+
+
+class Owner(ReaderServer, Protocol):
+    """What a connection needs of the server that made it."""
+
+    fast: FastPath
+    shared: Context
+
+    def tell_idle(self) -> None:
+        """One more connection has nothing under way, while the server stops."""
 
 
 class AiohttpConnection(RequestHandler):
@@ -46,9 +58,9 @@ class AiohttpConnection(RequestHandler):
     `began` when it did (perf_counter): both are for the next that aiohttp handles.
     """
 
-    __slots__ = ("_given_back", "began", "exchange", "in_hand", "part", "shared", "state")
+    __slots__ = ("_given_back", "began", "exchange", "in_hand", "owner", "part", "shared", "state")
 
-    def __init__(self, server: web.Server, shared: Context, **arguments: Any) -> None:  # noqa: ANN401 - aiohttp's
+    def __init__(self, server: web.Server, owner: Owner, **arguments: Any) -> None:  # noqa: ANN401 - aiohttp's
         super().__init__(server, loop=asyncio.get_running_loop(), **arguments)
         # One that gives several requests at a time loses them all when what follows is bad.
         self._parser = HttpRequestParser(
@@ -62,7 +74,8 @@ class AiohttpConnection(RequestHandler):
             auto_decompress=False,
             max_msg_queue_size=1,
         )
-        self.shared = shared
+        self.owner = owner
+        self.shared = owner.shared
         self.state = IDLE
         self.in_hand = 0
         self.exchange: Exchange | None = None  # the request that aiohttp handles

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from aiohttp.http import HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestPayloadError, _ErrInfo
 
 from gateway.errors import ClientLimitReached, HeadgateError, HeadTooLarge
-from gateway.live.contract import ReaderServer
 from gateway.web import request_body, sent_ahead
 from gateway.web.aiohttp_connection import AiohttpConnection
 from gateway.web.connection_state import DEAF, HANDED_OVER, IDLE, LOST, TAKEN
-from gateway.web.request_head import is_host, is_one_request, refusal
+from gateway.web.request_head import is_one_request, is_plain, refusal
 from gateway.web.unsent import Unsent
 
 if TYPE_CHECKING:
@@ -27,25 +25,14 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.cache.http_cache import Joined
     from gateway.live.contract import PollAnswer
-    from gateway.runtime.context import Context
     from gateway.runtime.route import PlainGet
     from gateway.telemetry.traffic import Polls
-    from gateway.web.fast_path import FastPath
+    from gateway.web.aiohttp_connection import Owner
     from gateway.web.short_misses import Request
 
 HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; parsed, it takes twice as much
 HELD_BYTES = 64 * 1024  # what a client may send ahead while its request is being answered
 AT_ONCE = 32  # requests that came together and are answered before others have their turn: 3 ms
-
-
-class Owner(ReaderServer, Protocol):
-    """What a connection needs of the server that made it."""
-
-    fast: FastPath
-    shared: Context
-
-    def tell_idle(self) -> None:
-        """One more connection has nothing under way, while the server stops."""
 
 
 class Connection(AiohttpConnection):
@@ -65,7 +52,6 @@ class Connection(AiohttpConnection):
         "_on_lost",
         "_unsent",
         "_whole",
-        "owner",
         "principal",
     )
     abandon = AiohttpConnection.force_close  # of a Waiter
@@ -79,8 +65,7 @@ class Connection(AiohttpConnection):
         **arguments: Any,  # noqa: ANN401 - aiohttp's
     ) -> None:
         """`early` came before this object; with `late`, which is left to be sent, it ends."""
-        super().__init__(server, owner.shared, **arguments)
-        self.owner = owner
+        super().__init__(server, owner, **arguments)
         self.principal: Principal | None = None  # of the long-poll that waits
         self._fast = owner.fast
         self._held = bytearray()
@@ -209,7 +194,7 @@ class Connection(AiohttpConnection):
             return sent_ahead.take(self, self._fast, data)
         request, body = read
         if request.method == "POST":
-            taken = self._fast.post(self, request, body, is_known=True)
+            taken = self._fast.appends.take(self, request, body, is_known=True)
         else:
             taken = not body and self._fast.get(self, data, request)
         if taken:
@@ -316,14 +301,14 @@ class Connection(AiohttpConnection):
         self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
     ) -> bool:
         """Whether the short ways took a request; `head` is all of it, if it came as one piece."""
-        if self._paused or self.shared.closing or not self._is_plain(message):
+        if self._paused or self.shared.closing or not is_plain(message, self.shared.hosts):
             return False
         if head is not None:
             self._fast.remember_block(head, message, payload.total_bytes)
         if message.method == "GET":
             taken = payload is EMPTY_PAYLOAD and self._fast.get(self, head, message)
         elif message.method == "POST" and not (message.should_close or message.chunked):
-            taken = self._is_whole(payload) and self._fast.post(
+            taken = self._is_whole(payload) and self._fast.appends.take(
                 self, message, request_body.at_hand(payload)
             )
         else:
@@ -333,13 +318,6 @@ class Connection(AiohttpConnection):
                 self._parser.message_consumed()
             self.went_on(should_close=message.should_close)
         return taken
-
-    def _is_plain(self, message: RawRequestMessage) -> bool:
-        """Whether nothing of its first lines takes a closer look."""
-        if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
-            return False
-        host = message.headers.get("Host", "")
-        return is_host(host) and self.shared.hosts.serves(host)
 
     def _is_whole(self, payload: StreamReader) -> bool:
         """Whether a body is here; one that made aiohttp pause reading is long, and is not."""

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from multidict import CIMultiDict
 
 from gateway.edge.multi_append import offers
 from gateway.errors import OF_THE_ORIGIN, HeadgateError, OriginBroken, OriginTimeout
+from gateway.live.contract import Parkable
 from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import cache_status, forwarding, http1, repair
 from gateway.protocol.forwarding import Sender
@@ -30,7 +31,7 @@ from gateway.runtime.writes import Write
 from gateway.telemetry import traffic as counted
 from gateway.web.passing_on import PassedOn, PassingOn, passed_back, passed_on, relayed
 from gateway.web.request_head import base_of, scheme_of
-from gateway.web.responses import Relay, bodyless, head_of
+from gateway.web.responses import Relay, Taker, bodyless, head_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from gateway.origin.client import OriginAnswer
     from gateway.runtime.answer import Answered
     from gateway.runtime.context import Context
-    from gateway.web.connection import Connection
 
 REMEMBERED = (
     2048  # requests by their heads, and answers by theirs: 4 MB each; then all are forgotten
@@ -50,6 +50,10 @@ REMEMBERED = (
 _NAMING = frozenset({"location", "content-location"})
 _TAIL = NEXT_OFFSET.lower()
 _SCHEME = "http"  # as far as we know by ourselves
+
+
+class Client(Parkable, Taker, Protocol):
+    """A client's connection."""
 
 
 class _Sent(NamedTuple):
@@ -90,7 +94,7 @@ class EdgeAppends:
 
     def take(
         self,
-        client: Connection,
+        client: Client,
         route: EdgeRoute,
         name: str,
         headers: MultiMapping[str],
@@ -167,7 +171,7 @@ class EdgeAppend:
     def __init__(
         self,
         appends: EdgeAppends,
-        client: Connection,
+        client: Client,
         route: EdgeRoute,
         path: str,
         sent: _Sent,

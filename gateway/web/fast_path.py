@@ -13,12 +13,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.access.credentials import without_secrets
-from gateway.edge.route import EdgeRoute
 from gateway.errors import HeadgateError
-from gateway.live.contract import Answerable
 from gateway.protocol.cursors import long_over_at
 from gateway.protocol.identity import IdentityHeaders
-from gateway.protocol.requests import LongPoll, is_closing
+from gateway.protocol.requests import LongPoll
 from gateway.protocol.target import canonical_target, split
 from gateway.protocol.trace_context import TRACEPARENT
 from gateway.runtime.access_log import Asked
@@ -26,15 +24,14 @@ from gateway.runtime.quotas import peer_of
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.web.connection_state import TAKEN
-from gateway.web.edge_appends import EdgeAppends
 from gateway.web.request_block import KnownRequest, RequestBlocks
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 from gateway.web.short_admission import REMEMBERED_PATHS, ShortAdmission, plain_get
+from gateway.web.short_appends import ShortAppends
 from gateway.web.short_misses import Client, ShortMiss
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Mapping
 
     from aiohttp.http_parser import RawRequestMessage
@@ -43,7 +40,6 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.runtime.context import Context
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
-    from gateway.web.connection import Connection
     from gateway.web.connection_state import State
     from gateway.web.router import Router
     from gateway.web.short_misses import Request
@@ -66,17 +62,6 @@ class ClientConnection(Client, Protocol):
     state: State
 
 
-class OneOfSeveral(Answerable, Protocol):
-    """The connection of an append that was sent ahead."""
-
-    @property
-    def transport(self) -> asyncio.Transport | None:
-        """The client's, while it is there."""
-
-    def write(self, wire: bytes) -> None:
-        """An answer that was ready at once."""
-
-
 class FastPath:
     """The short ways of answering a request."""
 
@@ -97,7 +82,6 @@ class FastPath:
         self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
         self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
         self._stream = lru_cache(REMEMBERED_PATHS)(self._find)
-        self._edge_appends = EdgeAppends(shared)
         self.answered = 0
         self.heads: dict[bytes, PlainGet] = {}
         self.blocks = RequestBlocks()
@@ -110,6 +94,9 @@ class FastPath:
         if any(route.access.guard is not None for route in routes):
             self._admission = ShortAdmission(routes, shared.clock)
             self.known = self._known
+        self.appends = ShortAppends(
+            shared, self._admission, self._stream, self._needs_its_own_answer
+        )
 
     def _known_to_all(self, head: bytes) -> PlainGet | None:
         """What was parsed from a head before."""
@@ -163,11 +150,6 @@ class FastPath:
             or "X-Request-Id" in headers
             or (not self._any_origin and "Origin" in headers)
         )
-
-    def _is_let_write(self, headers: MultiMapping[str]) -> bool:
-        """Whether no page asks, or one that needs no closer look."""
-        pages = headers.getall("Origin", ())
-        return len(pages) < 2 and all(map(self._shared.lines.lets_write, pages))
 
     def get(
         self,
@@ -341,72 +323,6 @@ class FastPath:
         if not isinstance(read, LongPoll) or read.told_key:
             return None
         return route, name, read, long_over_at(read.cursor)
-
-    def post(
-        self,
-        client: Connection,
-        message: RawRequestMessage | KnownRequest,
-        body: bytes,
-        *,
-        is_known: bool = False,
-    ) -> bool:
-        """An append whose whole body is here; the headers of one that is known are shared."""
-        return self._append(client, message, body, passed_on_for=client, is_known=is_known)
-
-    def ahead(self, client: OneOfSeveral, request: KnownRequest, body: bytes) -> bool:
-        """An append to an own log, before the one ahead of it is answered."""
-        return self._append(client, request, body, passed_on_for=None, is_known=True)
-
-    def _append(
-        self,
-        client: Connection | OneOfSeveral,
-        message: RawRequestMessage | KnownRequest,
-        body: bytes,
-        *,
-        passed_on_for: Connection | None,
-        is_known: bool,
-    ) -> bool:
-        headers = message.headers
-        target = message.path
-        if (
-            "?" in target
-            or not target.startswith("/")
-            or target == "/"
-            or "Expect" in headers
-            or "Content-Encoding" in headers
-            or self._needs_its_own_answer(headers)
-            or not self._is_let_write(headers)
-            or self._log.enabled
-            or self._spans is not None
-            or len(body) > self._limits.max_append
-        ):
-            return False
-        writer = "" if self._admission is None else self._admission.writer(message)
-        if writer is None:
-            return False
-        route: StreamRoute | None = None
-        try:
-            route, name = self._stream(target)
-            who = self._quotas.may_append(client.transport, headers, writer)
-            if isinstance(route, EdgeRoute):
-                is_taken = passed_on_for is not None and self._edge_appends.take(
-                    passed_on_for, route, name, headers, body, is_shared=is_known
-                )
-            else:
-                is_taken = route.append(client, name, headers, body)
-        except HeadgateError as error:
-            refusal = self._shared.problem(error)
-            client.write(self._shared.refusal(refusal))
-            operation = counted.CLOSE if is_closing(headers) else counted.APPEND
-            traffic = self._shared.unrouted if route is None else route.traffic
-            traffic.answered(operation, refusal.status, len(refusal.body), 0.0)  # at once
-            traffic.request_bytes += len(body)
-            return True
-        if is_taken:
-            self._quotas.appended(who, len(body))
-            if route.access.guard is not None:
-                route.traffic.decisions[counted.ADMITTED] += 1
-        return is_taken
 
 
 def _put(heads: dict[bytes, PlainGet], key: bytes, get: PlainGet) -> None:

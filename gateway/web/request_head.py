@@ -15,9 +15,12 @@ from gateway.protocol.paths import canonical_host
 from gateway.protocol.target import canonical_target
 
 if TYPE_CHECKING:
+    from aiohttp.http_parser import RawRequestMessage
     from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
     from multidict import MultiMapping
+
+    from gateway.runtime.served_hosts import ServedHosts
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{0,5}))?")
 LAST_PORT = 65535
@@ -38,6 +41,14 @@ def asked_id(request: BaseRequest) -> str | None:
 def is_host(named: str) -> bool:
     """Whether a Host field is one that a URL could hold (RFC 3986 section 3.2); it may be empty."""
     return not named or _fault_of_host(named) is None
+
+
+def is_plain(message: RawRequestMessage, hosts: ServedHosts) -> bool:
+    """Whether nothing of a request's version, upgrade and Host takes a closer look."""
+    if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
+        return False
+    host = message.headers.get("Host", "")
+    return is_host(host) and hosts.serves(host)
 
 
 def _fault_of_host(named: str) -> str | None:

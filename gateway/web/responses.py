@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
@@ -14,7 +14,6 @@ from gateway.protocol import http1
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
-    from aiohttp.web_protocol import RequestHandler
     from aiohttp.web_request import BaseRequest
 
     from gateway.runtime.answer import Relayed, Source
@@ -123,6 +122,16 @@ class StreamedResponse(WireResponse):
         await super().write_eof()
 
 
+class Taker(Protocol):
+    """A client's connection, as far as it takes parts."""
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """Where they are written; None when the client is gone."""
+
+    async def _drain_helper(self) -> None: ...  # aiohttp has no public one
+
+
 class Relay:
     """A body on its way to a client, in parts as they come, no faster than it takes them.
 
@@ -136,7 +145,7 @@ class Relay:
         self._timeout_s = timeout_s
         self._chunked = chunked
 
-    async def to(self, client: RequestHandler) -> None:
+    async def to(self, client: Taker) -> None:
         """Send it. One that is cut short is cut for the client too, and never ended.
 
         Raises ConnectionResetError.
@@ -162,7 +171,7 @@ class Relay:
             client.transport.write(http1.LAST_CHUNK)
 
 
-def _cut(client: RequestHandler) -> None:
+def _cut(client: Taker) -> None:
     """Reset the connection: closing it would look like a proper end to some clients."""
     transport = client.transport
     if transport is not None:

@@ -9,15 +9,32 @@ Others could overtake each other, which requests of one connection must not (RFC
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from gateway.live.contract import Parkable
 from gateway.web.connection_state import IDLE
 
 if TYPE_CHECKING:
-    from gateway.web.connection import Connection
+    from gateway.web.connection_state import State
     from gateway.web.fast_path import FastPath
 
 MOST = 32  # that are taken before others have their turn: 0.5 ms
+
+
+class Connection(Parkable, Protocol):
+    """A client's connection, as far as appends that were sent ahead need it."""
+
+    state: State
+    transport: asyncio.Transport | None
+
+    def went_on(self, *, should_close: bool) -> None:
+        """A request was answered without aiohttp, or will be."""
+
+    def go_on(self) -> None:
+        """Go on with what the client has sent meanwhile."""
+
+    def data_received(self, data: bytes) -> None:
+        """More of what the client has sent."""
 
 
 def take(connection: Connection, fast: FastPath, data: bytes) -> bool:
@@ -31,7 +48,7 @@ def take(connection: Connection, fast: FastPath, data: bytes) -> bool:
     answers = _Answers(connection)
     size = 0
     for request, body, end in found:
-        if not fast.ahead(_Answer(answers), request, body):
+        if not fast.appends.take_ahead(_Answer(answers), request, body):
             break
         connection.went_on(should_close=False)
         size = end

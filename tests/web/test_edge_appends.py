@@ -116,7 +116,7 @@ async def test_what_is_remembered_is_forgotten_before_it_is_too_much(
     monkeypatch.setattr(edge_appends, "REMEMBERED", 3)
     async with RawOrigin(DONE) as raw, edge_serving(raw) as gateway:
         await begin(gateway)
-        client, kept = await gateway.connect(), gateway.fast._edge_appends
+        client, kept = await gateway.connect(), gateway.fast.appends._passed_on
         for number in range(9):
             if kind == "answers":
                 raw.scripts = [answer(b"", f"A: {number}")]
@@ -134,4 +134,4 @@ async def test_a_request_that_is_a_writers_own_is_not_remembered() -> None:
         assert (await gateway.ask(post(S, b"x", "Authorization: Bearer a"))).status == 204
         assert gateway.ordinary == ordinary
         assert "Authorization: Bearer a" in raw.heard[-1].fields
-        assert gateway.fast._edge_appends._sent == {}
+        assert gateway.fast.appends._passed_on._sent == {}
