@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Done = Callable[[Appended | HeadgateError], None]
     Outcome = Appended | HeadgateError
     Outcomes = Sequence[Outcome]  # of the first who wait
+    Decided = tuple[ActiveStream, Outcomes, Change]
 
 MAX_BATCH = 1024  # appends of one stream in one commit
 # What is decided without a look at the clock: so many bytes of bodies, or eight appends.
@@ -52,7 +53,9 @@ class Appender:
         self._table = table
         self._retention = retention
         self._max_pending_bytes = max_pending_bytes
+        self._running_loop: asyncio.AbstractEventLoop | None = None
         self._dirty: list[ActiveStream] = []
+        self._decided: list[Decided] = []  # to be committed in this pass of the loop
         self._unanswered: deque[tuple[Waiting, Outcome]] = deque()
         self._answering = False
         self._submitted = 0
@@ -73,7 +76,7 @@ class Appender:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
             self.figures.count([(append, done, 0.0)], [refusal], 0.0)
-            asyncio.get_running_loop().call_soon(done, refusal)
+            self._loop.call_soon(done, refusal)
             return
         active = self._table.get(path)
         self.pending_bytes += len(append.body)
@@ -83,7 +86,14 @@ class Appender:
             self.idle.clear()
         active.waiting.append((append, done, perf_counter() if came is None else came))
         if not active.committing and len(active.waiting) == 1:
-            self._guarded(active, self._later)
+            self._later(active)
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of this process, remembered: to look for it costs a system call."""
+        if self._running_loop is None:
+            self._running_loop = asyncio.get_running_loop()
+        return self._running_loop
 
     def _later(self, active: ActiveStream) -> None:
         """Advance as soon as a pass of the loop brings no further append.
@@ -93,7 +103,7 @@ class Appender:
         """
         self._dirty.append(active)
         if len(self._dirty) == 1:
-            loop = asyncio.get_running_loop()
+            loop = self._loop
             loop.call_soon(self._gather, loop, self._submitted, loop.time() + LONGEST_GATHER_S)
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
@@ -139,15 +149,50 @@ class Appender:
                 self._load(active)
             return
         active.committing = True
-        commit = self._table.commit((change,))
-        committed = partial(self._committed, decided=decided, appends=change.appends)
-        commit.add_done_callback(partial(self._guarded, active, committed))
+        self._decided.append((active, decided, change))
+        if self._table.log.shared:
+            self._commit()  # which is a call of its own for each stream, and part of this turn
+        elif len(self._decided) == 1:
+            self._loop.call_soon(self._commit)
+
+    def _commit(self) -> None:
+        """Commit what was decided, each stream's by itself, and all of it in one go."""
+        decided, self._decided = self._decided, []
+        try:
+            changes = [change for _, _, change in decided]
+            self._table.commit_apart(changes, partial(self._settled, decided))
+        except Exception:  # noqa: BLE001 - nobody may wait for ever
+            log.exception("append.failed", streams=len(decided))
+            for active, _, _ in decided:
+                self._loop.call_soon(self._give_up, active)
+
+    def _settled(
+        self, decided: Sequence[Decided], first: int, failures: Sequence[Exception | None]
+    ) -> None:
+        """Answer those whose commit stands, of all streams together, and see to the others."""
+        now = perf_counter()
+        told: list[Waiting] = []
+        outcomes: list[Outcome] = []
+        for number, failure in enumerate(failures, first):
+            active, decisions, change = decided[number]
+            if failure is None:
+                active.committing = False
+                active.conflicts = 0
+                active.count(change.appends, now)
+                waiting = active.waiting
+                told += [waiting.popleft() for _ in decisions]
+                outcomes += decisions
+                if waiting:
+                    self._later(active)
+            else:
+                self._guarded(active, self._failed, decisions, failure)
+        self._tell(told, outcomes, now)
 
     def _advance_later(self, active: ActiveStream, confirmed: int) -> None:
         """Go on with those who wait in another turn, and let nobody else do so before."""
         if active.waiting:
             active.committing = True
-            asyncio.get_running_loop().call_soon(self._guarded, active, self._go_on, confirmed)
+            self._loop.call_soon(self._guarded, active, self._go_on, confirmed)
 
     def _go_on(self, active: ActiveStream, confirmed: int) -> None:
         active.committing = False
@@ -155,7 +200,7 @@ class Appender:
 
     def _decide(self, active: ActiveStream, state: StreamState) -> tuple[Outcomes, Change | None]:
         """What becomes of the first of those who wait, and what is to be committed for them."""
-        time = asyncio.get_running_loop().time
+        time = self._loop.time
         turn_ends, quick = time() + LONGEST_TURN_S, QUICK_BYTES
         batch = AppendBatch(state, active.producers, self._table.clock(), self._retention)
         decided: list[Appended | HeadgateError] = []
@@ -179,7 +224,7 @@ class Appender:
 
     def _load(self, active: ActiveStream) -> None:
         active.committing = True
-        loading = asyncio.get_running_loop().create_task(self._table.load(active.path))
+        loading = self._loop.create_task(self._table.load(active.path))
         loaded = partial(self._guarded, active, self._loaded, len(active.waiting))
         loading.add_done_callback(loaded)
 
@@ -198,31 +243,19 @@ class Appender:
         else:
             self._advance(active, confirmed)
 
-    def _committed(
-        self,
-        active: ActiveStream,
-        committed: asyncio.Future[None],
-        *,
-        decided: Outcomes,
-        appends: int,
-    ) -> None:
+    def _failed(self, active: ActiveStream, decided: Outcomes, failure: Exception) -> None:
         active.committing = False
-        error = committed.exception()
-        if error is None:
-            active.conflicts = 0
-            active.count(appends, perf_counter())
-            self._answer(active, decided)
-        elif isinstance(error, Conflict) and active.conflicts < MAX_CONFLICTS:
+        if isinstance(failure, Conflict) and active.conflicts < MAX_CONFLICTS:
             active.conflicts += 1
-            self._table.lost(active.path, error.found)  # those who wait are decided again
-        elif isinstance(error, Conflict | HeadgateError):
+            self._table.lost(active.path, failure.found)  # those who wait are decided again
+        elif isinstance(failure, Conflict | HeadgateError):
             active.conflicts = 0
             # Whatever was decided together with a failed append rests on it, and is refused too.
-            if isinstance(error, Conflict):
-                error = LogUnavailable(TOO_MANY_WRITERS)
-            self._answer(active, [error] * len(decided))
+            if isinstance(failure, Conflict):
+                failure = LogUnavailable(TOO_MANY_WRITERS)
+            self._answer(active, [failure] * len(decided))
         else:
-            raise error
+            raise failure
         if active.waiting:
             self._later(active)
 
@@ -238,15 +271,19 @@ class Appender:
 
         With an answer the next request begins: a thousand of them take 50 ms.
         """
-        now = self.answered_at = perf_counter()
-        told = [active.waiting.popleft() for _ in outcomes]
+        self._tell([active.waiting.popleft() for _ in outcomes], outcomes, perf_counter())
+
+    def _tell(self, told: Sequence[Waiting], outcomes: Outcomes, now: float) -> None:
+        self.answered_at = now
         self._unanswered.extend(zip(told, outcomes, strict=True))
-        self.figures.count(told, outcomes, now)
-        if not self._answering:
-            self._answer_on()
+        try:
+            self.figures.count(told, outcomes, now)
+        finally:
+            if not self._answering:
+                self._answer_on()
 
     def _answer_on(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         turn_ends = loop.time() + LONGEST_TURN_S
         self._answering = True
         try:
@@ -279,7 +316,7 @@ class Appender:
             active.committing = (
                 True  # until they are told, in another turn: a step may be their own
             )
-            asyncio.get_running_loop().call_soon(self._give_up, active)
+            self._loop.call_soon(self._give_up, active)
 
     def _give_up(self, active: ActiveStream) -> None:
         active.committing = False

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.backends.contract import Listed, Loaded
+    from gateway.backends.contract import Listed, Loaded, Settled
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.state import Change, StreamState
     from gateway.telemetry.metrics import Histogram
@@ -157,6 +157,10 @@ class SqliteLog(SoleLog):
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Queue the changes for the next group; durable when the future is done."""
         return self._thread.commit(changes)
+
+    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+        """Queue the changes for the next group, each as a commit of its own."""
+        self._thread.commit_apart(changes, settled)
 
     async def reclaim(self) -> bool:
         """One small step on the writer thread, after what waits there."""
