@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
@@ -16,7 +16,14 @@ import apsw
 from gateway.backends.contract import Listed, Loaded
 from gateway.backends.sqlite import records as records
 from gateway.backends.sqlite.records import Taken
-from gateway.backends.sqlite.state_rows import COLUMNS, UPSERT, row_of_state, state_of
+from gateway.backends.sqlite.state_rows import (
+    COLUMNS,
+    MOVE,
+    UPSERT,
+    moved_row,
+    row_of_state,
+    state_of,
+)
 from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk, segments_from
 from gateway.protocol.generations import raised
@@ -29,7 +36,7 @@ from gateway.protocol.state import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 
 MAX_ROWS = 500  # rows of one statement; its parameters stay far below SQLite's 32,766
@@ -37,6 +44,10 @@ RECLAIM_ROWS = 1000  # freed in one step, together with
 RECLAIM_BYTES = 4 * 1024 * 1024  # a few milliseconds of the writer's time
 VACUUM_PAGES = 256  # pages given back in one step
 SPARE_PAGES = 1024  # free pages worth keeping for the next appends
+
+# Streams whose rows are known, since they were written last: nobody else writes to the file. They
+# are those that are appended to again and again, about 1 KiB each.
+MAX_KNOWN = 10_000
 
 LAST = "\U0010ffff"  # sorts behind whatever follows the beginning of a path
 
@@ -148,6 +159,7 @@ class Writer:
         self._connection = connection
         self._max_retired = max_retired
         self._retired = self._number("select count(*) from retired")
+        self._known: dict[int, StreamState] = {}
         self.streams = self._number("select count(*) from streams")
         self.stored: Sequence[Change] = ()  # by the last group
         self.written_at = 0.0  # when it was written, and the sync to disk began (monotonic)
@@ -188,10 +200,22 @@ class Writer:
             if connection.in_transaction:
                 connection.execute("rollback")
             self._retired = -1
+            self._known.clear()
             raise
+        self._note(changes)
         self.stored = changes
         self.streams += sum((it.expected is None) - it.removes for it in changes)
         return stood
+
+    def _note(self, changes: Sequence[Change]) -> None:
+        """Know the rows as they are now."""
+        known = self._known
+        for change in changes:
+            known.pop(change.state.stream_id, None)
+            if not change.removes:
+                known[change.state.stream_id] = change.state
+        for stream_id in list(islice(known, max(0, len(known) - MAX_KNOWN))):
+            del known[stream_id]
 
     def _compare(self, commits: Sequence[Sequence[Change]]) -> tuple[list[bool], list[Change]]:
         versions = self._versions(list(chain.from_iterable(commits)))
@@ -211,7 +235,14 @@ class Writer:
     def _versions(self, changes: list[Change]) -> dict[str | int, int | None]:
         """What stands now: versions by id for changes, by path for creations."""
         versions: dict[str | int, int | None] = {}
-        ids = [change.state.stream_id for change in changes if change.expected is not None]
+        known, ids = self._known, []
+        for change in changes:
+            if change.expected is not None:
+                state = known.get(change.state.stream_id)
+                if state is None:
+                    ids.append(change.state.stream_id)
+                else:
+                    versions[state.stream_id] = state.version
         paths = [change.state.path for change in changes if change.expected is None]
         for column, keys in (("id", ids), ("path", paths)):
             for part in _parts(keys):
@@ -228,12 +259,24 @@ class Writer:
         for state in removed.values():
             self._remove(state)
         kept = [change for change in changes if change.state.stream_id not in removed]
-        rows = {change.state.stream_id: row_of_state(change.state) for change in kept}
-        self._insert(f"streams ({COLUMNS})", list(rows.values()), UPSERT)
+        self._write_states({change.state.stream_id: change.state for change in kept})
         self._insert(
             f"messages ({records.COLUMNS})", [records.row_of(it) for it in kept if it.records]
         )
         self._write_producers(kept)
+
+    def _write_states(self, states: Mapping[int, StreamState]) -> None:
+        moved, others = [], []
+        for stream_id, state in states.items():
+            row = moved_row(self._known.get(stream_id), state)
+            if row is None:
+                others.append(row_of_state(state))
+            else:
+                moved.append(row)
+        self._insert(f"streams ({COLUMNS})", others, UPSERT)
+        for part in _parts(moved):
+            marks = ",".join(["(?,?,?)"] * len(part))
+            self._connection.execute(MOVE.format(rows=marks), tuple(chain.from_iterable(part)))
 
     def _write_producers(self, changes: list[Change]) -> None:
         last: dict[tuple[int, str], ProducerState | None] = {}
