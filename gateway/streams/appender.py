@@ -224,12 +224,12 @@ class Appender:
 
     def _load(self, active: ActiveStream) -> None:
         active.committing = True
-        loading = self._loop.create_task(self._table.load(active.path))
+        loading = self._table.begin_load(active.path)
         loaded = partial(self._guarded, active, self._loaded, len(active.waiting))
         loading.add_done_callback(loaded)
 
     def _loaded(
-        self, active: ActiveStream, confirmed: int, loading: asyncio.Task[ActiveStream]
+        self, active: ActiveStream, confirmed: int, loading: asyncio.Future[object]
     ) -> None:
         active.committing = False
         error = loading.exception()

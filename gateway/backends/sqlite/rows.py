@@ -65,30 +65,53 @@ class Reader:
         """Close the connection."""
         self._connection.close()
 
-    def load(self, path: str) -> Loaded:
-        """What stands at `path`, with its producers and the generation last removed there."""
+    def load(self, paths: Sequence[str]) -> dict[str, Loaded | Exception]:
+        """What stands at each path, with its producers and the generation last removed there.
+
+        There are MAX_ROWS paths at most. A row that cannot be understood is that path's matter.
+        """
+        places = f"path in ({','.join('?' * len(paths))})"
         with self._connection:
-            row = self._one(f"select {COLUMNS} from streams where path=?", (path,))
-            retired = self._one(
-                "select coalesce((select generation from retired where path=?),"
-                " (select value from meta where name='generation_floor'))",
-                (path,),
-            )
-            state = self._state(row) if row is not None else None
-            producers = self._producers(state.stream_id) if state is not None else {}
-        generation = retired[0] if retired is not None and isinstance(retired[0], int) else None
-        return Loaded(PathState(state, generation, self._history), producers)
+            rows = self._all(f"select {COLUMNS} from streams where {places}", paths)
+            retired = dict(self._all(f"select path, generation from retired where {places}", paths))
+            floor = self._one("select value from meta where name='generation_floor'", ())
+            states = {row[1]: self._tried(row) for row in rows}
+            ids = [it.stream_id for it in states.values() if isinstance(it, StreamState)]
+            producers = self._producers(ids) if ids else {}
+        generation = None if floor is None else floor[0]
+        found: dict[str, Loaded | Exception] = {}
+        for path in paths:
+            state = states.get(path)
+            if isinstance(state, Exception):
+                found[path] = state
+                continue
+            place = PathState(state, retired.get(path, generation), self._history)
+            found[path] = Loaded(place, {} if state is None else producers.get(state.stream_id, {}))
+        return found
+
+    def _tried(self, row: tuple[object, ...]) -> StreamState | Exception:
+        try:
+            return self._state(row)
+        except Exception as error:  # noqa: BLE001 - the other rows are sound
+            return error
 
     def _state(self, row: tuple[object, ...]) -> StreamState:
         """A stream as it goes on in the present history."""
         state = state_of(row)
         return raised(state, self._history) if self._history else state
 
-    def _producers(self, stream_id: int) -> dict[str, ProducerState]:
-        rows = self._connection.execute(
-            "select producer, epoch, seq, used_at from producers where stream=?", (stream_id,)
-        )
-        return {name: ProducerState(epoch, seq, used_at) for name, epoch, seq, used_at in rows}
+    def _producers(self, stream_ids: Sequence[int]) -> dict[int, dict[str, ProducerState]]:
+        found: dict[int, dict[str, ProducerState]] = {}
+        for stream_id, name, *state in self._all(
+            "select stream, producer, epoch, seq, used_at from producers"
+            f" where stream in ({','.join('?' * len(stream_ids))})",
+            stream_ids,
+        ):
+            found.setdefault(stream_id, {})[name] = ProducerState(*state)
+        return found
+
+    def _all(self, statement: str, values: Sequence[object]) -> list[Any]:
+        return self._connection.execute(statement, tuple(values)).fetchall()
 
     def read(self, known: StreamState, start: int, end: int) -> Chunk:
         """The records after `start`, checked, up to the first end at or past `end`."""
