@@ -53,7 +53,7 @@ class Appender:
         self._table = table
         self._retention = retention
         self._max_pending_bytes = max_pending_bytes
-        self._running_loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop  # from the first append on: to look costs a call
         self._dirty: list[ActiveStream] = []
         self._decided: list[Decided] = []  # to be committed in this pass of the loop
         self._unanswered: deque[tuple[Waiting, Outcome]] = deque()
@@ -72,6 +72,8 @@ class Appender:
 
         `done` gets its outcome, in a later pass of the loop.
         """
+        if not self._submitted:
+            self._loop = asyncio.get_running_loop()
         if self.pending_bytes + len(append.body) > self._max_pending_bytes:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
@@ -86,14 +88,7 @@ class Appender:
             self.idle.clear()
         active.waiting.append((append, done, perf_counter() if came is None else came))
         if not active.committing and len(active.waiting) == 1:
-            self._later(active)
-
-    @property
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        """The loop of this process, remembered: to look for it costs a system call."""
-        if self._running_loop is None:
-            self._running_loop = asyncio.get_running_loop()
-        return self._running_loop
+            self._guarded(active, self._later)
 
     def _later(self, active: ActiveStream) -> None:
         """Advance as soon as a pass of the loop brings no further append.
@@ -162,31 +157,39 @@ class Appender:
             changes = [change for _, _, change in decided]
             self._table.commit_apart(changes, partial(self._settled, decided))
         except Exception:  # noqa: BLE001 - nobody may wait for ever
-            log.exception("append.failed", streams=len(decided))
-            for active, _, _ in decided:
-                self._loop.call_soon(self._give_up, active)
+            self._end_in_failure([active for active, _, _ in decided])
 
     def _settled(
         self, decided: Sequence[Decided], first: int, failures: Sequence[Exception | None]
     ) -> None:
         """Answer those whose commit stands, of all streams together, and see to the others."""
-        now = perf_counter()
+        known = decided[first : first + len(failures)]
+        try:
+            self._settle(known, failures)
+        except Exception:  # noqa: BLE001 - nobody may wait for ever
+            self._end_in_failure([active for active, _, _ in known])
+
+    def _settle(self, known: Sequence[Decided], failures: Sequence[Exception | None]) -> None:
+        now = self.answered_at = perf_counter()
         told: list[Waiting] = []
         outcomes: list[Outcome] = []
-        for number, failure in enumerate(failures, first):
-            active, decisions, change = decided[number]
-            if failure is None:
+        for (active, decisions, change), failure in zip(known, failures, strict=True):
+            if failure is not None:
+                self._guarded(active, self._failed, decisions, failure)
+                continue
+            try:
+                active.count(change.appends, now)
                 active.committing = False
                 active.conflicts = 0
-                active.count(change.appends, now)
-                waiting = active.waiting
-                told += [waiting.popleft() for _ in decisions]
+                first = [active.waiting.popleft() for _ in decisions]
+                self._unanswered.extend(zip(first, decisions, strict=True))
+                told += first
                 outcomes += decisions
-                if waiting:
+                if active.waiting:
                     self._later(active)
-            else:
-                self._guarded(active, self._failed, decisions, failure)
-        self._tell(told, outcomes, now)
+            except Exception:  # noqa: BLE001 - nobody may wait for ever
+                self._end_in_failure([active])
+        self._count_and_answer(told, outcomes, now)
 
     def _advance_later(self, active: ActiveStream, confirmed: int) -> None:
         """Go on with those who wait in another turn, and let nobody else do so before."""
@@ -271,16 +274,15 @@ class Appender:
 
         With an answer the next request begins: a thousand of them take 50 ms.
         """
-        self._tell([active.waiting.popleft() for _ in outcomes], outcomes, perf_counter())
-
-    def _tell(self, told: Sequence[Waiting], outcomes: Outcomes, now: float) -> None:
-        self.answered_at = now
+        now = self.answered_at = perf_counter()
+        told = [active.waiting.popleft() for _ in outcomes]
         self._unanswered.extend(zip(told, outcomes, strict=True))
-        try:
-            self.figures.count(told, outcomes, now)
-        finally:
-            if not self._answering:
-                self._answer_on()
+        self._count_and_answer(told, outcomes, now)
+
+    def _count_and_answer(self, told: Sequence[Waiting], outcomes: Outcomes, now: float) -> None:
+        self.figures.count(told, outcomes, now)
+        if not self._answering:
+            self._answer_on()
 
     def _answer_on(self) -> None:
         loop = self._loop
@@ -312,10 +314,14 @@ class Appender:
         try:
             step(active, *arguments)
         except Exception:  # noqa: BLE001 - nobody may wait for ever, nor a stream stand still
-            log.exception("append.failed", path=active.path)
-            active.committing = (
-                True  # until they are told, in another turn: a step may be their own
-            )
+            self._end_in_failure([active])
+
+    def _end_in_failure(self, streams: Sequence[ActiveStream]) -> None:
+        """From an exception's handler: give up what waits on these streams."""
+        path = streams[0].path if streams else None
+        log.exception("append.failed", path=path, streams=len(streams))
+        for active in streams:
+            active.committing = True  # until they are told, in another turn: a step may be theirs
             self._loop.call_soon(self._give_up, active)
 
     def _give_up(self, active: ActiveStream) -> None:
