@@ -28,16 +28,10 @@ from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk, segments_from
 from gateway.protocol.generations import raised
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.state import (
-    Change,
-    ProducerState,
-    Segment,
-    StreamState,
-)
+from gateway.protocol.state import Change, ProducerState, Segment, StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
 
 MAX_ROWS = 500  # rows of one statement; its parameters stay far below SQLite's 32,766
 RECLAIM_ROWS = 1000  # freed in one step, together with
