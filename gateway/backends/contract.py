@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from asyncio import get_running_loop
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
@@ -11,11 +13,14 @@ from gateway.protocol.state import ProducerState
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.state import Change, StreamState
     from gateway.telemetry.metrics import Histogram
+
+    # Is told, from one of several commits on, why each does not stand; None of one that does.
+    Settled = Callable[[int, Sequence[Exception | None]], None]
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -123,6 +128,20 @@ class Log(Protocol):
         returned, and the futures of one stream are resolved in the order of their commits.
         """
 
+    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+        """Commit changes of different streams, each by itself, as `commit` does with one.
+
+        `settled` is told of each once, in later passes of the loop, of as many as are known then:
+        also of what raised here, when nobody can say whether it stands.
+        """
+        for number, change in enumerate(changes):
+            try:
+                commit = self.commit((change,))
+            except Exception as error:  # noqa: BLE001 - the others go on
+                get_running_loop().call_soon(settled, number, (error,))
+            else:
+                commit.add_done_callback(partial(_settle_one, settled, number))
+
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
         """The records after `start` up to the first record end at or past `end`, or to the tail.
 
@@ -172,6 +191,12 @@ class Log(Protocol):
     def numbers(self) -> Mapping[str, float]:
         """What this kind of log counts, by the names of `hosted.metrics.OF_SOME_LOGS`."""
         return {}
+
+
+def _settle_one(settled: Settled, number: int, commit: Future[None]) -> None:
+    error = commit.exception()
+    assert error is None or isinstance(error, Exception), "a log raises no BaseException"
+    settled(number, (error,))
 
 
 class SoleLog(Log):

@@ -19,6 +19,7 @@ from gateway.protocol.lifecycle import PathState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.backends.contract import Settled
     from gateway.protocol.state import Change, ProducerState, StreamState
     from gateway.telemetry.metrics import Histogram
 
@@ -70,15 +71,34 @@ class MemoryLog(SoleLog):
         """Compare, then apply everything in one go."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        stood = all(self._version(change) == change.expected for change in changes)
-        for change in changes if stood else ():
-            self._apply(change)
-        if stood:
-            self._figures.stored(changes)
+        if self._stands(changes):
             loop.call_soon(done.set_result, None)
         else:
             loop.call_soon(done.set_exception, Conflict())
         return done
+
+    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+        """Compare and apply one after the other."""
+        failures = list(map(self._failure, changes))
+        loop = asyncio.get_running_loop()
+        # A pass later, as a future's callbacks are: so the order is that of the commits.
+        loop.call_soon(loop.call_soon, settled, 0, failures)
+
+    def _failure(self, change: Change) -> Exception | None:
+        try:
+            return None if self._stands((change,)) else Conflict()
+        except Exception as error:  # noqa: BLE001 - the others go on
+            return error
+
+    def _stands(self, changes: Sequence[Change]) -> bool:
+        """Apply all changes if the versions are as expected."""
+        for change in changes:
+            if self._version(change) != change.expected:
+                return False
+        for change in changes:
+            self._apply(change)
+        self._figures.stored(changes)
+        return True
 
     def _version(self, change: Change) -> int | None:
         stands = self._states.get(change.state.path)

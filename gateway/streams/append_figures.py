@@ -61,7 +61,7 @@ class AppendFigures:
         self.stored += len(stored)
         self.messages += sum(stored)
         self.bytes += sum([len(append.body) for append, _, _ in waiting])
-        self.duration.observe_since([came for _, _, came in waiting], now)
+        self.duration.observe_since(sorted([came for _, _, came in waiting]), now)
         return True
 
     def _count_one(self, append: Append, outcome: Appended | HeadgateError, seconds: float) -> None:

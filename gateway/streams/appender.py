@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     Done = Callable[[Appended | HeadgateError], None]
     Outcome = Appended | HeadgateError
     Outcomes = Sequence[Outcome]  # of the first who wait
+    Decided = tuple[ActiveStream, Outcomes, Change]
 
 MAX_BATCH = 1024  # appends of one stream in one commit
 # What is decided without a look at the clock: so many bytes of bodies, or eight appends.
@@ -52,7 +53,9 @@ class Appender:
         self._table = table
         self._retention = retention
         self._max_pending_bytes = max_pending_bytes
+        self._loop: asyncio.AbstractEventLoop  # from the first append on: to look costs a call
         self._dirty: list[ActiveStream] = []
+        self._decided: list[Decided] = []  # to be committed in this pass of the loop
         self._unanswered: deque[tuple[Waiting, Outcome]] = deque()
         self._answering = False
         self._submitted = 0
@@ -69,11 +72,13 @@ class Appender:
 
         `done` gets its outcome, in a later pass of the loop.
         """
+        if not self._submitted:
+            self._loop = asyncio.get_running_loop()
         if self.pending_bytes + len(append.body) > self._max_pending_bytes:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
             self.figures.count([(append, done, 0.0)], [refusal], 0.0)
-            asyncio.get_running_loop().call_soon(done, refusal)
+            self._loop.call_soon(done, refusal)
             return
         active = self._table.get(path)
         self.pending_bytes += len(append.body)
@@ -93,7 +98,7 @@ class Appender:
         """
         self._dirty.append(active)
         if len(self._dirty) == 1:
-            loop = asyncio.get_running_loop()
+            loop = self._loop
             loop.call_soon(self._gather, loop, self._submitted, loop.time() + LONGEST_GATHER_S)
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, until: float) -> None:
@@ -139,15 +144,58 @@ class Appender:
                 self._load(active)
             return
         active.committing = True
-        commit = self._table.commit((change,))
-        committed = partial(self._committed, decided=decided, appends=change.appends)
-        commit.add_done_callback(partial(self._guarded, active, committed))
+        self._decided.append((active, decided, change))
+        if self._table.log.shared:
+            self._commit()  # which is a call of its own for each stream, and part of this turn
+        elif len(self._decided) == 1:
+            self._loop.call_soon(self._commit)
+
+    def _commit(self) -> None:
+        """Commit what was decided, each stream's by itself, and all of it in one go."""
+        decided, self._decided = self._decided, []
+        try:
+            changes = [change for _, _, change in decided]
+            self._table.commit_apart(changes, partial(self._settled, decided))
+        except Exception:  # noqa: BLE001 - nobody may wait for ever
+            self._end_in_failure([active for active, _, _ in decided])
+
+    def _settled(
+        self, decided: Sequence[Decided], first: int, failures: Sequence[Exception | None]
+    ) -> None:
+        """Answer those whose commit stands, of all streams together, and see to the others."""
+        known = decided[first : first + len(failures)]
+        try:
+            self._settle(known, failures)
+        except Exception:  # noqa: BLE001 - nobody may wait for ever
+            self._end_in_failure([active for active, _, _ in known])
+
+    def _settle(self, known: Sequence[Decided], failures: Sequence[Exception | None]) -> None:
+        now = self.answered_at = perf_counter()
+        told: list[Waiting] = []
+        outcomes: list[Outcome] = []
+        for (active, decisions, change), failure in zip(known, failures, strict=True):
+            if failure is not None:
+                self._guarded(active, self._failed, decisions, failure)
+                continue
+            try:
+                active.count(change.appends, now)
+                active.committing = False
+                active.conflicts = 0
+                first = [active.waiting.popleft() for _ in decisions]
+                self._unanswered.extend(zip(first, decisions, strict=True))
+                told += first
+                outcomes += decisions
+                if active.waiting:
+                    self._later(active)
+            except Exception:  # noqa: BLE001 - nobody may wait for ever
+                self._end_in_failure([active])
+        self._count_and_answer(told, outcomes, now)
 
     def _advance_later(self, active: ActiveStream, confirmed: int) -> None:
         """Go on with those who wait in another turn, and let nobody else do so before."""
         if active.waiting:
             active.committing = True
-            asyncio.get_running_loop().call_soon(self._guarded, active, self._go_on, confirmed)
+            self._loop.call_soon(self._guarded, active, self._go_on, confirmed)
 
     def _go_on(self, active: ActiveStream, confirmed: int) -> None:
         active.committing = False
@@ -155,7 +203,7 @@ class Appender:
 
     def _decide(self, active: ActiveStream, state: StreamState) -> tuple[Outcomes, Change | None]:
         """What becomes of the first of those who wait, and what is to be committed for them."""
-        time = asyncio.get_running_loop().time
+        time = self._loop.time
         turn_ends, quick = time() + LONGEST_TURN_S, QUICK_BYTES
         batch = AppendBatch(state, active.producers, self._table.clock(), self._retention)
         decided: list[Appended | HeadgateError] = []
@@ -179,12 +227,12 @@ class Appender:
 
     def _load(self, active: ActiveStream) -> None:
         active.committing = True
-        loading = asyncio.get_running_loop().create_task(self._table.load(active.path))
+        loading = self._table.begin_load(active.path)
         loaded = partial(self._guarded, active, self._loaded, len(active.waiting))
         loading.add_done_callback(loaded)
 
     def _loaded(
-        self, active: ActiveStream, confirmed: int, loading: asyncio.Task[ActiveStream]
+        self, active: ActiveStream, confirmed: int, loading: asyncio.Future[object]
     ) -> None:
         active.committing = False
         error = loading.exception()
@@ -198,31 +246,19 @@ class Appender:
         else:
             self._advance(active, confirmed)
 
-    def _committed(
-        self,
-        active: ActiveStream,
-        committed: asyncio.Future[None],
-        *,
-        decided: Outcomes,
-        appends: int,
-    ) -> None:
+    def _failed(self, active: ActiveStream, decided: Outcomes, failure: Exception) -> None:
         active.committing = False
-        error = committed.exception()
-        if error is None:
-            active.conflicts = 0
-            active.count(appends, perf_counter())
-            self._answer(active, decided)
-        elif isinstance(error, Conflict) and active.conflicts < MAX_CONFLICTS:
+        if isinstance(failure, Conflict) and active.conflicts < MAX_CONFLICTS:
             active.conflicts += 1
-            self._table.lost(active.path, error.found)  # those who wait are decided again
-        elif isinstance(error, Conflict | HeadgateError):
+            self._table.lost(active.path, failure.found)  # those who wait are decided again
+        elif isinstance(failure, Conflict | HeadgateError):
             active.conflicts = 0
             # Whatever was decided together with a failed append rests on it, and is refused too.
-            if isinstance(error, Conflict):
-                error = LogUnavailable(TOO_MANY_WRITERS)
-            self._answer(active, [error] * len(decided))
+            if isinstance(failure, Conflict):
+                failure = LogUnavailable(TOO_MANY_WRITERS)
+            self._answer(active, [failure] * len(decided))
         else:
-            raise error
+            raise failure
         if active.waiting:
             self._later(active)
 
@@ -241,12 +277,15 @@ class Appender:
         now = self.answered_at = perf_counter()
         told = [active.waiting.popleft() for _ in outcomes]
         self._unanswered.extend(zip(told, outcomes, strict=True))
+        self._count_and_answer(told, outcomes, now)
+
+    def _count_and_answer(self, told: Sequence[Waiting], outcomes: Outcomes, now: float) -> None:
         self.figures.count(told, outcomes, now)
         if not self._answering:
             self._answer_on()
 
     def _answer_on(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         turn_ends = loop.time() + LONGEST_TURN_S
         self._answering = True
         try:
@@ -275,11 +314,15 @@ class Appender:
         try:
             step(active, *arguments)
         except Exception:  # noqa: BLE001 - nobody may wait for ever, nor a stream stand still
-            log.exception("append.failed", path=active.path)
-            active.committing = (
-                True  # until they are told, in another turn: a step may be their own
-            )
-            asyncio.get_running_loop().call_soon(self._give_up, active)
+            self._end_in_failure([active])
+
+    def _end_in_failure(self, streams: Sequence[ActiveStream]) -> None:
+        """From an exception's handler: give up what waits on these streams."""
+        path = streams[0].path if streams else None
+        log.exception("append.failed", path=path, streams=len(streams))
+        for active in streams:
+            active.committing = True  # until they are told, in another turn: a step may be theirs
+            self._loop.call_soon(self._give_up, active)
 
     def _give_up(self, active: ActiveStream) -> None:
         active.committing = False

@@ -47,6 +47,12 @@ class StreamLoader:
             elif not self._log.shared or await self._is_confirmed(active, state):
                 return active
 
+    def begin(self, active: ActiveStream) -> asyncio.Task[ActiveStream] | asyncio.Task[None]:
+        """Load a stream of which nothing is known, for whoever goes on when that is done."""
+        if self._log.shared:
+            return asyncio.get_running_loop().create_task(self.load(active))
+        return self._begin_loading(active)
+
     async def _is_confirmed(self, active: ActiveStream, state: StreamState) -> bool:
         """Whether what is remembered is what stands now; else it is forgotten."""
         if await self._log.is_current(state):

@@ -6,6 +6,8 @@ import itertools
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.backends.contract import Conflict
+from gateway.errors import HeadgateError
 from gateway.protocol.lifecycle import present
 from gateway.streams.active_stream import ActiveStream
 from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator, Sequence
 
-    from gateway.backends.contract import Loaded, Log
+    from gateway.backends.contract import Loaded, Log, Settled
     from gateway.protocol.state import Change, StreamState
     from gateway.streams.active_stream import Caches
+
+    Revision = tuple[ActiveStream | None, int]
 
 MAX_ACTIVE = 50_000  # states kept without a reader or writer, about 2 KiB each
 MOST_TURNS = 8  # streams looked at to make room for one: more than one goes where many grew
@@ -86,6 +90,10 @@ class StreamTable:
         """The active stream as it stands now, whoever changed it; equal loads share one look-up."""
         return await self._loader.load(self.get(path))
 
+    def begin_load(self, path: str) -> asyncio.Task[ActiveStream] | asyncio.Task[None]:
+        """Load a stream that is not loaded, without a task for who waits."""
+        return self._loader.begin(self.get(path))
+
     def _take(self, active: ActiveStream, loaded: Loaded) -> None:
         place = loaded.place
         known, found = active.known, place.state
@@ -129,7 +137,33 @@ class StreamTable:
         future.add_done_callback(partial(self._committed, changes, revisions))
         return future
 
-    def _revision(self, change: Change) -> tuple[ActiveStream | None, int]:
+    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+        """Commit changes of different streams, each by itself; `settled` hears of it last."""
+        shared = self.log.shared
+        revisions = [self._revision(change) for change in changes] if shared else None
+        try:
+            self.log.commit_apart(changes, partial(self._settled, changes, revisions, settled))
+        except BaseException:  # who knows how far it came
+            for change in changes:
+                self._lose_sight(change)
+            raise
+
+    def _settled(
+        self,
+        changes: Sequence[Change],
+        revisions: Sequence[Revision] | None,
+        settled: Settled,
+        first: int,
+        failures: Sequence[Exception | None],
+    ) -> None:
+        for number, failure in enumerate(failures, first):
+            if failure is None:
+                self._stands(changes[number], None if revisions is None else revisions[number])
+            elif not isinstance(failure, Conflict | HeadgateError):
+                self._lose_sight(changes[number])
+        settled(first, failures)
+
+    def _revision(self, change: Change) -> Revision:
         """The stream's entry and its revision, which any news of the stream changes."""
         active = self._streams.get(change.state.path)
         return active, 0 if active is None else active.revision
@@ -137,19 +171,26 @@ class StreamTable:
     def _committed(
         self,
         changes: Sequence[Change],
-        revisions: Sequence[tuple[ActiveStream | None, int]],
+        revisions: Sequence[Revision],
         done: asyncio.Future[None],
     ) -> None:
         if done.cancelled() or done.exception() is not None:
             return
         for change, revision in zip(changes, revisions, strict=True):
-            try:
-                self._take_in(change, revision)
-            except Exception:  # noqa: BLE001 - it stands in the log, where all is to be had anew
-                log.exception("stream.lost_sight_of", path=change.state.path)
-                self._lose_sight(change)
+            self._stands(change, revision)
 
-    def _take_in(self, change: Change, revision: tuple[ActiveStream | None, int]) -> None:
+    def _stands(self, change: Change, revision: Revision | None) -> None:
+        """Take a committed change in; `revision` is from when it was sent to a shared log."""
+        try:
+            if revision is None:
+                self._apply(change)
+            else:
+                self._take_in(change, revision)
+        except Exception:  # noqa: BLE001 - it stands in the log, where all is to be had anew
+            log.exception("stream.lost_sight_of", path=change.state.path)
+            self._lose_sight(change)
+
+    def _take_in(self, change: Change, revision: Revision) -> None:
         if revision == self._revision(change) or not self.log.shared:
             self._apply(change)
         else:  # an answer may come late: what was heard meanwhile may be older or newer

@@ -35,7 +35,7 @@ from gateway.protocol.state import (
 from gateway.settings.redis_origin import parse_redis
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from gateway.backends.contract import Log
@@ -283,6 +283,51 @@ async def test_of_two_commits_from_one_version_the_first_stands(log: Log) -> Non
     assert outcomes[0] is None
     assert isinstance(outcomes[1], Conflict)
     assert (await log.read(first.state, 0, 100)).records == (b"one",)
+
+
+async def committed_apart(log: Log, *changes: Change) -> list[Exception | None]:
+    """Why each does not stand, None of one that does."""
+    known: dict[int, Exception | None] = {}
+    all_known = asyncio.Event()
+
+    def settled(first: int, failures: Sequence[Exception | None]) -> None:
+        for number, failure in enumerate(failures, first):
+            assert number not in known
+            known[number] = failure
+        if len(known) == len(changes):
+            all_known.set()
+
+    log.commit_apart(changes, settled)
+    assert not known
+    await asyncio.wait_for(all_known.wait(), 10)
+    return [known[number] for number in range(len(changes))]
+
+
+async def test_commits_apart_stand_and_fall_each_by_itself(log: Log) -> None:
+    changes = [created(log, f"s{number}", b"0") for number in range(3)]
+    assert await committed_apart(log, *changes) == [None] * 3
+    steps = [appended(change.state, b"1") for change in changes]
+    outcomes = await committed_apart(log, steps[0], replace(steps[1], expected=17), steps[2])
+    assert [type(outcome) for outcome in outcomes] == [type(None), Conflict, type(None)]
+    states = [await loaded(log, f"s{number}") for number in range(3)]
+    assert states == [steps[0].state, changes[1].state, steps[2].state]
+    assert (await log.read(steps[2].state, 0, 100)).records == (b"0", b"1")
+
+
+async def test_commits_apart_are_told_of_in_the_order_of_all_commits(log: Log) -> None:
+    change = created(log, "s", b"0")
+    await log.commit([change])
+    steps = [appended(change.state, b"1")]
+    for _ in range(3):
+        steps.append(appended(steps[-1].state, b"2"))
+    order: list[int] = []
+    log.commit([steps[0]]).add_done_callback(partial(_note, order, 0))
+    log.commit_apart([steps[1]], lambda *_: order.append(1))
+    last = log.commit([steps[2]])
+    last.add_done_callback(partial(_note, order, 2))
+    assert await committed_apart(log, steps[3]) == [None]
+    assert order == [0, 1, 2]
+    assert await loaded(log, "s") == steps[3].state
 
 
 async def test_commits_that_wait_together_build_on_each_other(log: Log) -> None:

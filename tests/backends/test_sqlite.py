@@ -7,13 +7,27 @@ import os
 from typing import TYPE_CHECKING
 
 import apsw
+import msgspec
 import pytest
 
+from gateway.backends.contract import Conflict, Loaded
 from gateway.backends.sqlite.data_folder import SCHEMA_VERSION
+from gateway.backends.sqlite.loads import MAX_LOADS
 from gateway.backends.sqlite.log import SqliteLog
+from gateway.backends.sqlite.rows import MAX_KNOWN
 from gateway.backends.sqlite.writer_thread import MAX_GROUP
 from gateway.errors import RecordDamaged, StartError
-from tests.backends.contract import appended, created, opened, removed
+from gateway.protocol.lifecycle import PathState
+from gateway.protocol.state import ProducerState
+from tests.backends.contract import (
+    appended,
+    committed_apart,
+    created,
+    loaded,
+    opened,
+    removed,
+    replace,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,6 +167,60 @@ async def test_commits_that_wait_share_a_sync(tmp_path: Path) -> None:
     assert numbers["commits"] == count
     assert 3 <= numbers["groups"] < count / 10
     await log.close()
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_commits_apart_are_one_group_up_to_its_bound(tmp_path: Path, more: int) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        changes = [created(log, f"s{number}", b"x") for number in range(MAX_GROUP + more)]
+        assert await committed_apart(log, *changes) == [None] * len(changes)
+        assert log.numbers()["commits"] == len(changes)
+        assert log.numbers()["groups"] == (2 if more > 0 else 1)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_streams_stand_whether_their_rows_are_known_or_not(tmp_path: Path, more: int) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        changes = [created(log, f"s{number}", b"1") for number in range(MAX_KNOWN + more)]
+        for add in (b"2", b"3"):
+            assert await committed_apart(log, *changes) == [None] * len(changes)
+            changes = [appended(change.state, add) for change in changes]
+        ends = changes[0], changes[-1]
+        sequel = [appended(ends[1].state, b"4", stream_seq="4"), replace(ends[0], expected=0)]
+        assert await committed_apart(log, *changes[1:]) == [None] * (len(changes) - 1)
+        outcomes = await committed_apart(log, *sequel, ends[0])
+        assert [type(outcome) for outcome in outcomes] == [type(None), Conflict, type(None)]
+        assert await loaded(log, "s0") == ends[0].state
+        assert await loaded(log, ends[1].state.path) == sequel[0].state
+        assert (await log.read(sequel[0].state, 0, 9)).records == (b"1", b"2", b"3", b"4")
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1])
+async def test_loads_together_find_each_what_stands_at_its_path(tmp_path: Path, more: int) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        changes = [created(log, f"s{number}", b"x") for number in range(MAX_LOADS + more)]
+        gone = created(log, "gone", generation=7)
+        stamped = replace(changes[1], producers=(("p", ProducerState(1, 2, 3.5)),))
+        await log.commit([gone, changes[0], stamped, *changes[2:-1]])
+        await log.commit([removed(gone.state)])
+        paths = ["gone", *(change.state.path for change in changes), "s0"]
+        found = await asyncio.gather(*map(log.load, paths))
+        assert found[0].place == PathState(None, 7)
+        assert [it.place.state for it in found[1:-2]] == [it.state for it in changes[:-1]]
+        assert [it.producers for it in found[1:4]] == [{}, {"p": ProducerState(1, 2, 3.5)}, {}]
+        assert found[-2].place == PathState(None)
+        assert found[-1] == found[1]
+
+
+async def test_a_row_that_says_nothing_fails_only_the_load_of_its_own_path(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        changes = [created(log, f"s{number}", b"x") for number in range(3)]
+        await log.commit(changes)
+    database(tmp_path).execute("update streams set detail='{' where path='s1'")
+    async with opened("sqlite", tmp_path) as log:
+        loads = [log.load(change.state.path) for change in changes]
+        found = await asyncio.gather(*loads, return_exceptions=True)
+        assert [type(it) for it in found] == [Loaded, msgspec.DecodeError, Loaded]
 
 
 async def test_closing_waits_for_the_commits_before_it(tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def append(
     load = (ports, WRITERS, milliseconds, server.pid, of)
     in_one = ("multi", together) if together else ()
     figures = run("load", *mode, *in_one, "post", *load, *paths)
-    kept = sum(count_records(_read_all(server, path), path, of) for path in paths)
+    kept = sum(count_records(read_all(server, path), path, of) for path in paths)
     each = max(together, 1)
     if kept != figures["requests"] * each:
         raise ToolFailed(f"{figures['requests']} appends acknowledged, {kept} records in the log")
@@ -154,7 +154,7 @@ def folders() -> Iterator[Callable[[], Path]]:
         shutil.rmtree(folder)
 
 
-def _read_all(server: Server, path: str) -> bytes:
+def read_all(server: Server, path: str) -> bytes:
     """A stream from its beginning to its tail."""
     offset, parts = "-1", []
     while True:

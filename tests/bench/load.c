@@ -4,13 +4,18 @@
  *   load [asleep] fresh PORT CONNECTIONS MILLISECONDS SERVER_PID BODY_FILE PATH
  *   load [asleep] miss  PORT CONNECTIONS MILLISECONDS SERVER_PID BODY_FILE PATH?QUERY
  *   load [asleep] post  PORT[,PORT] CONNECTIONS MILLISECONDS SERVER_PID RECORD_BYTES PATH...
+ *   load [asleep] put   PORT CONNECTIONS MILLISECONDS SERVER_PID 0 PATH*STREAMS
  *
- * All but `post` compare every body with the file, byte by byte. `fresh` asks each time on a new
+ * All but `post` and `put` compare every body with the file, byte by byte. `fresh` asks each time on a new
  * connection, to be closed by the server: the answer is there when its end has come. `miss` adds a
  * number to the query that no other request has. `post` appends records that name their connection
  * and count up in each stream, so that the log itself can be checked afterwards; connection i
  * writes to path i modulo their number, or to every such path in turn when there are more paths
  * than connections. Two servers of the same streams have half of the connections each.
+ *
+ * A path PATH*STREAMS stands for so many, PATH and seven digits. `put` creates them in turn, until
+ * all are there. `post` counts all its appends through, and the number of each says by a hash where
+ * it goes: so every stream is as likely as any other, and what it has to hold can be told.
  *
  * `asleep` leaves the core while it waits, for a server that shares it. `with` and a header line
  * may come behind it, which is then sent with every request, and then `multi` and a number: so
@@ -21,6 +26,7 @@ typedef struct {
     char *text;
     size_t length;
     char *count;        /* within the text, where it says which one of all it is, or the first */
+    char *stream;       /* within the text, the digits of one of many streams */
     long asked;
 } request;
 
@@ -34,7 +40,9 @@ typedef struct {
     int paths, turn;
 } connection;
 
-static bool appending, fresh, missing, sleeping;
+static bool appending, creating, fresh, missing, sleeping;
+static long streams, asked;                      /* of PATH*STREAMS, and requests to them */
+#define DIGITS 7
 static int poll, ports[2];
 #define COUNT "000-000000000"
 #define COUNT_BYTES (sizeof COUNT - 1)
@@ -60,9 +68,25 @@ static void on_body(void *owner, const char *data, size_t length) {
 
 static const sink answers = {on_header, on_body};
 
+/* The last step of splitmix64: numbers in a row come out as if they were drawn. */
+static uint64_t mixed(uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+static void choose(request *r) {
+    char digits[DIGITS + 13];
+    uint64_t which = creating ? (uint64_t)asked : mixed((uint64_t)asked + 1) % (uint64_t)streams;
+    snprintf(digits, sizeof digits, "%0*u", DIGITS, (unsigned)which);
+    memcpy(r->stream, digits, DIGITS);
+    r->asked = asked++;
+}
+
 static void ask(connection *c, int index) {
     request *r = &c->requests[c->turn];
     c->turn = (c->turn + 1) % c->paths;
+    if (r->stream) choose(r);
     for (long i = 0; r->count && i < messages; i++) {
         char count[16];
         snprintf(count, sizeof count, "%03d%c%09ld", index, appending ? ' ' : '-', r->asked++);
@@ -81,6 +105,8 @@ static void ask(connection *c, int index) {
 
 static void check(const connection *c) {
     int status = c->answer.status;
+    if (creating && status != 201) die("a creation was answered with %d", status);
+    if (creating) return;
     if (appending && ((status != 204 && status != 200) || !c->has_offset))
         die("an append was answered with %d", status);
     if (!appending && (status != 200 || c->got != expected_length))
@@ -94,15 +120,20 @@ static void prepare(request *r, const char *path) {
         snprintf(more, sizeof more, "%sContent-Type: text/plain\r\nContent-Length: %ld\r\n",
                  length_bytes ? "X-Stream-Multi: true\r\n" : "", body_bytes);
     if (fresh) snprintf(more, sizeof more, "Connection: close\r\n");
-    int length = snprintf(head, sizeof head, "%s %s%s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s%s%s\r\n",
-                          appending ? "POST" : "GET", path, missing ? "&n=" COUNT : "", line,
+    const char *many = strchr(path, '*');
+    int length = snprintf(head, sizeof head, "%s %.*s%s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s%s%s\r\n",
+                          creating ? "PUT" : appending ? "POST" : "GET",
+                          (int)(many ? many - path : (long)strlen(path)), path,
+                          many ? "0000000" : missing ? "&n=" COUNT : "", line,
                           *line ? "\r\n" : "", more);
     if (length >= (int)sizeof head) die("the path is too long");
     r->length = (size_t)(length + (appending ? body_bytes : 0));
     r->text = allocate(r->length, 1);
     memcpy(r->text, head, (size_t)length);
     if (missing) r->count = r->text + (strstr(head, COUNT) - head);
-    if (!appending) return;
+    if (many) r->stream = r->text + (strstr(head, " HTTP/1.1") - head) - DIGITS;
+    if (many) streams = number(strdup(many + 1), 1, 9999999);
+    if (!appending || creating) return;
     r->count = r->text + length + length_bytes;
     for (char *record = r->count; record < r->text + r->length; record += length_bytes + record_bytes) {
         for (long i = 0; i < length_bytes; i++) record[-1 - i] = (char)(record_bytes >> 8 * i);
@@ -187,19 +218,22 @@ int main(int count, char **arguments) {
         count -= 2;
     }
     if (count < 8) die("usage: see the head of load.c");
-    appending = !strcmp(arguments[1], "post");
+    creating = !strcmp(arguments[1], "put");
+    appending = creating || !strcmp(arguments[1], "post");
     fresh = !strcmp(arguments[1], "fresh");
     missing = !strcmp(arguments[1], "miss");
     if (!appending && !fresh && !missing && strcmp(arguments[1], "get"))
-        die("get, fresh, miss or post, not %s", arguments[1]);
+        die("get, fresh, miss, post or put, not %s", arguments[1]);
     read_ports(arguments[2]);
     int connections = (int)number(arguments[3], 1, 999);
     int64_t lasts = number(arguments[4], 1, 3600000) * MS;
     int pid = (int)number(arguments[5], 1, INT32_MAX);
-    if (appending) record_bytes = number(arguments[6], 14, 1 << 20);
+    if (appending) record_bytes = number(arguments[6], creating ? 0 : 14, 1 << 20);
     else read_expected(arguments[6]);
     char **paths = arguments + 7;
     int path_count = count - 7;
+
+    if (creating && (!strchr(paths[0], '*') || record_bytes)) die("put needs 0 and PATH*STREAMS");
 
     poll = epoll_create1(0);
     connection *all = allocate((size_t)connections, sizeof *all);
@@ -226,7 +260,7 @@ int main(int count, char **arguments) {
             check(c);
             int64_t now = now_ns();
             sample(&latency, now - c->sent);
-            if (now < stop) ask(c, (int)(c - all));
+            if (now < stop && !(creating && asked == streams)) ask(c, (int)(c - all));
             else busy--;
         }
     }

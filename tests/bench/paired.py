@@ -115,14 +115,18 @@ def _origin_reads(stack: contextlib.ExitStack, program: Path) -> Callable[[], Fi
     return _reads(stack, stack.enter_context(HeadgateProxy(program=program)))
 
 
-def _appends(origin: str, stack: contextlib.ExitStack, program: Path) -> Callable[[], Figures]:
+def _appends(
+    origin: str, streams: int, stack: contextlib.ExitStack, program: Path
+) -> Callable[[], Figures]:
     if origin == "file:":
         append.DISK.mkdir(exist_ok=True)
         origin += stack.enter_context(tempfile.TemporaryDirectory(dir=append.DISK))
     server = stack.enter_context(HeadgateServer(origin, program=program))
 
     def once() -> Figures:
-        return append.append(server, [f"append-{next(NUMBERS)}" for _ in range(8)], MILLISECONDS)
+        return append.append(
+            server, [f"append-{next(NUMBERS)}" for _ in range(streams)], MILLISECONDS
+        )
 
     return once
 
@@ -140,8 +144,10 @@ def _live(
 LOADS: dict[str, Callable[[contextlib.ExitStack, Path], Callable[[], Figures]]] = {
     "reads": _own_reads,
     "origin-reads": _origin_reads,
-    "memory-appends": partial(_appends, "memory:"),
-    "file-appends": partial(_appends, "file:"),
+    "memory-appends": partial(_appends, "memory:", 8),
+    "file-appends": partial(_appends, "file:", 8),
+    "memory-appends-1000": partial(_appends, "memory:", 1000),
+    "file-appends-1000": partial(_appends, "file:", 1000),
     "sse-1000": partial(_live, sse.deliver, 1000),
     "sse-5000": partial(_live, sse.deliver, 5000),
     "longpoll-5000": partial(_live, longpoll.follow, 5000),

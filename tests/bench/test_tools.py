@@ -11,6 +11,7 @@ import pytest
 
 from tests.bench import tools
 from tests.bench.append import RECORD_BYTES, count_records
+from tests.bench.many_streams import chosen
 from tests.bench.scripted import in_chunks, server, with_length
 
 if TYPE_CHECKING:
@@ -182,6 +183,45 @@ async def test_two_servers_of_the_same_streams_have_half_of_the_writers_each() -
         figures = await asyncio.to_thread(tools.run, *load)
     assert (set(log["first"]), set(log["second"])) == ({b"000", b"001"}, {b"002", b"003"})
     assert len(log["first"]) + len(log["second"]) == figures["requests"]
+
+
+async def test_many_streams_are_created_in_turn_until_all_are_there() -> None:
+    asked: list[tuple[str, str, bytes]] = []
+
+    def note(method: str, path: str, body: bytes, _: Wire) -> bytes:
+        asked.append((method, path, body))
+        return with_length(b"", "201 Created")
+
+    async with server(note) as origin:
+        load = ("put", origin.port, 3, 30_000, os.getpid(), 0, "/many-*50")
+        figures = await asyncio.to_thread(tools.run, "load", *load)
+    assert sorted(asked) == [("PUT", f"/many-{number:07}", b"") for number in range(50)]
+    assert figures["requests"] == 50
+
+
+async def test_a_creation_that_is_refused_ends_the_run() -> None:
+    async with server(lambda *_: with_length(b"")) as origin:
+        load = ("put", origin.port, 3, 30_000, os.getpid(), 0, "/many-*50")
+        with pytest.raises(tools.ToolFailed, match="a creation was answered with 200"):
+            await asyncio.to_thread(tools.run, "load", *load)
+
+
+async def test_appends_to_many_streams_go_where_their_numbers_say() -> None:
+    numbers: dict[int, str] = {}
+
+    def keep(_: str, path: str, body: bytes, __: Wire) -> bytes:
+        number = int(body[4:13])
+        assert number not in numbers
+        numbers[number] = path
+        return with_length(b"", "204 No Content", "Stream-Next-Offset: 1")
+
+    async with server(keep) as origin:
+        load = ("post", origin.port, 3, LOAD_MS, os.getpid(), RECORD_BYTES, "/many-*70000")
+        figures = await asyncio.to_thread(tools.run, "load", *load)
+    assert len(numbers) == figures["requests"]
+    assert numbers == {
+        number: f"/many-{chosen(number, 70_000):07}" for number in range(len(numbers))
+    }
 
 
 def record(writer: int, number: int) -> bytes:

@@ -34,14 +34,18 @@ ACCEPTS = frozenset(
 GUARDS = frozenset(
     {
         "Appender._advance_all",
+        "Appender._commit",
         "Appender._gather",
         "Appender._guarded",
+        "Appender._settled",
         "FetchTable._over",
         "Feed._guarded",
         "HostedRoute.append.<locals>.done",
         "SseReader._read",
         "SseReader.advance",
         "StreamTable._committed",
+        "StreamTable._settled",
+        "StreamTable._stands",
     }
 )
 # What gives something back has to run: it decides nothing, and asks nobody.

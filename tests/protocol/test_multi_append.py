@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from unittest.mock import patch
 
@@ -66,6 +67,18 @@ def test_messages_are_what_was_framed(messages: list[bytes]) -> None:
 )
 def test_what_is_no_frame_is_refused(body: bytes, detail: str) -> None:
     assert refusal_of(body) == detail
+
+
+@given(st.integers(1, 30), st.integers(1, 20), st.data())
+def test_messages_of_one_length_are_no_other_ones(
+    size: int, count: int, data: st.DataObject
+) -> None:
+    messages = [bytes([number]) * size for number in range(count)]
+    body = bytearray(framed(messages))
+    assert messages_of(bytes(body)) == messages
+    body[data.draw(st.integers(0, len(body) - 1))] ^= data.draw(st.integers(1, 255))
+    with contextlib.suppress(BadRequest):
+        assert framed(messages_of(bytes(body))) == body
 
 
 @given(st.binary(max_size=60))

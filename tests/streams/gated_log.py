@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.backends.contract import Log
 from gateway.backends.memory import MemoryLog
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class GatedLog(MemoryLog):
         found = await super().read(state, start, end)
         await self.reads.wait()
         return found
+
+    commit_apart = Log.commit_apart  # by `commit`
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         self.committed.append(tuple(changes))

@@ -13,6 +13,7 @@ import apsw
 
 from gateway.backends.contract import SoleLog
 from gateway.backends.sqlite.data_folder import DataFileLost, DataFolder
+from gateway.backends.sqlite.loads import Loads
 from gateway.backends.sqlite.recovery import recover
 from gateway.backends.sqlite.reserve import Reserve
 from gateway.backends.sqlite.rows import Reader, Writer
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.backends.contract import Listed, Loaded
+    from gateway.backends.contract import Listed, Loaded, Settled
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.state import Change, StreamState
     from gateway.telemetry.metrics import Histogram
@@ -51,6 +52,7 @@ class SqliteLog(SoleLog):
         self._size = 0  # bytes of the data file and its WAL
         self._free = 0  # bytes that the disk has left
         self._reserve = Reserve(folder / "headgate.reserve")
+        self._loads = Loads(lambda paths: self._reading(lambda reader: reader.load(paths)))
         self._thread = WriterThread(self._folder, self._reserve, max_retired)
 
     async def open(self) -> None:
@@ -114,7 +116,7 @@ class SqliteLog(SoleLog):
 
     async def load(self, path: str) -> Loaded:
         """What stands at `path`."""
-        return await self._reading(lambda reader: reader.load(path))
+        return await self._loads.load(path)
 
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
         """The records after `start`, in one read transaction."""
@@ -157,6 +159,10 @@ class SqliteLog(SoleLog):
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Queue the changes for the next group; durable when the future is done."""
         return self._thread.commit(changes)
+
+    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+        """Queue the changes for the next group, each as a commit of its own."""
+        self._thread.commit_apart(changes, settled)
 
     async def reclaim(self) -> bool:
         """One small step on the writer thread, after what waits there."""

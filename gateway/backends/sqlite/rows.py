@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
@@ -16,27 +16,32 @@ import apsw
 from gateway.backends.contract import Listed, Loaded
 from gateway.backends.sqlite import records as records
 from gateway.backends.sqlite.records import Taken
-from gateway.backends.sqlite.state_rows import COLUMNS, UPSERT, row_of_state, state_of
+from gateway.backends.sqlite.state_rows import (
+    COLUMNS,
+    MOVE,
+    UPSERT,
+    moved_row,
+    row_of_state,
+    state_of,
+)
 from gateway.errors import StreamNotFound
 from gateway.protocol.chunks import Chunk, segments_from
 from gateway.protocol.generations import raised
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.state import (
-    Change,
-    ProducerState,
-    Segment,
-    StreamState,
-)
+from gateway.protocol.state import Change, ProducerState, Segment, StreamState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
+    from collections.abc import Iterable, Mapping, Sequence
 
 MAX_ROWS = 500  # rows of one statement; its parameters stay far below SQLite's 32,766
 RECLAIM_ROWS = 1000  # freed in one step, together with
 RECLAIM_BYTES = 4 * 1024 * 1024  # a few milliseconds of the writer's time
 VACUUM_PAGES = 256  # pages given back in one step
 SPARE_PAGES = 1024  # free pages worth keeping for the next appends
+
+# Streams whose rows are known, since they were written last: nobody else writes to the file. They
+# are those that are appended to again and again, about 1 KiB each.
+MAX_KNOWN = 10_000
 
 LAST = "\U0010ffff"  # sorts behind whatever follows the beginning of a path
 
@@ -54,30 +59,53 @@ class Reader:
         """Close the connection."""
         self._connection.close()
 
-    def load(self, path: str) -> Loaded:
-        """What stands at `path`, with its producers and the generation last removed there."""
+    def load(self, paths: Sequence[str]) -> dict[str, Loaded | Exception]:
+        """What stands at each path, with its producers and the generation last removed there.
+
+        There are MAX_ROWS paths at most. A row that cannot be understood is that path's matter.
+        """
+        places = f"path in ({','.join('?' * len(paths))})"
         with self._connection:
-            row = self._one(f"select {COLUMNS} from streams where path=?", (path,))
-            retired = self._one(
-                "select coalesce((select generation from retired where path=?),"
-                " (select value from meta where name='generation_floor'))",
-                (path,),
-            )
-            state = self._state(row) if row is not None else None
-            producers = self._producers(state.stream_id) if state is not None else {}
-        generation = retired[0] if retired is not None and isinstance(retired[0], int) else None
-        return Loaded(PathState(state, generation, self._history), producers)
+            rows = self._all(f"select {COLUMNS} from streams where {places}", paths)
+            retired = dict(self._all(f"select path, generation from retired where {places}", paths))
+            floor = self._one("select value from meta where name='generation_floor'", ())
+            states = {row[1]: self._tried(row) for row in rows}
+            ids = [it.stream_id for it in states.values() if isinstance(it, StreamState)]
+            producers = self._producers(ids) if ids else {}
+        generation = None if floor is None else floor[0]
+        found: dict[str, Loaded | Exception] = {}
+        for path in paths:
+            state = states.get(path)
+            if isinstance(state, Exception):
+                found[path] = state
+                continue
+            place = PathState(state, retired.get(path, generation), self._history)
+            found[path] = Loaded(place, {} if state is None else producers.get(state.stream_id, {}))
+        return found
+
+    def _tried(self, row: tuple[object, ...]) -> StreamState | Exception:
+        try:
+            return self._state(row)
+        except Exception as error:  # noqa: BLE001 - the other rows are sound
+            return error
 
     def _state(self, row: tuple[object, ...]) -> StreamState:
         """A stream as it goes on in the present history."""
         state = state_of(row)
         return raised(state, self._history) if self._history else state
 
-    def _producers(self, stream_id: int) -> dict[str, ProducerState]:
-        rows = self._connection.execute(
-            "select producer, epoch, seq, used_at from producers where stream=?", (stream_id,)
-        )
-        return {name: ProducerState(epoch, seq, used_at) for name, epoch, seq, used_at in rows}
+    def _producers(self, stream_ids: Sequence[int]) -> dict[int, dict[str, ProducerState]]:
+        found: dict[int, dict[str, ProducerState]] = {}
+        for stream_id, name, *state in self._all(
+            "select stream, producer, epoch, seq, used_at from producers"
+            f" where stream in ({','.join('?' * len(stream_ids))})",
+            stream_ids,
+        ):
+            found.setdefault(stream_id, {})[name] = ProducerState(*state)
+        return found
+
+    def _all(self, statement: str, values: Sequence[object]) -> list[Any]:
+        return self._connection.execute(statement, tuple(values)).fetchall()
 
     def read(self, known: StreamState, start: int, end: int) -> Chunk:
         """The records after `start`, checked, up to the first end at or past `end`."""
@@ -148,6 +176,7 @@ class Writer:
         self._connection = connection
         self._max_retired = max_retired
         self._retired = self._number("select count(*) from retired")
+        self._known: dict[int, StreamState] = {}
         self.streams = self._number("select count(*) from streams")
         self.stored: Sequence[Change] = ()  # by the last group
         self.written_at = 0.0  # when it was written, and the sync to disk began (monotonic)
@@ -188,10 +217,22 @@ class Writer:
             if connection.in_transaction:
                 connection.execute("rollback")
             self._retired = -1
+            self._known.clear()
             raise
+        self._note(changes)
         self.stored = changes
         self.streams += sum((it.expected is None) - it.removes for it in changes)
         return stood
+
+    def _note(self, changes: Sequence[Change]) -> None:
+        """Know the rows as they are now."""
+        known = self._known
+        for change in changes:
+            known.pop(change.state.stream_id, None)
+            if not change.removes:
+                known[change.state.stream_id] = change.state
+        for stream_id in list(islice(known, max(0, len(known) - MAX_KNOWN))):
+            del known[stream_id]
 
     def _compare(self, commits: Sequence[Sequence[Change]]) -> tuple[list[bool], list[Change]]:
         versions = self._versions(list(chain.from_iterable(commits)))
@@ -211,7 +252,14 @@ class Writer:
     def _versions(self, changes: list[Change]) -> dict[str | int, int | None]:
         """What stands now: versions by id for changes, by path for creations."""
         versions: dict[str | int, int | None] = {}
-        ids = [change.state.stream_id for change in changes if change.expected is not None]
+        known, ids = self._known, []
+        for change in changes:
+            if change.expected is not None:
+                state = known.get(change.state.stream_id)
+                if state is None:
+                    ids.append(change.state.stream_id)
+                else:
+                    versions[state.stream_id] = state.version
         paths = [change.state.path for change in changes if change.expected is None]
         for column, keys in (("id", ids), ("path", paths)):
             for part in _parts(keys):
@@ -228,12 +276,24 @@ class Writer:
         for state in removed.values():
             self._remove(state)
         kept = [change for change in changes if change.state.stream_id not in removed]
-        rows = {change.state.stream_id: row_of_state(change.state) for change in kept}
-        self._insert(f"streams ({COLUMNS})", list(rows.values()), UPSERT)
+        self._write_states({change.state.stream_id: change.state for change in kept})
         self._insert(
             f"messages ({records.COLUMNS})", [records.row_of(it) for it in kept if it.records]
         )
         self._write_producers(kept)
+
+    def _write_states(self, states: Mapping[int, StreamState]) -> None:
+        moved, others = [], []
+        for stream_id, state in states.items():
+            row = moved_row(self._known.get(stream_id), state)
+            if row is None:
+                others.append(row_of_state(state))
+            else:
+                moved.append(row)
+        self._insert(f"streams ({COLUMNS})", others, UPSERT)
+        for part in _parts(moved):
+            marks = ",".join(["(?,?,?)"] * len(part))
+            self._connection.execute(MOVE.format(rows=marks), tuple(chain.from_iterable(part)))
 
     def _write_producers(self, changes: list[Change]) -> None:
         last: dict[tuple[int, str], ProducerState | None] = {}

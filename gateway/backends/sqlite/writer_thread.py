@@ -6,6 +6,8 @@ import asyncio
 import queue
 import threading
 import time
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
@@ -22,28 +24,34 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.backends.contract import Settled
     from gateway.backends.sqlite.data_folder import DataFolder
     from gateway.backends.sqlite.reserve import Reserve
     from gateway.protocol.state import Change
 
-MAX_GROUP = 1024  # commits in one transaction: bounds how long its writers wait for each other
+# Commits after which nothing more joins a transaction, and the most that are queued as one: so long
+# its writers wait for each other.
+MAX_GROUP = 1024
 
 T = TypeVar("T")
 
 
 class _Job:
-    """One thing for the writer thread and the future that waits for it."""
+    """Commits of which each stands by itself, or a small step, and who is told of the outcomes.
 
-    __slots__ = ("changes", "done", "queued_at", "task")
+    Those of the commits, in their order, are an exception each or None; a step has one.
+    """
+
+    __slots__ = ("commits", "queued_at", "task", "tell")
 
     def __init__(
         self,
-        done: asyncio.Future[Any],
-        changes: Sequence[Change] = (),
+        tell: Callable[[Sequence[Any]], object],
+        commits: Sequence[Sequence[Change]] = (),
         task: Callable[[Writer], object] | None = None,
     ) -> None:
-        self.done = done
-        self.changes = changes
+        self.tell = tell
+        self.commits = commits
         self.task = task
         self.queued_at = time.monotonic()
 
@@ -91,14 +99,21 @@ class WriterThread:
         """Queue the changes for the next group; durable when the future is done."""
         assert self._loop is not None, "not started"
         done: asyncio.Future[None] = self._loop.create_future()
-        self._jobs.put(_Job(done, changes))
+        self._jobs.put(_Job(partial(_resolve, done), (changes,)))
         return done
+
+    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+        """Queue the changes for the next group, or several, each as a commit of its own."""
+        assert self._loop is not None, "not started"
+        for first in range(0, len(changes), MAX_GROUP):
+            part = [(change,) for change in changes[first : first + MAX_GROUP]]
+            self._jobs.put(_Job(partial(_tell_later, self._loop, settled, first), part))
 
     def run(self, step: Callable[[Writer], T]) -> asyncio.Future[T]:
         """Queue a small step, which is done after the commits that wait."""
         assert self._loop is not None, "not started"
         done: asyncio.Future[T] = self._loop.create_future()
-        self._jobs.put(_Job(done, task=step))
+        self._jobs.put(_Job(partial(_resolve, done), task=step))
         return done
 
     def reclaim(self, writer: Writer) -> bool:
@@ -136,8 +151,8 @@ class WriterThread:
             writer.close()
 
     def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
-        group = [first]
-        while len(group) < MAX_GROUP:
+        group, commits = [first], len(first.commits)
+        while commits < MAX_GROUP:
             try:
                 job = self._jobs.get_nowait()
             except queue.Empty:
@@ -145,22 +160,29 @@ class WriterThread:
             if job is None:
                 return group, True
             group.append(job)
+            commits += len(job.commits) or 1
         return group, False
 
     def _run_group(
         self, writer: Writer | None, group: list[_Job]
-    ) -> tuple[Writer | None, list[object]]:
+    ) -> tuple[Writer | None, list[Sequence[object]]]:
         """The commits of a group in one transaction, then its small steps, and all outcomes."""
         began = time.monotonic()
-        commits = [job for job in group if job.task is None]
-        for job in commits:
-            self.figures.queue.observe(began - job.queued_at)
-        writer, stood = self._commit_all(writer, [job.changes for job in commits])
-        outcomes: dict[_Job, object] = dict(zip(commits, stood, strict=True))
+        commits = list(chain.from_iterable([job.commits for job in group]))
         for job in group:
-            if job.task is not None:
-                writer, outcomes[job] = self._run_task(writer, job.task)
-        return writer, [outcomes[job] for job in group]
+            if job.commits:
+                self.figures.queue.observe(began - job.queued_at, len(job.commits))
+        writer, stood = self._commit_all(writer, commits)
+        outcomes: list[Sequence[object]] = []
+        first = 0
+        for job in group:
+            if job.task is None:
+                outcomes.append(stood[first : first + len(job.commits)])
+                first += len(job.commits)
+            else:
+                writer, outcome = self._run_task(writer, job.task)
+                outcomes.append((outcome,))
+        return writer, outcomes
 
     def _run_task(
         self, writer: Writer | None, task: Callable[[Writer], object]
@@ -272,11 +294,26 @@ def words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _settle(group: list[_Job], outcomes: list[object]) -> None:
-    for job, outcome in zip(group, outcomes, strict=True):
-        if job.done.done():  # whoever waited was cancelled; the commit stands all the same
-            continue
-        if isinstance(outcome, Conflict | HeadgateError):
-            job.done.set_exception(outcome)
-        else:
-            job.done.set_result(outcome)
+def _settle(group: list[_Job], outcomes: list[Sequence[object]]) -> None:
+    for job, of_job in zip(group, outcomes, strict=True):
+        job.tell(of_job)
+
+
+def _tell_later(
+    loop: asyncio.AbstractEventLoop,
+    settled: Settled,
+    first: int,
+    failures: Sequence[Exception | None],
+) -> None:
+    """In a later pass, as a future's callbacks are: so the order is that of the commits."""
+    loop.call_soon(settled, first, failures)
+
+
+def _resolve(done: asyncio.Future[Any], outcomes: Sequence[object]) -> None:
+    (outcome,) = outcomes
+    if done.done():  # whoever waited was cancelled; the commit stands all the same
+        return
+    if isinstance(outcome, Conflict | HeadgateError):
+        done.set_exception(outcome)
+    else:
+        done.set_result(outcome)

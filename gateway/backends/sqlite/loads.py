@@ -1,0 +1,56 @@
+"""Loads that wait together are one read: many streams that are not in memory cost little more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from gateway.backends.contract import Loaded
+
+    Outcomes = Mapping[str, Loaded | Exception]
+
+MAX_LOADS = 500  # paths of one read: far below SQLite's bound of parameters, some 5 ms of a thread
+
+
+class Loads:
+    """Asks for many paths at once, one read at a time; what comes meanwhile is in the next."""
+
+    def __init__(self, read: Callable[[Sequence[str]], Awaitable[Outcomes]]) -> None:
+        """`read` tells of each path what stands there, or why that cannot be told."""
+        self._read = read
+        self._waiting: list[tuple[str, asyncio.Future[Loaded]]] = []
+        self._reading: asyncio.Task[None] | None = None
+
+    def load(self, path: str) -> asyncio.Future[Loaded]:
+        """What stands at `path` by a read that has not begun yet."""
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[Loaded] = loop.create_future()
+        self._waiting.append((path, found))
+        if self._reading is None:
+            self._reading = loop.create_task(self._read_all())
+        return found
+
+    async def _read_all(self) -> None:
+        try:
+            while self._waiting:
+                part, self._waiting = self._waiting[:MAX_LOADS], self._waiting[MAX_LOADS:]
+                try:
+                    outcomes = await self._read([path for path, _ in part])
+                except Exception as error:  # noqa: BLE001 - of whoever waits
+                    outcomes = dict.fromkeys([path for path, _ in part], error)
+                for path, found in part:
+                    _settle(found, outcomes[path])
+        finally:
+            self._reading = None
+
+
+def _settle(found: asyncio.Future[Loaded], outcome: Loaded | Exception) -> None:
+    if found.done():  # nobody waits any more
+        return
+    if isinstance(outcome, Exception):
+        found.set_exception(outcome)
+    else:
+        found.set_result(outcome)
