@@ -191,4 +191,4 @@ def test_whatever_is_appended_and_answered_both_ways_are_the_same(
         finally:
             runner.run(stack.aclose())
     assert short > 100, "too few went the short way"
-    assert {200, 204, 404, 502} <= statuses
+    assert len(statuses) >= 8, "answers of too few kinds"
