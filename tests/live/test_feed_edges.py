@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.backends.contract import Log
 from gateway.backends.memory import MemoryLog
 from gateway.live.contract import LONGEST_ROUND
 from gateway.live.feed import Feed
@@ -38,6 +39,8 @@ class PublishingLog(MemoryLog):
     def __init__(self) -> None:
         super().__init__()
         self.published: Callable[[], None] | None = None
+
+    commit_apart = Log.commit_apart  # by `commit`
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         done = super().commit(changes)
