@@ -57,6 +57,7 @@ class Feed(Generic[V, N]):
     __slots__ = (
         "_due",
         "_earliest",
+        "_has_untold",
         "_loop",
         "_news_at",
         "_owner",
@@ -101,6 +102,7 @@ class Feed(Generic[V, N]):
         self.sse_readers = SseReaders(self, source)
         self._round_waits = False
         self._serves = False
+        self._has_untold = False  # news, or an end that has none, since the last round
         self._earliest = 0.0
         self._timer: asyncio.Handle | None = None
         self._due = 0.0
@@ -225,6 +227,7 @@ class Feed(Generic[V, N]):
         if self.long_polls.is_overfull:
             self._guarded(self.long_polls.serve, self.reader_count)
         if self._pending or closed or reached:
+            self._has_untold = True  # also between a round and its end, when none is scheduled
             self._schedule()
 
     def lose(self, reason: HeadgateError) -> None:
@@ -263,6 +266,7 @@ class Feed(Generic[V, N]):
         began = self._loop.time()
         self._loop.call_soon(self._guarded, self._round_done, began)
         news, self._pending = self._pending, []
+        self._has_untold = False
         start, self.position = self.position, self.tail
         polls = self.long_polls.tell(start, news, Told(self._news_at, self._trace_id))
         self._serve_later()
@@ -276,7 +280,7 @@ class Feed(Generic[V, N]):
         now = self._loop.time()
         self._earliest = now + min(LONGEST_PAUSE_S, PAUSE_SHARE * (now - began))
         self._round_waits = False
-        if self._pending or self.position != self.tail:
+        if self._has_untold or self.position != self.tail:
             self._schedule()
         self.sse_readers.advance_ahead()
 

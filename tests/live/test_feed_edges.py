@@ -8,6 +8,7 @@ import time
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from gateway.backends.contract import Log
@@ -112,6 +113,37 @@ async def test_a_reader_who_read_past_the_rounds_waits_for_them() -> None:
         assert text(await up_to(other, 6)) == "two"
         await gateway.ask(post("s", b"!"))
         assert text(await up_to(client, 7)) == "onetwo!"
+
+
+@pytest.mark.parametrize("passes", range(4))
+async def test_a_close_that_is_heard_of_around_a_round_is_told(passes: int) -> None:
+    """It is heard of so many passes of the loop after the append, as of another gateway's."""
+    log = PublishingLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await follow(gateway, "s?offset=-1&live=sse")
+        await up_to(client, 3)
+        (feed,) = gateway.route.feeds._feeds
+        known = set(gateway.server.connections)
+        poll = await gateway.connect()
+        await until(lambda: bool(set(gateway.server.connections) - known))
+        (connection,) = set(gateway.server.connections) - known
+
+        def publish() -> None:
+            connection.data_received(get(f"s?offset={offset(6)}&live=long-poll"))
+            close(passes)
+
+        def close(left: int) -> None:
+            if left:
+                asyncio.get_running_loop().call_soon(close, left - 1)
+            else:
+                state = msgspec.structs.replace(feed.stream, closed=True)
+                feed.publish(state, feed.tail, (), closed=True)
+
+        log.published = publish
+        await gateway.ask(post("s", b"two"))
+        assert controls(await client.events_to_the_end())[-1]["streamClosed"] is True
+        assert (await poll.answer()).get("Stream-Closed") == "true"
 
 
 async def test_a_poll_that_parks_between_an_append_and_its_round_waits_for_the_next() -> None:
