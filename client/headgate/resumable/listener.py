@@ -60,9 +60,7 @@ class Listener:
         """Nothing at first, when a producer has answered; then the text."""
         try:
             await self._broker.subscriber.subscribe(self._names.text(self._id), self._heard)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(answer_within_s):
-                    await self._be_answered()
+            await self._be_answered(answer_within_s)
             if self._production is None:
                 return
             yield ""
@@ -78,13 +76,17 @@ class Listener:
             await self._leave()
         _raise_failure(self._last)
 
-    async def _be_answered(self) -> None:
+    async def _be_answered(self, within_s: float) -> None:
         """Ask until somebody answers: the producer may only just begin to listen."""
-        wait_s = FIRST_AGAIN_S
-        while not self._more.is_set():
-            await self._ask(again=True)
+        loop, wait_s = asyncio.get_running_loop(), FIRST_AGAIN_S
+        give_up_at = loop.time() + within_s
+        # The clock decides: a broker may take a timeout's cancellation for one of its own.
+        while not self._more.is_set() and loop.time() < give_up_at:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait_s):
+                async with asyncio.timeout_at(give_up_at):
+                    await self._ask(again=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(min(loop.time() + wait_s, give_up_at)):
                     await self._more.wait()
             wait_s *= 2
 

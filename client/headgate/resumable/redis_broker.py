@@ -10,6 +10,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from headgate.resumable.cancellations import raised_cancellations
 from headgate.resumable.per_loop import PerLoop
 from headgate.resumable.redis_subscriptions import Subscriptions
 
@@ -127,6 +128,7 @@ def _milliseconds(seconds: float) -> int:
 def _translated() -> Iterator[None]:
     """What redis-py raises as an OSError, which every broker's trouble is here."""
     try:
-        yield
+        with raised_cancellations():
+            yield
     except exceptions.RedisError as error:
         raise ConnectionError(str(error) or type(error).__name__) from error

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
+from headgate.resumable.cancellations import raised_cancellations
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -108,7 +110,7 @@ class Subscriptions:
                 timeout=PING_S, disconnect_on_error=False, push_request=True
             )
             if hearing is not None and hearing.cancelling():
-                raise asyncio.CancelledError  # redis-py took it for its timeout
+                raise asyncio.CancelledError  # redis-py took it, now or as something was sent
             if reply is not None:
                 is_asked = False
                 self._take(reply)
@@ -143,7 +145,8 @@ async def _send(connection: AbstractConnection, *command: str) -> None:
     """Send a command if the connection stands: a new one subscribes to what is to be heard."""
     if connection.is_connected:
         try:
-            await connection.send_command(*command)
+            with raised_cancellations():
+                await connection.send_command(*command)
         except Exception as error:  # noqa: BLE001 - of redis-py, when it is lost in between
             _log.debug("the connection for messages is lost: %s", error)
 

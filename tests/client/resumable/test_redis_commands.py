@@ -7,7 +7,9 @@ import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
 from headgate.resumable.names import Names
+from headgate.resumable.redis_broker import RedisBroker
 from redis.asyncio import Redis
 
 from tests.client.resumable.sources import Tap, chunks, whole
@@ -172,3 +174,25 @@ async def _is(streams: ResumableStreams, stream_id: str, state: str | None) -> b
 def _calls(redis: RedisServer, command: str) -> int:
     figures = redis.info("commandstats").get(f"cmdstat_{command}", {})
     return int(figures.get("calls", 0))
+
+
+@pytest.mark.parametrize("operation", ["publish", "incr", "get"])
+async def test_a_command_that_is_cancelled_ends_so_however_far_it_was(
+    redis: RedisServer, operation: str
+) -> None:
+    """The library below may take a cancellation for itself, and whoever sent it waits for ever."""
+    broker = RedisBroker(redis.url)
+    commands = {
+        "publish": lambda: broker.publish("channel", "message"),
+        "incr": lambda: broker.incr("number"),
+        "get": lambda: broker.get("number"),
+    }
+    await commands[operation]()
+    for passes in range(20):
+        task = asyncio.ensure_future(commands[operation]())
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        is_under_way = task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled() or not is_under_way, f"after {passes} passes of the loop"
+    await broker.aclose()
