@@ -179,6 +179,7 @@ class Stream(Endpoint):
     async def follow(self, offset: str = "-1") -> AsyncGenerator[Batch]:
         """Batches from `offset` on until the stream is closed, across lost connections.
 
+        They come as SSE, which has no carriage returns: in a stream of text they are line feeds.
         Raises StreamGone when the stream is deleted or expires meanwhile.
         """
         backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)

@@ -6,8 +6,11 @@ import asyncio
 import codecs
 import contextlib
 import logging
+import random
 from typing import TYPE_CHECKING
 
+from headgate import following
+from headgate.backoff import Backoff
 from headgate.endpoint import unlimited_session
 from headgate.errors import ProtocolError, StreamError, Unavailable
 from headgate.names import stream_url
@@ -16,7 +19,7 @@ from headgate.resumable.log_streams import FAILED, PRODUCER_TTL_S, LogStreams
 from headgate.resumable.per_loop import PerLoop
 from headgate.resumable.productions import read_up
 from headgate.resumable.source import text_of
-from headgate.stream import Stream
+from headgate.stream import FIRST_WAIT_S, LONGEST_WAIT_S, Stream
 from headgate.writer import StreamWriter
 
 if TYPE_CHECKING:
@@ -145,7 +148,7 @@ async def _text_from(streams: LogStreams, resume_at: int) -> AsyncGenerator[str,
     # A character whose bytes are in two batches comes with the second.
     decoder = codecs.getincrementaldecoder("utf-8")()
     async with (
-        contextlib.aclosing(streams.text.follow()) as batches,
+        contextlib.aclosing(_batches(streams.text)) as batches,
         contextlib.aclosing(_watched(streams, batches)) as watched,
     ):
         async for batch in watched:
@@ -157,6 +160,12 @@ async def _text_from(streams: LogStreams, resume_at: int) -> AsyncGenerator[str,
             to_skip -= skipped
             if skipped < len(text):
                 yield text[skipped:]
+
+
+def _batches(text: Stream) -> AsyncGenerator[Batch, None]:
+    """What is in the log, byte for byte: of SSE, a carriage return comes as a line feed."""
+    backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
+    return following.follow(text, "-1", following.long_poll, backoff=backoff, note=_log.info)
 
 
 async def _watched(

@@ -77,6 +77,23 @@ async def test_resume_of_what_is_unknown_is_none(replicas: MakeStreams) -> None:
     assert await replicas().resume("unknown") is None
 
 
+@pytest.mark.parametrize("text", ["a\r\nb", "a\rb\r", "\ufeffa", "\0\x85\u2028", "\n\n: id: 1\n"])
+async def test_every_reader_gets_the_characters_that_the_source_gave(
+    replicas: MakeStreams, text: str
+) -> None:
+    producer, other, tap = replicas(), replicas(), Tap()
+    creator = await producer.create("a", tap)
+    reader = await other.resume("a")
+    tap.give(text[:1])
+    assert reader is not None
+    begun = [await anext(creator), await anext(reader)]
+    tap.give(*text[1:])
+    later = await other.resume("a", 2)
+    tap.end()
+    assert [begun[0] + await whole(creator), begun[1] + await whole(reader)] == [text, text]
+    assert await whole(later) == text[2:]
+
+
 async def test_the_source_runs_to_its_end_though_every_reader_leaves(
     replicas: MakeStreams,
 ) -> None:
