@@ -54,7 +54,7 @@ class PubSub:
         """Create the stream, or resume it; None once it is done."""
         names = self._names(stream_id)
         with _explained():
-            count = await self._broker.publisher.incr(names.sentinel)
+            count = await self._count(names)
             if count is None:
                 return None
             if count > 1:
@@ -65,7 +65,7 @@ class PubSub:
         """Create the stream. Raises StreamExists while its sentinel is kept."""
         names = self._names(stream_id)
         with _explained():
-            if await self._broker.publisher.incr(names.sentinel) != 1:
+            if await self._count(names) != 1:
                 raise StreamExists(f"there is, or was until lately, a stream {stream_id!r}")
             return await self._created(names, make_source)
 
@@ -92,6 +92,19 @@ class PubSub:
     def _names(self, stream_id: str) -> Names:
         return Names(stream_id, self._settings.prefix)
 
+    async def _count(self, names: Names) -> int | None:
+        """Count up the sentinel; who is cancelled in the midst of it does not keep the id."""
+        counting = asyncio.ensure_future(self._broker.publisher.incr(names.sentinel))
+        try:
+            return await asyncio.shield(counting)
+        except asyncio.CancelledError:
+            with contextlib.suppress(OSError):  # also a TimeoutError
+                async with asyncio.timeout(WITHDRAW_WITHIN_S):
+                    is_first = await counting == 1
+                if is_first:
+                    await self._withdraw(names)
+            raise
+
     async def _created(self, names: Names, make_source: MakeSource) -> Text:
         settings = self._settings
         production = Production(
@@ -104,6 +117,9 @@ class PubSub:
         try:
             await production.open()
         except BaseException:  # also a cancellation: nobody is going to produce it
+            with contextlib.suppress(OSError):  # also a TimeoutError
+                async with asyncio.timeout(WITHDRAW_WITHIN_S):
+                    await self._broker.subscriber.unsubscribe(names.requests)
             await self._withdraw(names)
             raise
         self._productions.start(production.run(make_source))

@@ -56,8 +56,9 @@ class Subscriptions:
             self._confirmations.pop(channel, None)
 
     async def unsubscribe(self, channel: str) -> None:
-        """Hear it no more."""
-        if self._receivers.pop(channel, None) is not None and self._connected is not None:
+        """Hear it no more, also if it was being subscribed to when that was cancelled."""
+        self._receivers.pop(channel, None)
+        if self._connected is not None:
             await _send(self._connected, "UNSUBSCRIBE", channel)
 
     async def aclose(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -196,3 +197,22 @@ async def test_a_command_that_is_cancelled_ends_so_however_far_it_was(
         await asyncio.wait({task})
         assert task.cancelled() or not is_under_way, f"after {passes} passes of the loop"
     await broker.aclose()
+
+
+async def test_a_creation_that_is_cancelled_leaves_nothing_behind(
+    redis: RedisServer, on_redis: MakeStreams
+) -> None:
+    """However far it was: neither its channel nor its id stays in use."""
+    streams, unused = on_redis(), Tap()
+    await whole(await streams.create("connects", lambda: chunks("text")))
+    for passes in range(40):
+        task = asyncio.ensure_future(streams.create(f"{passes}", unused))
+        for _ in range(passes):
+            await asyncio.sleep(0)
+        if not task.cancel():
+            break
+        await asyncio.wait({task})
+        assert task.cancelled(), f"after {passes} passes of the loop"
+        await until(partial(_is, streams, f"{passes}", None))
+    assert unused.calls <= 1  # of the one that was created
+    await until(lambda: _subscribers(redis) <= unused.calls)
