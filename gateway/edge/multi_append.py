@@ -8,6 +8,7 @@ from gateway.cache.directives import again_s
 from gateway.edge.follower import PASSING
 from gateway.errors import NotOffered, OriginBusy
 from gateway.protocol.header_names import MULTI
+from gateway.protocol.multi_append import is_multi
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
@@ -39,8 +40,11 @@ class MultiAppendOffer:
             self.stands = offers(answer.headers)
 
     async def check(self, method: str, target: str, fields: CIMultiDict[str]) -> None:
-        """Raise unless a multi-append cannot become data, lengths and all; see `_refusal`."""
-        if method != "POST" or MULTI not in fields or self.stands:
+        """Raise unless a multi-append cannot become data, lengths and all; see `_refusal`.
+
+        BadRequest for what asks for one by anything but one `true`.
+        """
+        if method != "POST" or not is_multi(fields) or self.stands:
             return
         asked = fields.copy()
         asked.pop("Content-Length", None)

@@ -27,11 +27,14 @@ NO_MESSAGE = "the body is empty: a multi-append must have a message"
 
 
 def is_multi(headers: Mapping[str, str]) -> bool:
-    """Whether a body has lengths in it. Anything but `true`, in any case, is refused."""
+    """Whether a body has lengths in it. Anything but one `true`, in any case, is refused."""
     asked = headers.get(MULTI)
     if asked is None:
         return False
-    if asked.lower() != "true":
+    name = MULTI.lower()
+    # Of several, servers differ in which one counts.
+    lines = sum(line.lower() == name for line, _ in headers.items())
+    if asked.lower() != "true" or lines > 1:
         raise BadRequest(f"{MULTI} must be true, or absent")
     return True
 

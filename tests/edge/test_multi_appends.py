@@ -67,14 +67,24 @@ async def test_who_was_told_of_the_offer_by_the_gateway_costs_no_question(method
         assert asked(raw) == [method, "POST"]
 
 
-@pytest.mark.parametrize("value", ["true", "yes"])
-async def test_lengths_are_not_passed_on_to_who_would_take_them_for_data(value: str) -> None:
+async def test_lengths_are_not_passed_on_to_who_would_take_them_for_data() -> None:
     async with RawOrigin(HEAD_SILENT, HEAD_SILENT) as raw, edge_serving(raw) as gateway:
         for _ in range(2):
-            refusal = await multi_append(gateway, value)
+            refusal = await multi_append(gateway)
             refusal.assert_problem(501, "the origin does not know multi-appends")
             assert refusal.get("X-Stream-Multi") is None
         assert asked(raw) == ["HEAD", "HEAD"]
+
+
+@pytest.mark.parametrize(
+    "value", ["yes", "true\r\nX-Stream-Multi: false", "true\r\nX-Stream-Multi: true"]
+)
+async def test_an_origin_is_not_left_to_read_what_is_not_plainly_true(value: str) -> None:
+    async with RawOrigin(HEAD_OFFERS, APPENDED) as raw, edge_serving(raw) as gateway:
+        assert (await multi_append(gateway)).status == 200
+        refusal = await multi_append(gateway, value)
+        refusal.assert_problem(400, "X-Stream-Multi must be true, or absent")
+        assert asked(raw) == ["HEAD", "POST"]
 
 
 async def test_an_offer_ends_with_an_answer_without_it_and_may_begin_again() -> None:
