@@ -13,7 +13,9 @@ from headgate.names import CLOSED, PRODUCER_EPOCH, whole_number
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-TOO_MANY_REQUESTS = 429
+REQUEST_TIMEOUT, TOO_MANY_REQUESTS = 408, 429
+
+PASSING = frozenset({REQUEST_TIMEOUT, TOO_MANY_REQUESTS})
 
 
 class StreamError(Exception):
@@ -37,7 +39,7 @@ class RequestRefused(StreamError):
     @property
     def is_passing(self) -> bool:
         """Whether the same request may succeed later."""
-        return self.status is None or self.status == TOO_MANY_REQUESTS or self.status >= 500
+        return self.status is None or self.status in PASSING or self.status >= 500
 
     @property
     def retry_after_s(self) -> float:
@@ -105,6 +107,7 @@ _KINDS: dict[int, type[RequestRefused]] = {
     410: StreamGone,
     409: StreamConflict,
     413: TooLarge,
+    REQUEST_TIMEOUT: Unavailable,
     TOO_MANY_REQUESTS: Unavailable,
 }
 

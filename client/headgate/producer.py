@@ -49,6 +49,8 @@ class Producer:
         self._seq = 0
         # Whether an attempt of this number may have been stored though no answer said so.
         self.is_uncertain = False
+        # Whether one has been sent: a 429 may be a proxy's, which had passed it on before.
+        self._is_sent = False
 
     async def append(
         self, body: bytes, *, content_type: str, headers: Mapping[str, str], is_closing: bool
@@ -68,19 +70,18 @@ class Producer:
                         headers=headers,
                     )
             except TimeoutError as cause:
-                self.is_uncertain = True
+                self.is_uncertain = self._is_sent = True
                 raise Unavailable(f"{self._stream.shown}: no answer in {time_s:.0f} s") from cause
             except Unavailable as refusal:
-                nothing_done = (
-                    isinstance(refusal, CannotConnect) or refusal.status == TOO_MANY_REQUESTS
-                )
-                self.is_uncertain |= not nothing_done
+                if not isinstance(refusal, CannotConnect):
+                    self._is_sent = True
+                    self.is_uncertain |= refusal.status != TOO_MANY_REQUESTS
                 raise
 
         appended = await self._retries.run(attempt)
         self._check(appended, is_closing=is_closing)
         self._seq += 1
-        self.is_uncertain = False
+        self.is_uncertain = self._is_sent = False
         return appended
 
     def _check(self, appended: Appended, *, is_closing: bool) -> None:
@@ -93,7 +94,7 @@ class Producer:
             )
         # What was sent once cannot be known already, unless from somebody else; behind a made-up
         # id there is nobody else, but a proxy that sends again by itself.
-        is_anothers = not self._seq and appended.is_duplicate and not self.is_uncertain
+        is_anothers = not self._seq and appended.is_duplicate and not self._is_sent
         if appended.producer_seq != self._seq or (is_anothers and not self._is_made_up):
             raise ProducerFenced(
                 f"{shown}: producer {self.id} has written in epoch {self.epoch} before: "

@@ -15,7 +15,7 @@ from headgate.stream import ProducerStamp
 from tests.client.writing import JSON, TEXT, data, is_closed, made, messages
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, answer
-from tests.support.request_proxy import Fate, RequestProxy
+from tests.support.request_proxy import STATUS_AFTER, Fate, RequestProxy
 from tests.support.waiting import until
 from tests.web.serving import serving
 
@@ -57,7 +57,7 @@ async def failing(writing: Awaitable[None]) -> headgate.RequestRefused:
 # ---------------------------------------------------------------- what passes
 
 
-@pytest.mark.parametrize("fate", [Fate.LOST, Fate.LOST_AFTER, Fate.REFUSED, Fate.FAILED_AFTER])
+@pytest.mark.parametrize("fate", list(Fate)[1:])
 async def test_an_append_without_an_answer_is_stored_once(fate: Fate, way: Way) -> None:
     url = await made(way.url)
     notes: list[str] = []
@@ -73,6 +73,19 @@ async def test_an_append_without_an_answer_is_stored_once(fate: Fate, way: Way) 
     assert len(way.appends) == 5 + 3
     assert sum("; trying again in 0." in note for note in notes) == 3
     assert notes[1::2] == ["connected again"] * 3
+
+
+@pytest.mark.parametrize("fate", STATUS_AFTER)
+async def test_a_first_append_that_is_refused_by_who_passed_it_on_is_no_takeover(
+    fate: Fate, way: Way
+) -> None:
+    url = await made(way.url)
+    async with StreamWriter(url, producer_id="me") as writer:
+        way.fates.append(fate)
+        await writer.write("first")
+        await writer.flush()
+        await writer.write("second")
+    assert await messages(url) == ["first", "second"]
 
 
 async def test_a_server_that_comes_late_is_waited_for() -> None:

@@ -22,13 +22,18 @@ _LONGEST_BODY = 1 << 30
 
 
 class Fate(enum.Enum):
-    """What becomes of a request; the server has it where it is lost or failed `AFTER`."""
+    """What becomes of a request; the server has it where that comes `AFTER`."""
 
     PASSED = enum.auto()
     LOST = enum.auto()
     LOST_AFTER = enum.auto()
     REFUSED = enum.auto()
     FAILED_AFTER = enum.auto()
+    LIMITED_AFTER = enum.auto()
+    TIMED_OUT_AFTER = enum.auto()
+
+
+STATUS_AFTER = {Fate.FAILED_AFTER: 502, Fate.LIMITED_AFTER: 429, Fate.TIMED_OUT_AFTER: 408}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ class RequestProxy:
             if request.transport is not None:  # else the client has gone
                 request.transport.abort()
             return web.Response()
-        return web.Response(status=502) if fate is Fate.FAILED_AFTER else answer
+        return web.Response(status=STATUS_AFTER[fate]) if fate in STATUS_AFTER else answer
 
     async def _pass(self, request: web.Request, body: bytes) -> web.Response | None:
         """The server's answer; None when there is none."""
