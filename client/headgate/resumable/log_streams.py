@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
-from headgate.errors import ProtocolError, StreamNotFound
+from headgate.errors import ProtocolError, StreamConflict, StreamNotFound
 from headgate.resumable.errors import ProducerLost, SourceFailed
 from headgate.retries import Retries
 
@@ -42,13 +42,19 @@ class LogStreams:
         """A word for the kind of the error, and a line for people."""
         return self.text.beside(f"{self.text.url}/error")
 
-    async def claim(self) -> Metadata:
-        """Create the stream; the answer says whether it was us who did.
+    async def claim(self) -> Metadata | None:
+        """Create the stream; None where somebody else did. Raises what `state` does.
 
         The producer's comes first: who finds a text without a producer ends it.
         """
         await self.producer.create(content_type=TEXT, ttl_s=PRODUCER_TTL_S)
-        return await self.text.create(content_type=TEXT, ttl_s=self.ttl_s)
+        try:
+            made = await self.text.create(content_type=TEXT, ttl_s=self.ttl_s)
+        except StreamConflict:  # it may have been created and ended since it was looked for
+            if await self.state() is None:
+                raise
+            return None
+        return made if made.is_new else None
 
     async def beat(self) -> None:
         """Say that the producer is alive."""

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 from headgate import ProtocolError, RequestRefused, Stream, Unavailable
 from headgate.names import stream_url
-from headgate.resumable import ProducerLost, ResumableStreams, SourceFailed, durable, log_streams
+from headgate.resumable import (
+    ProducerLost,
+    ResumableStreams,
+    SourceFailed,
+    StreamExists,
+    durable,
+    log_streams,
+)
+from headgate.resumable.log_streams import LogStreams
 
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.client.resumable.test_processes import producer, say
@@ -172,3 +181,31 @@ async def _is_done(streams: ResumableStreams) -> bool:
         return await streams.state("a") == "done"
     except Unavailable:
         return False
+
+
+async def test_a_stream_that_ends_between_a_look_and_its_creation_is_there(
+    on_log: MakeStreams,
+) -> None:
+    """The log refuses a creation of what is closed by now as another conflict."""
+    replicas = [on_log() for _ in range(4)]
+    for number in range(10):
+        creating = (
+            getattr(streams, operation)(f"{number}", lambda: chunks("text"))
+            for streams in replicas
+            for operation in ("create", "resumable")
+        )
+        made = await asyncio.gather(*creating, return_exceptions=True)
+        texts = [text for text in made if not isinstance(text, BaseException)]
+        refused = {type(error) for error in made if isinstance(error, BaseException)}
+        assert refused <= {StreamExists}
+        assert len(texts) >= len(replicas)
+        assert await asyncio.gather(*map(whole, texts)) == ["text"] * len(texts)
+
+
+async def test_a_claim_of_what_has_ended_by_now_is_somebody_elses(server: Headgate) -> None:
+    async with Stream(f"{server.streams}/ended") as text:
+        streams = LogStreams("ended", text, ttl_s=60)
+        assert await streams.claim() is not None
+        assert await streams.claim() is None
+        await text.close()
+        assert await streams.claim() is None
