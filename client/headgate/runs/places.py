@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Half of the 2,048 bytes that a Headgate takes as a path: the other half is for what is before it.
 MOST_ID_BYTES = 1024
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)

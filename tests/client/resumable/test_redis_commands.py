@@ -17,7 +17,7 @@ from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
     from headgate.resumable import ResumableStreams
     from headgate.resumable.contract import Text
@@ -183,7 +183,7 @@ async def test_a_command_that_is_cancelled_ends_so_however_far_it_was(
 ) -> None:
     """The library below may take a cancellation for itself, and whoever sent it waits for ever."""
     broker = RedisBroker(redis.url)
-    commands = {
+    commands: dict[str, Callable[[], Coroutine[None, None, object]]] = {
         "publish": lambda: broker.publish("channel", "message"),
         "incr": lambda: broker.incr("number"),
         "get": lambda: broker.get("number"),

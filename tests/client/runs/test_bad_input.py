@@ -43,6 +43,7 @@ async def test_an_id_may_hold_what_a_url_does_not(runs: Runs, other: Runs, run_i
         (".", "'.' cannot be the id of a run"),
         ("..", "'..' cannot be the id of a run"),
         ("a\x00b", "'a\\\\x00b' cannot be the id of a run"),
+        ("a\x85b", "'a\\\\x85b' cannot be the id of a run"),
         ("\ud800", "surrogates not allowed"),
         (LONGEST + "e", "at most 1024 bytes when it is percent-encoded, not 1025"),
         ("x" * 2048, "at most 1024 bytes when it is percent-encoded, not 2048"),
