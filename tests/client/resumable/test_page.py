@@ -31,12 +31,27 @@ PAGE = (ROOT / "docs/client/resumable.md").read_text()
 TEXT = "a stream that outlives its readers "
 
 
-def application(heading: str, redis: RedisServer) -> Any:
+class Pauses:
+    """The answer's pauses: after its first two words it waits until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.words = 0
+        self.goes_on = asyncio.Event()
+
+    async def __call__(self) -> None:
+        if self.words == 2:
+            await self.goes_on.wait()
+        self.words += 1
+
+
+def application(heading: str, redis: RedisServer, pauses: Pauses) -> Any:
     """What `app` is in the first block of code under a heading."""
     redis.command("FLUSHALL")
     code = PAGE.split(f"## {heading}\n")[1].split("```python\n")[1].split("```")[0]
-    names: dict[str, Any] = {}
-    exec(compile(code.replace("redis://127.0.0.1:6379", redis.url), heading, "exec"), names)
+    assert "asyncio.sleep(0.05)" in code
+    code = code.replace("redis://127.0.0.1:6379", redis.url).replace("asyncio.sleep(0.05)", "p()")
+    names: dict[str, Any] = {"p": pauses}
+    exec(compile(code, heading, "exec"), names)
     return names["app"]
 
 
@@ -66,23 +81,27 @@ async def served_by_aiohttp(app: web.Application) -> AsyncIterator[str]:
 
 
 async def test_the_application_in_fastapi(redis: RedisServer) -> None:
-    app = application("In FastAPI", redis)
+    pauses = Pauses()
+    app = application("In FastAPI", redis, pauses)
     async with served_by_uvicorn(app) as url, aiohttp.ClientSession(url) as client:
         async with client.get("/chat/1") as nothing:
             assert nothing.status == 204
         async with client.post("/chat/1") as started:
             assert await started.content.readexactly(4) == TEXT[:4].encode()  # and cut off
         async with client.get("/chat/1", params={"resume_at": "2"}) as resumed:
+            pauses.goes_on.set()
             assert (resumed.status, await resumed.text()) == (200, TEXT[2:])
         await until(lambda: _status(client, 204))
 
 
 async def test_the_application_in_aiohttp(redis: RedisServer) -> None:
-    app = application("In aiohttp", redis)
+    pauses = Pauses()
+    app = application("In aiohttp", redis, pauses)
     async with served_by_aiohttp(app) as url, aiohttp.ClientSession(url) as client:
         async with client.get("/chat/1") as started:
             assert await started.content.readexactly(4) == TEXT[:4].encode()  # and cut off
         async with client.get("/chat/1", params={"resume_at": "2"}) as resumed:
+            pauses.goes_on.set()
             assert (resumed.status, await resumed.text()) == (200, TEXT[2:])
         await until(lambda: _status(client, 204))
 
@@ -110,7 +129,7 @@ def test_the_page_tells_how_often_a_sentinel_is_renewed() -> None:
 
 
 async def test_an_answer_whose_producer_is_lost_does_not_look_whole(redis: RedisServer) -> None:
-    app = application("In aiohttp", redis)
+    app = application("In aiohttp", redis, Pauses())
     redis.command("INCR", Names("1").sentinel)  # and then its process died
     async with (
         served_by_aiohttp(app) as url,
