@@ -316,12 +316,13 @@ class FetchTable:
             self._of_path[path] = {fetch}
         fetch.fetched.call(partial(self._fetched, fetch))
 
-    def carry_out(self, fetch: SharedFetch, send: Send) -> None:
+    def carry_out(self, fetch: SharedFetch, send: Send) -> asyncio.Task[None]:
         """Do so in a task."""
         task = asyncio.get_running_loop().create_task(fetch.run(send))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(partial(self._task_over, fetch))
+        return task
 
     def outdate(self, path: str, reach: Reach | None) -> None:
         """A write passes by: nobody joins any more what was asked for before it.

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.cache import http_cache
 from gateway.cache.decision import Fetch, Validate, decide
-from gateway.cache.fetch import Fetched, How, SharedFetch
 from gateway.cache.http_cache import CacheResult, Joined, key_of, varies_of
 from gateway.cache.judged_heads import JudgedHeads
 from gateway.cache.short_fetch import ShortFetch
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.cached_response import CacheRequest
     from gateway.cache.decision import Followed
-    from gateway.cache.fetch import Answer
+    from gateway.cache.fetch import Answer, SharedFetch
     from gateway.cache.http_cache import HttpCache
     from gateway.cache.variants import Variant
     from gateway.origin.whole_answer import Asked, Asker
@@ -119,27 +118,26 @@ class ShortAnswers:
         async def send(validators: list[tuple[str, str]]) -> Answer:
             return first.pop() if first else await self._cache.send(fetch.request, validators)
 
-        self._cache.fetches.carry_out(fetch, send)
+        def give_back(_: asyncio.Task[None]) -> None:
+            for unread in first:
+                unread.release()
+
+        self._cache.fetches.carry_out(fetch, send).add_done_callback(give_back)
 
     def _tell(self, fetch: ShortFetch[ShortWaiter]) -> None:
         """Let those who wait have the answer, or their part in the fetch."""
         waiters, fetch.waiters = fetch.waiters, []
-        whole, error = fetch.whole, fetch.begun.exception()
-        fetched = fetch.fetched.result() if fetch.fetched.done() and error is None else None
-        told = fetched if whole is None else Fetched(whole, How.FETCHED)
         for waiter in waiters:
             try:
-                self._tell_one(waiter, fetch, told)
+                self._tell_one(waiter, fetch)
             except Exception:  # noqa: BLE001 - the others wait, too
                 log.exception("read.failed", target=fetch.request.path)
                 waiter.abandon()
         if fetch.fetched.done():
             self._cache.fetches.over(fetch)
 
-    def _tell_one(
-        self, waiter: ShortWaiter, fetch: ShortFetch[ShortWaiter], told: Fetched | None
-    ) -> None:
-        cache = self._cache
+    def _tell_one(self, waiter: ShortWaiter, fetch: ShortFetch[ShortWaiter]) -> None:
+        cache, told = self._cache, fetch.told
         if waiter.is_collapsed and not fetch.shared:
             waiter.goes_on(None)
             return

@@ -51,11 +51,20 @@ class ShortFetch(SharedFetch, Generic[W]):
         self._go_on = go_on
         self._asked_at: float | None = clock()
         self._heads = heads
+        self._is_in_task = False
 
     @property
     def is_left(self) -> bool:
         """As of any fetch."""
         return self.given_up or super().is_left
+
+    @property
+    def told(self) -> Fetched | None:
+        """What has come whole; None while more is to come, or where it failed."""
+        if self.whole is not None:
+            return Fetched(self.whole, How.FETCHED)
+        is_here = self.fetched.done() and self.begun.exception() is None
+        return self.fetched.result() if is_here else None
 
     def leave_short(self, waiter: W) -> None:
         """One who waits without a task wants it no more."""
@@ -114,7 +123,9 @@ class ShortFetch(SharedFetch, Generic[W]):
     def failed(self, error: HeadgateError) -> None:
         """Let what is kept stand in, or tell those who wait."""
         self.asked = None
-        self._fail_for(error)
+        # Else it has come, or a task sees to it, but that could not be told.
+        if not (self.fetched.done() or self._is_in_task):
+            self._fail_for(error)
         self._tell(self)
 
     def _fail_for(self, error: HeadgateError) -> None:
@@ -124,6 +135,7 @@ class ShortFetch(SharedFetch, Generic[W]):
     def _goes_on(self, answer: Answer) -> None:
         self.asked = None
         self._go_on(self, answer)
+        self._is_in_task = True
         self._tell(self)
 
 

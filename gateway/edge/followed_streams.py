@@ -177,9 +177,9 @@ class FollowedStreams:
         self, stream: FollowedStream, request: CacheRequest | None = None
     ) -> Feed[FollowedStream, Span]:
         """The feed, for one more reader, who may have a `request`; raises at the readers' limit."""
-        self._limits.reader_joins()
         if request is not None:
             stream.lenders.add(request)
+        self._limits.reader_joins()
         if stream.closing is not None:
             stream.closing.cancel()
             stream.closing = None

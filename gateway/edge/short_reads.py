@@ -162,7 +162,12 @@ class ShortReads:
         waiter = ShortRead(reader, request, route, stream)
         if not self._answers.fetch(waiter, stream, ask):
             return False
-        reader.wait(waiter.left)
+        try:
+            reader.wait(waiter.left)
+        except BaseException:
+            assert waiter.fetch is not None, "it has begun, or is joined"
+            waiter.fetch.leave_short(waiter)
+            raise
         return True
 
     def _read(self, target: str) -> EdgeCatchUp | None:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiohttp.client_proto import ResponseHandler
 
+from gateway.telemetry.logs import log
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -27,6 +29,9 @@ class Question(Protocol):
 
     def left(self, connection: RawConnection, came: bytes) -> None:
         """It is no plain answer, whose beginning has come, or the connection is lost."""
+
+    def lost(self) -> None:
+        """Something failed here, maybe in one of the others."""
 
 
 class RawConnection(ResponseHandler):
@@ -51,7 +56,14 @@ class RawConnection(ResponseHandler):
         question = self.question
         if question is None:
             super().data_received(data)
-        elif self._head is not None:
+            return
+        try:
+            self._look(question, data)
+        except Exception:  # noqa: BLE001 - who has asked must not wait for ever
+            self._lose(question)
+
+    def _look(self, question: Question, data: bytes) -> None:
+        if self._head is not None:
             self._gather(question, self._head, data)
         else:
             head = question.heads.read(data, is_head=question.is_head)
@@ -80,8 +92,17 @@ class RawConnection(ResponseHandler):
         question = self.question
         if question is None:
             return False
-        question.left(self, self._forget() + more)
+        try:
+            question.left(self, self._forget() + more)
+        except Exception:  # noqa: BLE001 - as above
+            self._lose(question)
         return True
+
+    def _lose(self, question: Question) -> None:
+        log.exception("origin.answer_lost")
+        self._forget()
+        self.close()
+        question.lost()
 
     def _forget(self) -> bytes:
         came = b"".join(self._came)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import ClientResponse, RequestInfo
@@ -21,13 +22,14 @@ from aiohttp.helpers import TimerNoop
 from aiohttp.http import StreamWriter
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.errors import HeadgateError
+from gateway.errors import HeadgateError, OriginBroken
 from gateway.origin.attempt import Attempt, Request, Sent
 from gateway.origin.connections import READING, key_of
 from gateway.origin.plain_head import PlainHeads
 from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import http1
 from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
+from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 _TARGET = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]+)?\Z")
 # How a request is framed is written here; the others are about its connection.
 _OF_THE_WAY = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+UNKNOWN = "something failed here: it is not known what the origin has answered"
 WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})  # without one they say so
 
 
@@ -79,6 +82,7 @@ class RawQuestion:
         "fields",
         "heads",
         "is_head",
+        "is_told",
         "method",
         "server",
         "target",
@@ -105,6 +109,7 @@ class RawQuestion:
         self.asker = asker
         self.began = began  # loop time
         self.is_head = method == "HEAD"
+        self.is_told = False  # its asker, who is called once
         self.heads = way.heads
         self.connection: RawConnection | None = None
         self.task: asyncio.Task[None] | None = None
@@ -119,6 +124,10 @@ class RawQuestion:
     def left(self, connection: RawConnection, came: bytes) -> None:
         """Of a RawConnection's question."""
         self._way.go_on(self, connection, came)
+
+    def lost(self) -> None:
+        """Of a RawConnection's question."""
+        self._way.lost(self)
 
     def abandon(self) -> None:
         """Nobody waits any more: what comes on its connection is for nobody."""
@@ -181,91 +190,122 @@ class RawWay:
         connection = self._connector.take(key)
         if connection is None:
             return None
-        origin.enter()
         question = RawQuestion(self, server, method, target, fields, body, asker, self._loop.time())
         question.connection = connection
+        origin.enter()
         self._out[question] = None
         if self._timer is None:
             self._timer = self._loop.call_at(now + self.wait_s, self._look)
         line = f"{method} {path}".encode()
         if body or method in WITH_BODY:
             length = b"Content-Length: %d\r\n\r\n" % len(body)
-            connection.put(question, b"".join((line, host, fields, length, body)))
+            wire = b"".join((line, host, fields, length, body))
         else:
-            connection.put(question, b"".join((line, host, fields, b"\r\n")))
+            wire = b"".join((line, host, fields, b"\r\n"))
+        try:
+            connection.put(question, wire)
+        except BaseException:
+            self.abandon(question)
+            raise
         return question
 
     def answered(
         self, question: RawQuestion, connection: RawConnection, head: PlainHead, body: bytes
     ) -> None:
         """Give the answer to who asked, and keep the connection."""
-        del self._out[question]
+        self._leave(question)
         server, origin = question.server, self._origin
         transport = connection.transport
         if head.is_last or transport is None or transport.get_write_buffer_size():
             connection.close()
         else:
             self._connector.give_back(self._keys[server][0], connection)
-        origin.leave()
         server.answered()
         origin.figures.answered(head.status)
         trace_id = None
         if b"raceparent:" in question.fields:
             trace_id = _trace_of(question.fields)
         origin.figures.duration.observe(self._loop.time() - question.began, 1, trace_id)
-        question.asker.answered(
-            WholeAnswer(head.status, head.lines, body, server.url, head.stable, head.volatile)
-        )
+        stable, told = head.stable, head.volatile
+        answer = WholeAnswer(head.status, head.lines, body, server.url, stable, told)
+        question.asker.answered(answer)
+        question.is_told = True
+
+    def lost(self, question: RawQuestion) -> None:
+        """Tell who asked that it is not known what the answer was, unless it has been told.
+
+        Who has failed on the answer is told so, too.
+        """
+        if question in self._out:
+            self._leave(question)
+        if not question.is_told:
+            question.is_told = True
+            question.asker.failed(OriginBroken(UNKNOWN))
+
+    def _leave(self, question: RawQuestion) -> None:
+        del self._out[question]
+        self._origin.leave()
 
     def go_on(self, question: RawQuestion, connection: RawConnection, came: bytes) -> None:
         """Have aiohttp read the answer, of which this has come, and a task wait for it."""
-        del self._out[question]
-        adopted = self._connector.adopt(self._keys[question.server][0], connection)
-        connection.set_response_params(
-            skip_payload=question.is_head, read_until_eof=True, **READING
-        )
-        if came:
-            connection.data_received(came)
         attempt = question.attempt()
         url = question.server.address(question.target)
         headers = CIMultiDictProxy(attempt.request.headers)
-        response = ClientResponse(
-            question.method,
-            url,
-            writer=None,
-            continue100=None,
-            timer=TimerNoop(),
-            request_info=RequestInfo(url, question.method, headers, url),
-            traces=[],
-            loop=self._loop,
-            session=None,  # type: ignore[arg-type] # which it only asks for a coding of text
-            stream_writer=StreamWriter(connection, self._loop),
-        )
-        attempt.was_sent_before(Sent(response, adopted, question.began + self.wait_s))
-        held = ExitStack()
+        adopted = self._connector.adopt(self._keys[question.server][0], connection)
+        with ExitStack() as undone:
+            undone.callback(adopted.close)
+            connection.set_response_params(
+                skip_payload=question.is_head, read_until_eof=True, **READING
+            )
+            if came:
+                connection.data_received(came)
+            response = ClientResponse(
+                question.method,
+                url,
+                writer=None,
+                continue100=None,
+                timer=TimerNoop(),
+                request_info=RequestInfo(url, question.method, headers, url),
+                traces=[],
+                loop=self._loop,
+                session=None,  # type: ignore[arg-type] # which it only asks for a coding of text
+                stream_writer=StreamWriter(connection, self._loop),
+            )
+            attempt.was_sent_before(Sent(response, adopted, question.began + self.wait_s))
+            held = undone.pop_all()
         held.callback(self._origin.leave)
-        held.callback(adopted.close)
         task = self._loop.create_task(self._going_on(question, attempt, held))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: held.close())  # of one that was given up before it began
+        task.add_done_callback(partial(self._went_on, question, held))
         question.task = task
+        del self._out[question]  # its place is given back with what is held
 
     async def _going_on(self, question: RawQuestion, attempt: Attempt, held: ExitStack) -> None:
         try:
             answer = await self._origin.go_on(attempt, question.began, held)
         except HeadgateError as error:
             question.asker.failed(error)
-        else:
+            return
+        try:
             question.asker.began(answer)
+        except BaseException:
+            answer.release()
+            raise
+
+    def _went_on(self, question: RawQuestion, held: ExitStack, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        held.close()  # of one that was given up before it began
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.error("origin.answer_lost", target=question.target, exc_info=error)
+            self.lost(question)
 
     def abandon(self, question: RawQuestion) -> None:
         """Close the connection of a question, or give up what goes on."""
         if question.task is not None:
             question.task.cancel()
         elif question in self._out:
-            del self._out[question]
-            self._origin.leave()
+            self._leave(question)
             assert question.connection is not None, "it is out"
             question.connection.question = None
             question.connection.close()

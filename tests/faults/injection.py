@@ -41,11 +41,14 @@ GUARDS = frozenset(
         "FetchTable._over",
         "Feed._guarded",
         "HostedRoute.append.<locals>.done",
+        "RawConnection.data_received",
+        "ShortAnswers._tell",
         "SseReader._read",
         "SseReader.advance",
         "StreamTable._committed",
         "StreamTable._settled",
         "StreamTable._stands",
+        "Told.wait.<locals>.wake",
     }
 )
 # What gives something back has to run: it decides nothing, and asks nobody.
@@ -73,6 +76,7 @@ GIVES_BACK = frozenset(
         "HostedFeeds._end",
         "HostedFeeds.feed_empty",
         "HostedFeeds.reader_left",
+        "Origin.leave",
         "OriginAnswer.release",
         "RecentNews.__bool__",
         "SharedBody.left",
