@@ -45,8 +45,8 @@ class KnownRequest(NamedTuple):
         return False
 
 
-class SentAhead(NamedTuple):
-    """An append among others: its body, and where it ends in what has come."""
+class Found(NamedTuple):
+    """A request in what has come: its body, and where it ends."""
 
     request: KnownRequest
     body: bytes
@@ -64,40 +64,44 @@ class RequestBlocks:
 
     def read(self, data: bytes) -> tuple[KnownRequest, bytes] | None:
         """The request that these bytes are, and its body."""
-        line = _LINE.match(data)
-        if line is None or line.end() > _LONGEST_LINE:
+        found = self._at(data, 0)
+        if found is None or found.end != len(data):
             return None
-        begin = line.end()
-        end = data.find(b"\r\n\r\n", begin)
-        block = self._blocks.get(data[begin:end])
-        if block is None or len(data) != end + 4 + block.length:
-            return None
-        method, path = line.groups()
-        return KnownRequest(method.decode(), path.decode(), block.headers), data[end + 4 :]
+        return found.request, found.body
 
-    def appends(self, data: bytes, most: int) -> list[SentAhead]:
+    def appends(self, data: bytes, most: int) -> list[Found]:
         """The whole appends to one stream that these bytes begin with.
 
         What is behind one whose fields did not come before is left.
         """
-        found: list[SentAhead] = []
+        found: list[Found] = []
         at = 0
         while len(found) < most:
-            line = _LINE.match(data, at)
-            if line is None or line.end() - at > _LONGEST_LINE or line[1] != b"POST":
+            one = self._at(data, at)
+            if one is None or one.request.method != "POST":
                 break
-            begin = line.end()
-            end = data.find(b"\r\n\r\n", begin, begin + LONGEST + 4)
-            block = self._blocks.get(data[begin:end])
-            path = line[2].decode()
-            if block is None or (found and path != found[0].request.path):
+            if found and one.request.path != found[0].request.path:
                 break
-            at = end + 4 + block.length
-            if at > len(data):
-                break
-            request = KnownRequest("POST", path, block.headers)
-            found.append(SentAhead(request, data[end + 4 : at], at))
+            found.append(one)
+            at = one.end
         return found
+
+    def _at(self, data: bytes, at: int) -> Found | None:
+        """The whole request that begins there, if its fields came before."""
+        line = _LINE.match(data, at)
+        if line is None or line.end() - at > _LONGEST_LINE:
+            return None
+        begin = line.end()
+        head_end = data.find(b"\r\n\r\n", begin, begin + LONGEST + 4)
+        block = self._blocks.get(data[begin:head_end])
+        if block is None or head_end < 0:  # cut a byte behind the block, it would be found, too
+            return None
+        end = head_end + 4 + block.length
+        if end > len(data):
+            return None
+        method, path = line.groups()
+        request = KnownRequest(method.decode(), path.decode(), block.headers)
+        return Found(request, data[head_end + 4 : end], end)
 
     def remember(self, data: bytes, message: RawRequestMessage, size: int) -> None:
         """Keep what was parsed from a whole request, its body of so many bytes included.

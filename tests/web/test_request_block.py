@@ -8,6 +8,7 @@ from gateway.web import request_block
 from gateway.web.connection import Connection
 from gateway.web.request_block import LONGEST
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, post, put, request, serving
 
 TEXT = "Content-Type: text/plain"
@@ -135,3 +136,22 @@ async def test_a_known_read_with_a_body_is_passed_on_as_when_it_is_parsed() -> N
             wire = request("GET", f"{EDGE}/{name}", TEXT, body=b"x")
             assert (await client.ask(wire)).status == 200
         assert len(raw.heard) == 3
+
+
+async def test_an_append_sent_ahead_may_be_cut_anywhere() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("a"))
+        client = await gateway.connect()
+        await client.ask(post("a", b"one"))
+        whole = post("a", b"two") + post("a", b"end")
+        for cut in range(len(post("a", b"two")), len(whole)):
+            connection = next(iter(gateway.server.connections))
+            connection.data_received(whole[:cut])
+            connection.data_received(whole[cut:])
+            assert [(await client.answer()).status for _ in range(2)] == [204, 204]
+            client.close()
+            await until(lambda: gateway.limits.connections == 0)
+            client = await gateway.connect()
+            await client.ask(post("a", b"one"))
+        expected = b"one" + (len(whole) - len(post("a", b"two"))) * b"twoendone"
+        assert (await gateway.ask(get("a?offset=-1"))).body == expected
