@@ -190,7 +190,7 @@ class RawWay:
         connection = self._connector.take(key)
         if connection is None:
             return None
-        question = RawQuestion(self, server, method, target, fields, body, asker, self._loop.time())
+        question = RawQuestion(self, server, method, target, fields, body, asker, now)
         question.connection = connection
         origin.enter()
         self._out[question] = None

@@ -43,9 +43,8 @@ if TYPE_CHECKING:
     from gateway.runtime.answer import Answered
     from gateway.runtime.context import Context
 
-REMEMBERED = (
-    2048  # requests by their heads, and answers by theirs: 4 MB each; then all are forgotten
-)
+# Requests by their heads, and answers by theirs: 4 MB each; then all are forgotten.
+REMEMBERED = 2048
 # By these an answer names what else a write has changed.
 _NAMING = frozenset({"location", "content-location"})
 _TAIL = NEXT_OFFSET.lower()

@@ -9,6 +9,7 @@ from tests.bench import peers
 from tests.bench.append import folders
 from tests.bench.machine import TOOL_CORE
 from tests.bench.peers import Electric
+from tests.bench.proxies import HeadgateProxy
 from tests.bench.report import CORES, Column, Section, against, at_least
 from tests.bench.rounds import medians, undisturbed
 from tests.bench.servers import HeadgateServer, Reference
@@ -30,25 +31,17 @@ STREAM = "long"
 OURS = "headgate file:"
 
 
-class BeforeElectric(HeadgateServer):
+class BeforeElectric(HeadgateProxy):
     """Headgate before Electric's server, which shares the tool's core."""
 
     def __init__(self, folder: Path) -> None:
-        self.origin = Electric(folder, core=TOOL_CORE)
-        super().__init__(f"http://127.0.0.1:{self.origin.port}")
+        super().__init__(origin=Electric(folder, core=TOOL_CORE), through=True)
         self.label = "headgate, before electric"
 
-    def start(self) -> None:
-        self.origin.start()
-        super().start()
-
-    def stop(self) -> None:
-        super().stop()
-        self.origin.stop()
-
     def restart(self) -> None:
-        super().stop()
-        super().start()
+        """Only Headgate: its cache is empty then."""
+        HeadgateServer.stop(self)
+        HeadgateServer.start(self)
 
 
 def bench(plan: Plan) -> Section:

@@ -5,9 +5,12 @@ Whatever is asked and answered, clients, origins, counters and caches must see t
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
+
+import uvloop
 
 from gateway.origin.connections import connector_of
 from tests.support.http1 import ConnectionEnded, read_chunk
@@ -16,7 +19,7 @@ from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from gateway.runtime.writes import Write
     from tests.support.http1 import Client
@@ -137,6 +140,11 @@ class Pair(NamedTuple):
     open: Side
     closed: Side
 
+    @property
+    def short(self) -> int:
+        """How many requests went the ordinary way only where the short one is closed."""
+        return self.closed.gateway.ordinary - self.open.gateway.ordinary
+
     async def same(self, requests: Sequence[tuple[bytes, Callable[[str], Play]]]) -> list[Told]:
         """Ask both the same on a connection of each; what clients were told."""
         seen = []
@@ -167,6 +175,20 @@ def _unlike(one: tuple[object, ...], other: tuple[object, ...]) -> str:
         elif ours != theirs:
             lines.append(f"{ours!s:.3000}\n  != {theirs!s:.3000}")
     return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def running_pair(
+    route: Mapping[str, object], options: Mapping[str, object]
+) -> Iterator[tuple[asyncio.Runner, Pair]]:
+    """The pair of `both_ways`, on a loop as in production, for tests that draw examples."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        stack = contextlib.AsyncExitStack()
+        pair = runner.run(stack.enter_async_context(both_ways(route, **options)))
+        try:
+            yield runner, pair
+        finally:
+            runner.run(stack.aclose())
 
 
 @contextlib.asynccontextmanager

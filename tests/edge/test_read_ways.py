@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import AsyncExitStack
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
-import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.edge.both_ways import both_ways
+from tests.edge.both_ways import running_pair
 from tests.edge.test_append_ways import HOW, played
 from tests.web.serving import EDGE, get
 
@@ -117,19 +114,14 @@ def test_whatever_is_read_and_answered_both_ways_are_the_same(
         told: list[Told] = await pair.same(asked)
         statuses.update(one.status for one in told)
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        stack = AsyncExitStack()
-        pair = runner.run(stack.enter_async_context(both_ways(route, **options)))
+    with running_pair(route, options) as (runner, pair):
 
         @settings(max_examples=150)
         @given(st.lists(EXCHANGE, min_size=1, max_size=5))
         def for_all(exchanges: list[tuple[int, str, list[str], Answered]]) -> None:
             runner.run(once(pair, exchanges))
 
-        try:
-            for_all()
-            short = pair.closed.gateway.ordinary - pair.open.gateway.ordinary
-        finally:
-            runner.run(stack.aclose())
+        for_all()
+        short = pair.short
     assert short > 50, "too few went the short way"
     assert {200, 502} <= statuses
