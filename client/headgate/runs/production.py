@@ -56,7 +56,7 @@ class _NotWritten(Exception):
 class Production:
     """One run, from its claim to its end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what `Runs` has made ready
         self,
         place: Place,
         lease: Lease,
@@ -64,6 +64,7 @@ class Production:
         output: StreamWriter,
         form: Format,
         rules: Rules,
+        first: list[object],  # the items that complete what an older producer has begun
     ) -> None:
         self._place = place
         self._lease = lease
@@ -72,6 +73,7 @@ class Production:
         self._form = form
         self._items = form.writer()
         self._rules = rules
+        self._first = first
         self._stopped = asyncio.Event()
         self._watches_stop = False
         # How it ends when its source is not what ends it.
@@ -136,6 +138,8 @@ class Production:
         """Write what the source gives; how it ended is the result."""
         is_empty = True
         try:
+            for item in self._first:
+                await self._write(item)
             async for given in source:
                 is_empty = False
                 for item in self._items.items(given):

@@ -91,6 +91,15 @@ async def end(stream: Stream) -> RunState:
 
 async def completed(stream: Stream, state: RunState) -> list[object]:
     """The items that end a run which its producer has left, in the way of its format."""
+    form, closing = await left_open(stream)
+    return [*closing, *(form.ending(state) if form is not None else ())]
+
+
+async def left_open(stream: Stream) -> tuple[Format | None, list[object]]:
+    """A run's format, and the items that complete what a producer has begun which writes no more.
+
+    No format where the stream does not tell it.
+    """
     form: Format | None = None
     completion: Completion = NothingBegun()
     async for batch in _batches_of(stream):
@@ -101,7 +110,7 @@ async def completed(stream: Stream, state: RunState) -> list[object]:
             elif told.format is not None and form is None:
                 form = named(told.format)
                 completion = form.completion()
-    return [*completion.closing(), *(form.ending(state) if form is not None else ())]
+    return form, completion.closing()
 
 
 async def _all_of(stream: Stream) -> Rendering:

@@ -20,7 +20,7 @@ from headgate.runs.lease import Lease
 from headgate.runs.output import output
 from headgate.runs.places import check_type, place
 from headgate.runs.production import CLOSE_TIMEOUT_S, Production, Rules, class_name, close
-from headgate.runs.reading import Reading, completed, count, end
+from headgate.runs.reading import Reading, completed, count, end, left_open
 from headgate.runs.records import RunState, Status
 from headgate.stream import Stream
 
@@ -129,15 +129,17 @@ class Runs:
             metadata = await self._open(run, form)
             opening = [records.claim(), *map(msgspec.json.encode, form.opening(run.id))]
             epoch = await claims.claim(run.items, opening)
+            assert epoch is not None, "it is always wanted"
+            # From the claim on an older producer is refused, so what it has begun stays as it is.
+            first = (await left_open(run.items))[1] if epoch > 0 else []
             self._check_open()
         except BaseException:
             with contextlib.suppress(TimeoutError, RuntimeError):  # the session may be closed
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):
                     await lease.give_back()
             raise
-        assert epoch is not None, "it is always wanted"
         writer = output(run.items, metadata, epoch, self._rules.retry_for_s)
-        return Production(run, lease, epoch, writer, form, self._rules)
+        return Production(run, lease, epoch, writer, form, self._rules, first)
 
     async def follow(
         self, run_id: str, after: int | None = None, *, only_active: bool = False

@@ -116,6 +116,31 @@ async def test_ai_sdk_tells_a_stop_and_a_failure_before_it_finishes(runs: Runs) 
     assert events(body)[-4:] == [text_end, error, *finish]
 
 
+async def test_ai_sdk_ends_the_text_of_an_older_producer_before_a_newer_one_begins(
+    runs: Runs, other: Runs
+) -> None:
+    older, newer = Feed("Once "), Feed("again")
+    first = await runs.start("a", older.source(), format="ai-sdk")
+    begun = await read_to(first, b'"Once "}\n\n')
+    second = await other.start("a", newer.source(), format="ai-sdk")
+    newer.end()
+    body = await read(second)
+    start = {"type": "start", "messageId": "a"}
+    assert events(body) == [
+        start,
+        {"type": "text-start", "id": "text-1"},
+        {"type": "text-delta", "id": "text-1", "delta": "Once "},
+        start,
+        {"type": "text-end", "id": "text-1"},
+        {"type": "text-start", "id": "text-1"},
+        {"type": "text-delta", "id": "text-1", "delta": "again"},
+        {"type": "text-end", "id": "text-1"},
+        {"type": "finish"},
+        "[DONE]",
+    ]
+    assert begun + await read(first) == body
+
+
 async def test_ai_sdk_ends_what_was_begun_before_an_item_that_it_refuses(runs: Runs) -> None:
     answer = await runs.start("a", of("Once", {"no": "type"}), format="ai-sdk")
     types = [chunk["type"] for chunk in events(await read(answer))[:-1]]  # type: ignore[index]
