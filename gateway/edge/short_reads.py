@@ -173,7 +173,7 @@ class ShortReads:
     def _read(self, target: str) -> EdgeCatchUp | None:
         if self._is_plain:
             read = plain_catch_up(target)
-            if read is not None:
+            if read is not None and not (read.others and self._route.drop_query):
                 return read
         try:
             parsed = self._route.parse(target)
