@@ -86,6 +86,19 @@ class SharedFetch:
     whether the answer was put into the store.
     """
 
+    # What few fetches come to differ in stands here: so to make one is cheap.
+    shared = True
+    outdated = False  # a write has passed by: not to be kept, nor joined
+    of_the_past = False  # perhaps of another stream than is there now
+    passed_by = Reach()  # what is known of the writes that have
+    is_wanted = False  # also while nobody waits: it is to tell whether `old` still stands
+    is_stored = False
+    given_up = False  # nobody waited any more, so it says nothing of the origin
+    given = 0  # to so many readers
+    is_over = False
+    _time: asyncio.Timeout | None = None
+    _body: SharedBody | None = None  # nobody reads most of them in parts
+
     def __init__(
         self,
         key: Hashable,
@@ -101,21 +114,24 @@ class SharedFetch:
         self.leader = tracing.current.get()  # for whom it is made
         self.begun: Told[CachedResponse] = Told()
         self.fetched: Told[Fetched | None] = Told()
-        self.body = SharedBody()
-        self.shared = True
-        self.outdated = False  # a write has passed by: not to be kept, nor joined
-        self.of_the_past = False  # perhaps of another stream than is there now
-        self.passed_by = Reach()  # what is known of the writes that have
-        self.is_wanted = False  # also while nobody waits: it is to tell whether `old` still stands
-        self.is_stored = False
-        self.given_up = False  # nobody waited any more, so it says nothing of the origin
-        self.given = 0  # to so many readers
-        self.is_over = False
-        self._time: asyncio.Timeout | None = None
+        # Called as soon as `fetched` is done, before anybody has what it tells.
+        self.on_fetched: Callable[[SharedFetch], object] | None = None
         self.old = old
         self._rules = rules
         self._clock = clock
         self._longest = longest
+
+    @property
+    def body(self) -> SharedBody:
+        """What has come of the answer, for who reads it while it comes."""
+        if self._body is None:
+            self._body = SharedBody()
+        return self._body
+
+    @property
+    def is_read(self) -> bool:
+        """Whether somebody waits for it in a task."""
+        return self._body is not None and self._body.is_read
 
     @property
     def is_current(self) -> bool:
@@ -169,7 +185,7 @@ class SharedFetch:
         Before its head is there nothing of it has come, nor is it known whether it may be kept: an
         origin that is slow to begin would be kept busy by whoever asks and leaves.
         """
-        if self._time is None or self.given_up or self.body.is_read:
+        if self._time is None or self.given_up or self.is_read:
             return  # it has not begun, or is over, or wanted
         if not self.begun.done():
             self.given_up = not self.is_wanted
@@ -256,11 +272,17 @@ class SharedFetch:
             self.shared = False
             self.body.pass_on()
             self.fetched.set_result(None)
+            self._tell_fetched()
 
     def _finish(self, fetched: Fetched) -> None:
         if not self.begun.done():
             self.begun.set_result(fetched.cached)
         self.fetched.set_result(fetched)
+        self._tell_fetched()
+
+    def _tell_fetched(self) -> None:
+        if self.on_fetched is not None:
+            self.on_fetched(self)
 
     def let_rest(self) -> None:
         """Leave the origin alone for a moment: it has failed to say whether `old` still stands."""
@@ -273,7 +295,9 @@ class SharedFetch:
             self.begun.set_exception(error)
         if not self.fetched.done():
             self.fetched.set_exception(error)
-        self.body.fail(error)
+            self._tell_fetched()
+        if self._body is not None:
+            self._body.fail(error)
 
 
 class FetchTable:
@@ -309,12 +333,13 @@ class FetchTable:
             fetch.old.is_asked_for = True
         if shared:
             self._joinable[fetch.key] = fetch
-        path = fetch.request.path
-        if path in self._of_path:
-            self._of_path[path].add(fetch)
-        else:
+        path = fetch.request.read.path
+        others = self._of_path.get(path)
+        if others is None:
             self._of_path[path] = {fetch}
-        fetch.fetched.call(partial(self._fetched, fetch))
+        else:
+            others.add(fetch)
+        fetch.on_fetched = self._fetched
 
     def carry_out(self, fetch: SharedFetch, send: Send) -> asyncio.Task[None]:
         """Do so in a task."""
@@ -343,7 +368,7 @@ class FetchTable:
         self._count(fetch)
 
     def _count(self, fetch: SharedFetch) -> None:
-        if fetch.is_over and fetch.given and not fetch.body.is_read:
+        if fetch.is_over and fetch.given and not fetch.is_read:
             self._collapsed.observe(fetch.given)
             fetch.given = 0
 
@@ -377,10 +402,12 @@ class FetchTable:
         self._close(fetch)
         if fetch.old is not None:
             fetch.old.is_asked_for = False
-        others = self._of_path.get(fetch.request.path, set())
-        others.discard(fetch)
-        if not others:
-            self._of_path.pop(fetch.request.path, None)
+        path = fetch.request.read.path
+        others = self._of_path.get(path)
+        if others is not None:
+            others.discard(fetch)
+            if not others:
+                del self._of_path[path]
 
     def _close(self, fetch: SharedFetch) -> None:
         """Let nobody join any more."""

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.store import CacheEntry, Store
     from gateway.origin.client import OriginAnswer
+    from gateway.protocol.edge_target import EdgeCatchUp
     from gateway.protocol.reach import Reach
     from gateway.telemetry.traffic import Hits, Traffic
 
 LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
+NOTHING: frozenset[str] = frozenset()
 JOINED_S = 1.0  # the same for one who joins: a crowd costs less when each is written to once
 
 
@@ -67,14 +69,14 @@ class HttpCache:
         rules: ResponseRules,
         send: Callable[[CacheRequest, list[tuple[str, str]]], Awaitable[OriginAnswer]],
         clock: Callable[[], float],
-        tail_of: Callable[[CacheRequest], Callable[[str], bool]],
+        is_tail: Callable[[str, EdgeCatchUp, str], bool],
         traffic: Traffic,
         recipient_of: Callable[[str, str | None], Recipient],
     ) -> None:
         self._store = store
         self._traffic = traffic
-        self._tail_of = tail_of
-        self._recipient_of = recipient_of  # for whom an answer is, by path and reader key
+        self.is_tail = is_tail  # of a Home
+        self.recipient_of = recipient_of
         self.rules = rules
         self.send = send
         self._clock = clock
@@ -347,13 +349,12 @@ class HttpCache:
         """Whether there was room for it."""
         if self._hit_for_pass:
             self._hit_for_pass.discard(request.fetch_key)
-        key, path = request.key, request.path
-        entry, given = self._store.get(key, self._clock()), self._given(request, cached)
+        key, store = request.key, self._store
+        entry, given = store.get(key, self._clock()), self._given(request, cached)
         if isinstance(entry, Variants):
-            return self._store.put(entry.with_variant(cached, given))
-        tail_of, recipient_of = self._tail_of(request), partial(self._recipient_of, path)
-        variants, kept = [Variant(cached, given)], self._traffic.kept
-        return self._store.put(Variants(key, path, variants, tail_of, recipient_of, kept))
+            return store.put(entry.with_variant(cached, given))
+        variants = (Variant(cached, given),)
+        return store.put(Variants(key, request.read, variants, self, self._traffic.kept))
 
     def _given(self, request: CacheRequest, cached: CachedResponse) -> Hits:
         """Where those are counted who are given it at once."""
@@ -389,7 +390,7 @@ class HttpCache:
 def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:
     """What equal requests are equal in."""
     if not varies:
-        return request.fetch_key, ()
+        return request.fetch_key
     return request.fetch_key, tuple(
         (name, normalised(name, request.headers)) for name in sorted(varies)
     )
@@ -397,4 +398,6 @@ def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:
 
 def varies_of(variants: Sequence[Variant]) -> frozenset[str]:
     """The fields that are known to select among the answers to a URL."""
+    if not variants:
+        return NOTHING
     return frozenset([name for variant in variants for name, _ in variant.stored.vary])

@@ -57,7 +57,7 @@ class _Known(Enum):
 
 
 class JudgedHeads:
-    """`judge` gives what `rules.apply` does."""
+    """`judge` gives what `rules.apply` does, and the body with it, if that takes no more."""
 
     def __init__(self, rules: ResponseRules) -> None:
         self.rules = rules
@@ -67,7 +67,7 @@ class JudgedHeads:
         return len(self._patterns)
 
     def judge(self, request: CacheRequest, answer: WholeAnswer, times: Times) -> CachedResponse:
-        """An answer without its body yet. Raises as `apply` does."""
+        """An answer, with its body or without it yet. Raises as `apply` does."""
         rules = self.rules
         if (
             answer.stable is None

@@ -71,7 +71,7 @@ class Defaults(msgspec.Struct, frozen=True):
     stale_if_error: int
 
 
-class Stored(msgspec.Struct, frozen=True):
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """What later decisions need of a stored response; times in epoch seconds and seconds.
 
     `born` is when its age was 0. `lifetime` is 0 when it must be validated at each use.

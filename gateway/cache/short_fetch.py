@@ -8,7 +8,7 @@ answer already. A task may join it, as any other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -29,29 +29,38 @@ if TYPE_CHECKING:
 W = TypeVar("W")  # one who waits
 
 
-class ShortFetch(SharedFetch, Generic[W]):
-    """`tell` is called when it is known what its `waiters` are to be told, `go_on` for a task."""
+class Carrier(Protocol, Generic[W]):
+    """Who has it carried out without a task."""
 
-    def __init__(  # noqa: PLR0913 - what a fetch is made of
+    heads: JudgedHeads
+    clock: Callable[[], float]
+
+    def tell(self, fetch: ShortFetch[W], /) -> None:
+        """It is known what its waiters are to be told."""
+
+    def go_on(self, fetch: ShortFetch[W], answer: Answer, /) -> None:
+        """A task has to carry it out from here on."""
+
+
+class ShortFetch(SharedFetch, Generic[W]):
+    """One for `waiters`, whom its carrier tells."""
+
+    whole: CachedResponse | None = None  # also where it is not kept for others
+    asked: Asked | None = None  # while the origin has not begun to answer
+    _is_in_task = False
+
+    def __init__(
         self,
         key: Hashable,
         request: CacheRequest,
         old: Variant | None,
-        heads: JudgedHeads,
-        clock: Callable[[], float],
+        carrier: Carrier[W],
         longest: int,
-        tell: Callable[[ShortFetch[W]], None],
-        go_on: Callable[[ShortFetch[W], Answer], None],
     ) -> None:
-        super().__init__(key, request, old, heads.rules, clock, longest)
+        super().__init__(key, request, old, carrier.heads.rules, carrier.clock, longest)
         self.waiters: list[W] = []
-        self.whole: CachedResponse | None = None  # also where it is not kept for others
-        self.asked: Asked | None = None  # while the origin has not begun to answer
-        self._tell = tell
-        self._go_on = go_on
-        self._asked_at: float | None = clock()
-        self._heads = heads
-        self._is_in_task = False
+        self._carrier = carrier
+        self._asked_at: float | None = carrier.clock()
 
     @property
     def is_left(self) -> bool:
@@ -61,10 +70,11 @@ class ShortFetch(SharedFetch, Generic[W]):
     @property
     def told(self) -> Fetched | None:
         """What has come whole; None while more is to come, or where it failed."""
-        if self.whole is not None:
-            return Fetched(self.whole, How.FETCHED)
         is_here = self.fetched.done() and self.begun.exception() is None
-        return self.fetched.result() if is_here else None
+        told = self.fetched.result() if is_here else None
+        if told is None and self.whole is not None:
+            return Fetched(self.whole, How.FETCHED)
+        return told
 
     def leave_short(self, waiter: W) -> None:
         """One who waits without a task wants it no more."""
@@ -76,12 +86,12 @@ class ShortFetch(SharedFetch, Generic[W]):
         """End it when nobody waits for it any more, in a task or without one."""
         if self.asked is None:
             super().check_wanted()
-        elif not (self.waiters or self.body.is_read or self.is_wanted):
+        elif not (self.waiters or self.is_read or self.is_wanted):
             self.given_up = True
             self.asked.abandon()
             self.asked = None
             self.fail(OriginBroken(NOBODY))
-            self._tell(self)
+            self._carrier.tell(self)
 
     def _asks_at(self) -> float:
         """Of the first request, when it went out without a task."""
@@ -103,16 +113,16 @@ class ShortFetch(SharedFetch, Generic[W]):
         except Exception:  # noqa: BLE001 - those who wait get an answer, and we a log line
             log.exception("origin.answer_unusable", target=self.request.path)
             self.fail(OriginBroken(UNUSABLE))
-        self._tell(self)
+        self._carrier.tell(self)
 
     def _take(self, answer: WholeAnswer) -> None:
-        times = policy.Times(self._asks_at(), self._clock())
-        cached = self._heads.judge(self.request, answer, times)
-        if cached.joinable and len(answer.body) <= self._longest:
-            self.whole = cached.with_body(answer.body)
+        body, times = answer.body, policy.Times(self._asks_at(), self._clock())
+        cached = self._carrier.heads.judge(self.request, answer, times)
+        if cached.joinable and len(body) <= self._longest:
+            self.whole = cached.with_body(body)
             self._finish(Fetched(self.whole, How.FETCHED))
         else:
-            self.whole = msgspec.structs.replace(cached, body=answer.body)
+            self.whole = msgspec.structs.replace(cached, body=body)
             self.begun.set_result(cached)
             self._pass_on()
 
@@ -126,7 +136,7 @@ class ShortFetch(SharedFetch, Generic[W]):
         # Else it has come, or a task sees to it, but that could not be told.
         if not (self.fetched.done() or self._is_in_task):
             self._fail_for(error)
-        self._tell(self)
+        self._carrier.tell(self)
 
     def _fail_for(self, error: HeadgateError) -> None:
         if isinstance(error, StreamGone | OriginBehind) or not self._stand_in():
@@ -134,9 +144,9 @@ class ShortFetch(SharedFetch, Generic[W]):
 
     def _goes_on(self, answer: Answer) -> None:
         self.asked = None
-        self._go_on(self, answer)
+        self._carrier.go_on(self, answer)
         self._is_in_task = True
-        self._tell(self)
+        self._carrier.tell(self)
 
 
 class _Here:

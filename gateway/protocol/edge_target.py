@@ -28,7 +28,7 @@ _PLAIN_TARGET = re.compile(rf"({PLAIN.pattern})\?([A-Za-z0-9._~!$'()*,;=:@/?&-]+
 _OF_MODES = ("live", "cursor")
 
 
-class EdgeCatchUp(CatchUp, frozen=True):
+class EdgeCatchUp(CatchUp, frozen=True, gc=False):
     """One that is answered at once. Where it is not clear, only the origin knows what it means.
 
     `others` are all of the query's parts then.
@@ -104,9 +104,9 @@ def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
 
 
 def plain_catch_up(target: str) -> EdgeCatchUp | None:
-    """The read of a target that is in its one form at first sight, but for the order of its query.
+    """The read of a target that is in its one form at first sight, but for its query's order.
 
-    What `parse_edge_target` gives where nothing of the query is dropped. Nearly all are of this kind.
+    What `parse_edge_target` gives where no query parameter is dropped. Nearly all are of this kind.
     """
     match = _PLAIN_TARGET.fullmatch(target)
     if match is None:

@@ -41,7 +41,7 @@ _TAIL_TAG = re.compile(r':tail"$')
 EMPTY_BYTES = 2  # a body that is longer holds data: `[]` is a JSON stream's empty one
 
 
-class StreamRead(msgspec.Struct, frozen=True):
+class StreamRead(msgspec.Struct, frozen=True, gc=False):
     """What the head of an origin's answer to a read says of the stream."""
 
     content_type: str
