@@ -183,5 +183,6 @@ def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -
 
 def only_if_cached(request_headers: MultiMapping[str]) -> bool:
     """Whether the request wants a 504 rather than the origin's answer (section 5.2.1.7)."""
-    lines = request_headers.getall("Cache-Control", ())
-    return bool(lines) and "only-if-cached" in parse_directives(lines)
+    if "Cache-Control" not in request_headers:
+        return False
+    return "only-if-cached" in parse_directives(request_headers.getall("Cache-Control"))

@@ -44,7 +44,6 @@ _NOT_REMEMBERED = ("Expires", "Set-Cookie", "Content-Encoding")
 # The lines of a head that differ, and the tags of the stream, which stand together.
 _ETAG, _CURSOR, _TAGS = "etag", "stream-cursor", "tags"
 _SLOTS = {name: name for name in (_ETAG, _CURSOR, "stream-next-offset", "date")}
-_TAGS_PLACE = f"%({_TAGS})s"
 _TAG_SLOTS = {name.lower(): _TAGS for name, _ in tags.HEADERS}
 
 
@@ -74,7 +73,6 @@ class JudgedHeads:
             or request.identity
             or request.admitted_as
             or request.lifetime is not FOREVER
-            or not answer.volatile.keys() <= _RECKONED
         ):
             return self._apply(request, answer, times)
         key: tuple[Hashable, ...] = (
@@ -125,6 +123,8 @@ class JudgedHeads:
 
 def _is_pattern(cached: CachedResponse, answer: WholeAnswer) -> bool:
     """Whether what was made of an answer can be the pattern for its like."""
+    if not answer.volatile.keys() <= _RECKONED:
+        return False
     if any(name in answer.headers for name in _NOT_REMEMBERED):
         return False
     if len(cached.head) > LARGEST_PATTERN or cached.stored.vary == policy.OF_ONE_REQUEST:
@@ -136,7 +136,7 @@ def _is_pattern(cached: CachedResponse, answer: WholeAnswer) -> bool:
 class _Pattern:
     """What was made of an answer; its head with places for what differs each time."""
 
-    __slots__ = ("_cached", "_has_our_tags", "_head_of", "_repairs", "_rules", "_varies")
+    __slots__ = ("_cached", "_head_of", "_repairs", "_rules", "_slots", "_varies")
 
     def __init__(
         self,
@@ -153,8 +153,7 @@ class _Pattern:
         self._repairs = [name for name in repairs if not (has_tag and name == "etag")]
         self._varies = [name for name, _ in cached.stored.vary]
         slots = _SLOTS if has_tags else {**_SLOTS, **_TAG_SLOTS}
-        self._head_of = _template(cached.head, slots)
-        self._has_our_tags = _TAGS_PLACE in self._head_of
+        self._head_of, self._slots = _template(cached.head, slots)
 
     def fill(
         self, request: CacheRequest, answer: WholeAnswer, times: Times
@@ -180,6 +179,7 @@ class _Pattern:
         return replace(
             cached,
             head=self._head(request, told, tag, times),
+            body=b"" if cached.tagged_as is not None else answer.body,
             stored=stored,
             facts=facts,
             validators=[] if given is None else [("If-None-Match", given)],
@@ -216,12 +216,19 @@ class _Pattern:
     def _head(
         self, request: CacheRequest, told: Mapping[str, str], tag: str | None, times: Times
     ) -> bytes:
-        lines = {**told, _ETAG: tag, _TAGS: ""}
-        if self._cached.facts is not None:  # it is ours
-            lines[_CURSOR] = str(current_cursor(times.answered))
-        if self._has_our_tags:
-            lines[_TAGS] = tags.lines(request.path, self._rules.freshness.route_tag)
-        return (self._head_of % lines).encode("utf-8", "surrogateescape")
+        values: list[bytes] = []
+        for slot in self._slots:
+            if slot == _ETAG:
+                assert tag is not None, "it came with one, as that of the pattern"
+                value = tag
+            elif slot == _CURSOR and self._cached.facts is not None:  # it is ours
+                value = str(current_cursor(times.answered))
+            elif slot == _TAGS:
+                value = tags.lines(request.path, self._rules.freshness.route_tag)
+            else:
+                value = told[slot]
+            values.append(value.encode("utf-8", "surrogateescape"))
+        return self._head_of % tuple(values)
 
 
 def _is_only_place(request: CacheRequest, facts: StreamRead, next_offset: str) -> bool:
@@ -237,16 +244,21 @@ def _is_only_place(request: CacheRequest, facts: StreamRead, next_offset: str) -
     return not (facts.is_empty and facts.up_to_date and is_one_past(start, next_offset))
 
 
-def _template(head: bytes, slots: Mapping[str, str]) -> str:
-    """A head with places for what differs, by the names of `slots`."""
-    lines: list[str] = []
-    for line in head.decode("utf-8", "surrogateescape").split("\r\n")[:-1]:
-        name, _, _ = line.partition(": ")
-        slot = slots.get(name.lower(), "")
+def _template(head: bytes, slots: Mapping[str, str]) -> tuple[bytes, list[str]]:
+    """A head with places for what differs, and which of `slots` these are."""
+    lines: list[bytes] = []
+    found: list[str] = []
+    for line in head.split(b"\r\n")[:-1]:
+        name, _, _ = line.partition(b": ")
+        slot = slots.get(name.decode().lower(), "")
         if not slot:
-            lines.append(line.replace("%", "%%") + "\r\n")
-        elif slot != _TAGS:
-            lines.append(f"{name}: %({slot})s\r\n")
-        elif _TAGS_PLACE not in lines:
-            lines.append(_TAGS_PLACE)
-    return "".join(lines)
+            lines.append(line.replace(b"%", b"%%") + b"\r\n")
+            continue
+        if slot != _TAGS:
+            lines.append(name + b": %b\r\n")
+        elif _TAGS not in found:
+            lines.append(b"%b")
+        else:
+            continue
+        found.append(slot)
+    return b"".join(lines), found

@@ -22,7 +22,7 @@ from gateway.protocol import forwarding
 from gateway.protocol.edge_target import EdgeCatchUp, plain_catch_up
 from gateway.protocol.followed import Span
 from gateway.protocol.forwarding import Sender
-from gateway.protocol.paths import canonical_host, fits
+from gateway.protocol.paths import canonical_host, dropping
 from gateway.runtime.shedding import READS
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class ShortReads:
         self._shared = shared
         self._answers = ShortAnswers(route.cache, shared.clock, self._ask)
         self._askers: dict[tuple[int, str], _Asker] = {}
-        self._is_plain = not any(fits(pattern, "offset") for pattern in route.drop_query)
+        self._drops = dropping(route.drop_query)
 
     def begin(self, reader: OriginReader, get: PlainGet, address: str, *, is_known: bool) -> bool:
         """Ask for it, if that can be done so."""
@@ -131,9 +131,9 @@ class ShortReads:
         return raw.ask("GET", reader.request.read.target, fields, b"", asker)
 
     def _read(self, target: str) -> EdgeCatchUp | None:
-        if self._is_plain:
+        if self._drops is None or self._drops.search(target) is None:
             read = plain_catch_up(target)
-            if read is not None and not (read.others and self._route.drop_query):
+            if read is not None:
                 return read
         try:
             parsed = self._route.parse(target)
