@@ -97,6 +97,7 @@ class Pass(msgspec.Struct, frozen=True):
     """Pass the request on to the origin as it is: the cache has no part in it."""
 
 
+_FETCH = Fetch()
 Reuse = Serve | ServeStale | StandIn | Validate | Fetch | Refuse
 Decision = Reuse | ServeTail | ServeRecent | Pass
 
@@ -143,7 +144,7 @@ def reuse(headers: MultiMapping[str], variants: Iterable[Variant], now: float) -
             return StandIn(variant)
     if only_if_cached(headers):
         return Refuse()
-    return Fetch() if variant is None else Validate(variant)
+    return _FETCH if variant is None else Validate(variant)
 
 
 def select(variants: Iterable[Variant], headers: MultiMapping[str]) -> Variant | None:

@@ -70,6 +70,10 @@ class How(Enum):
     STOOD_IN = "stood in"  # the origin failed
 
 
+# In Python 3.11 a member costs as much as a call when it is looked up in its class.
+FETCHED, CONFIRMED, STOOD_IN = How
+
+
 class Fetched(NamedTuple):
     """A whole answer, and how it came."""
 
@@ -215,7 +219,7 @@ class SharedFetch:
                 if self._rules.confirms(old, answer.headers):
                     new = self._rules.confirmed(self.request, old, answer.headers, times)
                     self.shared &= new.joinable  # what the 304 says may be for one reader alone
-                    self._finish(Fetched(new, How.CONFIRMED))
+                    self._finish(Fetched(new, CONFIRMED))
                 else:  # it is another answer that has not changed
                     answer.release()
                     await self._ask(send, None)
@@ -235,7 +239,7 @@ class SharedFetch:
         old = self.old
         if old is None or not policy.serves_error(old.stored, self._clock()):
             return False
-        self._finish(Fetched(old.cached, How.STOOD_IN))
+        self._finish(Fetched(old.cached, STOOD_IN))
         return True
 
     async def _gather(self, answer: Answer, times: policy.Times) -> None:
@@ -255,7 +259,7 @@ class SharedFetch:
                 self._pass_on()
             await self.body.kept_up()
         if not self.fetched.done():
-            self._finish(Fetched(cached.with_body(self.body.whole()), How.FETCHED))
+            self._finish(Fetched(cached.with_body(self.body.whole()), FETCHED))
             await asyncio.sleep(0)  # who has read to the end and comes back finds it kept
         self.body.end()
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from gateway.cache import decision, policy
 from gateway.cache.directives import normalised
-from gateway.cache.fetch import Fetched, FetchTable, How, SharedFetch
+from gateway.cache.fetch import (
+    CONFIRMED,
+    FETCHED,
+    STOOD_IN,
+    Fetched,
+    FetchTable,
+    SharedFetch,
+)
 from gateway.cache.hit_for_pass import HitForPass
 from gateway.cache.variants import Variant, Variants
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
@@ -249,7 +256,7 @@ class HttpCache:
             if fetched is not None:
                 return self.result(fetch, old, fetched, is_collapsed=is_collapsed)
             held_by.push(waiting.pop_all())
-            begun = Fetched(fetch.begun.result(), How.FETCHED)
+            begun = Fetched(fetch.begun.result(), FETCHED)
             return self.result(fetch, old, begun, is_collapsed=is_collapsed, source=reader)
 
     @staticmethod
@@ -269,19 +276,20 @@ class HttpCache:
         """What a fetch has brought: all of it, or the head, for one who reads the body."""
         cached, how = fetched
         age = cached.stored.age(self._clock())
-        shared = "; collapsed" if is_collapsed else ""
-        if how is How.STOOD_IN:
+        if how is STOOD_IN:
             assert fetch.old is not None, "it was cached"
             entry = fetch.old.entry
             entry.hits += 1
+            shared = "; collapsed" if is_collapsed else ""
             status = f"fwd=stale{shared}; detail=stale-if-error"
             lines = cache_status.lines("STALE", status, age=age, hits=entry.hits)
             return CacheResult(cached, lines, current=False, tail_is_known=fetch.old.knows_tail)
-        told_status = 304 if how is How.CONFIRMED else cached.status
+        told_status = 304 if how is CONFIRMED else cached.status
         lines = cache_status.forwarded(
             told_status, age, is_stale=old is not None, shared=is_collapsed, stored=fetch.is_stored
         )
-        return CacheResult(cached, lines, fetch.is_current, fetch.is_current, source)
+        is_current = fetch.is_current
+        return CacheResult(cached, lines, is_current, is_current, source)
 
     def _begin(
         self, key: Hashable, request: CacheRequest, old: Variant | None, *, shared: bool
@@ -295,9 +303,10 @@ class HttpCache:
         """Store the answer, or take note of why it is none to store."""
         error = fetch.fetched.exception()
         if error is None:
-            if not self.is_of_now(fetch, fetch.fetched.result()):
+            fetched = fetch.fetched.result()
+            if not self.is_of_now(fetch, fetched):
                 fetch.of_the_past = fetch.outdated = True
-            self._settle(fetch, fetch.fetched.result())
+            self._settle(fetch, fetched)
         elif isinstance(error, StreamGone | OriginBehind):
             self._forget_another(fetch.request)
         elif not fetch.given_up:
@@ -320,7 +329,7 @@ class HttpCache:
 
     def _settle(self, fetch: SharedFetch, fetched: Fetched | None) -> None:
         cached = fetch.begun.result() if fetched is None else fetched.cached
-        stood_in = fetched is not None and fetched.how is How.STOOD_IN
+        stood_in = fetched is not None and fetched.how is STOOD_IN
         if stood_in or policy.is_error(cached.status):
             fetch.let_rest()
         if fetched is None and cached.status < 400:

@@ -34,25 +34,24 @@ class Incarnations:
     def __len__(self) -> int:
         return len(self._seen)
 
-    def is_past(self, key: Hashable, content_type: str, number: int) -> bool:
-        """Whether a later request, by its number, has found a stream of another type."""
-        seen = self._seen.get(key)
-        return (
-            seen is not None
-            and number < seen.number
-            and seen.content_type != content_type
-            and not is_of_type(content_type, seen.content_type)
-        )
+    def is_another(self, key: Hashable, content_type: str, number: int) -> bool | None:
+        """Note what a request has found; whether it was another stream before.
 
-    def is_another(self, key: Hashable, content_type: str, number: int) -> bool:
-        """Note what a request has found; whether it was another stream before."""
+        None where a later request, by its number, has found a stream of another type: then what
+        this one has found is of the past.
+        """
         seen = self._seen.get(key)
         if seen is None:
             self._seen[key] = _Seen(content_type, number)
             if len(self._seen) > MAX_STREAMS:
                 self._seen.popitem(last=False)
             return False
-        self._seen.move_to_end(key)
-        before, seen.content_type = seen.content_type, content_type
+        is_another = False
+        if seen.content_type != content_type:
+            is_another = not is_of_type(content_type, seen.content_type)
+            if is_another and number < seen.number:
+                return None
+            seen.content_type = content_type
         seen.number = max(seen.number, number)
-        return before != content_type and not is_of_type(content_type, before)
+        self._seen.move_to_end(key)
+        return is_another

@@ -55,6 +55,10 @@ class _Known(Enum):
     BY_PATH = "a stream's are alike"
 
 
+# In Python 3.11 a member costs as much as a call when it is looked up in its class.
+_ONCE, _DIFFERENT, _BY_PATH = _Known
+
+
 class JudgedHeads:
     """`judge` gives what `rules.apply` does, and the body with it, if that takes no more."""
 
@@ -84,17 +88,17 @@ class JudgedHeads:
             rules.tails_are_told,
         )
         known = self._patterns.get(key)
-        if known is _Known.BY_PATH:
+        if known is _BY_PATH:
             key = (key, request.path)
             known = self._patterns.get(key)
         if isinstance(known, _Pattern):
             return known.fill(request, answer, times) or self._apply(request, answer, times)
-        if known is _Known.ONCE:
+        if known is _ONCE:
             return self._learn(key, request, answer, times)
         if known is None:
             if len(self._patterns) >= MOST_PATTERNS:
                 self._patterns.clear()
-            self._patterns[key] = _Known.ONCE
+            self._patterns[key] = _ONCE
         return self._apply(request, answer, times)
 
     def _learn(
@@ -106,11 +110,11 @@ class JudgedHeads:
         if rules.tails_are_told is not was_told:
             return cached  # the next one is judged otherwise
         if not _is_pattern(cached, answer):
-            self._patterns[key] = _Known.DIFFERENT
+            self._patterns[key] = _DIFFERENT
             return cached
         has_tags = any(name in answer.headers for name, _ in tags.HEADERS)
         if has_tags and len(key) > 2:  # which of them are ours depends on it
-            self._patterns[key] = _Known.BY_PATH
+            self._patterns[key] = _BY_PATH
             key = (key, request.path)
         repairs = rules.repairs - before
         self._patterns[key] = _Pattern(rules, cached, answer, repairs, has_tags=has_tags)

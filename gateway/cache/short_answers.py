@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from gateway.origin.whole_answer import Asked, Asker
 
 
+_ASKS = (Fetch, Validate)
+
+
 class ShortWaiter(Protocol):
     """One who waits for a fetch without a task; he is called once.
 
@@ -75,7 +78,7 @@ class ShortAnswers:
         use = decide(
             "GET", request, variants, stream, self.clock(), is_hit_for_pass=is_hit_for_pass
         )
-        if not isinstance(use, Fetch | Validate):
+        if not isinstance(use, _ASKS):
             return False
         waiter.varies = varies_of(variants)
         key = key_of(request, waiter.varies)

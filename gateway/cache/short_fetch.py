@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 import msgspec
 
 from gateway.cache import policy
-from gateway.cache.fetch import NOBODY, NOT_ASKED_FOR, UNUSABLE, Fetched, How, SharedFetch
+from gateway.cache.fetch import FETCHED, NOBODY, NOT_ASKED_FOR, UNUSABLE, Fetched, SharedFetch
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable
 
-    from gateway.cache.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.cached_response import CacheRequest
     from gateway.cache.fetch import Answer
     from gateway.cache.judged_heads import JudgedHeads
     from gateway.cache.variants import Variant
@@ -45,7 +45,7 @@ class Carrier(Protocol, Generic[W]):
 class ShortFetch(SharedFetch, Generic[W]):
     """One for `waiters`, whom its carrier tells."""
 
-    whole: CachedResponse | None = None  # also where it is not kept for others
+    told: Fetched | None = None  # what has come whole, also where it is not kept for others
     asked: Asked | None = None  # while the origin has not begun to answer
     _is_in_task = False
 
@@ -66,15 +66,6 @@ class ShortFetch(SharedFetch, Generic[W]):
     def is_left(self) -> bool:
         """As of any fetch."""
         return self.given_up or super().is_left
-
-    @property
-    def told(self) -> Fetched | None:
-        """What has come whole; None while more is to come, or where it failed."""
-        is_here = self.fetched.done() and self.begun.exception() is None
-        told = self.fetched.result() if is_here else None
-        if told is None and self.whole is not None:
-            return Fetched(self.whole, How.FETCHED)
-        return told
 
     def leave_short(self, waiter: W) -> None:
         """One who waits without a task wants it no more."""
@@ -119,10 +110,10 @@ class ShortFetch(SharedFetch, Generic[W]):
         body, times = answer.body, policy.Times(self._asks_at(), self._clock())
         cached = self._carrier.heads.judge(self.request, answer, times)
         if cached.joinable and len(body) <= self._longest:
-            self.whole = cached.with_body(body)
-            self._finish(Fetched(self.whole, How.FETCHED))
+            self.told = Fetched(cached.with_body(body), FETCHED)
+            self._finish(self.told)
         else:
-            self.whole = msgspec.structs.replace(cached, body=body)
+            self.told = Fetched(msgspec.structs.replace(cached, body=body), FETCHED)
             self.begun.set_result(cached)
             self._pass_on()
 
@@ -141,6 +132,8 @@ class ShortFetch(SharedFetch, Generic[W]):
     def _fail_for(self, error: HeadgateError) -> None:
         if isinstance(error, StreamGone | OriginBehind) or not self._stand_in():
             self.fail(error)
+        else:
+            self.told = self.fetched.result()
 
     def _goes_on(self, answer: Answer) -> None:
         self.asked = None

@@ -46,16 +46,19 @@ class Told(Generic[T]):
         """Tell the value."""
         assert not self._is_done, "told once"
         self._value = value
-        self._tell()
+        self._is_done = True
+        if self._wakes is not None:
+            self._wake()
 
     def set_exception(self, error: Exception) -> None:
         """Tell of the error."""
         assert not self._is_done, "told once"
         self._error = error
-        self._tell()
-
-    def _tell(self) -> None:
         self._is_done = True
+        if self._wakes is not None:
+            self._wake()
+
+    def _wake(self) -> None:
         wakes, self._wakes = self._wakes, None
         for wake in wakes or ():
             wake()
