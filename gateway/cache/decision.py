@@ -19,7 +19,7 @@ from gateway.cache.variants import Variant
 from gateway.protocol.followed import Snapshot, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from multidict import MultiMapping
 
@@ -105,7 +105,7 @@ Decision = Reuse | ServeTail | ServeRecent | Pass
 def decide(
     method: str,
     request: CacheRequest,
-    variants: Iterable[Variant],
+    variants: Sequence[Variant],
     stream: Followed | None,
     now: float,
     *,
@@ -131,9 +131,9 @@ def decide(
     return reuse(request.headers, variants, now)
 
 
-def reuse(headers: MultiMapping[str], variants: Iterable[Variant], now: float) -> Reuse:
+def reuse(headers: MultiMapping[str], variants: Sequence[Variant], now: float) -> Reuse:
     """What the cache does for a GET, by what is stored of its URL (RFC 9111 section 4)."""
-    variant = select(variants, headers)
+    variant = select(variants, headers) if variants else None
     if variant is not None:
         stored = variant.stored
         if stored.is_fresh(now):

@@ -399,7 +399,8 @@ class FetchTable:
     def over(self, fetch: SharedFetch) -> None:
         """All that was to be done has been, and all that was to be told, told."""
         fetch.is_over = True
-        self._count(fetch)
+        if fetch.given:
+            self._count(fetch)
 
     def _take_out(self, fetch: SharedFetch) -> None:
         """Let nobody join any more, nor make it old: it is over, or all but."""

@@ -407,6 +407,4 @@ def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:
 
 def varies_of(variants: Sequence[Variant]) -> frozenset[str]:
     """The fields that are known to select among the answers to a URL."""
-    if not variants:
-        return NOTHING
     return frozenset([name for variant in variants for name, _ in variant.stored.vary])

@@ -17,6 +17,7 @@ from gateway.cache import policy
 from gateway.cache.directives import age_said, normalised, parse_date
 from gateway.protocol import cache_status, repair, tags
 from gateway.protocol.cursors import current_cursor
+from gateway.protocol.edge_target import start_of
 from gateway.protocol.followed import FOREVER
 from gateway.protocol.offsets import BEGINNING, NOW, is_one_past, is_plain
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.cache.policy import Stored, Times
     from gateway.cache.response_rules import ResponseRules
     from gateway.origin.whole_answer import WholeAnswer
+    from gateway.protocol.edge_target import EdgeCatchUp
     from gateway.protocol.repair import StreamRead
 
 MOST_PATTERNS = 512  # an origin has a handful; 2 MB, then all are forgotten
@@ -163,18 +165,18 @@ class _Pattern:
         self, request: CacheRequest, answer: WholeAnswer, times: Times
     ) -> CachedResponse | None:
         """What `apply` would make of one like it; None where it has to be asked."""
-        told, cached, facts = answer.volatile, self._cached, self._cached.facts
+        told, cached = answer.volatile, self._cached
+        facts, read = cached.facts, request.read
         next_offset = told.get("stream-next-offset")
-        if facts is not None and next_offset is not None:
-            if not _is_only_place(request, facts, next_offset):
+        if next_offset is not None:
+            # Whether it is a read depends on the offset.
+            if facts is None or not _is_only_place(read, facts, next_offset):
                 return None
             facts = replace(facts, next_offset=next_offset)
-        elif next_offset is not None:
-            return None  # whether it is a read depends on the offset
         tag = given = told.get("etag")
         if given == "":
             return None  # it says that there is none, but for a repair
-        if given is not None and facts is not None and request.read.offset != NOW:
+        if given is not None and facts is not None and read.offset != NOW:
             tag = repair.repaired_tag(given, facts)
         stored = self._stored(request, told, tag, times)
         if stored is None:
@@ -214,7 +216,7 @@ class _Pattern:
             repairs[name] += 1
         if is_tag_repaired:
             repairs["etag"] += 1
-        if self._cached.facts is not None and len(lag):
+        if len(lag) and self._cached.facts is not None:
             lag.reached(request.path, request.start)
 
     def _head(
@@ -235,14 +237,13 @@ class _Pattern:
         return self._head_of % tuple(values)
 
 
-def _is_only_place(request: CacheRequest, facts: StreamRead, next_offset: str) -> bool:
+def _is_only_place(read: EdgeCatchUp, facts: StreamRead, next_offset: str) -> bool:
     """Whether the end of a read tells only where to read on."""
     if not is_plain(next_offset):
         return False
-    read = request.read
-    if not read.is_clear:
+    if read.offset is None or not read.is_clear:  # of the beginning nothing is reckoned
         return True
-    start = request.start
+    start = start_of(read)
     if start not in {BEGINNING, NOW} and next_offset < start:
         return False  # it is behind
     return not (facts.is_empty and facts.up_to_date and is_one_past(start, next_offset))

@@ -93,7 +93,8 @@ class ShortFetch(SharedFetch, Generic[W]):
 
     def answered(self, answer: WholeAnswer) -> None:
         """Judge the answer, keep it, and tell those who wait."""
-        if answer.status in NOT_ASKED_FOR or policy.is_error(answer.status):
+        status = answer.status
+        if status != 200 and (status in NOT_ASKED_FOR or policy.is_error(status)):
             self._goes_on(_Here(answer))
             return
         self.asked = None

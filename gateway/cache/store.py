@@ -125,12 +125,7 @@ class Store(Generic[K]):
         if owner.share < ALL:
             self._of_owner[owner][key] = None
         try:
-            for group in entry.groups:
-                keys = self._groups[group]
-                if len(keys) >= MAX_GROUP:
-                    self._evict_first(keys)
-                    keys = self._groups[group]
-                keys[key] = None
+            self._join(entry)
         except BaseException:
             self._remove(entry)  # what is in no group would not be dropped with it
             raise
@@ -139,13 +134,28 @@ class Store(Generic[K]):
         self._make_room(owner)
         return True
 
+    def _join(self, entry: K) -> None:
+        for group in entry.groups:
+            keys = self._groups[group]
+            if len(keys) >= MAX_GROUP:
+                oldest = next(iter(keys))
+                self._evict(self._used.get(oldest) or self._new[oldest])
+                keys = self._groups[group]
+            keys[entry.key] = None
+
     def _make_room(self, owner: Kept) -> None:
         """After an entry of this owner was added."""
         while owner.share < ALL and owner.bytes > self._room_of(owner):
             self._evict_of(owner)
         new, used = self._new, self._used
         while self.bytes > self._max_bytes or len(new) + len(used) > self._max_entries:
-            self._evict(next(iter((new or used).values())))
+            if new:
+                _, oldest = new.popitem(last=False)
+            else:
+                _, oldest = used.popitem(last=False)
+                self._used_bytes -= oldest.size
+            oldest.owner.evictions += 1
+            self._forget(oldest)
 
     def _room_of(self, owner: Kept) -> int:
         return self._max_bytes * owner.share // ALL
@@ -168,11 +178,6 @@ class Store(Generic[K]):
         entry.owner.evictions += 1
         self._remove(entry)
 
-    def _evict_first(self, keys: dict[Hashable, None]) -> None:
-        """Let the oldest entry of a group make room."""
-        oldest = next(iter(keys))
-        self._evict(self._used.get(oldest) or self._new[oldest])
-
     def of_group(self, group: Hashable) -> list[K]:
         """Every answer of a group."""
         return [self._used.get(key) or self._new[key] for key in self._groups.get(group) or ()]
@@ -192,10 +197,14 @@ class Store(Generic[K]):
             self._remove(entry)
 
     def _remove(self, entry: K) -> None:
+        if self._new.pop(entry.key, None) is None:
+            del self._used[entry.key]
+            self._used_bytes -= entry.size
+        self._forget(entry)
+
+    def _forget(self, entry: K) -> None:
+        """Count one no more that is found no more, and take it out of its groups."""
         key, owner, size = entry.key, entry.owner, entry.size
-        if self._new.pop(key, None) is None:
-            del self._used[key]
-            self._used_bytes -= size
         self.bytes -= size
         owner.bytes -= size
         owner.entries -= 1

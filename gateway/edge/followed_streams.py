@@ -94,6 +94,10 @@ class FollowedStreams:
         """The followed stream, if it is."""
         return self._streams.get(key)
 
+    def read_by(self, request: CacheRequest) -> FollowedStream | None:
+        """The followed stream that a request reads, if it is one."""
+        return self._streams.get(key_of(request)) if self._streams else None
+
     def paths(self) -> list[str]:
         """The paths of all followed streams, as they are now."""
         return list(self._of_path)
@@ -223,7 +227,7 @@ class FollowedStreams:
         stream = self._streams.get(key)
         if cached.status == 404 and stream is not None and not request.admitted_as:
             stream.end(StreamNotFound("the stream was deleted"))
-        if cached.facts is None or is_variant(cached):
+        if cached.facts is None or (cached.stored.vary and is_variant(cached)):
             return True
         is_another = self._incarnations.is_another(key, cached.facts.content_type, fetch.number)
         if is_another is None:

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from gateway.cache.conditional import wants_all
+from gateway.cache.private_fields import Recipient
 from gateway.cache.short_answers import ShortAnswers
-from gateway.edge.followed_stream import key_of
 from gateway.errors import HeadgateError
 from gateway.protocol import forwarding
 from gateway.protocol.edge_target import EdgeCatchUp, plain_catch_up
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from gateway.cache.cached_response import CacheRequest
     from gateway.cache.http_cache import CacheResult, HttpCache
-    from gateway.cache.private_fields import Recipient
     from gateway.cache.short_answers import ShortWaiter
     from gateway.cache.stream_lifetimes import StreamLifetimes
     from gateway.edge.followed_stream import FollowedStream
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from gateway.origin.whole_answer import Asked, Asker
     from gateway.protocol.edge_target import EdgeRead
     from gateway.protocol.identity import IdentityHeaders
-    from gateway.protocol.requests import Read
     from gateway.runtime.context import Context
     from gateway.runtime.route import Access, OriginReader, PlainGet
 
@@ -63,9 +61,6 @@ class Route(Protocol):
     def parse(self, target: str) -> EdgeRead:
         """A target as a read. Raises BadRequest."""
 
-    def recipient(self, read: Read) -> Recipient:
-        """For whom the answer to a read is."""
-
     def cache_request(
         self, headers: MultiMapping[str], sender: Sender, read: EdgeCatchUp
     ) -> CacheRequest:
@@ -87,6 +82,7 @@ class ShortReads:
         self._route = route
         self._shared = shared
         self._answers = ShortAnswers(route.cache, shared.clock, self._ask)
+        self._recipient = Recipient(route.access.is_private)  # reader keys are for who is admitted
         self._askers: dict[tuple[int, str], _Asker] = {}
         self._drops = dropping(route.drop_query)
 
@@ -102,8 +98,8 @@ class ShortReads:
             return False
         request = replace(asker.request, read=read, lifetime=route.lifetimes.of(read.path))
         reader.request, reader.fields = request, asker.fields
-        reader.recipient = route.recipient(read)
-        stream = route.feeds.peek(key_of(request))
+        reader.recipient = self._recipient
+        stream = route.feeds.read_by(request)
         if stream is not None:
             reader.first = partial(_tell, stream, reader)
         if not self._answers.fetch(reader, stream):

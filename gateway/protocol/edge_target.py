@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _OURS = frozenset({"offset", "live", "cursor"})
 # What a `+` means, and what is percent-encoded, is looked at with more care.
 _PLAIN_TARGET = re.compile(rf"({PLAIN.pattern})\?([A-Za-z0-9._~!$'()*,;=:@/?&-]+)")
-_OF_MODES = ("live", "cursor")
+_BEGIN_OURS = tuple(_OURS)
 
 
 class EdgeCatchUp(CatchUp, frozen=True, gc=False):
@@ -114,24 +114,20 @@ def plain_catch_up(target: str) -> EdgeCatchUp | None:
     path, query = match.groups()
     if len(path) > MAX_PATH_BYTES:
         return None
-    offset = ""
     parts = query.split("&")
-    others: list[str] = []
-    for part in parts:
-        if part.startswith("offset"):
-            if offset or not part.startswith("offset=") or part == "offset=":
-                return None
-            offset = part[7:]
-        elif not part or part.startswith(_OF_MODES):
+    ours = [part for part in parts if part.startswith(_BEGIN_OURS)]
+    start = None
+    if ours:
+        start = ours[0].removeprefix("offset=")
+        if len(ours) > 1 or not start or start == ours[0]:
             return None
-        else:
-            others.append(part)
-    if others:
+    if "" in parts:
+        return None
+    if len(parts) > 1:
         parts.sort(key=_key)
-        others.sort(key=_key)
         target = f"{path}?{'&'.join(parts)}"
-    start = None if offset in {"", BEGINNING} else offset
-    return EdgeCatchUp(path, target, start, tuple(others), is_clear=True)
+    others = tuple([part for part in parts if part not in ours])
+    return EdgeCatchUp(path, target, None if start == BEGINNING else start, others, is_clear=True)
 
 
 def _key(part: str) -> str:

@@ -130,7 +130,7 @@ def read_from(begins: int, status: int, head: bytes, size: int | None) -> int:
     fields = head.lower()
     if _NEXT_OFFSET not in fields:
         return counted.NOWHERE  # what an origin has there is no stream
-    is_empty = status != 304 and size is not None and size <= EMPTY_BYTES
+    is_empty = status == 204 or (status != 304 and size is not None and size <= EMPTY_BYTES)
     return counted.TERMINAL if is_empty and _CLOSED in fields else begins
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.live.contract import Parkable
 from gateway.protocol import http1
+from gateway.protocol.repair import EMPTY_BYTES
 from gateway.telemetry import traffic as counted
 from gateway.web import accounting
 from gateway.web.responses import JOINED_BYTES
@@ -95,7 +96,7 @@ class ShortMiss:
         if status >= 400:
             lines.append(f"X-Request-Id: {shared.lines.new_request_id()}\r\n".encode())
         lines.append(cache)
-        has_body = http1.has_body(status)
+        has_body = status == 200 or http1.has_body(status)
         lines.append(b"Content-Length: %d\r\n\r\n" % len(body) if has_body else b"\r\n")
         if len(body) <= JOINED_BYTES:
             lines.append(body)
@@ -103,7 +104,10 @@ class ShortMiss:
         else:
             self._client.write(b"".join(lines))
             self._client.reply(body)
-        begins = accounting.read_from(self._begins, status, head, len(body))
+        begins = self._begins
+        # Else it tells of a stream that has something there.
+        if cached.facts is None or len(body) <= EMPTY_BYTES:
+            begins = accounting.read_from(begins, status, head, len(body))
         self._count(status, len(body), accounting.result_of(cache), begins)
         if shared.repeats.looking:
             shared.repeats.note(self._client.transport, "GET", get.target, get.headers)

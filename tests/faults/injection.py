@@ -80,6 +80,7 @@ GIVES_BACK = frozenset(
         "OriginAnswer.release",
         "RecentNews.__bool__",
         "SharedBody.left",
+        "Store._forget",
         "SharedBodyReader.release",
         "LongPolls.__len__",
         "LongPolls.are_coming_back",
