@@ -288,7 +288,7 @@ class HttpCache:
         lines = cache_status.forwarded(
             told_status, age, is_stale=old is not None, shared=is_collapsed, stored=fetch.is_stored
         )
-        is_current = fetch.is_current
+        is_current = not fetch.outdated or fetch.is_current
         return CacheResult(cached, lines, is_current, is_current, source)
 
     def _begin(

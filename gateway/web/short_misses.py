@@ -85,7 +85,9 @@ class ShortMiss:
             self.first(result)
         shared, get, cached = self._shared, self._get, result.cached
         status, body, cache = cached.status, cached.body, result.cache
-        head = cached.told(self.recipient, known=result.tail_is_known)
+        head = cached.head
+        if self.recipient.is_private or not result.tail_is_known:
+            head = cached.told(self.recipient, known=result.tail_is_known)
         date, cors = shared.lines.parts_at(shared.clock())
         lines = [
             head,
