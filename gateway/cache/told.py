@@ -46,17 +46,17 @@ class Told(Generic[T]):
         """Tell the value."""
         assert not self._is_done, "told once"
         self._value = value
-        self._is_done = True
         if self._wakes is not None:
             self._wake()
+        self._is_done = True
 
     def set_exception(self, error: Exception) -> None:
         """Tell of the error."""
         assert not self._is_done, "told once"
         self._error = error
-        self._is_done = True
         if self._wakes is not None:
             self._wake()
+        self._is_done = True
 
     def _wake(self) -> None:
         wakes, self._wakes = self._wakes, None

@@ -42,7 +42,7 @@ GUARDS = frozenset(
         "Feed._guarded",
         "HostedRoute.append.<locals>.done",
         "RawConnection.data_received",
-        "ShortAnswers._tell",
+        "ShortAnswers.tell",
         "SseReader._read",
         "SseReader.advance",
         "StreamTable._committed",
