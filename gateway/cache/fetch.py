@@ -7,9 +7,12 @@ from contextlib import ExitStack
 from enum import Enum
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from gateway.cache import policy
+from gateway.cache.cached_response import CachedResponse
 from gateway.cache.shared_body import SharedBody
 from gateway.cache.told import Told
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.cache.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.cached_response import CacheRequest
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.variants import Variant
@@ -74,7 +77,7 @@ class How(Enum):
 FETCHED, CONFIRMED, STOOD_IN = How
 
 
-class Fetched(NamedTuple):
+class Fetched(msgspec.Struct, frozen=True):
     """A whole answer, and how it came."""
 
     cached: CachedResponse

@@ -6,7 +6,10 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
+import msgspec
+
 from gateway.cache import decision, policy
+from gateway.cache.cached_response import CachedResponse
 from gateway.cache.directives import normalised
 from gateway.cache.fetch import (
     CONFIRMED,
@@ -17,6 +20,7 @@ from gateway.cache.fetch import (
     SharedFetch,
 )
 from gateway.cache.hit_for_pass import HitForPass
+from gateway.cache.shared_body import SharedBodyReader
 from gateway.cache.variants import Variant, Variants
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
@@ -26,11 +30,10 @@ from gateway.telemetry import traffic as counted
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 
-    from gateway.cache.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.cached_response import CacheRequest
     from gateway.cache.decision import Decision, Followed, Reuse
     from gateway.cache.private_fields import Recipient
     from gateway.cache.response_rules import ResponseRules
-    from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.store import CacheEntry, Store
     from gateway.origin.client import OriginAnswer
     from gateway.protocol.edge_target import EdgeCatchUp
@@ -43,7 +46,7 @@ NOTHING: frozenset[str] = frozenset()
 JOINED_S = 1.0  # the same for one who joins: a crowd costs less when each is written to once
 
 
-class CacheResult(NamedTuple):
+class CacheResult(msgspec.Struct, frozen=True):
     """What a request gets: an answer, whether it is news of the origin, and what to say of it.
 
     `source` has the body when it is not whole yet, for as long as the asker holds it.
@@ -274,7 +277,7 @@ class HttpCache:
         source: SharedBodyReader | None = None,
     ) -> CacheResult:
         """What a fetch has brought: all of it, or the head, for one who reads the body."""
-        cached, how = fetched
+        cached, how = fetched.cached, fetched.how
         age = cached.stored.age(self._clock())
         if how is STOOD_IN:
             assert fetch.old is not None, "it was cached"
@@ -350,7 +353,8 @@ class HttpCache:
                 body += part
                 if len(body) > limit:
                     raise OriginBroken(f"the origin answers a read with more than {limit} bytes")
-        return result._replace(cached=result.cached.with_body(bytes(body)), source=None)
+        whole = result.cached.with_body(bytes(body))
+        return msgspec.structs.replace(result, cached=whole, source=None)
 
     # Keeping
 

@@ -233,7 +233,7 @@ class FollowedStreams:
         if is_another is None:
             return False
         if stream is not None and stream.is_another(
-            request.start, cached.facts, fetched and cached.body
+            request.start, cached.facts, None if fetched is None else cached.body
         ):
             stream.end(StreamGone(ANOTHER_STREAM))
         if is_another:

@@ -169,5 +169,5 @@ def _tell(stream: FollowedStream, reader: OriginReader, result: CacheResult) -> 
         assert reader.fetch is not None, "it has brought the result"
         span = Span(request.start, facts.next_offset, result.cached.body)
         # What is for one reader alone is no news for others.
-        shown = result if reader.fetch.shared else result._replace(current=False)
+        shown = result if reader.fetch.shared else replace(result, current=False)
         stream.read_by_somebody(span, shown)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import msgspec
+from multidict import MultiMapping
+
+from gateway.access.principal import Principal
 from gateway.cache.short_answers import ShortWaiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from multidict import MultiMapping
-
     from gateway.access.contract import Guard
-    from gateway.access.principal import Principal
     from gateway.access.reader_keys import ReaderKeys
     from gateway.cache.http_cache import CacheResult
     from gateway.cache.private_fields import Recipient
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     Checks = Mapping[str, str | None]  # by name: None where all is well, else what is wrong
 
 
-class PlainGet(NamedTuple):
+class PlainGet(msgspec.Struct, frozen=True):
     """A GET that needs no answer of its own. Equal heads, byte for byte, are equal requests."""
 
     target: str

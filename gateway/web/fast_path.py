@@ -12,6 +12,8 @@ from hashlib import blake2b
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec.structs import replace
+
 from gateway.access.credentials import without_secrets
 from gateway.errors import HeadgateError
 from gateway.protocol.cursors import long_over_at
@@ -186,7 +188,7 @@ class FastPath:
         if "live=long-poll" not in get.target or not self._waits(client, get):
             return False
         if head is not None:
-            self._remember(head, message.headers, get._replace(is_poll=True))
+            self._remember(head, message.headers, replace(get, is_poll=True))
         return True
 
     def _fetch(
