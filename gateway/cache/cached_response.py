@@ -24,7 +24,7 @@ _OF_THE_WAY = frozenset({"via", "x-forwarded-proto", "x-forwarded-host"})
 _OF_THE_SENDER = frozenset({"forwarded", "x-forwarded-for"})  # its address among others
 
 
-class CacheRequest(msgspec.Struct, frozen=True):
+class CacheRequest(msgspec.Struct, frozen=True, gc=False):
     """A GET as the cache sees it: one that catches up, so that its answer can be for everybody.
 
     `headers` are the client's, `fields` what the origin is sent. A `identified` request comes from
@@ -59,7 +59,7 @@ class CacheRequest(msgspec.Struct, frozen=True):
     @property
     def key(self) -> tuple[str, str]:
         """What answers are kept under."""
-        return self.host, self.target
+        return self.host, self.read.target
 
     @property
     def identified(self) -> bool:
@@ -69,7 +69,7 @@ class CacheRequest(msgspec.Struct, frozen=True):
     @property
     def fetch_key(self) -> Hashable:
         """What equal requests are equal in."""
-        return self.key, self.identity, self.coding
+        return self.host, self.read.target, self.identity, self.coding
 
     def plain(self, identity: IdentityHeaders) -> CacheRequest:
         """This reader's request with nothing in it but who it is: live readers share it.
@@ -101,7 +101,7 @@ class CacheRequest(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, read=edge_target.catch_up(self.read, offset))
 
 
-class CachedResponse(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=True):
     """An origin's answer as a value. `keep` says that it may be stored.
 
     It is `joinable` when those may have it who asked for the same while it came. `head` is its
@@ -129,6 +129,8 @@ class CachedResponse(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 
     def with_body(self, body: bytes) -> CachedResponse:
         """The response with all of its body, and with an ETag made from it where one is missing."""
+        if self.tagged_as is None and self.body is body:
+            return self
         head, facts = self.head, self.facts
         if self.tagged_as is not None and facts is not None:
             path, start = self.tagged_as

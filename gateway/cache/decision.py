@@ -19,7 +19,7 @@ from gateway.cache.variants import Variant
 from gateway.protocol.followed import Snapshot, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from multidict import MultiMapping
 
@@ -97,6 +97,7 @@ class Pass(msgspec.Struct, frozen=True):
     """Pass the request on to the origin as it is: the cache has no part in it."""
 
 
+_FETCH = Fetch()
 Reuse = Serve | ServeStale | StandIn | Validate | Fetch | Refuse
 Decision = Reuse | ServeTail | ServeRecent | Pass
 
@@ -104,7 +105,7 @@ Decision = Reuse | ServeTail | ServeRecent | Pass
 def decide(
     method: str,
     request: CacheRequest,
-    variants: Iterable[Variant],
+    variants: Sequence[Variant],
     stream: Followed | None,
     now: float,
     *,
@@ -130,9 +131,9 @@ def decide(
     return reuse(request.headers, variants, now)
 
 
-def reuse(headers: MultiMapping[str], variants: Iterable[Variant], now: float) -> Reuse:
+def reuse(headers: MultiMapping[str], variants: Sequence[Variant], now: float) -> Reuse:
     """What the cache does for a GET, by what is stored of its URL (RFC 9111 section 4)."""
-    variant = select(variants, headers)
+    variant = select(variants, headers) if variants else None
     if variant is not None:
         stored = variant.stored
         if stored.is_fresh(now):
@@ -143,7 +144,7 @@ def reuse(headers: MultiMapping[str], variants: Iterable[Variant], now: float) -
             return StandIn(variant)
     if only_if_cached(headers):
         return Refuse()
-    return Fetch() if variant is None else Validate(variant)
+    return _FETCH if variant is None else Validate(variant)
 
 
 def select(variants: Iterable[Variant], headers: MultiMapping[str]) -> Variant | None:
@@ -183,5 +184,6 @@ def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -
 
 def only_if_cached(request_headers: MultiMapping[str]) -> bool:
     """Whether the request wants a 504 rather than the origin's answer (section 5.2.1.7)."""
-    lines = request_headers.getall("Cache-Control", ())
-    return bool(lines) and "only-if-cached" in parse_directives(lines)
+    if "Cache-Control" not in request_headers:
+        return False
+    return "only-if-cached" in parse_directives(request_headers.getall("Cache-Control"))

@@ -161,6 +161,8 @@ def age_of(headers: MultiMapping[str]) -> int:
 
 def age_said(text: str) -> int:
     """What an Age field says, in seconds."""
+    if len(text) < 10 and text.isascii() and text.isdigit():
+        return int(text)
     given = members([text]) if text else ()
     return (delta_seconds(given[0]) or 0) if given else 0
 

@@ -7,9 +7,12 @@ from contextlib import ExitStack
 from enum import Enum
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from gateway.cache import policy
+from gateway.cache.cached_response import CachedResponse
 from gateway.cache.shared_body import SharedBody
 from gateway.cache.told import Told
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.cache.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.cached_response import CacheRequest
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.variants import Variant
@@ -70,7 +73,11 @@ class How(Enum):
     STOOD_IN = "stood in"  # the origin failed
 
 
-class Fetched(NamedTuple):
+# In Python 3.11 a member costs as much as a call when it is looked up in its class.
+FETCHED, CONFIRMED, STOOD_IN = How
+
+
+class Fetched(msgspec.Struct, frozen=True):
     """A whole answer, and how it came."""
 
     cached: CachedResponse
@@ -85,6 +92,19 @@ class SharedFetch:
     `key`, and a later one has a higher `number`. `old` is to be validated. `is_stored` says
     whether the answer was put into the store.
     """
+
+    # What few fetches come to differ in stands here: so to make one is cheap.
+    shared = True
+    outdated = False  # a write has passed by: not to be kept, nor joined
+    of_the_past = False  # perhaps of another stream than is there now
+    passed_by = Reach()  # what is known of the writes that have
+    is_wanted = False  # also while nobody waits: it is to tell whether `old` still stands
+    is_stored = False
+    given_up = False  # nobody waited any more, so it says nothing of the origin
+    given = 0  # to so many readers
+    is_over = False
+    _time: asyncio.Timeout | None = None
+    _body: SharedBody | None = None  # nobody reads most of them in parts
 
     def __init__(
         self,
@@ -101,21 +121,24 @@ class SharedFetch:
         self.leader = tracing.current.get()  # for whom it is made
         self.begun: Told[CachedResponse] = Told()
         self.fetched: Told[Fetched | None] = Told()
-        self.body = SharedBody()
-        self.shared = True
-        self.outdated = False  # a write has passed by: not to be kept, nor joined
-        self.of_the_past = False  # perhaps of another stream than is there now
-        self.passed_by = Reach()  # what is known of the writes that have
-        self.is_wanted = False  # also while nobody waits: it is to tell whether `old` still stands
-        self.is_stored = False
-        self.given_up = False  # nobody waited any more, so it says nothing of the origin
-        self.given = 0  # to so many readers
-        self.is_over = False
-        self._time: asyncio.Timeout | None = None
+        # Called as soon as `fetched` is done, before anybody has what it tells.
+        self.on_fetched: Callable[[SharedFetch], object] | None = None
         self.old = old
         self._rules = rules
         self._clock = clock
         self._longest = longest
+
+    @property
+    def body(self) -> SharedBody:
+        """What has come of the answer, for who reads it while it comes."""
+        if self._body is None:
+            self._body = SharedBody()
+        return self._body
+
+    @property
+    def is_read(self) -> bool:
+        """Whether somebody waits for it in a task."""
+        return self._body is not None and self._body.is_read
 
     @property
     def is_current(self) -> bool:
@@ -169,7 +192,7 @@ class SharedFetch:
         Before its head is there nothing of it has come, nor is it known whether it may be kept: an
         origin that is slow to begin would be kept busy by whoever asks and leaves.
         """
-        if self._time is None or self.given_up or self.body.is_read:
+        if self._time is None or self.given_up or self.is_read:
             return  # it has not begun, or is over, or wanted
         if not self.begun.done():
             self.given_up = not self.is_wanted
@@ -199,7 +222,7 @@ class SharedFetch:
                 if self._rules.confirms(old, answer.headers):
                     new = self._rules.confirmed(self.request, old, answer.headers, times)
                     self.shared &= new.joinable  # what the 304 says may be for one reader alone
-                    self._finish(Fetched(new, How.CONFIRMED))
+                    self._finish(Fetched(new, CONFIRMED))
                 else:  # it is another answer that has not changed
                     answer.release()
                     await self._ask(send, None)
@@ -219,7 +242,7 @@ class SharedFetch:
         old = self.old
         if old is None or not policy.serves_error(old.stored, self._clock()):
             return False
-        self._finish(Fetched(old.cached, How.STOOD_IN))
+        self._finish(Fetched(old.cached, STOOD_IN))
         return True
 
     async def _gather(self, answer: Answer, times: policy.Times) -> None:
@@ -239,7 +262,7 @@ class SharedFetch:
                 self._pass_on()
             await self.body.kept_up()
         if not self.fetched.done():
-            self._finish(Fetched(cached.with_body(self.body.whole()), How.FETCHED))
+            self._finish(Fetched(cached.with_body(self.body.whole()), FETCHED))
             await asyncio.sleep(0)  # who has read to the end and comes back finds it kept
         self.body.end()
 
@@ -256,11 +279,17 @@ class SharedFetch:
             self.shared = False
             self.body.pass_on()
             self.fetched.set_result(None)
+            self._tell_fetched()
 
     def _finish(self, fetched: Fetched) -> None:
         if not self.begun.done():
             self.begun.set_result(fetched.cached)
         self.fetched.set_result(fetched)
+        self._tell_fetched()
+
+    def _tell_fetched(self) -> None:
+        if self.on_fetched is not None:
+            self.on_fetched(self)
 
     def let_rest(self) -> None:
         """Leave the origin alone for a moment: it has failed to say whether `old` still stands."""
@@ -273,7 +302,9 @@ class SharedFetch:
             self.begun.set_exception(error)
         if not self.fetched.done():
             self.fetched.set_exception(error)
-        self.body.fail(error)
+            self._tell_fetched()
+        if self._body is not None:
+            self._body.fail(error)
 
 
 class FetchTable:
@@ -309,12 +340,13 @@ class FetchTable:
             fetch.old.is_asked_for = True
         if shared:
             self._joinable[fetch.key] = fetch
-        path = fetch.request.path
-        if path in self._of_path:
-            self._of_path[path].add(fetch)
-        else:
+        path = fetch.request.read.path
+        others = self._of_path.get(path)
+        if others is None:
             self._of_path[path] = {fetch}
-        fetch.fetched.call(partial(self._fetched, fetch))
+        else:
+            others.add(fetch)
+        fetch.on_fetched = self._fetched
 
     def carry_out(self, fetch: SharedFetch, send: Send) -> asyncio.Task[None]:
         """Do so in a task."""
@@ -343,7 +375,7 @@ class FetchTable:
         self._count(fetch)
 
     def _count(self, fetch: SharedFetch) -> None:
-        if fetch.is_over and fetch.given and not fetch.body.is_read:
+        if fetch.is_over and fetch.given and not fetch.is_read:
             self._collapsed.observe(fetch.given)
             fetch.given = 0
 
@@ -370,17 +402,20 @@ class FetchTable:
     def over(self, fetch: SharedFetch) -> None:
         """All that was to be done has been, and all that was to be told, told."""
         fetch.is_over = True
-        self._count(fetch)
+        if fetch.given:
+            self._count(fetch)
 
     def _take_out(self, fetch: SharedFetch) -> None:
         """Let nobody join any more, nor make it old: it is over, or all but."""
         self._close(fetch)
         if fetch.old is not None:
             fetch.old.is_asked_for = False
-        others = self._of_path.get(fetch.request.path, set())
-        others.discard(fetch)
-        if not others:
-            self._of_path.pop(fetch.request.path, None)
+        path = fetch.request.read.path
+        others = self._of_path.get(path)
+        if others is not None:
+            others.discard(fetch)
+            if not others:
+                del self._of_path[path]
 
     def _close(self, fetch: SharedFetch) -> None:
         """Let nobody join any more."""

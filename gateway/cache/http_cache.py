@@ -6,10 +6,21 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
+import msgspec
+
 from gateway.cache import decision, policy
+from gateway.cache.cached_response import CachedResponse
 from gateway.cache.directives import normalised
-from gateway.cache.fetch import Fetched, FetchTable, How, SharedFetch
+from gateway.cache.fetch import (
+    CONFIRMED,
+    FETCHED,
+    STOOD_IN,
+    Fetched,
+    FetchTable,
+    SharedFetch,
+)
 from gateway.cache.hit_for_pass import HitForPass
+from gateway.cache.shared_body import SharedBodyReader
 from gateway.cache.variants import Variant, Variants
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
@@ -19,22 +30,23 @@ from gateway.telemetry import traffic as counted
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 
-    from gateway.cache.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.cached_response import CacheRequest
     from gateway.cache.decision import Decision, Followed, Reuse
     from gateway.cache.private_fields import Recipient
     from gateway.cache.response_rules import ResponseRules
-    from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.store import CacheEntry, Store
     from gateway.origin.client import OriginAnswer
+    from gateway.protocol.edge_target import EdgeCatchUp
     from gateway.protocol.reach import Reach
     from gateway.telemetry.traffic import Hits, Traffic
 
 LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
+NOTHING: frozenset[str] = frozenset()
 JOINED_S = 1.0  # the same for one who joins: a crowd costs less when each is written to once
 
 
-class CacheResult(NamedTuple):
+class CacheResult(msgspec.Struct, frozen=True):
     """What a request gets: an answer, whether it is news of the origin, and what to say of it.
 
     `source` has the body when it is not whole yet, for as long as the asker holds it.
@@ -67,14 +79,14 @@ class HttpCache:
         rules: ResponseRules,
         send: Callable[[CacheRequest, list[tuple[str, str]]], Awaitable[OriginAnswer]],
         clock: Callable[[], float],
-        tail_of: Callable[[CacheRequest], Callable[[str], bool]],
+        is_tail: Callable[[str, EdgeCatchUp, str], bool],
         traffic: Traffic,
         recipient_of: Callable[[str, str | None], Recipient],
     ) -> None:
         self._store = store
         self._traffic = traffic
-        self._tail_of = tail_of
-        self._recipient_of = recipient_of  # for whom an answer is, by path and reader key
+        self.is_tail = is_tail  # of a Home
+        self.recipient_of = recipient_of
         self.rules = rules
         self.send = send
         self._clock = clock
@@ -247,7 +259,7 @@ class HttpCache:
             if fetched is not None:
                 return self.result(fetch, old, fetched, is_collapsed=is_collapsed)
             held_by.push(waiting.pop_all())
-            begun = Fetched(fetch.begun.result(), How.FETCHED)
+            begun = Fetched(fetch.begun.result(), FETCHED)
             return self.result(fetch, old, begun, is_collapsed=is_collapsed, source=reader)
 
     @staticmethod
@@ -265,21 +277,22 @@ class HttpCache:
         source: SharedBodyReader | None = None,
     ) -> CacheResult:
         """What a fetch has brought: all of it, or the head, for one who reads the body."""
-        cached, how = fetched
+        cached, how = fetched.cached, fetched.how
         age = cached.stored.age(self._clock())
-        shared = "; collapsed" if is_collapsed else ""
-        if how is How.STOOD_IN:
+        if how is STOOD_IN:
             assert fetch.old is not None, "it was cached"
             entry = fetch.old.entry
             entry.hits += 1
+            shared = "; collapsed" if is_collapsed else ""
             status = f"fwd=stale{shared}; detail=stale-if-error"
             lines = cache_status.lines("STALE", status, age=age, hits=entry.hits)
             return CacheResult(cached, lines, current=False, tail_is_known=fetch.old.knows_tail)
-        told_status = 304 if how is How.CONFIRMED else cached.status
+        told_status = 304 if how is CONFIRMED else cached.status
         lines = cache_status.forwarded(
             told_status, age, is_stale=old is not None, shared=is_collapsed, stored=fetch.is_stored
         )
-        return CacheResult(cached, lines, fetch.is_current, fetch.is_current, source)
+        is_current = not fetch.outdated or fetch.is_current
+        return CacheResult(cached, lines, is_current, is_current, source)
 
     def _begin(
         self, key: Hashable, request: CacheRequest, old: Variant | None, *, shared: bool
@@ -293,9 +306,10 @@ class HttpCache:
         """Store the answer, or take note of why it is none to store."""
         error = fetch.fetched.exception()
         if error is None:
-            if not self.is_of_now(fetch, fetch.fetched.result()):
+            fetched = fetch.fetched.result()
+            if not self.is_of_now(fetch, fetched):
                 fetch.of_the_past = fetch.outdated = True
-            self._settle(fetch, fetch.fetched.result())
+            self._settle(fetch, fetched)
         elif isinstance(error, StreamGone | OriginBehind):
             self._forget_another(fetch.request)
         elif not fetch.given_up:
@@ -318,7 +332,7 @@ class HttpCache:
 
     def _settle(self, fetch: SharedFetch, fetched: Fetched | None) -> None:
         cached = fetch.begun.result() if fetched is None else fetched.cached
-        stood_in = fetched is not None and fetched.how is How.STOOD_IN
+        stood_in = fetched is not None and fetched.how is STOOD_IN
         if stood_in or policy.is_error(cached.status):
             fetch.let_rest()
         if fetched is None and cached.status < 400:
@@ -339,7 +353,8 @@ class HttpCache:
                 body += part
                 if len(body) > limit:
                     raise OriginBroken(f"the origin answers a read with more than {limit} bytes")
-        return result._replace(cached=result.cached.with_body(bytes(body)), source=None)
+        whole = result.cached.with_body(bytes(body))
+        return msgspec.structs.replace(result, cached=whole, source=None)
 
     # Keeping
 
@@ -347,13 +362,12 @@ class HttpCache:
         """Whether there was room for it."""
         if self._hit_for_pass:
             self._hit_for_pass.discard(request.fetch_key)
-        key, path = request.key, request.path
-        entry, given = self._store.get(key, self._clock()), self._given(request, cached)
+        key, store = request.key, self._store
+        entry, given = store.get(key, self._clock()), self._given(request, cached)
         if isinstance(entry, Variants):
-            return self._store.put(entry.with_variant(cached, given))
-        tail_of, recipient_of = self._tail_of(request), partial(self._recipient_of, path)
-        variants, kept = [Variant(cached, given)], self._traffic.kept
-        return self._store.put(Variants(key, path, variants, tail_of, recipient_of, kept))
+            return store.put(entry.with_variant(cached, given))
+        variants = (Variant(cached, given),)
+        return store.put(Variants(key, request.read, variants, self, self._traffic.kept))
 
     def _given(self, request: CacheRequest, cached: CachedResponse) -> Hits:
         """Where those are counted who are given it at once."""
@@ -389,7 +403,7 @@ class HttpCache:
 def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:
     """What equal requests are equal in."""
     if not varies:
-        return request.fetch_key, ()
+        return request.fetch_key
     return request.fetch_key, tuple(
         (name, normalised(name, request.headers)) for name in sorted(varies)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gateway.protocol.followed import is_of_type
 
@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 MAX_STREAMS = 10_000
 
 
-class _Seen(NamedTuple):
-    content_type: str
-    number: int
+class _Seen:
+    """What the latest request, by its number, has found."""
+
+    __slots__ = ("content_type", "number")
+
+    def __init__(self, content_type: str, number: int) -> None:
+        self.content_type = content_type
+        self.number = number
 
 
 class Incarnations:
@@ -29,20 +34,24 @@ class Incarnations:
     def __len__(self) -> int:
         return len(self._seen)
 
-    def is_past(self, key: Hashable, content_type: str, number: int) -> bool:
-        """Whether a later request, by its number, has found a stream of another type."""
-        seen = self._seen.get(key)
-        return (
-            seen is not None
-            and number < seen.number
-            and not is_of_type(content_type, seen.content_type)
-        )
+    def is_another(self, key: Hashable, content_type: str, number: int) -> bool | None:
+        """Note what a request has found; whether it was another stream before.
 
-    def is_another(self, key: Hashable, content_type: str, number: int) -> bool:
-        """Note what a request has found; whether it was another stream before."""
-        seen = self._seen.pop(key, None)
-        latest = number if seen is None else max(number, seen.number)
-        self._seen[key] = _Seen(content_type, latest)
-        if len(self._seen) > MAX_STREAMS:
-            self._seen.popitem(last=False)
-        return seen is not None and not is_of_type(content_type, seen.content_type)
+        None where a later request, by its number, has found a stream of another type: then what
+        this one has found is of the past.
+        """
+        seen = self._seen.get(key)
+        if seen is None:
+            self._seen[key] = _Seen(content_type, number)
+            if len(self._seen) > MAX_STREAMS:
+                self._seen.popitem(last=False)
+            return False
+        is_another = False
+        if seen.content_type != content_type:
+            is_another = not is_of_type(content_type, seen.content_type)
+            if is_another and number < seen.number:
+                return None
+            seen.content_type = content_type
+        seen.number = max(seen.number, number)
+        self._seen.move_to_end(key)
+        return is_another

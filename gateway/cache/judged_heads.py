@@ -17,6 +17,7 @@ from gateway.cache import policy
 from gateway.cache.directives import age_said, normalised, parse_date
 from gateway.protocol import cache_status, repair, tags
 from gateway.protocol.cursors import current_cursor
+from gateway.protocol.edge_target import start_of
 from gateway.protocol.followed import FOREVER
 from gateway.protocol.offsets import BEGINNING, NOW, is_one_past, is_plain
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.cache.policy import Stored, Times
     from gateway.cache.response_rules import ResponseRules
     from gateway.origin.whole_answer import WholeAnswer
+    from gateway.protocol.edge_target import EdgeCatchUp
     from gateway.protocol.repair import StreamRead
 
 MOST_PATTERNS = 512  # an origin has a handful; 2 MB, then all are forgotten
@@ -44,7 +46,6 @@ _NOT_REMEMBERED = ("Expires", "Set-Cookie", "Content-Encoding")
 # The lines of a head that differ, and the tags of the stream, which stand together.
 _ETAG, _CURSOR, _TAGS = "etag", "stream-cursor", "tags"
 _SLOTS = {name: name for name in (_ETAG, _CURSOR, "stream-next-offset", "date")}
-_TAGS_PLACE = f"%({_TAGS})s"
 _TAG_SLOTS = {name.lower(): _TAGS for name, _ in tags.HEADERS}
 
 
@@ -56,8 +57,12 @@ class _Known(Enum):
     BY_PATH = "a stream's are alike"
 
 
+# In Python 3.11 a member costs as much as a call when it is looked up in its class.
+_ONCE, _DIFFERENT, _BY_PATH = _Known
+
+
 class JudgedHeads:
-    """`judge` gives what `rules.apply` does."""
+    """`judge` gives what `rules.apply` does, and the body with it, if that takes no more."""
 
     def __init__(self, rules: ResponseRules) -> None:
         self.rules = rules
@@ -67,14 +72,13 @@ class JudgedHeads:
         return len(self._patterns)
 
     def judge(self, request: CacheRequest, answer: WholeAnswer, times: Times) -> CachedResponse:
-        """An answer without its body yet. Raises as `apply` does."""
+        """An answer, with its body or without it yet. Raises as `apply` does."""
         rules = self.rules
         if (
             answer.stable is None
             or request.identity
             or request.admitted_as
             or request.lifetime is not FOREVER
-            or not answer.volatile.keys() <= _RECKONED
         ):
             return self._apply(request, answer, times)
         key: tuple[Hashable, ...] = (
@@ -86,17 +90,17 @@ class JudgedHeads:
             rules.tails_are_told,
         )
         known = self._patterns.get(key)
-        if known is _Known.BY_PATH:
+        if known is _BY_PATH:
             key = (key, request.path)
             known = self._patterns.get(key)
         if isinstance(known, _Pattern):
             return known.fill(request, answer, times) or self._apply(request, answer, times)
-        if known is _Known.ONCE:
+        if known is _ONCE:
             return self._learn(key, request, answer, times)
         if known is None:
             if len(self._patterns) >= MOST_PATTERNS:
                 self._patterns.clear()
-            self._patterns[key] = _Known.ONCE
+            self._patterns[key] = _ONCE
         return self._apply(request, answer, times)
 
     def _learn(
@@ -108,11 +112,11 @@ class JudgedHeads:
         if rules.tails_are_told is not was_told:
             return cached  # the next one is judged otherwise
         if not _is_pattern(cached, answer):
-            self._patterns[key] = _Known.DIFFERENT
+            self._patterns[key] = _DIFFERENT
             return cached
         has_tags = any(name in answer.headers for name, _ in tags.HEADERS)
         if has_tags and len(key) > 2:  # which of them are ours depends on it
-            self._patterns[key] = _Known.BY_PATH
+            self._patterns[key] = _BY_PATH
             key = (key, request.path)
         repairs = rules.repairs - before
         self._patterns[key] = _Pattern(rules, cached, answer, repairs, has_tags=has_tags)
@@ -125,6 +129,8 @@ class JudgedHeads:
 
 def _is_pattern(cached: CachedResponse, answer: WholeAnswer) -> bool:
     """Whether what was made of an answer can be the pattern for its like."""
+    if not answer.volatile.keys() <= _RECKONED:
+        return False
     if any(name in answer.headers for name in _NOT_REMEMBERED):
         return False
     if len(cached.head) > LARGEST_PATTERN or cached.stored.vary == policy.OF_ONE_REQUEST:
@@ -136,7 +142,7 @@ def _is_pattern(cached: CachedResponse, answer: WholeAnswer) -> bool:
 class _Pattern:
     """What was made of an answer; its head with places for what differs each time."""
 
-    __slots__ = ("_cached", "_has_our_tags", "_head_of", "_repairs", "_rules", "_varies")
+    __slots__ = ("_cached", "_head_of", "_repairs", "_rules", "_slots", "_varies")
 
     def __init__(
         self,
@@ -153,25 +159,24 @@ class _Pattern:
         self._repairs = [name for name in repairs if not (has_tag and name == "etag")]
         self._varies = [name for name, _ in cached.stored.vary]
         slots = _SLOTS if has_tags else {**_SLOTS, **_TAG_SLOTS}
-        self._head_of = _template(cached.head, slots)
-        self._has_our_tags = _TAGS_PLACE in self._head_of
+        self._head_of, self._slots = _template(cached.head, slots)
 
     def fill(
         self, request: CacheRequest, answer: WholeAnswer, times: Times
     ) -> CachedResponse | None:
         """What `apply` would make of one like it; None where it has to be asked."""
-        told, cached, facts = answer.volatile, self._cached, self._cached.facts
+        told, cached = answer.volatile, self._cached
+        facts, read = cached.facts, request.read
         next_offset = told.get("stream-next-offset")
-        if facts is not None and next_offset is not None:
-            if not _is_only_place(request, facts, next_offset):
+        if next_offset is not None:
+            # Whether it is a read depends on the offset.
+            if facts is None or not _is_only_place(read, facts, next_offset):
                 return None
             facts = replace(facts, next_offset=next_offset)
-        elif next_offset is not None:
-            return None  # whether it is a read depends on the offset
         tag = given = told.get("etag")
         if given == "":
             return None  # it says that there is none, but for a repair
-        if given is not None and facts is not None and request.read.offset != NOW:
+        if given is not None and facts is not None and read.offset != NOW:
             tag = repair.repaired_tag(given, facts)
         stored = self._stored(request, told, tag, times)
         if stored is None:
@@ -180,6 +185,7 @@ class _Pattern:
         return replace(
             cached,
             head=self._head(request, told, tag, times),
+            body=b"" if cached.tagged_as is not None else answer.body,
             stored=stored,
             facts=facts,
             validators=[] if given is None else [("If-None-Match", given)],
@@ -210,43 +216,54 @@ class _Pattern:
             repairs[name] += 1
         if is_tag_repaired:
             repairs["etag"] += 1
-        if self._cached.facts is not None and len(lag):
+        if len(lag) and self._cached.facts is not None:
             lag.reached(request.path, request.start)
 
     def _head(
         self, request: CacheRequest, told: Mapping[str, str], tag: str | None, times: Times
     ) -> bytes:
-        lines = {**told, _ETAG: tag, _TAGS: ""}
-        if self._cached.facts is not None:  # it is ours
-            lines[_CURSOR] = str(current_cursor(times.answered))
-        if self._has_our_tags:
-            lines[_TAGS] = tags.lines(request.path, self._rules.freshness.route_tag)
-        return (self._head_of % lines).encode("utf-8", "surrogateescape")
+        values: list[bytes] = []
+        for slot in self._slots:
+            if slot == _ETAG:
+                assert tag is not None, "it came with one, as that of the pattern"
+                value = tag
+            elif slot == _CURSOR and self._cached.facts is not None:  # it is ours
+                value = str(current_cursor(times.answered))
+            elif slot == _TAGS:
+                value = tags.lines(request.path, self._rules.freshness.route_tag)
+            else:
+                value = told[slot]
+            values.append(value.encode("utf-8", "surrogateescape"))
+        return self._head_of % tuple(values)
 
 
-def _is_only_place(request: CacheRequest, facts: StreamRead, next_offset: str) -> bool:
+def _is_only_place(read: EdgeCatchUp, facts: StreamRead, next_offset: str) -> bool:
     """Whether the end of a read tells only where to read on."""
     if not is_plain(next_offset):
         return False
-    read = request.read
-    if not read.is_clear:
+    if read.offset is None or not read.is_clear:  # of the beginning nothing is reckoned
         return True
-    start = request.start
+    start = start_of(read)
     if start not in {BEGINNING, NOW} and next_offset < start:
         return False  # it is behind
     return not (facts.is_empty and facts.up_to_date and is_one_past(start, next_offset))
 
 
-def _template(head: bytes, slots: Mapping[str, str]) -> str:
-    """A head with places for what differs, by the names of `slots`."""
-    lines: list[str] = []
-    for line in head.decode("utf-8", "surrogateescape").split("\r\n")[:-1]:
-        name, _, _ = line.partition(": ")
-        slot = slots.get(name.lower(), "")
+def _template(head: bytes, slots: Mapping[str, str]) -> tuple[bytes, list[str]]:
+    """A head with places for what differs, and which of `slots` these are."""
+    lines: list[bytes] = []
+    found: list[str] = []
+    for line in head.split(b"\r\n")[:-1]:
+        name, _, _ = line.partition(b": ")
+        slot = slots.get(name.decode().lower(), "")
         if not slot:
-            lines.append(line.replace("%", "%%") + "\r\n")
-        elif slot != _TAGS:
-            lines.append(f"{name}: %({slot})s\r\n")
-        elif _TAGS_PLACE not in lines:
-            lines.append(_TAGS_PLACE)
-    return "".join(lines)
+            lines.append(line.replace(b"%", b"%%") + b"\r\n")
+            continue
+        if slot != _TAGS:
+            lines.append(name + b": %b\r\n")
+        elif _TAGS not in found:
+            lines.append(b"%b")
+        else:
+            continue
+        found.append(slot)
+    return b"".join(lines), found

@@ -7,7 +7,7 @@ make the origin work; only `only-if-cached` costs the origin nothing.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -58,7 +58,7 @@ _OF_THE_MOMENT = (
 OF_ONE_REQUEST = (("*", "\r"),)
 
 
-class Times(NamedTuple):
+class Times(msgspec.Struct, frozen=True, gc=False):
     """When the request went to the origin and when the head of its answer came, epoch seconds."""
 
     asked: float
@@ -71,7 +71,7 @@ class Defaults(msgspec.Struct, frozen=True):
     stale_if_error: int
 
 
-class Stored(msgspec.Struct, frozen=True):
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """What later decisions need of a stored response; times in epoch seconds and seconds.
 
     `born` is when its age was 0. `lifetime` is 0 when it must be validated at each use.

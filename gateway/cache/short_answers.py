@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.cache import http_cache
 from gateway.cache.decision import Fetch, Validate, decide
-from gateway.cache.http_cache import CacheResult, Joined, key_of, varies_of
+from gateway.cache.http_cache import NOTHING, CacheResult, Joined, key_of, varies_of
 from gateway.cache.judged_heads import JudgedHeads
 from gateway.cache.short_fetch import ShortFetch
 from gateway.errors import HeadgateError
@@ -24,13 +24,18 @@ if TYPE_CHECKING:
     from gateway.origin.whole_answer import Asked, Asker
 
 
+_ASKS = (Fetch, Validate)
+
+
 class ShortWaiter(Protocol):
     """One who waits for a fetch without a task; he is called once.
 
-    He has asked for this `request`, and may have `old`; he has joined a fetch, or it is his.
+    He has asked for this `request`, and may have `old`; he has joined a fetch, or it is his. The
+    origin is asked in his name with these `fields`, as its client has rendered them.
     """
 
     request: CacheRequest
+    fields: bytes
     old: Variant | None
     varies: frozenset[str]
     is_collapsed: bool
@@ -40,57 +45,53 @@ class ShortWaiter(Protocol):
         """The answer is whole."""
 
     def goes_on(self, joined: Joined | None) -> None:
-        """It is not, or failed, or is not for him: a task goes on with his part in the fetch."""
+        """No answer is whole, or it failed, or is not for him: a task goes on with his part."""
 
     def abandon(self) -> None:
         """There is no answer, though there should be."""
 
 
 class ShortAnswers:
-    """The part of a cache that carries requests out without a task."""
+    """The part of a cache that carries requests out without a task: a Carrier.
 
-    def __init__(self, cache: HttpCache, clock: Callable[[], float]) -> None:
-        self._cache = cache
-        self._clock = clock
-        self.heads = JudgedHeads(cache.rules)
+    `ask` sends a waiter's request under these conditions, if it can without a task.
+    """
 
-    def fetch(
+    def __init__(
         self,
-        waiter: ShortWaiter,
-        stream: Followed | None,
-        ask: Callable[[list[tuple[str, str]], Asker], Asked | None],
-    ) -> bool:
+        cache: HttpCache,
+        clock: Callable[[], float],
+        ask: Callable[[ShortWaiter, list[tuple[str, str]], Asker], Asked | None],
+    ) -> None:
+        self.clock = clock
+        self.heads = JudgedHeads(cache.rules)
+        self._cache = cache
+        self._ask = ask
+
+    def fetch(self, waiter: ShortWaiter, stream: Followed | None) -> bool:
         """Have a waiter called, where HttpCache would ask the origin, or join one that has.
 
-        False where a task has to answer. `ask` sends the request under these conditions, if it can
-        without a task.
+        False where a task has to answer.
         """
         cache, request = self._cache, waiter.request
         variants, is_hit_for_pass = cache.variants(request), cache.is_hit_for_pass(request)
         use = decide(
-            "GET", request, variants, stream, self._clock(), is_hit_for_pass=is_hit_for_pass
+            "GET", request, variants, stream, self.clock(), is_hit_for_pass=is_hit_for_pass
         )
-        if not isinstance(use, Fetch | Validate):
+        if not isinstance(use, _ASKS):
             return False
-        waiter.varies = varies_of(variants)
-        key = key_of(request, waiter.varies)
+        waiter.varies = varies = varies_of(variants) if variants else NOTHING
+        key = key_of(request, varies) if varies else request.fetch_key
         old = waiter.old = use.variant if isinstance(use, Validate) else None
         # A request that is known not to be joined may still join another that is.
         under_way = cache.fetches.joinable(key)
         if under_way is not None:
             return self._join(under_way, waiter)
-        fetch: ShortFetch[ShortWaiter] = ShortFetch(
-            key,
-            request,
-            old,
-            self.heads,
-            self._clock,
-            http_cache.LONGEST_KEPT,
-            self._tell,
-            self._go_on,
-        )
+        longest = http_cache.LONGEST_KEPT
+        fetch: ShortFetch[ShortWaiter] = ShortFetch(key, request, old, self, longest)
         try:
-            fetch.asked = ask([] if old is None else old.cached.validators, fetch)
+            conditions = [] if old is None else old.cached.validators
+            fetch.asked = self._ask(waiter, conditions, fetch)
         except HeadgateError as error:
             # As any answer, it comes when he waits for it.
             asyncio.get_running_loop().call_soon(fetch.failed, error)
@@ -111,7 +112,7 @@ class ShortAnswers:
         fetch.waiters.append(waiter)
         return True
 
-    def _go_on(self, fetch: ShortFetch[ShortWaiter], answer: Answer) -> None:
+    def go_on(self, fetch: ShortFetch[ShortWaiter], answer: Answer) -> None:
         """Have a task carry out what has begun without one."""
         first: list[Answer] = [answer]
 
@@ -124,7 +125,7 @@ class ShortAnswers:
 
         self._cache.fetches.carry_out(fetch, send).add_done_callback(give_back)
 
-    def _tell(self, fetch: ShortFetch[ShortWaiter]) -> None:
+    def tell(self, fetch: ShortFetch[ShortWaiter]) -> None:
         """Let those who wait have the answer, or their part in the fetch."""
         waiters, fetch.waiters = fetch.waiters, []
         for waiter in waiters:

@@ -8,19 +8,19 @@ answer already. A task may join it, as any other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import msgspec
 
 from gateway.cache import policy
-from gateway.cache.fetch import NOBODY, NOT_ASKED_FOR, UNUSABLE, Fetched, How, SharedFetch
+from gateway.cache.fetch import FETCHED, NOBODY, NOT_ASKED_FOR, UNUSABLE, Fetched, SharedFetch
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable
 
-    from gateway.cache.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.cached_response import CacheRequest
     from gateway.cache.fetch import Answer
     from gateway.cache.judged_heads import JudgedHeads
     from gateway.cache.variants import Variant
@@ -29,42 +29,43 @@ if TYPE_CHECKING:
 W = TypeVar("W")  # one who waits
 
 
-class ShortFetch(SharedFetch, Generic[W]):
-    """`tell` is called when it is known what its `waiters` are to be told, `go_on` for a task."""
+class Carrier(Protocol, Generic[W]):
+    """Who has it carried out without a task."""
 
-    def __init__(  # noqa: PLR0913 - what a fetch is made of
+    heads: JudgedHeads
+    clock: Callable[[], float]
+
+    def tell(self, fetch: ShortFetch[W], /) -> None:
+        """It is known what its waiters are to be told."""
+
+    def go_on(self, fetch: ShortFetch[W], answer: Answer, /) -> None:
+        """A task has to carry it out from here on."""
+
+
+class ShortFetch(SharedFetch, Generic[W]):
+    """One for `waiters`, whom its carrier tells."""
+
+    told: Fetched | None = None  # what has come whole, also where it is not kept for others
+    asked: Asked | None = None  # while the origin has not begun to answer
+    _is_in_task = False
+
+    def __init__(
         self,
         key: Hashable,
         request: CacheRequest,
         old: Variant | None,
-        heads: JudgedHeads,
-        clock: Callable[[], float],
+        carrier: Carrier[W],
         longest: int,
-        tell: Callable[[ShortFetch[W]], None],
-        go_on: Callable[[ShortFetch[W], Answer], None],
     ) -> None:
-        super().__init__(key, request, old, heads.rules, clock, longest)
+        super().__init__(key, request, old, carrier.heads.rules, carrier.clock, longest)
         self.waiters: list[W] = []
-        self.whole: CachedResponse | None = None  # also where it is not kept for others
-        self.asked: Asked | None = None  # while the origin has not begun to answer
-        self._tell = tell
-        self._go_on = go_on
-        self._asked_at: float | None = clock()
-        self._heads = heads
-        self._is_in_task = False
+        self._carrier = carrier
+        self._asked_at: float | None = carrier.clock()
 
     @property
     def is_left(self) -> bool:
         """As of any fetch."""
         return self.given_up or super().is_left
-
-    @property
-    def told(self) -> Fetched | None:
-        """What has come whole; None while more is to come, or where it failed."""
-        if self.whole is not None:
-            return Fetched(self.whole, How.FETCHED)
-        is_here = self.fetched.done() and self.begun.exception() is None
-        return self.fetched.result() if is_here else None
 
     def leave_short(self, waiter: W) -> None:
         """One who waits without a task wants it no more."""
@@ -76,12 +77,12 @@ class ShortFetch(SharedFetch, Generic[W]):
         """End it when nobody waits for it any more, in a task or without one."""
         if self.asked is None:
             super().check_wanted()
-        elif not (self.waiters or self.body.is_read or self.is_wanted):
+        elif not (self.waiters or self.is_read or self.is_wanted):
             self.given_up = True
             self.asked.abandon()
             self.asked = None
             self.fail(OriginBroken(NOBODY))
-            self._tell(self)
+            self._carrier.tell(self)
 
     def _asks_at(self) -> float:
         """Of the first request, when it went out without a task."""
@@ -92,7 +93,8 @@ class ShortFetch(SharedFetch, Generic[W]):
 
     def answered(self, answer: WholeAnswer) -> None:
         """Judge the answer, keep it, and tell those who wait."""
-        if answer.status in NOT_ASKED_FOR or policy.is_error(answer.status):
+        status = answer.status
+        if status != 200 and (status in NOT_ASKED_FOR or policy.is_error(status)):
             self._goes_on(_Here(answer))
             return
         self.asked = None
@@ -103,16 +105,16 @@ class ShortFetch(SharedFetch, Generic[W]):
         except Exception:  # noqa: BLE001 - those who wait get an answer, and we a log line
             log.exception("origin.answer_unusable", target=self.request.path)
             self.fail(OriginBroken(UNUSABLE))
-        self._tell(self)
+        self._carrier.tell(self)
 
     def _take(self, answer: WholeAnswer) -> None:
-        times = policy.Times(self._asks_at(), self._clock())
-        cached = self._heads.judge(self.request, answer, times)
-        if cached.joinable and len(answer.body) <= self._longest:
-            self.whole = cached.with_body(answer.body)
-            self._finish(Fetched(self.whole, How.FETCHED))
+        body, times = answer.body, policy.Times(self._asks_at(), self._clock())
+        cached = self._carrier.heads.judge(self.request, answer, times)
+        if cached.joinable and len(body) <= self._longest:
+            self.told = Fetched(cached.with_body(body), FETCHED)
+            self._finish(self.told)
         else:
-            self.whole = msgspec.structs.replace(cached, body=answer.body)
+            self.told = Fetched(msgspec.structs.replace(cached, body=body), FETCHED)
             self.begun.set_result(cached)
             self._pass_on()
 
@@ -126,17 +128,19 @@ class ShortFetch(SharedFetch, Generic[W]):
         # Else it has come, or a task sees to it, but that could not be told.
         if not (self.fetched.done() or self._is_in_task):
             self._fail_for(error)
-        self._tell(self)
+        self._carrier.tell(self)
 
     def _fail_for(self, error: HeadgateError) -> None:
         if isinstance(error, StreamGone | OriginBehind) or not self._stand_in():
             self.fail(error)
+        else:
+            self.told = self.fetched.result()
 
     def _goes_on(self, answer: Answer) -> None:
         self.asked = None
-        self._go_on(self, answer)
+        self._carrier.go_on(self, answer)
         self._is_in_task = True
-        self._tell(self)
+        self._carrier.tell(self)
 
 
 class _Here:

@@ -43,6 +43,9 @@ class CacheEntry:
         self.expires_at = expires_at
         self.hits = 0
 
+    def let_go(self) -> None:
+        """It is in the store no more, or never was."""
+
 
 K = TypeVar("K", bound=CacheEntry)
 
@@ -108,35 +111,51 @@ class Store(Generic[K]):
 
     def put(self, entry: K) -> bool:
         """Keep an answer, unless it is too large to; whether it is kept."""
-        was_used = entry.key in self._used
-        standing = self._used.get(entry.key) or self._new.get(entry.key)
-        if standing is not None:
-            self._remove(standing)
-        if entry.size > self._room_of(entry.owner) // LARGEST_SHARE:
+        key, owner, size = entry.key, entry.owner, entry.size
+        was_used = key in self._used
+        if was_used or key in self._new:
+            self._remove(self._used[key] if was_used else self._new[key])
+        if size > self._room_of(owner) // LARGEST_SHARE:
+            entry.let_go()
             return False
-        self.bytes += entry.size
-        entry.owner.bytes += entry.size
-        entry.owner.entries += 1
-        self._new[entry.key] = entry
-        if entry.owner.share < ALL:
-            self._of_owner[entry.owner][entry.key] = None
+        self.bytes += size
+        owner.bytes += size
+        owner.entries += 1
+        self._new[key] = entry
+        if owner.share < ALL:
+            self._of_owner[owner][key] = None
         try:
-            for group in entry.groups:
-                self._join(group, entry.key)
+            self._join(entry)
         except BaseException:
             self._remove(entry)  # what is in no group would not be dropped with it
             raise
         if was_used:
             self._use(entry)
-        self._make_room(entry.owner)
+        self._make_room(owner)
         return True
+
+    def _join(self, entry: K) -> None:
+        for group in entry.groups:
+            keys = self._groups[group]
+            if len(keys) >= MAX_GROUP:
+                oldest = next(iter(keys))
+                self._evict(self._used.get(oldest) or self._new[oldest])
+                keys = self._groups[group]
+            keys[entry.key] = None
 
     def _make_room(self, owner: Kept) -> None:
         """After an entry of this owner was added."""
         while owner.share < ALL and owner.bytes > self._room_of(owner):
             self._evict_of(owner)
-        while self.bytes > self._max_bytes or len(self) > self._max_entries:
-            self._evict(next(iter((self._new or self._used).values())))
+        new, used = self._new, self._used
+        while self.bytes > self._max_bytes or len(new) + len(used) > self._max_entries:
+            if new:
+                _, oldest = new.popitem(last=False)
+            else:
+                _, oldest = used.popitem(last=False)
+                self._used_bytes -= oldest.size
+            oldest.owner.evictions += 1
+            self._forget(oldest)
 
     def _room_of(self, owner: Kept) -> int:
         return self._max_bytes * owner.share // ALL
@@ -158,13 +177,6 @@ class Store(Generic[K]):
         """Let it make room."""
         entry.owner.evictions += 1
         self._remove(entry)
-
-    def _join(self, group: Hashable, key: Hashable) -> None:
-        keys = self._groups[group]
-        if len(keys) >= MAX_GROUP:
-            oldest = next(iter(keys))
-            self._evict(self._used.get(oldest) or self._new[oldest])
-        self._groups[group][key] = None
 
     def of_group(self, group: Hashable) -> list[K]:
         """Every answer of a group."""
@@ -188,13 +200,19 @@ class Store(Generic[K]):
         if self._new.pop(entry.key, None) is None:
             del self._used[entry.key]
             self._used_bytes -= entry.size
-        self.bytes -= entry.size
-        entry.owner.bytes -= entry.size
-        entry.owner.entries -= 1
-        if entry.owner.share < ALL:
-            del self._of_owner[entry.owner][entry.key]
+        self._forget(entry)
+
+    def _forget(self, entry: K) -> None:
+        """Count one no more that is found no more, and take it out of its groups."""
+        key, owner, size = entry.key, entry.owner, entry.size
+        self.bytes -= size
+        owner.bytes -= size
+        owner.entries -= 1
+        if owner.share < ALL:
+            del self._of_owner[owner][key]
         for group in entry.groups:
             keys = self._groups[group]
-            keys.pop(entry.key, None)
+            keys.pop(key, None)
             if not keys:
                 del self._groups[group]
+        entry.let_go()

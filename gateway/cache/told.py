@@ -1,4 +1,4 @@
-"""Something that becomes known once: for tasks, which wait for it, and for callbacks.
+"""Something that becomes known once: for tasks, which wait for it, and for who asks later.
 
 A future costs its loop a turn for each who is told, and its maker an object of the loop even where
 nobody waits. Of what is read without a task, nobody does.
@@ -18,14 +18,14 @@ T = TypeVar("T")
 class Told(Generic[T]):
     """A value, or the error instead of it."""
 
-    __slots__ = ("_calls", "_error", "_is_done", "_value")
+    __slots__ = ("_error", "_is_done", "_value", "_wakes")
 
     _value: T
 
     def __init__(self) -> None:
         self._is_done = False
         self._error: Exception | None = None
-        self._calls: list[Callable[[], object]] = []
+        self._wakes: list[Callable[[], object]] | None = None  # most are told before anybody waits
 
     def done(self) -> bool:
         """Whether it is known."""
@@ -46,24 +46,22 @@ class Told(Generic[T]):
         """Tell the value."""
         assert not self._is_done, "told once"
         self._value = value
-        self._tell()
+        if self._wakes is not None:
+            self._wake()
+        self._is_done = True
 
     def set_exception(self, error: Exception) -> None:
         """Tell of the error."""
         assert not self._is_done, "told once"
         self._error = error
-        self._tell()
-
-    def _tell(self) -> None:
+        if self._wakes is not None:
+            self._wake()
         self._is_done = True
-        calls, self._calls = self._calls, []
-        for call in calls:
-            call()
 
-    def call(self, when_told: Callable[[], object]) -> None:
-        """Have something called as soon as it is told, before any task that waits goes on."""
-        assert not self._is_done, "then it need not be waited for"
-        self._calls.append(when_told)
+    def _wake(self) -> None:
+        wakes, self._wakes = self._wakes, None
+        for wake in wakes or ():
+            wake()
 
     async def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until it is known, or for so long; whether it is."""
@@ -75,13 +73,15 @@ class Told(Generic[T]):
             if not woken.done():
                 woken.set_result(None)
 
-        self._calls.append(wake)
+        if self._wakes is None:
+            self._wakes = []
+        self._wakes.append(wake)
         try:
             if timeout_s is None:
                 await woken
             else:
                 await asyncio.wait([woken], timeout=timeout_s)
         finally:
-            if not self._is_done:
-                self._calls.remove(wake)
+            if self._wakes is not None:
+                self._wakes.remove(wake)
         return self._is_done

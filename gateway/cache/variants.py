@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.cache.private_fields import EVERYBODY, Recipient
 from gateway.cache.store import CacheEntry
 from gateway.protocol import cache_status, http1
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Sequence
 
     from multidict import MultiMapping
 
     from gateway.cache.cached_response import CachedResponse
+    from gateway.protocol.edge_target import EdgeCatchUp
     from gateway.telemetry.traffic import Hits, Kept
 
 MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently must not fill the store
@@ -22,8 +23,29 @@ MAX_RECIPIENTS = 3  # of one variant: with the reader key, without it, and with 
 VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects and parsed facts
 
 
+class Home(Protocol):
+    """The cache of a route, as far as its answers need it."""
+
+    def is_tail(self, host: str, read: EdgeCatchUp, offset: str, /) -> bool:
+        """Whether the stream that everybody reads there is known to end at an offset."""
+
+    def recipient_of(self, path: str, given: str | None, /) -> Recipient:
+        """For whom an answer is, by path and the reader key that its URL has, if any."""
+
+
 def _none() -> None:
     """Nobody has asked yet."""
+
+
+class _Shown:
+    """The head of a variant as it was last given at once."""
+
+    __slots__ = ("around_hits", "heads", "moment")
+
+    def __init__(self) -> None:
+        self.heads: dict[Recipient, bytes] = {}
+        self.moment = (b"", b"", EVERYBODY)
+        self.around_hits = (b"", b"")
 
 
 class Variant:
@@ -35,9 +57,7 @@ class Variant:
     """
 
     __slots__ = (
-        "_around_hits",
-        "_heads",
-        "_moment",
+        "_shown",
         "cached",
         "entry",
         "fitted",
@@ -57,15 +77,16 @@ class Variant:
         self.rests_until = 0.0
         # The headers of the last plain request it fitted: what holds a credential is not kept here.
         self.fitted: Callable[[], MultiMapping[str] | None] = _none
-        self._heads: dict[Recipient, bytes] = {}
-        self._moment = (b"", b"", EVERYBODY)
-        self._around_hits = (b"", b"")
+        self._shown: _Shown | None = None  # most are never asked for again
 
     @property
     def knows_tail(self) -> bool:
         """Whether what it reached is still the tail of its stream."""
         facts = self.cached.facts
-        return facts is not None and self.entry.is_tail(facts.next_offset)
+        if facts is None:
+            return False
+        entry = self.entry
+        return entry.home.is_tail(entry.key[0], entry.read, facts.next_offset)
 
     def fast_head(
         self, recipient: Recipient, date: bytes, cors: bytes, connection: bytes, now: float
@@ -74,22 +95,29 @@ class Variant:
 
         `date` is rendered anew every second, and so is all but the number of hits.
         """
+        shown = self._shown
+        if shown is None:
+            shown = self._shown = _Shown()
         moment = (date, connection, recipient)
-        if moment != self._moment:
-            self._moment = moment
-            self._around_hits = self._at_moment(moment, cors, now)
-        before, after = self._around_hits
+        if moment != shown.moment:
+            shown.moment = moment
+            shown.around_hits = self._at_moment(moment, cors, shown.heads, now)
+        before, after = shown.around_hits
         return b"%b%d%b" % (before, self.entry.hits, after)
 
     def _at_moment(
-        self, moment: tuple[bytes, bytes, Recipient], cors: bytes, now: float
+        self,
+        moment: tuple[bytes, bytes, Recipient],
+        cors: bytes,
+        heads: dict[Recipient, bytes],
+        now: float,
     ) -> tuple[bytes, bytes]:
         date, connection, recipient = moment
         cached, stored = self.cached, self.stored
         before, after = cache_status.fresh_hit(stored.age(now), int(stored.fresh_until - now))
         begin = b"".join(
             (
-                self._head(recipient),
+                self._head(recipient, heads),
                 date if cached.own_date else b"",
                 cors if cached.own_cors else b"",
                 connection,
@@ -100,34 +128,31 @@ class Variant:
         length = b"Content-Length: %d\r\n" % len(cached.body) if has_length else b""
         return begin, b"%b%b\r\n" % (after, length)
 
-    def _head(self, recipient: Recipient) -> bytes:
+    def _head(self, recipient: Recipient, heads: dict[Recipient, bytes]) -> bytes:
         """The head as its origin's lines make it for somebody; on a public route it is one."""
         if not recipient.is_private:
             return self.cached.head
-        head = self._heads.get(recipient)
+        head = heads.get(recipient)
         if head is None:
-            if len(self._heads) == MAX_RECIPIENTS:
-                self._heads.clear()
-            head = self._heads[recipient] = self.cached.told(recipient, known=True)
+            if len(heads) == MAX_RECIPIENTS:
+                heads.clear()
+            head = heads[recipient] = self.cached.told(recipient, known=True)
         return head
 
 
 class Variants(CacheEntry):
-    """The variants under one key, the newest first.
+    """The variants under one key, the newest first, of what is at this `read` and host."""
 
-    `is_tail` tells whether their stream is known to end at an offset, and `recipient_of` for whom
-    an answer is whose URL has this reader key, or none.
-    """
+    __slots__ = ("home", "read", "variants")
 
-    __slots__ = ("is_tail", "path", "recipient_of", "variants")
+    key: tuple[str, str]
 
     def __init__(
         self,
-        key: Hashable,
-        path: str,
-        variants: list[Variant],
-        is_tail: Callable[[str], bool],
-        recipient_of: Callable[[str | None], Recipient],
+        key: tuple[str, str],
+        read: EdgeCatchUp,
+        variants: Sequence[Variant],
+        home: Home,
         owner: Kept,
     ) -> None:
         size, reaches_tail = 0, False
@@ -138,13 +163,19 @@ class Variants(CacheEntry):
             if cached.is_tail or (cached.facts is not None and cached.facts.closed):
                 reaches_tail = True
             variant.entry = self
-        of_path = ("path", path)
-        groups = (of_path, ("tail", path)) if reaches_tail else (of_path,)
+        of_path = ("path", read.path)
+        groups = (of_path, ("tail", read.path)) if reaches_tail else (of_path,)
         super().__init__(key, size, groups, owner=owner)
-        self.path = path
+        self.read = read
         self.variants = variants
-        self.is_tail = is_tail
-        self.recipient_of = recipient_of
+        self.home = home
+
+    def let_go(self) -> None:
+        """Nobody finds the variants by it any more; each still knows what it was in.
+
+        Else the two would hold each other until garbage is collected.
+        """
+        self.variants = ()
 
     def with_variant(self, new: CachedResponse, given: Hits) -> Variants:
         """The entry with one more variant, or another in place of one for the same requests."""
@@ -161,6 +192,6 @@ class Variants(CacheEntry):
         return self._with([variant for variant in self.variants if variant is not old])
 
     def _with(self, variants: list[Variant]) -> Variants:
-        entry = Variants(self.key, self.path, variants, self.is_tail, self.recipient_of, self.owner)
+        entry = Variants(self.key, self.read, variants, self.home, self.owner)
         entry.hits = self.hits
         return entry

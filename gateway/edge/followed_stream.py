@@ -293,4 +293,5 @@ def stream_key(host: str, read: EdgeRead, identity: str) -> tuple[str, str, tupl
 
 def key_of(request: CacheRequest) -> Hashable:
     """The key of the stream that a request reads."""
-    return stream_key(request.host, request.read, request.identity)
+    read = request.read
+    return request.host, read.path, read.others, request.identity  # as of `stream_key`

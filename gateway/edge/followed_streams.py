@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.cache.fetch import How
+from gateway.cache.fetch import STOOD_IN
 from gateway.cache.hit_for_pass import HitForPass
 from gateway.cache.incarnations import Incarnations
 from gateway.cache.replica_lag import ANOTHER_STREAM
@@ -93,6 +93,10 @@ class FollowedStreams:
     def peek(self, key: Hashable) -> FollowedStream | None:
         """The followed stream, if it is."""
         return self._streams.get(key)
+
+    def read_by(self, request: CacheRequest) -> FollowedStream | None:
+        """The followed stream that a request reads, if it is one."""
+        return self._streams.get(key_of(request)) if self._streams else None
 
     def paths(self) -> list[str]:
         """The paths of all followed streams, as they are now."""
@@ -216,22 +220,23 @@ class FollowedStreams:
         Where it shows that what is followed or kept is of another one, that is of the past.
         """
         request, cached = fetch.request, fetch.begun.result() if fetched is None else fetched.cached
-        stood_in = fetched is not None and fetched.how is How.STOOD_IN
+        stood_in = fetched is not None and fetched.how is STOOD_IN
         if fetch.of_the_past or stood_in:
             return True
         key = key_of(request)
         stream = self._streams.get(key)
         if cached.status == 404 and stream is not None and not request.admitted_as:
             stream.end(StreamNotFound("the stream was deleted"))
-        if cached.facts is None or is_variant(cached):
+        if cached.facts is None or (cached.stored.vary and is_variant(cached)):
             return True
-        if self._incarnations.is_past(key, cached.facts.content_type, fetch.number):
+        is_another = self._incarnations.is_another(key, cached.facts.content_type, fetch.number)
+        if is_another is None:
             return False
         if stream is not None and stream.is_another(
-            request.start, cached.facts, fetched and cached.body
+            request.start, cached.facts, None if fetched is None else cached.body
         ):
             stream.end(StreamGone(ANOTHER_STREAM))
-        if self._incarnations.is_another(key, cached.facts.content_type, fetch.number):
+        if is_another:
             self.reader.forget(request.path)
         return True
 

@@ -80,6 +80,7 @@ class EdgeRoute:
     ) -> None:
         self.prefix = prefix
         self.access = access
+        self._anybody = Recipient(access.is_private)  # where there are no reader keys
         self.origin = origin
         self.via = rules.via
         self.freshness = replace(rules.freshness, is_private=access.is_private)  # as readers see it
@@ -93,7 +94,7 @@ class EdgeRoute:
             rules,
             self._send,
             shared.clock,
-            self._tail_of,
+            self._is_tail,
             self.traffic,
             self._recipient_of,
         )
@@ -220,14 +221,17 @@ class EdgeRoute:
 
     def recipient(self, read: Read) -> Recipient:
         """For whom the answer to a read is."""
-        read = reader_keys.renewed(self.access.reader_keys, read)
+        keys = self.access.reader_keys
+        if keys is None:
+            return self._anybody
+        read = reader_keys.renewed(keys, read)
         return Recipient(self.access.is_private, read.told_key, read.by_key)
 
     def _recipient_of(self, path: str, given: str | None) -> Recipient:
         """The same, where only the path of a read is known, and what reader key its URL has."""
         keys = self.access.reader_keys
         if keys is None:
-            return Recipient(self.access.is_private)
+            return self._anybody
         return Recipient(self.access.is_private, keys.of(path), keys.is_current(path, given))
 
     def _hashed(self, identity: Hashable) -> str:
@@ -249,9 +253,9 @@ class EdgeRoute:
         target = f"{request.path}?{others}" if others else request.path
         return await self.origin.send("HEAD", target, request.fields)
 
-    def _tail_of(self, request: CacheRequest) -> Callable[[str], bool]:
+    def _is_tail(self, host: str, read: EdgeCatchUp, offset: str) -> bool:
         """Whether the stream that everybody reads there is known to end at an offset."""
-        return partial(self.feeds.is_tail, stream_key(request.host, request.read, ""))
+        return self.feeds.is_tail(stream_key(host, read, ""), offset)
 
     async def _send(self, request: CacheRequest, validators: list[tuple[str, str]]) -> OriginAnswer:
         fields: CIMultiDict[str] = request.fields
@@ -286,7 +290,7 @@ class EdgeRoute:
             return None
         entry.hits += 1
         moment = shared.lines.referrer + get.connection
-        recipient = entry.recipient_of(get.reader_key)
+        recipient = entry.home.recipient_of(entry.read.path, get.reader_key)
         head = variant.fast_head(recipient, *shared.lines.parts_at(now), moment, now)
         body = variant.cached.body
         return head, body, len(body), variant.given

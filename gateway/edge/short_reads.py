@@ -8,32 +8,30 @@ followed stream answers. So does, in the middle, what turns out not to be a plai
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from gateway.cache.conditional import wants_all
+from gateway.cache.private_fields import Recipient
 from gateway.cache.short_answers import ShortAnswers
-from gateway.edge.followed_stream import key_of
 from gateway.errors import HeadgateError
 from gateway.protocol import forwarding
 from gateway.protocol.edge_target import EdgeCatchUp, plain_catch_up
 from gateway.protocol.followed import Span
 from gateway.protocol.forwarding import Sender
-from gateway.protocol.paths import canonical_host, fits
+from gateway.protocol.paths import canonical_host, dropping
 from gateway.runtime.shedding import READS
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.cache.cached_response import CacheRequest
-    from gateway.cache.http_cache import CacheResult, HttpCache, Joined
-    from gateway.cache.private_fields import Recipient
+    from gateway.cache.http_cache import CacheResult, HttpCache
     from gateway.cache.short_answers import ShortWaiter
-    from gateway.cache.short_fetch import ShortFetch
     from gateway.cache.stream_lifetimes import StreamLifetimes
-    from gateway.cache.variants import Variant
     from gateway.edge.followed_stream import FollowedStream
     from gateway.edge.followed_streams import FollowedStreams
     from gateway.origin.client import Origin
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
     from gateway.origin.whole_answer import Asked, Asker
     from gateway.protocol.edge_target import EdgeRead
     from gateway.protocol.identity import IdentityHeaders
-    from gateway.protocol.requests import Read
     from gateway.runtime.context import Context
     from gateway.runtime.route import Access, OriginReader, PlainGet
 
@@ -64,9 +61,6 @@ class Route(Protocol):
     def parse(self, target: str) -> EdgeRead:
         """A target as a read. Raises BadRequest."""
 
-    def recipient(self, read: Read) -> Recipient:
-        """For whom the answer to a read is."""
-
     def cache_request(
         self, headers: MultiMapping[str], sender: Sender, read: EdgeCatchUp
     ) -> CacheRequest:
@@ -81,65 +75,16 @@ class _Asker(NamedTuple):
     fields: bytes
 
 
-class ShortRead:
-    """A read that waits for the origin: a ShortWaiter."""
-
-    __slots__ = (
-        *("_reader", "_route", "_stream", "fetch", "is_collapsed"),
-        *("old", "request", "varies"),
-    )
-
-    def __init__(
-        self,
-        reader: OriginReader,
-        request: CacheRequest,
-        route: Route,
-        stream: FollowedStream | None,
-    ) -> None:
-        self.request = request
-        self.old: Variant | None = None
-        self.varies: frozenset[str] = frozenset()
-        self.is_collapsed = False
-        self.fetch: ShortFetch[ShortWaiter] | None = None
-        self._reader = reader
-        self._route = route
-        self._stream = stream
-
-    def given(self, result: CacheResult) -> None:
-        """Of a ShortWaiter."""
-        facts, stream, read = result.cached.facts, self._stream, self.request.read
-        if stream is not None and facts is not None:
-            assert self.fetch is not None, "it has brought the result"
-            span = Span(self.request.start, facts.next_offset, result.cached.body)
-            # What is for one reader alone is no news for others.
-            shown = result if self.fetch.shared else result._replace(current=False)
-            stream.read_by_somebody(span, shown)
-        self._reader.given(read, self._route.recipient(read), result)
-
-    def goes_on(self, joined: Joined | None) -> None:
-        """Of a ShortWaiter."""
-        self._reader.goes_on(joined)
-
-    def abandon(self) -> None:
-        """Of a ShortWaiter."""
-        self._reader.abandon()
-
-    def left(self, _: object) -> None:
-        """Its client is gone."""
-        assert self.fetch is not None, "it waits"
-        self.fetch.leave_short(self)
-        self._reader.left(self.request.read)
-
-
 class ShortReads:
     """Those of one route."""
 
     def __init__(self, route: Route, shared: Context) -> None:
         self._route = route
         self._shared = shared
-        self._answers = ShortAnswers(route.cache, shared.clock)
+        self._answers = ShortAnswers(route.cache, shared.clock, self._ask)
+        self._recipient = Recipient(route.access.is_private)  # reader keys are for who is admitted
         self._askers: dict[tuple[int, str], _Asker] = {}
-        self._is_plain = not any(fits(pattern, "offset") for pattern in route.drop_query)
+        self._drops = dropping(route.drop_query)
 
     def begin(self, reader: OriginReader, get: PlainGet, address: str, *, is_known: bool) -> bool:
         """Ask for it, if that can be done so."""
@@ -152,26 +97,37 @@ class ShortReads:
         if asker is None or read is None:
             return False
         request = replace(asker.request, read=read, lifetime=route.lifetimes.of(read.path))
-        stream = route.feeds.peek(key_of(request))
-        fields = asker.fields
-
-        def ask(conditions: list[tuple[str, str]], who: Asker) -> Asked | None:
-            more = raw.block(CIMultiDict(conditions)) if conditions else b""
-            return None if more is None else raw.ask("GET", read.target, fields + more, b"", who)
-
-        waiter = ShortRead(reader, request, route, stream)
-        if not self._answers.fetch(waiter, stream, ask):
+        reader.request, reader.fields = request, asker.fields
+        reader.recipient = self._recipient
+        stream = route.feeds.read_by(request)
+        if stream is not None:
+            reader.first = partial(_tell, stream, reader)
+        if not self._answers.fetch(reader, stream):
             return False
         try:
-            reader.wait(waiter.left)
+            reader.wait()
         except BaseException:
-            assert waiter.fetch is not None, "it has begun, or is joined"
-            waiter.fetch.leave_short(waiter)
+            assert reader.fetch is not None, "it has begun, or is joined"
+            reader.fetch.leave_short(reader)
             raise
         return True
 
+    def _ask(
+        self, reader: ShortWaiter, conditions: list[tuple[str, str]], asker: Asker
+    ) -> Asked | None:
+        """Send the request, if that can be done without a task."""
+        raw, fields = self._route.origin.raw, reader.fields
+        if raw is None:
+            return None
+        if conditions:
+            more = raw.block(CIMultiDict(conditions))
+            if more is None:
+                return None
+            fields += more
+        return raw.ask("GET", reader.request.read.target, fields, b"", asker)
+
     def _read(self, target: str) -> EdgeCatchUp | None:
-        if self._is_plain:
+        if self._drops is None or self._drops.search(target) is None:
             read = plain_catch_up(target)
             if read is not None:
                 return read
@@ -204,3 +160,14 @@ class ShortReads:
                 self._askers.clear()
             self._askers[id(headers), address] = asker
         return asker
+
+
+def _tell(stream: FollowedStream, reader: OriginReader, result: CacheResult) -> None:
+    """Let a followed stream know what was read of it."""
+    facts, request = result.cached.facts, reader.request
+    if facts is not None:
+        assert reader.fetch is not None, "it has brought the result"
+        span = Span(request.start, facts.next_offset, result.cached.body)
+        # What is for one reader alone is no news for others.
+        shown = result if reader.fetch.shared else replace(result, current=False)
+        stream.read_by_somebody(span, shown)

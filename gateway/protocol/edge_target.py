@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _OURS = frozenset({"offset", "live", "cursor"})
-_PLAIN_CATCH_UP = re.compile(rf"({PLAIN.pattern})\?offset=([0-9A-Za-z_-]+)")
+# What a `+` means, and what is percent-encoded, is looked at with more care.
+_PLAIN_TARGET = re.compile(rf"({PLAIN.pattern})\?([A-Za-z0-9._~!$'()*,;=:@/?&-]+)")
+_BEGIN_OURS = tuple(_OURS)
 
 
-class EdgeCatchUp(CatchUp, frozen=True):
+class EdgeCatchUp(CatchUp, frozen=True, gc=False):
     """One that is answered at once. Where it is not clear, only the origin knows what it means.
 
     `others` are all of the query's parts then.
@@ -75,7 +77,7 @@ def poll_target(read: EdgeRead, offset: str, cursor: str | None) -> str:
 
 
 def _target(read: EdgeRead, *own: str) -> str:
-    parts = sorted((*read.others, *own), key=lambda part: part.partition("=")[0])
+    parts = sorted((*read.others, *own), key=_key)
     return f"{read.path}?{'&'.join(parts)}"
 
 
@@ -102,14 +104,34 @@ def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
 
 
 def plain_catch_up(target: str) -> EdgeCatchUp | None:
-    """The read of a target that is in its one form at first sight, as nearly all are.
+    """The read of a target that is in its one form at first sight, but for its query's order.
 
-    What `parse_edge_target` gives where no query parameter is dropped that is named `offset`.
+    What `parse_edge_target` gives where no query parameter is dropped. Nearly all are of this kind.
     """
-    match = _PLAIN_CATCH_UP.fullmatch(target)
-    if match is None or match[2] == BEGINNING or len(match[1]) > MAX_PATH_BYTES:
+    match = _PLAIN_TARGET.fullmatch(target)
+    if match is None:
         return None
-    return EdgeCatchUp(match[1], target, match[2], (), is_clear=True)
+    path, query = match.groups()
+    if len(path) > MAX_PATH_BYTES:
+        return None
+    parts = query.split("&")
+    ours = [part for part in parts if part.startswith(_BEGIN_OURS)]
+    start = None
+    if ours:
+        start = ours[0].removeprefix("offset=")
+        if len(ours) > 1 or not start or start == ours[0]:
+            return None
+    if "" in parts:
+        return None
+    if len(parts) > 1:
+        parts.sort(key=_key)
+        target = f"{path}?{'&'.join(parts)}"
+    others = tuple([part for part in parts if part not in ours])
+    return EdgeCatchUp(path, target, None if start == BEGINNING else start, others, is_clear=True)
+
+
+def _key(part: str) -> str:
+    return part.partition("=")[0]
 
 
 def _decoded(text: str) -> str:

@@ -164,6 +164,15 @@ def fits(pattern: str, key: str) -> bool:
     return key.startswith(pattern[:-1]) if pattern.endswith("*") else key == pattern
 
 
+def dropping(drop: Sequence[str]) -> re.Pattern[str] | None:
+    """What finds a key that is dropped in a target where nothing is percent-encoded, if any is."""
+    patterns = [
+        f"{re.escape(pattern[:-1])}[^=&]*" if pattern.endswith("*") else re.escape(pattern)
+        for pattern in drop
+    ]
+    return re.compile(rf"[?&](?:{'|'.join(patterns)})(?:[=&]|\Z)") if patterns else None
+
+
 def canonical_host(named: str) -> str:
     """A host as every equal one is written: in lower case, without the port that is understood."""
     return named.lower().removesuffix(":80").removesuffix(":")

@@ -41,7 +41,7 @@ _TAIL_TAG = re.compile(r':tail"$')
 EMPTY_BYTES = 2  # a body that is longer holds data: `[]` is a JSON stream's empty one
 
 
-class StreamRead(msgspec.Struct, frozen=True):
+class StreamRead(msgspec.Struct, frozen=True, gc=False):
     """What the head of an origin's answer to a read says of the stream."""
 
     content_type: str
@@ -241,7 +241,10 @@ def repaired_tag(tag: str, facts: StreamRead) -> str:
     """A tag as it should be written, which tells the end of a stream from what is before it."""
     if _TAG.fullmatch(tag) is None:
         tag = f'"{_NO_TAG_CHARACTER.sub("", tag)}"'
-    tag = untailed(tag)  # it may be of a copy that was at the tail
+    if tag.endswith(':tail"'):  # it may be of a copy that was at the tail
+        if facts.up_to_date and not facts.closed:
+            return tag
+        tag = untailed(tag)
     if not (facts.closed and _CLOSED_TAG.search(tag)):
         tag = f'{tag[:-1]}{cache_headers.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)}"'
     return tag

@@ -104,7 +104,7 @@ class Exchange:
         traffic.answered(self.operation, status, size, perf_counter() - self._began)
         if self.is_read:
             if self.is_looked_up:
-                result = _RESULTS.get(self.cache, counted.MISS)  # cut, it was not here at once
+                result = RESULTS.get(self.cache, counted.MISS)  # cut, it was not here at once
                 traffic.results[result] += 1
             traffic.resumes[self.begins] += 1
 
@@ -124,4 +124,5 @@ class Exchange:
             )
 
 
-_RESULTS = {name.upper(): result for result, name in enumerate(counted.RESULTS)}
+# By X-Cache, as what a read counts.
+RESULTS = {name.upper(): result for result, name in enumerate(counted.RESULTS)}

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import msgspec
+from multidict import MultiMapping
+
+from gateway.access.principal import Principal
+from gateway.cache.short_answers import ShortWaiter
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from multidict import MultiMapping
-
     from gateway.access.contract import Guard
-    from gateway.access.principal import Principal
     from gateway.access.reader_keys import ReaderKeys
-    from gateway.cache.http_cache import CacheResult, Joined
+    from gateway.cache.http_cache import CacheResult
     from gateway.cache.private_fields import Recipient
     from gateway.live.contract import Answerable, Parkable
     from gateway.protocol.identity import IdentityHeaders
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     Checks = Mapping[str, str | None]  # by name: None where all is well, else what is wrong
 
 
-class PlainGet(NamedTuple):
+class PlainGet(msgspec.Struct, frozen=True):
     """A GET that needs no answer of its own. Equal heads, byte for byte, are equal requests."""
 
     target: str
@@ -43,26 +46,18 @@ class PlainGet(NamedTuple):
     is_poll: bool = False  # it was a long-poll that had to wait
 
 
-class OriginReader(Protocol):
+class OriginReader(ShortWaiter, Protocol):
     """A client who waits for an answer of an origin without a task.
 
-    One of those is called that take a read, or `goes_on`, or `abandon`; once, and never at once.
+    Whoever asks in his name says for whom the answer is, and who is told of it before him, if
+    anybody. Of what is called then nothing is at once.
     """
 
-    def wait(self, on_lost: Callable[[object], object]) -> None:
-        """Keep the connection, and say whom to tell when the client leaves."""
+    recipient: Recipient
+    first: Callable[[CacheResult], object] | None
 
-    def given(self, read: Read, recipient: Recipient, result: CacheResult) -> None:
-        """The answer is here, all of it, and for whom."""
-
-    def goes_on(self, joined: Joined | None) -> None:
-        """A task has to go on, with the reader's part in a fetch if it has one still."""
-
-    def abandon(self) -> None:
-        """There is no answer, though there should be."""
-
-    def left(self, read: Read) -> None:
-        """The client is gone."""
+    def wait(self) -> None:
+        """Keep the connection."""
 
 
 class Access(NamedTuple):

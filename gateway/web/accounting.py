@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.access.credentials import without_secrets
@@ -21,7 +22,7 @@ from gateway.protocol.requests import CatchUp, Events, LongPoll, is_closing
 from gateway.protocol.responses import CLOSED_LINE
 from gateway.runtime.access_log import Asked
 from gateway.runtime.answer import Relayed
-from gateway.runtime.exchange import Exchange
+from gateway.runtime.exchange import RESULTS, Exchange
 from gateway.telemetry import traffic as counted
 from gateway.web.request_head import raw_target
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
     from gateway.protocol.requests import Read
+    from gateway.protocol.responses import Response
     from gateway.runtime.answer import Answered
     from gateway.runtime.context import Context
     from gateway.runtime.route import StreamRoute
@@ -107,25 +109,39 @@ def told(exchange: Exchange, answered: Answered, status: int) -> None:
     exchange.cache = cache_status.x_cache(answered.cache)
     if exchange.begins == counted.NOWHERE:
         return
-    if status in {400, 410}:
-        is_told = exchange.begins == counted.OFFSET
-        exchange.begins = counted.GAP if is_told else counted.NOWHERE
-    elif status >= 300 and status != 304:
-        exchange.begins = counted.NOWHERE
-    elif not isinstance(answered.answer, RenderedChunk):
-        head, size = _head(answered)
-        if _NEXT_OFFSET not in head:
-            exchange.begins = counted.NOWHERE  # what an origin has there is no stream
-        elif status != 304 and size is not None and size <= EMPTY_BYTES and _CLOSED in head:
-            exchange.begins = counted.TERMINAL
-    elif answered.answer.is_end:
+    answer = answered.answer
+    if not isinstance(answer, RenderedChunk):
+        exchange.begins = read_from(exchange.begins, status, *_head(answer))
+    elif answer.is_end:
         exchange.begins = counted.TERMINAL
 
 
-def _head(answered: Answered) -> tuple[bytes, int | None]:
-    """The fields of an answer in lower case, and the bytes of its body where they are known."""
-    answer = answered.answer
+def read_from(begins: int, status: int, head: bytes, size: int | None) -> int:
+    """As what a read counts that begins so, by its answer: whose body has `size` bytes, if known.
+
+    It is nowhere, where the answer tells of no stream.
+    """
+    if begins == counted.NOWHERE:
+        return begins
+    if status in {400, 410}:
+        return counted.GAP if begins == counted.OFFSET else counted.NOWHERE
+    if status >= 300 and status != 304:
+        return counted.NOWHERE
+    fields = head.lower()
+    if _NEXT_OFFSET not in fields:
+        return counted.NOWHERE  # what an origin has there is no stream
+    is_empty = status == 204 or (status != 304 and size is not None and size <= EMPTY_BYTES)
+    return counted.TERMINAL if is_empty and _CLOSED in fields else begins
+
+
+@lru_cache(maxsize=1024)  # of most answers they are the same, or were a second ago
+def result_of(lines: bytes) -> int:
+    """As which result an answer counts that has these header lines of ours."""
+    return RESULTS.get(cache_status.x_cache(lines), counted.MISS)
+
+
+def _head(answer: Response | Relayed) -> tuple[bytes, int | None]:
+    """The fields of an answer, and the bytes of its body where they are known."""
     if isinstance(answer, Relayed):
-        return answer.head.lower(), answer.length
-    assert not isinstance(answer, RenderedChunk), "told apart before"
-    return answer.fields.lower().encode("latin-1", "replace"), len(answer.body)
+        return answer.head, answer.length
+    return answer.fields.encode("latin-1", "replace"), len(answer.body)

@@ -375,7 +375,8 @@ class Connection(AiohttpConnection):
             return
         self.enter(IDLE)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        self._take_held()
+        if self._held or not self._whole:
+            self._take_held()
         if self.shared.closing and self.is_idle:
             transport.close()
             self.owner.tell_idle()

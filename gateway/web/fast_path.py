@@ -12,6 +12,8 @@ from hashlib import blake2b
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec.structs import replace
+
 from gateway.access.credentials import without_secrets
 from gateway.errors import HeadgateError
 from gateway.protocol.cursors import long_over_at
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
     from gateway.web.connection_state import State
     from gateway.web.router import Router
-    from gateway.web.short_misses import Request
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
 # With what was parsed from them 4 MB; then all are forgotten. As many of long-polls, which are kept
@@ -172,22 +173,10 @@ class FastPath:
             if head is not None:
                 self._remember(head, message.headers, get)
             return True
-        return not get.is_last and self._wait(client, get, head, message)
-
-    def _wait(
-        self,
-        client: ClientConnection,
-        get: PlainGet,
-        head: bytes | None,
-        message: RawRequestMessage | KnownRequest,
-    ) -> bool:
-        """Keep the connection for an answer that is not here yet."""
-        if "live=" in get.target:
-            return self._poll_waits(client, get, head, message)
-        if isinstance(message, KnownRequest):
-            assert head is not None, "its fields were looked up in it"
-            return self._fetch(client, get, head)
-        return self._fetch(client, get, message)
+        if get.is_last:
+            return False
+        waits = self._poll_waits if "live=" in get.target else self._fetch
+        return waits(client, get, head, message)
 
     def _poll_waits(
         self,
@@ -199,10 +188,16 @@ class FastPath:
         if "live=long-poll" not in get.target or not self._waits(client, get):
             return False
         if head is not None:
-            self._remember(head, message.headers, get._replace(is_poll=True))
+            self._remember(head, message.headers, replace(get, is_poll=True))
         return True
 
-    def _fetch(self, client: ClientConnection, get: PlainGet, request: Request) -> bool:
+    def _fetch(
+        self,
+        client: ClientConnection,
+        get: PlainGet,
+        head: bytes | None,
+        message: RawRequestMessage | KnownRequest,
+    ) -> bool:
         """Have an origin asked for what is not kept."""
         address = peer_of(client.transport)
         if self._log.enabled or self._spans is not None or address is None:
@@ -211,8 +206,12 @@ class FastPath:
             route, _ = self._stream(get.target.partition("?")[0])
         except HeadgateError:
             return False
-        reader = ShortMiss(self._shared, route, client, get, request)
-        return route.fetch(reader, get, address, is_known=isinstance(request, bytes))
+        if isinstance(message, KnownRequest):
+            assert head is not None, "its fields were looked up in it"
+            reader = ShortMiss(self._shared, route, client, get, head)
+            return route.fetch(reader, get, address, is_known=True)
+        reader = ShortMiss(self._shared, route, client, get, message)
+        return route.fetch(reader, get, address, is_known=False)
 
     def again(self, client: ClientConnection, get: PlainGet) -> bool:
         """A cached answer, or a wait, for a request that needs no answer of its own.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from gateway.access.credentials import present, without_token
 from gateway.access.operations import READ, Need, needs
 from gateway.access.reader_keys import without_key
@@ -68,7 +70,8 @@ class ShortAdmission:
         if access.reader_keys is not None:
             keyless = without_key(target)
         reader_key, kept_as = keyless
-        return plain_get(message)._replace(
+        return replace(
+            plain_get(message),
             target=target,
             headers=guard.stripped(message.headers),
             key=(message.headers.get("Host", ""), kept_as),

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.live.contract import Parkable
 from gateway.protocol import http1
-from gateway.runtime.answer import Answered, Relayed
-from gateway.runtime.exchange import Exchange
+from gateway.protocol.repair import EMPTY_BYTES
 from gateway.telemetry import traffic as counted
 from gateway.web import accounting
 from gateway.web.responses import JOINED_BYTES
@@ -23,12 +22,14 @@ if TYPE_CHECKING:
 
     from aiohttp.http_parser import RawRequestMessage
 
+    from gateway.cache.cached_response import CacheRequest
     from gateway.cache.http_cache import CacheResult, Joined
     from gateway.cache.private_fields import Recipient
-    from gateway.protocol.requests import Read
+    from gateway.cache.short_answers import ShortWaiter
+    from gateway.cache.short_fetch import ShortFetch
+    from gateway.cache.variants import Variant
     from gateway.runtime.context import Context
     from gateway.runtime.route import PlainGet, StreamRoute
-    from gateway.telemetry.live_traffic import Ended
 
     Request = RawRequestMessage | bytes  # the bytes of one that need not be parsed before
 
@@ -42,21 +43,18 @@ class Client(Parkable, Protocol):
         """Have aiohttp handle the request for which it was kept."""
 
 
-class _Sent:
-    """An answer that was written."""
-
-    __slots__ = ("body_sent", "ended", "status")
-
-    def __init__(self, status: int, body_sent: int, ended: Ended) -> None:
-        self.status = status
-        self.body_sent = body_sent
-        self.ended: Ended | None = ended
-
-
 class ShortMiss:
     """One read that waits: an OriginReader."""
 
-    __slots__ = ("_began", "_client", "_get", "_request", "_route", "_shared")
+    __slots__ = (
+        *("_began", "_client", "_get", "_message", "_route", "_shared"),
+        *("fetch", "fields", "first", "is_collapsed", "old", "recipient", "request", "varies"),
+    )
+
+    request: CacheRequest  # these are given by who asks
+    fields: bytes
+    recipient: Recipient
+    varies: frozenset[str]
 
     def __init__(
         self,
@@ -64,27 +62,32 @@ class ShortMiss:
         route: StreamRoute,
         client: Client,
         get: PlainGet,
-        request: Request,
+        message: Request,
     ) -> None:
         self._began = perf_counter()
         self._shared = shared
         self._route = route
         self._client = client
         self._get = get
-        self._request = request
+        self._message = message
+        self.first: Callable[[CacheResult], object] | None = None
+        self.old: Variant | None = None
+        self.is_collapsed = False
+        self.fetch: ShortFetch[ShortWaiter] | None = None
 
-    def wait(self, on_lost: Callable[[object], object]) -> None:
+    def wait(self) -> None:
         """Of an OriginReader."""
-        self._client.take(on_lost)
+        self._client.take(self._left)
 
-    def given(self, read: Read, recipient: Recipient, result: CacheResult) -> None:
-        """Of an OriginReader."""
+    def given(self, result: CacheResult) -> None:
+        """Of a ShortWaiter."""
+        if self.first is not None:
+            self.first(result)
         shared, get, cached = self._shared, self._get, result.cached
-        status, body = cached.status, cached.body
-        head = cached.told(recipient, known=result.tail_is_known)
-        relayed = Relayed(status, head, body, len(body), cached.own_date, cached.own_cors)
-        exchange = self._exchange(read)
-        accounting.told(exchange, Answered(relayed, result.cache), status)
+        status, body, cache = cached.status, cached.body, result.cache
+        head = cached.head
+        if self.recipient.is_private or not result.tail_is_known:
+            head = cached.told(self.recipient, known=result.tail_is_known)
         date, cors = shared.lines.parts_at(shared.clock())
         lines = [
             head,
@@ -93,37 +96,45 @@ class ShortMiss:
             shared.lines.referrer,
         ]
         if status >= 400:
-            exchange.request_id = shared.lines.new_request_id()
-            lines.append(f"X-Request-Id: {exchange.request_id}\r\n".encode())
-        lines.append(result.cache)
-        has_body = http1.has_body(status)
+            lines.append(f"X-Request-Id: {shared.lines.new_request_id()}\r\n".encode())
+        lines.append(cache)
+        has_body = status == 200 or http1.has_body(status)
         lines.append(b"Content-Length: %d\r\n\r\n" % len(body) if has_body else b"\r\n")
-        wire = b"".join(lines)
         if len(body) <= JOINED_BYTES:
-            is_there = self._client.reply(wire + body)
+            lines.append(body)
+            self._client.reply(b"".join(lines))
         else:
-            self._client.write(wire)
-            is_there = self._client.reply(body)
-        exchange.sent = _Sent(status, len(body), "answered" if is_there else "client")
-        exchange.finish(0, shared.log, stopping=shared.closing)
+            self._client.write(b"".join(lines))
+            self._client.reply(body)
+        begins = self._begins
+        # Else it tells of a stream that has something there.
+        if cached.facts is None or len(body) <= EMPTY_BYTES:
+            begins = accounting.read_from(begins, status, head, len(body))
+        self._count(status, len(body), accounting.result_of(cache), begins)
         if shared.repeats.looking:
             shared.repeats.note(self._client.transport, "GET", get.target, get.headers)
 
     def goes_on(self, joined: Joined | None) -> None:
-        """Of an OriginReader."""
-        self._client.go_on_in_task(self._request, joined, self._began)
+        """Of a ShortWaiter."""
+        self._client.go_on_in_task(self._message, joined, self._began)
 
     def abandon(self) -> None:
-        """Of an OriginReader."""
+        """Of a ShortWaiter."""
         self._client.abandon()
 
-    def left(self, read: Read) -> None:
-        """Of an OriginReader."""
-        shared = self._shared
-        self._exchange(read).finish(0, shared.log, stopping=shared.closing)
+    def _left(self, _: object) -> None:
+        """The client is gone."""
+        assert self.fetch is not None, "it waits"
+        self.fetch.leave_short(self)
+        self._count(counted.CUT, 0, counted.MISS, self._begins)
 
-    def _exchange(self, read: Read) -> Exchange:
-        exchange = Exchange(self._route.traffic, counted.READ, "", self._began)
-        exchange.route = self._route.prefix
-        exchange.begins = counted.begins(read.offset)
-        return exchange
+    @property
+    def _begins(self) -> int:
+        return counted.begins(self.request.read.offset)
+
+    def _count(self, status: int, size: int, result: int, begins: int) -> None:
+        """As an Exchange is counted; there is no line in the log."""
+        traffic = self._route.traffic
+        traffic.answered(counted.READ, status, size, perf_counter() - self._began)
+        traffic.results[result] += 1
+        traffic.resumes[begins] += 1

@@ -65,7 +65,7 @@ class Stage:
             rules,
             self._send,
             self.clock,
-            lambda ask: lambda offset: (ask.path, offset) in self.tails,
+            lambda _, read, offset: (read.path, offset) in self.tails,
             self.traffic,
             lambda *_: EVERYBODY,
         )

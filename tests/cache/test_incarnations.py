@@ -28,14 +28,14 @@ def test_what_was_asked_before_another_type_was_found_is_of_the_past(
 ) -> None:
     seen = Incarnations()
     seen.is_another("s", "text/plain", 5)
-    assert seen.is_past("s", content_type, number) is past
+    assert (seen.is_another("s", content_type, number) is None) is past
 
 
 def test_an_earlier_request_that_comes_late_does_not_make_the_latest_one_forgotten() -> None:
     seen = Incarnations()
     seen.is_another("s", "text/plain", 5)
     seen.is_another("s", "text/plain", 3)
-    assert seen.is_past("s", "application/json", 4)
+    assert seen.is_another("s", "application/json", 4) is None
 
 
 @pytest.mark.parametrize(

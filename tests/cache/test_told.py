@@ -1,4 +1,4 @@
-"""What becomes known once is told to all who wait for it, in a task or without one."""
+"""What becomes known once is told to all who wait for it, and to who asks later."""
 
 from __future__ import annotations
 
@@ -18,23 +18,6 @@ async def test_a_task_that_waits_goes_on_when_it_is_told() -> None:
     assert await waiting
     assert (told.done(), told.result(), told.exception()) == (True, 7, None)
     assert await told.wait()
-
-
-async def test_what_is_called_is_called_at_once_and_before_tasks_go_on() -> None:
-    told: Told[int] = Told()
-    seen: list[str] = []
-
-    async def wait() -> None:
-        await told.wait()
-        seen.append("task")
-
-    waiting = asyncio.create_task(wait())
-    await asyncio.sleep(0)
-    told.call(lambda: seen.append("call"))
-    told.set_result(7)
-    assert seen == ["call"]
-    await waiting
-    assert seen == ["call", "task"]
 
 
 async def test_an_error_is_raised_for_who_asks_for_the_value() -> None:

@@ -11,7 +11,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.protocol.paths import MAX_PATH_BYTES, canonical_path, canonical_query, parse_query
+from gateway.protocol.paths import (
+    MAX_PATH_BYTES,
+    canonical_path,
+    canonical_query,
+    dropping,
+    parse_query,
+)
 
 if TYPE_CHECKING:
     from random import Random
@@ -335,3 +341,21 @@ def test_a_query_keeps_its_meaning(raw: str) -> None:
     text = spelled(raw)
     if text is not None:
         assert meaning(text) == meaning(raw)
+
+
+KEYS = ("a", "utm_", "utm_x", "utm", "a.b", "axb", "")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(["", "=", "=1", "=a", "=?a"]))),
+    st.lists(st.sampled_from(["a", "utm_*", "a.b", "utm_x", "*"]), max_size=2),
+)
+@example([("utm_x", "")], ["utm_*"])
+@example([("axb", "=1")], ["a.b"])
+def test_a_query_where_no_dropped_key_is_found_keeps_all(
+    parts: list[tuple[str, str]], drop: list[str]
+) -> None:
+    query = "&".join(map("".join, parts))
+    found = dropping(drop)
+    if found is None or found.search(f"/v1/s?{query}") is None:
+        assert canonical_query(query, drop) == canonical_query(query, ())

@@ -11,7 +11,11 @@ from gateway.protocol.edge_target import parse_edge_target, plain_catch_up
 from gateway.protocol.paths import MAX_PATH_BYTES
 
 PARTS = st.sampled_from(
-    [*"/?&=.-_~%+:;@,!*'()#", "offset=", "offset=now", "live=sse", "live=", "-1", "a", "%41", "é"]
+    [
+        *("?a=1", "&offset=", "&a=", "&a-b=2", "&live", "cursor=3", "&offset"),
+        *"/?&=.-_~%+:;@,!*'()#",
+        *("offset=", "offset=now", "live=sse", "live=", "-1", "a", "%41", "é"),
+    ]
 )
 
 
@@ -24,6 +28,11 @@ PARTS = st.sampled_from(
 @example("/v1/../s?offset=a")
 @example("/v1/s?offset=a&x=1")
 @example("/v1/s?offset=a\n")
+@example("/v1/s?offset=-1&run=1&n=000-000000001")
+@example("/v1/s?a=1&a-b=2&a=0")
+@example("/v1/s?a=1&&b=2")
+@example("/v1/s?offset&offset=a")
+@example("/v1/s?offset=&a=1")
 def test_a_plain_target_is_the_read_that_it_is_parsed_as(target: str) -> None:
     read = plain_catch_up(target)
     try:
@@ -35,6 +44,7 @@ def test_a_plain_target_is_the_read_that_it_is_parsed_as(target: str) -> None:
 @pytest.mark.parametrize("offset", ["a", "now", "0000000000000001_0000000000000002"])
 def test_most_reads_are_seen_at_once(offset: str) -> None:
     assert plain_catch_up(f"/v1/stream/a.b/c?offset={offset}") is not None
+    assert plain_catch_up(f"/v1/stream/a.b/c?offset={offset}&from=here") is not None
 
 
 @pytest.mark.parametrize("longer", [0, 1])
