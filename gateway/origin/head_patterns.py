@@ -91,7 +91,7 @@ class HeadPatterns:
                 if pattern is not patterns[0]:
                     patterns.remove(pattern)
                     patterns.insert(0, pattern)
-                told = dict(zip(pattern.names, match.groups(), strict=True))
+                told = dict(zip(pattern.names, match.groups(), strict=False))
                 size = pattern.size
                 if size is None:
                     size = int(told[_LENGTH])

@@ -56,13 +56,11 @@ class Origin(Protocol):
 
     servers: OriginServers
     figures: OriginFigures
+    in_flight: int
 
     @property
     def is_full(self) -> bool:
         """Whether one more request would be too many."""
-
-    def enter(self) -> None:
-        """Be one of the requests that may be there."""
 
     def leave(self) -> None:
         """One request fewer is there."""
@@ -193,7 +191,7 @@ class RawWay:
             return None
         question = RawQuestion(self, server, method, target, fields, body, asker, now)
         question.connection = connection
-        origin.enter()
+        origin.in_flight += 1
         self._out[question] = None
         if self._timer is None:
             self._timer = self._loop.call_at(now + self.wait_s, self._look)
@@ -219,20 +217,19 @@ class RawWay:
         body: bytes,
     ) -> None:
         """Give the answer to who asked, and keep the connection."""
-        self._leave(question)
-        server, origin = question.server, self._origin
+        del self._out[question]
+        server, origin, kind, told = question.server, self._origin, head.kind, head.volatile
+        origin.in_flight -= 1
         transport = connection.transport
-        if head.kind.is_last or transport is None or transport.get_write_buffer_size():
+        if kind.is_last or transport is None or transport.get_write_buffer_size():
             connection.close()
         else:
             self._connector.give_back(self._keys[server][0], connection)
         server.answered()
-        origin.figures.answered(head.kind.status)
-        trace_id = None
-        if b"raceparent:" in question.fields:
-            trace_id = _trace_of(question.fields)
-        origin.figures.duration.observe(self._loop.time() - question.began, 1, trace_id)
-        kind, told = head.kind, head.volatile
+        figures, fields = origin.figures, question.fields
+        figures.answered(kind.status)
+        trace_id = _trace_of(fields) if b"raceparent:" in fields else None
+        figures.duration.observe(self._loop.time() - question.began, 1, trace_id)
         if head.size == IN_CHUNKS:
             told["content-length"] = str(len(body))
         answer = WholeAnswer(kind.status, begin, body, server.url, kind.stable, told)

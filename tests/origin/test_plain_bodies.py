@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from itertools import pairwise
 
 import pytest
-from aiohttp import ClientPayloadError
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.http_parser import HttpResponseParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.origin.plain_bodies import GATHERED_BYTES, MOST_CHUNKS, ByLength, InChunks
+from tests.origin import by_aiohttp
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
@@ -52,23 +48,9 @@ def taken(pieces: list[bytes]) -> tuple[bool, bytes | None]:
 
 
 def parsed(data: bytes) -> bytes | None:
-    """What aiohttp makes of it; None where that is nothing, or not all, or more."""
-    loop = asyncio.new_event_loop()
-    try:
-        parser = HttpResponseParser(BaseProtocol(loop), loop, 1 << 16, read_until_eof=True)
-        try:
-            messages, _, tail = parser.feed_data(HEAD + data)
-        except HttpProcessingError:
-            return None
-        ((_, payload),) = messages
-        if tail or payload.exception() is not None or not payload.is_eof():
-            return None
-        try:
-            return payload.read_nowait(-1) if payload._buffer else b""
-        except ClientPayloadError:
-            return None
-    finally:
-        loop.close()
+    """What aiohttp makes of it."""
+    answer = by_aiohttp.parsed(HEAD + data)
+    return None if answer is None else answer.body
 
 
 @settings(max_examples=400)
