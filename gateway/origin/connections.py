@@ -83,11 +83,11 @@ class Connector(aiohttp.TCPConnector):
         It is given back, or adopted, or closed.
         """
         kept = self._conns.get(key)
-        since = monotonic() - KEEP_ALIVE_S
         while kept:
             connection, used_at = kept.pop()
             assert isinstance(connection, RawConnection), "made here"
-            if connection.is_connected() and used_at >= since and not connection.should_close:
+            is_fresh = used_at >= monotonic() - KEEP_ALIVE_S
+            if is_fresh and not connection.should_close and connection.is_connected():
                 return connection
             connection.close()
         return None

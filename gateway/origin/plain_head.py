@@ -1,18 +1,17 @@
 """The heads of answers that are plain: looked up line by line, as an origin says the same again.
 
 To look a line up costs a tenth of parsing it. What is not seen at once to be well-formed and framed
-by its length has no plain head, and is for the parser that knows all of HTTP.
+by its length, or in chunks, has no plain head, and is for the parser that knows all of HTTP. Heads
+that come again and again, but for what differs in each answer, are not even taken apart
+(`head_patterns`).
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.origin.head_patterns import IN_CHUNKS, HeadKind, HeadPatterns, PlainHead
 from gateway.origin.whole_answer import VOLATILE
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
 
 # Lines and status lines that are remembered: 1 MB. An origin has some dozens, and a Date a second;
 # then all are forgotten.
@@ -24,73 +23,70 @@ BODYLESS = frozenset({204, 304})
 
 _STATUS = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\Z")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\Z")
-_LENGTH = re.compile(rb"[0-9]{1,15}\Z")
-# These change how a message is framed, or what its connection is for: the parser knows how.
-_NOT_PLAIN = frozenset({"transfer-encoding", "upgrade", "proxy-connection", "trailer"})
+_DIGITS = re.compile(r"[0-9]{1,15}\Z")
+_LENGTH, _CODING, _CONNECTION = "content-length", "transfer-encoding", "connection"
+# The parser knows what the others do to a message or its connection.
+_OF_FRAMING = {_LENGTH, _CODING, _CONNECTION, "proxy-connection", "trailer", "upgrade"}
 _UNREMEMBERED = "set-cookie"  # it would push out what others say again and again
-_OF_FEW_VALUES = frozenset({"age", "content-length", "date"})  # so their lines are remembered
+_OF_FEW_VALUES = frozenset({"age", "date"})  # so their lines are remembered
 
-# What a line is: its name in lower case, its value, and its name as it is written; or just one
-# like the others.
+# What a line is: its name in lower case, its value, and what of it is the same each time; or just
+# one like the others.
 _Fact = tuple[str, str, bytes]
 _STABLE: _Fact = ("", "", b"")
-_CLOSE: _Fact = ("connection", "close", b"Connection")
-
-
-class PlainHead(NamedTuple):
-    """The head of an answer whose end is known.
-
-    `lines`, `stable` and `volatile` are as of a WholeAnswer.
-    `begins` is where the body begins, `size` how long it is, and `is_last` whether the server
-    closes the connection after it.
-    """
-
-    status: int
-    lines: tuple[bytes, ...]
-    stable: Hashable | None
-    volatile: dict[str, str]
-    begins: int
-    size: int
-    is_last: bool
 
 
 class PlainHeads:
     """What the lines of one origin's answers are."""
 
     def __init__(self) -> None:
+        self.patterns = HeadPatterns()
         self._lines: dict[bytes, _Fact] = {}
         self._statuses: dict[bytes, int] = {}
 
     def read(self, data: bytes, *, is_head: bool) -> PlainHead | None:
         """The head that these bytes begin with, where it is plain; `is_head` as the method."""
+        if not is_head:
+            head = self.patterns.read(data)
+            if head is not None:
+                return head
         end = data.find(b"\r\n\r\n", 0, LONGEST_HEAD)
         if end < 0:
             return None
-        first, *lines = data[:end].split(b"\r\n")
+        lines = data[:end].split(b"\r\n")
+        head = self._taken_apart(lines, end + 4, is_head=is_head)
+        if head is not None and head.kind.stable is not None and not is_head:
+            self.patterns.note(head, lines)
+        return head
+
+    def _taken_apart(self, lines: list[bytes], begins: int, *, is_head: bool) -> PlainHead | None:
+        """What these lines, of the status first, say of the body, which begins there."""
+        first = lines[0]
         status = self._statuses.get(first) or self._learn_status(first)
-        if not (status and len(lines) <= MOST_LINES):
+        if not (status and len(lines) <= 1 + MOST_LINES):
             return None
         known = self._lines
         stable = [first]
         others: dict[str, str] = {}
-        for line in lines:
+        for line in lines[1:]:
             fact = known.get(line) or self._learn(line)
             if fact is _STABLE:
                 stable.append(line)
             elif fact is None:
                 return None
             else:
-                name, value, written = fact
+                name, value, same = fact
                 if name in others:
                     return None
                 others[name] = value
-                stable.append(written)
-        is_last = others.pop("connection", None) is not None
-        length = "0" if is_head or status in BODYLESS else others.get("content-length")
-        if length is None:
+                stable.append(same)
+        is_last = others.pop(_CONNECTION, None) is not None
+        is_coded = others.pop(_CODING, None) is not None
+        size = _size(others.get(_LENGTH), is_coded, is_head or status in BODYLESS)
+        if size is None:
             return None
         kept = None if _UNREMEMBERED in others else tuple(stable)
-        return PlainHead(status, tuple(lines), kept, others, end + 4, int(length), is_last)
+        return PlainHead(HeadKind(status, kept, is_last=is_last), others, begins, size)
 
     def _learn_status(self, line: bytes) -> int:
         match = _STATUS.match(line)
@@ -109,19 +105,13 @@ class PlainHeads:
         if match is None:
             return None
         name, value = match[1].decode().lower(), match[2].decode("utf-8", "surrogateescape")
-        if name in _NOT_PLAIN or (name == "content-length" and _LENGTH.match(match[2]) is None):
-            return None
-        fact = _STABLE
-        if name == "connection":
-            options = {option.strip() for option in value.lower().split(",")}
-            if "upgrade" in options:
-                return None
-            fact = _CLOSE if "close" in options else _STABLE
-        elif name in VOLATILE or name == _UNREMEMBERED:
+        if name in _OF_FRAMING:
+            fact = _framing(name, value, line)
+            return None if fact is None else self._remembered(line, fact)
+        if name in VOLATILE or name == _UNREMEMBERED:
             fact = (name, value, match[1])
-            if name not in _OF_FEW_VALUES:
-                return fact
-        return self._remembered(line, fact)
+            return self._remembered(line, fact) if name in _OF_FEW_VALUES else fact
+        return self._remembered(line, _STABLE)
 
     def _remembered(self, line: bytes, fact: _Fact) -> _Fact:
         if len(line) <= LONGEST:
@@ -129,3 +119,24 @@ class PlainHeads:
                 self._lines.clear()
             self._lines[line] = fact
         return fact
+
+
+def _framing(name: str, value: str, line: bytes) -> _Fact | None:
+    """What a line is that says how a message is framed, or what its connection is for."""
+    if name == _LENGTH and _DIGITS.match(value) is not None:
+        return name, value, line.partition(b":")[0]
+    if name == _CODING and value.lower() == "chunked":
+        return name, value, line
+    options = {option.strip() for option in value.lower().split(",")}
+    if name != _CONNECTION or "upgrade" in options:
+        return None
+    return (name, value, line) if "close" in options else _STABLE
+
+
+def _size(length: str | None, is_coded: bool, is_bodyless: bool) -> int | None:
+    """The size of a body; None where only the parser knows it."""
+    if is_coded:
+        return None if is_bodyless or length is not None else IN_CHUNKS
+    if is_bodyless:
+        return 0
+    return None if length is None else int(length)

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiohttp.client_proto import ResponseHandler
 
+from gateway.origin.head_patterns import IN_CHUNKS
+from gateway.origin.plain_bodies import GATHERED_BYTES, ByLength, InChunks
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     import asyncio
 
-    from gateway.origin.plain_head import PlainHead, PlainHeads
+    from gateway.origin.head_patterns import PlainHead
+    from gateway.origin.plain_head import PlainHeads
 
-GATHERED_BYTES = 1 << 20  # of a body that is taken whole; what is longer is relayed in parts
 # How long the rest of a body may take that is gathered: a reader of a slow one is given its parts.
 GATHERING_S = 0.02
 
@@ -24,8 +26,11 @@ class Question(Protocol):
     is_head: bool  # its method is HEAD
     heads: PlainHeads
 
-    def taken(self, connection: RawConnection, head: PlainHead, body: bytes) -> None:
-        """The answer is here, and the connection has nothing to do with it any more."""
+    def taken(self, connection: RawConnection, head: PlainHead, begin: bytes, body: bytes) -> None:
+        """The answer is here, and the connection has nothing to do with it any more.
+
+        `begin` are the bytes of its head.
+        """
 
     def left(self, connection: RawConnection, came: bytes) -> None:
         """It is no plain answer, whose beginning has come, or the connection is lost."""
@@ -41,8 +46,8 @@ class RawConnection(ResponseHandler):
         super().__init__(loop)
         self.question: Question | None = None
         self._head: PlainHead | None = None  # of an answer whose body is being gathered
-        self._came: list[bytes] = []
-        self._missing = 0
+        self._body: ByLength | InChunks | None = None
+        self._came: list[bytes] = []  # of it, all
         self._gathering: asyncio.TimerHandle | None = None
 
     def put(self, question: Question, wire: bytes) -> None:
@@ -58,42 +63,47 @@ class RawConnection(ResponseHandler):
             super().data_received(data)
             return
         try:
-            self._look(question, data)
+            if self._head is None:
+                self._begin(question, data)
+            else:
+                self._gather(question, self._head, data)
         except Exception:  # noqa: BLE001 - who has asked must not wait for ever
             self._lose(question)
 
-    def _look(self, question: Question, data: bytes) -> None:
-        if self._head is not None:
-            self._gather(question, self._head, data)
+    def _begin(self, question: Question, data: bytes) -> None:
+        head = question.heads.read(data, is_head=question.is_head)
+        if head is None or head.size > GATHERED_BYTES:
+            self.leave(data)
+        elif head.begins + head.size == len(data) and head.size >= 0:  # as most are
+            self.question = None
+            question.taken(self, head, data[: head.begins], data[head.begins :])
         else:
-            head = question.heads.read(data, is_head=question.is_head)
-            missing = -1 if head is None else head.begins + head.size - len(data)
-            if head is not None and not missing:
-                self.question = None
-                question.taken(self, head, data[head.begins :])
-            elif head is None or missing < 0 or head.size > GATHERED_BYTES:
-                self.leave(data)
-            else:
-                self._head, self._missing = head, missing
-                self._came = [data]
-                self._gathering = self._loop.call_later(GATHERING_S, self.leave)
+            self._head = head
+            self._body = InChunks() if head.size == IN_CHUNKS else ByLength(head.size)
+            self._gather(question, head, data, head.begins)
 
-    def _gather(self, question: Question, head: PlainHead, data: bytes) -> None:
+    def _gather(self, question: Question, head: PlainHead, data: bytes, at: int = 0) -> None:
+        body = self._body
+        assert body is not None, "set with the head"
         self._came.append(data)
-        self._missing -= len(data)
-        if self._missing < 0:
+        if not body.take(data, at):
             self.leave()
-        elif not self._missing:
-            came = self._forget()
-            question.taken(self, head, came[head.begins :])
+        elif body.whole is not None:
+            begin = self._came[0][: head.begins]
+            self._forget()
+            question.taken(self, head, begin, body.whole)
+        elif self._gathering is None:
+            self._gathering = self._loop.call_later(GATHERING_S, self.leave)
 
     def leave(self, more: bytes = b"") -> bool:
         """Look at no more of the answer; whether a question was out. It is told what has come."""
         question = self.question
         if question is None:
             return False
+        came = b"".join([*self._came, more])
         try:
-            question.left(self, self._forget() + more)
+            self._forget()
+            question.left(self, came)
         except Exception:  # noqa: BLE001 - as above
             self._lose(question)
         return True
@@ -104,14 +114,12 @@ class RawConnection(ResponseHandler):
         self.close()
         question.lost()
 
-    def _forget(self) -> bytes:
-        came = b"".join(self._came)
-        self.question = self._head = None
+    def _forget(self) -> None:
+        self.question = self._head = self._body = None
         self._came = []
         if self._gathering is not None:
             self._gathering.cancel()
             self._gathering = None
-        return came
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """What has come of an answer is for aiohttp, which tells how it is cut short."""

@@ -25,6 +25,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway.errors import HeadgateError, OriginBroken
 from gateway.origin.attempt import Attempt, Request, Sent
 from gateway.origin.connections import READING, key_of
+from gateway.origin.head_patterns import IN_CHUNKS
 from gateway.origin.plain_head import PlainHeads
 from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import http1
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from gateway.origin.connections import Connector
     from gateway.origin.figures import OriginFigures
-    from gateway.origin.plain_head import PlainHead
+    from gateway.origin.head_patterns import PlainHead
     from gateway.origin.raw_connection import RawConnection
     from gateway.origin.response import OriginAnswer
     from gateway.origin.servers import OriginServer, OriginServers
@@ -55,13 +56,11 @@ class Origin(Protocol):
 
     servers: OriginServers
     figures: OriginFigures
+    in_flight: int
 
     @property
     def is_full(self) -> bool:
         """Whether one more request would be too many."""
-
-    def enter(self) -> None:
-        """Be one of the requests that may be there."""
 
     def leave(self) -> None:
         """One request fewer is there."""
@@ -117,9 +116,9 @@ class RawQuestion:
     def __repr__(self) -> str:
         return f"RawQuestion({self.method} {self.target}, {self.server!r})"
 
-    def taken(self, connection: RawConnection, head: PlainHead, body: bytes) -> None:
+    def taken(self, connection: RawConnection, head: PlainHead, begin: bytes, body: bytes) -> None:
         """Of a RawConnection's question."""
-        self._way.answered(self, connection, head, body)
+        self._way.answered(self, connection, head, begin, body)
 
     def left(self, connection: RawConnection, came: bytes) -> None:
         """Of a RawConnection's question."""
@@ -192,7 +191,7 @@ class RawWay:
             return None
         question = RawQuestion(self, server, method, target, fields, body, asker, now)
         question.connection = connection
-        origin.enter()
+        origin.in_flight += 1
         self._out[question] = None
         if self._timer is None:
             self._timer = self._loop.call_at(now + self.wait_s, self._look)
@@ -210,24 +209,30 @@ class RawWay:
         return question
 
     def answered(
-        self, question: RawQuestion, connection: RawConnection, head: PlainHead, body: bytes
+        self,
+        question: RawQuestion,
+        connection: RawConnection,
+        head: PlainHead,
+        begin: bytes,
+        body: bytes,
     ) -> None:
         """Give the answer to who asked, and keep the connection."""
-        self._leave(question)
-        server, origin = question.server, self._origin
+        del self._out[question]
+        server, origin, kind, told = question.server, self._origin, head.kind, head.volatile
+        origin.in_flight -= 1
         transport = connection.transport
-        if head.is_last or transport is None or transport.get_write_buffer_size():
+        if kind.is_last or transport is None or transport.get_write_buffer_size():
             connection.close()
         else:
             self._connector.give_back(self._keys[server][0], connection)
         server.answered()
-        origin.figures.answered(head.status)
-        trace_id = None
-        if b"raceparent:" in question.fields:
-            trace_id = _trace_of(question.fields)
-        origin.figures.duration.observe(self._loop.time() - question.began, 1, trace_id)
-        stable, told = head.stable, head.volatile
-        answer = WholeAnswer(head.status, head.lines, body, server.url, stable, told)
+        figures, fields = origin.figures, question.fields
+        figures.answered(kind.status)
+        trace_id = _trace_of(fields) if b"raceparent:" in fields else None
+        figures.duration.observe(self._loop.time() - question.began, 1, trace_id)
+        if head.size == IN_CHUNKS:
+            told["content-length"] = str(len(body))
+        answer = WholeAnswer(kind.status, begin, body, server.url, kind.stable, told)
         question.asker.answered(answer)
         question.is_told = True
 

@@ -35,29 +35,32 @@ VOLATILE = frozenset(
 
 
 class WholeAnswer:
-    """Its head is checked as that of an OriginAnswer is, and its connection is free again.
+    """An answer whose head was checked as that of an OriginAnswer is; its connection is free again.
 
-    `lines` are the field lines as they came, without their ends. `stable` is the status line and
-    all field lines in their order, of those that are VOLATILE only the names: what is known of one
-    such answer is known of all that are equal in it. It is None where that is not worth the memory.
-    `volatile` has the values of the others, each of which came once, by name in lower case.
+    `head` is as it came. What came in chunks is told as by its length (RFC 9112, section 7.1.3):
+    `headers` and `volatile` have a Content-Length.
+
+    `stable` is the status line and all field lines in their order, of those that are VOLATILE only
+    the names: what is known of one such answer is known of all that are equal in it. It is None
+    where that is not worth the memory. `volatile` has the values of the others, each of which came
+    once, by name in lower case.
     """
 
-    __slots__ = ("_headers", "body", "lines", "server", "stable", "status", "volatile")
+    __slots__ = ("_headers", "body", "head", "server", "stable", "status", "volatile")
 
     complete_by_length = True  # as an OriginAnswer says it
 
     def __init__(
         self,
         status: int,
-        lines: tuple[bytes, ...],
+        head: bytes,
         body: bytes,
         server: str,
         stable: Hashable | None,
         volatile: Mapping[str, str],
     ) -> None:
         self.status = status
-        self.lines = lines
+        self.head = head
         self.body = body
         self.server = server  # its base URL
         self.stable = stable
@@ -72,9 +75,12 @@ class WholeAnswer:
         """The fields, names as they are written; made when they are first asked for."""
         if self._headers is None:
             fields: CIMultiDict[str] = CIMultiDict()
-            for line in self.lines:
-                name, _, value = line.decode("utf-8", "surrogateescape").partition(":")
+            for line in self.head.decode("utf-8", "surrogateescape").split("\r\n")[1:-2]:
+                name, _, value = line.partition(":")
                 fields.add(name, value.strip(" \t"))
+            if "Transfer-Encoding" in fields:
+                del fields["Transfer-Encoding"]
+                fields["Content-Length"] = str(len(self.body))
             self._headers = CIMultiDictProxy(fields)
         return self._headers
 

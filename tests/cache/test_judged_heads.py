@@ -69,8 +69,9 @@ def whole(status: int, fields: list[tuple[str, str]], body: bytes) -> WholeAnswe
     ]
     is_once = len({name for name, _ in volatile}) == len(volatile)
     stable = (status, *others) if is_once else None
+    head = b"\r\n".join([b"HTTP/1.1 %d OK" % status, *lines, b"", b""])
     return WholeAnswer(
-        status, tuple(lines), body, "http://origin.test", stable, MappingProxyType(dict(volatile))
+        status, head, body, "http://origin.test", stable, MappingProxyType(dict(volatile))
     )
 
 

@@ -114,7 +114,11 @@ class Side:
 
 
 async def _told(client: Client) -> Told:
-    """What comes, also where it is cut short."""
+    """What comes, also where it is cut short.
+
+    A body that came whole is told as by its length, also where it came in chunks: which of them a
+    client is given depends on how much of it was here in time.
+    """
     try:
         head = await client.head()
         while head.status == 100:
@@ -127,6 +131,8 @@ async def _told(client: Client) -> Told:
         if head.get("transfer-encoding") == "chunked":
             while chunk := await client._read(read_chunk()):
                 body += chunk
+            at = fields.index(("transfer-encoding", "chunked"))
+            fields[at] = ("content-length", str(len(body)))
         elif head.status not in {204, 304}:
             body = (await client.whole(head)).body
     except (EOFError, ConnectionEnded, ConnectionError):

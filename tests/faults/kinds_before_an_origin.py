@@ -49,6 +49,10 @@ class Origin(RawOrigin):
             await wire.send(b"slow")
             await asyncio.sleep(0.06)  # longer than others wait for the whole
             await wire.send(b"slow")
+        elif "pieces" in line:
+            await wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\npie")
+            await asyncio.sleep(0)
+            await wire.send(b"ce\r\n0\r\n\r\n")
         elif b"if-none-match" in head:
             await wire.send(answer(b"", 'ETag: "a"', "Cache-Control: max-age=60", status="304 OK"))
         elif "kept" in line:
@@ -103,6 +107,7 @@ BEFORE_AN_ORIGIN = {
     "a read": edge("GET"),
     "a read of somebody": edge("GET", "Cookie: a"),
     "a read that is slow": Kind(nothing, edge("GET").ask, word="slow"),
+    "a read that comes in chunks": Kind(nothing, edge("GET").ask, word="pieces"),
     "a read that is kept": Kind(kept, edge("GET").ask, word="kept"),
     "a read that is kept and was asked for before": Kind(
         kept, edge("GET", CONDITION).ask, word="kept"

@@ -119,13 +119,22 @@ class SpoilingOrigin(RawOrigin):
         self.answers += 1
         await wire.body()
         query = parse_qs(urlsplit(target).query)
-        if urlsplit(target).path == PROBE:
+        is_probe = urlsplit(target).path == PROBE
+        if is_probe or (self._is_first(wire) and self._chance.random() < 0.8):
             kept = ("Content-Type: text/plain", "Cache-Control: no-store")
             await wire.send(answer(RIGHT, *kept, "Stream-Next-Offset: 30"))
             return
         if "live" in query:
             await asyncio.sleep(self._chance.random() * _HOLD_S)  # its own slowness
         await self._say(wire, _spoilt(self._chance))
+
+    def _is_first(self, wire: Wire) -> bool:
+        """Whether nothing was asked on this connection before.
+
+        What is not spoilt there leaves it for the next request: only on such a one are answers
+        taken without a task.
+        """
+        return all(heard.connection != wire.number for heard in self.heard[:-1])
 
     async def _say(self, wire: Wire, data: bytes) -> None:
         chance = self._chance

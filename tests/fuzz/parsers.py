@@ -5,6 +5,7 @@ A parser refuses with one of our own errors, or what it gives means the same the
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
@@ -16,6 +17,9 @@ from multidict import CIMultiDict
 from gateway.backends.sqlite.records import Taken, row_of
 from gateway.cache.directives import parse_date, parse_dictionary, parse_directives, parse_range
 from gateway.errors import HeadgateError, RecordDamaged
+from gateway.origin.plain_head import PlainHeads
+from gateway.origin.raw_connection import RawConnection
+from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import forwarding, json_slices, multi_append, sse
 from gateway.protocol.content import check_content_type, json_messages, long_records, records_of
 from gateway.protocol.edge_target import parse_edge_target
@@ -27,15 +31,20 @@ from gateway.protocol.requests import parse_append, parse_create, parse_target
 from gateway.protocol.state import Change, Record, Segment, StreamState
 from gateway.protocol.target import canonical_target
 from gateway.protocol.trace_context import parse_traceparent
+from tests.origin.by_aiohttp import Parsed, parsed, unframed
 from tests.protocol.events import parse_events
 from tests.protocol.steps import whole
 from tests.support.multi_append import framed
+from tests.support.raw_origin import answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.origin.head_patterns import PlainHead
+
 JSON = "application/json"
 SENDER = Sender("192.0.2.1", "http", "a.example")
+_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: a\r\n\r\n"
 _TARGETS = (b"/v1/stream/a?offset=-1&live=sse", b"http://a/%2e%2e/%00?x=1&x=%zz", b"/a%2Fb;c//d#e")
 
 
@@ -201,6 +210,48 @@ def _damaged(value: object, by: int) -> object:
     return value
 
 
+class _Asked:
+    """A question to an origin, and what was taken for its answer."""
+
+    is_head = False
+    heads = PlainHeads()  # of all answers: what came before must not matter
+
+    def __init__(self) -> None:
+        self.answer: WholeAnswer | None = None
+
+    def taken(self, _: RawConnection, head: PlainHead, begin: bytes, body: bytes) -> None:
+        """Of a RawConnection's question."""
+        kind = head.kind
+        self.answer = WholeAnswer(kind.status, begin, body, "", kind.stable, head.volatile)
+
+    def left(self, connection: RawConnection, came: bytes) -> None:
+        """Of a RawConnection's question."""
+
+    def lost(self) -> None:
+        """Of a RawConnection's question."""
+        raise AssertionError("something failed")
+
+
+def check_answer(data: bytes) -> None:
+    """What is taken for an origin's whole answer without a parser is that to aiohttp's."""
+    cut = len(data) - len(data) // 3
+    loop = asyncio.new_event_loop()
+    try:
+        for parts in ((data,), (data[:cut], data[cut:])):
+            connection, asked, told = RawConnection(loop), _Asked(), b""
+            connection.question = asked
+            for part in parts:
+                if connection.question is not None:
+                    told += part
+                    connection.data_received(part)
+            connection.leave()
+            if (taken := asked.answer) is not None:
+                fields = unframed(taken.headers.items())
+                assert Parsed(taken.status, fields, taken.body) == parsed(told)
+    finally:
+        loop.close()
+
+
 PARSERS = {
     "offset": Parser(
         check_offset, (b"-1", b"now", b"0000000000000000_0000000000000007", b"0" * 33, b"9_9")
@@ -245,6 +296,17 @@ PARSERS = {
             framed([b"[1", b"2]"]),
             framed([b"a" * 300]) + b"\0",
             framed([b"1", b""]),
+        ),
+    ),
+    "answer": Parser(
+        check_answer,
+        (
+            answer(b"ab", "ETag: a", "Connection: close"),
+            answer(b"", "Stream-Next-Offset: 7", status="204 No Content"),
+            answer(b"ab", "Set-Cookie: a", "X: \u00e9 b\t"),
+            _CHUNKED + b"2\r\nab\r\n0\r\n\r\n",
+            _CHUNKED + b"a;b=c\r\n0123456789\r\n0\r\nTrailer: 1\r\n\r\n",
+            _CHUNKED.replace(b"chunked", b"gzip, chunked") + b"0\r\n\r\n",
         ),
     ),
     "rows": Parser(

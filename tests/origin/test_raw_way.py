@@ -10,10 +10,10 @@ from multidict import CIMultiDict
 
 from gateway.origin import plain_head, raw_connection
 from gateway.origin.connections import connector_of
+from gateway.origin.plain_bodies import GATHERED_BYTES, MOST_CHUNKS
 from gateway.origin.plain_head import LONGEST_HEAD, MOST_LINES, PlainHeads
-from gateway.origin.raw_connection import GATHERED_BYTES
 from tests.origin import opening
-from tests.origin.opening import TARGET, Taken, Waiting, ask, opened, send
+from tests.origin.opening import LIMIT, TARGET, Taken, Waiting, ask, opened, send
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
 from tests.support.waiting import until
 
@@ -71,17 +71,35 @@ async def test_what_is_alike_but_for_what_varies_is_the_same() -> None:
     ]
     heads = PlainHeads()
     stable = [
-        read.stable for wire in (one, alike, *others) if (read := heads.read(wire, is_head=False))
+        read.kind.stable
+        for wire in (one, alike, *others)
+        if (read := heads.read(wire, is_head=False))
     ]
     assert stable[0] == stable[1] is not None
     assert len(set(stable)) == 1 + len(others)
+
+
+def test_what_else_is_of_the_connection_is_no_small_difference() -> None:
+    close, more = (
+        PlainHeads().read(answer(b"", f"Connection: {said}", "X-Hop: 1"), is_head=False)
+        for said in ("close", "close, X-Hop")
+    )
+    assert close is not None
+    assert more is not None
+    assert close.kind.is_last
+    assert more.kind.is_last
+    assert close.kind.stable != more.kind.stable
 
 
 @pytest.mark.parametrize(
     "wire",
     [
         OK + b"\r\n",
-        OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n",
+        OK + b"Transfer-Encoding: chunked\r\nTrailer: A\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 304 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         OK + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok",
         OK + b"Content-Length: 2, 2\r\n\r\nok",
         OK + b"Content-Length: 0x2\r\n\r\nok",
@@ -140,6 +158,37 @@ async def test_a_body_that_comes_in_pieces_is_gathered_up_to_a_bound(
         assert isinstance(got, Taken) == (size <= GATHERED_BYTES)
         assert await got.read(size) == bytes(size)
         await until(lambda: kept(origin) == 1)
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 40])
+async def test_what_comes_in_chunks_is_told_as_by_its_length(
+    monkeypatch: pytest.MonkeyPatch, pieces: int
+) -> None:
+    monkeypatch.setattr(raw_connection, "GATHERING_S", 60)
+    coding = b"transfer-encoding: chunked\r\nETag: x\r\n\r\n"
+    wire = OK + coding + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"
+    begins = wire.index(b"2\r\n")
+    size = -(-(len(wire) - begins) // pieces)
+    parts = [wire[at : at + size] for at in range(begins, len(wire), size)]
+    steps = Steps(wire[:begins] + parts[0], *parts[1:])
+    async with RawOrigin(steps) as server, opened(server) as origin:
+        for _ in parts[1:]:
+            steps.go()
+        got = await send(origin)
+        assert isinstance(got, Taken)
+        assert got.whole.body == b"abc"
+        assert list(got.headers.items()) == [("ETag", "x"), ("Content-Length", "3")]
+        assert got.whole.volatile == {"etag": "x", "content-length": "3"}
+        assert (kept(origin), origin.in_flight) == (1, 0)
+
+
+async def test_many_small_chunks_are_relayed_in_parts() -> None:
+    wire = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+    wire += b"1\r\nx\r\n" * (MOST_CHUNKS + 1) + b"0\r\n\r\n"
+    async with RawOrigin(wire) as server, opened(server) as origin:
+        got = await send(origin)
+        assert not isinstance(got, Taken)
+        assert await got.read(LIMIT) == b"x" * (MOST_CHUNKS + 1)
 
 
 async def test_who_waits_for_a_slow_body_is_given_its_parts() -> None:
