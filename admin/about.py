@@ -23,7 +23,6 @@ PACKAGES = (
     "hiredis",
     "jinja2",
     "msgspec",
-    "pydantic",
     "redis",
     "uvloop",
 )

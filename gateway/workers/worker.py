@@ -6,6 +6,7 @@ Its stdin is its end of the channel to the supervisor. When that ends, it drains
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import sys
@@ -44,7 +45,7 @@ async def _work(end: socket.socket) -> int:
     begin = await channel.receive()
     if not isinstance(begin, Begin):  # the supervisor is gone already
         return 0
-    settings = Settings.model_validate_json(begin.settings)
+    settings = Settings.of(json.loads(begin.settings))
     serve.prepare(settings)
     try:
         gateway = serve.Gateway(
