@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from importlib.metadata import version
+from functools import cache
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
@@ -160,12 +160,19 @@ OF_PROCESSES = (
 def of_all(*, workers: int = 1, silent: int = 0, restarts: int = 0, hangs: int = 0) -> Snapshot:
     """What is told once, however many processes there are."""
     return (
-        Sample(BUILD, (version("headgate"), platform.python_version()), 1),
+        Sample(BUILD, (_version(), platform.python_version()), 1),
         Sample(WORKERS, (), workers),
         Sample(SILENT, (), silent),
         Sample(RESTARTS, (), restarts),
         Sample(HANGS, (), hangs),
     )
+
+
+@cache  # it is read from a file
+def _version() -> str:
+    from importlib.metadata import version  # 2 MB, with zip files and messages of e-mail
+
+    return version("headgate")
 
 
 def of_this_process() -> Snapshot:

@@ -12,12 +12,12 @@ import socket
 import sys
 
 import uvloop
-from structlog.contextvars import bind_contextvars
 
 from gateway import serve
 from gateway.errors import StartError
 from gateway.settings import Settings
 from gateway.telemetry.logs import log
+from gateway.telemetry.plain_structlog import structlog
 from gateway.workers.channel import (
     Answered,
     Ask,
@@ -36,7 +36,7 @@ REFUSED = 2  # the exit status, as of a process that cannot start alone
 
 def main() -> None:
     """Serve until the supervisor says so, or is gone."""
-    bind_contextvars(worker=int(sys.argv[1]))
+    structlog.contextvars.bind_contextvars(worker=int(sys.argv[1]))
     sys.exit(uvloop.run(_work(socket.socket(fileno=sys.stdin.fileno()))))
 
 
