@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.http_exceptions import HttpProcessingError
@@ -16,7 +17,6 @@ from gateway.web.request_head import is_one_request, is_plain, refusal
 from gateway.web.unsent import Unsent
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from aiohttp import web
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; parsed, it takes twice as much
 HELD_BYTES = 64 * 1024  # what a client may send ahead while its request is being answered
+_NOBODY = asyncio.Protocol()  # whom a transport tells of its end that is needed no more
 AT_ONCE = 32  # requests that came together and are answered before others have their turn: 3 ms
 
 
@@ -149,12 +150,18 @@ class Connection(AiohttpConnection):
         """Whether it was ended for a client that takes nothing of its answers."""
         return self._unsent is not None and self._unsent.cut_if_stuck(now)
 
-    def hand_over(self, protocol: asyncio.Protocol) -> None:
-        """Give the transport to another protocol; for aiohttp the connection ends here."""
+    def hand_over(self, protocol: asyncio.Protocol, to: asyncio.Transport) -> None:
+        """Give the connection to another protocol, with this transport or one made of it.
+
+        For aiohttp the connection ends here.
+        """
         transport = self.transport
-        assert transport is not None, "the caller has just written to it"
+        assert transport is not None, "the caller has looked at it"
         self.enter(HANDED_OVER)
-        transport.set_protocol(protocol)
+        to.set_protocol(protocol)
+        if to is not transport:
+            transport.set_protocol(_NOBODY)
+            transport.abort()
         self.transport = None
         self.connection_lost(None)
 
