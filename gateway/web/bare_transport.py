@@ -5,7 +5,7 @@ write at once and seldom, to wait until there is room for what was not taken, an
 client's end. Here it takes 0.2 KB; of 9,000 readers that is 9 MB.
 
 A connection changes its transport with nothing unsent: its descriptor is duplicated, and the old
-transport closed, which the client does not notice.
+transport closed when the new one has a protocol, which the client does not notice.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 D = TypeVar("D")
 
+_NOBODY = asyncio.Protocol()  # whom a transport tells of its end that is needed no more
 READ_BYTES = 4096  # of what a client sends that is to send nothing: it is not kept
 AT_ONCE = 256  # connections that are seen to before others have their turn: a millisecond
 HIGH_WATER = 64 * 1024  # asyncio's own, unless its protocol says another
@@ -48,15 +49,15 @@ class Descriptors:
         is_plain = found is not None and transport.get_extra_info("sslcontext") is None
         if not is_plain or transport.is_closing() or transport.get_write_buffer_size():
             return transport
+        peer = transport.get_extra_info("peername")
+        bare = BareTransport(self, transport, peer[0] if isinstance(peer, tuple) else "")
         try:
-            descriptor = os.dup(found.fileno())
+            bare.descriptor = os.dup(found.fileno())
         except OSError:  # such as for too many open files
             return transport
-        peer = transport.get_extra_info("peername")
-        bare = BareTransport(self, descriptor, peer[0] if isinstance(peer, tuple) else "")
-        self._transports += [None] * (descriptor + 1 - len(self._transports))
-        self._transports[descriptor] = bare
-        self._epoll.register(descriptor, _READABLE)
+        self._transports += [None] * (bare.descriptor + 1 - len(self._transports))
+        self._transports[bare.descriptor] = bare
+        self._epoll.register(bare.descriptor, _READABLE)
         return bare
 
     def watch(self, descriptor: int, *, reads: bool, writes: bool) -> None:
@@ -89,7 +90,7 @@ class BareTransport(asyncio.Transport):
     """The transport of one connection, as far as a protocol that seldom reads needs one."""
 
     __slots__ = (
-        "_descriptor",
+        "_before",
         "_descriptors",
         "_high",
         "_is_closing",
@@ -97,11 +98,13 @@ class BareTransport(asyncio.Transport):
         "_peer",
         "_protocol",
         "_unsent",
+        "descriptor",
     )
 
-    def __init__(self, descriptors: Descriptors, descriptor: int, peer: str) -> None:
+    def __init__(self, descriptors: Descriptors, before: asyncio.Transport, peer: str) -> None:
         self._descriptors = descriptors
-        self._descriptor = descriptor  # -1 when the connection is gone, or somebody else's
+        self._before: asyncio.Transport | None = before  # until it has a protocol of its own
+        self.descriptor = -1  # as long as it has none, and when that is closed or somebody else's
         self._peer = sys.intern(peer)  # many have the same
         self._protocol: asyncio.BaseProtocol | None = None
         self._unsent = b""
@@ -110,16 +113,19 @@ class BareTransport(asyncio.Transport):
         self._is_closing = False
 
     def __repr__(self) -> str:
-        return f"<BareTransport {self._descriptor}, {len(self._unsent)} bytes unsent>"
+        return f"<BareTransport {self.descriptor}, {len(self._unsent)} bytes unsent>"
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         """The address of the client."""
         return (self._peer,) if name == "peername" and self._peer else default
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Who is told what comes, and of the end."""
+        """Who is told what comes, and of the end. From now on the connection has this transport."""
         self._protocol = protocol
-        if self._descriptor < 0:
+        if self._before is not None:
+            self._before.set_protocol(_NOBODY)
+            self._end_before()
+        if self.descriptor < 0:
             self._descriptors.loop.call_soon(protocol.connection_lost, None)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -158,7 +164,7 @@ class BareTransport(asyncio.Transport):
 
     def _sent_of(self, write: Callable[[int, D], int], data: D) -> int:
         try:
-            return write(self._descriptor, data)
+            return write(self.descriptor, data)
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
@@ -169,7 +175,7 @@ class BareTransport(asyncio.Transport):
         if self._is_closing:
             return
         if not self._unsent:
-            self._descriptors.watch(self._descriptor, reads=True, writes=True)
+            self._descriptors.watch(self.descriptor, reads=True, writes=True)
         self._unsent += rest
         if len(self._unsent) > self._high and not self._is_paused:
             self._is_paused = True
@@ -182,7 +188,7 @@ class BareTransport(asyncio.Transport):
             if self._is_closing:
                 self._lose(None)
                 return
-            self._descriptors.watch(self._descriptor, reads=True, writes=False)
+            self._descriptors.watch(self.descriptor, reads=True, writes=False)
         if self._is_paused and len(self._unsent) <= self._high // 4:
             self._is_paused = False
             self._tell_to("resume_writing")
@@ -197,12 +203,12 @@ class BareTransport(asyncio.Transport):
         """Something has happened to the connection."""
         if events & _OVER or (events & _READABLE and not self._is_closing):
             self._read()
-        if events & select.EPOLLOUT and self._descriptor >= 0:
+        if events & select.EPOLLOUT and self.descriptor >= 0:
             self._flush()
 
     def _read(self) -> None:
         try:
-            data = os.read(self._descriptor, READ_BYTES)
+            data = os.read(self.descriptor, READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -224,7 +230,7 @@ class BareTransport(asyncio.Transport):
             return
         self._is_closing = True
         if self._unsent:
-            self._descriptors.watch(self._descriptor, reads=False, writes=True)
+            self._descriptors.watch(self.descriptor, reads=False, writes=True)
         else:
             self._lose(None)
 
@@ -240,15 +246,21 @@ class BareTransport(asyncio.Transport):
         return socket.socket(fileno=descriptor)
 
     def _lose(self, error: OSError | None) -> None:
-        if self._descriptor < 0:
+        if self.descriptor < 0:
             return
+        self._end_before()
         os.close(self._leave())
         self._unsent = b""
         if self._protocol is not None:
             self._descriptors.loop.call_soon(self._protocol.connection_lost, error)
 
+    def _end_before(self) -> None:
+        before, self._before = self._before, None
+        if before is not None:
+            before.abort()
+
     def _leave(self) -> int:
-        descriptor, self._descriptor = self._descriptor, -1
+        descriptor, self.descriptor = self.descriptor, -1
         self._is_closing = True
         self._descriptors.forget(descriptor)
         return descriptor

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiohttp.http_exceptions import HttpProcessingError
@@ -10,6 +9,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestPayloadError, _ErrInfo
 
 from gateway.errors import ClientLimitReached, HeadgateError, HeadTooLarge
+from gateway.telemetry.logs import log
 from gateway.web import request_body, sent_ahead
 from gateway.web.aiohttp_connection import AiohttpConnection
 from gateway.web.connection_state import DEAF, HANDED_OVER, IDLE, LOST, TAKEN
@@ -17,6 +17,7 @@ from gateway.web.request_head import is_one_request, is_plain, refusal
 from gateway.web.unsent import Unsent
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from aiohttp import web
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; parsed, it takes twice as much
 HELD_BYTES = 64 * 1024  # what a client may send ahead while its request is being answered
-_NOBODY = asyncio.Protocol()  # whom a transport tells of its end that is needed no more
 AT_ONCE = 32  # requests that came together and are answered before others have their turn: 3 ms
 
 
@@ -82,6 +82,14 @@ class Connection(AiohttpConnection):
         self._deadline: float | None = None  # for the head of a request (loop time)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; asyncio would leave a connection open that could not."""
+        try:
+            self._begin(transport)
+        except Exception:  # noqa: BLE001 - it is told, and its client asks again
+            log.exception("connection.failed")
+            transport.abort()  # type: ignore[attr-defined] # of TCP
+
+    def _begin(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
         super().connection_made(transport)
         client = self.shared.quotas.connects_as(transport)
@@ -151,17 +159,9 @@ class Connection(AiohttpConnection):
         return self._unsent is not None and self._unsent.cut_if_stuck(now)
 
     def hand_over(self, protocol: asyncio.Protocol, to: asyncio.Transport) -> None:
-        """Give the connection to another protocol, with this transport or one made of it.
-
-        For aiohttp the connection ends here.
-        """
-        transport = self.transport
-        assert transport is not None, "the caller has looked at it"
-        self.enter(HANDED_OVER)
+        """Give transport, or what has taken it over, to a protocol; for aiohttp it ends here."""
         to.set_protocol(protocol)
-        if to is not transport:
-            transport.set_protocol(_NOBODY)
-            transport.abort()
+        self.enter(HANDED_OVER)
         self.transport = None
         self.connection_lost(None)
 

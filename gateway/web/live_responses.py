@@ -158,8 +158,6 @@ def stream_events(
         feed.join(reader)
     except BaseException:
         transport.abort()  # an error can no longer have a status
-        if request.transport is not None:
-            request.transport.abort()
         if reader is None or reader not in feed.sse_readers:
             feed.left()  # else it leaves with its connection
         raise

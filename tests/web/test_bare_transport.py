@@ -62,7 +62,6 @@ class Scene:
         assert isinstance(taken, BareTransport)
         self.transport = taken
         taken.set_protocol(self.heard)
-        old.abort()
 
     async def receive(self, size: int) -> bytes:
         loop, received = asyncio.get_running_loop(), b""
@@ -211,7 +210,7 @@ async def test_a_protocol_that_comes_too_late_is_told_of_the_end() -> None:
         heard = Heard()
         transport.set_protocol(heard)
         await heard.until("lost")
-    old.abort()
+        assert old.is_closing()
     descriptors.close()
 
 
