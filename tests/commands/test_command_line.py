@@ -48,8 +48,8 @@ def test_help_needs_no_network_library() -> None:
 
 
 def test_a_server_has_only_in_memory_what_every_server_needs() -> None:
-    unneeded = ("apsw", "argon2", "cryptography", "importlib.metadata", "jinja2", "opentelemetry")
-    unneeded += ("prometheus_client", "pydantic", "redis", "rich")
+    unneeded = ["apsw", "argon2", "cryptography", "importlib.metadata", "jinja2", "opentelemetry"]
+    unneeded += ["prometheus_client", "pydantic", "redis", "rich"]
     program = (
         "import sys, gateway.entry, gateway.__main__, gateway.serve, gateway.workers.worker;"
         f"print(sorted(set({unneeded}) & set(sys.modules)))"
