@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import resource
 from functools import cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from admin.model import About
@@ -23,7 +22,6 @@ PACKAGES = (
     "hiredis",
     "jinja2",
     "msgspec",
-    "pydantic",
     "redis",
     "uvloop",
 )
@@ -46,6 +44,8 @@ def about(settings: Settings, formats: Mapping[str, str]) -> About:
 @cache  # they are read from files
 def versions() -> dict[str, str]:
     """Of Headgate and what it runs on, by name."""
+    from importlib.metadata import version  # 2 MB, with zip files and messages of e-mail
+
     found = {name: version(name) for name in PACKAGES}
     found["sqlite"] = found["apsw"].rpartition(".")[0]  # which apsw brings
     found["python"] = platform.python_version()

@@ -10,7 +10,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from prometheus_client.aiohttp import make_aiohttp_handler
 
 from admin.access.check import Access
 from admin.access.sign_in import SIGN_IN, SignIn
@@ -22,7 +21,6 @@ from admin.events import LISTENERS, Listeners
 from admin.pages import site
 from admin.record.recorder import Recorder
 from admin.streams.client import StreamClient
-from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -127,8 +125,11 @@ async def readyz(request: web.Request) -> web.Response:
 
 async def show_metrics(request: web.Request) -> web.StreamResponse:
     """All numbers, in the format that the scraper asks for."""
-    registry = metrics.registry(await request.app[SOURCE].measure())
-    return await make_aiohttp_handler(registry)(request)
+    from prometheus_client.aiohttp import make_aiohttp_handler
+
+    from gateway.telemetry.exposition import registry
+
+    return await make_aiohttp_handler(registry(await request.app[SOURCE].measure()))(request)
 
 
 def line(value: object) -> str:

@@ -11,13 +11,12 @@ from gateway.settings import AdminToken, AdminUser, PurgedCache, Route, declarat
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pydantic import BaseModel
-
     from gateway.settings import Declaration, Settings
+    from gateway.settings.tables import Table
 
 MASKED = "***"
 DEFAULT = "default"
-_TABLES: dict[str, type[BaseModel]] = {
+_TABLES: dict[str, type[Table]] = {
     "routes": Route,
     "admin_users": AdminUser,
     "admin_tokens": AdminToken,
@@ -44,12 +43,12 @@ def _views(settings: Settings) -> Iterator[SettingView]:
         for index, table in enumerate(tables):
             for inner in declarations(_TABLES[key]):
                 path = f"{key}[{index}].{inner.key}"
-                given = inner.key in table.model_fields_set
+                given = inner.key in table.given
                 source = sources.get(path) or sources.get(key, "") if given else None
                 yield _view(table, inner, path, source)
 
 
-def _view(of: BaseModel, declared: Declaration, path: str, source: str | None) -> SettingView:
+def _view(of: Table, declared: Declaration, path: str, source: str | None) -> SettingView:
     value = _shown(of, declared.key)
     default = _origin(declared.default) if declared.key == "origin" else declared.default
     # What an environment variable gives may be the default all the same.
@@ -58,13 +57,13 @@ def _view(of: BaseModel, declared: Declaration, path: str, source: str | None) -
     )
 
 
-def _shown(of: BaseModel, key: str) -> str:
+def _shown(of: Table, key: str) -> str:
     """A value as the documents write defaults."""
     if key in {"password_hash", "token"} and getattr(of, key):
         return MASKED
-    value = of.model_dump(mode="json", include={key})[key]
+    value = of.settings[key].plain(getattr(of, key))
     if key == "origin":
-        return _origin(value)
+        return _origin(str(value))
     if isinstance(value, float):
         return f"{value:g}"
     return value if value and isinstance(value, str) else json.dumps(value)

@@ -6,7 +6,6 @@ import gc
 import json
 import platform
 import sys
-from importlib.metadata import version as distribution_version
 from typing import TYPE_CHECKING
 
 import click
@@ -134,6 +133,8 @@ def version(as_json: bool) -> None:
 
 def show_version(*, as_json: bool) -> None:
     """Print it as a line, or as an object."""
+    from importlib.metadata import version as distribution_version
+
     versions = {name: distribution_version(name) for name in ("headgate", *LIBRARIES)}
     versions["python"] = platform.python_version()
     if as_json:

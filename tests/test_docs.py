@@ -403,13 +403,13 @@ def test_what_looks_like_a_setting_is_one(name: str) -> None:
         "forwarded_for",
     }  # labels, fields
     told |= set(layers())
-    keys = {*Settings.model_fields, *Route.model_fields, *PurgedCache.model_fields}
+    keys = {*Settings.settings, *Route.settings, *PurgedCache.settings}
     assert named - told - codes - keys == set()
 
 
 def test_defaults_that_are_named_are_those_in_force() -> None:
     route = Route(prefix="/r", origin="memory:")
-    defaults = {**route.model_dump(), **Settings().model_dump()}
+    defaults = {**route.plain(), **Settings().plain()}
     told = []
     for path in DOCUMENTS:
         found = re.findall(r"`(\w+)`\s+\((\d+) s\)", (ROOT / path).read_text())

@@ -53,7 +53,7 @@ class Passwords:
         if of is None or not self.may_be_right(password):
             return None
         self.check_room()
-        stored = of.password_hash.get_secret_value()
+        stored = of.password_hash.reveal()
         self._checking += 1
         try:
             loop = asyncio.get_running_loop()
@@ -77,5 +77,5 @@ def _cost(user: AdminUser) -> int:
     # At the start, and only where there are users: it is another megabyte.
     from argon2 import extract_parameters
 
-    parameters = extract_parameters(user.password_hash.get_secret_value())
+    parameters = extract_parameters(user.password_hash.reveal())
     return parameters.time_cost * parameters.memory_cost

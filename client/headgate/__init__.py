@@ -8,7 +8,6 @@ What is named here is loaded when it is first used, so that nobody pays for what
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,8 +51,6 @@ __all__ = [
     "Unavailable",
 ]
 
-__version__ = version("headgate-client")
-
 # Where the names are that are not errors.
 _MODULES = {
     "Answer": "runs",
@@ -69,6 +66,10 @@ _MODULES = {
 
 def __getattr__(name: str) -> object:
     """Load what is asked for by its name (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("headgate-client")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"headgate.{_MODULES.get(name, 'errors')}"), name)

@@ -9,47 +9,28 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
-
 from gateway.access.operations import Grant
 from gateway.access.revocations import Revocations
 from gateway.settings.access import check_name
 from gateway.settings.grants import Operations, check_pattern
+from gateway.settings.tables import Table, setting
 from gateway.settings.token_hashes import DIGEST, read_digest
 from gateway.settings.toml_file import TomlFile, spell
+from gateway.settings.values import After, Before, Mistaken, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from typing import Self
 
-    from pydantic_core import ErrorDetails
+    from gateway.settings.values import Mistake
 
 HASH_KIND = f"{DIGEST} and 64 hexadecimal digits, which `headgate token hash` prints of a token"
 TIME_KIND = "a time with its zone, such as 2030-01-31T12:00:00Z"
 HIGHEST_VERSION = 2**31 - 1
 MOST_TOLD = 20  # mistakes of a file: each takes a look through all of it
-# What pydantic finds, in our words.
+# What a value of another type must be, by its key.
 _KINDS = {
-    "tuple_type": "an array of tables",
-    "too_short": "an array of at least one table",
-    "model_type": "a table",
-    "dict_type": "a table",
-    "string_type": "text",
-    "string_too_short": "text of 1 to 1,024 characters",
-    "string_too_long": "text of 1 to 1,024 characters",
-    **dict.fromkeys(
-        ("int_type", "greater_than_equal", "less_than_equal"),
-        f"a whole number from 1 to {HIGHEST_VERSION:,}",
-    ),
+    **dict.fromkeys(("roles", "tokens", "revoked", "grants"), "an array of tables"),
+    "reader_keys": "a table",
 }
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -93,10 +74,9 @@ def parse_tokens(path: str, data: bytes) -> TokensFile:
 def _checked(values: Mapping[str, object]) -> tuple[_File | None, list[_Mistake]]:
     """The tables, where each by itself is right, and what is wrong."""
     try:
-        tables = _File.model_validate(values)
-    except ValidationError as refusal:
-        errors = refusal.errors(include_url=False, include_input=False)
-        return None, [_found(error) for error in errors]
+        tables = _File.of(values)
+    except Mistaken as refusal:
+        return None, [_Mistake(it.place, _words(it)) for it in refusal.mistakes]
     return tables, [*tables.mistakes()]
 
 
@@ -136,28 +116,41 @@ def _name_at(place: tuple[str | int, ...], values: Mapping[str, object]) -> str:
         return ""
 
 
-def _found(error: ErrorDetails) -> _Mistake:
-    # The validator's own mark of a table's key.
-    return _Mistake(tuple(it for it in error["loc"] if it != "[key]"), _words(error))
-
-
-def _words(error: ErrorDetails) -> str:
-    if error["type"] == "extra_forbidden":
+def _words(mistake: Mistake) -> str:
+    if mistake.kind == "unknown":
         return "is nothing that this file can have"
-    if error["type"] == "missing":
+    if mistake.kind == "missing":
         return "is missing"
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    return f"must be {_KINDS.get(error['type'], 'something else')}"
+    last = mistake.place[-1]
+    in_array = isinstance(last, int)
+    return mistake.must or f"must be {'a table' if in_array else _KINDS.get(str(last), 'text')}"
 
 
 # ---------------------------------------------------------------- its tables
 
 
-def _check_digest(secret: SecretStr) -> SecretStr:
-    if read_digest(secret.get_secret_value()) is None:
+def _check_digest(secret: Secret) -> Secret:
+    if read_digest(secret.reveal()) is None:
         raise ValueError(f"must be {HASH_KIND}: tokens themselves do not stand in this file")
     return secret
+
+
+def _check_version(value: object) -> object:
+    if type(value) is not int or not 1 <= value <= HIGHEST_VERSION:
+        raise ValueError(f"must be a whole number from 1 to {HIGHEST_VERSION:,}")
+    return value
+
+
+def _check_text(text: str) -> str:
+    if not 1 <= len(text) <= 1024:
+        raise ValueError("must be text of 1 to 1,024 characters")
+    return text
+
+
+def _check_some(grants: tuple[_Grant, ...]) -> tuple[_Grant, ...]:
+    if not grants:
+        raise ValueError("must be an array of at least one table")
+    return grants
 
 
 def _moment(value: object) -> float:
@@ -172,68 +165,62 @@ def _moment(value: object) -> float:
     return value.timestamp()
 
 
-Name = Annotated[str, AfterValidator(check_name)]
-Moment = Annotated[float, BeforeValidator(_moment)]
-Version = Annotated[int, Field(strict=True, ge=1, le=HIGHEST_VERSION)]
-Text = Annotated[str, Field(min_length=1, max_length=1024)]
+Name = Annotated[str, After(check_name)]
+Moment = Annotated[float, Before(_moment)]
+Version = Annotated[int, Before(_check_version)]
+Text = Annotated[str, After(_check_text)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, strict=False)
-
-
-class _Grant(_Table):
-    streams: Annotated[str, AfterValidator(check_pattern)]
+class _Grant(Table):
+    streams: Annotated[str, After(check_pattern)]
     operations: Operations
 
 
-class _Role(_Table):
+class _Role(Table):
     name: Name
-    grants: Annotated[tuple[_Grant, ...], Field(min_length=1)]
+    grants: Annotated[tuple[_Grant, ...], After(_check_some)]
 
 
-class _Token(_Table):
+class _Token(Table):
     name: Name
-    token: Annotated[SecretStr, AfterValidator(_check_digest)]
+    token: Annotated[Secret, After(_check_digest)]
     role: Name | None = None
     grants: tuple[_Grant, ...] = ()
     expires: Moment = inf
 
-    @model_validator(mode="after")
-    def _may_something(self) -> Self:
+    def check_whole(self) -> None:
+        """It has what it may do once."""
         if (self.role is None) == (not self.grants):
             raise ValueError("must have a role or grants, and not both")
-        return self
 
     @property
     def digest(self) -> bytes:
-        digest = read_digest(self.token.get_secret_value())
+        digest = read_digest(self.token.reveal())
         assert digest is not None, "_check_digest refuses what is none"
         return digest
 
 
-class _Revoked(_Table):
+class _Revoked(Table):
     name: Name | None = None
     jti: Text | None = None
     sub: Text | None = None
     kid: Text | None = None
     before: Moment | None = None
 
-    @model_validator(mode="after")
-    def _names_one_thing(self) -> Self:
+    def check_whole(self) -> None:
+        """It names one thing."""
         given = [it for it in (self.name, self.jti, self.sub, self.kid) if it is not None]
         if len(given) != 1:
             raise ValueError("must have one of name, jti, sub and kid")
         if self.before is not None and self.sub is None:
             raise ValueError("must have before only together with sub")
-        return self
 
 
-class _File(_Table):
+class _File(Table):
     roles: tuple[_Role, ...] = ()
     tokens: tuple[_Token, ...] = ()
     revoked: tuple[_Revoked, ...] = ()
-    reader_keys: dict[Annotated[str, AfterValidator(check_pattern)], Version] = {}
+    reader_keys: dict[Annotated[str, After(check_pattern)], Version] = setting({})
 
     def mistakes(self) -> Iterator[_Mistake]:
         """Where its tables do not fit together."""

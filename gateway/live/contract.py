@@ -120,8 +120,8 @@ class ReaderServer(Protocol):
     def reader_lost(self, transport: Transport) -> None:
         """The connection is gone."""
 
-    def take_back(self, transport: Transport) -> None:
-        """The answer is over: serve the next request."""
+    def take_back(self, transport: Transport) -> bool:
+        """The answer is over: serve the next request. False where the answer is not taken yet."""
 
 
 class Parked(NamedTuple):

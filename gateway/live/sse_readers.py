@@ -281,12 +281,10 @@ class SseReader(asyncio.Protocol):
             self._transport.close()
             return
         self._transport.write(http1.LAST_CHUNK)
-        if self._heard or self.paused:
+        if self._heard or self.paused or not self._server.take_back(self._transport):
             self._transport.close()
             # Who takes nothing of what is left would keep the connection for ever.
             asyncio.get_running_loop().call_later(LAST_BYTES_S, self._transport.abort)
-        else:
-            self._server.take_back(self._transport)
 
     def abort(self) -> None:
         """End the connection at once, whatever is unsent."""

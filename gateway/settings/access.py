@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
-
-from gateway.settings.kinds import Kind, refuse_yes_and_no
+from gateway.settings.kinds import Kind
+from gateway.settings.tables import Table, setting
 from gateway.settings.token_hashes import (
     DIGEST,
     SHORTEST_TOKEN,
@@ -15,6 +14,7 @@ from gateway.settings.token_hashes import (
     read_digest,
     token_digest,
 )
+from gateway.settings.values import After, Secret
 
 Role = Literal["viewer", "operator"]
 NAME_KIND = "a name of at most 64 letters, digits, '-', '_', '.' and '@'"
@@ -37,38 +37,34 @@ def check_name(name: str) -> str:
     return name
 
 
-def _check_hash(secret: SecretStr) -> SecretStr:
-    if _HASH.fullmatch(secret.get_secret_value()) is None:
+def _check_hash(secret: Secret) -> Secret:
+    if _HASH.fullmatch(secret.reveal()) is None:
         raise ValueError(f"must be {HASH_KIND}")
     return secret
 
 
-def _check_token(secret: SecretStr) -> SecretStr:
-    token = secret.get_secret_value()
+def _check_token(secret: Secret) -> Secret:
+    token = secret.reveal()
     is_plain = is_token(token) and not token.startswith(DIGEST)
     if not is_plain and read_digest(token) is None:
         raise ValueError(f"must be {TOKEN_KIND}")
     return secret
 
 
-class _Admitted(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    name: Annotated[str, AfterValidator(check_name), Kind(NAME_KIND)] = Field(
+class _Admitted(Table):
+    name: Annotated[str, After(check_name), Kind(NAME_KIND)] = setting(
         description="By which sign-in and log know them."
     )
-    role: Role = Field(
+    role: Role = setting(
         description="What they may do: a viewer sees everything, an operator also appends to, "
         "closes and deletes streams."
     )
-
-    _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
 
 
 class AdminUser(_Admitted):
     """Somebody who signs in with a password."""
 
-    password_hash: Annotated[SecretStr, AfterValidator(_check_hash), Kind(HASH_KIND)] = Field(
+    password_hash: Annotated[Secret, After(_check_hash), Kind(HASH_KIND)] = setting(
         description="Hash of the password (Argon2id), which headgate hash-password prints."
     )
 
@@ -76,12 +72,12 @@ class AdminUser(_Admitted):
 class AdminToken(_Admitted):
     """A script, which sends its token with each request."""
 
-    token: Annotated[SecretStr, AfterValidator(_check_token), Kind(TOKEN_KIND)] = Field(
+    token: Annotated[Secret, After(_check_token), Kind(TOKEN_KIND)] = setting(
         description="The token, or its SHA-256."
     )
 
     @property
     def digest(self) -> bytes:
         """The SHA-256 of the token."""
-        token = self.token.get_secret_value()
+        token = self.token.reveal()
         return read_digest(token) or token_digest(token)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BeforeValidator, PlainSerializer
-
 from gateway.settings.kinds import Kind, split_list
+from gateway.settings.values import Before, Shown
 
 NONE = ("none",)  # everybody may do everything, and the configuration says so in so many words
 BY_ORIGIN = ("origin",)  # the HTTP origin decides, and is asked
@@ -57,14 +56,14 @@ def _show(auth: tuple[str, ...]) -> object:
 # Empty where it is not said.
 Auth = Annotated[
     tuple[str, ...],
-    BeforeValidator(_parse_default),
-    PlainSerializer(_show),
+    Before(_parse_default),
+    Shown(_show),
     Kind(_kind(EVERYWHERE)),
 ]
 RouteAuth = Annotated[
     tuple[str, ...],
-    BeforeValidator(_parse_route),
-    PlainSerializer(_show),
+    Before(_parse_route),
+    Shown(_show),
     Kind(_kind(OF_ROUTES)),
 ]
-Anonymous = Annotated[tuple[Allowed, ...], BeforeValidator(_parse_anonymous), Kind(ANONYMOUS_KIND)]
+Anonymous = Annotated[tuple[Allowed, ...], Before(_parse_anonymous), Kind(ANONYMOUS_KIND)]

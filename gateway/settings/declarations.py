@@ -6,15 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
-from annotated_types import Ge, Le
-
 from gateway.settings.declared import Settings
 from gateway.settings.kinds import SIZE_KIND, Kind, show_size
 from gateway.settings.limits import LimitSettings
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-    from pydantic.fields import FieldInfo
+    from gateway.settings.tables import Setting, Table
 
 ENVIRONMENT_PREFIX = "HEADGATE_"
 
@@ -30,17 +27,16 @@ class Declaration:
     help: str
 
 
-def declarations(model: type[BaseModel] = Settings) -> tuple[Declaration, ...]:
+def declarations(model: type[Table] = Settings) -> tuple[Declaration, ...]:
     """The settings in the order of their declaration; limits come last."""
-    fields = sorted(model.model_fields.items(), key=lambda it: it[0] in LimitSettings.model_fields)
-    shown = model.model_construct().model_dump(mode="json") if model is Settings else {}
+    fields = sorted(model.settings.items(), key=lambda it: it[0] in LimitSettings.settings)
     return tuple(
         Declaration(
             key=key,
             environment=variable(key) if model is Settings else "",
-            default=_default(shown.get(key, field.default), required=field.is_required()),
+            default="" if field.is_required else _default(field.plain(field.default)),
             allowed=allowed(field),
-            help=field.description or "",
+            help=field.description,
         )
         for key, field in fields
     )
@@ -51,25 +47,19 @@ def variable(key: str) -> str:
     return ENVIRONMENT_PREFIX + key.upper()
 
 
-def _default(value: object, *, required: bool) -> str:
-    if required:
-        return ""
+def _default(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return value if value and isinstance(value, str) else json.dumps(value)
 
 
-def allowed(field: FieldInfo) -> str:
+def allowed(field: Setting) -> str:
     """What a setting may be, in words that continue "must be"."""
-    if get_origin(field.annotation) is Literal:
-        return f"one of {', '.join(get_args(field.annotation))}"
+    if get_origin(field.type) is Literal:
+        return f"one of {', '.join(get_args(field.type))}"
     words = next(item.words for item in field.metadata if isinstance(item, Kind))
-    bounds = [*_limits(field, Ge, "ge"), *_limits(field, Le, "le")]
-    if not bounds:
+    if field.bounds is None:
         return words
-    least, most = map(show_size, bounds) if words == SIZE_KIND else (f"{it:,}" for it in bounds)
-    return f"{words}, from {least} to {most}"
-
-
-def _limits(field: FieldInfo, bound: type[Ge | Le], name: str) -> list[int]:
-    return [getattr(item, name) for item in field.metadata if isinstance(item, bound)]
+    if words == SIZE_KIND:
+        return f"{words}, from {' to '.join(show_size(int(it)) for it in field.bounds)}"
+    return f"{words}, from {' to '.join(f'{it:,}' for it in field.bounds)}"

@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
-
-from pydantic import (
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
 
 from gateway.settings import files
 from gateway.settings.access import (
@@ -42,13 +33,14 @@ from gateway.settings.kinds import (
     WholeSeconds,
     clash,
     read_json,
-    refuse_yes_and_no,
     show_size,
 )
 from gateway.settings.limits import LimitSettings
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.repeated import places, prefixes, repeated
 from gateway.settings.route import LONGEST_S, Route
+from gateway.settings.tables import Around, checks, setting
+from gateway.settings.values import Before, Mistaken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,76 +60,74 @@ def _why_alone(route: Route) -> str:
 class Settings(LimitSettings):
     """What an operator can choose."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    checks_defaults = True
 
-    listen: Listen = Field(
+    listen: Listen = setting(
         Address("127.0.0.1", 4437), description="Address of the listener for streams."
     )
-    admin_users: Annotated[tuple[AdminUser, ...], BeforeValidator(read_json), Kind(USERS_KIND)] = (
-        Field((), description="Who signs in to the admin listener with a password.")
+    admin_users: Annotated[tuple[AdminUser, ...], Before(read_json), Kind(USERS_KIND)] = setting(
+        (), description="Who signs in to the admin listener with a password."
     )
-    admin_tokens: Annotated[
-        tuple[AdminToken, ...], BeforeValidator(read_json), Kind(TOKENS_KIND)
-    ] = Field((), description="Which scripts may use the admin listener, by a bearer token.")
-    admin: Listen = Field(
+    admin_tokens: Annotated[tuple[AdminToken, ...], Before(read_json), Kind(TOKENS_KIND)] = setting(
+        (), description="Which scripts may use the admin listener, by a bearer token."
+    )
+    admin: Listen = setting(
         Address("127.0.0.1", 4439),
         description="Address of the listener for the console, health checks and metrics. "
         "Everybody who reaches it is an operator while there are no admin_users and "
         "admin_tokens, so it is then on loopback.",
     )
-    origin: Origin = Field(
+    origin: Origin = setting(
         "file:./headgate-data",
         description=f"Where the streams of the only route, {DEFAULT_PREFIX}, live; "
         "not together with routes. Of several http(s) URLs the first is preferred.",
     )
-    routes: Annotated[tuple[Route, ...], BeforeValidator(read_json), Kind(ROUTES_KIND)] = Field(
+    routes: Annotated[tuple[Route, ...], Before(read_json), Kind(ROUTES_KIND)] = setting(
         (), description="Path prefixes and their origins; the longest prefix that fits is taken."
     )
-    auth: Auth = Field(
+    auth: Auth = setting(
         (),
         description="By which credentials those who use streams are known, on routes that do not "
         "say so themselves; none lets everybody read, write and delete. It has to be said before "
         "listen may be an address beyond loopback.",
     )
-    purges: Annotated[tuple[PurgedCache, ...], BeforeValidator(read_json), Kind(PURGES_KIND)] = (
-        Field(
-            (),
-            max_length=MOST_PURGED,
-            description="Caches in front that are told to forget a stream when it is deleted, "
-            "has expired or is created again.",
-        )
+    purges: Annotated[tuple[PurgedCache, ...], Before(read_json), Kind(PURGES_KIND)] = setting(
+        (),
+        longest=MOST_PURGED,
+        description="Caches in front that are told to forget a stream when it is deleted, "
+        "has expired or is created again.",
     )
-    tokens_file: FilePath = Field(
+    tokens_file: FilePath = setting(
         "",
         description="TOML file of static tokens, of what each may do, and of what is revoked; it "
         "is read again when it changes.",
     )
-    jwt_issuers: Annotated[
-        tuple[JwtIssuer, ...], BeforeValidator(read_json), Kind(ISSUERS_KIND)
-    ] = Field((), max_length=16, description="Whose JWTs are taken.")
-    keys_file: FilePath = Field(
+    jwt_issuers: Annotated[tuple[JwtIssuer, ...], Before(read_json), Kind(ISSUERS_KIND)] = setting(
+        (), longest=16, description="Whose JWTs are taken."
+    )
+    keys_file: FilePath = setting(
         "",
         description="JSON Web Key Set of the keys that sign and verify read tokens, which headgate "
         "token keys makes; it is read again when it changes.",
     )
     # What a link or cookie lets its holder read, it lets whoever else gets it.
-    read_token_max_age: WholeSeconds = Field(
+    read_token_max_age: WholeSeconds = setting(
         900, ge=1, le=24 * LONGEST_S, description="How long a read token may last at most."
     )
-    workers: Count = Field(
+    workers: Count = setting(
         1, ge=1, le=1024, description="Processes that serve the streams on one port."
     )
-    long_poll_timeout: Seconds = Field(
+    long_poll_timeout: Seconds = setting(
         20.0, ge=0.1, le=300, description="How long a long-poll at the tail waits for data."
     )
-    sse_heartbeat: Seconds = Field(
+    sse_heartbeat: Seconds = setting(
         15.0,
         ge=0.1,
         le=LONGEST_S,
         description="How often an idle SSE reader is sent a comment, so that proxies keep it.",
     )
     # Clients give SSE up for good after a few connections that end within their first second.
-    sse_max_age: Seconds = Field(
+    sse_max_age: Seconds = setting(
         60.0,
         ge=1,
         le=24 * LONGEST_S,
@@ -145,48 +135,48 @@ class Settings(LimitSettings):
     )
     # The body of an append is held in memory until it is on disk.
     # A row of the log holds what one commit appends to a stream, and SQLite's end at 10^9 bytes.
-    max_append: Size = Field(
+    max_append: Size = setting(
         16 << 20, ge=1, le=GIB // 2, description="Longest body of one append or create."
     )
-    max_pending_appends: Size = Field(
+    max_pending_appends: Size = setting(
         256 << 20,
         ge=1,
         le=1024 * GIB,
         description="Bytes of appends that may wait for the log of a route, and of bodies that are "
         "being received; not less than max_append.",
     )
-    max_connections: Count = Field(
+    max_connections: Count = setting(
         0,
         ge=0,
         le=10_000_000,
         description="Most connections at once; 0 means nine tenths of the open-file limit.",
     )
-    max_live_readers: Count = Field(
+    max_live_readers: Count = setting(
         100_000, ge=1, le=10_000_000, description="Most long-polls and SSE readers at once."
     )
-    max_feeds: Count = Field(
+    max_feeds: Count = setting(
         10_000,
         ge=1,
         le=10_000_000,
         description="Most streams that are followed at http(s) origins at once.",
     )
-    cache_size: Size = Field(
+    cache_size: Size = setting(
         256 << 20, ge=0, le=1024 * GIB, description="Memory for cached answers; 0 means no cache."
     )
-    header_timeout: Seconds = Field(
+    header_timeout: Seconds = setting(
         10.0,
         ge=0.1,
         le=LONGEST_S,
         description="How long a client may take to send the head of a request.",
     )
-    body_timeout: Seconds = Field(
+    body_timeout: Seconds = setting(
         30.0,
         ge=0.1,
         le=LONGEST_S,
         description="Longest wait for more of a request's body, and for a client to take more of "
         "its answer.",
     )
-    min_body_rate: Size = Field(
+    min_body_rate: Size = setting(
         100,
         ge=0,
         le=GIB,
@@ -195,69 +185,69 @@ class Settings(LimitSettings):
             "body_timeout if that is less; 0 means any."
         ),
     )
-    keepalive_timeout: Seconds = Field(
+    keepalive_timeout: Seconds = setting(
         75.0, ge=0.1, le=LONGEST_S, description="How long a connection may stay idle."
     )
-    shutdown_grace: Seconds = Field(
+    shutdown_grace: Seconds = setting(
         10.0, ge=0, le=LONGEST_S, description="How long requests may go on after SIGTERM."
     )
-    hosts: Hosts = Field(
+    hosts: Hosts = setting(
         (),
         description="Hosts that requests may name in Host; others are refused. Empty means any. "
         "This machine's loopback names, and the host of listen, are always answered.",
     )
-    cors_origins: CorsOrigins = Field(
+    cors_origins: CorsOrigins = setting(
         ("*",),
         description="Web origins whose pages may read the streams; * means all. They may write, "
         "too, with a token in Authorization that the route accepts.",
     )
-    write_origins: CorsOrigins = Field(
+    write_origins: CorsOrigins = setting(
         (),
         description="Web origins whose pages may write without a token in Authorization, besides "
         "those of the host itself; * means all. cors_origins has to name them, too.",
     )
-    log_level: LogLevel = Field("info", description="Least severe level that is logged.")
-    log_format: LogFormat = Field(
+    log_level: LogLevel = setting("info", description="Least severe level that is logged.")
+    log_format: LogFormat = setting(
         "auto", description="Shape of a log line; auto means console on a terminal, else json."
     )
-    log_requests: RequestLevel = Field(
+    log_requests: RequestLevel = setting(
         "debug", description="Level at which each request writes one line; off means never."
     )
 
     # Where each value came from, by its path, such as routes[0].prefix; defaults are not in it.
-    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _sources = MappingProxyType[str, str]({})
 
-    _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
-
-    @field_validator("origin")
+    @checks("origin")
     @classmethod
-    def _is_no_file(cls, origin: str, info: ValidationInfo) -> str:
-        if isinstance(info.context, files.Look) and info.context.only_route:
-            files.check_folder(origin, info)
+    def _is_no_file(cls, origin: str, around: Around) -> str:
+        if isinstance(around.look, files.Look) and around.look.only_route:
+            files.check_folder(origin, around.look)
         return origin
 
-    @field_validator("routes")
+    @checks("routes")
     @classmethod
-    def _routes_differ(cls, routes: tuple[Route, ...]) -> tuple[Route, ...]:
+    def _routes_differ(cls, routes: tuple[Route, ...], _around: Around) -> tuple[Route, ...]:
         twice = [*repeated(routes, "prefix", prefixes), *repeated(routes, "origin", places)]
         if twice:
-            raise ValidationError.from_exception_data("routes", twice)
+            raise Mistaken(twice)
         return routes
 
-    @field_validator("jwt_issuers")
+    @checks("jwt_issuers")
     @classmethod
-    def _issuers_differ(cls, issuers: tuple[JwtIssuer, ...]) -> tuple[JwtIssuer, ...]:
+    def _issuers_differ(
+        cls, issuers: tuple[JwtIssuer, ...], _around: Around
+    ) -> tuple[JwtIssuer, ...]:
         twice = [*repeated(issuers, "issuer", lambda one: (one.issuer,), "jwt_issuers")]
         if twice:
-            raise ValidationError.from_exception_data("jwt_issuers", twice)
+            raise Mistaken(twice)
         return issuers
 
-    @field_validator("workers")
+    @checks("workers")
     @classmethod
-    def _streams_can_be_shared(cls, workers: int, info: ValidationInfo) -> int:
+    def _streams_can_be_shared(cls, workers: int, around: Around) -> int:
         """Whether so many processes would serve the same streams."""
-        routes = info.data.get("routes")
-        origin = info.data.get("origin")
+        routes = around.values.get("routes")
+        origin = around.values.get("origin")
         if workers == 1 or routes is None or (origin is None and not routes):
             return workers
         for route in routes or (Route(prefix=DEFAULT_PREFIX, origin=origin),):
@@ -268,29 +258,29 @@ class Settings(LimitSettings):
                 )
         return workers
 
-    @field_validator("admin_users", "admin_tokens")
+    @checks("admin_users", "admin_tokens")
     @classmethod
     def _names_differ(
-        cls, admitted: tuple[AdminUser | AdminToken, ...], info: ValidationInfo
+        cls, admitted: tuple[AdminUser | AdminToken, ...], around: Around
     ) -> tuple[AdminUser | AdminToken, ...]:
-        twice = [*repeated(admitted, "name", lambda one: (one.name,), str(info.field_name))]
+        twice = [*repeated(admitted, "name", lambda one: (one.name,), str(around.key))]
         if twice:
-            raise ValidationError.from_exception_data(str(info.field_name), twice)
+            raise Mistaken(twice)
         return admitted
 
-    @field_validator("admin")
+    @checks("admin")
     @classmethod
-    def _admin_is_apart(cls, admin: Address, info: ValidationInfo) -> Address:
-        listen = info.data.get("listen")
+    def _admin_is_apart(cls, admin: Address, around: Around) -> Address:
+        listen = around.values.get("listen")
         if listen is not None and clash(listen, admin):
             raise ValueError(f"must not share the port of listen, which is {listen}")
         return admin
 
-    @field_validator("admin")
+    @checks("admin")
     @classmethod
-    def _admin_is_guarded(cls, admin: Address, info: ValidationInfo) -> Address:
+    def _admin_is_guarded(cls, admin: Address, around: Around) -> Address:
         """Whether nobody can reach the console who should not."""
-        credentials = [info.data.get(key) for key in ("admin_users", "admin_tokens")]
+        credentials = [around.values.get(key) for key in ("admin_users", "admin_tokens")]
         if not any(credentials) and None not in credentials and not is_loopback(admin.host):
             raise ValueError(
                 "must be on loopback, such as 127.0.0.1:4439, while there are no admin_users "
@@ -298,13 +288,13 @@ class Settings(LimitSettings):
             )
         return admin
 
-    @field_validator("auth")
+    @checks("auth")
     @classmethod
     def _strangers_are_let_in_on_purpose(
-        cls, auth: tuple[str, ...], info: ValidationInfo
+        cls, auth: tuple[str, ...], around: Around
     ) -> tuple[str, ...]:
         """Whether everybody on the network may do everything without anybody having said so."""
-        listen, routes = info.data.get("listen"), info.data.get("routes")
+        listen, routes = around.values.get("listen"), around.values.get("routes")
         if auth or listen is None or routes is None or is_loopback(listen.host):
             return auth
         silent = [route.prefix for route in routes if not route.auth]
@@ -317,19 +307,19 @@ class Settings(LimitSettings):
             "(docs/access.md has recipes)"
         )
 
-    @field_validator("write_origins")
+    @checks("write_origins")
     @classmethod
-    def _writers_read(cls, origins: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        readers = info.data.get("cors_origins", ("*",))
+    def _writers_read(cls, origins: tuple[str, ...], around: Around) -> tuple[str, ...]:
+        readers = around.values.get("cors_origins", ("*",))
         for origin in origins:
             if "*" not in readers and origin not in readers:
                 raise ValueError(f"must not name {origin}, which cors_origins does not name")
         return origins
 
-    @field_validator("max_pending_appends")
+    @checks("max_pending_appends")
     @classmethod
-    def _one_append_fits(cls, size: int, info: ValidationInfo) -> int:
-        longest = info.data.get("max_append", 0)
+    def _one_append_fits(cls, size: int, around: Around) -> int:
+        longest = around.values.get("max_append", 0)
         if size < longest:
             raise ValueError(f"must not be less than max_append, {show_size(longest)}")
         return size
@@ -360,9 +350,10 @@ class Settings(LimitSettings):
         return next((file for file, _, line in places if line.isdecimal()), None)
 
     def given_by(self, sources: Mapping[str, str]) -> Settings:
-        """Remember the sources, and give itself back."""
-        self._sources.update(sources)
-        return self
+        """The same, with where its values came from."""
+        made = self.but()
+        vars(made)["_sources"] = sources
+        return made
 
     def connection_limit(self, open_files: int) -> int:
         """Most connections at once, for a process that may open so many files."""

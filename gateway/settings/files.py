@@ -5,12 +5,8 @@ from __future__ import annotations
 import os
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gateway import trust
-
-if TYPE_CHECKING:
-    from pydantic import ValidationInfo
 
 FILE = "file:"
 
@@ -22,9 +18,9 @@ class Look:
     only_route: bool
 
 
-def check_authorities(path: str, info: ValidationInfo) -> None:
+def check_authorities(path: str, look: object) -> None:
     """Refuse a file whose authorities a server could not trust."""
-    if not (isinstance(info.context, Look) and path):
+    if not (isinstance(look, Look) and path):
         return
     try:
         ssl.create_default_context(cafile=path)
@@ -32,9 +28,9 @@ def check_authorities(path: str, info: ValidationInfo) -> None:
         raise ValueError(f"must be a file of authorities: {trust.why_not(cause)}") from cause
 
 
-def check_folder(origin: str, info: ValidationInfo) -> None:
+def check_folder(origin: str, look: object) -> None:
     """Refuse an origin in a folder that is none."""
-    if not (isinstance(info.context, Look) and origin.startswith(FILE)):
+    if not (isinstance(look, Look) and origin.startswith(FILE)):
         return
     folder = origin.removeprefix(FILE)
     # Whether it can be written is for the user to say as whom the server runs.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-
 from gateway.errors import BadRequest
 from gateway.protocol.paths import canonical_path
 from gateway.settings.kinds import Kind
+from gateway.settings.tables import Table, setting
+from gateway.settings.values import After, Before
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -50,7 +50,7 @@ def check_template(template: str) -> str:
     return template
 
 
-def some_of(names: Collection[str], kind: str) -> BeforeValidator:
+def some_of(names: Collection[str], kind: str) -> Before:
     """A list of some of these names, told as one thing that it must be."""
 
     def check(value: object) -> object:
@@ -58,7 +58,7 @@ def some_of(names: Collection[str], kind: str) -> BeforeValidator:
             raise ValueError(f"must be {kind}")
         return value
 
-    return BeforeValidator(check)
+    return Before(check)
 
 
 Operations = Annotated[
@@ -66,12 +66,10 @@ Operations = Annotated[
 ]
 
 
-class GrantTemplate(BaseModel):
+class GrantTemplate(Table):
     """Operations on streams whose path may name claims of a token."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    streams: Annotated[str, AfterValidator(check_template), Kind(TEMPLATE_KIND)] = Field(
+    streams: Annotated[str, After(check_template), Kind(TEMPLATE_KIND)] = setting(
         description="Which streams it is about."
     )
-    operations: Operations = Field(description="What may be done with them.")
+    operations: Operations = setting(description="What may be done with them.")

@@ -6,11 +6,11 @@ import re
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
-
 from gateway.settings.grants import GRANTS_KIND, GrantTemplate, some_of
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
-from gateway.settings.kinds import Kind, WholeSeconds, refuse_yes_and_no
+from gateway.settings.kinds import Kind, WholeSeconds
+from gateway.settings.tables import Around, Table, checks, setting
+from gateway.settings.values import After
 
 Algorithm = Literal[
     "ES256", "ES384", "ES512", "Ed25519", "EdDSA",
@@ -55,48 +55,46 @@ def _check_claim(name: str) -> str:
     return name
 
 
-class JwtIssuer(BaseModel):
+class JwtIssuer(Table):
     """Somebody whose tokens are taken."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    checks_defaults = True
 
-    issuer: Annotated[str, AfterValidator(_check_text), Kind(TEXT_KIND)] = Field(
+    issuer: Annotated[str, After(_check_text), Kind(TEXT_KIND)] = setting(
         description="Their iss, exactly."
     )
-    audience: Annotated[str, AfterValidator(_check_text), Kind(TEXT_KIND)] = Field(
+    audience: Annotated[str, After(_check_text), Kind(TEXT_KIND)] = setting(
         description="The aud that is this gateway's, exactly; a token may have others, too."
     )
-    jwks: Annotated[str, AfterValidator(_check_jwks), Kind(JWKS_KIND)] = Field(
+    jwks: Annotated[str, After(_check_jwks), Kind(JWKS_KIND)] = setting(
         description="Where their public keys are. A URL is asked every five minutes, and for a "
         "key that is not known yet; a file is read again when it changes."
     )
     algorithms: Annotated[
         tuple[Algorithm, ...], some_of(get_args(Algorithm), ALGORITHMS_KIND), Kind(ALGORITHMS_KIND)
-    ] = Field(description="How they sign; of them each key has those that are its own.")
-    leeway: WholeSeconds = Field(
+    ] = setting(description="How they sign; of them each key has those that are its own.")
+    leeway: WholeSeconds = setting(
         30, ge=0, le=300, description="How far their clock may be from this gateway's."
     )
-    typ: Annotated[str, AfterValidator(_check_claim), Kind(TYP_KIND)] = Field(
+    typ: Annotated[str, After(_check_claim), Kind(TYP_KIND)] = setting(
         "", description="The typ that their tokens must have; without it JWT, at+jwt or none."
     )
-    grants_claim: Annotated[str, AfterValidator(_check_claim), Kind(CLAIM_KIND)] = Field(
+    grants_claim: Annotated[str, After(_check_claim), Kind(CLAIM_KIND)] = setting(
         "",
         description="Claim with a list of grants, each with streams and operations as here.",
     )
-    grants: Annotated[tuple[GrantTemplate, ...], Kind(GRANTS_KIND)] = Field(
+    grants: Annotated[tuple[GrantTemplate, ...], Kind(GRANTS_KIND)] = setting(
         (),
         description="What each of their tokens grants. A {claim} as a whole segment of streams is "
         "what the token has in that claim, percent-encoded; without it there is no such grant.",
     )
 
-    _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
-
-    @field_validator("grants")
+    @checks("grants")
     @classmethod
     def _grant_something(
-        cls, grants: tuple[GrantTemplate, ...], info: ValidationInfo
+        cls, grants: tuple[GrantTemplate, ...], around: Around
     ) -> tuple[GrantTemplate, ...]:
-        if not grants and info.data.get("grants_claim") == "":
+        if not grants and around.values.get("grants_claim") == "":
             raise ValueError("must be given, or grants_claim: else no token would permit anything")
         return grants
 

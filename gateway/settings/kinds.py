@@ -9,13 +9,11 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
-from pydantic_core import PydanticCustomError
-
 from gateway.protocol.forwarding import OF_THE_GATEWAY
 from gateway.protocol.paths import fits
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
 from gateway.settings.redis_origin import is_redis, parse_redis, without_passwords
+from gateway.settings.values import After, Before, Shown
 
 SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
@@ -254,13 +252,6 @@ def check_health_path(value: str) -> str:
     return value
 
 
-def refuse_yes_and_no(value: object) -> object:
-    """No setting is a yes or no, and Python would take `true` for the number 1."""
-    if isinstance(value, bool):
-        raise PydanticCustomError("boolean", "a boolean is no value here")
-    return value
-
-
 def split_list(value: object) -> object:
     """The text of an environment variable as a list: a JSON array, or comma separated."""
     if not isinstance(value, str):
@@ -284,35 +275,30 @@ def read_json(value: object) -> object:
         raise ValueError("must be a JSON array") from cause
 
 
-# Strict: a number in quotes is text in a file, and only the environment and flags are all text.
-Seconds = Annotated[float, Kind("a number of seconds"), Field(allow_inf_nan=False, strict=True)]
-WholeSeconds = Annotated[int, Kind("a whole number of seconds"), Field(strict=True)]
-Count = Annotated[int, Kind("a whole number"), Field(strict=True)]
-Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(show_size), Kind(SIZE_KIND)]
-Listen = Annotated[
-    Address, BeforeValidator(parse_address), PlainSerializer(str), Kind(ADDRESS_KIND)
-]
-Origin = Annotated[str, BeforeValidator(check_origin), Kind(ORIGIN_KIND)]
-Prefix = Annotated[str, AfterValidator(check_prefix), Kind(PREFIX_KIND)]
-CorsOrigin = Annotated[str, AfterValidator(check_cors_origin)]
+Seconds = Annotated[float, Kind("a number of seconds")]
+WholeSeconds = Annotated[int, Kind("a whole number of seconds")]
+Count = Annotated[int, Kind("a whole number")]
+Size = Annotated[int, Before(parse_size), Shown(show_size), Kind(SIZE_KIND)]
+Listen = Annotated[Address, Before(parse_address), Shown(str), Kind(ADDRESS_KIND)]
+Origin = Annotated[str, Before(check_origin), Kind(ORIGIN_KIND)]
+Prefix = Annotated[str, After(check_prefix), Kind(PREFIX_KIND)]
+CorsOrigin = Annotated[str, After(check_cors_origin)]
 CorsOrigins = Annotated[
-    tuple[CorsOrigin, ...], BeforeValidator(split_list), Kind(f"a list, each item {CORS_KIND}")
+    tuple[CorsOrigin, ...], Before(split_list), Kind(f"a list, each item {CORS_KIND}")
 ]
-ServedHost = Annotated[str, AfterValidator(check_host)]
+ServedHost = Annotated[str, After(check_host)]
 Hosts = Annotated[
-    tuple[ServedHost, ...], BeforeValidator(split_list), Kind(f"a list, each item {HOST_KIND}")
+    tuple[ServedHost, ...], Before(split_list), Kind(f"a list, each item {HOST_KIND}")
 ]
-Network = Annotated[str, AfterValidator(check_network)]
+Network = Annotated[str, After(check_network)]
 Networks = Annotated[
-    tuple[Network, ...], BeforeValidator(split_list), Kind(f"a list, each item {NETWORK_KIND}")
+    tuple[Network, ...], Before(split_list), Kind(f"a list, each item {NETWORK_KIND}")
 ]
-QueryKey = Annotated[str, AfterValidator(check_query_key)]
-QueryKeys = Annotated[tuple[QueryKey, ...], BeforeValidator(split_list), Kind(QUERY_KEYS_KIND)]
-HeaderName = Annotated[str, AfterValidator(check_header_name)]
-HeaderNames = Annotated[
-    tuple[HeaderName, ...], BeforeValidator(split_list), Kind(HEADER_NAMES_KIND)
-]
-HealthPath = Annotated[str, AfterValidator(check_health_path), Kind(HEALTH_PATH_KIND)]
+QueryKey = Annotated[str, After(check_query_key)]
+QueryKeys = Annotated[tuple[QueryKey, ...], Before(split_list), Kind(QUERY_KEYS_KIND)]
+HeaderName = Annotated[str, After(check_header_name)]
+HeaderNames = Annotated[tuple[HeaderName, ...], Before(split_list), Kind(HEADER_NAMES_KIND)]
+HealthPath = Annotated[str, After(check_health_path), Kind(HEALTH_PATH_KIND)]
 FilePath = Annotated[str, Kind("the path of a file")]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]

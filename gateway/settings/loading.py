@@ -10,8 +10,6 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ValidationError
-
 from gateway.settings.access import TOKENS_KIND, USERS_KIND, AdminToken, AdminUser
 from gateway.settings.declarations import ENVIRONMENT_PREFIX, allowed, declarations, variable
 from gateway.settings.declared import Settings
@@ -19,16 +17,17 @@ from gateway.settings.files import Look
 from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
 from gateway.settings.kinds import ROUTE_KIND
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
-from gateway.settings.repeated import REPEATED
 from gateway.settings.route import Route
 from gateway.settings.toml_file import TomlFile, spell
 from gateway.settings.unguarded import unguarded
+from gateway.settings.values import Mistaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from pydantic_core import ErrorDetails
+    from gateway.settings.tables import Table
+    from gateway.settings.values import Mistake
 
 # Read by the command line itself, hence no setting.
 CONFIG_VARIABLE = "HEADGATE_CONFIG"
@@ -39,7 +38,7 @@ SERVICE_LINK = re.compile(
 # A setting whose default may clash with what another one was given.
 DEPENDS_ON = {"admin": "listen", "auth": "listen", "max_pending_appends": "max_append"}
 # The settings that are arrays of tables: what one table is made of, and how it is called.
-TABLES: dict[str, tuple[type[BaseModel], str]] = {
+TABLES: dict[str, tuple[type[Table], str]] = {
     "routes": (Route, ROUTE_KIND),
     "admin_users": (AdminUser, USERS_KIND.replace("an array of tables, each", "a table")),
     "admin_tokens": (AdminToken, TOKENS_KIND.replace("an array of tables, each", "a table")),
@@ -127,7 +126,7 @@ def load(
         for key, value in flags.items()
         if value is not None
     }
-    for key in [key for key in given if key not in Settings.model_fields]:
+    for key in [key for key in given if key not in Settings.settings]:
         item = given.pop(key)
         subject = item.subject((key,))
         sentence = _unknown(subject, key, Settings, _flag if subject.startswith("--") else str)
@@ -137,12 +136,12 @@ def load(
         sentence = f"{both} exclude each other: give a route for each origin, or one origin."
         problems.append(_Problem(given["origin"].line(("origin",)), sentence))
     try:
-        settings = Settings.model_validate(
+        settings = Settings.of(
             {key: item.value for key, item in given.items()},
-            context=Look(only_route="routes" not in given) if look_at_files else None,
+            Look(only_route="routes" not in given) if look_at_files else None,
         )
-    except ValidationError as refusal:
-        problems += [_problem(error, given) for error in refusal.errors(include_url=False)]
+    except Mistaken as refusal:
+        problems += [_problem(mistake, given) for mistake in refusal.mistakes]
         raise SettingsError(_in_order(problems)) from refusal
     for found in unguarded(settings):
         item = given[str(found.path[0])]
@@ -190,7 +189,7 @@ def _from_environment(
     environment: Mapping[str, str], problems: list[_Problem]
 ) -> dict[str, _Given]:
     given = {}
-    known = {variable(key): key for key in Settings.model_fields}
+    known = {variable(key): key for key in Settings.settings}
     for name in sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX)):
         if name in known:
             given[known[name]] = _Given(_read(known[name], environment[name]), name)
@@ -202,70 +201,66 @@ def _from_environment(
 
 def _read(key: str, value: object) -> object:
     """The number that a text stands for: environment and flags have no types of their own."""
-    field = Settings.model_fields.get(key)
+    field = Settings.settings.get(key)
     if field is not None and isinstance(value, str):
         with contextlib.suppress(ValueError):
-            if field.annotation is int:
+            if field.type is int:
                 return int(value)
-            if field.annotation is float:
+            if field.type is float:
                 return float(value)
     return value
 
 
-def _problem(error: ErrorDetails, given: Mapping[str, _Given]) -> _Problem:
-    """One sentence for one of pydantic's errors."""
-    path = error["loc"]
+def _problem(mistake: Mistake, given: Mapping[str, _Given]) -> _Problem:
+    """One sentence for it."""
+    path = mistake.place
     key = str(path[0])
     item = given.get(key)
     if item is not None:
-        shown = _show(item.at(path, error["input"]))
+        shown = _show(item.at(path, mistake.value))
         if key in SECRET_TABLES and path[-1] not in SHOWN_OF_SECRETS:
             shown = "not shown here"
-        return _Problem(item.line(path), _sentence(error, item.subject(path), shown))
+        return _Problem(item.line(path), _sentence(mistake, item.subject(path), shown))
     default = next(it.default for it in declarations() if it.key == key)
     shown = f"{default} unless it is given"
     if key == "auth":  # an empty list, which nobody could write
         shown = "not given"
     if key not in DEPENDS_ON:  # what a default names is not as it should be
-        return _Problem(AFTER_THE_FILE, _sentence(error, key, shown))
+        return _Problem(AFTER_THE_FILE, _sentence(mistake, key, shown))
     # A default clashes with another setting.
     cause = DEPENDS_ON[key]
     subject = f"{given[cause].where((cause,))}: {key}"
-    return _Problem(given[cause].line((cause,)), _sentence(error, subject, shown))
+    return _Problem(given[cause].line((cause,)), _sentence(mistake, subject, shown))
 
 
-def _sentence(error: ErrorDetails, subject: str, shown: str) -> str:
-    path = error["loc"]
-    model: type[BaseModel]
+def _sentence(mistake: Mistake, subject: str, shown: str) -> str:
+    path = mistake.place
+    model: type[Table]
     model, kind = Settings, ""
     if len(path) > 1 and path[0] in TABLES:
         model, kind = TABLES[str(path[0])]
     key = str(path[0] if model is Settings else path[-1])
-    if error["type"] == "extra_forbidden":
+    if mistake.kind == "unknown":
         return _unknown(subject, key, model, str)
     must = f"must be {kind}"
-    if key in model.model_fields:
-        must = f"must be {allowed(model.model_fields[key])}"
-    if error["type"] == "missing":
+    if key in model.settings:
+        must = f"must be {allowed(model.settings[key])}"
+    if mistake.kind == "missing":
         return f"{subject} is missing; it {must}."
-    if error["type"] == "value_error":
-        must = str(error["ctx"]["error"])
-    elif error["type"] == REPEATED:
-        must = error["msg"]
-    return f"{subject} is {shown}, but {must}."
+    return f"{subject} is {shown}, but {mistake.must or must}."
 
 
-def _unknown(subject: str, key: str, model: type[BaseModel], spell: Callable[[str], str]) -> str:
-    if model is Settings and key in Route.model_fields:
+def _unknown(subject: str, key: str, model: type[Table], spell: Callable[[str], str]) -> str:
+    if model is Settings and key in Route.settings:
         return f"{subject} is a setting of a route: give it in one of the routes."
-    if model is Route and key in Settings.model_fields:
+    if model is Route and key in Settings.settings:
         return f"{subject} is no setting of a route: give it before all of the routes."
     return f"{subject} is not a setting{_nearest(key, model, spell)}."
 
 
-def _nearest(key: str, model: type[BaseModel], spell: Callable[[str], str]) -> str:
+def _nearest(key: str, model: type[Table], spell: Callable[[str], str]) -> str:
     """The words that tell the setting that was probably meant, if there is one."""
-    close = difflib.get_close_matches(key, model.model_fields, n=1)
+    close = difflib.get_close_matches(key, model.settings, n=1)
     return f"; the nearest is {spell(close[0])}" if close else ""
 
 

@@ -6,21 +6,11 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    SecretStr,
-    SerializationInfo,
-    ValidationInfo,
-    field_validator,
-)
-
 from gateway.settings import files
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
-from gateway.settings.kinds import FilePath, Kind, refuse_yes_and_no
+from gateway.settings.kinds import FilePath, Kind
+from gateway.settings.tables import Around, Table, checks, setting
+from gateway.settings.values import After, Secret
 
 Driver = Literal["nginx", "varnish", "fastly", "cloudflare", "bunny"]
 # Where a vendor takes purges, and what its calls name besides a token.
@@ -39,7 +29,6 @@ URL_KIND = "http(s)://HOST[:PORT]"
 NAME_KIND = "a host name, maybe with a port"
 ZONE_KIND = "the id of a service or zone"
 TOKEN_KIND = "a token of at most 1,024 visible characters"
-TO_WORKERS = "to workers"  # the context in which secrets are written out
 
 
 def _check_url(url: str) -> str:
@@ -59,55 +48,45 @@ def _check_name(host: str) -> str:
     return host
 
 
-def _check_token(secret: SecretStr) -> SecretStr:
-    if re.fullmatch(r"[!-~]{0,1024}", secret.get_secret_value()) is None:
+def _check_token(secret: Secret) -> Secret:
+    if re.fullmatch(r"[!-~]{0,1024}", secret.reveal()) is None:
         raise ValueError(f"must be {TOKEN_KIND}")
     return secret
 
 
-def _written(secret: SecretStr, info: SerializationInfo) -> str:
-    return secret.get_secret_value() if info.context == TO_WORKERS else str(secret)
-
-
-class PurgedCache(BaseModel):
+class PurgedCache(Table):
     """A cache in front of the gateway, which keeps copies of its answers."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
-    )
+    checks_defaults = True
 
-    kind: Driver = Field(description="What it is, and so how it is told.")
-    url: Annotated[str, AfterValidator(_check_url), Kind(URL_KIND)] = Field(
+    kind: Driver = setting(description="What it is, and so how it is told.")
+    url: Annotated[str, After(_check_url), Kind(URL_KIND)] = setting(
         "",
         description="The server, of nginx and varnish: one table for each. Of the others it is "
         "the vendor's API unless it is given.",
     )
-    host: Annotated[str, AfterValidator(_check_name), Kind(NAME_KIND)] = Field(
+    host: Annotated[str, After(_check_name), Kind(NAME_KIND)] = setting(
         "",
         description="Host that clients ask nginx for, where its cache key has it; else that of "
         "url.",
     )
-    zone: Annotated[str, Kind(ZONE_KIND)] = Field(
+    zone: Annotated[str, Kind(ZONE_KIND)] = setting(
         "",
         description="Id of the service of fastly, the zone of cloudflare or the pull zone of "
         "bunny.",
     )
-    token: Annotated[
-        SecretStr, AfterValidator(_check_token), PlainSerializer(_written), Kind(TOKEN_KIND)
-    ] = Field(
-        "",  # type: ignore[assignment] # as it is written: it is validated like any other
+    token: Annotated[Secret, After(_check_token), Kind(TOKEN_KIND)] = setting(
+        Secret(""),
         description="Token of the vendor's API, which may purge and nothing else.",
     )
-    token_file: FilePath = Field(
+    token_file: FilePath = setting(
         "", description="File with the token, instead of token; it is read at start."
     )
 
-    _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
-
-    @field_validator("url")
+    @checks("url")
     @classmethod
-    def _is_where_it_is(cls, url: str, info: ValidationInfo) -> str:
-        kind = info.data.get("kind")
+    def _is_where_it_is(cls, url: str, around: Around) -> str:
+        kind = around.values.get("kind")
         if kind is not None and kind not in APIS and not url:
             raise ValueError(f"must be the {URL_KIND} of the server")
         if (
@@ -118,17 +97,17 @@ class PurgedCache(BaseModel):
             raise ValueError("must be https: the token is sent there")
         return url or APIS.get(str(kind), "")
 
-    @field_validator("host")
+    @checks("host")
     @classmethod
-    def _is_for_nginx(cls, host: str, info: ValidationInfo) -> str:
-        if host and info.data.get("kind") not in {"nginx", None}:
-            raise ValueError(f"must be left out: {info.data['kind']} goes by tags")
+    def _is_for_nginx(cls, host: str, around: Around) -> str:
+        if host and around.values.get("kind") not in {"nginx", None}:
+            raise ValueError(f"must be left out: {around.values['kind']} goes by tags")
         return host
 
-    @field_validator("zone")
+    @checks("zone")
     @classmethod
-    def _is_of_the_vendor(cls, zone: str, info: ValidationInfo) -> str:
-        kind = info.data.get("kind")
+    def _is_of_the_vendor(cls, zone: str, around: Around) -> str:
+        kind = around.values.get("kind")
         if kind in APIS:
             words, pattern = ZONES[kind]
             if re.fullmatch(pattern, zone, re.ASCII) is None:
@@ -137,10 +116,10 @@ class PurgedCache(BaseModel):
             raise ValueError(f"must be left out: {kind} has no zones")
         return zone
 
-    @field_validator("token_file")
+    @checks("token_file")
     @classmethod
-    def _has_one_token(cls, path: str, info: ValidationInfo) -> str:
-        kind, token = info.data.get("kind"), info.data.get("token")
+    def _has_one_token(cls, path: str, around: Around) -> str:
+        kind, token = around.values.get("kind"), around.values.get("token")
         given = bool(path) + bool(token)
         if kind is None or token is None:
             return path
@@ -148,13 +127,13 @@ class PurgedCache(BaseModel):
             raise ValueError(f"must be left out, as must token: {kind} asks for none")
         if kind in APIS and given != 1:
             raise ValueError(f"must be given for {kind}, or token, but not both")
-        if path and isinstance(info.context, files.Look):
+        if path and isinstance(around.look, files.Look):
             read_token(path)
         return path
 
     def secret(self) -> str:
         """The token, empty where none is needed; raises ValueError for a file without one."""
-        return read_token(self.token_file) if self.token_file else self.token.get_secret_value()
+        return read_token(self.token_file) if self.token_file else self.token.reveal()
 
 
 def read_token(path: str) -> str:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import BaseModel
-from pydantic_core import InitErrorDetails, PydanticCustomError
-
 from gateway.settings import files
 from gateway.settings.route import Route
+from gateway.settings.tables import Table
+from gateway.settings.values import Mistake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-REPEATED = "repeated"
-
-T = TypeVar("T", bound=BaseModel)
+T = TypeVar("T", bound=Table)
 
 
 def prefixes(route: Route) -> Sequence[object]:
@@ -32,8 +29,8 @@ def places(route: Route) -> Sequence[object]:
 
 def repeated(
     tables: Sequence[T], key: str, what: Callable[[T], Sequence[object]], of: str = "routes"
-) -> Iterator[InitErrorDetails]:
-    """An error for each table that has something which one before it has."""
+) -> Iterator[Mistake]:
+    """A mistake for each table that has something which one before it has."""
     first: dict[object, int] = {}
     for index, table in enumerate(tables):
         owners = [first.setdefault(thing, index) for thing in what(table)]
@@ -44,8 +41,4 @@ def repeated(
                 message += ": they need databases or prefixes apart"
             elif isinstance(table, Route) and key == "origin":
                 message += f": both are {files.place(table.origin)}"
-            yield InitErrorDetails(
-                type=PydanticCustomError(REPEATED, "{must}", {"must": message}),
-                loc=(index, key),
-                input=getattr(table, key),
-            )
+            yield Mistake((index, key), "refused", getattr(table, key), message)

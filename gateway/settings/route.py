@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
-
 from gateway.settings import files
 from gateway.settings.auth import BY_ORIGIN, Anonymous, RouteAuth, Visibility
 from gateway.settings.kinds import (
@@ -19,10 +17,10 @@ from gateway.settings.kinds import (
     Seconds,
     Size,
     WholeSeconds,
-    refuse_yes_and_no,
     split_origins,
 )
 from gateway.settings.redis_origin import RedisOrigin, is_redis, parse_redis, without_passwords
+from gateway.settings.tables import Around, Table, checks, setting
 
 MINUTE_S, DAY_S = 60, 24 * 3600
 YEAR_S = 365 * DAY_S
@@ -30,35 +28,33 @@ LONGEST_S = 3600
 GIB = 1 << 30
 
 
-class Route(BaseModel):
+class Route(Table):
     """A path prefix, and where its streams live."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    prefix: Prefix = Field(description="Path that the URLs of the route's streams start with.")
-    origin: Origin = Field(
+    prefix: Prefix = setting(description="Path that the URLs of the route's streams start with.")
+    origin: Origin = setting(
         description="Where the route's streams live: a URL, or a list of http(s) URLs with the "
         "preferred one first."
     )
-    auth: RouteAuth = Field(
+    auth: RouteAuth = setting(
         (),
         description="By which credentials those who use the route's streams are known; none lets "
         "everybody read, write and delete. Without it, what auth says before all of the routes.",
     )
-    anonymous: Anonymous = Field(
+    anonymous: Anonymous = setting(
         (), description="What everybody may do without a credential, where the route takes any."
     )
-    visibility: Visibility = Field(
+    visibility: Visibility = setting(
         "auto",
         description="Whether shared caches may keep answers: private forbids it. auto is public "
         "where everybody may read, else private.",
     )
-    conceal: Literal["on", "off"] = Field(
+    conceal: Literal["on", "off"] = setting(
         "off",
         description="Whether those whom the route does not admit are told that there is no stream, "
         "with the same 404 as where there is none.",
     )
-    auth_ttl: Seconds = Field(
+    auth_ttl: Seconds = setting(
         30.0,
         ge=1,
         le=LONGEST_S,
@@ -66,12 +62,12 @@ class Route(BaseModel):
         "answers and news reach him without asking, and longer than that after it says no he is "
         "given nothing. A HEAD of the stream with his credentials asks.",
     )
-    reader_keys: Literal["on", "off"] = Field(
+    reader_keys: Literal["on", "off"] = setting(
         "off",
         description="Whether who may read a stream of a private route is told a key, and shared "
         "caches may keep what is read by a URL that has it as rk.",
     )
-    chunk_max_age: WholeSeconds = Field(
+    chunk_max_age: WholeSeconds = setting(
         DAY_S,
         ge=0,
         le=YEAR_S,
@@ -79,14 +75,14 @@ class Route(BaseModel):
         "other data, that is for any origin but file:PATH, it is 60 unless it is given. "
         "What an http(s) origin says itself goes before it.",
     )
-    stale_while_revalidate: WholeSeconds = Field(
+    stale_while_revalidate: WholeSeconds = setting(
         300,
         ge=0,
         le=YEAR_S,
         description="How long after its max-age caches may serve an answer while they ask "
         "for a new one.",
     )
-    tail_max_age: WholeSeconds = Field(
+    tail_max_age: WholeSeconds = setting(
         1,
         ge=0,
         le=LONGEST_S,
@@ -94,7 +90,7 @@ class Route(BaseModel):
         "stream; browsers ask again each time. A shorter time that an http(s) origin says "
         "counts instead.",
     )
-    stale_if_error: WholeSeconds = Field(
+    stale_if_error: WholeSeconds = setting(
         300,
         ge=0,
         le=YEAR_S,
@@ -102,108 +98,106 @@ class Route(BaseModel):
         "be asked.",
     )
     # A route alone is to have the cache to itself; of several each is worth what its operator says.
-    cache_share: Count = Field(
+    cache_share: Count = setting(
         100,
         ge=1,
         le=100,
         description="Most of cache_size, in percent, that answers of this route may take.",
     )
-    drop_query: QueryKeys = Field(
+    drop_query: QueryKeys = setting(
         ("utm_*",),
         description="Query keys that the origin is not sent and the cache does not look at; "
         "a * at the end stands for anything.",
     )
-    identity_headers: HeaderNames = Field(
+    identity_headers: HeaderNames = setting(
         (),
         description="Request headers by which the origin knows readers, besides those whose names "
         "say so, such as Authorization, Cookie, X-Api-Key, X-Session-Id and X-Tenant-Id. Readers "
         "with one share only what the origin says is public.",
     )
-    drop_headers: HeaderNames = Field(
+    drop_headers: HeaderNames = setting(
         (),
         description="Request headers that reads do not pass on to the origin, and by which "
         "readers are not told apart: Cookie, where cookies do not matter to the streams.",
     )
-    no_store: Literal["keep", "ignore"] = Field(
+    no_store: Literal["keep", "ignore"] = setting(
         "keep",
         description="What a no-store of the origin does to reads of streams: keep obeys it, "
         "ignore caches them as if it were not there.",
     )
-    s_maxage: Literal["keep", "share"] = Field(
+    s_maxage: Literal["keep", "share"] = setting(
         "keep",
         description="What an s-maxage of the origin means for an answer to a request with identity "
         "headers: keep gives the answer to that reader only, share gives it to all, as public "
         "does.",
     )
-    connect_timeout: Seconds = Field(
+    connect_timeout: Seconds = setting(
         5.0, ge=0.1, le=LONGEST_S, description="How long connecting to one server may take."
     )
-    response_timeout: Seconds = Field(
+    response_timeout: Seconds = setting(
         30.0,
         ge=0.1,
         le=LONGEST_S,
         description="How long the origin may take until the head of its answer.",
     )
-    read_timeout: Seconds = Field(
+    read_timeout: Seconds = setting(
         30.0,
         ge=0.1,
         le=LONGEST_S,
         description="Longest wait for more of the body of the origin's answer.",
     )
     # Servers hold a long-poll for 20 to 60 s.
-    poll_timeout: Seconds = Field(
+    poll_timeout: Seconds = setting(
         75.0,
         ge=0.1,
         le=LONGEST_S,
         description="How long the origin may take until the head of its answer to a long-poll, "
         "which waits there for new data.",
     )
-    max_origin_requests: Count = Field(
+    max_origin_requests: Count = setting(
         512,
         ge=1,
         le=1_000_000,
         description="Most requests at the origin at once, besides one long-poll for each stream "
         "that is followed.",
     )
-    health_path: HealthPath = Field(
+    health_path: HealthPath = setting(
         "",
         description="Path that is requested from each server to check its health. Without one, a "
         "server that could not be reached is up again when it takes a connection, and one that "
         "was silent when it answers a request for /.",
     )
-    health_interval: Seconds = Field(
+    health_interval: Seconds = setting(
         5.0, ge=0.1, le=LONGEST_S, description="Time between two health checks of a server."
     )
-    tls_ca: FilePath = Field(
+    tls_ca: FilePath = setting(
         "",
         description="PEM file of the authorities to trust for TLS, instead of the system's.",
     )
-    tls_verify: Literal["on", "off"] = Field(
+    tls_verify: Literal["on", "off"] = setting(
         "on", description="Whether the certificates of servers are checked."
     )
 
-    retention_age: WholeSeconds = Field(
+    retention_age: WholeSeconds = setting(
         0,
         ge=0,
         le=10 * YEAR_S,
         description="How long records are kept in Redis; 0 means for ever.",
     )
-    retention_size: Size = Field(
+    retention_size: Size = setting(
         0,
         ge=0,
         le=1024 * GIB,
         description="How much of each stream is kept in Redis; 0 means all.",
     )
-    wait_replicas: Count = Field(
+    wait_replicas: Count = setting(
         0,
         ge=0,
         le=10,
         description="Replicas of Redis that must have an append before it is acknowledged.",
     )
 
-    _no_booleans = field_validator("*", mode="before")(refuse_yes_and_no)
-
-    @field_validator(
+    @checks(
         "auth_ttl",
         "stale_if_error",
         "drop_query",
@@ -219,71 +213,71 @@ class Route(BaseModel):
         "health_interval",
     )
     @classmethod
-    def _is_for_http(cls, value: object, info: ValidationInfo) -> object:
+    def _is_for_http(cls, value: object, around: Around) -> object:
         """Only what is given comes here: a default is no mistake."""
-        origin = info.data.get("origin")
+        origin = around.values.get("origin")
         if origin is not None and not split_origins(origin):
             raise ValueError(f"must be left out: {without_passwords(origin)} is no http origin")
         return value
 
-    @field_validator("auth")
+    @checks("auth")
     @classmethod
-    def _origin_can_be_asked(cls, auth: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        origin = info.data.get("origin")
+    def _origin_can_be_asked(cls, auth: tuple[str, ...], around: Around) -> tuple[str, ...]:
+        origin = around.values.get("origin")
         if "origin" in auth and origin is not None and not split_origins(origin):
             raise ValueError(
                 f"must not have origin: {without_passwords(origin)} is no http origin that decides"
             )
         return auth
 
-    @field_validator("conceal")
+    @checks("conceal")
     @classmethod
-    def _is_ours_to_conceal(cls, value: str, info: ValidationInfo) -> str:
-        if value == "on" and "origin" in (info.data.get("auth") or ()):
+    def _is_ours_to_conceal(cls, value: str, around: Around) -> str:
+        if value == "on" and "origin" in (around.values.get("auth") or ()):
             raise ValueError("must be off: the origin refuses in its own words, and can conceal")
         return value
 
-    @field_validator("anonymous")
+    @checks("anonymous")
     @classmethod
-    def _is_ours_to_say(cls, allowed: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if allowed and info.data.get("auth") == BY_ORIGIN:
+    def _is_ours_to_say(cls, allowed: tuple[str, ...], around: Around) -> tuple[str, ...]:
+        if allowed and around.values.get("auth") == BY_ORIGIN:
             raise ValueError("must be left out: the origin decides about everybody")
         return allowed
 
-    @field_validator("origin")
+    @checks("origin")
     @classmethod
-    def _is_no_file(cls, origin: str, info: ValidationInfo) -> str:
-        files.check_folder(origin, info)
+    def _is_no_file(cls, origin: str, around: Around) -> str:
+        files.check_folder(origin, around.look)
         return origin
 
-    @field_validator("tls_ca")
+    @checks("tls_ca")
     @classmethod
-    def _has_authorities(cls, path: str, info: ValidationInfo) -> str:
-        files.check_authorities(path, info)
+    def _has_authorities(cls, path: str, around: Around) -> str:
+        files.check_authorities(path, around.look)
         return path
 
-    @field_validator("drop_headers")
+    @checks("drop_headers")
     @classmethod
-    def _are_not_known_by(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _are_not_known_by(cls, names: tuple[str, ...], around: Around) -> tuple[str, ...]:
         """What the origin is not sent, it cannot know readers by."""
-        known_by = {name.lower() for name in info.data.get("identity_headers", ())}
+        known_by = {name.lower() for name in around.values.get("identity_headers", ())}
         for name in names:
             if name.lower() in known_by:
                 raise ValueError(f"must not have {name}, which identity_headers has: choose one")
         return names
 
-    @field_validator("connect_timeout", "tls_ca", "tls_verify")
+    @checks("connect_timeout", "tls_ca", "tls_verify")
     @classmethod
-    def _is_for_servers(cls, value: object, info: ValidationInfo) -> object:
-        origin = info.data.get("origin")
+    def _is_for_servers(cls, value: object, around: Around) -> object:
+        origin = around.values.get("origin")
         if origin is not None and not split_origins(origin) and not is_redis(origin):
             raise ValueError(f"must be left out: {without_passwords(origin)} is no server")
         return value
 
-    @field_validator("retention_age", "retention_size", "wait_replicas")
+    @checks("retention_age", "retention_size", "wait_replicas")
     @classmethod
-    def _is_for_redis(cls, value: object, info: ValidationInfo) -> object:
-        origin = info.data.get("origin")
+    def _is_for_redis(cls, value: object, around: Around) -> object:
+        origin = around.values.get("origin")
         if origin is not None and not is_redis(origin):
             raise ValueError(f"must be left out: {without_passwords(origin)} is no Redis")
         return value
@@ -301,7 +295,7 @@ class Route(BaseModel):
         Streams in memory begin anew with the process, a failover of Redis may lose the end of a
         chunk, and what the offsets of other servers mean after a stream was made anew is theirs.
         """
-        if self.origin.startswith("file:") or "chunk_max_age" in self.model_fields_set:
+        if self.origin.startswith("file:") or "chunk_max_age" in self.given:
             return self.chunk_max_age
         return MINUTE_S
 

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, NotRequired, TypedDict, Unpack
 from urllib.parse import unquote_plus
 
-import structlog
+from gateway.telemetry.plain_structlog import structlog
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger

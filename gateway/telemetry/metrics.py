@@ -5,20 +5,16 @@ What serves requests counts in plain integers. A snapshot reads them when somebo
 
 from __future__ import annotations
 
+import os
 import platform
+import re
+import resource
 from bisect import bisect_left
-from importlib.metadata import version
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import (
-    CounterMetricFamily,
-    Exemplar,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-)
-from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -109,8 +105,6 @@ class Histogram:
 
 T = TypeVar("T")
 Snapshot = tuple[Sample, ...]
-_Family = HistogramMetricFamily | CounterMetricFamily | GaugeMetricFamily
-_Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 _COMBINE: dict[str, Callable[[float, float], float]] = {
     "sum": lambda a, b: a + b,
     "min": min,
@@ -160,7 +154,7 @@ OF_PROCESSES = (
 def of_all(*, workers: int = 1, silent: int = 0, restarts: int = 0, hangs: int = 0) -> Snapshot:
     """What is told once, however many processes there are."""
     return (
-        Sample(BUILD, (version("headgate"), platform.python_version()), 1),
+        Sample(BUILD, (_version(), platform.python_version()), 1),
         Sample(WORKERS, (), workers),
         Sample(SILENT, (), silent),
         Sample(RESTARTS, (), restarts),
@@ -168,13 +162,31 @@ def of_all(*, workers: int = 1, silent: int = 0, restarts: int = 0, hangs: int =
     )
 
 
+@cache  # it is read from a file
+def _version() -> str:
+    from importlib.metadata import version  # 2 MB, with zip files and messages of e-mail
+
+    return version("headgate")
+
+
 def of_this_process() -> Snapshot:
     """CPU, memory and files, where the system tells them."""
-    families = ProcessCollector(registry=None).collect()
-    told = {sample.name: sample.value for family in families for sample in family.samples}
-    return tuple(
-        Sample(metric, (), told[metric.name]) for metric in OF_PROCESSES if metric.name in told
-    )
+    try:
+        # Those after the name of the program, which may have blanks in it (proc_pid_stat(5)).
+        stat = Path("/proc/self/stat").read_text().rpartition(") ")[2].split()
+        booted = re.search(r"^btime (\d+)$", Path("/proc/stat").read_text(), re.MULTILINE)
+        files = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - a list of texts, and no paths
+    except OSError:
+        return ()
+    ticks = os.sysconf("SC_CLK_TCK")
+    told = {
+        "process_cpu_seconds_total": (int(stat[11]) + int(stat[12])) / ticks,
+        "process_resident_memory_bytes": int(stat[21]) * os.sysconf("SC_PAGESIZE"),
+        "process_open_fds": files,
+        "process_max_fds": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        "process_start_time_seconds": int(booted[1] if booted else 0) + int(stat[19]) / ticks,
+    }
+    return tuple(Sample(metric, (), told[metric.name]) for metric in OF_PROCESSES)
 
 
 def read(
@@ -210,55 +222,3 @@ def _both(one: Sample, other: Sample) -> Sample:
 def counters(snapshot: Snapshot) -> Snapshot:
     """What must not be forgotten when its process is gone."""
     return tuple(sample for sample in snapshot if sample.metric.kind != "gauge")
-
-
-class _Snapshot(Collector):
-    """A snapshot as prometheus_client collects it."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-
-    def collect(self) -> Iterator[_Family]:
-        """Each metric with all its samples."""
-        families: dict[Metric, _Family] = {}
-        for sample in self._snapshot:
-            family = families.get(sample.metric)
-            if family is None:
-                family = families[sample.metric] = _family(sample.metric)
-            if isinstance(family, HistogramMetricFamily):
-                assert sample.distribution is not None, "a histogram's sample is a distribution"
-                buckets = _buckets(sample.metric, sample.distribution)
-                family.add_metric(sample.values, buckets, sample.distribution.sum)
-            else:
-                family.add_metric(sample.values, sample.number)
-        yield from families.values()
-
-
-def _family(metric: Metric) -> _Family:
-    if metric.kind == "histogram":
-        return HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
-    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-    return kind(metric.name, metric.help, labels=metric.labels)
-
-
-def _buckets(metric: Metric, distribution: Distribution) -> list[_Bucket]:
-    """Cumulative, as Prometheus counts them."""
-    buckets: list[_Bucket] = []
-    below = 0
-    for index, count in enumerate(distribution.counts):
-        below += count
-        bound = str(float(metric.bounds[index])) if index < len(metric.bounds) else "+Inf"
-        traced = distribution.traced.get(index)
-        if traced is None:
-            buckets.append((bound, below))
-        else:
-            exemplar = Exemplar({"trace_id": traced.trace_id}, traced.value)
-            buckets.append((bound, below, exemplar))
-    return buckets
-
-
-def registry(snapshot: Snapshot) -> CollectorRegistry:
-    """A snapshot as something that prometheus_client can show in each of its formats."""
-    shown = CollectorRegistry()
-    shown.register(_Snapshot(snapshot))
-    return shown

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
+    from gateway.web.bare_transport import Descriptors
     from gateway.web.fast_path import FastPath
     from gateway.web.short_misses import Request
 
@@ -46,6 +47,7 @@ class Owner(ReaderServer, Protocol):
 
     fast: FastPath
     shared: Context
+    descriptors: Descriptors
 
     def tell_idle(self) -> None:
         """One more connection has nothing under way, while the server stops."""

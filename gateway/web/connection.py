@@ -9,6 +9,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestPayloadError, _ErrInfo
 
 from gateway.errors import ClientLimitReached, HeadgateError, HeadTooLarge
+from gateway.telemetry.logs import log
 from gateway.web import request_body, sent_ahead
 from gateway.web.aiohttp_connection import AiohttpConnection
 from gateway.web.connection_state import DEAF, HANDED_OVER, IDLE, LOST, TAKEN
@@ -81,6 +82,14 @@ class Connection(AiohttpConnection):
         self._deadline: float | None = None  # for the head of a request (loop time)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; asyncio would leave a connection open that could not."""
+        try:
+            self._begin(transport)
+        except Exception:  # noqa: BLE001 - it is told, and its client asks again
+            log.exception("connection.failed")
+            transport.abort()  # type: ignore[attr-defined] # of TCP
+
+    def _begin(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
         super().connection_made(transport)
         client = self.shared.quotas.connects_as(transport)
@@ -149,12 +158,10 @@ class Connection(AiohttpConnection):
         """Whether it was ended for a client that takes nothing of its answers."""
         return self._unsent is not None and self._unsent.cut_if_stuck(now)
 
-    def hand_over(self, protocol: asyncio.Protocol) -> None:
-        """Give the transport to another protocol; for aiohttp the connection ends here."""
-        transport = self.transport
-        assert transport is not None, "the caller has just written to it"
+    def hand_over(self, protocol: asyncio.Protocol, to: asyncio.Transport) -> None:
+        """Give transport, or what has taken it over, to a protocol; for aiohttp it ends here."""
+        to.set_protocol(protocol)
         self.enter(HANDED_OVER)
-        transport.set_protocol(protocol)
         self.transport = None
         self.connection_lost(None)
 

@@ -32,7 +32,6 @@ class ConnectionListener:
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._listeners: list[socket.socket] = []
-        self._entering: set[asyncio.Task[None]] = set()
 
     async def open(self, host: str, port: int, *, shared: bool = False) -> None:
         """Listen on every address of the host; raises OSError.
@@ -109,16 +108,7 @@ class ConnectionListener:
     def _enter(self, newcomer: _Socket, early: bytes, late: bytes) -> None:
         client = socket.socket(fileno=newcomer.detach())
         client.setblocking(False)
-        connection = self._server(early, late)
-        task = self._loop.create_task(self._connect(connection, client))
-        self._entering.add(task)
-        task.add_done_callback(self._entering.discard)
-
-    async def _connect(self, connection: asyncio.Protocol, client: socket.socket) -> None:
-        try:
-            await self._loop.connect_accepted_socket(lambda: connection, client)
-        except OSError:
-            client.close()
+        self._server.enter(client, early, late)
 
 
 def _send(client: _Socket, head: bytes, rest: bytes) -> int:

@@ -129,8 +129,7 @@ def stream_events(
     """Write the head, then let the feed have the connection."""
     exchange = exchange_of(request)
     exchange.cache = "COLLAPSED"
-    transport = request.transport
-    if transport is None:
+    if request.transport is None:
         raise ConnectionResetError("the client is gone")
     chunked = request.version.minor > 0
     connection = connection_of(request)
@@ -145,15 +144,17 @@ def stream_events(
     cursor = cursor_floor(shared.clock(), read.cursor, f"{read.path}:{start}")
     feed = join()
     reader = None
+    transport = request.transport
     try:
-        reader = _reader(request, shared, feed.sse_readers, start, cursor)
+        transport = connection.owner.descriptors.take_over(transport)
+        reader = _reader(request, transport, feed.sse_readers, start, cursor)
         transport.write(wire)
         exchange.begin_events()
         reader.principal = exchange.principal
         reader.paused = connection.writing_paused  # by what the client has not read yet
         if connection.has_more:
             reader.data_received(b"")  # it is as if that came now
-        connection.hand_over(reader)
+        connection.hand_over(reader, transport)
         feed.join(reader)
     except BaseException:
         transport.abort()  # an error can no longer have a status
@@ -164,18 +165,17 @@ def stream_events(
 
 def _reader(
     request: BaseRequest,
-    shared: Context,
+    transport: asyncio.Transport,
     readers: SseReaders[Any, Any],
     start: str,
     cursor: int,
 ) -> SseReader:
     """The one that takes the request's connection over."""
-    transport, owner = request.transport, connection_of(request).owner
-    assert transport is not None, "looked at before"
-    chunked = request.version.minor > 0
-    if not shared.log.enabled:
+    owner, chunked = connection_of(request).owner, request.version.minor > 0
+    log = owner.shared.log
+    if not log.enabled:
         return SseReader(transport, readers, start, cursor, chunked=chunked, server=owner)
-    tell_end = partial(exchange_of(request).events_ended, shared.log)
+    tell_end = partial(exchange_of(request).events_ended, log)
     return LoggedSseReader(
         transport, readers, start, cursor, chunked=chunked, server=owner, tell_end=tell_end
     )

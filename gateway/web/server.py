@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from gateway.web.bare_transport import BareTransport, Descriptors
 from gateway.web.connection import Connection
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Awaitable, Callable
 
     from aiohttp.web_request import BaseRequest
@@ -33,6 +35,8 @@ class ConnectionServer(web.Server):
         super().__init__(handler, handler_cancellation=False, **arguments)
         self.fast = fast
         self.shared = shared
+        self.descriptors = Descriptors(self._loop)
+        self._entering: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
 
@@ -59,16 +63,37 @@ class ConnectionServer(web.Server):
         """The connection of an SSE reader is gone."""
         self.shared.limits.connection_lost(self.shared.quotas.connects_as(transport))
 
-    def take_back(self, transport: asyncio.Transport) -> None:
-        """A connection whose SSE answer is over begins anew."""
+    def take_back(self, transport: asyncio.Transport) -> bool:
+        """A connection whose SSE answer is over begins anew, if its client has taken the answer."""
         if self.shared.closing or transport.is_closing():
             transport.close()
-            return
-        self.reader_lost(transport)  # it is counted again as it is made
+            return True
+        if isinstance(transport, BareTransport):
+            client = transport.give_back()
+            if client is None:
+                return False
+            self.reader_lost(transport)  # it is counted again as it is made
+            self.enter(client)
+            return True
+        self.reader_lost(transport)
         connection = self()
         transport.set_write_buffer_limits()
         transport.set_protocol(connection)
         connection.connection_made(transport)
+        return True
+
+    def enter(self, client: socket.socket, early: bytes = b"", late: bytes = b"") -> None:
+        """Give a connection its transport and protocol."""
+        connection = self(early, late)
+        task = self._loop.create_task(self._connect(connection, client))
+        self._entering.add(task)
+        task.add_done_callback(self._entering.discard)
+
+    async def _connect(self, connection: Connection, client: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(lambda: connection, client)
+        except OSError:
+            client.close()
 
     def _sweep_slow(self) -> None:
         """One timer for all connections. It goes on whatever raises."""
@@ -99,5 +124,6 @@ class ConnectionServer(web.Server):
         self._idle.set()
 
     def stop_sweeping(self) -> None:
-        """Cancel the timer."""
+        """Cancel the timer, and end what is watched besides."""
         self._sweep.cancel()
+        self.descriptors.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING
@@ -13,7 +14,6 @@ from admin.source import Health
 from gateway import serve
 from gateway.access.console import ConsoleToken
 from gateway.settings import Address
-from gateway.settings.purged_cache import TO_WORKERS
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 from gateway.workers.channel import Begin
@@ -38,7 +38,7 @@ async def _run(settings: Settings) -> int:
     async with AsyncExitStack() as opened:
         with serve.telling(settings.listen, "listen"):
             port = hold(settings.listen, opened)
-        settings = settings.model_copy(update={"listen": Address(settings.listen.host, port)})
+        settings = settings.but(listen=Address(settings.listen.host, port))
         console = ConsoleToken()
         supervisor = Supervisor(settings, console.digest)
         await serve.open_admin(supervisor, settings, console, opened)
@@ -78,9 +78,9 @@ def of_workers(settings: Settings) -> str:
 
     It is only what was given, since a default may not be given where it has no meaning.
     """
-    without_admin = settings.model_copy(update={"admin": Address("127.0.0.1", 0)})
-    return without_admin.model_dump_json(
-        exclude_unset=True, exclude={"admin_users", "admin_tokens"}, context=TO_WORKERS
+    without_admin = settings.but(admin=Address("127.0.0.1", 0))
+    return json.dumps(
+        without_admin.plain(secrets=True, given_only=True, without=("admin_users", "admin_tokens"))
     )
 
 

@@ -6,17 +6,18 @@ Its stdin is its end of the channel to the supervisor. When that ends, it drains
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import sys
 
 import uvloop
-from structlog.contextvars import bind_contextvars
 
 from gateway import serve
 from gateway.errors import StartError
 from gateway.settings import Settings
 from gateway.telemetry.logs import log
+from gateway.telemetry.plain_structlog import structlog
 from gateway.workers.channel import (
     Answered,
     Ask,
@@ -35,7 +36,7 @@ REFUSED = 2  # the exit status, as of a process that cannot start alone
 
 def main() -> None:
     """Serve until the supervisor says so, or is gone."""
-    bind_contextvars(worker=int(sys.argv[1]))
+    structlog.contextvars.bind_contextvars(worker=int(sys.argv[1]))
     sys.exit(uvloop.run(_work(socket.socket(fileno=sys.stdin.fileno()))))
 
 
@@ -44,7 +45,7 @@ async def _work(end: socket.socket) -> int:
     begin = await channel.receive()
     if not isinstance(begin, Begin):  # the supervisor is gone already
         return 0
-    settings = Settings.model_validate_json(begin.settings)
+    settings = Settings.of(json.loads(begin.settings))
     serve.prepare(settings)
     try:
         gateway = serve.Gateway(

@@ -60,7 +60,7 @@ def issuer(**more: object) -> JwtIssuer:
         "grants": [{"streams": "/s/{sub}/*", "operations": ["read"]}],
         "grants_claim": "streams",
     }
-    return JwtIssuer.model_validate({**values, **more})
+    return JwtIssuer.of({**values, **more})
 
 
 def verifier(**more: object) -> Verifier:

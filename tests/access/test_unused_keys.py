@@ -19,7 +19,7 @@ import json, sys
 from gateway.serve import Gateway
 from gateway.settings import Settings
 
-Gateway(Settings.model_validate(json.loads(sys.argv[1])))
+Gateway(Settings.of(json.loads(sys.argv[1])))
 print("cryptography" in sys.modules)
 """
 

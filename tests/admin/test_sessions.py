@@ -5,7 +5,6 @@ import time
 
 import pytest
 from argon2 import PasswordHasher
-from pydantic import SecretStr
 
 from admin.access import attempts
 from admin.access.attempts import OF_A_NAME, Allowance, Attempts
@@ -15,9 +14,10 @@ from admin.access.sign_in import SignIn
 from admin.errors import NotTold
 from gateway.protocol.client_address import counted_as
 from gateway.settings import AdminUser
+from gateway.settings.values import Secret
 from tests.admin.consoles import Clock
 
-USER = AdminUser.model_construct(name="ann", role="operator", password_hash=SecretStr(""))
+USER = AdminUser.unchecked(name="ann", role="operator", password_hash=Secret(""))
 
 
 def test_the_session_that_was_unused_for_longest_makes_room() -> None:
@@ -116,7 +116,7 @@ HASH = PasswordHasher(time_cost=2, memory_cost=16 << 10).hash("right")
 
 
 async def test_no_more_checks_wait_than_may() -> None:
-    users = Passwords([USER.model_copy(update={"password_hash": SecretStr(CHEAP)})])
+    users = Passwords([USER.but(password_hash=Secret(CHEAP))])
     most = MOST_AT_ONCE + MOST_WAITING
     answers = await asyncio.gather(
         *(users.check("ann", "right") for _ in range(most + 1)), return_exceptions=True
@@ -130,7 +130,7 @@ async def test_no_more_checks_wait_than_may() -> None:
 
 
 async def test_what_is_not_checked_is_not_counted() -> None:
-    users = [USER.model_copy(update={"password_hash": SecretStr(CHEAP)})]
+    users = [USER.but(password_hash=Secret(CHEAP))]
     sign_in = SignIn(users, lambda: 0.0, lambda _: None)
 
     async def status(password: str, address: str = "192.0.2.1") -> int:
@@ -155,8 +155,8 @@ async def test_what_is_not_checked_is_not_counted() -> None:
 
 
 async def test_a_name_that_nobody_has_costs_as_much_as_one_that_somebody_has() -> None:
-    cheap = USER.model_copy(update={"name": "bob", "password_hash": SecretStr(CHEAP)})
-    users = Passwords([cheap, USER.model_copy(update={"password_hash": SecretStr(HASH)})])
+    cheap = USER.but(name="bob", password_hash=Secret(CHEAP))
+    users = Passwords([cheap, USER.but(password_hash=Secret(HASH))])
 
     async def cost_s(name: str) -> float:
         before = time.process_time()

@@ -62,9 +62,7 @@ async def csrf(client: TestClient[Any, Any]) -> str:
 async def test_the_card_of_a_private_route_says_once_what_shared_caches_may_keep(
     settings: dict[str, str], said: str
 ) -> None:
-    route = Route.model_validate(
-        {"prefix": "/r", "origin": "memory:", "auth": "tokens", **settings}
-    )
+    route = Route.of({"prefix": "/r", "origin": "memory:", "auth": "tokens", **settings})
     app = build(Switchboard(), setup(routes=(route,)))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:
         page = await (await client.get("/routes", headers=PAGE)).text()

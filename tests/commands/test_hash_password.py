@@ -20,7 +20,7 @@ def test_the_hash_of_stdin_is_one_that_the_settings_take(end: str) -> None:
     status, printed, said = hashed(password + end)
     assert (status, said) == (0, "")
     user = AdminUser(name="ann", role="viewer", password_hash=printed.removesuffix("\n"))
-    assert PasswordHasher().verify(user.password_hash.get_secret_value(), password)
+    assert PasswordHasher().verify(user.password_hash.reveal(), password)
 
 
 def test_two_hashes_of_one_password_differ() -> None:

@@ -35,7 +35,7 @@ AT_ONCE = {"nginx": 1, "varnish": 64, "fastly": 256, "cloudflare": 30, "bunny": 
 
 
 def configured(kind: str, url: str = "http://localhost:1") -> PurgedCache:
-    return PurgedCache.model_validate({"kind": kind, "url": url, **KINDS[kind]})
+    return PurgedCache.of({"kind": kind, "url": url, **KINDS[kind]})
 
 
 @asynccontextmanager
@@ -178,7 +178,7 @@ async def test_of_two_of_a_kind_at_one_server_the_one_that_fails_is_shown_and_to
         given = [
             {"kind": kind, "url": double.url, **KINDS[kind], field: name} for name in (one, other)
         ]
-        purges = Purges([PurgedCache.model_validate(each) for each in given], lambda: 0.0, 0.0)
+        purges = Purges([PurgedCache.of(each) for each in given], lambda: 0.0, 0.0)
         with capture_logs() as lines:
             purges.open()
             purges.purge(PREFIX, PATH)
@@ -218,7 +218,7 @@ async def test_a_token_comes_from_its_file(tmp_path: Path) -> None:
     file.write_text(f"{TOKEN}\n")
     async with Double() as double:
         given = {"kind": "bunny", "url": double.url, "zone": "1", "token_file": str(file)}
-        purges = Purges([PurgedCache.model_validate(given)], lambda: 0.0, 0.0)
+        purges = Purges([PurgedCache.of(given)], lambda: 0.0, 0.0)
         purges.open()
         purges.purge(PREFIX, PATH)
         await until(lambda: len(double.calls) == 1)
@@ -229,7 +229,7 @@ async def test_a_token_comes_from_its_file(tmp_path: Path) -> None:
 def test_a_file_without_a_token_keeps_the_gateway_from_starting(tmp_path: Path) -> None:
     given = {"kind": "bunny", "zone": "1", "token_file": str(tmp_path / "absent")}
     with pytest.raises(StartError, match="must be a file that can be read"):
-        driver_of(PurgedCache.model_validate(given))
+        driver_of(PurgedCache.of(given))
 
 
 def test_the_answer_of_cloudflare_is_as_documented() -> None:

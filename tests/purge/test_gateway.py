@@ -24,7 +24,7 @@ TOKEN = "t0ken-of-bunny"
 
 def settings_of(double: Double, grace_s: float) -> Settings:
     cache = {"kind": "bunny", "url": double.url, "zone": "1", "token": TOKEN}
-    return Settings.model_validate(
+    return Settings.of(
         {
             "origin": "memory:",
             "listen": Address("127.0.0.1", free_port()),

@@ -38,7 +38,7 @@ class Cache:
     ) -> None:
         given = {"kind": "cloudflare", "url": url, "zone": "z", "token": "t0ken"}
         self.clock = ManualClock()
-        driver = driver_of(PurgedCache.model_validate(given))
+        driver = driver_of(PurgedCache.of(given))
         self.purger = Purger(
             driver,
             self.clock,
@@ -236,10 +236,7 @@ async def test_what_is_deleted_again_lives_on_when_its_first_purge_would_be_give
 def test_copies_are_kept_as_long_as_the_route_with_the_longest_lifetime_says(
     routes: list[dict[str, object]], kept_s: float
 ) -> None:
-    given = [
-        Route.model_validate({"prefix": f"/{number}", **route})
-        for number, route in enumerate(routes)
-    ]
+    given = [Route.of({"prefix": f"/{number}", **route}) for number, route in enumerate(routes)]
     assert longest_kept_s(given) == kept_s
 
 
@@ -336,7 +333,7 @@ async def test_a_stop_tries_once_more_what_failed_and_tells_what_is_left() -> No
         async with Double() as double:
             double.last = refusal("500 Oops")
             given = {"kind": "cloudflare", "url": double.url, "zone": "z", "token": "t0ken"}
-            purges = Purges([PurgedCache.model_validate(given)], lambda: 0.0, 0.0)
+            purges = Purges([PurgedCache.of(given)], lambda: 0.0, 0.0)
             purges.open()
             purges.purge("/r", "/r/x")
             await until(lambda: len(lines) == 1)  # it has failed
@@ -352,7 +349,7 @@ async def test_a_call_that_a_stop_cuts_is_among_what_is_left() -> None:
         async with Double() as double:
             double.goes.clear()
             given = {"kind": "varnish", "url": double.url}
-            purges = Purges([PurgedCache.model_validate(given)], lambda: 0.0, 0.0)
+            purges = Purges([PurgedCache.of(given)], lambda: 0.0, 0.0)
             purges.open()
             purges.purge("/r", "/r/x")
             await until(lambda: len(double.calls) == 1)
@@ -374,7 +371,7 @@ async def test_a_call_waits_until_others_have_heard_of_its_cause() -> None:
     settle_s, loop = 0.3, asyncio.get_running_loop()
     async with Double() as double:
         given = {"kind": "cloudflare", "url": double.url, "zone": "z", "token": "t0ken"}
-        purges = Purges([PurgedCache.model_validate(given)], loop.time, settle_s)
+        purges = Purges([PurgedCache.of(given)], loop.time, settle_s)
         purges.open()
         began = loop.time()
         purges.purge("/r", "/r/x")

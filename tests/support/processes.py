@@ -26,9 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 HEADGATE = Path(sys.executable).with_name("headgate")
 NODE = Path(sys.executable).with_name("node")  # as the development lock has it
 START_TIMEOUT_S = 30.0
-# Else a seventh of each start is for what no test needs: as they are imported, aiohttp reads the
-# system's certificate authorities, and pydantic looks for plugins in all installed packages.
-AT_ONCE = {"SSL_CERT_FILE": os.devnull, "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+# Else a part of each start is for what no test needs: as it is imported, aiohttp reads the
+# system's certificate authorities.
+AT_ONCE = {"SSL_CERT_FILE": os.devnull}
 # A program to put before a command that is to be started anew: it changes nothing.
 ANEW = ("env",)
 # Variables that are read when a command runs, if at all; any other may be as it is imported.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import generate_latest
 
-from gateway.telemetry import metrics
+from gateway.telemetry.exposition import registry
 from gateway.web.metrics import snapshot
 from tests.web.serving import EDGE, PREFIX, edge_serving, serving
 
@@ -24,7 +24,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-._~/"
 
 def series(gateway: Serving) -> set[str]:
     """Each series that a scrape tells, without its number."""
-    text = generate_latest(metrics.registry(snapshot(gateway.shared, gateway.routes))).decode()
+    text = generate_latest(registry(snapshot(gateway.shared, gateway.routes))).decode()
     return {line.rpartition(" ")[0] for line in text.splitlines() if line[:1] != "#"}
 
 

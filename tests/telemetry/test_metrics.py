@@ -13,6 +13,7 @@ from gateway.edge import metrics as edge_metrics
 from gateway.hosted import metrics as hosted_metrics
 from gateway.purge import purges
 from gateway.telemetry import metrics, traffic_metrics
+from gateway.telemetry.exposition import registry
 from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, most, together
 from gateway.web.metrics import LAG, OF_SHARED
 from tests.access.guarded import tokens_file
@@ -102,7 +103,7 @@ def test_the_system_tells_of_this_process() -> None:
 
 
 def test_label_values_are_quoted() -> None:
-    shown = generate_latest(metrics.registry((Sample(READS, ('/a"\\',), 1),))).decode()
+    shown = generate_latest(registry((Sample(READS, ('/a"\\',), 1),))).decode()
     assert shown.splitlines()[-1] == 'reads_total{route="/a\\"\\\\"} 1.0'
 
 

@@ -1,0 +1,207 @@
+"""Values of settings: how one is read as its type, and what is wrong where it cannot be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+Place = tuple[str | int, ...]
+Read = Callable[[object, object], object]  # a value, and what the validation may look at
+REQUIRED = object()  # in place of a value that is missing
+HIDDEN = "***"
+
+
+class Secret:
+    """A text that is not shown by accident."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text."""
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __str__(self) -> str:
+        return HIDDEN if self else ""
+
+    def __repr__(self) -> str:
+        return f"Secret({str(self)!r})"
+
+
+class Mistake(NamedTuple):
+    """What is wrong at a place of a table. `must` continues the value; without it its type tells.
+
+    A value that is missing is `REQUIRED`.
+    """
+
+    place: Place
+    kind: Literal["unknown", "missing", "type", "refused"]
+    value: object
+    must: str = ""
+
+
+class Mistaken(ValueError):
+    """Everything that is wrong with a table. It tells no values, which may be secrets."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        lines = (f"{'.'.join(map(str, it.place))} {it.must or it.kind}" for it in self.mistakes)
+        super().__init__("\n".join(lines))
+
+    def below(self, step: str | int) -> Iterator[Mistake]:
+        """The same, told from the table or list around."""
+        return (it._replace(place=(step, *it.place)) for it in self.mistakes)
+
+
+class Before(NamedTuple):
+    """What makes of a value what its type takes; it raises ValueError in words that continue it."""
+
+    read: Callable[[object], object]
+
+
+class After(NamedTuple):
+    """What looks at a value of its type, in the same way."""
+
+    read: Callable[[Any], object]
+
+
+class Shown(NamedTuple):
+    """How a value is written."""
+
+    show: Callable[[Any], object]
+
+
+@contextmanager
+def noting(mistakes: list[Mistake], step: str | int, value: object) -> Iterator[None]:
+    """Note what is wrong with a part of a table or list, and go on to the next."""
+    try:
+        yield
+    except Mistaken as found:
+        mistakes += found.below(step)
+    except ValueError as refusal:
+        mistakes.append(Mistake((step,), "refused", value, str(refusal)))
+
+
+def of_other_type(value: object) -> Mistaken:
+    """What is raised where the type of a value, or its bounds, are not as they are declared."""
+    return Mistaken([Mistake((), "type", value)])
+
+
+def bare_type(hint: object) -> tuple[object, tuple[object, ...]]:
+    """A type, and what it is annotated with."""
+    if get_origin(hint) is Annotated:
+        bare, *metadata = get_args(hint)
+        return bare, tuple(metadata)
+    return hint, ()
+
+
+def reader(hint: object, check: Callable[[Any], None] | None = None) -> Read:
+    """What reads a value of a type with its annotations; `check` looks at it in between."""
+    bare, metadata = bare_type(hint)
+    before = [it.read for it in metadata if isinstance(it, Before)]
+    after = [it.read for it in metadata if isinstance(it, After)]
+    typed = _typed(bare)
+
+    def read(value: object, look: object) -> object:
+        for step in before:
+            value = step(value)
+        value = typed(value, look)
+        if check is not None:
+            check(value)
+        for step in after:
+            value = step(value)
+        return value
+
+    return read
+
+
+def _typed(bare: Any) -> Read:  # noqa: ANN401 - a type, as the typing module has them
+    origin, parts = get_origin(bare), get_args(bare)
+    if origin is tuple:
+        item = reader(parts[0])
+        return lambda value, look: _items(item, value, look)
+    if origin is dict:
+        key, item = map(reader, parts)
+        return lambda value, look: _entries(key, item, value, look)
+    if origin in {Union, UnionType}:  # with None
+        item = reader(next(part for part in parts if part is not NoneType))
+        return lambda value, look: None if value is None else item(value, look)
+    if hasattr(bare, "of"):  # a table
+        return bare.of  # type: ignore[no-any-return] # as all tables have it
+    exact: Callable[[object], object] = partial(_exactly, bare)
+    if origin is Literal:
+        exact = partial(_one_of, parts)
+    elif bare in {float, Secret}:
+        exact = _number if bare is float else _secret
+    return lambda value, _look: exact(value)
+
+
+def _one_of(words: tuple[object, ...], value: object) -> object:
+    if not (isinstance(value, str) and value in words):
+        raise of_other_type(value)
+    return value
+
+
+def _items(item: Read, value: object, look: object) -> tuple[object, ...]:
+    if not isinstance(value, list | tuple):
+        raise of_other_type(value)
+    found, mistakes = [], list[Mistake]()
+    for index, one in enumerate(value):
+        with noting(mistakes, index, one):
+            found.append(item(one, look))
+    if mistakes:
+        raise Mistaken(mistakes)
+    return tuple(found)
+
+
+def _entries(key: Read, item: Read, value: object, look: object) -> dict[object, object]:
+    if not isinstance(value, dict):
+        raise of_other_type(value)
+    found, mistakes = {}, list[Mistake]()
+    for name, one in value.items():
+        with noting(mistakes, name, one):
+            found[key(name, look)] = item(one, look)
+    if mistakes:
+        raise Mistaken(mistakes)
+    return found
+
+
+def _exactly(kind: type, value: object) -> object:
+    if type(value) is not kind:  # a boolean is no number
+        raise of_other_type(value)
+    return value
+
+
+def _number(value: object) -> float:
+    if type(value) not in {int, float}:
+        raise of_other_type(value)
+    try:
+        number = float(value)  # type: ignore[arg-type] # looked at above
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise of_other_type(value)
+    return number
+
+
+def _secret(value: object) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str):
+        raise of_other_type(value)
+    return Secret(value)

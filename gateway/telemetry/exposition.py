@@ -1,0 +1,74 @@
+"""A snapshot as prometheus_client shows it. It is imported when somebody asks for that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    Exemplar,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.telemetry.metrics import Distribution, Metric, Snapshot
+
+_Family = HistogramMetricFamily | CounterMetricFamily | GaugeMetricFamily
+_Bucket = tuple[str, float] | tuple[str, float, Exemplar]
+
+
+class _Snapshot(Collector):
+    """A snapshot as prometheus_client collects it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterator[_Family]:
+        """Each metric with all its samples."""
+        families: dict[Metric, _Family] = {}
+        for sample in self._snapshot:
+            family = families.get(sample.metric)
+            if family is None:
+                family = families[sample.metric] = _family(sample.metric)
+            if isinstance(family, HistogramMetricFamily):
+                assert sample.distribution is not None, "a histogram's sample is a distribution"
+                buckets = _buckets(sample.metric, sample.distribution)
+                family.add_metric(sample.values, buckets, sample.distribution.sum)
+            else:
+                family.add_metric(sample.values, sample.number)
+        yield from families.values()
+
+
+def _family(metric: Metric) -> _Family:
+    if metric.kind == "histogram":
+        return HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    return kind(metric.name, metric.help, labels=metric.labels)
+
+
+def _buckets(metric: Metric, distribution: Distribution) -> list[_Bucket]:
+    """Cumulative, as Prometheus counts them."""
+    buckets: list[_Bucket] = []
+    below = 0
+    for index, count in enumerate(distribution.counts):
+        below += count
+        bound = str(float(metric.bounds[index])) if index < len(metric.bounds) else "+Inf"
+        traced = distribution.traced.get(index)
+        if traced is None:
+            buckets.append((bound, below))
+        else:
+            exemplar = Exemplar({"trace_id": traced.trace_id}, traced.value)
+            buckets.append((bound, below, exemplar))
+    return buckets
+
+
+def registry(snapshot: Snapshot) -> CollectorRegistry:
+    """A snapshot as something that prometheus_client can show in each of its formats."""
+    shown = CollectorRegistry()
+    shown.register(_Snapshot(snapshot))
+    return shown

@@ -1,0 +1,33 @@
+"""structlog, as it is without rich.
+
+Where another package has brought rich, structlog would load it, 3 MB with pygments, for tracebacks
+that are written without it here.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """While nobody can import a package that nobody has imported."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment] # so Python says that there is none
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+
+
+with _without("rich"):
+    import structlog
+
+__all__ = ["structlog"]

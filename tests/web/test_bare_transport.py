@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.web.bare_transport import AT_ONCE, HIGH_WATER, BareTransport, Descriptors
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+LONG = b"x" * (4 << 20)  # more than the system takes at once
+
+
+class Heard(asyncio.Protocol):
+    """What a transport tells, in its order; `happened` is set whenever it does."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.happened = asyncio.Event()
+
+    def _note(self, word: str) -> None:
+        self.told.append(word)
+        self.happened.set()
+
+    def data_received(self, data: bytes) -> None:
+        self._note(data.decode())
+
+    def eof_received(self) -> None:
+        self._note("eof")
+
+    def pause_writing(self) -> None:
+        self._note("pause")
+
+    def resume_writing(self) -> None:
+        self._note("resume")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._note("lost" if exc is None else type(exc).__name__)
+
+    async def until(self, word: str) -> None:
+        async with asyncio.timeout(10):
+            while word not in self.told:
+                self.happened.clear()
+                await self.happened.wait()
+
+
+class Scene:
+    """A connection whose end here has changed its transport, and the client's end of it."""
+
+    def __init__(self, descriptors: Descriptors, old: asyncio.Transport, client: socket.socket):
+        self.descriptors = descriptors
+        self.old = old
+        self.client = client
+        self.heard = Heard()
+        taken = descriptors.take_over(old)
+        assert isinstance(taken, BareTransport)
+        self.transport = taken
+        taken.set_protocol(self.heard)
+
+    async def receive(self, size: int) -> bytes:
+        loop, received = asyncio.get_running_loop(), b""
+        async with asyncio.timeout(10):
+            while len(received) < size:
+                piece = await loop.sock_recv(self.client, 1 << 20)
+                if not piece:
+                    break
+                received += piece
+        return received
+
+
+async def connected() -> tuple[asyncio.Transport, socket.socket]:
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        server, _ = listener.accept()
+    client.setblocking(False)
+    transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, server)
+    return transport, client
+
+
+@asynccontextmanager
+async def scene() -> AsyncIterator[Scene]:
+    descriptors = Descriptors(asyncio.get_running_loop())
+    old, client = await connected()
+    with client:
+        try:
+            yield Scene(descriptors, old, client)
+        finally:
+            descriptors.close()
+
+
+def open_sockets() -> int:
+    """And epolls."""
+    found = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # that of the folder itself
+            found += str(link.readlink()).startswith(("socket:", "anon_inode:[eventpoll]"))
+    return found
+
+
+async def test_a_connection_goes_on_with_its_new_transport() -> None:
+    async with scene() as it:
+        await asyncio.sleep(0)  # the old one is closed
+        assert it.transport.get_extra_info("peername") == ("127.0.0.1",)
+        it.transport.write(b"one")
+        it.transport.writelines([b" two", b" three"])
+        assert await it.receive(13) == b"one two three"
+        it.client.send(b"hello")
+        await it.heard.until("hello")
+        assert it.heard.told == ["hello"]
+
+
+async def test_what_has_bytes_unsent_keeps_its_transport() -> None:
+    descriptors = Descriptors(asyncio.get_running_loop())
+    old, client = await connected()
+    with client:
+        old.write(LONG * 4)
+        assert descriptors.take_over(old) is old
+        old.abort()
+        await asyncio.sleep(0)
+        assert descriptors.take_over(old) is old
+    descriptors.close()
+
+
+async def test_a_client_that_does_not_keep_up_is_told_of_and_gets_all_in_order() -> None:
+    async with scene() as it:
+        it.transport.write(LONG)
+        assert it.transport.get_write_buffer_size() > HIGH_WATER
+        assert it.heard.told == ["pause"]
+        it.transport.write(b"a")
+        it.transport.writelines([b"b", b"c"])
+        assert it.heard.told == ["pause"]
+        assert await it.receive(len(LONG) + 3) == LONG + b"abc"
+        await it.heard.until("resume")
+        assert it.transport.get_write_buffer_size() == 0
+        it.transport.write(b"d")
+        assert await it.receive(1) == b"d"
+
+
+@pytest.mark.parametrize("above", [0, 1])
+async def test_a_protocol_is_told_above_its_limit(above: int) -> None:
+    async with scene() as it:
+        it.transport.write(LONG)
+        it.heard.told.clear()
+        it.transport._is_paused = False
+        size = it.transport.get_write_buffer_size()
+        it.transport.set_write_buffer_limits(high=size + 1 - above)
+        it.transport.write(b"x")
+        assert it.heard.told == ["pause"] * above
+
+
+async def test_a_connection_ends_when_what_is_unsent_is_taken() -> None:
+    async with scene() as it:
+        it.transport.write(LONG)
+        it.transport.close()
+        assert it.transport.is_closing()
+        it.transport.write(b"not any more")
+        assert await it.receive(len(LONG) + 1) == LONG
+        await it.heard.until("lost")
+        assert it.heard.told == ["pause", "lost"]
+
+
+async def test_a_client_that_leaves_is_told_of_once() -> None:
+    async with scene() as it:
+        it.client.close()
+        await it.heard.until("lost")
+        it.transport.write(b"x")
+        it.transport.close()
+        it.transport.abort()
+        await asyncio.sleep(0.01)
+        assert it.heard.told == ["eof", "lost"]
+
+
+@pytest.mark.parametrize("writes", [False, True])
+async def test_a_connection_that_is_reset_is_lost_however_that_is_found(writes: bool) -> None:
+    async with scene() as it:
+        it.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        it.client.close()
+        if writes:
+            it.transport.write(b"x")
+        async with asyncio.timeout(10):
+            await it.heard.happened.wait()
+        assert it.heard.told in (["ConnectionResetError"], ["BrokenPipeError"])
+        assert it.transport.is_closing()
+
+
+async def test_a_client_that_is_gone_ends_what_only_waits_to_be_taken() -> None:
+    async with scene() as it:
+        it.transport.write(LONG)
+        it.transport.close()
+        it.client.close()
+        async with asyncio.timeout(10):
+            while len(it.heard.told) < 2:
+                await asyncio.sleep(0.001)
+        assert it.transport.get_write_buffer_size() == 0
+
+
+async def test_a_protocol_that_comes_too_late_is_told_of_the_end() -> None:
+    descriptors = Descriptors(asyncio.get_running_loop())
+    old, client = await connected()
+    with client:
+        transport = descriptors.take_over(old)
+        transport.abort()
+        heard = Heard()
+        transport.set_protocol(heard)
+        await heard.until("lost")
+        assert old.is_closing()
+    descriptors.close()
+
+
+async def test_a_connection_is_given_back_when_all_is_taken() -> None:
+    async with scene() as it:
+        it.transport.write(LONG)
+        assert it.transport.give_back() is None
+        await it.receive(len(LONG))
+        async with asyncio.timeout(10):
+            while it.transport.get_write_buffer_size():
+                await asyncio.sleep(0.001)
+        given = it.transport.give_back()
+        assert given is not None
+        with given:
+            given.send(b"on")
+            assert await it.receive(2) == b"on"
+        assert it.transport.give_back() is None
+        it.transport.abort()
+        await asyncio.sleep(0)
+        assert "lost" not in it.heard.told
+
+
+async def test_more_than_are_seen_to_at_once_are_all_seen_to_and_leave_no_descriptors() -> None:
+    async with scene():
+        pass  # the loop has what it needs
+    await asyncio.sleep(0.01)
+    before = open_sockets()
+    descriptors = Descriptors(asyncio.get_running_loop())
+    scenes = [Scene(descriptors, *await connected()) for _ in range(AT_ONCE + 1)]
+    for it in scenes:
+        it.client.send(b"x")
+    for it in scenes:
+        await it.heard.until("x")
+    descriptors.close()
+    descriptors.close()
+    for it in scenes:
+        await it.heard.until("lost")
+        it.client.close()
+    await asyncio.sleep(0.01)
+    assert open_sockets() == before
