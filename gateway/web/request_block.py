@@ -9,17 +9,21 @@ message, is remembered: so it means what it meant then.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from msgspec import Struct
+from multidict import MultiMapping
+
+from gateway.runtime.request_fields import RequestFields
 
 if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
-    from multidict import CIMultiDictProxy
 
 REMEMBERED = 1024  # blocks: with what was parsed from them 4 MB; then all are forgotten
 LONGEST = 1024  # bytes of one: browsers send about 700
 
 # A target is as a URL is written: what else the parser lets through, it is given.
-_LINE = re.compile(rb"(GET|POST) (/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1\r\n")
+_LINE = re.compile(rb"(GET|POST|PUT) (/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1\r\n")
 _LONGEST_LINE = 4096  # as the parser would have it, or less
 # What may be sent before the answer to it is known, or changes how a body is framed.
 _UNLIKE = ("Transfer-Encoding", "Expect", "Upgrade")
@@ -28,24 +32,22 @@ _SELDOM_TWICE = ("Traceparent", "Producer-Seq", "X-Request-Id", "If-None-Match")
 
 
 class _Block(NamedTuple):
-    headers: CIMultiDictProxy[str]
+    fields: RequestFields
     length: int  # of the body
 
 
-class KnownRequest(NamedTuple):
-    """A request as a RawRequestMessage has it; its headers are shared by all that have the same."""
+# Made for each request: of a Struct that takes a third of the time that it does of a NamedTuple.
+class KnownRequest(Struct, frozen=True):
+    """A request as a RawRequestMessage has it; its fields are shared by all that have the same."""
 
     method: str
     path: str
-    headers: CIMultiDictProxy[str]
-
-    @property
-    def should_close(self) -> bool:
-        """Never: what ends a connection is not remembered."""
-        return False
+    headers: MultiMapping[str]
+    fields: RequestFields
+    should_close: ClassVar[bool] = False  # what ends a connection is not remembered
 
 
-class Found(NamedTuple):
+class Found(Struct, frozen=True):
     """A request in what has come: its body, and where it ends."""
 
     request: KnownRequest
@@ -69,8 +71,8 @@ class RequestBlocks:
             return None
         return found.request, found.body
 
-    def appends(self, data: bytes, most: int) -> list[Found]:
-        """The whole appends to one stream that these bytes begin with.
+    def writes(self, data: bytes, most: int) -> list[Found]:
+        """The whole appends to one stream, or creations of any, that these bytes begin with.
 
         What is behind one whose fields did not come before is left.
         """
@@ -78,9 +80,9 @@ class RequestBlocks:
         at = 0
         while len(found) < most:
             one = self._at(data, at)
-            if one is None or one.request.method != "POST":
+            if one is None or one.request.method == "GET":
                 break
-            if found and one.request.path != found[0].request.path:
+            if found and not _are_alike(one.request, found[0].request):
                 break
             found.append(one)
             at = one.end
@@ -100,7 +102,8 @@ class RequestBlocks:
         if end > len(data):
             return None
         method, path = line.groups()
-        request = KnownRequest(method.decode(), path.decode(), block.headers)
+        fields = block.fields
+        request = KnownRequest(method.decode(), path.decode(), fields.headers, fields)
         return Found(request, data[head_end + 4 : end], end)
 
     def remember(self, data: bytes, message: RawRequestMessage, size: int) -> None:
@@ -119,4 +122,8 @@ class RequestBlocks:
             return
         if len(self._blocks) >= REMEMBERED:
             self._blocks.clear()
-        self._blocks[data[begin:end]] = _Block(headers, size)
+        self._blocks[data[begin:end]] = _Block(RequestFields(headers, are_known=True), size)
+
+
+def _are_alike(one: KnownRequest, other: KnownRequest) -> bool:
+    return one.method == other.method and (one.method == "PUT" or one.path == other.path)

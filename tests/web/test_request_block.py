@@ -54,13 +54,14 @@ async def test_what_is_a_secret_or_seldom_comes_again_is_not_remembered(line: st
     async with serving() as gateway:
         await gateway.ask(put("a"))
         client = await gateway.connect()
+        before = len(gateway.fast.blocks)
         client.send(post("a", b"one", line))
         while (await client.head()).status == 100:
             pass
-        assert len(gateway.fast.blocks) == 0
+        assert len(gateway.fast.blocks) == before
         client.close()
         await gateway.ask(post("a", b"one"))
-        assert len(gateway.fast.blocks) == 1
+        assert len(gateway.fast.blocks) == before + 1
 
 
 async def test_blocks_are_forgotten_before_they_are_too_many(
@@ -85,7 +86,7 @@ async def test_blocks_are_forgotten_before_they_are_too_many(
         b"POST  /v1/stream/a HTTP/1.1\r\n",
         b"POST /v1/stream/a HTTP/1.1\n",
         b"PoST /v1/stream/a HTTP/1.1\r\n",
-        b"PUT /v1/stream/a HTTP/1.1\r\n",
+        b"DELETE /v1/stream/a HTTP/1.1\r\n",
     ],
 )
 async def test_only_a_plain_line_is_looked_at(wire: bytes) -> None:
@@ -119,7 +120,7 @@ async def test_a_connection_whose_request_was_handled_is_known_afterwards() -> N
     """aiohttp has it look for more when a body was read: of that nothing is left."""
     async with serving() as gateway:
         client = await gateway.connect()
-        await client.ask(put("a", body=b"z"))
+        await client.ask(put("a", "X-Request-Id: a", body=b"z"))
         ordinary = gateway.ordinary
         (connection,) = gateway.server.connections
         assert isinstance(connection, Connection)
