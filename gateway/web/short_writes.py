@@ -129,6 +129,7 @@ class ShortWrites:
         writer: str,
     ) -> bool:
         route: StreamRoute | None = None
+        who: str | None = None
         try:
             route, name = self._find(message.path)
             who = self._quotas.may_append(client.transport, fields.headers, writer)
@@ -136,6 +137,7 @@ class ShortWrites:
             if not is_taken and passed_on_for is not None:
                 is_taken = route.pass_on(passed_on_for, name, fields, body)
         except HeadgateError as error:
+            self._quotas.appended(who, len(body))
             operation = counted.CLOSE if is_closing(fields.headers) else counted.APPEND
             self._refuse(client, error, route, operation, len(body))
             return True

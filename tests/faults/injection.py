@@ -40,6 +40,7 @@ GUARDS = frozenset(
         "Appender._settled",
         "Creations._advance",
         "Creations._answer",
+        "Creations._commit",
         "Creations._end",
         "Creations._end_in_failure",
         "Creations._found",
