@@ -1,6 +1,6 @@
 """Writes to an own log without a task: handed to its queues, and answered when they are told.
 
-Answers to appends are alike but for a few values, so the lines of those that are is rendered once.
+Most answers to appends differ in their offset only: what is before it is rendered once a second.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class ShortWrites:
         self._traffic = traffic
         self._appender = appender
         self._creations = creations
+        self._common = b""  # the lines with which `_before` was rendered
+        self._before = b""  # the offset, in the answer to most appends
 
     def append(self, connection: Answerable, name: str, append: Append, began: float) -> None:
         """Append; it `began` just now (perf_counter)."""
@@ -51,8 +53,11 @@ class ShortWrites:
         outcome: Appended | HeadgateError,
     ) -> None:
         try:
+            response: Response | None = None
             if isinstance(outcome, HeadgateError):
                 response, wire = self._refused(outcome)
+            elif outcome.producer is None and not outcome.closed:
+                wire = self._plainly_appended(outcome)
             else:
                 response = responses.appended(outcome)
                 wire = self._wire(response)
@@ -65,11 +70,20 @@ class ShortWrites:
         operation = counted.CLOSE if append.close else counted.APPEND
         if not is_there:
             traffic.answered(operation, counted.CUT, 0)
-        elif response.status == 204:
+        elif response is None or response.status == 204:
             traffic.appended(operation, self._appender.answered_at - began)
         else:
             took_s = self._appender.answered_at - began
             traffic.answered(operation, response.status, len(response.body), took_s)
+
+    def _plainly_appended(self, outcome: Appended) -> bytes:
+        common = self._shared.lines.shared()
+        if common is not self._common:
+            whole = self._wire(responses.appended(outcome))
+            self._before, _, after = whole.partition(outcome.next_offset.encode())
+            assert after == b"\r\n\r\n", "nothing else differs"
+            self._common = common
+        return b"%b%b\r\n\r\n" % (self._before, outcome.next_offset.encode())
 
     def create(self, connection: Answerable, name: str, create: Create, location: str) -> None:
         """Create a stream, of which its client is told the `location`.

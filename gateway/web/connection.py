@@ -198,7 +198,7 @@ class Connection(AiohttpConnection):
         if request.method == "GET":
             taken = not body and self._fast.get(self, data, request)
         else:
-            taken = self._fast.writes.take(self, request, request.fields, body)
+            taken = self._fast.writes.take(self, request, request.fields, body, request.seq)
         if taken:
             self.went_on(should_close=False)
         return taken

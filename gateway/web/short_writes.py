@@ -67,14 +67,19 @@ class ShortWrites:
         message: RawRequestMessage | KnownRequest,
         fields: RequestFields,
         body: bytes,
+        seq: str | None = None,
     ) -> bool:
-        """A write, with its fields; those of one that is known are shared with others."""
+        """A write, with its fields; those of one that is known are shared with others.
+
+        It may have another Producer-Seq than they.
+        """
         writer = self._writer(message, fields, body)
         if writer is None:
             return False
         if message.method == "PUT":
             return self._create(client, message, body, writer)
-        return self._append(client, client, message, fields, body, writer)
+        passed_on_for = client if seq is None else None
+        return self._append(client, passed_on_for, message, fields, (body, seq), writer)
 
     def take_ahead(self, client: OneOfSeveral, request: KnownRequest, body: bytes) -> bool:
         """A write to an own log, before the one ahead of it is answered."""
@@ -84,7 +89,7 @@ class ShortWrites:
             return False
         if request.method == "PUT":
             return self._create(client, request, body, writer)
-        return self._append(client, None, request, fields, body, writer)
+        return self._append(client, None, request, fields, (body, request.seq), writer)
 
     def _writer(
         self, message: RawRequestMessage | KnownRequest, fields: RequestFields, body: bytes
@@ -125,15 +130,16 @@ class ShortWrites:
         passed_on_for: Client | None,
         message: RawRequestMessage | KnownRequest,
         fields: RequestFields,
-        body: bytes,
+        sent: tuple[bytes, str | None],
         writer: str,
     ) -> bool:
+        body, seq = sent
         route: StreamRoute | None = None
         who: str | None = None
         try:
             route, name = self._find(message.path)
             who = self._quotas.may_append(client.transport, fields.headers, writer)
-            is_taken = route.append(client, name, fields, body)
+            is_taken = route.append(client, name, fields, body, seq)
             if not is_taken and passed_on_for is not None:
                 is_taken = route.pass_on(passed_on_for, name, fields, body)
         except HeadgateError as error:
