@@ -34,6 +34,7 @@ from gateway.runtime.route import OPEN, Access
 from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.auth import BY_ORIGIN
+from gateway.web.edge_appends import EdgeAppends
 from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.handlers import Handlers
 from gateway.web.hosted_handlers import HostedHandlers
@@ -145,6 +146,7 @@ def edge_route(
     edge = EdgeRoute(
         route.prefix, origin, rules, route.drop_query, _feeds(settings), shared, access
     )
+    edge.pass_on = EdgeAppends(shared, edge).take
     if route.auth == BY_ORIGIN:
         edge.ask_origin(route.auth_ttl, shared.admitted.end)
     return edge

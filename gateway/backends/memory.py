@@ -17,7 +17,7 @@ from gateway.protocol.chunks import Chunk, segments_from
 from gateway.protocol.lifecycle import PathState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from gateway.backends.contract import Settled
     from gateway.protocol.state import Change, ProducerState, StreamState
@@ -60,8 +60,13 @@ class MemoryLog(SoleLog):
         """An id that no stream of this log ever had."""
         return next(self._ids)
 
-    async def load(self, path: str) -> Loaded:
+    def load(self, path: str) -> Awaitable[Loaded]:
         """What stands at `path`."""
+        loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
+        loaded.set_result(self._found(path))
+        return loaded
+
+    def _found(self, path: str) -> Loaded:
         state = self._states.get(path)
         producers = dict(self._records[state.stream_id].producers) if state is not None else {}
         retired = self._retired.get(path, self._generation_floor)

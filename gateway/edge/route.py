@@ -49,12 +49,13 @@ if TYPE_CHECKING:
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
     from gateway.cache.response_rules import ResponseRules
-    from gateway.live.contract import FeedSettings, Parkable
+    from gateway.live.contract import Client, FeedSettings, Parkable
     from gateway.origin.client import Origin, OriginAnswer
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
+    from gateway.runtime.request_fields import RequestFields
     from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
@@ -122,6 +123,8 @@ class EdgeRoute:
         self._troubles = 0
         self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
         self.fetch = ShortReads(self, shared).begin
+        # By whoever puts the parts together: it writes the answers, too.
+        self.pass_on: Callable[[Client, str, RequestFields, bytes], bool] = self.append
 
     def ask_origin(self, ttl_s: float, on_end: Callable[[Principal], None]) -> None:
         """Have the origin decide who may read: its yes counts for `ttl_s` seconds."""
@@ -323,6 +326,13 @@ class EdgeRoute:
     def append(self, *_: object) -> bool:
         """Never: only the origin can append."""
         return False
+
+    def creates(self, *_: object) -> bool:
+        """Never: only the origin can create."""
+        return False
+
+    def create(self, *_: object) -> None:
+        """Nobody asks."""
 
     # As a part of the process
 

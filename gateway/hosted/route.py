@@ -16,17 +16,19 @@ from gateway.hosted import metrics
 from gateway.hosted.chunk_reader import ChunkReader
 from gateway.hosted.description import described
 from gateway.hosted.feeds import HostedFeeds, LiveRead
+from gateway.hosted.short_writes import ShortWrites
 from gateway.hosted.stream_list import StreamList
 from gateway.live.feed import park
 from gateway.protocol import cache_headers, cache_status, chunks, cursors, http1, responses
 from gateway.protocol.content import is_long
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW, Offset
-from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_append, parse_target
+from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_create, parse_target
 from gateway.runtime.answer import Answered
 from gateway.runtime.route import OPEN
 from gateway.runtime.shedding import LIVE, READS
 from gateway.streams.appender import Appender
+from gateway.streams.creations import Creations
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.cache.store import Store
     from gateway.live.contract import Answerable, FeedSettings, Parkable
-    from gateway.protocol.appends import Appended
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.requests import Read
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from gateway.protocol.retention import Retention
     from gateway.protocol.state import StreamState
     from gateway.runtime.context import Context
+    from gateway.runtime.request_fields import RequestFields
     from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
@@ -87,6 +89,8 @@ class HostedRoute:
         self.table = StreamTable(log, shared.clock, self)
         self.appender = Appender(self.table, shared.limits.max_pending_appends, retention)
         self.lifecycle = Lifecycle(self.table, retention, self._ended)
+        self.creations = Creations(self.table, self.lifecycle)
+        self.writes = ShortWrites(shared, self.traffic, self.appender, self.creations)
         # Read and rendered once for all who wait.
         self._answers: SingleFlight[RenderedChunk] = SingleFlight(self.traffic.collapsed)
         self.reader = ChunkReader(self.table)
@@ -163,41 +167,40 @@ class HostedRoute:
         return True
 
     def append(
-        self, connection: Answerable, name: str, headers: Mapping[str, str], body: bytes
+        self,
+        connection: Answerable,
+        name: str,
+        fields: RequestFields,
+        body: bytes,
+        seq: str | None = None,
     ) -> bool:
         """Append a body that is not long; raises HeadgateError while nothing was done."""
         began = perf_counter()
-        append = parse_append(headers, body)
+        append = fields.append(body, seq)
         if is_long(append.content_type, body):
             return False
-        connection.take()
-
-        def done(outcome: Appended | HeadgateError) -> None:
-            try:
-                if isinstance(outcome, HeadgateError):
-                    response = self._shared.problem(outcome)
-                    wire = self._shared.refusal(response)
-                else:
-                    response = responses.appended(outcome)
-                    common = self._shared.lines.shared() + cache_status.OTHER_METHOD
-                    wire = http1.serialize(response, common)
-                is_there = connection.reply(wire)
-            except BaseException:
-                connection.abandon()
-                raise
-            traffic = self.traffic
-            traffic.request_bytes += len(body)
-            operation = counted.CLOSE if append.close else counted.APPEND
-            if not is_there:
-                traffic.answered(operation, counted.CUT, 0)
-            elif response.status == 204:
-                traffic.appended(operation, self.appender.answered_at - began)
-            else:
-                took_s = self.appender.answered_at - began
-                traffic.answered(operation, response.status, len(response.body), took_s)
-
-        self.appender.submit(name, append, done, began)
+        self.writes.append(connection, name, append, began)
         return True
+
+    def pass_on(self, *_: object) -> bool:
+        """Never: there is no origin."""
+        return False
+
+    def creates(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether it is a plain creation, and its answer tells no reader key."""
+        return self.access.reader_keys is None and self.creations.takes(headers, body)
+
+    def create(
+        self,
+        connection: Answerable,
+        name: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        base_url: str,
+    ) -> None:
+        """Create a stream; raises HeadgateError while nothing was done."""
+        create = parse_create(headers, body)
+        self.writes.create(connection, name, create, f"{base_url}{self.prefix}/{name}")
 
     def fetch(self, *_: object, is_known: bool) -> bool:  # noqa: ARG002 - as of any route
         """Never: there is no origin."""
@@ -356,9 +359,10 @@ class HostedRoute:
         self.sweeper.start()
 
     async def drain(self) -> None:
-        """Let every live reader go, and wait until they have and no append is under way."""
+        """Let every live reader go, and wait until they have and no write is under way."""
         await self.feeds.drain()
         await self.appender.idle.wait()
+        await self.creations.idle.wait()
 
     async def close(self) -> None:
         """Close the log."""

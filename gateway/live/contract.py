@@ -114,6 +114,20 @@ class Parkable(Waiter, Protocol):
         """Whom to tell from now on."""
 
 
+class Taker(Protocol):
+    """A client's connection, as far as it takes parts."""
+
+    @property
+    def transport(self) -> Transport | None:
+        """Where they are written; None when the client is gone."""
+
+    async def _drain_helper(self) -> None: ...  # aiohttp has no public one
+
+
+class Client(Parkable, Taker, Protocol):
+    """A client's connection, which waits for an answer, or takes one in parts."""
+
+
 class ReaderServer(Protocol):
     """Whom a reader has its connection from."""
 

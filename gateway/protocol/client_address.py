@@ -65,6 +65,7 @@ class TrustedProxies:
         return client
 
 
+@lru_cache(REMEMBERED)
 def counted_as(address: str) -> str:
     """What is one client among addresses: itself, of IPv6 its network of 64 bits."""
     known = _parsed(address)

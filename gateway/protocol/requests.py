@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec.structs import replace
 
 from gateway.errors import BadRequest, HeadgateError
 from gateway.protocol import offsets
@@ -93,6 +92,45 @@ class Append(msgspec.Struct, frozen=True):
     traced: TraceContext | None = None
 
 
+class AppendHead(msgspec.Struct, frozen=True):
+    """A POST as its fields have it: what appends that say the same have in common."""
+
+    content_type: str | None
+    stream_seq: str | None
+    producer: Stamp | None
+    close: bool
+    is_multi: bool
+    trace_id: str | None
+
+    def append(self, body: bytes, seq: str | None = None) -> Append:
+        """The append with this body; `seq` is the Producer-Seq of one that has another one."""
+        content_type, producer = self.content_type, self.producer
+        if not body:
+            self._check_empty()
+        elif content_type is None:
+            raise BadRequest("Content-Type is missing: send the content type of the stream")
+        if seq is not None and producer is not None:
+            producer = Stamp(producer.producer_id, producer.epoch, _count("Producer-Seq", seq))
+        return Append(
+            body,
+            content_type,
+            self.stream_seq,
+            producer,
+            self.close,
+            self.is_multi,
+            None,
+            self.trace_id,
+        )
+
+    def _check_empty(self) -> None:
+        if self.is_multi:
+            raise BadRequest(NO_MESSAGE)
+        if not self.close:
+            raise BadRequest(
+                "the body is empty: append at least one byte, or send Stream-Closed: true"
+            )
+
+
 class ForkRequest(msgspec.Struct, frozen=True):
     """The fork headers of a PUT (section 4.2). `source` is a raw path; no offset means the tail."""
 
@@ -166,22 +204,24 @@ def _read_offset(text: str | None, *, is_live: bool) -> Offset | str | None:
 
 def parse_append(headers: Mapping[str, str], body: bytes) -> Append:
     """A POST as an append, a close, or both; a multi-append is not taken apart yet."""
-    close = is_closing(headers)
-    multi = is_multi(headers)
-    content_type = _text(headers, "Content-Type")
-    if multi and not body:
-        raise BadRequest(NO_MESSAGE)
-    if not body and not close:
-        raise BadRequest("the body is empty: append at least one byte, or send Stream-Closed: true")
-    if body and content_type is None:
-        raise BadRequest("Content-Type is missing: send the content type of the stream")
+    return parse_append_head(headers).append(body)
+
+
+def parse_append_head(headers: Mapping[str, str]) -> AppendHead:
+    """The fields of a POST, whatever its body is."""
     stream_seq = _text(headers, "Stream-Seq")
     if stream_seq is not None and len(stream_seq) > MAX_STREAM_SEQ:
         raise BadRequest(f"Stream-Seq is over {MAX_STREAM_SEQ} characters")
-    append = Append(body, content_type, stream_seq, _parse_producer(headers), close, multi)
     traceparent = headers.get(TRACEPARENT)
     context = None if traceparent is None else parse_traceparent(traceparent)
-    return append if context is None else replace(append, trace_id=context.trace_id)
+    return AppendHead(
+        _text(headers, "Content-Type"),
+        stream_seq,
+        _parse_producer(headers),
+        is_closing(headers),
+        is_multi(headers),
+        None if context is None else context.trace_id,
+    )
 
 
 def _text(headers: Mapping[str, str], name: str) -> str | None:

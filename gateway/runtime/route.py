@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from gateway.access.reader_keys import ReaderKeys
     from gateway.cache.http_cache import CacheResult
     from gateway.cache.private_fields import Recipient
-    from gateway.live.contract import Answerable, Parkable
+    from gateway.live.contract import Answerable, Client, Parkable
     from gateway.protocol.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
+    from gateway.runtime.request_fields import RequestFields
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.metrics import Sample
@@ -106,9 +107,39 @@ class StreamRoute(Protocol):
         """Let a long-poll at the tail wait, or answer it at once."""
 
     def append(
-        self, connection: Answerable, name: str, headers: MultiMapping[str], body: bytes, /
+        self,
+        connection: Answerable,
+        name: str,
+        fields: RequestFields,
+        body: bytes,
+        seq: str | None = None,
+        /,
     ) -> bool:
-        """Append a body that has come whole; raises HeadgateError while nothing was done."""
+        """Append a body that has come whole; raises HeadgateError while nothing was done.
+
+        `seq` is its Producer-Seq, where that is another one than in its fields. What one connection
+        sends to one stream is appended in its order.
+        """
+
+    def pass_on(self, client: Client, name: str, fields: RequestFields, body: bytes, /) -> bool:
+        """Have an origin append a body that has come whole."""
+
+    def creates(self, headers: MultiMapping[str], body: bytes, /) -> bool:
+        """Whether `create` is for such a creation. It has done nothing."""
+
+    def create(
+        self,
+        connection: Answerable,
+        name: str,
+        headers: MultiMapping[str],
+        body: bytes,
+        base_url: str,
+        /,
+    ) -> None:
+        """Create a stream; raises HeadgateError while nothing was done.
+
+        What one connection sends is created in its order.
+        """
 
     def fetch(
         self, reader: OriginReader, get: PlainGet, address: str, /, *, is_known: bool

@@ -16,7 +16,7 @@ from gateway.protocol.json_slices import SLICE_BYTES
 from gateway.protocol.retention import EVERYTHING, Retention, begun, trim
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.protocol.lifecycle import Created, PathState
     from gateway.protocol.requests import Create, ForkRequest
@@ -63,15 +63,23 @@ class Lifecycle:
 
     async def _create(self, path: str, request: Create) -> Created:
         active = await self._place(path)
+        created, changes = self.decide(active, request)
+        await self._commit(changes, anew=active.retired is not None)
+        return created
+
+    def decide(self, active: ActiveStream, request: Create) -> tuple[Created, tuple[Change, ...]]:
+        """What becomes of a plain PUT, and what is to be committed.
+
+        Its place is known, and nothing stands there whose time is over.
+        """
         created, changes = rules.decide_create(
             active.place,
-            path,
+            active.path,
             request,
             self._table.log.new_stream_id(),
             self._table.deadlines.now(active),
         )
-        await self._commit(self._begun(changes), anew=active.place.retired is not None)
-        return created
+        return created, self._begun(changes)
 
     async def _fork(
         self, path: str, request: Create, fork: ForkRequest, source_path: str
@@ -92,7 +100,7 @@ class Lifecycle:
             self._table.log.new_stream_id(),
             self._table.deadlines.now(active),
         )
-        await self._commit(self._begun(changes), anew=active.place.retired is not None)
+        await self._commit(self._begun(changes), anew=active.retired is not None)
         return created
 
     async def _source(self, path: str) -> StreamState:
@@ -195,8 +203,11 @@ class Lifecycle:
         self, changes: tuple[Change, ...], anew: bool, committed: asyncio.Future[None]
     ) -> None:
         """Tell, whoever still waits for it; also of what may have been committed."""
-        if committed.cancelled() or isinstance(committed.exception(), Conflict):
-            return
+        if not (committed.cancelled() or isinstance(committed.exception(), Conflict)):
+            self.tell_ended(changes, anew=anew)
+
+    def tell_ended(self, changes: Sequence[Change], *, anew: bool) -> None:
+        """Tell of the streams that such changes end, or begin `anew`, once they may stand."""
         for change in changes:
             begins = anew and change.expected is None
             if change.removes or change.state.soft_deleted or begins:

@@ -90,7 +90,7 @@ class StreamTable:
         """The active stream as it stands now, whoever changed it; equal loads share one look-up."""
         return await self._loader.load(self.get(path))
 
-    def begin_load(self, path: str) -> asyncio.Task[ActiveStream] | asyncio.Task[None]:
+    def begin_load(self, path: str) -> asyncio.Future[ActiveStream] | asyncio.Future[None]:
         """Load a stream that is not loaded, without a task for who waits."""
         return self._loader.begin(self.get(path))
 

@@ -9,6 +9,7 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestPayloadError, _ErrInfo
 
 from gateway.errors import ClientLimitReached, HeadgateError, HeadTooLarge
+from gateway.runtime.request_fields import RequestFields
 from gateway.telemetry.logs import log
 from gateway.web import request_body, sent_ahead
 from gateway.web.aiohttp_connection import AiohttpConnection
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; parsed, it takes twice as much
 HELD_BYTES = 64 * 1024  # what a client may send ahead while its request is being answered
+_WRITES = frozenset({"POST", "PUT"})
 AT_ONCE = 32  # requests that came together and are answered before others have their turn: 3 ms
 
 
@@ -200,10 +202,10 @@ class Connection(AiohttpConnection):
         if read is None:
             return sent_ahead.take(self, self._fast, data)
         request, body = read
-        if request.method == "POST":
-            taken = self._fast.appends.take(self, request, body, is_known=True)
-        else:
+        if request.method == "GET":
             taken = not body and self._fast.get(self, data, request)
+        else:
+            taken = self._fast.writes.take(self, request, request.fields, body, request.seq)
         if taken:
             self.went_on(should_close=False)
         return taken
@@ -314,9 +316,10 @@ class Connection(AiohttpConnection):
             self._fast.remember_block(head, message, payload.total_bytes)
         if message.method == "GET":
             taken = payload is EMPTY_PAYLOAD and self._fast.get(self, head, message)
-        elif message.method == "POST" and not (message.should_close or message.chunked):
-            taken = self._is_whole(payload) and self._fast.appends.take(
-                self, message, request_body.at_hand(payload)
+        elif message.method in _WRITES and not (message.should_close or message.chunked):
+            fields = RequestFields(message.headers)
+            taken = self._is_whole(payload) and self._fast.writes.take(
+                self, message, fields, request_body.at_hand(payload)
             )
         else:
             taken = False

@@ -12,13 +12,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from multidict import CIMultiDict
 
 from gateway.edge.multi_append import offers
 from gateway.errors import OF_THE_ORIGIN, HeadgateError, OriginBroken, OriginTimeout
-from gateway.live.contract import Parkable
 from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import cache_status, forwarding, http1, repair
 from gateway.protocol.forwarding import Sender
@@ -31,7 +30,7 @@ from gateway.runtime.writes import Write
 from gateway.telemetry import traffic as counted
 from gateway.web.passing_on import PassedOn, PassingOn, passed_back, passed_on, relayed
 from gateway.web.request_head import base_of, scheme_of
-from gateway.web.responses import Relay, Taker, bodyless, head_of
+from gateway.web.responses import Relay, bodyless, head_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -39,9 +38,11 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.edge.route import EdgeRoute
+    from gateway.live.contract import Client
     from gateway.origin.client import OriginAnswer
     from gateway.runtime.answer import Answered
     from gateway.runtime.context import Context
+    from gateway.runtime.request_fields import RequestFields
 
 # Requests by their heads, and answers by theirs: 4 MB each; then all are forgotten.
 REMEMBERED = 2048
@@ -49,10 +50,6 @@ REMEMBERED = 2048
 _NAMING = frozenset({"location", "content-location"})
 _TAIL = NEXT_OFFSET.lower()
 _SCHEME = "http"  # as far as we know by ourselves
-
-
-class Client(Parkable, Taker, Protocol):
-    """A client's connection."""
 
 
 class _Sent(NamedTuple):
@@ -82,33 +79,26 @@ class _Told(NamedTuple):
 
 
 class EdgeAppends:
-    """Of all routes to HTTP origins: `take` says False of an append that is not for it."""
+    """Of a route to an HTTP origin: `take` says False of an append that is not for it."""
 
-    def __init__(self, shared: Context) -> None:
+    def __init__(self, shared: Context, route: EdgeRoute) -> None:
         self.shared = shared
+        self.route = route
         self.passing = PassingOn(shared)
-        self._sent: dict[tuple[int, str, str], _Sent] = {}
-        self._told: dict[tuple[str, str | None, Hashable], _Told | None] = {}
+        self._sent: dict[tuple[int, str], _Sent] = {}
+        self._told: dict[tuple[str | None, Hashable], _Told | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def take(
-        self,
-        client: Client,
-        route: EdgeRoute,
-        name: str,
-        headers: MultiMapping[str],
-        body: bytes,
-        *,
-        is_shared: bool,
-    ) -> bool:
-        """Pass it on; `headers` that are shared are the same object for all equal heads."""
+    def take(self, client: Client, name: str, fields: RequestFields, body: bytes) -> bool:
+        """Pass it on."""
+        route = self.route
         raw = route.origin.raw
         if raw is None:
             return False
         address = peer_of(client.transport) or ""
-        sent = self._sent.get((id(headers), address, route.prefix))
+        sent = self._sent.get((id(fields.headers), address))
         if sent is None:
-            sent = self._rendered(route, headers, address, is_shared=is_shared)
+            sent = self._rendered(fields, address)
             if sent is None:
                 return False
         append = EdgeAppend(self, client, route, f"{route.prefix}/{name}", sent, len(body))
@@ -117,10 +107,9 @@ class EdgeAppends:
         client.take()  # it goes on whether its client stays or not: its outcome has to be known
         return True
 
-    def _rendered(
-        self, route: EdgeRoute, headers: MultiMapping[str], address: str, *, is_shared: bool
-    ) -> _Sent | None:
-        """What goes out instead of these headers; None where that takes a closer look."""
+    def _rendered(self, asked: RequestFields, address: str) -> _Sent | None:
+        """What goes out instead of these fields; None where that takes a closer look."""
+        route, headers = self.route, asked.headers
         if route.origin_guard is not None or FORKED_FROM in headers or MULTI in headers:
             return None
         try:
@@ -136,16 +125,16 @@ class EdgeAppends:
         if block is None:
             return None
         sent = _Sent(headers, block, is_closing(headers))
-        if is_shared:
+        if asked.are_known:
             if len(self._sent) >= REMEMBERED:
                 self._sent.clear()
-            self._sent[id(headers), address, route.prefix] = sent
+            self._sent[id(headers), address] = sent
         return sent
 
     def told(self, append: EdgeAppend, answer: WholeAnswer) -> _Told | None:
         """What an answer is told as; None where that takes a closer look."""
         # Its age is told in another place, and is nearly always 0.
-        key = (append.route.prefix, answer.volatile.get("age"), answer.stable)
+        key = (answer.volatile.get("age"), answer.stable)
         if key in self._told:
             return self._told[key]
         told = _told(append, answer)

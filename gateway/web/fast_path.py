@@ -30,8 +30,8 @@ from gateway.web.request_block import KnownRequest, RequestBlocks
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 from gateway.web.short_admission import REMEMBERED_PATHS, ShortAdmission, plain_get
-from gateway.web.short_appends import ShortAppends
 from gateway.web.short_misses import Client, ShortMiss
+from gateway.web.short_writes import ShortWrites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,9 +95,7 @@ class FastPath:
         if any(route.access.guard is not None for route in routes):
             self._admission = ShortAdmission(routes, shared.clock)
             self.known = self._known
-        self.appends = ShortAppends(
-            shared, self._admission, self._stream, self._needs_its_own_answer
-        )
+        self.writes = ShortWrites(shared, self._admission, self._stream, self._needs_its_own_answer)
 
     def _known_to_all(self, head: bytes) -> PlainGet | None:
         """What was parsed from a head before."""

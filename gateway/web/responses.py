@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.web_request import BaseRequest
 
+    from gateway.live.contract import Taker
     from gateway.runtime.answer import Relayed, Source
     from gateway.telemetry.live_traffic import Ended
 
@@ -120,16 +121,6 @@ class StreamedResponse(WireResponse):
         finally:
             self.body_sent, self.ended = relay.sent, relay.ended
         await super().write_eof()
-
-
-class Taker(Protocol):
-    """A client's connection, as far as it takes parts."""
-
-    @property
-    def transport(self) -> asyncio.Transport | None:
-        """Where they are written; None when the client is gone."""
-
-    async def _drain_helper(self) -> None: ...  # aiohttp has no public one
 
 
 class Relay:

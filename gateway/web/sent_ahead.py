@@ -1,9 +1,9 @@
-"""Appends that a client sends ahead: taken together, in order, and answered in their order.
+"""Writes that a client sends ahead: taken together, in order, and answered in their order.
 
-One after the other, each would be a commit, and a round, of its own. Only those to one stream of an
-own log are taken so: they wait in one queue, where each is decided on what the one before has left.
-Others could overtake each other, which requests of one connection must not (RFC 9112 section
-9.3.2).
+One after the other, each would be a commit, and a round, of its own. Only appends to one stream of
+an own log are taken so, and creations there: each kind waits in one queue, where one is decided
+after the other. Others could overtake each other, which requests of one connection must not (RFC
+9112 section 9.3.2).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST = 32  # that are taken before others have their turn: 0.5 ms
 
 
 class Connection(Parkable, Protocol):
-    """A client's connection, as far as appends that were sent ahead need it."""
+    """A client's connection, as far as writes that were sent ahead need it."""
 
     state: State
     transport: asyncio.Transport | None
@@ -38,20 +38,20 @@ class Connection(Parkable, Protocol):
 
 
 def take(connection: Connection, fast: FastPath, data: bytes) -> bool:
-    """Whether appends were taken, two or more; what is behind them waits until they are answered.
+    """Whether writes were taken, two or more; what is behind them waits until they are answered.
 
     The connection is idle, and its client takes its answers.
     """
-    found = fast.blocks.appends(data, MOST)
+    found = fast.blocks.writes(data, MOST)
     if len(found) < 2:
         return False
     answers = _Answers(connection)
     size = 0
-    for request, body, end in found:
-        if not fast.appends.take_ahead(_Answer(answers), request, body):
+    for one in found:
+        if not fast.writes.take_ahead(_Answer(answers), one.request, one.body):
             break
         connection.went_on(should_close=False)
-        size = end
+        size = one.end
     if not size:
         return False
     answers.are_all_known = True
@@ -64,7 +64,7 @@ def take(connection: Connection, fast: FastPath, data: bytes) -> bool:
 
 
 class _Answers:
-    """Those to the appends of one connection that were taken together."""
+    """Those to the writes of one connection that were taken together."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -84,7 +84,7 @@ class _Answers:
 
 
 class _Answer:
-    """The connection, as one of the appends has it."""
+    """The connection, as one of the writes has it."""
 
     def __init__(self, answers: _Answers) -> None:
         self._answers = answers

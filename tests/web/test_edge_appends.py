@@ -9,11 +9,14 @@ import pytest
 
 from gateway.telemetry import traffic as counted
 from gateway.web import edge_appends
+from gateway.web.edge_appends import EdgeAppends
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, post
 
 if TYPE_CHECKING:
+    from types import MethodType
+
     from gateway.runtime.writes import Write
     from tests.support.raw_origin import Wire
     from tests.web.serving import Serving
@@ -29,6 +32,13 @@ async def begin(gateway: Serving) -> list[Write]:
     told: list[Write] = []
     gateway.shared.tell_others = told.append
     return told
+
+
+def remembering(gateway: Serving) -> EdgeAppends:
+    """Who passes appends on."""
+    take: MethodType = gateway.edge.pass_on  # type: ignore[assignment] # so it is put together
+    assert isinstance(take.__self__, EdgeAppends)
+    return take.__self__
 
 
 def appends(gateway: Serving, status: int) -> int:
@@ -116,7 +126,7 @@ async def test_what_is_remembered_is_forgotten_before_it_is_too_much(
     monkeypatch.setattr(edge_appends, "REMEMBERED", 3)
     async with RawOrigin(DONE) as raw, edge_serving(raw) as gateway:
         await begin(gateway)
-        client, kept = await gateway.connect(), gateway.fast.appends._passed_on
+        client, kept = await gateway.connect(), remembering(gateway)
         for number in range(9):
             if kind == "answers":
                 raw.scripts = [answer(b"", f"A: {number}")]
@@ -134,4 +144,4 @@ async def test_a_request_that_is_a_writers_own_is_not_remembered() -> None:
         assert (await gateway.ask(post(S, b"x", "Authorization: Bearer a"))).status == 204
         assert gateway.ordinary == ordinary
         assert "Authorization: Bearer a" in raw.heard[-1].fields
-        assert gateway.fast.appends._passed_on._sent == {}
+        assert remembering(gateway)._sent == {}

@@ -17,14 +17,7 @@ TEXT = "Content-Type: text/plain"
 async def test_what_came_before_is_not_parsed_again_whatever_its_target_and_body(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    parsed: list[bytes] = []
-    parse = Connection._parse
-
-    def noting(self: Connection, data: bytes) -> None:
-        parsed.append(data)
-        parse(self, data)
-
-    monkeypatch.setattr(Connection, "_parse", noting)
+    parsed = noted(monkeypatch)
     async with serving() as gateway:
         for name in ("a", "b"):
             await gateway.ask(put(name))
@@ -43,7 +36,6 @@ async def test_what_came_before_is_not_parsed_again_whatever_its_target_and_body
         "Cookie: a=b",
         "X-Api-Key: a",
         "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        "Producer-Seq: 1",
         "X-Request-Id: a",
         "Expect: 100-continue",
         "Connection: close",
@@ -54,13 +46,111 @@ async def test_what_is_a_secret_or_seldom_comes_again_is_not_remembered(line: st
     async with serving() as gateway:
         await gateway.ask(put("a"))
         client = await gateway.connect()
+        before = len(gateway.fast.blocks)
         client.send(post("a", b"one", line))
         while (await client.head()).status == 100:
             pass
-        assert len(gateway.fast.blocks) == 0
+        assert len(gateway.fast.blocks) == before
         client.close()
-        await gateway.ask(post("a", b"one"))
-        assert len(gateway.fast.blocks) == 1
+        await gateway.ask(post("a", b"one", "X-Other: a"))
+        assert len(gateway.fast.blocks) == before + 1
+
+
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is parsed."""
+    parsed: list[bytes] = []
+    parse = Connection._parse
+
+    def noting(self: Connection, data: bytes) -> None:
+        parsed.append(data)
+        parse(self, data)
+
+    monkeypatch.setattr(Connection, "_parse", noting)
+    return parsed
+
+
+def stamped(seq: str, body: bytes = b"x", name: str = "Producer-Seq") -> bytes:
+    """A producer's append."""
+    return post("a", body, "Producer-Id: p", "Producer-Epoch: 0", f"{name}: {seq}", "X-More: 1")
+
+
+async def test_writes_that_differ_in_their_lengths_and_numbers_are_not_parsed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed = noted(monkeypatch)
+    async with serving() as gateway:
+        client = await gateway.connect()
+        await client.ask(put("a"))
+        await client.ask(post("a", b"1"))
+        await client.ask(stamped("0"))
+        parsed.clear()
+        assert (await client.ask(post("a", b"22"))).status == 204
+        for number in (1, 2):
+            told = await client.ask(stamped(f"{number}", b"y" * number))
+            assert (told.status, told.get("Producer-Seq")) == (200, f"{number}")
+        gap = await client.ask(stamped("7"))
+        assert (gap.status, gap.get("Producer-Expected-Seq")) == (409, "3")
+        assert (await client.ask(stamped("2", b"yy"))).status == 204  # which is there
+        assert (await client.ask(stamped("9007199254740992"))).status == 400
+        client.send(stamped("3") + stamped("4", b"zzz"))  # in one commit
+        assert [(await client.answer()).status for _ in range(2)] == [200, 200]
+        assert (await client.ask(put("b", body=b"new"))).status == 201
+        assert parsed == []
+        assert (await gateway.ask(get("a?offset=-1"))).body == b"1x22yyyxzzz"
+
+
+@pytest.mark.parametrize(
+    ("wire", "status"),
+    [
+        (stamped("01"), 200),
+        (stamped("-1"), 400),
+        (stamped("+1"), 400),
+        (stamped("1 "), 200),
+        (stamped("1\r\nProducer-Seq: 1"), 200),
+        (stamped("1\r\n folded"), 400),
+        (stamped("1", name="Producer-Seq "), 400),
+        (stamped("1\r\nContent-Length: 1"), 400),
+        (stamped("1").replace(b"Content-Length: 1", b"Content-Length: 1\r\n 0"), 400),
+        (stamped("1").replace(b"Content-Length: 1", b"Content-Length: +1"), 400),
+        (stamped("1").replace(b"Content-Length: 1\r\n", b""), 400),
+        (stamped("1\r\nTransfer-Encoding: chunked"), 400),
+        (stamped("1\r\nStream-Closed: true"), 200),
+    ],
+)
+async def test_other_lines_with_numbers_mean_what_they_mean_to_who_has_heard_none(
+    wire: bytes, status: int
+) -> None:
+    async with serving() as knowing, serving() as other:
+        for gateway in (knowing, other):
+            await gateway.ask(put("a"))
+            first = (stamped("0"), "") if gateway is knowing else (stamped("0"), "X-Request-Id: a")
+            line = first[1].encode() + b"\r\n" if first[1] else b""
+            await gateway.ask(first[0].replace(b"X-More", line + b"X-More"))
+            await gateway.ask(put("b"))
+        answers = [await gateway.ask(wire) for gateway in (knowing, other)]
+        assert answers[0].same == answers[1].same
+        assert answers[0].status == status
+
+
+async def test_a_token_that_closes_only_does_not_append_by_the_length_of_another() -> None:
+    """Whoever closes a stream with a body appends: its fields are looked up as they are."""
+    async with serving() as gateway:
+        await gateway.ask(put("a"))
+        before = len(gateway.fast.blocks._pared)
+        await gateway.ask(post("a", b"", "Stream-Closed: true"))
+        assert len(gateway.fast.blocks._pared) == before
+
+
+async def test_a_producer_before_an_origin_is_passed_on_with_its_own_number() -> None:
+    done = answer(b"", "Stream-Next-Offset: 9", status="204 No Content")
+    async with RawOrigin(done) as raw, edge_serving(raw) as gateway:
+        client = await gateway.connect()
+        for number in range(3):
+            wire = stamped(f"{number}").replace(b"/v1/stream/", f"{EDGE}/".encode())
+            assert (await client.ask(wire)).status == 204
+        assert [
+            line for one in raw.heard for line in one.fields if line.startswith("Producer-Seq")
+        ] == [f"Producer-Seq: {number}" for number in range(3)]
 
 
 async def test_blocks_are_forgotten_before_they_are_too_many(
@@ -85,7 +175,7 @@ async def test_blocks_are_forgotten_before_they_are_too_many(
         b"POST  /v1/stream/a HTTP/1.1\r\n",
         b"POST /v1/stream/a HTTP/1.1\n",
         b"PoST /v1/stream/a HTTP/1.1\r\n",
-        b"PUT /v1/stream/a HTTP/1.1\r\n",
+        b"DELETE /v1/stream/a HTTP/1.1\r\n",
     ],
 )
 async def test_only_a_plain_line_is_looked_at(wire: bytes) -> None:
@@ -119,7 +209,7 @@ async def test_a_connection_whose_request_was_handled_is_known_afterwards() -> N
     """aiohttp has it look for more when a body was read: of that nothing is left."""
     async with serving() as gateway:
         client = await gateway.connect()
-        await client.ask(put("a", body=b"z"))
+        await client.ask(put("a", "X-Request-Id: a", body=b"z"))
         ordinary = gateway.ordinary
         (connection,) = gateway.server.connections
         assert isinstance(connection, Connection)

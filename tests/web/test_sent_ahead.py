@@ -133,6 +133,36 @@ async def test_they_are_stored_when_the_client_leaves() -> None:
         assert (await gateway.ask(get("s?offset=-1"))).body == b"111"
 
 
+async def test_creations_are_taken_together_and_answered_in_their_order() -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        client = await opened(gateway)
+        await gateway.ask(put("one"))
+        log.committed.clear()
+        log.commits.clear()
+        client.send(b"".join(put(name) for name in ("a", "s", "b", "a")))
+        await until(lambda: len(log.committed) == 3)
+        assert [it[0].state.path for it in log.committed] == ["a", "b", "a"]
+        log.commits.set()
+        answers = [await client.answer() for _ in range(4)]
+        assert [it.status for it in answers] == [201, 200, 201, 200]
+        begins = "http://headgate.test/v1/stream"
+        assert [it.get("Location") for it in answers][::2] == [f"{begins}/a", f"{begins}/b"]
+
+
+async def test_appends_wait_for_the_creation_ahead_of_them_and_creations_for_appends() -> None:
+    async with serving() as gateway:
+        client = await opened(gateway)
+        await gateway.ask(put("one"))
+        client.send(
+            put("a") + put("b") + post("a", b"1") * 2 + put("c") + post("c", b"2") + put("d") * 2
+        )
+        answers = [await client.answer() for _ in range(8)]
+        assert [it.status for it in answers] == [201, 201, 204, 204, 201, 204, 201, 200]
+        assert (await gateway.ask(get("a?offset=-1"))).body == b"11"
+        assert (await gateway.ask(get("c?offset=-1"))).body == b"2"
+
+
 async def test_a_failed_commit_is_told_to_each() -> None:
     log = GatedLog()
     async with serving(log) as gateway:

@@ -1,0 +1,244 @@
+"""Creations without a task: decided in the order in which they came, and committed together.
+
+On the ordinary way (`streams.lifecycle`) each waits for a load and for a commit of its own, which
+takes two tasks and four futures. Here a call is told of the load, and one commit has all that were
+looked up at the same time. Only plain ones are taken, in a log that nobody else writes to; where a
+stream whose time is over stands in the way, or another request was first, the ordinary way goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gateway.backends.contract import Conflict
+from gateway.errors import HeadgateError, LogUnavailable
+from gateway.protocol.content import is_long
+from gateway.protocol.header_names import FORKED_FROM
+from gateway.streams.appender import UNKNOWN
+from gateway.telemetry.logs import log
+from gateway.turns import LONGEST_TURN_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gateway.protocol.lifecycle import Created
+    from gateway.protocol.requests import Create
+    from gateway.protocol.state import Change
+    from gateway.streams.active_stream import ActiveStream
+    from gateway.streams.lifecycle import Lifecycle
+    from gateway.streams.stream_table import StreamTable
+
+    Outcome = Created | HeadgateError
+    Done = Callable[[Outcome], None]
+
+
+class _Creation:
+    """One that waits. `active` is the stream at its path, which is looked up until `is_found`."""
+
+    __slots__ = (
+        "active",
+        "done",
+        "failure",
+        "is_anew",
+        "is_found",
+        "outcome",
+        "path",
+        "request",
+    )
+
+    def __init__(self, path: str, request: Create, done: Done) -> None:
+        self.path = path
+        self.request = request
+        self.done: Done | None = done  # until it is told
+        self.active: ActiveStream
+        self.is_anew = False  # another stream was there before
+        self.is_found = False
+        self.failure: BaseException | None = None  # of the look-up
+        self.outcome: Outcome  # as far as it is known: if its commit stands
+
+
+class Creations:
+    """Those of one log. They are as many as there are clients, and their bodies have come whole."""
+
+    def __init__(self, table: StreamTable, lifecycle: Lifecycle) -> None:
+        self._table = table
+        self._lifecycle = lifecycle
+        self._waiting: deque[_Creation] = deque()
+        self._advances = False  # in this pass of the loop or the next
+        self._unanswered: deque[_Creation] = deque()
+        self._answers = False
+        self._tasks: set[asyncio.Task[None]] = set()  # those that go the ordinary way
+        self.pending = 0
+        self.idle = asyncio.Event()  # set while none is under way
+        self.idle.set()
+
+    def takes(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether nothing of a creation takes more than its place and a commit."""
+        if self._table.log.shared or FORKED_FROM in headers:
+            return False
+        return not is_long(headers.get("Content-Type"), body)
+
+    def submit(self, path: str, request: Create, done: Done) -> None:
+        """Take one; `done` gets its outcome, in a later pass of the loop."""
+        creation = _Creation(path, request, done)
+        self._look_up(creation)
+        self._waiting.append(creation)
+        self.pending += 1
+        self.idle.clear()
+
+    def _look_up(self, creation: _Creation) -> None:
+        creation.is_found = False
+        active = creation.active = self._table.get(creation.path)
+        if active.state is None:
+            loading = self._table.begin_load(creation.path)
+            loading.add_done_callback(partial(self._found, creation))
+        else:
+            asyncio.get_running_loop().call_soon(self._found, creation)
+
+    def _found(self, creation: _Creation, loading: asyncio.Future[object] | None = None) -> None:
+        creation.is_found = True
+        creation.failure = None if loading is None else loading.exception()
+        if not self._advances:
+            self._advances = True
+            asyncio.get_running_loop().call_soon(self._advance)
+
+    def _advance(self) -> None:
+        """Decide those whose places are known, up to one whose is not, and commit them."""
+        loop = asyncio.get_running_loop()
+        turn_ends = loop.time() + LONGEST_TURN_S
+        self._advances = False
+        decided: list[tuple[_Creation, Change]] = []
+        while self._waiting and self._waiting[0].is_found:
+            if loop.time() >= turn_ends:
+                self._advances = True
+                loop.call_soon(self._advance)
+                break
+            creation = self._waiting.popleft()
+            try:
+                change = self._decide(creation)
+            except HeadgateError as refusal:
+                self._end(creation, refusal)
+            except Exception:  # noqa: BLE001 - nobody may wait for ever
+                self._end_in_failure([creation])
+            else:
+                if change is not None:
+                    decided.append((creation, change))
+        if decided:
+            self._commit(decided)
+
+    def _decide(self, creation: _Creation) -> Change | None:
+        """What is to be committed; None of one that goes on by itself, or is over."""
+        active = creation.active
+        if creation.failure is not None:
+            raise creation.failure
+        is_known = active.state is not None or active.absent
+        if not is_known or self._table.peek(creation.path) is not active:  # not any more
+            self._look_up(creation)
+            self._waiting.appendleft(creation)
+            return None
+        if active.state is not None and not self._is_present(active):
+            self._go_the_ordinary_way(creation)
+            return None
+        creation.is_anew = active.retired is not None
+        created, changes = self._lifecycle.decide(active, creation.request)
+        creation.outcome = created
+        if not changes:
+            self._end(creation, created)
+            return None
+        (change,) = changes
+        return change
+
+    def _is_present(self, active: ActiveStream) -> bool:
+        try:
+            self._table.present(active)
+        except HeadgateError:
+            return False
+        return True
+
+    def _commit(self, decided: Sequence[tuple[_Creation, Change]]) -> None:
+        """In one go, each by itself."""
+        try:
+            changes = [change for _, change in decided]
+            self._table.commit_apart(changes, partial(self._settled, decided))
+        except Exception:  # noqa: BLE001 - nobody may wait for ever
+            self._end_in_failure([creation for creation, _ in decided])
+
+    def _settled(
+        self,
+        decided: Sequence[tuple[_Creation, Change]],
+        first: int,
+        failures: Sequence[Exception | None],
+    ) -> None:
+        known = decided[first : first + len(failures)]
+        for (creation, change), failure in zip(known, failures, strict=True):
+            try:
+                self._settle(creation, change, failure)
+            except Exception:  # noqa: BLE001 - nobody may wait for ever
+                self._end_in_failure([creation])
+
+    def _settle(self, creation: _Creation, change: Change, failure: Exception | None) -> None:
+        if isinstance(failure, Conflict):
+            self._table.forget(creation.path)
+            self._go_the_ordinary_way(creation)
+            return
+        self._lifecycle.tell_ended((change,), anew=creation.is_anew)
+        if failure is None:
+            self._end(creation, creation.outcome)
+        elif isinstance(failure, HeadgateError):
+            self._end(creation, failure)
+        else:
+            raise failure
+
+    def _go_the_ordinary_way(self, creation: _Creation) -> None:
+        task = asyncio.get_running_loop().create_task(self._create(creation))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _create(self, creation: _Creation) -> None:
+        try:
+            outcome = await self._lifecycle.create(creation.path, creation.request, None)
+        except HeadgateError as refusal:
+            self._end(creation, refusal)
+        except Exception:  # noqa: BLE001 - nobody may wait for ever
+            self._end_in_failure([creation])
+        else:
+            self._end(creation, outcome)
+
+    def _end_in_failure(self, creations: Sequence[_Creation]) -> None:
+        """From an exception's handler: nobody can say what has become of them."""
+        log.exception("creation.failed", path=creations[0].path, streams=len(creations))
+        for creation in creations:
+            self._table.forget(creation.path)
+            self._end(creation, LogUnavailable(UNKNOWN))
+
+    def _end(self, creation: _Creation, outcome: Outcome) -> None:
+        """Its outcome is known, and told in turns: with an answer the next request begins."""
+        creation.outcome = outcome
+        self._unanswered.append(creation)
+        if not self._answers:
+            self._answers = True
+            asyncio.get_running_loop().call_soon(self._answer)
+
+    def _answer(self) -> None:
+        loop = asyncio.get_running_loop()
+        turn_ends = loop.time() + LONGEST_TURN_S
+        self._answers = False
+        while self._unanswered:
+            if loop.time() >= turn_ends:
+                self._answers = True
+                loop.call_soon(self._answer)
+                return
+            creation = self._unanswered.popleft()
+            done, creation.done = creation.done, None
+            if done is None:
+                continue
+            self.pending -= 1
+            try:
+                done(creation.outcome)
+            except Exception:  # noqa: BLE001 - the others must get their answers
+                log.exception("creation.unanswered")
+        if not self.pending:
+            self.idle.set()
