@@ -13,7 +13,7 @@ from gateway.protocol.state import ProducerState
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.state import Change, StreamState
@@ -105,7 +105,7 @@ class Log(Protocol):
     def new_stream_id(self) -> int:
         """An id that no stream of this log ever had."""
 
-    async def load(self, path: str) -> Loaded:
+    def load(self, path: str) -> Awaitable[Loaded]:
         """What stands at `path`."""
 
     async def is_current(self, state: StreamState) -> bool:

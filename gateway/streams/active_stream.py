@@ -85,7 +85,7 @@ class ActiveStream:
         self.asked = 0  # times that the log was asked for it
         self.told = 0  # which of them told what is known now
         self.revision = 0  # counts what was learnt: tells an answer that it was overtaken
-        self.loading: asyncio.Task[None] | None = None
+        self.loading: asyncio.Future[None] | None = None
         self.waiting: deque[Waiting] = deque()
         self.committing = False
         self.conflicts = 0

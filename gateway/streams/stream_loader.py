@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.streams.versions import is_same
@@ -47,7 +48,7 @@ class StreamLoader:
             elif not self._log.shared or await self._is_confirmed(active, state):
                 return active
 
-    def begin(self, active: ActiveStream) -> asyncio.Task[ActiveStream] | asyncio.Task[None]:
+    def begin(self, active: ActiveStream) -> asyncio.Future[ActiveStream] | asyncio.Future[None]:
         """Load a stream of which nothing is known, for whoever goes on when that is done."""
         if self._log.shared:
             return asyncio.get_running_loop().create_task(self.load(active))
@@ -61,20 +62,46 @@ class StreamLoader:
             self._forget(active)
         return False
 
-    def _begin_loading(self, active: ActiveStream) -> asyncio.Task[None]:
-        if active.loading is None or active.loading.done():
-            active.loading = asyncio.get_running_loop().create_task(self._load(active))
+    def _begin_loading(self, active: ActiveStream) -> asyncio.Future[None]:
+        """By callbacks: a task for each of thousands of streams takes longer than their loads."""
+        if active.loading is None:
+            active.loading = loading = asyncio.get_running_loop().create_future()
+            try:
+                self._ask(active, loading)
+            except BaseException:
+                active.loading = None
+                raise
+            return loading
         return active.loading
 
-    async def _load(self, active: ActiveStream) -> None:
+    def _ask(self, active: ActiveStream, loading: asyncio.Future[None]) -> None:
+        active.asked += 1
+        told = partial(self._told, active, loading, active.revision, active.asked)
+        asyncio.ensure_future(self._log.load(active.path)).add_done_callback(told)
+
+    def _told(
+        self,
+        active: ActiveStream,
+        loading: asyncio.Future[None],
+        revision: int,
+        question: int,
+        answer: asyncio.Future[Loaded],
+    ) -> None:
+        error: Exception | None = None
         try:
-            while active.state is None:
-                active.asked += 1
-                revision, question = active.revision, active.asked
-                loaded = await self._log.load(active.path)
-                if active.revision == revision:  # else a commit or a lost race has overtaken it
-                    active.told = question
-                    self._take(active, loaded)
-                    return
-        finally:
-            active.loading = None
+            loaded = answer.result()
+            if active.revision == revision:
+                active.told = question
+                self._take(active, loaded)
+            elif active.state is None:  # a commit or a lost race has overtaken the answer
+                self._ask(active, loading)
+                return
+        except asyncio.CancelledError:
+            loading.cancel()
+        except Exception as failure:  # noqa: BLE001 - whoever waits must hear of it
+            error = failure
+        active.loading = None
+        if error is not None:
+            loading.set_exception(error)
+        elif not loading.done():
+            loading.set_result(None)

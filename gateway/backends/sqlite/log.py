@@ -118,9 +118,9 @@ class SqliteLog(SoleLog):
         """An id that no stream of this log ever had."""
         return next(self._ids)
 
-    async def load(self, path: str) -> Loaded:
+    def load(self, path: str) -> asyncio.Future[Loaded]:
         """What stands at `path`."""
-        return await self._loads.load(path)
+        return self._loads.load(path)
 
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
         """The records after `start`, in one read transaction."""

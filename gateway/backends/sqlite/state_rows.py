@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 
@@ -76,8 +77,9 @@ def row_of_state(state: StreamState) -> tuple[object, ...]:
 
 
 def state_of(row: tuple[object, ...]) -> StreamState:
-    """The state of a row, as it was written."""
+    """The state of a row, as it was written: the table is strict about the types of its columns."""
     *columns, detail = row
-    fields = dict(zip(FIELDS.values(), columns, strict=True))
-    fields |= msgspec.structs.asdict(_decode_detail(str(detail)))
-    return msgspec.convert(fields, StreamState, strict=False)  # SQLite has 0 and 1 for booleans
+    fields: dict[str, Any] = dict(zip(FIELDS.values(), columns, strict=True))
+    for name in ("closed", "soft_deleted"):
+        fields[name] = bool(fields[name])
+    return StreamState(**fields, **msgspec.structs.asdict(_decode_detail(str(detail))))
