@@ -37,7 +37,7 @@ MOST_TRACED = 16
 PRODUCER_IDLE_S = 7 * 24 * 3600.0  # section 5.2.1: state may be cleaned up after a week
 
 
-class Appended(msgspec.Struct, frozen=True):
+class Appended(msgspec.Struct, frozen=True, gc=False):
     """An append's outcome.
 
     `stored` is how many messages it added; `producer` is the highest accepted stamp, to echo back.
@@ -237,23 +237,32 @@ class AppendBatch:
         """What to commit, None when every append was refused or known."""
         if not self._changed:
             return None
+        before = self._state
+        deadline = before.lifetime.deadline(self._now)
         state = msgspec.structs.replace(
-            self._state,
-            version=self._state.version + 1,
+            before,
+            version=before.version + 1,
             tail=self._tail,
             closed=self.closed,
             closed_by=self.closed_by,
             stream_seq=self._seq,
-            deadline=self._state.lifetime.deadline(self._now),
+            deadline=deadline,
         )
         if self._retention and self._records:
             state = marked(state, self._now, self._retention)
+        only_grows = (
+            state.marks is before.marks
+            and deadline == before.deadline
+            and self._seq is before.stream_seq
+            and not self.closed
+        )
         return Change(
             state,
-            self._state.version,
+            before.version,
             tuple(self._records),
             tuple(self._producers.items()),
             tuple(self._forgotten),
             appends=self._appends,
             traced=tuple(self._traced[-MOST_TRACED:]),
+            grown=self.size if only_grows else 0,
         )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
-class Stamp(msgspec.Struct, frozen=True):
+class Stamp(msgspec.Struct, frozen=True, gc=False):
     """The producer headers of one request (PROTOCOL.md section 5.2.1)."""
 
     producer_id: str
@@ -77,7 +77,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
     position: int
 
 
-class StreamState(msgspec.Struct, frozen=True, omit_defaults=True):
+class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One stream at one version. `tail` is the position after its last byte.
 
     `history` names the unbroken history of the log's server in which the stream was last changed,
@@ -129,7 +129,7 @@ class StreamState(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.deadline is not None and now >= self.deadline
 
 
-class ProducerState(msgspec.Struct, frozen=True, array_like=True):
+class ProducerState(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The last accepted epoch and sequence of one producer, and when it was used."""
 
     epoch: int
@@ -150,12 +150,13 @@ def records_after(position: int, datas: Sequence[bytes]) -> Iterable[Record]:
     return map(Record, ends, datas)
 
 
-class Change(msgspec.Struct, frozen=True, omit_defaults=True):
+class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One stream's part of a commit.
 
     `expected` is the version that must still stand in the log, None when no stream may. With
     `removes` the stream goes and its path remembers the generation. `appends` is how many there
-    are in it, and `traced` names the spans of them; a log need not keep either.
+    are in it, and `traced` names the spans of them; a log need not keep either. `grown` is how many
+    bytes longer the stream is, where no more of its state than version and tail is another; else 0.
     """
 
     state: StreamState
@@ -166,3 +167,4 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     removes: bool = False
     appends: int = 0
     traced: tuple[TraceContext, ...] = ()
+    grown: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ class StreamTable:
         self._max_active = max_active
         log.listen(self)
         self.deadlines = (SharedDeadlines if log.shared else SoleDeadlines)(self, clock)
-        self._streams: dict[str, ActiveStream] = {}
+        self._streams: OrderedDict[str, ActiveStream] = OrderedDict()  # the first is found at once
         self.following = Following(log, self.deadlines)
         self._loader = StreamLoader(log, self._take, self._forget)
         self._reload_queue = ReloadQueue(self._look)
@@ -63,11 +63,12 @@ class StreamTable:
 
     def get(self, path: str) -> ActiveStream:
         """The active stream of a path, loaded or not; becomes the most recently used."""
-        active = self._streams.pop(path, None)
+        active = self._streams.get(path)
         if active is None:
-            active = ActiveStream(path)
             self._make_room()
-        self._streams[path] = active
+            active = self._streams[path] = ActiveStream(path)
+        else:
+            self._streams.move_to_end(path)
         return active
 
     def peek(self, path: str) -> ActiveStream | None:
@@ -79,12 +80,14 @@ class StreamTable:
 
         When many in a row are in use the table grows: what is in use has bounds of its own.
         """
-        for path in list(itertools.islice(self._streams, MOST_TURNS)):
+        for _ in range(MOST_TURNS):
             if len(self._streams) < self._max_active:
                 return
-            active = self._streams.pop(path)
-            if not active.idle:
-                self._streams[path] = active
+            path, active = next(iter(self._streams.items()))
+            if active.idle:
+                del self._streams[path]
+            else:
+                self._streams.move_to_end(path)
 
     async def load(self, path: str) -> ActiveStream:
         """The active stream as it stands now, whoever changed it; equal loads share one look-up."""

@@ -120,7 +120,8 @@ def appended(state: StreamState, *datas: bytes, **fields: object) -> Change:
     records = records_after(state.tail, *datas)
     tail = records[-1].end if records else state.tail
     moved = replace(state, version=state.version + 1, tail=tail, **fields)
-    return Change(moved, state.version, records, appends=len(records))
+    grown = 0 if fields else tail - state.tail
+    return Change(moved, state.version, records, appends=len(records), grown=grown)
 
 
 def removed(state: StreamState) -> Change:

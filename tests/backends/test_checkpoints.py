@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SEEDS = 3
 CUTS = 10
-WAL_BYTES = 4000 * 4096  # at which a commit of ours goes on to a checkpoint
+WAL_BYTES = 1000 * 4096  # at which a commit of ours goes on to a checkpoint
 PASSING_BYTES = 200_000  # of streams that come and go: the WAL grows, and the file does not
 ROUNDS = 4 * WAL_BYTES // PASSING_BYTES
 STEPS_AFTER = 40  # writes after a checkpoint, over the old WAL, that may be cut too

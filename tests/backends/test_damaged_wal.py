@@ -204,6 +204,7 @@ async def test_frames_from_before_the_wal_was_begun_anew_are_no_damage(
     left = tmp_path / "left"
     log = SqliteLog(folder)
     await log.open()
+    before = (folder / "headgate.db-wal").read_bytes()
     state = (await log.load("a")).place.state
     assert state is not None
     other = apsw.Connection(str(folder / "headgate.db"))
@@ -216,8 +217,8 @@ async def test_frames_from_before_the_wal_was_begun_anew_are_no_damage(
         shutil.copy(folder / name, left)
     await log.close()
     wal = (left / "headgate.db-wal").read_bytes()
-    assert len(wal) == len(crash.wal)
-    assert wal[:HEADER] != crash.wal[:HEADER]
+    assert len(wal) == len(before)
+    assert wal[:HEADER] != before[:HEADER]
     async with sqlite(left) as log:
         loaded = await log.load("a")
         assert loaded.place.state is not None

@@ -63,7 +63,7 @@ def _told(server: Headgate) -> list[tuple[str, str | None]]:
 
 
 def _append_until_refused(server: Headgate, stream: str) -> None:
-    """The WAL has room of its own, up to some 16 MB."""
+    """The WAL has room of its own, up to some 4 MB."""
     appends = (append(server, stream, b"x" * 40_000) for _ in range(1000))
     assert_refused([next(answer for answer in appends if answer.status != 204)])
 

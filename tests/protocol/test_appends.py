@@ -29,6 +29,7 @@ from gateway.protocol.appends import (
 )
 from gateway.protocol.offsets import MAX_POSITION, format_offset
 from gateway.protocol.requests import Append
+from gateway.protocol.retention import Retention
 from gateway.protocol.state import Change, Lifetime, ProducerState, Record, Stamp, StreamState
 from gateway.protocol.trace_context import TraceContext
 
@@ -112,7 +113,38 @@ def test_an_accepted_append_moves_the_stream(
         stamp = request_.producer
         producers = ((stamp.producer_id, ProducerState(stamp.epoch, stamp.seq, NOW)),)
     moved = msgspec.structs.replace(state, version=8, **after)
-    assert batch.change() == Change(moved, 7, records, producers, appends=len(records))
+    grown = 3 if set(after) == {"tail"} else 0
+    change = Change(moved, 7, records, producers, appends=len(records), grown=grown)
+    assert batch.change() == change
+
+
+@pytest.mark.parametrize(
+    ("state", "retention", "grown"),
+    [
+        (OPEN, Retention(), 6),
+        (
+            msgspec.structs.replace(OPEN, lifetime=Lifetime(expires_at=NOW + 9), deadline=NOW + 9),
+            Retention(),
+            6,
+        ),
+        (
+            msgspec.structs.replace(OPEN, lifetime=Lifetime(ttl_s=9), deadline=NOW + 8),
+            Retention(),
+            0,
+        ),
+        (OPEN, Retention(max_bytes=1000), 0),
+    ],
+)
+def test_a_change_tells_how_a_stream_has_grown_if_that_is_all(
+    state: StreamState, retention: Retention, grown: int
+) -> None:
+    batch = AppendBatch(state, {}, NOW, retention)
+    batch.decide(append(producer=Stamp("p", 1, 0)))
+    batch.decide(append())
+    change = batch.change()
+    assert change is not None
+    assert change.grown == grown
+    assert (change.state == msgspec.structs.replace(state, version=8, tail=16)) == bool(grown)
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ import apsw
 from gateway.errors import StartError
 
 APPLICATION_ID = 0x48454144  # "HEAD": tells our files from other SQLite files
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 HEADER_BYTES = 100
 MAGIC = b"SQLite format 3\0"
 
 WRITER_PRAGMAS = (
     "journal_mode=wal",
     "synchronous=full",
-    "wal_autocheckpoint=4000",
+    "wal_autocheckpoint=1000",
     "cache_size=-16384",
     "temp_store=memory",
 )
@@ -48,6 +48,13 @@ create table retired (
 ) strict;
 create table doomed (stream integer primary key) strict;
 create table meta (name text primary key, value integer not null) strict, without rowid;
+"""
+# Short appends before they lie at their stream's place (`recent`), new in format 2.
+RECENT = """
+create table recent (
+    nr integer primary key, stream integer not null, version integer not null,
+    end integer not null, crc integer not null, sizes blob, data blob not null, producers text
+) strict;
 """
 
 
@@ -158,7 +165,7 @@ class DataFolder:
         connection = apsw.Connection(str(new), vfs=self._vfs)
         connection.execute(
             f"pragma auto_vacuum=incremental; pragma application_id={APPLICATION_ID};"
-            f"pragma user_version={SCHEMA_VERSION}; begin; {SCHEMA} commit"
+            f"pragma user_version={SCHEMA_VERSION}; begin; {SCHEMA} {RECENT} commit"
         )
         connection.close()
         new.rename(self.file)
@@ -239,6 +246,16 @@ class DataFolder:
             os.close(self._lock)
             self._lock = None
         self._open_files = {}
+
+
+def upgrade(connection: apsw.Connection) -> None:
+    """Bring a file of an earlier format to the present one."""
+    if connection.pragma("user_version") < SCHEMA_VERSION:
+        connection.execute(
+            f"begin immediate; {RECENT} pragma user_version={SCHEMA_VERSION}; commit"
+        )
+        # An older Headgate reads the version in the file alone, and must leave the file as it is.
+        connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 
 
 def _look(name: str) -> _Held:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, TypeVar
 import apsw
 
 from gateway.backends.contract import SoleLog
-from gateway.backends.sqlite.data_folder import DataFileLost, DataFolder
+from gateway.backends.sqlite.data_folder import DataFileLost, DataFolder, upgrade
 from gateway.backends.sqlite.loads import Loads
+from gateway.backends.sqlite.recent import Recent
 from gateway.backends.sqlite.recovery import recover
 from gateway.backends.sqlite.reserve import Reserve
-from gateway.backends.sqlite.rows import Reader, Writer
+from gateway.backends.sqlite.rows import Reader
+from gateway.backends.sqlite.writer import Writer
 from gateway.backends.sqlite.writer_thread import WriterThread, words
 from gateway.errors import LogUnavailable, RecordDamaged, StartError
 from gateway.telemetry.logs import log
@@ -53,7 +55,8 @@ class SqliteLog(SoleLog):
         self._free = 0  # bytes that the disk has left
         self._reserve = Reserve(folder / "headgate.reserve")
         self._loads = Loads(lambda paths: self._reading(lambda reader: reader.load(paths)))
-        self._thread = WriterThread(self._folder, self._reserve, max_retired)
+        self._recent = Recent()
+        self._thread = WriterThread(self._folder, self._reserve, max_retired, self._recent)
 
     async def open(self) -> None:
         """Check, lock and open the data file; SQLite recovers what a crash left."""
@@ -94,7 +97,8 @@ class SqliteLog(SoleLog):
             recover(self._folder, connection)
             self._folder.hold()
             self._damaged = self._folder.damaged()
-            return Writer(connection, self._max_retired)
+            upgrade(connection)
+            return Writer(connection, self._max_retired, self._recent)
         except BaseException:
             connection.close()
             raise
@@ -145,7 +149,7 @@ class SqliteLog(SoleLog):
             if reader is None:
                 connection = self._folder.connect(read_only=True)
                 self._folder.check_names()
-                reader = Reader(connection, self._history)
+                reader = Reader(connection, self._history, self._recent)
                 self._open_readers.append(reader)
                 self._local.reader = reader
             return read(reader)

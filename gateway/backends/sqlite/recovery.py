@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.sqlite.data_folder import DataFolder
 
-MAX_KEPT = 4  # WALs of some 16 MB each; the oldest goes for a fifth
+MAX_KEPT = 4  # WALs of some 4 MB each; the oldest goes for a fifth
 
 
 def recover(folder: DataFolder, connection: apsw.Connection) -> None:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from gateway.protocol.state import Change
 
-# A WAL of 4000 pages may be all new to the data file, which then has to grow by 16 MB; the other
-# 4 MiB are for the removals: each is some ten pages, and the WAL is emptied after so many at once.
+# A WAL of 1000 pages may be all new to the data file, which then has to grow by 4 MB; 4 MiB more
+# are for the removals: each is some ten pages, and the WAL is emptied after so many at once. The
+# rest is for a start, which files short appends that a killed process has left.
 RESERVE_BYTES = 20 * 1024 * 1024
 AT_ONCE = 50
 ROOM_BYTES = 4 * 1024 * 1024  # for appends besides, or they would run into the end at once

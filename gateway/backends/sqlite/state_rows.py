@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
+from typing import Any
 
 import msgspec
 
@@ -38,7 +39,7 @@ UPSERT = (
 )
 
 
-# Takes what `moved_row` gives, a row a stream.
+# Of streams that only grew: it takes half the time.
 MOVE = (
     "with moved (id, version, tail) as (values {rows}) update or fail streams"
     " set version=moved.version, tail=moved.tail from moved where streams.id=moved.id"
@@ -67,10 +68,6 @@ _encode = msgspec.json.Encoder().encode
 
 _in_columns = attrgetter(*FIELDS.values())
 _in_detail = attrgetter(*_Detail.__struct_fields__)
-# What an append without a name for itself leaves as it was, in a stream without a deadline.
-_unmoved = attrgetter(
-    *(name for name in StreamState.__struct_fields__ if name not in {"version", "tail"})
-)
 
 
 def row_of_state(state: StreamState) -> tuple[object, ...]:
@@ -79,16 +76,10 @@ def row_of_state(state: StreamState) -> tuple[object, ...]:
     return (*_in_columns(state), detail.decode())
 
 
-def moved_row(written: StreamState | None, state: StreamState) -> tuple[object, ...] | None:
-    """For MOVE, if no more than that tells a state from what is written; it takes half the time."""
-    if written is None or _unmoved(written) != _unmoved(state):
-        return None
-    return state.stream_id, state.version, state.tail
-
-
 def state_of(row: tuple[object, ...]) -> StreamState:
-    """The state of a row, as it was written."""
+    """The state of a row, as it was written: the table is strict about the types of its columns."""
     *columns, detail = row
-    fields = dict(zip(FIELDS.values(), columns, strict=True))
-    fields |= msgspec.structs.asdict(_decode_detail(str(detail)))
-    return msgspec.convert(fields, StreamState, strict=False)  # SQLite has 0 and 1 for booleans
+    fields: dict[str, Any] = dict(zip(FIELDS.values(), columns, strict=True))
+    for name in ("closed", "soft_deleted"):
+        fields[name] = bool(fields[name])
+    return StreamState(**fields, **msgspec.structs.asdict(_decode_detail(str(detail))))

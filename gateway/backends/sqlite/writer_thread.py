@@ -17,7 +17,7 @@ from gateway.backends.contract import Conflict
 from gateway.backends.sqlite.data_folder import DataFileLost
 from gateway.backends.sqlite.recovery import cut_behind
 from gateway.backends.sqlite.reserve import AT_ONCE, FULL, removes
-from gateway.backends.sqlite.rows import Writer
+from gateway.backends.sqlite.writer import Writer
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.telemetry.logs import log
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Settled
     from gateway.backends.sqlite.data_folder import DataFolder
+    from gateway.backends.sqlite.recent import Recent
     from gateway.backends.sqlite.reserve import Reserve
     from gateway.protocol.state import Change
 
@@ -62,10 +63,13 @@ class WriterThread:
     Where there is no room, only removals are taken, for which the reserve is given up.
     """
 
-    def __init__(self, folder: DataFolder, reserve: Reserve, max_retired: int) -> None:
+    def __init__(
+        self, folder: DataFolder, reserve: Reserve, max_retired: int, recent: Recent
+    ) -> None:
         self._folder = folder
         self._reserve = reserve
         self._max_retired = max_retired
+        self._recent = recent
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -148,7 +152,7 @@ class WriterThread:
             if stop:
                 break
         if writer is not None:
-            writer.close()
+            writer.finish()
 
     def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
         group, commits = [first], len(first.commits)
@@ -229,8 +233,8 @@ class WriterThread:
             self.figures.write.observe(writer.written_at - began)
             self.figures.sync.observe(time.monotonic() - writer.written_at)
             self.figures.stored(writer.stored)
+            self._owes = self._owes or any(it.removes for it in writer.stored)
         assert isinstance(result, list), "Writer.commit tells of each commit whether it stood"
-        self._owes = self._owes or any(map(removes, commits))
         return writer, [None if stood else Conflict() for stood in result]
 
     def _guarded(
@@ -263,9 +267,13 @@ class WriterThread:
 
     def _reopened(self) -> Writer:
         connection = self._folder.connect()
-        cut_behind(self._folder, connection)
-        writer = Writer(connection, self._max_retired)
-        writer.prove()
+        try:
+            cut_behind(self._folder, connection)
+            writer = Writer(connection, self._max_retired, self._recent)
+            writer.prove()
+        except BaseException:
+            connection.close()
+            raise
         return writer
 
     def _failed(self, error: Exception) -> LogUnavailable:

@@ -1,0 +1,281 @@
+"""Short appends of a durable log wait in the order of their commits to be filed."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import apsw
+import pytest
+
+from gateway.backends.sqlite import recent
+from gateway.backends.sqlite.log import SqliteLog
+from gateway.errors import RecordDamaged, StreamNotFound
+from gateway.protocol.state import ProducerState
+from tests.backends.contract import (
+    appended,
+    committed_apart,
+    created,
+    loaded,
+    opened,
+    removed,
+    replace,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.backends.contract import Log
+    from gateway.protocol.state import Change, StreamState
+
+
+def counted(folder: Path, table: str = "recent") -> int:
+    with closing(apsw.Connection(str(folder / "headgate.db"))) as connection:
+        ((number,),) = connection.execute(f"select count(*) from {table}").fetchall()
+    assert isinstance(number, int)
+    return number
+
+
+async def read(log: Log, state: StreamState, start: int = 0) -> bytes:
+    chunk = await log.read(state, start, 10**9)
+    assert chunk.state == state
+    assert chunk.end == state.tail
+    return b"".join(chunk.records)
+
+
+def copied(folder: Path, to: Path) -> Path:
+    """What a process that is killed leaves behind."""
+    shutil.copytree(folder, to, ignore=shutil.ignore_patterns("*.lock", "*.reserve"))
+    return to
+
+
+@pytest.fixture
+def few_rows(monkeypatch: pytest.MonkeyPatch) -> int:
+    """So few are not filed, and so few of them in one step when a file is opened."""
+    monkeypatch.setattr(recent, "STEP", 7)
+    monkeypatch.setattr(recent, "MOST_ROWS", 20)
+    return 20
+
+
+# ---------------------------------------------------------------- what waits
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_a_short_append_waits_and_a_longer_one_goes_to_its_place(
+    more: int, tmp_path: Path
+) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        first = created(log, "s", b"first")
+        await log.commit([first])
+        second = appended(first.state, b"x" * (recent.LONGEST + more))
+        await log.commit([second])
+        assert counted(tmp_path) == 1 - more
+        assert counted(tmp_path, "messages") == 1 + more
+        for start in (0, 3, 5, 9):
+            assert (await log.read(second.state, start, 10**9)).start == (0 if start < 5 else 5)
+        assert await loaded(log, "s") == second.state
+
+
+async def test_what_changes_more_of_a_stream_files_what_waits_before(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        change = created(log, "s", b"a")
+        await log.commit([change])
+        for add in (b"b", b"c"):
+            change = appended(change.state, add)
+            await log.commit([change])
+        assert counted(tmp_path, "messages") == 1
+        closed = appended(change.state, b"d", closed=True)
+        await log.commit([closed])
+        assert counted(tmp_path, "messages") == 3  # what waited together is one row
+        assert await loaded(log, "s") == closed.state
+        assert await read(log, closed.state) == b"abcd"
+    async with opened("sqlite", tmp_path) as log:
+        assert await read(log, closed.state) == b"abcd"
+
+
+async def test_a_group_may_have_both_kinds_of_changes_of_one_stream(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        one, other = created(log, "one", b"1"), created(log, "other", b"2")
+        both = appended(one.state, b"3")
+        closed = appended(both.state, b"4", closed=True)
+        grown = appended(other.state, b"5")
+        commits = [log.commit([change]) for change in (one, other, both, closed, grown)]
+        for commit in commits:
+            await commit
+        assert await read(log, closed.state) == b"134"
+        assert await read(log, grown.state) == b"25"
+
+
+async def test_a_stream_that_ends_takes_with_it_what_waits(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        first = created(log, "s", b"first")
+        await log.commit([first])
+        second = appended(first.state, b"second")
+        await log.commit([second])
+        await log.commit([removed(second.state)])
+        with pytest.raises(StreamNotFound):
+            await log.read(second.state, 0, 100)
+        anew = created(log, "s", b"anew", generation=9)
+        await log.commit([anew])
+        more = appended(anew.state, b" more")
+        await log.commit([more])
+        with pytest.raises(StreamNotFound):
+            await log.read(second.state, 0, 100)
+        assert await read(log, more.state) == b"anew more"
+        kept = copied(tmp_path, tmp_path / "killed")
+    for folder in (tmp_path, kept):
+        async with opened("sqlite", folder) as log:
+            assert await read(log, more.state) == b"anew more"
+            assert counted(folder) == 0
+
+
+async def test_lists_tell_sizes_with_what_waits(tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        changes = [created(log, name, b"x" * size) for name, size in (("a", 5), ("b", 3), ("c", 1))]
+        assert await committed_apart(log, *changes) == [None] * 3
+        grown = [appended(changes[1].state, b"xxx"), appended(changes[2].state, b"x")]
+        assert await committed_apart(log, *grown) == [None] * 2
+        listed = await log.list_streams("", "", 9)
+        assert list(listed.states) == [changes[0].state, grown[0].state, grown[1].state]
+        assert list(await log.largest("", 2)) == [(6, "b"), (5, "a")]
+        assert list(await log.largest("c", 2)) == [(2, "c")]
+
+
+# ---------------------------------------------------------------- what is filed, and when
+
+
+async def test_no_more_waits_than_the_bound_and_nothing_is_lost(
+    few_rows: int, tmp_path: Path
+) -> None:
+    chance = random.Random(1)
+    producers: dict[str, dict[str, ProducerState]] = {}
+    async with opened("sqlite", tmp_path) as log:
+        latest = {it.state.path: it for it in (created(log, f"s{n}", b"-") for n in range(30))}
+        assert await committed_apart(log, *latest.values()) == [None] * len(latest)
+        bodies = dict.fromkeys(latest, b"-")
+        for number in range(200):
+            changes: list[Change] = []
+            for path in chance.sample(sorted(latest), chance.randint(1, 5)):
+                data = b"%d." % number
+                state = ProducerState(1, number, number + 0.1)
+                change = appended(latest[path].state, data)
+                if chance.random() < 0.05:
+                    change = appended(latest[path].state, data, stream_seq=f"{number:04}")
+                change = replace(change, producers=(("p\u20ac", state),))
+                producers.setdefault(path, {})["p\u20ac"] = state
+                bodies[path] += data
+                latest[path] = change
+                changes.append(change)
+            assert await committed_apart(log, *changes) == [None] * len(changes)
+            assert isinstance(log, SqliteLog)
+            assert sum([len(log._recent.of(path)) for path in latest]) <= few_rows
+            assert counted(tmp_path) <= 4 * few_rows
+        kept = copied(tmp_path, tmp_path / "killed")
+        await _assert_all(log, latest, bodies, producers)
+    for folder in (tmp_path, kept):
+        async with opened("sqlite", folder) as log:
+            assert counted(folder) == 0
+            await _assert_all(log, latest, bodies, producers)
+
+
+async def _assert_all(
+    log: Log,
+    latest: dict[str, Change],
+    bodies: dict[str, bytes],
+    producers: dict[str, dict[str, ProducerState]],
+) -> None:
+    for path, change in latest.items():
+        found = await log.load(path)
+        assert found.place.state == change.state
+        assert found.producers == producers.get(path, {})
+        assert await read(log, change.state) == bodies[path]
+        half = await log.read(change.state, len(bodies[path]) // 2, 10**9)
+        assert b"".join(half.records) == bodies[path][half.start :]
+
+
+async def test_what_waits_of_a_stream_is_filed_in_rows_of_a_bounded_length(tmp_path: Path) -> None:
+    data = b"x" * 500
+    rows = 2 * recent.FILED_BYTES // len(data)
+    async with opened("sqlite", tmp_path) as log:
+        change = created(log, "s")
+        await log.commit([change])
+        for _ in range(rows):
+            change = appended(change.state, data)
+            await log.commit([change])
+        await log.commit([appended(change.state, closed=True)])
+    with closing(apsw.Connection(str(tmp_path / "headgate.db"))) as connection:
+        lengths = [row[0] for row in connection.execute("select length(data) from messages")]
+    assert max(lengths) <= recent.FILED_BYTES < 2 * max(lengths)
+    assert sum(lengths) == rows * len(data)
+
+
+async def test_reads_see_each_record_once_while_it_is_filed(few_rows: int, tmp_path: Path) -> None:
+    async with opened("sqlite", tmp_path) as log:
+        changes = [created(log, f"s{number}", b"-") for number in range(few_rows)]
+        assert await committed_apart(log, *changes) == [None] * few_rows
+        for number in range(60):
+            changes = [appended(change.state, b"%02d" % number) for change in changes]
+            commit = committed_apart(log, *changes)
+            chunk = await log.read(changes[0].state, 0, 10**9)
+            assert await commit == [None] * few_rows
+            told = b"".join(chunk.records)
+            assert told == b"-" + b"".join(b"%02d" % it for it in range((len(told) - 1) // 2))
+            assert len(told) == chunk.end == chunk.state.tail
+
+
+# ---------------------------------------------------------------- the file
+
+
+async def waiting(folder: Path) -> Change:
+    """A killed process has left three records of a stream, two of which were not filed."""
+    async with opened("sqlite", folder / "alive") as log:
+        change = created(log, "s", b"abc")
+        await log.commit([change])
+        for data in (b"def", b"ghi"):
+            change = appended(change.state, data)
+            await log.commit([change])
+        copied(folder / "alive", folder / "killed")
+    return change
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update recent set data=x'646567' where end=6",
+        "update recent set crc=crc+1 where end=6",
+        "delete from recent where end=6",
+    ],
+)
+async def test_a_flipped_bit_in_what_waited_is_noticed(statement: str, tmp_path: Path) -> None:
+    change = await waiting(tmp_path)
+    with closing(apsw.Connection(str(tmp_path / "killed" / "headgate.db"))) as connection:
+        connection.execute(statement)
+        assert connection.changes() == 1
+    async with opened("sqlite", tmp_path / "killed") as log:
+        assert await loaded(log, "s") == change.state
+        assert (await log.read(change.state, 0, 3)).records == (b"abc",)
+        assert (await log.read(change.state, 6, 9)).records == (b"ghi",)
+        for start in (0, 3):
+            with pytest.raises(RecordDamaged):
+                await log.read(change.state, start, 9)
+
+
+async def test_a_file_of_the_first_format_is_read_and_goes_on(tmp_path: Path) -> None:
+    """The tables were the same, but for this one."""
+    async with opened("sqlite", tmp_path) as log:
+        first = created(log, "s", b"first")
+        await log.commit([first])
+    with closing(apsw.Connection(str(tmp_path / "headgate.db"))) as connection:
+        connection.execute("drop table recent; pragma user_version=1")
+    log = SqliteLog(tmp_path)
+    await log.open()
+    with (tmp_path / "headgate.db").open("rb") as file:
+        file.seek(60)  # where an older Headgate looks, and leaves the file alone
+        assert int.from_bytes(file.read(4)) == 2
+    second = appended(first.state, b" second")
+    await log.commit([second])
+    assert counted(tmp_path) == 1
+    assert await read(log, second.state) == b"first second"
+    await log.close()
