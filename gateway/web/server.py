@@ -68,14 +68,15 @@ class ConnectionServer(web.Server):
         if self.shared.closing or transport.is_closing():
             transport.close()
             return True
+        counts_as = self.shared.quotas.connects_as(transport)
         if isinstance(transport, BareTransport):
             client = transport.give_back()
             if client is None:
                 return False
-            self.reader_lost(transport)  # it is counted again as it is made
+            self.shared.limits.connection_lost(counts_as)  # it is counted again as it is made
             self.enter(client)
             return True
-        self.reader_lost(transport)
+        self.shared.limits.connection_lost(counts_as)
         connection = self()
         transport.set_write_buffer_limits()
         transport.set_protocol(connection)

@@ -63,9 +63,11 @@ GUARDS = frozenset(
 # What gives something back has to run: it decides nothing, and asks nobody.
 GIVES_BACK = frozenset(
     {
+        "BareTransport._leave",
         "Connection.connection_lost",
         "Connection.tell_loss",
         "ConnectionServer.reader_lost",
+        "Descriptors.forget",
         "SharedFetch.leave",
         "FetchTable._take_out",
         "FollowedStreams._unfollow",
