@@ -85,6 +85,18 @@ class AiohttpConnection(RequestHandler):
         self.began: float | None = None
         self._given_back: ExitStack | None = None  # with the end of aiohttp's request
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; asyncio would leave a connection open that could not."""
+        try:
+            self.begin(transport)
+        except Exception:  # noqa: BLE001 - it is told, and its client asks again
+            log.exception("connection.failed")
+            transport.abort()  # type: ignore[attr-defined] # of TCP
+
+    def begin(self, transport: asyncio.BaseTransport) -> None:
+        """The client is there."""
+        super().connection_made(transport)
+
     def enter(self, state: State) -> None:
         """Change the state."""
         assert state in TRANSITIONS[self.state], f"{self.state.name} to {state.name}"

@@ -10,7 +10,6 @@ from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestPayloadError, _ErrIn
 
 from gateway.errors import ClientLimitReached, HeadgateError, HeadTooLarge
 from gateway.runtime.request_fields import RequestFields
-from gateway.telemetry.logs import log
 from gateway.web import request_body, sent_ahead
 from gateway.web.aiohttp_connection import AiohttpConnection
 from gateway.web.connection_state import DEAF, HANDED_OVER, IDLE, LOST, TAKEN
@@ -83,17 +82,9 @@ class Connection(AiohttpConnection):
         self._begun = 0  # bytes of a head that is not whole yet
         self._deadline: float | None = None  # for the head of a request (loop time)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; asyncio would leave a connection open that could not."""
-        try:
-            self._begin(transport)
-        except Exception:  # noqa: BLE001 - it is told, and its client asks again
-            log.exception("connection.failed")
-            transport.abort()  # type: ignore[attr-defined] # of TCP
-
-    def _begin(self, transport: asyncio.BaseTransport) -> None:
+    def begin(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
-        super().connection_made(transport)
+        super().begin(transport)
         client = self.shared.quotas.connects_as(transport)
         refusal = self.shared.limits.connection_made(client)
         self._counts = True

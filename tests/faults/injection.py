@@ -26,8 +26,8 @@ ACCEPTS = frozenset(
     {
         "ConnectionServer.__call__",
         "AiohttpConnection.__init__",
+        "AiohttpConnection.connection_made",
         "Connection.__init__",
-        "Connection.connection_made",
     }
 )
 # Loop callbacks that do nothing but call others and see to it that nobody waits for ever then.
