@@ -333,7 +333,7 @@ class HttpCache:
     def _settle(self, fetch: SharedFetch, fetched: Fetched | None) -> None:
         cached = fetch.begun.result() if fetched is None else fetched.cached
         stood_in = fetched is not None and fetched.how is STOOD_IN
-        if stood_in or policy.is_error(cached.status):
+        if fetch.old is not None and (stood_in or policy.is_error(cached.status)):
             fetch.let_rest()
         if fetched is None and cached.status < 400:
             self._hit_for_pass.add(fetch.request.fetch_key)

@@ -54,11 +54,14 @@ class _Known(Enum):
 
     ONCE = "it may differ each time, in some line that is no concern of ours"
     DIFFERENT = "each is judged anew"
-    BY_PATH = "a stream's are alike"
 
 
 # In Python 3.11 a member costs as much as a call when it is looked up in its class.
-_ONCE, _DIFFERENT, _BY_PATH = _Known
+_ONCE, _DIFFERENT = _Known
+
+
+class _ByPath:
+    """What stands for heads of which a stream's are alike, in the key of each stream's."""
 
 
 class JudgedHeads:
@@ -66,7 +69,7 @@ class JudgedHeads:
 
     def __init__(self, rules: ResponseRules) -> None:
         self.rules = rules
-        self._patterns: dict[Hashable, _Pattern | _Known] = {}
+        self._patterns: dict[Hashable, _Pattern | _ByPath | _Known] = {}
 
     def __len__(self) -> int:
         return len(self._patterns)
@@ -90,8 +93,8 @@ class JudgedHeads:
             rules.tails_are_told,
         )
         known = self._patterns.get(key)
-        if known is _BY_PATH:
-            key = (key, request.path)
+        if isinstance(known, _ByPath):
+            key = (known, request.read.path)
             known = self._patterns.get(key)
         if isinstance(known, _Pattern):
             return known.fill(request, answer, times) or self._apply(request, answer, times)
@@ -116,8 +119,8 @@ class JudgedHeads:
             return cached
         has_tags = any(name in answer.headers for name, _ in tags.HEADERS)
         if has_tags and len(key) > 2:  # which of them are ours depends on it
-            self._patterns[key] = _BY_PATH
-            key = (key, request.path)
+            self._patterns[key] = by_path = _ByPath()
+            key = (by_path, request.path)
         repairs = rules.repairs - before
         self._patterns[key] = _Pattern(rules, cached, answer, repairs, has_tags=has_tags)
         return cached

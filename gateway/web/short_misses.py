@@ -106,7 +106,7 @@ class ShortMiss:
         else:
             self._client.write(b"".join(lines))
             self._client.reply(body)
-        begins = self._begins
+        begins = counted.begins(self.request.read.offset)
         # Else it tells of a stream that has something there.
         if cached.facts is None or len(body) <= EMPTY_BYTES:
             begins = accounting.read_from(begins, status, head, len(body))
@@ -126,11 +126,7 @@ class ShortMiss:
         """The client is gone."""
         assert self.fetch is not None, "it waits"
         self.fetch.leave_short(self)
-        self._count(counted.CUT, 0, counted.MISS, self._begins)
-
-    @property
-    def _begins(self) -> int:
-        return counted.begins(self.request.read.offset)
+        self._count(counted.CUT, 0, counted.MISS, counted.begins(self.request.read.offset))
 
     def _count(self, status: int, size: int, result: int, begins: int) -> None:
         """As an Exchange is counted; there is no line in the log."""

@@ -85,6 +85,10 @@ class _Socket:
         """Take note of a linger time of nothing."""
         self.resets |= (level, option) == (socket.SOL_SOCKET, socket.SO_LINGER)
 
+    def fileno(self) -> int:
+        """As of a closed one: nothing can be waited for by a descriptor here."""
+        return -1
+
 
 class _Piece(NamedTuple):
     data: bytes  # none for the end
