@@ -123,7 +123,6 @@ class EdgeRoute:
         self._troubles = 0
         self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
         self.fetch = ShortReads(self, shared).begin
-        # By whoever puts the parts together: it writes the answers, too.
         self.pass_on: Callable[[Client, str, RequestFields, bytes], bool] = self.append
 
     def ask_origin(self, ttl_s: float, on_end: Callable[[Principal], None]) -> None:
@@ -324,12 +323,10 @@ class EdgeRoute:
         return True
 
     def append(self, *_: object) -> bool:
-        """Never: only the origin can append."""
+        """Never: only the origin can append, or create."""
         return False
 
-    def creates(self, *_: object) -> bool:
-        """Never: only the origin can create."""
-        return False
+    creates = append
 
     def create(self, *_: object) -> None:
         """Nobody asks."""

@@ -122,7 +122,7 @@ class StreamRoute(Protocol):
         """
 
     def pass_on(self, client: Client, name: str, fields: RequestFields, body: bytes, /) -> bool:
-        """Have an origin append a body that has come whole."""
+        """Have an origin append a body that has come whole: by `web`, which writes the answer."""
 
     def creates(self, headers: MultiMapping[str], body: bytes, /) -> bool:
         """Whether `create` is for such a creation. It has done nothing."""

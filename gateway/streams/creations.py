@@ -90,7 +90,7 @@ class Creations:
         self.idle.clear()
 
     def _look_up(self, creation: _Creation) -> None:
-        creation.is_found = False
+        creation.is_found, creation.failure = False, None
         active = creation.active = self._table.get(creation.path)
         if active.state is None:
             loading = self._table.begin_load(creation.path)
@@ -100,7 +100,8 @@ class Creations:
 
     def _found(self, creation: _Creation, loading: asyncio.Future[object] | None = None) -> None:
         creation.is_found = True
-        creation.failure = None if loading is None else loading.exception()
+        if loading is not None and not loading.cancelled():
+            creation.failure = loading.exception()
         if not self._advances:
             self._advances = True
             asyncio.get_running_loop().call_soon(self._advance)

@@ -63,40 +63,45 @@ class StreamLoader:
         return False
 
     def _begin_loading(self, active: ActiveStream) -> asyncio.Future[None]:
+        """By callbacks: a task for each of thousands of streams takes longer than their loads."""
         if active.loading is None:
-            loading = asyncio.get_running_loop().create_future()
-            self._ask(active, loading)
-            active.loading = loading
+            active.loading = loading = asyncio.get_running_loop().create_future()
+            try:
+                self._ask(active, loading)
+            except BaseException:
+                active.loading = None
+                raise
+            return loading
         return active.loading
 
     def _ask(self, active: ActiveStream, loading: asyncio.Future[None]) -> None:
-        """Ask the log; a task would take longer than all that is to be done with its answer."""
-        question = asyncio.ensure_future(self._log.load(active.path))
         active.asked += 1
         told = partial(self._told, active, loading, active.revision, active.asked)
-        question.add_done_callback(told)
+        asyncio.ensure_future(self._log.load(active.path)).add_done_callback(told)
 
     def _told(
         self,
         active: ActiveStream,
         loading: asyncio.Future[None],
         revision: int,
-        asked: int,
-        question: asyncio.Future[Loaded],
+        question: int,
+        answer: asyncio.Future[Loaded],
     ) -> None:
+        error: Exception | None = None
         try:
-            loaded = question.result()
-            if active.revision != revision and active.state is None:
-                self._ask(active, loading)  # a commit or a lost race has overtaken it
-                return
+            loaded = answer.result()
             if active.revision == revision:
-                active.told = asked
+                active.told = question
                 self._take(active, loaded)
-        except BaseException as error:  # noqa: BLE001 - of whoever waits
-            active.loading = None
-            if not loading.done():
-                loading.set_exception(error)
-        else:
-            active.loading = None
-            if not loading.done():
-                loading.set_result(None)
+            elif active.state is None:  # a commit or a lost race has overtaken the answer
+                self._ask(active, loading)
+                return
+        except asyncio.CancelledError:
+            loading.cancel()
+        except Exception as failure:  # noqa: BLE001 - whoever waits must hear of it
+            error = failure
+        active.loading = None
+        if error is not None:
+            loading.set_exception(error)
+        elif not loading.done():
+            loading.set_result(None)

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; parsed, it takes twice as much
 HELD_BYTES = 64 * 1024  # what a client may send ahead while its request is being answered
-_WRITES = frozenset({"POST", "PUT"})
 AT_ONCE = 32  # requests that came together and are answered before others have their turn: 3 ms
 
 
@@ -307,10 +306,9 @@ class Connection(AiohttpConnection):
             self._fast.remember_block(head, message, payload.total_bytes)
         if message.method == "GET":
             taken = payload is EMPTY_PAYLOAD and self._fast.get(self, head, message)
-        elif message.method in _WRITES and not (message.should_close or message.chunked):
-            fields = RequestFields(message.headers)
+        elif message.method in {"POST", "PUT"} and not (message.should_close or message.chunked):
             taken = self._is_whole(payload) and self._fast.writes.take(
-                self, message, fields, request_body.at_hand(payload)
+                self, message, RequestFields(message.headers), request_body.at_hand(payload)
             )
         else:
             taken = False

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tests.bench import append, catchup, longpoll, machine, sse, tools
+from tests.bench import append, catchup, longpoll, machine, many_streams, sse, tools
 from tests.bench.proxies import HeadgateProxy
 from tests.bench.report import WIDTH
 from tests.bench.rounds import tell
@@ -38,6 +38,7 @@ STARTS = 5
 TURNS = 6
 MILLISECONDS = 500
 CONNECTIONS = 64
+CREATIONS = 5000  # streams of one turn
 NUMBERS = itertools.count()
 
 
@@ -118,10 +119,7 @@ def _origin_reads(stack: contextlib.ExitStack, program: Path) -> Callable[[], Fi
 def _appends(
     origin: str, streams: int, stack: contextlib.ExitStack, program: Path
 ) -> Callable[[], Figures]:
-    if origin == "file:":
-        append.DISK.mkdir(exist_ok=True)
-        origin += stack.enter_context(tempfile.TemporaryDirectory(dir=append.DISK))
-    server = stack.enter_context(HeadgateServer(origin, program=program))
+    server = _own_log(origin, stack, program)
 
     def once() -> Figures:
         return append.append(
@@ -129,6 +127,18 @@ def _appends(
         )
 
     return once
+
+
+def _creations(origin: str, stack: contextlib.ExitStack, program: Path) -> Callable[[], Figures]:
+    server = _own_log(origin, stack, program)
+    return lambda: many_streams.create(server, f"many-{next(NUMBERS)}-", CREATIONS)
+
+
+def _own_log(origin: str, stack: contextlib.ExitStack, program: Path) -> Server:
+    if origin == "file:":
+        append.DISK.mkdir(exist_ok=True)
+        origin += stack.enter_context(tempfile.TemporaryDirectory(dir=append.DISK))
+    return stack.enter_context(HeadgateServer(origin, program=program))
 
 
 def _live(
@@ -148,6 +158,8 @@ LOADS: dict[str, Callable[[contextlib.ExitStack, Path], Callable[[], Figures]]] 
     "file-appends": partial(_appends, "file:", 8),
     "memory-appends-1000": partial(_appends, "memory:", 1000),
     "file-appends-1000": partial(_appends, "file:", 1000),
+    "memory-creations": partial(_creations, "memory:"),
+    "file-creations": partial(_creations, "file:"),
     "sse-1000": partial(_live, sse.deliver, 1000),
     "sse-5000": partial(_live, sse.deliver, 5000),
     "longpoll-5000": partial(_live, longpoll.follow, 5000),

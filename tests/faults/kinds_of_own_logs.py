@@ -100,6 +100,14 @@ async def together(_: Serving, client: Client, name: str) -> Answer:
     return await client.answer()
 
 
+async def created_together(_: Serving, client: Client, name: str) -> Answer:
+    """Creations that come in one packet, and are one commit."""
+    wires = [put(f"{name}-other", body=b"less"), put(name, body=b"more")]
+    client.send(b"".join(wires))
+    await client.answer()
+    return await client.answer()
+
+
 async def done_elsewhere(gateway: Serving, wire: bytes) -> bool:
     """A write of another client; whether it came to something."""
     other = await gateway.connect()
@@ -178,6 +186,10 @@ OF_OWN_LOGS = {
         lambda name: post(name, b"more", "Stream-Closed: true"), b"more"
     ),
     "an own creation": Kind(nothing, own(lambda name: put(name, body=b"more")).ask, goes_on),
+    "own creations together": Kind(nothing, created_together, goes_on),
+    "an own creation, the ordinary way": Kind(
+        nothing, own(lambda name: put(name, ORDINARY, body=b"more")).ask, goes_on
+    ),
     "a fork": own(lambda name: put(f"{name}-fork", f"Stream-Forked-From: {PREFIX}/{name}")),
     "a fork with more": own(
         lambda name: put(f"{name}-fork", f"Stream-Forked-From: {PREFIX}/{name}", body=b"more")

@@ -173,5 +173,5 @@ def test_whatever_is_written_both_ways_are_the_same(
             runner.run(once(writes))
 
         for_all()
-    assert short > 30, "too few went the short way"
-    assert len(statuses) >= 5, "answers of too few kinds"
+    assert short > 10, "too few went the short way"
+    assert len(statuses) >= 4, "answers of too few kinds"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import LogUnavailable
+from gateway.streams import appender
 from gateway.web.sent_ahead import MOST
 from tests.streams.gated_log import GatedLog
 from tests.support.live_origin import LiveOrigin
@@ -34,7 +35,10 @@ async def opened(gateway: Serving) -> Client:
 
 
 @pytest.mark.parametrize("count", [1, 2, MOST - 1, MOST, MOST + 1])
-async def test_what_comes_together_is_one_commit_up_to_so_many(count: int) -> None:
+async def test_what_comes_together_is_one_commit_up_to_so_many(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(appender, "LONGEST_TURN_S", 60.0)  # however slow the machine is
     log = GatedLog()
     async with serving(log) as gateway:
         client = await opened(gateway)
