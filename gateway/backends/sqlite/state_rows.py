@@ -39,7 +39,7 @@ UPSERT = (
 )
 
 
-# Of streams that only grew: it takes half the time.
+# Of streams that only grew.
 MOVE = (
     "with moved (id, version, tail) as (values {rows}) update or fail streams"
     " set version=moved.version, tail=moved.tail from moved where streams.id=moved.id"

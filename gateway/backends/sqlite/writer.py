@@ -120,14 +120,16 @@ class Writer:
         stood: list[bool] = []
         changes: list[Change] = []
         for commit in commits:
-            fits = [versions.get(_key(change)) == change.expected for change in commit]
-            stood.append(all(fits))
-            if not all(fits):
-                continue
-            changes.extend(commit)
             for change in commit:
-                version = None if change.removes else change.state.version
-                versions[change.state.path] = versions[change.state.stream_id] = version
+                if versions.get(_key(change)) != change.expected:
+                    stood.append(False)
+                    break
+            else:
+                stood.append(True)
+                changes.extend(commit)
+                for change in commit:
+                    version = None if change.removes else change.state.version
+                    versions[change.state.path] = versions[change.state.stream_id] = version
         return stood, changes
 
     def _versions(self, changes: list[Change]) -> dict[str | int, int | None]:
@@ -169,8 +171,7 @@ class Writer:
             {state.path for state in removed.values()},
         )
         self._file(step.filed)
-        states = {change.state.stream_id: change.state for change in others}
-        self._insert(f"streams ({COLUMNS})", list(map(row_of_state, states.values())), UPSERT)
+        self._write_states(others)
         self._insert(
             MESSAGES,
             [row_of(it.state.stream_id, it.records) for it in others if it.records],
@@ -181,25 +182,41 @@ class Writer:
             self._connection.execute("delete from recent where nr<=?", (step.gone,))
         return step
 
-    def _file(self, streams: Sequence[Changes]) -> None:
-        """Write at its stream's place what was in `recent` alone."""
-        self._insert(MESSAGES, list(chain.from_iterable(map(filed_rows, streams))))
-        moved = [changes[-1].state for changes in streams]
-        for part in _parts([(state.stream_id, state.version, state.tail) for state in moved]):
-            marks = ",".join(["(?,?,?)"] * len(part))
-            self._connection.execute(MOVE.format(rows=marks), tuple(chain.from_iterable(part)))
-        self._write_producers(list(chain.from_iterable(streams)))
-
     def _is_short(self, change: Change) -> bool:
-        """Whether a change may wait in `recent`: the stream's row says all else of its state.
-
-        What was read of a stream goes on in the present history, and the row may not say so yet.
-        """
+        """Whether a change may wait in `recent`."""
         return (
             0 < change.grown <= recent.LONGEST
             and not change.forgotten
-            and (not change.state.history or change.state.stream_id in self._known)
+            and self._grows_alone(change)
         )
+
+    def _grows_alone(self, change: Change) -> bool:
+        """Whether the stream's row says all of its state but version and tail.
+
+        What was read of a stream goes on in the present history, and the row may not say so yet.
+        """
+        return change.grown > 0 and (
+            not change.state.history or change.state.stream_id in self._known
+        )
+
+    def _write_states(self, changes: Sequence[Change]) -> None:
+        states = {change.state.stream_id: change.state for change in changes}
+        whole = {it.state.stream_id for it in changes if not self._grows_alone(it)}
+        rows = [row_of_state(state) for stream_id, state in states.items() if stream_id in whole]
+        self._insert(f"streams ({COLUMNS})", rows, UPSERT)
+        self._move([state for stream_id, state in states.items() if stream_id not in whole])
+
+    def _move(self, states: Sequence[StreamState]) -> None:
+        """Write version and tail alone, which takes half the time."""
+        for part in _parts([(state.stream_id, state.version, state.tail) for state in states]):
+            marks = ",".join(["(?,?,?)"] * len(part))
+            self._connection.execute(MOVE.format(rows=marks), tuple(chain.from_iterable(part)))
+
+    def _file(self, streams: Sequence[Changes]) -> None:
+        """Write at its stream's place what was in `recent` alone."""
+        self._insert(MESSAGES, list(chain.from_iterable(map(filed_rows, streams))))
+        self._move([changes[-1].state for changes in streams])
+        self._write_producers(list(chain.from_iterable(streams)))
 
     def _write_producers(self, changes: list[Change]) -> None:
         last: dict[tuple[int, str], ProducerState | None] = {}
