@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 _TARGET = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]+)?\Z")
 # How a request is framed is written here; the others are about its connection.
 _OF_THE_WAY = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+REMEMBERED = 512  # targets that were appended to; the longest take 2 MB, then all are forgotten
 UNKNOWN = "something failed here: it is not known what the origin has answered"
 WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})  # without one they say so
 
@@ -117,8 +118,24 @@ class RawQuestion:
         return f"RawQuestion({self.method} {self.target}, {self.server!r})"
 
     def taken(self, connection: RawConnection, head: PlainHead, begin: bytes, body: bytes) -> None:
-        """Of a RawConnection's question."""
-        self._way.answered(self, connection, head, begin, body)
+        """Give the answer to who asked, and keep the connection. Of a RawConnection's question."""
+        way, server, kind, told = self._way, self.server, head.kind, head.volatile
+        way.leave(self)
+        transport = connection.transport
+        if kind.is_last or transport is None or transport.get_write_buffer_size():
+            connection.close()
+        else:
+            way.connector.give_back(way.places[server].key, connection)
+        server.answered()
+        figures, fields = way.origin.figures, self.fields
+        figures.answered(kind.status)
+        trace_id = _trace_of(fields) if b"raceparent:" in fields else None
+        figures.duration.observe(way.loop.time() - self.began, 1, trace_id)
+        if head.size == IN_CHUNKS:
+            told["content-length"] = str(len(body))
+        answer = WholeAnswer(kind.status, begin, body, server.url, kind.stable, told)
+        self.asker.answered(answer)
+        self.is_told = True
 
     def left(self, connection: RawConnection, came: bytes) -> None:
         """Of a RawConnection's question."""
@@ -140,22 +157,46 @@ class RawQuestion:
         return Attempt(request, self.server)
 
 
+class _Place:
+    """A server, as the way to it needs it."""
+
+    __slots__ = ("_host", "_lines", "_server", "key")
+
+    def __init__(self, server: OriginServer) -> None:
+        self.key = key_of(server.at("/"))
+        self._server = server
+        self._host = f" HTTP/1.1\r\nHost: {server.host}\r\n"
+        self._lines: dict[str, bytes] = {}  # of appends, by target
+
+    def line(self, method: str, target: str) -> bytes | None:
+        """How a request for it begins; None where that is for a URL to spell."""
+        is_append = method == "POST"  # which goes to the same stream again and again
+        line = self._lines.get(target) if is_append else None
+        if line is None:
+            path = self._server.own(target)
+            if _TARGET.match(path) is None:
+                return None
+            line = f"{method} {path}{self._host}".encode()
+            if is_append:
+                if len(self._lines) >= REMEMBERED:
+                    self._lines.clear()
+                self._lines[target] = line
+        return line
+
+
 class RawWay:
     """Asks on connections that are kept, and keeps the time of all questions with one timer."""
 
     def __init__(self, origin: Origin, connector: Connector, wait_s: float) -> None:
         self.heads = PlainHeads()
         self.wait_s = wait_s  # for an answer
-        self._origin = origin
-        self._connector = connector
-        self._loop = asyncio.get_running_loop()
+        self.origin = origin
+        self.connector = connector
+        self.loop = asyncio.get_running_loop()
         self._out: dict[RawQuestion, None] = {}  # the longest out first
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._keys = {
-            server: (key_of(server.at("/")), f" HTTP/1.1\r\nHost: {server.host}\r\n".encode())
-            for server in origin.servers
-        }
+        self.places = {server: _Place(server) for server in origin.servers}
 
     def __repr__(self) -> str:
         return f"RawWay({len(self._out)} out, {len(self._tasks)} go on)"
@@ -177,30 +218,26 @@ class RawWay:
 
         None, and nothing is done, where no connection is kept for it, or `send` would refuse it.
         """
-        origin = self._origin
-        now = self._loop.time()
+        origin = self.origin
+        now = self.loop.time()
         server = origin.servers.up_now(now)
         if server is None or origin.is_full:
             return None
-        path = server.own(target)
-        if _TARGET.match(path) is None:
-            return None
-        key, host = self._keys[server]
-        connection = self._connector.take(key)
-        if connection is None:
+        place = self.places[server]
+        line = place.line(method, target)
+        if line is None or (connection := self.connector.take(place.key)) is None:
             return None
         question = RawQuestion(self, server, method, target, fields, body, asker, now)
         question.connection = connection
         origin.in_flight += 1
         self._out[question] = None
         if self._timer is None:
-            self._timer = self._loop.call_at(now + self.wait_s, self._look)
-        line = f"{method} {path}".encode()
+            self._timer = self.loop.call_at(now + self.wait_s, self._look)
         if body or method in WITH_BODY:
             length = b"Content-Length: %d\r\n\r\n" % len(body)
-            wire = b"".join((line, host, fields, length, body))
+            wire = b"".join((line, fields, length, body))
         else:
-            wire = b"".join((line, host, fields, b"\r\n"))
+            wire = b"".join((line, fields, b"\r\n"))
         try:
             connection.put(question, wire)
         except BaseException:
@@ -208,55 +245,28 @@ class RawWay:
             raise
         return question
 
-    def answered(
-        self,
-        question: RawQuestion,
-        connection: RawConnection,
-        head: PlainHead,
-        begin: bytes,
-        body: bytes,
-    ) -> None:
-        """Give the answer to who asked, and keep the connection."""
-        del self._out[question]
-        server, origin, kind, told = question.server, self._origin, head.kind, head.volatile
-        origin.in_flight -= 1
-        transport = connection.transport
-        if kind.is_last or transport is None or transport.get_write_buffer_size():
-            connection.close()
-        else:
-            self._connector.give_back(self._keys[server][0], connection)
-        server.answered()
-        figures, fields = origin.figures, question.fields
-        figures.answered(kind.status)
-        trace_id = _trace_of(fields) if b"raceparent:" in fields else None
-        figures.duration.observe(self._loop.time() - question.began, 1, trace_id)
-        if head.size == IN_CHUNKS:
-            told["content-length"] = str(len(body))
-        answer = WholeAnswer(kind.status, begin, body, server.url, kind.stable, told)
-        question.asker.answered(answer)
-        question.is_told = True
-
     def lost(self, question: RawQuestion) -> None:
         """Tell who asked that it is not known what the answer was, unless it has been told.
 
         Who has failed on the answer is told so, too.
         """
         if question in self._out:
-            self._leave(question)
+            self.leave(question)
         if not question.is_told:
             question.is_told = True
             question.asker.failed(OriginBroken(UNKNOWN))
 
-    def _leave(self, question: RawQuestion) -> None:
+    def leave(self, question: RawQuestion) -> None:
+        """It is out no more."""
         del self._out[question]
-        self._origin.leave()
+        self.origin.in_flight -= 1
 
     def go_on(self, question: RawQuestion, connection: RawConnection, came: bytes) -> None:
         """Have aiohttp read the answer, of which this has come, and a task wait for it."""
         attempt = question.attempt()
         url = question.server.address(question.target)
         headers = CIMultiDictProxy(attempt.request.headers)
-        adopted = self._connector.adopt(self._keys[question.server][0], connection)
+        adopted = self.connector.adopt(self.places[question.server].key, connection)
         with ExitStack() as undone:
             undone.callback(adopted.close)
             connection.set_response_params(
@@ -272,14 +282,14 @@ class RawWay:
                 timer=TimerNoop(),
                 request_info=RequestInfo(url, question.method, headers, url),
                 traces=[],
-                loop=self._loop,
+                loop=self.loop,
                 session=None,  # type: ignore[arg-type] # which it only asks for a coding of text
-                stream_writer=StreamWriter(connection, self._loop),
+                stream_writer=StreamWriter(connection, self.loop),
             )
             attempt.was_sent_before(Sent(response, adopted, question.began + self.wait_s))
             held = undone.pop_all()
-        held.callback(self._origin.leave)
-        task = self._loop.create_task(self._going_on(question, attempt, held))
+        held.callback(self.origin.leave)
+        task = self.loop.create_task(self._going_on(question, attempt, held))
         self._tasks.add(task)
         task.add_done_callback(partial(self._went_on, question, held))
         question.task = task
@@ -287,7 +297,7 @@ class RawWay:
 
     async def _going_on(self, question: RawQuestion, attempt: Attempt, held: ExitStack) -> None:
         try:
-            answer = await self._origin.go_on(attempt, question.began, held)
+            answer = await self.origin.go_on(attempt, question.began, held)
         except HeadgateError as error:
             question.asker.failed(error)
             return
@@ -310,7 +320,7 @@ class RawWay:
         if question.task is not None:
             question.task.cancel()
         elif question in self._out:
-            self._leave(question)
+            self.leave(question)
             assert question.connection is not None, "it is out"
             question.connection.question = None
             question.connection.close()
@@ -318,10 +328,10 @@ class RawWay:
     def _look(self) -> None:
         """Let those whose time is over go on: they are told so, and the server is marked."""
         self._timer = None
-        now = self._loop.time()
+        now = self.loop.time()
         for question in list(self._out):
             if question.began + self.wait_s > now:
-                self._timer = self._loop.call_at(question.began + self.wait_s, self._look)
+                self._timer = self.loop.call_at(question.began + self.wait_s, self._look)
                 return
             assert question.connection is not None, "it is out"
             question.connection.leave()
