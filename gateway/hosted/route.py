@@ -135,8 +135,8 @@ class HostedRoute:
             return None
         entry.hits += 1
         common = shared.lines.shared_at(now)
-        head = b"".join((_OK, common, get.connection, cache_status.hit(entry.hits)))
-        return head, entry.rest, entry.body_size, entry.given
+        head = b"".join((_OK, common, get.connection, cache_status.hit(entry.hits), entry.lines))
+        return head, entry.body, entry.given
 
     def park(
         self, connection: Parkable, name: str, read: LongPoll, _headers: Mapping[str, str]

@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics import Sample
     from gateway.telemetry.traffic import Hits, Traffic
 
-    # Head and body, the body's true length, since a part of the head may be with it, and where it
-    # is counted.
-    KeptAnswer = tuple[bytes, bytes, int, Hits]
+    KeptAnswer = tuple[bytes, bytes, Hits]  # head and body, and where it is counted
     Checks = Mapping[str, str | None]  # by name: None where all is well, else what is wrong
 
 
