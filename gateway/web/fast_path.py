@@ -196,7 +196,7 @@ class FastPath:
         head: bytes | None,
         message: RawRequestMessage | KnownRequest,
     ) -> bool:
-        """Have an origin asked for what is not kept."""
+        """Have an origin, or the log, asked for what is not kept."""
         address = peer_of(client.transport)
         if self._log.enabled or self._spans is not None or address is None:
             return False
