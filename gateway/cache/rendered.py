@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 
 
 class RenderedChunk(CacheEntry):
-    """One answer with status 200: what follows its status line, as bytes that readers share.
+    """One answer with status 200, but for its status line and what is of the moment.
 
     After `confirm_after` (unix time) somebody else may have changed the stream without our
-    knowledge; it is `sure_s` long that an answer is given before that is asked again. The last
-    `body_size` bytes are the body, and `given` counts who got it at once. It `is_end` where it has
-    nothing but that its stream is closed.
+    knowledge; it is `sure_s` long that an answer is given before that is asked again. `lines` are
+    its header lines with the blank one. The body is apart from them, since it may be megabytes,
+    which the log has just read: nothing copies it. `given` counts who got it at once. It `is_end`
+    where it has nothing but that its stream is closed.
     """
 
     __slots__ = (
-        "body_size",
+        "body",
         "confirm_after",
         "etag",
         "fields",
         "given",
         "is_end",
-        "rest",
+        "lines",
         "sure_s",
     )
 
@@ -50,10 +51,11 @@ class RenderedChunk(CacheEntry):
         is_end: bool,
         expires_at: float | None = None,
     ) -> None:
-        rest, fields = http1.rest(response), response.fields
-        super().__init__(key, len(rest) + len(fields), groups, owner=owner, expires_at=expires_at)
-        self.rest = rest
-        self.body_size = len(response.body)
+        lines, body, fields = http1.own_lines(response), response.body, response.fields
+        size = len(lines) + len(body) + len(fields)
+        super().__init__(key, size, groups, owner=owner, expires_at=expires_at)
+        self.lines = lines
+        self.body = body
         self.fields = fields
         self.given = given
         self.is_end = is_end

@@ -46,6 +46,32 @@ class SingleFlight(Generic[T]):
 
         An error reaches each waiter, and the next read begins anew.
         """
+        fetch = self._join(key, read)
+        try:
+            return await asyncio.shield(fetch.task)
+        finally:
+            self._leave(key, fetch)
+
+    def begin(
+        self,
+        key: Hashable,
+        read: Callable[[], Coroutine[None, None, T]],
+        over: Callable[[asyncio.Task[T]], object],
+    ) -> Callable[[], object]:
+        """The same for a waiter without a task, who is told when it is over; how to leave it.
+
+        He may be told although he has left, when that was as it ended.
+        """
+        fetch = self._join(key, read)
+
+        def leave() -> None:
+            if fetch.task.remove_done_callback(over):  # else he is told, or has left
+                self._leave(key, fetch)
+
+        fetch.task.add_done_callback(over)
+        return leave
+
+    def _join(self, key: Hashable, read: Callable[[], Coroutine[None, None, T]]) -> _SharedRead[T]:
         fetch = self._fetches.get(key)
         if fetch is None or fetch.task.done():
             self.started += 1
@@ -55,13 +81,13 @@ class SingleFlight(Generic[T]):
         else:
             self.joined += 1
         fetch.waiters += 1
-        try:
-            return await asyncio.shield(fetch.task)
-        finally:
-            fetch.waiters -= 1
-            if not fetch.waiters and not fetch.task.done():
-                self._close(key, fetch)
-                fetch.task.cancel()
+        return fetch
+
+    def _leave(self, key: Hashable, fetch: _SharedRead[T]) -> None:
+        fetch.waiters -= 1
+        if not fetch.waiters and not fetch.task.done():
+            self._close(key, fetch)
+            fetch.task.cancel()
 
     def _fetched(self, key: Hashable, fetch: _SharedRead[T], task: asyncio.Task[T]) -> None:
         self._close(key, fetch)

@@ -294,8 +294,7 @@ class EdgeRoute:
         moment = shared.lines.referrer + get.connection
         recipient = entry.home.recipient_of(entry.read.path, get.reader_key)
         head = variant.fast_head(recipient, *shared.lines.parts_at(now), moment, now)
-        body = variant.cached.body
-        return head, body, len(body), variant.given
+        return head, variant.cached.body, variant.given
 
     def park(
         self, connection: Parkable, _name: str, read: LongPoll, headers: MultiMapping[str]

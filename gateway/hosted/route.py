@@ -12,10 +12,11 @@ from gateway.access.reader_keys import renewed
 from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest, HeadgateError, NotOffered, StreamNotFound
-from gateway.hosted import metrics
+from gateway.hosted import metrics, short_reads
 from gateway.hosted.chunk_reader import ChunkReader
 from gateway.hosted.description import described
 from gateway.hosted.feeds import HostedFeeds, LiveRead
+from gateway.hosted.short_reads import read_key
 from gateway.hosted.short_writes import ShortWrites
 from gateway.hosted.stream_list import StreamList
 from gateway.live.feed import park
@@ -38,7 +39,7 @@ from gateway.telemetry.metrics import Sample
 from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from gateway.backends.contract import Log
     from gateway.cache.store import Store
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from gateway.protocol.state import StreamState
     from gateway.runtime.context import Context
     from gateway.runtime.request_fields import RequestFields
-    from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
+    from gateway.runtime.route import Access, Checks, KeptAnswer, OriginReader, PlainGet
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.traffic import Hits
@@ -92,7 +93,7 @@ class HostedRoute:
         self.creations = Creations(self.table, self.lifecycle)
         self.writes = ShortWrites(shared, self.traffic, self.appender, self.creations)
         # Read and rendered once for all who wait.
-        self._answers: SingleFlight[RenderedChunk] = SingleFlight(self.traffic.collapsed)
+        self.answers: SingleFlight[RenderedChunk] = SingleFlight(self.traffic.collapsed)
         self.reader = ChunkReader(self.table)
         self.feeds = HostedFeeds(self.table, self.reader, freshness, settings, shared, self.traffic)
         self.feeds.source.reader_keys = access.reader_keys
@@ -135,8 +136,8 @@ class HostedRoute:
             return None
         entry.hits += 1
         common = shared.lines.shared_at(now)
-        head = b"".join((_OK, common, get.connection, cache_status.hit(entry.hits)))
-        return head, entry.rest, entry.body_size, entry.given
+        head = b"".join((_OK, common, get.connection, cache_status.hit(entry.hits), entry.lines))
+        return head, entry.body, entry.given
 
     def park(
         self, connection: Parkable, name: str, read: LongPoll, _headers: Mapping[str, str]
@@ -202,9 +203,9 @@ class HostedRoute:
         create = parse_create(headers, body)
         self.writes.create(connection, name, create, f"{base_url}{self.prefix}/{name}")
 
-    def fetch(self, *_: object, is_known: bool) -> bool:  # noqa: ARG002 - as of any route
-        """Never: there is no origin."""
-        return False
+    def fetch(self, reader: OriginReader, get: PlainGet, *_: object, is_known: bool) -> bool:  # noqa: ARG002 - as of any route
+        """Read what the log has of a stream in use."""
+        return self._shared.shedding.level < READS and short_reads.begin(self, reader, get.target)
 
     # Caches
 
@@ -250,9 +251,9 @@ class HostedRoute:
             return LiveRead(active, state, start, read.offset is None)
         if read.offset == NOW:
             return Answered(responses.tail(state, read, self.clock()), cache_status.BYPASS)
-        key = _read_key(read, state)
-        shares = key in self._answers
-        entry = await self._answers.read(key, lambda: self._answer(read, state, start))
+        key = read_key(read, state)
+        shares = key in self.answers
+        entry = await self.answers.read(key, lambda: self.answer(read, state, start))
         cache = cache_status.COLLAPSED if shares else cache_status.MISS
         return Answered(_conditional(entry, if_none_match), cache)
 
@@ -268,7 +269,8 @@ class HostedRoute:
             entry.confirm_after = now + entry.sure_s
         return entry
 
-    async def _answer(self, read: Read, state: StreamState, start: int) -> RenderedChunk:
+    async def answer(self, read: Read, state: StreamState, start: int) -> RenderedChunk:
+        """What the log has from there, rendered, and kept if it may be."""
         at_tail = start == state.tail
         chunk = chunks.empty(state) if at_tail else await self.reader.chunk_for(read, state, start)
         return self._render(read, chunk)
@@ -316,7 +318,7 @@ class HostedRoute:
 
     def is_being_read(self, read: Read, state: StreamState) -> bool:
         """Whether others wait for the same read of the log right now."""
-        return _read_key(read, state) in self._answers
+        return read_key(read, state) in self.answers
 
     # As a part of the process
 
@@ -369,11 +371,6 @@ class HostedRoute:
         await self.sweeper.stop()
         await self.streams.survey.close()
         await self.table.log.close()
-
-
-def _read_key(read: Read, state: StreamState) -> Hashable:
-    """What reads that wait for one answer are equal in."""
-    return read.target, state.stream_id, state.version, state.history
 
 
 def _same_until(state: StreamState, read: Read, now: float) -> float | None:

@@ -107,11 +107,15 @@ class LiveTurns(Generic[V, N]):
     def _tell_some(self) -> None:
         turn, live, rounds = self._turn, self.live, self._rounds
         number, left = rounds.number, AT_ONCE
+        lacks: tuple[int, int] | None = None
+        telling: Telling[N] | None = None
         while turn and left:
             reader = turn.pop()
             if reader.told == number or reader not in live:
                 continue
-            telling = rounds.telling(reader.told, reader.cursor)
+            if lacks != (reader.told, reader.cursor):  # nearly always as the one before
+                lacks = reader.told, reader.cursor
+                telling = rounds.telling(*lacks)
             # It is brought on as if it had been away. All like it are, at once: so the rounds that
             # are kept are never more than may be told at once, and what came since the last part.
             if telling is None:

@@ -26,7 +26,7 @@ def status_line(status: int) -> bytes:
 def serialize(response: Response, common: bytes) -> bytes:
     """A whole answer. `common` are the header lines of the moment: date, request id, CORS."""
     # A body may be megabytes, of which each copy is some milliseconds.
-    return b"".join((_STATUS_LINES[response.status], common, _head_rest(response), response.body))
+    return b"".join((_STATUS_LINES[response.status], common, own_lines(response), response.body))
 
 
 def has_body(status: int) -> bool:
@@ -66,12 +66,8 @@ def body_size(wire: bytes) -> int:
     return len(wire) - wire.index(b"\r\n\r\n") - 4
 
 
-def rest(response: Response) -> bytes:
-    """What follows the status line and the common header lines; the same for every reader."""
-    return _head_rest(response) + response.body
-
-
-def _head_rest(response: Response) -> bytes:
+def own_lines(response: Response) -> bytes:
+    """The header lines that are the same for every reader, and the blank one after them."""
     length = ""
     if response.status not in _BODYLESS:
         length = f"Content-Length: {len(response.body)}\r\n"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.access.reader_keys import ReaderKeys
     from gateway.cache.http_cache import CacheResult
     from gateway.cache.private_fields import Recipient
+    from gateway.cache.rendered import RenderedChunk
     from gateway.live.contract import Answerable, Client, Parkable
     from gateway.protocol.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics import Sample
     from gateway.telemetry.traffic import Hits, Traffic
 
-    # Head and body, the body's true length, since a part of the head may be with it, and where it
-    # is counted.
-    KeptAnswer = tuple[bytes, bytes, int, Hits]
+    KeptAnswer = tuple[bytes, bytes, Hits]  # head and body, and where it is counted
     Checks = Mapping[str, str | None]  # by name: None where all is well, else what is wrong
 
 
@@ -48,17 +47,25 @@ class PlainGet(msgspec.Struct, frozen=True):
 
 
 class OriginReader(ShortWaiter, Protocol):
-    """A client who waits for an answer of an origin without a task.
+    """A client who waits for an answer of an origin, or of an own log, without a task.
 
     Whoever asks in his name says for whom the answer is, and who is told of it before him, if
-    anybody. Of what is called then nothing is at once.
+    anybody; of a log, whom to tell when the client leaves. Of what is called then nothing is at
+    once.
     """
 
     recipient: Recipient
     first: Callable[[CacheResult], object] | None
+    leave: Callable[[], object] | None
 
     def wait(self) -> None:
         """Keep the connection."""
+
+    def rendered(self, read: Read, entry: RenderedChunk, cache: bytes) -> None:
+        """The answer of a log is here; `cache` are the lines that say how the cache had part."""
+
+    def cut(self, read: Read) -> None:
+        """Its client has left while the log was read."""
 
 
 class Access(NamedTuple):
@@ -144,7 +151,7 @@ class StreamRoute(Protocol):
     def fetch(
         self, reader: OriginReader, get: PlainGet, address: str, /, *, is_known: bool
     ) -> bool:
-        """Ask an origin for what is in no cache, and let the reader have the answer.
+        """Ask an origin, or the log, for what is in no cache, and let the reader have the answer.
 
         The headers of one that `is_known` are the same object for all who sent the same.
         """

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.cache.http_cache import Joined
     from gateway.live.contract import PollAnswer
-    from gateway.runtime.route import PlainGet
     from gateway.telemetry.traffic import Polls
     from gateway.web.aiohttp_connection import Owner
     from gateway.web.short_misses import Request
@@ -183,11 +182,12 @@ class Connection(AiohttpConnection):
     def _is_known(self, data: bytes) -> bool:
         """Whether a request came before, or its fields, and it is answered without being parsed."""
         # To look a long body up would cost more than it ever saves.
-        known = self._fast.known(data) if data.startswith(b"GET ") else None
-        if known is not None and self._answered_again(known):
-            return True
         if self._paused or self.shared.closing:
             return False
+        known = self._fast.known(data) if data.startswith(b"GET ") else None
+        if known is not None and self._fast.again(self, known):
+            self.went_on(should_close=known.is_last)
+            return True
         read = self._fast.blocks.read(data)
         if read is None:
             return sent_ahead.take(self, self._fast, data)
@@ -289,12 +289,6 @@ class Connection(AiohttpConnection):
             self.enter(DEAF)
 
     # Answering
-
-    def _answered_again(self, get: PlainGet) -> bool:
-        if self._paused or self.shared.closing or not self._fast.again(self, get):
-            return False
-        self.went_on(should_close=get.is_last)
-        return True
 
     def _answered(
         self, head: bytes | None, message: RawRequestMessage, payload: StreamReader

@@ -196,7 +196,7 @@ class FastPath:
         head: bytes | None,
         message: RawRequestMessage | KnownRequest,
     ) -> bool:
-        """Have an origin asked for what is not kept."""
+        """Have an origin, or the log, asked for what is not kept."""
         address = peer_of(client.transport)
         if self._log.enabled or self._spans is not None or address is None:
             return False
@@ -221,7 +221,7 @@ class FastPath:
         answer = self.ready(get, client)
         if answer is None:
             return False
-        head, body, _, _ = answer
+        head, body, _ = answer
         if len(body) <= JOINED_BYTES:
             client.write(head + body)
         else:
@@ -241,7 +241,8 @@ class FastPath:
         for lookup in self._lookups:
             answer = lookup(self._shared, get, now)
             if answer is not None and not (get.conceals and answer[0].startswith(_ABSENT)):
-                _, _, size, hits = answer
+                _, body, hits = answer
+                size = len(body)
                 self.answered += 1
                 if self._spans is not None:
                     transport = None if client is None else client.transport

@@ -166,13 +166,13 @@ class Handlers:
             lines = common + cache
             return _relay(request, answer, lines, timeout_s, keep_alive=keep_alive, abandon=abandon)
         if isinstance(answer, RenderedChunk):
-            head = http1.status_line(200) + common + cache
+            head = b"".join((http1.status_line(200), common, cache, answer.lines))
             return WireResponse(
                 status,
                 head,
-                answer.rest,
+                answer.body,
                 keep_alive=keep_alive,
-                body_size=answer.body_size,
+                body_size=len(answer.body),
                 abandon=abandon,
             )
         if request.method == "HEAD":

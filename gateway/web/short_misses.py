@@ -1,4 +1,4 @@
-"""What an origin has answered without a task, as its client is told it and as it is counted.
+"""What an origin or a log has answered without a task, as its client is told it and it is counted.
 
 The same bytes and figures as by `handlers`, `edge_presentation` and `accounting`, for who wants an
 answer whole.
@@ -25,13 +25,17 @@ if TYPE_CHECKING:
     from gateway.cache.cached_response import CacheRequest
     from gateway.cache.http_cache import CacheResult, Joined
     from gateway.cache.private_fields import Recipient
+    from gateway.cache.rendered import RenderedChunk
     from gateway.cache.short_answers import ShortWaiter
     from gateway.cache.short_fetch import ShortFetch
     from gateway.cache.variants import Variant
+    from gateway.protocol.requests import Read
     from gateway.runtime.context import Context
     from gateway.runtime.route import PlainGet, StreamRoute
 
     Request = RawRequestMessage | bytes  # the bytes of one that need not be parsed before
+
+_OK = http1.status_line(200)
 
 
 class Client(Parkable, Protocol):
@@ -48,7 +52,8 @@ class ShortMiss:
 
     __slots__ = (
         *("_began", "_client", "_get", "_message", "_route", "_shared"),
-        *("fetch", "fields", "first", "is_collapsed", "old", "recipient", "request", "varies"),
+        *("fetch", "fields", "first", "is_collapsed", "leave", "old"),
+        *("recipient", "request", "varies"),
     )
 
     request: CacheRequest  # these are given by who asks
@@ -71,6 +76,7 @@ class ShortMiss:
         self._get = get
         self._message = message
         self.first: Callable[[CacheResult], object] | None = None
+        self.leave: Callable[[], object] | None = None
         self.old: Variant | None = None
         self.is_collapsed = False
         self.fetch: ShortFetch[ShortWaiter] | None = None
@@ -114,6 +120,20 @@ class ShortMiss:
         if shared.repeats.looking:
             shared.repeats.note(self._client.transport, "GET", get.target, get.headers)
 
+    def rendered(self, read: Read, entry: RenderedChunk, cache: bytes) -> None:
+        """Of an OriginReader."""
+        shared, get, body = self._shared, self._get, entry.body
+        head = b"".join((_OK, shared.lines.shared(), cache, entry.lines))
+        if len(body) <= JOINED_BYTES:
+            self._client.reply(head + body)
+        else:
+            self._client.write(head)
+            self._client.reply(body)
+        begins = counted.begins(read.offset)
+        self._count(200, len(body), accounting.result_of(cache), begins)
+        if shared.repeats.looking:
+            shared.repeats.note(self._client.transport, "GET", get.target, get.headers)
+
     def goes_on(self, joined: Joined | None) -> None:
         """Of a ShortWaiter."""
         self._client.go_on_in_task(self._message, joined, self._began)
@@ -124,9 +144,16 @@ class ShortMiss:
 
     def _left(self, _: object) -> None:
         """The client is gone."""
+        if self.leave is not None:
+            self.leave()
+            return
         assert self.fetch is not None, "it waits"
         self.fetch.leave_short(self)
-        self._count(counted.CUT, 0, counted.MISS, counted.begins(self.request.read.offset))
+        self.cut(self.request.read)
+
+    def cut(self, read: Read) -> None:
+        """Of an OriginReader."""
+        self._count(counted.CUT, 0, counted.MISS, counted.begins(read.offset))
 
     def _count(self, status: int, size: int, result: int, begins: int) -> None:
         """As an Exchange is counted; there is no line in the log."""

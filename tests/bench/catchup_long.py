@@ -1,4 +1,8 @@
-"""A long stream that one client reads from its beginning: of a fresh server, and again."""
+"""A long stream that one client reads from its beginning: of a fresh server, and again.
+
+Of a fresh server twice: with its files in the system's memory, as they are soon after they were
+written, and from the disk.
+"""
 
 from __future__ import annotations
 
@@ -55,10 +59,15 @@ def bench(plan: Plan) -> Section:
 
             def cold() -> Figures:
                 server.restart()
+                return walk(server, 1)
+
+            def from_disk() -> Figures:
+                server.restart()
                 forget(disk)
                 return walk(server, 1)
 
-            yield "cold", undisturbed(cold)
+            yield "from disk", undisturbed(from_disk)
+            yield "cold", undisturbed(cold)  # what was just read from the disk is in memory
             yield "warm", undisturbed(lambda: walk(server, plan.milliseconds))
 
         found = medians(

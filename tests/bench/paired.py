@@ -162,6 +162,7 @@ LOADS: dict[str, Callable[[contextlib.ExitStack, Path], Callable[[], Figures]]] 
     "file-creations": partial(_creations, "file:"),
     "sse-1000": partial(_live, sse.deliver, 1000),
     "sse-5000": partial(_live, sse.deliver, 5000),
+    "longpoll-1000": partial(_live, longpoll.follow, 1000),
     "longpoll-5000": partial(_live, longpoll.follow, 5000),
 }
 

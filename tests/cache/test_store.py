@@ -64,8 +64,8 @@ def test_an_answer_counts_its_bytes_and_what_holds_them() -> None:
         given=Hits(),
         is_end=False,
     )
-    assert made.rest == b"A: b\r\nContent-Length: 4\r\n\r\nrest"
-    assert (made.size, made.body_size) == (len(made.rest) + 6 + ENTRY_OVERHEAD, 4)
+    assert (made.lines, made.body) == (b"A: b\r\nContent-Length: 4\r\n\r\n", b"rest")
+    assert made.size == len(made.lines) + len(made.body) + 6 + ENTRY_OVERHEAD
     store = store_of(100_000)
     store.put(made)
     assert (store.get("k", NOW), store.bytes, len(store)) == (made, made.size, 1)

@@ -58,6 +58,7 @@ GUARDS = frozenset(
         "StreamTable._settled",
         "StreamTable._stands",
         "Told.wait.<locals>.wake",
+        "_Waiter.over",
     }
 )
 # What gives something back has to run: it decides nothing, and asks nobody.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.live.live_turns import LiveTurns
     from tests.support.http1 import Client
 
-READERS = 12
+READERS = 48  # a turn outlasts some appends, also where the machine is busy
 LONG = b"x" * 200_000  # three of these are longer than what is made into events at once
 
 

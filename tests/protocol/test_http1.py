@@ -33,7 +33,10 @@ COMMON = b"Date: today\r\n"
 )
 def test_an_answer_has_a_length_where_it_may_have_a_body(response: Response, wire: bytes) -> None:
     assert http1.serialize(response, COMMON) == wire
-    assert http1.status_line(response.status) + COMMON + http1.rest(response) == wire
+    assert (
+        http1.status_line(response.status) + COMMON + http1.own_lines(response) + response.body
+        == wire
+    )
 
 
 def test_an_answer_to_head_has_neither_body_nor_length() -> None:

@@ -51,22 +51,35 @@ class Taken:
     def row(
         self, segment: Segment, end: int, row_end: int, crc: int, sizes: bytes | None, data: bytes
     ) -> None:
-        """Take the records of one row that lie after the position, up to `end`."""
+        """Take the records of one row that end after the position, up to `end`."""
         if _checksum(segment.stream_id, row_end, sizes, data) != crc:
             raise self.damage("damaged")
         at = row_end - len(data)
         if at > self.position or (self.records and at < self.position):
             raise self.damage("missing")
-        offset, last = 0, min(end, segment.end)
-        for length in _lengths(sizes, data):
-            if at + length > self.position:
-                if not self.records:
-                    self.start = at
-                self.records.append(data[offset : offset + length])
-                self.position = at + length
-                if self.position >= last:
-                    return
-            offset, at = offset + length, at + length
+        if not self.records:
+            self.start = at
+        if sizes is None:  # the row is one record; so it takes two thirds of the time
+            self.records.append(data)
+            self.position = row_end
+        else:
+            lengths = struct.unpack(f">{len(sizes) // 4}I", sizes)
+            self._take(lengths, data, at, min(end, segment.end))
+
+    def _take(self, lengths: Sequence[int], data: bytes, at: int, last: int) -> None:
+        """Take records that begin at a position, up to the first that ends at or past `last`."""
+        records, position, offset = self.records, self.position, 0
+        for length in lengths:
+            after = at + length
+            if after > position:
+                records.append(data[offset : offset + length])
+                position = after
+                if position >= last:
+                    break
+            elif not records:
+                self.start = after
+            offset, at = offset + length, after
+        self.position = position
 
     def more(self, changes: Sequence[Change], end: int) -> None:
         """Take the records of changes that lie after the position, up to `end`."""
@@ -91,8 +104,3 @@ def _checksum(stream_id: int, end: int, sizes: bytes | None, data: bytes) -> int
     """Covers the row's place too: right bytes at a wrong position are damage as well."""
     seed = zlib.crc32(_place(stream_id, end) + (sizes or b""))
     return zlib.crc32(data, seed)
-
-
-def _lengths(sizes: bytes | None, data: bytes) -> tuple[int, ...]:
-    """The lengths of a row's records; a row of one record has no `sizes`."""
-    return (len(data),) if sizes is None else struct.unpack(f">{len(sizes) // 4}I", sizes)

@@ -1,0 +1,186 @@
+"""Reads that no cache has, without a task: answered and counted as on the ordinary way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from gateway.errors import RecordDamaged
+from gateway.protocol.chunks import CHUNK_BYTES
+from tests.streams.gated_log import GatedLog, turns
+from tests.support.waiting import until
+from tests.web.serving import get, offset, post, put, request, serving
+
+if TYPE_CHECKING:
+    from gateway.protocol.chunks import Chunk
+    from gateway.protocol.state import StreamState
+    from tests.support.http1 import Answer
+    from tests.web.serving import Serving
+
+ORDINARY = "X-Request-Id: a"  # with a wish nothing goes the short way
+ITEMS = b'["one",2,{"three":[4]}]'
+LONG = b"x" * (CHUNK_BYTES - 1)
+
+
+def told(answer: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
+    fields = [field for field in answer.fields if field[0] != "x-request-id"]
+    return answer.status, fields, answer.body
+
+
+def counted(gateway: Serving) -> Counter[str]:
+    traffic = gateway.route.traffic
+    figures: Counter[str] = Counter()
+    for name, numbers in (
+        ("requests", enumerate(traffic.requests)),
+        ("timed", ((of, sum(kept.counts)) for of, kept in traffic.durations.items())),
+        ("results", enumerate(traffic.results)),
+        ("resumes", enumerate(traffic.resumes)),
+    ):
+        figures.update({f"{name} {of}": number for of, number in numbers})
+    figures["bytes out"] = traffic.response_bytes
+    figures["shared by"] = int(traffic.collapsed.distribution().sum)
+    return figures
+
+
+async def asked(gateway: Serving, wire: bytes) -> tuple[object, Counter[str], int]:
+    """What a reader is told whom nothing that is kept can answer, and what is counted of it."""
+    gateway.store.clear()
+    before, ordinary = counted(gateway), gateway.ordinary
+    answer = await gateway.ask(wire)
+    await turns(20)
+    return told(answer), counted(gateway) - before, gateway.ordinary - ordinary
+
+
+@pytest.mark.parametrize("lines", [[], ["Origin: https://a.example"], ["Accept-Encoding: gzip"]])
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("text?offset=-1", "text", "text?x=1&offset=-1", f"text?offset={offset(1)}"),
+        *("json?offset=-1", f"json?offset={offset(5)}", f"json?offset={offset(6)}"),
+        *("long?offset=-1", f"long?offset={offset(CHUNK_BYTES)}", "closed", "ending", "window"),
+    ],
+)
+async def test_an_answer_and_what_is_counted_are_those_of_the_ordinary_way(
+    target: str, lines: list[str]
+) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("text", body=b"one"))
+        await gateway.ask(post("text", b"two"))
+        await gateway.ask(put("json", body=ITEMS, content_type="application/json"))
+        await gateway.ask(put("long", body=LONG))
+        await gateway.ask(post("long", b"end"))
+        await gateway.ask(post("long", b"more"))
+        await gateway.ask(put("closed", "Stream-Closed: true", body=b"one"))
+        await gateway.ask(put("ending", "Stream-Expires-At: 2999-01-01T00:00:00Z", body=b"one"))
+        await gateway.ask(put("window", "Stream-TTL: 60", body=b"one"))
+        *short, went = await asked(gateway, get(target, *lines))
+        assert went == 0, "it did not go the short way"
+        *ordinary, went = await asked(gateway, get(target, *lines, ORDINARY))
+        assert went == 1
+        assert short == ordinary
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *(f"s?offset={offset(3)}", "s?offset=now", "none", "s?offset=wrong"),
+        *(f"s?offset={offset(9)}", f"s?offset={offset(0, generation=7)}", "gone"),
+    ],
+)
+async def test_what_has_to_be_decided_goes_the_ordinary_way(target: str) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        await gateway.ask(put("gone", body=b"one"))
+        await gateway.ask(put("fork", "Stream-Forked-From: /v1/stream/gone"))
+        await gateway.ask(request("DELETE", "gone"))
+        *short, went = await asked(gateway, get(target))
+        assert went == 1
+        *ordinary, _ = await asked(gateway, get(target, ORDINARY))
+        assert short == ordinary or short[0][0] >= 400  # type: ignore[index] # its body has its id
+
+
+async def test_what_is_kept_under_the_plain_target_is_a_hit() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        assert (await gateway.ask(get("s?offset=-1"))).get("X-Cache") == "MISS"
+        assert (await gateway.ask(get("s"))).get("X-Cache") == "HIT"
+
+
+async def test_a_reader_may_leave_and_the_last_one_ends_the_read() -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        log.reads.clear()
+        clients = [await gateway.connect() for _ in range(3)]
+        for client in clients:
+            client.send(get("s?offset=-1"))
+        await until(lambda: gateway.route.answers.joined == 2)
+        clients[0].abort()
+        await until(lambda: gateway.limits.connections == 2)
+        assert len(gateway.route.answers._fetches) == 1
+        for client in clients[1:]:
+            client.abort()
+        await until(lambda: not gateway.route.answers._fetches)
+        cut = gateway.route.traffic.request_count(0, 5)
+        assert (cut, gateway.ordinary) == (3, 0)
+        log.reads.set()
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"one"
+
+
+async def test_who_sends_ahead_is_answered_in_order() -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        log.reads.clear()
+        client = await gateway.connect()
+        client.send(get("s?offset=-1"))
+        await until(lambda: gateway.route.answers.started == 1)
+        client.send(get(f"s?offset={offset(3)}"))
+        await turns(20)
+        log.reads.set()
+        assert [(await client.answer()).body for _ in range(2)] == [b"one", b""]
+
+
+class DamagedLog(GatedLog):
+    """Its records cannot be read."""
+
+    async def read(self, state: StreamState, start: int, end: int) -> Chunk:
+        await self.reads.wait()
+        raise RecordDamaged("the record is damaged")
+
+
+class BrokenLog(GatedLog):
+    """It raises what nobody expects."""
+
+    async def read(self, state: StreamState, start: int, end: int) -> Chunk:
+        await self.reads.wait()
+        raise ValueError("broken")
+
+
+async def test_all_who_wait_are_told_on_the_ordinary_way_why_nothing_can_be_read() -> None:
+    log = DamagedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        log.reads.clear()
+        clients = [await gateway.connect() for _ in range(3)]
+        for client in clients:
+            client.send(get("s?offset=-1"))
+        await until(lambda: gateway.route.answers.joined == 2)
+        log.reads.set()
+        assert [(await client.answer()).status for client in clients] == [500] * 3
+        assert gateway.route.traffic.request_count(0, 4) == 3
+
+
+async def test_nobody_waits_for_ever_when_a_read_raises() -> None:
+    async with serving(BrokenLog()) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await gateway.connect()
+        with structlog.testing.capture_logs() as lines:
+            client.send(get("s?offset=-1"))
+            assert await client.rest() == b""
+        assert [line["event"] for line in lines] == ["read.failed"]
+        await until(partial(lambda limits: limits.connections == 0, gateway.limits))
