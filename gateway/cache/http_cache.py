@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import msgspec
 
 from gateway.cache import decision, policy
-from gateway.cache.cached_response import CachedResponse
-from gateway.cache.directives import normalised
-from gateway.cache.fetch import (
-    CONFIRMED,
-    FETCHED,
-    STOOD_IN,
-    Fetched,
-    FetchTable,
-    SharedFetch,
-)
+from gateway.cache.cache_result import CacheResult, Joined
+from gateway.cache.fetch import CONFIRMED, FETCHED, STOOD_IN, Fetched, SharedFetch
+from gateway.cache.fetch_table import FetchTable
 from gateway.cache.hit_for_pass import HitForPass
-from gateway.cache.shared_body import SharedBodyReader
-from gateway.cache.variants import Variant, Variants
+from gateway.cache.variants import Variant, Variants, key_of, varies_of
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
 from gateway.telemetry import tracing
@@ -30,10 +22,11 @@ from gateway.telemetry import traffic as counted
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 
-    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.decision import Decision, Followed, Reuse
     from gateway.cache.private_fields import Recipient
     from gateway.cache.response_rules import ResponseRules
+    from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.store import CacheEntry, Store
     from gateway.origin.client import OriginAnswer
     from gateway.protocol.edge_target import EdgeCatchUp
@@ -42,32 +35,7 @@ if TYPE_CHECKING:
 
 LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
-NOTHING: frozenset[str] = frozenset()
 JOINED_S = 1.0  # the same for one who joins: a crowd costs less when each is written to once
-
-
-class CacheResult(msgspec.Struct, frozen=True):
-    """What a request gets: an answer, whether it is news of the origin, and what to say of it.
-
-    `source` has the body when it is not whole yet, for as long as the asker holds it.
-    `tail_is_known` where it may say that it reached the stream's tail, if it did.
-    """
-
-    cached: CachedResponse
-    cache: bytes
-    current: bool
-    tail_is_known: bool
-    source: SharedBodyReader | None = None
-
-
-class Joined(NamedTuple):
-    """The part that somebody has in a fetch: found by these fields, and joined, or begun by him."""
-
-    fetch: SharedFetch
-    reader: SharedBodyReader
-    old: Variant | None
-    varies: frozenset[str]
-    is_collapsed: bool
 
 
 class HttpCache:
@@ -398,17 +366,3 @@ class HttpCache:
     async def close(self) -> None:
         """End what is under way."""
         await self.fetches.close()
-
-
-def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:
-    """What equal requests are equal in."""
-    if not varies:
-        return request.fetch_key
-    return request.fetch_key, tuple(
-        (name, normalised(name, request.headers)) for name in sorted(varies)
-    )
-
-
-def varies_of(variants: Sequence[Variant]) -> frozenset[str]:
-    """The fields that are known to select among the answers to a URL."""
-    return frozenset([name for variant in variants for name, _ in variant.stored.vary])

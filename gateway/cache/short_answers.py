@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.cache import http_cache
+from gateway.cache.cache_result import CacheResult, Joined
 from gateway.cache.decision import Fetch, Validate, decide
-from gateway.cache.http_cache import NOTHING, CacheResult, Joined, key_of, varies_of
 from gateway.cache.judged_heads import JudgedHeads
 from gateway.cache.short_fetch import ShortFetch
+from gateway.cache.variants import key_of, varies_of
 from gateway.errors import HeadgateError
 from gateway.telemetry.logs import log
 
@@ -80,7 +81,7 @@ class ShortAnswers:
         )
         if not isinstance(use, _ASKS):
             return False
-        waiter.varies = varies = varies_of(variants) if variants else NOTHING
+        waiter.varies = varies = varies_of(variants)
         key = key_of(request, varies) if varies else request.fetch_key
         old = waiter.old = use.variant if isinstance(use, Validate) else None
         # A request that is known not to be joined may still join another that is.

@@ -5,16 +5,17 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.cache.directives import normalised
 from gateway.cache.private_fields import EVERYBODY, Recipient
 from gateway.cache.store import CacheEntry
 from gateway.protocol import cache_status, http1
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from multidict import MultiMapping
 
-    from gateway.cache.cached_response import CachedResponse
+    from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.protocol.edge_target import EdgeCatchUp
     from gateway.telemetry.traffic import Hits, Kept
 
@@ -195,3 +196,17 @@ class Variants(CacheEntry):
         entry = Variants(self.key, self.read, variants, self.home, self.owner)
         entry.hits = self.hits
         return entry
+
+
+def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:
+    """What equal requests are equal in."""
+    if not varies:
+        return request.fetch_key
+    return request.fetch_key, tuple(
+        (name, normalised(name, request.headers)) for name in sorted(varies)
+    )
+
+
+def varies_of(variants: Sequence[Variant]) -> frozenset[str]:
+    """The fields that are known to select among the answers to a URL."""
+    return frozenset([name for variant in variants for name, _ in variant.stored.vary])

@@ -26,8 +26,8 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from gateway.cache.cache_result import CacheResult
     from gateway.cache.cached_response import CacheRequest
-    from gateway.cache.http_cache import CacheResult
     from gateway.edge.follower import Polled
     from gateway.edge.poller import PolledOrigin
     from gateway.edge.recent_window import WindowBudget

@@ -24,9 +24,10 @@ from gateway.protocol.reach import Reach
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
+    from gateway.cache.cache_result import CacheResult
     from gateway.cache.cached_response import CacheRequest
     from gateway.cache.fetch import Fetched, SharedFetch
-    from gateway.cache.http_cache import CacheResult, HttpCache
+    from gateway.cache.http_cache import HttpCache
     from gateway.live.contract import FeedSettings
     from gateway.live.feed import Feed
     from gateway.origin.client import Origin

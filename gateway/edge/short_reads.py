@@ -29,8 +29,9 @@ from gateway.runtime.shedding import READS
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
+    from gateway.cache.cache_result import CacheResult
     from gateway.cache.cached_response import CacheRequest
-    from gateway.cache.http_cache import CacheResult, HttpCache
+    from gateway.cache.http_cache import HttpCache
     from gateway.cache.short_answers import ShortWaiter
     from gateway.cache.stream_lifetimes import StreamLifetimes
     from gateway.edge.followed_stream import FollowedStream

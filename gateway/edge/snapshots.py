@@ -13,8 +13,8 @@ from gateway.protocol.followed import Snapshot
 from gateway.protocol.offsets import NOW
 
 if TYPE_CHECKING:
+    from gateway.cache.cache_result import CacheResult
     from gateway.cache.cached_response import CachedResponse, CacheRequest
-    from gateway.cache.http_cache import CacheResult
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.repair import StreamRead
     from gateway.protocol.requests import Read

@@ -17,8 +17,9 @@ from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.offsets import NOW
 
 if TYPE_CHECKING:
+    from gateway.cache.cache_result import CacheResult
     from gateway.cache.cached_response import CacheRequest
-    from gateway.cache.http_cache import CacheResult, HttpCache
+    from gateway.cache.http_cache import HttpCache
     from gateway.protocol.followed import Snapshot
     from gateway.protocol.reach import Reach
     from gateway.protocol.repair import StreamRead

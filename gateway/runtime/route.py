@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.access.contract import Guard
     from gateway.access.reader_keys import ReaderKeys
-    from gateway.cache.http_cache import CacheResult
+    from gateway.cache.cache_result import CacheResult
     from gateway.cache.private_fields import Recipient
     from gateway.cache.rendered import RenderedChunk
     from gateway.live.contract import Answerable, Client, Parkable

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
 
-    from gateway.cache.http_cache import Joined
+    from gateway.cache.cache_result import Joined
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
     from gateway.access.principal import Principal
-    from gateway.cache.http_cache import Joined
+    from gateway.cache.cache_result import Joined
     from gateway.live.contract import PollAnswer
     from gateway.telemetry.traffic import Polls
     from gateway.web.aiohttp_connection import Owner

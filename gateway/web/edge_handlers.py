@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from aiohttp.web import RequestPayloadError
 
 from gateway.cache import policy
+from gateway.cache.cache_result import Joined
 from gateway.cache.decision import Fetch, Pass, ServeRecent, ServeTail, Validate
-from gateway.cache.http_cache import Joined
 from gateway.edge.followed_stream import key_of
 from gateway.edge.snapshots import snapshot_of
 from gateway.errors import (

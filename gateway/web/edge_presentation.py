@@ -12,8 +12,8 @@ from gateway.runtime.answer import Answered, Relayed
 if TYPE_CHECKING:
     from aiohttp.web_request import BaseRequest
 
+    from gateway.cache.cache_result import CacheResult
     from gateway.cache.cached_response import CachedResponse
-    from gateway.cache.http_cache import CacheResult
     from gateway.cache.private_fields import Recipient
 
 

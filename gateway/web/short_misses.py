@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from aiohttp.http_parser import RawRequestMessage
 
+    from gateway.cache.cache_result import CacheResult, Joined
     from gateway.cache.cached_response import CacheRequest
-    from gateway.cache.http_cache import CacheResult, Joined
     from gateway.cache.private_fields import Recipient
     from gateway.cache.rendered import RenderedChunk
     from gateway.cache.short_answers import ShortWaiter

@@ -29,7 +29,7 @@ from tests.support.cache_status import said
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.cache.http_cache import CacheResult
+    from gateway.cache.cache_result import CacheResult
     from gateway.cache.variants import Variant
     from gateway.origin.client import OriginAnswer
     from tests.support.raw_origin import RawOrigin

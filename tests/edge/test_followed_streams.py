@@ -32,8 +32,8 @@ from tests.support.waiting import until
 from tests.web.serving import EDGE, get, request
 
 if TYPE_CHECKING:
+    from gateway.cache.cache_result import CacheResult
     from gateway.cache.cached_response import CacheRequest
-    from gateway.cache.http_cache import CacheResult
     from tests.support.raw_origin import Play
 
 # ---------------------------------------------------------------- one poll for all
