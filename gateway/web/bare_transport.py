@@ -37,7 +37,7 @@ class Descriptors:
         self.loop = loop
         self._epoll = select.epoll()
         loop.add_reader(self._epoll.fileno(), self._see)
-        # By descriptor: these are small numbers, and a dictionary took ten times as much.
+        # By descriptor: these are small numbers, below the limit of open files.
         self._transports: list[BareTransport | None] = []
 
     def take_over(self, transport: asyncio.Transport) -> asyncio.Transport:
@@ -52,12 +52,17 @@ class Descriptors:
         peer = transport.get_extra_info("peername")
         bare = BareTransport(self, transport, peer[0] if isinstance(peer, tuple) else "")
         try:
-            bare.descriptor = os.dup(found.fileno())
+            descriptor = os.dup(found.fileno())
         except OSError:  # such as for too many open files
             return transport
-        self._transports += [None] * (bare.descriptor + 1 - len(self._transports))
-        self._transports[bare.descriptor] = bare
-        self._epoll.register(bare.descriptor, _READABLE)
+        try:
+            self._epoll.register(descriptor, _READABLE)
+        except OSError:  # what the machine may watch in all is used up (epoll(7))
+            os.close(descriptor)
+            return transport
+        bare.descriptor = descriptor
+        self._transports += [None] * (descriptor + 1 - len(self._transports))
+        self._transports[descriptor] = bare
         return bare
 
     def watch(self, descriptor: int, *, reads: bool, writes: bool) -> None:

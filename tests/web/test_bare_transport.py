@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import socket
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from gateway.web.bare_transport import AT_ONCE, HIGH_WATER, BareTransport, Descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 LONG = b"x" * (4 << 20)  # more than the system takes at once
 
@@ -74,6 +75,16 @@ class Scene:
         return received
 
 
+@contextlib.contextmanager
+def limited(kind: int, most: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, (soft, hard))
+
+
 async def connected() -> tuple[asyncio.Transport, socket.socket]:
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -125,6 +136,17 @@ async def test_what_has_bytes_unsent_keeps_its_transport() -> None:
         old.abort()
         await asyncio.sleep(0)
         assert descriptors.take_over(old) is old
+    descriptors.close()
+
+
+async def test_what_cannot_be_watched_keeps_its_transport() -> None:
+    descriptors = Descriptors(asyncio.get_running_loop())
+    old, client = await connected()
+    before = open_sockets()
+    with client, limited(resource.RLIMIT_NOFILE, 0):
+        assert descriptors.take_over(old) is old
+    assert open_sockets() == before - 1  # the client's
+    old.abort()
     descriptors.close()
 
 
