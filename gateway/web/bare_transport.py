@@ -15,6 +15,8 @@ import os
 import select
 import socket
 import sys
+from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ _NOBODY = asyncio.Protocol()  # whom a transport tells of its end that is needed
 READ_BYTES = 4096  # of what a client sends that is to send nothing: it is not kept
 AT_ONCE = 256  # connections that are seen to before others have their turn: a millisecond
 HIGH_WATER = 64 * 1024  # asyncio's own, unless its protocol says another
+MOST_PARTS = 1024  # that the system takes in one call (IOV_MAX)
+NOTHING: deque[bytes | memoryview] = deque(maxlen=0)  # unsent, as of nearly all
 _READABLE = select.EPOLLIN | select.EPOLLRDHUP
 _OVER = select.EPOLLERR | select.EPOLLHUP
 
@@ -103,6 +107,7 @@ class BareTransport(asyncio.Transport):
         "_peer",
         "_protocol",
         "_unsent",
+        "_unsent_bytes",
         "descriptor",
     )
 
@@ -112,13 +117,14 @@ class BareTransport(asyncio.Transport):
         self.descriptor = -1  # as long as it has none, and when that is closed or somebody else's
         self._peer = sys.intern(peer)  # many have the same
         self._protocol: asyncio.BaseProtocol | None = None
-        self._unsent = b""
+        self._unsent: deque[bytes | memoryview] = NOTHING
+        self._unsent_bytes = 0
         self._high = HIGH_WATER
         self._is_paused = False
         self._is_closing = False
 
     def __repr__(self) -> str:
-        return f"<BareTransport {self.descriptor}, {len(self._unsent)} bytes unsent>"
+        return f"<BareTransport {self.descriptor}, {self._unsent_bytes} bytes unsent>"
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         """The address of the client."""
@@ -148,7 +154,7 @@ class BareTransport(asyncio.Transport):
 
     def get_write_buffer_size(self) -> int:
         """Bytes that the client has not taken."""
-        return len(self._unsent)
+        return self._unsent_bytes
 
     # Writing
 
@@ -157,15 +163,15 @@ class BareTransport(asyncio.Transport):
         if not self._is_closing:
             sent = 0 if self._unsent else self._sent_of(os.write, data)
             if sent < len(data):
-                self._keep(bytes(data[sent:]))
+                self._keep((data,), sent)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Write all of them."""
         if not self._is_closing:
             parts = (*list_of_data,)
-            sent = 0 if self._unsent else self._sent_of(os.writev, parts)
+            sent = 0 if self._unsent else self._sent_of(os.writev, parts[:MOST_PARTS])
             if sent < sum(map(len, parts)):
-                self._keep(b"".join(parts)[sent:])
+                self._keep(parts, sent)
 
     def _sent_of(self, write: Callable[[int, D], int], data: D) -> int:
         try:
@@ -176,25 +182,38 @@ class BareTransport(asyncio.Transport):
             self._lose(error)
         return 0
 
-    def _keep(self, rest: bytes) -> None:
+    def _keep(self, parts: Iterable[bytes | bytearray | memoryview], sent: int) -> None:
+        """Keep what was not sent. It is not copied: others may be written the same."""
         if self._is_closing:
             return
         if not self._unsent:
+            self._unsent = deque()
             self._descriptors.watch(self.descriptor, reads=True, writes=True)
-        self._unsent += rest
-        if len(self._unsent) > self._high and not self._is_paused:
+        for part in parts:
+            if sent < len(part):
+                whole = part if isinstance(part, bytes) else bytes(part)
+                self._unsent.append(memoryview(whole)[sent:] if sent else whole)
+                self._unsent_bytes += len(part) - sent
+            sent = max(0, sent - len(part))
+        if self._unsent_bytes > self._high and not self._is_paused:
             self._is_paused = True
             self._tell_to("pause_writing")
 
     def _flush(self) -> None:
-        sent = self._sent_of(os.write, self._unsent)
-        self._unsent = self._unsent[sent:]
+        sent = self._sent_of(os.writev, (*islice(self._unsent, MOST_PARTS),))
+        self._unsent_bytes -= sent
+        while sent:
+            first = self._unsent.popleft()
+            if sent < len(first):
+                self._unsent.appendleft(memoryview(first)[sent:])
+            sent = max(0, sent - len(first))
         if not self._unsent:
+            self._unsent = NOTHING
             if self._is_closing:
                 self._lose(None)
                 return
             self._descriptors.watch(self.descriptor, reads=True, writes=False)
-        if self._is_paused and len(self._unsent) <= self._high // 4:
+        if self._is_paused and self._unsent_bytes <= self._high // 4:
             self._is_paused = False
             self._tell_to("resume_writing")
 
@@ -255,7 +274,7 @@ class BareTransport(asyncio.Transport):
             return
         self._end_before()
         os.close(self._leave())
-        self._unsent = b""
+        self._unsent, self._unsent_bytes = NOTHING, 0
         if self._protocol is not None:
             self._descriptors.loop.call_soon(self._protocol.connection_lost, error)
 

@@ -83,6 +83,7 @@ class Connection(AiohttpConnection):
     def begin(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
         super().begin(transport)
+        self.give_place_back()
         client = self.shared.quotas.connects_as(transport)
         refusal = self.shared.limits.connection_made(client)
         self._counts = True
@@ -101,13 +102,21 @@ class Connection(AiohttpConnection):
             self.data_received(self._early)
         self._early = self._late = b""
 
+    def returns(self, client: str | None) -> None:
+        """It has been a connection before, and keeps its place until it begins again."""
+        self._counts, self._client = True, client
+
+    def give_place_back(self) -> None:
+        """Count as a connection no more."""
+        if self._counts:
+            self._counts = False
+            self.shared.limits.connection_lost(self._client)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget what waits for this connection; appends under way go on without it."""
-        is_handed_over = self.state is HANDED_OVER  # its new protocol counts it down
-        # First of all: whatever raises below, its place is free again.
-        if self._counts and not is_handed_over:
-            self.shared.limits.connection_lost(self._client)
-        self._counts = False
+        if self.state is HANDED_OVER:
+            self._counts = False  # its new protocol counts it down
+        self.give_place_back()  # first of all: whatever raises below, it is free again
         self.enter(LOST)
         if self._on_lost is not None:
             self._on_lost(self)

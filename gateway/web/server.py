@@ -69,15 +69,16 @@ class ConnectionServer(web.Server):
             transport.close()
             return True
         counts_as = self.shared.quotas.connects_as(transport)
+        client: socket.socket | None = None
         if isinstance(transport, BareTransport):
             client = transport.give_back()
             if client is None:
                 return False
-            self.shared.limits.connection_lost(counts_as)  # it is counted again as it is made
-            self.enter(client)
-            return True
-        self.shared.limits.connection_lost(counts_as)
         connection = self()
+        connection.returns(counts_as)
+        if client is not None:
+            self._enter(connection, client)
+            return True
         transport.set_write_buffer_limits()
         transport.set_protocol(connection)
         connection.connection_made(transport)
@@ -85,7 +86,9 @@ class ConnectionServer(web.Server):
 
     def enter(self, client: socket.socket, early: bytes = b"", late: bytes = b"") -> None:
         """Give a connection its transport and protocol."""
-        connection = self(early, late)
+        self._enter(self(early, late), client)
+
+    def _enter(self, connection: Connection, client: socket.socket) -> None:
         task = self._loop.create_task(self._connect(connection, client))
         self._entering.add(task)
         task.add_done_callback(self._entering.discard)
@@ -94,6 +97,7 @@ class ConnectionServer(web.Server):
         try:
             await self._loop.connect_accepted_socket(lambda: connection, client)
         except OSError:
+            connection.give_place_back()
             client.close()
 
     def _sweep_slow(self) -> None:

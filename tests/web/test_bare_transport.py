@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web.bare_transport import AT_ONCE, HIGH_WATER, BareTransport, Descriptors
+from gateway.web.bare_transport import AT_ONCE, HIGH_WATER, MOST_PARTS, BareTransport, Descriptors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -163,6 +163,17 @@ async def test_a_client_that_does_not_keep_up_is_told_of_and_gets_all_in_order()
         assert it.transport.get_write_buffer_size() == 0
         it.transport.write(b"d")
         assert await it.receive(1) == b"d"
+
+
+async def test_more_parts_than_the_system_takes_at_once_all_come_in_their_order() -> None:
+    parts = [b"%d," % number * (number % 7) for number in range(3 * MOST_PARTS)]
+    async with scene() as it:
+        it.transport.writelines(parts)
+        it.transport.write(LONG)
+        it.transport.writelines([bytearray(b"a"), memoryview(b"b"), *parts])
+        whole = b"".join((*parts, LONG, b"ab", *parts))
+        assert await it.receive(len(whole)) == whole
+        assert it.transport.get_write_buffer_size() == 0
 
 
 @pytest.mark.parametrize("above", [0, 1])
