@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from gateway.protocol.lifecycle import PathState
+from gateway.protocol.state import ProducerState, StreamState
+from gateway.streams.append_figures import Waiting
 from gateway.streams.append_rate import AppendRate
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
 
-    from gateway.protocol.state import Change, ProducerState, Record, StreamState
+    from gateway.protocol.state import Change, Record
     from gateway.protocol.trace_context import TraceContext
-    from gateway.streams.append_figures import Waiting
 
 
 class Follower(Protocol):
@@ -44,57 +46,52 @@ class Caches(Protocol):
         """Forget everything of every stream."""
 
 
-class ActiveStream:
-    """One stream in use. `state` is None until loaded; `absent` says that a load found none."""
+# Nobody waits: what most streams have in common, so that it is not one more object of each.
+NOBODY: list[Waiting] = []
 
-    __slots__ = (
-        "absent",
-        "asked",
-        "before",
-        "committing",
-        "conflicts",
-        "followed",
-        "follower",
-        "grace_s",
-        "history",
-        "kept_alive",
-        "loading",
-        "path",
-        "producers",
-        "rate",
-        "retired",
-        "revision",
-        "state",
-        "told",
-        "trace_id",
-        "unfollowing",
-        "waiting",
-        "written_deadline",
-    )
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.state: StreamState | None = None
-        self.absent = False
-        self.retired: int | None = None
-        self.history = 0
-        self.producers: dict[str, ProducerState] = {}
-        self.written_deadline: float | None = None
-        self.grace_s = 0.0  # how much later than is written a sliding window may end
-        self.before: StreamState | None = None  # what was known when it was forgotten
-        self.asked = 0  # times that the log was asked for it
-        self.told = 0  # which of them told what is known now
-        self.revision = 0  # counts what was learnt: tells an answer that it was overtaken
-        self.loading: asyncio.Future[None] | None = None
-        self.waiting: deque[Waiting] = deque()
-        self.committing = False
-        self.conflicts = 0
-        self.rate: AppendRate | None = None  # of appends through this process
-        self.trace_id: str | None = None  # of the last of the appends committed last
-        self.follower: Follower | None = None
-        self.kept_alive = False  # its deadline is written again and again
-        self.followed = False  # other processes' changes are told
-        self.unfollowing: asyncio.TimerHandle | None = None  # when that is to end
+class ActiveStream(msgspec.Struct, gc=False, eq=False):
+    """One stream in use. `state` is None until loaded; `absent` says that a load found none.
+
+    The collector leaves it out: a walk over 50,000 of them took 0.1 s, in which everybody waited.
+    It is in a cycle with its follower only, which is gone before it is dropped.
+    """
+
+    path: str
+    state: StreamState | None = None
+    absent: bool = False
+    retired: int | None = None
+    history: int = 0
+    producers: dict[str, ProducerState] = {}
+    written_deadline: float | None = None
+    grace_s: float = 0.0  # how much later than is written a sliding window may end
+    before: StreamState | None = None  # what was known when it was forgotten
+    asked: int = 0  # times that the log was asked for it
+    told: int = 0  # which of them told what is known now
+    revision: int = 0  # counts what was learnt: tells an answer that it was overtaken
+    loading: asyncio.Future[None] | None = None
+    waiting: list[Waiting] = msgspec.field(default_factory=lambda: NOBODY)
+    committing: bool = False
+    conflicts: int = 0
+    rate: AppendRate | None = None  # of appends through this process
+    trace_id: str | None = None  # of the last of the appends committed last
+    follower: Follower | None = None
+    kept_alive: bool = False  # its deadline is written again and again
+    followed: bool = False  # other processes' changes are told
+    unfollowing: asyncio.TimerHandle | None = None  # when that is to end
+
+    def wait(self, one: Waiting) -> None:
+        """One more waits."""
+        if self.waiting:
+            self.waiting.append(one)
+        else:
+            self.waiting = [one]
+
+    def leave(self, count: int) -> list[Waiting]:
+        """The first of those who wait, who do so no more."""
+        first, rest = self.waiting[:count], self.waiting[count:]
+        self.waiting = rest or NOBODY
+        return first
 
     @property
     def place(self) -> PathState:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.backends.commit_figures import BOUNDS_S
-from gateway.errors import LimitReached, LogUnavailable, RecordDamaged
+from gateway.errors import HeadgateError, LimitReached, LogUnavailable, RecordDamaged
 from gateway.protocol.appends import Appended
+from gateway.protocol.requests import Append
 from gateway.telemetry.metrics import Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from gateway.errors import HeadgateError
-    from gateway.protocol.requests import Append
-
-    # An append, who is to be told of its outcome, and when it came (perf_counter).
-    Waiting = tuple[Append, Callable[[Appended | HeadgateError], None], float]
-
+# An append, who is to be told of its outcome, and when it came (perf_counter).
+Waiting = tuple[Append, Callable[[Appended | HeadgateError], None], float]
 OURS = (LogUnavailable, LimitReached, RecordDamaged)  # no mistakes of a client
 
 

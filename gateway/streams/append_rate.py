@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
+
 MINUTE_S = 60.0
 
 
-class AppendRate:
+class AppendRate(msgspec.Struct, gc=False, eq=False):
     """The appends of this minute, and of the one before it as far as it still counts.
 
     That takes the minute before for an even one, which is what two numbers can tell.
     """
 
-    __slots__ = ("_before", "_minute", "_now")
-
-    def __init__(self) -> None:
-        self._minute = 0
-        self._before = 0
-        self._now = 0
+    _minute: int = 0
+    _before: int = 0
+    _now: int = 0
 
     def count(self, appends: int, now: float) -> None:
         """Appends that were stored at `now` (perf_counter)."""

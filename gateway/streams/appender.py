@@ -86,7 +86,7 @@ class Appender:
         self._submitted += 1
         if self.pending == 1:
             self.idle.clear()
-        active.waiting.append((append, done, perf_counter() if came is None else came))
+        active.wait((append, done, perf_counter() if came is None else came))
         if not active.committing and len(active.waiting) == 1:
             self._guarded(active, self._later)
 
@@ -181,7 +181,7 @@ class Appender:
                 active.count(change.appends, now)
                 active.committing = False
                 active.conflicts = 0
-                first = [active.waiting.popleft() for _ in decisions]
+                first = active.leave(len(decisions))
                 self._unanswered.extend(zip(first, decisions, strict=True))
                 told += first
                 outcomes += decisions
@@ -275,7 +275,7 @@ class Appender:
         With an answer the next request begins: a thousand of them take 50 ms.
         """
         now = self.answered_at = perf_counter()
-        told = [active.waiting.popleft() for _ in outcomes]
+        told = active.leave(len(outcomes))
         self._unanswered.extend(zip(told, outcomes, strict=True))
         self._count_and_answer(told, outcomes, now)
 

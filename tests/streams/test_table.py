@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -10,6 +11,7 @@ from gateway.errors import LogUnavailable, StreamNotFound
 from gateway.protocol.offsets import format_offset
 from gateway.protocol.requests import Append
 from gateway.protocol.state import Lifetime, Stamp
+from gateway.streams.active_stream import NOBODY
 from gateway.streams.deadlines import TOUCH_SHARE
 from tests.backends.contract import appended, created, removed
 from tests.streams.gated_log import GatedLog, turns
@@ -18,6 +20,20 @@ from tests.streams.service import Service
 
 MINUTE = Lifetime(ttl_s=60)
 HUNDRED = Lifetime(ttl_s=100)
+
+# ---------------------------------------------------------------- memory
+
+
+async def test_a_stream_in_use_is_nothing_that_the_collector_walks_over() -> None:
+    service = Service()
+    await service.create("s", b"a")
+    await service.append("s", b"b")
+    active = service.table.peek("s")
+    assert active is not None
+    of_its_own = (active, active.state, active.rate, active.producers)
+    assert not any(map(gc.is_tracked, of_its_own))
+    assert active.waiting is NOBODY
+
 
 # ---------------------------------------------------------------- loading
 
