@@ -60,7 +60,17 @@ class AiohttpConnection(RequestHandler):
     `began` when it did (perf_counter): both are for the next that aiohttp handles.
     """
 
-    __slots__ = ("_given_back", "began", "exchange", "in_hand", "owner", "part", "shared", "state")
+    __slots__ = (
+        "_given_back",
+        "_is_last_answered",
+        "began",
+        "exchange",
+        "in_hand",
+        "owner",
+        "part",
+        "shared",
+        "state",
+    )
 
     def __init__(self, server: web.Server, owner: Owner, **arguments: Any) -> None:  # noqa: ANN401 - aiohttp's
         super().__init__(server, loop=asyncio.get_running_loop(), **arguments)
@@ -83,6 +93,7 @@ class AiohttpConnection(RequestHandler):
         self.exchange: Exchange | None = None  # the request that aiohttp handles
         self.part: Joined | None = None
         self.began: float | None = None
+        self._is_last_answered = False  # what is still sent is not to be looked at (RFC 9112 9.6)
         self._given_back: ExitStack | None = None  # with the end of aiohttp's request
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -124,7 +135,9 @@ class AiohttpConnection(RequestHandler):
         request_handler: Callable[[BaseRequest], Awaitable[web.StreamResponse]],
     ) -> tuple[web.StreamResponse, bool]:
         try:
-            return await super()._handle_request(request, start_time, request_handler)
+            handled = await super()._handle_request(request, start_time, request_handler)
+            self._is_last_answered = not handled[0].keep_alive
+            return handled
         finally:
             self.in_hand -= 1
             exchange, self.exchange = self.exchange, None
@@ -161,8 +174,8 @@ class AiohttpConnection(RequestHandler):
             part.fetch.leave(part.reader)
 
     def all_handled(self) -> None:
-        """Aiohttp has no request any more."""
-        if self.state is WITH_AIOHTTP:
+        """Aiohttp has no request any more. Behind its last one it closes, though not at once."""
+        if self.state is WITH_AIOHTTP and not self._is_last_answered:
             self.enter(IDLE)
 
     def write(self, wire: bytes) -> None:

@@ -309,7 +309,7 @@ class Connection(AiohttpConnection):
             self._fast.remember_block(head, message, payload.total_bytes)
         if message.method == "GET":
             taken = payload is EMPTY_PAYLOAD and self._fast.get(self, head, message)
-        elif message.method in {"POST", "PUT"} and not (message.should_close or message.chunked):
+        elif message.method in {"POST", "PUT"} and not message.should_close:
             taken = self._is_whole(payload) and self._fast.writes.take(
                 self, message, RequestFields(message.headers), request_body.at_hand(payload)
             )

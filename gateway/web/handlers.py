@@ -204,10 +204,10 @@ def _is_last(message: RawRequestMessage) -> bool:
     """Whether a request must be the last one of its connection.
 
     After a chunked one, aiohttp's parser (3.14) takes the last trailer for a header of the next
-    request, which behind a proxy is somebody else's; after one that offers an upgrade, it drops
-    what follows.
+    request, which behind a proxy is somebody else's, and who names another coding may frame what
+    follows in another way than we; after one that offers an upgrade, it drops what follows.
     """
-    return bool(message.should_close or message.chunked or message.upgrade)
+    return message.should_close or message.upgrade or "Transfer-Encoding" in message.headers
 
 
 def _relay(

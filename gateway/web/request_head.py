@@ -44,8 +44,10 @@ def is_host(named: str) -> bool:
 
 
 def is_plain(message: RawRequestMessage, hosts: ServedHosts) -> bool:
-    """Whether nothing of a request's version, upgrade and Host takes a closer look."""
+    """Whether nothing of a request's version, upgrade, framing and Host takes a closer look."""
     if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
+        return False
+    if "Transfer-Encoding" in message.headers:
         return False
     host = message.headers.get("Host", "")
     return is_host(host) and hosts.serves(host)
@@ -108,6 +110,8 @@ def check(request: BaseRequest) -> None:
     codings = request.headers.getall("Transfer-Encoding", ())
     if codings and request.version == HttpVersion10:
         raise BadRequest("HTTP/1.0 has no Transfer-Encoding")
+    if not all(map(str.strip, codings)):
+        raise BadRequest("Transfer-Encoding names no coding")
     if codings and [coding.strip().lower() for coding in codings] != ["chunked"]:
         raise NotOffered("of the transfer codings only chunked is understood")
 

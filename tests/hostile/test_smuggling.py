@@ -44,6 +44,8 @@ REFUSED = {
     "chunks, then length": b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n" + CHUNKS,
     "chunks, no length": b"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n" + CHUNKS,
     # Transfer-Encoding
+    "no coding": b"Transfer-Encoding:\r\nContent-Length: 4\r\n\r\nmore",
+    "no coding, no length": b"Transfer-Encoding: \r\n\r\n" + CHUNKS,
     "xchunked": b"Transfer-Encoding: xchunked\r\n\r\n" + CHUNKS,
     "chunkedx": b"Transfer-Encoding: chunkedx\r\n\r\n" + CHUNKS,
     "chunked, then identity": b"Transfer-Encoding: chunked, identity\r\n\r\n" + CHUNKS,

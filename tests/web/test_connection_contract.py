@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from aiohttp.web_protocol import RequestHandler
 
+from gateway.web.connection import Connection
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, get, offset, post, put, request, serving
 
@@ -425,6 +426,29 @@ async def test_a_connection_outlives_a_body_that_is_too_large(
         assert answer.get("Connection") == ("close" if chunked else None)
         read = await (gateway if chunked else client).ask(get("s?offset=-1"))
         assert len(read.body) == (size if status == 204 else 0)
+
+
+async def test_what_comes_behind_the_last_request_is_not_carried_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not even what comes between the answer and the end of the connection."""
+    handled = Connection.all_handled
+    rest = post("s", b"two")
+
+    def late(connection: Connection) -> None:
+        handled(connection)
+        connection.data_received(rest[5:])
+
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await gateway.connect()
+        monkeypatch.setattr(Connection, "all_handled", late)
+        head = post("s", b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        client.send(head + b"1\r\n!\r\n0\r\n\r\n" + rest[:5])
+        assert (await client.answer()).get("Connection") == "close"
+        assert await client.rest() == b""
+        monkeypatch.undo()
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"one!"
 
 
 async def test_a_body_that_stops_is_given_up() -> None:
