@@ -101,9 +101,9 @@ class Recent:
         """What is not filed of the stream at `path`."""
         return tuple(self._streams.get(path, ()))
 
-    def states(self) -> Mapping[str, StreamState]:
-        """The latest states of the streams of which anything is not filed."""
-        return {path: changes[-1].state for path, changes in self._streams.copy().items()}
+    def of_all(self) -> Mapping[str, Sequence[Change]]:
+        """What is not filed, by path; of a stream there may be more by and by."""
+        return self._streams.copy()
 
     # The writer's thread
 
