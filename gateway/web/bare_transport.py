@@ -139,11 +139,6 @@ class BareTransport(asyncio.Transport):
         if self.descriptor < 0:
             self._descriptors.loop.call_soon(protocol.connection_lost, None)
 
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """Whom `set_protocol` was given."""
-        assert self._protocol is not None, "whoever asks for it has been set"
-        return self._protocol
-
     def is_closing(self) -> bool:
         """Whether it takes nothing more."""
         return self._is_closing
