@@ -109,6 +109,12 @@ def test_a_number_is_finite_and_no_text(length: object) -> None:
         Leg(name="a", length=length)
 
 
+@pytest.mark.parametrize("bound", ["ge", "le"])
+def test_a_setting_has_both_bounds_or_none(bound: str) -> None:
+    with pytest.raises(AssertionError):
+        setting(1, **{bound: 1})  # type: ignore[arg-type] # a number
+
+
 def test_a_check_sees_what_stands_before_and_what_may_be_looked_at() -> None:
     (found,) = mistakes({"kind": "stool", "price": 9})
     assert found.must == "must suit a stool, as price in the shop"

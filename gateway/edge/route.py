@@ -123,6 +123,7 @@ class EdgeRoute:
         self._troubles = 0
         self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
         self.fetch = ShortReads(self, shared).begin
+        # Nobody's, until one is given that writes the answers: `web` does, which is above.
         self.pass_on: Callable[[Client, str, RequestFields, bytes], bool] = self.append
 
     def ask_origin(self, ttl_s: float, on_end: Callable[[Principal], None]) -> None:

@@ -72,7 +72,7 @@ class Quotas:
         return who
 
     def appended(self, who: str | None, size: int) -> None:
-        """Count an append that has been taken on, with so many bytes."""
+        """Count an append that was let in, with so many bytes, also where it is refused then."""
         if who is not None:
             self._rates.appends.count(who, 1)
             self.received(who, size)

@@ -94,6 +94,7 @@ def setting(
     longest: int = 0,
 ) -> Any:  # noqa: ANN401 - stands where the annotated type is wanted
     """A key with a description; both bounds or none, and of a list the most items."""
+    assert (ge is None) == (le is None), "one bound alone would not count"
     bounds = None if ge is None or le is None else (ge, le)
     return Setting(default, description, bounds, longest)
 

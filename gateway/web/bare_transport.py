@@ -2,7 +2,7 @@
 
 uvloop's transport of a connection takes 1.1 KB, for what an SSE reader needs for a moment only: to
 write at once and seldom, to wait until there is room for what was not taken, and to hear of the
-client's end. Here it takes 0.2 KB; of 9,000 readers that is 9 MB.
+client's end. Here it takes 0.2 KB; of 9,000 readers that is 8 MB less.
 
 A connection changes its transport with nothing unsent: its descriptor is duplicated, and the old
 transport closed when the new one has a protocol, which the client does not notice.
@@ -139,11 +139,6 @@ class BareTransport(asyncio.Transport):
         if self.descriptor < 0:
             self._descriptors.loop.call_soon(protocol.connection_lost, None)
 
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """Whom `set_protocol` was given."""
-        assert self._protocol is not None, "whoever asks for it has been set"
-        return self._protocol
-
     def is_closing(self) -> bool:
         """Whether it takes nothing more."""
         return self._is_closing
@@ -218,7 +213,7 @@ class BareTransport(asyncio.Transport):
             self._tell_to("resume_writing")
 
     def _tell_to(self, method: str) -> None:
-        assert isinstance(self._protocol, asyncio.Protocol), "it is set before anything is written"
+        assert isinstance(self._protocol, asyncio.Protocol), "before it there is only a short head"
         getattr(self._protocol, method)()
 
     # What the client does

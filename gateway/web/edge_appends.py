@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.request_fields import RequestFields
 
-# Requests by their heads, and answers by theirs: 4 MB each; then all are forgotten.
+# Of each route, requests by their heads, and answers by theirs: 4 MB each; then all are forgotten.
 REMEMBERED = 2048
 # By these an answer names what else a write has changed.
 _NAMING = frozenset({"location", "content-location"})

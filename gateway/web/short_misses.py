@@ -129,7 +129,7 @@ class ShortMiss:
         else:
             self._client.write(head)
             self._client.reply(body)
-        begins = counted.begins(read.offset)
+        begins = counted.begins(read.offset)  # and never the end: what is empty has a task
         self._count(200, len(body), accounting.result_of(cache), begins)
         if shared.repeats.looking:
             shared.repeats.note(self._client.transport, "GET", get.target, get.headers)

@@ -18,7 +18,7 @@ from tests.web.serving import get, offset, post, put, request, serving
 if TYPE_CHECKING:
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.state import StreamState
-    from tests.support.http1 import Answer
+    from tests.support.http1 import Answer, Client
     from tests.web.serving import Serving
 
 ORDINARY = "X-Request-Id: a"  # with a wish nothing goes the short way
@@ -110,15 +110,21 @@ async def test_what_is_kept_under_the_plain_target_is_a_hit() -> None:
         assert (await gateway.ask(get("s"))).get("X-Cache") == "HIT"
 
 
+async def three_who_wait(gateway: Serving, log: GatedLog) -> list[Client]:
+    """Readers of one answer, which the log does not tell yet."""
+    await gateway.ask(put("s", body=b"one"))
+    log.reads.clear()
+    clients = [await gateway.connect() for _ in range(3)]
+    for client in clients:
+        client.send(get("s?offset=-1"))
+    await until(lambda: gateway.route.answers.joined == 2)
+    return clients
+
+
 async def test_a_reader_may_leave_and_the_last_one_ends_the_read() -> None:
     log = GatedLog()
     async with serving(log) as gateway:
-        await gateway.ask(put("s", body=b"one"))
-        log.reads.clear()
-        clients = [await gateway.connect() for _ in range(3)]
-        for client in clients:
-            client.send(get("s?offset=-1"))
-        await until(lambda: gateway.route.answers.joined == 2)
+        clients = await three_who_wait(gateway, log)
         clients[0].abort()
         await until(lambda: gateway.limits.connections == 2)
         assert len(gateway.route.answers._fetches) == 1
@@ -164,12 +170,7 @@ class BrokenLog(GatedLog):
 async def test_all_who_wait_are_told_on_the_ordinary_way_why_nothing_can_be_read() -> None:
     log = DamagedLog()
     async with serving(log) as gateway:
-        await gateway.ask(put("s", body=b"one"))
-        log.reads.clear()
-        clients = [await gateway.connect() for _ in range(3)]
-        for client in clients:
-            client.send(get("s?offset=-1"))
-        await until(lambda: gateway.route.answers.joined == 2)
+        clients = await three_who_wait(gateway, log)
         log.reads.set()
         assert [(await client.answer()).status for client in clients] == [500] * 3
         assert gateway.route.traffic.request_count(0, 4) == 3

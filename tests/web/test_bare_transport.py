@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.web.bare_transport import AT_ONCE, HIGH_WATER, MOST_PARTS, BareTransport, Descriptors
+from tests.streams.gated_log import turns
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -206,7 +208,7 @@ async def test_a_client_that_leaves_is_told_of_once() -> None:
         it.transport.write(b"x")
         it.transport.close()
         it.transport.abort()
-        await asyncio.sleep(0.01)
+        await turns()
         assert it.heard.told == ["eof", "lost"]
 
 
@@ -228,9 +230,7 @@ async def test_a_client_that_is_gone_ends_what_only_waits_to_be_taken() -> None:
         it.transport.write(LONG)
         it.transport.close()
         it.client.close()
-        async with asyncio.timeout(10):
-            while len(it.heard.told) < 2:
-                await asyncio.sleep(0.001)
+        await until(lambda: len(it.heard.told) == 2)
         assert it.transport.get_write_buffer_size() == 0
 
 
@@ -252,9 +252,7 @@ async def test_a_connection_is_given_back_when_all_is_taken() -> None:
         it.transport.write(LONG)
         assert it.transport.give_back() is None
         await it.receive(len(LONG))
-        async with asyncio.timeout(10):
-            while it.transport.get_write_buffer_size():
-                await asyncio.sleep(0.001)
+        await until(lambda: it.transport.get_write_buffer_size() == 0)
         given = it.transport.give_back()
         assert given is not None
         with given:
@@ -269,7 +267,7 @@ async def test_a_connection_is_given_back_when_all_is_taken() -> None:
 async def test_more_than_are_seen_to_at_once_are_all_seen_to_and_leave_no_descriptors() -> None:
     async with scene():
         pass  # the loop has what it needs
-    await asyncio.sleep(0.01)
+    await turns()
     before = open_sockets()
     descriptors = Descriptors(asyncio.get_running_loop())
     scenes = [Scene(descriptors, *await connected()) for _ in range(AT_ONCE + 1)]
@@ -282,5 +280,4 @@ async def test_more_than_are_seen_to_at_once_are_all_seen_to_and_leave_no_descri
     for it in scenes:
         await it.heard.until("lost")
         it.client.close()
-    await asyncio.sleep(0.01)
-    assert open_sockets() == before
+    await until(lambda: open_sockets() == before)

@@ -213,6 +213,7 @@ class SqliteLog(SoleLog):
             "streams": self._streams,
             "size_bytes": self._size,
             "free_bytes": self._free,
+            "recent_rows": self._recent.rows,
             "commits": self._thread.commits,
             "damaged_wals": len(self._damaged),
             "groups": self._thread.groups,

@@ -5,8 +5,8 @@ appends to a thousand streams would write both for each of them, twice: 15 us of
 append, where rows that follow each other take 4. So a short append that only makes a stream longer
 is a row of `recent` first. What is in such rows is in memory, too, where reads find it.
 
-There is a bound to it, beyond which each commit files as much as it adds: round by round in the
-order of ids, so that streams whose pages are the same ones are filed together. When a round is
+There is a bound to it, beyond which each commit files as much as it adds: lap by lap in the
+order of ids, so that streams whose pages are the same ones are filed together. When a lap is
 over, all that was there when it began is filed, and the rows are taken away. A row of a version
 that the stream's own row has reached is filed, or never was part of what followed.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 COLUMNS = "stream, end, crc, sizes, data, nr, version, producers"
 
 # Not filed yet: a commit then files several streams whose pages are the same, and opening the file
-# takes a second at most. In memory a row is some 700 bytes.
+# takes a second at most. In memory a row is half a KB and its data: 35 MB at most.
 MOST_ROWS = 32_768
 LONGEST = 512  # bytes of a row: longer ones are few pages as it is, and would be written twice
 FILED_BYTES = 64 * 1024  # of a row at a stream's place: a read of some of it reads all of it
@@ -88,10 +88,10 @@ class Recent:
     def clear(self) -> None:
         """All is filed, and `recent` empty."""
         self._streams: dict[str, Changes] = {}
-        self._rows = 0
+        self.rows = 0  # that are not filed
         self._last = 0  # the last row
-        self._round: list[Changes] = []  # what this round has still to file, the next one last
-        self._round_began = 0  # behind this row
+        self._lap: list[Changes] = []  # what this lap has still to file, the next one last
+        self._lap_began = 0  # behind this row
         self._filed = 0  # up to this row; of which are
         self._gone = 0  # gone up to this row
 
@@ -101,9 +101,9 @@ class Recent:
         """What is not filed of the stream at `path`."""
         return tuple(self._streams.get(path, ()))
 
-    def states(self) -> Mapping[str, StreamState]:
-        """The latest states of the streams of which anything is not filed."""
-        return {path: changes[-1].state for path, changes in self._streams.copy().items()}
+    def of_all(self) -> Mapping[str, Sequence[Change]]:
+        """What is not filed, by path; of a stream there may be more by and by."""
+        return self._streams.copy()
 
     # The writer's thread
 
@@ -134,7 +134,7 @@ class Recent:
         streams = self._streams
         found = [streams[path] for path in whole - dropped if path in streams]
         seen = {id(streams[path]) for path in whole | dropped if path in streams}
-        rows = self._rows + len(added) - MOST_ROWS
+        rows = self.rows + len(added) - MOST_ROWS
         while rows > 0 and (changes := self._next(seen)) is not None:
             seen.add(id(changes))
             found.append(changes)
@@ -142,16 +142,16 @@ class Recent:
         return Step(added, found, dropped, self._rows_to_remove(len(added)))
 
     def _next(self, seen: Set[int]) -> Changes | None:
-        """The next of this round, or of another one, that is neither filed nor seen."""
+        """The next of this lap, or of another one, that is neither filed nor seen."""
         for _ in range(2):
-            while self._round:
-                changes = self._round.pop()
+            while self._lap:
+                changes = self._lap.pop()
                 stands = self._streams.get(changes[0].state.path)
                 if stands is changes and id(changes) not in seen:
                     return changes
-            self._filed = self._round_began
-            self._round_began = self._last
-            self._round = sorted(self._streams.values(), key=_id_of, reverse=True)
+            self._filed = self._lap_began
+            self._lap_began = self._last
+            self._lap = sorted(self._streams.values(), key=_id_of, reverse=True)
         return None
 
     def _rows_to_remove(self, added: int) -> int | None:
@@ -162,13 +162,13 @@ class Recent:
     def note(self, step: Step) -> None:
         """A commit stands."""
         for path in (*(changes[0].state.path for changes in step.filed), *step.dropped):
-            self._rows -= len(self._streams.pop(path, ()))
+            self.rows -= len(self._streams.pop(path, ()))
         for change in step.added:
             if change.state.path in self._streams:
                 self._streams[change.state.path].append(change)
             else:
                 self._streams[change.state.path] = [change]
-        self._rows += len(step.added)
+        self.rows += len(step.added)
         self._last += len(step.added)
         if step.gone is not None:
             self._gone = step.gone
