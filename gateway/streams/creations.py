@@ -113,10 +113,6 @@ class Creations:
         self._advances = False
         decided: list[tuple[_Creation, Change]] = []
         while self._waiting and self._waiting[0].is_found:
-            if loop.time() >= turn_ends:
-                self._advances = True
-                loop.call_soon(self._advance)
-                break
             creation = self._waiting.popleft()
             try:
                 change = self._decide(creation)
@@ -127,6 +123,10 @@ class Creations:
             else:
                 if change is not None:
                     decided.append((creation, change))
+            if loop.time() >= turn_ends:
+                self._advances = True
+                loop.call_soon(self._advance)
+                break
         if decided:
             self._commit(decided)
 
@@ -228,10 +228,6 @@ class Creations:
         turn_ends = loop.time() + LONGEST_TURN_S
         self._answers = False
         while self._unanswered:
-            if loop.time() >= turn_ends:
-                self._answers = True
-                loop.call_soon(self._answer)
-                return
             creation = self._unanswered.popleft()
             done, creation.done = creation.done, None
             if done is None:
@@ -241,5 +237,9 @@ class Creations:
                 done(creation.outcome)
             except Exception:  # noqa: BLE001 - the others must get their answers
                 log.exception("creation.unanswered")
+            if loop.time() >= turn_ends and self._unanswered:
+                self._answers = True
+                loop.call_soon(self._answer)
+                return
         if not self.pending:
             self.idle.set()

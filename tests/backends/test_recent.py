@@ -11,6 +11,7 @@ import apsw
 import pytest
 
 from gateway.backends.sqlite import recent
+from gateway.backends.sqlite.data_folder import RECENT, SCHEMA_VERSION
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import RecordDamaged, StreamNotFound
 from gateway.protocol.state import ProducerState
@@ -43,6 +44,11 @@ async def read(log: Log, state: StreamState, start: int = 0) -> bytes:
     assert chunk.state == state
     assert chunk.end == state.tail
     return b"".join(chunk.records)
+
+
+def format_in(folder: Path) -> int:
+    """In the file itself, where an older Headgate looks."""
+    return int.from_bytes((folder / "headgate.db").read_bytes()[60:64])
 
 
 def copied(folder: Path, to: Path) -> Path:
@@ -272,11 +278,27 @@ async def test_a_file_of_the_first_format_is_read_and_goes_on(tmp_path: Path) ->
         connection.execute("drop table recent; pragma user_version=1")
     log = SqliteLog(tmp_path)
     await log.open()
-    with (tmp_path / "headgate.db").open("rb") as file:
-        file.seek(60)  # where an older Headgate looks, and leaves the file alone
-        assert int.from_bytes(file.read(4)) == 2
+    assert format_in(tmp_path) == 2
     second = appended(first.state, b" second")
     await log.commit([second])
     assert counted(tmp_path) == 1
     assert await read(log, second.state) == b"first second"
     await log.close()
+
+
+async def test_a_first_format_that_is_taken_over_in_the_wal_alone_is_so_in_the_file(
+    tmp_path: Path,
+) -> None:
+    """As a start leaves it that was killed between its commit and its checkpoint."""
+    async with opened("sqlite", tmp_path / "running") as log:
+        first = created(log, "s", b"first")
+        await log.commit([first])
+    with closing(apsw.Connection(str(tmp_path / "running/headgate.db"))) as connection:
+        connection.execute("drop table recent; pragma user_version=1")
+        connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+        connection.execute(f"begin; {RECENT} pragma user_version={SCHEMA_VERSION}; commit")
+        killed = copied(tmp_path / "running", tmp_path / "killed")
+    assert format_in(killed) == 1
+    async with opened("sqlite", killed) as log:
+        assert format_in(killed) == SCHEMA_VERSION
+        assert await read(log, first.state) == b"first"

@@ -12,6 +12,7 @@ from gateway.errors import ConfigurationConflict, HeadgateError, LogUnavailable
 from gateway.protocol.lifecycle import Created
 from gateway.protocol.requests import Create
 from gateway.protocol.state import Lifetime
+from gateway.streams import creations
 from gateway.streams.creations import Creations
 from tests.streams.gated_log import GatedLog, turns
 from tests.streams.service import TEXT, Service
@@ -81,6 +82,22 @@ async def test_they_are_decided_in_the_order_in_which_they_came() -> None:
     assert [changes[0].state.path for changes in log.committed] == ["a", "b", "c"]
     assert asked.new(["a", "b", "c"]) == [True] * 3
     assert asked.creations.pending == 0
+
+
+async def test_a_turn_that_is_over_at_once_takes_one_and_goes_on_in_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(creations, "LONGEST_TURN_S", 0.0)
+    log = GatedLog()
+    asked = Asked(log)
+    paths = [f"s{number}" for number in range(5)]
+    for path in paths:
+        asked.ask(path)
+    await asked.creations.idle.wait()
+    assert [[change.state.path for change in changes] for changes in log.committed] == [
+        [path] for path in paths
+    ]
+    assert asked.new(paths) == [True] * 5
 
 
 async def test_of_several_for_one_path_one_creates_and_the_others_confirm_or_conflict() -> None:

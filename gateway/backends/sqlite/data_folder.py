@@ -123,7 +123,7 @@ class DataFolder:
                 header = opened.read(HEADER_BYTES)
         if len(header) < HEADER_BYTES or not header.startswith(MAGIC):
             raise StartError(f"{self.file} is not a Headgate data file: it was left as it is")
-        version, application = struct.unpack_from(">I4xI", header, 60)
+        version, application = _version_in(header)
         if application != APPLICATION_ID:
             raise StartError(
                 f"{self.file} is a SQLite file of another application: it was left as it is"
@@ -248,14 +248,24 @@ class DataFolder:
         self._open_files = {}
 
 
-def upgrade(connection: apsw.Connection) -> None:
+def upgrade(file: Path, connection: apsw.Connection) -> None:
     """Bring a file of an earlier format to the present one."""
     if connection.pragma("user_version") < SCHEMA_VERSION:
         connection.execute(
             f"begin immediate; {RECENT} pragma user_version={SCHEMA_VERSION}; commit"
         )
-        # An older Headgate reads the version in the file alone, and must leave the file as it is.
+    # An older Headgate reads the version in the file alone, and must leave the file as it is. If
+    # the last start was killed, only the WAL has it.
+    with file.open("rb") as opened:
+        version, _ = _version_in(opened.read(HEADER_BYTES))
+    if version < SCHEMA_VERSION:
         connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+
+
+def _version_in(header: bytes) -> tuple[int, int]:
+    """The version of the format, and the application, in the file itself."""
+    version, application = struct.unpack_from(">I4xI", header, 60)
+    return version, application
 
 
 def _look(name: str) -> _Held:

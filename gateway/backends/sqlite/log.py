@@ -97,7 +97,7 @@ class SqliteLog(SoleLog):
             recover(self._folder, connection)
             self._folder.hold()
             self._damaged = self._folder.damaged()
-            upgrade(connection)
+            upgrade(self._folder.file, connection)
             return Writer(connection, self._max_retired, self._recent)
         except BaseException:
             connection.close()
