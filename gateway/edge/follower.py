@@ -9,6 +9,7 @@ from headgate.backoff import wait_s
 
 from gateway.cache.directives import again_s
 from gateway.errors import HeadgateError, OriginBroken, OriginBusy, StreamGone, StreamNotFound
+from gateway.protocol.repair import is_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -51,6 +52,11 @@ class Polled(NamedTuple):
     caught_up: bool
     said: str | None = None  # to caches, of a poll's data; None where there are none
     cors: str = ""  # to browsers, where the origin says anything
+
+    @property
+    def brings_nothing(self) -> bool:
+        """Whether it has no data."""
+        return is_nothing(self.content_type, self.body)
 
 
 class Observer(Protocol):

@@ -84,6 +84,9 @@ class Poller:
         if self._doubted_at is not None and self._window.last is not None:
             await self._dispel(self._window.last)
         polled = await self._fetched(question)
+        if question.waits and polled.end != question.start and polled.brings_nothing:
+            # What came between the end of the origin's wait and its answer is told of, not in it.
+            polled = await self._fetched(question._replace(waits=False))
         self._doubted_at = None
         return polled
 

@@ -39,6 +39,28 @@ async def test_viewers_hear_of_the_tail_that_a_later_poll_confirms() -> None:
         assert await up_to(viewer, "0002") == "b"
 
 
+async def test_what_was_appended_as_the_origin_ended_its_wait_reaches_everybody() -> None:
+    """Its 204 says where the tail is by then, behind what nobody has been told."""
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        assert await up_to(viewer, "0001") == ""
+        poller = await gateway.connect()
+        poller.send(get(at("0001")))
+        await origin.polled(1)
+
+        async def tell_tail_alone(wire: Wire) -> None:
+            origin.instead = None
+            origin.pieces.append(b"b")
+            lines = "Stream-Next-Offset: 0002", "Stream-Up-To-Date: true"
+            await wire.send(answer(b"", *lines, status="204 No Content"))
+
+        origin.instead = tell_tail_alone
+        origin.tell()
+        assert news(await poller.answer()) == (200, b"b", "0002", "true")
+        assert await up_to(viewer, "0002") == "b"
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"ab"
+
+
 @pytest.mark.parametrize("target", [f"{S}?offset=0001", at("0001")])
 @pytest.mark.parametrize("is_told_of_all", [False, True])
 async def test_what_has_an_append_that_was_made_while_it_was_asked_for_is_up_to_date(
