@@ -81,12 +81,12 @@ class Appender:
             self._loop.call_soon(done, refusal)
             return
         active = self._table.get(path)
+        active.wait((append, done, perf_counter() if came is None else came))
         self.pending_bytes += len(append.body)
         self.pending += 1
         self._submitted += 1
         if self.pending == 1:
             self.idle.clear()
-        active.wait((append, done, perf_counter() if came is None else came))
         if not active.committing and len(active.waiting) == 1:
             self._guarded(active, self._later)
 

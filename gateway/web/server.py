@@ -75,10 +75,16 @@ class ConnectionServer(web.Server):
             if client is None:
                 return False
         connection = self()
-        connection.returns(counts_as)
-        if client is not None:
-            self._enter(connection, client)
-            return True
+        try:
+            connection.returns(counts_as)
+            if client is not None:
+                self._enter(connection, client)
+                return True
+        except BaseException:
+            self.shared.limits.connection_lost(counts_as)
+            if client is not None:
+                client.close()
+            raise
         transport.set_write_buffer_limits()
         transport.set_protocol(connection)
         connection.connection_made(transport)
@@ -96,9 +102,11 @@ class ConnectionServer(web.Server):
     async def _connect(self, connection: Connection, client: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(lambda: connection, client)
-        except OSError:
+        except BaseException as error:
             connection.give_place_back()
             client.close()
+            if not isinstance(error, OSError):
+                raise
 
     def _sweep_slow(self) -> None:
         """One timer for all connections. It goes on whatever raises."""

@@ -38,6 +38,7 @@ GUARDS = frozenset(
         "Appender._gather",
         "Appender._guarded",
         "Appender._settled",
+        "ConnectionServer._connect",
         "Creations._advance",
         "Creations._answer",
         "Creations._commit",
@@ -66,6 +67,7 @@ GIVES_BACK = frozenset(
     {
         "BareTransport._leave",
         "Connection.connection_lost",
+        "Connection.give_place_back",
         "Connection.tell_loss",
         "ConnectionServer.reader_lost",
         "Descriptors.forget",
@@ -76,6 +78,7 @@ GIVES_BACK = frozenset(
         "FollowedStreams._linger",
         "FollowedStreams.reader_left",
         "SseReader.connection_lost",
+        "SseReader.left",
         "SseReaders.__len__",
         "SseReaders._forget",
         "SseReaders.gone",
