@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gateway.origin.whole_answer import VOLATILE
+from gateway.protocol import http1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -27,7 +28,6 @@ LONGEST_PATTERN = 2048  # bytes of a head
 _VALUE = r"([!-~]++(?: [!-~]++)*+)"
 _SIZE = r"([0-9]{1,15}+)"
 _LENGTH = "content-length"
-_BODYLESS = frozenset({204, 304})
 
 
 class HeadKind:
@@ -130,6 +130,6 @@ def _made(head: PlainHead, lines: Sequence[bytes]) -> _Pattern | None:
             return None
         names.append(name)
         texts.append(f"{re.escape(written)}: {form}")
-    is_told = head.size != IN_CHUNKS and head.kind.status not in _BODYLESS
+    is_told = head.size != IN_CHUNKS and http1.has_body(head.kind.status)
     text = r"\r\n".join([*texts, r"\r\n"])
     return _Pattern(text, head.kind, tuple(names), None if is_told else head.size)

@@ -12,6 +12,7 @@ import re
 
 from gateway.origin.head_patterns import IN_CHUNKS, HeadKind, HeadPatterns, PlainHead
 from gateway.origin.whole_answer import VOLATILE
+from gateway.protocol import http1
 
 # Lines and status lines that are remembered: 1 MB. An origin has some dozens, and a Date a second;
 # then all are forgotten.
@@ -19,7 +20,6 @@ REMEMBERED = 4096
 LONGEST = 512  # bytes of a line that is remembered
 MOST_LINES = 64  # of a head that is plain
 LONGEST_HEAD = 16 << 10  # bytes of one; up to four times that the parser lets through
-BODYLESS = frozenset({204, 304})
 
 _STATUS = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\Z")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e\x80-\xff]*?)[ \t]*\Z")
@@ -82,7 +82,7 @@ class PlainHeads:
                 stable.append(same)
         is_last = others.pop(_CONNECTION, None) is not None
         is_coded = others.pop(_CODING, None) is not None
-        size = _size(others.get(_LENGTH), is_coded, is_head or status in BODYLESS)
+        size = _size(others.get(_LENGTH), is_coded, is_head or not http1.has_body(status))
         if size is None:
             return None
         kept = None if _UNREMEMBERED in others else tuple(stable)

@@ -57,11 +57,13 @@ class Origin(Protocol):
 
     servers: OriginServers
     figures: OriginFigures
-    in_flight: int
 
     @property
     def is_full(self) -> bool:
         """Whether one more request would be too many."""
+
+    def enter(self) -> None:
+        """One request more is there. Raises LimitReached."""
 
     def leave(self) -> None:
         """One request fewer is there."""
@@ -229,7 +231,7 @@ class RawWay:
             return None
         question = RawQuestion(self, server, method, target, fields, body, asker, now)
         question.connection = connection
-        origin.in_flight += 1
+        origin.enter()
         self._out[question] = None
         if self._timer is None:
             self._timer = self.loop.call_at(now + self.wait_s, self._look)
@@ -259,7 +261,7 @@ class RawWay:
     def leave(self, question: RawQuestion) -> None:
         """It is out no more."""
         del self._out[question]
-        self.origin.in_flight -= 1
+        self.origin.leave()
 
     def go_on(self, question: RawQuestion, connection: RawConnection, came: bytes) -> None:
         """Have aiohttp read the answer, of which this has come, and a task wait for it."""

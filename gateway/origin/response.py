@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import ClientError, HttpVersion10, HttpVersion11, hdrs
 
 from gateway.errors import OriginBroken, OriginTimeout
+from gateway.protocol import http1
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 # As much as any client of ours would take from us.
 HEAD_BYTES = 64 << 10
 CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-BODYLESS = frozenset({204, 304})
 CUT_SHORT = "the origin's answer was cut short"
 
 
@@ -44,7 +44,7 @@ class OriginAnswer:
         self.url = str(response.url)
         self.complete_by_length = (
             response.method == hdrs.METH_HEAD
-            or response.status in BODYLESS
+            or not http1.has_body(response.status)
             or hdrs.CONTENT_LENGTH in response.headers
             or hdrs.TRANSFER_ENCODING in response.headers
         )

@@ -69,7 +69,7 @@ def body_size(wire: bytes) -> int:
 def own_lines(response: Response) -> bytes:
     """The header lines that are the same for every reader, and the blank one after them."""
     length = ""
-    if response.status not in _BODYLESS:
+    if has_body(response.status):
         length = f"Content-Length: {len(response.body)}\r\n"
     return _wire(f"{response.fields}{length}\r\n")
 
