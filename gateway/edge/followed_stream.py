@@ -9,7 +9,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.cache.replica_lag import ANOTHER_STREAM
-from gateway.edge.follower import follow
+from gateway.edge.follower import Follower
+from gateway.edge.following import Following
 from gateway.edge.lenders import Lenders
 from gateway.edge.poller import Poller
 from gateway.edge.recent_window import RecentWindow
@@ -20,7 +21,6 @@ from gateway.protocol import followed
 from gateway.protocol.followed import Snapshot, Span
 from gateway.protocol.offsets import NOW
 from gateway.protocol.reach import Reach
-from gateway.telemetry import tracing
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.cache.cache_result import CacheResult
     from gateway.cache.cached_response import CacheRequest
     from gateway.edge.follower import Polled
+    from gateway.edge.following import Holdings
     from gateway.edge.poller import PolledOrigin
     from gateway.edge.recent_window import WindowBudget
     from gateway.live.contract import FeedSource
@@ -45,6 +46,7 @@ class Registry(FeedOwner["FollowedStream", Span], Protocol):
 
     origin: PolledOrigin
     budget: WindowBudget
+    holdings: Holdings
 
     @property
     def source(self) -> FeedSource[FollowedStream, Span]:
@@ -82,13 +84,12 @@ class FollowedStream:
         self._poller = Poller(
             registry.origin, self.lenders, content_type, self._window, self._note_reads_say
         )
-        self._task: asyncio.Task[None] | None = None
+        self._following: Following | None = None
         if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
-            with tracing.nobodys():
-                self._task = loop.create_task(
-                    follow(snapshot.tail, self._poller.ask, self, random.random)
-                )
-            self._task.add_done_callback(self._followed)
+            follower = Follower(snapshot.tail, self, random.random)
+            self._following = Following(
+                registry.origin.client, follower, self._poller, registry.holdings, self._lost
+            )
 
     def __repr__(self) -> str:
         health = self.feed.lost or "followed"
@@ -271,18 +272,16 @@ class FollowedStream:
         self._registry.ended(self)
         self.feed.end(reason)
 
-    def _followed(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or task.exception() is None:
-            return
-        log.error("follower.failed", stream=self.path, exc_info=task.exception())
+    def _lost(self, error: Exception) -> None:
+        log.error("follower.failed", stream=self.path, exc_info=error)
         self.end(OriginBroken("the origin's answer to a long-poll could not be used"))
 
     def close(self) -> None:
         """Follow the stream no more."""
         if self.closing is not None:
             self.closing.cancel()
-        if self._task is not None and self._task is not asyncio.current_task():
-            self._task.cancel()
+        if self._following is not None:
+            self._following.stop()
         self._window.close()
 
 

@@ -13,6 +13,7 @@ from gateway.cache.incarnations import Incarnations
 from gateway.cache.replica_lag import ANOTHER_STREAM
 from gateway.edge.feed_source import EdgeFeedSource
 from gateway.edge.followed_stream import FollowedStream, key_of
+from gateway.edge.following import Holdings
 from gateway.edge.poller import PolledOrigin
 from gateway.edge.recent_window import WindowBudget
 from gateway.edge.snapshots import is_variant
@@ -71,6 +72,7 @@ class FollowedStreams:
     ) -> None:
         self.origin = PolledOrigin(origin, identity, ignores_no_store, freshness.tail_max_age)
         self.budget = WindowBudget(NEWS_BYTES)
+        self.holdings = Holdings()
         self.reader = StreamReader(cache)
         self.source = EdgeFeedSource(self.reader, freshness, settings, shared, traffic)
         cache.another = self.reader.forget

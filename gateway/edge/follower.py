@@ -1,8 +1,7 @@
-"""Follows one stream at its origin: one long-poll after the other, whatever happens to them."""
+"""How a stream is followed: one long-poll after the other, whatever happens to them."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from headgate.backoff import wait_s
@@ -12,7 +11,7 @@ from gateway.errors import HeadgateError, OriginBroken, OriginBusy, StreamGone, 
 from gateway.protocol.repair import is_nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from multidict import MultiMapping
 
@@ -80,55 +79,69 @@ def backoff_s(failures: int, chance: float) -> float:
     return wait_s(failures, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, chance)
 
 
-async def follow(
-    start: str,
-    request: Callable[[Question], Awaitable[Polled]],
-    observer: Observer,
-    chance: Callable[[], float],
-) -> None:
-    """Until the stream is closed or gone; to be cancelled when nobody follows it any more.
+class Next(NamedTuple):
+    """What a follower wants asked, and after how many seconds."""
 
-    `request` raises CannotFollow, or the HeadgateError of a failure that may pass.
+    question: Question
+    after_s: float = 0.0
+
+
+class Follower:
+    """Decides what is asked next: it is told what became of its last question.
+
+    Without a next one the stream is closed or gone. `chance` in [0, 1) is asked for each pause.
     """
-    question = Question(start, None, waits=True)
-    failures = barren = 0
-    while True:
-        try:
-            polled, was_held = await _answer(request, question, observer)
-        except CannotFollow as end:
-            observer.end(end.reason)
-            return
-        except HeadgateError as error:
-            failures += 1
-            observer.failed(error, quietly=failures <= QUIET_FAILURES)
-            await asyncio.sleep(backoff_s(failures, chance()))
-            # What comes back may have lost the stream's end, and would keep a poll for ever.
-            question = question._replace(waits=False)
-            continue
-        observer.answered(question.start, polled)
+
+    __slots__ = ("_barren", "_chance", "_failures", "_is_held", "_observer", "question")
+
+    def __init__(self, start: str, observer: Observer, chance: Callable[[], float]) -> None:
+        self.question = Question(start, None, waits=True)
+        self._observer = observer
+        self._chance = chance
+        self._failures = 0  # in a row
+        self._barren = 0  # answers in a row
+        self._is_held = False
+
+    def __repr__(self) -> str:
+        return f"Follower({self.question!r}, {self._failures} failures, {self._barren} barren)"
+
+    def holds(self) -> None:
+        """The origin has kept the question for HOLDS_S."""
+        if not self._is_held:
+            self._is_held = True
+            self._observer.holds()
+
+    def answered(self, polled: Polled) -> Next | None:
+        """The origin has answered."""
+        question = self.question
+        self._observer.answered(question.start, polled)
         if polled.closed and polled.caught_up:
-            return
+            return None
+        pause_s = 0.0
         if question.waits:
-            failures = 0
+            self._failures = 0
             # An origin that neither waits nor has news must not be asked as fast as it answers.
-            barren = 0 if was_held or polled.end != question.start else barren + 1
-            if barren:
-                await asyncio.sleep(backoff_s(barren, chance()))
-        question = Question(polled.end, polled.cursor, waits=True)
+            is_barren = not self._is_held and polled.end == question.start
+            self._barren = self._barren + 1 if is_barren else 0
+            if is_barren:
+                pause_s = backoff_s(self._barren, self._chance())
+        return self._next(Question(polled.end, polled.cursor, waits=True), pause_s)
 
+    def failed(self, error: HeadgateError | CannotFollow) -> Next | None:
+        """There is no answer, or none to follow."""
+        if isinstance(error, CannotFollow):
+            self._observer.end(error.reason)
+            return None
+        self._failures += 1
+        self._observer.failed(error, quietly=self._failures <= QUIET_FAILURES)
+        # What comes back may have lost the stream's end, and would keep a poll for ever.
+        read = self.question._replace(waits=False)
+        return self._next(read, backoff_s(self._failures, self._chance()))
 
-async def _answer(
-    request: Callable[[Question], Awaitable[Polled]], question: Question, observer: Observer
-) -> tuple[Polled, bool]:
-    """The answer, and whether it was waited for."""
-    task = asyncio.ensure_future(request(question))
-    try:
-        done, _ = await asyncio.wait([task], timeout=HOLDS_S if question.waits else None)
-        if not done:
-            observer.holds()
-        return await task, not done
-    finally:
-        task.cancel()
+    def _next(self, question: Question, pause_s: float) -> Next:
+        self.question = question
+        self._is_held = False
+        return Next(question, pause_s)
 
 
 def refuse(status: int, headers: MultiMapping[str]) -> None:

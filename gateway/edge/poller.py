@@ -1,10 +1,13 @@
-"""Asks an origin what follows in a stream, by a long-poll or by a read answered at once."""
+"""What an origin is asked to tell what follows in a stream, and what its answers mean.
+
+A question takes one request, as a rule; so it is written as steps: a generator gives out the
+request to be made, and is sent the answer, or the error instead. Who makes them is `following`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from multidict import CIMultiDict
 
@@ -12,23 +15,29 @@ from gateway.cache import sharing, tails
 from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.follower import CannotFollow, Polled, Question, refuse
 from gateway.edge.lenders import DENIALS
-from gateway.edge.snapshots import LONGEST_READ, ONES_OWN
+from gateway.edge.snapshots import ONES_OWN
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
 from gateway.protocol import edge_target, followed, repair
 from gateway.protocol.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.offsets import is_plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
+    from typing import TypeAlias
 
     from multidict import MultiMapping
 
     from gateway.cache.cached_response import CacheRequest
     from gateway.edge.lenders import Lenders
     from gateway.edge.recent_window import RecentWindow
-    from gateway.origin.client import Origin, OriginAnswer
+    from gateway.origin.client import Origin
     from gateway.protocol.followed import Span
     from gateway.protocol.identity import IdentityHeaders
+
+    Steps: TypeAlias = "Generator[PollerRequest, Heard, Polled]"
+
+
+ANSWERS = frozenset({200, 204})  # whose bodies are read
 
 
 class PolledOrigin(NamedTuple):
@@ -40,8 +49,32 @@ class PolledOrigin(NamedTuple):
     tail_max_age: int
 
 
+class PollerRequest(NamedTuple):
+    """A GET of this target in the name of a reader; one that `waits` is a long-poll."""
+
+    reader: CacheRequest
+    target: str
+    waits: bool
+
+
+class Heard(Protocol):
+    """An answer of the origin; the body of one that is refused may be missing."""
+
+    @property
+    def status(self) -> int:
+        """Its status."""
+
+    @property
+    def body(self) -> bytes:
+        """Its body."""
+
+    @property
+    def headers(self) -> MultiMapping[str]:
+        """Its fields."""
+
+
 class Poller:
-    """Polls for one followed stream, with one request after the other.
+    """Asks for one followed stream, with one request after the other.
 
     `tell_directives` is told what the origin says to caches of reads that reach the tail.
     """
@@ -66,13 +99,16 @@ class Poller:
         """Whether the origin has told of a shorter stream, which may be another one."""
         return self._doubted_at is not None
 
-    async def ask(self, question: Question) -> Polled:
-        """The answer, with what follows it where that is the rest of a character."""
-        polled = await self._asked(question)
+    def ask(self, question: Question) -> Steps:
+        """The answer, with what follows it where that is the rest of a character.
+
+        Raises CannotFollow, or the HeadgateError of a failure that may pass.
+        """
+        polled = yield from self._asked(question)
         for _ in range(followed.MOST_JOINED):
             if polled.caught_up or not followed.is_cut(polled.content_type, polled.body):
                 break
-            more = await self._asked(Question(polled.end, polled.cursor, waits=False))
+            more = yield from self._asked(Question(polled.end, polled.cursor, waits=False))
             polled = more._replace(
                 body=polled.body + more.body,
                 content_type=polled.content_type,
@@ -80,19 +116,19 @@ class Poller:
             )
         return polled
 
-    async def _asked(self, question: Question) -> Polled:
+    def _asked(self, question: Question) -> Steps:
         if self._doubted_at is not None and self._window.last is not None:
-            await self._dispel(self._window.last)
-        polled = await self._fetched(question)
+            yield from self._dispel(self._window.last)
+        polled = yield from self._fetched(question)
         if question.waits and polled.end != question.start and polled.brings_nothing:
             # What came between the end of the origin's wait and its answer is told of, not in it.
-            polled = await self._fetched(question._replace(waits=False))
+            polled = yield from self._fetched(question._replace(waits=False))
         self._doubted_at = None
         return polled
 
-    async def _dispel(self, last: Span) -> None:
+    def _dispel(self, last: Span) -> Generator[PollerRequest, Heard, None]:
         """Go on only when the latest news are still what was told of them."""
-        again = await self._fetched(Question(last.start, None, waits=False))
+        again = yield from self._fetched(Question(last.start, None, waits=False))
         if again.end < last.end:
             raise self._behind()
         if not self._window.agrees(again.body):
@@ -107,29 +143,22 @@ class Poller:
             return CannotFollow(StreamGone(ANOTHER_STREAM))
         return OriginBehind("the origin tells of a stream that ends before what it told of")
 
-    async def _fetched(self, question: Question) -> Polled:
+    def _fetched(self, question: Question) -> Steps:
         """The answer, in the name of whichever reader the origin lets read."""
         while True:
             request = self._lenders.request
-            with ExitStack() as resources:
-                answer = await self._send(request, question)
-                resources.callback(answer.release)
-                if answer.status in DENIALS and self._lenders.replace(request):
-                    continue
-                if answer.status not in {200, 204}:
-                    refuse(answer.status, answer.headers)
-                body = await answer.read(LONGEST_READ)
-            return self._polled(question, answer.status, answer.headers, body)
-
-    async def _send(self, request: CacheRequest, question: Question) -> OriginAnswer:
-        read, start = request.read, question.start
-        target = (
-            edge_target.poll_target(read, start, question.cursor)
-            if question.waits
-            else edge_target.catch_up(read, start).target
-        )
-        client = self._origin.client
-        return await client.send("GET", target, request.fields, poll=question.waits)
+            read, start = request.read, question.start
+            target = (
+                edge_target.poll_target(read, start, question.cursor)
+                if question.waits
+                else edge_target.catch_up(read, start).target
+            )
+            answer = yield PollerRequest(request, target, question.waits)
+            if answer.status in DENIALS and self._lenders.replace(request):
+                continue
+            if answer.status not in ANSWERS:
+                refuse(answer.status, answer.headers)
+            return self._polled(question, answer.status, answer.headers, answer.body)
 
     def _polled(
         self, question: Question, status: int, headers: MultiMapping[str], body: bytes

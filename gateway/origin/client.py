@@ -63,6 +63,7 @@ class Origin:
         self._unpooled: ClientSession | None = None
         # None where each request has a span of its own, and before it is open.
         self.raw: RawWay | None = None
+        self.raw_polls: RawWay | None = None
 
     def __repr__(self) -> str:
         return f"Origin({self._settings.prefix!r}, {self.in_flight} in flight, {self.servers!r})"
@@ -75,14 +76,17 @@ class Origin:
         self._pooled = session(self._settings, self._tls, trace(), pooled=True)
         self._unpooled = session(self._settings, self._tls, trace(), pooled=False)
         if self._tracer is None:
-            self.raw = RawWay(self, connector_of(self._pooled), self._settings.response_timeout)
+            connector, settings = connector_of(self._pooled), self._settings
+            self.raw = RawWay(self, connector, settings.response_timeout)
+            self.raw_polls = RawWay(self, connector, settings.poll_timeout, is_for_polls=True)
         self._checks.start()
 
     async def close(self) -> None:
         """Close every connection."""
         await self._checks.stop()
-        if self.raw is not None:
-            await self.raw.close()
+        for raw in (self.raw, self.raw_polls):
+            if raw is not None:
+                await raw.close()
         for client in (self._pooled, self._unpooled):
             if client is not None:
                 await client.close()

@@ -131,8 +131,9 @@ class RawQuestion:
         server.answered()
         figures, fields = way.origin.figures, self.fields
         figures.answered(kind.status)
-        trace_id = _trace_of(fields) if b"raceparent:" in fields else None
-        figures.duration.observe(way.loop.time() - self.began, 1, trace_id)
+        if not way.is_for_polls:
+            trace_id = _trace_of(fields) if b"raceparent:" in fields else None
+            figures.duration.observe(way.loop.time() - self.began, 1, trace_id)
         if head.size == IN_CHUNKS:
             told["content-length"] = str(len(body))
         answer = WholeAnswer(kind.status, begin, body, server.url, kind.stable, told)
@@ -154,8 +155,8 @@ class RawQuestion:
     def attempt(self) -> Attempt:
         """The same as `Origin.send` has it."""
         fields = CIMultiDict(http1.parse_field_lines(self.fields))
-        wait_s = self._way.wait_s
-        request = Request(self.method, self.target, fields, self.body or None, wait_s, False)
+        way, body = self._way, self.body or None
+        request = Request(self.method, self.target, fields, body, way.wait_s, way.is_for_polls)
         return Attempt(request, self.server)
 
 
@@ -187,9 +188,15 @@ class _Place:
 
 
 class RawWay:
-    """Asks on connections that are kept, and keeps the time of all questions with one timer."""
+    """Asks on connections that are kept, and keeps the time of all questions with one timer.
 
-    def __init__(self, origin: Origin, connector: Connector, wait_s: float) -> None:
+    One `is_for_polls`: they take none of the places at the origin, and are not timed.
+    """
+
+    def __init__(
+        self, origin: Origin, connector: Connector, wait_s: float, *, is_for_polls: bool = False
+    ) -> None:
+        self.is_for_polls = is_for_polls
         self.heads = PlainHeads()
         self.wait_s = wait_s  # for an answer
         self.origin = origin
@@ -223,7 +230,7 @@ class RawWay:
         origin = self.origin
         now = self.loop.time()
         server = origin.servers.up_now(now)
-        if server is None or origin.is_full:
+        if server is None or (origin.is_full and not self.is_for_polls):
             return None
         place = self.places[server]
         line = place.line(method, target)
@@ -231,7 +238,7 @@ class RawWay:
             return None
         question = RawQuestion(self, server, method, target, fields, body, asker, now)
         question.connection = connection
-        origin.enter()
+        self._enter()
         self._out[question] = None
         if self._timer is None:
             self._timer = self.loop.call_at(now + self.wait_s, self._look)
@@ -261,7 +268,15 @@ class RawWay:
     def leave(self, question: RawQuestion) -> None:
         """It is out no more."""
         del self._out[question]
-        self.origin.leave()
+        self._leave()
+
+    def _enter(self) -> None:
+        if not self.is_for_polls:
+            self.origin.enter()
+
+    def _leave(self) -> None:
+        if not self.is_for_polls:
+            self.origin.leave()
 
     def go_on(self, question: RawQuestion, connection: RawConnection, came: bytes) -> None:
         """Have aiohttp read the answer, of which this has come, and a task wait for it."""
@@ -290,7 +305,7 @@ class RawWay:
             )
             attempt.was_sent_before(Sent(response, adopted, question.began + self.wait_s))
             held = undone.pop_all()
-        held.callback(self.origin.leave)
+        held.callback(self._leave)
         task = self.loop.create_task(self._going_on(question, attempt, held))
         self._tasks.add(task)
         task.add_done_callback(partial(self._went_on, question, held))

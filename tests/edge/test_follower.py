@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict
 
+from gateway.cache.cached_response import CacheRequest
 from gateway.edge.follower import (
     FIRST_BACKOFF_S,
     HOLDS_S,
     LONGEST_BACKOFF_S,
     QUIET_FAILURES,
     CannotFollow,
+    Follower,
     Polled,
     Question,
     backoff_s,
-    follow,
 )
+from gateway.edge.following import Following, Holdings
+from gateway.edge.poller import PollerRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
+from gateway.protocol.edge_target import EdgeCatchUp
+from gateway.protocol.state import Lifetime
 from tests.support.virtual_time import run
+
+if TYPE_CHECKING:
+    from gateway.edge.poller import Steps
 
 Step = Polled | Exception | tuple[float, Polled | Exception]
 
 BROKEN = OriginBroken("broken")
 SILENT = OriginTimeout("silent")
+NOTHING: CIMultiDict[str] = CIMultiDict()
+READ = EdgeCatchUp("/v1/stream/s", "/v1/stream/s", None, (), is_clear=True)
+READER = CacheRequest("a", READ, NOTHING, NOTHING, "", "", Lifetime())
 
 
 def news(end: str, cursor: str | None = None, *, closed: bool = False) -> Polled:
@@ -43,8 +56,24 @@ def after(seconds: float, step: Polled | Exception) -> tuple[float, Polled | Exc
 GONE = CannotFollow(StreamNotFound("deleted"))
 
 
+class Heard:
+    """An answer in which the origin says what the play has next."""
+
+    status = 200
+    headers = NOTHING
+
+    async def read(self, limit: int) -> bytes:
+        """Nothing but that."""
+        return b""[:limit]
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
 class Play:
     """An origin that plays steps and then is silent, and one who hears of it: a transcript."""
+
+    raw = raw_polls = None
 
     def __init__(self, *steps: Step, chance: float = 0.5) -> None:
         self._steps = list(steps)
@@ -53,26 +82,42 @@ class Play:
         self.times: list[float] = []  # of the polls
         self.chances = 0
         self.cancelled = 0
+        self._is_over = asyncio.Event()
+        self._lost: Exception | None = None
 
-    async def answer(self, asked: Question) -> Polled:
+    def ask(self, asked: Question) -> Steps:
         self.transcript.append(("poll" if asked.waits else "read", asked.start, asked.cursor))
         self.times.append(asyncio.get_running_loop().time())
-        try:
-            if not self._steps:
-                await asyncio.Event().wait()
-            step = self._steps.pop(0)
-            if isinstance(step, tuple) and not isinstance(step, Polled):
-                await asyncio.sleep(step[0])
-                step = step[1]
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        if isinstance(step, Exception):
+        yield PollerRequest(READER, "/v1/stream/s", asked.waits)
+        step = self._steps.pop(0)
+        assert isinstance(step, Polled | CannotFollow), "others do not answer"
+        if isinstance(step, CannotFollow):
             raise step
         return step
 
+    async def send(
+        self, method: str, target: str, headers: CIMultiDict[str], /, *, poll: bool
+    ) -> Heard:
+        assert (method, target, headers) == ("GET", "/v1/stream/s", NOTHING)
+        assert poll == (self.transcript[-1][0] == "poll")
+        try:
+            if not self._steps:
+                await asyncio.Event().wait()
+            if isinstance(self._steps[0], tuple) and not isinstance(self._steps[0], Polled):
+                seconds, self._steps[0] = self._steps[0]
+                await asyncio.sleep(seconds)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        step = self._steps[0]
+        if isinstance(step, Exception) and not isinstance(step, CannotFollow):
+            raise self._steps.pop(0)  # type: ignore[misc] # the same
+        return Heard()
+
     def answered(self, start: str, polled: Polled) -> None:
         self.transcript.append(("answered", start, polled))
+        if polled.closed and polled.caught_up:
+            self._is_over.set()
 
     def holds(self) -> None:
         self.transcript.append(("holds",))
@@ -82,21 +127,33 @@ class Play:
 
     def end(self, reason: HeadgateError) -> None:
         self.transcript.append(("end", reason))
+        self._is_over.set()
+
+    def lost(self, error: Exception) -> None:
+        self._lost = error
+        self._is_over.set()
 
     def chance(self) -> float:
         self.chances += 1
         return self._chance
 
+    def begun(self) -> Following:
+        follower = Follower("0", self, self.chance)
+        return Following(self, follower, self, Holdings(), self.lost)
+
     async def to_the_end(self) -> None:
-        await follow("0", self.answer, self, self.chance)
+        self.begun()
+        await self._is_over.wait()
+        if self._lost is not None:
+            raise self._lost
+        await asyncio.sleep(LONGEST_BACKOFF_S)  # it asks no more
 
     async def for_a_while(self, seconds: float) -> int:
         """Follow, and stop; how many polls were given up then."""
-        task = asyncio.create_task(self.to_the_end())
+        following = self.begun()
         await asyncio.sleep(seconds)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await asyncio.sleep(0)
+        following.stop()
+        await asyncio.sleep(LONGEST_BACKOFF_S)
         return self.cancelled
 
     @property

@@ -1,0 +1,269 @@
+"""Follows streams at their origin: makes the requests that a follower and its poller decide on.
+
+A stream is told of in polls, each of them out until there are news. Through aiohttp's client and a
+task, with a future and a timer to wait by, a poll takes 200 us; here it is written on a connection
+that is kept, and its answer is a call, for a quarter of that. Whatever the raw way does not do, a
+task does, through `Origin.send`: the first request where no connection is kept, long bodies,
+answers that are not plain, and all of an origin that is spoken to by TLS or with a tracer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from gateway.edge.follower import HOLDS_S, CannotFollow
+from gateway.edge.poller import ANSWERS
+from gateway.edge.snapshots import LONGEST_READ
+from gateway.errors import HeadgateError
+from gateway.telemetry import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from multidict import CIMultiDict, MultiMapping
+
+    from gateway.cache.cached_response import CacheRequest
+    from gateway.edge.follower import Follower, Next, Question
+    from gateway.edge.poller import Heard, PollerRequest, Steps
+    from gateway.origin.raw_way import RawWay
+    from gateway.origin.response import OriginAnswer
+    from gateway.origin.whole_answer import Asked, WholeAnswer
+
+
+class Origin(Protocol):
+    """Who is asked, as `client.Origin` has it."""
+
+    @property
+    def raw(self) -> RawWay | None:
+        """The raw way for reads, if there is one."""
+
+    @property
+    def raw_polls(self) -> RawWay | None:
+        """The one for polls."""
+
+    async def send(
+        self, method: str, target: str, headers: CIMultiDict[str], /, *, poll: bool
+    ) -> Answer:
+        """The answer, once its head is there."""
+
+
+class Answer(Protocol):
+    """One that is to be read."""
+
+    @property
+    def status(self) -> int:
+        """Its status."""
+
+    @property
+    def headers(self) -> MultiMapping[str]:
+        """Its fields."""
+
+    async def read(self, limit: int, /) -> bytes:
+        """Its body."""
+
+    def release(self) -> None:
+        """No more is wanted."""
+
+
+class Poller(Protocol):
+    """Who knows what to ask."""
+
+    def ask(self, question: Question, /) -> Steps:
+        """The steps to an answer."""
+
+
+class Holdings:
+    """The polls that are out, each until its origin has kept it for HOLDS_S; one timer for all."""
+
+    def __init__(self) -> None:
+        self._since: dict[Following, float] = {}  # loop time; the longest out first
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, following: Following) -> None:
+        """A poll goes out."""
+        loop = asyncio.get_running_loop()
+        now = self._since[following] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_at(now + HOLDS_S, self._look)
+
+    def end(self, following: Following) -> None:
+        """It is out no more."""
+        self._since.pop(following, None)
+
+    def _look(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        while self._since:
+            following, since = next(iter(self._since.items()))
+            if since + HOLDS_S > loop.time():
+                self._timer = loop.call_at(since + HOLDS_S, self._look)
+                return
+            del self._since[following]
+            following.holds()
+
+
+class _Read(NamedTuple):
+    """An answer that a task has read."""
+
+    status: int
+    headers: MultiMapping[str]
+    body: bytes
+
+
+class Following:
+    """One stream that is followed, until it is closed or gone, or nobody follows it any more.
+
+    `lost` is called when an answer could not be used. Of an Asker.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        follower: Follower,
+        poller: Poller,
+        holdings: Holdings,
+        lost: Callable[[Exception], None],
+    ) -> None:
+        self._origin = origin
+        self._follower = follower
+        self._poller = poller
+        self._holdings = holdings
+        self._lost = lost
+        self._steps: Steps | None = None  # to the answer to the follower's question
+        self._asked: Asked | None = None  # what is out without a task
+        self._task: asyncio.Task[None] | None = None
+        self._is_over = False
+        self._reader: CacheRequest | None = None  # in whose name it was asked last
+        self._block: bytes | None = None
+        # Not at once: who follows the stream does not have it yet.
+        self._pause: asyncio.Handle | None = asyncio.get_running_loop().call_soon(self._ask)
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._is_over = True
+        self._holdings.end(self)
+        if self._pause is not None:
+            self._pause.cancel()
+        if self._asked is not None:
+            self._asked.abandon()
+        if self._task is not None:
+            self._task.cancel()
+        self._pause = self._asked = self._task = None
+
+    def holds(self) -> None:
+        """The origin keeps a poll."""
+        try:
+            self._follower.holds()
+        except Exception as error:  # noqa: BLE001 - others' polls are told of, too
+            self._fail(error)
+
+    # Of an Asker
+
+    def answered(self, answer: WholeAnswer) -> None:
+        """The answer is whole."""
+        self._asked = None
+        self._go_on(answer)
+
+    def began(self, answer: OriginAnswer) -> None:
+        """It is long, or not plain: a task reads it."""
+        self._asked = None
+        self._begin(self._read(answer)).add_done_callback(lambda _: answer.release())
+
+    def failed(self, error: HeadgateError) -> None:
+        """There is none."""
+        self._asked = None
+        self._go_on(error)
+
+    # What is asked
+
+    def _ask(self) -> None:
+        self._pause = None
+        self._steps = self._poller.ask(self._follower.question)
+        self._go_on(None)
+
+    def _go_on(self, heard: Heard | Exception | None) -> None:
+        """Make the next request, if any; `heard` is what became of the one before it."""
+        if self._is_over:
+            return
+        self._holdings.end(self)
+        try:
+            self._step(heard)
+        except Exception as error:  # noqa: BLE001 - who has brought the answer can do nothing
+            self._fail(error)
+
+    def _step(self, heard: Heard | Exception | None) -> None:
+        steps = self._steps
+        assert steps is not None, "a question is asked"
+        try:
+            if heard is None:
+                request = next(steps)
+            elif isinstance(heard, Exception):
+                request = steps.throw(heard)
+            else:
+                request = steps.send(heard)
+        except StopIteration as end:
+            self._decided(self._follower.answered(end.value))
+        except (CannotFollow, HeadgateError) as error:
+            self._decided(self._follower.failed(error))
+        else:
+            self._send(request)
+
+    def _decided(self, following: Next | None) -> None:
+        if self._is_over:
+            return  # it was stopped by who was told
+        if following is None:
+            self._is_over = True
+        elif following.after_s:
+            loop = asyncio.get_running_loop()
+            self._pause = loop.call_later(following.after_s, self._ask)
+        else:
+            self._ask()
+
+    def _fail(self, error: Exception) -> None:
+        self.stop()
+        self._lost(error)
+
+    # How it is asked
+
+    def _send(self, request: PollerRequest) -> None:
+        if request.waits:
+            self._holdings.begin(self)
+        raw = self._origin.raw_polls if request.waits else self._origin.raw
+        block = None if raw is None else self._block_of(request.reader, raw)
+        if raw is not None and block is not None:
+            self._asked = raw.ask("GET", request.target, block, b"", self)
+        if self._asked is None:
+            self._begin(self._send_in_task(request))
+
+    def _block_of(self, reader: CacheRequest, raw: RawWay) -> bytes | None:
+        """The fields of his requests, the same in all of them."""
+        if self._reader is not reader:
+            self._reader, self._block = reader, raw.block(reader.fields)
+        return self._block
+
+    def _begin(self, doing: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        with tracing.nobodys():
+            self._task = asyncio.get_running_loop().create_task(doing)
+        return self._task
+
+    async def _send_in_task(self, request: PollerRequest) -> None:
+        target, fields = request.target, request.reader.fields
+        try:
+            answer = await self._origin.send("GET", target, fields, poll=request.waits)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._task = None
+            self._go_on(error)
+        else:
+            await self._read(answer)
+
+    async def _read(self, answer: Answer) -> None:
+        try:
+            body = await answer.read(LONGEST_READ) if answer.status in ANSWERS else b""
+            heard: Heard | Exception = _Read(answer.status, answer.headers, body)
+        except Exception as error:  # noqa: BLE001 - as above
+            heard = error
+        finally:
+            answer.release()
+        self._task = None
+        self._go_on(heard)
