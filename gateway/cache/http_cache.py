@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.store import CacheEntry, Store
-    from gateway.origin.client import OriginAnswer
+    from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.edge_target import EdgeCatchUp
     from gateway.protocol.reach import Reach
     from gateway.telemetry.traffic import Hits, Traffic
@@ -45,7 +45,7 @@ class HttpCache:
         self,
         store: Store[CacheEntry],
         rules: ResponseRules,
-        send: Callable[[CacheRequest, list[tuple[str, str]]], Awaitable[OriginAnswer]],
+        send: Callable[[CacheRequest, list[tuple[str, str]]], Awaitable[AnyAnswer]],
         clock: Callable[[], float],
         is_tail: Callable[[str, EdgeCatchUp, str], bool],
         traffic: Traffic,

@@ -18,7 +18,7 @@ from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Hashable
+    from collections.abc import Callable, Hashable
 
     from gateway.cache.cached_response import CacheRequest
     from gateway.cache.fetch import Answer
@@ -95,7 +95,7 @@ class ShortFetch(SharedFetch, Generic[W]):
         """Judge the answer, keep it, and tell those who wait."""
         status = answer.status
         if status != 200 and (status in NOT_ASKED_FOR or policy.is_error(status)):
-            self._goes_on(_Here(answer))
+            self._goes_on(answer)
             return
         self.asked = None
         try:
@@ -141,21 +141,3 @@ class ShortFetch(SharedFetch, Generic[W]):
         self._carrier.go_on(self, answer)
         self._is_in_task = True
         self._carrier.tell(self)
-
-
-class _Here:
-    """A whole answer as a task reads it."""
-
-    def __init__(self, answer: WholeAnswer) -> None:
-        self.status = answer.status
-        self.headers = answer.headers
-        self.complete_by_length = answer.complete_by_length
-        self._body = answer.body
-
-    async def parts(self) -> AsyncIterator[bytes]:
-        """The body."""
-        if self._body:
-            yield self._body
-
-    def release(self) -> None:
-        """Nothing is held."""

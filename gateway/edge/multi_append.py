@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.errors import HeadgateError
-    from gateway.origin.client import Origin, OriginAnswer
+    from gateway.origin.client import Origin
     from gateway.origin.whole_answer import AnyAnswer
 
 SAYING = frozenset({"HEAD", "POST", "PUT"})  # to which an origin says whether it does
@@ -60,7 +60,7 @@ def offers(headers: MultiMapping[str]) -> bool:
     return headers.get(MULTI, "").lower() == "true"
 
 
-def _refusal(answer: OriginAnswer) -> HeadgateError:
+def _refusal(answer: AnyAnswer) -> HeadgateError:
     """OriginBusy where the question may be asked again, NotOffered where that is of no use."""
     status = answer.status
     if status < 300:

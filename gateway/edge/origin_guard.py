@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from gateway.access.operations import Need
     from gateway.cache.cached_response import CacheRequest
-    from gateway.origin.client import OriginAnswer
+    from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.identity import IdentityHeaders
 
     # The plain read of a stream in the name of whoever sent these headers, and this token.
@@ -93,7 +93,7 @@ class OriginGuard(Background):
 
     def __init__(
         self,
-        ask: Callable[[CacheRequest], Awaitable[OriginAnswer]],
+        ask: Callable[[CacheRequest], Awaitable[AnyAnswer]],
         reads: Reads,
         identity: IdentityHeaders,
         times: GuardTimes,

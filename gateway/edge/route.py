@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from gateway.access.principal import Principal
     from gateway.cache.response_rules import ResponseRules
     from gateway.live.contract import Client, FeedSettings, Parkable
-    from gateway.origin.client import Origin, OriginAnswer
+    from gateway.origin.client import Origin
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
     from gateway.protocol.requests import LongPoll, Read
@@ -250,7 +250,7 @@ class EdgeRoute:
         request = self.cache_request(headers, Sender("", "http", named), beginning)
         return request.plain(self.identity)
 
-    async def _ask(self, request: CacheRequest) -> OriginAnswer:
+    async def _ask(self, request: CacheRequest) -> AnyAnswer:
         """The answer to a HEAD of the stream that is to be read."""
         others = "&".join(request.read.others)
         target = f"{request.path}?{others}" if others else request.path
@@ -260,7 +260,7 @@ class EdgeRoute:
         """Whether the stream that everybody reads there is known to end at an offset."""
         return self.feeds.is_tail(stream_key(host, read, ""), offset)
 
-    async def _send(self, request: CacheRequest, validators: list[tuple[str, str]]) -> OriginAnswer:
+    async def _send(self, request: CacheRequest, validators: list[tuple[str, str]]) -> AnyAnswer:
         fields: CIMultiDict[str] = request.fields
         if validators:
             fields = fields.copy()

@@ -30,6 +30,7 @@ from gateway.origin.health import HealthChecks
 from gateway.origin.raw_way import RawWay
 from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import OriginServer, OriginServers, OriginSettings, ServerState
+from gateway.origin.waiting import answer_to
 from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
 from gateway.telemetry import tracing
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
     from multidict import CIMultiDict
 
+    from gateway.origin.whole_answer import AnyAnswer
     from gateway.telemetry.spans import Tracer
 
 __all__ = ["Origin", "OriginAnswer", "OriginSettings", "ServerState"]
@@ -119,12 +121,28 @@ class Origin:
         body: bytes | AsyncIterable[bytes] | None = None,
         *,
         poll: bool = False,
-    ) -> OriginAnswer:
+    ) -> AnyAnswer:
         """The answer to a request, once its head is there; who has it releases it.
 
         Raises OriginUnreachable when nothing was sent, OriginTimeout, OriginBroken, LimitReached,
         BadRequest when a header cannot be sent, and whatever the body raises.
         """
+        if self.raw is not None and not poll and (body is None or isinstance(body, bytes)):
+            answer = await answer_to(self.raw, method, target, headers, body or b"")
+            if answer is not None:
+                return answer
+        return await self.send_by_client(method, target, headers, body, poll=poll)
+
+    async def send_by_client(
+        self,
+        method: str,
+        target: str,
+        headers: CIMultiDict[str],
+        body: bytes | AsyncIterable[bytes] | None = None,
+        *,
+        poll: bool = False,
+    ) -> OriginAnswer:
+        """The same, with aiohttp's client, which can do it all."""
         _check_text(headers)
         settings = self._settings
         wait_s = settings.poll_timeout if poll else settings.response_timeout

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from gateway.errors import OriginBroken
+
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import AsyncIterator, Hashable, Mapping
     from typing import TypeAlias
 
     from gateway.errors import HeadgateError
@@ -83,6 +85,20 @@ class WholeAnswer:
                 fields["Content-Length"] = str(len(self.body))
             self._headers = CIMultiDictProxy(fields)
         return self._headers
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """The body, if there is any: as of an OriginAnswer."""
+        if self.body:
+            yield self.body
+
+    async def read(self, limit: int) -> bytes:
+        """The body. Raises OriginBroken beyond the limit."""
+        if len(self.body) > limit:
+            raise OriginBroken(f"the origin's answer is over {limit} bytes")
+        return self.body
+
+    def release(self) -> None:
+        """Nothing is held."""
 
 
 class Asker(Protocol):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.cache_result import CacheResult
     from gateway.cache.variants import Variant
-    from gateway.origin.client import OriginAnswer
+    from gateway.origin.whole_answer import AnyAnswer
     from tests.support.raw_origin import RawOrigin
 
 PATH = "/v1/stream/s"
@@ -70,7 +70,7 @@ class Stage:
             lambda *_: EVERYBODY,
         )
 
-    async def _send(self, ask: CacheRequest, validators: list[tuple[str, str]]) -> OriginAnswer:
+    async def _send(self, ask: CacheRequest, validators: list[tuple[str, str]]) -> AnyAnswer:
         fields = ask.fields.copy()
         fields.extend(validators)
         return await self.origin.send("GET", ask.target, fields)

@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.errors import OriginBroken
 from gateway.origin.client import Origin, OriginSettings
 from gateway.origin.connections import connector_of, key_of
 from gateway.origin.raw_connection import RawConnection
+from gateway.origin.waiting import answer_to
 from tests.support.raw_origin import RawOrigin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
 
-    from gateway.errors import HeadgateError
-    from gateway.origin.client import OriginAnswer
-    from gateway.origin.whole_answer import WholeAnswer
+    from gateway.origin.whole_answer import AnyAnswer
 
 PREFIX = "/v1/stream"
 TARGET = f"{PREFIX}/s"
@@ -43,53 +41,6 @@ async def opened(*servers: RawOrigin | str, **settings: object) -> AsyncIterator
         await origin.close()
 
 
-class Waiting:
-    """Who asks on the raw way, and waits for the answer in a task after all."""
-
-    def __init__(self) -> None:
-        self.done: asyncio.Future[OriginAnswer | Taken] = asyncio.get_running_loop().create_future()
-
-    def answered(self, answer: WholeAnswer) -> None:
-        """Of an Asker."""
-        self.done.set_result(Taken(answer))
-
-    def began(self, answer: OriginAnswer) -> None:
-        """Of an Asker."""
-        if self.done.cancelled():
-            answer.release()
-        else:
-            self.done.set_result(answer)
-
-    def failed(self, error: HeadgateError) -> None:
-        """Of an Asker."""
-        self.done.set_exception(error)
-
-
-class Taken:
-    """A whole answer, in the shape of one that is still to be read."""
-
-    def __init__(self, answer: WholeAnswer) -> None:
-        self.whole = answer
-        self.status = answer.status
-        self.headers = answer.headers
-        self.server = answer.server
-        self.complete_by_length = answer.complete_by_length
-
-    async def parts(self) -> AsyncIterator[bytes]:
-        """The body, if there is any."""
-        if self.whole.body:
-            yield self.whole.body
-
-    async def read(self, limit: int) -> bytes:
-        """The body, within a limit."""
-        if len(self.whole.body) > limit:
-            raise OriginBroken(f"the origin's answer is over {limit} bytes")
-        return self.whole.body
-
-    def release(self) -> None:
-        """Nothing is held."""
-
-
 async def send(
     origin: Origin,
     method: str = "GET",
@@ -97,34 +48,17 @@ async def send(
     *fields: tuple[str, str],
     body: bytes | AsyncIterable[bytes] | None = None,
     poll: bool = False,
-) -> OriginAnswer | Taken:
+) -> AnyAnswer:
     """Ask for the head of an answer, on the way that the test is about as far as it goes."""
     headers = CIMultiDict(fields)
-    if way == RAW and not poll and (body is None or isinstance(body, bytes)):
-        asked = await _ask_raw(origin, method, target, headers, body or b"")
-        if asked is not None:
-            return asked
-    return await origin.send(method, target, headers, body, poll=poll)
-
-
-async def _ask_raw(
-    origin: Origin, method: str, target: str, headers: CIMultiDict[str], body: bytes
-) -> OriginAnswer | Taken | None:
-    raw = origin.raw
-    assert raw is not None, "open, and without a tracer"
-    block = raw.block(headers)
-    if block is None:
-        return None
-    await keep_one(origin)
-    waiting = Waiting()
-    question = raw.ask(method, target, block, body, waiting)
-    if question is None:
-        return None
-    try:
-        return await waiting.done
-    except asyncio.CancelledError:
-        question.abandon()
-        raise
+    if way == RAW and (body is None or isinstance(body, bytes)):
+        await keep_one(origin)
+        raw = origin.raw_polls if poll else origin.raw
+        assert raw is not None, "open, and without a tracer"
+        answer = await answer_to(raw, method, target, headers, body or b"")
+        if answer is not None:
+            return answer
+    return await origin.send_by_client(method, target, headers, body, poll=poll)
 
 
 async def keep_one(origin: Origin) -> None:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from gateway.errors import HeadgateError
 from gateway.origin.connections import connector_of
+from gateway.origin.whole_answer import WholeAnswer
 from tests.origin import opening
 from tests.origin.by_aiohttp import unframed
-from tests.origin.opening import GENERAL, LIMIT, RAW, Taken, opened, send
+from tests.origin.opening import GENERAL, LIMIT, RAW, opened, send
 from tests.origin.test_plain_bodies import CHUNKS, FORMS, ODD, cut, framed
 from tests.support.raw_origin import RawOrigin
 from tests.support.waiting import until
@@ -78,7 +79,7 @@ async def outcome(origin: Origin, method: str) -> tuple[tuple[object, ...], bool
         body = await got.read(LIMIT)
     except HeadgateError as error:
         return (type(error), str(error)), False
-    return (got.status, fields, body, got.complete_by_length), isinstance(got, Taken)
+    return (got.status, fields, body, got.complete_by_length), isinstance(got, WholeAnswer)
 
 
 def all_closed(origin: Origin) -> bool:

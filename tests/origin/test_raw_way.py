@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 from multidict import CIMultiDict
 
+from gateway.errors import OriginBroken
 from gateway.origin import plain_head, raw_connection
 from gateway.origin.connections import connector_of
 from gateway.origin.plain_bodies import GATHERED_BYTES, MOST_CHUNKS
 from gateway.origin.plain_head import LONGEST_HEAD, MOST_LINES, PlainHeads
+from gateway.origin.waiting import Waiting
+from gateway.origin.whole_answer import WholeAnswer
 from tests.origin import opening
-from tests.origin.opening import LIMIT, TARGET, Taken, Waiting, ask, opened, send
+from tests.origin.opening import LIMIT, TARGET, ask, opened, send
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
 from tests.support.waiting import until
 
@@ -45,8 +48,8 @@ async def test_a_plain_answer_is_given_whole_and_its_connection_is_kept() -> Non
     fields = ["b: 1", "A:  two  words ", 'ETag: "e"', "Stream-Next-Offset: 9", "é: x"]
     async with RawOrigin(answer(b"ab", *fields[:4])) as server, opened(server) as origin:
         got = await send(origin)
-        assert isinstance(got, Taken)
-        whole = got.whole
+        assert isinstance(got, WholeAnswer)
+        whole = got
         assert (whole.status, whole.body, whole.server) == (200, b"ab", server.url)
         assert list(whole.headers.items()) == [
             ("b", "1"),
@@ -155,7 +158,7 @@ async def test_a_body_that_comes_in_pieces_is_gathered_up_to_a_bound(
         steps.go()
         steps.go()
         got = await send(origin)
-        assert isinstance(got, Taken) == (size <= GATHERED_BYTES)
+        assert isinstance(got, WholeAnswer) == (size <= GATHERED_BYTES)
         assert await got.read(size) == bytes(size)
         await until(lambda: kept(origin) == 1)
 
@@ -175,10 +178,10 @@ async def test_what_comes_in_chunks_is_told_as_by_its_length(
         for _ in parts[1:]:
             steps.go()
         got = await send(origin)
-        assert isinstance(got, Taken)
-        assert got.whole.body == b"abc"
+        assert isinstance(got, WholeAnswer)
+        assert got.body == b"abc"
         assert list(got.headers.items()) == [("ETag", "x"), ("Content-Length", "3")]
-        assert got.whole.volatile == {"etag": "x", "content-length": "3"}
+        assert got.volatile == {"etag": "x", "content-length": "3"}
         assert (kept(origin), origin.in_flight) == (1, 0)
 
 
@@ -187,7 +190,7 @@ async def test_many_small_chunks_are_relayed_in_parts() -> None:
     wire += b"1\r\nx\r\n" * (MOST_CHUNKS + 1) + b"0\r\n\r\n"
     async with RawOrigin(wire) as server, opened(server) as origin:
         got = await send(origin)
-        assert not isinstance(got, Taken)
+        assert not isinstance(got, WholeAnswer)
         assert await got.read(LIMIT) == b"x" * (MOST_CHUNKS + 1)
 
 
@@ -262,6 +265,47 @@ async def test_what_only_a_url_can_spell_goes_another_way() -> None:
             assert origin.raw.ask("GET", f"{TARGET}/{rest}", b"", b"", Waiting()) is None
         for field in (("Content-Length", "3"), ("Connection", "x"), ("A", "a\udce9b")):
             assert origin.raw.block(CIMultiDict([field])) is None
+
+
+async def test_who_waits_in_a_task_for_a_plain_answer_is_given_it_whole() -> None:
+    async with RawOrigin(answer(b"ab")) as server, opened(server) as origin:
+        fields: CIMultiDict[str] = CIMultiDict()
+        first = await origin.send("GET", TARGET, fields)
+        assert not isinstance(first, WholeAnswer), "no connection was kept"
+        assert await first.read(LIMIT) == b"ab"
+        got = await origin.send("GET", TARGET, fields)
+        assert isinstance(got, WholeAnswer)
+        assert [part async for part in got.parts()] == [b"ab"]
+        assert await got.read(2) == b"ab"
+        with pytest.raises(OriginBroken):
+            await got.read(1)
+        assert (kept(origin), origin.in_flight) == (1, 0)
+
+
+async def test_what_is_waited_for_no_more_is_given_up() -> None:
+    async with RawOrigin(answer(), silence) as server, opened(server) as origin:
+        await ask(origin)
+        waiting = asyncio.create_task(origin.send("GET", TARGET, CIMultiDict()))
+        await until(lambda: origin.in_flight == 1)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert (kept(origin), origin.in_flight) == (0, 0)
+        await until(lambda: server.closed == 1)
+
+
+async def test_an_answer_that_begins_as_nobody_waits_any_more_is_released() -> None:
+    odd = Steps(b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 1\r\n\r\n")
+    async with RawOrigin(answer(), odd) as server, opened(server) as origin:
+        await ask(origin)
+        waiting = Waiting()
+        assert question(origin, waiting) is not None
+        task = asyncio.create_task(waiting.answer())
+        waiting.done.add_done_callback(lambda _: task.cancel())  # before it is woken
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert origin.in_flight == 0
+        await until(lambda: server.closed == 1)
 
 
 async def test_the_end_of_an_origin_is_the_end_of_its_questions() -> None:
