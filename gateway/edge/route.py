@@ -31,7 +31,7 @@ from gateway.errors import HeadgateError
 from gateway.live.feed import park
 from gateway.protocol import forwarding, http1, repair
 from gateway.protocol.edge_target import EdgeLongPoll, catch_up, parse_edge_target
-from gateway.protocol.forwarding import CONDITIONS, Sender
+from gateway.protocol.forwarding import CONDITIONS, SCHEME, Sender
 from gateway.protocol.offsets import BEGINNING
 from gateway.protocol.paths import canonical_host
 from gateway.protocol.reach import Reach
@@ -247,7 +247,7 @@ class EdgeRoute:
         headers = with_token(headers, token)
         named = canonical_host(headers.get("Host", ""))
         beginning = catch_up(read, BEGINNING)
-        request = self.cache_request(headers, Sender("", "http", named), beginning)
+        request = self.cache_request(headers, Sender("", SCHEME, named), beginning)
         return request.plain(self.identity)
 
     async def _ask(self, request: CacheRequest) -> OriginAnswer:

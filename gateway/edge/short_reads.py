@@ -22,7 +22,7 @@ from gateway.errors import HeadgateError
 from gateway.protocol import forwarding
 from gateway.protocol.edge_target import EdgeCatchUp, plain_catch_up
 from gateway.protocol.followed import Span
-from gateway.protocol.forwarding import Sender
+from gateway.protocol.forwarding import SCHEME, Sender
 from gateway.protocol.paths import canonical_host, dropping
 from gateway.runtime.shedding import READS
 
@@ -150,7 +150,7 @@ class ShortReads:
             forwarding.check_loop(headers, route.via)
         except HeadgateError:
             return None
-        sender = Sender(address, "http", canonical_host(headers.get("Host", "")))
+        sender = Sender(address, SCHEME, canonical_host(headers.get("Host", "")))
         anywhere = EdgeCatchUp(route.prefix, route.prefix, None, (), is_clear=True)
         request = route.cache_request(headers, sender, anywhere)
         fields = raw.block(request.fields)

@@ -204,12 +204,11 @@ class FastPath:
             route, _ = self._stream(get.target.partition("?")[0])
         except HeadgateError:
             return False
-        if isinstance(message, KnownRequest):
-            assert head is not None, "its fields were looked up in it"
-            reader = ShortMiss(self._shared, route, client, get, head)
-            return route.fetch(reader, get, address, is_known=True)
-        reader = ShortMiss(self._shared, route, client, get, message)
-        return route.fetch(reader, get, address, is_known=False)
+        is_known = isinstance(message, KnownRequest)
+        request = head if isinstance(message, KnownRequest) else message
+        assert request is not None, "the fields of a known one were looked up in it"
+        reader = ShortMiss(self._shared, route, client, get, request)
+        return route.fetch(reader, get, address, is_known=is_known)
 
     def again(self, client: ClientConnection, get: PlainGet) -> bool:
         """A cached answer, or a wait, for a request that needs no answer of its own.
