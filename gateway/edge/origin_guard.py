@@ -143,6 +143,11 @@ class OriginGuard(Background):
         request = self._reads(headers, token, needs[0])
         return self._reader(request, await self._asked(request), now)
 
+    @staticmethod
+    def still_admits(*_: object) -> bool:
+        """Never: whom it lets read one stream says nothing of another, and a token is its own."""
+        return False
+
     def stripped(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
         """The headers of a request it has admitted, without those that say who asks."""
         return CIMultiDict(
