@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
 REMEMBERED_TARGETS = 4096  # a thousand viewers of a stream send the same few
-REFUSALS = frozenset({401, 403})  # of who asks, whatever is there
 # What Connection names as a matter of course; anything else there is a field that is not passed on.
 _CONNECTION_NAMES = frozenset({"", "close", "keep-alive", "upgrade", "te", "http2-settings"})
 
@@ -266,8 +265,8 @@ class EdgeRoute:
             fields = fields.copy()
             fields.extend(validators)
         answer = await self.origin.send("GET", request.target, fields)
-        if self.origin_guard is not None and answer.status in REFUSALS:
-            self.origin_guard.denied(request.admitted_as)
+        if self.origin_guard is not None:
+            self.origin_guard.heard(request.admitted_as, answer.status)
         return answer
 
     async def lacked(

@@ -216,7 +216,7 @@ class FastPath:
         request = head if isinstance(message, KnownRequest) else message
         assert request is not None, "the fields of a known one were looked up in it"
         reader = ShortMiss(self._shared, route, client, get, request)
-        return route.fetch(reader, get, address, is_known=is_known)
+        return route.fetch(reader, get, message, address, is_known=is_known)
 
     def again(self, client: ClientConnection, get: PlainGet) -> bool:
         """A cached answer, or a wait, for a request that needs no answer of its own.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.errors import NO_STREAM, StreamNotFound
 from gateway.live.contract import Parkable
 from gateway.protocol import http1
 from gateway.protocol.repair import EMPTY_BYTES
@@ -58,7 +59,7 @@ class ShortMiss:
 
     request: CacheRequest  # these are given by who asks
     fields: bytes
-    recipient: Recipient
+    recipient: Callable[[Read], Recipient]
     varies: frozenset[str]
 
     def __init__(
@@ -89,11 +90,16 @@ class ShortMiss:
         """Of a ShortWaiter."""
         if self.first is not None:
             self.first(result)
+        if self._has_ended():
+            return
         shared, cached = self._shared, result.cached
         status, body, cache = cached.status, cached.body, result.cache
-        head = cached.head
-        if self.recipient.is_private or not result.tail_is_known:
-            head = cached.told(self.recipient, known=result.tail_is_known)
+        if status == 404 and self._get.conceals:
+            self._conceal()
+            return
+        head, recipient = cached.head, self.recipient(self.request.read)
+        if recipient.is_private or not result.tail_is_known:
+            head = cached.told(recipient, known=result.tail_is_known)
         date, cors = shared.lines.parts_at(shared.clock())
         lines = [
             head,
@@ -115,9 +121,25 @@ class ShortMiss:
 
     def rendered(self, read: Read, entry: RenderedChunk, cache: bytes) -> None:
         """Of an OriginReader."""
+        if self._has_ended():
+            return
         self._reply([_OK, self._shared.lines.shared(), cache, entry.lines], entry.body)
         begins = counted.begins(read.offset)  # and never the end: what is empty has a task
         self._count(200, len(entry.body), accounting.result_of(cache), begins)
+
+    def _has_ended(self) -> bool:
+        """Whether who waits is admitted no more: it is looked at anew then, whoever he is."""
+        principal = self._get.principal
+        if principal is None or principal.until > self._shared.clock():
+            return False
+        self.goes_on(None)
+        return True
+
+    def _conceal(self) -> None:
+        """Answer as where there is nothing, by the same rule as `admission.concealed`."""
+        refusal = self._shared.problem(StreamNotFound(NO_STREAM))
+        self._client.reply(self._shared.refusal(refusal))
+        self._count(refusal.status, len(refusal.body), counted.BYPASS, counted.NOWHERE)
 
     def _reply(self, head: list[bytes], body: bytes) -> None:
         """Write an answer, of whose head these are the parts."""
@@ -154,5 +176,7 @@ class ShortMiss:
 
     def _count(self, status: int, size: int, result: int, begins: int) -> None:
         """There is no line in the log."""
-        seconds = perf_counter() - self._began
-        self._route.traffic.read(counted.READ, status, size, seconds, begins, result)
+        seconds, route = perf_counter() - self._began, self._route
+        if route.access.guard is not None:
+            route.traffic.decisions[counted.ADMITTED] += 1
+        route.traffic.read(counted.READ, status, size, seconds, begins, result)
