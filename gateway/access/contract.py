@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,11 +31,21 @@ class Guard(Protocol):
     ) -> Principal:
         """Who may do this. Raises Unauthenticated or Forbidden; to conceal is for who asks."""
 
+    def still_admits(self, principal: Principal, needs: Sequence[Need], now: float) -> bool:
+        """Whether somebody whose token it has accepted before may do this, by that token."""
+
     def stripped(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
         """The header fields of a request it has admitted, without those it goes by.
 
         What is left says whether the reader is somebody in particular for keys and feeds.
         """
+
+
+class Admitted(NamedTuple):
+    """Whose bearer token a guard has accepted. What it was is kept nowhere."""
+
+    guard: Guard
+    principal: Principal
 
 
 class Authority(Protocol):

@@ -58,6 +58,10 @@ class TokenGuard:
         lacks = ", ".join(sorted(self._lacking(principal, needs)))
         raise Forbidden(f"the token does not permit this here: it needs {lacks}")
 
+    def still_admits(self, principal: Principal, needs: Sequence[Need], now: float) -> bool:
+        """Whether somebody whose token it has accepted before may do this, by that token."""
+        return principal.until > now and self._lets(principal, needs)
+
     @staticmethod
     def stripped(headers: MultiMapping[str]) -> CIMultiDict[str]:
         """The header fields of a request without its token."""

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     # The plain read of a stream in the name of whoever sent these headers, and this token.
     Reads = Callable[[MultiMapping[str], str | None, Need], CacheRequest]
 
+REFUSALS = frozenset({401, 403})  # of who asks, whatever is there
 REMEMBERED = 65_536  # readers who were let read a stream, 200 B each: 13 MB
 # Of those who wait for news: questions at once, so that a crowd whose time is up together leaves
 # the origin, and max_origin_requests, to others.
@@ -143,14 +144,24 @@ class OriginGuard(Background):
         request = self._reads(headers, token, needs[0])
         return self._reader(request, await self._asked(request), now)
 
+    @staticmethod
+    def still_admits(*_: object) -> bool:
+        """Never: whom it lets read one stream says nothing of another, and a token is its own."""
+        return False
+
     def stripped(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
         """The headers of a request it has admitted, without those that say who asks."""
         return CIMultiDict(
             (name, value) for name, value in headers.items() if not self._identity.has(name)
         )
 
-    def denied(self, name: str) -> None:
-        """The origin has refused a reader, by the hash of who he is, what it let him read."""
+    def heard(self, name: str, status: int) -> None:
+        """The origin has answered a reader, by the hash of who he is, with this status."""
+        if status in REFUSALS:
+            self._denied(name)
+
+    def _denied(self, name: str) -> None:
+        """It has refused him what it let him read."""
         self._until.pop(name, None)
         reader = self._held.pop(name, None)
         if reader is not None:
@@ -187,7 +198,7 @@ class OriginGuard(Background):
             raise refusal
         if refusal is not None:
             self.said["no"] += 1
-            self.denied(request.admitted_as)
+            self._denied(request.admitted_as)
             raise refusal
         self.said["yes"] += 1
         self._remember(request.admitted_as, asked_at + self._ttl_s)

@@ -31,7 +31,7 @@ from gateway.errors import HeadgateError
 from gateway.live.feed import park
 from gateway.protocol import forwarding, http1, repair
 from gateway.protocol.edge_target import EdgeLongPoll, catch_up, parse_edge_target
-from gateway.protocol.forwarding import CONDITIONS, Sender
+from gateway.protocol.forwarding import CONDITIONS, SCHEME, Sender
 from gateway.protocol.offsets import BEGINNING
 from gateway.protocol.paths import canonical_host
 from gateway.protocol.reach import Reach
@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
 REMEMBERED_TARGETS = 4096  # a thousand viewers of a stream send the same few
-REFUSALS = frozenset({401, 403})  # of who asks, whatever is there
 # What Connection names as a matter of course; anything else there is a field that is not passed on.
 _CONNECTION_NAMES = frozenset({"", "close", "keep-alive", "upgrade", "te", "http2-settings"})
 
@@ -247,7 +246,7 @@ class EdgeRoute:
         headers = with_token(headers, token)
         named = canonical_host(headers.get("Host", ""))
         beginning = catch_up(read, BEGINNING)
-        request = self.cache_request(headers, Sender("", "http", named), beginning)
+        request = self.cache_request(headers, Sender("", SCHEME, named), beginning)
         return request.plain(self.identity)
 
     async def _ask(self, request: CacheRequest) -> AnyAnswer:
@@ -266,8 +265,8 @@ class EdgeRoute:
             fields = fields.copy()
             fields.extend(validators)
         answer = await self.origin.send("GET", request.target, fields)
-        if self.origin_guard is not None and answer.status in REFUSALS:
-            self.origin_guard.denied(request.admitted_as)
+        if self.origin_guard is not None:
+            self.origin_guard.heard(request.admitted_as, answer.status)
         return answer
 
     async def lacked(

@@ -3,7 +3,7 @@
 The ordinary way of a reader, through aiohttp, is a third of the processor time of such a read (130
 of 390 us from a file). The read of the log is the same here, and shared with those who come that
 way. What more has to be asked or decided for goes there: streams that are not loaded, logs that
-others write to, routes with a guard, what is kept or at the tail, and whatever is refused.
+others write to, routes with reader keys, what is kept or at the tail, and whatever is refused.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def read_key(read: Read, state: StreamState) -> Hashable:
 def begin(route: Route, reader: OriginReader, target: str) -> bool:
     """Have a reader called with the answer; False where a task has to answer."""
     access, table = route.access, route.table
-    if access.guard is not None or access.reader_keys is not None or table.log.shared:
+    if access.reader_keys is not None or table.log.shared:
         return False
     try:
         read = route.parse(canonical_target(target))

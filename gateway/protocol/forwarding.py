@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
+SCHEME = "http"  # by which requests come to us, as far as we know by ourselves
 MAX_HOPS = 20  # gateways in a row: more is a loop through gateways that do not know each other
 
 HOP_BY_HOP = frozenset(

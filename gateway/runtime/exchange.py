@@ -100,13 +100,13 @@ class Exchange:
         self._log(log, 200, size, ended)
 
     def _count(self, status: int, size: int) -> None:
-        traffic = self.traffic
-        traffic.answered(self.operation, status, size, perf_counter() - self._began)
-        if self.is_read:
-            if self.is_looked_up:
-                result = RESULTS.get(self.cache, counted.MISS)  # cut, it was not here at once
-                traffic.results[result] += 1
-            traffic.resumes[self.begins] += 1
+        traffic, seconds = self.traffic, perf_counter() - self._began
+        if not self.is_read:
+            traffic.answered(self.operation, status, size, seconds)
+            return
+        # Cut, it was not here at once.
+        result = RESULTS.get(self.cache, counted.MISS) if self.is_looked_up else None
+        traffic.read(self.operation, status, size, seconds, self.begins, result)
 
     def _log(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
         if self.asked is not None:

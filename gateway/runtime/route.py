@@ -46,6 +46,18 @@ class PlainGet(msgspec.Struct, frozen=True):
     is_poll: bool = False  # it was a long-poll that had to wait
 
 
+class Head(Protocol):
+    """Of a request as it came, with its credentials, unless they were remembered without."""
+
+    @property
+    def path(self) -> str:
+        """The target."""
+
+    @property
+    def headers(self) -> MultiMapping[str]:
+        """The fields."""
+
+
 class OriginReader(ShortWaiter, Protocol):
     """A client who waits for an answer of an origin, or of an own log, without a task.
 
@@ -54,7 +66,7 @@ class OriginReader(ShortWaiter, Protocol):
     once.
     """
 
-    recipient: Recipient
+    recipient: Callable[[Read], Recipient]
     first: Callable[[CacheResult], object] | None
     leave: Callable[[], object] | None
 
@@ -149,11 +161,12 @@ class StreamRoute(Protocol):
         """
 
     def fetch(
-        self, reader: OriginReader, get: PlainGet, address: str, /, *, is_known: bool
+        self, reader: OriginReader, get: PlainGet, head: Head, address: str, /, *, is_known: bool
     ) -> bool:
         """Ask an origin, or the log, for what is in no cache, and let the reader have the answer.
 
-        The headers of one that `is_known` are the same object for all who sent the same.
+        `get` came as `head`. The headers of one that `is_known` are the same object for all who
+        sent the same.
         """
 
     # Among other parts of the process

@@ -103,10 +103,7 @@ class Polls:
 
     def given(self, size: int) -> None:
         """One was given data at once, so many bytes."""
-        traffic = self._traffic
-        traffic.answered(LONG_POLL, 200, size)
-        traffic.results[COLLAPSED] += 1
-        traffic.resumes[self.begins] += 1
+        self._traffic.read(LONG_POLL, 200, size, None, self.begins, COLLAPSED)
 
     def cut(self) -> None:
         """The client of one has left, or was let go."""
@@ -146,6 +143,21 @@ class Traffic:
         self.response_bytes += size
         if seconds is not None and operation in self.durations:
             self.durations[operation].observe(seconds)
+
+    def read(
+        self,
+        operation: int,
+        status: int,
+        size: int,
+        seconds: float | None,
+        begins: int,
+        result: int | None,
+    ) -> None:
+        """Count a read, where it began, and what part the cache had in it, if it was asked."""
+        self.answered(operation, status, size, seconds)
+        if result is not None:
+            self.results[result] += 1
+        self.resumes[begins] += 1
 
     def appended(self, operation: int, seconds: float) -> None:
         """Count an append or a close that was done, the same as `answered` does."""

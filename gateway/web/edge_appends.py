@@ -20,7 +20,7 @@ from gateway.edge.multi_append import offers
 from gateway.errors import OF_THE_ORIGIN, HeadgateError, OriginBroken, OriginTimeout
 from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import cache_status, forwarding, http1, repair
-from gateway.protocol.forwarding import Sender
+from gateway.protocol.forwarding import SCHEME, Sender
 from gateway.protocol.header_names import FORKED_FROM, MULTI, NEXT_OFFSET
 from gateway.protocol.paths import canonical_host
 from gateway.protocol.requests import is_closing
@@ -49,7 +49,6 @@ REMEMBERED = 2048
 # By these an answer names what else a write has changed.
 _NAMING = frozenset({"location", "content-location"})
 _TAIL = NEXT_OFFSET.lower()
-_SCHEME = "http"  # as far as we know by ourselves
 
 
 class _Sent(NamedTuple):
@@ -101,7 +100,7 @@ class EdgeAppends:
             sent = self._rendered(fields, address)
             if sent is None:
                 return False
-        append = EdgeAppend(self, client, route, f"{route.prefix}/{name}", sent, len(body))
+        append = EdgeAppend(self, client, f"{route.prefix}/{name}", sent, len(body))
         if raw.ask("POST", append.path, sent.block, body, append) is None:
             return False
         client.take()  # it goes on whether its client stays or not: its outcome has to be known
@@ -116,9 +115,7 @@ class EdgeAppends:
             forwarding.check_loop(headers, route.via)
         except HeadgateError:
             return None
-        asker = Sender(
-            address, scheme_of(headers, _SCHEME), canonical_host(headers.get("Host", ""))
-        )
+        asker = Sender(address, scheme_of(headers, SCHEME), canonical_host(headers.get("Host", "")))
         fields = passed_on(route, route.identity.without_cookie(headers), asker)
         assert route.origin.raw is not None, "looked at before"
         block = route.origin.raw.block(fields)
@@ -160,7 +157,6 @@ class EdgeAppend:
         self,
         appends: EdgeAppends,
         client: Client,
-        route: EdgeRoute,
         path: str,
         sent: _Sent,
         size: int,
@@ -170,14 +166,14 @@ class EdgeAppend:
         self._client = client
         self._sent = sent
         self._size = size
-        self.route = route
+        self.route = appends.route
         self.path = path
 
     @property
     def passed(self) -> PassedOn:
         """The request as on the ordinary way."""
         headers = self._sent.headers
-        return PassedOn("POST", headers, self.route.parse(self.path), base_of(headers, _SCHEME))
+        return PassedOn("POST", headers, self.route.parse(self.path), base_of(headers, SCHEME))
 
     # Of an Asker
 

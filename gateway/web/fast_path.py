@@ -23,6 +23,7 @@ from gateway.protocol.target import canonical_target, split
 from gateway.protocol.trace_context import TRACEPARENT
 from gateway.runtime.access_log import Asked
 from gateway.runtime.quotas import peer_of
+from gateway.runtime.request_fields import RequestFields
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.web.connection_state import TAKEN
@@ -95,6 +96,7 @@ class FastPath:
         if any(route.access.guard is not None for route in routes):
             self._admission = ShortAdmission(routes, shared.clock)
             self.known = self._known
+            self.blocks = RequestBlocks(self._digest)
         self.writes = ShortWrites(shared, self._admission, self._stream, self._needs_its_own_answer)
 
     def _known_to_all(self, head: bytes) -> PlainGet | None:
@@ -138,9 +140,15 @@ class FastPath:
             _put(self.polls if get.is_poll else self._admitted, self._digest(head), get)
 
     def remember_block(self, data: bytes, message: RawRequestMessage, size: int) -> None:
-        """Keep what was parsed from the fields of a whole request to a host that is served."""
-        if not any(identity.tell(message.headers) for identity in self._identities):
-            self.blocks.remember(data, message, size)
+        """Keep what was parsed from the fields of a whole request to a host that is served.
+
+        Of one with a token, what is left without it.
+        """
+        fields = None if self._admission is None else self._admission.fields(message)
+        if fields is None:
+            fields = RequestFields(message.headers, are_known=True)
+        if not any(identity.tell(fields.headers) for identity in self._identities):
+            self.blocks.remember(data, message, size, fields)
 
     def _needs_its_own_answer(self, headers: Mapping[str, str]) -> bool:
         """Whether the request wants an answer that others do not."""
@@ -204,12 +212,11 @@ class FastPath:
             route, _ = self._stream(get.target.partition("?")[0])
         except HeadgateError:
             return False
-        if isinstance(message, KnownRequest):
-            assert head is not None, "its fields were looked up in it"
-            reader = ShortMiss(self._shared, route, client, get, head)
-            return route.fetch(reader, get, address, is_known=True)
-        reader = ShortMiss(self._shared, route, client, get, message)
-        return route.fetch(reader, get, address, is_known=False)
+        is_known = isinstance(message, KnownRequest)
+        request = head if isinstance(message, KnownRequest) else message
+        assert request is not None, "the fields of a known one were looked up in it"
+        reader = ShortMiss(self._shared, route, client, get, request)
+        return route.fetch(reader, get, message, address, is_known=is_known)
 
     def again(self, client: ClientConnection, get: PlainGet) -> bool:
         """A cached answer, or a wait, for a request that needs no answer of its own.

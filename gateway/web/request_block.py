@@ -7,6 +7,10 @@ message, is remembered: so it means what it meant then.
 
 Of writes, the length of the body is another one each time, and so is a producer's sequence number.
 So a write whose block is unknown is looked up without these two lines, and they are read here.
+
+Where some route has a guard, a block may have a token in it. There a keyed digest stands for each,
+and what is remembered of one with a token is what was left of its fields without, and whose it was:
+whoever uses them asks whether that one is admitted still (`web.short_admission`).
 """
 
 from __future__ import annotations
@@ -21,12 +25,15 @@ from gateway.protocol.header_names import CLOSED
 from gateway.runtime.request_fields import RequestFields
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.http_parser import RawRequestMessage
 
 # Blocks, and as many of writes without what varies: with what was parsed from them 8 MB. Then all
-# are forgotten.
+# are forgotten. With tokens in them they may be longer, of which the tokens are not kept: 16 MB.
 REMEMBERED = 1024
 LONGEST = 1024  # bytes of one: browsers send about 700
+LONGEST_WITH_TOKEN = 3072  # with a JWT three times as much
 
 # A target is as a URL is written: what else the parser lets through, it is given.
 _LINE = re.compile(rb"(GET|POST|PUT) (/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1\r\n")
@@ -85,9 +92,11 @@ class _Pared(Struct, frozen=True):
 
 
 class RequestBlocks:
-    """Those of all connections of a process."""
+    """Those of all connections of a process; with `digest`, that stands for what is looked up."""
 
-    def __init__(self) -> None:
+    def __init__(self, digest: Callable[[bytes], bytes] | None = None) -> None:
+        self._digest = digest
+        self._longest = LONGEST if digest is None else LONGEST_WITH_TOKEN
         self._blocks: dict[bytes, _Block] = {}
         # Of writes, by their blocks without what varies, and by whether a Producer-Seq was in it.
         self._pared: dict[tuple[bytes, bool], RequestFields] = {}
@@ -125,16 +134,16 @@ class RequestBlocks:
         if line is None or line.end() - at > _LONGEST_LINE:
             return None
         begin = line.end()
-        head_end = data.find(b"\r\n\r\n", begin, begin + LONGEST + 4)
+        head_end = data.find(b"\r\n\r\n", begin, begin + self._longest + 4)
         if head_end < 0:  # cut a byte behind the block, it would be found, too
             return None
         method, path = line.groups()
-        block = self._blocks.get(data[begin:head_end])
+        block = self._blocks.get(self._named(data[begin:head_end]))
         seq = None
         if block is not None:
             fields, length = block.fields, block.length
         else:
-            pared = None if method == b"GET" else _pare(data[begin - 2 : head_end + 2])
+            pared = None if method == b"GET" else self._pare(data[begin - 2 : head_end + 2])
             known = None if pared is None else self._pared.get(pared.key)
             if pared is None or known is None:
                 return None
@@ -145,49 +154,54 @@ class RequestBlocks:
         request = KnownRequest(method.decode(), path.decode(), fields.headers, fields, seq)
         return Found(request, data[head_end + 4 : end], end)
 
-    def remember(self, data: bytes, message: RawRequestMessage, size: int) -> None:
+    def remember(
+        self, data: bytes, message: RawRequestMessage, size: int, fields: RequestFields
+    ) -> None:
         """Keep what was parsed from a whole request, its body of so many bytes included.
 
-        Whoever calls has made sure that no reader is known by it, and that its host is served.
+        Whoever calls has made sure that no reader is known by these fields, and that its host is
+        served.
         """
         line = _LINE.match(data)
         if line is None or message.should_close or message.chunked or message.upgrade:
             return
         begin, end = line.end(), data.find(b"\r\n\r\n")
         headers = message.headers
-        if not 0 < end - begin <= LONGEST or len(data) != end + 4 + size:
+        if not 0 < end - begin <= self._longest or len(data) != end + 4 + size:
             return
         if any(name in headers for name in (*_UNLIKE, *_SELDOM_TWICE)):
             return
-        fields = RequestFields(headers, are_known=True)
         if SEQ not in headers:
             if len(self._blocks) >= REMEMBERED:
                 self._blocks.clear()
-            self._blocks[data[begin:end]] = _Block(fields, size)
+            self._blocks[self._named(data[begin:end])] = _Block(fields, size)
         # Whoever closes a stream may need another permission for it with a body than without.
-        pared = None if message.method == "GET" else _pare(data[begin - 2 : end + 2])
+        pared = None if message.method == "GET" else self._pare(data[begin - 2 : end + 2])
         if pared is None or CLOSED in headers or len(headers.getall(SEQ, ())) != pared.seqs:
             return
         if len(self._pared) >= REMEMBERED:
             self._pared.clear()
         self._pared[pared.key] = fields
 
+    def _named(self, block: bytes) -> bytes:
+        """What stands for a block, or for a part of it."""
+        return block if self._digest is None else self._digest(block)
 
-def _pare(block: bytes) -> _Pared | None:
-    """A block between line ends without what varies; None of one without a plain length."""
-    parts = _VARYING.split(block)
-    if len(parts) == 4:
-        before, name, number, after = parts
-        if name.lower() == _LENGTH:
-            return _Pared((before + after, False), int(number))
-    elif len(parts) == 7:
-        before, name, number, between, other, another, after = parts
-        rest = (before + between + after, True)
-        if name.lower() == _LENGTH != other.lower():
-            return _Pared(rest, int(number), another.decode())
-        if other.lower() == _LENGTH != name.lower():
-            return _Pared(rest, int(another), number.decode())
-    return None
+    def _pare(self, block: bytes) -> _Pared | None:
+        """A block between line ends without what varies; None of one without a plain length."""
+        parts = _VARYING.split(block)
+        if len(parts) == 4:
+            before, name, number, after = parts
+            if name.lower() == _LENGTH:
+                return _Pared((self._named(before + after), False), int(number))
+        elif len(parts) == 7:
+            before, name, number, between, other, another, after = parts
+            rest = (self._named(before + between + after), True)
+            if name.lower() == _LENGTH != other.lower():
+                return _Pared(rest, int(number), another.decode())
+            if other.lower() == _LENGTH != name.lower():
+                return _Pared(rest, int(another), number.decode())
+        return None
 
 
 def _are_alike(one: KnownRequest, other: KnownRequest) -> bool:

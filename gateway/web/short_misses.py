@@ -9,6 +9,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.errors import NO_STREAM, StreamNotFound
 from gateway.live.contract import Parkable
 from gateway.protocol import http1
 from gateway.protocol.repair import EMPTY_BYTES
@@ -58,7 +59,7 @@ class ShortMiss:
 
     request: CacheRequest  # these are given by who asks
     fields: bytes
-    recipient: Recipient
+    recipient: Callable[[Read], Recipient]
     varies: frozenset[str]
 
     def __init__(
@@ -89,11 +90,16 @@ class ShortMiss:
         """Of a ShortWaiter."""
         if self.first is not None:
             self.first(result)
-        shared, get, cached = self._shared, self._get, result.cached
+        if self._has_ended():
+            return
+        shared, cached = self._shared, result.cached
         status, body, cache = cached.status, cached.body, result.cache
-        head = cached.head
-        if self.recipient.is_private or not result.tail_is_known:
-            head = cached.told(self.recipient, known=result.tail_is_known)
+        if status == 404 and self._get.conceals:
+            self._conceal()
+            return
+        head, recipient = cached.head, self.recipient(self.request.read)
+        if recipient.is_private or not result.tail_is_known:
+            head = cached.told(recipient, known=result.tail_is_known)
         date, cors = shared.lines.parts_at(shared.clock())
         lines = [
             head,
@@ -106,33 +112,46 @@ class ShortMiss:
         lines.append(cache)
         has_body = status == 200 or http1.has_body(status)
         lines.append(b"Content-Length: %d\r\n\r\n" % len(body) if has_body else b"\r\n")
-        if len(body) <= JOINED_BYTES:
-            lines.append(body)
-            self._client.reply(b"".join(lines))
-        else:
-            self._client.write(b"".join(lines))
-            self._client.reply(body)
+        self._reply(lines, body)
         begins = counted.begins(self.request.read.offset)
         # Else it tells of a stream that has something there.
         if cached.facts is None or len(body) <= EMPTY_BYTES:
             begins = accounting.read_from(begins, status, head, len(body))
         self._count(status, len(body), accounting.result_of(cache), begins)
-        if shared.repeats.looking:
-            shared.repeats.note(self._client.transport, "GET", get.target, get.headers)
 
     def rendered(self, read: Read, entry: RenderedChunk, cache: bytes) -> None:
         """Of an OriginReader."""
-        shared, get, body = self._shared, self._get, entry.body
-        head = b"".join((_OK, shared.lines.shared(), cache, entry.lines))
-        if len(body) <= JOINED_BYTES:
-            self._client.reply(head + body)
-        else:
-            self._client.write(head)
-            self._client.reply(body)
+        if self._has_ended():
+            return
+        self._reply([_OK, self._shared.lines.shared(), cache, entry.lines], entry.body)
         begins = counted.begins(read.offset)  # and never the end: what is empty has a task
-        self._count(200, len(body), accounting.result_of(cache), begins)
-        if shared.repeats.looking:
-            shared.repeats.note(self._client.transport, "GET", get.target, get.headers)
+        self._count(200, len(entry.body), accounting.result_of(cache), begins)
+
+    def _has_ended(self) -> bool:
+        """Whether who waits is admitted no more: it is looked at anew then, whoever he is."""
+        principal = self._get.principal
+        if principal is None or principal.until > self._shared.clock():
+            return False
+        self.goes_on(None)
+        return True
+
+    def _conceal(self) -> None:
+        """Answer as where there is nothing, by the same rule as `admission.concealed`."""
+        refusal = self._shared.problem(StreamNotFound(NO_STREAM))
+        self._client.reply(self._shared.refusal(refusal))
+        self._count(refusal.status, len(refusal.body), counted.BYPASS, counted.NOWHERE)
+
+    def _reply(self, head: list[bytes], body: bytes) -> None:
+        """Write an answer, of whose head these are the parts."""
+        if len(body) <= JOINED_BYTES:
+            head.append(body)
+            self._client.reply(b"".join(head))
+        else:
+            self._client.write(b"".join(head))
+            self._client.reply(body)
+        repeats, get = self._shared.repeats, self._get
+        if repeats.looking:
+            repeats.note(self._client.transport, "GET", get.target, get.headers)
 
     def goes_on(self, joined: Joined | None) -> None:
         """Of a ShortWaiter."""
@@ -156,8 +175,8 @@ class ShortMiss:
         self._count(counted.CUT, 0, counted.MISS, counted.begins(read.offset))
 
     def _count(self, status: int, size: int, result: int, begins: int) -> None:
-        """As an Exchange is counted; there is no line in the log."""
-        traffic = self._route.traffic
-        traffic.answered(counted.READ, status, size, perf_counter() - self._began)
-        traffic.results[result] += 1
-        traffic.resumes[begins] += 1
+        """There is no line in the log."""
+        seconds, route = perf_counter() - self._began, self._route
+        if route.access.guard is not None:
+            route.traffic.decisions[counted.ADMITTED] += 1
+        route.traffic.read(counted.READ, status, size, seconds, begins, result)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.errors import HeadgateError
 from gateway.live.contract import Answerable
+from gateway.protocol.forwarding import SCHEME
 from gateway.protocol.requests import is_closing
 from gateway.telemetry import traffic as counted
 from gateway.web.request_head import base_of
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from gateway.runtime.route import StreamRoute
     from gateway.web.request_block import KnownRequest
     from gateway.web.short_admission import ShortAdmission
-
-_SCHEME = "http"  # as far as we know by ourselves
 
 
 class OneOfSeveral(Answerable, Protocol):
@@ -168,7 +167,7 @@ class ShortWrites:
             who = self._quotas.create(client.transport, headers, writer)
             if who is not None:
                 self._quotas.received(who, len(body))
-            route.create(client, name, headers, body, base_of(headers, _SCHEME))
+            route.create(client, name, headers, body, base_of(headers, SCHEME))
         except HeadgateError as error:
             self._refuse(client, error, route, counted.CREATE, len(body))
         else:
