@@ -138,6 +138,8 @@ class Store(Generic[K]):
         for group in entry.groups:
             keys = self._groups[group]
             if len(keys) >= MAX_GROUP:
+                if not isinstance(keys, OrderedDict):  # a dict looks for its first behind all gaps
+                    keys = self._groups[group] = OrderedDict(keys)
                 oldest = next(iter(keys))
                 self._evict(self._used.get(oldest) or self._new[oldest])
                 keys = self._groups[group]
