@@ -85,8 +85,7 @@ class JudgedHeads:
         ):
             return self._apply(request, answer, times)
         key: tuple[Hashable, ...] = (
-            answer.stable,
-            tuple(answer.volatile),
+            answer.stable,  # and so which fields are volatile
             len(answer.body) <= repair.EMPTY_BYTES and answer.body,
             request.read.offset == NOW,
             request.read.is_clear,
