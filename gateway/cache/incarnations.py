@@ -15,21 +15,12 @@ if TYPE_CHECKING:
 MAX_STREAMS = 10_000
 
 
-class _Seen:
-    """What the latest request, by its number, has found."""
-
-    __slots__ = ("content_type", "number")
-
-    def __init__(self, content_type: str, number: int) -> None:
-        self.content_type = content_type
-        self.number = number
-
-
 class Incarnations:
     """By stream: the type that the latest request to the origin has found there."""
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[Hashable, _Seen] = OrderedDict()
+        # With the number of that request.
+        self._seen: OrderedDict[Hashable, tuple[str, int]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -42,16 +33,14 @@ class Incarnations:
         """
         seen = self._seen.get(key)
         if seen is None:
-            self._seen[key] = _Seen(content_type, number)
+            self._seen[key] = content_type, number
             if len(self._seen) > MAX_STREAMS:
                 self._seen.popitem(last=False)
             return False
-        is_another = False
-        if seen.content_type != content_type:
-            is_another = not is_of_type(content_type, seen.content_type)
-            if is_another and number < seen.number:
-                return None
-            seen.content_type = content_type
-        seen.number = max(seen.number, number)
+        before, latest = seen
+        is_another = before != content_type and not is_of_type(content_type, before)
+        if is_another and number < latest:
+            return None
+        self._seen[key] = content_type, max(number, latest)
         self._seen.move_to_end(key)
         return is_another

@@ -47,6 +47,7 @@ _NOT_REMEMBERED = ("Expires", "Set-Cookie", "Content-Encoding")
 _ETAG, _CURSOR, _TAGS = "etag", "stream-cursor", "tags"
 _SLOTS = {name: name for name in (_ETAG, _CURSOR, "stream-next-offset", "date")}
 _TAG_SLOTS = {name.lower(): _TAGS for name, _ in tags.HEADERS}
+_OF_TAGS = f"%({_TAGS})s"
 
 
 class _Known(Enum):
@@ -85,8 +86,7 @@ class JudgedHeads:
         ):
             return self._apply(request, answer, times)
         key: tuple[Hashable, ...] = (
-            answer.stable,
-            tuple(answer.volatile),
+            answer.stable,  # and so which fields are volatile
             len(answer.body) <= repair.EMPTY_BYTES and answer.body,
             request.read.offset == NOW,
             request.read.is_clear,
@@ -145,7 +145,7 @@ def _is_pattern(cached: CachedResponse, answer: WholeAnswer) -> bool:
 class _Pattern:
     """What was made of an answer; its head with places for what differs each time."""
 
-    __slots__ = ("_cached", "_head_of", "_repairs", "_rules", "_slots", "_varies")
+    __slots__ = ("_cached", "_has_own_tags", "_head_of", "_repairs", "_rules", "_varies")
 
     def __init__(
         self,
@@ -162,7 +162,8 @@ class _Pattern:
         self._repairs = [name for name in repairs if not (has_tag and name == "etag")]
         self._varies = [name for name, _ in cached.stored.vary]
         slots = _SLOTS if has_tags else {**_SLOTS, **_TAG_SLOTS}
-        self._head_of, self._slots = _template(cached.head, slots)
+        self._head_of = _template(cached.head, slots)
+        self._has_own_tags = _OF_TAGS in self._head_of
 
     def fill(
         self, request: CacheRequest, answer: WholeAnswer, times: Times
@@ -225,19 +226,12 @@ class _Pattern:
     def _head(
         self, request: CacheRequest, told: Mapping[str, str], tag: str | None, times: Times
     ) -> bytes:
-        values: list[bytes] = []
-        for slot in self._slots:
-            if slot == _ETAG:
-                assert tag is not None, "it came with one, as that of the pattern"
-                value = tag
-            elif slot == _CURSOR and self._cached.facts is not None:  # it is ours
-                value = str(current_cursor(times.answered))
-            elif slot == _TAGS:
-                value = tags.lines(request.path, self._rules.freshness.route_tag)
-            else:
-                value = told[slot]
-            values.append(value.encode("utf-8", "surrogateescape"))
-        return self._head_of % tuple(values)
+        values: dict[str, object] = {**told, _ETAG: tag}
+        if self._cached.facts is not None:  # it is ours
+            values[_CURSOR] = current_cursor(times.answered)
+        if self._has_own_tags:
+            values[_TAGS] = tags.lines(request.read.path, self._rules.freshness.route_tag)
+        return (self._head_of % values).encode("utf-8", "surrogateescape")
 
 
 def _is_only_place(read: EdgeCatchUp, facts: StreamRead, next_offset: str) -> bool:
@@ -252,21 +246,16 @@ def _is_only_place(read: EdgeCatchUp, facts: StreamRead, next_offset: str) -> bo
     return not (facts.is_empty and facts.up_to_date and is_one_past(start, next_offset))
 
 
-def _template(head: bytes, slots: Mapping[str, str]) -> tuple[bytes, list[str]]:
-    """A head with places for what differs, and which of `slots` these are."""
-    lines: list[bytes] = []
-    found: list[str] = []
-    for line in head.split(b"\r\n")[:-1]:
-        name, _, _ = line.partition(b": ")
-        slot = slots.get(name.decode().lower(), "")
-        if not slot:
-            lines.append(line.replace(b"%", b"%%") + b"\r\n")
-            continue
-        if slot != _TAGS:
-            lines.append(name + b": %b\r\n")
-        elif _TAGS not in found:
-            lines.append(b"%b")
-        else:
-            continue
-        found.append(slot)
-    return b"".join(lines), found
+def _template(head: bytes, slots: Mapping[str, str]) -> str:
+    """A head with places for what differs, which `slots` name by the names of their lines."""
+    lines: list[str] = []
+    for line in head.decode("utf-8", "surrogateescape").split("\r\n")[:-1]:
+        name, _, _ = line.partition(": ")
+        slot = slots.get(name.lower())
+        if slot is None:
+            lines.append(line.replace("%", "%%") + "\r\n")
+        elif slot != _TAGS:
+            lines.append(f"{name}: %({slot})s\r\n")
+        elif _OF_TAGS not in lines:
+            lines.append(_OF_TAGS)
+    return "".join(lines)

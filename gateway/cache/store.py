@@ -138,6 +138,8 @@ class Store(Generic[K]):
         for group in entry.groups:
             keys = self._groups[group]
             if len(keys) >= MAX_GROUP:
+                if not isinstance(keys, OrderedDict):  # a dict looks for its first behind all gaps
+                    keys = self._groups[group] = OrderedDict(keys)
                 oldest = next(iter(keys))
                 self._evict(self._used.get(oldest) or self._new[oldest])
                 keys = self._groups[group]
@@ -149,13 +151,7 @@ class Store(Generic[K]):
             self._evict_of(owner)
         new, used = self._new, self._used
         while self.bytes > self._max_bytes or len(new) + len(used) > self._max_entries:
-            if new:
-                _, oldest = new.popitem(last=False)
-            else:
-                _, oldest = used.popitem(last=False)
-                self._used_bytes -= oldest.size
-            oldest.owner.evictions += 1
-            self._forget(oldest)
+            self._evict(next(iter((new or used).values())))
 
     def _room_of(self, owner: Kept) -> int:
         return self._max_bytes * owner.share // ALL

@@ -18,14 +18,11 @@ T = TypeVar("T")
 class Told(Generic[T]):
     """A value, or the error instead of it."""
 
-    __slots__ = ("_error", "_is_done", "_value", "_wakes")
-
+    # What most never come to differ in stands here: so to make one is cheap.
+    _is_done = False
+    _error: Exception | None = None
+    _wakes: list[Callable[[], object]] | None = None
     _value: T
-
-    def __init__(self) -> None:
-        self._is_done = False
-        self._error: Exception | None = None
-        self._wakes: list[Callable[[], object]] | None = None  # most are told before anybody waits
 
     def done(self) -> bool:
         """Whether it is known."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently must not fill the store
 MAX_RECIPIENTS = 3  # of one variant: with the reader key, without it, and with one of before
 VARIANT_OVERHEAD = 600  # bytes of a variant besides its head and body: objects and parsed facts
+_NOTHING: frozenset[str] = frozenset()
 
 
 class Home(Protocol):
@@ -209,4 +210,6 @@ def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:
 
 def varies_of(variants: Sequence[Variant]) -> frozenset[str]:
     """The fields that are known to select among the answers to a URL."""
+    if not variants:
+        return _NOTHING
     return frozenset([name for variant in variants for name, _ in variant.stored.vary])

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gateway.origin.whole_answer import VOLATILE
 from gateway.protocol import http1
 
@@ -41,20 +43,17 @@ class HeadKind:
         self.is_last = is_last  # the server closes the connection after it
 
 
-class PlainHead:
+class PlainHead(Struct, eq=False):
     """The head of an answer whose end is known.
 
     `volatile` is as of a WholeAnswer, `begins` is where the body begins, and `size` how long it is,
     or IN_CHUNKS.
     """
 
-    __slots__ = ("begins", "kind", "size", "volatile")
-
-    def __init__(self, kind: HeadKind, volatile: dict[str, str], begins: int, size: int) -> None:
-        self.kind = kind
-        self.volatile = volatile
-        self.begins = begins
-        self.size = size
+    kind: HeadKind
+    volatile: dict[str, str]
+    begins: int
+    size: int
 
 
 class _Pattern:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import ClientResponse, RequestInfo
 from aiohttp.helpers import TimerNoop
 from aiohttp.http import StreamWriter
+from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import HeadgateError, OriginBroken
@@ -27,7 +28,9 @@ from gateway.origin.attempt import Attempt, Request, Sent
 from gateway.origin.connections import READING, key_of
 from gateway.origin.head_patterns import IN_CHUNKS
 from gateway.origin.plain_head import PlainHeads
-from gateway.origin.whole_answer import WholeAnswer
+from gateway.origin.raw_connection import RawConnection
+from gateway.origin.servers import OriginServer
+from gateway.origin.whole_answer import Asker, WholeAnswer
 from gateway.protocol import http1
 from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
 from gateway.telemetry.logs import log
@@ -38,10 +41,8 @@ if TYPE_CHECKING:
     from gateway.origin.connections import Connector
     from gateway.origin.figures import OriginFigures
     from gateway.origin.head_patterns import PlainHead
-    from gateway.origin.raw_connection import RawConnection
     from gateway.origin.response import OriginAnswer
-    from gateway.origin.servers import OriginServer, OriginServers
-    from gateway.origin.whole_answer import Asker
+    from gateway.origin.servers import OriginServers
 
 # What goes out as it is written, whatever made it: the rest is for a URL to spell.
 _TARGET = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*(?:\?[A-Za-z0-9._~!$&'()*+,;=:@%/?-]+)?\Z")
@@ -72,56 +73,29 @@ class Origin(Protocol):
         """The answer to a request that has been sent."""
 
 
-class RawQuestion:
+class RawQuestion(Struct, eq=False):
     """A request that is out, until its answer is there or somebody else waits for it."""
 
-    __slots__ = (
-        "_way",
-        "asker",
-        "began",
-        "body",
-        "connection",
-        "fields",
-        "heads",
-        "is_head",
-        "is_told",
-        "method",
-        "server",
-        "target",
-        "task",
-    )
-
-    def __init__(  # noqa: PLR0913 - what a request is made of
-        self,
-        way: RawWay,
-        server: OriginServer,
-        method: str,
-        target: str,
-        fields: bytes,
-        body: bytes,
-        asker: Asker,
-        began: float,
-    ) -> None:
-        self._way = way
-        self.server = server
-        self.method = method
-        self.target = target
-        self.fields = fields
-        self.body = body
-        self.asker = asker
-        self.began = began  # loop time
-        self.is_head = method == "HEAD"
-        self.is_told = False  # its asker, who is called once
-        self.heads = way.heads
-        self.connection: RawConnection | None = None
-        self.task: asyncio.Task[None] | None = None
+    way: RawWay
+    server: OriginServer
+    method: str
+    target: str
+    fields: bytes
+    body: bytes
+    asker: Asker
+    began: float  # loop time
+    heads: PlainHeads
+    is_head: bool
+    connection: RawConnection
+    is_told: bool = False  # its asker, who is called once
+    task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"RawQuestion({self.method} {self.target}, {self.server!r})"
 
     def taken(self, connection: RawConnection, head: PlainHead, begin: bytes, body: bytes) -> None:
         """Give the answer to who asked, and keep the connection. Of a RawConnection's question."""
-        way, server, kind, told = self._way, self.server, head.kind, head.volatile
+        way, server, kind, told = self.way, self.server, head.kind, head.volatile
         way.leave(self)
         transport = connection.transport
         if kind.is_last or transport is None or transport.get_write_buffer_size():
@@ -142,20 +116,20 @@ class RawQuestion:
 
     def left(self, connection: RawConnection, came: bytes) -> None:
         """Of a RawConnection's question."""
-        self._way.go_on(self, connection, came)
+        self.way.go_on(self, connection, came)
 
     def lost(self) -> None:
         """Of a RawConnection's question."""
-        self._way.lost(self)
+        self.way.lost(self)
 
     def abandon(self) -> None:
         """Nobody waits any more: what comes on its connection is for nobody."""
-        self._way.abandon(self)
+        self.way.abandon(self)
 
     def attempt(self) -> Attempt:
         """The same as `Origin.send` has it."""
         fields = CIMultiDict(http1.parse_field_lines(self.fields))
-        way, body = self._way, self.body or None
+        way, body = self.way, self.body or None
         request = Request(self.method, self.target, fields, body, way.wait_s, way.is_for_polls)
         return Attempt(request, self.server)
 
@@ -236,8 +210,10 @@ class RawWay:
         line = place.line(method, target)
         if line is None or (connection := self.connector.take(place.key)) is None:
             return None
-        question = RawQuestion(self, server, method, target, fields, body, asker, now)
-        question.connection = connection
+        heads, is_head = self.heads, method == "HEAD"
+        question = RawQuestion(
+            self, server, method, target, fields, body, asker, now, heads, is_head, connection
+        )
         self._enter()
         self._out[question] = None
         if self._timer is None:
@@ -338,7 +314,6 @@ class RawWay:
             question.task.cancel()
         elif question in self._out:
             self.leave(question)
-            assert question.connection is not None, "it is out"
             question.connection.question = None
             question.connection.close()
 
@@ -350,7 +325,6 @@ class RawWay:
             if question.began + self.wait_s > now:
                 self._timer = self.loop.call_at(question.began + self.wait_s, self._look)
                 return
-            assert question.connection is not None, "it is out"
             question.connection.leave()
 
     async def close(self) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import OriginBroken
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable, Mapping
+    from collections.abc import AsyncIterator
     from typing import TypeAlias
 
     from gateway.errors import HeadgateError
@@ -36,7 +38,7 @@ VOLATILE = frozenset(
 )
 
 
-class WholeAnswer:
+class WholeAnswer(Struct, eq=False):
     """An answer whose head was checked as that of an OriginAnswer is; its connection is free again.
 
     `head` is as it came. What came in chunks is told as by its length (RFC 9112, section 7.1.3):
@@ -48,26 +50,15 @@ class WholeAnswer:
     once, by name in lower case.
     """
 
-    __slots__ = ("_headers", "body", "head", "server", "stable", "status", "volatile")
+    complete_by_length: ClassVar[bool] = True  # as an OriginAnswer says it
 
-    complete_by_length = True  # as an OriginAnswer says it
-
-    def __init__(
-        self,
-        status: int,
-        head: bytes,
-        body: bytes,
-        server: str,
-        stable: Hashable | None,
-        volatile: Mapping[str, str],
-    ) -> None:
-        self.status = status
-        self.head = head
-        self.body = body
-        self.server = server  # its base URL
-        self.stable = stable
-        self.volatile = volatile
-        self._headers: CIMultiDictProxy[str] | None = None
+    status: int
+    head: bytes
+    body: bytes
+    server: str  # its base URL
+    stable: Hashable | None
+    volatile: Mapping[str, str]
+    _headers: CIMultiDictProxy[str] | None = None
 
     def __repr__(self) -> str:
         return f"WholeAnswer({self.status}, {len(self.body)} bytes, {self.server!r})"

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 
 _OURS = frozenset({"offset", "live", "cursor"})
 # What a `+` means, and what is percent-encoded, is looked at with more care.
-_PLAIN_TARGET = re.compile(rf"({PLAIN.pattern})\?([A-Za-z0-9._~!$'()*,;=:@/?&-]+)")
-_BEGIN_OURS = tuple(_OURS)
+_VALUE = r"[A-Za-z0-9._~!$'()*,;=:@/?-]+"
+_OTHER = rf"(?!{'|'.join(sorted(_OURS))}){_VALUE}"
+_PLAIN_TARGET = re.compile(
+    rf"({PLAIN.pattern})\?((?:{_OTHER}&)*+(?:offset=({_VALUE})|{_OTHER})(?:&{_OTHER})*+)"
+)
 
 
 class EdgeCatchUp(CatchUp, frozen=True, gc=False):
@@ -111,22 +114,17 @@ def plain_catch_up(target: str) -> EdgeCatchUp | None:
     match = _PLAIN_TARGET.fullmatch(target)
     if match is None:
         return None
-    path, query = match.groups()
+    path, query, start = match.groups()
     if len(path) > MAX_PATH_BYTES:
         return None
-    parts = query.split("&")
-    ours = [part for part in parts if part.startswith(_BEGIN_OURS)]
-    start = None
-    if ours:
-        start = ours[0].removeprefix("offset=")
-        if len(ours) > 1 or not start or start == ours[0]:
-            return None
-    if "" in parts:
-        return None
-    if len(parts) > 1:
+    others: tuple[str, ...] = ()
+    if start is None or "&" in query:
+        parts = query.split("&")
         parts.sort(key=_key)
         target = f"{path}?{'&'.join(parts)}"
-    others = tuple([part for part in parts if part not in ours])
+        if start is not None:
+            parts.remove(f"offset={start}")
+        others = tuple(parts)
     return EdgeCatchUp(path, target, None if start == BEGINNING else start, others, is_clear=True)
 
 
