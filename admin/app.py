@@ -21,6 +21,7 @@ from admin.events import LISTENERS, Listeners
 from admin.pages import site
 from admin.record.recorder import Recorder
 from admin.streams.client import StreamClient
+from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -129,7 +130,8 @@ async def show_metrics(request: web.Request) -> web.StreamResponse:
 
     from gateway.telemetry.exposition import registry
 
-    return await make_aiohttp_handler(registry(await request.app[SOURCE].measure()))(request)
+    snapshot = (metrics.build(), *await request.app[SOURCE].measure())
+    return await make_aiohttp_handler(registry(snapshot))(request)
 
 
 def line(value: object) -> str:

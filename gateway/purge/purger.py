@@ -13,7 +13,7 @@ from aiohttp import ClientTimeout
 from headgate.backoff import Backoff
 from yarl import URL
 
-from gateway.origin.connections import why_unreachable
+from gateway.origin.unreachable import why_unreachable
 from gateway.purge.pending import MOST_WAITING, Pending, Waiting
 from gateway.telemetry.logs import log
 
