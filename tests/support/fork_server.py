@@ -23,6 +23,9 @@ from typing import NamedTuple
 
 # What the commands and the kinds of origins import, also as late as when they are used.
 PRELOADED = (
+    "admin.app",
+    "admin.pages.site",
+    "admin.api.openapi",
     "gateway.serve",
     "gateway.edge_parts",
     "gateway.workers.supervisor",
