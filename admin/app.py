@@ -1,4 +1,4 @@
-"""The application of the admin listener: health and metrics, the console's API and its pages."""
+"""The application of the admin listener: health and metrics, and the console on demand."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from aiohttp import web
 
 from admin.access.check import Access
 from admin.access.sign_in import SIGN_IN, SignIn
-from admin.api import openapi
-from admin.api.table import add_api, reply
 from admin.console import CONSOLE, Console
 from admin.errors import NotTold, phrase
 from admin.events import LISTENERS, Listeners
-from admin.pages import site
+from admin.on_demand import OnDemand
 from admin.record.recorder import Recorder
 from admin.streams.client import StreamClient
+from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -56,7 +55,8 @@ def build(source: Source, setup: Setup) -> web.Application:
     access = Access(sign_in, settings.admin_tokens, is_open=is_open)
     recorder = Recorder(source, setup, f"{settings.listen}/{secrets.token_hex(8)}")
     streams = StreamClient(settings, setup.console)
-    app = web.Application(middlewares=[problems, access.check])
+    console = OnDemand(setup.clock)
+    app = web.Application(middlewares=[problems, console.errors, access.check])
     app[SOURCE] = source
     app[CONSOLE] = Console(source, setup, recorder, streams)
     app[LISTENERS] = listeners
@@ -67,9 +67,7 @@ def build(source: Source, setup: Setup) -> web.Application:
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", show_metrics)
-    app.router.add_get("/api/openapi.json", describe_api)
-    add_api(app)
-    site.add_site(app, setup.clock)
+    app.router.register_resource(console)
     return app
 
 
@@ -93,12 +91,6 @@ def _running(
 
 async def _end_listeners(app: web.Application) -> None:
     app[LISTENERS].end_all()
-
-
-async def describe_api(request: web.Request) -> web.Response:
-    """The API by OpenAPI."""
-    version = request.app[CONSOLE].about().versions["headgate"]
-    return reply(openapi.document(version))
 
 
 async def healthz(_request: web.Request) -> web.Response:
@@ -129,7 +121,8 @@ async def show_metrics(request: web.Request) -> web.StreamResponse:
 
     from gateway.telemetry.exposition import registry
 
-    return await make_aiohttp_handler(registry(await request.app[SOURCE].measure()))(request)
+    snapshot = (metrics.build(), *await request.app[SOURCE].measure())
+    return await make_aiohttp_handler(registry(snapshot))(request)
 
 
 def line(value: object) -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 from aiohttp import web
 
 from admin.about import about
-from admin.cdn import make_file, told_targets
 from admin.configuration import configuration
 from admin.errors import NotTold
 from admin.model import Instance
@@ -18,7 +17,6 @@ from admin.record.overview import state
 from admin.record.overviews import Overviews
 from admin.streams import lists
 from admin.streams.client import canonical
-from admin.tokens import cookie_of, make_token
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     PAGE,
@@ -152,10 +150,14 @@ class Console:
 
     def cdn_targets(self) -> CdnTargets:
         """The CDNs and proxies that there are configurations for."""
+        from admin.cdn import told_targets  # like whoever asks, on demand
+
         return told_targets()
 
     async def cdn_file(self, target: str, choice: Choice) -> CdnFile:
         """The configuration of one of them, for these settings."""
+        from admin.cdn import make_file
+
         return await make_file(self._settings, target, choice)
 
     def configuration(self) -> Configuration:
@@ -182,6 +184,8 @@ class Console:
 
     async def make_token(self, wish: Wish) -> tuple[Made, str]:
         """A read token, and the value of a Set-Cookie with it."""
+        from admin.tokens import cookie_of, make_token
+
         now = self._clock()
         made = await make_token(self._settings, wish, now)
         return made, cookie_of(made, wish.streams, now)

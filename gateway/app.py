@@ -6,23 +6,16 @@ import resource
 from time import monotonic
 from typing import TYPE_CHECKING
 
-import gateway.edge.explain
 import gateway.hosted.explain
-from gateway.access.credentials import COOKIE
 from gateway.access.token_guard import TokenGuard
 from gateway.backends.registry import log_for
-from gateway.cache.policy import Defaults
-from gateway.cache.response_rules import ResponseRules
 from gateway.cache.store import Store
-from gateway.edge.route import EdgeRoute
 from gateway.errors import StartError
 from gateway.hosted.route import HostedRoute
 from gateway.live.contract import FeedSettings
-from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol import tags
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.client_address import TrustedProxies
-from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.retention import Retention
 from gateway.runtime.access_log import AccessLog
 from gateway.runtime.client_rate import ClientRate
@@ -34,8 +27,6 @@ from gateway.runtime.route import OPEN, Access
 from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.auth import BY_ORIGIN
-from gateway.web.edge_appends import EdgeAppends
-from gateway.web.edge_handlers import EdgeHandlers
 from gateway.web.handlers import Handlers
 from gateway.web.hosted_handlers import HostedHandlers
 from gateway.web.inspector import Inspector
@@ -48,6 +39,7 @@ if TYPE_CHECKING:
     from gateway.access.authorities import Authorities
     from gateway.access.contract import Guard
     from gateway.backends.contract import Log
+    from gateway.edge.route import EdgeRoute
     from gateway.runtime.asked import ExplainSteps
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
@@ -133,29 +125,9 @@ def edge_route(
     settings: Settings, route: RouteSettings, shared: Context, access: Access = OPEN
 ) -> EdgeRoute:
     """The route to an HTTP origin."""
-    origin = Origin(OriginSettings.of(route), shared.tracer)
-    rules = ResponseRules(
-        _freshness(route),
-        Defaults(route.stale_if_error),
-        shared.via,
-        _identity(route, access),
-        origin.location,
-        ignore_no_store=route.no_store == "ignore",
-        shares_s_maxage=route.s_maxage == "share",
-    )
-    edge = EdgeRoute(
-        route.prefix, origin, rules, route.drop_query, _feeds(settings), shared, access
-    )
-    edge.pass_on = EdgeAppends(shared, edge).take
-    if route.auth == BY_ORIGIN:
-        edge.ask_origin(route.auth_ttl, shared.admitted.end)
-    return edge
+    from gateway import edge_parts  # see there
 
-
-def _identity(route: RouteSettings, access: Access) -> IdentityHeaders:
-    """By what the origin knows readers: not by what this gateway has verified itself."""
-    cookie = COOKIE if access.guard is not None else ""
-    return IdentityHeaders(route.identity_headers, route.drop_headers, verified_cookie=cookie)
+    return edge_parts.edge_route(route, _freshness(route), _feeds(settings), shared, access)
 
 
 def connection_server(
@@ -164,8 +136,11 @@ def connection_server(
     """What serves the connections of clients of these routes."""
     operations: dict[type[StreamRoute], Operate] = {
         HostedRoute: HostedHandlers(routes, shared).operate,
-        EdgeRoute: EdgeHandlers(routes, shared).operate,
     }
+    if _has_edges(routes):
+        from gateway import edge_parts  # see there
+
+        operations[edge_parts.EdgeRoute] = edge_parts.EdgeHandlers(routes, shared).operate
     handle: Handle = Handlers(routes, operations, shared).handle
     if shared.tracer is not None:
         handle = ServerSpans(shared.tracer, routes).around(handle)
@@ -181,11 +156,16 @@ def connection_server(
 
 def inspector(routes: Router) -> Inspector:
     """What answers questions about these routes."""
-    kinds: dict[type[StreamRoute], ExplainSteps] = {
-        HostedRoute: gateway.hosted.explain.steps,
-        EdgeRoute: gateway.edge.explain.steps,
-    }
+    kinds: dict[type[StreamRoute], ExplainSteps] = {HostedRoute: gateway.hosted.explain.steps}
+    if _has_edges(routes):
+        from gateway import edge_parts  # see there
+
+        kinds[edge_parts.EdgeRoute] = edge_parts.steps
     return Inspector(routes, kinds)
+
+
+def _has_edges(routes: Router) -> bool:
+    return any(not isinstance(route, HostedRoute) for route in routes)
 
 
 def access_of(

@@ -18,7 +18,6 @@ import uvloop
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-import admin.app
 from admin.source import Health, Setup
 from gateway import app
 from gateway.access.authorities import Authorities
@@ -184,10 +183,12 @@ async def open_admin(
     source: Source, settings: Settings, console: ConsoleToken, opened: AsyncExitStack
 ) -> None:
     """Listen for whoever asks how all is; raises StartError."""
+    from admin.app import build  # 1 MB, which workers do without
+
     logging.getLogger("aiohttp.server").addFilter(_is_no_clients_mistake)
     setup = Setup(settings, formats(settings.route_table), time.time, console)
     address = settings.admin
-    runner = web.AppRunner(admin.app.build(source, setup), access_log=None, auto_decompress=False)
+    runner = web.AppRunner(build(source, setup), access_log=None, auto_decompress=False)
     await runner.setup()
     opened.push_async_callback(runner.cleanup)
     with telling(address, "admin"):

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admin.access.check import NEEDS
-from admin.api.table import OPERATIONS
+from admin.api.table import OPERATIONS, add_operations, reply
 from admin.api.values import Problem
+from admin.console import CONSOLE
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from admin.api.table import Operation
 
 REFERENCE = "#/components/schemas/{name}"
@@ -19,6 +22,16 @@ JSON, PROBLEM, EVENTS = "application/json", "application/problem+json", "text/ev
 
 Json = dict[str, object]
 OfType = dict[type[msgspec.Struct], Json]
+
+
+def add_api(router: web.UrlDispatcher) -> None:
+    """Add the API, and the description of it."""
+    router.add_get("/api/openapi.json", _describe)
+    add_operations(router)
+
+
+async def _describe(request: web.Request) -> web.Response:
+    return reply(document(request.app[CONSOLE].about().versions["headgate"]))
 
 
 def document(version: str) -> Json:

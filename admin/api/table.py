@@ -65,10 +65,10 @@ class Operation(NamedTuple):
     events: bool = False
 
 
-def add_api(app: web.Application) -> None:
+def add_operations(router: web.UrlDispatcher) -> None:
     """Add a route for each operation."""
     for operation in OPERATIONS:
-        app.router.add_route(operation.method, operation.path, _handler(operation))
+        router.add_route(operation.method, operation.path, _handler(operation))
 
 
 def _handler(operation: Operation) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -63,13 +63,13 @@ class Forms:
         self._visit = visit
         self._shown = shown
 
-    def add_to(self, app: web.Application) -> None:
+    def add_to(self, router: web.UrlDispatcher) -> None:
         """Add a route for each form."""
-        app.router.add_get("/sign-in", self._ask_who)
-        app.router.add_post("/sign-in", self._sign_in)
-        app.router.add_post("/sign-out", _sign_out)
-        app.router.add_post("/explain", self._explain)
-        app.router.add_post("/stream", self._change)
+        router.add_get("/sign-in", self._ask_who)
+        router.add_post("/sign-in", self._sign_in)
+        router.add_post("/sign-out", _sign_out)
+        router.add_post("/explain", self._explain)
+        router.add_post("/stream", self._change)
 
     async def _ask_who(self, request: web.Request) -> web.Response:
         there = _here(request.query.get("next", ""))

@@ -21,7 +21,7 @@ from admin.pages.views import Visit
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from aiohttp.typedefs import Handler, Middleware
+    from aiohttp.typedefs import Handler
 
 STATIC = Path(__file__).with_name("static")
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -38,17 +38,6 @@ READ: Mapping[str, Callable[[Visit], Awaitable[Page]]] = {
 }
 
 
-def add_site(app: web.Application, clock: Callable[[], float]) -> None:
-    """Serve the pages, what they are made of, and their errors. It is called once."""
-    site = Site(clock)
-    app.middlewares.insert(1, site.errors)  # below the answers to machines, above the access
-    for path, tell in READ.items():
-        app.router.add_get(path, site.reading(tell))
-    Forms(site.visit, site.show).add_to(app)
-    app.router.add_get("/cdn/file", site.download)
-    app.router.add_get("/static/{name}", _static())
-
-
 class Site:
     """Makes pages of what the console tells, for whoever looks."""
 
@@ -56,6 +45,14 @@ class Site:
         self._clock = clock
         self._renderer = Renderer()
         self._live = LivePages()
+
+    def add_to(self, router: web.UrlDispatcher) -> None:
+        """Add the pages, their forms, and what they are made of."""
+        for path, tell in READ.items():
+            router.add_get(path, self.reading(tell))
+        Forms(self.visit, self.show).add_to(router)
+        router.add_get("/cdn/file", self.download)
+        router.add_get("/static/{name}", _static())
 
     def reading(self, tell: Callable[[Visit], Awaitable[Page]]) -> Handler:
         """What answers at the URL of a page."""
@@ -98,26 +95,7 @@ class Site:
         disposition = f'attachment; filename="{made.file_name}"'
         return web.Response(text=made.text, headers={"Content-Disposition": disposition})
 
-    @property
-    def errors(self) -> Middleware:
-        """A middleware by which people get a page that says what went wrong."""
-
-        @web.middleware
-        async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-            try:
-                return await handler(request)
-            except NotTold as refusal:
-                if not _wants_page(request):
-                    raise
-                return await self._error(request, refusal.status, refusal.reason)
-            except web.HTTPNotFound:
-                if not _wants_page(request):
-                    raise
-                return await self._error(request, HTTPStatus.NOT_FOUND, "There is no such page.")
-
-        return errors
-
-    async def _error(self, request: web.Request, status: int, detail: str) -> web.Response:
+    async def error(self, request: web.Request, status: int, detail: str) -> web.Response:
         """A page like the others for whom those are, else one that tells nothing else."""
         told: dict[str, object] = {"title": phrase(status), "detail": detail, "here": ""}
         if VIEWER in request:
@@ -137,8 +115,3 @@ def _static() -> Handler:
         return web.Response(body=body, content_type=content_type, charset="utf-8")
 
     return handle
-
-
-def _wants_page(request: web.Request) -> bool:
-    is_api = request.path.startswith("/api/")
-    return not is_api and "text/html" in request.headers.get("Accept", "")

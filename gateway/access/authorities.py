@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.access import doubts
 from gateway.access.console import ConsoleAuthority
-from gateway.access.jwt_issuers import JwtIssuers
-from gateway.access.read_tokens import ReadTokens
 from gateway.access.reader_keys import ReaderKeys
 from gateway.access.revocations import NOTHING
 from gateway.access.static_tokens import StaticTokens
@@ -73,11 +71,15 @@ class Authorities:
         self._by_kind: dict[str, Authority] = {}
         if settings.tokens_file:
             self._by_kind["tokens"] = StaticTokens(tokens)
+        # What each kind needs is imported where there is one.
         if issuers:
+            from gateway.access.jwt_issuers import JwtIssuers
+
             self._by_kind["jwt"] = JwtIssuers(issuers, lambda: tokens().revocations)
         if settings.keys_file:
-            # At the start, and only where there are keys: it takes 10 MB to verify signatures.
+            # At the start already: it takes 10 MB to verify signatures.
             from gateway.access.keys_file import parse_keys_file
+            from gateway.access.read_tokens import ReadTokens
 
             self._keys = keys = self._watch(
                 "keys_file", settings.keys_file, partial(parse_keys_file, settings.keys_file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from datetime import datetime
 from math import inf
 from pathlib import Path
@@ -59,6 +58,8 @@ def parse_tokens(path: str, data: bytes) -> TokensFile:
         file = TomlFile(Path(path), data.decode())
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text, hence not TOML") from None
+    import tomllib  # only where there is a file
+
     try:
         values = tomllib.loads(file.text)
     except tomllib.TOMLDecodeError as cause:

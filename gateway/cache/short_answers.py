@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gateway.cache import http_cache
-from gateway.cache.cache_result import CacheResult, Joined
+from gateway.cache.cache_result import Joined
 from gateway.cache.decision import Fetch, Validate, decide
 from gateway.cache.judged_heads import JudgedHeads
 from gateway.cache.short_fetch import ShortFetch
@@ -17,39 +17,14 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.cache.cached_response import CacheRequest
     from gateway.cache.decision import Followed
     from gateway.cache.fetch import Answer, SharedFetch
     from gateway.cache.http_cache import HttpCache
-    from gateway.cache.variants import Variant
+    from gateway.cache.short_waiter import ShortWaiter
     from gateway.origin.whole_answer import Asked, Asker
 
 
 _ASKS = (Fetch, Validate)
-
-
-class ShortWaiter(Protocol):
-    """One who waits for a fetch without a task; he is called once.
-
-    He has asked for this `request`, and may have `old`; he has joined a fetch, or it is his. The
-    origin is asked in his name with these `fields`, as its client has rendered them.
-    """
-
-    request: CacheRequest
-    fields: bytes
-    old: Variant | None
-    varies: frozenset[str]
-    is_collapsed: bool
-    fetch: ShortFetch[ShortWaiter] | None
-
-    def given(self, result: CacheResult) -> None:
-        """The answer is whole."""
-
-    def goes_on(self, joined: Joined | None) -> None:
-        """No answer is whole, or it failed, or is not for him: a task goes on with his part."""
-
-    def abandon(self) -> None:
-        """There is no answer, though there should be."""
 
 
 class ShortAnswers:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gateway.cache.cached_response import CacheRequest
     from gateway.cache.http_cache import HttpCache
     from gateway.cache.private_fields import Recipient
-    from gateway.cache.short_answers import ShortWaiter
+    from gateway.cache.short_waiter import ShortWaiter
     from gateway.cache.stream_lifetimes import StreamLifetimes
     from gateway.edge.followed_stream import FollowedStream
     from gateway.edge.followed_streams import FollowedStreams

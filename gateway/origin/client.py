@@ -23,13 +23,13 @@ from gateway.origin.connections import (
     nothing_written,
     session,
     try_connection,
-    why_unreachable,
 )
 from gateway.origin.figures import OriginFigures
 from gateway.origin.health import HealthChecks
 from gateway.origin.raw_way import RawWay
 from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import OriginServer, OriginServers, OriginSettings, ServerState
+from gateway.origin.unreachable import why_unreachable
 from gateway.origin.waiting import answer_to
 from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
 from gateway.telemetry import tracing

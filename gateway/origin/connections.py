@@ -1,4 +1,4 @@
-"""Connections to an origin: how they are made and kept, and why one cannot be made.
+"""Connections to an origin: how they are made and kept.
 
 All that is asked of an origin shares them, with aiohttp's client or without.
 """
@@ -6,9 +6,6 @@ All that is asked of an origin shares them, with aiohttp's client or without.
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import ssl
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -19,8 +16,11 @@ from aiohttp.client_reqrep import ConnectionKey
 
 from gateway.origin.raw_connection import RawConnection
 from gateway.origin.response import HEAD_BYTES
+from gateway.origin.unreachable import why_unreachable
 
 if TYPE_CHECKING:
+    import ssl
+
     from aiohttp import ClientRequest
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
@@ -43,7 +43,6 @@ READING: dict[str, Any] = {
 NOT_ADDED = (hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONTENT_TYPE, hdrs.USER_AGENT)
 # How aiohttp tells it from a connection that was lost while writing.
 CLOSED_BEFORE = "Cannot write to closing transport"
-WRONG_NAME = frozenset({62, 64})  # OpenSSL's numbers for another host name, another address
 
 
 class Connector(aiohttp.TCPConnector):
@@ -166,31 +165,3 @@ async def try_connection(
         return why_unreachable(error, timeout_s)
     writer.transport.abort()
     return None
-
-
-def why_unreachable(error: BaseException, timeout_s: float) -> str:
-    """What is wrong with a server that cannot be connected to, in words that follow its name.
-
-    Clients get to read them: no address is in them.
-    """
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        error = error.certificate_error
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        error = error.os_error
-    if isinstance(error, TimeoutError):
-        return f"took no connection within {timeout_s:g} s"
-    if isinstance(error, socket.gaierror):
-        return f"has a host name that cannot be resolved: {error.strerror}"
-    if isinstance(error, ssl.SSLError):
-        return _why_no_tls(error)
-    if isinstance(error, OSError) and error.errno:
-        return f"cannot be connected to: {os.strerror(error.errno)}"
-    return "cannot be connected to"
-
-
-def _why_no_tls(error: ssl.SSLError) -> str:
-    if not isinstance(error, ssl.SSLCertVerificationError):
-        return f"does not speak TLS as we do: {error.reason}"
-    if error.verify_code in WRONG_NAME:
-        return "has a certificate for another host name"
-    return f"has a certificate that is not trusted: {error.verify_message}"

@@ -12,6 +12,11 @@ from gateway.protocol import tags
 # A path has at most 2 KiB, so these are 8 MiB. Whoever deletes more while a cache cannot be
 # reached has it forget the whole route instead: more than need be, and never less.
 MOST_WAITING = 4096
+# Before it is purged, other workers and gateways have heard that a stream is over, and answers that
+# were on their way have come to the cache. Else it would keep the same again.
+SETTLE_S = 0.5
+# The least: a copy is kept for a day where nobody says otherwise, and then gone by itself.
+GIVE_UP_S = 86_400.0
 
 
 class Copies(NamedTuple):

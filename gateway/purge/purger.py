@@ -13,8 +13,8 @@ from aiohttp import ClientTimeout
 from headgate.backoff import Backoff
 from yarl import URL
 
-from gateway.origin.connections import why_unreachable
-from gateway.purge.pending import MOST_WAITING, Pending, Waiting
+from gateway.origin.unreachable import why_unreachable
+from gateway.purge.pending import GIVE_UP_S, MOST_WAITING, SETTLE_S, Pending, Waiting
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -25,15 +25,10 @@ if TYPE_CHECKING:
     from gateway.purge.drivers import Driver
     from gateway.purge.pending import Copies
 
-# Before it is purged, other workers and gateways have heard that a stream is over, and answers that
-# were on their way have come to the cache. Else it would keep the same again.
-SETTLE_S = 0.5
 CALL_S = 10.0  # for one call, from the connection to the end of the answer
 FIRST_S, LONGEST_S = 1.0, 60.0  # between two attempts
 MOST_ASKED_S = 600  # that a cache may want us to wait
 ANSWER_BYTES = 64 << 10  # of which more is not read: a vendor's answers are short
-# The least: a copy is kept for a day where nobody says otherwise, and then gone by itself.
-GIVE_UP_S = 86_400.0
 
 
 class Purger:

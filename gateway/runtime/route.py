@@ -8,7 +8,7 @@ import msgspec
 from multidict import MultiMapping
 
 from gateway.access.principal import Principal
-from gateway.cache.short_answers import ShortWaiter
+from gateway.cache.short_waiter import ShortWaiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import re
-import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -177,6 +175,8 @@ def _from_file(path: Path, problems: list[_Problem]) -> dict[str, _Given]:
     except UnicodeDecodeError:
         problems.append(_Problem(0, f"{path} is not UTF-8 text, hence not TOML."))
         return {}
+    import tomllib  # only where there is a file
+
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
@@ -260,6 +260,8 @@ def _unknown(subject: str, key: str, model: type[Table], spell: Callable[[str], 
 
 def _nearest(key: str, model: type[Table], spell: Callable[[str], str]) -> str:
     """The words that tell the setting that was probably meant, if there is one."""
+    import difflib  # only where there is a mistake
+
     close = difflib.get_close_matches(key, model.settings, n=1)
     return f"; the nearest is {spell(close[0])}" if close else ""
 

@@ -154,7 +154,6 @@ OF_PROCESSES = (
 def of_all(*, workers: int = 1, silent: int = 0, restarts: int = 0, hangs: int = 0) -> Snapshot:
     """What is told once, however many processes there are."""
     return (
-        Sample(BUILD, (_version(), platform.python_version()), 1),
         Sample(WORKERS, (), workers),
         Sample(SILENT, (), silent),
         Sample(RESTARTS, (), restarts),
@@ -163,10 +162,11 @@ def of_all(*, workers: int = 1, silent: int = 0, restarts: int = 0, hangs: int =
 
 
 @cache  # it is read from a file
-def _version() -> str:
+def build() -> Sample:
+    """What runs here. It is for who scrapes: no look at the numbers needs it."""
     from importlib.metadata import version  # 2 MB, with zip files and messages of e-mail
 
-    return version("headgate")
+    return Sample(BUILD, (version("headgate"), platform.python_version()), 1)
 
 
 def of_this_process() -> Snapshot:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gateway.cache.cached_response import CacheRequest
     from gateway.cache.private_fields import Recipient
     from gateway.cache.rendered import RenderedChunk
-    from gateway.cache.short_answers import ShortWaiter
     from gateway.cache.short_fetch import ShortFetch
+    from gateway.cache.short_waiter import ShortWaiter
     from gateway.cache.variants import Variant
     from gateway.protocol.requests import Read
     from gateway.runtime.context import Context

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+import platform
 import time
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 READS = counter("reads_total", "Reads so far.", "route")
 SIZE = gauge("size_bytes", "Bytes now.")
+RUNNING = f'{{python="{platform.python_version()}",version="{version("headgate")}"}}'
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -154,6 +158,9 @@ async def test_metrics_are_text_for_prometheus(
     answer = await client.get("/metrics")
     assert (answer.status, answer.content_type) == (200, "text/plain")
     assert await answer.text() == (
+        "# HELP headgate_build_info 1, with what runs here.\n"
+        "# TYPE headgate_build_info gauge\n"
+        f"headgate_build_info{RUNNING} 1.0\n"
         "# HELP reads_total Reads so far.\n"
         "# TYPE reads_total counter\n"
         'reads_total{route="/a"} 3.0\n'
@@ -171,6 +178,9 @@ async def test_metrics_come_in_the_format_that_is_asked_for(
     answer = await client.get("/metrics", headers={"Accept": "application/openmetrics-text"})
     assert answer.content_type == "application/openmetrics-text"
     assert (await answer.text()).splitlines() == [
+        "# HELP headgate_build_info 1, with what runs here.",
+        "# TYPE headgate_build_info gauge",
+        f"headgate_build_info{RUNNING} 1.0",
         "# HELP reads Reads so far.",
         "# TYPE reads counter",
         'reads_total{route="/a"} 3.0',
@@ -186,6 +196,12 @@ async def test_an_unknown_path_is_told_what_there_is(client: TestClient[Any, Any
         "status": 404,
         "detail": "The admin listener has /healthz, /metrics, /readyz and /api/openapi.json.",
     }
+
+
+async def test_all_who_come_first_get_what_is_loaded_for_them(client: TestClient[Any, Any]) -> None:
+    paths = ["/about", "/api/about", "/static/headgate.css", "/about", "/api/openapi.json"]
+    answers = await asyncio.gather(*map(client.get, paths))
+    assert [answer.status for answer in answers] == [200] * len(paths)
 
 
 async def test_an_unknown_method_is_told_what_is_allowed(client: TestClient[Any, Any]) -> None:

@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from gateway.purge import purger as of_purger
 from gateway.purge.drivers import Call, driver_of
-from gateway.purge.pending import Copies
-from gateway.purge.purger import ANSWER_BYTES, GIVE_UP_S, Purger
+from gateway.purge.pending import GIVE_UP_S, Copies
+from gateway.purge.purger import ANSWER_BYTES, Purger
 from gateway.purge.purges import Purges, longest_kept_s
 from gateway.settings import PurgedCache, Route
 from tests.purge.double import SUCCESS, Double, refusal

@@ -1,0 +1,112 @@
+"""The console's pages and API: loaded, beside the requests, when somebody first asks for one.
+
+They take 1 MB, which a gateway whose console nobody opens does without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NoReturn
+
+from aiohttp import web
+
+from admin.errors import NotTold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from aiohttp.typedefs import Handler
+
+    from admin.pages.site import Site
+
+
+class OnDemand(web.AbstractResource):
+    """Every URL that the machines' own resources have not. It is below them in the router."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._clock = clock
+        self._site: Site | None = None
+        self._router = web.UrlDispatcher()
+
+    @property
+    def canonical(self) -> str:
+        """What all paths begin with."""
+        return "/"
+
+    async def resolve(
+        self, request: web.Request
+    ) -> tuple[web.UrlMappingMatchInfo | None, set[str]]:
+        """The route of a request, or the methods that its path has."""
+        await self.site()
+        found = await self._router.resolve(request)
+        if isinstance(found.http_exception, web.HTTPMethodNotAllowed):
+            return None, found.http_exception.allowed_methods
+        return (found if found.http_exception is None else None), set()
+
+    async def site(self) -> Site:
+        """What shows pages."""
+        if self._site is None:
+            await asyncio.to_thread(_load)
+        return self._made()
+
+    def _made(self) -> Site:
+        from admin.api.openapi import add_api
+        from admin.pages.site import Site
+
+        if self._site is None:
+            self._site = Site(self._clock)
+            self._site.add_to(self._router)
+            add_api(self._router)
+        return self._site
+
+    @web.middleware
+    async def errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """A middleware by which people get a page that says what went wrong."""
+        try:
+            return await handler(request)
+        except NotTold as refusal:
+            if not _wants_page(request):
+                raise
+            return await (await self.site()).error(request, refusal.status, refusal.reason)
+        except web.HTTPNotFound as refusal:
+            if not _wants_page(request):
+                raise
+            detail = "There is no such page."
+            return await (await self.site()).error(request, refusal.status, detail)
+
+    # Of a resource, for who looks at what there is
+
+    def __iter__(self) -> Iterator[web.AbstractRoute]:
+        self._made()
+        return iter(self._router.routes())
+
+    def __len__(self) -> int:
+        self._made()
+        return len(self._router.routes())
+
+    def raw_match(self, path: str) -> bool:
+        """Whether it is the resource of a path of the route table."""
+        return path == self.canonical
+
+    def get_info(self) -> NoReturn:
+        """Nobody asks."""
+        raise NotImplementedError
+
+    def url_for(self, **kwargs: str) -> NoReturn:
+        """It has no name by which one would."""
+        raise NotImplementedError
+
+    def add_prefix(self, prefix: str) -> NoReturn:
+        """It is part of no other application."""
+        raise NotImplementedError
+
+
+def _load() -> None:
+    import admin.api.openapi
+    import admin.pages.site  # noqa: F401 - in a thread, so that the loop need not wait for it
+
+
+def _wants_page(request: web.Request) -> bool:
+    is_api = request.path.startswith("/api/")
+    return not is_api and "text/html" in request.headers.get("Accept", "")

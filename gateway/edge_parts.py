@@ -1,0 +1,52 @@
+"""Puts the parts for HTTP origins together. It is imported where a route has one: that is 1 MB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.access.credentials import COOKIE
+from gateway.cache.policy import Defaults
+from gateway.cache.response_rules import ResponseRules
+from gateway.edge.explain import steps
+from gateway.edge.route import EdgeRoute
+from gateway.origin.client import Origin, OriginSettings
+from gateway.protocol.identity import IdentityHeaders
+from gateway.settings.auth import BY_ORIGIN
+from gateway.web.edge_appends import EdgeAppends
+from gateway.web.edge_handlers import EdgeHandlers
+
+if TYPE_CHECKING:
+    from gateway.live.contract import FeedSettings
+    from gateway.protocol.cache_headers import Freshness
+    from gateway.runtime.context import Context
+    from gateway.runtime.route import Access
+    from gateway.settings import Route as RouteSettings
+
+__all__ = ["EdgeHandlers", "EdgeRoute", "edge_route", "steps"]
+
+
+def edge_route(
+    route: RouteSettings, freshness: Freshness, feeds: FeedSettings, shared: Context, access: Access
+) -> EdgeRoute:
+    """The route to an HTTP origin."""
+    origin = Origin(OriginSettings.of(route), shared.tracer)
+    rules = ResponseRules(
+        freshness,
+        Defaults(route.stale_if_error),
+        shared.via,
+        _identity(route, access),
+        origin.location,
+        ignore_no_store=route.no_store == "ignore",
+        shares_s_maxage=route.s_maxage == "share",
+    )
+    edge = EdgeRoute(route.prefix, origin, rules, route.drop_query, feeds, shared, access)
+    edge.pass_on = EdgeAppends(shared, edge).take
+    if route.auth == BY_ORIGIN:
+        edge.ask_origin(route.auth_ttl, shared.admitted.end)
+    return edge
+
+
+def _identity(route: RouteSettings, access: Access) -> IdentityHeaders:
+    """By what the origin knows readers: not by what this gateway has verified itself."""
+    cookie = COOKIE if access.guard is not None else ""
+    return IdentityHeaders(route.identity_headers, route.drop_headers, verified_cookie=cookie)

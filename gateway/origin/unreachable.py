@@ -1,0 +1,39 @@
+"""Why there is no connection to an origin, or to another server that is called."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+
+import aiohttp
+
+WRONG_NAME = frozenset({62, 64})  # OpenSSL's numbers for another host name, another address
+
+
+def why_unreachable(error: BaseException, timeout_s: float) -> str:
+    """What is wrong with a server that cannot be connected to, in words that follow its name.
+
+    Clients get to read them: no address is in them.
+    """
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        error = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
+    if isinstance(error, TimeoutError):
+        return f"took no connection within {timeout_s:g} s"
+    if isinstance(error, socket.gaierror):
+        return f"has a host name that cannot be resolved: {error.strerror}"
+    if isinstance(error, ssl.SSLError):
+        return _why_no_tls(error)
+    if isinstance(error, OSError) and error.errno:
+        return f"cannot be connected to: {os.strerror(error.errno)}"
+    return "cannot be connected to"
+
+
+def _why_no_tls(error: ssl.SSLError) -> str:
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return f"does not speak TLS as we do: {error.reason}"
+    if error.verify_code in WRONG_NAME:
+        return "has a certificate for another host name"
+    return f"has a certificate that is not trusted: {error.verify_message}"
