@@ -149,14 +149,6 @@ class Table:
         made._take(values, look)
         return made
 
-    @classmethod
-    def unchecked(cls, **values: object) -> Self:
-        """A table of these values, whatever they are."""
-        made = cls.__new__(cls)
-        defaults = {key: it.default for key, it in cls.settings.items() if not it.is_required}
-        vars(made).update(defaults | values, given=frozenset(values))
-        return made
-
     def _take(self, given: Mapping[str, object], look: object) -> None:
         cls, values, mistakes = type(self), vars(self), list[Mistake]()
         for key, one in cls.settings.items():

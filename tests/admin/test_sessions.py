@@ -17,7 +17,8 @@ from gateway.settings import AdminUser
 from gateway.settings.values import Secret
 from tests.admin.consoles import Clock
 
-USER = AdminUser.unchecked(name="ann", role="operator", password_hash=Secret(""))
+HASH = PasswordHasher(time_cost=2, memory_cost=16 << 10).hash("right")
+USER = AdminUser(name="ann", role="operator", password_hash=HASH)
 
 
 def test_the_session_that_was_unused_for_longest_makes_room() -> None:
@@ -112,7 +113,6 @@ def test_an_address_of_ipv6_is_counted_by_its_network(
 # ---------------------------------------------------------------- passwords
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("right")
-HASH = PasswordHasher(time_cost=2, memory_cost=16 << 10).hash("right")
 
 
 async def test_no_more_checks_wait_than_may() -> None:
@@ -156,7 +156,7 @@ async def test_what_is_not_checked_is_not_counted() -> None:
 
 async def test_a_name_that_nobody_has_costs_as_much_as_one_that_somebody_has() -> None:
     cheap = USER.but(name="bob", password_hash=Secret(CHEAP))
-    users = Passwords([cheap, USER.but(password_hash=Secret(HASH))])
+    users = Passwords([cheap, USER])
 
     async def cost_s(name: str) -> float:
         before = time.process_time()

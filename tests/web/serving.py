@@ -72,7 +72,7 @@ class Options(NamedTuple):
 
 def settings_of(options: Options) -> Settings:
     """As they are, also where an operator could not choose so."""
-    return Settings.unchecked(
+    return Settings().but(
         long_poll_timeout=options.long_poll_timeout,
         sse_heartbeat=options.heartbeat,
         sse_max_age=options.sse_max_age,

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from gateway.backends.sqlite.records import row_of
+from gateway.backends.sqlite.state_rows import UPSERT_PRODUCER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence, Set
@@ -45,9 +46,7 @@ _FILE = (
     "insert into producers"
     " select stream, one.value->>0, one.value->>'$[1][0]', one.value->>'$[1][1]',"
     " one.value->>'$[1][2]' from recent join streams on streams.id=recent.stream,"
-    f" json_each(recent.producers) as one where {_CURRENT} order by nr"
-    " on conflict (stream, producer) do update set epoch=excluded.epoch, seq=excluded.seq,"
-    " used_at=excluded.used_at",
+    f" json_each(recent.producers) as one where {_CURRENT} order by nr{UPSERT_PRODUCER}",
     "update streams set version=last.version, tail=last.tail from"
     " (select stream, max(version) as version, max(end) as tail from recent where nr<=?1"
     " group by stream) as last where streams.id=last.stream and last.version>streams.version",

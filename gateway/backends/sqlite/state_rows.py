@@ -37,7 +37,10 @@ UPSERT = (
     " closed=excluded.closed, deadline=excluded.deadline, soft_deleted=excluded.soft_deleted,"
     " refs=excluded.refs, detail=excluded.detail"
 )
-
+UPSERT_PRODUCER = (
+    " on conflict (stream, producer) do update set epoch=excluded.epoch, seq=excluded.seq,"
+    " used_at=excluded.used_at"
+)
 
 # Of streams that only grew.
 MOVE = (

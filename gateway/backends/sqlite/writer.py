@@ -16,7 +16,7 @@ import apsw
 from gateway.backends.sqlite import recent, records
 from gateway.backends.sqlite.recent import file_all, filed_rows
 from gateway.backends.sqlite.records import row_of
-from gateway.backends.sqlite.state_rows import COLUMNS, MOVE, UPSERT, row_of_state
+from gateway.backends.sqlite.state_rows import COLUMNS, MOVE, UPSERT, UPSERT_PRODUCER, row_of_state
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -184,11 +184,7 @@ class Writer:
 
     def _is_short(self, change: Change) -> bool:
         """Whether a change may wait in `recent`."""
-        return (
-            0 < change.grown <= recent.LONGEST
-            and not change.forgotten
-            and self._grows_alone(change)
-        )
+        return change.grown <= recent.LONGEST and not change.forgotten and self._grows_alone(change)
 
     def _grows_alone(self, change: Change) -> bool:
         """Whether the stream's row says all of its state but version and tail.
@@ -235,12 +231,7 @@ class Writer:
             for key, state in last.items()
             if state is not None
         ]
-        self._insert(
-            "producers",
-            rows,
-            " on conflict (stream, producer) do update set epoch=excluded.epoch, seq=excluded.seq,"
-            " used_at=excluded.used_at",
-        )
+        self._insert("producers", rows, UPSERT_PRODUCER)
 
     def _insert(self, table: str, rows: list[tuple[object, ...]], suffix: str = "") -> None:
         """Insert rows by as few statements as the bound allows.
