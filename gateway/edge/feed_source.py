@@ -9,7 +9,7 @@ from gateway.access.reader_keys import renewed
 from gateway.cache import tails
 from gateway.cache.rendered import EventChunk
 from gateway.cache.single_flight import SingleFlight
-from gateway.edge.snapshots import as_told, snapshot_of
+from gateway.edge.snapshots import as_read, as_told, snapshot_of
 from gateway.live.contract import LONGEST_ROUND, DataEvent, rendered
 from gateway.protocol import followed, repair, sse
 from gateway.protocol.followed import Span
@@ -145,8 +145,8 @@ class EdgeFeedSource:
             stream.lenders, stream.snapshot.content_type, parked.position
         )
         known = snapshot_of(stream.request, parked.position, result, facts)
+        known = as_read(known, result, facts)
         if facts.is_empty:
-            known = known._replace(caught_up=True)
             return self.ended(known, parked.read, facts.next_offset)
         span = Span(parked.position, facts.next_offset, result.cached.body)
         stream.read_by_somebody(span, result)

@@ -14,7 +14,7 @@ from gateway.edge.following import Following
 from gateway.edge.lenders import Lenders
 from gateway.edge.poller import Poller
 from gateway.edge.recent_window import RecentWindow
-from gateway.edge.snapshots import is_coded, said_of_data, with_directives
+from gateway.edge.snapshots import is_coded, is_of_followed, said_of_data, with_directives
 from gateway.errors import HeadgateError, OriginBroken, StreamGone
 from gateway.live.feed import Feed, FeedOwner
 from gateway.protocol import followed
@@ -219,18 +219,33 @@ class FollowedStream:
 
     def read_by_somebody(self, span: Span, result: CacheResult) -> None:
         """A reader has come from one offset to another, and was told who may keep what is there."""
-        said, facts = said_of_data(result.cached, self.request), result.cached.facts
-        if said is None or facts is None:
+        cached, facts = result.cached, result.cached.facts
+        if facts is None or not is_of_followed(cached, self.request):
             return
         if facts.up_to_date and span.end < self.snapshot.tail:
             return  # the whole of a shorter stream: old, or of another one
         if not followed.is_of_type(facts.content_type, self.snapshot.content_type):
             return
         is_sure = not self._poller.is_in_doubt  # else it may be of another stream
-        if is_sure and result.current and result.source is None and not is_coded(result.cached):
-            self._window.learn(*span)
-        if span.end == self.snapshot.tail:  # of older parts an origin may say something else
-            self._note_reads_say(said)
+        if is_sure and result.current and result.source is None:
+            if not is_coded(cached):
+                self._window.learn(*span)
+            self._shown(span, facts)
+        if span.end == self.snapshot.tail and not facts.is_empty:
+            self._note_reads_say(said_of_data(cached))  # of older parts it may be something else
+
+    def _shown(self, span: Span, facts: StreamRead) -> None:
+        """Take note of where the origin has just told a reader that the stream is.
+
+        The poll may hang, or ask a server that lags: until it tells as much, nobody is told that
+        he is up to date without it.
+        """
+        if self.feed.closed:
+            return  # it was compared with the end as the answer came
+        # Any offset past the tail may be echoed to who asks for it, as if he were up to date.
+        is_echoed = facts.is_empty and span.start != NOW
+        if not is_echoed or span.end == self.snapshot.tail:
+            self.expect(Reach(span.end, facts.closed and facts.up_to_date))
 
     # What its follower is told
 

@@ -16,7 +16,7 @@ from gateway.edge.followed_stream import FollowedStream, key_of
 from gateway.edge.following import Holdings
 from gateway.edge.poller import PolledOrigin
 from gateway.edge.recent_window import WindowBudget
-from gateway.edge.snapshots import is_variant
+from gateway.edge.snapshots import as_read, is_variant
 from gateway.edge.stream_reader import StreamReader
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol.followed import Span
@@ -174,11 +174,14 @@ class FollowedStreams:
             return self.source.ended(snapshot, read, snapshot.tail) if snapshot.closed else None
         span = Span(position, snapshot.tail, result.cached.body)
         has_room = self._limits.feeds < self._limits.max_feeds
+        stream = self.read_by(request)
         if snapshot.caught_up and not snapshot.closed and has_room:
             # It will be back at the next offset, and in a herd some always come too late for the
             # tail: so the stream is followed from now on.
-            self.follow(request, snapshot).read_by_somebody(span, result)
-        return self.source.data(snapshot, read, span)
+            stream = self.follow(request, snapshot)
+        if stream is not None:
+            stream.read_by_somebody(span, result)
+        return self.source.data(as_read(snapshot, result, facts), read, span)
 
     def join(
         self, stream: FollowedStream, request: CacheRequest | None = None

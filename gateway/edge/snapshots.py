@@ -33,6 +33,8 @@ def snapshot_of(
     closed = facts.closed and facts.up_to_date
     fields = result.cached.fields()
     said = repair.said(fields, ignore_no_store=offset == NOW)
+    has_tail = facts.up_to_date and not facts.is_empty
+    tells_of_tail = has_tail and is_of_followed(result.cached, request)
     return Snapshot(
         request.path,
         facts.content_type,
@@ -42,9 +44,15 @@ def snapshot_of(
         request.identified or repair.is_private(said),
         request.lifetime,
         # Of older parts an origin may say something else than of the tail.
-        said_of_data(result.cached, request) if facts.up_to_date else None,
+        said_of_data(result.cached) if tells_of_tail else None,
         cors=repair.cors(fields),
     )
+
+
+def as_read(snapshot: Snapshot, result: CacheResult, facts: StreamRead) -> Snapshot:
+    """The same, as a poll is told that was read for: what a copy may say it is told, too."""
+    told = snapshot.caught_up or facts.is_empty or (facts.up_to_date and result.tail_is_known)
+    return snapshot._replace(caught_up=told)
 
 
 def as_told(snapshot: Snapshot, read: Read, freshness: Freshness) -> Snapshot:
@@ -72,16 +80,17 @@ def with_directives(
     return snapshot._replace(private=private, reads_say=reads_say, polls_say=polls_say)
 
 
-def said_of_data(cached: CachedResponse, request: CacheRequest) -> str | None:
-    """What the origin tells caches of a stream's data; None of another variant than is followed."""
-    facts = cached.facts
-    varied = any(
+def said_of_data(cached: CachedResponse) -> str:
+    """What the origin tells caches of a stream's data; nothing where it leaves that to us."""
+    return "" if cached.is_ours else repair.said(cached.fields(), ignore_no_store=False)
+
+
+def is_of_followed(cached: CachedResponse, request: CacheRequest) -> bool:
+    """Whether it is what the request gets with which a stream is followed, and no other variant."""
+    return not any(
         name not in OF_NO_STREAM and normalised(name, request.headers) != value
         for name, value in cached.stored.vary
     )
-    if facts is None or facts.is_empty or varied:
-        return None
-    return "" if cached.is_ours else repair.said(cached.fields(), ignore_no_store=False)
 
 
 def is_variant(cached: CachedResponse) -> bool:

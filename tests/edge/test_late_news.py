@@ -1,21 +1,25 @@
-"""News that come in two halves, and polls that come again before they have been read for."""
+"""News that come late or in two halves, and polls that come again before they were read for."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.errors import OriginBroken
 from gateway.protocol.requests import LongPoll
-from tests.edge.live_readers import S, at, following, live, news, up_to
+from tests.edge.live_readers import S, at, confirmed, following, live, news, up_to
 from tests.support.raw_origin import Wire, answer
 from tests.support.waiting import until
 from tests.web.serving import get, request
 
 if TYPE_CHECKING:
     from gateway.live.contract import PollAnswer
+    from tests.support.http1 import Client
+    from tests.support.live_origin import LiveOrigin
+    from tests.web.serving import Serving
 
 TEXT = "Content-Type: text/plain"
 
@@ -126,3 +130,94 @@ async def test_a_poll_that_comes_again_while_it_is_read_for_is_read_for_again() 
         go.set()
         await until(lambda: len(waiter.statuses) == 2)
         assert waiter.statuses == [502, 200]
+
+
+# ---------------------------------------------------------------- what readers are shown first
+
+ANYBODY, TOLD_ID = "X-Fast: 1", "X-Request-Id: a"  # a read without a task, and one with
+
+
+async def following_in_vain(origin: LiveOrigin, gateway: Serving) -> Client:
+    """A viewer up to date at 0001, whose poll will hang, whatever is appended."""
+    viewer = await following(gateway, "0001")
+    assert await up_to(viewer, "0001") == ""
+    await origin.polled(1)
+    await confirmed(gateway)
+    return viewer
+
+
+@pytest.mark.parametrize("line", [ANYBODY, TOLD_ID])
+@pytest.mark.parametrize("from_", ["-1", "0000", "now"])
+async def test_nobody_is_up_to_date_without_what_a_reader_was_shown_while_the_poll_hangs(
+    from_: str, line: str
+) -> None:
+    async with live(b"a", long_poll_timeout=0.1) as (origin, gateway):
+        viewer = await following_in_vain(origin, gateway)
+        origin.pieces.append(b"b")
+        gateway.clock.advance(2)
+        first = await gateway.ask(get(f"{S}?offset={from_}", line))
+        shown = b"" if from_ == "now" else b"ab"
+        assert news(first) == (200, shown, "0002", "true")
+        for target in (f"{S}?offset=0001", at("0001")):
+            assert news(await gateway.ask(get(target, line))) == (200, b"b", "0002", "true")
+        joins = await following(gateway, "now")
+        origin.tell()
+        assert await up_to(joins, "0002") == ""
+        assert await up_to(viewer, "0002") == "b"
+        await origin.polled(2)
+        await confirmed(gateway, "0002")
+
+
+@pytest.mark.parametrize("line", [ANYBODY, TOLD_ID])
+async def test_nobody_is_told_of_an_open_end_that_a_reader_was_shown_to_be_closed(
+    line: str,
+) -> None:
+    async with live(b"a") as (origin, gateway):
+        viewer = await following_in_vain(origin, gateway)
+        origin.closed_stream = True
+        gateway.clock.advance(2)
+        for offset in ("-1", "0001"):
+            got = await gateway.ask(get(f"{S}?offset={offset}", line))
+            assert (got.status, got.get("Stream-Closed")) == (200, "true")
+        origin.tell()
+        events = await viewer.events_to_the_end()
+        assert json.loads(events[-1].data)["streamClosed"] is True
+
+
+async def test_what_one_reader_is_shown_is_not_expected_of_the_stream_of_others() -> None:
+    """With another cookie another stream may be there."""
+    async with live(b"a") as (origin, gateway):
+        await following_in_vain(origin, gateway)
+        origin.says = ["Cache-Control: no-store"]
+        origin.pieces.append(b"b")
+        gateway.clock.advance(2)
+        his = await gateway.ask(get(f"{S}?offset=-1", "Cookie: a"))
+        assert news(his) == (200, b"ab", "0002", "true")
+        asked = len(origin.catch_ups)
+        got = await gateway.ask(get(f"{S}?offset=0001"))
+        assert (news(got), got.get("X-Cache")) == ((200, b"", "0001", "true"), "COLLAPSED")
+        assert len(origin.catch_ups) == asked
+
+
+@pytest.mark.parametrize("line", [ANYBODY, TOLD_ID])
+async def test_an_offset_that_somebody_made_up_is_expected_of_nobody(line: str) -> None:
+    """An origin may take any offset past the tail for the tail, and say it again."""
+    async with live(b"a") as (origin, gateway):
+        await following_in_vain(origin, gateway)
+        origin.instead = answer(b"", TEXT, "Stream-Next-Offset: 0009", "Stream-Up-To-Date: true")
+        assert (await gateway.ask(get(f"{S}?offset=0009", line))).status == 200
+        origin.instead = None
+        got = await gateway.ask(get(f"{S}?offset=0001", line))
+        assert (news(got), got.get("X-Cache")) == ((200, b"", "0001", "true"), "COLLAPSED")
+
+
+async def test_while_the_poll_hangs_the_origin_is_asked_once_for_all_who_ask_the_same() -> None:
+    async with live(b"a") as (origin, gateway):
+        await following_in_vain(origin, gateway)
+        origin.pieces.append(b"b")
+        assert (await gateway.ask(get(f"{S}?offset=now"))).status == 200
+        asked = len(origin.catch_ups)
+        for target in (f"{S}?offset=0001", f"{S}?offset=0002"):
+            for _ in range(20):
+                assert (await gateway.ask(get(target))).get("Stream-Next-Offset") == "0002"
+        assert len(origin.catch_ups) == asked + 2
