@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.protocol.appends import MOST_TRACED
+from gateway.streams import appender
 from tests.streams.gated_log import GatedLog
 from tests.support.ports import free_port
 from tests.support.raw_origin import RawOrigin, Steps, answer
@@ -325,8 +326,10 @@ async def test_a_delivery_is_found_from_the_trace_of_its_append(
 
 
 async def test_a_round_is_one_delivery_that_links_to_its_latest_appends(
-    collector: Collector,
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What waits is one commit, and so one round, however slow the machine is.
+    monkeypatch.setattr(appender, "LONGEST_TURN_S", 60.0)
     log, count = GatedLog(), MOST_TRACED + 4
     async with traced() as tracer, serving(log, tracer=tracer) as gateway:
         await gateway.ask(put("s"))

@@ -21,7 +21,10 @@ _log = logging.getLogger("headgate.resumable")
 
 
 class Forwarder:
-    """One reader's place in the buffer; it ends when the reader leaves, or is silent for LOST_S."""
+    """One reader's place in the buffer.
+
+    It ends when the reader leaves, is silent for LOST_S, or is told that there will be no more.
+    """
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Forwarder:
         self._owes_answer = True
         self._has_ended = False
         self._is_stalled = False
+        self._stopped: str | None = None
         self._lost_at = 0.0
         self.asked(ask)
 
@@ -55,7 +59,7 @@ class Forwarder:
         self._wake.set()
 
     async def run(self) -> None:
-        """Send until the reader has gone."""
+        """Send until the reader has gone, or the producer stops."""
         loop = asyncio.get_running_loop()
         with self._buffer.watched(self._wake):
             while not self._has_left and loop.time() < self._lost_at:
@@ -64,15 +68,20 @@ class Forwarder:
                 if part is not None:
                     await self._send(part)
                     continue
+                if self._stopped is not None:
+                    # Also after the end: a reader that missed what came before it waits no longer.
+                    await self._send(Part(self._production, Kind.STOPPED, self._at, self._stopped))
+                    return
                 try:
                     async with asyncio.timeout_at(self._lost_at):
                         await self._wake.wait()
                 except TimeoutError:
                     continue  # unless it has asked meanwhile, it is lost
 
-    async def abandon(self, reason: str) -> None:
-        """Tell the reader that there will be no more."""
-        await self._send(Part(self._production, Kind.STOPPED, self._at, reason))
+    def stop(self, reason: str) -> None:
+        """Send what the reader has room for, its end too, and then that there will be no more."""
+        self._stopped = reason
+        self._wake.set()
 
     def _next(self) -> Part | None:
         """What is to be sent now, if anything is."""

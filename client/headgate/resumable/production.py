@@ -95,13 +95,15 @@ class Production:
         stopped = f"the producer of stream {self._names.stream_id!r} was stopped"
         if not self._buffer.is_over:
             self._buffer.finish(stopped)
-        for task in self._tasks:
-            task.cancel()
+        for forwarder in self._forwarders.values():
+            forwarder.stop(stopped)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_WITHIN_S):
-                for forwarder in list(self._forwarders.values()):  # readers come and go meanwhile
-                    await forwarder.abandon(stopped)
+                if self._tasks:
+                    await asyncio.wait(set(self._tasks))  # readers come and go meanwhile
                 await self._mark_done(0.0)
+        for task in self._tasks:
+            task.cancel()
 
     async def _renew(self) -> None:
         """Have the sentinel outlive this process by no more than its lifetime."""
@@ -156,7 +158,6 @@ class Production:
 
     def _left(self, reader: str, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled():
-            del self._forwarders[reader]
-            if (error := task.exception()) is not None:
-                _log.error("a reader is served no more", exc_info=error)
+        del self._forwarders[reader]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a reader is served no more", exc_info=error)

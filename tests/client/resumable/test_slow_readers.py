@@ -6,6 +6,7 @@ Time is virtual here: half a minute of patience costs nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -202,6 +203,52 @@ def test_the_end_of_a_whole_text_stays_its_end() -> None:
         await asyncio.sleep(0.01)
         await scene.streams.aclose()
         assert await whole(reader) == "text"
+
+    virtual_time.run(main())
+
+
+class LaggingBroker(FaultyBroker):
+    """A message takes a moment, and one whose sender is cancelled meanwhile is lost."""
+
+    async def publish(self, channel: str, message: str) -> None:
+        await asyncio.sleep(0.01)
+        await super().publish(channel, message)
+
+
+@pytest.mark.parametrize("error", [None, ValueError("the model is away")])
+def test_a_producer_that_stops_as_its_source_ends_tells_of_that_end(
+    error: ValueError | None,
+) -> None:
+    async def main() -> None:
+        scene = Scene(LaggingBroker())
+        reader = await scene.open()
+        scene.tap.give("text")
+        scene.tap.end(error)
+        with contextlib.suppress(SourceFailed):
+            assert await whole(scene.creator) == "text"
+        await scene.streams.aclose()
+        assert await anext(reader) == "text"
+        end = StopAsyncIteration if error is None else SourceFailed
+        with pytest.raises(end, match=None if error is None else "failed: ValueError"):
+            await anext(reader)
+
+    virtual_time.run(main())
+
+
+def test_a_producer_that_stops_sends_no_more_than_a_slow_reader_takes() -> None:
+    async def main() -> None:
+        scene = Scene(LaggingBroker())
+        reader = await scene.open()
+        scene.tap.give(*(CHUNK,) * 20)
+        scene.tap.end()
+        await whole(scene.creator)
+        await scene.streams.aclose()
+        sent = [len(part.text) for part in scene.broker.parts() if part.kind is Kind.TEXT]
+        assert sum(sent) == WINDOW
+        for _ in range(16):
+            assert await anext(reader) == CHUNK
+        with pytest.raises(SourceFailed, match="the producer of stream 'a' was stopped"):
+            await anext(reader)
 
     virtual_time.run(main())
 
