@@ -50,7 +50,10 @@ class Answer(Protocol):
     """What an origin answers: its head, and its body in parts as they come."""
 
     status: int
-    complete_by_length: bool
+
+    @property
+    def complete_by_length(self) -> bool:
+        """Whether its end is told beforehand, so that one that is cut cannot pass for whole."""
 
     @property
     def headers(self) -> MultiMapping[str]:
