@@ -220,11 +220,7 @@ class SharedFetch:
             resources.callback(answer.release)
             times = policy.Times(asked, self._clock())
             if answer.status == 304 and old is not None and old.validators:
-                if self._rules.confirms(old, answer.headers):
-                    new = self._rules.confirmed(self.request, old, answer.headers, times)
-                    self.shared &= new.joinable  # what the 304 says may be for one reader alone
-                    self._finish(Fetched(new, CONFIRMED))
-                else:  # it is another answer that has not changed
+                if not self._confirm(old, answer.headers, times):
                     answer.release()
                     await self._ask(send, None)
             elif answer.status in NOT_ASKED_FOR:
@@ -233,6 +229,17 @@ class SharedFetch:
                 )
             elif not (policy.is_error(answer.status) and self._stand_in()):
                 await self._gather(answer, times)
+
+    def _confirm(
+        self, old: CachedResponse, headers: MultiMapping[str], times: policy.Times
+    ) -> bool:
+        """Take a 304; False where it is another answer that has not changed."""
+        if not self._rules.confirms(old, headers):
+            return False
+        new = self._rules.confirmed(self.request, old, headers, times)
+        self.shared &= new.joinable  # what the 304 says may be for one reader alone
+        self._finish(Fetched(new, CONFIRMED))
+        return True
 
     def _asks_at(self) -> float:
         """When the request goes out, epoch seconds."""

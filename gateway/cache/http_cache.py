@@ -63,6 +63,8 @@ class HttpCache:
         self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
         # Whether what a fetch has brought is of the stream that is there now.
         self.is_of_now: Callable[[SharedFetch, Fetched | None], bool] = lambda *_: True
+        # Has a copy renewed without a task; False where it cannot.
+        self.renews: Callable[[Hashable, CacheRequest, Variant], bool] = lambda *_: False
         self.collapsed = 0
         self.fetched = 0
 
@@ -205,7 +207,9 @@ class HttpCache:
     def _refresh(self, request: CacheRequest, old: Variant, now: float) -> None:
         """Ask for a new one, unless somebody has, or did a moment ago in vain."""
         key = key_of(request, varies_of(self.variants(request)))
-        if not (old.is_asked_for or key in self.fetches or now < old.rests_until):
+        if old.is_asked_for or key in self.fetches or now < old.rests_until:
+            return
+        if not self.renews(key, request, old):
             self._begin(key, request, old, shared=True).is_wanted = True
 
     async def _taken(

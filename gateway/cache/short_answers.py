@@ -15,14 +15,19 @@ from gateway.errors import HeadgateError
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
+    from typing import TypeAlias
 
+    from gateway.cache.cached_response import CacheRequest
     from gateway.cache.decision import Followed
     from gateway.cache.fetch import Answer, SharedFetch
     from gateway.cache.http_cache import HttpCache
     from gateway.cache.short_waiter import ShortWaiter
+    from gateway.cache.variants import Variant
     from gateway.origin.whole_answer import Asked, Asker
 
+    Conditions: TypeAlias = list[tuple[str, str]]
+    Ask: TypeAlias = Callable[[CacheRequest, bytes | None, Conditions, Asker], Asked | None]
 
 _ASKS = (Fetch, Validate)
 
@@ -30,14 +35,15 @@ _ASKS = (Fetch, Validate)
 class ShortAnswers:
     """The part of a cache that carries requests out without a task: a Carrier.
 
-    `ask` sends a waiter's request under these conditions, if it can without a task.
+    `ask` sends a request, with these fields or its own, under these conditions, if it can without a
+    task.
     """
 
     def __init__(
         self,
         cache: HttpCache,
         clock: Callable[[], float],
-        ask: Callable[[ShortWaiter, list[tuple[str, str]], Asker], Asked | None],
+        ask: Ask,
     ) -> None:
         self.clock = clock
         self.heads = JudgedHeads(cache.rules)
@@ -63,22 +69,44 @@ class ShortAnswers:
         under_way = cache.fetches.joinable(key)
         if under_way is not None:
             return self._join(under_way, waiter)
-        longest = http_cache.LONGEST_KEPT
+        fetch = self._begin(key, request, waiter.fields, old, shared=not is_hit_for_pass)
+        if fetch is None:
+            return False
+        waiter.fetch = fetch
+        fetch.waiters.append(waiter)
+        return True
+
+    def refresh(self, key: Hashable, request: CacheRequest, old: Variant) -> bool:
+        """Have `old` renewed, as HttpCache does for one who was given it; False as of `fetch`."""
+        fetch = self._begin(key, request, None, old, shared=True)
+        if fetch is None:
+            return False
+        fetch.is_wanted = True
+        return True
+
+    def _begin(
+        self,
+        key: Hashable,
+        request: CacheRequest,
+        fields: bytes | None,
+        old: Variant | None,
+        *,
+        shared: bool,
+    ) -> ShortFetch[ShortWaiter] | None:
+        cache, longest = self._cache, http_cache.LONGEST_KEPT
         fetch: ShortFetch[ShortWaiter] = ShortFetch(key, request, old, self, longest)
         try:
             conditions = [] if old is None else old.cached.validators
-            fetch.asked = self._ask(waiter, conditions, fetch)
+            fetch.asked = self._ask(request, fields, conditions, fetch)
         except HeadgateError as error:
             # As any answer, it comes when he waits for it.
             asyncio.get_running_loop().call_soon(fetch.failed, error)
         else:
             if fetch.asked is None:
-                return False
+                return None
         cache.fetched += 1
-        cache.fetches.begin(fetch, shared=not is_hit_for_pass)
-        waiter.fetch = fetch
-        fetch.waiters.append(waiter)
-        return True
+        cache.fetches.begin(fetch, shared=shared)
+        return fetch
 
     def _join(self, fetch: SharedFetch, waiter: ShortWaiter) -> bool:
         if not isinstance(fetch, ShortFetch) or fetch.asked is None:

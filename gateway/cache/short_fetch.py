@@ -20,7 +20,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.fetch import Answer
     from gateway.cache.judged_heads import JudgedHeads
     from gateway.cache.variants import Variant
@@ -93,13 +93,11 @@ class ShortFetch(SharedFetch, Generic[W]):
 
     def answered(self, answer: WholeAnswer) -> None:
         """Judge the answer, keep it, and tell those who wait."""
-        status = answer.status
-        if status != 200 and (status in NOT_ASKED_FOR or policy.is_error(status)):
-            self._goes_on(answer)
-            return
         self.asked = None
         try:
-            self._take(answer)
+            if not self._take(answer):
+                self._goes_on(answer)
+                return
         except HeadgateError as error:
             self._fail_for(error)
         except Exception:  # noqa: BLE001 - those who wait get an answer, and we a log line
@@ -107,7 +105,13 @@ class ShortFetch(SharedFetch, Generic[W]):
             self.fail(OriginBroken(UNUSABLE))
         self._carrier.tell(self)
 
-    def _take(self, answer: WholeAnswer) -> None:
+    def _take(self, answer: WholeAnswer) -> bool:
+        """Whether that could be done here."""
+        status, old = answer.status, self.old
+        if status == 304 and old is not None and old.cached.validators:
+            return self._take_confirmed(old.cached, answer)
+        if status != 200 and (status in NOT_ASKED_FOR or policy.is_error(status)):
+            return False
         body, times = answer.body, policy.Times(self._asks_at(), self._clock())
         cached = self._carrier.heads.judge(self.request, answer, times)
         if cached.joinable and len(body) <= self._longest:
@@ -117,6 +121,14 @@ class ShortFetch(SharedFetch, Generic[W]):
             self.told = Fetched(msgspec.structs.replace(cached, body=body), FETCHED)
             self.begun.set_result(cached)
             self._pass_on()
+        return True
+
+    def _take_confirmed(self, old: CachedResponse, answer: WholeAnswer) -> bool:
+        times = policy.Times(self._asks_at(), self._clock())
+        if not self._confirm(old, answer.headers, times):
+            return False
+        self.told = self.fetched.result()
+        return True
 
     def began(self, answer: Answer) -> None:
         """Take the rest of a long answer in a task."""

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from gateway.cache.cached_response import CacheRequest
     from gateway.cache.http_cache import HttpCache
     from gateway.cache.private_fields import Recipient
-    from gateway.cache.short_waiter import ShortWaiter
     from gateway.cache.stream_lifetimes import StreamLifetimes
     from gateway.edge.followed_stream import FollowedStream
     from gateway.edge.followed_streams import FollowedStreams
@@ -97,6 +96,7 @@ class ShortReads:
         self._route = route
         self._shared = shared
         self._answers = ShortAnswers(route.cache, shared.clock, self._ask)
+        route.cache.renews = self._answers.refresh
         self._askers: dict[tuple[int, str], _Asker] = {}
         self._drops = dropping(route.drop_query)
 
@@ -133,12 +133,20 @@ class ShortReads:
         return True
 
     def _ask(
-        self, reader: ShortWaiter, conditions: list[tuple[str, str]], asker: Asker
+        self,
+        request: CacheRequest,
+        fields: bytes | None,
+        conditions: list[tuple[str, str]],
+        asker: Asker,
     ) -> Asked | None:
         """Send the request, if that can be done without a task."""
-        raw, fields = self._route.origin.raw, reader.fields
+        raw = self._route.origin.raw
         if raw is None:
             return None
+        if fields is None:
+            fields = raw.block(request.fields)
+            if fields is None:
+                return None
         if conditions:
             more = raw.block(CIMultiDict(conditions))
             if more is None:
@@ -146,8 +154,8 @@ class ShortReads:
             fields += more
         guard = self._route.origin_guard
         if guard is not None:
-            asker = _Overhearing(asker, partial(guard.heard, reader.request.admitted_as))
-        return raw.ask("GET", reader.request.read.target, fields, b"", asker)
+            asker = _Overhearing(asker, partial(guard.heard, request.admitted_as))
+        return raw.ask("GET", request.read.target, fields, b"", asker)
 
     def _read(self, target: str) -> EdgeCatchUp | None:
         has_keys = self._route.access.reader_keys is not None
