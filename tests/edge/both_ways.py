@@ -67,8 +67,13 @@ class Side:
         return told
 
     def _is_settled(self) -> bool:
-        """Whether all connections to the origin that are there may be used again."""
-        client = self.gateway.edge.origin._pooled
+        """Whether all connections to the origin that are there may be used again.
+
+        A copy may be renewed when its reader has been answered.
+        """
+        client, fetches = self.gateway.edge.origin._pooled, self.gateway.edge.cache.fetches
+        if fetches._of_path or fetches._tasks:
+            return False
         assert client is not None, "open"
         kept = connector_of(client)._conns.values()
         idle = sum(one.is_connected() for connections in kept for one, _ in connections)

@@ -141,3 +141,39 @@ def test_whatever_is_read_and_answered_both_ways_are_the_same(
         short = pair.short
     assert short > 50, "too few went the short way"
     assert {200, 502} <= statuses
+
+
+KEPT = ["Cache-Control: max-age=0, stale-while-revalidate=60", 'ETag: "x"', "Stream-Next-Offset: b"]
+# What is not kept is not read to its end in a task that nobody waits for.
+RENEWED = ANSWERED.filter(lambda answered: answered[3] != "in two" and answered[2] <= 10)
+
+
+@pytest.mark.timeout(300)
+def test_whatever_a_copy_is_renewed_with_both_ways_keep_the_same() -> None:
+    numbers = count()
+    caches: set[str | None] = set()
+
+    async def once(pair: Pair, renewed: Answered) -> None:
+        for side in pair:
+            side.gateway.shared.store.clear()
+        read = get(f"{EDGE}/renewed-{next(numbers)}?offset=a")
+        last: Answered = ("200 OK", ["Cache-Control: max-age=60"], 3, "whole")
+        answers: list[Answered] = [("200 OK", KEPT, 10, "whole"), renewed, last]
+        told = await pair.same([(read, partial(played, answered)) for answered in answers])
+        assert dict(told[1].fields)["x-cache"] == "STALE"
+        caches.update(dict(one.fields)["x-cache"] for one in told[2:])
+
+    with running_pair({}, {}) as (runner, pair):
+
+        @settings(max_examples=150)
+        @given(RENEWED)
+        @example(("304 Not Modified", ['ETag: "x"', "Cache-Control: max-age=60"], 0, "whole"))
+        @example(("304 Not Modified", ['ETag: "y"'], 0, "whole"))
+        @example(("200 OK", ["Cache-Control: max-age=60"], 10, "whole"))
+        @example(("503 Later", [], 0, "whole"))
+        @example(("404 Not Found", [], 0, "whole"))
+        def for_all(renewed: Answered) -> None:
+            runner.run(once(pair, renewed))
+
+        for_all()
+    assert caches == {"HIT", "MISS", "STALE"}

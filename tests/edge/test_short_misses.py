@@ -219,6 +219,43 @@ async def test_a_kept_answer_is_confirmed() -> None:
         assert (await gateway.ask(get(READ))).get("x-cache") == "HIT"
 
 
+@pytest.mark.parametrize(
+    ("renewed", "body"),
+    [
+        (answer(b"new", MINUTE), b"new"),
+        (answer(b"", 'ETag: "a"', MINUTE, status="304 Not Modified"), b"data"),
+    ],
+)
+async def test_a_copy_is_renewed_meanwhile_without_a_task(renewed: bytes, body: bytes) -> None:
+    old = answer(b"data", "Cache-Control: max-age=1, stale-while-revalidate=60", 'ETag: "a"')
+    steps = Steps(b"", renewed)
+    async with warm(old, steps) as (origin, gateway):
+        await gateway.ask(get(READ))
+        gateway.clock.advance(2)
+        for _ in range(2):
+            told = await gateway.ask(get(READ))
+            assert (told.get("x-cache"), told.body) == ("STALE", b"data")
+        await until(lambda: len(origin.heard) == 2)
+        assert origin.heard[-1].named["if-none-match"] == '"a"'
+        assert not gateway.edge.cache.fetches._tasks
+        steps.go()
+        await until(lambda: at_rest(gateway))
+        told = await gateway.ask(get(READ))
+        assert (told.get("x-cache"), told.body, len(origin.heard)) == ("HIT", body, 2)
+
+
+async def test_a_304_about_another_answer_is_asked_for_again() -> None:
+    tagged = answer(b"data", "Cache-Control: max-age=1", 'ETag: "a"')
+    other = answer(b"", 'ETag: "b"', status="304 Not Modified")
+    async with warm(tagged, other, answer(b"new", MINUTE)) as (origin, gateway):
+        await gateway.ask(get(READ))
+        gateway.clock.advance(2)
+        told = await gateway.ask(get(READ))
+        assert (told.status, told.body) == (200, b"new")
+        assert "if-none-match" not in origin.heard[-1].named
+        await until(lambda: at_rest(gateway))
+
+
 async def test_what_was_sent_ahead_is_answered_after_it() -> None:
     steps = Steps(b"", answer(b"1", MINUTE))
     async with warm(steps, answer(b"2", MINUTE)) as (_, gateway):
