@@ -1,10 +1,10 @@
 """Follows streams at their origin: makes the requests that a follower and its poller decide on.
 
-A stream is told of in polls, each of them out until there are news. Through aiohttp's client and a
-task, with a future and a timer to wait by, a poll takes 200 us; here it is written on a connection
-that is kept, and its answer is a call, for a quarter of that. Whatever the raw way does not do, a
-task does, through `Origin.send`: the first request where no connection is kept, long bodies,
-answers that are not plain, and all of an origin that is spoken to by TLS or with a tracer.
+A stream is told of in polls, each of them out until there are news. By aiohttp's client, in a task
+that waits with a future and a timer, an event costs 190 us more than here: a poll is written on a
+connection that is kept, and its answer is a call. Whatever the raw way does not do, a task does,
+through `Origin.send`: the first request where no connection is kept, long bodies, answers that are
+not plain, and all of an origin that is spoken to by TLS or with a tracer.
 """
 
 from __future__ import annotations
