@@ -4,7 +4,7 @@ A stream is told of in polls, each of them out until there are news. By aiohttp'
 that waits with a future and a timer, an event costs 190 us more than here: a poll is written on a
 connection that is kept, and its answer is a call. Whatever the raw way does not do, a task does,
 through `Origin.send`: the first request where no connection is kept, long bodies, answers that are
-not plain, and all of an origin that is spoken to by TLS or with a tracer.
+not plain, and everything where requests are traced.
 """
 
 from __future__ import annotations
@@ -132,12 +132,14 @@ class Following:
         self._lost = lost
         self._steps: Steps | None = None  # to the answer to the follower's question
         self._asked: Asked | None = None  # what is out without a task
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Heard] | None = None
         self._is_over = False
         self._reader: CacheRequest | None = None  # in whose name it was asked last
         self._block: bytes | None = None
         # Not at once: who follows the stream does not have it yet.
-        self._pause: asyncio.Handle | None = asyncio.get_running_loop().call_soon(self._ask)
+        self._pause: asyncio.Handle | None = asyncio.get_running_loop().call_soon(
+            self._guarded, self._ask
+        )
 
     def stop(self) -> None:
         """Ask no more."""
@@ -153,17 +155,14 @@ class Following:
 
     def holds(self) -> None:
         """The origin keeps a poll."""
-        try:
-            self._follower.holds()
-        except Exception as error:  # noqa: BLE001 - others' polls are told of, too
-            self._fail(error)
+        self._guarded(self._follower.holds)
 
     # Of an Asker
 
     def answered(self, answer: WholeAnswer) -> None:
         """The answer is whole."""
         self._asked = None
-        self._go_on(answer)
+        self._guarded(self._go_on, answer)
 
     def began(self, answer: OriginAnswer) -> None:
         """It is long, or not plain: a task reads it."""
@@ -173,7 +172,7 @@ class Following:
     def failed(self, error: HeadgateError) -> None:
         """There is none."""
         self._asked = None
-        self._go_on(error)
+        self._guarded(self._go_on, error)
 
     # What is asked
 
@@ -182,23 +181,17 @@ class Following:
         self._steps = self._poller.ask(self._follower.question)
         self._go_on(None)
 
-    def _go_on(self, heard: Heard | Exception | None) -> None:
+    def _go_on(self, heard: Heard | BaseException | None) -> None:
         """Make the next request, if any; `heard` is what became of the one before it."""
         if self._is_over:
             return
         self._holdings.end(self)
-        try:
-            self._step(heard)
-        except Exception as error:  # noqa: BLE001 - who has brought the answer can do nothing
-            self._fail(error)
-
-    def _step(self, heard: Heard | Exception | None) -> None:
         steps = self._steps
         assert steps is not None, "a question is asked"
         try:
             if heard is None:
                 request = next(steps)
-            elif isinstance(heard, Exception):
+            elif isinstance(heard, BaseException):
                 request = steps.throw(heard)
             else:
                 request = steps.send(heard)
@@ -216,13 +209,17 @@ class Following:
             self._is_over = True
         elif following.after_s:
             loop = asyncio.get_running_loop()
-            self._pause = loop.call_later(following.after_s, self._ask)
+            self._pause = loop.call_later(following.after_s, self._guarded, self._ask)
         else:
             self._ask()
 
-    def _fail(self, error: Exception) -> None:
-        self.stop()
-        self._lost(error)
+    def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
+        """Take a step; whatever raises, the stream is told: who has brought an answer cannot."""
+        try:
+            step(*arguments)
+        except Exception as error:  # noqa: BLE001 - as it would end a task
+            self.stop()
+            self._lost(error)
 
     # How it is asked
 
@@ -242,28 +239,24 @@ class Following:
             self._reader, self._block = reader, raw.block(reader.fields)
         return self._block
 
-    def _begin(self, doing: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _begin(self, doing: Coroutine[None, None, Heard]) -> asyncio.Task[Heard]:
         with tracing.nobodys():
             self._task = asyncio.get_running_loop().create_task(doing)
+        self._task.add_done_callback(self._done)
         return self._task
 
-    async def _send_in_task(self, request: PollerRequest) -> None:
+    async def _send_in_task(self, request: PollerRequest) -> Heard:
         target, fields = request.target, request.reader.fields
-        try:
-            answer = await self._origin.send("GET", target, fields, poll=request.waits)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._task = None
-            self._go_on(error)
-        else:
-            await self._read(answer)
+        return await self._read(await self._origin.send("GET", target, fields, poll=request.waits))
 
-    async def _read(self, answer: Answer) -> None:
+    async def _read(self, answer: Answer) -> Heard:
         try:
             body = await answer.read(LONGEST_READ) if answer.status in ANSWERS else b""
-            heard: Heard | Exception = _Read(answer.status, answer.headers, body)
-        except Exception as error:  # noqa: BLE001 - as above
-            heard = error
+            return _Read(answer.status, answer.headers, body)
         finally:
             answer.release()
-        self._task = None
-        self._go_on(heard)
+
+    def _done(self, task: asyncio.Task[Heard]) -> None:
+        if not task.cancelled():
+            self._task = None
+            self._guarded(self._go_on, task.exception() or task.result())
