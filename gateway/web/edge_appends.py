@@ -94,29 +94,29 @@ class EdgeAppends:
         raw = route.origin.raw
         if raw is None:
             return False
-        address = peer_of(client.transport) or ""
+        address, path = peer_of(client.transport) or "", f"{route.prefix}/{name}"
         sent = self._sent.get((id(fields.headers), address))
         if sent is None:
-            sent = self._rendered(fields, address)
+            sent = self._rendered(fields, path, address)
             if sent is None:
                 return False
-        append = EdgeAppend(self, client, f"{route.prefix}/{name}", sent, len(body))
+        append = EdgeAppend(self, client, path, sent, len(body))
         if raw.ask("POST", append.path, sent.block, body, append) is None:
             return False
         client.take()  # it goes on whether its client stays or not: its outcome has to be known
         return True
 
-    def _rendered(self, asked: RequestFields, address: str) -> _Sent | None:
+    def _rendered(self, asked: RequestFields, path: str, address: str) -> _Sent | None:
         """What goes out instead of these fields; None where that takes a closer look."""
         route, headers = self.route, asked.headers
-        if route.origin_guard is not None or FORKED_FROM in headers or MULTI in headers:
+        if FORKED_FROM in headers or MULTI in headers:
             return None
         try:
             forwarding.check_loop(headers, route.via)
         except HeadgateError:
             return None
         asker = Sender(address, scheme_of(headers, SCHEME), canonical_host(headers.get("Host", "")))
-        fields = passed_on(route, route.identity.without_cookie(headers), asker)
+        fields = passed_on(route, route.told_origin("POST", path, headers), asker)
         assert route.origin.raw is not None, "looked at before"
         block = route.origin.raw.block(fields)
         if block is None:
