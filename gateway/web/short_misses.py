@@ -137,10 +137,12 @@ class ShortMiss:
         self._count(200, len(entry.body), cache, begins)
 
     def _has_ended(self) -> bool:
-        """Whether who waits is admitted no more: it is looked at anew then, whoever he is."""
-        principal = self._get.principal
-        if principal is None or principal.until > self._shared.clock():
+        """Whether who waits is admitted no more: the ordinary way looks at him anew then."""
+        principal, guard = self._get.principal, self._route.access.guard
+        if principal is None or guard is None or principal.until > self._shared.clock():
             return False
+        if guard.goes_by_query and not self.is_collapsed:
+            return False  # the origin has answered in his own name, and that is what counts
         self.goes_on(None)
         return True
 
