@@ -3,8 +3,10 @@
 On the ordinary way one costs 214 us of CPU: a task and its timers, aiohttp's server and client, the
 fields of request and answer taken apart and put together again. Writers repeat themselves, and
 origins do: here what goes out for equal heads, and what an equal answer means, is looked up, and
-the answer is written when it has come. What is not as usual in an answer is seen to by the same
-rules as on the ordinary way (`web.passing_on`), and what has to be waited for by a task.
+the answer is written when it has come. Of a credential that is the origin's own nothing is
+remembered, so there the fields are put together each time. What is not as usual in an answer is
+seen to by the same rules as on the ordinary way (`web.passing_on`), and what has to be waited for
+by a task.
 """
 
 from __future__ import annotations
