@@ -4,7 +4,8 @@ On the ordinary way a miss takes 250 us: a task and what wakes it, and the same 
 reader put together for the origin each time. Here it is a few look-ups and calls, and less than
 half of that. Of a reader whom the origin knows by his fields nothing is remembered, so for him they
 are put together each time here, too. What takes more goes the ordinary way: parts, what a followed
-stream answers, and, in the middle, what turns out not to be a plain answer.
+stream answers, and, in the middle, what turns out not to be a plain answer. Where the origin itself
+decides who may read, that costs one more question if it has just refused him.
 """
 
 from __future__ import annotations

@@ -79,11 +79,12 @@ class Context:
         self.limits.refused_by_rule(error)
         return responses.problem(error, next(self._again_s))
 
-    def refusal(self, refusal: Response, *, connection: str | None = None) -> bytes:
-        """A refusal as bytes, for a request that has no id of its own."""
-        lines = self.lines.own(
-            request_id=self.lines.new_request_id(), origin=None, connection=connection
-        )
+    def refusal(
+        self, refusal: Response, *, connection: str | None = None, request_id: str = ""
+    ) -> bytes:
+        """A refusal as bytes, for a request whose client has given it no id."""
+        request_id = request_id or self.lines.new_request_id()
+        lines = self.lines.own(request_id=request_id, origin=None, connection=connection)
         return http1.serialize(refusal, lines + cache_status.BYPASS)
 
     def collapsed(self, response: Response) -> tuple[Response, bytes]:

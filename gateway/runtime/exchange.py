@@ -1,4 +1,4 @@
-"""One request from its head to its end, on the ordinary way: what is counted and logged of it."""
+"""One request from its head to its end: what is counted of it, and what the access log says."""
 
 from __future__ import annotations
 
@@ -88,16 +88,24 @@ class Exchange:
         self._is_over = True
         sent = self.sent
         if sent is None or sent.ended is None:
-            self._count(counted.CUT, 0)
-            self._log(log, CLIENT_GONE, 0, "drain" if stopping else "client")
+            self.cut(log, stopping=stopping)
         else:
-            self._count(sent.status, sent.body_sent)
             ended = self.ended if sent.ended == "answered" else sent.ended
-            self._log(log, sent.status, sent.body_sent, ended)
+            self.answered(log, sent.status, sent.body_sent, ended)
+
+    def answered(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
+        """Count it, and write its line."""
+        self._count(status, size)
+        self.write_line(log, status, size, ended)
+
+    def cut(self, log: AccessLog, *, stopping: bool) -> None:
+        """The same where its client was left without an answer."""
+        self._count(counted.CUT, 0)
+        self.write_line(log, CLIENT_GONE, 0, "drain" if stopping else "client")
 
     def events_ended(self, log: AccessLog, ended: Ended, size: int) -> None:
         """Its SSE answer is over."""
-        self._log(log, 200, size, ended)
+        self.write_line(log, 200, size, ended)
 
     def _count(self, status: int, size: int) -> None:
         traffic, seconds = self.traffic, perf_counter() - self._began
@@ -108,7 +116,8 @@ class Exchange:
         result = RESULTS.get(self.cache, counted.MISS) if self.is_looked_up else None
         traffic.read(self.operation, status, size, seconds, self.begins, result)
 
-    def _log(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
+    def write_line(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
+        """What the access log says of it, where there is to be a line."""
         if self.asked is not None:
             log.line(
                 self.asked,

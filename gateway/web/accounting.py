@@ -27,13 +27,16 @@ from gateway.telemetry import traffic as counted
 from gateway.web.request_head import raw_target
 
 if TYPE_CHECKING:
+    import asyncio
+
     from aiohttp.web_request import BaseRequest
+    from multidict import MultiMapping
 
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
     from gateway.runtime.answer import Answered
     from gateway.runtime.context import Context
-    from gateway.runtime.route import StreamRoute
+    from gateway.runtime.route import PlainGet, StreamRoute
 
 # A read that is refused so tells nothing of what the cache is good for.
 NOT_LOOKED_UP = (BadRequest, ClientLimitReached, LimitReached, NotOffered, ServerStopping)
@@ -70,9 +73,35 @@ def shown_target(request: BaseRequest, shared: Context) -> str:
 
 def asked(request: BaseRequest, shared: Context) -> Asked:
     """What a line says of the request."""
-    forwarded_for = request.headers.get("X-Forwarded-For") or request.headers.get("Forwarded")
-    client = shared.quotas.client_address(request.transport, request.headers)
-    return Asked(request.method, shown_target(request, shared), client, forwarded_for)
+    target = shown_target(request, shared)
+    return _asked(request.method, target, request.headers, request.transport, shared)
+
+
+def _asked(
+    method: str,
+    target: str,
+    headers: MultiMapping[str],
+    transport: asyncio.Transport | None,
+    shared: Context,
+) -> Asked:
+    forwarded_for = headers.get("X-Forwarded-For") or headers.get("Forwarded")
+    return Asked(method, target, shared.quotas.client_address(transport, headers), forwarded_for)
+
+
+def of_get(
+    get: PlainGet,
+    headers: MultiMapping[str],
+    transport: asyncio.Transport | None,
+    route: StreamRoute,
+    shared: Context,
+    began: float,
+) -> Exchange:
+    """A read with these headers that goes a short way, for its line in the log."""
+    exchange = Exchange(route.traffic, counted.READ, shared.lines.new_request_id(), began)
+    exchange.route, exchange.principal = route.prefix, get.principal
+    target = without_secrets(get.target) if shared.lines.is_guarded else get.target
+    exchange.asked = _asked("GET", target, headers, transport, shared)
+    return exchange
 
 
 def belongs(exchange: Exchange, route: StreamRoute) -> None:

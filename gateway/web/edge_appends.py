@@ -3,8 +3,10 @@
 On the ordinary way one costs 214 us of CPU: a task and its timers, aiohttp's server and client, the
 fields of request and answer taken apart and put together again. Writers repeat themselves, and
 origins do: here what goes out for equal heads, and what an equal answer means, is looked up, and
-the answer is written when it has come. What is not as usual in an answer is seen to by the same
-rules as on the ordinary way (`web.passing_on`), and what has to be waited for by a task.
+the answer is written when it has come. Of a credential that is the origin's own nothing is
+remembered, so there the fields are put together each time. What is not as usual in an answer is
+seen to by the same rules as on the ordinary way (`web.passing_on`), and what has to be waited for
+by a task.
 """
 
 from __future__ import annotations
@@ -94,29 +96,29 @@ class EdgeAppends:
         raw = route.origin.raw
         if raw is None:
             return False
-        address = peer_of(client.transport) or ""
+        address, path = peer_of(client.transport) or "", f"{route.prefix}/{name}"
         sent = self._sent.get((id(fields.headers), address))
         if sent is None:
-            sent = self._rendered(fields, address)
+            sent = self._rendered(fields, path, address)
             if sent is None:
                 return False
-        append = EdgeAppend(self, client, f"{route.prefix}/{name}", sent, len(body))
+        append = EdgeAppend(self, client, path, sent, len(body))
         if raw.ask("POST", append.path, sent.block, body, append) is None:
             return False
         client.take()  # it goes on whether its client stays or not: its outcome has to be known
         return True
 
-    def _rendered(self, asked: RequestFields, address: str) -> _Sent | None:
+    def _rendered(self, asked: RequestFields, path: str, address: str) -> _Sent | None:
         """What goes out instead of these fields; None where that takes a closer look."""
         route, headers = self.route, asked.headers
-        if route.origin_guard is not None or FORKED_FROM in headers or MULTI in headers:
+        if FORKED_FROM in headers or MULTI in headers:
             return None
         try:
             forwarding.check_loop(headers, route.via)
         except HeadgateError:
             return None
         asker = Sender(address, scheme_of(headers, SCHEME), canonical_host(headers.get("Host", "")))
-        fields = passed_on(route, route.identity.without_cookie(headers), asker)
+        fields = passed_on(route, route.told_origin("POST", path, headers), asker)
         assert route.origin.raw is not None, "looked at before"
         block = route.origin.raw.block(fields)
         if block is None:

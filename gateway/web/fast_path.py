@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
-from gateway.access.credentials import without_secrets
 from gateway.errors import HeadgateError
 from gateway.protocol.cursors import long_over_at
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.requests import LongPoll
 from gateway.protocol.target import canonical_target, split
 from gateway.protocol.trace_context import TRACEPARENT
-from gateway.runtime.access_log import Asked
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.request_fields import RequestFields
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
+from gateway.web import accounting
 from gateway.web.connection_state import TAKEN
 from gateway.web.request_block import KnownRequest, RequestBlocks
 from gateway.web.responses import JOINED_BYTES
@@ -76,7 +75,6 @@ class FastPath:
         self._logs = shared.log.enabled
         self._unmeasured = 0 if self._logs else UNMEASURED
         self._clock = shared.clock
-        self._quotas = shared.quotas
         self._limits = shared.limits
         self._shedding = shared.shedding
         self._repeats = shared.repeats
@@ -206,7 +204,7 @@ class FastPath:
     ) -> bool:
         """Have an origin, or the log, asked for what is not kept."""
         address = peer_of(client.transport)
-        if self._log.enabled or self._spans is not None or address is None:
+        if self._spans is not None or address is None:
             return False
         try:
             route, _ = self._stream(get.target.partition("?")[0])
@@ -216,6 +214,8 @@ class FastPath:
         request = head if isinstance(message, KnownRequest) else message
         assert request is not None, "the fields of a known one were looked up in it"
         reader = ShortMiss(self._shared, route, client, get, request)
+        if self._logs:
+            reader.is_logged_as(message.headers)
         return route.fetch(reader, get, message, address, is_known=is_known)
 
     def again(self, client: ClientConnection, get: PlainGet) -> bool:
@@ -259,31 +259,17 @@ class FastPath:
                 if began:
                     hits.measured(perf_counter() - began)
                     if self._logs:
-                        self._log_hit(get, client, size, perf_counter() - began)
+                        self._log_hit(get, client, size, began)
                 return answer
         return None
 
     def _log_hit(
-        self, get: PlainGet, client: ClientConnection | None, size: int, seconds: float
+        self, get: PlainGet, client: ClientConnection | None, size: int, began: float
     ) -> None:
-        headers = get.headers
-        forwarded_for = headers.get("X-Forwarded-For") or headers.get("Forwarded")
-        transport = None if client is None else client.transport
-        address = self._quotas.client_address(transport, headers)
-        self._log.line(
-            Asked("GET", self._shown(get.target), address, forwarded_for),
-            request_id=self._shared.lines.new_request_id(),
-            status=200,
-            size=size,
-            duration_s=seconds,
-            cache="HIT",
-            route=self._find(get.target)[0].prefix,
-            ended="answered",
-            principal=None if get.principal is None else get.principal.name,
-        )
-
-    def _shown(self, target: str) -> str:
-        return without_secrets(target) if self._shared.lines.is_guarded else target
+        transport, route = None if client is None else client.transport, self._find(get.target)[0]
+        exchange = accounting.of_get(get, get.headers, transport, route, self._shared, began)
+        exchange.cache = "HIT"
+        exchange.write_line(self._log, 200, size, "answered")
 
     def _waits(self, client: ClientConnection, get: PlainGet) -> bool:
         """Whether a long-poll waits for its answer, or has it."""

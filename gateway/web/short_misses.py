@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.errors import NO_STREAM, StreamNotFound
 from gateway.live.contract import Parkable
-from gateway.protocol import http1
+from gateway.protocol import cache_status, http1
 from gateway.protocol.repair import EMPTY_BYTES
 from gateway.telemetry import traffic as counted
 from gateway.web import accounting
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from aiohttp.http_parser import RawRequestMessage
+    from multidict import MultiMapping
 
     from gateway.cache.cache_result import CacheResult, Joined
     from gateway.cache.cached_response import CacheRequest
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.cache.variants import Variant
     from gateway.protocol.requests import Read
     from gateway.runtime.context import Context
+    from gateway.runtime.exchange import Exchange
     from gateway.runtime.route import PlainGet, StreamRoute
 
     Request = RawRequestMessage | bytes  # the bytes of one that need not be parsed before
@@ -52,7 +54,7 @@ class ShortMiss:
     """One read that waits: an OriginReader."""
 
     __slots__ = (
-        *("_began", "_client", "_get", "_message", "_route", "_shared"),
+        *("_began", "_client", "_exchange", "_get", "_message", "_route", "_shared"),
         *("fetch", "fields", "first", "is_collapsed", "leave", "old"),
         *("recipient", "request", "varies"),
     )
@@ -76,11 +78,18 @@ class ShortMiss:
         self._client = client
         self._get = get
         self._message = message
+        self._exchange: Exchange | None = None  # where there is to be a line in the log
         self.first: Callable[[CacheResult], object] | None = None
         self.leave: Callable[[], object] | None = None
         self.old: Variant | None = None
         self.is_collapsed = False
         self.fetch: ShortFetch[ShortWaiter] | None = None
+
+    def is_logged_as(self, headers: MultiMapping[str]) -> None:
+        """Have a line in the log, of a request with these headers."""
+        get, transport, route = self._get, self._client.transport, self._route
+        began, shared = self._began, self._shared
+        self._exchange = accounting.of_get(get, headers, transport, route, shared, began)
 
     def wait(self) -> None:
         """Of an OriginReader."""
@@ -108,7 +117,7 @@ class ShortMiss:
             shared.lines.referrer,
         ]
         if status >= 400:
-            lines.append(f"X-Request-Id: {shared.lines.new_request_id()}\r\n".encode())
+            lines.append(f"X-Request-Id: {self._request_id()}\r\n".encode())
         lines.append(cache)
         has_body = status == 200 or http1.has_body(status)
         lines.append(b"Content-Length: %d\r\n\r\n" % len(body) if has_body else b"\r\n")
@@ -117,7 +126,7 @@ class ShortMiss:
         # Else it tells of a stream that has something there.
         if cached.facts is None or len(body) <= EMPTY_BYTES:
             begins = accounting.read_from(begins, status, head, len(body))
-        self._count(status, len(body), accounting.result_of(cache), begins)
+        self._count(status, len(body), cache, begins)
 
     def rendered(self, read: Read, entry: RenderedChunk, cache: bytes) -> None:
         """Of an OriginReader."""
@@ -125,21 +134,29 @@ class ShortMiss:
             return
         self._reply([_OK, self._shared.lines.shared(), cache, entry.lines], entry.body)
         begins = counted.begins(read.offset)  # and never the end: what is empty has a task
-        self._count(200, len(entry.body), accounting.result_of(cache), begins)
+        self._count(200, len(entry.body), cache, begins)
 
     def _has_ended(self) -> bool:
-        """Whether who waits is admitted no more: it is looked at anew then, whoever he is."""
-        principal = self._get.principal
-        if principal is None or principal.until > self._shared.clock():
+        """Whether who waits is admitted no more: the ordinary way looks at him anew then."""
+        principal, guard = self._get.principal, self._route.access.guard
+        if principal is None or guard is None or principal.until > self._shared.clock():
             return False
+        if guard.goes_by_query and not self.is_collapsed:
+            return False  # the origin has answered in his own name, and that is what counts
         self.goes_on(None)
         return True
 
     def _conceal(self) -> None:
         """Answer as where there is nothing, by the same rule as `admission.concealed`."""
         refusal = self._shared.problem(StreamNotFound(NO_STREAM))
-        self._client.reply(self._shared.refusal(refusal))
-        self._count(refusal.status, len(refusal.body), counted.BYPASS, counted.NOWHERE)
+        wire = self._shared.refusal(refusal, request_id=self._request_id())
+        self._client.reply(wire)
+        size = len(refusal.body)
+        self._count(refusal.status, size, cache_status.BYPASS, counted.NOWHERE)
+
+    def _request_id(self) -> str:
+        exchange = self._exchange
+        return self._shared.lines.new_request_id() if exchange is None else exchange.request_id
 
     def _reply(self, head: list[bytes], body: bytes) -> None:
         """Write an answer, of whose head these are the parts."""
@@ -172,11 +189,25 @@ class ShortMiss:
 
     def cut(self, read: Read) -> None:
         """Of an OriginReader."""
-        self._count(counted.CUT, 0, counted.MISS, counted.begins(read.offset))
+        begins, exchange = counted.begins(read.offset), self._exchange
+        if exchange is None:
+            self._count(counted.CUT, 0, b"", begins)
+        else:
+            self._count_admission()
+            exchange.begins = begins
+            exchange.cut(self._shared.log, stopping=self._shared.closing)
 
-    def _count(self, status: int, size: int, result: int, begins: int) -> None:
-        """There is no line in the log."""
-        seconds, route = perf_counter() - self._began, self._route
-        if route.access.guard is not None:
-            route.traffic.decisions[counted.ADMITTED] += 1
-        route.traffic.read(counted.READ, status, size, seconds, begins, result)
+    def _count(self, status: int, size: int, cache: bytes, begins: int) -> None:
+        """Count it, and write its line in the log if there is to be one."""
+        self._count_admission()
+        exchange = self._exchange
+        if exchange is None:
+            result, seconds = accounting.result_of(cache), perf_counter() - self._began
+            self._route.traffic.read(counted.READ, status, size, seconds, begins, result)
+        else:
+            exchange.cache, exchange.begins = cache_status.x_cache(cache), begins
+            exchange.answered(self._shared.log, status, size, "answered")
+
+    def _count_admission(self) -> None:
+        if self._route.access.guard is not None:
+            self._route.traffic.decisions[counted.ADMITTED] += 1

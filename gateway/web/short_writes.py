@@ -1,7 +1,7 @@
 """Appends and creations whose whole body is here, taken without a request object or a task.
 
 Each method says False when it has nothing to do with a request; it then goes the ordinary way,
-which gives the same answers.
+which gives the same answers. So do all writes where requests are logged or traced.
 """
 
 from __future__ import annotations

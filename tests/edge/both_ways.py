@@ -11,6 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import uvloop
+from structlog.testing import capture_logs
 
 from gateway.origin.connections import connector_of
 from tests.support.http1 import ConnectionEnded, read_chunk
@@ -51,11 +52,11 @@ class Side:
         if not is_open:
             gateway.edge.origin.raw = None
 
-    async def keep_a_connection(self) -> None:
-        """Have one in the pool: the short way makes none."""
+    async def keep_a_connection(self, *lines: str) -> None:
+        """Have one in the pool: the short way makes none. A guard admits who sends these lines."""
         self.origin.scripts = [answer(b"", "Cache-Control: no-store")]
-        await self.gateway.ask(get(f"{EDGE}/warm", "Cache-Control: no-store"))
-        assert (await self.gateway.ask(get(f"{EDGE}/warm"))).status == 200
+        await self.gateway.ask(get(f"{EDGE}/warm", "Cache-Control: no-store", *lines))
+        assert (await self.gateway.ask(get(f"{EDGE}/warm", *lines))).status == 200
 
     async def ask(self, client: Client, wire: bytes, script: Callable[[str], Play]) -> Told:
         """Send a request, to which the origin answers so; `script` is told the origin's URL."""
@@ -164,16 +165,27 @@ class Pair(NamedTuple):
             side.told_others.clear()
             client = await side.gateway.connect()
             told = []
-            for wire, script in requests:
-                told.append(await side.ask(client, wire, script))
-                if not told[-1].is_whole or client.is_closing:
-                    break
-            client.close()
-            await until(lambda side=side: side.gateway.limits.connections == 0)  # type: ignore[misc]
+            with capture_logs() as logged:
+                for wire, script in requests:
+                    told.append(await side.ask(client, wire, script))
+                    if not told[-1].is_whole or client.is_closing:
+                        break
+                client.close()
+                await until(lambda side=side: side.gateway.limits.connections == 0)  # type: ignore[misc]
             counted = side.counted() - counted
-            seen.append((told, side.heard(since), dict(counted), side.state()))
+            lines = _lines(logged)
+            seen.append((told, side.heard(since), dict(counted), side.state(), lines))
         assert seen[0] == seen[1], _unlike(*seen)
         return seen[0][0]
+
+
+def _lines(logged: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+    """The lines of the access log, but for times and ids."""
+    return [
+        {name: value for name, value in line.items() if name not in {"duration_us", "request_id"}}
+        for line in logged
+        if line["event"] == "request"
+    ]
 
 
 def _unlike(one: tuple[object, ...], other: tuple[object, ...]) -> str:
@@ -190,12 +202,12 @@ def _unlike(one: tuple[object, ...], other: tuple[object, ...]) -> str:
 
 @contextlib.contextmanager
 def running_pair(
-    route: Mapping[str, object], options: Mapping[str, object]
+    route: Mapping[str, object], options: Mapping[str, object], *lines: str
 ) -> Iterator[tuple[asyncio.Runner, Pair]]:
     """The pair of `both_ways`, on a loop as in production, for tests that draw examples."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         stack = contextlib.AsyncExitStack()
-        pair = runner.run(stack.enter_async_context(both_ways(route, **options)))
+        pair = runner.run(stack.enter_async_context(both_ways(route, *lines, **options)))
         try:
             yield runner, pair
         finally:
@@ -204,9 +216,9 @@ def running_pair(
 
 @contextlib.asynccontextmanager
 async def both_ways(
-    route: Mapping[str, object] | None = None, **options: object
+    route: Mapping[str, object] | None = None, *lines: str, **options: object
 ) -> AsyncIterator[Pair]:
-    """The pair; `route` and `options` as of `edge_serving`."""
+    """The pair; `route` and `options` as of `edge_serving`, `lines` of who is admitted."""
     async with contextlib.AsyncExitStack() as stack:
         sides = []
         for is_open in (True, False):
@@ -214,5 +226,5 @@ async def both_ways(
             gateway = await stack.enter_async_context(edge_serving(origin, route, **options))
             sides.append(Side(origin, gateway, is_open=is_open))
         for side in sides:
-            await side.keep_a_connection()
+            await side.keep_a_connection(*lines)
         yield Pair(*sides)

@@ -11,15 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.access.guarded import bearer, token, tokens_file
 from tests.edge.both_ways import running_pair
 from tests.support.raw_origin import answer
 from tests.web.serving import EDGE, post
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.edge.both_ways import Pair, Told
     from tests.support.raw_origin import Play, Wire
 
 Answered = tuple[str, list[str], int, str]
+Exchange = tuple[tuple[list[str], int, Answered], tuple[str, ...]]
 URL = "{origin}"  # in what an origin says: its own
 STATUSES = [
     *("200 OK", "201 Created", "204 No Content", "204 Nothing", "206 Partial", "299 X %s %d"),
@@ -111,6 +115,14 @@ ANSWERED = st.tuples(
     st.sampled_from([*HOW, *(["whole"] * 9)]),
 )
 EXCHANGE = st.tuples(ASKED, st.integers(0, 30), ANSWERED)
+# Who writes where a guard judges: mostly the same, who may.
+WHO = st.sampled_from(
+    [
+        *([(bearer("all"),)] * 6),
+        *((bearer("writer"),), (bearer("ann"),), (bearer("gone"),), ()),
+        (f"Cookie: __Secure-headgate={token('all')}",),
+    ]
+)
 
 
 def played(answered: Answered, url: str) -> Play:
@@ -155,30 +167,37 @@ def played(answered: Answered, url: str) -> Play:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("route", "options"),
-    [({}, {}), ({"identity_headers": ("x-user",)}, {"cors_origins": ("https://a.example",)})],
+    [
+        ({}, {}),
+        ({"identity_headers": ("x-user",)}, {"cors_origins": ("https://a.example",)}),
+        ({"auth": "tokens"}, {}),
+        ({"auth": "origin"}, {}),
+    ],
 )
 def test_whatever_is_appended_and_answered_both_ways_are_the_same(
-    route: dict[str, object], options: dict[str, object]
+    route: dict[str, object], options: dict[str, object], tmp_path: Path
 ) -> None:
+    is_guarded = "auth" in route
+    if is_guarded:
+        options = {**options, "tokens_file": str(tokens_file(tmp_path))}
     numbers = count()
     statuses: set[int] = set()
 
-    async def once(pair: Pair, exchanges: list[tuple[list[str], int, Answered]]) -> None:
+    async def once(pair: Pair, exchanges: list[Exchange]) -> None:
         path = f"{EDGE}/{next(numbers)}"
         asked = [
-            (post(path, b"a" * size, *lines), partial(played, answered))
-            for lines, size, answered in exchanges
+            (post(path, b"a" * size, *lines, *who), partial(played, answered))
+            for (lines, size, answered), who in exchanges
         ]
         told: list[Told] = await pair.same(asked)
         statuses.update(one.status for one in told)
 
-    with running_pair(route, options) as (runner, pair):
+    with running_pair(route, options, bearer("all")) as (runner, pair):
+        who = WHO if is_guarded else st.just(())
 
         @settings(max_examples=150)
-        @given(st.lists(EXCHANGE, min_size=1, max_size=4))
-        def for_all(
-            exchanges: list[tuple[list[str], int, Answered]],
-        ) -> None:
+        @given(st.lists(st.tuples(EXCHANGE, who), min_size=1, max_size=4))
+        def for_all(exchanges: list[Exchange]) -> None:
             runner.run(once(pair, exchanges))
 
         for_all()

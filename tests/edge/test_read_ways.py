@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
@@ -10,18 +11,26 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.access.guarded import bearer, token, tokens_file
 from tests.edge.both_ways import running_pair
 from tests.edge.test_append_ways import HOW, played
 from tests.web.serving import EDGE, get
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.edge.both_ways import Pair, Told
     from tests.edge.test_append_ways import Answered
 
+    Asked = tuple[int, str, list[str], Answered]
+    Exchange = tuple[Asked, str]
+
+COOKIE = "__Secure-headgate"
 STATUSES = [
     *(["200 OK"] * 9),
     *("204 No Content", "206 Partial", "299 X", "302 Found", "304 Not Modified", "404 Not Found"),
-    *("410 Gone", "416 Range", "429 Slow", "500 Oh", "502 Bad Gateway", "503 Later"),
+    *("401 Who", "403 No", "410 Gone", "416 Range", "429 Slow", "500 Oh", "502 Bad Gateway"),
+    "503 Later",
 ]
 # Of a stream, without a word on its length.
 AN_END = ("204 No Content", ["Stream-Next-Offset: b", "Stream-Closed: true"], 0, "until the end")
@@ -79,6 +88,8 @@ QUERIES = st.sampled_from(
     ]
 )
 BODYLESS = ("204", "304")
+END_OF_NOTHING: Asked = (0, "?offset=a", [], ("200 OK", [], 0, "whole"))
+END: Asked = (0, "?offset=a", [], AN_END)
 
 
 def _is_luck(status: str, _: object, size: int, how: str) -> bool:
@@ -101,6 +112,15 @@ ANSWERED = st.tuples(
 ).filter(lambda answered: not _is_luck(*answered))
 # On one stream, as often as not: what was kept of it decides about the next.
 EXCHANGE = st.tuples(st.integers(0, 2), QUERIES, ASKED, ANSWERED)
+# Who asks where a guard judges: mostly the same, who may.
+WHO = st.sampled_from(
+    [
+        *([bearer("all")] * 5),
+        *(bearer("late"), bearer("ann"), bearer("gone"), "X-Nobody: 1", "Authorization: Basic a"),
+        *(f"Cookie: {COOKIE}={token('all')}", f"Cookie: b=2; {COOKIE}={token('all')}"),
+        *(f"?token={token('all')}", f"?token={token('gone')}", f"?tok%65n={token('all')}"),
+    ]
+)
 
 
 @pytest.mark.timeout(300)
@@ -110,31 +130,49 @@ EXCHANGE = st.tuples(st.integers(0, 2), QUERIES, ASKED, ANSWERED)
         ({}, {}),
         ({"stale_if_error": 60, "no_store": "ignore"}, {}),
         ({"identity_headers": ("x-plain",)}, {"cors_origins": ("https://a.example",)}),
+        ({}, {"log_requests": "info"}),
+        ({"auth": "tokens"}, {"log_requests": "info"}),
+        ({"auth": "tokens", "conceal": "on", "anonymous": ["append"]}, {}),
+        ({"auth": "origin"}, {"log_requests": "info"}),
     ],
 )
 def test_whatever_is_read_and_answered_both_ways_are_the_same(
-    route: dict[str, object], options: dict[str, object]
+    route: dict[str, object],
+    options: dict[str, object],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "headgate")
     numbers = count()
     statuses: set[int] = set()
+    is_guarded = "auth" in route
+    if is_guarded:
+        options = {**options, "tokens_file": str(tokens_file(tmp_path))}
 
-    async def once(pair: Pair, exchanges: list[tuple[int, str, list[str], Answered]]) -> None:
+    async def once(pair: Pair, exchanges: list[Exchange]) -> None:
         for side in pair:
             side.gateway.shared.store.clear()
         path = f"{EDGE}/{next(numbers)}"
         asked = [
-            (get(f"{path}-{stream}{query}", *lines), partial(played, answered))
-            for stream, query, lines, answered in exchanges
+            (_asked(f"{path}-{stream}{query}", lines, who), partial(played, answered))
+            for (stream, query, lines, answered), who in exchanges
         ]
+        if route.get("auth") == "origin":  # which is asked by a task for the first read of each
+            script = partial(played, ("200 OK", ["Cache-Control: no-store"], 0, "whole"))
+            let_in = [_asked(f"{path}-{n}?offset=-1", [], bearer("all")) for n in range(3)]
+            asked = [(read, script) for read in let_in] + asked
         told: list[Told] = await pair.same(asked)
         statuses.update(one.status for one in told)
 
-    with running_pair(route, options) as (runner, pair):
+    with running_pair(route, options, bearer("all")) as (runner, pair):
+        who = WHO if is_guarded else st.just("")
+        # An origin that decides itself and refuses is asked once more where a task has to go on.
+        exchange = EXCHANGE.filter(_is_no_refusal) if route.get("auth") == "origin" else EXCHANGE
 
         @settings(max_examples=150)
-        @given(st.lists(EXCHANGE, min_size=1, max_size=5))
-        @example([(0, "?offset=a", [], ("200 OK", [], 0, "whole")), (0, "?offset=a", [], AN_END)])
-        def for_all(exchanges: list[tuple[int, str, list[str], Answered]]) -> None:
+        @given(st.lists(st.tuples(exchange, who), min_size=1, max_size=5))
+        @example([(END_OF_NOTHING, bearer("all")), (END, bearer("all"))])
+        def for_all(exchanges: list[Exchange]) -> None:
             runner.run(once(pair, exchanges))
 
         for_all()
@@ -188,3 +226,15 @@ def test_whatever_a_copy_is_renewed_with_both_ways_keep_the_same() -> None:
 
         for_all()
     assert caches == {"HIT", "MISS", "STALE"}
+
+
+def _is_no_refusal(asked: Asked) -> bool:
+    _, _, _, (status, _, _, _) = asked
+    return not status.startswith(("401", "403"))
+
+
+def _asked(target: str, lines: list[str], who: str) -> bytes:
+    """A read; `who` is a line of its head, or a part of its query."""
+    if not who.startswith("?"):
+        return get(target, *lines, *([who] if who else []))
+    return get(f"{target}{'&' if '?' in target else '?'}{who[1:]}", *lines)

@@ -1,0 +1,197 @@
+"""Requests with a token that are answered without a task: nobody has more by it than he may."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.web import request_block
+from gateway.web.connection import Connection
+from tests.access.guarded import CANARY, bearer, revoke, token, tokens_file
+from tests.support.raw_origin import RawOrigin, Steps, answer
+from tests.support.waiting import until
+from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.support.raw_origin import Play
+    from tests.web.serving import Serving
+
+APPENDED = answer(b"", "Stream-Next-Offset: 9", status="204 No Content")
+MINUTE = answer(b"data", "Cache-Control: max-age=60")
+COOKIE = f"Cookie: __Secure-headgate={token('all')}"
+
+
+@contextlib.asynccontextmanager
+async def warm(
+    folder: Path, *scripts: bytes | Play, **route: object
+) -> AsyncIterator[tuple[RawOrigin, Serving]]:
+    """A guarded gateway that keeps a connection to an origin which answers so."""
+    settings = {"auth": "tokens", **route}
+    path = str(tokens_file(folder))
+    async with (
+        RawOrigin(answer(b"", "Cache-Control: no-store")) as origin,
+        edge_serving(origin, settings, tokens_file=path, own={"auth": "tokens"}) as gateway,
+    ):
+        for name in ("ann", "all", "late"):
+            await gateway.ask(get(f"{EDGE}/a/warm", bearer(name)))
+        assert (await gateway.ask(put(f"{PREFIX}/a/s", bearer("all")))).status == 201
+        origin.heard.clear()
+        origin.scripts = list(scripts)
+        yield origin, gateway
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is parsed."""
+    noted: list[bytes] = []
+    parse = Connection._parse
+
+    def noting(self: Connection, data: bytes) -> None:
+        noted.append(data)
+        parse(self, data)
+
+    monkeypatch.setattr(Connection, "_parse", noting)
+    return noted
+
+
+@pytest.mark.parametrize("path", [f"{EDGE}/a/s", f"{PREFIX}/a/s"])
+async def test_fields_with_a_token_are_parsed_once(
+    path: str, tmp_path: Path, parsed: list[bytes]
+) -> None:
+    async with warm(tmp_path, APPENDED) as (origin, gateway):
+        await gateway.ask(post(path, b"x", bearer("all")))
+        ordinary = gateway.ordinary
+        parsed.clear()
+        for body in (b"y", b"longer"):
+            assert (await gateway.ask(post(path, body, bearer("all")))).status == 204
+        assert (parsed, gateway.ordinary) == ([], ordinary)
+        assert CANARY not in repr(origin.heard)
+
+
+async def test_a_token_is_in_nothing_that_is_remembered(tmp_path: Path) -> None:
+    async with warm(tmp_path, MINUTE) as (origin, gateway):
+        for number in range(3):
+            read = await gateway.ask(get(f"{EDGE}/a/s?offset={number}", bearer("all")))
+            assert (read.status, read.get("x-cache")) == (200, "MISS")
+        origin.scripts = [APPENDED]
+        for prefix in (PREFIX, EDGE):
+            for _ in range(3):
+                await gateway.ask(post(f"{prefix}/a/s", b"x", bearer("all")))
+        blocks = gateway.fast.blocks
+        assert len(blocks) > 0
+        kept = [*blocks._blocks, *(key for key, _ in blocks._pared)]
+        assert all(len(name) == 16 for name in kept)
+        fields = [block.fields for block in blocks._blocks.values()] + [*blocks._pared.values()]
+        assert not any("authorization" in map(str.lower, one.headers) for one in fields)
+        askers = gateway.edge.fetch.__self__._askers  # type: ignore[attr-defined] # a bound method
+        sent = gateway.edge.pass_on.__self__._sent  # type: ignore[attr-defined] # as that
+        assert askers
+        assert sent
+        assert CANARY not in f"{askers}{sent}{[dict(one.headers) for one in fields]}"
+
+
+@pytest.mark.parametrize("ended", ["expired", "revoked"])
+@pytest.mark.parametrize("path", [f"{EDGE}/a/s", f"{PREFIX}/a/s"])
+async def test_who_may_write_no_more_is_refused_though_his_fields_are_known(
+    path: str, ended: str, tmp_path: Path
+) -> None:
+    async with warm(tmp_path, APPENDED) as (origin, gateway):
+        for _ in range(2):
+            assert (await gateway.ask(post(path, b"x", bearer("late")))).status == 204
+        await end(gateway, tmp_path, ended)
+        heard = len(origin.heard)
+        assert (await gateway.ask(post(path, b"x", bearer("late")))).status == 401
+        assert len(origin.heard) == heard
+
+
+async def end(gateway: Serving, folder: Path, how: str) -> None:
+    if how == "revoked":
+        await revoke(gateway, folder, "late")
+    else:
+        gateway.clock.advance(60)
+
+
+async def test_known_fields_let_do_what_their_token_lets_and_no_more(tmp_path: Path) -> None:
+    async with warm(tmp_path, MINUTE) as (origin, gateway):
+        for _ in range(2):
+            assert (await gateway.ask(get(f"{EDGE}/a/s", bearer("ann")))).status == 200
+        heard = len(origin.heard)
+        assert (await gateway.ask(get(f"{EDGE}/b/s", bearer("ann")))).status == 403
+        plain = get(f"{EDGE}/a/s", bearer("ann"))
+        assert (await gateway.ask(plain.replace(b"GET", b"POST", 1))).status == 403
+        assert len(origin.heard) == heard
+
+
+async def test_a_cookie_that_lets_read_lets_nobody_write(tmp_path: Path) -> None:
+    async with warm(tmp_path, MINUTE) as (origin, gateway):
+        for _ in range(2):
+            assert (await gateway.ask(get(f"{EDGE}/a/s", COOKIE))).status == 200
+        heard = len(origin.heard)
+        plain = get(f"{EDGE}/a/s", COOKIE)
+        assert (await gateway.ask(plain.replace(b"GET", b"POST", 1))).status == 401
+        assert len(origin.heard) == heard
+
+
+async def test_a_token_of_one_route_is_passed_on_on_another_that_has_no_guard(
+    tmp_path: Path,
+) -> None:
+    path = str(tokens_file(tmp_path))
+    async with (
+        RawOrigin(MINUTE) as origin,
+        edge_serving(origin, tokens_file=path, own={"auth": "tokens"}) as gateway,
+    ):
+        await gateway.ask(put(f"{PREFIX}/a/s", bearer("all"), body=b"x"))
+        for query in ("offset=-1", "offset=now", "offset=now"):
+            await gateway.ask(get(f"{PREFIX}/a/s?{query}", bearer("all")))
+        assert len(gateway.fast.blocks) > 0
+        for number in range(2):
+            await gateway.ask(get(f"{EDGE}/a/s?offset={number}", bearer("all")))
+        told = [heard.named.get("authorization") for heard in origin.heard]
+        assert told == [f"Bearer {token('all')}"] * 2
+
+
+@pytest.mark.parametrize("ended", ["expired", "revoked"])
+async def test_who_ends_while_his_read_waits_is_told_nothing_of_it(
+    ended: str, tmp_path: Path
+) -> None:
+    steps = Steps(b"", MINUTE)
+    async with warm(tmp_path, steps, MINUTE) as (origin, gateway):
+        client = await gateway.connect()
+        client.send(get(f"{EDGE}/a/s", bearer("late")))
+        await until(lambda: len(origin.heard) == 1)
+        await end(gateway, tmp_path, ended)
+        steps.go()
+        told = await client.answer()
+        assert (told.status, b"data" in told.wire) == (401, False)
+        assert len(origin.heard) == 1
+
+
+async def test_what_is_not_there_is_the_same_404_as_for_who_may_not_read(tmp_path: Path) -> None:
+    missing = answer(b"no such stream here", status="404 Not Found")
+    async with warm(tmp_path, missing, conceal="on") as (_, gateway):
+        ordinary = gateway.ordinary
+        absent = await gateway.ask(get(f"{EDGE}/a/none", bearer("ann")))
+        assert gateway.ordinary == ordinary
+        hidden = await gateway.ask(get(f"{EDGE}/b/s", bearer("ann")))
+    assert (absent.status, absent.body) == (hidden.status, hidden.body) == (404, hidden.body)
+    own = {"date", "x-request-id"}
+    seen = [[one for one in told.fields if one[0] not in own] for told in (absent, hidden)]
+    assert seen[0] == seen[1]
+
+
+async def test_fields_with_tokens_are_forgotten_before_they_are_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_block, "REMEMBERED", 3)
+    async with warm(tmp_path, APPENDED) as (_, gateway):
+        most = 0
+        for number in range(6):
+            line = f"X-Number: {number}"
+            await gateway.ask(post(f"{EDGE}/a/s", b"x", bearer("all"), line))
+            most = max(most, len(gateway.fast.blocks))
+        assert most == 3
