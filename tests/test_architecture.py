@@ -143,13 +143,6 @@ def test_no_file_names_a_package_registry() -> None:
     assert found == []
 
 
-def test_who_serves_no_redis_and_no_file_waits_for_neither_library() -> None:
-    code = "import sys, gateway.app; print(sorted({'apsw', 'redis'} & sys.modules.keys()))"
-    command = [sys.executable, "-c", code]
-    run = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    assert run.stdout == "[]\n"
-
-
 def test_no_pattern_repeats_a_group_possessively() -> None:
     """Debian 12's Python, 3.11.2, counts what a failed last round of it has begun as matched."""
     loaded = [importlib.import_module(name) for name in modules()]

@@ -1,4 +1,4 @@
-"""One of several workers: the process, `python -m gateway.workers.worker NUMBER`.
+"""One of several workers: the process, `python -m gateway.workers NUMBER`.
 
 Its stdin is its end of the channel to the supervisor. When that ends, it drains and ends too.
 """
@@ -102,7 +102,3 @@ async def _answer(channel: Channel, gateway: serve.Gateway, asked: Ask) -> None:
             channel.send(Answered(asked.number, answer))
     except Exception:  # noqa: BLE001 - who asked goes on without this answer
         log.exception("worker.question_failed")
-
-
-if __name__ == "__main__":
-    main()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot
 
-COMMAND = (sys.executable, "-P", "-m", "gateway.workers.worker")
+COMMAND = (sys.executable, "-P", "-m", "gateway.workers")
 ASK_EVERY_S = 1.0
 MOST_UNHEARD_BYTES = 8 << 20  # some 40,000 writes, in which a worker took nothing
 QUESTION_S = 10.0  # for what may have to be read from the log

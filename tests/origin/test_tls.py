@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import asyncio
+import os
 import ssl
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,14 +12,17 @@ import pytest
 from gateway.errors import OriginUnreachable, StartError
 from gateway.origin.connections import try_connection
 from tests.origin.opening import ask, opened
+from tests.support.http1 import ask as ask_on_a_socket
 from tests.support.listener import Listener
+from tests.support.processes import ANEW, headgate
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from pathlib import Path
+
+    from tests.support.http1 import Answer
 
     # The server's side of TLS, with a certificate for a host name.
     Server = Callable[[str], ssl.SSLContext]
@@ -167,3 +173,30 @@ async def test_authorities_that_cannot_be_read_end_the_start(
     with pytest.raises(StartError, match=rf"^cannot use {file} \(tls_ca\): {why}$"):
         async with opened("https://localhost", tls_ca=str(file)):
             pass
+
+
+async def test_a_server_started_anew_trusts_the_authorities_of_the_system(
+    server_tls: Server, authority: str
+) -> None:
+    def read(origin: str) -> Answer:
+        environment = {"SSL_CERT_FILE": authority}
+        with headgate(origin, environment=environment, preface=ANEW) as gateway:
+            return ask_on_a_socket(gateway.port, "GET", "/v1/stream/chat?offset=-1")
+
+    async with RawOrigin(answer(b"safe"), tls=server_tls("localhost")) as server:
+        told = await asyncio.to_thread(read, f"https://localhost:{server.port}")
+    assert (told.status, told.body) == (200, b"safe")
+
+
+def test_aiohttp_trusts_nobody_of_itself_and_the_environment_stays(authority: str) -> None:
+    program = (
+        "import os; from gateway import trust\n"
+        "with trust.nobody(): import aiohttp.connector\n"
+        "names = ('SSL_CERT_FILE', 'SSL_CERT_DIR'); print(*map(os.environ.get, names));"
+        "contexts = aiohttp.connector._SSL_CONTEXT_VERIFIED, trust.context();"
+        "print(*(it.cert_store_stats()['x509_ca'] for it in contexts))"
+    )
+    environment = {**os.environ, "SSL_CERT_FILE": authority}
+    environment.pop("SSL_CERT_DIR", None)
+    told = subprocess.check_output([sys.executable, "-c", program], env=environment, text=True)
+    assert told == f"{authority} None\n0 1\n"

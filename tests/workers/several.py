@@ -43,7 +43,7 @@ class Several(Headgate):
         for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
             with contextlib.suppress(OSError):  # it may end at any moment
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if b"gateway.workers.worker" in words and is_alive(int(pid)):
+                if b"gateway.workers" in words and is_alive(int(pid)):
                     found[int(words[-2])] = int(pid)
         return found
 

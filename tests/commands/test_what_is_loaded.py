@@ -1,0 +1,113 @@
+"""What a server has in memory of modules: what it was asked for, and no more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.http1 import ask
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from tests.support.processes import Headgate
+
+# Runs the command that follows, and says at its end what was imported.
+TELLING = (
+    "import atexit, sys; del sys.argv[0];"
+    "atexit.register(lambda: print('LOADED', *sys.modules, flush=True));"
+    "from gateway.entry import main; main()"
+)
+# Packages and modules, each with all that is in it.
+OF_COMMANDS = {"gateway.commands.cdn", "gateway.commands.streams", "gateway.commands.token"}
+OF_CONSOLE = {"admin.api", "admin.pages", "cdn_configs", "jinja2"}
+OF_CREDENTIALS = {"admin.tokens", "argon2"}  # that a console makes and checks
+OF_EDGES = {"gateway.cache.http_cache", "gateway.edge", "gateway.edge_parts"}
+OF_EDGES |= {"gateway.origin.client", "gateway.web.edge_appends", "gateway.web.edge_handlers"}
+OF_FILES = {"apsw", "gateway.backends.sqlite"}
+OF_METRICS = {"importlib.metadata", "prometheus_client", "gateway.telemetry.exposition"}
+OF_OPERATORS = {"difflib", "tomllib"}  # who write settings, and make mistakes in them
+OF_OTHERS = {"greenlet", "pydantic", "rich"}  # whom nothing of ours needs, but for what others have
+OF_PURGES = {"gateway.purge.drivers", "gateway.purge.purger"}
+OF_REDIS = {"gateway.backends.redis", "redis"}
+OF_TOKENS = {"cryptography", "gateway.access.jws", "joserfc"}
+OF_TRACES = {"opentelemetry"}
+OF_WORKERS = {"gateway.workers"}
+UNNEEDED = OF_COMMANDS | OF_CONSOLE | OF_CREDENTIALS | OF_EDGES | OF_FILES | OF_METRICS
+UNNEEDED |= OF_OPERATORS | OF_OTHERS | OF_PURGES | OF_REDIS | OF_TOKENS | OF_TRACES | OF_WORKERS
+
+
+def telling(origin: str) -> AbstractContextManager[Headgate]:
+    """A server that says at its end what was imported."""
+    return headgate(origin, preface=(sys.executable, "-c", TELLING))
+
+
+def loaded(server: Headgate) -> set[str]:
+    """What of the modules that not all servers need it had, asked once it has ended."""
+    assert server.terminate() == 0
+    (line,) = (it for it in server.output().splitlines() if it.startswith("LOADED "))
+    modules = line.split()[1:]
+    assert "gateway.web.fast_path" in modules
+    return unneeded(modules)
+
+
+def unneeded(modules: list[str]) -> set[str]:
+    return {one for one in UNNEEDED if any(f"{it}.".startswith(f"{one}.") for it in modules)}
+
+
+def use(server: Headgate) -> None:
+    """Create, append, read, follow, and ask whether all is well."""
+    path = "/v1/stream/chat"
+    headers = {"Content-Type": "text/plain"}
+    assert ask(server.port, "PUT", path, b"", **headers).status == 201
+    assert ask(server.port, "POST", path, b"said", **headers).status == 204
+    assert ask(server.port, "GET", f"{path}?offset=-1").body == b"said"
+    closing = {**headers, "Stream-Closed": "true"}
+    assert ask(server.port, "POST", path, b"done", **closing).status == 204
+    assert b"done" in ask(server.port, "GET", f"{path}?offset=-1&live=sse").body
+    assert ask(server.admin_port, "GET", "/readyz").status == 200
+
+
+def test_a_server_of_streams_in_memory_has_only_what_every_server_needs() -> None:
+    with telling("memory:") as server:
+        use(server)
+        assert loaded(server) == set()
+
+
+def test_a_server_of_streams_in_a_file_has_what_writes_it_besides(tmp_path: Path) -> None:
+    with telling(f"file:{tmp_path}") as server:
+        use(server)
+        assert loaded(server) == OF_FILES
+
+
+def test_a_server_before_an_origin_has_what_serves_that_besides() -> None:
+    with headgate() as origin, telling(origin.url) as server:
+        use(server)
+        assert loaded(server) == OF_EDGES
+
+
+@pytest.mark.parametrize(
+    ("path", "brought"),
+    [
+        ("/metrics", OF_METRICS),
+        ("/", OF_CONSOLE | {"gateway.access.jws", "importlib.metadata", "joserfc"}),
+    ],
+)
+def test_what_operators_ask_for_is_loaded_then(path: str, brought: set[str]) -> None:
+    with telling("memory:") as server:
+        assert ask(server.admin_port, "GET", path).status == 200
+        assert loaded(server) == brought
+
+
+def test_a_worker_has_nothing_of_the_console_either() -> None:
+    program = "import gateway.workers.worker, json, sys; print(json.dumps([*sys.modules]))"
+    told = subprocess.check_output([sys.executable, "-c", program])
+    modules = json.loads(told)
+    assert unneeded(modules) == OF_WORKERS
+    assert "admin.app" not in modules
