@@ -202,6 +202,25 @@ async def _assert_all(
         assert b"".join(half.records) == bodies[path][half.start :]
 
 
+@pytest.mark.parametrize("split", [1, 5])
+async def test_records_that_wait_are_counted_by_what_they_take_in_memory(
+    split: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [b"x" * (10 // split)] * split
+    monkeypatch.setattr(recent, "MOST_BYTES", 4 * (10 + split * recent.RECORD_BYTES))
+    async with opened("sqlite", tmp_path) as log:
+        change = created(log, "s")
+        await log.commit([change])
+        waiting = []
+        for _ in range(6):
+            change = appended(change.state, *records)
+            await log.commit([change])
+            waiting.append(log.numbers()["recent_rows"])
+        assert waiting == [1, 2, 3, 4, 1, 2]
+        assert counted(tmp_path, "messages") == 1
+        assert await read(log, change.state) == b"x" * 60
+
+
 async def test_what_waits_of_a_stream_is_filed_in_rows_of_a_bounded_length(tmp_path: Path) -> None:
     data = b"x" * 500
     rows = 2 * recent.FILED_BYTES // len(data)

@@ -32,9 +32,12 @@ if TYPE_CHECKING:
 COLUMNS = "stream, end, crc, sizes, data, nr, version, producers"
 
 # Not filed yet: a commit then files several streams whose pages are the same, and opening the file
-# takes a second at most. In memory a row is half a KB and its data: 35 MB at most.
+# takes a second at most. In memory a row is half a KB and its records: 24 MB at most.
 MOST_ROWS = 32_768
-LONGEST = 512  # bytes of a row: longer ones are few pages as it is, and would be written twice
+MOST_BYTES = 8 * 1024 * 1024  # of records in memory: of one stream all of it is filed in one commit
+RECORD_BYTES = 100  # that a record takes in memory besides its data
+# Bytes of a row. A longer one costs less at its place: it would be written twice, half a page each.
+LONGEST = 2048
 FILED_BYTES = 64 * 1024  # of a row at a stream's place: a read of some of it reads all of it
 STEP = 2000  # rows of one transaction when a file is opened: so small its WAL stays
 
@@ -88,6 +91,7 @@ class Recent:
         """All is filed, and `recent` empty."""
         self._streams: dict[str, Changes] = {}
         self.rows = 0  # that are not filed
+        self._bytes = 0  # that their records take
         self._last = 0  # the last row
         self._lap: list[Changes] = []  # what this lap has still to file, the next one last
         self._lap_began = 0  # behind this row
@@ -134,10 +138,12 @@ class Recent:
         found = [streams[path] for path in whole - dropped if path in streams]
         seen = {id(streams[path]) for path in whole | dropped if path in streams}
         rows = self.rows + len(added) - MOST_ROWS
-        while rows > 0 and (changes := self._next(seen)) is not None:
+        size = self._bytes + _bytes_of(added) - MOST_BYTES
+        while (rows > 0 or size > 0) and (changes := self._next(seen)) is not None:
             seen.add(id(changes))
             found.append(changes)
             rows -= len(changes)
+            size -= _bytes_of(changes)
         return Step(added, found, dropped, self._rows_to_remove(len(added)))
 
     def _next(self, seen: Set[int]) -> Changes | None:
@@ -161,13 +167,16 @@ class Recent:
     def note(self, step: Step) -> None:
         """A commit stands."""
         for path in (*(changes[0].state.path for changes in step.filed), *step.dropped):
-            self.rows -= len(self._streams.pop(path, ()))
+            gone = self._streams.pop(path, ())
+            self.rows -= len(gone)
+            self._bytes -= _bytes_of(gone)
         for change in step.added:
             if change.state.path in self._streams:
                 self._streams[change.state.path].append(change)
             else:
                 self._streams[change.state.path] = [change]
         self.rows += len(step.added)
+        self._bytes += _bytes_of(step.added)
         self._last += len(step.added)
         if step.gone is not None:
             self._gone = step.gone
@@ -192,6 +201,10 @@ def filed_rows(changes: Changes) -> Iterator[tuple[object, ...]]:
             records, size = [], change.grown
         records += change.records
     yield row_of(changes[0].state.stream_id, records)
+
+
+def _bytes_of(changes: Sequence[Change]) -> int:
+    return sum([change.grown + RECORD_BYTES * len(change.records) for change in changes])
 
 
 def _id_of(changes: Changes) -> int:

@@ -170,17 +170,20 @@ class Writer:
             {change.state.path for change in others},
             {state.path for state in removed.values()},
         )
-        self._file(step.filed)
-        self._write_states(others)
-        self._insert(
-            MESSAGES,
-            [row_of(it.state.stream_id, it.records) for it in others if it.records],
-        )
-        self._write_producers(others)
+        if step.filed:
+            self._file(step.filed)
+        if others:
+            self._write_at_place(others)
         self._insert(f"recent ({recent.COLUMNS})", self._recent.rows_of(step.added))
         if step.gone is not None:
             self._connection.execute("delete from recent where nr<=?", (step.gone,))
         return step
+
+    def _write_at_place(self, changes: list[Change]) -> None:
+        self._write_states(changes)
+        rows = [row_of(it.state.stream_id, it.records) for it in changes if it.records]
+        self._insert(MESSAGES, rows)
+        self._write_producers(changes)
 
     def _is_short(self, change: Change) -> bool:
         """Whether a change may wait in `recent`."""
