@@ -60,8 +60,11 @@ class Registry(FeedOwner["FollowedStream", Span], Protocol):
     def moved(self, stream: FollowedStream) -> None:
         """The stream has grown, or was closed."""
 
+    def lost(self, stream: FollowedStream, reason: HeadgateError) -> None:
+        """The origin has told so that the stream is gone, or another one is there."""
+
     def ended(self, stream: FollowedStream) -> None:
-        """The stream is gone."""
+        """The stream is followed no more."""
 
 
 class FollowedStream:
@@ -311,6 +314,11 @@ class FollowedStream:
 
     def end(self, reason: HeadgateError) -> None:
         """The stream is gone: let everybody go."""
+        self._registry.lost(self, reason)
+        self.let_go(reason)
+
+    def let_go(self, reason: HeadgateError) -> None:
+        """The same, where somebody has deleted it here."""
         self._registry.ended(self)
         self.feed.end(reason)
 

@@ -22,6 +22,7 @@ from gateway.edge.stream_reader import StreamReader
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol.followed import Span
 from gateway.protocol.reach import Reach
+from gateway.telemetry.rare_lines import RareLine
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.fetch import Fetched, SharedFetch
     from gateway.cache.http_cache import HttpCache
+    from gateway.errors import HeadgateError
     from gateway.live.contract import FeedSettings
     from gateway.live.feed import Feed
     from gateway.origin.client import Origin
@@ -91,6 +93,7 @@ class FollowedStreams:
         self._none = asyncio.Event()
         self._none.set()
         self._draining = False
+        self._losses = RareLine("origin.lost_stream")
 
     @property
     def count(self) -> int:
@@ -214,7 +217,7 @@ class FollowedStreams:
         """
         for stream in tuple(self._of_path.get(path, ())):
             if for_all or not stream.request.identity:
-                stream.end(StreamNotFound("the stream was deleted"))
+                stream.let_go(StreamNotFound("the stream was deleted"))
         beginning = self._beginnings.get(path)
         if beginning is not None:  # what was written was of that stream
             beginning.written = Reach()
@@ -264,6 +267,12 @@ class FollowedStreams:
         """What is kept of the stream's old tail is old."""
         known = stream.snapshot
         self.reader.moved(stream.path, Reach(known.tail, known.closed))
+
+    def lost(self, stream: FollowedStream, reason: HeadgateError) -> None:
+        """Tell the operator: an origin that was started anew may have lost its streams."""
+        is_lost = isinstance(reason, StreamGone | StreamNotFound)
+        if is_lost and self._streams.get(stream.key) is stream:
+            self._losses.note(reason=reason.detail, path=stream.path)
 
     def ended(self, stream: FollowedStream) -> None:
         """What is kept of the stream is of the past."""
@@ -319,3 +328,4 @@ class FollowedStreams:
         """Follow nothing any more, whoever waits."""
         for stream in list(self._streams.values()):
             self._unfollow(stream)
+        self._losses.close()
