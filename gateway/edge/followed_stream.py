@@ -205,7 +205,7 @@ class FollowedStream:
         self._written = self._written.together(written)
         if not self._written.is_told_by(self.snapshot.tail, closed=self.snapshot.closed):
             self.snapshot = self.snapshot._replace(caught_up=False)
-            self.feed.caught_up = False
+            self.feed.is_behind()
             self.version = next(_versions)
 
     def is_another(self, start: str, facts: StreamRead, body: bytes | None) -> bool:
