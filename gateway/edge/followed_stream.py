@@ -264,7 +264,7 @@ class FollowedStream:
         The poll may hang, or ask a server that lags: until it tells as much, nobody is told that
         he is up to date without it.
         """
-        if not is_coded(cached):
+        if not (facts.is_empty or is_coded(cached)):
             self._window.learn(*span)
         if facts.up_to_date and span.end == self.snapshot.tail:
             self._heard_at = self._registry.clock()

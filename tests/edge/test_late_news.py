@@ -307,3 +307,20 @@ async def test_who_is_answered_after_an_append_in_a_herd_is_not_up_to_date_witho
         await until(lambda: all(waiter.statuses for waiter in herd))
         told = [waiter.is_up_to_date for waiter in herd]
         assert told == [True] * AT_ONCE + [False] * 9
+
+
+@pytest.mark.parametrize("line", [ANYBODY, TOLD_ID])
+async def test_who_asks_for_the_tail_again_and_again_shows_no_other_stream(line: str) -> None:
+    """`now` is another place each time."""
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        for number, piece in enumerate((b"b", b"c", b"d"), start=1):
+            await origin.polled(number)
+            assert (await gateway.ask(get(f"{S}?offset=now", line))).status == 200
+            origin.append(piece)
+            await up_to(viewer, f"{number + 1:04}")
+        assert (await gateway.ask(get(f"{S}?offset=now", line))).status == 200
+        got = await gateway.ask(get(f"{S}?offset=0002", line))
+        assert news(got) == (200, b"cd", "0004", "true")
+        assert gateway.limits.live_readers == 1
+        assert news(await gateway.ask(get(at("0002")))) == (200, b"cd", "0004", "true")
