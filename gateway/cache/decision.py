@@ -12,6 +12,7 @@ from weakref import ref
 
 import msgspec
 
+from gateway.cache.cached_response import CachedResponse
 from gateway.cache.conditional import wants_all
 from gateway.cache.directives import parse_directives
 from gateway.cache.policy import selects, serves_error
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.cache.cached_response import CacheRequest
+
+
+# Since an origin has failed to answer a read: nobody else waits for it to fail again. Longer than
+# it is waited for, as a rule, so that an origin which hangs is waited for once and not by turns.
+LATELY_S = 60.0
 
 
 class Followed(Protocol):
@@ -47,6 +53,13 @@ class Followed(Protocol):
     def since(self, offset: str) -> Span | None:
         """What lies after an offset, where it is at hand."""
 
+    @property
+    def rests_until(self) -> float:
+        """As of a Variant, where its recent data have stood in."""
+
+    def in_place(self, request: CacheRequest) -> CachedResponse | None:
+        """What may stand in for the origin's answer to a read, where it is at hand."""
+
 
 class Serve(msgspec.Struct, frozen=True):
     """Answer with the stored response."""
@@ -61,9 +74,17 @@ class ServeStale(msgspec.Struct, frozen=True):
 
 
 class StandIn(msgspec.Struct, frozen=True):
-    """Answer with the stored response: the origin has just failed to say whether it is current."""
+    """Answer with the stored response, and ask meanwhile: the origin has failed lately."""
 
     variant: Variant
+
+
+class StandInRecent(msgspec.Struct, frozen=True):
+    """The same with recent data of a followed stream; `variant` is what is stored, if anything."""
+
+    answer: CachedResponse
+    variant: Variant | None
+    rests_until: float
 
 
 class Validate(msgspec.Struct, frozen=True):
@@ -99,10 +120,11 @@ class Pass(msgspec.Struct, frozen=True):
 
 _FETCH = Fetch()
 Reuse = Serve | ServeStale | StandIn | Validate | Fetch | Refuse
-Decision = Reuse | ServeTail | ServeRecent | Pass
+Use = Reuse | StandInRecent
+Decision = Use | ServeTail | ServeRecent | Pass
 
 
-def decide(
+def decide(  # noqa: PLR0913 - what an answer depends on
     method: str,
     request: CacheRequest,
     variants: Sequence[Variant],
@@ -110,11 +132,13 @@ def decide(
     now: float,
     *,
     is_hit_for_pass: bool,
+    is_down: bool = False,
 ) -> Decision:
     """What answers a GET or HEAD that does not wait for new data.
 
     `variants` are what is stored of its URL, the newest first; `stream` is the one that it reads,
-    when that is followed. The answer to one that `is_hit_for_pass` is known not to be stored.
+    when that is followed. The answer to one that `is_hit_for_pass` is known not to be stored. The
+    origin `is_down` where it is known not to answer.
     """
     if method == "HEAD":
         use = reuse(request.headers, variants, now)
@@ -128,10 +152,26 @@ def decide(
         span = stream.since(request.start) if stream.knows_what_reads_say else None
         if span is not None:
             return ServeRecent(stream.snapshot, span)
-    return reuse(request.headers, variants, now)
+    use = reuse(request.headers, variants, now, is_down=is_down)
+    if stream is not None and isinstance(use, Fetch | Validate | StandIn):
+        return _unless_failing(use, request, stream, is_down or now < stream.rests_until + LATELY_S)
+    return use
 
 
-def reuse(headers: MultiMapping[str], variants: Sequence[Variant], now: float) -> Reuse:
+def _unless_failing(
+    use: Fetch | Validate | StandIn, request: CacheRequest, stream: Followed, is_failing: bool
+) -> Use:
+    """What is asked for, or stands in, unless the origin fails and recent data may do instead."""
+    answer = stream.in_place(request) if is_failing else None
+    if answer is None:
+        return use
+    old = None if isinstance(use, Fetch) else use.variant
+    return StandInRecent(answer, old, stream.rests_until)
+
+
+def reuse(
+    headers: MultiMapping[str], variants: Sequence[Variant], now: float, *, is_down: bool = False
+) -> Reuse:
     """What the cache does for a GET, by what is stored of its URL (RFC 9111 section 4)."""
     variant = select(variants, headers) if variants else None
     if variant is not None:
@@ -140,7 +180,8 @@ def reuse(headers: MultiMapping[str], variants: Sequence[Variant], now: float) -
             return Serve(variant)
         if stored.is_within(stored.lifetime + stored.stale_while_revalidate, now):
             return ServeStale(variant)
-        if now < variant.rests_until and serves_error(stored, now):
+        is_failing = is_down or now < variant.rests_until + LATELY_S
+        if is_failing and serves_error(stored, now):
             return StandIn(variant)
     if only_if_cached(headers):
         return Refuse()

@@ -103,6 +103,8 @@ class SharedFetch:
     is_stored = False
     given_up = False  # nobody waited any more, so it says nothing of the origin
     given = 0  # to so many readers
+    # What may stand in for the answer besides `old`, if anything.
+    in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
     is_over = False
     _time: asyncio.Timeout | None = None
     _body: SharedBody | None = None  # nobody reads most of them in parts
@@ -247,10 +249,13 @@ class SharedFetch:
 
     def _stand_in(self) -> bool:
         """Let what is kept do instead of the origin's answer, if it may."""
+        cached = None if self.in_place is None else self.in_place(self.request)
         old = self.old
-        if old is None or not policy.serves_error(old.stored, self._clock()):
+        if cached is None and old is not None and policy.serves_error(old.stored, self._clock()):
+            cached = old.cached
+        if cached is None:
             return False
-        self._finish(Fetched(old.cached, STOOD_IN))
+        self._finish(Fetched(cached, STOOD_IN))
         return True
 
     async def _gather(self, answer: Answer, times: policy.Times) -> None:

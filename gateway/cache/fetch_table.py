@@ -13,6 +13,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.fetch import Send, SharedFetch
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.protocol.reach import Reach
@@ -31,6 +32,8 @@ class FetchTable:
         self._joinable: dict[Hashable, SharedFetch] = {}
         self._of_path: dict[str, set[SharedFetch]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # What may stand in for an answer besides a kept one, by whoever knows of anything.
+        self.in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
 
     def __contains__(self, key: Hashable) -> bool:
         """Whether one is under way that was meant to be joined."""
@@ -59,6 +62,7 @@ class FetchTable:
         else:
             others.add(fetch)
         fetch.on_fetched = self._fetched
+        fetch.in_place = self.in_place
 
     def carry_out(self, fetch: SharedFetch, send: Send) -> asyncio.Task[None]:
         """Do so in a task."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
 
     from gateway.cache.cached_response import CachedResponse, CacheRequest
-    from gateway.cache.decision import Decision, Followed, Reuse
+    from gateway.cache.decision import Decision, Followed, Use
     from gateway.cache.private_fields import Recipient
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.shared_body import SharedBodyReader
@@ -65,6 +65,7 @@ class HttpCache:
         self.is_of_now: Callable[[SharedFetch, Fetched | None], bool] = lambda *_: True
         # Has a copy renewed without a task; False where it cannot.
         self.renews: Callable[[Hashable, CacheRequest, Variant], bool] = lambda *_: False
+        self.is_down: Callable[[], bool] = lambda: False  # the origin
         self.collapsed = 0
         self.fetched = 0
 
@@ -108,17 +109,24 @@ class HttpCache:
         """What answers a GET or HEAD, whose stream may be followed."""
         variants, is_hit_for_pass = self.variants(request), self.is_hit_for_pass(request)
         return decision.decide(
-            method, request, variants, stream, now, is_hit_for_pass=is_hit_for_pass
+            method,
+            request,
+            variants,
+            stream,
+            now,
+            is_hit_for_pass=is_hit_for_pass,
+            is_down=self.is_down(),
         )
 
     async def answer(self, request: CacheRequest, held_by: ExitStack) -> CacheResult:
         """The answer to a GET, whether or not its stream is followed; see `carry_out`."""
         now = self._clock()
-        use = decision.reuse(request.headers, self.variants(request), now)
+        variants = self.variants(request)
+        use = decision.reuse(request.headers, variants, now, is_down=self.is_down())
         return await self.carry_out(use, request, now, held_by)
 
     async def carry_out(
-        self, use: Reuse, request: CacheRequest, now: float, held_by: ExitStack
+        self, use: Use, request: CacheRequest, now: float, held_by: ExitStack
     ) -> CacheResult:
         """The answer that was decided on. Raises NotCached and what the origin's failures are.
 
@@ -127,11 +135,12 @@ class HttpCache:
         match use:
             case decision.Serve(variant):
                 return self._hit(variant, "HIT", now)
-            case decision.ServeStale(variant):
-                self._refresh(request, variant, now)
+            case decision.ServeStale(variant) | decision.StandIn(variant):
+                self._refresh(request, variant, variant.rests_until, now)
                 return self._hit(variant, "STALE", now)
-            case decision.StandIn(variant):
-                return self._hit(variant, "STALE", now)
+            case decision.StandInRecent(cached, variant, rests_until):
+                self._refresh(request, variant, rests_until, now)
+                return _told_before(cached, now)
             case decision.Refuse():
                 raise NotCached("only-if-cached: there is no answer here that is fresh")
             case decision.Validate(variant):
@@ -204,12 +213,15 @@ class HttpCache:
         self.collapsed += 1
         return Joined(fetch, fetch.reader(), old, varies, is_collapsed=True)
 
-    def _refresh(self, request: CacheRequest, old: Variant, now: float) -> None:
+    def _refresh(
+        self, request: CacheRequest, old: Variant | None, rests_until: float, now: float
+    ) -> None:
         """Ask for a new one, unless somebody has, or did a moment ago in vain."""
         key = key_of(request, varies_of(self.variants(request)))
-        if old.is_asked_for or key in self.fetches or now < old.rests_until:
+        is_asked_for = old is not None and old.is_asked_for
+        if is_asked_for or key in self.fetches or now < rests_until:
             return
-        if not self.renews(key, request, old):
+        if old is None or not self.renews(key, request, old):
             self._begin(key, request, old, shared=True).is_wanted = True
 
     async def _taken(
@@ -252,13 +264,18 @@ class HttpCache:
         cached, how = fetched.cached, fetched.how
         age = cached.stored.age(self._clock())
         if how is STOOD_IN:
-            assert fetch.old is not None, "it was cached"
-            entry = fetch.old.entry
-            entry.hits += 1
+            kept, hits = fetch.old, 0
+            if kept is not None and kept.cached is cached:
+                kept.entry.hits += 1
+                hits = kept.entry.hits
+            else:
+                kept = None
+            reason = "uri-miss" if fetch.old is None else "stale"
             shared = "; collapsed" if is_collapsed else ""
-            status = f"fwd=stale{shared}; detail=stale-if-error"
-            lines = cache_status.lines("STALE", status, age=age, hits=entry.hits)
-            return CacheResult(cached, lines, current=False, tail_is_known=fetch.old.knows_tail)
+            status = f"fwd={reason}{shared}; detail=stale-if-error"
+            lines = cache_status.lines("STALE", status, age=age, hits=hits)
+            knows_tail = kept is not None and kept.knows_tail
+            return CacheResult(cached, lines, current=False, tail_is_known=knows_tail)
         told_status = 304 if how is CONFIRMED else cached.status
         lines = cache_status.forwarded(
             told_status, age, is_stale=old is not None, shared=is_collapsed, stored=fetch.is_stored
@@ -370,3 +387,11 @@ class HttpCache:
     async def close(self) -> None:
         """End what is under way."""
         await self.fetches.close()
+
+
+def _told_before(cached: CachedResponse, now: float) -> CacheResult:
+    """What live readers were told, for one who asks while the origin fails."""
+    stored = cached.stored
+    status = f"hit; ttl={int(stored.fresh_until - now)}; detail=stale-if-error"
+    lines = cache_status.lines("STALE", status, age=stored.age(now))
+    return CacheResult(cached, lines, current=False, tail_is_known=False)

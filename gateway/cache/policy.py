@@ -230,6 +230,12 @@ def _stale_allowance(
     return directives.seconds("stale-while-revalidate") or 0, if_error
 
 
+def stale_if_error(headers: MultiMapping[str], lifetime: float, defaults: Defaults) -> float:
+    """Seconds beyond freshness for which these headers let it be used while the origin fails."""
+    _, seconds = _stale_allowance(governing(headers), lifetime, defaults)
+    return seconds
+
+
 def _last_modified(headers: MultiMapping[str]) -> str | None:
     text = headers.get("Last-Modified")
     return text if text is not None and parse_date(text) is not None else None

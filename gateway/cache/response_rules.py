@@ -112,6 +112,9 @@ class ResponseRules(msgspec.Struct):
         if status >= 400:
             fields = no_store(fields)
         stored = policy.storable("GET", request.headers, status, fields, times, self.defaults)
+        if stored is not None and said:  # a tail's lifetime is shorter, but while the origin fails
+            if_error = policy.stale_if_error(CIMultiDict(said), stored.lifetime, self.defaults)
+            stored = msgspec.structs.replace(stored, stale_if_error=if_error)
         age = age_of(fields)
         fields = CIMultiDict(fields)
         for name in cache_status.OF_THE_ANSWER:

@@ -58,7 +58,13 @@ class ShortAnswers:
         cache, request = self._cache, waiter.request
         variants, is_hit_for_pass = cache.variants(request), cache.is_hit_for_pass(request)
         use = decide(
-            "GET", request, variants, stream, self.clock(), is_hit_for_pass=is_hit_for_pass
+            "GET",
+            request,
+            variants,
+            stream,
+            self.clock(),
+            is_hit_for_pass=is_hit_for_pass,
+            is_down=cache.is_down(),
         )
         if not isinstance(use, _ASKS):
             return False

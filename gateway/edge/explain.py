@@ -33,7 +33,8 @@ _OUTCOMES: dict[type[Decision], tuple[str, str]] = {
         "STALE",
         "a kept answer is given out while it is validated (stale-while-revalidate)",
     ),
-    decision.StandIn: ("STALE", "the origin has just failed (stale-if-error)"),
+    decision.StandIn: ("STALE", "the origin fails, or has lately (stale-if-error)"),
+    decision.StandInRecent: ("STALE", f"the origin fails; {_OF_FEEDS} (stale-if-error)"),
     decision.ServeTail: ("COLLAPSED", _OF_FEEDS),
     decision.ServeRecent: ("COLLAPSED", _OF_FEEDS),
     decision.Refuse: ("504 not_cached", "only-if-cached, and no fresh answer is kept"),
@@ -86,6 +87,7 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
         stream,
         now,
         is_hit_for_pass=route.cache.is_hit_for_pass(request),
+        is_down=route.cache.is_down(),
     )
     yield _of_decision(decided, is_being_fetched=route.cache.is_being_fetched(request))
 

@@ -83,12 +83,14 @@ class EdgeFeedSource:
 
     def data(self, snapshot: Snapshot, read: CatchUp | LongPoll, span: Span) -> Response:
         """200 with data; a poll whose URL others ask for, too, is told no more than of the tail."""
-        now = self.shared.clock()
+        now, longest_s = self.shared.clock(), self._freshness.tail_max_age
         read = renewed(self.reader_keys, read)
+        if snapshot.reads_say:
+            short = tails.shortened_lines(snapshot.reads_say, longest_s)
+            snapshot = snapshot._replace(reads_say=short)
         if isinstance(read, LongPoll) and not followed.moves_on(read, now):
             said = snapshot.polls_say or snapshot.reads_say or ""
-            short = tails.shortened_lines(said, self._freshness.tail_max_age)
-            snapshot = snapshot._replace(polls_say=short)
+            snapshot = snapshot._replace(polls_say=tails.shortened_lines(said, longest_s))
         snapshot = as_told(snapshot, read, self._freshness)
         return followed.data(snapshot, read, span, now, self._freshness.toward(read.by_key))
 

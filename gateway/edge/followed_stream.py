@@ -9,12 +9,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.cache.replica_lag import ANOTHER_STREAM
+from gateway.cache.tails import shortened_lines
 from gateway.edge.follower import Follower
 from gateway.edge.following import Following
 from gateway.edge.lenders import Lenders
 from gateway.edge.poller import Poller
 from gateway.edge.recent_window import RecentWindow
 from gateway.edge.snapshots import is_coded, is_of_followed, said_of_data, with_directives
+from gateway.edge.stand_ins import LastHeard
 from gateway.errors import HeadgateError, OriginBroken, StreamGone
 from gateway.live.feed import Feed, FeedOwner
 from gateway.protocol import followed
@@ -24,14 +26,15 @@ from gateway.protocol.reach import Reach
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from gateway.cache.cache_result import CacheResult
-    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.edge.follower import Polled
     from gateway.edge.following import Holdings
     from gateway.edge.poller import PolledOrigin
     from gateway.edge.recent_window import WindowBudget
+    from gateway.edge.stand_ins import StandIns
     from gateway.live.contract import FeedSource
     from gateway.protocol.edge_target import EdgeRead
     from gateway.protocol.repair import StreamRead
@@ -47,6 +50,8 @@ class Registry(FeedOwner["FollowedStream", Span], Protocol):
     origin: PolledOrigin
     budget: WindowBudget
     holdings: Holdings
+    stand_ins: StandIns
+    clock: Callable[[], float]
 
     @property
     def source(self) -> FeedSource[FollowedStream, Span]:
@@ -55,8 +60,11 @@ class Registry(FeedOwner["FollowedStream", Span], Protocol):
     def moved(self, stream: FollowedStream) -> None:
         """The stream has grown, or was closed."""
 
+    def lost(self, stream: FollowedStream, reason: HeadgateError) -> None:
+        """The origin has told so that the stream is gone, or another one is there."""
+
     def ended(self, stream: FollowedStream) -> None:
-        """The stream is gone."""
+        """The stream is followed no more."""
 
 
 class FollowedStream:
@@ -71,6 +79,9 @@ class FollowedStream:
         self._is_told = snapshot.caught_up  # by a read of the tail, or since by a poll
         self._written = Reach()  # through this gateway
         self._said_at = loop.time()  # when `snapshot.reads_say` was told
+        self._heard_at = 0.0  # when the origin has told that it is so (epoch seconds)
+        self._reads_vary = False
+        self.rests_until = 0.0  # as of a Variant, where its recent data have stood in
         self.closing: asyncio.TimerHandle | None = None
         self.resources = ExitStack()  # what it takes as long as the stream is followed
         self.feed: Feed[FollowedStream, Span] = Feed(
@@ -158,6 +169,15 @@ class FollowedStream:
             return None
         return last
 
+    def in_place(self, request: CacheRequest) -> CachedResponse | None:
+        """What may stand in for the origin's answer to a read, of what was told here."""
+        span = self.since(request.start)
+        # Of polls the origin may leave out that its answers vary.
+        if span is None or (self._reads_vary and self.snapshot.reads_say is None):
+            return None
+        heard = LastHeard(self.snapshot, span, self.request, self._heard_at)
+        return self._registry.stand_ins.of(heard, request)
+
     @property
     def knows_what_reads_say(self) -> bool:
         """Whether the origin has told lately for how long caches may keep a read of the tail."""
@@ -166,7 +186,10 @@ class FollowedStream:
 
     def _note_reads_say(self, said: str) -> None:
         self._said_at = asyncio.get_running_loop().time()
-        if said != self.snapshot.reads_say:
+        known = self.snapshot.reads_say
+        # A poll tells of what holds at the tail alone, which may be what is known already.
+        is_known = known and said == shortened_lines(known, self._registry.origin.tail_max_age)
+        if said != known and not is_known:
             self.snapshot = with_directives(
                 self.snapshot, self.request, said, self.snapshot.polls_say
             )
@@ -182,7 +205,7 @@ class FollowedStream:
         self._written = self._written.together(written)
         if not self._written.is_told_by(self.snapshot.tail, closed=self.snapshot.closed):
             self.snapshot = self.snapshot._replace(caught_up=False)
-            self.feed.caught_up = False
+            self.feed.is_behind()
             self.version = next(_versions)
 
     def is_another(self, start: str, facts: StreamRead, body: bytes | None) -> bool:
@@ -220,7 +243,10 @@ class FollowedStream:
     def read_by_somebody(self, span: Span, result: CacheResult) -> None:
         """A reader has come from one offset to another, and was told who may keep what is there."""
         cached, facts = result.cached, result.cached.facts
-        if facts is None or not is_of_followed(cached, self.request):
+        if facts is None:
+            return
+        if not is_of_followed(cached, self.request):
+            self._reads_vary = True
             return
         if facts.up_to_date and span.end < self.snapshot.tail:
             return  # the whole of a shorter stream: old, or of another one
@@ -228,18 +254,20 @@ class FollowedStream:
             return
         is_sure = not self._poller.is_in_doubt  # else it may be of another stream
         if is_sure and result.current and result.source is None:
-            if not is_coded(cached):
-                self._window.learn(*span)
-            self._shown(span, facts)
-        if span.end == self.snapshot.tail and not facts.is_empty:
+            self._learn(span, cached, facts)
+        if span.end == self.snapshot.tail and not facts.is_empty and result.tail_is_known:
             self._note_reads_say(said_of_data(cached))  # of older parts it may be something else
 
-    def _shown(self, span: Span, facts: StreamRead) -> None:
-        """Take note of where the origin has just told a reader that the stream is.
+    def _learn(self, span: Span, cached: CachedResponse, facts: StreamRead) -> None:
+        """Take note of what the origin has just told a reader, and where the stream is then.
 
         The poll may hang, or ask a server that lags: until it tells as much, nobody is told that
         he is up to date without it.
         """
+        if not (facts.is_empty or is_coded(cached)):
+            self._window.learn(*span)
+        if facts.up_to_date and span.end == self.snapshot.tail:
+            self._heard_at = self._registry.clock()
         if self.feed.closed:
             return  # it was compared with the end as the answer came
         # Any offset past the tail may be echoed to who asks for it, as if he were up to date.
@@ -264,6 +292,7 @@ class FollowedStream:
         for span in news:
             self._window.append(span)
         self.version = next(_versions)
+        self._heard_at = self._registry.clock()
         if news or snapshot.closed:
             self._registry.moved(self)
         self.confirmed = self._is_told = True
@@ -273,6 +302,7 @@ class FollowedStream:
 
     def holds(self) -> None:
         """The origin has taken the poll."""
+        self._heard_at = self._registry.clock()
         self.confirmed = self._is_told = True
         self.feed.lost = None
 
@@ -284,6 +314,11 @@ class FollowedStream:
 
     def end(self, reason: HeadgateError) -> None:
         """The stream is gone: let everybody go."""
+        self._registry.lost(self, reason)
+        self.let_go(reason)
+
+    def let_go(self, reason: HeadgateError) -> None:
+        """The same, where somebody has deleted it here."""
         self._registry.ended(self)
         self.feed.end(reason)
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.cache.fetch import STOOD_IN
+from gateway.cache.fetch import REST_S, STOOD_IN
 from gateway.cache.hit_for_pass import HitForPass
 from gateway.cache.incarnations import Incarnations
 from gateway.cache.replica_lag import ANOTHER_STREAM
@@ -17,18 +17,21 @@ from gateway.edge.following import Holdings
 from gateway.edge.poller import PolledOrigin
 from gateway.edge.recent_window import WindowBudget
 from gateway.edge.snapshots import as_read, is_variant
+from gateway.edge.stand_ins import StandIns
 from gateway.edge.stream_reader import StreamReader
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol.followed import Span
 from gateway.protocol.reach import Reach
+from gateway.telemetry.rare_lines import RareLine
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
     from gateway.cache.cache_result import CacheResult
-    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.fetch import Fetched, SharedFetch
     from gateway.cache.http_cache import HttpCache
+    from gateway.errors import HeadgateError
     from gateway.live.contract import FeedSettings
     from gateway.live.feed import Feed
     from gateway.origin.client import Origin
@@ -77,9 +80,12 @@ class FollowedStreams:
         self.source = EdgeFeedSource(self.reader, freshness, settings, shared, traffic)
         cache.another = self.reader.forget
         cache.is_of_now = self._is_of_now
+        cache.is_down = lambda: origin.why_unhealthy() is not None
+        cache.fetches.in_place = self._in_place
+        self.stand_ins = StandIns(cache.rules, shared.clock)
         self._incarnations = Incarnations()
         self._apart = HitForPass(shared.clock)
-        self._clock = shared.clock
+        self.clock = shared.clock
         self._limits = shared.limits
         self._streams: dict[Hashable, FollowedStream] = {}
         self._of_path: dict[str, set[FollowedStream]] = {}
@@ -87,6 +93,7 @@ class FollowedStreams:
         self._none = asyncio.Event()
         self._none.set()
         self._draining = False
+        self._losses = RareLine("origin.lost_stream")
 
     @property
     def count(self) -> int:
@@ -210,7 +217,7 @@ class FollowedStreams:
         """
         for stream in tuple(self._of_path.get(path, ())):
             if for_all or not stream.request.identity:
-                stream.end(StreamNotFound("the stream was deleted"))
+                stream.let_go(StreamNotFound("the stream was deleted"))
         beginning = self._beginnings.get(path)
         if beginning is not None:  # what was written was of that stream
             beginning.written = Reach()
@@ -219,6 +226,14 @@ class FollowedStreams:
         """Whether a stream is known to end at an offset, since it is followed."""
         stream = self._streams.get(key)
         return stream is not None and stream.knows_tail(offset)
+
+    def _in_place(self, request: CacheRequest) -> CachedResponse | None:
+        """What may stand in for an answer that the origin has just failed to give."""
+        stream = self.read_by(request)
+        found = None if stream is None else stream.in_place(request)
+        if stream is not None and found is not None:
+            stream.rests_until = self.clock() + REST_S
+        return found
 
     def _is_of_now(self, fetch: SharedFetch, fetched: Fetched | None) -> bool:
         """Whether a read has found the stream that is there, and not one before it.
@@ -252,6 +267,12 @@ class FollowedStreams:
         """What is kept of the stream's old tail is old."""
         known = stream.snapshot
         self.reader.moved(stream.path, Reach(known.tail, known.closed))
+
+    def lost(self, stream: FollowedStream, reason: HeadgateError) -> None:
+        """Tell the operator: an origin that was started anew may have lost its streams."""
+        is_lost = isinstance(reason, StreamGone | StreamNotFound)
+        if is_lost and self._streams.get(stream.key) is stream:
+            self._losses.note(reason=reason.detail, path=stream.path)
 
     def ended(self, stream: FollowedStream) -> None:
         """What is kept of the stream is of the past."""
@@ -307,3 +328,4 @@ class FollowedStreams:
         """Follow nothing any more, whoever waits."""
         for stream in list(self._streams.values()):
             self._unfollow(stream)
+        self._losses.close()

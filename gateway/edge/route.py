@@ -37,8 +37,8 @@ from gateway.protocol.paths import canonical_host
 from gateway.protocol.reach import Reach
 from gateway.runtime.route import OPEN
 from gateway.telemetry import traffic_metrics
-from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample
+from gateway.telemetry.rare_lines import RareLine
 from gateway.telemetry.traffic import Traffic, begins
 
 if TYPE_CHECKING:
@@ -118,8 +118,7 @@ class EdgeRoute:
         if access.reader_keys is not None:
             self._dropped = (*drop_query, reader_keys.PARAMETER)
         self.clock = shared.clock
-        self._logged_at = 0.0
-        self._troubles = 0
+        self._failures = RareLine("origin.failed")
         self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
         self.fetch = ShortReads(self, shared).begin
         # Nobody's, until one is given that writes the answers: `web` does, which is above.
@@ -136,17 +135,7 @@ class EdgeRoute:
 
     def log_failure(self, error: HeadgateError, path: str) -> None:
         """Log that the origin has failed: once a second, with how often since."""
-        now = self.clock()
-        self._troubles += 1
-        if now - self._logged_at >= 1:
-            log.warning(
-                "origin.failed",
-                code=error.code,
-                reason=error.detail,
-                path=path,
-                times=self._troubles,
-            )
-            self._logged_at, self._troubles = now, 0
+        self._failures.note(code=error.code, reason=error.detail, path=path)
 
     @staticmethod
     def checked(name: str) -> str:
@@ -393,6 +382,7 @@ class EdgeRoute:
     async def close(self) -> None:
         """End what is under way at the origin, and every connection to it."""
         self.feeds.close()
+        self._failures.close()
         if self.origin_guard is not None:
             await self.origin_guard.stop()
         await self.cache.close()

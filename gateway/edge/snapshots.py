@@ -82,7 +82,14 @@ def with_directives(
 
 def said_of_data(cached: CachedResponse) -> str:
     """What the origin tells caches of a stream's data; nothing where it leaves that to us."""
-    return "" if cached.is_ours else repair.said(cached.fields(), ignore_no_store=False)
+    if cached.is_ours:
+        return ""
+    fields = cached.fields()
+    if cached.said:  # a reader is told less
+        fields = CIMultiDict(
+            [*cached.said, *(("Vary", value) for value in fields.getall("Vary", ()))]
+        )
+    return repair.said(fields, ignore_no_store=False)
 
 
 def is_of_followed(cached: CachedResponse, request: CacheRequest) -> bool:

@@ -230,6 +230,11 @@ class Feed(Generic[V, N]):
             self._has_untold = True  # also between a round and its end, when none is scheduled
             self._schedule()
 
+    def is_behind(self) -> None:
+        """More follows the tail than news have come of: nobody is told that he is up to date."""
+        self.caught_up = False
+        self.long_polls.renew()
+
     def lose(self, reason: HeadgateError) -> None:
         """News cannot come for a while: the polls are told, SSE readers wait."""
         self.lost = reason

@@ -179,7 +179,7 @@ class LongPolls(Generic[V, N]):
 
     def published(self, news: Sequence[N], told: Told) -> None:
         """These have come, up to the feed's tail: who is served from now on is given them, too."""
-        self._renew()
+        self.renew()
         if self._recent and news:
             self._recent.add(self._feed.tail, news, self._source.news_bytes(news), told)
 
@@ -219,7 +219,7 @@ class LongPolls(Generic[V, N]):
                 at_end.answer(waiter, parked)
         at_end.observe()
         if not self._turns:
-            self._renew()
+            self.renew()
             self._recent.trim(feed.position, KEPT_BYTES if self.are_coming_back else 0)
             if not self._recent.bytes:
                 self._recent.clear()
@@ -228,7 +228,7 @@ class LongPolls(Generic[V, N]):
     def _data(self, stream: V, parked: Parked) -> Response | None:
         return self._source.poll_data(stream, parked, self._recent.since(parked.position))
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
         """The answers that were rendered lack something by now."""
         if self._with_data is not None:
             self._with_data.observe()
@@ -236,7 +236,7 @@ class LongPolls(Generic[V, N]):
 
     def _forget_turns(self) -> None:
         """Nobody is to be told of the news any more."""
-        self._renew()
+        self.renew()
         self._turns.clear()
         self._recent.clear()
 

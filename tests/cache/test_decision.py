@@ -8,14 +8,18 @@ import msgspec
 import pytest
 from multidict import CIMultiDict
 
-from gateway.cache.cached_response import CacheRequest
+from gateway.cache.cached_response import CachedResponse, CacheRequest
 from gateway.cache.decision import (
+    LATELY_S,
     Decision,
     Fetch,
     Pass,
+    Refuse,
     Serve,
     ServeRecent,
     ServeTail,
+    StandIn,
+    StandInRecent,
     Validate,
     decide,
     fresh,
@@ -46,12 +50,17 @@ class Known(msgspec.Struct, frozen=True):
     snapshot: Snapshot = SNAPSHOT
     is_current: bool = True
     knows_what_reads_say: bool = True
+    rests_until: float = 0
+    may_stand_in: bool = True
 
     def knows_tail(self, offset: str) -> bool:
         return self.is_current and offset == "9"
 
     def since(self, offset: str) -> Span | None:
         return RECENT if offset == "5" else None
+
+    def in_place(self, request: CacheRequest) -> CachedResponse | None:
+        return OLD.cached if self.may_stand_in and request.start == "5" else None
 
 
 def decided(
@@ -62,13 +71,16 @@ def decided(
     *,
     method: str = "GET",
     is_hit_for_pass: bool = False,
+    is_down: bool = False,
 ) -> Decision:
     read = parse_edge_target(f"{PATH}?offset={offset}", ())
     assert isinstance(read, EdgeCatchUp)
     headers = fields(wishes)
     request = CacheRequest("headgate.test", read, headers, CIMultiDict(), "", "", Lifetime())
     variants = [] if variant is None else [variant]
-    return decide(method, request, variants, stream, NOW, is_hit_for_pass=is_hit_for_pass)
+    return decide(
+        method, request, variants, stream, NOW, is_hit_for_pass=is_hit_for_pass, is_down=is_down
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,6 +108,43 @@ def test_what_a_followed_stream_knows_comes_before_the_cache(
     decision: Decision,
 ) -> None:
     assert decided(variant, stream, offset, wishes) == decision
+
+
+AWAY = Known(is_current=False, rests_until=NOW - LATELY_S + 0.1)
+
+
+@pytest.mark.parametrize(
+    ("variant", "stream", "offset", "wishes", "decision"),
+    [
+        (None, AWAY, "5", "", StandInRecent(OLD.cached, None, AWAY.rests_until)),
+        (OLD, AWAY, "5", "", StandInRecent(OLD.cached, OLD, AWAY.rests_until)),
+        (FRESH, AWAY, "5", "", Serve(FRESH)),
+        (None, AWAY, "4", "", Fetch()),
+        (OLD, AWAY, "4", "", Validate(OLD)),
+        (None, AWAY, "9", "", Fetch()),
+        (None, msgspec.structs.replace(AWAY, rests_until=NOW - LATELY_S), "5", "", Fetch()),
+        (None, msgspec.structs.replace(AWAY, may_stand_in=False), "5", "", Fetch()),
+        (None, AWAY, "5", "Cache-Control: only-if-cached", Refuse()),
+    ],
+)
+def test_what_it_knows_stands_in_while_the_origin_fails(
+    variant: Variant | None,
+    stream: Known | None,
+    offset: str,
+    wishes: str,
+    decision: Decision,
+) -> None:
+    assert decided(variant, stream, offset, wishes) == decision
+
+
+def test_nobody_waits_for_an_origin_that_is_known_to_be_down() -> None:
+    stream = Known(is_current=False)
+    assert decided(None, stream, "5", is_down=True) == StandInRecent(OLD.cached, None, 0)
+    assert decided(None, None, "5", is_down=True) == Fetch()
+    assert decided(OLD, None, "5", is_down=True) == Validate(OLD)
+    allowed = in_store(kept("Cache-Control: max-age=1, stale-if-error=60 | Age: 30"))
+    assert decided(allowed, None, "5", is_down=True) == StandIn(allowed)
+    assert decided(allowed, None, "5") == Validate(allowed)
 
 
 def test_a_range_of_what_is_not_stored_is_passed_on() -> None:

@@ -449,6 +449,24 @@ async def test_the_routes_stale_if_error_is_for_what_says_nothing() -> None:
             await stage.get()
 
 
+@pytest.mark.parametrize(
+    ("says", "seconds"), [(", stale-if-error=7", 7), (", stale-if-error=0", 0), ("", 20)]
+)
+async def test_what_the_origin_says_of_its_failures_holds_of_a_tail_too(
+    says: str, seconds: int
+) -> None:
+    tail = answer(b"data", OFFSET, f"Cache-Control: max-age=60{says}", "Stream-Up-To-Date: true")
+    async with RawOrigin(tail, close) as raw, staged(raw, stale_if_error=20) as stage:
+        await stage.get("offset=-1")
+        stage.clock.advance(stage.cache.rules.freshness.tail_max_age)
+        if seconds:
+            stage.clock.advance(seconds - 1)
+            assert (await stage.get("offset=-1")).x_cache == "STALE"
+            stage.clock.advance(1)
+        with pytest.raises(OriginBroken):
+            await stage.get("offset=-1")
+
+
 # ---------------------------------------------------------------- collapsing
 
 

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import OriginBroken
+from gateway.live.long_polls import AT_ONCE
+from gateway.protocol.reach import Reach
 from gateway.protocol.requests import LongPoll
+from gateway.protocol.responses import UP_TO_DATE_LINE
 from tests.edge.live_readers import S, at, confirmed, following, live, news, up_to
 from tests.support.raw_origin import Wire, answer
 from tests.support.waiting import until
 from tests.web.serving import get, request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.live.contract import PollAnswer
     from tests.support.http1 import Client
     from tests.support.live_origin import LiveOrigin
@@ -99,9 +104,11 @@ class Waiting:
 
     def __init__(self) -> None:
         self.statuses: list[int] = []
+        self.is_up_to_date = False
 
     def answer(self, answer: PollAnswer) -> None:
         self.statuses.append(answer.response.status)
+        self.is_up_to_date = UP_TO_DATE_LINE in answer.response.fields
 
     def abandon(self) -> None:
         raise AssertionError("there is an answer")
@@ -221,3 +228,99 @@ async def test_while_the_poll_hangs_the_origin_is_asked_once_for_all_who_ask_the
             for _ in range(20):
                 assert (await gateway.ask(get(target))).get("Stream-Next-Offset") == "0002"
         assert len(origin.catch_ups) == asked + 2
+
+
+# ---------------------------------------------------------------- who is up to date
+
+
+async def test_a_poll_from_now_is_not_up_to_date_without_what_was_appended_before_its_answer() -> (
+    None
+):
+    """The origin has told of the first one, and its answer comes after the second was made."""
+    async with live(b"a") as (origin, gateway):
+        poller = await gateway.connect()
+        poller.send(get(at("now")))
+        await origin.polled(1)
+        go = asyncio.Event()
+
+        async def tell_late(wire: Wire) -> None:
+            await go.wait()
+            origin.instead = None
+            lines = "Stream-Next-Offset: 0002", "Stream-Up-To-Date: true", "Stream-Cursor: 7"
+            await wire.send(answer(b"b", TEXT, *lines))
+
+        origin.instead = tell_late
+        origin.tell()
+        await until(lambda: origin.waiting == 0)
+        writer = await gateway.connect()
+        origin.instead = None
+        for piece in (b"b", b"c"):
+            origin.pieces.append(piece)
+            assert (await writer.ask(request("POST", S, body=piece))).status == 204
+        go.set()
+        assert news(await poller.answer()) == (200, b"b", "0002", None)
+        assert news(await poller.ask(get(at("0002")))) == (200, b"c", "0003", "true")
+
+
+async def test_a_poll_from_now_whose_time_is_over_is_up_to_date_whatever_its_feed_has_heard() -> (
+    None
+):
+    async with live(b"a", long_poll_timeout=0.1) as (origin, gateway):
+        await following_in_vain(origin, gateway)
+        origin.pieces.append(b"b")
+        assert (await gateway.ask(request("POST", S, body=b"b"))).status == 204
+        assert news(await gateway.ask(get(at("now")))) == (204, b"", "0002", "true")
+        assert news(await gateway.ask(get(at("0001")))) == (200, b"b", "0002", "true")
+
+
+async def test_a_poll_that_is_answered_from_a_copy_is_up_to_date_as_who_catches_up_is() -> None:
+    async with live(b"a") as (_, gateway):
+        for target in (f"{S}?offset=-1", f"{S}?offset=-1", at("-1")):
+            assert news(await gateway.ask(get(target))) == (200, b"a", "0001", "true")
+
+
+class Author(Waiting):
+    """One in a herd who is answered, and appends before all of them are."""
+
+    def __init__(self, appends: Callable[[], object]) -> None:
+        super().__init__()
+        self.appends = appends
+
+    def answer(self, answer: PollAnswer) -> None:
+        super().answer(answer)
+        self.appends()
+
+
+async def test_who_is_answered_after_an_append_in_a_herd_is_not_up_to_date_without_it() -> None:
+    async with live(b"a", max_live_readers=1000) as (origin, gateway):
+        await following(gateway, "0001")
+        await origin.polled(1)
+        (stream,) = gateway.edge.feeds._streams.values()
+        poll = gateway.edge.parse(at("0001"))
+        assert isinstance(poll, LongPoll)
+        herd = [Waiting() for _ in range(AT_ONCE - 1)]
+        herd.append(Author(lambda: gateway.edge.feeds.written(S, Reach("0003"))))
+        herd += [Waiting() for _ in range(9)]
+        for waiter in herd:
+            gateway.edge.feeds.join(stream).park(waiter, poll, "0001")
+        origin.append(b"b")
+        await until(lambda: all(waiter.statuses for waiter in herd))
+        told = [waiter.is_up_to_date for waiter in herd]
+        assert told == [True] * AT_ONCE + [False] * 9
+
+
+@pytest.mark.parametrize("line", [ANYBODY, TOLD_ID])
+async def test_who_asks_for_the_tail_again_and_again_shows_no_other_stream(line: str) -> None:
+    """`now` is another place each time."""
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        for number, piece in enumerate((b"b", b"c", b"d"), start=1):
+            await origin.polled(number)
+            assert (await gateway.ask(get(f"{S}?offset=now", line))).status == 200
+            origin.append(piece)
+            await up_to(viewer, f"{number + 1:04}")
+        assert (await gateway.ask(get(f"{S}?offset=now", line))).status == 200
+        got = await gateway.ask(get(f"{S}?offset=0002", line))
+        assert news(got) == (200, b"cd", "0004", "true")
+        assert gateway.limits.live_readers == 1
+        assert news(await gateway.ask(get(at("0002")))) == (200, b"cd", "0004", "true")

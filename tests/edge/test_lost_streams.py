@@ -1,0 +1,125 @@
+"""An origin that does not know the streams any more that are followed: the log says so."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.cache.replica_lag import ANOTHER_STREAM
+from gateway.telemetry import rare_lines
+from tests.edge.live_readers import S, following, live, polling
+from tests.support.raw_origin import answer
+from tests.support.waiting import until
+from tests.web.serving import EDGE, get, request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EVENT = "origin.lost_stream"
+DELETED = "the stream was deleted"
+GONE = "the stream was deleted, or its offsets are of an earlier one"
+OTHER_TYPE = answer(
+    b"{}", "Content-Type: text/html", "Stream-Next-Offset: 0001", "Stream-Up-To-Date: true"
+)
+
+
+def losses(lines: Sequence[Any]) -> list[Any]:
+    return [line for line in lines if line["event"] == EVENT]
+
+
+def loss(reason: str, path: str = S, times: int = 1) -> dict[str, object]:
+    return {
+        "event": EVENT,
+        "log_level": "warning",
+        "reason": reason,
+        "path": path,
+        "times": times,
+    }
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        (answer(status="404 Not Found"), DELETED),
+        (answer(status="410 Gone"), GONE),
+        (OTHER_TYPE, ANOTHER_STREAM),
+    ],
+)
+async def test_a_stream_that_a_poll_does_not_find_any_more_is_logged(
+    told: bytes, reason: str
+) -> None:
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001", "Cookie: token=secret")
+        await origin.polled(1)
+        with capture_logs() as lines:
+            origin.instead = told
+            origin.tell()
+            await viewer.events_to_the_end()
+        assert losses(lines) == [loss(reason)]
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"), [(answer(status="404 Not Found"), DELETED), (OTHER_TYPE, ANOTHER_STREAM)]
+)
+async def test_a_stream_that_a_read_does_not_find_any_more_is_logged_without_its_query(
+    told: bytes, reason: str
+) -> None:
+    async with live(b"a") as (origin, gateway):
+        of_mine = f"{S}?offset=0001&live=long-poll&sig=secret"
+        poller = await gateway.connect()
+        poller.send(get(of_mine))
+        await origin.polled(1)
+        with capture_logs() as lines:
+            origin.instead = told
+            await gateway.ask(get(f"{S}?offset=-1&sig=secret"))
+            assert (await poller.answer()).status in {404, 410}
+        assert losses(lines) == [loss(reason)]
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "500 Oops"])
+async def test_what_else_an_origin_answers_is_no_loss(status: str) -> None:
+    async with live(b"a") as (origin, gateway):
+        poller = await polling(gateway, "0001")
+        await origin.polled(1)
+        with capture_logs() as lines:
+            origin.instead = answer(status=status)
+            origin.tell()
+            assert (await poller.answer()).status >= 500
+        assert losses(lines) == []
+
+
+async def test_what_is_deleted_through_the_gateway_is_no_loss() -> None:
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        with capture_logs() as lines:
+            assert (await gateway.ask(request("DELETE", S))).status == 204
+            await viewer.events_to_the_end()
+        assert losses(lines) == []
+
+
+async def test_an_origin_that_loses_all_streams_makes_a_line_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rare_lines, "EVERY_S", 0.2)
+    loop = asyncio.get_running_loop()
+    async with live(b"a") as (origin, gateway):
+        viewers = []
+        for number in range(9):
+            viewer = await gateway.connect()
+            viewer.send(get(f"{EDGE}/{number}?offset=0001&live=sse"))
+            await viewer.answer()
+            viewers.append(viewer)
+        await until(lambda: origin.waiting == 9)
+        with capture_logs() as lines:
+            began = loop.time()
+            origin.instead = answer(status="404 Not Found")
+            origin.tell()
+            for viewer in viewers:
+                await viewer.events_to_the_end()
+            await until(lambda: sum(line["times"] for line in losses(lines)) == 9)
+        assert losses(lines)[0]["times"] == 1
+        assert len(losses(lines)) <= 1 + (loop.time() - began) / rare_lines.EVERY_S

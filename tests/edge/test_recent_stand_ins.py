@@ -1,0 +1,203 @@
+"""What live readers were told stands in while the origin fails, as far as a kept answer would."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.cache.decision import LATELY_S
+from gateway.cache.fetch import REST_S
+from tests.edge.live_readers import S, at, following, live, news, up_to
+from tests.support.raw_origin import answer, reset
+from tests.support.waiting import until
+from tests.web.serving import get
+
+if TYPE_CHECKING:
+    from tests.support.http1 import Answer
+    from tests.support.live_origin import LiveOrigin
+    from tests.support.raw_origin import Play
+    from tests.web.serving import Serving
+
+WAYS = pytest.mark.parametrize("way", ["X-Fast: 1", "X-Request-Id: a"])  # without a task, and with
+FAILURES: dict[str, bytes | Play] = {
+    "resets": reset,
+    "nonsense": b"nonsense\r\n\r\n",
+    **{
+        status: answer(b"wrong", status=f"{status} Oops") for status in ("500", "502", "503", "504")
+    },
+}
+READ = f"{S}?offset=0001"
+
+
+async def followed(origin: LiveOrigin, gateway: Serving, *lines: str) -> None:
+    """A viewer has been told of what follows 0001, and nobody has read it."""
+    viewer = await following(gateway, "0001", *lines)
+    await origin.polled(1)
+    origin.append(b"b")
+    assert await up_to(viewer, "0002") == "b"
+    await origin.polled(2)
+
+
+async def fail(origin: LiveOrigin, gateway: Serving, failure: bytes | Play = reset) -> None:
+    """From now on, also for the poll that waits."""
+    origin.instead = failure
+    origin.tell()
+    streams = [*gateway.edge.feeds._streams.values()]
+    await until(lambda: not any(stream.is_current for stream in streams))
+
+
+def stands_in(got: Answer) -> bool:
+    """Whether it is what was told before, and says no more than that."""
+    assert got.get("X-Cache") != "STALE" or got.get("Stream-Up-To-Date") is None
+    return news(got) == (200, b"b", "0002", None) and got.get("X-Cache") == "STALE"
+
+
+@WAYS
+@pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
+async def test_what_live_readers_were_told_stands_in_for_an_origin_that_fails(
+    failure: bytes | Play, way: str
+) -> None:
+    async with live(b"a") as (origin, gateway):
+        await followed(origin, gateway)
+        gateway.clock.advance(9)
+        await fail(origin, gateway, failure)
+        got = await gateway.ask(get(READ, way))
+        assert stands_in(got)
+        assert got.get("Cache-Status") == "Headgate; fwd=uri-miss; detail=stale-if-error"
+        assert got.get("Age") == "9"
+        tag = got.get("ETag") or ""
+        assert tag
+        assert not tag.endswith(':tail"')
+        assert got.get("Cache-Control") == "no-cache, s-maxage=1"
+        asked = len(origin.catch_ups)
+        for _ in range(3):  # it has just failed
+            again = await gateway.ask(get(READ, way))
+            assert stands_in(again)
+            assert again.get("Cache-Status") == "Headgate; hit; ttl=-8; detail=stale-if-error"
+        assert len([one for one in origin.catch_ups[asked:] if one == READ]) == 0
+
+
+@WAYS
+async def test_a_reader_gets_a_part_of_it_or_that_it_has_not_changed(way: str) -> None:
+    async with live(b"a") as (origin, gateway):
+        await followed(origin, gateway)
+        await fail(origin, gateway)
+        tag = (await gateway.ask(get(READ, way))).get("ETag")
+        got = await gateway.ask(get(READ, way, f"If-None-Match: {tag}"))
+        assert (got.status, got.get("X-Cache")) == (304, "STALE")
+        part = await gateway.ask(get(READ, way, "Range: bytes=0-0"))
+        assert (part.status, part.body) == (206, b"b")
+
+
+@WAYS
+@pytest.mark.parametrize(
+    "says",
+    [
+        "Cache-Control: no-store",
+        "Cache-Control: private, max-age=9",
+        "Cache-Control: max-age=9, must-revalidate",
+        "Cache-Control: max-age=9, proxy-revalidate",
+        "Cache-Control: no-cache",
+        "Cache-Control: max-age=9, stale-if-error=0",
+        "Cache-Control: max-age=0",
+        "Vary: *",
+    ],
+)
+@pytest.mark.parametrize("of", ["says", "says_of_reads"])
+async def test_what_the_origin_says_of_its_data_forbids_it(says: str, of: str, way: str) -> None:
+    async with live(b"a") as (origin, gateway):
+        lines = [says, "Cache-Control: max-age=9"] if says.startswith("Vary") else [says]
+        setattr(origin, of, lines)
+        if of == "says_of_reads":
+            viewer = await following(gateway, "-1")
+            assert await up_to(viewer, "0001") == "a"
+        await followed(origin, gateway)
+        await fail(origin, gateway)
+        gateway.clock.advance(9)
+        assert (await gateway.ask(get(READ, way))).status == 502
+
+
+@WAYS
+@pytest.mark.parametrize(("says", "seconds"), [("", 300), (", stale-if-error=7", 7)])
+async def test_it_stands_in_for_as_long_as_a_kept_answer_would(
+    says: str, seconds: int, way: str
+) -> None:
+    async with live(b"a") as (origin, gateway):
+        origin.says = [f"Cache-Control: max-age=60{says}"]
+        await followed(origin, gateway)
+        await fail(origin, gateway)
+        lifetime = gateway.edge.freshness.tail_max_age  # of what has reached the tail
+        gateway.clock.advance(lifetime + seconds - 1)
+        assert stands_in(await gateway.ask(get(READ, way)))
+        gateway.clock.advance(1)
+        assert (await gateway.ask(get(READ, way))).status == 502
+
+
+@WAYS
+@pytest.mark.parametrize(("says", "status"), [("", 502), ("Cache-Control: public, max-age=9", 200)])
+async def test_what_somebody_was_told_stands_in_for_him_only_where_it_is_public(
+    says: str, status: int, way: str
+) -> None:
+    async with live(b"a") as (origin, gateway):
+        origin.says = [says] if says else []
+        await followed(origin, gateway, "Cookie: a=1")
+        await fail(origin, gateway)
+        assert (await gateway.ask(get(READ, way, "Cookie: a=1"))).status == status
+        assert (await gateway.ask(get(READ, way, "Cookie: b=1"))).status == 502
+        assert (await gateway.ask(get(READ, way))).status == 502
+
+
+@WAYS
+async def test_nothing_stands_in_for_what_may_follow_the_tail(way: str) -> None:
+    async with live(b"a") as (origin, gateway):
+        await followed(origin, gateway)
+        await fail(origin, gateway)
+        for offset in ("0002", "now"):
+            assert (await gateway.ask(get(f"{S}?offset={offset}", way))).status == 502
+
+
+@WAYS
+async def test_what_was_told_since_goes_before_what_was_kept(way: str) -> None:
+    async with live(b"a") as (origin, gateway):
+        origin.says_of_reads = ["Cache-Control: max-age=10"]
+        whole = get(f"{S}?offset=-1", way)
+        await followed(origin, gateway)
+        origin.longest = 1
+        assert news(await gateway.ask(whole)) == (200, b"a", "0001", None)
+        gateway.clock.advance(20)
+        await fail(origin, gateway)
+        got = await gateway.ask(whole)
+        assert news(got) == (200, b"ab", "0002", None)
+        assert got.get("Cache-Status") == "Headgate; fwd=stale; detail=stale-if-error"
+
+
+@WAYS
+async def test_an_origin_that_fails_is_asked_again_while_others_are_given_what_is_known(
+    way: str,
+) -> None:
+    async with live(b"a") as (origin, gateway):
+        await followed(origin, gateway)
+        origin.says_of_reads = ["Cache-Control: max-age=60"]
+        await fail(origin, gateway)
+        assert stands_in(await gateway.ask(get(READ, way)))
+        gateway.clock.advance(REST_S)
+        asked = origin.catch_ups.count(READ)
+        assert stands_in(await gateway.ask(get(READ, way)))
+        await until(lambda: origin.catch_ups.count(READ) > asked)
+        (stream,) = gateway.edge.feeds._streams.values()
+        await until(lambda: stream.rests_until > gateway.clock())
+        origin.instead = None
+        gateway.clock.advance(LATELY_S + REST_S)
+        got = await gateway.ask(get(READ, way))
+        assert news(got)[:3] == (200, b"b", "0002")
+        assert got.get("X-Cache") != "STALE"
+
+
+async def test_live_readers_are_not_answered_so() -> None:
+    async with live(b"a", long_poll_timeout=0.1) as (origin, gateway):
+        await followed(origin, gateway)
+        await fail(origin, gateway)
+        await until(lambda: next(iter(gateway.edge.feeds._streams.values())).feed.lost is not None)
+        got = await gateway.ask(get(at("0002")))
+        assert got.status == 502
