@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import os
@@ -25,7 +26,7 @@ from gateway.access.console import ConsoleToken
 from gateway.backends.registry import formats
 from gateway.errors import StartError
 from gateway.purge.purges import Purges, longest_kept_s
-from gateway.settings import shown_origin
+from gateway.settings import shown_origin, variable
 from gateway.telemetry import metrics, tracing
 from gateway.telemetry.logs import configure, log
 from gateway.web.fast_path import FastPath
@@ -43,6 +44,12 @@ if TYPE_CHECKING:
     from gateway.web.server import ConnectionServer
 
 LAST_WAIT_S = 0.1
+# What an operator can do about an address that cannot be listened on.
+WAYS_OUT = {
+    errno.EADDRINUSE: "end what listens there, or choose another address",
+    errno.EADDRNOTAVAIL: "choose an address of this machine, or 0.0.0.0 for every IPv4 address",
+    errno.EACCES: "choose a port from 1024 on, or give the process CAP_NET_BIND_SERVICE",
+}
 CUT_SHORT = 1  # the exit status after a second signal to stop
 # make and `timeout` pass on a signal that the whole group of processes has had already.
 INSISTS_AFTER_S = 1.0
@@ -202,13 +209,15 @@ def _is_no_clients_mistake(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def telling(address: Address, key: str) -> Iterator[None]:
-    """Say of an address that cannot be listened on which setting it comes from."""
+    """Say of an address that cannot be listened on which setting it comes from, and what to do."""
     try:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         if isinstance(error, socket.gaierror):  # whose numbers are others
             reason = error.strerror or reason
+        if error.errno in WAYS_OUT:
+            reason += f"; {WAYS_OUT[error.errno]}, with {key}, {variable(key)} or --{key}"
         raise StartError(f"cannot listen on {address} ({key}): {reason}") from error
 
 

@@ -177,13 +177,57 @@ def test_a_listener_on_all_addresses_is_reached_on_loopback(host: str, reached_a
     assert Address(host, 80).reached_at == reached_at
 
 
-@pytest.mark.parametrize(
-    "text", ["", ":80", "host", "host:", "host:65536", "::1:80", "[x]:1", "h:-1"]
-)
+@pytest.mark.parametrize("text", ["host", "host:", "::1:80", "[x]:1", "h:-1", ":0", "65536"])
 def test_what_is_no_address_is_refused(text: str) -> None:
     assert problems(flags={"listen": text}) == [
         f'--listen is "{text}", but must be HOST:PORT, such as 127.0.0.1:4437 or [::1]:4437.'
     ]
+
+
+@pytest.mark.parametrize("text", ["host:65536", "127.0.0.1:70000", "[::]:99999"])
+def test_a_port_that_is_none_is_told_which_there_are(text: str) -> None:
+    assert problems(environment={"HEADGATE_ADMIN": text}) == [
+        f'HEADGATE_ADMIN is "{text}", but must have a port from 0, which is any that is free, '
+        "to 65535."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "hint"),
+    [
+        ("listen", "80", "; write 127.0.0.1:80."),
+        ("listen", ":80", "; write 127.0.0.1:80."),
+        ("listen", "", "; leave it out for the default."),
+        ("max_append", "", "; leave it out for the default."),
+        ("long_poll_timeout", "", "; leave it out for the default."),
+        ("long_poll_timeout", "5s", "; write 5."),
+        ("long_poll_timeout", "500 ms", "; write 0.5."),
+        ("long_poll_timeout", "1.5m", "; write 90."),
+        ("long_poll_timeout", "1w", ", from 0.1 to 300."),
+        ("read_token_max_age", "2h", "; write 7200."),
+        ("read_token_max_age", "500ms", ", from 1 to 86,400."),
+        ("read_token_max_age", "1.5", ", from 1 to 86,400."),
+        ("workers", "two", ", from 1 to 1,024."),
+        ("origin", "/var/lib/x", "; write file:/var/lib/x."),
+        ("origin", "./data", "; write file:./data."),
+        ("origin", "localhost:8080/a", "; write http://localhost:8080/a."),
+        ("origin", "data", " or a list of such http(s) URLs."),
+        ("log_level", "", "must be one of debug, info, warning, error."),
+    ],
+)
+def test_what_was_probably_meant_is_told(key: str, text: str, hint: str) -> None:
+    for given in (
+        problems(flags={key: text}),
+        problems(environment={f"HEADGATE_{key.upper()}": text}),
+    ):
+        assert len(given) == 1
+        assert given[0].endswith(hint)
+
+
+@pytest.mark.parametrize("line", ['workers = "2"', 'sse_max_age = "2.5"', 'log_level = "2"'])
+def test_a_number_in_quotes_is_told_to_have_none(line: str, tmp_path: Path) -> None:
+    (problem,) = problems(line, folder=tmp_path)
+    assert problem.endswith("; write it without quotes.") is (not line.startswith("log_level"))
 
 
 @pytest.mark.parametrize(
@@ -194,10 +238,11 @@ def test_a_size_has_a_unit_or_is_in_bytes(text: object, size: int) -> None:
     assert load(None, {}, {"cache_size": text}).cache_size == size
 
 
-@pytest.mark.parametrize("text", ["", "MiB", "1 TiB", "1.5", "1.5MB"])
+@pytest.mark.parametrize("text", ["MiB", "1 TiB", "1.5", "1.5MB", "10 MBs", "1e9"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     assert problems(flags={"max_append": text}) == [
-        f'--max-append is "{text}", but must be a size such as 16MiB, in B, KiB, MiB or GiB.'
+        f'--max-append is "{text}", but must be a size such as 16MiB, in B, KiB, MiB or GiB, '
+        "from 1B to 512MiB."
     ]
 
 
@@ -207,6 +252,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         ("16MB", "must be in B, KiB, MiB or GiB: write 16MiB"),
         ("1 kb", "must be in B, KiB, MiB or GiB: write 1KiB"),
         ("2g", "must be in B, KiB, MiB or GiB: write 2GiB"),
+        ("3 mib", "must be in B, KiB, MiB or GiB: write 3MiB"),
         ("1.5GiB", "must have no fraction: write it in a smaller unit"),
     ],
 )
@@ -262,7 +308,6 @@ def test_origins_that_exist_are_taken(origin: str) -> None:
         "valkey://host",
         "file:",
         "memory:x",
-        "./data",
         "http:",
         "http://",
         "http:///path",
@@ -276,7 +321,6 @@ def test_origins_that_exist_are_taken(origin: str) -> None:
         "HTTP://host",
         "http://a,memory:",
         "memory:,http://a",
-        "",
     ],
 )
 def test_other_origins_are_refused_with_those_that_exist(origin: str) -> None:
@@ -817,7 +861,8 @@ def test_a_file_that_is_missing_is_told_with_the_other_mistakes(tmp_path: Path) 
     with pytest.raises(SettingsError) as refusal:
         load(tmp_path / "none.toml", {}, {"log_level": "loud"})
     assert refusal.value.problems == (
-        f"{tmp_path}/none.toml cannot be read: No such file or directory.",
+        f"{tmp_path}/none.toml cannot be read: No such file or directory; it was named by --config "
+        "or HEADGATE_CONFIG.",
         '--log-level is "loud", but must be one of debug, info, warning, error.',
     )
 
@@ -834,10 +879,75 @@ def test_a_file_that_ends_too_soon_is_told_with_its_last_line(tmp_path: Path) ->
 
 def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     config = tmp_path / "h.toml"
-    config.write_bytes(b"\xff\xfe")
+    config.write_bytes(b"# one\n# two \xff\n")
     with pytest.raises(SettingsError) as refusal:
         load(config, {}, {})
-    assert refusal.value.problems == (f"{config} is not UTF-8 text, hence not TOML.",)
+    assert refusal.value.problems == (f"{config}:2: this is not UTF-8 text, hence not TOML.",)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark_and_end_its_lines_as_windows_does(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "h.toml"
+    config.write_bytes(b'\xef\xbb\xbflog_level = "error"\r\nworkers = 1\r\n')
+    assert load(config, {}, {}).log_level == "error"
+
+
+@pytest.mark.parametrize(
+    ("toml", "sentence"),
+    [
+        ("workers = 1\n\nworkers = 2", "3: workers is given again, first in line 1."),
+        (
+            '[[routes]]\nprefix = "/a"\n"prefix" = "/b"\n',
+            "3: routes[0].prefix is given again, first in line 2.",
+        ),
+        *(
+            (
+                f'{first}\nprefix = "/a"\n{second}\nprefix = "/b"\n',
+                "3: routes is given again, first in line 1: "
+                "each of several tables begins with [[routes]].",
+            )
+            for first, second in (
+                ("[routes]", "[routes]"),
+                ("[routes]", "[[routes]]"),
+                ("[[routes]]", "[routes]"),
+            )
+        ),
+    ],
+)
+def test_what_stands_twice_in_a_file_is_told_with_both_lines(
+    toml: str, sentence: str, tmp_path: Path
+) -> None:
+    assert problems(toml, folder=tmp_path) == [f"h.toml:{sentence}"]
+
+
+@pytest.mark.parametrize(
+    ("toml", "shown"),
+    [
+        ('[routes]\nprefix = "/a"\n', '{"prefix": "/a"}'),
+        ('[routes.a]\nprefix = "/a"\n', '{"a": {"prefix": "/a"}}'),
+    ],
+)
+def test_one_table_where_several_may_be_is_told_how_each_begins(
+    toml: str, shown: str, tmp_path: Path
+) -> None:
+    assert problems(toml, folder=tmp_path) == [
+        f"h.toml:1: routes is {shown}, but must be an array of tables, each with prefix and "
+        "origin; each begins with [[routes]]."
+    ]
+
+
+def test_a_mistake_inside_a_table_of_a_route_is_told_with_its_line(tmp_path: Path) -> None:
+    toml = '[[routes]]\nprefix = "/a"\norigin = "memory:"\n\n[routes.headers]\na = 1\n'
+    assert problems(toml, folder=tmp_path) == [
+        "h.toml:5: routes[0].headers is not a setting; the nearest is drop_headers."
+    ]
+
+
+def test_settings_in_a_table_are_told_to_stand_by_themselves(tmp_path: Path) -> None:
+    assert problems("[server]\nworkers = 1", folder=tmp_path) == [
+        "h.toml:1: server is not a setting: what is in it stands by itself, before all tables."
+    ]
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ MOST_TIMES = 4
 NOTHING = 1e-9  # nothing that is measured is smaller, and floats stay far from their limits
 FEW = 4  # of what is counted: a lower scale would have fractions on it
 WHOLE = (1, 2, 5, 10)  # and 2.5 readers, too
-NEAR_NOW = 0.94  # of the width: a time behind it would run into "now"
+NEAR_NOW = 0.8  # of the width, also of a phone's: a time behind it would run into "now"
 LABEL_HEIGHT = 14  # pixels between two labels that can be read
 
 

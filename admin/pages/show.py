@@ -96,8 +96,8 @@ def relative(moment: float | None, now: float) -> str:
     """How far a moment is from now: 12 s ago, in 3 h."""
     if moment is None:
         return UNKNOWN
-    away = moment - now
-    if abs(away) < 1:
+    away = round(moment - now)
+    if not away:
         return "now"
     return f"in {duration(away)}" if away > 0 else f"{duration(-away)} ago"
 

@@ -54,6 +54,8 @@ class Authorities:
         self._sources = settings.sources
         self._prefixes = tuple(route.prefix for route in settings.route_table)
         self._issuers = settings.jwt_issuers
+        asked = {f"routes[{index}].auth": one.auth for index, one in enumerate(settings.routes)}
+        self._asked = {"auth": settings.auth, **asked}
         self._always: list[Authority] = [ConsoleAuthority(console)] if console else []
         # Whom to judge again, and when that goes on.
         self._judging: Iterator[None] = iter(())
@@ -109,7 +111,7 @@ class Authorities:
         wanted = [*kinds]
         for kind in wanted:
             if kind not in self._by_kind:
-                raise StartError(f"auth has {kind}, which needs {NEEDED[kind]}")
+                raise StartError(f"{self._asking_for(kind)} has {kind}, which needs {NEEDED[kind]}")
         in_turn = [self._by_kind[kind] for kind in NEEDED if kind in wanted]
         made = Verifier([*self._always, *in_turn])
         self._verifiers.append(made)
@@ -202,11 +204,18 @@ class Authorities:
         except StartError as refusal:
             if refusal.detail.startswith(f"{Path(path)}:"):  # with the line in it
                 raise
-            source = self._sources.get(setting)
-            named = setting if source is None else f"{source}: {setting}"
-            raise StartError(f"{named}: {refusal.detail}") from refusal
+            raise StartError(f"{self._named(setting)}: {refusal.detail}") from refusal
         self._files.append(file)
         return lambda: file.value
+
+    def _asking_for(self, kind: str) -> str:
+        """The first setting that names a kind of credential."""
+        asked = (path for path, kinds in self._asked.items() if kind in kinds)
+        return self._named(next(asked, "auth"))
+
+    def _named(self, setting: str) -> str:
+        source = self._sources.get(setting)
+        return setting if source is None else f"{source}: {setting}"
 
     def _keys_of(self, issuer: JwtIssuer, setting: str) -> KeySource:
         if issuer.is_remote:

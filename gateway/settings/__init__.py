@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.settings.access import AdminToken, AdminUser, Role
-from gateway.settings.declarations import Declaration, declarations
+from gateway.settings.declarations import Declaration, declarations, variable
 from gateway.settings.declared import Settings
 from gateway.settings.hosts import is_loopback
 from gateway.settings.jwt_issuers import JwtIssuer
@@ -33,4 +33,5 @@ __all__ = [
     "load",
     "parse_redis",
     "shown_origin",
+    "variable",
 ]

@@ -47,6 +47,19 @@ def variable(key: str) -> str:
     return ENVIRONMENT_PREFIX + key.upper()
 
 
+def hint(field: Setting, value: object) -> str:
+    """What follows these words, where one sees what was meant."""
+    if get_origin(field.type) is Literal or not isinstance(value, str):
+        return ""
+    if not value:
+        return "" if field.is_required else "; leave it out for the default"
+    return _kind(field).hint(value)
+
+
+def _kind(field: Setting) -> Kind:
+    return next(item for item in field.metadata if isinstance(item, Kind))
+
+
 def _default(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
@@ -57,7 +70,7 @@ def allowed(field: Setting) -> str:
     """What a setting may be, in words that continue "must be"."""
     if get_origin(field.type) is Literal:
         return f"one of {', '.join(get_args(field.type))}"
-    words = next(item.words for item in field.metadata if isinstance(item, Kind))
+    words = _kind(field).words
     if field.bounds is None:
         return words
     if words == SIZE_KIND:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable  # noqa: TC003 - read as a type hint
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Literal
 
 from gateway.protocol.forwarding import OF_THE_GATEWAY
 from gateway.protocol.paths import fits
+from gateway.settings import hints
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
 from gateway.settings.redis_origin import is_redis, parse_redis, without_passwords
 from gateway.settings.values import After, Before, Shown
@@ -20,9 +22,13 @@ SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a value must be, in words that continue "must be"."""
+    """What a value must be, in words that continue "must be".
+
+    `hint` gives words that follow them, where it sees what a text was meant to be.
+    """
 
     words: str
+    hint: Callable[[str], str] = hints.none
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +67,10 @@ def parse_address(value: object) -> Address:
     if isinstance(value, Address):
         return value
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/]+)):(\d{1,5})", str(value))
-    if match is None or int(match[3]) > 65535:
+    if match is None:
         raise ValueError(f"must be {ADDRESS_KIND}")
+    if int(match[3]) > 65535:
+        raise ValueError("must have a port from 0, which is any that is free, to 65535")
     return Address(match[1] or match[2], int(match[3]))
 
 
@@ -81,14 +89,13 @@ def parse_size(value: object) -> object:
     """`16MiB` as a number of bytes; numbers pass."""
     if not isinstance(value, str):
         return value
+    if match := re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB)?", value):
+        return int(match[1]) * SIZES[match[2] or "B"]
     if re.fullmatch(r"\d+\.\d*\s*(B|KiB|MiB|GiB)", value):
         raise ValueError("must have no fraction: write it in a smaller unit")
-    if short := re.fullmatch(r"(\d+)\s*([kmg])b?", value, re.IGNORECASE):
+    if short := re.fullmatch(r"(\d+)\s*([kmg])i?b?", value, re.IGNORECASE):
         raise ValueError(f"must be in B, KiB, MiB or GiB: write {short[1]}{short[2].upper()}iB")
-    match = re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB)?", value)
-    if match is None:
-        raise ValueError(f"must be {SIZE_KIND}")
-    return int(match[1]) * SIZES[match[2] or "B"]
+    raise ValueError(f"must be {SIZE_KIND}")
 
 
 def show_size(size: int) -> str:
@@ -275,12 +282,12 @@ def read_json(value: object) -> object:
         raise ValueError("must be a JSON array") from cause
 
 
-Seconds = Annotated[float, Kind("a number of seconds")]
-WholeSeconds = Annotated[int, Kind("a whole number of seconds")]
-Count = Annotated[int, Kind("a whole number")]
+Seconds = Annotated[float, Kind("a number of seconds", hints.of_seconds)]
+WholeSeconds = Annotated[int, Kind("a whole number of seconds", hints.of_whole_seconds)]
+Count = Annotated[int, Kind("a whole number", hints.of_number)]
 Size = Annotated[int, Before(parse_size), Shown(show_size), Kind(SIZE_KIND)]
-Listen = Annotated[Address, Before(parse_address), Shown(str), Kind(ADDRESS_KIND)]
-Origin = Annotated[str, Before(check_origin), Kind(ORIGIN_KIND)]
+Listen = Annotated[Address, Before(parse_address), Shown(str), Kind(ADDRESS_KIND, hints.of_address)]
+Origin = Annotated[str, Before(check_origin), Kind(ORIGIN_KIND, hints.of_origin)]
 Prefix = Annotated[str, After(check_prefix), Kind(PREFIX_KIND)]
 CorsOrigin = Annotated[str, After(check_cors_origin)]
 CorsOrigins = Annotated[

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.settings.access import TOKENS_KIND, USERS_KIND, AdminToken, AdminUser
-from gateway.settings.declarations import ENVIRONMENT_PREFIX, allowed, declarations, variable
+from gateway.settings.declarations import (
+    ENVIRONMENT_PREFIX,
+    allowed,
+    declarations,
+    hint,
+    variable,
+)
 from gateway.settings.declared import Settings
 from gateway.settings.files import Look
 from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
@@ -128,6 +134,8 @@ def load(
         item = given.pop(key)
         subject = item.subject((key,))
         sentence = _unknown(subject, key, Settings, _flag if subject.startswith("--") else str)
+        if isinstance(item.value, dict) and item.value.keys() & Settings.settings.keys():
+            sentence = f"{sentence[:-1]}: what is in it stands by itself, before all tables."
         problems.append(_Problem(item.line((key,)), sentence))
     if {"origin", "routes"} <= given.keys():
         both = " and ".join(given[key].subject((key,)) for key in ("origin", "routes"))
@@ -168,12 +176,14 @@ def _in_order(problems: list[_Problem]) -> tuple[str, ...]:
 
 def _from_file(path: Path, problems: list[_Problem]) -> dict[str, _Given]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except OSError as cause:
-        problems.append(_Problem(0, f"{path} cannot be read: {cause.strerror}."))
+        named = f"it was named by --config or {CONFIG_VARIABLE}"
+        problems.append(_Problem(0, f"{path} cannot be read: {cause.strerror}; {named}."))
         return {}
-    except UnicodeDecodeError:
-        problems.append(_Problem(0, f"{path} is not UTF-8 text, hence not TOML."))
+    except UnicodeDecodeError as cause:
+        line = cause.object[: cause.start].count(b"\n") + 1
+        problems.append(_Problem(0, f"{path}:{line}: this is not UTF-8 text, hence not TOML."))
         return {}
     import tomllib  # only where there is a file
 
@@ -220,7 +230,10 @@ def _problem(mistake: Mistake, given: Mapping[str, _Given]) -> _Problem:
         shown = _show(item.at(path, mistake.value))
         if key in SECRET_TABLES and path[-1] not in SHOWN_OF_SECRETS:
             shown = "not shown here"
-        return _Problem(item.line(path), _sentence(mistake, item.subject(path), shown))
+        sentence = _sentence(mistake, item.subject(path), shown)
+        if path == (key,) and key in TABLES and isinstance(item.value, dict):
+            sentence = f"{sentence[:-1]}; each begins with [[{key}]]."
+        return _Problem(item.line(path), sentence)
     default = next(it.default for it in declarations() if it.key == key)
     shown = f"{default} unless it is given"
     if key == "auth":  # an empty list, which nobody could write
@@ -242,12 +255,15 @@ def _sentence(mistake: Mistake, subject: str, shown: str) -> str:
     key = str(path[0] if model is Settings else path[-1])
     if mistake.kind == "unknown":
         return _unknown(subject, key, model, str)
-    must = f"must be {kind}"
+    must, meant = f"must be {kind}", ""
     if key in model.settings:
-        must = f"must be {allowed(model.settings[key])}"
+        field = model.settings[key]
+        must, meant = f"must be {allowed(field)}", hint(field, mistake.value)
     if mistake.kind == "missing":
         return f"{subject} is missing; it {must}."
-    return f"{subject} is {shown}, but {mistake.must or must}."
+    if mistake.must and mistake.must != must.partition(", from ")[0]:  # else but for the bounds
+        must, meant = mistake.must, ""
+    return f"{subject} is {shown}, but {must}{meant}."
 
 
 def _unknown(subject: str, key: str, model: type[Table], spell: Callable[[str], str]) -> str:

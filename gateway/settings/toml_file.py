@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# What the parser says of a key, and of a table.
+TWICE = ("Cannot overwrite a value", "Cannot declare")
+
 
 @dataclass(frozen=True, slots=True)
 class TomlFile:
@@ -39,13 +42,27 @@ class TomlFile:
 
         The place stands in front, where every other mistake has it.
         """
-        match = re.fullmatch(r"(.*) \(at line (\d+), column (\d+)\)", said)
-        if match is None:
-            # What the parser says when something is still open at the end of the file.
-            line = len(self.text.splitlines())
-            return line, f"{self.path}:{line}: this is not TOML: {said}."
-        words, line, column = match[1], int(match[2]), match[3]
-        return line, f"{self.path}:{line}: this is not TOML: {words} at column {column}."
+        match = re.fullmatch(r"(.*) \((?:at line (\d+), column (\d+)|at end of document)\)", said)
+        # Without a place something is still open at the end of the file.
+        line = int(match[2]) if match and match[2] else len(self.text.splitlines())
+        if said.startswith(TWICE) and (twice := self._twice(line)) is not None:
+            return line, f"{self.path}:{line}: {twice}."
+        words = f"{match[1]} at column {match[3]}" if match and match[3] else said
+        return line, f"{self.path}:{line}: this is not TOML: {words}."
+
+    def _twice(self, line: int) -> str | None:
+        """What stands in this line and in one before, where that is seen."""
+        spots = [*self._spots()]
+        here = next((path for path, at in spots if at == line), None)
+        if here is None:
+            return None
+        if is_table := self.text.splitlines()[line - 1].lstrip().startswith("["):
+            here, spots = _names(here), [(_names(path), at) for path, at in spots]
+        first = next(at for path, at in spots if path == here)
+        hint = f": each of several tables begins with [[{spell(here)}]]" if is_table else ""
+        return (
+            f"{spell(here)} is given again, first in line {first}{hint}" if first < line else None
+        )
 
     def _spots(self) -> Iterator[tuple[tuple[str | int, ...], int]]:
         """Each key and table header with its line; tomllib itself tells none."""
@@ -57,10 +74,16 @@ class TomlFile:
                 headers[match[1]] += 1
                 yield table, number
             elif match := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
-                table = (match[1],)
+                first, *inner = match[1].split(".")
+                # What is inside an array of tables is inside its latest.
+                table = (first, *([headers[first] - 1] if headers[first] else ()), *inner)
                 yield table, number
             elif match := re.match(r"\s*(?:\"([^\"]+)\"|'([^']+)'|([\w-]+))\s*[=.]", line):
                 yield (*table, match[1] or match[2] or match[3]), number
+
+
+def _names(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    return tuple(part for part in path if isinstance(part, str))
 
 
 def spell(path: tuple[str | int, ...]) -> str:

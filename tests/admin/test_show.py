@@ -75,7 +75,14 @@ def test_what_is_not_known_is_no_zero(how: Callable[[float | None], str]) -> Non
 
 @pytest.mark.parametrize(
     ("moment", "text"),
-    [(NOW - 12, "12 s ago"), (NOW + 3 * 3600, "in 3 h"), (NOW, "now"), (None, "–")],
+    [
+        (NOW - 12, "12 s ago"),
+        (NOW - 64.8, "65 s ago"),
+        (NOW - 0.4, "now"),
+        (NOW + 3 * 3600, "in 3 h"),
+        (NOW, "now"),
+        (None, "–"),
+    ],
 )
 def test_moments_are_told_from_now(moment: float | None, text: str) -> None:
     assert show.relative(moment, NOW) == text

@@ -25,7 +25,7 @@ from tests.support import virtual_time
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from admin.model import Messages, Place
+    from admin.model import Messages, Place, RouteView, Span
     from gateway.telemetry.inspection import StreamDescription
 
 PAGE = {"Accept": "text/html"}
@@ -68,6 +68,53 @@ async def test_the_card_of_a_private_route_says_once_what_shared_caches_may_keep
         page = await (await client.get("/routes", headers=PAGE)).text()
     sentences = re.findall("<li>(.*?)</li>", page)
     assert [it for it in sentences if "shared cache" in it or "reader key" in it] == [said]
+
+
+@pytest.mark.parametrize(
+    ("origins", "words"),
+    [
+        (["memory:", "redis://h"], "commit to socket write"),
+        (["http://h"], "news from the origin to socket write"),
+        (["memory:", "http://h"], "news here to socket write"),
+    ],
+)
+async def test_delivery_is_told_with_what_it_is_measured_from(
+    origins: list[str], words: str
+) -> None:
+    """What was appended is news here once it is committed, or the origin has told of it."""
+    routes = tuple(Route(prefix=f"/{number}", origin=it) for number, it in enumerate(origins))
+    async with TestClient(TestServer(build(Switchboard(), setup(routes=routes)))) as client:
+        page = await (await client.get("/", headers=PAGE)).text()
+    assert f"<p>{words}</p>" in page
+
+
+class Repairing(MadeUp):
+    """Its origin's answers were repaired so often."""
+
+    def __init__(self, repairs: dict[str, int]) -> None:
+        super().__init__()
+        self._repairs = repairs
+
+    async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:
+        told = next(one for one in await super().routes(span) if one.kind == "http")
+        return (msgspec.structs.replace(told, repairs=self._repairs),)
+
+
+@pytest.mark.parametrize(
+    ("repairs", "told"),
+    [
+        ({"etag": 2, "cors": 0, "end": 1}, ["etag</code> 2 times", "end</code> 1 time"]),
+        ({"etag": 0, "cors": 0}, []),
+    ],
+)
+async def test_a_card_has_the_repairs_that_were_made(
+    repairs: dict[str, int], told: list[str]
+) -> None:
+    server = TestServer(application(Repairing(repairs)), host="127.0.0.1")
+    async with TestClient(server) as client:
+        page = await (await client.get("/routes", headers=PAGE)).text()
+    assert re.findall("<li><code>(.*? times?)</li>", page) == told
+    assert ("Nothing had to be repaired." in page) is (not told)
 
 
 class Counted:

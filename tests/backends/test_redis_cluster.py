@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import pytest
 
 from gateway.backends.redis.names import Names
-from gateway.errors import StreamGone
+from gateway.errors import LogUnavailable, StreamGone
 from gateway.protocol.appends import Appended
 from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset
@@ -69,6 +69,24 @@ async def gateways(cluster: ClusterServers) -> AsyncIterator[Gateways]:
     url = f"{cluster.url}?prefix={names.prefix}"
     async with connected(url, subscriptions) as log, connected(url) as other:
         yield Gateways(cluster, names, log, subscriptions, other)
+
+
+async def test_a_log_that_was_closed_asks_the_cluster_no_more(cluster: ClusterServers) -> None:
+    """Though a call that was under way finds that its stream is elsewhere."""
+
+    def connections() -> int:
+        stats = (node.info("stats") for node in cluster.nodes)
+        return sum(int(one["total_connections_received"]) for one in stats)
+
+    async with connected(cluster.url) as log:
+        pass
+    before = connections()
+    asked_by_us = connections() - before
+    before += asked_by_us
+    log.primaries.moved()
+    with pytest.raises(LogUnavailable, match="the gateway is stopping"):
+        await log.load("s")
+    assert connections() - before == asked_by_us
 
 
 class Move:

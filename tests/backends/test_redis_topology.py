@@ -64,6 +64,23 @@ def _subscriptions(server: RedisServer) -> int:
     return int(server.command("PUBSUB", "NUMSUB", "headgate:gone")[1])
 
 
+class HearingAnew(Hearing):
+    """Knows whether it hears removals again since the history changed.
+
+    Then a log cuts its connections, whose server may count them for a moment more.
+    """
+
+    is_anew = False
+
+    def history_changed(self) -> None:
+        super().history_changed()
+        self.is_anew = False
+
+    def removals_missed(self) -> None:
+        super().removals_missed()
+        self.is_anew = True
+
+
 @pytest.mark.timeout(TIMEOUT_S)
 async def test_removals_are_heard_after_the_node_on_which_they_were_heard_has_gone(
     cluster: ClusterServers,
@@ -71,7 +88,7 @@ async def test_removals_are_heard_after_the_node_on_which_they_were_heard_has_go
     paths: dict[int, str] = {}
     for number in range(100):
         paths.setdefault(cluster.node_of(_key(f"s{number}")).port, f"s{number}")
-    hearing = Hearing()
+    hearing = HearingAnew()
     async with connected(cluster.url, hearing) as log, connected(cluster.url) as other:
         beside = Service(other)
         await until(lambda: hearing.histories >= 1)
@@ -80,12 +97,8 @@ async def test_removals_are_heard_after_the_node_on_which_they_were_heard_has_go
             log.follow(path)  # so that it listens to every node
         await until(lambda: set(paths.values()) <= set(hearing.missing))
         lost = next(node for node in cluster.nodes if _subscriptions(node))
-        told = hearing.histories
         await asyncio.to_thread(_fail_over, cluster, lost)
-        survivors = [server for server in cluster.servers if server is not lost]
-        await until(lambda: log.histories > 0)  # after which it listens anew
-        await until(lambda: sum(map(_subscriptions, survivors)) >= 2)
-        assert hearing.histories > told
+        await until(lambda: log.histories > 0 and hearing.is_anew)
         removals = []
         for number in range(10):
             removals.append((f"new{number}", (await beside.create(f"new{number}")).state.stream_id))

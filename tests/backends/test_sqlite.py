@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import apsw
@@ -30,8 +31,6 @@ from tests.backends.contract import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateway.protocol.state import Change
 
 
@@ -266,11 +265,21 @@ async def test_a_folder_has_one_owner(tmp_path: Path) -> None:
         with pytest.raises(StartError) as refusal:
             await second.open()
         assert refusal.value.detail == (
-            f"the data folder {tmp_path} is in use by another Headgate process ({os.getpid()})"
+            f"the data folder {tmp_path} is in use by another Headgate process ({os.getpid()}):"
+            " end that one, or give this one another folder as its origin"
         )
         await second.close()
     async with opened("sqlite", tmp_path) as log:
         assert log.why_unhealthy() is None
+
+
+async def test_a_folder_that_may_not_be_written_is_told_with_who_has_to() -> None:
+    log = SqliteLog(Path("/sys/headgate"))  # where root may not either
+    with pytest.raises(StartError) as refusal:
+        await log.open()
+    told = refusal.value.detail
+    assert told.startswith("the data folder /sys/headgate cannot be used: ")
+    assert told.endswith(f"; user {os.geteuid()}, who runs Headgate, has to be able to write there")
 
 
 def foreign(folder: Path) -> None:

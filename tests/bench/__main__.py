@@ -33,7 +33,7 @@ from tests.bench import (
     workers,
 )
 from tests.bench.report import show, write_json
-from tests.bench.rounds import Plan, tell
+from tests.bench.rounds import DISTURBED_CORES, QUIET_TIMEOUT_S, TRIES, Plan, tell
 
 BENCHMARKS = {
     "catchup": catchup.bench,
@@ -67,7 +67,13 @@ QUICK = Plan(rounds=1, milliseconds=1500, every_load=False)
 
 def main() -> int:
     """0 when every figure is met, 1 when one falls short, 2 when nothing could be measured."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description=__doc__,
+        epilog=f"Each measurement waits up to {QUIET_TIMEOUT_S:g} s for a quiet machine, and says "
+        f"so; it is made up to {TRIES} times while something else takes more than "
+        f"{DISTURBED_CORES} cores.",
+    )
     parser.add_argument(
         "benchmark",
         nargs="*",

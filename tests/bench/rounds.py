@@ -63,7 +63,7 @@ def undisturbed(measure: Callable[[], Figures]) -> Figures:
     """A measurement during which little else ran on the two cores, or the best of a few."""
     runs = []
     for _ in range(TRIES):
-        _await_quiet()
+        await_quiet()
         runs.append(measure())
         if runs[-1]["other_cpu"] <= DISTURBED_CORES:
             break
@@ -81,6 +81,21 @@ def apart(measure: Callable[[], Figures], **others: Sequence[int]) -> Figures:
     return {**figures, **shares, "other_cpu": other}
 
 
+def await_quiet(busy: Callable[[], float] = busy_cores, within_s: float = QUIET_TIMEOUT_S) -> None:
+    """Wait until little runs on the two cores, as `busy` tells it, but not for ever; say so."""
+    began = time.monotonic()
+    if (cores := busy()) <= QUIET_CORES:
+        return
+    tell(
+        f"waiting up to {within_s:g} s for a quiet machine: "
+        f"{cores:.2f} of its 2 cores are busy with something else, {QUIET_CORES} may be"
+    )
+    while (cores := busy()) > QUIET_CORES:
+        if time.monotonic() - began >= within_s:
+            tell(f"it is not quiet, {cores:.2f} cores are busy: measuring all the same")
+            return
+
+
 def tell(progress: str) -> None:
     """Show that a long run is alive."""
     sys.stderr.write(progress + "\n")
@@ -88,12 +103,6 @@ def tell(progress: str) -> None:
 
 def _spent(pids: Sequence[int]) -> float:
     return sum(cpu_seconds(pid) for pid in pids)
-
-
-def _await_quiet() -> None:
-    deadline = time.monotonic() + QUIET_TIMEOUT_S
-    while busy_cores() > QUIET_CORES and time.monotonic() < deadline:
-        pass
 
 
 def _median(runs: Sequence[Figures]) -> Figures:

@@ -256,6 +256,19 @@ def test_a_port_in_use_is_one_sentence(cli: CommandLine, server: Headgate) -> No
     sentence = done.stderr.decode().splitlines()[-1]
     assert sentence.startswith(f"headgate: cannot listen on {taken} (listen): ")
     assert sentence.casefold().count("address already in use") == 1
+    assert sentence.endswith(
+        "; end what listens there, or choose another address, "
+        "with listen, HEADGATE_LISTEN or --listen."
+    )
+
+
+def test_an_address_of_another_machine_is_one_sentence(cli: CommandLine) -> None:
+    ports = ["--listen", f"127.0.0.1:{free_port()}", "--admin", f"127.0.0.1:{free_port()}"]
+    done = cli("serve", *ports, "--listen", "192.0.2.1:4437", "--auth=none", "--origin=memory:")
+    assert (done.returncode, done.stdout) == (2, b"")
+    sentence = done.stderr.decode().splitlines()[-1]
+    assert sentence.startswith("headgate: cannot listen on 192.0.2.1:4437 (listen): ")
+    assert "; choose an address of this machine, or 0.0.0.0 for every IPv4 address" in sentence
 
 
 def test_a_folder_that_cannot_be_is_one_sentence(cli: CommandLine, tmp_path: Path) -> None:

@@ -281,7 +281,10 @@ def test_a_kind_of_credential_that_nothing_is_said_of_is_refused(
 ) -> None:
     config = tmp_path / "h.toml"
     config.write_text(f'auth = ["{kind}"]\norigin = "memory:"\n')
-    assert checked(config) == (2, f"headgate: auth has {kind}, which needs {needed}.\n")
+    assert checked(config) == (2, f"headgate: {config}:1: auth has {kind}, which needs {needed}.\n")
+    config.write_text(f'[[routes]]\nprefix = "/a"\norigin = "memory:"\nauth = ["{kind}"]\n')
+    told = f"headgate: {config}:4: routes[0].auth has {kind}, which needs {needed}.\n"
+    assert checked(config) == (2, told)
 
 
 def test_public_keys_may_be_read_by_all(config: Path, tmp_path: Path) -> None:

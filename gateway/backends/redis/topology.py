@@ -35,6 +35,7 @@ class Topology:
         self._cluster: RedisCluster | None = None
         self._is_known = not self.is_cluster
         self._surveying: asyncio.Task[None] | None = None
+        self._is_closed = False
         self.why_unhealthy: str | None = None
 
     def __repr__(self) -> str:
@@ -101,6 +102,8 @@ class Topology:
         """Ask the cluster which server has what, unless that is known; all who wait share it."""
         if self._is_known:
             return
+        if self._is_closed:  # a call that was under way may look for its server again
+            raise Unreachable("the gateway is stopping")
         if self._surveying is None:
             self._surveying = asyncio.get_running_loop().create_task(self._look_around())
         await asyncio.shield(self._surveying)
@@ -132,7 +135,8 @@ class Topology:
         self._cluster = cluster
 
     async def close(self) -> None:
-        """Close what was opened to find the servers."""
+        """Close what was opened to find the servers; nobody looks for them from now on."""
+        self._is_closed = True
         if self._surveying is not None:
             self._surveying.cancel()
             await asyncio.gather(self._surveying, return_exceptions=True)

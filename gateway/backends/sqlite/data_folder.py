@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import os
@@ -94,12 +95,17 @@ class DataFolder:
                 self._create()
         except OSError as error:
             self.release()
-            raise StartError(
-                f"the data folder {self.folder} cannot be used: {error.strerror}"
-            ) from error
+            raise self.unusable(error) from error
         except apsw.Error as error:
             self.release()
             raise StartError(f"the data file {self.file} cannot be made: {error}") from error
+
+    def unusable(self, error: OSError) -> StartError:
+        """What is told of a folder that the system refuses."""
+        reason = str(error.strerror)
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            reason += f"; user {os.geteuid()}, who runs Headgate, has to be able to write there"
+        return StartError(f"the data folder {self.folder} cannot be used: {reason}")
 
     def _check_links(self) -> None:
         """Whoever could put a link there would have us write to, or cut, a file of somebody else.
@@ -152,7 +158,8 @@ class DataFolder:
             holder = os.pread(lock, 20, 0).decode(errors="replace").strip()
             os.close(lock)
             raise StartError(
-                f"the data folder {self.folder} is in use by another Headgate process ({holder})"
+                f"the data folder {self.folder} is in use by another Headgate process ({holder}):"
+                " end that one, or give this one another folder as its origin"
             ) from error
         os.truncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

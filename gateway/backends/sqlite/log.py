@@ -87,9 +87,7 @@ class SqliteLog(SoleLog):
             self._folder.release()
             if isinstance(error, StartError):
                 raise
-            raise StartError(
-                f"the data folder {self._folder.folder} cannot be used: {error.strerror}"
-            ) from error
+            raise self._folder.unusable(error) from error
 
     def _opened(self) -> Writer:
         connection = self._folder.connect()

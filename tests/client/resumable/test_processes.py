@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
 
+# Of a producer that shares two cores with other tests; a second, by default, may be too short.
+ANSWERED_WITHIN_S = 20.0
+
+
 @contextlib.contextmanager
 def producer(url: str) -> Iterator[subprocess.Popen[str]]:
     """Another process that has created the stream `a`."""
@@ -54,7 +58,7 @@ def say(process: subprocess.Popen[str], *lines: str) -> None:
 async def test_a_stream_is_resumed_in_another_process(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
-    streams = on_redis()
+    streams = on_redis(resume_timeout=ANSWERED_WITHIN_S)
     with producer(redis.url) as process:
         say(process, "naïve", "🙂")
         reader = await streams.resumable("a", Tap(), 2)
@@ -71,7 +75,7 @@ async def test_a_stream_is_resumed_in_another_process(
 async def test_the_error_of_a_source_is_seen_in_another_process(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
-    streams = on_redis()
+    streams = on_redis(resume_timeout=ANSWERED_WITHIN_S)
     with producer(redis.url) as process:
         reader = await streams.resume("a")
         say(process, "text", "FAIL")
@@ -85,7 +89,7 @@ async def test_the_error_of_a_source_is_seen_in_another_process(
 async def test_a_process_that_is_stopped_says_so_to_its_readers(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
-    streams = on_redis()
+    streams = on_redis(resume_timeout=ANSWERED_WITHIN_S)
     with producer(redis.url) as process:
         reader = await streams.resume("a")
         say(process, "text")
@@ -121,7 +125,7 @@ def test_one_object_serves_event_loops_one_after_another(redis: RedisServer) -> 
 def test_one_object_serves_event_loops_at_once(redis: RedisServer) -> None:
     """Each of four threads reads what one of them produces."""
     redis.command("FLUSHALL")
-    streams = ResumableStreams(redis.url, resume_timeout=20.0)
+    streams = ResumableStreams(redis.url, resume_timeout=ANSWERED_WITHIN_S)
     all_are_there = threading.Barrier(4)
     got: list[str] = []
 
