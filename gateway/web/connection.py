@@ -176,6 +176,7 @@ class Connection(AiohttpConnection):
         """Parse, and answer what can be answered at once."""
         state = self.state
         if self._force_close or self._close or state is DEAF:
+            self.drop(len(data))
             return
         if state is TAKEN:
             self._held += data

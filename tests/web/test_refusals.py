@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gateway.web import aiohttp_connection, connection
+from gateway.web.aiohttp_connection import LINGER_BYTES
+from gateway.web.connection_state import LINGERING
 from tests.support.waiting import until
-from tests.web.serving import Serving, serving
+from tests.web.serving import PREFIX, Serving, put, serving
 
 HEAD = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\nX: "
 
@@ -29,6 +31,58 @@ async def test_a_client_that_goes_on_and_on_is_cut_off(monkeypatch: pytest.Monke
         client.send(HEAD + b"v" * 500_000)
         assert (await client.answer()).status == 431
         await until(lambda: gateway.limits.connections == 0)
+
+
+CHUNKED = b"POST %s/s HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n" % PREFIX.encode()
+CHUNKED += b"Transfer-Encoding: chunked\r\n\r\n"
+LAST_OF_ITS_CONNECTION = {
+    "the body has ended, and more comes": (CHUNKED + b"1\r\nx\r\n0\r\n\r\n", 204),
+    "the body is too long": (CHUNKED + b"100000\r\n" + b"v" * 0x100000 + b"\r\n1\r\nx\r\n", 413),
+    "the body is no HTTP": (CHUNKED + b"1\r\nxx\r\n", 400),
+}
+
+
+@pytest.mark.parametrize("way", LAST_OF_ITS_CONNECTION)
+async def test_the_answer_to_chunks_is_read_though_the_client_goes_on_sending(way: str) -> None:
+    """It ends its connection (RFC 9112 section 9.6), which the client may not know yet."""
+    sent, status = LAST_OF_ITS_CONNECTION[way]
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        for _ in range(5):
+            client = await gateway.connect()
+            client.pause()
+            client.send(sent)
+            await until(lambda: any(one.state is LINGERING for one in _connections(gateway)))
+            client.send(b"v" * 500_000)
+            await until(lambda: any(one._may_drop < LINGER_BYTES for one in _connections(gateway)))
+            client.resume()
+            assert (await client.answer()).status == status
+            assert await client.rest() == b""
+            client.close()
+            await until(lambda: not gateway.limits.connections)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_so_much_is_dropped_of_what_comes_behind_a_last_answer(
+    more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aiohttp_connection, "LINGER_BYTES", 1000)
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        await until(lambda: not gateway.server.connections)
+        client = await gateway.connect()
+        client.send(CHUNKED + b"1\r\nx\r\n0\r\n\r\n")
+        made = await _connection(gateway)
+        await until(lambda: made.state is LINGERING)
+        client.send(b"v" * (1000 + more))
+        await until(lambda: made._may_drop == -more)
+        assert (made.transport is None) is bool(more)
+        assert (await client.answer()).status == 204
+
+
+def _connections(gateway: Serving) -> list[connection.Connection]:
+    made = gateway.server.connections
+    return [one for one in made if isinstance(one, connection.Connection)]
 
 
 async def _connection(gateway: Serving) -> connection.Connection:
