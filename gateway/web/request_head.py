@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError, InvalidHeader, InvalidURLError, LineTooLong
+from multidict import istr
 
 from gateway.errors import BadRequest, HeadTooLarge, NotOffered
+from gateway.protocol.header_names import CLOSED, FORKED_FROM, MULTI
 from gateway.protocol.paths import canonical_host
 from gateway.protocol.target import canonical_target
 
@@ -28,6 +30,19 @@ SHOWN_CHARACTERS = 128  # of a Host that is refused: names are up to 253, and mi
 _SCHEMES = frozenset({"http", "https"})
 _NAMED = re.compile(r"(?:Duplicate|Missing) '[A-Za-z0-9-]{1,64}' header")  # of those it knows
 _QUOTED = re.compile(r"b?['\"]")
+# Fields with one value, by which streams are read and written: two lines of one would mean one thing
+# here and another at an origin (RFC 9110 section 5.3). Those of HTTP itself aiohttp's parser refuses,
+# and Authorization `access.credentials`.
+_ONCE = tuple(
+    map(
+        istr,
+        (
+            *("Producer-Id", "Producer-Epoch", "Producer-Seq", "Stream-Seq", CLOSED, MULTI),
+            *("Stream-TTL", "Stream-Expires-At", FORKED_FROM, "Stream-Fork-Offset"),
+            *("Stream-Fork-Sub-Offset", "Last-Event-ID", "Origin"),
+        ),
+    )
+)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -47,10 +62,18 @@ def is_plain(message: RawRequestMessage, hosts: ServedHosts) -> bool:
     """Whether nothing of a request's version, upgrade, framing and Host takes a closer look."""
     if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
         return False
-    if "Transfer-Encoding" in message.headers:
+    if "Transfer-Encoding" in message.headers or _said_twice(message.headers) is not None:
         return False
     host = message.headers.get("Host", "")
     return is_host(host) and hosts.serves(host)
+
+
+def _said_twice(headers: MultiMapping[str]) -> str | None:
+    """A field that is there more than once, though it has one value."""
+    for name in _ONCE:
+        if name in headers and len(headers.getall(name)) > 1:
+            return name
+    return None
 
 
 def _fault_of_host(named: str) -> str | None:
@@ -98,15 +121,15 @@ def _without_port(named: str) -> str:
 
 
 def check(request: BaseRequest) -> None:
-    """Refuse what aiohttp's parser lets through (RFC 9112 sections 2.3, 3.2 and 6.1)."""
+    """Refuse what aiohttp's parser lets through (RFC 9112 sections 2.3, 3.2 and 6.1, RFC 9110 5.3)."""
     if request.version not in {HttpVersion10, HttpVersion11}:
         raise BadRequest("only HTTP/1.0 and HTTP/1.1 are spoken here")
     named = request.headers.get("Host", "")
     if not is_host(named):
         shown = ascii(named[:SHOWN_CHARACTERS])
         raise BadRequest(f"Host {shown} names no host: {_fault_of_host(named)}")
-    if len(request.headers.getall("Origin", ())) > 1:
-        raise BadRequest("Origin is given more than once")
+    if (twice := _said_twice(request.headers)) is not None:
+        raise BadRequest(f"{twice} is given more than once")
     codings = request.headers.getall("Transfer-Encoding", ())
     if codings and request.version == HttpVersion10:
         raise BadRequest("HTTP/1.0 has no Transfer-Encoding")

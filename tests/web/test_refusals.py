@@ -7,8 +7,9 @@ import pytest
 from gateway.web import aiohttp_connection, connection
 from gateway.web.aiohttp_connection import LINGER_BYTES
 from gateway.web.connection_state import LINGERING
+from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, Serving, put, serving
+from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, get, offset, post, put, serving
 
 HEAD = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\nX: "
 
@@ -150,3 +151,52 @@ async def test_what_is_not_valid_http_is_refused_without_repeating_it(fault: str
         assert CANARY not in answer.wire
         detail = answer.json()["detail"]
         assert len(detail) > len("not valid HTTP: "), answer
+
+
+ONCE = {
+    "Producer-Id": ("p", "q"),
+    "Producer-Epoch": ("0", "1"),
+    "Producer-Seq": ("0", "1"),
+    "Stream-Seq": ("a", "b"),
+    "Stream-Closed": ("false", "true"),
+    "Stream-TTL": ("60", "61"),
+    "Stream-Expires-At": ("2030-01-31T12:00:00Z", "2031-01-31T12:00:00Z"),
+    "Stream-Forked-From": ("/v1/stream/s", "/v1/stream/t"),
+    "Stream-Fork-Offset": ("-1", offset(1)),
+    "Stream-Fork-Sub-Offset": ("0", "1"),
+    "X-Stream-Multi": ("true", "false"),
+    "Last-Event-ID": (offset(0), offset(1)),
+    "Origin": ("https://a.example", "https://b.example"),
+}
+
+
+@pytest.mark.parametrize("prefix", [PREFIX, EDGE])
+@pytest.mark.parametrize("name", ONCE)
+async def test_a_field_with_one_value_is_refused_where_it_is_said_twice(
+    name: str, prefix: str
+) -> None:
+    """Who reads it otherwise would take the other one (RFC 9110 section 5.3)."""
+    one, other = ONCE[name]
+    stamp = [f"{key}: {ONCE[key][0]}" for key in ("Producer-Id", "Producer-Epoch", "Producer-Seq")]
+    twice = [
+        (f"{name}: {one}", f"{name}: {other}"),
+        (f"{name}: {one}", f"{name}: {one}"),
+        (f"{name}: {one}", f"{name.lower()}: {other}"),
+        (f"{name}:{one}", "X-Between: 1", f"{name}: {other}"),
+    ]
+    async with RawOrigin(answer(b"x")) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(put("s"))
+        client = await gateway.connect()
+        target = f"{prefix}/s"
+        for lines in twice:
+            given = [line for line in stamp if not line.startswith(f"{name}:")]
+            for _ in range(2):  # also where the lines around them have been seen before
+                if prefix == PREFIX:
+                    assert (await client.ask(post(target, b"x"))).status == 204
+                refused = await client.ask(post(target, b"x", *given, *lines))
+                refused.assert_problem(400)
+                assert f"{name} is given more than once".encode() in refused.body
+                refused = await client.ask(get(f"{target}?offset=-1", *lines))
+                refused.assert_problem(400)
+        assert raw.heard == []
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"x" * 8 * (prefix == PREFIX)
