@@ -30,9 +30,9 @@ SHOWN_CHARACTERS = 128  # of a Host that is refused: names are up to 253, and mi
 _SCHEMES = frozenset({"http", "https"})
 _NAMED = re.compile(r"(?:Duplicate|Missing) '[A-Za-z0-9-]{1,64}' header")  # of those it knows
 _QUOTED = re.compile(r"b?['\"]")
-# Fields with one value, by which streams are read and written: two lines of one would mean one thing
-# here and another at an origin (RFC 9110 section 5.3). Those of HTTP itself aiohttp's parser refuses,
-# and Authorization `access.credentials`.
+# Fields with one value, by which streams are read and written: two lines of one would mean one
+# thing here and another at an origin (RFC 9110 section 5.3). Those of HTTP itself aiohttp's parser
+# refuses, and Authorization `access.credentials`.
 _ONCE = tuple(
     map(
         istr,
@@ -121,7 +121,7 @@ def _without_port(named: str) -> str:
 
 
 def check(request: BaseRequest) -> None:
-    """Refuse what aiohttp's parser lets through (RFC 9112 sections 2.3, 3.2 and 6.1, RFC 9110 5.3)."""
+    """Refuse what aiohttp's parser lets through (RFC 9112 sections 2.3, 3.2 and 6.1)."""
     if request.version not in {HttpVersion10, HttpVersion11}:
         raise BadRequest("only HTTP/1.0 and HTTP/1.1 are spoken here")
     named = request.headers.get("Host", "")
