@@ -153,7 +153,7 @@ class AiohttpConnection(RequestHandler):
             answer = handled[0]
             self._is_last_answered = not answer.keep_alive
             if isinstance(answer, WireResponse) and answer.abandon:
-                self.linger()
+                self.linger(LINGER_S)
             elif self._is_last_answered and request.keep_alive and self.state is not HANDED_OVER:
                 # It is we who end it, and the client, who does not know yet, may send more.
                 self.linger(LINGER_S if request.content.is_eof() else LINGER_BODY_S)
@@ -228,9 +228,9 @@ class AiohttpConnection(RequestHandler):
         if not isinstance(error, ClientLimitReached | LimitReached):  # of which nothing was read
             self.shared.unrouted.answered(OTHER, refusal.status, len(refusal.body))
             self._log_refusal(refusal)
-        self.linger()
+        self.linger(LINGER_S)
 
-    def linger(self, seconds: float = LINGER_S) -> None:
+    def linger(self, seconds: float) -> None:
         """End what is sent, and the connection when the client does, or after so long.
 
         What it still sends is dropped: to a closed socket it would cost the client the answer, as

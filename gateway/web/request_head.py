@@ -18,7 +18,6 @@ from gateway.protocol.target import canonical_target
 
 if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
-    from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
     from multidict import MultiMapping
 
@@ -204,9 +203,23 @@ def target(request: BaseRequest) -> str:
     return raw if raw == "*" else canonical_target(raw, request.headers.get("Host", ""))
 
 
-def is_one_request(data: bytes, payload: StreamReader) -> bool:
-    """Whether a piece of input is one request and nothing else; not if its body came in chunks.
+def end_of_head(part: bytes | bytearray, data: bytes, begin: int) -> int:
+    """Where the head ends that `begin`s in the data, behind a part that came before.
 
-    `payload` is the whole body of the first request in it.
+    It is the end of the data where it is not whole.
     """
-    return data.find(b"\r\n\r\n") + 4 + payload.total_bytes == len(data)
+    if part:
+        seam = part[-3:] + data[begin : begin + 3]
+        found = seam.find(b"\r\n\r\n")
+        if found >= 0:
+            return begin + found + 4 - min(3, len(part))
+    found = data.find(b"\r\n\r\n", begin)
+    return len(data) if found < 0 else found + 4
+
+
+def is_plain_line(head: bytes | bytearray) -> bool:
+    """Whether one blank is between the parts of a request line (RFC 9112 section 3).
+
+    The parser lets more of them through, which others might read as an empty target.
+    """
+    return b"  " not in head or b"  " not in head.lstrip(b"\r\n").partition(b"\r\n")[0]

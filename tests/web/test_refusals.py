@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.web import aiohttp_connection, connection
 from gateway.web.aiohttp_connection import LINGER_BYTES
 from gateway.web.connection_state import LINGERING
+from gateway.web.incoming import FRAMING_BYTES, HEAD_BYTES
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
 from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, get, offset, post, put, serving
@@ -100,10 +103,10 @@ async def test_a_head_that_comes_in_parts_is_bounded(more: int, status: int) -> 
         client = await gateway.connect()
         head = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\n"
         head += b"".join(b"X-%d: %s\r\n" % (n, b"v" * 4000) for n in range(8))
-        head += b"Y: " + b"v" * (connection.HEAD_BYTES + more - len(head) - 3)
+        head += b"Y: " + b"v" * (HEAD_BYTES + more - len(head) - 3)
         client.send(head)
         made = await _connection(gateway)
-        await until(lambda: made._begun == len(head))
+        await until(lambda: len(made._part) == len(head))
         if status != 431:
             client.send(b"\r\n\r\n")
         assert (await client.answer()).status == status
@@ -116,7 +119,7 @@ async def test_heads_are_counted_one_by_one() -> None:
         part = HEAD + b"v" * 8000 + b"\r\nY: " + b"v" * 8000
         for _ in range(3):
             client.send(part)
-            await until(lambda: made._begun == len(part))
+            await until(lambda: len(made._part) == len(part))
             client.send(b"\r\n\r\n")
             assert (await client.answer()).status == 404
 
@@ -200,3 +203,88 @@ async def test_a_field_with_one_value_is_refused_where_it_is_said_twice(
                 refused.assert_problem(400)
         assert raw.heard == []
         assert (await gateway.ask(get("s?offset=-1"))).body == b"x" * 8 * (prefix == PREFIX)
+
+
+LINES = [b"GET  %s HTTP/1.1", b"GET %s  HTTP/1.1", b"GET   %s   HTTP/1.1", b"POST  %s HTTP/1.1"]
+REST = b"\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\nx"
+
+
+@pytest.mark.parametrize("cut", [None, 4, 5, 22])
+@pytest.mark.parametrize("before", [b"", b"\r\n", get("s?offset=-1"), post("s", b"x")])
+@pytest.mark.parametrize("line", LINES)
+async def test_a_request_line_has_one_blank_between_its_parts(
+    line: bytes, before: bytes, cut: int | None
+) -> None:
+    """Somebody in between may read another target (RFC 9112 section 3)."""
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        for lines in (REST, REST.replace(b"\r\nHost", b"\r\nX-Request-Id: a\r\nHost")):
+            for known in (get("s?offset=-1"), post("s", b"x")):
+                await gateway.ask(known)
+            client = await gateway.connect()
+            wire = before + line % f"{PREFIX}/s".encode()
+            if cut is not None:
+                client.send(wire[: len(before) + cut])
+                await until(lambda: any(one._part for one in _connections(gateway)))
+                wire = wire[len(before) + cut :]
+            client.send(wire + lines + get("s?offset=-1"))
+            if before.strip():
+                assert (await client.answer()).status in {200, 204}
+            refused = await client.answer()
+            refused.assert_problem(400)
+            assert b"more than one blank" in refused.body
+            assert await client.rest() == b""
+            await until(lambda: not gateway.server.connections)
+
+
+CHUNKS = CHUNKED + b"1\r\nx\r\n"
+ENDLESS = {
+    "an extension": CHUNKS + b"1;a=",
+    "extensions": CHUNKS + b"1" + b";a=b" * 100,
+    "zeros": CHUNKS + b"0",
+    "the first extension": CHUNKED + b"1;a=",
+    "of a stream that is not there": CHUNKS.replace(b"/s ", b"/t ") + b"1;a=",
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+async def test_what_is_between_chunks_is_bounded(kind: str) -> None:
+    """It says nothing, and would be read for as long as the body may take."""
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        for at_once in (True, False):
+            client = await gateway.connect()
+            if at_once:
+                client.send(ENDLESS[kind] + b"0" * (FRAMING_BYTES + 100))
+            else:
+                client.send(ENDLESS[kind])
+                for _ in range(18):
+                    client.send(b"0" * 1000)
+                    await asyncio.sleep(0)
+            assert (await client.answer()).status in ({400, 404} if "not there" in kind else {400})
+            assert await client.rest() == b""
+        assert (await gateway.ask(get("s?offset=-1"))).body == b""
+
+
+@pytest.mark.parametrize(("more", "status"), [(0, 204), (1, 400)])
+async def test_so_much_may_be_between_chunks(more: int, status: int) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        await until(lambda: not gateway.server.connections)
+        client = await gateway.connect()
+        size = FRAMING_BYTES + 33 * 2 - len(b"1\r\nx\r\n1;=\r\nx") + more
+        client.send(CHUNKED + b"1\r\nx\r\n1;=" + b"a" * size + b"\r\nx")
+        if status != 400:
+            made = await _connection(gateway)
+            await until(lambda: made._fed == FRAMING_BYTES + 33 * 2)
+            client.send(b"\r\n0\r\n\r\n")
+        assert (await client.answer()).status == status
+
+
+async def test_small_chunks_and_long_bodies_are_no_framing() -> None:
+    async with serving(max_append=4 << 20) as gateway:
+        await gateway.ask(put("s"))
+        for data in (b"01\r\nx\r\n" * 50_000, b"100000\r\n" + b"x" * 0x100000 + b"\r\n"):
+            client = await gateway.connect()
+            client.send(CHUNKED + data + b"0\r\n\r\n")
+            assert (await client.answer()).status == 204

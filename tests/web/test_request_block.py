@@ -213,7 +213,7 @@ async def test_a_connection_whose_request_was_handled_is_known_afterwards() -> N
         ordinary = gateway.ordinary
         (connection,) = gateway.server.connections
         assert isinstance(connection, Connection)
-        assert connection._whole
+        assert connection._is_between
         assert (await client.ask(post("a", b"x"))).status == 204
         assert gateway.ordinary == ordinary
 
