@@ -20,8 +20,16 @@ from gateway.runtime.access_log import Asked
 from gateway.runtime.quotas import peer_of
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import OTHER
-from gateway.web.connection_state import IDLE, LINGERING, TAKEN, TRANSITIONS, WITH_AIOHTTP, State
-from gateway.web.responses import HandedOver
+from gateway.web.connection_state import (
+    HANDED_OVER,
+    IDLE,
+    LINGERING,
+    TAKEN,
+    TRANSITIONS,
+    WITH_AIOHTTP,
+    State,
+)
+from gateway.web.responses import HandedOver, WireResponse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -39,7 +47,9 @@ if TYPE_CHECKING:
     from gateway.web.fast_path import FastPath
     from gateway.web.short_misses import Request
 
-LINGER_S = 1.0  # for the rest of what was refused, and for the client to read why
+LINGER_S = 1.0  # for the client to read its last answer, while it may still send
+LINGER_BODY_S = 10.0  # where the rest of a body is on its way: few clients read before all is sent
+LINGER_BYTES = 64 * 1024 * 1024  # of what is dropped meanwhile, which costs time: a second of it
 
 
 class Owner(ReaderServer, Protocol):
@@ -63,6 +73,8 @@ class AiohttpConnection(RequestHandler):
     __slots__ = (
         "_given_back",
         "_is_last_answered",
+        "_lingering",
+        "_may_drop",
         "began",
         "exchange",
         "in_hand",
@@ -95,6 +107,8 @@ class AiohttpConnection(RequestHandler):
         self.began: float | None = None
         self._is_last_answered = False  # what is still sent is not to be looked at (RFC 9112 9.6)
         self._given_back: ExitStack | None = None  # with the end of aiohttp's request
+        self._lingering: asyncio.TimerHandle | None = None
+        self._may_drop = LINGER_BYTES  # while it lingers
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; asyncio would leave a connection open that could not."""
@@ -136,7 +150,13 @@ class AiohttpConnection(RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         try:
             handled = await super()._handle_request(request, start_time, request_handler)
-            self._is_last_answered = not handled[0].keep_alive
+            answer = handled[0]
+            self._is_last_answered = not answer.keep_alive
+            if isinstance(answer, WireResponse) and answer.abandon:
+                self.linger(LINGER_S)
+            elif self._is_last_answered and request.keep_alive and self.state is not HANDED_OVER:
+                # It is we who end it, and the client, who does not know yet, may send more.
+                self.linger(LINGER_S if request.content.is_eof() else LINGER_BODY_S)
             return handled
         finally:
             self.in_hand -= 1
@@ -199,11 +219,7 @@ class AiohttpConnection(RequestHandler):
         return self._given_back
 
     def refuse(self, error: HeadgateError) -> None:
-        """Answer, and close when it is sent: what follows on this connection means nothing.
-
-        Input is read on for a while: what a client still sends to a closed socket costs it the
-        answer.
-        """
+        """Answer, and end the connection: what follows on it means nothing."""
         transport = self.transport
         if transport is None:
             return
@@ -212,13 +228,37 @@ class AiohttpConnection(RequestHandler):
         if not isinstance(error, ClientLimitReached | LimitReached):  # of which nothing was read
             self.shared.unrouted.answered(OTHER, refusal.status, len(refusal.body))
             self._log_refusal(refusal)
+        self.linger(LINGER_S)
+
+    def linger(self, seconds: float) -> None:
+        """End what is sent, and the connection when the client does, or after so long.
+
+        What it still sends is dropped: to a closed socket it would cost the client the answer, as
+        the system then resets the connection (RFC 9112 section 9.6).
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing() or self.state is LINGERING:
+            return
         self.enter(LINGERING)
         if self._waiter is not None:
             self._waiter.cancel()
-        self._force_close = True  # aiohttp is to begin nothing more
+        self._force_close = True  # aiohttp is to begin nothing more, nor to close
         transport.write_eof()
         transport.resume_reading()
-        self._loop.call_later(LINGER_S, transport.close)
+        self._lingering = self._loop.call_later(seconds, self.force_close)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Nothing is waited for any more."""
+        super().connection_lost(exc)
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+
+    def drop(self, size: int) -> None:
+        """So many bytes came that mean nothing any more."""
+        self._may_drop -= size
+        if self._may_drop < 0 and self.state is LINGERING:
+            self.force_close()
 
     def _log_refusal(self, refusal: Response) -> None:
         """Write the line of what is no request, and so has neither a method nor a path."""

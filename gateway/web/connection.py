@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestPayloadError, _ErrInfo
 
-from gateway.errors import ClientLimitReached, HeadgateError, HeadTooLarge
+from gateway.errors import ClientLimitReached
 from gateway.runtime.request_fields import RequestFields
 from gateway.web import request_body, sent_ahead
-from gateway.web.aiohttp_connection import AiohttpConnection
-from gateway.web.connection_state import DEAF, HANDED_OVER, IDLE, LOST, TAKEN
-from gateway.web.request_head import is_one_request, is_plain, refusal
+from gateway.web.connection_state import HANDED_OVER, IDLE, LOST, TAKEN
+from gateway.web.incoming import Incoming
+from gateway.web.request_head import is_plain
 from gateway.web.unsent import Unsent
 
 if TYPE_CHECKING:
@@ -30,31 +28,22 @@ if TYPE_CHECKING:
     from gateway.web.aiohttp_connection import Owner
     from gateway.web.short_misses import Request
 
-HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; parsed, it takes twice as much
-HELD_BYTES = 64 * 1024  # what a client may send ahead while its request is being answered
-AT_ONCE = 32  # requests that came together and are answered before others have their turn: 3 ms
 
-
-class Connection(AiohttpConnection):
+class Connection(Incoming):
     """Parses what comes, and gives aiohttp the requests that the fast path does not take."""
 
     __slots__ = (
-        "_begun",
-        "_body",
         "_client",
         "_counted",
         "_counts",
-        "_deadline",
         "_early",
         "_fast",
-        "_held",
         "_late",
         "_on_lost",
         "_unsent",
-        "_whole",
         "principal",
     )
-    abandon = AiohttpConnection.force_close  # of a Waiter
+    abandon = Incoming.force_close  # of a Waiter
 
     def __init__(
         self,
@@ -68,17 +57,12 @@ class Connection(AiohttpConnection):
         super().__init__(server, owner, **arguments)
         self.principal: Principal | None = None  # of the long-poll that waits
         self._fast = owner.fast
-        self._held = bytearray()
         self._early, self._late = early, late
-        self._whole = True  # each piece so far was one request; else the parser may keep more
-        self._body: StreamReader | None = None  # what is still to come of it
         self._on_lost: Callable[[Connection], object] | None = None
         self._counted: Polls | None = None  # where the long-poll that waits is counted
         self._client: str | None = None  # as whom it counts
         self._counts = False  # as a connection
         self._unsent: Unsent | None = None  # of a client that does not keep up
-        self._begun = 0  # bytes of a head that is not whole yet
-        self._deadline: float | None = None  # for the head of a request (loop time)
 
     def begin(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
@@ -125,7 +109,6 @@ class Connection(AiohttpConnection):
         if self._counted is not None:
             self._counted.cut()
             self._counted = None
-        self._held.clear()
         self.drop_part()
         if exc is not None and not isinstance(exc, ConnectionError):
             exc = ConnectionResetError(str(exc))  # a network that is away: the client has left
@@ -165,30 +148,7 @@ class Connection(AiohttpConnection):
         self.transport = None
         self.connection_lost(None)
 
-    @property
-    def has_more(self) -> bool:
-        """Whether the client may have sent more than the request in aiohttp's hands."""
-        return bool(self._messages) or not self._whole
-
-    # Receiving
-
-    def data_received(self, data: bytes) -> None:
-        """Parse, and answer what can be answered at once."""
-        state = self.state
-        if self._force_close or self._close or state is DEAF:
-            return
-        if state is TAKEN:
-            self._held += data
-            if len(self._held) > HELD_BYTES and self.transport is not None:
-                self.transport.pause_reading()
-        elif self._upgraded or self._payload_parser is not None:
-            super().data_received(data)
-        else:
-            may_be_known = self._whole and state is IDLE
-            if not (may_be_known and self._is_known(data)):
-                self._parse(data)
-
-    def _is_known(self, data: bytes) -> bool:
+    def is_known(self, data: bytes) -> bool:
         """Whether a request came before, or its fields, and it is answered without being parsed."""
         # To look a long body up would cost more than it ever saves.
         if self._paused or self.shared.closing:
@@ -209,97 +169,9 @@ class Connection(AiohttpConnection):
             self.went_on(should_close=False)
         return taken
 
-    def _parse(self, data: bytes) -> None:
-        """Take one request after the other, up to one that is not whole or has to be waited for."""
-        answered = 0
-        while self._parser is not None and not (self.state is TAKEN or self._force_close):
-            if answered == AT_ONCE and self.state is IDLE:
-                self.enter(TAKEN)
-                self._loop.call_soon(self.go_on)
-                return
-            if not self._goes_on_after(data):
-                return
-            answered += 1
-            if len(self._messages) >= MAX_MSG_QUEUE_SIZE:
-                self._pause_reading_for_buffer()  # aiohttp has us parse on when it has caught up
-                return
-            data = b""
-
-    def _goes_on_after(self, data: bytes) -> bool:
-        """Parse up to the end of a request, and see to it; whether another one may follow."""
-        assert self._parser is not None, "the connection is there"
-        try:
-            messages, upgraded, tail = self._parser.feed_data(data)
-        except HttpProcessingError as error:
-            self._spoilt(error)
-            return False
-        if upgraded:
-            self._upgraded = True
-            self._message_tail = tail
-        if not messages:
-            return self._goes_on_without_head(len(data))
-        message, payload = messages[0]
-        self._body = None if payload.is_eof() else payload
-        self._whole = self._whole and self._body is None and is_one_request(data, payload)
-        self._deadline = None
-        self._begun = 0
-        head = data if self._whole else None
-        if not (self.state is IDLE and self._answered(head, message, payload)):
-            self.give(message, payload)
-        return not (self._whole or upgraded)
-
-    def _goes_on_without_head(self, more: int) -> bool:
-        """Of the request before, or of the next head, a part has come, or nothing."""
-        # aiohttp has us look for more whenever a body was read; of a whole request there is none.
-        self._whole = self._whole and not more
-        if self._body is None:
-            self._wait_for_head(more)
-        elif self._body.is_eof():
-            self._body = None
-            return True
-        return False
-
-    def _wait_for_head(self, more: int) -> None:
-        """Bound what a client may send of a head, and the time that it takes."""
-        self._begun += more
-        if self._begun > HEAD_BYTES:
-            self._end_with(HeadTooLarge(f"the head of a request may be {HEAD_BYTES:,} bytes long"))
-        elif self._deadline is None and self._begun and self.state is IDLE:
-            self._deadline = self._loop.time() + self.shared.timeouts.header
-
-    def too_slow(self, now: float) -> bool:
-        """Whether the client's time for the head of a request is over."""
-        if self._deadline is None or self._force_close:  # which is counted once
-            return False
-        return self.is_idle and now >= self._deadline
-
-    def all_handled(self) -> None:
-        """The next head, of which a part may have come, has its time from now on."""
-        super().all_handled()
-        if self._begun and self._deadline is None:
-            self._deadline = self._loop.time() + self.shared.timeouts.header
-        if self.shared.closing:
-            self.owner.tell_idle()
-
-    def _spoilt(self, error: HttpProcessingError) -> None:
-        """What came is no HTTP, and nobody can say where the next request would begin."""
-        if self._body is not None and not self._body.is_eof():
-            self.enter(DEAF)
-            self._body.set_exception(RequestPayloadError(error.message))
-        else:
-            self._end_with(refusal(error))
-
-    def _end_with(self, error: HeadgateError) -> None:
-        """Refuse, and end the connection, as soon as everything before is answered."""
-        if self.state is IDLE:
-            self.refuse(error)
-        else:
-            self.give(_ErrInfo(400, error, ""), EMPTY_PAYLOAD)
-            self.enter(DEAF)
-
     # Answering
 
-    def _answered(
+    def is_answered(
         self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
     ) -> bool:
         """Whether the short ways took a request; `head` is all of it, if it came as one piece."""
@@ -368,7 +240,7 @@ class Connection(AiohttpConnection):
         self._on_lost = None
         self.enter(IDLE)
         self.give_late(request, joined, began)
-        self._take_held()
+        self.take_held()
 
     def go_on(self) -> None:
         """Go on with what the client has sent meanwhile."""
@@ -377,18 +249,7 @@ class Connection(AiohttpConnection):
             return
         self.enter(IDLE)
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self._held or not self._whole:
-            self._take_held()
+        self.take_held()
         if self.shared.closing and self.is_idle:
             transport.close()
             self.owner.tell_idle()
-
-    def _take_held(self) -> None:
-        """Go on with what the client sent meanwhile."""
-        if not self._whole:
-            self._parse(b"")
-        if self._held and self.state is not TAKEN and self.transport is not None:
-            held = bytes(self._held)
-            self._held.clear()
-            self.transport.resume_reading()
-            self.data_received(held)

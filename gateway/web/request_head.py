@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from aiohttp.http import HttpVersion10, HttpVersion11
 from aiohttp.http_exceptions import HttpProcessingError, InvalidHeader, InvalidURLError, LineTooLong
+from multidict import istr
 
 from gateway.errors import BadRequest, HeadTooLarge, NotOffered
+from gateway.protocol.header_names import CLOSED, FORKED_FROM, MULTI
 from gateway.protocol.paths import canonical_host
 from gateway.protocol.target import canonical_target
 
 if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
-    from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
     from multidict import MultiMapping
 
@@ -28,6 +29,19 @@ SHOWN_CHARACTERS = 128  # of a Host that is refused: names are up to 253, and mi
 _SCHEMES = frozenset({"http", "https"})
 _NAMED = re.compile(r"(?:Duplicate|Missing) '[A-Za-z0-9-]{1,64}' header")  # of those it knows
 _QUOTED = re.compile(r"b?['\"]")
+# Fields with one value, by which streams are read and written: two lines of one would mean one
+# thing here and another at an origin (RFC 9110 section 5.3). Those of HTTP itself aiohttp's parser
+# refuses, and Authorization `access.credentials`.
+_ONCE = tuple(
+    map(
+        istr,
+        (
+            *("Producer-Id", "Producer-Epoch", "Producer-Seq", "Stream-Seq", CLOSED, MULTI),
+            *("Stream-TTL", "Stream-Expires-At", FORKED_FROM, "Stream-Fork-Offset"),
+            *("Stream-Fork-Sub-Offset", "Last-Event-ID", "Origin"),
+        ),
+    )
+)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
@@ -47,10 +61,18 @@ def is_plain(message: RawRequestMessage, hosts: ServedHosts) -> bool:
     """Whether nothing of a request's version, upgrade, framing and Host takes a closer look."""
     if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
         return False
-    if "Transfer-Encoding" in message.headers:
+    if "Transfer-Encoding" in message.headers or _said_twice(message.headers) is not None:
         return False
     host = message.headers.get("Host", "")
     return is_host(host) and hosts.serves(host)
+
+
+def _said_twice(headers: MultiMapping[str]) -> str | None:
+    """A field that is there more than once, though it has one value."""
+    for name in _ONCE:
+        if name in headers and len(headers.getall(name)) > 1:
+            return name
+    return None
 
 
 def _fault_of_host(named: str) -> str | None:
@@ -105,8 +127,8 @@ def check(request: BaseRequest) -> None:
     if not is_host(named):
         shown = ascii(named[:SHOWN_CHARACTERS])
         raise BadRequest(f"Host {shown} names no host: {_fault_of_host(named)}")
-    if len(request.headers.getall("Origin", ())) > 1:
-        raise BadRequest("Origin is given more than once")
+    if (twice := _said_twice(request.headers)) is not None:
+        raise BadRequest(f"{twice} is given more than once")
     codings = request.headers.getall("Transfer-Encoding", ())
     if codings and request.version == HttpVersion10:
         raise BadRequest("HTTP/1.0 has no Transfer-Encoding")
@@ -181,9 +203,23 @@ def target(request: BaseRequest) -> str:
     return raw if raw == "*" else canonical_target(raw, request.headers.get("Host", ""))
 
 
-def is_one_request(data: bytes, payload: StreamReader) -> bool:
-    """Whether a piece of input is one request and nothing else; not if its body came in chunks.
+def end_of_head(part: bytes | bytearray, data: bytes, begin: int) -> int:
+    """Where the head ends that `begin`s in the data, behind a part that came before.
 
-    `payload` is the whole body of the first request in it.
+    It is the end of the data where it is not whole.
     """
-    return data.find(b"\r\n\r\n") + 4 + payload.total_bytes == len(data)
+    if part:
+        seam = part[-3:] + data[begin : begin + 3]
+        found = seam.find(b"\r\n\r\n")
+        if found >= 0:
+            return begin + found + 4 - min(3, len(part))
+    found = data.find(b"\r\n\r\n", begin)
+    return len(data) if found < 0 else found + 4
+
+
+def is_plain_line(head: bytes | bytearray) -> bool:
+    """Whether one blank is between the parts of a request line (RFC 9112 section 3).
+
+    The parser lets more of them through, which others might read as an empty target.
+    """
+    return b"  " not in head or b"  " not in head.lstrip(b"\r\n").partition(b"\r\n")[0]

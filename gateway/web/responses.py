@@ -59,7 +59,7 @@ class WireResponse(web.StreamResponse):
         self.body_sent = 0
         self.ended: Ended | None = None  # nothing is written yet
         self._body_size = body_size
-        self._abandon = abandon
+        self.abandon = abandon
         self._wire = wire
         self._keep_alive = keep_alive
         self._protocol: BaseRequest | None = None
@@ -88,8 +88,6 @@ class WireResponse(web.StreamResponse):
         if self._protocol is not None:
             await self._protocol.protocol._drain_helper()  # aiohttp has no public one
             self.ended = "answered"
-            if self._abandon:
-                self._protocol.protocol.force_close()
 
 
 class StreamedResponse(WireResponse):

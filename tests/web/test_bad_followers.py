@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.web import connection
+from gateway.web.incoming import HEAD_BYTES
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
 from tests.support.waiting import until
 from tests.web.serving import (
@@ -162,9 +163,9 @@ async def _behind(gateway: Serving, client: Client, head: bytes) -> connection.C
     (made,) = gateway.server.connections
     assert isinstance(made, connection.Connection)
     client.send(head[:20_000])
-    await until(lambda: made._begun == len(head[:20_000]))
+    await until(lambda: len(made._part) == len(head[:20_000]))
     client.send(head[20_000:])
-    await until(lambda: made._begun == len(head))
+    await until(lambda: len(made._part) == len(head))
     return made
 
 
@@ -174,7 +175,7 @@ async def test_a_head_behind_a_request_under_way_is_bounded(more: int, status: i
     async with RawOrigin(script) as origin, edge_serving(origin) as gateway:
         head = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\n"
         head += b"".join(b"X-%d: %s\r\n" % (n, b"v" * 4000) for n in range(8))
-        head += b"Y: " + b"v" * (connection.HEAD_BYTES + more - len(head) - 3)
+        head += b"Y: " + b"v" * (HEAD_BYTES + more - len(head) - 3)
         client = await gateway.connect()
         await _behind(gateway, client, head)
         if status != 431:
@@ -223,18 +224,19 @@ async def test_a_long_queue_behind_a_request_under_way_is_answered_in_order(numb
         assert await client.rest() == b""
 
 
-async def test_events_whose_connection_ends_with_them_say_so() -> None:
-    """What came in pieces may have more behind it, which would be lost when the events are over."""
+@pytest.mark.parametrize("behind", [b"", b"G", get("s")])
+@pytest.mark.parametrize("slowly", [False, True])
+async def test_events_whose_connection_ends_with_them_say_so(slowly: bool, behind: bytes) -> None:
+    """What is behind them would be lost with the connection; after what came in pieces none is."""
     async with serving(sse_max_age=0.05) as gateway:
-        for slowly, said in ((False, None), (True, "close")):
-            client = await gateway.connect()
-            await client.ask(put("s"))
-            wire = post("s", b"x" * 100)
-            await (client.send_slowly(wire) if slowly else client.send_all(wire))
-            assert (await client.answer()).status in {200, 204}
-            client.send(get("s?offset=now&live=sse"))
-            head = await client.head()
-            assert head.get("Connection") == said
-            await client.events_to_the_end()
-            if said is None:
-                assert (await client.ask(get("s"))).status == 200
+        client = await gateway.connect()
+        await client.ask(put("s"))
+        wire = post("s", b"x" * 100)
+        await (client.send_slowly(wire) if slowly else client.send_all(wire))
+        assert (await client.answer()).status in {200, 204}
+        client.send(get("s?offset=now&live=sse") + behind)
+        head = await client.head()
+        assert head.get("Connection") == ("close" if behind else None)
+        await client.events_to_the_end()
+        if not behind:
+            assert (await client.ask(get("s"))).status == 200

@@ -14,7 +14,8 @@ from gateway.errors import LimitReached
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.runtime.limits import Limits
 from gateway.telemetry.traffic import HIT
-from gateway.web.connection import AT_ONCE, Connection
+from gateway.web.connection import Connection
+from gateway.web.incoming import AT_ONCE
 from tests.streams.gated_log import GatedLog, turns
 from tests.support.http1 import Answer, Client
 from tests.support.waiting import PATIENCE_S, until

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from gateway.web import aiohttp_connection, connection
+from gateway.web.aiohttp_connection import LINGER_BYTES
+from gateway.web.connection_state import LINGERING
+from gateway.web.incoming import FRAMING_BYTES, HEAD_BYTES
+from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
-from tests.web.serving import Serving, serving
+from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, get, offset, post, put, serving
 
 HEAD = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\nX: "
 
@@ -31,6 +37,58 @@ async def test_a_client_that_goes_on_and_on_is_cut_off(monkeypatch: pytest.Monke
         await until(lambda: gateway.limits.connections == 0)
 
 
+CHUNKED = b"POST %s/s HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n" % PREFIX.encode()
+CHUNKED += b"Transfer-Encoding: chunked\r\n\r\n"
+LAST_OF_ITS_CONNECTION = {
+    "the body has ended, and more comes": (CHUNKED + b"1\r\nx\r\n0\r\n\r\n", 204),
+    "the body is too long": (CHUNKED + b"100000\r\n" + b"v" * 0x100000 + b"\r\n1\r\nx\r\n", 413),
+    "the body is no HTTP": (CHUNKED + b"1\r\nxx\r\n", 400),
+}
+
+
+@pytest.mark.parametrize("way", LAST_OF_ITS_CONNECTION)
+async def test_the_answer_to_chunks_is_read_though_the_client_goes_on_sending(way: str) -> None:
+    """It ends its connection (RFC 9112 section 9.6), which the client may not know yet."""
+    sent, status = LAST_OF_ITS_CONNECTION[way]
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        for _ in range(5):
+            client = await gateway.connect()
+            client.pause()
+            client.send(sent)
+            await until(lambda: any(one.state is LINGERING for one in _connections(gateway)))
+            client.send(b"v" * 500_000)
+            await until(lambda: any(one._may_drop < LINGER_BYTES for one in _connections(gateway)))
+            client.resume()
+            assert (await client.answer()).status == status
+            assert await client.rest() == b""
+            client.close()
+            await until(lambda: not gateway.limits.connections)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_so_much_is_dropped_of_what_comes_behind_a_last_answer(
+    more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aiohttp_connection, "LINGER_BYTES", 1000)
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        await until(lambda: not gateway.server.connections)
+        client = await gateway.connect()
+        client.send(CHUNKED + b"1\r\nx\r\n0\r\n\r\n")
+        made = await _connection(gateway)
+        await until(lambda: made.state is LINGERING)
+        client.send(b"v" * (1000 + more))
+        await until(lambda: made._may_drop == -more)
+        assert (made.transport is None) is bool(more)
+        assert (await client.answer()).status == 204
+
+
+def _connections(gateway: Serving) -> list[connection.Connection]:
+    made = gateway.server.connections
+    return [one for one in made if isinstance(one, connection.Connection)]
+
+
 async def _connection(gateway: Serving) -> connection.Connection:
     await until(lambda: bool(gateway.server.connections))
     (made,) = gateway.server.connections
@@ -45,10 +103,10 @@ async def test_a_head_that_comes_in_parts_is_bounded(more: int, status: int) -> 
         client = await gateway.connect()
         head = b"GET /v1/stream/s HTTP/1.1\r\nHost: x\r\n"
         head += b"".join(b"X-%d: %s\r\n" % (n, b"v" * 4000) for n in range(8))
-        head += b"Y: " + b"v" * (connection.HEAD_BYTES + more - len(head) - 3)
+        head += b"Y: " + b"v" * (HEAD_BYTES + more - len(head) - 3)
         client.send(head)
         made = await _connection(gateway)
-        await until(lambda: made._begun == len(head))
+        await until(lambda: len(made._part) == len(head))
         if status != 431:
             client.send(b"\r\n\r\n")
         assert (await client.answer()).status == status
@@ -61,7 +119,7 @@ async def test_heads_are_counted_one_by_one() -> None:
         part = HEAD + b"v" * 8000 + b"\r\nY: " + b"v" * 8000
         for _ in range(3):
             client.send(part)
-            await until(lambda: made._begun == len(part))
+            await until(lambda: len(made._part) == len(part))
             client.send(b"\r\n\r\n")
             assert (await client.answer()).status == 404
 
@@ -96,3 +154,137 @@ async def test_what_is_not_valid_http_is_refused_without_repeating_it(fault: str
         assert CANARY not in answer.wire
         detail = answer.json()["detail"]
         assert len(detail) > len("not valid HTTP: "), answer
+
+
+ONCE = {
+    "Producer-Id": ("p", "q"),
+    "Producer-Epoch": ("0", "1"),
+    "Producer-Seq": ("0", "1"),
+    "Stream-Seq": ("a", "b"),
+    "Stream-Closed": ("false", "true"),
+    "Stream-TTL": ("60", "61"),
+    "Stream-Expires-At": ("2030-01-31T12:00:00Z", "2031-01-31T12:00:00Z"),
+    "Stream-Forked-From": ("/v1/stream/s", "/v1/stream/t"),
+    "Stream-Fork-Offset": ("-1", offset(1)),
+    "Stream-Fork-Sub-Offset": ("0", "1"),
+    "X-Stream-Multi": ("true", "false"),
+    "Last-Event-ID": (offset(0), offset(1)),
+    "Origin": ("https://a.example", "https://b.example"),
+}
+
+
+@pytest.mark.parametrize("prefix", [PREFIX, EDGE])
+@pytest.mark.parametrize("name", ONCE)
+async def test_a_field_with_one_value_is_refused_where_it_is_said_twice(
+    name: str, prefix: str
+) -> None:
+    """Who reads it otherwise would take the other one (RFC 9110 section 5.3)."""
+    one, other = ONCE[name]
+    stamp = [f"{key}: {ONCE[key][0]}" for key in ("Producer-Id", "Producer-Epoch", "Producer-Seq")]
+    twice = [
+        (f"{name}: {one}", f"{name}: {other}"),
+        (f"{name}: {one}", f"{name}: {one}"),
+        (f"{name}: {one}", f"{name.lower()}: {other}"),
+        (f"{name}:{one}", "X-Between: 1", f"{name}: {other}"),
+    ]
+    async with RawOrigin(answer(b"x")) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(put("s"))
+        client = await gateway.connect()
+        target = f"{prefix}/s"
+        for lines in twice:
+            given = [line for line in stamp if not line.startswith(f"{name}:")]
+            for _ in range(2):  # also where the lines around them have been seen before
+                if prefix == PREFIX:
+                    assert (await client.ask(post(target, b"x"))).status == 204
+                refused = await client.ask(post(target, b"x", *given, *lines))
+                refused.assert_problem(400)
+                assert f"{name} is given more than once".encode() in refused.body
+                refused = await client.ask(get(f"{target}?offset=-1", *lines))
+                refused.assert_problem(400)
+        assert raw.heard == []
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"x" * 8 * (prefix == PREFIX)
+
+
+LINES = [b"GET  %s HTTP/1.1", b"GET %s  HTTP/1.1", b"GET   %s   HTTP/1.1", b"POST  %s HTTP/1.1"]
+REST = b"\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\nx"
+
+
+@pytest.mark.parametrize("cut", [None, 4, 5, 22])
+@pytest.mark.parametrize("before", [b"", b"\r\n", get("s?offset=-1"), post("s", b"x")])
+@pytest.mark.parametrize("line", LINES)
+async def test_a_request_line_has_one_blank_between_its_parts(
+    line: bytes, before: bytes, cut: int | None
+) -> None:
+    """Somebody in between may read another target (RFC 9112 section 3)."""
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        for lines in (REST, REST.replace(b"\r\nHost", b"\r\nX-Request-Id: a\r\nHost")):
+            for known in (get("s?offset=-1"), post("s", b"x")):
+                await gateway.ask(known)
+            client = await gateway.connect()
+            wire = before + line % f"{PREFIX}/s".encode()
+            if cut is not None:
+                client.send(wire[: len(before) + cut])
+                await until(lambda: any(one._part for one in _connections(gateway)))
+                wire = wire[len(before) + cut :]
+            client.send(wire + lines + get("s?offset=-1"))
+            if before.strip():
+                assert (await client.answer()).status in {200, 204}
+            refused = await client.answer()
+            refused.assert_problem(400)
+            assert b"more than one blank" in refused.body
+            assert await client.rest() == b""
+            await until(lambda: not gateway.server.connections)
+
+
+CHUNKS = CHUNKED + b"1\r\nx\r\n"
+ENDLESS = {
+    "an extension": CHUNKS + b"1;a=",
+    "extensions": CHUNKS + b"1" + b";a=b" * 100,
+    "zeros": CHUNKS + b"0",
+    "the first extension": CHUNKED + b"1;a=",
+    "of a stream that is not there": CHUNKS.replace(b"/s ", b"/t ") + b"1;a=",
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+async def test_what_is_between_chunks_is_bounded(kind: str) -> None:
+    """It says nothing, and would be read for as long as the body may take."""
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        for at_once in (True, False):
+            client = await gateway.connect()
+            if at_once:
+                client.send(ENDLESS[kind] + b"0" * (FRAMING_BYTES + 100))
+            else:
+                client.send(ENDLESS[kind])
+                for _ in range(18):
+                    client.send(b"0" * 1000)
+                    await asyncio.sleep(0)
+            assert (await client.answer()).status in ({400, 404} if "not there" in kind else {400})
+            assert await client.rest() == b""
+        assert (await gateway.ask(get("s?offset=-1"))).body == b""
+
+
+@pytest.mark.parametrize(("more", "status"), [(0, 204), (1, 400)])
+async def test_so_much_may_be_between_chunks(more: int, status: int) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        await until(lambda: not gateway.server.connections)
+        client = await gateway.connect()
+        size = FRAMING_BYTES + 33 * 2 - len(b"1\r\nx\r\n1;=\r\nx") + more
+        client.send(CHUNKED + b"1\r\nx\r\n1;=" + b"a" * size + b"\r\nx")
+        if status != 400:
+            made = await _connection(gateway)
+            await until(lambda: made._fed == FRAMING_BYTES + 33 * 2)
+            client.send(b"\r\n0\r\n\r\n")
+        assert (await client.answer()).status == status
+
+
+async def test_small_chunks_and_long_bodies_are_no_framing() -> None:
+    async with serving(max_append=4 << 20) as gateway:
+        await gateway.ask(put("s"))
+        for data in (b"01\r\nx\r\n" * 50_000, b"100000\r\n" + b"x" * 0x100000 + b"\r\n"):
+            client = await gateway.connect()
+            client.send(CHUNKED + data + b"0\r\n\r\n")
+            assert (await client.answer()).status == 204

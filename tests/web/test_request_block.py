@@ -106,7 +106,7 @@ async def test_writes_that_differ_in_their_lengths_and_numbers_are_not_parsed_ag
         (stamped("-1"), 400),
         (stamped("+1"), 400),
         (stamped("1 "), 200),
-        (stamped("1\r\nProducer-Seq: 1"), 200),
+        (stamped("1\r\nProducer-Seq: 1"), 400),
         (stamped("1\r\n folded"), 400),
         (stamped("1", name="Producer-Seq "), 400),
         (stamped("1\r\nContent-Length: 1"), 400),
@@ -213,7 +213,7 @@ async def test_a_connection_whose_request_was_handled_is_known_afterwards() -> N
         ordinary = gateway.ordinary
         (connection,) = gateway.server.connections
         assert isinstance(connection, Connection)
-        assert connection._whole
+        assert connection._is_between
         assert (await client.ask(post("a", b"x"))).status == 204
         assert gateway.ordinary == ordinary
 

@@ -1,0 +1,52 @@
+"""Whoever connects is taken soon, however busy the others keep the gateway, and they go on too."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+import pytest
+
+from gateway.telemetry.traffic import HIT
+from gateway.web.listener import AT_ONCE, ConnectionListener
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_S
+from tests.web.serving import get, put, serving
+
+LAST = get("s?offset=-1", "Connection: close")
+
+
+@pytest.mark.parametrize("count", [1, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE])
+async def test_connections_that_wait_are_taken_together_up_to_a_bound(count: int) -> None:
+    """With one a pass of the loop, the last of 256 waits for 255 passes full of others' reads."""
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"x"))
+        for _ in range(2):
+            await gateway.ask(LAST)
+        assert gateway.fast.known(LAST), "it is answered as it is taken"
+        traffic = gateway.route.traffic
+        port = free_port()
+        door = ConnectionListener(gateway.server)
+        await door.open("127.0.0.1", port)
+        taken: list[int] = []
+        try:
+            with contextlib.ExitStack() as stack:
+                # The system makes them while the loop does not run.
+                clients = [
+                    stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
+                    for _ in range(count)
+                ]
+                for client in clients:
+                    client.sendall(LAST)
+                while sum(taken) < count:
+                    before = traffic.result_count(HIT)
+                    await asyncio.sleep(0)  # one pass
+                    taken += filter(None, [traffic.result_count(HIT) - before])
+                full, rest = divmod(count, AT_ONCE)
+                assert taken == [AT_ONCE] * full + [rest] * bool(rest)
+                for client in clients:
+                    with client.makefile("rb") as answer:
+                        assert answer.read().startswith(b"HTTP/1.1 200 ")
+        finally:
+            door.close()
