@@ -26,9 +26,7 @@ _OURS = frozenset({"offset", "live", "cursor"})
 # What a `+` means, and what is percent-encoded, is looked at with more care.
 _VALUE = r"[A-Za-z0-9._~!$'()*,;=:@/?-]+"
 _OTHER = rf"(?!{'|'.join(sorted(_OURS))}){_VALUE}"
-_PLAIN_TARGET = re.compile(
-    rf"({PLAIN.pattern})\?((?:{_OTHER}&)*+(?:offset=({_VALUE})|{_OTHER})(?:&{_OTHER})*+)"
-)
+_PLAIN_TARGET = re.compile(rf"({PLAIN.pattern})\?((?:{_OTHER}&)*offset=({_VALUE})(?:&{_OTHER})*)")
 
 
 class EdgeCatchUp(CatchUp, frozen=True, gc=False):
@@ -107,7 +105,7 @@ def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
 
 
 def plain_catch_up(target: str) -> EdgeCatchUp | None:
-    """The read of a target that is in its one form at first sight, but for its query's order.
+    """The read of a target with an offset, in its one form at first sight, but for the order.
 
     What `parse_edge_target` gives where no query parameter is dropped. Nearly all are of this kind.
     """
@@ -118,12 +116,11 @@ def plain_catch_up(target: str) -> EdgeCatchUp | None:
     if len(path) > MAX_PATH_BYTES:
         return None
     others: tuple[str, ...] = ()
-    if start is None or "&" in query:
+    if "&" in query:
         parts = query.split("&")
         parts.sort(key=_key)
         target = f"{path}?{'&'.join(parts)}"
-        if start is not None:
-            parts.remove(f"offset={start}")
+        parts.remove(f"offset={start}")
         others = tuple(parts)
     return EdgeCatchUp(path, target, None if start == BEGINNING else start, others, is_clear=True)
 
