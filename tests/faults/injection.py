@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 ROOT = f"{Path(gateway.__file__).parent}/"
 # They tell of what goes wrong, or come by a timer whatever is asked.
 NOT_ON_THE_WAY = ("telemetry/", "settings/")
-BY_TIMERS = frozenset({"ConnectionServer._sweep_slow", "Connection.too_slow"})
+BY_TIMERS = frozenset({"ConnectionServer._sweep_slow", "Incoming.too_slow"})
 # asyncio says nothing of a protocol that cannot be made, and leaves its socket to the collector.
 ACCEPTS = frozenset(
     {
         "ConnectionServer.__call__",
         "AiohttpConnection.__init__",
+        "Incoming.__init__",
         "AiohttpConnection.connection_made",
         "Connection.__init__",
     }
@@ -68,7 +69,9 @@ GUARDS = frozenset(
 GIVES_BACK = frozenset(
     {
         "BareTransport._leave",
+        "AiohttpConnection.connection_lost",
         "Connection.connection_lost",
+        "Incoming.connection_lost",
         "Connection.give_place_back",
         "Connection.tell_loss",
         "ConnectionServer.reader_lost",

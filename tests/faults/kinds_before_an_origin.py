@@ -99,6 +99,8 @@ async def streamed(_: Serving, client: Client, name: str) -> Answer:
     head = request("POST", f"{EDGE}/{name}", "Transfer-Encoding: chunked")
     client.send(head.replace(b"Content-Length: 0\r\n", b"") + b"3\r\nabc\r\n")
     await asyncio.sleep(0.005)  # a packet of its own, and late, is what is tested
+    if client.is_closing:
+        raise ConnectionResetError("it has left meanwhile")
     client.send(b"3\r\ndef\r\n0\r\n\r\n")
     return await client.answer()
 

@@ -88,6 +88,8 @@ async def in_parts(_: Serving, client: Client, name: str) -> Answer:
     head = post(name, b"", "Transfer-Encoding: chunked").replace(b"Content-Length: 0\r\n", b"")
     client.send(head + b"2\r\nmo\r\n")
     await asyncio.sleep(0.005)  # a packet of its own, and late, is what is tested
+    if client.is_closing:
+        raise ConnectionResetError("it has left meanwhile")
     client.send(b"2\r\nre\r\n0\r\n\r\n")
     return await client.answer()
 
