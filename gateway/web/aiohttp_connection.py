@@ -32,7 +32,7 @@ from gateway.web.connection_state import (
 from gateway.web.responses import HandedOver, WireResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiohttp import web
     from aiohttp.http_parser import RawRequestMessage
@@ -202,6 +202,11 @@ class AiohttpConnection(RequestHandler):
         """Write an answer that was ready at once."""
         if self.transport is not None:
             self.transport.write(wire)
+
+    def writelines(self, parts: Sequence[bytes]) -> None:
+        """Write an answer whose body is too long to be copied, by one call of the system."""
+        if self.transport is not None:
+            self.transport.writelines(parts)
 
     def _process_keepalive(self) -> None:
         """Close an idle connection; aiohttp takes one with a request of the fast path for idle."""

@@ -232,8 +232,7 @@ class FastPath:
         if len(body) <= JOINED_BYTES:
             client.write(head + body)
         else:
-            client.write(head)
-            client.write(body)
+            client.writelines((head, body))
         if self._repeats.looking:
             self._repeats.note(client.transport, "GET", get.target, get.headers)
         return True

@@ -75,9 +75,10 @@ class WireResponse(web.StreamResponse):
         if transport is None:
             raise ConnectionResetError("the client is gone")
         # What is long is shared by all who get it, and a client may be slow to take it: no copies.
-        pieces = (b"".join(self._wire),) if self.size <= JOINED_BYTES else self._wire
-        for piece in pieces:
-            transport.write(piece)
+        if self.size <= JOINED_BYTES:
+            transport.write(b"".join(self._wire))
+        else:
+            transport.writelines(self._wire)
         self._protocol = request
         self.body_sent = self._body_size
         self.ended = "client"  # until it has taken all

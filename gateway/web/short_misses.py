@@ -19,7 +19,7 @@ from gateway.web.responses import JOINED_BYTES
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from aiohttp.http_parser import RawRequestMessage
     from multidict import MultiMapping
@@ -45,6 +45,9 @@ class Client(Parkable, Protocol):
     """A connection that may wait, and may be given to aiohttp then."""
 
     transport: asyncio.Transport | None
+
+    def writelines(self, parts: Sequence[bytes]) -> None:
+        """Write an answer whose body is too long to be copied."""
 
     def go_on_in_task(self, request: Request, joined: Joined | None, began: float) -> None:
         """Have aiohttp handle the request for which it was kept."""
@@ -160,12 +163,12 @@ class ShortMiss:
 
     def _reply(self, head: list[bytes], body: bytes) -> None:
         """Write an answer, of whose head these are the parts."""
+        head.append(body)
         if len(body) <= JOINED_BYTES:
-            head.append(body)
             self._client.reply(b"".join(head))
         else:
-            self._client.write(b"".join(head))
-            self._client.reply(body)
+            self._client.writelines(head)
+            self._client.reply(b"")
         repeats, get = self._shared.repeats, self._get
         if repeats.looking:
             repeats.note(self._client.transport, "GET", get.target, get.headers)

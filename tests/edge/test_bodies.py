@@ -246,19 +246,27 @@ async def to_the_end(client: Client, wire: bytes) -> tuple[bytes, bytes]:
     return head, body
 
 
-async def test_a_client_of_http_1_0_gets_no_chunks() -> None:
+@pytest.mark.parametrize("lines", [[], ["Connection: keep-alive"]])
+async def test_a_client_of_http_1_0_gets_no_chunks(lines: list[str]) -> None:
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     steps = Steps(head + b"2\r\nab\r\n", b"2\r\ncd\r\n0\r\n\r\n")
     async with RawOrigin(steps) as raw, edge_serving(raw) as gateway:
-        for lines in ([], ["Connection: keep-alive"]):
-            client = await gateway.connect()
-            steps = Steps(head + b"2\r\nab\r\n", b"2\r\ncd\r\n0\r\n\r\n")
-            raw.scripts = [steps]
-            steps.go()
-            got, body = await to_the_end(client, request("GET", S, *lines, version="1.0"))
-            assert body == b"abcd"
-            assert b"chunked" not in got
-            assert b"keep-alive" not in got.lower()
+        client = await gateway.connect()
+        steps.go()
+        got, body = await to_the_end(client, request("GET", S, *lines, version="1.0"))
+        assert body == b"abcd"
+        assert b"chunked" not in got
+        assert b"keep-alive" not in got.lower()
+
+
+async def test_a_client_of_http_1_0_is_told_how_long_chunks_were_that_are_all_here() -> None:
+    chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n2\r\ncd\r\n0\r\n\r\n"
+    async with RawOrigin(answer(b""), chunks) as raw, edge_serving(raw) as gateway:
+        client = await gateway.connect()
+        await client.ask(request("GET", S))  # a connection to the origin is kept since
+        got = await client.ask(request("GET", S, "Connection: keep-alive", version="1.0"))
+        assert (got.body, got.get("Content-Length")) == (b"abcd", "4")
+        assert got.get("Connection") == "keep-alive"
 
 
 @pytest.mark.parametrize("field", [MINUTE, "Cache-Control: no-store"])
