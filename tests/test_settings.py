@@ -204,6 +204,11 @@ def test_a_port_that_is_none_is_told_which_there_are(text: str) -> None:
         ("long_poll_timeout", "500 ms", "; write 0.5."),
         ("long_poll_timeout", "1.5m", "; write 90."),
         ("long_poll_timeout", "1w", ", from 0.1 to 300."),
+        ("long_poll_timeout", "5m", "; write 300."),
+        ("long_poll_timeout", "301 s", ", from 0.1 to 300."),
+        ("long_poll_timeout", "99ms", ", from 0.1 to 300."),
+        ("read_token_max_age", "1d", "; write 86400."),
+        ("read_token_max_age", "2d", ", from 1 to 86,400."),
         ("read_token_max_age", "2h", "; write 7200."),
         ("read_token_max_age", "500ms", ", from 1 to 86,400."),
         ("read_token_max_age", "1.5", ", from 1 to 86,400."),
@@ -224,10 +229,22 @@ def test_what_was_probably_meant_is_told(key: str, text: str, hint: str) -> None
         assert given[0].endswith(hint)
 
 
-@pytest.mark.parametrize("line", ['workers = "2"', 'sse_max_age = "2.5"', 'log_level = "2"'])
-def test_a_number_in_quotes_is_told_to_have_none(line: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("line", "is_told"),
+    [
+        ('workers = "2"', True),
+        ('workers = "1024"', True),
+        ('workers = "1025"', False),
+        ('sse_max_age = "2.5"', True),
+        ('sse_max_age = "0"', False),
+        ('log_level = "2"', False),
+    ],
+)
+def test_a_number_in_quotes_that_could_stand_without_is_told_to_have_none(
+    line: str, is_told: bool, tmp_path: Path
+) -> None:
     (problem,) = problems(line, folder=tmp_path)
-    assert problem.endswith("; write it without quotes.") is (not line.startswith("log_level"))
+    assert problem.endswith("; write it without quotes.") is is_told
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def hint(field: Setting, value: object) -> str:
         return ""
     if not value:
         return "" if field.is_required else "; leave it out for the default"
-    return _kind(field).hint(value)
+    return _kind(field).hint(value, field.is_within)
 
 
 def _kind(field: Setting) -> Kind:

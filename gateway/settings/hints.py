@@ -1,48 +1,58 @@
-"""What was probably meant by a text that cannot be taken, in words that follow what it must be."""
+"""What was probably meant by a text that cannot be taken, in words that follow what it must be.
+
+Nothing is told of a number that would be refused as well: a hint is asked together with what says
+whether a number is within the setting's bounds.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeAlias
 
 from gateway.settings.hosts import HOST, PORT, is_port
 
 UNITS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 NO_QUOTES = "; write it without quotes"  # variables and flags have none, and are no texts here
 
+IsWithin: TypeAlias = Callable[[float], bool]
+Hint: TypeAlias = Callable[[str, IsWithin], str]
 
-def none(_text: str) -> str:
+
+def none(_text: str, _is_within: IsWithin) -> str:
     """For what is clear without."""
     return ""
 
 
-def of_address(text: str) -> str:
+def of_address(text: str, _is_within: IsWithin) -> str:
     """For a port alone."""
     port = re.fullmatch(r":?(\d{1,5})", text)
     return f"; write 127.0.0.1:{port[1]}" if port and is_port(int(port[1])) else ""
 
 
-def of_number(text: str) -> str:
+def of_number(text: str, is_within: IsWithin) -> str:
     """For a whole number in quotes."""
-    return NO_QUOTES if re.fullmatch(r"-?\d+", text) else ""
+    return NO_QUOTES if re.fullmatch(r"-?\d+", text) and is_within(float(text)) else ""
 
 
-def of_seconds(text: str) -> str:
+def of_seconds(text: str, is_within: IsWithin) -> str:
     """For a duration with a unit, or in quotes."""
     match = re.fullmatch(rf"(\d+(?:\.\d+)?)\s*({'|'.join(UNITS)})?", text, re.IGNORECASE)
     if match is None:
         return ""
-    if match[2] is None:
-        return NO_QUOTES
-    return f"; write {float(match[1]) * UNITS[match[2].lower()]:.12g}"
+    seconds = float(match[1]) * UNITS[(match[2] or "s").lower()]
+    if not is_within(seconds):
+        return ""
+    return NO_QUOTES if match[2] is None else f"; write {seconds:.12g}"
 
 
-def of_whole_seconds(text: str) -> str:
-    """The same, unless it has a fraction."""
-    hint = of_seconds(text)
+def of_whole_seconds(text: str, is_within: IsWithin) -> str:
+    """For a duration with a unit, or in quotes, unless it has a fraction."""
+    hint = of_seconds(text, is_within)
     return "" if "." in text or "." in hint else hint
 
 
-def of_origin(text: str) -> str:
+def of_origin(text: str, _is_within: IsWithin) -> str:
     """For a folder, or the address of a server, without a scheme."""
     if re.match(r"\.{0,2}/", text):
         return f"; write file:{text}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable  # noqa: TC003 - read as a type hint
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -24,11 +23,12 @@ SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 class Kind:
     """What a value must be, in words that continue "must be".
 
-    `hint` gives words that follow them, where it sees what a text was meant to be.
+    `hint` gives words that follow them, where it sees what a text was meant to be, and that would
+    be taken.
     """
 
     words: str
-    hint: Callable[[str], str] = hints.none
+    hint: hints.Hint = hints.none
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,9 +79,12 @@ class Setting:
         self.type, self.metadata = bare_type(hint)
         self.read = reader(hint, self._check_bounds)
 
+    def is_within(self, value: Any) -> bool:  # noqa: ANN401 - of the setting's own type
+        """Whether a value is within the bounds, if there are any."""
+        return self.bounds is None or self.bounds[0] <= value <= self.bounds[1]
+
     def _check_bounds(self, value: Any) -> None:  # noqa: ANN401 - of the setting's own type
-        is_within = self.bounds is None or self.bounds[0] <= value <= self.bounds[1]
-        if not is_within or (self.longest and len(value) > self.longest):
+        if not self.is_within(value) or (self.longest and len(value) > self.longest):
             raise of_other_type(value)
 
 
