@@ -80,7 +80,10 @@ class StandIn(msgspec.Struct, frozen=True):
 
 
 class StandInRecent(msgspec.Struct, frozen=True):
-    """The same with recent data of a followed stream; `variant` is what is stored, if anything."""
+    """Answer with recent data of a followed stream, and ask meanwhile: the origin fails.
+
+    `variant` is what is stored, if anything.
+    """
 
     answer: CachedResponse
     variant: Variant | None

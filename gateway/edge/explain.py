@@ -9,7 +9,7 @@ from gateway.edge.followed_stream import key_of
 from gateway.errors import BadRequest
 from gateway.protocol import edge_target
 from gateway.protocol.edge_target import EdgeCatchUp, EdgeLongPoll
-from gateway.protocol.forwarding import Sender
+from gateway.protocol.forwarding import SCHEME, Sender
 from gateway.protocol.offsets import BEGINNING, NOW
 from gateway.protocol.paths import canonical_host
 from gateway.telemetry.inspection import Step
@@ -63,7 +63,7 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
     catching_up = read if isinstance(read, EdgeCatchUp) else _beginning(asked, read)
     named = canonical_host(asked.headers.get("Host", ""))
     told = route.told_origin(asked.method, asked.target, asked.headers)
-    request = route.cache_request(told, Sender("", "http", named), catching_up)
+    request = route.cache_request(told, Sender("", SCHEME, named), catching_up)
     yield _who_shares(route, asked)
     if not isinstance(read, EdgeCatchUp):
         request = request.plain(route.identity)

@@ -318,7 +318,7 @@ class FollowedStream:
         self.let_go(reason)
 
     def let_go(self, reason: HeadgateError) -> None:
-        """The same, where somebody has deleted it here."""
+        """The stream was deleted here: let everybody go. The operator need not be told."""
         self._registry.ended(self)
         self.feed.end(reason)
 

@@ -167,7 +167,9 @@ class Following:
     def began(self, answer: OriginAnswer) -> None:
         """It is long, or not plain: a task reads it."""
         self._asked = None
-        self._begin(self._read(answer)).add_done_callback(lambda _: answer.release())
+        reading = self._begin(self._read(answer))
+        # A task that is cancelled before it begins comes to no `finally`.
+        reading.add_done_callback(lambda _: answer.release())
 
     def failed(self, error: HeadgateError) -> None:
         """There is none."""

@@ -382,8 +382,8 @@ class EdgeRoute:
     async def close(self) -> None:
         """End what is under way at the origin, and every connection to it."""
         self.feeds.close()
-        self._failures.close()
         if self.origin_guard is not None:
             await self.origin_guard.stop()
         await self.cache.close()
         await self.origin.close()
+        self._failures.close()  # the last: what ends until now may fail

@@ -50,7 +50,10 @@ def snapshot_of(
 
 
 def as_read(snapshot: Snapshot, result: CacheResult, facts: StreamRead) -> Snapshot:
-    """The same, as a poll is told that was read for: what a copy may say it is told, too."""
+    """The stream as a long-poll is told of it that a read has answered.
+
+    It is told that it is up to date wherever a copy of that answer may say so.
+    """
     told = snapshot.caught_up or facts.is_empty or (facts.up_to_date and result.tail_is_known)
     return snapshot._replace(caught_up=told)
 

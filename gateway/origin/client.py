@@ -142,7 +142,7 @@ class Origin:
         *,
         poll: bool = False,
     ) -> OriginAnswer:
-        """The same, with aiohttp's client, which can do it all."""
+        """The answer as `send` has it, by aiohttp's client, which can send whatever there is."""
         _check_text(headers)
         settings = self._settings
         wait_s = settings.poll_timeout if poll else settings.response_timeout

@@ -1,4 +1,7 @@
-"""A task that waits for an answer of the raw way: one future, for 20 us instead of 110."""
+"""A task that waits for an answer of the raw way.
+
+That is one future, for 20 us where aiohttp's client takes 110.
+"""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Exchange:
         self.write_line(log, status, size, ended)
 
     def cut(self, log: AccessLog, *, stopping: bool) -> None:
-        """The same where its client was left without an answer."""
+        """Count it, and write its line, as one whose client was left without an answer."""
         self._count(counted.CUT, 0)
         self.write_line(log, CLIENT_GONE, 0, "drain" if stopping else "client")
 

@@ -11,7 +11,9 @@ class State(IntEnum):
     IDLE = 0  # no request waits for its answer
     TAKEN = 1  # the fast path has one request, whose answer comes later; further input is held
     WITH_AIOHTTP = 2  # aiohttp has one or more requests
-    DEAF = 3  # the input is no HTTP any more and is dropped; what aiohttp has is answered
+    # What comes is dropped, as no HTTP or as what follows a body in chunks; what aiohttp has is
+    # answered.
+    DEAF = 3
     HANDED_OVER = 4  # an SSE reader has the transport
     LINGERING = 5  # the last answer is written; what the client still sends is dropped for a while
     LOST = 6  # the transport is gone

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.web import request_block
-from gateway.web.connection import Connection
+from gateway.web.request_block import LONGEST_WITH_TOKEN
 from tests.access.guarded import CANARY, bearer, revoke, token, tokens_file
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.waiting import until
-from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put
+from tests.web.serving import EDGE, PREFIX, edge_serving, get, noted, post, put
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,15 +48,7 @@ async def warm(
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What is parsed."""
-    noted: list[bytes] = []
-    parse = Connection._parse
-
-    def noting(self: Connection, data: bytes) -> None:
-        noted.append(data)
-        parse(self, data)
-
-    monkeypatch.setattr(Connection, "_parse", noting)
-    return noted
+    return noted(monkeypatch)
 
 
 @pytest.mark.parametrize("path", [f"{EDGE}/a/s", f"{PREFIX}/a/s"])
@@ -195,3 +187,16 @@ async def test_fields_with_tokens_are_forgotten_before_they_are_too_many(
             await gateway.ask(post(f"{EDGE}/a/s", b"x", bearer("all"), line))
             most = max(most, len(gateway.fast.blocks))
         assert most == 3
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_fields_are_remembered_up_to_a_length_that_holds_a_token(
+    more: int, tmp_path: Path
+) -> None:
+    async with warm(tmp_path, APPENDED) as (_, gateway):
+        path, line = f"{EDGE}/a/s", "X-Long: "
+        known = len(gateway.fast.blocks)
+        _, _, block = post(path, b"x", bearer("all"), line)[: -len(b"\r\n\r\nx")].partition(b"\r\n")
+        line += "v" * (LONGEST_WITH_TOKEN - len(block) + more)
+        assert (await gateway.ask(post(path, b"x", bearer("all"), line))).status == 204
+        assert len(gateway.fast.blocks) == known + (not more)

@@ -12,6 +12,7 @@ from gateway.access.authorities import Authorities
 from gateway.backends.memory import MemoryLog
 from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route, Settings
+from gateway.web.connection import Connection
 from gateway.web.fast_path import FastPath
 from gateway.web.router import Router
 from tests.streams.clock import ManualClock
@@ -20,6 +21,8 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+
+    import pytest
 
     from gateway.backends.contract import Log
     from gateway.cache.rendered import RenderedChunk
@@ -247,6 +250,19 @@ def post(name: str, body: bytes, *lines: str, content_type: str = "text/plain") 
 def get(target: str, *lines: str) -> bytes:
     """A read."""
     return request("GET", target, *lines)
+
+
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is parsed, in all connections."""
+    parsed: list[bytes] = []
+    parse = Connection._parse
+
+    def noting(self: Connection, data: bytes) -> None:
+        parsed.append(data)
+        parse(self, data)
+
+    monkeypatch.setattr(Connection, "_parse", noting)
+    return parsed
 
 
 def offset(position: int, generation: int = 0) -> str:

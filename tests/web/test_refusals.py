@@ -84,6 +84,28 @@ async def test_so_much_is_dropped_of_what_comes_behind_a_last_answer(
         assert (await client.answer()).status == 204
 
 
+@pytest.mark.parametrize(
+    ("way", "limit"),
+    [
+        ("the body has ended, and more comes", "LINGER_S"),
+        ("the body is too long", "LINGER_BODY_S"),
+        ("the body is no HTTP", "LINGER_S"),
+    ],
+)
+async def test_who_stays_behind_a_last_answer_has_longer_in_the_midst_of_a_body(
+    way: str, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LINGER_S", "LINGER_BODY_S"):
+        monkeypatch.setattr(aiohttp_connection, name, 0.05 if name == limit else 600.0)
+    sent, status = LAST_OF_ITS_CONNECTION[way]
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        client = await gateway.connect()
+        client.send(sent)
+        assert (await client.answer()).status == status
+        await until(lambda: not gateway.limits.connections)
+
+
 def _connections(gateway: Serving) -> list[connection.Connection]:
     made = gateway.server.connections
     return [one for one in made if isinstance(one, connection.Connection)]

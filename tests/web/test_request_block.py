@@ -9,7 +9,7 @@ from gateway.web.connection import Connection
 from gateway.web.request_block import LONGEST
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get, post, put, request, serving
+from tests.web.serving import EDGE, edge_serving, get, noted, post, put, request, serving
 
 TEXT = "Content-Type: text/plain"
 
@@ -54,19 +54,6 @@ async def test_what_is_a_secret_or_seldom_comes_again_is_not_remembered(line: st
         client.close()
         await gateway.ask(post("a", b"one", "X-Other: a"))
         assert len(gateway.fast.blocks) == before + 1
-
-
-def noted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What is parsed."""
-    parsed: list[bytes] = []
-    parse = Connection._parse
-
-    def noting(self: Connection, data: bytes) -> None:
-        parsed.append(data)
-        parse(self, data)
-
-    monkeypatch.setattr(Connection, "_parse", noting)
-    return parsed
 
 
 def stamped(seq: str, body: bytes = b"x", name: str = "Producer-Seq") -> bytes:
