@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 _NO_LINGER = struct.pack("ii", 1, 0)  # closing resets
-JOINED_BYTES = 32 * 1024  # up to here copying an answer costs less than a second write
+JOINED_BYTES = 32 * 1024  # up to here copying an answer costs less than to write it in two parts
 
 
 def bodyless(answer: Relayed, lines: bytes) -> bytes:
