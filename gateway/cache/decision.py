@@ -135,7 +135,7 @@ def decide(  # noqa: PLR0913 - what an answer depends on
     now: float,
     *,
     is_hit_for_pass: bool,
-    is_down: bool = False,
+    is_down: bool,
 ) -> Decision:
     """What answers a GET or HEAD that does not wait for new data.
 
