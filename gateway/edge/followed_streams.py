@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -94,6 +95,7 @@ class FollowedStreams:
         self._none.set()
         self._draining = False
         self._losses = RareLine("origin.lost_stream")
+        self._deleting: Counter[str] = Counter()  # paths, each as often as requests are under way
 
     @property
     def count(self) -> int:
@@ -210,6 +212,15 @@ class FollowedStreams:
         if beginning is not None:
             beginning.written = beginning.written.together(reach)
 
+    @contextmanager
+    def deleting(self, path: str) -> Iterator[None]:
+        """While a DELETE is at the origin: what waits there may be told of it before its answer."""
+        self._deleting[path] += 1
+        try:
+            yield
+        finally:
+            self._deleting -= Counter([path])
+
     def deleted(self, path: str, *, for_all: bool) -> None:
         """A stream was deleted through this gateway: nobody need wait for the origin to say so.
 
@@ -271,7 +282,8 @@ class FollowedStreams:
     def lost(self, stream: FollowedStream, reason: HeadgateError) -> None:
         """Tell the operator: an origin that was started anew may have lost its streams."""
         is_lost = isinstance(reason, StreamGone | StreamNotFound)
-        if is_lost and self._streams.get(stream.key) is stream:
+        is_read = stream.feed.has_readers and self._streams.get(stream.key) is stream
+        if is_lost and is_read and stream.path not in self._deleting:
             self._losses.note(reason=reason.detail, path=stream.path)
 
     def ended(self, stream: FollowedStream) -> None:

@@ -257,6 +257,8 @@ class EdgeHandlers:
             still = live_responses.exchange_of(request).check_admission
             body = request_body.parts(request, self._shared.timeouts, self._shared.limits, still)
         resources = connection_of(request).resources()
+        if request.method == "DELETE":
+            resources.enter_context(route.feeds.deleting(read.path))
         try:
             answer = await route.origin.send(request.method, read.target, fields, body)
             resources.callback(answer.release)

@@ -18,6 +18,8 @@ from tests.web.serving import EDGE, get, request
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tests.support.raw_origin import Wire
+
 EVENT = "origin.lost_stream"
 DELETED = "the stream was deleted"
 GONE = "the stream was deleted, or its offsets are of an earlier one"
@@ -98,6 +100,45 @@ async def test_what_is_deleted_through_the_gateway_is_no_loss() -> None:
         with capture_logs() as lines:
             assert (await gateway.ask(request("DELETE", S))).status == 204
             await viewer.events_to_the_end()
+        assert losses(lines) == []
+
+
+async def test_a_poll_that_is_told_before_the_answer_to_a_delete_is_no_loss() -> None:
+    asked, told = asyncio.Event(), asyncio.Event()
+
+    async def poll_first(wire: Wire) -> None:
+        if wire.heard.method == "DELETE":
+            asked.set()
+            await told.wait()
+            await wire.send(answer(status="204 No Content"))
+        else:
+            await wire.send(answer(status="404 Not Found"))
+
+    async with live(b"a") as (origin, gateway):
+        viewer = await following(gateway, "0001")
+        await origin.polled(1)
+        origin.instead = poll_first
+        with capture_logs() as lines:
+            remover = await gateway.connect()
+            remover.send(request("DELETE", S))
+            await asked.wait()
+            origin.tell()
+            await viewer.events_to_the_end()
+            told.set()
+            assert (await remover.answer()).status == 204
+        assert losses(lines) == []
+
+
+async def test_what_nobody_reads_any_more_is_no_loss() -> None:
+    async with live(b"a") as (origin, gateway):
+        poller = await polling(gateway, "0001")
+        await origin.polled(1)
+        poller.close()
+        await until(lambda: gateway.limits.connections == 0)
+        with capture_logs() as lines:
+            origin.instead = answer(status="404 Not Found")
+            origin.tell()
+            await until(lambda: gateway.edge.feeds.count == 0)
         assert losses(lines) == []
 
 
