@@ -1045,8 +1045,8 @@ def test_a_slash_after_a_web_origin_is_told_as_the_fault(origin: str) -> None:
 def test_a_setting_of_a_route_is_told_to_be_one(key: str, tmp_path: Path) -> None:
     environment = {f"HEADGATE_{key.upper()}": "1"}
     assert problems(f"{key} = 1", environment, folder=tmp_path) == [
-        f"h.toml:1: {key} is a setting of a route: give it in one of the routes.",
-        f"HEADGATE_{key.upper()} is a setting of a route: give it in one of the routes.",
+        f"h.toml:1: {key} is a setting of a route: give it in [[routes]], with the origin.",
+        f"HEADGATE_{key.upper()} is a setting of a route: give it in [[routes]], with the origin.",
     ]
 
 

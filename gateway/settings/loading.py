@@ -268,7 +268,7 @@ def _sentence(mistake: Mistake, subject: str, shown: str) -> str:
 
 def _unknown(subject: str, key: str, model: type[Table], spell: Callable[[str], str]) -> str:
     if model is Settings and key in Route.settings:
-        return f"{subject} is a setting of a route: give it in one of the routes."
+        return f"{subject} is a setting of a route: give it in [[routes]], with the origin."
     if model is Route and key in Settings.settings:
         return f"{subject} is no setting of a route: give it before all of the routes."
     return f"{subject} is not a setting{_nearest(key, model, spell)}."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.backends.sqlite import recent
 from gateway.backends.sqlite.data_folder import RECENT, SCHEMA_VERSION
@@ -296,7 +297,10 @@ async def test_a_file_of_the_first_format_is_read_and_goes_on(tmp_path: Path) ->
     with closing(apsw.Connection(str(tmp_path / "headgate.db"))) as connection:
         connection.execute("drop table recent; pragma user_version=1")
     log = SqliteLog(tmp_path)
-    await log.open()
+    with capture_logs() as lines:
+        await log.open()
+    told = {"event": "log.upgraded", "log_level": "info", "was": 1, "format": 2}
+    assert lines == [{**told, "file": str(tmp_path / "headgate.db")}]
     assert format_in(tmp_path) == 2
     second = appended(first.state, b" second")
     await log.commit([second])

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import apsw
 
 from gateway.errors import StartError
+from gateway.telemetry.logs import log
 
 APPLICATION_ID = 0x48454144  # "HEAD": tells our files from other SQLite files
 SCHEMA_VERSION = 2
@@ -257,10 +258,12 @@ class DataFolder:
 
 def upgrade(file: Path, connection: apsw.Connection) -> None:
     """Bring a file of an earlier format to the present one."""
-    if connection.pragma("user_version") < SCHEMA_VERSION:
+    was = connection.pragma("user_version")
+    if was < SCHEMA_VERSION:
         connection.execute(
             f"begin immediate; {RECENT} pragma user_version={SCHEMA_VERSION}; commit"
         )
+        log.info("log.upgraded", file=str(file), was=was, format=SCHEMA_VERSION)
     # An older Headgate reads the version in the file alone, and must leave the file as it is. If
     # the last start was killed, only the WAL has it.
     with file.open("rb") as opened:
