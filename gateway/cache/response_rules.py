@@ -115,6 +115,9 @@ class ResponseRules(msgspec.Struct):
         if stored is not None and said:  # a tail's lifetime is shorter, but while the origin fails
             if_error = policy.stale_if_error(CIMultiDict(said), stored.lifetime, self.defaults)
             stored = msgspec.structs.replace(stored, stale_if_error=if_error)
+        if stored is not None and facts is not None and facts.is_empty and facts.reaches_open_tail:
+            # It says no more than that nothing follows, which nobody knows then.
+            stored = msgspec.structs.replace(stored, stale_if_error=0)
         age = age_of(fields)
         fields = CIMultiDict(fields)
         for name in cache_status.OF_THE_ANSWER:

@@ -282,7 +282,10 @@ class LongPolls(Generic[V, N]):
         read.add_done_callback(partial(self._answer_read, waiter))
 
     def _answer_read(self, waiter: Waiter, done: _Late) -> None:
-        if done.cancelled() or self._late.get(waiter) is not done:
+        if done.cancelled():
+            return
+        done.exception()  # is seen, also where nobody waits for it: else asyncio logs it
+        if self._late.get(waiter) is not done:
             return  # the waiter has left, or waits anew
         del self._late[waiter]
         try:

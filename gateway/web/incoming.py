@@ -212,7 +212,10 @@ class Incoming(AiohttpConnection):
         """What came is no HTTP, and nobody can say where the next request would begin."""
         if self._body is not None and not self._body.is_eof():
             self.enter(DEAF)
-            self._body.set_exception(RequestPayloadError(error.message))
+            spoilt = RequestPayloadError(error.message)
+            self._body.set_exception(spoilt)
+            # Who waits may have been woken for the end of the chunk before it, and not look again.
+            self._loop.call_soon(self._body.set_exception, spoilt)
         else:
             self._end_with(refusal(error))
 

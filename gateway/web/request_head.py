@@ -59,7 +59,10 @@ def is_host(named: str) -> bool:
 
 def is_plain(message: RawRequestMessage, hosts: ServedHosts) -> bool:
     """Whether nothing of a request's version, upgrade, framing and Host takes a closer look."""
-    if message.upgrade or not (message.version is HttpVersion11 or message.should_close):
+    is_spoken = message.version is HttpVersion11 or message.version is HttpVersion10
+    if message.upgrade or not is_spoken:
+        return False
+    if message.version is HttpVersion10 and not message.should_close:
         return False
     if "Transfer-Encoding" in message.headers or _said_twice(message.headers) is not None:
         return False

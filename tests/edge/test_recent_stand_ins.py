@@ -79,6 +79,18 @@ async def test_what_live_readers_were_told_stands_in_for_an_origin_that_fails(
 
 
 @WAYS
+async def test_nobody_is_told_that_nothing_follows_while_the_origin_fails(way: str) -> None:
+    """An answer that says so may be kept, but not beyond its time."""
+    async with live(b"a") as (origin, gateway):
+        for _ in range(2):
+            assert news(await gateway.ask(get(READ, way))) == (200, b"", "0001", "true")
+        origin.instead = reset
+        gateway.clock.advance(9)
+        for _ in range(2):
+            assert (await gateway.ask(get(READ, way))).status == 502
+
+
+@WAYS
 async def test_a_reader_gets_a_part_of_it_or_that_it_has_not_changed(way: str) -> None:
     async with live(b"a") as (origin, gateway):
         await followed(origin, gateway)

@@ -259,6 +259,47 @@ async def test_a_request_line_has_one_blank_between_its_parts(
             await until(lambda: not gateway.server.connections)
 
 
+SPOILT = ["\r\nzz\r\n\r\n", "\r\n+3\r\n", "\r\n0\r\nX\r\n\r\n", "\r\n3 ;a=b\r\n", "\r\n0\n\n"]
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+async def test_what_spoils_chunks_is_refused_also_behind_the_end_of_one(spoilt: str) -> None:
+    """Who waits for more is woken for the end of the chunk, and finds nothing."""
+    async with serving(body_timeout=600) as gateway:
+        await gateway.ask(put("s"))
+        await until(lambda: not gateway.server.connections)
+        client = await gateway.connect()
+        client.send(CHUNKED + b"3\r\nabc")
+        made = await _connection(gateway)
+        await until(lambda: made._body is not None and not made._body._buffer)  # it was taken
+        client.send(spoilt.encode())
+        assert (await client.answer()).status == 400
+        assert await client.rest() == b""
+        assert (await gateway.ask(get("s?offset=-1"))).body == b""
+
+
+VERSIONS = [" HTTP/2.0", " HTTP/0.9", " HTTP/1.2", ""]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("prefix", [PREFIX, EDGE])
+async def test_other_versions_are_refused_also_where_the_answer_is_kept(
+    version: str, prefix: str
+) -> None:
+    """RFC 9112 section 2.3."""
+    kept = answer(b"x", "Cache-Control: max-age=60")
+    async with RawOrigin(kept) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(put("s", body=b"x"))
+        read = get(f"{prefix}/s?offset=-1")
+        for _ in range(2):
+            client = await gateway.connect()
+            for _ in range(2):
+                assert (await client.ask(read)).body == b"x"
+            client.send(read.replace(b" HTTP/1.1", version.encode()))
+            assert (await client.answer()).status == 400
+            assert await client.rest() == b""
+
+
 CHUNKS = CHUNKED + b"1\r\nx\r\n"
 ENDLESS = {
     "an extension": CHUNKS + b"1;a=",
