@@ -148,14 +148,17 @@ class FollowedStreams:
             if not beginning.reads:
                 del self._beginnings[path]
 
-    def follow(self, request: CacheRequest, snapshot: Snapshot) -> FollowedStream:
-        """The stream, followed from where a read ends; raises at the bound of feeds."""
+    def follow(self, request: CacheRequest, snapshot: Snapshot, client: str) -> FollowedStream:
+        """Follow the stream from where a read ends, on the account of a client.
+
+        Raises at the bounds of feeds.
+        """
         stream = self.verified(key_of(request), snapshot, ends=True)
         if stream is not None:
             stream.lenders.add(request)
         else:
             with ExitStack() as resources:
-                resources.enter_context(self._limits.feed())
+                resources.enter_context(self._limits.feed(client))
                 stream = FollowedStream(request, snapshot, self)
                 resources.callback(stream.close)
                 self._linger(stream)
@@ -176,18 +179,18 @@ class FollowedStreams:
         snapshot: Snapshot,
         result: CacheResult,
         position: str,
+        client: str,
     ) -> Response | None:
         """The answer for a poll that has read from the origin; None when it has to wait."""
         facts = result.cached.facts
         if facts is None or facts.is_empty:
             return self.source.ended(snapshot, read, snapshot.tail) if snapshot.closed else None
         span = Span(position, snapshot.tail, result.cached.body)
-        has_room = self._limits.feeds < self._limits.max_feeds
         stream = self.read_by(request)
-        if snapshot.caught_up and not snapshot.closed and has_room:
+        if snapshot.caught_up and not snapshot.closed and self._limits.may_follow(client):
             # It will be back at the next offset, and in a herd some always come too late for the
             # tail: so the stream is followed from now on.
-            stream = self.follow(request, snapshot)
+            stream = self.follow(request, snapshot, client)
         if stream is not None:
             stream.read_by_somebody(span, result)
         return self.source.data(as_read(snapshot, result, facts), read, span)

@@ -173,6 +173,7 @@ class EdgeRoute:
         self, headers: MultiMapping[str], sender: Sender, read: EdgeCatchUp
     ) -> CacheRequest:
         """A GET as its cache key, and as the origin will have it; `headers` are what it is told."""
+        headers = forwarding.without_query_of_referer(headers)
         dropped = self.identity.dropped
         is_plain = dropped.isdisjoint(map(str.lower, headers)) if dropped else True
         # What is not passed on selects nothing, and nobody's answer is kept from others for it.

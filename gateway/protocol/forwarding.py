@@ -46,10 +46,25 @@ _UNKEYED = re.compile(
     r"|remote-(addr|ip|user)|-location$|^x-request-id$",
     re.IGNORECASE,
 )
-# By these some origins take a request for one with another method or path than it has.
+# By these some origins take a request for one with another method or path than it has. Whoever was
+# let in was let in for the method and path that stand in the request line, and what a write has
+# made old is dropped by these.
 _RENAMES = re.compile(
     r"override|rewrite|original|(^|-)(http-)?method(-|$)|(^|-)(url|uri|path)(-|$)", re.IGNORECASE
 )
+# What is said with methods that neither the protocol nor HTTP itself defines: of WebDAV (RFC 4918)
+# and its extensions (RFC 3253, 3648, 4437, 6638), and Microsoft's. They name other resources, which
+# nobody was let in for and nothing is invalidated of, or ask for another answer than the URL does.
+_OF_OTHER_METHODS = frozenset(
+    {
+        *("dav", "depth", "destination", "if", "lock-token", "overwrite", "timeout"),
+        *("apply-to-redirect-ref", "if-schedule-tag-match", "label", "ordered", "position"),
+        *("redirect-ref", "schedule-reply", "translate"),
+    }
+)
+# In a URL: what stands before its host's name, and what stands behind its path.
+_BEHIND_PATH = re.compile(r"(?<=://)[^/?#]*@|[?#].*", re.DOTALL)
+_NOT_PASSED_ON = _OF_OTHER_METHODS | {"host"}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _KEYED = frozenset({"user-agent"})
 
@@ -107,11 +122,11 @@ def request_fields(
     One with `keyed` is asked for everybody who asks the same: what tells the origin of the client
     is left out of it, but for the fields that are named there, which are in the key.
     """
-    fields = end_to_end(headers, drop | {"host"})
+    fields = end_to_end(headers, drop | _NOT_PASSED_ON)
     drop_cookie(fields, CONSOLE_COOKIE)
     if keyed is not None:
         for name in {name.lower() for name in fields}.difference(_KEYED, keyed):
-            if _UNKEYED.search(name) is not None:
+            if _UNKEYED.search(name) is not None or _RENAMES.search(name) is not None:
                 del fields[name]
     _append(fields, "Via", via)
     _append(fields, "X-Forwarded-For", sender.address)
@@ -121,10 +136,28 @@ def request_fields(
     return fields
 
 
-def drop_renames(fields: CIMultiDict[str]) -> None:
-    """Leave out of a request that was let in for its method and path what gives it others."""
+def drop_renames(fields: CIMultiDict[str], is_kept: Callable[[str], bool] | None = None) -> None:
+    """Drop the fields by which an origin might take a request for one with another method or path.
+
+    Those stay of which `is_kept` says so.
+    """
     for name in {name for name in fields if _RENAMES.search(name) is not None}:
-        del fields[name]
+        if is_kept is None or not is_kept(name):
+            del fields[name]
+
+
+def without_query_of_referer(headers: MultiMapping[str]) -> MultiMapping[str]:
+    """Return the fields of a request with no more of `Referer` than the page's host and path.
+
+    In its query a page that reads streams may have a token, under whatever name.
+    """
+    lines = headers.getall("Referer", ())
+    if not any(_BEHIND_PATH.search(line) for line in lines):
+        return headers
+    fields = CIMultiDict(headers)
+    del fields["Referer"]
+    fields.extend([("Referer", _BEHIND_PATH.sub("", line)) for line in lines])
+    return fields
 
 
 def hop_names(headers: MultiMapping[str]) -> set[str]:

@@ -19,8 +19,11 @@ LIMITS = (
     *("max_origin_requests", "header_timeout", "body_timeout", "min_body_rate"),
     *("max_client_connections", "max_client_appends", "max_client_append_bytes"),
     *("max_client_creations", "max_loop_lag"),
-    *("head_size", "stream_producers", "stream_size", "fork_depth"),
+    *("client_feeds", "head_size", "stream_producers", "stream_size", "fork_depth"),
 )
+# Of the streams that are followed one client may have begun one in so many: else one that asks for
+# a live read of each of max_feeds streams would take the live reads of all others.
+CLIENTS_SHARE = 4
 
 
 class Limits:
@@ -49,6 +52,8 @@ class Limits:
         self.connections_of: dict[str, int] = {}  # by client, while it has any
         self.live_readers = 0
         self.feeds = 0  # streams followed at origins
+        self.max_client_feeds = max(1, max_feeds // CLIENTS_SHARE)
+        self.feeds_of: dict[str, int] = {}  # by the client that began them, while it has any
         self.receiving_bytes = 0
         self.refused = dict.fromkeys(LIMITS, 0)
 
@@ -82,17 +87,35 @@ class Limits:
         """One live reader fewer."""
         self.live_readers -= 1
 
+    def may_follow(self, client: str) -> bool:
+        """Return whether a client may begin to follow one stream more."""
+        has_share = self.feeds_of.get(client, 0) < self.max_client_feeds
+        return has_share and self.feeds < self.max_feeds
+
     @contextmanager
-    def feed(self) -> Iterator[None]:
-        """Count a followed stream for as long as it is; raises when it is too many."""
+    def feed(self, client: str) -> Iterator[None]:
+        """Count a stream that a client begins to follow, for as long as it is followed.
+
+        Raises LimitReached or ClientLimitReached when it is too many.
+        """
         if self.feeds >= self.max_feeds:
             self.refused["max_feeds"] += 1
             raise LimitReached("max_feeds is reached: too many streams are followed already")
+        if not self.may_follow(client):
+            self.refused["client_feeds"] += 1
+            raise ClientLimitReached(
+                f"client_feeds is reached: {self.max_client_feeds} streams are followed for you "
+                "already, as many of max_feeds as one client may have begun"
+            )
         self.feeds += 1
+        self.feeds_of[client] = self.feeds_of.get(client, 0) + 1
         try:
             yield
         finally:
             self.feeds -= 1
+            self.feeds_of[client] -= 1
+            if not self.feeds_of[client]:
+                del self.feeds_of[client]
 
     def connection_made(self, client: str | None) -> ClientLimitReached | LimitReached | None:
         """One connection more, of a client or of nobody in particular; why it is too many.

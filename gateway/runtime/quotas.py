@@ -33,7 +33,7 @@ def peer_of(transport: BaseTransport | None) -> str | None:
 
 
 class Quotas:
-    """Asked once for each write, before anything is done for it.
+    """Asked once for each write, before anything is done for it, and for who begins a feed.
 
     A client is the account that was admitted, else an address.
     """
@@ -66,7 +66,7 @@ class Quotas:
         self.shedding.check(APPENDS)
         if not self._bounds_appends:
             return None
-        who = self._who(transport, headers, account)
+        who = self.counts_as(transport, headers, account)
         self._check(self._rates.appends, who, "max_client_appends", "appends a second")
         self._check(self._rates.append_bytes, who, "max_client_append_bytes", "bytes a second")
         return who
@@ -91,15 +91,19 @@ class Quotas:
         self.shedding.check(APPENDS)
         if not (self._rates.creations or self._rates.append_bytes):
             return None
-        who = self._who(transport, headers, account)
+        who = self.counts_as(transport, headers, account)
         self._check(self._rates.creations, who, "max_client_creations", "creations an hour")
         self._check(self._rates.append_bytes, who, "max_client_append_bytes", "bytes a second")
         self._rates.creations.count(who, 1)
         return who if self._rates.append_bytes else None
 
-    def _who(
-        self, transport: BaseTransport | None, headers: MultiMapping[str], account: str
+    def counts_as(
+        self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""
     ) -> str:
+        """Return as which client a request counts: an account that was admitted, else an address.
+
+        Of an IPv6 address its network of 64 bits counts.
+        """
         if account:
             return f"account {account}"
         address = self.client_address(transport, headers)

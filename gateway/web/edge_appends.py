@@ -30,7 +30,14 @@ from gateway.runtime.answer import Relayed
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.writes import Write
 from gateway.telemetry import traffic as counted
-from gateway.web.passing_on import PassedOn, PassingOn, passed_back, passed_on, relayed
+from gateway.web.passing_on import (
+    LEFT_WRITE_S,
+    PassedOn,
+    PassingOn,
+    passed_back,
+    passed_on,
+    relayed,
+)
 from gateway.web.request_head import base_of, scheme_of
 from gateway.web.responses import Relay, bodyless, head_of
 
@@ -42,6 +49,7 @@ if TYPE_CHECKING:
     from gateway.edge.route import EdgeRoute
     from gateway.live.contract import Client
     from gateway.origin.client import OriginAnswer
+    from gateway.origin.whole_answer import Asked
     from gateway.runtime.answer import Answered
     from gateway.runtime.context import Context
     from gateway.runtime.request_fields import RequestFields
@@ -103,9 +111,10 @@ class EdgeAppends:
             if sent is None:
                 return False
         append = EdgeAppend(self, client, path, sent, len(body))
-        if raw.ask("POST", append.path, sent.block, body, append) is None:
+        append.question = raw.ask("POST", append.path, sent.block, body, append)
+        if append.question is None:
             return False
-        client.take()  # it goes on whether its client stays or not: its outcome has to be known
+        client.take(append.client_left)
         return True
 
     def _rendered(self, asked: RequestFields, path: str, address: str) -> _Sent | None:
@@ -146,6 +155,7 @@ class EdgeAppends:
     def see_to(self, append: EdgeAppend, answer: OriginAnswer | WholeAnswer) -> None:
         """Answer in a task what has to be waited for."""
         task = asyncio.get_running_loop().create_task(append.complete(answer))
+        append.task = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -153,7 +163,10 @@ class EdgeAppends:
 class EdgeAppend:
     """One append that is at the origin; its client's connection waits."""
 
-    __slots__ = ("_appends", "_began", "_client", "_sent", "_size", "path", "route")
+    __slots__ = (
+        *("_appends", "_began", "_client", "_grace", "_is_counted", "_sent", "_size"),
+        *("path", "question", "route", "task"),
+    )
 
     def __init__(
         self,
@@ -168,14 +181,34 @@ class EdgeAppend:
         self._client = client
         self._sent = sent
         self._size = size
+        self._is_counted = False
+        self._grace: asyncio.TimerHandle | None = None  # runs once its client has left
         self.route = appends.route
         self.path = path
+        self.question: Asked | None = None  # at the origin
+        self.task: asyncio.Task[None] | None = None  # that waits for more than the answer
 
     @property
     def passed(self) -> PassedOn:
         """The request as on the ordinary way."""
         headers = self._sent.headers
         return PassedOn("POST", headers, self.route.parse(self.path), base_of(headers, SCHEME))
+
+    def client_left(self, _: object) -> None:
+        """Wait a little longer for the answer, which nobody is told any more."""
+        self._grace = asyncio.get_running_loop().call_later(LEFT_WRITE_S, self._give_up)
+
+    def _give_up(self) -> None:
+        """Free the place at the origin of an append that may have been done."""
+        if self._is_counted:
+            return
+        if self.task is not None:
+            self.task.cancel()
+        else:
+            assert self.question is not None, "its client was told that it is taken"
+            self.question.abandon()
+            self._appends.passing.is_unsure(self.passed, self.route)
+        self._count(counted.CUT, 0)
 
     # Of an Asker
 
@@ -297,6 +330,11 @@ class EdgeAppend:
         self._count(status if is_there else counted.CUT, size if is_there else 0)
 
     def _count(self, status: int, size: int) -> None:
+        if self._is_counted:
+            return
+        self._is_counted = True
+        if self._grace is not None:
+            self._grace.cancel()
         traffic = self.route.traffic
         traffic.request_bytes += self._size
         operation = counted.CLOSE if self._sent.closes else counted.APPEND

@@ -36,7 +36,7 @@ from gateway.runtime.shedding import LIVE, READS
 from gateway.web import live_responses, request_body, request_head
 from gateway.web.edge_presentation import present
 from gateway.web.live_responses import connection_of
-from gateway.web.passing_on import PassedOn, PassingOn, fork_source, passed_on
+from gateway.web.passing_on import LEFT_WRITE_S, PassedOn, PassingOn, fork_source, passed_on
 from gateway.web.request_head import base_url, host, scheme
 
 if TYPE_CHECKING:
@@ -69,9 +69,8 @@ class EdgeHandlers:
     ) -> Answered | None:
         """The answer; None when the connection was handed over."""
         try:
-            if policy.invalidates(request.method, 200):
-                return await self._operate(request, target, route)  # its outcome has to be known
-            async with live_responses.staying(request):
+            is_write = policy.invalidates(request.method, 200)
+            async with live_responses.staying(request, LEFT_WRITE_S if is_write else 0.0):
                 return await self._operate(request, target, route)
         except (*OF_THE_ORIGIN, LoopDetected) as error:
             route.log_failure(error, split(target)[0])
@@ -145,6 +144,7 @@ class EdgeHandlers:
             asyncio.get_running_loop().time() + feeds.source.settings.long_poll_timeout + ALONE_S
         )
         stream = feeds.peek(key_of(plain))
+        client = self._client(request)
         position = _position(read, stream)
         with feeds.beginning(plain.path):
             for _ in range(MOST_LOOKS):
@@ -159,12 +159,12 @@ class EdgeHandlers:
                 if result.cached.facts is None:
                     return present(request, route.recipient(read), result)
                 snapshot = snapshot_of(plain, position, result, result.cached.facts)
-                there = feeds.found(plain, read, snapshot, result, position)
+                there = feeds.found(plain, read, snapshot, result, position, client)
                 if there is not None:
                     return Answered(there, result.cache)
                 live_responses.check_open(self._shared)
                 position = snapshot.tail
-                stream = feeds.follow(plain, snapshot)
+                stream = feeds.follow(plain, snapshot, client)
                 if stream.feed.position <= position:
                     break  # else it has moved on while we asked
         assert stream is not None, "made on the way here"
@@ -212,7 +212,7 @@ class EdgeHandlers:
         resumes: bool,
     ) -> Answered | tuple[FollowedStream, str]:
         """The followed stream, and where to go on, after a read; or an answer without events."""
-        feeds = route.feeds
+        feeds, client = route.feeds, self._client(request)
         for _ in range(MOST_LOOKS):
             result = await feeds.reader.catch_up(plain, start)
             plain = feeds.found_apart(plain, result)
@@ -237,12 +237,18 @@ class EdgeHandlers:
                 if followed.goes_past(snapshot, known) and not result.current:
                     feeds.reader.forget(plain.path)  # it is a copy: read what there is
                     continue
-                stream = feeds.follow(plain, known)
+                stream = feeds.follow(plain, known, client)
             if start == NOW or facts.is_empty:
                 return stream, facts.next_offset
             stream.read_by_somebody(Span(start, facts.next_offset, result.cached.body), result)
             return stream, start
         raise OriginBehind("the stream was made anew again and again while it was read")
+
+    def _client(self, request: BaseRequest) -> str:
+        """Return on whose account a stream is followed."""
+        principal = live_responses.exchange_of(request).principal
+        account = "" if principal is None else principal.account
+        return self._shared.quotas.counts_as(request.transport, request.headers, account)
 
     # Everything else
 
@@ -262,7 +268,7 @@ class EdgeHandlers:
         try:
             answer = await route.origin.send(request.method, read.target, fields, body)
             resources.callback(answer.release)
-        except (OriginBroken, OriginTimeout):
+        except (OriginBroken, OriginTimeout, asyncio.CancelledError):
             self._passing.is_unsure(passed, route)
             raise
         except RequestPayloadError as error:

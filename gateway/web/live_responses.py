@@ -90,19 +90,21 @@ def connection_of(request: BaseRequest) -> Connection:
 
 
 @asynccontextmanager
-async def staying(request: BaseRequest) -> AsyncIterator[None]:
-    """While the client is there: what is waited for ends as it leaves, in a ConnectionResetError.
+async def staying(request: BaseRequest, grace_s: float = 0.0) -> AsyncIterator[None]:
+    """Cancel what the block waits for `grace_s` after its client has left.
 
-    Not for writes, whose outcome has to be known.
+    The block then ends in a ConnectionResetError.
     """
     connection = connection_of(request)
-    if request.transport is None:
-        raise ConnectionResetError("the client is gone")
     loop = asyncio.get_running_loop()
-    stay = asyncio.timeout(None)
+    is_gone = request.transport is None
+    if is_gone and not grace_s:
+        raise ConnectionResetError("the client is gone")
+    stay = asyncio.timeout(grace_s if is_gone else None)
     try:
         async with stay:
-            connection.tell_loss(lambda _: stay.reschedule(loop.time()))
+            if not is_gone:
+                connection.tell_loss(lambda _: stay.reschedule(loop.time() + grace_s))
             yield
     except TimeoutError:
         if not stay.expired():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from gateway.protocol.forwarding import Sender
     from gateway.runtime.context import Context
 
+# How long a write that its client has left may still take. Most origins answer within it, so that
+# what the write has done is known; then its place at the origin is free for those who wait.
+LEFT_WRITE_S = 1.0
 _UNSURE = frozenset({502, 504})  # from a gateway nearer to the origin
 _GONE = frozenset({404, 410})
 
@@ -54,7 +58,7 @@ class PassingOn:
         self._shared = shared
 
     def is_unsure(self, passed: PassedOn, route: EdgeRoute) -> None:
-        """There is no answer: if it was a write, it may have been done."""
+        """Invalidate what a write may have changed that has no answer, as it may have been done."""
         if policy.invalidates(passed.method, 200):
             self.wrote(route, Write(prefix=route.prefix, path=passed.read.path))
             self._purge(passed, route, HTTPStatus.BAD_GATEWAY)
@@ -68,7 +72,11 @@ class PassingOn:
     ) -> Answered:
         """The answer to a request with the fields `sent` as its client is told it."""
         route.multi_append.heard(passed.method, answer)
-        lacked = await route.lacked(passed.method, passed.read, sent, answer)
+        try:
+            lacked = await route.lacked(passed.method, passed.read, sent, answer)
+        except asyncio.CancelledError:  # its client has left
+            self.is_unsure(passed, route)
+            raise
         return self.answered(passed, route, answer, lacked)
 
     def answered(
@@ -109,9 +117,11 @@ class PassingOn:
 
 def passed_on(route: EdgeRoute, headers: MultiMapping[str], sender: Sender) -> CIMultiDict[str]:
     """The fields of a request for the origin; `headers` are those that it is told."""
+    headers = forwarding.without_query_of_referer(headers)
     fields = forwarding.request_fields(headers, sender, route.via, drop=route.identity.withheld)
-    if route.access.guard is not None and route.origin_guard is None:
-        forwarding.drop_renames(fields)
+    is_admitted_here = route.access.guard is not None and route.origin_guard is None
+    # What an origin knows its users by it has to see, unless it is not to know them.
+    forwarding.drop_renames(fields, None if is_admitted_here else route.identity.has)
     return fields
 
 

@@ -618,10 +618,10 @@ async def test_news_do_not_outlive_their_stream_in_caches() -> None:
 
 @pytest.mark.parametrize(("limit", "refused"), [(1, 1), (2, 0), (3, 0)])
 async def test_so_many_streams_are_followed(limit: int, refused: int) -> None:
-    async with live(b"a", max_feeds=limit) as (_, gateway):
-        await polling(gateway, "0001")
+    async with live(b"a", max_feeds=limit, trusted_proxies=("127.0.0.1",)) as (_, gateway):
+        await polling(gateway, "0001", "X-Forwarded-For: 192.0.2.1")
         client = await gateway.connect()
-        client.send(get(f"{EDGE}/t?offset=0001&live=long-poll"))
+        client.send(get(f"{EDGE}/t?offset=0001&live=long-poll", "X-Forwarded-For: 192.0.2.2"))
         if refused:
             assert (await client.answer()).status == 503
         else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.edge import followed_streams
+from gateway.web import edge_appends, edge_handlers
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
 from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, request
@@ -165,9 +166,18 @@ async def test_a_read_goes_on_while_one_client_waits_for_it() -> None:
         await until(lambda: gateway.edge.origin.in_flight == 0)
 
 
+def a_write_may_take(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Once its client has left."""
+    for module in (edge_handlers, edge_appends):
+        monkeypatch.setattr(module, "LEFT_WRITE_S", seconds)
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-async def test_a_write_goes_on_when_its_client_leaves(method: str) -> None:
+async def test_a_write_goes_on_when_its_client_leaves(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The origin may have done it: what is kept is of the past once that is known."""
+    a_write_may_take(monkeypatch, 60)
     steps = Steps(b"", answer(status="204 No Content"))
     kept = answer(b"old", "Cache-Control: max-age=60")
     async with RawOrigin(kept, steps, kept) as origin, edge_serving(origin) as gateway:
@@ -181,6 +191,37 @@ async def test_a_write_goes_on_when_its_client_leaves(method: str) -> None:
         steps.go()
         await until(lambda: gateway.edge.origin.in_flight == 0)
         assert (await gateway.ask(get(f"{EDGE}/s"))).get("x-cache") == "MISS"
+
+
+UNANSWERED = [
+    *[(method, (silence,)) for method in ("POST", "PUT", "DELETE")],
+    # It is in the stream, and where that ends now is not told.
+    ("POST", (answer(b"", "Producer-Seq: 1", status="204 No Content"), silence)),
+]
+
+
+@pytest.mark.parametrize("line", ["X-Short: way", "Connection: close"])
+@pytest.mark.parametrize(("method", "scripts"), UNANSWERED)
+async def test_a_write_without_an_answer_frees_its_place_once_its_client_has_left(
+    method: str, scripts: tuple[bytes | Play, ...], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever writes and leaves would keep a slow origin from everybody else."""
+    a_write_may_take(monkeypatch, 0.02)
+    kept = answer(b"old", "Cache-Control: max-age=60")
+    async with (
+        RawOrigin(kept, *scripts, kept) as origin,
+        edge_serving(origin, {"max_origin_requests": 1}) as gateway,
+    ):
+        await gateway.ask(get(f"{EDGE}/s"))
+        client = await gateway.connect()
+        client.send(request(method, f"{EDGE}/s", line))
+        await until(lambda: len(origin.heard) == 1 + len(scripts))
+        assert gateway.edge.origin.in_flight == 1
+        client.close()
+        await until(lambda: gateway.edge.origin.in_flight == 0)
+        await until(lambda: origin.closed == 1)
+        assert (await gateway.ask(get(f"{EDGE}/s"))).get("x-cache") == "MISS"
+        assert sum(gateway.edge.traffic.requests) == 3
 
 
 class SlowHistory(RawOrigin):

@@ -10,13 +10,18 @@ from structlog.testing import capture_logs
 
 from gateway import app
 from gateway.access.authorities import Authorities
+from gateway.edge import followed_streams
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.settings import Route, Settings
+from tests.access.guarded import bearer, guarded
 from tests.streams.clock import ManualClock
+from tests.support.live_origin import LiveOrigin
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, edge_serving, get, post, put, request, serving
+from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.http1 import Answer
 
 PROXY = ("127.0.0.1",)
@@ -192,6 +197,65 @@ async def test_the_creation_after_the_last_of_an_hour_is_refused() -> None:
         assert_refused(await gateway.ask(put("s0", ONE)), "max_client_creations", 1200)
         assert (await gateway.ask(put("s3", OTHER))).status == 201
         assert gateway.limits.refused["max_client_creations"] == 2
+
+
+# ---------------------------------------------------------------- feeds
+
+
+def live(name: str, mode: str, *lines: str) -> bytes:
+    """A live read at the tail of a stream of one piece."""
+    return get(f"{EDGE}/{name}?offset=0001&live={mode}", *lines)
+
+
+@pytest.mark.parametrize("mode", ["long-poll", "sse"])
+async def test_one_client_begins_to_follow_a_quarter_of_the_streams_at_most(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followed_streams, "LINGER_S", 0.02)
+    async with (
+        LiveOrigin(b"a") as origin,
+        edge_serving(origin, max_feeds=9, trusted_proxies=PROXY) as gateway,
+    ):
+        readers = []
+        for name in ("a", "b"):
+            readers.append(await gateway.connect())
+            readers[-1].send(live(name, mode, ONE))
+            await until(lambda: gateway.limits.live_readers == len(readers))
+        assert_refused(await gateway.ask(live("c", mode, ONE)), "client_feeds")
+        assert gateway.limits.refused["client_feeds"] == 1
+        assert gateway.limits.refused["max_feeds"] == 0
+        for name, line in (("b", ONE), ("c", OTHER)):  # who joins a feed begins none
+            readers.append(await gateway.connect())
+            readers[-1].send(live(name, mode, line))
+            await until(lambda: gateway.limits.live_readers == len(readers))
+        assert gateway.limits.feeds_of == {"192.0.2.1": 2, "192.0.2.2": 1}
+        for reader in readers:
+            reader.close()
+        await until(lambda: gateway.limits.feeds_of == {})
+
+
+async def test_a_poll_that_finds_news_is_answered_also_beyond_the_feeds_of_its_client() -> None:
+    async with LiveOrigin(b"a", b"b") as origin, edge_serving(origin, max_feeds=4) as gateway:
+        for name in ("a", "b"):
+            assert (await gateway.ask(live(name, "long-poll"))).body == b"b"
+        assert gateway.limits.feeds_of == {"127.0.0.1": 1}
+        assert gateway.limits.refused["client_feeds"] == 0
+
+
+async def test_accounts_at_one_address_have_feeds_of_their_own(tmp_path: Path) -> None:
+    async with guarded(tmp_path, max_feeds=4) as gateway:
+        for name in ("a/t", "b/t"):
+            await gateway.ask(put(f"{EDGE}/{name}", bearer("all"), body=b"data"))
+
+        async def follow(name: str, who: str) -> Answer:
+            reader = await gateway.connect()
+            reader.send(get(f"{EDGE}/{name}?offset=now&live=sse", bearer(who)))
+            return await reader.answer()
+
+        assert (await follow("a/s", "ann")).status == 200
+        assert (await follow("b/s", "ben")).status == 200
+        assert_refused(await follow("a/t", "ann"), "client_feeds")
+        assert (await follow("a/t", "all")).status == 200
 
 
 # ---------------------------------------------------------------- who is a client

@@ -1,0 +1,112 @@
+"""What a client sends that would mean something else at the origin than it does here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.raw_origin import RawOrigin, answer
+from tests.web.serving import EDGE, edge_serving, get, request
+
+if TYPE_CHECKING:
+    from tests.support.raw_origin import Wire
+
+S = f"{EDGE}/s"
+OTHER_MEANINGS = (
+    "X-HTTP-Method-Override: DELETE",
+    "X-HTTP-Method: DELETE",
+    "X-Method-Override: DELETE",
+    "X-Original-URL: /other",
+    "X-Rewrite-URL: /other",
+    f"Destination: http://headgate.test{EDGE}/other",
+    "Overwrite: T",
+    "Depth: infinity",
+    "If: (<urn:uuid:1>)",
+    "If-Schedule-Tag-Match: 1",
+    "Lock-Token: <urn:uuid:1>",
+    "Timeout: Infinite",
+    "DAV: 1",
+    "Label: old",
+    "Position: first",
+    "Ordered: T",
+    "Apply-To-Redirect-Ref: T",
+    "Translate: f",
+)
+NAMES = {line.partition(":")[0].lower() for line in OTHER_MEANINGS}
+TOKEN = "canary-token-0123456789"
+REFERER = f"Referer: https://ann:{TOKEN}@pages.example/chat?token={TOKEN}#{TOKEN}"
+REQUESTS = {
+    "read": ("GET", ()),
+    "read passed on": ("GET", ("Cache-Control: no-store",)),
+    "live read": ("GET", ()),
+    "HEAD": ("HEAD", ()),
+    "append": ("POST", ()),
+    "append in a task": ("POST", ("Connection: close",)),
+    "creation": ("PUT", ()),
+    "deletion": ("DELETE", ()),
+    "method of others": ("MOVE", ()),
+}
+
+
+async def swallow(wire: Wire) -> None:
+    await wire.body()
+    await wire.send(answer(b"", "Content-Type: text/plain", "Stream-Next-Offset: 1_0"))
+
+
+def asked(kind: str, *lines: str) -> bytes:
+    method, more = REQUESTS[kind]
+    target = f"{S}?offset=1_0&live=sse" if kind == "live read" else S
+    return request(method, target, *more, *lines)
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+async def test_no_header_gives_a_request_another_method_path_or_meaning(kind: str) -> None:
+    async with RawOrigin(swallow) as origin, edge_serving(origin) as gateway:
+        await gateway.ask(get(f"{EDGE}/warm"))  # a connection is kept, for the ways without tasks
+        client = await gateway.connect()
+        client.send(asked(kind, *OTHER_MEANINGS, "X-Kept: 1"))
+        await client.head()
+        heard = origin.heard[1]
+        assert heard.method == REQUESTS[kind][0]
+        assert (heard.named.get("x-kept") == "1") is (kind != "live read")  # which is for everybody
+        assert not NAMES & heard.named.keys()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_header_that_says_who_somebody_is_comes_to_the_origin_whatever_its_name(
+    method: str,
+) -> None:
+    route = {"identity_headers": ("X-Original-User",)}
+    async with RawOrigin(swallow) as origin, edge_serving(origin, route) as gateway:
+        await gateway.ask(request(method, S, "X-Original-User: ann"))
+        assert origin.heard[0].named["x-original-user"] == "ann"
+
+
+@pytest.mark.parametrize("kind", REQUESTS)
+async def test_a_token_in_the_url_of_a_page_does_not_come_to_the_origin(kind: str) -> None:
+    async with RawOrigin(swallow) as origin, edge_serving(origin) as gateway:
+        await gateway.ask(get(f"{EDGE}/warm"))
+        client = await gateway.connect()
+        client.send(asked(kind, REFERER))
+        await client.head()
+        told = None if kind == "live read" else "https://pages.example/chat"
+        assert origin.heard[1].named.get("referer") == told
+        assert TOKEN.encode() not in origin.heard[1].head
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("https://pages.example/a@b", "https://pages.example/a@b"),
+        ("https://pages.example", "https://pages.example"),
+        ("/chat?x", "/chat"),
+        ("?token=1", ""),
+        ("about:blank", "about:blank"),
+        ("https://a@b@pages.example/", "https://pages.example/"),
+    ],
+)
+async def test_the_rest_of_a_referer_stays(said: str, told: str) -> None:
+    async with RawOrigin(swallow) as origin, edge_serving(origin) as gateway:
+        await gateway.ask(get(S, f"Referer: {said}"))
+        assert origin.heard[0].named["referer"] == told
