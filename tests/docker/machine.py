@@ -7,7 +7,6 @@ root folder is one of the test's, and its addresses are loopback ports; nothing 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -16,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
+from tests.docker.image_file import DOCKER
 from tests.support.http1 import ask
 from tests.support.ports import accepts, free_port
-from tests.support.processes import AT_ONCE, HEADGATE, ROOT
+from tests.support.processes import AT_ONCE
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-DOCKER = ROOT / "docker"
+    from tests.docker.image import Image
+
 # What operators give it, as they do; the hash is nobody's.
 SECRETS = {
     "HEADGATE_AUTH": "none",
@@ -47,12 +48,6 @@ def compose() -> dict[str, Any]:
     """The compose file."""
     told: dict[str, Any] = read_yaml(DOCKER / "compose.yaml")
     return told
-
-
-def instructions(name: str) -> list[str]:
-    """What the image file says by this instruction, each in one line."""
-    text = (DOCKER / "Dockerfile").read_text().replace("\\\n", " ")
-    return re.findall(rf"^{name} (.*)$", text, re.MULTILINE)
 
 
 class Machine:
@@ -110,14 +105,18 @@ class Machine:
 
     @contextlib.contextmanager
     def running(
-        self, command: list[str], environment: dict[str, str], *ports: str
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        *ports: str,
+        folder: Path | None = None,
     ) -> Iterator[None]:
         """A program that listens on these ports, until the block ends."""
         log = self.root / f"{ports[0]}.log"
         with log.open("wb") as written:
             process = subprocess.Popen(
                 command,
-                cwd=self.root,
+                cwd=folder or self.root,
                 env={**os.environ, **AT_ONCE, **environment},
                 stdout=written,
                 stderr=written,
@@ -147,16 +146,11 @@ def redis_of(machine: Machine) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def gateway_of(machine: Machine) -> Iterator[None]:
-    """The gateway, by the image's own command and with the environment of both files."""
-    (entry_point,), (command,) = instructions("ENTRYPOINT"), instructions("CMD")
-    words = [*json.loads(entry_point), *json.loads(command)]
-    assert words[0] == HEADGATE.name
-    of_image = dict(pair.split("=", 1) for line in instructions("ENV") for pair in line.split())
-    environment = {
-        name: machine.here(value) for name, value in of_image.items() if name != "PATH"
-    } | machine.environment("gateway")
-    with machine.running([str(HEADGATE), *words[1:]], environment, "gateway", "admin"):
+def gateway_of(machine: Machine, image: Image) -> Iterator[None]:
+    """Run the gateway as the image does, with what the compose file says beside it."""
+    environment = image.environment_here() | machine.environment("gateway")
+    environment["HEADGATE_LISTEN"] = machine.here(environment["HEADGATE_LISTEN"])
+    with machine.running(image.words(), environment, "gateway", "admin"):
         yield
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 from gateway.__main__ import cli
 from gateway.settings import load
-from tests.docker.machine import DOCKER, Machine, compose, instructions, read_yaml
+from tests.docker.image_file import DOCKER, instructions
+from tests.docker.machine import Machine, compose, read_yaml
 from tests.monitoring.promtool import promtool
-from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,18 +80,6 @@ def test_the_image_is_not_roots_and_its_programs_get_signals_themselves() -> Non
     assert json.loads(check.partition("CMD ")[2]) == ["headgate", "healthcheck"]
 
 
-def test_the_image_is_labelled_as_the_package_is() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (line,) = instructions("LABEL")
-    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', line))
-    assert labels == {
-        "title": "Headgate",
-        "description": project["description"],
-        "version": project["version"],
-        "licenses": project["license"],
-    }
-
-
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_service_can_change_nothing_but_its_data(name: str) -> None:
     service = SERVICES[name]
@@ -101,6 +89,37 @@ def test_a_service_can_change_nothing_but_its_data(name: str) -> None:
     mounted = [volume for volume in service.get("volumes", ()) if volume.startswith("./")]
     assert all(volume.endswith(":ro") for volume in mounted)
     assert all((DOCKER / volume.split(":")[0]).exists() for volume in mounted)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_bounds_on_its_memory_and_its_log(name: str) -> None:
+    service = SERVICES[name]
+    folders = [size_of(folder.partition("size=")[2]) for folder in service.get("tmpfs", ())]
+    assert sum(folders) < size_of(service["mem_limit"]) <= size_of("1280m")
+    log = service["logging"]["options"]
+    assert size_of(log["max-size"]) * int(log["max-file"]) == size_of("100m")
+
+
+def test_redis_is_full_before_it_is_killed_for_its_memory_and_then_loses_nothing() -> None:
+    redis = SERVICES["redis"]
+    options = dict(itertools.pairwise(redis["command"]))
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert size_of(redis["mem_limit"]) > 2 * size_of(options["--maxmemory"])
+
+
+def size_of(text: str) -> int:
+    """Return the bytes of a size as compose files, tmpfs and Redis have it."""
+    number, unit = re.fullmatch(r"(\d+)([mg])b?", text).groups()  # type: ignore[union-attr] # or fail
+    return int(number) << {"m": 20, "g": 30}[unit]
+
+
+def test_the_bounds_on_memory_are_above_what_the_settings_let_be_kept() -> None:
+    defaults = load(None, {}, {})
+    kept = defaults.cache_size + defaults.max_pending_appends
+    assert size_of(SERVICES["gateway"]["mem_limit"]) >= 2 * kept
+    edge = re.search(r"max_size=(\d+)", (DOCKER / "nginx/headgate.conf").read_text())
+    assert edge is not None
+    assert size_of(SERVICES["nginx"]["tmpfs"][0].partition("size=")[2]) > int(edge[1])
 
 
 def test_only_the_streams_can_be_reached_from_elsewhere() -> None:
@@ -126,7 +145,7 @@ def test_no_image_is_whatever_is_the_latest() -> None:
 def test_there_is_no_secret_in_the_files_and_none_has_a_default() -> None:
     assert all(list(secret) == ["environment"] for secret in compose()["secrets"].values())
     text = (DOCKER / "compose.yaml").read_text()
-    filled_in = re.findall(r"\$\{[^}]*\}", text)
+    filled_in = re.findall(r"\$\{(?!REVISION:-)[^}]*\}", text)
     assert len(filled_in) == 3
     assert all(re.match(r"\$\{\w+:\?", one) for one in filled_in)
     words = r"(?i)^.*(?:password|secret|token)\w*: (?![{[>]|/run/secrets/).+$"

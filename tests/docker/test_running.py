@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+import redis
 
 from tests.docker.machine import SECRETS, Machine, gateway_of, nginx_of, prometheus_of, redis_of
 from tests.support.http1 import Answer, Wire, ask
@@ -13,6 +14,10 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.docker.image import Image
+
+pytestmark = pytest.mark.timeout(300)  # the first test waits for the image
 
 FIRES_WITHIN_S = 15.0
 
@@ -42,12 +47,12 @@ class Running(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def running(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     machine = Machine(tmp_path_factory.mktemp("root"))
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(contextlib.ExitStack())
         redis.enter_context(redis_of(machine))
-        stack.enter_context(gateway_of(machine))
+        stack.enter_context(gateway_of(machine, image))
         stack.enter_context(nginx_of(machine))
         stack.enter_context(prometheus_of(machine))
         yield Running(machine, redis)
@@ -92,6 +97,13 @@ def test_long_polls_that_wait_at_nginx_are_one_at_the_gateway(running: Running) 
     assert sorted(answer.get("X-Cache-Status") or "" for answer in answers) == ["HIT"] * 4 + [
         "MISS"
     ]
+
+
+def test_redis_runs_with_a_bound_at_which_it_refuses_and_deletes_nothing(running: Running) -> None:
+    with redis.Redis(port=running.machine.ports["redis"]) as client:
+        told = client.config_get("maxmemory*")
+    assert int(told["maxmemory"]) == 512 << 20
+    assert told["maxmemory-policy"] == "noeviction"
 
 
 def live_readers(running: Running) -> float:

@@ -1,0 +1,215 @@
+"""What the image's steps make, from the files that an engine is sent: it serves, and is bare."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import re
+import subprocess
+import tomllib
+from importlib.metadata import Distribution, distributions
+from typing import TYPE_CHECKING
+
+import pytest
+from argon2 import PasswordHasher
+from packaging.requirements import Requirement
+from packaging.utils import NormalizedName, canonicalize_name
+
+from gateway.settings import load
+from tests.docker.image import REVISION, copy_context
+from tests.docker.image_file import instructions
+from tests.docker.machine import Machine
+from tests.support.http1 import ask
+from tests.support.processes import HEADGATE, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.docker.image import Image
+
+pytestmark = pytest.mark.timeout(300)  # the first test waits for the image
+
+PASSWORD = "twelve or more characters"
+
+
+class Container:
+    """What `docker run` starts of an image, without a container around it."""
+
+    def __init__(self, image: Image, root: Path) -> None:
+        self.image = image
+        self.machine = Machine(root)
+        self.ports = self.machine.ports
+        self.environment = {
+            **image.environment_here(),
+            "HEADGATE_LISTEN": f"127.0.0.1:{self.ports['gateway']}",
+            "HEADGATE_ADMIN": f"127.0.0.1:{self.ports['admin']}",
+            "HEADGATE_AUTH": "none",
+        }
+
+    @contextlib.contextmanager
+    def running(self, **environment: str) -> Iterator[None]:
+        """Run what the image runs without arguments, with these variables beside its own."""
+        told = self.environment | environment
+        folder = self.image.path(self.image.folder)
+        words = self.image.words()
+        with self.machine.running(words, told, "gateway", "admin", folder=folder):
+            yield
+
+    def run(self, words: list[str], told: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run a command in the container, with this on its stdin."""
+        return subprocess.run(
+            words, env=self.environment, input=told, capture_output=True, timeout=30, check=False
+        )
+
+
+@pytest.fixture
+def container(image: Image, tmp_path: Path) -> Container:
+    return Container(image, tmp_path)
+
+
+def test_the_image_answers_an_append_and_a_read_and_passes_its_health_check(
+    container: Container,
+) -> None:
+    checking = container.image.checking_words()
+    assert container.run(checking).returncode == 1
+    with container.running():
+        path, port = "/v1/stream/s", container.ports["gateway"]
+        made = ask(port, "PUT", path, Content_Type="text/plain")
+        assert made.status == 201
+        assert ask(port, "POST", path, b"one", Content_Type="text/plain").status == 204
+        read = ask(port, "GET", f"{path}?offset={made.next_offset}")
+        assert (read.status, read.body) == (200, b"one")
+        checked = container.run(checking)
+        assert (checked.returncode, checked.stderr) == (0, b"")
+    with container.running():  # another container of the same volume
+        assert ask(port, "GET", f"{path}?offset={made.next_offset}").body == b"one"
+
+
+def test_a_running_image_writes_to_nothing_but_its_volume(container: Container) -> None:
+    def files() -> set[str]:
+        root = container.image.path("/")
+        names = {str(path.relative_to(root)) for path in root.rglob("*")}
+        return {name for name in names if not name.startswith("data/")}
+
+    before = files()
+    with container.running():
+        made = ask(container.ports["gateway"], "PUT", "/v1/stream/w", Content_Type="text/plain")
+        assert made.status == 201
+        assert ask(container.ports["admin"], "GET", "/").status == 200
+    assert files() == before
+    assert container.image.path("/data/headgate-data").is_dir()
+    assert instructions("VOLUME") == ["/data"]
+
+
+def test_the_image_does_not_start_before_it_is_said_who_may_use_it(container: Container) -> None:
+    del container.environment["HEADGATE_AUTH"]
+    container.environment["HEADGATE_LISTEN"] = container.image.environment["HEADGATE_LISTEN"]
+    done = container.run(container.image.words())
+    assert done.returncode == 2
+    assert b"auth" in done.stderr
+
+
+def test_the_console_is_reached_with_a_user_whose_hash_the_image_makes(
+    container: Container,
+) -> None:
+    made = container.run(container.image.words("hash-password"), PASSWORD.encode())
+    assert made.returncode == 0, made.stderr
+    users = [{"name": "admin", "role": "operator", "password_hash": made.stdout.decode().strip()}]
+    with container.running(HEADGATE_ADMIN_USERS=json.dumps(users)):
+        port = container.ports["admin"]
+        assert ask(port, "GET", "/api/overview").status == 401
+        told = json.dumps({"name": "admin", "password": PASSWORD}).encode()
+        signed_in = ask(port, "POST", "/api/session", told, Content_Type="application/json")
+        assert signed_in.status == 200, signed_in
+        cookie = (signed_in.get("Set-Cookie") or "").partition(";")[0]
+        assert ask(port, "GET", "/api/overview", Cookie=cookie).status == 200
+
+
+def test_the_documented_commands_start_a_console_for_a_user_on_this_machine_only(
+    tmp_path: Path,
+) -> None:
+    """Played with a `docker` that hashes as the image does, and else writes down its arguments."""
+    docker = tmp_path / "docker"
+    docker.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in *hash-password) exec {HEADGATE} hash-password ;; esac\n'
+        'for word; do printf "%s\\0" "$word"; done > arguments\n'
+    )
+    docker.chmod(0o755)
+    (block,) = [one for one in shell_blocks("operating.md") if "HEADGATE_ADMIN_USERS" in one]
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    told = {**os.environ, "PATH": path}
+    subprocess.run(["bash", "-euc", block], cwd=tmp_path, env=told, check=True, timeout=30)
+    words = (tmp_path / "arguments").read_text().rstrip("\0").split("\0")
+    pairs = list(itertools.pairwise(words))
+    settings = load(None, dict(it.split("=", 1) for name, it in pairs if name == "--env"), {})
+    (user,) = settings.admin_users
+    assert (user.name, user.role, str(settings.admin)) == ("admin", "operator", "0.0.0.0:4439")
+    password = (tmp_path / "console-password").read_text().strip()
+    assert PasswordHasher().verify(user.password_hash.reveal(), password)
+    published = [it for name, it in pairs if name == "--publish"]
+    assert published == ["127.0.0.1:4437:4437", "127.0.0.1:4439:4439"]
+
+
+def shell_blocks(name: str) -> list[str]:
+    """Return what a page gives to be typed into a shell."""
+    return re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / name).read_text(), re.DOTALL)
+
+
+def test_nothing_that_installs_packages_is_left_in_the_image(image: Image) -> None:
+    found = re.compile(r"pip[\d.]*|pip-[\d.]+\.dist-info|ensurepip|uv|easy_install|setuptools")
+    left = [path for path in image.path("/").rglob("*") if found.fullmatch(path.name)]
+    assert left == []
+
+
+def test_the_image_has_the_packages_that_headgate_needs_and_no_others(image: Image) -> None:
+    (folder,) = image.path("/opt/headgate/lib").glob("python*/site-packages")
+    there = {canonicalize_name(one.name): one for one in distributions(path=[str(folder)])}
+    assert {"headgate", "headgate-client"} <= there.keys()
+    assert there.keys() - needed("headgate", there) == set()
+
+
+def needed(name: str, there: Mapping[NormalizedName, Distribution]) -> set[str]:
+    """Return the names of a distribution and of all that it needs, directly or not."""
+    waiting = [(canonicalize_name(name), "")]
+    found: set[tuple[str, str]] = set()
+    while waiting:
+        package, extra = waiting.pop()
+        if (package, extra) in found:
+            continue
+        found.add((package, extra))
+        for line in there[package].requires or ():
+            one = Requirement(line)
+            if one.marker is None or one.marker.evaluate({"extra": extra}):
+                waiting += [(canonicalize_name(one.name), wanted) for wanted in ("", *one.extras)]
+    return {package for package, _ in found}
+
+
+def test_the_image_is_labelled_as_the_package_is_and_with_its_revision(image: Image) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert image.labels == {
+        "org.opencontainers.image.title": "Headgate",
+        "org.opencontainers.image.description": project["description"],
+        "org.opencontainers.image.version": project["version"],
+        "org.opencontainers.image.revision": REVISION,
+        "org.opencontainers.image.licenses": project["license"],
+    }
+
+
+def test_a_build_is_sent_only_what_it_installs(tmp_path: Path) -> None:
+    """No tests, no streams, nothing of git: no layer can have a secret of the folder."""
+    source = tmp_path / "source"
+    secrets = ["headgate-data/headgate.db", ".env", ".git/config", "client/.env", "tokens.toml"]
+    wanted = ["LICENSE", "pyproject.toml", "gateway/app.py", "client/headgate/stream.py"]
+    compiled = ["gateway/__pycache__/app.pyc", "client/headgate/__pycache__/stream.pyc"]
+    for name in [*secrets, *wanted, *compiled, "requirements/dev.txt", "requirements/run.txt"]:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).touch()
+    (source / ".dockerignore").write_bytes((ROOT / ".dockerignore").read_bytes())
+    copy_context(tmp_path / "context", source)
+    sent = {path for path in (tmp_path / "context").rglob("*") if path.is_file()}
+    names = {str(path.relative_to(tmp_path / "context")) for path in sent}
+    assert names == {*wanted, "requirements/run.txt"}
