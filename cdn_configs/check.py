@@ -28,6 +28,10 @@ CHECKER_S = 30.0  # varnishd compiles what it checks
 SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"  # where servers are that are in nobody's PATH
 MOST_SAID = 4000  # characters of a checker
 
+_PASSES_ON = (
+    "It passes on the header Forwarded as clients make it up, by which one client has its quota "
+    "twice. What takes it out is missing"
+)
 _MARK = re.compile(rf"{MARK}([a-z-]+) (\{{.*\}})")
 
 
@@ -40,6 +44,7 @@ class Report(msgspec.Struct, frozen=True):
     # None where the checker is not installed.
     accepted: bool | None
     said: str
+    warning: str = ""  # of what the difference means, where it is not plain to see
 
     @property
     def is_fine(self) -> bool:
@@ -58,17 +63,21 @@ def check(text: str, settings: Settings) -> Report:
     decided = settled(settings, given.get("credentials"))
     chosen = {name: value for name, value in given.items() if name not in decided}
     now = from_settings(settings, **chosen)
+    as_made = render(named, now)
     difference = "".join(
         difflib.unified_diff(
             text.splitlines(keepends=True),
-            render(named, now).splitlines(keepends=True),
+            as_made.splitlines(keepends=True),
             "the file",
             "rendered now",
         )
     )
     program = Path(named.checker[0]).name if named.checker else ""
     accepted, said = _checked(named, now, text) if program else (None, "")
-    return Report(named.name, difference, program, accepted, said)
+    clears = named.clears_forwarded
+    passes_on = bool(clears) and text.count(clears) < as_made.count(clears)
+    warning = f"{_PASSES_ON}: {clears}" if passes_on else ""
+    return Report(named.name, difference, program, accepted, said, warning)
 
 
 def _marked(text: str) -> tuple[Target, dict[str, object]]:

@@ -44,6 +44,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     template: str
     file_name: str  # that the file is suggested to have
     comment: Comment  # how its language writes a comment: the mark is in one
+    # How it takes a made-up Forwarded out of requests; "" where it does not. With one, a client is
+    # somebody else where the gateway counts: see Behind proxies in docs/operating.md.
+    clears_forwarded: str = ""
     does: tuple[str, ...]
     does_not: tuple[str, ...]
     abilities: frozenset[Ability] = frozenset()

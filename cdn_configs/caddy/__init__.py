@@ -12,6 +12,7 @@ TARGETS = (
         template="Caddyfile.j2",
         file_name="Caddyfile",
         comment="#",
+        clears_forwarded="header_up -Forwarded",
         does=(
             "It speaks TLS for the host name, with certificates that it gets itself.",
             "Every request goes to the gateway as it is, and every answer comes back as it is.",

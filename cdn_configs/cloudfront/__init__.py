@@ -46,6 +46,7 @@ _FUNCTION = msgspec.structs.replace(
     template="function.js.j2",
     file_name="cloudfront-function.js",
     comment="//",
+    clears_forwarded="delete request.headers.forwarded;",
     abilities=frozenset({"sorts-query"}),
     checked="Run in Node.js, in a context without any global of Node's, on events as CloudFront "
     "makes them. It was not run at AWS",

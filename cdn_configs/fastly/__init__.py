@@ -12,6 +12,7 @@ TARGETS = (
         template="headgate.vcl.j2",
         file_name="headgate.vcl",
         comment="#",
+        clears_forwarded="unset req.http.Forwarded;",
         does=(
             "It stores whole chunks for as long as the gateway says, and serves them stale while "
             "it fetches new ones.",

@@ -12,6 +12,7 @@ TARGETS = (
         template="haproxy.cfg.j2",
         file_name="haproxy.cfg",
         comment="#",
+        clears_forwarded="http-request del-header Forwarded",
         does=(
             "Every request goes to the gateway as it is, and every answer comes back as it is.",
             "The first event of SSE comes at once.",

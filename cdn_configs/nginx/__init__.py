@@ -16,6 +16,7 @@ _NGINX = Target(
     template="nginx.conf.j2",
     file_name="headgate.conf",
     comment="#",
+    clears_forwarded='proxy_set_header Forwarded "";',
     does=(
         "Equal long-polls and equal catch-up reads become one request to the gateway.",
         "Lifetimes are those that the gateway says, for CDNs too; stale copies are served while "

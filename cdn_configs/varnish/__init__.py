@@ -12,6 +12,7 @@ TARGETS = (
         template="default.vcl.j2",
         file_name="headgate.vcl",
         comment="#",
+        clears_forwarded="unset req.http.Forwarded;",
         does=(
             "Equal long-polls and equal catch-up reads become one request to the gateway.",
             "SSE readers who come within two seconds share one connection to the gateway.",

@@ -12,6 +12,7 @@ TARGETS = (
         template="edge.js.j2",
         file_name="headgate.js",
         comment="//",
+        clears_forwarded='headers.delete("Forwarded")',
         does=(
             "It has Vercel's CDN keep whole chunks that are for everybody, and serve them stale "
             "while it fetches new ones.",

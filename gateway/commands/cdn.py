@@ -171,6 +171,8 @@ def _show(file: Path, report: Report) -> None:
     click.echo(report.difference, nl=False)
     same = "differs from" if report.difference else "is"
     click.echo(f"{file} {same} what the settings ask for ({report.target}).")
+    if report.warning:
+        click.echo(f"{report.warning}.")
     if not report.checker:
         click.echo("No checker of its vendor runs here.")
     elif report.accepted is None:

@@ -78,6 +78,26 @@ def test_a_file_that_was_edited_differs_and_its_checker_says_what_is_wrong() -> 
     assert 'invalid value "maybe" in "proxy_cache_lock"' in report.said
 
 
+CLEARING = [name for name, target in TARGETS.items() if target.clears_forwarded]
+
+
+def test_all_targets_take_a_made_up_forwarded_out_but_those_that_change_no_headers() -> None:
+    parts_of_another = {"nginx-njs-script", "cloudfront"}
+    assert set(TARGETS) - set(CLEARING) == {"bunny", "cloudflare-rules"} | parts_of_another
+
+
+@pytest.mark.parametrize("name", CLEARING)
+def test_a_file_that_passes_a_made_up_forwarded_on_is_warned_of(name: str) -> None:
+    options = from_settings(Settings(), host="a.example", upstream="gateway.example.com:4437")
+    text = render(TARGETS[name], options)
+    assert check(text, Settings()).warning == ""
+    clears = TARGETS[name].clears_forwarded
+    report = check(text.replace(clears, ""), Settings())
+    assert report.warning.startswith("It passes on the header Forwarded as clients make it up")
+    assert report.warning.endswith(f" is missing: {clears}")
+    assert not report.is_fine
+
+
 def test_a_checker_that_is_not_installed_is_no_fault_of_the_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

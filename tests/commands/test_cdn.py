@@ -168,11 +168,13 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_a_check_prints_what_differs_and_what_the_checker_refuses(tmp_path: Path) -> None:
     file = tmp_path / "headgate.conf"
     headgate("render", "nginx", "--host", HOST, "-o", str(file))
-    file.write_text(file.read_text().replace("proxy_cache_lock on", "proxy_cache_lock maybe"))
+    made = file.read_text().replace("proxy_cache_lock on", "proxy_cache_lock maybe")
+    file.write_text(made.replace('proxy_set_header Forwarded "";', ""))
     status, printed, _ = headgate("check", str(file))
     assert status == 1
     assert "-        proxy_cache_lock maybe;\n+        proxy_cache_lock on;\n" in printed
     assert f"\n{file} differs from what the settings ask for (nginx).\n" in printed
+    assert 'is missing: proxy_set_header Forwarded "";.\n' in printed
     assert printed.endswith("nginx refuses the file.\n")
     assert 'invalid value "maybe"' in printed
 

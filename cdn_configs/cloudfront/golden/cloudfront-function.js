@@ -10,6 +10,8 @@ function handler(event) {
   const query = request.querystring;
   // Only this function says who is alone.
   delete request.headers[ALONE];
+  // CloudFront writes X-Forwarded-For. What a client says of itself would give it its quota twice.
+  delete request.headers.forwarded;
   if (mayShare(request, query)) {
     request.querystring = sorted(query);
   } else {

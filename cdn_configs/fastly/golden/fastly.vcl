@@ -20,6 +20,8 @@ sub vcl_recv {
   if (req.method == "FASTLYPURGE") {
     set req.http.Fastly-Purge-Requires-Auth = "1";
   }
+  # Fastly writes X-Forwarded-For. What a client says of itself here would give it its quota twice.
+  unset req.http.Forwarded;
   # Writes must arrive, and HEAD must tell the tail of now, not that of a stored GET.
   if (req.method != "GET" && req.method != "FASTLYPURGE") {
     return(pass);

@@ -21,6 +21,8 @@ backend headgate {
 }
 
 sub vcl_recv {
+    # Varnish writes X-Forwarded-For. What a client says of itself here would give it its quota twice.
+    unset req.http.Forwarded;
     # The host is part of the key: each invented one would fill the cache with copies.
     if (req.http.Host !~ "(?i)^streams[.]example[.]com(:[0-9]+)?$") { return (synth(421)); }
     # HEAD, too: Varnish would send a GET instead, and tell an old tail from its copy.

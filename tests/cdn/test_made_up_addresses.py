@@ -1,0 +1,47 @@
+"""What a client says of its own address does not come to the gateway through any engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from cdn_configs.options import from_settings
+from cdn_configs.render import render
+from gateway.settings import Settings
+from tests.cdn.engines import ENGINES, run_here, started
+from tests.support.http1 import Client, request
+from tests.support.ports import free_port
+from tests.support.raw_origin import RawOrigin, answer
+
+OF_VENDORS = ("cloudflare-worker", "cloudflare-durable", "vercel")  # who write X-Forwarded-For
+MADE_UP = {"Forwarded": "for=192.0.2.1", "X_Forwarded_For": "192.0.2.2"}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+async def test_a_made_up_forwarded_gives_a_client_behind_a_proxy_no_other_address(
+    name: str,
+) -> None:
+    whole, port = run_here(name), free_port()
+    async with RawOrigin(answer(b"data", "Cache-Control: no-store")) as origin:
+        options = from_settings(
+            Settings(),
+            upstream=f"127.0.0.1:{origin.port}",
+            listen=port,
+            standalone=whole.can_stand_alone,
+        )
+        targets = (whole, *map(run_here, whole.beside))
+        files = {one.file_name: render(one, options) for one in targets}
+        with started(ENGINES[name], files, port):
+            client = await Client.connect(port)
+            for method, body in (("GET", None), ("HEAD", None), ("POST", b"x")):
+                client.send(request(method, "/v1/stream/s", body, **MADE_UP))
+                head = await client.head()
+                if method != "HEAD":
+                    await client.whole(head)
+            client.close()
+        heard = [one for one in origin.heard if one.target.startswith("/v1/stream")]
+        assert {one.method for one in heard} >= {"POST"}
+        for one in heard:
+            assert "forwarded" not in one.named, one
+            if name not in OF_VENDORS:
+                told = one.named.get("x-forwarded-for", "127.0.0.1")
+                assert told.rpartition(",")[2].strip() == "127.0.0.1", one
