@@ -129,6 +129,7 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	$(BIN)/python -m tests.faults --memory
 	$(BIN)/python -m tests.faults --raises
 	$(BIN)/python -m tests.faults --slow-clients
+	$(BIN)/python -m tests.faults --own-writes 10000
 	$(BIN)/python -m tests.faults --redis-kills 200 --failovers 200
 	$(BIN)/python -m tests.edge viewers
 	$(BIN)/python -m tests.edge zipf

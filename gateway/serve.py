@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from admin.source import Source
+    from gateway.runtime.write_journal import WriteJournal
     from gateway.runtime.writes import Write
     from gateway.settings import Address, Settings
     from gateway.telemetry.inspection import Answer, Question
@@ -65,21 +66,22 @@ class Gateway:
         self,
         settings: Settings,
         *,
-        tell_others: Callable[[Write], None] | None = None,
+        journal: WriteJournal | None = None,
         console: bytes = b"",
     ) -> None:
-        """`tell_others` is given what other workers should hear of, where there are any.
+        """`journal` has the writes of the other workers, where there are any.
 
         `console` is then the hash of the token of the console, which the supervisor has.
         Raises StartError when spans are wanted and cannot be had, or the token of a cache, or
         what tells whose tokens are taken.
         """
         self._settings = settings
-        self._is_worker = tell_others is not None
+        self._journal = journal
         self._shared = app.shared_by_all(settings, time.time)
         self._shared.tracer = tracing.begin(os.environ)
-        if tell_others is not None:
-            self._shared.tell_others = tell_others
+        if journal is not None:
+            self._shared.journal = journal
+            journal.on_write, journal.on_loss = self._invalidate, self._invalidate_all
         self._purges = Purges(
             settings.purges, time.monotonic, give_up_s=longest_kept_s(settings.route_table)
         )
@@ -96,11 +98,21 @@ class Gateway:
         self._started = False
         self._open = AsyncExitStack()
 
-    def heard(self, write: Write) -> None:
-        """Another worker has passed a write through."""
+    def catch_up(self) -> None:
+        """Take in what other workers have passed on, for those who wait: nobody has asked."""
+        if self._journal is not None:
+            self._journal.catch_up()
+
+    def _invalidate(self, write: Write) -> None:
         for route in self._in_order:
             if route.prefix == write.prefix:
                 route.invalidate(write)
+
+    def _invalidate_all(self) -> None:
+        log.warning("worker.writes_missed")
+        self._shared.store.clear()
+        for route in self._in_order:
+            route.invalidate_all()
 
     async def health(self) -> Health:
         """This process and what its routes tell."""
@@ -144,7 +156,7 @@ class Gateway:
         for route in self._in_order:
             await route.open()
             self._open.push_async_callback(route.close)
-        if not self._is_worker:
+        if self._journal is None:
             await open_admin(self, settings, self._console, self._open)
         connections = app.connection_server(settings, self._routes, self._fast, self._shared)
         self._open.callback(connections.stop_sweeping)
@@ -155,7 +167,7 @@ class Gateway:
         self._listener = ConnectionListener(connections)
         listen = settings.listen
         with telling(listen, "listen"):
-            await self._listener.open(listen.host, listen.port, shared=self._is_worker)
+            await self._listener.open(listen.host, listen.port, shared=self._journal is not None)
         self._open.push_async_callback(self._drain, connections)
         self._started = True
 

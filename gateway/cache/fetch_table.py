@@ -85,6 +85,11 @@ class FetchTable:
             fetch.outdated = True
             self._close(fetch)
 
+    def outdate_all(self) -> None:
+        """Another stream may be at any path."""
+        for path in tuple(self._of_path):
+            self.outdate(path, None)
+
     def left(self, fetch: SharedFetch, reader: SharedBodyReader) -> None:
         """One fewer waits for it; with the last one it is known how many it was given to."""
         fetch.leave(reader)

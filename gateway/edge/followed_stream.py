@@ -17,7 +17,7 @@ from gateway.edge.poller import Poller
 from gateway.edge.recent_window import RecentWindow
 from gateway.edge.snapshots import is_coded, is_of_followed, said_of_data, with_directives
 from gateway.edge.stand_ins import LastHeard
-from gateway.errors import HeadgateError, OriginBroken, StreamGone
+from gateway.errors import HeadgateError, OriginBroken, OriginBusy, StreamGone
 from gateway.live.feed import Feed, FeedOwner
 from gateway.protocol import followed
 from gateway.protocol.followed import Snapshot, Span
@@ -204,9 +204,23 @@ class FollowedStream:
             return
         self._written = self._written.together(written)
         if not self._written.is_told_by(self.snapshot.tail, closed=self.snapshot.closed):
-            self.snapshot = self.snapshot._replace(caught_up=False)
-            self.feed.is_behind()
-            self.version = next(_versions)
+            self._is_behind()
+
+    def _is_behind(self) -> None:
+        self.snapshot = self.snapshot._replace(caught_up=False)
+        self.feed.is_behind()
+        self.version = next(_versions)
+
+    def doubt(self) -> None:
+        """Anything may have been written: ask the origin again where the stream ends.
+
+        The answer to a poll that is out may be of before.
+        """
+        if self.feed.closed or self._following is None:
+            self.let_go(StreamGone(ANOTHER_STREAM))  # there may be another one
+            return
+        self._is_behind()
+        self._following.start_over(OriginBusy("writes to the stream were missed"))
 
     def is_another(self, start: str, facts: StreamRead, body: bytes | None) -> bool:
         """Whether an answer of the origin, its body if it is whole, is not of this stream."""

@@ -236,6 +236,11 @@ class FollowedStreams:
         if beginning is not None:  # what was written was of that stream
             beginning.written = Reach()
 
+    def doubt_all(self) -> None:
+        """Writes were missed: no stream is known to end where its feed does."""
+        for stream in tuple(self._streams.values()):
+            stream.doubt()
+
     def is_tail(self, key: Hashable, offset: str) -> bool:
         """Whether a stream is known to end at an offset, since it is followed."""
         stream = self._streams.get(key)

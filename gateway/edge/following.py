@@ -153,6 +153,17 @@ class Following:
             self._task.cancel()
         self._pause = self._asked = self._task = None
 
+    def start_over(self, reason: HeadgateError) -> None:
+        """Take what is out for failed, so that what is asked next is of later."""
+        if self._is_over or self._pause is not None:
+            return  # nothing is out
+        if self._asked is not None:
+            self._asked.abandon()
+        if self._task is not None:
+            self._task.cancel()
+        self._asked = self._task = None
+        self._guarded(self._go_on, reason)
+
     def holds(self) -> None:
         """The origin keeps a poll."""
         self._guarded(self._follower.holds)
@@ -259,6 +270,6 @@ class Following:
             answer.release()
 
     def _done(self, task: asyncio.Task[Heard]) -> None:
-        if not task.cancelled():
+        if task is self._task and not task.cancelled():
             self._task = None
             self._guarded(self._go_on, task.exception() or task.result())

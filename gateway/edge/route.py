@@ -336,6 +336,11 @@ class EdgeRoute:
         if write.tail is not None:
             self.feeds.written(write.path, reach)
 
+    def invalidate_all(self) -> None:
+        """Use nothing that was asked for before, and ask anew where each followed stream ends."""
+        self.feeds.reader.forget_all()
+        self.feeds.doubt_all()
+
     def readiness(self) -> Checks:
         """Nothing: cached responses do not need the origin."""
         return {}

@@ -44,6 +44,12 @@ class StreamReader:
         self._cache.forget(path)
         self.events.drop(path)
 
+    def forget_all(self) -> None:
+        """Outdate all that is under way, and drop every event; the caller drops the answers."""
+        self.forgotten += 1
+        self._cache.fetches.outdate_all()
+        self.events.clear()
+
     def moved(self, path: str, reach: Reach) -> None:
         """A stream has grown, or was closed: what is kept of its old tail is old."""
         self._cache.moved(path, reach)

@@ -212,6 +212,9 @@ class HostedRoute:
     def invalidate(self, write: Write) -> None:
         """Nothing: a log tells of its changes itself."""
 
+    def invalidate_all(self) -> None:
+        """Nothing, for the same reason."""
+
     def changed(self, stream_id: int, *, whole: bool) -> None:
         """Forget what is no longer so: what reached the tail, or with `whole` everything."""
         drop(self._store, stream_id, whole=whole)

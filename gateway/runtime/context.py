@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.runtime.access_log import AccessLog
     from gateway.runtime.common_headers import CommonHeaders
     from gateway.runtime.quotas import Quotas
-    from gateway.runtime.writes import Write
+    from gateway.runtime.write_journal import WriteJournal
     from gateway.telemetry.spans import Tracer
 
 
@@ -65,8 +65,9 @@ class Context:
         self.via = (
             f"1.1 headgate-{secrets.token_hex(4)}"  # our line in Via: no other process has it
         )
-        # Of writes before HTTP origins, which make copies of other processes old, too.
-        self.tell_others: Callable[[Write], None] = lambda _: None
+        # Of writes before HTTP origins, which make copies of other workers old, too. Without other
+        # workers there is none.
+        self.journal: WriteJournal | None = None
         # The caches in front are to forget a stream: a route's prefix, and a canonical path.
         self.purge: Callable[[str, str], None] = lambda _prefix, _path: None
         self.tracer: Tracer | None = None  # where spans are wanted; known before routes are made

@@ -174,6 +174,9 @@ class StreamRoute(Protocol):
     def invalidate(self, write: Write) -> None:
         """Forget what a write made old that has passed through this worker or another one."""
 
+    def invalidate_all(self) -> None:
+        """Take all that is not in the cache for old: writes through other workers were missed."""
+
     def readiness(self) -> Checks:
         """What must be well for requests to be sent here."""
 

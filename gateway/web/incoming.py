@@ -70,7 +70,13 @@ class Incoming(AiohttpConnection):
         return bool(self._messages or self._held) or not self._is_between
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and answer what can be answered at once."""
+        """Parse, and answer what can be answered at once.
+
+        What other workers have written up to now comes first: whoever has the answer to a write
+        reads that write here, too.
+        """
+        if self.shared.journal is not None:
+            self.shared.journal.catch_up()
         state = self.state
         if self._force_close or self._close or state is DEAF:
             self.drop(len(data))

@@ -34,6 +34,10 @@ OF_SHARED: dict[Metric, Callable[[Context], float]] = {
     counter("headgate_repeated_reads_total", "Clients that were seen to repeat a read."): (
         lambda at: at.repeats.noticed
     ),
+    counter(
+        "headgate_missed_writes_total",
+        "Times that a worker was too far behind the others' writes, and dropped every copy.",
+    ): (lambda at: 0 if at.journal is None else at.journal.losses),
     gauge("headgate_receiving_bytes", "Bodies that are not whole yet."): (
         lambda at: at.limits.receiving_bytes
     ),

@@ -42,6 +42,8 @@ class ConnectionServer(web.Server):
 
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
         """The answer to what a connection begins and ends with, when it is ready."""
+        if self.shared.journal is not None:
+            self.shared.journal.catch_up()
         head = self.fast.known(data)
         if head is None or not head.is_last or self.shared.log.enabled:
             return None  # a line names the client, whom a connection knows

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admin.source import Health
-from gateway.runtime.writes import Write
 from gateway.telemetry.inspection import Answer, Question
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Snapshot
@@ -26,11 +25,13 @@ LONGEST_MESSAGE = 64 << 20  # bytes; settings with many routes are the longest
 class Begin(msgspec.Struct, tag=True, frozen=True):
     """To a worker, first: its settings as JSON. They may hold passwords: no argument has them.
 
-    `console` is the hash of the token by which the console is let in.
+    `console` is the hash of the token by which the console is let in, `journal` the descriptor of
+    the memory in which the workers tell each other of writes.
     """
 
     settings: str
     console: bytes
+    journal: int
 
 
 class ReportStatus(msgspec.Struct, tag=True, frozen=True):
@@ -72,13 +73,20 @@ class Answered(msgspec.Struct, tag=True, frozen=True):
     answer: Answer
 
 
-class Told(msgspec.Struct, tag=True, frozen=True):
-    """Of a worker, and passed on to the others: a write has made their copies old."""
-
-    write: Write
+class Wrote(msgspec.Struct, tag=True, frozen=True):
+    """Of a worker: there is something new in its journal."""
 
 
-Message = Begin | ReportStatus | Ask | Stop | Started | Refused | Report | Answered | Told
+class CatchUp(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: there is something new in the journal of another one.
+
+    What it is asked it answers rightly without; but who waits there may have to hear of it.
+    """
+
+
+Message = (
+    Begin | ReportStatus | Ask | Stop | Started | Refused | Report | Answered | Wrote | CatchUp
+)
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 

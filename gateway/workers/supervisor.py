@@ -13,6 +13,7 @@ import uvloop
 from admin.source import Health
 from gateway import serve
 from gateway.access.console import ConsoleToken
+from gateway.runtime.write_journal import share_memory
 from gateway.settings import Address
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot
-    from gateway.workers.channel import Report, Told
+    from gateway.workers.channel import Report
 
 
 def run(settings: Settings) -> int:
@@ -89,9 +90,9 @@ class Supervisor:
 
     def __init__(self, settings: Settings, console: bytes) -> None:
         self._settings = settings
-        begin = Begin(of_workers(settings), console)
+        begin = Begin(of_workers(settings), console, share_memory(settings.workers))
         numbers = range(1, settings.workers + 1)
-        self._slots = [WorkerSlot(number, begin, self._pass_on) for number in numbers]
+        self._slots = [WorkerSlot(number, begin, self._wake_others) for number in numbers]
         self._stop = asyncio.Event()
         self._status = 0
 
@@ -127,10 +128,10 @@ class Supervisor:
             self._kill()
             await asyncio.wait(late)
 
-    def _pass_on(self, teller: WorkerSlot, told: Told) -> None:
+    def _wake_others(self, writer: WorkerSlot) -> None:
         for slot in self._slots:
-            if slot is not teller:
-                slot.tell(told)
+            if slot is not writer:
+                slot.wake()
 
     def ask_to_stop(self) -> None:
         """Drain."""

@@ -10,11 +10,13 @@ import json
 import os
 import socket
 import sys
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from gateway import serve
 from gateway.errors import StartError
+from gateway.runtime.write_journal import WriteJournal
 from gateway.settings import Settings
 from gateway.telemetry.logs import log
 from gateway.telemetry.plain_structlog import structlog
@@ -22,37 +24,40 @@ from gateway.workers.channel import (
     Answered,
     Ask,
     Begin,
+    CatchUp,
     Channel,
     Refused,
     Report,
     ReportStatus,
     Started,
     Stop,
-    Told,
+    Wrote,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 REFUSED = 2  # the exit status, as of a process that cannot start alone
 
 
 def main() -> None:
     """Serve until the supervisor says so, or is gone."""
-    structlog.contextvars.bind_contextvars(worker=int(sys.argv[1]))
-    sys.exit(uvloop.run(_work(socket.socket(fileno=sys.stdin.fileno()))))
+    number = int(sys.argv[1])
+    structlog.contextvars.bind_contextvars(worker=number)
+    sys.exit(uvloop.run(_work(number, socket.socket(fileno=sys.stdin.fileno()))))
 
 
-async def _work(end: socket.socket) -> int:
+async def _work(number: int, end: socket.socket) -> int:
     channel = await Channel.over(end)
     begin = await channel.receive()
     if not isinstance(begin, Begin):  # the supervisor is gone already
         return 0
     settings = Settings.of(json.loads(begin.settings))
     serve.prepare(settings)
+    journal = WriteJournal(begin.journal, settings.workers, number)
+    journal.on_announced = _once_a_turn(lambda: channel.send(Wrote()))
     try:
-        gateway = serve.Gateway(
-            settings,
-            tell_others=lambda write: channel.send(Told(write)),
-            console=begin.console,
-        )
+        gateway = serve.Gateway(settings, journal=journal, console=begin.console)
         await _serve(channel, gateway)
     except StartError as refusal:
         channel.send(Refused(refusal.detail))
@@ -60,6 +65,25 @@ async def _work(end: socket.socket) -> int:
     finally:
         await channel.close()
     return 0
+
+
+def _once_a_turn(step: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that has `step` called once at the end of a turn of the event loop."""
+    loop = asyncio.get_running_loop()
+    is_due = False
+
+    def take() -> None:
+        nonlocal is_due
+        is_due = False
+        step()
+
+    def begin() -> None:
+        nonlocal is_due
+        if not is_due:
+            is_due = True
+            loop.call_soon(take)
+
+    return begin
 
 
 async def _serve(channel: Channel, gateway: serve.Gateway) -> None:
@@ -87,8 +111,8 @@ async def _listen(channel: Channel, gateway: serve.Gateway, stop: asyncio.Event)
                 task = asyncio.create_task(_answer(channel, gateway, message))
                 answering.add(task)
                 task.add_done_callback(answering.discard)
-            elif isinstance(message, Told):
-                gateway.heard(message.write)
+            elif isinstance(message, CatchUp):
+                gateway.catch_up()
             elif isinstance(message, Stop):
                 stop.set()
         log.warning("worker.supervisor_gone")

@@ -20,13 +20,14 @@ from gateway.workers.channel import (
     Answered,
     Ask,
     Begin,
+    CatchUp,
     Channel,
     Refused,
     Report,
     ReportStatus,
     Started,
     Stop,
-    Told,
+    Wrote,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-P", "-m", "gateway.workers")
 ASK_EVERY_S = 1.0
-MOST_UNHEARD_BYTES = 8 << 20  # some 40,000 writes, in which a worker took nothing
 QUESTION_S = 10.0  # for what may have to be read from the log
 ANSWER_S = 0.8  # how long a worker may take to tell how it is: probes often wait for a second
 # Half a minute without an answer. A loop that turns answers within milliseconds; but a machine that
@@ -57,11 +57,9 @@ class WorkerSlot:
     ones that had hung.
     """
 
-    def __init__(
-        self, number: int, begin: Begin, pass_on: Callable[[WorkerSlot, Told], None]
-    ) -> None:
-        """`begin` is what each worker is told; `pass_on` gets what it says to the others."""
-        self._pass_on = pass_on
+    def __init__(self, number: int, begin: Begin, on_wrote: Callable[[WorkerSlot], None]) -> None:
+        """`begin` is what each worker is told; `on_wrote` is called as it has passed on writes."""
+        self._on_wrote = on_wrote
         self.number = number
         self.why_unhealthy: str | None = "starting"
         self.started = asyncio.Event()
@@ -119,6 +117,7 @@ class WorkerSlot:
                 *COMMAND,
                 str(self.number),
                 stdin=theirs.fileno(),
+                pass_fds=(self._begin.journal,),
                 start_new_session=True,
                 env=_environment(),
             )
@@ -160,8 +159,8 @@ class WorkerSlot:
                 self.started.set()
             elif isinstance(message, Refused):
                 self._refusal = message.sentence
-            elif isinstance(message, Told):
-                self._pass_on(self, message)
+            elif isinstance(message, Wrote):
+                self._on_wrote(self)
             elif isinstance(message, Answered):
                 self._answered(message.number, message.answer)
             elif isinstance(message, Report):
@@ -192,13 +191,10 @@ class WorkerSlot:
             return f"killed by {signal.Signals(-status).name}"
         return f"ended with status {status}"
 
-    def tell(self, told: Told) -> None:
-        """What another worker says. One that does not listen would go on with old copies."""
-        if self._channel is None:
-            return
-        self._channel.send(told)
-        if self._channel.unsent > MOST_UNHEARD_BYTES:
-            self._end_hung("took nothing of what the others say")
+    def wake(self) -> None:
+        """Have the worker look at the journals, unless it is still to take what it was sent."""
+        if self._channel is not None and not self._channel.unsent:
+            self._channel.send(CatchUp())
 
     def stop(self) -> None:
         """Let the worker drain and end, and have no other one."""

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from gateway.origin.connections import connector_of
 from tests.support.http1 import ConnectionEnded, read_chunk
+from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get
@@ -22,7 +23,6 @@ from tests.web.serving import EDGE, edge_serving, get
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
-    from gateway.runtime.writes import Write
     from tests.support.http1 import Client
     from tests.support.raw_origin import Play
     from tests.web.serving import Serving
@@ -47,8 +47,7 @@ class Side:
         self.origin = origin
         self.gateway = gateway
         self.is_open = is_open
-        self.told_others: list[Write] = []
-        gateway.shared.tell_others = self.told_others.append
+        self.told_others = writes_told_by(gateway.shared)
         if not is_open:
             gateway.edge.origin.raw = None
 

@@ -23,6 +23,8 @@ from tests.faults.torture import torture
 from tests.support.processes import Headgate
 from tests.support.redis_groups import SentinelGroup
 from tests.support.redis_servers import redis_server
+from tests.workers.own_writes import KEPT, ORIGINS, read_after_appends
+from tests.workers.several import several
 
 if TYPE_CHECKING:
     from tests.faults.ledger import Faults
@@ -46,6 +48,7 @@ SLOW_CLIENT_BYTES = 40 << 10  # of memory for each
 @click.option("--failovers", type=click.IntRange(min=0), default=0, help="Lose the last writes.")
 @click.option("--raises", is_flag=True, help="Let each call of a request raise.")
 @click.option("--slow-clients", is_flag=True, help="Let 5,000 clients be slow.")
+@click.option("--own-writes", type=click.IntRange(min=0), default=0, help="Read after appends.")
 def main(
     kills: int,
     seed: int | None,
@@ -54,6 +57,7 @@ def main(
     failovers: int,
     raises: bool,
     slow_clients: bool,
+    own_writes: int,
 ) -> None:
     """Run what takes too long for every change; the exit status tells whether it held."""
     held = True
@@ -69,6 +73,8 @@ def main(
             held &= _fail_over(Path(folder) / "failovers", failovers, seed)
         if slow_clients:
             held &= _be_slow()
+        if own_writes:
+            held &= _read_own_writes(Path(folder) / "own-writes", own_writes, seed)
         if raises:
             held &= asyncio.run(_raise_everywhere())
     sys.exit(0 if held else 1)
@@ -84,6 +90,17 @@ async def _raise_everywhere() -> bool:
         click.echo(f"{kind}: {len(faults)} faults, {len(wrong)} that leave something {wrong or ''}")
         held &= not wrong
     click.echo(f"raises: {count} faults")
+    return held
+
+
+def _read_own_writes(folder: Path, reads: int, seed: int) -> bool:
+    """So many reads right after appends, by two workers that stop and go on, for each origin."""
+    held = True
+    for kind, origin in ORIGINS.items():
+        with origin(folder / kind) as url, several(url, route=KEPT) as server:
+            outcome = read_after_appends(server, "/v1/stream/s", reads, seed=seed)
+        click.echo(f"own writes before {kind}: {outcome}")
+        held &= outcome.old == outcome.partial == 0
     return held
 
 

@@ -10,6 +10,7 @@ import pytest
 from gateway.telemetry import traffic as counted
 from gateway.web import edge_appends
 from gateway.web.edge_appends import EdgeAppends
+from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, post
@@ -29,9 +30,7 @@ NONE, CUT = counted.STATUSES.index("5xx"), counted.STATUSES.index("cut")
 async def begin(gateway: Serving) -> list[Write]:
     """Have a connection kept, and note what others are told."""
     await gateway.ask(post(S, b"x"))
-    told: list[Write] = []
-    gateway.shared.tell_others = told.append
-    return told
+    return writes_told_by(gateway.shared)
 
 
 def remembering(gateway: Serving) -> EdgeAppends:

@@ -10,6 +10,7 @@ from gateway.settings import Settings
 from gateway.telemetry.metrics import Sample, counter, least
 from gateway.workers.channel import (
     Begin,
+    CatchUp,
     Channel,
     Message,
     Refused,
@@ -17,6 +18,7 @@ from gateway.workers.channel import (
     ReportStatus,
     Started,
     Stop,
+    Wrote,
 )
 
 REPORT = Report(
@@ -33,11 +35,13 @@ async def ends() -> tuple[Channel, Channel]:
 @pytest.mark.parametrize(
     "message",
     [
-        Begin('{"a": "\\n"}', b"\0\xff"),
+        Begin('{"a": "\\n"}', b"\0\xff", 3),
         ReportStatus(),
         Stop(),
         Started(),
         Refused("The port\nis taken."),
+        Wrote(),
+        CatchUp(),
         REPORT,
     ],
     ids=lambda message: type(message).__name__,

@@ -15,10 +15,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from admin.source import Health
-from gateway.runtime.writes import Write
+from gateway.runtime.write_journal import share_memory
 from gateway.settings import Settings
 from gateway.workers import worker_slot as slots
-from gateway.workers.channel import Begin, Channel, Report, ReportStatus, Started, Told
+from gateway.workers.channel import Begin, Channel, Report, ReportStatus, Started
 from gateway.workers.worker_slot import WorkerSlot
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -27,31 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-TOLD = Told(Write(prefix="/v1/stream", path="/v1/stream/s" + "x" * 1000))
 
-
-async def test_a_worker_that_does_not_listen_is_ended_at_the_bound(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(slots, "MOST_UNHEARD_BYTES", 100_000)
+async def test_a_worker_that_takes_nothing_is_woken_no_more() -> None:
     ours, theirs = socket.socketpair()
-    slot = WorkerSlot(1, Begin("{}", b""), lambda _, __: None)
+    slot = WorkerSlot(1, Begin("{}", b"", 0), lambda _: None)
     with theirs:
         slot._channel = channel = await Channel.over(ours)
-        slot._process = process = await asyncio.create_subprocess_exec(
-            "sleep", "60", stdout=asyncio.subprocess.PIPE
-        )
-        assert process.stdout is not None
-        ended = asyncio.create_task(process.stdout.read())  # as long as it lives
-        while channel.unsent <= 100_000 - 2000:  # beyond what the socket itself takes
-            slot.tell(TOLD)
-        await asyncio.sleep(0)
-        assert not ended.done()
-        for _ in range(3):
-            slot.tell(TOLD)
-        async with asyncio.timeout(20):
-            assert await ended == b""
-        await process.wait()
+        slot.wake()
+        while not channel.unsent:  # beyond what the socket itself takes
+            slot.wake()
+        before = channel.unsent
+        for _ in range(1000):
+            slot.wake()
+        assert channel.unsent == before
     await channel.close()
 
 
@@ -86,7 +74,7 @@ async def held(monkeypatch: pytest.MonkeyPatch, most_missed: int) -> AsyncIterat
     monkeypatch.setattr(slots, "ANSWER_S", QUICK_S)
     monkeypatch.setattr(slots, "MOST_MISSED", most_missed)
     ours, theirs = socket.socketpair()
-    slot = WorkerSlot(1, Begin("{}", b""), lambda _, __: None)
+    slot = WorkerSlot(1, Begin("{}", b"", 0), lambda _: None)
     channel = slot._channel = await Channel.over(ours)
     there = await Channel.over(theirs)
     process = slot._process = await asyncio.create_subprocess_exec(
@@ -166,8 +154,8 @@ async def test_one_that_is_stopped_is_replaced_by_one_that_serves(
         origin=f"http://127.0.0.1:{free_port()}",
         workers=2,
     )
-    begin = Begin(json.dumps(settings.plain(given_only=True, secrets=True)), b"")
-    slot = WorkerSlot(1, begin, lambda _, __: None)
+    given = json.dumps(settings.plain(given_only=True, secrets=True))
+    slot = WorkerSlot(1, Begin(given, b"", share_memory(2)), lambda _: None)
     keeping = asyncio.create_task(slot.keep())
     async with asyncio.timeout(60):
         await slot.started.wait()

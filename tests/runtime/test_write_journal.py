@@ -1,0 +1,145 @@
+"""Writes that several workers tell each other of in memory that they share."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from gateway.protocol.state import Lifetime
+from gateway.runtime.write_journal import WriteJournal, share_memory
+from gateway.runtime.writes import Write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RING_BYTES = 4096
+LONG = "/s/" + "x" * 100
+
+
+class Worker(NamedTuple):
+    """One of them, the writes that it was told of, and how often some were lost."""
+
+    journal: WriteJournal
+    writes: list[Write]
+    losses: list[int]
+
+    def tails(self) -> list[str | None]:
+        """Where the writes end that it has seen up to now."""
+        self.journal.catch_up()
+        return [write.tail for write in self.writes]
+
+
+def write(number: int, path: str = "/s/a") -> Write:
+    return Write(prefix="/s", path=path, only_grown=True, tail=str(number))
+
+
+@pytest.fixture
+def memory() -> Iterator[int]:
+    descriptor = share_memory(3, RING_BYTES)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.fixture
+def workers(memory: int) -> list[Worker]:
+    return [worker(memory, number) for number in (1, 2, 3)]
+
+
+def worker(memory: int, number: int) -> Worker:
+    made = Worker(WriteJournal(memory, 3, number, RING_BYTES), [], [])
+    made.journal.on_write = made.writes.append
+    made.journal.on_loss = lambda: made.losses.append(1)
+    return made
+
+
+def test_a_worker_sees_what_the_others_have_written_and_not_what_it_has_itself(
+    workers: list[Worker],
+) -> None:
+    one, other, third = workers
+    told = Write(
+        prefix="/s", path="/s/é", deleted=True, created=Lifetime(ttl_s=5), tail="7", closed=True
+    )
+    one.journal.announce(told)
+    other.journal.announce(write(1))
+    assert one.tails() == ["1"]
+    assert other.tails() == ["7"]
+    assert third.tails() == ["7", "1"]
+    assert other.writes == [told]
+    assert third.tails() == ["7", "1"]  # once is enough
+
+
+def test_writes_of_several_workers_are_seen_in_the_order_in_which_they_were_made(
+    workers: list[Worker],
+) -> None:
+    one, other, third = workers
+    for number in range(10):
+        (one, other)[number % 2].journal.announce(write(number))
+    assert third.tails() == [str(number) for number in range(10)]
+
+
+def test_a_ring_is_written_again_and_again(workers: list[Worker]) -> None:
+    one, other, _ = workers
+    for number in range(1000):
+        one.journal.announce(write(number, LONG[: number % 100]))
+        assert other.tails()[-1] == str(number)
+    assert len(other.writes) == 1000
+    assert other.losses == []
+
+
+def test_what_fits_is_told_and_one_write_more_is_a_loss(workers: list[Worker]) -> None:
+    one, other, third = workers
+    one.journal.announce(write(0, LONG))
+    size = len(one.journal._get(0, 0, one.journal._marks[0]))
+    fits = RING_BYTES // size
+    assert other.tails() == ["0"]
+    for number in range(1, fits + 1):
+        one.journal.announce(write(number % 10, LONG))  # each as long as the first
+    assert len(other.tails()) == fits + 1
+    assert other.losses == []
+    assert third.tails() == []  # it had one more to see
+    assert (third.losses, third.journal.losses) == ([1], 1)
+    one.journal.announce(write(5))
+    assert third.tails() == ["5"]
+    assert third.losses == [1]
+
+
+def test_a_write_that_fits_no_ring_is_a_loss(workers: list[Worker]) -> None:
+    one, other, _ = workers
+    one.journal.announce(write(1, "/s/" + "x" * RING_BYTES))
+    assert other.tails() == []
+    assert other.losses == [1]
+    one.journal.announce(write(2))
+    assert other.tails() == ["2"]
+
+
+def test_a_record_that_is_overwritten_while_it_is_read_is_a_loss(workers: list[Worker]) -> None:
+    one, other, _ = workers
+    one.journal.announce(write(1))
+    begin = one.journal._begin_of(0)
+    one.journal._memory[begin + 12] ^= 1
+    assert other.tails() == []
+    assert other.losses == [1]
+
+
+def test_an_offset_that_is_no_text_leaves_the_write_told(workers: list[Worker]) -> None:
+    one, other, _ = workers
+    one.journal.announce(Write(prefix="/s", path="/s/a", only_grown=True, tail="\udc80"))
+    assert other.tails() == [None]
+    assert other.writes == [Write(prefix="/s", path="/s/a")]
+
+
+def test_a_worker_in_the_place_of_another_goes_on_where_that_ended(
+    memory: int, workers: list[Worker]
+) -> None:
+    one, other, _ = workers
+    one.journal.announce(write(1))
+    one.journal._put(one.journal._marks[0], b"half a record")  # it was killed
+    new = worker(memory, 1)
+    assert new.tails() == []  # what was before it made nothing old that it has
+    new.journal.announce(write(2))
+    assert other.tails() == ["1", "2"]
+    assert other.losses == []
+    other.journal.announce(write(3))
+    assert new.tails() == ["3"]

@@ -1,0 +1,249 @@
+"""Whoever has the answer to a write reads that write, whichever worker serves the read."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.runtime.write_journal import RING_BYTES
+from tests.edge.gateways import edge
+from tests.support.blocking_origin import BlockingOrigin
+from tests.support.http1 import Wire, request
+from tests.support.waiting import wait_until
+from tests.workers.own_writes import KEPT, ORIGINS, connections, read_after_appends, stopped
+from tests.workers.several import several
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.blocking_origin import Exchange
+    from tests.support.http1 import Answer
+    from tests.workers.several import Several
+
+pytestmark = pytest.mark.timeout(180)
+
+READS = 400
+MISSED = "headgate_missed_writes_total"
+_numbers = count()
+
+
+@pytest.mark.parametrize("kind", ORIGINS)
+def test_reads_right_after_an_append_have_it_while_workers_stop_and_go_on(
+    kind: str, tmp_path: Path
+) -> None:
+    with ORIGINS[kind](tmp_path) as url, several(url, route=KEPT) as server:
+        outcome = read_after_appends(server, "/v1/stream/s", READS, seed=1)
+    assert outcome.stops, outcome
+    assert (outcome.old, outcome.partial) == (0, 0), outcome
+
+
+# ---------------------------------------------------------------- one that was stopped meanwhile
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Several]:
+    with edge("memory:", KEPT) as origin, several(origin.url, route=KEPT) as started:
+        yield started
+
+
+@pytest.fixture
+def workers(server: Several) -> Iterator[dict[int, list[Wire]]]:
+    """Connections to each worker, by its number."""
+    with connections(server, 3) as found:
+        yield found
+
+
+@pytest.fixture
+def path(workers: dict[int, list[Wire]]) -> str:
+    """A new stream, which every worker has a copy of."""
+    path = f"/v1/stream/{next(_numbers)}"
+    created = workers[1][0].request("PUT", path, b"one", content_type="text/plain")
+    assert created.status == 201
+    for wires in workers.values():
+        wires[0].request("GET", f"{path}?offset=-1")
+        read = wires[0].request("GET", f"{path}?offset=-1")
+        assert (read.body, read.headers["x-cache"]) == (b"one", "HIT")
+    return path
+
+
+def written(path: str, write: str, wire: Wire) -> Answer:
+    """Make a write through the worker of a connection."""
+    match write:
+        case "append":
+            answer = wire.request("POST", path, b" two", content_type="text/plain")
+        case "close":
+            answer = wire.request("POST", path, stream_closed="true")
+        case "delete":
+            answer = wire.request("DELETE", path)
+        case _:
+            assert wire.request("DELETE", path).status == 204
+            answer = wire.request("PUT", path, b"new", content_type="text/plain")
+    assert answer.status < 300, answer
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("write", "expected"),
+    [
+        ("append", (200, b"one two", None)),
+        ("close", (200, b"one", "true")),
+        ("delete", (404, None, None)),
+        ("delete and create", (200, b"new", None)),
+    ],
+)
+def test_a_worker_that_was_stopped_reads_a_write_before_it_answers_what_came_meanwhile(
+    server: Several,
+    workers: dict[int, list[Wire]],
+    path: str,
+    write: str,
+    expected: tuple[int, bytes | None, str | None],
+) -> None:
+    reader = workers[2][0]
+    with stopped(server.workers()[2]):
+        written(path, write, workers[1][0])
+        reader.send(request("GET", f"{path}?offset=-1"))
+    read = reader.answer()
+    body = read.body if read.status == 200 else None
+    assert (read.status, body, read.get("stream-closed")) == expected
+
+
+def test_a_write_through_another_worker_makes_no_other_stream_old(
+    workers: dict[int, list[Wire]], path: str
+) -> None:
+    writer, reader = workers[1][0], workers[2][0]
+    other = f"{path}/other"
+    assert writer.request("PUT", other, b"1", content_type="text/plain").status == 201
+    written(other, "append", writer)
+    assert reader.request("GET", f"{path}?offset=-1").headers["x-cache"] == "HIT"
+
+
+def test_a_last_request_of_a_new_connection_reads_a_write_as_well(
+    server: Several, workers: dict[int, list[Wire]], path: str
+) -> None:
+    """It is answered by the listener, without a connection of its own."""
+    last = request("GET", f"{path}?offset=-1", connection="close")
+
+    def asked() -> list[Wire]:
+        wires = [opened.enter_context(Wire(server.port)) for _ in range(20)]
+        for wire in wires:
+            wire.send(last)
+        return wires
+
+    with ExitStack() as opened:
+        for _ in range(2):  # so that each worker remembers the request
+            assert {wire.answer().body for wire in asked()} == {b"one"}
+        with stopped(server.workers()[2]):
+            written(path, "append", workers[1][0])
+            newcomers = asked()
+        assert {wire.answer().body for wire in newcomers} == {b"one two"}
+
+
+def followed(wire: Wire, path: str) -> str:
+    """Have the worker of a connection follow a stream; where that ends."""
+    wire.send(request("GET", f"{path}?offset=-1&live=sse"))
+    assert wire.head().status == 200
+    told = b""
+    while b"upToDate" not in told:
+        told += wire.chunk()
+    return str(told.split(b'"streamNextOffset":"')[1].split(b'"')[0].decode())
+
+
+def tail_read(path: str, tail: str) -> bytes:
+    """A read from a tail that a followed stream answers, if it can, before any copy does."""
+    return request("GET", f"{path}?offset={tail}", if_none_match='"another"')
+
+
+def is_told_by_feed(wire: Wire, path: str, tail: str) -> bool:
+    """Whether a followed stream answers that there is nothing after its tail."""
+    wire.send(tail_read(path, tail))
+    answer = wire.answer()
+    return answer.body == b"" and answer.headers["x-cache"] == "COLLAPSED"
+
+
+class SlowToTell:
+    """An origin with one stream of a letter for each append, which never answers a long-poll."""
+
+    def __init__(self) -> None:
+        self.content = b"a"
+
+    def play(self, exchange: Exchange) -> None:
+        if "live=long-poll" in exchange.target:
+            return
+        if exchange.method == "POST":
+            self.content += exchange.body
+            exchange.answer(b"", f"Stream-Next-Offset: {len(self.content):04}", status="200 OK")
+            return
+        offset = exchange.target.partition("offset=")[2]
+        exchange.answer(
+            self.content[max(0, int(offset)) :],
+            "Content-Type: text/plain",
+            f"Stream-Next-Offset: {len(self.content):04}",
+            "Stream-Up-To-Date: true",
+        )
+
+
+def test_a_feed_does_not_tell_its_old_tail_after_a_write_elsewhere() -> None:
+    """Nor before its origin has told it of the write."""
+    path = "/v1/stream/s"
+    with (
+        BlockingOrigin(SlowToTell().play) as origin,
+        several(origin.url) as server,
+        connections(server, 2) as workers,
+    ):
+        live, reader = workers[2]
+        tail = followed(live, path)
+        wait_until(lambda: is_told_by_feed(reader, path, tail), "the tail is known")
+        with stopped(server.workers()[2]):
+            written(path, "append", workers[1][0])
+            reader.send(tail_read(path, tail))
+        assert reader.answer().body == b" two"
+
+
+def test_a_reader_that_waits_hears_of_a_deletion_through_another_worker(
+    server: Several, workers: dict[int, list[Wire]], path: str
+) -> None:
+    waiting = workers[2][0]
+    tail = waiting.request("HEAD", path).next_offset
+    waiting.send(request("GET", f"{path}?offset={tail}&live=long-poll"))
+    polls = 'headgate_live_readers{mode="long_poll",route="/v1/stream"}'
+    wait_until(lambda: server.metrics()[polls] == 1, "the poll waits")
+    written(path, "delete", workers[1][0])
+    assert waiting.answer().status == 404
+
+
+# ---------------------------------------------------------------- one that has missed writes
+
+LONG = "/v1/stream/" + "x" * 2_000
+
+
+def test_a_worker_that_missed_writes_drops_every_copy_and_asks_where_its_streams_end(
+    server: Several, workers: dict[int, list[Wire]], path: str
+) -> None:
+    """More is written through the other worker than the memory has room for."""
+    live, reader, other = workers[2][0], workers[2][1], workers[2][2]
+    tail = followed(live, path)
+    wait_until(lambda: is_told_by_feed(reader, path, tail), "the tail is known")
+    missed = server.metrics()[MISSED]
+    with stopped(server.workers()[2]):
+        written(path, "append", workers[1][0])
+        for _ in range(RING_BYTES // len(LONG) + 1):
+            refused = workers[1][0].request("POST", LONG, b"x", content_type="text/plain")
+            assert refused.status == 404
+        other.send(tail_read(path, tail))
+        reader.send(request("GET", f"{path}?offset=-1"))
+    assert reader.answer().body == b"one two"
+    assert other.answer().body == b" two"
+    assert b"two" in live.chunk()
+    wait_until(lambda: server.metrics()[MISSED] == missed + 1, "it is counted")
+    assert server.told("worker.writes_missed")[-1]["worker"] == 2
+    written(path, "append", workers[1][0])
+    assert reader.request("GET", f"{path}?offset=-1").body == b"one two two"
+    told = b""
+    while b"two" not in told:
+        told += live.chunk()
+    end = other.request("HEAD", path).next_offset
+    wait_until(lambda: is_told_by_feed(other, path, end), "the tail is known again")
