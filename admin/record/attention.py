@@ -62,8 +62,9 @@ class Growing:
         """A finding for each that has grown within the last minute."""
         totals: dict[tuple[str, str], float] = {}
         for sample in samples:
-            if sample.metric.name in _TROUBLE:
-                key = (sample.metric.name, "".join(sample.values))
+            # A history that changed and lost nothing is no trouble.
+            if sample.metric.name in _TROUBLE and sample.values[1:] != ("no",):
+                key = (sample.metric.name, " ".join(sample.values))
                 totals[key] = totals.get(key, 0.0) + _counted(sample)
         # What has never been counted before this look begins at zero, if it is not the first.
         before = totals if self._totals is None else self._totals
@@ -76,13 +77,17 @@ class Growing:
             key: lately for key, lately in self._lately.items() if now - lately[0] < LATELY_S
         }
         for (name, label), (_, count) in self._lately.items():
-            sentence = _TROUBLE[name].format(count=f"{count:,.0f}", label=label)
-            yield Finding((name, label), "bad" if name == _LOSS else "warning", sentence)
+            of, _, lost = label.partition(" ")
+            sentence = _TROUBLE[name].format(count=f"{count:,.0f}", label=of, lost=_LOST.get(lost))
+            yield Finding((name, label), "bad" if lost == "yes" else "warning", sentence)
 
 
-_LOSS = "headgate_log_histories_total"
+_LOST = {
+    "yes": "what it had acknowledged last is lost",
+    "unknown": "it is not known whether it has lost something",
+}
 _TROUBLE = {
-    _LOSS: "a Redis of {label} came back or another took over: what it had not kept is lost",
+    "headgate_log_histories_total": "a Redis of {label} came back or another took over: {lost}",
     "headgate_refusals_total": "{label} is reached: {count} refused since it began",
     "headgate_worker_restarts_total": "workers end and are replaced: {count} since it began",
     "headgate_repeated_reads_total": "readers go in circles: {count} since it began",

@@ -15,7 +15,7 @@ from gateway.access.revocations import NOTHING
 from gateway.access.static_tokens import StaticTokens
 from gateway.access.tokens_file import TokensFile, parse_tokens
 from gateway.access.verifier import Verifier
-from gateway.access.watched_file import WatchedFile
+from gateway.access.watched_file import FILE_OK, WatchedFile
 from gateway.errors import StartError
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.access.key_sets import KeySet
     from gateway.access.keys_file import Keys
     from gateway.access.remote_keys import RemoteKeys
+    from gateway.background import Background
     from gateway.settings import JwtIssuer, Settings
 
 T = TypeVar("T")
@@ -136,15 +137,18 @@ class Authorities:
     def start(self) -> None:
         """Begin to watch, on the running loop."""
         _warn(self.without_effect())
-        for watched in (*self._files, *self._urls):
+        for watched in self._watched():
             watched.start()
 
     async def stop(self) -> None:
         """End it."""
         if self._next_turn is not None:
             self._next_turn.cancel()
-        for watched in (*self._files, *self._urls):
+        for watched in self._watched():
             await watched.stop()
+
+    def _watched(self) -> tuple[Background, ...]:
+        return (*self._files, *self._urls)
 
     def notes(self) -> dict[str, str | None]:
         """What is wrong with each file and URL, for whoever asks how this process is."""
@@ -152,7 +156,9 @@ class Authorities:
         return files | {keys.shown: keys.trouble for keys in self._urls}
 
     def samples(self) -> Iterator[Sample]:
-        """The numbers of all issuers whose keys are at a URL, together."""
+        """The state of each file, and the numbers of all issuers whose keys are at a URL."""
+        for file in self._files:
+            yield Sample(FILE_OK, (file.setting,), float(file.trouble is None))
         if self._urls:
             from gateway.access.remote_keys import FETCHES, RESULTS
 
@@ -200,7 +206,7 @@ class Authorities:
         changed: Callable[[], None] | None = None,
     ) -> Callable[[], T]:
         try:
-            file = WatchedFile(path, parse, changed or self.judge_again)
+            file = WatchedFile(setting, path, parse, changed or self.judge_again)
         except StartError as refusal:
             if refusal.detail.startswith(f"{Path(path)}:"):  # with the line in it
                 raise

@@ -11,12 +11,19 @@ from gateway.access.small_files import read_file
 from gateway.background import Background
 from gateway.errors import StartError
 from gateway.telemetry.logs import log
+from gateway.telemetry.metrics import least
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 # A change counts once two looks in a row have seen it: half of a file may be a file, too.
 LOOK_AGAIN_S = 0.25
+
+FILE_OK = least(
+    "headgate_access_file_ok",
+    "1 while a file of tokens or keys is in force as it is now, by the setting that names it.",
+    "setting",
+)
 
 T = TypeVar("T")
 _Seen = tuple[int, int, int, int, int]
@@ -30,8 +37,11 @@ class WatchedFile(Background, Generic[T]):
     `value`.
     """
 
-    def __init__(self, path: str, parse: Callable[[bytes], T], changed: Callable[[], None]) -> None:
+    def __init__(
+        self, setting: str, path: str, parse: Callable[[bytes], T], changed: Callable[[], None]
+    ) -> None:
         """Read it for the first time. Raises StartError when it cannot be used."""
+        self.setting = setting  # that names it
         self.path = path
         self._parse = parse
         self._changed = changed

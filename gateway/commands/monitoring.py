@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.commands.configuration import config_option, load_settings
+from gateway.monitoring.objective import LEAST_OBJECTIVE, OBJECTIVE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @config_option
-def alerts(config: Path | None) -> None:
+@click.option(
+    "--objective",
+    type=click.FloatRange(LEAST_OBJECTIVE, 100, max_open=True),
+    default=OBJECTIVE,
+    show_default=True,
+    help="Percent of a route's requests that are to get another answer than 5xx.",
+)
+def alerts(config: Path | None, objective: float) -> None:
     """Print recording and alert rules for Prometheus.
 
     They fit the settings in the file and the environment: a configuration without Redis has no
@@ -23,7 +31,7 @@ def alerts(config: Path | None) -> None:
     settings = load_settings(config, {})
     from gateway.monitoring.rules_file import rules_file
 
-    click.echo(rules_file(settings), nl=False)
+    click.echo(rules_file(settings, objective), nl=False)
 
 
 @click.command()

@@ -45,7 +45,6 @@ _OF_SOME_LOGS = (
     counter("headgate_log_commits_total", "Changes of one stream that were stored.", "route"),
     counter("headgate_log_conflicts_total", "Changes that came after another's.", "route"),
     gauge("headgate_log_followed", "Streams whose changes elsewhere are told.", "route"),
-    counter("headgate_log_histories_total", "Times that a server's history changed.", "route"),
     gauge("headgate_log_damaged_wals", "Damaged WALs that are kept aside.", "route"),
     counter("headgate_log_groups_total", "Transactions, each one sync to disk.", "route"),
     counter("headgate_log_failed_groups_total", "Transactions that failed.", "route"),
@@ -66,6 +65,12 @@ OF_SOME_LOGS = {
 }
 
 
+LOST = ("no", "unknown", "yes")
+HISTORIES = counter(
+    "headgate_log_histories_total",
+    "Times that a server's history changed, by whether what was acknowledged here is lost.",
+    *("route", "lost"),
+)
 _RESULTS = ("stored", "duplicate", "refused", "failed")
 APPENDS = counter(
     "headgate_appends_total", "Appends of data whose outcome is known.", "route", "result"
@@ -109,6 +114,7 @@ DECLARED = (
     DURATION,
     *COMMITS.values(),
     *OF_SOME_LOGS.values(),
+    HISTORIES,
 )
 
 
@@ -127,3 +133,6 @@ def samples(prefix: str, log: Log, appender: Appender) -> Iterator[Sample]:
     for name, metric in OF_SOME_LOGS.items():
         if name in numbers:
             yield Sample(metric, (prefix,), float(numbers[name]))
+    for lost in LOST:
+        if f"histories_{lost}" in numbers:
+            yield Sample(HISTORIES, (prefix, lost), float(numbers[f"histories_{lost}"]))

@@ -6,11 +6,12 @@ requests, alerts nobody.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from gateway.monitoring import objective as objectives
 from gateway.monitoring import promql
-from gateway.monitoring.parts import Part, parts_of
+from gateway.monitoring.parts import parts_of
+from gateway.monitoring.rules import Alert, Recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,31 +20,6 @@ if TYPE_CHECKING:
 
 GIB = 1 << 30
 MIB = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """An expression that is kept under a name; LEVEL:METRIC:OPERATION, as Prometheus advises."""
-
-    record: str
-    expr: str
-    part: Part | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """An expression that is to be empty; `lasting` is how long it may be otherwise.
-
-    `critical` is for somebody to be woken: readers or writers are not served, or data are lost.
-    """
-
-    name: str
-    expr: str
-    lasting: str
-    severity: Literal["warning", "critical"]
-    summary: str
-    description: str
-    part: Part | None = None
 
 
 TARGET = Recording("headgate:served_without_origin:target", f"vector({promql.TARGET:g})")
@@ -73,7 +49,10 @@ ORIGIN_FAILURES = Recording(
     promql.origin_failures("job, route"),
     "origin",
 )
-RECORDINGS = (TARGET, SERVED, COLLAPSED, DELIVERY, LOOP_LAG, APPENDS, ORIGIN_FAILURES)
+RECORDINGS = (
+    *(TARGET, SERVED, COLLAPSED, DELIVERY, LOOP_LAG, APPENDS, ORIGIN_FAILURES),
+    *objectives.RECORDINGS,
+)
 
 # Without those of paths that no route has, which nobody can serve.
 _READS = promql.rate("headgate_cache_results_total", "job, route", 'route!="none"')
@@ -85,6 +64,18 @@ _FAILED_PURGES = promql.rate(
     "headgate_purges_total", "job, instance, cache", 'result=~"failed|abandoned"'
 )
 _SLOW = promql.total("headgate_slow_readers", "job, route")
+_SERVER_ERRORS = promql.increase("headgate_requests_total", "job, route", promql.SERVER_ERROR)
+_FAILED_APPENDS = promql.increase(
+    "headgate_appends_total", "job, instance, route", promql.FAILED_APPEND
+)
+_FREE = "headgate_log_free_bytes"
+_OF_ONE_LOG = "and on (job, instance, route)"
+
+
+def _changed_histories(lost: str) -> str:
+    """Histories that changed within an hour, so that somebody who comes back sees it."""
+    return promql.increase("headgate_log_histories_total", "job, route", f'lost="{lost}"', "1h")
+
 
 OF_EVERY_GATEWAY = (
     Alert(
@@ -155,6 +146,16 @@ OF_EVERY_GATEWAY = (
         "At 90 % connections are refused. Raise the open-file limit, or add gateways.",
     ),
     Alert(
+        "HeadgateServerErrors",
+        # One or two in five minutes may be of a single restart.
+        f"{objectives.errors('5m')} > 0.05 and {_SERVER_ERRORS} > 2",
+        "2m",
+        "warning",
+        "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx.",
+        "The log lines of these requests say why; /readyz tells of a log or an origin that is"
+        " away.",
+    ),
+    Alert(
         "HeadgateRefuses",
         f"{promql.rate('headgate_refusals_total', 'job, instance, limit')} > 0",
         "5m",
@@ -165,6 +166,16 @@ OF_EVERY_GATEWAY = (
 )
 
 OF_PARTS = (
+    Alert(
+        "HeadgateAccessFileRefused",
+        "headgate_access_file_ok == 0",
+        "1m",  # longer than any editor needs to write a file
+        "warning",
+        "{{ $labels.instance }} does not take {{ $labels.setting }} as it is now.",
+        "What the file said before still counts: nothing that was revoked or added since does, and"
+        " a restart would fail. /readyz and the log line access.file_refused say why.",
+        "access_files",
+    ),
     Alert(
         "HeadgateWorkersSilent",
         "headgate_workers_silent > 0",
@@ -204,6 +215,17 @@ OF_PARTS = (
         "log",
     ),
     Alert(
+        "HeadgateAppendsFail",
+        f"{promql.failed_appends('job, instance, route')} > 0.01 and {_FAILED_APPENDS} > 2",
+        "2m",
+        "warning",
+        "{{ $value | humanizePercentage }} of the appends to {{ $labels.route }} fail on"
+        " {{ $labels.instance }}.",
+        "The log cannot take them, and their writers get 503: /readyz, and the log lines log.failed"
+        " and log.refused, give the reason.",
+        "log",
+    ),
+    Alert(
         "HeadgateDiskNearlyFull",
         f"headgate_log_free_bytes < {GIB}",
         "5m",
@@ -214,8 +236,11 @@ OF_PARTS = (
     ),
     Alert(
         "HeadgateDiskFills",
-        "predict_linear(headgate_log_free_bytes[6h], 86400) < 0",
-        "1h",
+        # Each prediction is eight times as long as the data that there must be for it, at most: of
+        # minutes, the creation of a file would be the end of the disk.
+        f"(predict_linear({_FREE}[6h], 86400) < 0 {_OF_ONE_LOG} {_FREE} offset 3h)"
+        f" or (predict_linear({_FREE}[1h], 14400) < 0 {_OF_ONE_LOG} {_FREE} offset 30m)",
+        "15m",
         "warning",
         "At this pace the disk of {{ $labels.route }} on {{ $labels.instance }} is full within"
         " a day.",
@@ -232,12 +257,25 @@ OF_PARTS = (
         "file",
     ),
     Alert(
-        "HeadgateHistoryChanged",
-        "increase(headgate_log_histories_total[1h]) > 0",
+        "HeadgateHistoryLost",
+        f"{_changed_histories('yes')} > 0",
         "0m",
         "critical",
-        "The Redis of {{ $labels.route }} has restarted, or another has taken over.",
-        "Writes that it had not kept are lost, and their offsets are refused.",
+        "The Redis of {{ $labels.route }} has lost acknowledged writes.",
+        "It has restarted, or another has taken over, without what it had acknowledged last. The"
+        " offsets of what is lost are refused.",
+        "redis",
+    ),
+    Alert(
+        "HeadgateHistoryChanged",
+        # Of gateways that share a Redis, one that can tell is enough.
+        f"{_changed_histories('unknown')} > 0 unless {_changed_histories('no')} > 0",
+        "0m",
+        "warning",
+        "The Redis of {{ $labels.route }} has restarted, or another has taken over: no gateway can"
+        " tell whether writes are lost.",
+        "None had stored anything there since it was started, or somebody else has written to the"
+        " same stream before it could look.",
         "redis",
     ),
     Alert(
@@ -307,11 +345,12 @@ def recordings(settings: Settings) -> list[Recording]:
     return [one for one in RECORDINGS if one.part is None or one.part in parts]
 
 
-def alerts(settings: Settings) -> list[Alert]:
-    """Those that fit the configuration."""
+def alerts(settings: Settings, objective: float = objectives.OBJECTIVE) -> list[Alert]:
+    """Return those that fit the configuration; `objective` is in percent."""
     parts = parts_of(settings)
     of_parts = [one for one in OF_PARTS if one.part in parts]
-    return [*OF_EVERY_GATEWAY, *of_parts, *_missing_replicas(settings)]
+    burns = objectives.burn_alerts(objective)
+    return [*OF_EVERY_GATEWAY, *burns, *of_parts, *_missing_replicas(settings)]
 
 
 def _missing_replicas(settings: Settings) -> Iterator[Alert]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
-Part = Literal["log", "file", "redis", "origin", "workers", "purges"]
+Part = Literal["log", "file", "redis", "origin", "workers", "purges", "access_files"]
 
 
 def parts_of(settings: Settings) -> frozenset[Part]:
-    """A log of our own, one in files, one in Redis, an HTTP origin, workers, purged caches."""
+    """A log of our own, one in files, one in Redis, an HTTP origin, and the like."""
     routes = settings.route_table
     has: dict[Part, bool] = {
         "log": any(not route.is_http for route in routes),
@@ -20,5 +20,7 @@ def parts_of(settings: Settings) -> frozenset[Part]:
         "origin": any(route.is_http for route in routes),
         "workers": settings.workers > 1,
         "purges": bool(settings.purges),
+        "access_files": bool(settings.tokens_file or settings.keys_file)
+        or any(not issuer.is_remote for issuer in settings.jwt_issuers),
     }
     return frozenset(part for part, is_there in has.items() if is_there)

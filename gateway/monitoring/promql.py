@@ -7,6 +7,8 @@ PromQL has them.
 from __future__ import annotations
 
 SERVED_HERE = 'result=~"hit|collapsed|stale"'
+SERVER_ERROR = 'status="5xx"'
+FAILED_APPEND = 'result="failed"'
 FAILED = 'result=~"5xx|timeout|unreachable|broken"'
 
 # Shares of reads that were served without the origin.
@@ -17,6 +19,11 @@ ALARM = 0.70
 def rate(metric: str, by: str, where: str = "", window: str = "5m") -> str:
     """How much a second, of all series that have the same `by`."""
     return f"sum by ({by}) (rate({metric}{_matching(where)}[{window}]))"
+
+
+def increase(metric: str, by: str, where: str = "", window: str = "5m") -> str:
+    """How much in a window, of all series that have the same `by`."""
+    return f"sum by ({by}) (increase({metric}{_matching(where)}[{window}]))"
 
 
 def total(metric: str, by: str, where: str = "") -> str:
@@ -36,6 +43,20 @@ def origin_failures(by: str, where: str = "", window: str = "5m") -> str:
     requests = "headgate_origin_requests_total"
     failed = rate(requests, by, _both(FAILED, where), window)
     return f"{failed} / {rate(requests, by, where, window)}"
+
+
+def server_errors(by: str, where: str = "", window: str = "5m") -> str:
+    """The share of requests that got 5xx."""
+    requests = "headgate_requests_total"
+    failed = rate(requests, by, _both(SERVER_ERROR, where), window)
+    return f"{failed} / {rate(requests, by, where, window)}"
+
+
+def failed_appends(by: str, where: str = "", window: str = "5m") -> str:
+    """The share of appends that the log could not take."""
+    appends = "headgate_appends_total"
+    failed = rate(appends, by, _both(FAILED_APPEND, where), window)
+    return f"{failed} / {rate(appends, by, where, window)}"
 
 
 def mean(histogram: str, by: str, where: str = "", window: str = "5m") -> str:

@@ -6,20 +6,21 @@ import json
 from typing import TYPE_CHECKING
 
 from gateway.monitoring.alerts import alerts, recordings
+from gateway.monitoring.objective import OBJECTIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.monitoring.alerts import Alert, Recording
+    from gateway.monitoring.rules import Alert, Recording
     from gateway.settings import Settings
 
 
-def rules_file(settings: Settings) -> str:
-    """All rules that fit the configuration."""
-    return "".join(f"{line}\n" for line in _lines(settings))
+def rules_file(settings: Settings, objective: float = OBJECTIVE) -> str:
+    """Return all rules that fit the configuration; `objective` is in percent."""
+    return "".join(f"{line}\n" for line in _lines(settings, objective))
 
 
-def _lines(settings: Settings) -> Iterator[str]:
+def _lines(settings: Settings, objective: float) -> Iterator[str]:
     yield "# Made by `headgate alerts` for one configuration: make it again when that changes."
     yield "groups:"
     # One group: its rules are evaluated in order, so that alerts see what was just recorded.
@@ -27,7 +28,7 @@ def _lines(settings: Settings) -> Iterator[str]:
     yield "    rules:"
     for recording in recordings(settings):
         yield from _recording(recording)
-    for alert in alerts(settings):
+    for alert in alerts(settings, objective):
         yield from _alert(alert)
 
 

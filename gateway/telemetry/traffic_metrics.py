@@ -115,12 +115,19 @@ DECLARED = (
 
 
 def requests(route: str, traffic: Traffic) -> Iterator[Sample]:
-    """The requests of a route, or of none; what never happened is left out, but for 2xx."""
+    """Yield the requests of a route, or of none, without the classes that never happened.
+
+    2xx and 5xx are always there: a counter that begins at 1 hides the first error from `increase`.
+    """
     for operation, operation_name in enumerate(counted.OPERATIONS):
         for status, status_name in enumerate(counted.STATUSES):
             count = traffic.request_count(operation, status)
-            if count or (status_name == "2xx" and operation != counted.OTHER):
+            if count or _is_expected(operation, status_name):
                 yield Sample(REQUESTS, (route, operation_name, status_name), count)
+
+
+def _is_expected(operation: int, status: str) -> bool:
+    return status == "5xx" or (status == "2xx" and operation != counted.OTHER)
 
 
 def samples(route: str, traffic: Traffic) -> Iterator[Sample]:

@@ -474,9 +474,22 @@ def test_as_many_others_are_known_as_may_be() -> None:
     assert of.size == 1 + fleet.MOST_GATEWAYS
 
 
-async def test_a_history_that_changed_is_bad_and_no_mere_warning(stage: Stage) -> None:
-    histories = counter("headgate_log_histories_total", "", "route")
-    await stage.look(sample(histories, 0, SHARED))
-    await stage.look(sample(histories, 1, SHARED))
+@pytest.mark.parametrize(
+    ("lost", "level", "words"),
+    [("yes", "bad", "last is lost"), ("unknown", "warning", "not known")],
+)
+async def test_a_history_that_changed_is_as_bad_as_what_it_lost(
+    lost: str, level: str, words: str, stage: Stage
+) -> None:
+    histories = counter("headgate_log_histories_total", "", "route", "lost")
+    await stage.look(sample(histories, 0, SHARED, lost))
+    await stage.look(sample(histories, 1, SHARED, lost))
     (told,) = stage.attention()
-    assert (told.level, "is lost" in told.sentence, SHARED in told.sentence) == ("bad", True, True)
+    assert (told.level, words in told.sentence, SHARED in told.sentence) == (level, True, True)
+
+
+async def test_a_history_that_changed_and_lost_nothing_needs_no_attention(stage: Stage) -> None:
+    histories = counter("headgate_log_histories_total", "", "route", "lost")
+    await stage.look(sample(histories, 0, SHARED, "no"))
+    await stage.look(sample(histories, 1, SHARED, "no"))
+    assert list(stage.attention()) == []

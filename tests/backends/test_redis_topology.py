@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.backends.redis.losses import LOST
 from tests.backends.redis_logs import Hearing, connected
 from tests.faults.disk import append, content, create
 from tests.faults.redis_gateway import append_until_taken, redis_gateway
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from gateway.backends.redis.log import RedisLog
     from tests.support.redis_servers import RedisServer
 
 LOG = "/v1/stream/log"
@@ -81,6 +83,10 @@ class HearingAnew(Hearing):
         self.is_anew = True
 
 
+def _compared(log: RedisLog) -> dict[str, float]:
+    return {lost: log.numbers()[f"histories_{lost}"] for lost in LOST}
+
+
 @pytest.mark.timeout(TIMEOUT_S)
 async def test_removals_are_heard_after_the_node_on_which_they_were_heard_has_gone(
     cluster: ClusterServers,
@@ -98,7 +104,10 @@ async def test_removals_are_heard_after_the_node_on_which_they_were_heard_has_go
         await until(lambda: set(paths.values()) <= set(hearing.missing))
         lost = next(node for node in cluster.nodes if _subscriptions(node))
         await asyncio.to_thread(_fail_over, cluster, lost)
-        await until(lambda: log.histories > 0 and hearing.is_anew)
+        await until(lambda: hearing.is_anew)
+        # The node that has taken over is compared with what the one before it had acknowledged.
+        await until(lambda: any(_compared(other).values()))
+        assert _compared(other)["unknown"] == 0
         removals = []
         for number in range(10):
             removals.append((f"new{number}", (await beside.create(f"new{number}")).state.stream_id))

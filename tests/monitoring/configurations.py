@@ -13,6 +13,7 @@ EVERYTHING = Settings(
         Route(prefix="/origin", origin="http://127.0.0.1:1"),
     ),
     purges=(PurgedCache(kind="varnish", url="http://127.0.0.1:2"),),
+    tokens_file="tokens.toml",
 )
 MEMORY = Settings(origin="memory:")
 FILES = Settings(origin="file:./streams")

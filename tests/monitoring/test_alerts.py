@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -18,6 +19,7 @@ from tests.monitoring.configurations import (
     WORKERS,
 )
 from tests.monitoring.promtool import promtool
+from tests.support.processes import HEADGATE, run
 from tests.test_docs import document, rows, section
 
 if TYPE_CHECKING:
@@ -26,13 +28,17 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 OF_HTTP = {"HeadgateOriginDown", "HeadgateOriginErrors", "HeadgateOriginServerDown"}
-OF_LOGS = {"HeadgateLogDown", "HeadgateSlowAppends"}
+OF_LOGS = {"HeadgateLogDown", "HeadgateSlowAppends", "HeadgateAppendsFail"}
 OF_FILES = {"HeadgateDiskNearlyFull", "HeadgateDiskFills", "HeadgateWalDamaged"}
-OF_REDIS = {"HeadgateHistoryChanged", "HeadgateRedisAofFails", "HeadgateRedisReplicaLags"}
+OF_REDIS = {
+    *("HeadgateHistoryChanged", "HeadgateHistoryLost"),
+    *("HeadgateRedisAofFails", "HeadgateRedisReplicaLags"),
+}
 OF_WORKERS = {"HeadgateWorkersSilent", "HeadgateWorkersRestart"}
 OF_ALL = {
     *("HeadgateDown", "HeadgateEventLoopStalls", "HeadgateFewFilesLeft", "HeadgateFewHits"),
     *("HeadgateReadersApart", "HeadgateRefuses", "HeadgateSlowDelivery", "HeadgateSlowReaders"),
+    *("HeadgateServerErrors", "HeadgateErrorBudgetBurns", "HeadgateErrorBudgetBurnsFast"),
 }
 
 PROCESS = 'job="headgate", instance="a:1"'
@@ -42,7 +48,7 @@ ROUTE = f'{PROCESS}, route="/r"'
 class Case(NamedTuple):
     """Series by the minute that make an alert fire, and such as are on its edge and do not.
 
-    At `minute` it fires, and has not a minute before.
+    At `minute` it fires, and has not at the evaluation before.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Case(NamedTuple):
     labels: dict[str, str]
     summary: str
     settings: Settings = EVERYTHING
+    every: int = 1  # minutes between two evaluations
 
 
 BY_PROCESS = {"job": "headgate", "instance": "a:1"}
@@ -133,6 +140,42 @@ def origin_answers(failures: int, all_told: int = 1000) -> dict[str, str]:
     }
 
 
+def answers(*spans: tuple[int, int], all_told: int = 10_000) -> dict[str, str]:
+    """So many a minute; each span is for how many minutes, and how many of them are 5xx."""
+    labels = f'{ROUTE}, operation="read"'
+    failed = [number for minutes, number in spans for _ in range(minutes)]
+    by_status = {"5xx": failed, "2xx": [all_told - number for number in failed]}
+    return {
+        f'headgate_requests_total{{{labels}, status="{status}"}}': " ".join(
+            map(str, accumulate(numbers, initial=0))
+        )
+        for status, numbers in by_status.items()
+    }
+
+
+def appends(failures: int, all_told: int = 1000) -> dict[str, str]:
+    """So many a minute."""
+    name = "headgate_appends_total"
+    return {
+        f'{name}{{{ROUTE}, result="stored"}}': f"0+{all_told - failures}x60",
+        f'{name}{{{ROUTE}, result="failed"}}': f"0+{failures}x60",
+    }
+
+
+def histories(**changes: str) -> dict[str, str]:
+    """Values by whether something was lost; else no history has changed."""
+    name = "headgate_log_histories_total"
+    return {
+        f'{name}{{{ROUTE}, lost="{lost}"}}': changes.get(lost, "0x60")
+        for lost in ("no", "unknown", "yes")
+    }
+
+
+def free(begin: int, less: int) -> dict[str, str]:
+    """Free space, from so many MiB on and by so many fewer each minute."""
+    return {f"headgate_log_free_bytes{{{ROUTE}}}": f"{begin * MIB}-{less * MIB}x240"}
+
+
 def replicas(first: int, second: int) -> dict[str, str]:
     name = "headgate_redis_connected_replicas"
     return {
@@ -146,7 +189,7 @@ DELIVERY = "headgate_delivery_seconds"
 LAG = "headgate_event_loop_lag_seconds"
 APPENDS = "headgate_append_duration_seconds"
 BUILD = f'headgate_build_info{{{PROCESS}, version="1", python="3"}}'
-MIB = 1 << 20
+MIB, GIB = 1 << 20, 1 << 30
 
 CASES = [
     Case(
@@ -233,6 +276,68 @@ CASES = [
         "a:1 has opened 80.1% of the files that it may.",
     ),
     Case(
+        "HeadgateServerErrors",
+        answers((60, 51), all_told=1000),
+        answers((60, 50), all_told=1000),
+        3,
+        BY_ROUTE_OF_ALL,
+        "5.1% of the requests to /r get 5xx.",
+    ),
+    # After six good hours 2 % is 1.5 % of an hour in 45 minutes, and 1.4 % never 1.44 %.
+    Case(
+        "HeadgateErrorBudgetBurnsFast",
+        answers((360, 0), (60, 200)),
+        answers((360, 0), (60, 140)),
+        405,
+        BY_ROUTE_OF_ALL,
+        "1.5% of the requests to /r get 5xx.",
+        every=15,
+    ),
+    Case(
+        "HeadgateErrorBudgetBurnsFast",
+        answers((120, 61)),
+        answers((120, 59)),
+        15,
+        BY_ROUTE_OF_ALL,
+        "0.61% of the requests to /r get 5xx.",
+        every=15,
+    ),
+    # Of one request a minute, ten have to fail.
+    Case(
+        "HeadgateErrorBudgetBurnsFast",
+        answers((60, 1), all_told=1),
+        answers((9, 1), (60, 0), all_told=1),
+        15,
+        BY_ROUTE_OF_ALL,
+        "100% of the requests to /r get 5xx.",
+        every=15,
+    ),
+    Case(
+        "HeadgateErrorBudgetBurns",
+        answers((60, 11)),
+        answers((60, 9)),
+        15,
+        BY_ROUTE_OF_ALL,
+        "0.11% of the requests to /r get 5xx, for hours.",
+        every=15,
+    ),
+    Case(
+        "HeadgateAppendsFail",
+        appends(failures=11),
+        appends(failures=10),
+        3,
+        BY_ROUTE,
+        "1.1% of the appends to /r fail on a:1.",
+    ),
+    Case(
+        "HeadgateAccessFileRefused",
+        gauge("headgate_access_file_ok", f'{PROCESS}, setting="tokens_file"', 0),
+        gauge("headgate_access_file_ok", f'{PROCESS}, setting="tokens_file"', 1),
+        1,
+        {**BY_PROCESS, "setting": "tokens_file"},
+        "a:1 does not take tokens_file as it is now.",
+    ),
+    Case(
         "HeadgateRefuses",
         {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "0+1x60"},
         {f'headgate_refusals_total{{{PROCESS}, limit="max_feeds"}}': "7x60"},
@@ -290,13 +395,25 @@ CASES = [
         BY_ROUTE,
         "a:1 has 1023MiB left for /r.",
     ),
+    # As fast as it would be full in 23 hours; it is known three hours after the first scrape.
     Case(
         "HeadgateDiskFills",
-        {f"headgate_log_free_bytes{{{ROUTE}}}": f"{1440 * MIB}-{2 * MIB}x120"},
-        {f"headgate_log_free_bytes{{{ROUTE}}}": f"{1600 * MIB}-{MIB}x120"},
-        61,
+        free(69 * 1024, 51),
+        free(69 * 1024, 40),
+        195,
         BY_ROUTE,
         "At this pace the disk of /r on a:1 is full within a day.",
+        every=15,
+    ),
+    # In three hours and a half; it is known half an hour after the first scrape.
+    Case(
+        "HeadgateDiskFills",
+        free(69 * 1024, 336),
+        {f"headgate_log_free_bytes{{{ROUTE}}}": f"{69 * GIB}-{6 * GIB}x3 {50 * GIB}x60"},
+        45,
+        BY_ROUTE,
+        "At this pace the disk of /r on a:1 is full within a day.",
+        every=15,
     ),
     Case(
         "HeadgateWalDamaged",
@@ -307,12 +424,21 @@ CASES = [
         "Acknowledged appends to /r are lost on a:1.",
     ),
     Case(
-        "HeadgateHistoryChanged",
-        {f"headgate_log_histories_total{{{ROUTE}}}": "0x5 1x60"},
-        {f"headgate_log_histories_total{{{ROUTE}}}": "1x60"},
+        "HeadgateHistoryLost",
+        histories(yes="0x5 1x60"),
+        histories(yes="1x60", no="0x5 1x60", unknown="0x5 1x60"),
         6,
-        BY_ROUTE,
-        "The Redis of /r has restarted, or another has taken over.",
+        BY_ROUTE_OF_ALL,
+        "The Redis of /r has lost acknowledged writes.",
+    ),
+    Case(
+        "HeadgateHistoryChanged",
+        histories(unknown="0x5 1x60"),
+        histories(no="0x5 1x60", unknown="0x5 3x60"),
+        6,
+        BY_ROUTE_OF_ALL,
+        "The Redis of /r has restarted, or another has taken over: no gateway can tell whether"
+        " writes are lost.",
     ),
     Case(
         "HeadgateRedisAofFails",
@@ -392,7 +518,7 @@ def play(case: Case) -> list[dict[str, object]]:
     def at(minute: int, expected: list[object]) -> dict[str, object]:
         return {"eval_time": f"{minute}m", "alertname": case.name, "exp_alerts": expected}
 
-    before = [at(case.minute - 1, [])] if case.minute else []
+    before = [at(case.minute - case.every, [])] if case.minute else []
     return [
         {
             "name": f"{case.name} fires",
@@ -404,7 +530,7 @@ def play(case: Case) -> list[dict[str, object]]:
             "name": f"{case.name} is quiet",
             "interval": "1m",
             "input_series": [{"series": a, "values": b} for a, b in case.quiet.items()],
-            "alert_rule_test": [at(case.minute + 5, [])],
+            "alert_rule_test": [at(case.minute + 5 * case.every, [])],
         },
     ]
 
@@ -419,9 +545,57 @@ def test_each_alert_fires_when_it_is_to_and_not_before(settings: Settings, tmp_p
     rules = tmp_path / "rules.yaml"
     rules.write_text(rules_file(settings))
     promtool("check", "rules", rules)
-    played = [test for case in CASES if case.settings is settings for test in play(case)]
-    tests = tmp_path / "tests.yaml"  # JSON is YAML, too
-    tests.write_text(json.dumps({"rule_files": [str(rules)], "tests": played}))
+    cases = [case for case in CASES if case.settings is settings]
+    for every in {case.every for case in cases}:
+        played = [test for case in cases if case.every == every for test in play(case)]
+        tests = tmp_path / "tests.yaml"  # JSON is YAML, too
+        told = {
+            "rule_files": [str(rules)],
+            "evaluation_interval": f"{every}m",
+            "tests": played,
+        }
+        tests.write_text(json.dumps(told))
+        promtool("test", "rules", tests)
+
+
+def test_the_error_budget_is_what_the_objective_leaves() -> None:
+    made = run([HEADGATE, "alerts", "--objective", "99"]).stdout.decode()
+    assert [made.count(f"ratio_rate1h > {bound} and") for bound in (0.144, 0.0144)] == [1, 0]
+    assert "The objective is that 99 % get another answer" in made
+
+
+@pytest.mark.parametrize("objective", ["100", "94.9", "all"])
+def test_an_objective_that_leaves_no_budget_or_too_much_is_refused(objective: str) -> None:
+    done = run([HEADGATE, "alerts", "--objective", objective])
+    assert (done.returncode, b"--objective" in done.stderr) == (2, True)
+
+
+def test_a_disk_with_room_is_not_said_to_fill_minutes_after_the_first_scrape(
+    tmp_path: Path,
+) -> None:
+    """Not even pending: a log is created on it, with a WAL of some MiB, and it has 69 GiB left."""
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(rules_file(FILES))
+    begin, created = 69 * GIB, 69 * GIB - 100 * MIB
+    test = {
+        "interval": "15s",
+        "input_series": [
+            {
+                "series": f"headgate_log_free_bytes{{{ROUTE}}}",
+                "values": f"{begin}x1 {created}-{MIB}x400",
+            }
+        ],
+        "promql_expr_test": [
+            {
+                "expr": 'count(ALERTS{alertname="HeadgateDiskFills"})',
+                "eval_time": f"{minute}m",
+                "exp_samples": [],
+            }
+            for minute in (1, 2, 5, 30, 60)
+        ],
+    }
+    tests = tmp_path / "tests.yaml"
+    tests.write_text(json.dumps({"rule_files": [str(rules)], "tests": [test]}))
     promtool("test", "rules", tests)
 
 
@@ -439,7 +613,10 @@ def test_each_alert_fires_when_it_is_to_and_not_before(settings: Settings, tmp_p
             | OF_FILES
             | OF_REDIS
             | OF_HTTP
-            | {"HeadgateRedisReplicasMissing", "HeadgatePurgesFail"},
+            | {
+                *("HeadgateRedisReplicasMissing", "HeadgatePurgesFail"),
+                "HeadgateAccessFileRefused",
+            },
         ),
     ],
     ids=["memory", "files", "redis", "origin", "workers", "everything"],

@@ -9,12 +9,14 @@ import pytest
 from prometheus_client import generate_latest
 
 from gateway.access.remote_keys import FETCHES
+from gateway.access.watched_file import FILE_OK
 from gateway.edge import metrics as edge_metrics
 from gateway.hosted import metrics as hosted_metrics
 from gateway.purge import purges
 from gateway.telemetry import metrics, traffic_metrics
 from gateway.telemetry.exposition import registry
 from gateway.telemetry.metrics import Sample, counter, counters, gauge, least, most, together
+from gateway.telemetry.traffic import OPERATIONS
 from gateway.web.metrics import LAG, OF_SHARED
 from tests.access.guarded import tokens_file
 from tests.support.http1 import ask
@@ -52,6 +54,7 @@ DECLARED = (
     *OF_ASKED_ORIGINS,
     *purges.DECLARED,
     FETCHES,
+    FILE_OK,
     *metrics.OF_PROCESSES,
 )
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
@@ -144,6 +147,18 @@ def test_a_server_of_logs_tells_their_numbers(tmp_path: Path) -> None:
     assert numbers[f"headgate_appends_pending{route}"] == 0
     assert numbers["headgate_workers"] == 1
     assert numbers["headgate_worker_restarts_total"] == 0
+
+
+def test_errors_are_counted_from_zero_before_there_is_one() -> None:
+    """Else the first would be the first sample, and no growth."""
+    with headgate("http://127.0.0.1:9") as server:
+        numbers = scraped(server)
+    for route in ("/v1/stream", "none"):
+        for operation in OPERATIONS:
+            labels = f'operation="{operation}",route="{route}",status="5xx"'
+            assert numbers[f"headgate_requests_total{{{labels}}}"] == 0
+    failures = '{result="5xx",route="/v1/stream"}'
+    assert numbers[f"headgate_origin_requests_total{failures}"] == 0
 
 
 def names_told(server: Headgate) -> set[str]:

@@ -190,6 +190,35 @@ def loaded(reply: Reply) -> Loaded:
         raise RecordDamaged(UNREADABLE) from error
 
 
+class Standing(NamedTuple):
+    """What stands at a path, as far as it tells which commits were carried out.
+
+    `tokens` are of the commits that a gateway made last to the stream, and of a removal by it.
+    """
+
+    state: StreamState | None
+    tokens: Sequence[bytes]
+    removed_generation: int  # of the stream that was removed last; -1 for none
+    removed_version: int
+
+
+def standing_in(reply: Reply, gateway: str) -> Standing:
+    """What `load` found, with the tokens of a gateway. Raises RecordDamaged."""
+    _, words, retired = reply
+    fields = dict(zip(words[::2], words[1::2], strict=True))
+    tokens = fields.get(b"w" + gateway.encode(), b"").split()
+    generation = version = -1
+    try:
+        state = _decode_state(fields[b"s"]) if fields.get(b"s") else None
+        if retired is not None:
+            removed, where, remover, token = retired.split()
+            generation, version = int(removed), int(where.partition(b".")[2])
+            tokens += [token] * (remover == gateway.encode())
+    except ValueError as error:
+        raise RecordDamaged(UNREADABLE) from error
+    return Standing(state, tokens, generation, version)
+
+
 def state_in(reply: Reply) -> StreamState | None:
     """What `state` found, in the same way."""
     history, state = reply

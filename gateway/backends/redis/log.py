@@ -20,6 +20,7 @@ from gateway.backends.redis.commands import (
     loaded,
 )
 from gateway.backends.redis.deadline_index import DeadlineIndex
+from gateway.backends.redis.losses import LossWatch
 from gateway.backends.redis.names import Names
 from gateway.backends.redis.notifications import Notifications
 from gateway.backends.redis.path_index import PathIndex
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from gateway.backends.redis.connection import Packed, Reply
     from gateway.backends.redis.connector import RedisSettings
     from gateway.backends.redis.pipeline import Answer
+    from gateway.backends.redis.primary import Primary
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.state import Change, StreamState
     from gateway.telemetry.metrics import Histogram
@@ -73,10 +75,10 @@ class RedisLog(Log):
         )
         self._search = PathSearch(self._commands, self.primaries.all, self._ask)
         self._vitals = VitalsWatch(self._names, self.primaries.all)
+        self._losses = LossWatch(self._commands, self._ask, self.primaries.primary_of)
         self._figures = CommitFigures()
         self.commits = 0
         self.conflicts = 0
-        self.histories = 0  # times that a server's changed
 
     def __repr__(self) -> str:
         return f"RedisLog({self._settings.origin})"
@@ -103,6 +105,7 @@ class RedisLog(Log):
         await self._vitals.stop()
         await self._search.stop()
         await self._paths.close()
+        await self._losses.close()
         await self._notifications.close()
         await self.primaries.close()
         await self._topology.close()
@@ -129,11 +132,11 @@ class RedisLog(Log):
             "commits": self.commits,
             "conflicts": self.conflicts,
             "followed": len(self._notifications),
-            "histories": self.histories,
+            **{f"histories_{lost}": count for lost, count in self._losses.counts.items()},
         }
 
-    def _history_changed(self) -> None:
-        self.histories += 1
+    def _history_changed(self, primary: Primary) -> None:
+        self._losses.history_changed(primary)
         if self._topology.is_cluster:
             self._notifications.moved()
         self._notifications.renew()
@@ -142,9 +145,12 @@ class RedisLog(Log):
 
     # Reading
 
-    async def _ask(self, key: str, *calls: Packed, expected: int = 0) -> list[Reply]:
+    async def _ask(
+        self, key: str, *calls: Packed, commits: bool = False, expected: int = 0
+    ) -> list[Reply]:
         answered: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
-        Call(self.primaries, key, calls, partial(_settle, answered), expected=expected).go()
+        done = partial(_settle, answered)
+        Call(self.primaries, key, calls, done, commits=commits, expected=expected).go()
         return await answered
 
     async def load(self, path: str) -> Loaded:
@@ -171,9 +177,10 @@ class RedisLog(Log):
         (change,) = changes
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         key = self._names.meta(change.state.path)
-        commit = self._commands.commit(change, next(self._tokens))
+        token = next(self._tokens)
+        commit = self._commands.commit(change, token)
         asked_at = monotonic()
-        committed = partial(self._committed, change, done, asked_at)
+        committed = partial(self._committed, change, token, done, asked_at)
         note = self._deadlines.note(change)
         index = self._names.deadlines
         if note is None:
@@ -192,6 +199,7 @@ class RedisLog(Log):
     def _committed(
         self,
         change: Change,
+        token: int,
         done: asyncio.Future[None],
         asked_at: float,
         answer: Answer | LogUnavailable,
@@ -217,6 +225,9 @@ class RedisLog(Log):
             done.set_exception(LogUnavailable(AT_RISK))
         else:
             self.commits += 1
+            primary = self.primaries.primary_of(key)
+            if primary is not None:
+                self._losses.acknowledged(primary, change, token)
             done.set_result(None)
 
     def _stands(self, change: Change, key: str, reply: Reply) -> None:

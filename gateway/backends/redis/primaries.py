@@ -34,7 +34,7 @@ class Primaries:
         commands: Commands,
         wait_replicas: int,
         notifications: Notifications,
-        history_changed: Callable[[], None],
+        history_changed: Callable[[Primary], None],
     ) -> None:
         self._topology = topology
         self._commands = commands

@@ -39,9 +39,9 @@ class Primary:
         address: Address,
         calls: Commands,
         wait_replicas: int,
-        changed: Callable[[], None],
+        changed: Callable[[Primary], None],
     ) -> None:
-        """`changed` is called when the history is another one than before."""
+        """`changed` is called with the server when its history is another one than before."""
         self._topology = topology
         self._address = address
         self._probe_call = calls.probe()
@@ -193,7 +193,7 @@ class Primary:
         self.history = history
         if is_other:
             log.warning("log.history_changed", server=self.name, history=history)
-            self._changed()
+            self._changed(self)
 
     @property
     def name(self) -> str:

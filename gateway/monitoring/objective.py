@@ -1,0 +1,82 @@
+"""The objective for answers that are no 5xx, and alerts on how fast its error budget is spent.
+
+They are the multi-window, multi-burn-rate alerts of the SRE workbook (chapter 5, *Alerting on
+SLOs*): of a month's budget 2 % in an hour or 5 % in six hours wakes somebody, 10 % in three days is
+a warning. The short window of each pair ends the alert soon after the errors have ended.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gateway.monitoring import promql
+from gateway.monitoring.rules import Alert, Recording
+
+OBJECTIVE = 99.9  # percent of the requests of a route
+LEAST_OBJECTIVE = 95.0  # below, the fastest burn that is looked for would be more than all requests
+# Of a route that is hardly used, one failed request is a large share: it wakes nobody.
+FEWEST_ERRORS = 10
+
+
+class Burn(NamedTuple):
+    """A multiple of the even pace at which a month's budget would last for that month."""
+
+    rate: float
+    long: str
+    short: str
+
+
+FAST = (Burn(14.4, "1h", "5m"), Burn(6, "6h", "30m"))
+SLOW = (Burn(3, "1d", "2h"), Burn(1, "3d", "6h"))
+WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
+
+
+def errors(window: str) -> str:
+    """Return the name under which the share of 5xx in a window is recorded."""
+    return f"job_route:headgate_server_errors:ratio_rate{window}"
+
+
+RECORDINGS = tuple(
+    Recording(errors(window), promql.server_errors("job, route", window=window))
+    for window in WINDOWS
+)
+
+
+def burn_alerts(objective: float) -> tuple[Alert, Alert]:
+    """Return the alerts on an objective, in percent."""
+    budget = 1 - objective / 100
+    told = f"{objective:.10g} %"
+    return (
+        Alert(
+            "HeadgateErrorBudgetBurnsFast",
+            _either(FAST, budget),
+            "0m",  # the long window is long enough
+            "critical",
+            "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx.",
+            f"The objective is that {told} get another answer. At this pace the errors that it"
+            " allows in a month are used up within days.",
+        ),
+        Alert(
+            "HeadgateErrorBudgetBurns",
+            _either(SLOW, budget),
+            "0m",
+            "warning",
+            "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx, for"
+            " hours.",
+            f"The objective is that {told} get another answer. At this pace the errors that it"
+            " allows in a month are used up before the month is over.",
+        ),
+    )
+
+
+def _either(burns: tuple[Burn, ...], budget: float) -> str:
+    return " or ".join(f"({_burning(burn, budget)})" for burn in burns)
+
+
+def _burning(burn: Burn, budget: float) -> str:
+    bound = f"{burn.rate * budget:.6g}"
+    count = promql.increase("headgate_requests_total", "job, route", promql.SERVER_ERROR, burn.long)
+    return (
+        f"{errors(burn.long)} > {bound} and {errors(burn.short)} > {bound}"
+        f" and {count} >= {FEWEST_ERRORS}"
+    )

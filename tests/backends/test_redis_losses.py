@@ -1,0 +1,228 @@
+"""A Redis in another history is compared with what it had acknowledged here before."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from gateway.backends.redis.commands import Standing
+from gateway.backends.redis.losses import LOST, LastCommit
+from gateway.protocol.state import PastGeneration, StreamState
+from tests.backends.contract import appended, created, removed
+from tests.backends.redis_logs import connected
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from gateway.backends.redis.log import RedisLog
+    from gateway.backends.redis.losses import Lost
+    from tests.support.redis_servers import RedisServer
+
+IN_A_FILE = {"appendonly": "yes", "appendfsync": "always"}
+IN_A_SNAPSHOT = {"save": "3600 1"}  # which SIGTERM writes, too
+
+
+def counts(log: RedisLog) -> dict[Lost, float]:
+    numbers = log.numbers()
+    return {lost: numbers[f"histories_{lost}"] for lost in LOST}
+
+
+async def found(log: RedisLog) -> list[Lost]:
+    """Wait for the result of a comparison, and return all."""
+    await until(lambda: sum(counts(log).values()) > 0)
+    return [lost for lost, count in counts(log).items() for _ in range(int(count))]
+
+
+@contextlib.asynccontextmanager
+async def crashing(server: RedisServer) -> AsyncIterator[None]:
+    """Redis crashes at the end of the block, and starts with what it had on disk before."""
+    await asyncio.to_thread(server.command, "SAVE")
+    yield
+    await asyncio.to_thread(server.restart)
+
+
+async def restart_as_planned(server: RedisServer) -> None:
+    await asyncio.to_thread(server.stop)
+    await asyncio.to_thread(server.start)
+
+
+async def stood(log: RedisLog, path: str = "s") -> StreamState:
+    state = (await log.load(path)).place.state
+    assert state is not None
+    return state
+
+
+@pytest.mark.parametrize("kept", [IN_A_FILE, IN_A_SNAPSHOT], ids=["file", "snapshot"])
+async def test_a_planned_restart_loses_nothing(kept: dict[str, str], tmp_path: Path) -> None:
+    with redis_server(tmp_path, **kept) as server:
+        async with connected(server.url) as log:
+            await log.commit([created(log, "s", b"one")])
+            await restart_as_planned(server)
+            assert await found(log) == ["no"]
+
+
+async def test_an_append_that_a_crash_takes_is_lost(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        async with connected(server.url) as log:
+            change = created(log, "s", b"one")
+            await log.commit([change])
+            async with crashing(server):
+                await log.commit([appended(change.state, b"two")])
+            assert await found(log) == ["yes"]
+
+
+async def test_a_stream_that_a_crash_takes_is_lost(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        async with connected(server.url) as log:
+            await log.commit([created(log, "s", b"one")])
+            await asyncio.to_thread(server.restart)
+            assert await found(log) == ["yes"]
+
+
+async def test_a_crash_after_which_everything_is_there_loses_nothing(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        async with connected(server.url) as log:
+            change = created(log, "s", b"one")
+            await log.commit([change])
+            await log.commit([appended(change.state, b"two")])
+            async with crashing(server):
+                pass
+            assert await found(log) == ["no"]
+
+
+async def test_a_removal_that_a_crash_takes_is_lost(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as server:
+        async with connected(server.url) as log:
+            change = created(log, "s", b"one")
+            await log.commit([change])
+            async with crashing(server):
+                await log.commit([removed(change.state)])
+            assert await found(log) == ["yes"]
+
+
+async def test_a_removal_that_is_kept_is_no_loss(tmp_path: Path) -> None:
+    with redis_server(tmp_path, **IN_A_FILE) as server:
+        async with connected(server.url) as log:
+            change = created(log, "s", b"one")
+            await log.commit([change])
+            await log.commit([removed(change.state)])
+            await restart_as_planned(server)
+            assert await found(log) == ["no"]
+
+
+async def test_what_another_gateway_appended_or_removed_since_hides_no_commit(
+    tmp_path: Path,
+) -> None:
+    with redis_server(tmp_path, **IN_A_FILE) as server:
+        async with connected(server.url) as log, connected(server.url) as other:
+            change = created(log, "s", b"one")
+            await log.commit([change])
+            later = appended(await stood(other), b"two")
+            await other.commit([later])
+            await other.commit([removed(later.state)])
+            await restart_as_planned(server)
+            assert (await found(log), await found(other)) == (["no"], ["no"])
+
+
+async def test_appends_right_after_the_crash_do_not_hide_that_one_before_it_is_lost(
+    tmp_path: Path,
+) -> None:
+    """More than a stream remembers of a gateway, all before the server is looked at."""
+    with redis_server(tmp_path) as server:
+        async with connected(server.url) as log:
+            change = created(log, "s", b"one")
+            await log.commit([change])
+            async with crashing(server):
+                await log.commit([appended(change.state, b"two")])
+            await until(lambda: log.why_unhealthy() is None)
+            for _ in range(8):
+                await log.commit([appended(await stood(log), b"new")])
+            assert await found(log) == ["yes"]
+
+
+async def test_appends_right_after_the_crash_do_not_hide_that_nothing_is_lost(
+    tmp_path: Path,
+) -> None:
+    with redis_server(tmp_path, **IN_A_FILE) as server:
+        async with connected(server.url) as log:
+            await log.commit([created(log, "s", b"one")])
+            await restart_as_planned(server)
+            await until(lambda: log.why_unhealthy() is None)
+            for _ in range(8):
+                await log.commit([appended(await stood(log), b"new")])
+            assert await found(log) == ["no"]
+
+
+async def test_a_gateway_that_stored_nothing_cannot_tell(tmp_path: Path) -> None:
+    with redis_server(tmp_path, **IN_A_FILE) as server:
+        async with connected(server.url) as log, connected(server.url) as reader:
+            await log.commit([created(log, "s", b"one")])
+            await stood(reader)
+            await restart_as_planned(server)
+            assert (await found(log), await found(reader)) == (["no"], ["unknown"])
+
+
+async def test_each_restart_is_compared_with_what_was_stored_since_the_last_one(
+    tmp_path: Path,
+) -> None:
+    with redis_server(tmp_path, **IN_A_FILE) as server:
+        async with connected(server.url) as log:
+            for number in range(1, 4):
+                history = (await log.load("-")).place.history
+                await log.commit([created(log, f"s{number}", b"one", history=history)])
+                await restart_as_planned(server)
+                await until(lambda number=number: sum(counts(log).values()) == number)  # type: ignore[misc] # bound
+            assert await found(log) == ["no"] * 3
+
+
+# ---------------------------------------------------------------- what stands where
+
+
+MADE = StreamState(
+    "s", stream_id=5, generation=105, content_type="a/b", version=3, tail=30, history=100
+)
+LAST = LastCommit(MADE, version=3, token=7)
+replace = msgspec.structs.replace
+
+
+def raised_at(end: int, **fields: int) -> StreamState:
+    """The stream after somebody has written to it in a later history, from `end` on."""
+    past = (PastGeneration(105, end),)
+    return replace(MADE, generation=205, history=200, past_generations=past, **fields)
+
+
+@pytest.mark.parametrize(
+    ("standing", "lost"),
+    [
+        (Standing(MADE, [b"8", b"7"], -1, -1), "no"),
+        (Standing(raised_at(30), [b"7"], -1, -1), "no"),
+        # Without its token: as many gateways as a stream remembers have written since, or nobody.
+        (Standing(replace(MADE, version=4), [], -1, -1), "no"),
+        (Standing(replace(MADE, version=2, tail=20), [b"6"], -1, -1), "yes"),
+        (Standing(raised_at(20, version=9), [], -1, -1), "yes"),
+        (Standing(raised_at(30, version=9), [], -1, -1), "unknown"),
+        # Without the stream: never created, removed after the commit, or perhaps before it.
+        (Standing(None, [], -1, -1), "yes"),
+        (Standing(None, [], 99, 8), "yes"),
+        (Standing(None, [], 105, 4), "no"),
+        (Standing(None, [], 105, 3), "no"),
+        (Standing(None, [], 205, 4), "unknown"),
+        (Standing(replace(MADE, stream_id=6, generation=106), [], 105, 4), "no"),
+        (Standing(replace(MADE, stream_id=6, generation=206), [], 205, 1), "unknown"),
+    ],
+)
+def test_a_commit_is_lost_by_what_stands_at_its_path(standing: Standing, lost: Lost) -> None:
+    assert LAST.is_lost(standing) == lost
+
+
+def test_a_removal_is_lost_where_its_stream_stands() -> None:
+    removal = LAST._replace(version=4)
+    assert removal.is_lost(Standing(MADE, [b"6"], -1, -1)) == "yes"
+    assert removal.is_lost(Standing(None, [b"7"], 105, 4)) == "no"

@@ -1,0 +1,132 @@
+"""Alerts in earnest: a real gateway gets into real trouble, and a real Prometheus tells of it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from tests.access.guarded import tokens_file
+from tests.monitoring.prometheus import Firing, Prometheus, prometheus
+from tests.support.http1 import ask
+from tests.support.ports import free_port
+from tests.support.processes import HEADGATE, Headgate, run
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.redis_servers import RedisServer
+
+KEPT, LOST, FULL, BROKEN, GUARDED = "/kept", "/lost", "/full", "/broken", "/guarded"
+# How long a rule must hold is played by promtool, in test_alerts.
+AT_ONCE = ("HeadgateServerErrors", "HeadgateAppendsFail", "HeadgateAccessFileRefused")
+# Three servers of Redis, a gateway and Prometheus start for the first of them.
+pytestmark = pytest.mark.timeout(180)
+ENOUGH = 12  # requests that fail, of which ten wake somebody
+
+
+class Drill(NamedTuple):
+    """A gateway with a route for each kind of trouble, and who watches it."""
+
+    gateway: Headgate
+    watch: Prometheus
+    redis: dict[str, RedisServer]
+    tokens: Path
+
+    def write(self, route: str, times: int = 1) -> list[int]:
+        """Append to a stream of a route, and create it before if need be."""
+        port, path = self.gateway.port, f"{route}/s"
+        ask(port, "PUT", path, content_type="text/plain")
+        return [
+            ask(port, "POST", path, b"one", content_type="text/plain").status for _ in range(times)
+        ]
+
+    def change_history(self, route: str) -> None:
+        """Restart the Redis of a route as planned, and wait until Prometheus knows of it."""
+        assert self.write(route) == [204]
+        changed = f'sum(headgate_log_histories_total{{route="{route}"}})'
+        wait_until(lambda: self.watch.value(changed) == 0)
+        self.redis[route].stop()
+        self.redis[route].start()
+        wait_until(lambda: self.watch.value(changed) == 1, told=self.gateway.output)
+        self.watch.evaluate_again()
+
+    def wait_for(self, name: str, severity: str, route: str) -> None:
+        """Wait until an alert fires."""
+        alert = Firing(name, severity, route)
+        wait_until(
+            lambda: alert in self.watch.firing(),
+            name,
+            lambda: f"{self.watch.firing()}\n{self.gateway.output()}",
+        )
+
+
+@pytest.fixture(scope="module")
+def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
+    folder = tmp_path_factory.mktemp("drill")
+    with contextlib.ExitStack() as stack:
+        options = {KEPT: {"appendonly": "yes", "appendfsync": "always"}, LOST: {}, FULL: {}}
+        redis = {
+            route: stack.enter_context(redis_server(folder / route.strip("/"), **given))
+            for route, given in options.items()
+        }
+        gateway = Headgate()
+        stack.callback(gateway.close)
+        gateway.serve_routes(
+            *({"prefix": route, "origin": server.url} for route, server in redis.items()),
+            {"prefix": BROKEN, "origin": f"http://127.0.0.1:{free_port()}"},
+            {"prefix": GUARDED, "origin": "memory:", "auth": "tokens"},
+        )
+        tokens = tokens_file(folder)
+        gateway.environment["HEADGATE_TOKENS_FILE"] = str(tokens)
+        gateway.start()
+        made = run([HEADGATE, "alerts"], environment=gateway.environment)
+        assert made.returncode == 0, made.stderr
+        watch = stack.enter_context(
+            prometheus(folder, made.stdout.decode(), gateway, at_once=AT_ONCE)
+        )
+        yield Drill(gateway, watch, redis, tokens)
+
+
+def test_a_planned_restart_of_a_redis_that_keeps_everything_fires_nothing(drill: Drill) -> None:
+    drill.change_history(KEPT)
+    assert drill.watch.fired(KEPT) == set()
+
+
+def test_a_restart_of_a_redis_that_loses_its_streams_is_critical(drill: Drill) -> None:
+    drill.change_history(LOST)
+    drill.wait_for("HeadgateHistoryLost", "critical", LOST)
+
+
+def test_appends_that_a_full_redis_refuses_fire(drill: Drill) -> None:
+    assert drill.write(FULL) == [204]
+    drill.redis[FULL].command("CONFIG", "SET", "maxmemory", "1")
+    assert set(drill.write(FULL, 5)) == {503}
+    drill.wait_for("HeadgateAppendsFail", "warning", FULL)
+
+
+def test_answers_of_5xx_fire_as_a_share_and_as_an_error_budget_that_burns(drill: Drill) -> None:
+    port = drill.gateway.port
+    statuses = {ask(port, "GET", f"{BROKEN}/s?offset=-1").status for _ in range(ENOUGH)}
+    assert statuses == {502}
+    drill.wait_for("HeadgateServerErrors", "warning", BROKEN)
+    drill.wait_for("HeadgateErrorBudgetBurnsFast", "critical", BROKEN)
+    drill.wait_for("HeadgateErrorBudgetBurns", "warning", BROKEN)
+
+
+def test_a_tokens_file_that_is_refused_fires_until_it_is_mended(drill: Drill) -> None:
+    alert = ("HeadgateAccessFileRefused", "warning", "")
+    text = drill.tokens.read_text()
+    drill.tokens.write_text("[[tokens]\n")
+    drill.wait_for(*alert)
+    drill.tokens.write_text(text)
+    wait_until(lambda: Firing(*alert) not in drill.watch.firing())
+
+
+def test_the_rules_are_valid_in_the_prometheus_that_has_them(drill: Drill) -> None:
+    drill.watch.evaluate_again()
+    assert drill.watch.unhealthy_rules() == []
