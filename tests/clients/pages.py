@@ -1,0 +1,108 @@
+"""The pages' examples in a browser, behind an nginx of the kind that most people have."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from playwright.async_api import async_playwright
+
+from tests.cdn.engines import program, running
+from tests.clients.readers import CHROMIUM
+from tests.support.processes import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from playwright.async_api import Browser
+
+NGINX = """daemon off;
+pid nginx.pid;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        listen 127.0.0.1:{tls_port} ssl http2;
+        ssl_certificate tls.pem;
+        ssl_certificate_key tls.key;
+        location / {{
+            proxy_pass http://127.0.0.1:{upstream};
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            proxy_buffering off;
+        }}
+    }}
+}}
+"""
+# Before a page's example: what it shows, and the connections that it has opened.
+AROUND = """<!doctype html>
+<script>
+  const shown = [], ends = [], opened = [];
+  const show = (item) => shown.push(item);
+  const showEnd = (status) => ends.push(status);
+  const id = "one", question = "why?";
+  window.EventSource = class extends EventSource {
+    constructor(...words) { super(...words); opened.push(this); }
+  };
+</script>
+"""
+
+
+def examples(page: str, language: str = "js") -> list[str]:
+    """Return the examples in a language that a page of the documents has."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def page_with(example: str) -> str:
+    """Return an HTML page that runs an example."""
+    return f'{AROUND}<script type="module">{example}</script>'
+
+
+@contextlib.contextmanager
+def nginx(folder: Path, *, port: int, tls_port: int, upstream: int) -> Iterator[None]:
+    """Run nginx before a port that need not be open, for HTTP/1.1 and, with TLS, HTTP/2."""
+    made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+    subprocess.run(
+        [*made.split(), "-subj", "/CN=localhost", "-keyout", "tls.key", "-out", "tls.pem"],
+        cwd=folder,
+        capture_output=True,
+        check=True,
+    )
+    file = folder / "nginx.conf"
+    file.write_text(NGINX.format(port=port, tls_port=tls_port, upstream=upstream))
+    command = [program("nginx"), "-p", str(folder), "-c", str(file), "-e", "stderr"]
+    with running(command, port, {}):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """Run a browser."""
+    path, _, *arguments = CHROMIUM
+    async with async_playwright() as tool:
+        browser = await tool.chromium.launch(executable_path=path, args=arguments)
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@contextlib.asynccontextmanager
+async def site(**pages: str) -> AsyncIterator[str]:
+    """Serve pages by their names, from an origin of their own, whose URL the block has."""
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text=pages[request.match_info["name"]], content_type="text/html")
+
+    application = web.Application()
+    application.add_routes([web.get("/{name}", page)])
+    async with TestServer(application, host="127.0.0.1") as server:
+        yield str(server.make_url("")).rstrip("/")
