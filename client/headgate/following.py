@@ -17,6 +17,8 @@ from headgate.names import CURSOR, SSE_ENCODING, UP_TO_DATE, is_closed
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
+    from aiohttp import ClientResponse
+
     from headgate.backoff import Backoff
     from headgate.endpoint import Endpoint
 
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 SSE_IDLE_TIMEOUT_S = 90.0
 # Longer than any server here lets a long-poll wait.
 LONG_POLL_IDLE_TIMEOUT_S = 330.0
+# Of one answer, unpacked: servers send a chunk of a few MiB at a time, or all that they have. What
+# is longer is an endless body, or a bomb.
+MOST_BYTES = 256 << 20
+HELD_BYTES = 8 << 20  # before a part of an answer is passed on: what is shorter comes whole or not
+PIECE_BYTES = 1 << 20
 # A live answer that ends sooner and brings nothing is asked for again only after a wait.
 SHORT_ANSWER_S = 1.0
 
@@ -50,16 +57,31 @@ class Batch:
     is_last: bool
 
 
-async def catch_up(stream: Endpoint, offset: str) -> AsyncGenerator[tuple[str, Batch]]:
-    """Everything from `offset` to the tail, each batch with its content type."""
+async def catch_up(
+    stream: Endpoint, offset: str, *, in_parts: Callable[[str], bool] | None = None
+) -> AsyncGenerator[tuple[str, Batch]]:
+    """Yield everything from `offset` to the tail, each batch with its content type.
+
+    Of an answer whose content type is wanted `in_parts`, what is longer than HELD_BYTES comes in
+    several batches, which lead to where the answer began but for the last. ProtocolError for any
+    other answer of more than MOST_BYTES.
+    """
     while True:
         async with stream.request("GET", query={"offset": offset}) as answer:
-            body = await answer.read()
             following = stream.next_offset(answer.headers)
+            content_type = answer.headers.get("Content-Type", "")
+            if in_parts is not None and in_parts(content_type):
+                body = b""
+                async for piece in answer.content.iter_chunked(PIECE_BYTES):
+                    body += piece
+                    if len(body) > HELD_BYTES:
+                        yield content_type, Batch((body,), Position(offset), False)
+                        body = b""
+            else:
+                body = await _whole(stream, answer)
             # A cached answer may not know that it reached the tail; standing still says so too.
             at_tail = UP_TO_DATE in answer.headers or is_closed(answer.headers)
             at_tail = at_tail or following == offset
-            content_type = answer.headers.get("Content-Type", "")
         yield content_type, Batch((body,) if body else (), Position(following), at_tail)
         if at_tail:
             return
@@ -71,7 +93,7 @@ async def long_poll(stream: Endpoint, position: Position) -> AsyncGenerator[Batc
     async with stream.request(
         "GET", query=position.query("long-poll"), idle_s=LONG_POLL_IDLE_TIMEOUT_S
     ) as answer:
-        body = await answer.read()
+        body = await _whole(stream, answer)
         following = Position(stream.next_offset(answer.headers), answer.headers.get(CURSOR))
         ended = is_closed(answer.headers)
     yield Batch((body,) if body else (), following, ended)
@@ -156,6 +178,21 @@ def _check_passing(stream: Endpoint, refusal: RequestRefused) -> None:
         raise StreamGone(sentence, refusal.status, refusal.headers) from refusal
     if not refusal.is_passing:
         raise refusal
+
+
+async def _whole(stream: Endpoint, answer: ClientResponse) -> bytes:
+    """Return the body of an answer, unpacked. ProtocolError beyond MOST_BYTES of it."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in answer.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > MOST_BYTES:
+            answer.close()  # what is left of it is not read
+            raise ProtocolError(
+                f"{stream.shown}: an answer has more than {MOST_BYTES >> 20} MiB and no end so far"
+            )
+    return b"".join(pieces)
 
 
 def _batch(bodies: list[bytes], control: Event) -> Batch:

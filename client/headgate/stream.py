@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from headgate import following
 from headgate.backoff import Backoff
 from headgate.endpoint import Endpoint
-from headgate.errors import ABSENT, RequestRefused
+from headgate.errors import ABSENT, ProtocolError, RequestRefused
 from headgate.names import (
     CLOSED,
     EXPIRES_AT,
@@ -189,8 +189,13 @@ class Stream(Endpoint):
                 yield batch
 
     def _metadata(self, headers: Mapping[str, str], *, is_new: bool = False) -> Metadata:
+        content_type = headers.get("Content-Type", "")
+        if not content_type.isprintable():  # no append could have it
+            raise ProtocolError(
+                f"{self.shown}: the server sent a Content-Type with control characters in it"
+            )
         return Metadata(
-            content_type=headers.get("Content-Type", ""),
+            content_type=content_type,
             next_offset=self.next_offset(headers),
             is_closed=is_closed(headers),
             ttl_s=whole_number(headers.get(TTL, "")),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
+from gateway.commands.terminal import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,7 +169,7 @@ def _say_whose(config: Path | None) -> None:
 
 
 def _show(file: Path, report: Report) -> None:
-    click.echo(report.difference, nl=False)
+    click.echo(safe(report.difference), nl=False)
     same = "differs from" if report.difference else "is"
     click.echo(f"{file} {same} what the settings ask for ({report.target}).")
     if report.warning:
@@ -180,7 +181,7 @@ def _show(file: Path, report: Report) -> None:
     elif report.accepted:
         click.echo(f"{report.checker} takes the file.")
     else:
-        click.echo(report.said, nl=False)
+        click.echo(safe(report.said), nl=False)
         click.echo(f"{report.checker} refuses the file.")
 
 

@@ -31,6 +31,10 @@ OPTIONS = {
     "Stream-Seq": "--seq",
     "Stream-TTL": "--ttl",
 }
+# Exit statuses, as docs/commands.md has them.
+FAILED, NOT_FOUND, CONFLICT, REFUSED = 1, 3, 4, 5
+UNAVAILABLE = 69  # as of `headgate doctor redis`, and in sysexits.h
+_BY_STATUS = {404: NOT_FOUND, 410: NOT_FOUND, 409: CONFLICT}
 FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
 
 
@@ -55,10 +59,25 @@ async def connect(target: Target, *, as_sent: bool = False) -> AsyncIterator[Str
 
 def in_words(failure: Exception, target: Target) -> str:
     """What went wrong; of a refusal with options in the place of fields, and what to do."""
+    refusal = _refusal_behind(failure)
+    if refusal is None:
+        return str(failure)
+    sentence = FIELD.sub(lambda match: OPTIONS[match[0]], str(failure))
+    return f"{sentence}; {target.advice}" if refusal.status == 401 else sentence
+
+
+def status_of(failure: Exception) -> int:
+    """Return the exit status by which a script tells what went wrong."""
+    refusal = _refusal_behind(failure)
+    if refusal is None:
+        return FAILED
+    if refusal.is_passing:
+        return UNAVAILABLE
+    return _BY_STATUS.get(refusal.status or 0, REFUSED)
+
+
+def _refusal_behind(failure: Exception) -> RequestRefused | None:
     cause: BaseException | None = failure
     while cause is not None and not isinstance(cause, RequestRefused):
         cause = cause.__cause__
-    if cause is None:
-        return str(failure)
-    sentence = FIELD.sub(lambda match: OPTIONS[match[0]], str(failure))
-    return f"{sentence}; {target.advice}" if cause.status == 401 else sentence
+    return cause

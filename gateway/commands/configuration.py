@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.commands.terminal import safe
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -42,4 +44,4 @@ def load_settings(config: Path | None, flags: Mapping[str, str | None]) -> Setti
 def complain(sentence: str) -> None:
     """Say on stderr what is wrong; of several sentences each has a line."""
     for line in sentence.splitlines():
-        click.echo(f"headgate: {line}", err=True)
+        click.echo(safe(f"headgate: {line}"), err=True)

@@ -16,7 +16,7 @@ from headgate.following import catch_up, follow, long_poll, sse
 
 from gateway.commands import input as stdin
 from gateway.commands.append import begun, closed, leading_to
-from gateway.commands.client import connect, in_words
+from gateway.commands.client import connect, in_words, status_of
 from gateway.commands.failure import FAILURES, Failed, OutputClosed
 from gateway.commands.output import (
     cancelled_when_closed,
@@ -27,6 +27,7 @@ from gateway.commands.output import (
     write,
 )
 from gateway.commands.patience import backoff, tell
+from gateway.commands.terminal import safe
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FAILED = 1
 INTERRUPTED = 130
 # How servers answer to an offset that they never gave out, or that is of an earlier stream.
 BAD_OFFSET = {400, 410}
@@ -63,7 +63,7 @@ def run(target: Target, work: Coroutine[object, object, None]) -> None:
         pass
     except FAILURES as failure:
         note(f"headgate: {in_words(failure, target)}.")
-        sys.exit(FAILED)
+        sys.exit(status_of(failure))
 
 
 async def create(
@@ -120,7 +120,11 @@ async def read(
         offset = _kept_offset(offset_file)
         hint = None if offset is None else partial(_of_file, offset_file)
     async with connect(target) as stream:
-        batches = catch_up(stream, "-1" if offset is None else offset)
+        batches = catch_up(
+            stream,
+            "-1" if offset is None else offset,
+            in_parts=lambda content_type: not wants_lines(content_type, asked=as_lines),
+        )
         async with aclosing(_explained(batches, hint)) as told:
             async for content_type, batch in told:
                 by_line = wants_lines(content_type, asked=as_lines)
@@ -194,7 +198,7 @@ async def head(target: Target, *, as_json: bool) -> None:
     shown = {"closed": "yes" if metadata["closed"] else "no"}
     rows = [(name, shown.get(name, value)) for name, value in metadata.items() if value is not None]
     form = "{:<12}  {}\n" if sys.stdout.isatty() else "{}\t{}\n"
-    write("".join(form.format(name, value) for name, value in rows).encode())
+    write("".join(form.format(name, safe(str(value))) for name, value in rows).encode())
 
 
 async def close(target: Target) -> None:

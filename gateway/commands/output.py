@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.commands.failure import Failed, OutputClosed
+from gateway.commands.terminal import safe
 from gateway.errors import BadRequest
 from gateway.protocol.content import is_json, json_messages
 
@@ -51,7 +52,7 @@ def report(text: str) -> None:
     The command goes on to its exit status, which says more than that the pipe was closed.
     """
     with contextlib.suppress(OutputClosed):
-        write(text.encode())
+        write(safe(text).encode())
 
 
 @contextlib.contextmanager
@@ -73,7 +74,7 @@ def note(sentence: str) -> None:
             if _printed.line_is_begun and sys.stderr.isatty() and _may_be_seen():
                 _printed.line_is_begun = False
                 sentence = f"\n{sentence}"
-            print(sentence, file=sys.stderr, flush=True)  # noqa: T201 - the command line speaks
+            print(safe(sentence), file=sys.stderr, flush=True)  # noqa: T201 - the command line speaks
 
 
 def end_line() -> None:

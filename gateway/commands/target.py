@@ -99,6 +99,8 @@ def _server_url(url: str, subject: str) -> str:
         raise ValueError(f"{wrong}: a port goes up to 65535, IPv6 is in brackets") from None
     if parts.scheme not in {"http", "https"} or not has_host or not has_port:
         raise ValueError(wrong)
+    if "\\" in parts.netloc:  # RFC 3986 has none there, and browsers take it for a slash
+        raise ValueError(f"{wrong}: there is no backslash before its path")
     path, query = (
         quote(os.fsencode(text), safe=string.punctuation) for text in (parts.path, parts.query)
     )

@@ -97,7 +97,7 @@ def test_tail_ends_when_the_stream_is_deleted(
     tail = started_tail(cli, text, *live)
     text.delete()
     assert tail.stderr is not None
-    assert tail.wait(20) == 1
+    assert tail.wait(20) == 3
     assert tail.stderr.read().decode() == (
         f"headgate: {text.url}: the stream was deleted, or has expired.\n"
     )

@@ -41,7 +41,7 @@ def test_create_again_says_that_it_is_there(cli: CommandLine, text: Stream) -> N
 
 def test_create_with_another_configuration_fails(cli: CommandLine, text: Stream) -> None:
     done = cli("create", text.name, "--content-type", "application/json")
-    assert (done.returncode, done.stdout) == (1, b"")
+    assert (done.returncode, done.stdout) == (4, b"")
     assert done.stderr.decode().startswith(f"headgate: {text.url}: ")
     assert done.stderr.decode().endswith(" (409 Conflict).\n")
 
@@ -85,7 +85,7 @@ def test_a_fork_in_the_middle_of_an_append_tells_the_option(
     text.append(b"hello")
     inside = text.offset.replace("5", "3")
     done = cli("create", "no-fork", "--fork-from", text.name, "--fork-offset", inside)
-    assert done.returncode == 1
+    assert done.returncode == 5
     assert done.stderr.startswith(f"headgate: {server.streams}/no-fork: ".encode())
     assert done.stderr.endswith(f"(400 Bad Request); --fork-offset was {inside}.\n".encode())
 
@@ -93,7 +93,7 @@ def test_a_fork_in_the_middle_of_an_append_tells_the_option(
 def test_a_fork_without_a_source_names_the_source(cli: CommandLine, server: Headgate) -> None:
     done = cli("create", "fork", "--fork-from", "nowhere")
     assert (done.returncode, done.stderr.decode()) == (
-        1,
+        3,
         f"headgate: {server.streams}/fork: there is no stream at the path that --fork-from names "
         f"(404 Not Found); --fork-from was {server.streams}/nowhere.\n",
     )
@@ -113,7 +113,7 @@ def test_what_the_server_refuses_is_called_what_was_typed(
 ) -> None:
     command, *options = [text.name if word == "STREAM" else word for word in arguments]
     done = cli(command, text.name, *options)
-    assert done.returncode == 1
+    assert done.returncode == 5
     assert f"{text.url}: {named}" in done.stderr.decode()
 
 
@@ -190,7 +190,7 @@ def test_a_line_that_only_the_server_refuses_is_told_with_those_that_are_blank_c
 ) -> None:
     deep = b"[" * 70 + b"]" * 70
     done = cli("append", messages.name, "--lines", stdin=b"\n1\n\n\n2\n" + deep + b"\n3\n")
-    assert done.returncode == 1
+    assert done.returncode == 5
     assert done.stderr.startswith(b"headgate: line 6: ")
     assert done.stderr.endswith(b"; it was chunk 3, of 140 bytes; 2 lines were appended before.\n")
     assert messages.data == b"[1,2]"
@@ -219,7 +219,7 @@ def test_close_comes_with_the_last_append(cli: CommandLine, text: Stream) -> Non
     assert (text.is_closed, text.data) == (True, b"end")
 
     refused = cli("append", text.name, "--data", "more")
-    assert refused.returncode == 1
+    assert refused.returncode == 4
     assert refused.stderr.decode().endswith(" (409 Conflict).\n")
 
 
@@ -230,7 +230,7 @@ def test_close_comes_after_the_last_line(cli: CommandLine, text: Stream) -> None
 
 def test_another_content_type_is_refused(cli: CommandLine, text: Stream) -> None:
     done = cli("append", text.name, "--data", "1", "--content-type", "application/json")
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert done.stderr.decode().endswith(" (409 Conflict).\n")
 
 
@@ -238,7 +238,7 @@ def test_seq_refuses_what_is_not_greater(cli: CommandLine, text: Stream) -> None
     statuses = [
         cli("append", text.name, "--data", seq, "--seq", seq).returncode for seq in ("b", "a", "c")
     ]
-    assert (statuses, text.data) == ([0, 1, 0], b"bc")
+    assert (statuses, text.data) == ([0, 4, 0], b"bc")
 
 
 def test_seq_is_told_to_be_compared_as_text(cli: CommandLine, text: Stream) -> None:
@@ -266,7 +266,7 @@ def test_the_same_input_again_after_closing_tells_what_may_be(
     producer = ["append", text.name, "--lines", "--close", "--producer", "p"]
     cli.output(*producer, stdin=b"a\nb\n")
     done = cli(*producer, stdin=b"a\nb\n")
-    assert (done.returncode, text.data) == (1, b"a\nb\n")
+    assert (done.returncode, text.data) == (4, b"a\nb\n")
     assert done.stderr.startswith(b"headgate: line 1: ")
     assert done.stderr.endswith(
         b"; an earlier run with --close may have appended all and closed it; "
@@ -290,7 +290,7 @@ def test_a_new_epoch_takes_over_and_the_old_one_is_told_how_to(
     cli.output(*producer, "--epoch", "4", "--data", "new")
     done = cli(*producer, "--data", "old")
     assert (done.returncode, done.stderr.decode()) == (
-        1,
+        5,
         "headgate: producer p is at epoch 4, so epoch 0 is over; take over with --epoch 5.\n",
     )
     cli.output(*producer, "--epoch", "5", "--data", "er")
@@ -324,7 +324,7 @@ def test_close_is_final_and_may_be_repeated(cli: CommandLine, text: Stream) -> N
 def test_delete_removes_the_stream(cli: CommandLine, text: Stream) -> None:
     done = cli("delete", text.name)
     assert (done.returncode, done.stderr.decode()) == (0, f"Deleted {text.url}.\n")
-    assert cli("read", text.name).returncode == 1
+    assert cli("read", text.name).returncode == 3
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_a_stream_that_does_not_exist_is_one_sentence(
     arguments: list[str], cli: CommandLine, server: Headgate
 ) -> None:
     done = cli(*arguments, "nowhere")
-    assert (done.returncode, done.stdout) == (1, b"")
+    assert (done.returncode, done.stdout) == (3, b"")
     said = done.stderr.decode()
     assert said.startswith(f"headgate: {server.streams}/nowhere: there is no ")
     assert said.endswith(" (404 Not Found).\n")
@@ -349,7 +349,7 @@ def test_a_server_that_is_not_there_is_one_sentence(arguments: list[str], cli: C
     nobody = {"STREAM_URL": "http://me:secret@127.0.0.1:1/v1/stream"}
     done = cli(*arguments, "chat", environment=nobody)
     assert (done.returncode, done.stdout, done.stderr.decode()) == (
-        1,
+        69,
         b"",
         "headgate: http://127.0.0.1:1/v1/stream/chat: cannot connect: Connection refused.\n",
     )

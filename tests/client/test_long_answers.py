@@ -1,0 +1,82 @@
+"""An answer that is longer than any memory is read in parts, or refused."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+from typing import TYPE_CHECKING
+
+import pytest
+from headgate import following
+from headgate.errors import ProtocolError
+from headgate.following import Position, catch_up, long_poll
+from headgate.stream import Stream
+
+from tests.support.raw_origin import RawOrigin
+
+if TYPE_CHECKING:
+    from tests.support.raw_origin import Wire
+
+MIB = 1 << 20
+HEAD = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nStream-Next-Offset: 9\r\n"
+ENDLESS = f"{HEAD}Stream-Up-To-Date: true\r\n\r\n".encode()
+BOMB = gzip.compress(b"x" * (64 * MIB))
+BOMB_HEAD = (
+    f"{HEAD}Stream-Up-To-Date: true\r\nContent-Encoding: gzip\r\n"
+    f"Content-Length: {len(BOMB)}\r\n\r\n"
+).encode()
+
+
+async def endless(wire: Wire) -> None:
+    await wire.send(ENDLESS)
+    while not wire.is_closing():
+        await wire.send(b"x" * MIB)
+
+
+async def bomb(wire: Wire) -> None:
+    await wire.send(BOMB_HEAD + BOMB)
+
+
+@pytest.mark.parametrize("play", [endless, bomb])
+@pytest.mark.parametrize("is_plain", [True, False], ids=["catch-up", "long-poll"])
+async def test_an_answer_beyond_the_bound_is_no_answer_and_is_read_no_further(
+    play: object, is_plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "MOST_BYTES", 4 * MIB)
+    async with RawOrigin(play) as origin, Stream(f"{origin.url}/s") as stream:  # type: ignore[arg-type] # a Play
+        tracemalloc.start()
+        try:
+            batches = catch_up(stream, "1") if is_plain else long_poll(stream, Position("1"))
+            with pytest.raises(ProtocolError, match="more than 4 MiB and no end so far"):
+                await anext(batches)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert most < 32 * MIB
+
+
+async def test_an_endless_answer_is_given_in_parts_which_do_not_move_the_offset() -> None:
+    async with RawOrigin(endless) as origin, Stream(f"{origin.url}/s") as stream:
+        batches = catch_up(stream, "1", in_parts=lambda _: True)
+        sizes = []
+        async for content_type, batch in batches:
+            assert content_type == "text/plain"
+            assert (batch.position, batch.is_last) == (Position("1"), False)
+            sizes.append(sum(map(len, batch.bodies)))
+            if len(sizes) == 4:
+                break
+        await batches.aclose()
+        assert max(sizes) <= following.HELD_BYTES + following.PIECE_BYTES
+
+
+async def test_an_answer_in_parts_is_whole_and_ends_at_its_offset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(following, "HELD_BYTES", 3 * MIB)
+    async with RawOrigin(bomb) as origin, Stream(f"{origin.url}/s") as stream:
+        read = 0
+        async for _, batch in catch_up(stream, "1", in_parts=lambda _: True):
+            sizes = [len(body) for body in batch.bodies]
+            assert all(size <= 3 * MIB + following.PIECE_BYTES for size in sizes)
+            read += sum(sizes)
+        assert (read, batch.position, batch.is_last) == (64 * MIB, Position("9"), True)

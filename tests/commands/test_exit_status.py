@@ -1,0 +1,58 @@
+"""By the exit status of a command a script tells what kept it from being done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.blocking_origin import BlockingOrigin
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from tests.commands.conftest import CommandLine
+
+COMMANDS = (
+    ("head", "s"),
+    ("read", "s"),
+    ("tail", "s"),
+    ("create", "s"),
+    ("append", "s", "--data", "x"),
+    ("append", "s", "--lines", "--content-type", "text/plain"),
+    ("close", "s"),
+    ("delete", "s"),
+)
+
+
+@pytest.mark.parametrize(
+    ("answered", "status"),
+    [
+        ("404 Not Found", 3),
+        ("410 Gone", 3),
+        ("409 Conflict", 4),
+        ("400 Bad Request", 5),
+        ("401 Unauthorized", 5),
+        ("403 Forbidden", 5),
+        ("413 Content Too Large", 5),
+        ("302 Found", 5),
+        ("500 Internal Server Error", 69),
+        ("503 Service Unavailable", 69),
+    ],
+)
+def test_refusals_by_a_server_are_told_apart(answered: str, status: int, cli: CommandLine) -> None:
+    with BlockingOrigin(lambda exchange: exchange.answer(status=answered)) as origin:
+        for command in COMMANDS if status == 4 else COMMANDS[:1]:
+            done = cli(*command, stdin=b"x\n", environment={"STREAM_URL": origin.url})
+            assert (command, done.returncode) == (command, status), done.stderr
+
+
+def test_a_server_that_is_not_there_is_unavailable(cli: CommandLine) -> None:
+    nowhere = {"STREAM_URL": f"http://127.0.0.1:{free_port()}"}
+    for command in COMMANDS[1:4]:
+        done = cli(*command, environment=nowhere)
+        assert (command, done.returncode) == (command, 69), done.stderr
+
+
+def test_what_is_no_durable_streams_server_is_a_failure_of_its_own(cli: CommandLine) -> None:
+    with BlockingOrigin(lambda exchange: exchange.answer(b"hello")) as origin:
+        assert cli("read", "s", environment={"STREAM_URL": origin.url}).returncode == 1

@@ -1,0 +1,141 @@
+"""What a server sends cannot act on the terminal of whoever runs a command."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.commands.terminal import safe
+from tests.support.blocking_origin import BlockingOrigin
+from tests.support.processes import HEADGATE, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.commands.conftest import CommandLine
+    from tests.support.blocking_origin import Exchange
+
+EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e"
+ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]")
+COMMANDS = (
+    ("head", "s"),
+    ("head", "s", "--json"),
+    ("read", "s"),
+    ("create", "s"),
+    ("create", "s", "--content-type", "text/plain"),
+    ("append", "s", "--data", "x"),
+    ("append", "s", "--data", "x", "--producer", "p"),
+    ("append", "s", "--lines"),
+    ("close", "s"),
+    ("delete", "s"),
+)
+
+
+def refuse(exchange: Exchange) -> None:
+    exchange.answer(b"", status=f"404 Not{EVIL}Found")
+
+
+def mistype(exchange: Exchange) -> None:
+    exchange.answer(b"", f"Content-Type: text/plain;{EVIL}", "Stream-Next-Offset: 1")
+
+
+def agree(exchange: Exchange) -> None:
+    fields = (
+        "Content-Type: text/plain",
+        f"Stream-Next-Offset: 1{EVIL}",
+        "Stream-Up-To-Date: true",
+        f"Stream-Expires-At: {EVIL}",
+    )
+    exchange.answer(b"", *fields)
+
+
+@pytest.mark.parametrize("play", [refuse, agree, mistype])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_what_a_server_says_is_printed_without_control_characters(
+    command: tuple[str, ...], play: object, cli: CommandLine
+) -> None:
+    with BlockingOrigin(play) as origin:  # type: ignore[arg-type] # one of the two
+        done = cli(*command, stdin=b"x\n", environment={"STREAM_URL": origin.url})
+    for printed in (done.stdout, done.stderr):
+        assert ACTS.search(printed.decode()) is None, printed
+    assert done.stdout or done.stderr
+
+
+def test_a_cdn_file_is_compared_without_its_control_characters(tmp_path: Path) -> None:
+    file = tmp_path / "headgate.conf"
+    ours = [str(HEADGATE), "cdn"]
+    run([*ours, "render", "caddy", "--host", "a.example", "-o", str(file)])
+    file.write_text(f"{file.read_text()}# {EVIL}\n\tindented\n")
+    printed = run([*ours, "check", str(file)]).stdout.decode()
+    assert "-# \\u001b]0;owned\\u0007\\u001b[2J\\u009b31m\\u202e\n-\tindented\n" in printed
+    assert ACTS.search(printed) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("plain: é 日本 🎉\n\t", "plain: é 日本 🎉\n\t"),
+        ("\x1b\x7f\x80\x00\r", r"\u001b\u007f\u0080\u0000\u000d"),
+        ("\u200e\u2066\u061c", r"\u200e\u2066\u061c"),
+        ("\udcff", r"\udcff"),
+    ],
+)
+def test_a_character_that_acts_is_printed_as_its_number(text: str, printed: str) -> None:
+    assert safe(text) == printed
+
+
+def test_a_json_text_stays_the_same_json() -> None:
+    value = {"said": "\x9b\u202e\x1b"}
+    assert json.loads(safe(json.dumps(value, ensure_ascii=False))) == value
+
+
+# ---------------------------------------------------------------- what else was a traceback
+
+
+@pytest.mark.parametrize("url", [r"http://a\@127.0.0.1:1/s", r"http://127.0.0.1:1\@x/s"])
+def test_a_url_with_a_backslash_before_its_path_is_refused_in_a_sentence(
+    url: str, cli: CommandLine
+) -> None:
+    commands = [("head", url), ("append", url, "--data", "x"), ("create", url), ("doctor", url)]
+    for command in commands:
+        done = cli(*command)
+        assert done.returncode == 2
+        assert b"there is no backslash before its path" in done.stderr
+    done = cli("head", "s", environment={"STREAM_URL": url})
+    assert done.returncode == 2
+    assert b"STREAM_URL must be a URL" in done.stderr
+
+
+def test_an_append_to_a_stream_of_a_type_that_cannot_be_sent_is_refused_in_a_sentence(
+    cli: CommandLine,
+) -> None:
+    with BlockingOrigin(mistype) as origin:
+        for how in (["--data", "x"], ["--data", "x", "--producer", "p"], ["--lines"]):
+            command = ["append", "s", *how]
+            done = cli(*command, stdin=b"x\n", environment={"STREAM_URL": origin.url})
+            assert done.returncode == 1
+            assert b"the server sent a Content-Type with control characters" in done.stderr
+        assert {one.method for one in origin.seen} == {"HEAD"}
+
+
+# ---------------------------------------------------------------- completion
+
+
+def test_the_documented_line_completes_commands_and_options_in_bash() -> None:
+    page = (HEADGATE.parents[2] / "docs" / "commands.md").read_text()
+    line = next(one for one in page.splitlines() if one.startswith("eval "))
+    asked = [("headgate ap", 1, "append"), ("headgate append --pro", 2, "--producer")]
+    for words, at, wanted in asked:
+        script = f"""
+            PATH={HEADGATE.parent}:$PATH
+            {line}
+            complete -p headgate >/dev/null || exit 9
+            COMP_WORDS=({words}); COMP_CWORD={at}
+            _headgate_completion headgate
+            echo "${{COMPREPLY[@]}}"
+        """
+        done = run(["bash", "-c", script])
+        assert (done.returncode, done.stdout.decode().split()) == (0, [wanted]), done.stderr
