@@ -138,9 +138,10 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800
 	$(BIN)/python -m tests.client.runs.campaign
 
-soak: setup-test  ## Fuzz for three hours, mix 1,000,000 reads, play 10,000 writers (ARGS="--seconds 600 --seed 1")
+soak: setup-test  ## Fuzz for five hours, mix 1,000,000 reads, play 10,000 writers (ARGS="--seconds 600 --seed 1")
 	@status=0; \
 	$(BIN)/python -m tests.fuzz front $(ARGS) || status=$$?; \
+	$(BIN)/python -m tests.fuzz admin $(ARGS) || status=$$?; \
 	$(BIN)/python -m tests.fuzz origin $(ARGS) || status=$$?; \
 	$(BIN)/python -m tests.fuzz parsers $(ARGS) || status=$$?; \
 	$(BIN)/python -m tests.edge identities || status=$$?; \

@@ -13,12 +13,14 @@ from aiohttp import web
 
 from admin.access.check import Access
 from admin.access.sign_in import SIGN_IN, SignIn
+from admin.bodies import BOUNDS
 from admin.console import CONSOLE, Console
 from admin.errors import NotTold, phrase
 from admin.events import LISTENERS, Listeners
 from admin.on_demand import OnDemand
 from admin.record.recorder import Recorder
 from admin.streams.client import StreamClient
+from gateway.errors import HeadgateError
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 
@@ -43,13 +45,25 @@ SECURITY_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
+# Those of a refusal that the connection itself writes; the others it has in any case.
+REFUSAL_LINES = "".join(
+    f"{name}: {SECURITY_HEADERS[name]}\r\n"
+    for name in (
+        "Content-Security-Policy",
+        "Cross-Origin-Opener-Policy",
+        "Referrer-Policy",
+        "Server",
+        "X-Frame-Options",
+    )
+).encode()
+
 SOURCE: web.AppKey[Source] = web.AppKey("source")
 
 
 def build(source: Source, setup: Setup) -> web.Application:
     """The admin application, reading from `source` at each request and every few seconds."""
     settings = setup.settings
-    listeners = Listeners()
+    listeners = Listeners(setup.bounds.most_connections)
     sign_in = SignIn(settings.admin_users, setup.clock, listeners.end)
     is_open = not settings.admin_users and not settings.admin_tokens
     access = Access(sign_in, settings.admin_tokens, is_open=is_open)
@@ -58,6 +72,7 @@ def build(source: Source, setup: Setup) -> web.Application:
     console = OnDemand(setup.clock)
     app = web.Application(middlewares=[problems, console.errors, access.check])
     app[SOURCE] = source
+    app[BOUNDS] = setup.bounds
     app[CONSOLE] = Console(source, setup, recorder, streams)
     app[LISTENERS] = listeners
     app[SIGN_IN] = sign_in
@@ -121,7 +136,8 @@ async def show_metrics(request: web.Request) -> web.StreamResponse:
 
     from gateway.telemetry.exposition import registry
 
-    snapshot = (metrics.build(), *await request.app[SOURCE].measure())
+    of_listener = request.app[BOUNDS].measure()
+    snapshot = (metrics.build(), *await request.app[SOURCE].measure(), *of_listener)
     return await make_aiohttp_handler(registry(snapshot))(request)
 
 
@@ -153,7 +169,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return problem(HTTPStatus.NOT_FOUND, detail)
     except web.HTTPException as refusal:  # such as a body that is too large
         return problem(refusal.status, f"{refusal.text}")
-    except ConnectionError:  # the client has gone, perhaps amid its body
+    except (ConnectionError, HeadgateError):  # with which the connection ends
         raise
     except Exception:  # noqa: BLE001 - the edge: a fault becomes an answer and a log line
         log.exception("admin request failed", path=request.path)

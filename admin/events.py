@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from admin.access.sessions import Session, Sessions
 
 EVENTS_S = 2.0  # between two overviews
-MOST_LISTENERS = 200  # each has a connection; a tail has another one to the streams' listener
+# Each has a connection; a tail has another one to the streams' listener. So that other requests
+# are answered, too, they may have three of four admin connections.
+MOST_LISTENERS = 200
 LOOK_S = 1.0  # between two looks whether somebody still listens, when there is nothing to send
 
 
 class Listeners:
     """Everybody who is sent events; a session's are ended with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, connections: int) -> None:
+        """`connections` is how many the admin listener takes at most."""
+        self._share = connections * 3 // 4
         self._writing: dict[asyncio.Task[None], Session | None] = {}
 
     async def serve(
@@ -38,7 +42,7 @@ class Listeners:
         sessions: Sessions,
     ) -> web.StreamResponse:
         """Send events until there are no more, the client goes, or its session is over."""
-        if len(self._writing) >= MOST_LISTENERS:
+        if len(self._writing) >= min(MOST_LISTENERS, self._share):
             raise NotTold(503, "too many listen: close a page", {"Retry-After": "5"})
         response = web.StreamResponse(headers={"X-Accel-Buffering": "no"})
         response.content_type = "text/event-stream"

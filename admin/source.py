@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from aiohttp.web_request import BaseRequest
+
     from gateway.access.console import ConsoleToken
     from gateway.settings import Settings
     from gateway.telemetry.inspection import Answer, Question
@@ -23,6 +25,23 @@ class Health(NamedTuple):
     notes: dict[str, str | None]
 
 
+class Bounds(Protocol):
+    """What bounds the clients of the admin listener."""
+
+    @property
+    def most_connections(self) -> int:
+        """The number of connections that the listener takes at once."""
+
+    async def body(self, request: BaseRequest) -> bytes:
+        """Return a request's body. Raises HeadgateError, or ConnectionError."""
+
+    def log_refusal(self, reason: str, client: str | None) -> None:
+        """Log, now and then, that requests of clients are refused as malformed."""
+
+    def measure(self) -> Snapshot:
+        """Return the listener's numbers as they are now."""
+
+
 class Setup(NamedTuple):
     """What the admin listener is told once: the forms that logs write, and what time it is.
 
@@ -33,6 +52,7 @@ class Setup(NamedTuple):
     formats: Mapping[str, str]
     clock: Callable[[], float]  # epoch seconds
     console: ConsoleToken
+    bounds: Bounds
 
 
 class Source(Protocol):

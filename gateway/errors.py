@@ -163,6 +163,7 @@ class BodyTooLarge(HeadgateError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the body is over max_append, {limit} bytes")
+        self.limit = limit
 
 
 class CodingNotSupported(HeadgateError):

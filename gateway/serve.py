@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
-import logging
 import os
 import resource
 import signal
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import uvloop
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from admin.source import Health, Setup
 from gateway import app
@@ -202,21 +200,18 @@ async def open_admin(
     source: Source, settings: Settings, console: ConsoleToken, opened: AsyncExitStack
 ) -> None:
     """Listen for whoever asks how all is; raises StartError."""
-    from admin.app import build  # 1 MB, which workers do without
+    from admin import app as application  # 1 MB, which workers do without
+    from gateway.admin_listener import AdminBounds, AdminListener, bounded
 
-    logging.getLogger("aiohttp.server").addFilter(_is_no_clients_mistake)
-    setup = Setup(settings, formats(settings.route_table), time.time, console)
+    shared = app.shared_by_all(bounded(settings), time.time)
+    shared.refusal_lines = application.REFUSAL_LINES
+    bounds = AdminBounds(shared)
+    setup = Setup(settings, formats(settings.route_table), time.time, console, bounds)
     address = settings.admin
-    runner = web.AppRunner(build(source, setup), access_log=None, auto_decompress=False)
-    await runner.setup()
-    opened.push_async_callback(runner.cleanup)
+    listener = AdminListener(application.build(source, setup), bounds)
+    opened.push_async_callback(listener.close)
     with telling(address, "admin"):
-        await web.TCPSite(runner, address.host, address.port).start()
-
-
-def _is_no_clients_mistake(record: logging.LogRecord) -> bool:
-    """Whether a line of aiohttp tells of more than a request that is no HTTP."""
-    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+        await listener.open(address, settings.keepalive_timeout)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from admin.access.sessions import Session
+from admin.bodies import FORM, fields
 from admin.errors import NotTold
 from admin.model import Viewer
 from gateway.access.credentials import READING
@@ -44,7 +45,6 @@ NEEDS: dict[tuple[str, str], Need] = {
 PROBES = frozenset({"/healthz", "/readyz"})
 SIGN_IN = "/sign-in"
 FIELD, HEADER = "csrf", "X-CSRF-Token"
-FORMS = frozenset({"application/x-www-form-urlencoded", "multipart/form-data"})
 # While nobody has to sign in, a page of another host must not pass for this one (DNS rebinding).
 _HOST = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::\d{1,5})?")
 
@@ -159,7 +159,7 @@ async def _check_change(request: web.Request, viewer: Viewer | None) -> None:
     if viewer is None or not viewer.csrf or needed(request) == "nothing":
         return
     given = request.headers.get(HEADER)
-    if given is None and request.content_type in FORMS:
+    if given is None and request.content_type == FORM:
         given = (await fields(request)).get(FIELD)
     said = None if given is None else given.encode("utf-8", "surrogateescape")
     if said is None or not hmac.compare_digest(said, viewer.csrf.encode()):
@@ -168,15 +168,6 @@ async def _check_change(request: web.Request, viewer: Viewer | None) -> None:
             f"the change came without its {HEADER}: load the page again, or read GET /api/session; "
             "a script sends one of admin_tokens, which needs none",
         )
-
-
-async def fields(request: web.Request) -> dict[str, str]:
-    """The fields of a form; files are none of them. Raises NotTold for what is no form."""
-    try:
-        form = await request.post()
-    except (ValueError, LookupError) as cause:  # such as a charset that does not fit, or is none
-        raise NotTold(400, "the form cannot be read: send it as UTF-8") from cause
-    return {name: it for name, it in form.items() if isinstance(it, str)}
 
 
 def _check_site(request: web.Request) -> None:

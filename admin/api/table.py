@@ -26,6 +26,7 @@ from admin.api.values import (
     TokenWish,
     Written,
 )
+from admin.bodies import body_of
 from admin.console import CONSOLE
 from admin.errors import NotTold
 from admin.events import event, serve_events, ticks
@@ -77,7 +78,7 @@ def _handler(operation: Operation) -> Callable[[web.Request], Awaitable[web.Stre
             query = _query(request, operation)
             body = None
             if operation.body is not None:
-                body = msgspec.json.decode(await request.read(), type=operation.body)
+                body = msgspec.json.decode(await body_of(request), type=operation.body)
         except msgspec.DecodeError as refusal:
             raise NotTold(400, f"{refusal}") from refusal
         except (UnicodeDecodeError, RecursionError) as refusal:

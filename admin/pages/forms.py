@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from aiohttp import web
 
 from admin.access.audit import audited
-from admin.access.check import SESSION, VIEWER, fields
+from admin.access.check import SESSION, VIEWER
 from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
+from admin.bodies import fields
 from admin.console import CONSOLE
 from admin.errors import NotTold
 from admin.pages import show, views

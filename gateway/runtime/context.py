@@ -73,6 +73,7 @@ class Context:
         self.tracer: Tracer | None = None  # where spans are wanted; known before routes are made
         self.admitted = AdmittedReaders(clock)
         self._again_s = cycle(responses.RETRY_AFTER_S)
+        self.refusal_lines = cache_status.BYPASS  # of refusals without a request
         self.closing = False  # answers are the last of their connections, as the server stops
 
     def problem(self, error: HeadgateError) -> Response:
@@ -86,7 +87,7 @@ class Context:
         """A refusal as bytes, for a request whose client has given it no id."""
         request_id = request_id or self.lines.new_request_id()
         lines = self.lines.own(request_id=request_id, origin=None, connection=connection)
-        return http1.serialize(refusal, lines + cache_status.BYPASS)
+        return http1.serialize(refusal, lines + self.refusal_lines)
 
     def collapsed(self, response: Response) -> tuple[Response, bytes]:
         """An answer of a feed, and the bytes of it that all who asked the same are given."""

@@ -15,7 +15,6 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
-from gateway.live.contract import ReaderServer
 from gateway.runtime.access_log import Asked
 from gateway.runtime.quotas import peer_of
 from gateway.telemetry.logs import log
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
-    from gateway.web.bare_transport import Descriptors
-    from gateway.web.fast_path import FastPath
     from gateway.web.short_misses import Request
 
 LINGER_S = 1.0  # for the client to read its last answer, while it may still send
@@ -52,12 +49,10 @@ LINGER_BODY_S = 10.0  # where the rest of a body is on its way: few clients read
 LINGER_BYTES = 64 * 1024 * 1024  # of what is dropped meanwhile, which costs time: a second of it
 
 
-class Owner(ReaderServer, Protocol):
+class Owner(Protocol):
     """What a connection needs of the server that made it."""
 
-    fast: FastPath
     shared: Context
-    descriptors: Descriptors
 
     def tell_idle(self) -> None:
         """One more connection has nothing under way, while the server stops."""
@@ -234,6 +229,11 @@ class AiohttpConnection(RequestHandler):
             self.shared.unrouted.answered(OTHER, refusal.status, len(refusal.body))
             self._log_refusal(refusal)
         self.linger(LINGER_S)
+
+    def refuse_at_once(self, error: HeadgateError) -> None:
+        """Answer, and free the connection's descriptor as soon as the answer is sent."""
+        self.write(self.shared.refusal(self.shared.problem(error), connection="close"))
+        self.force_close()
 
     def linger(self, seconds: float) -> None:
         """End what is sent, and the connection when the client does, or after so long.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
-from gateway.errors import ClientLimitReached
+from gateway.live.contract import ReaderServer
 from gateway.runtime.request_fields import RequestFields
 from gateway.web import request_body, sent_ahead
-from gateway.web.connection_state import HANDED_OVER, IDLE, LOST, TAKEN
-from gateway.web.incoming import Incoming
+from gateway.web.aiohttp_connection import Owner
+from gateway.web.bounded_connection import BoundedConnection
+from gateway.web.connection_state import HANDED_OVER, IDLE, TAKEN
 from gateway.web.request_head import is_plain
-from gateway.web.unsent import Unsent
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,83 +25,42 @@ if TYPE_CHECKING:
     from gateway.cache.cache_result import Joined
     from gateway.live.contract import PollAnswer
     from gateway.telemetry.traffic import Polls
-    from gateway.web.aiohttp_connection import Owner
+    from gateway.web.bare_transport import Descriptors
+    from gateway.web.fast_path import FastPath
     from gateway.web.short_misses import Request
 
 
-class Connection(Incoming):
+class StreamOwner(Owner, ReaderServer, Protocol):
+    """What a connection for streams needs of the server that made it."""
+
+    fast: FastPath
+    descriptors: Descriptors
+
+
+class Connection(BoundedConnection):
     """Parses what comes, and gives aiohttp the requests that the fast path does not take."""
 
-    __slots__ = (
-        "_client",
-        "_counted",
-        "_counts",
-        "_early",
-        "_fast",
-        "_late",
-        "_on_lost",
-        "_unsent",
-        "principal",
-    )
-    abandon = Incoming.force_close  # of a Waiter
+    __slots__ = ("_counted", "_fast", "_on_lost", "principal")
+    owner: StreamOwner
+    abandon = BoundedConnection.force_close  # of a Waiter
 
     def __init__(
         self,
         server: web.Server,
-        owner: Owner,
+        owner: StreamOwner,
         early: bytes = b"",
         late: bytes = b"",
         **arguments: Any,  # noqa: ANN401 - aiohttp's
     ) -> None:
         """`early` came before this object; with `late`, which is left to be sent, it ends."""
-        super().__init__(server, owner, **arguments)
+        super().__init__(server, owner, early, late, **arguments)
         self.principal: Principal | None = None  # of the long-poll that waits
         self._fast = owner.fast
-        self._early, self._late = early, late
         self._on_lost: Callable[[Connection], object] | None = None
         self._counted: Polls | None = None  # where the long-poll that waits is counted
-        self._client: str | None = None  # as whom it counts
-        self._counts = False  # as a connection
-        self._unsent: Unsent | None = None  # of a client that does not keep up
 
-    def begin(self, transport: asyncio.BaseTransport) -> None:
-        """Refuse a connection beyond the limit with an answer that says so."""
-        super().begin(transport)
-        self.give_place_back()
-        client = self.shared.quotas.connects_as(transport)
-        refusal = self.shared.limits.connection_made(client)
-        self._counts = True
-        self._client = client if refusal is None else None
-        self._deadline = self._loop.time() + self.shared.timeouts.header
-        if self._late:
-            self.write(self._late)
-            self.force_close()
-        elif isinstance(refusal, ClientLimitReached):
-            # At once: while it lingered it would count, and one client could crowd out the others.
-            self.write(self.shared.refusal(self.shared.problem(refusal), connection="close"))
-            self.force_close()
-        elif refusal is not None:
-            self.refuse(refusal)
-        elif self._early:
-            self.data_received(self._early)
-        self._early = self._late = b""
-
-    def returns(self, client: str | None) -> None:
-        """It has been a connection before, and keeps its place until it begins again."""
-        self._counts, self._client = True, client
-
-    def give_place_back(self) -> None:
-        """Count as a connection no more."""
-        if self._counts:
-            self._counts = False
-            self.shared.limits.connection_lost(self._client)
-
-    def connection_lost(self, exc: BaseException | None) -> None:
+    def forget_waiting(self) -> None:
         """Forget what waits for this connection; appends under way go on without it."""
-        if self.state is HANDED_OVER:
-            self._counts = False  # its new protocol counts it down
-        self.give_place_back()  # first of all: whatever raises below, it is free again
-        self.enter(LOST)
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
@@ -109,37 +68,6 @@ class Connection(Incoming):
         if self._counted is not None:
             self._counted.cut()
             self._counted = None
-        self.drop_part()
-        if exc is not None and not isinstance(exc, ConnectionError):
-            exc = ConnectionResetError(str(exc))  # a network that is away: the client has left
-        if self._task_handler is not None and self._current_request is None:
-            self._task_handler.cancel()  # it would begin with what aiohttp takes from it here
-        super().connection_lost(exc)
-        if self.shared.closing:
-            self.owner.tell_idle()  # of what waited without aiohttp nobody else tells
-
-    def pause_writing(self) -> None:
-        """The client does not take what it is sent as fast as it comes."""
-        super().pause_writing()
-        if self.transport is not None:
-            self._unsent = Unsent(self.transport, self.shared.timeouts, self._loop.time())
-
-    def resume_writing(self) -> None:
-        """It has taken most of it."""
-        super().resume_writing()
-        if self.transport is not None:  # else it ends when all is taken
-            self._unsent = None
-
-    def force_close(self) -> None:
-        """End the connection, as soon as the client has taken what it was sent."""
-        transport = self.transport
-        super().force_close()
-        if transport is not None and transport.get_write_buffer_size() and self._unsent is None:
-            self._unsent = Unsent(transport, self.shared.timeouts, self._loop.time())
-
-    def is_cut(self, now: float) -> bool:
-        """Whether it was ended for a client that takes nothing of its answers."""
-        return self._unsent is not None and self._unsent.cut_if_stuck(now)
 
     def hand_over(self, protocol: asyncio.Protocol, to: asyncio.Transport) -> None:
         """Give transport, or what has taken it over, to a protocol; for aiohttp it ends here."""
@@ -241,15 +169,3 @@ class Connection(Incoming):
         self.enter(IDLE)
         self.give_late(request, joined, began)
         self.take_held()
-
-    def go_on(self) -> None:
-        """Go on with what the client has sent meanwhile."""
-        transport = self.transport
-        if transport is None:
-            return
-        self.enter(IDLE)
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        self.take_held()
-        if self.shared.closing and self.is_idle:
-            transport.close()
-            self.owner.tell_idle()

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from aiohttp import web
-    from aiohttp.http_parser import RawRequestMessage
     from aiohttp.web_request import BaseRequest
 
     from gateway.protocol.responses import Response
@@ -147,7 +146,7 @@ class Handlers:
         abandon: bool,
     ) -> WireResponse:
         answer, cache = answered
-        keep_alive = not (abandon or _is_last(request._message) or self._shared.closing)
+        keep_alive = not (abandon or request_head.is_last(request._message) or self._shared.closing)
         if isinstance(answer, Relayed) and _ends_with_connection(request, answer):
             keep_alive = False
         connection = None if keep_alive else "close"
@@ -198,16 +197,6 @@ def _is_for_us_to_say(answer: RenderedChunk | Response | Relayed) -> bool:
 def _ends_with_connection(request: BaseRequest, answer: Relayed) -> bool:
     """Whether only that tells the end of the body, to a client who knows no chunks."""
     return request.version.minor == 0 and answer.length is None and request.method != "HEAD"
-
-
-def _is_last(message: RawRequestMessage) -> bool:
-    """Whether a request must be the last one of its connection.
-
-    After a chunked one, aiohttp's parser (3.14) takes the last trailer for a header of the next
-    request, which behind a proxy is somebody else's, and who names another coding may frame what
-    follows in another way than we; after one that offers an upgrade, it drops what follows.
-    """
-    return message.should_close or message.upgrade or "Transfer-Encoding" in message.headers
 
 
 def _relay(

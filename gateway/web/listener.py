@@ -13,13 +13,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gateway.telemetry.logs import log
 from gateway.web.responses import JOINED_BYTES
-
-if TYPE_CHECKING:
-    from gateway.web.server import ConnectionServer
 
 BACKLOG = 4096  # a herd of reconnecting viewers comes at once
 AT_ONCE = 32  # connections that are taken before others have their turn: 2 ms
@@ -30,10 +27,20 @@ _Socket = socket.SocketType
 _NOT_WAITING = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
+class Receiver(Protocol):
+    """What accepted sockets are given to."""
+
+    def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """The answer to what a connection begins and ends with, when it is ready."""
+
+    def enter(self, client: socket.socket, early: bytes, late: bytes) -> None:
+        """Make a connection of a socket, which has said `early`, and is still to be sent `late`."""
+
+
 class ConnectionListener:
     """The listening sockets of one address."""
 
-    def __init__(self, server: ConnectionServer) -> None:
+    def __init__(self, server: Receiver) -> None:
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._listeners: list[socket.socket] = []

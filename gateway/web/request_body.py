@@ -30,8 +30,12 @@ async def parts(
     timeouts: Timeouts,
     limits: Limits,
     still_admitted: Callable[[], Awaitable[None]] | None = None,
+    *,
+    is_invited: bool = False,
 ) -> AsyncIterator[bytes]:
     """The parts, each of which must come in time, and all of them at the least rate.
+
+    A client that waits for 100 before it sends the body gets it, unless it `is_invited` already.
 
     Only the time that is spent waiting for the client counts, not that of whoever takes the parts.
     `still_admitted` raises where its credential has ended meanwhile: the last part, or the end of
@@ -39,7 +43,8 @@ async def parts(
     """
     now = asyncio.get_running_loop().time
     waited_s, size = 0.0, 0
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport:
+    waits = not is_invited and request.headers.get("Expect", "").lower() == "100-continue"
+    if waits and request.transport:
         request.transport.write(CONTINUE)
     while True:
         began = now()
@@ -82,6 +87,8 @@ async def whole(
     request: BaseRequest,
     shared: Context,
     still_admitted: Callable[[], Awaitable[None]] | None = None,
+    *,
+    is_invited: bool = False,
 ) -> bytes:
     """All of it, within `max_append` bytes; what all requests have received is bounded too."""
     codings = request.headers.getall("Content-Encoding", ())
@@ -93,7 +100,9 @@ async def whole(
         raise BodyTooLarge(limits.max_append)
     received = BytesIO()  # gives its bytes without a copy of them, which others would wait for
     try:
-        async for part in parts(request, shared.timeouts, limits, still_admitted):
+        async for part in parts(
+            request, shared.timeouts, limits, still_admitted, is_invited=is_invited
+        ):
             if received.tell() + len(part) > limits.max_append:
                 limits.refused["max_append"] += 1
                 raise BodyTooLarge(limits.max_append)

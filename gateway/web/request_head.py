@@ -70,6 +70,16 @@ def is_plain(message: RawRequestMessage, hosts: ServedHosts) -> bool:
     return is_host(host) and hosts.serves(host)
 
 
+def is_last(message: RawRequestMessage) -> bool:
+    """Return whether a request must be the last one of its connection.
+
+    After a chunked one, aiohttp's parser (3.14) takes the last trailer for a header of the next
+    request, which behind a proxy is somebody else's, and who names another coding may frame what
+    follows in another way than we; after one that offers an upgrade, it drops what follows.
+    """
+    return message.should_close or message.upgrade or "Transfer-Encoding" in message.headers
+
+
 def _said_twice(headers: MultiMapping[str]) -> str | None:
     """A field that is there more than once, though it has one value."""
     for name in _ONCE:

@@ -1,4 +1,4 @@
-"""All client connections of a process: makes them, and ends those of clients that are too slow."""
+"""All connections of a process for streams."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from aiohttp import web
 
 from gateway.web.bare_transport import BareTransport, Descriptors
 from gateway.web.connection import Connection
+from gateway.web.entrance import Entrance
 
 if TYPE_CHECKING:
     import socket
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from gateway.runtime.context import Context
     from gateway.web.fast_path import FastPath
-
-SWEEP_S = 0.5  # how late a slow client may be noticed
 
 
 class ConnectionServer(web.Server):
@@ -36,9 +35,8 @@ class ConnectionServer(web.Server):
         self.fast = fast
         self.shared = shared
         self.descriptors = Descriptors(self._loop)
-        self._entering: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
-        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
+        self._entrance = Entrance(shared, lambda: self._connections)
 
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
         """The answer to what a connection begins and ends with, when it is ready."""
@@ -80,7 +78,7 @@ class ConnectionServer(web.Server):
         try:
             connection.returns(counts_as)
             if client is not None:
-                self._enter(connection, client)
+                self._entrance.enter(connection, client)
                 return True
         except BaseException:
             self.shared.limits.connection_lost(counts_as)
@@ -94,35 +92,7 @@ class ConnectionServer(web.Server):
 
     def enter(self, client: socket.socket, early: bytes = b"", late: bytes = b"") -> None:
         """Give a connection its transport and protocol."""
-        self._enter(self(early, late), client)
-
-    def _enter(self, connection: Connection, client: socket.socket) -> None:
-        task = self._loop.create_task(self._connect(connection, client))
-        self._entering.add(task)
-        task.add_done_callback(self._entering.discard)
-
-    async def _connect(self, connection: Connection, client: socket.socket) -> None:
-        try:
-            await self._loop.connect_accepted_socket(lambda: connection, client)
-        except BaseException as error:
-            connection.give_place_back()
-            client.close()
-            if not isinstance(error, OSError):
-                raise
-
-    def _sweep_slow(self) -> None:
-        """One timer for all connections. It goes on whatever raises."""
-        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
-        now = self._loop.time()
-        for connection in list(self._connections):
-            if not isinstance(connection, Connection):
-                continue
-            if connection.too_slow(now):
-                self.shared.limits.refused["header_timeout"] += 1
-                connection.force_close()
-            elif connection.is_cut(now):
-                self.shared.limits.refused["body_timeout"] += 1
-        self.shared.repeats.turn(now)
+        self._entrance.enter(self(early, late), client)
 
     async def all_idle(self) -> None:
         """Wait, while the server stops, until no request is under way."""
@@ -140,5 +110,5 @@ class ConnectionServer(web.Server):
 
     def stop_sweeping(self) -> None:
         """Cancel the timer, and end what is watched besides."""
-        self._sweep.cancel()
+        self._entrance.close()
         self.descriptors.close()

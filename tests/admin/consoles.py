@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from admin.source import Health, Setup
 from gateway.access.console import ConsoleToken
+from gateway.admin_listener import AdminBounds, bounded
+from gateway.app import shared_by_all
 from gateway.settings import Settings
 from gateway.telemetry.live_traffic import DELIVERY_SECONDS, READERS
 from gateway.telemetry.metrics import Histogram, Metric, Sample, counter, gauge, histogram
@@ -44,7 +46,9 @@ NOW = 1_800_000_000.0
 
 def setup(clock: Callable[[], float] = lambda: NOW, **settings: Any) -> Setup:
     """What an application is told, with these settings besides the defaults."""
-    return Setup(Settings(**settings), {"data file": "1"}, clock, ConsoleToken())
+    made = Settings(**settings)
+    shared = shared_by_all(bounded(made), clock)
+    return Setup(made, {"data file": "1"}, clock, ConsoleToken(), AdminBounds(shared))
 
 
 # The metrics of the catalogue that the record is made from.

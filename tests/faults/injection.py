@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROOT = f"{Path(gateway.__file__).parent}/"
 # They tell of what goes wrong, or come by a timer whatever is asked.
 NOT_ON_THE_WAY = ("telemetry/", "settings/")
-BY_TIMERS = frozenset({"ConnectionServer._sweep_slow", "Incoming.too_slow"})
+BY_TIMERS = frozenset({"Entrance._sweep_slow", "Incoming.too_slow"})
 # asyncio says nothing of a protocol that cannot be made, and leaves its socket to the collector.
 ACCEPTS = frozenset(
     {
@@ -28,6 +28,7 @@ ACCEPTS = frozenset(
         "AiohttpConnection.__init__",
         "Incoming.__init__",
         "AiohttpConnection.connection_made",
+        "BoundedConnection.__init__",
         "Connection.__init__",
     }
 )
@@ -39,7 +40,7 @@ GUARDS = frozenset(
         "Appender._gather",
         "Appender._guarded",
         "Appender._settled",
-        "ConnectionServer._connect",
+        "Entrance._connect",
         "Creations._advance",
         "Creations._answer",
         "Creations._commit",
@@ -70,9 +71,9 @@ GIVES_BACK = frozenset(
     {
         "BareTransport._leave",
         "AiohttpConnection.connection_lost",
-        "Connection.connection_lost",
+        "BoundedConnection.connection_lost",
         "Incoming.connection_lost",
-        "Connection.give_place_back",
+        "BoundedConnection.give_place_back",
         "Connection.tell_loss",
         "ConnectionServer.reader_lost",
         "Descriptors.forget",

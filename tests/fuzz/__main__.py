@@ -1,4 +1,4 @@
-"""The fuzzer: `python -m tests.fuzz front`, `... origin`, `... parsers`."""
+"""The fuzzer: `python -m tests.fuzz front`, `... admin`, `... origin`, `... parsers`."""
 
 from __future__ import annotations
 
@@ -37,6 +37,14 @@ seed = click.option("--seed", type=int, help="By chance, and printed, unless giv
 def front(seconds: float, seed: int | None) -> None:
     """Requests: to a gateway with a log of its own, then to one before an HTTP origin."""
     _campaigns(("file", "http"), seconds, seed)
+
+
+@main.command()
+@seconds
+@seed
+def admin(seconds: float, seed: int | None) -> None:
+    """Requests to the admin listener, while the streams' listener is asked beside it."""
+    _campaigns(("admin",), seconds, seed)
 
 
 @main.command()

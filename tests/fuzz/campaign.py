@@ -7,11 +7,13 @@ import contextlib
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from tests.edge.gateways import edge, impatient
 from tests.edge.origins import own_log
 from tests.fuzz import corpus
+from tests.fuzz.admin_corpus import CSRF, conversation
 from tests.fuzz.answers import PROBE, RIGHT, SpoilingOrigin
 from tests.fuzz.talk import Talkers
 from tests.fuzz.watch import Resources, Watch
@@ -19,12 +21,13 @@ from tests.support.http1 import ask
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    import random
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from tests.support.processes import Headgate
 
-    Kind = Literal["file", "http", "spoilt"]
+    Kind = Literal["file", "http", "spoilt", "admin"]
 
 CLIENTS = 12
 PHASES = 4
@@ -71,7 +74,9 @@ async def run(kind: Kind, seconds: float, seed: int, folder: Path) -> Account:
     folder.mkdir(exist_ok=True)
     transcript = folder / f"fuzz-{kind}-{seed}.jsonl"
     async with _gateway(kind, seed) as gateway:
-        talkers = Talkers(gateway.port, f"{kind}-{seed}", transcript, spoilt=kind != "spoilt")
+        port = gateway.admin_port if kind == "admin" else gateway.port
+        said = await asyncio.to_thread(_conversation, kind, gateway)
+        talkers = Talkers(port, f"{kind}-{seed}", transcript, said)
         with Watch(gateway, f"{PROBE}?offset=-1") as watch:
             account = Account(kind, seed, transcript, talkers.statuses, watch.findings, [])
             end, number = time.monotonic() + seconds, 0
@@ -101,7 +106,7 @@ async def _gateway(kind: Kind, seed: int) -> AsyncIterator[Headgate]:
                 await asyncio.to_thread(_warm, gateway)
                 yield gateway
     else:
-        with _kept() if kind == "file" else _before_own_log() as gateway:
+        with _before_own_log() if kind == "http" else _kept() as gateway:
             created = ask(gateway.port, "PUT", PROBE, RIGHT, content_type="text/plain")
             assert created.status == 201, created
             yield gateway
@@ -123,6 +128,18 @@ def _before_own_log() -> Iterator[Headgate]:
         edge(origin.url, impatient(2.0, poll_timeout=3), environment=_SETTINGS) as gateway,
     ):
         yield gateway
+
+
+def _conversation(kind: Kind, gateway: Headgate) -> Callable[[random.Random], list[bytes]]:
+    if kind != "admin":
+        return partial(corpus.conversation, spoilt=kind != "spoilt")
+    session = ask(gateway.admin_port, "GET", "/api/session").json()
+    token = str(session["csrf"]).encode()
+
+    def with_token(chance: random.Random) -> list[bytes]:
+        return [sent.replace(CSRF, token) for sent in conversation(chance)]
+
+    return with_token
 
 
 def _warm(gateway: Headgate) -> None:

@@ -71,10 +71,15 @@ def conversation(chance: random.Random, *, spoilt: bool) -> list[bytes]:
     requests = []
     for _ in range(chance.randint(1, 5)):
         request = valid(chance)
-        for _ in range(chance.choice((0, 0, 0, 1, 1, 2, 4)) if spoilt else 0):
-            request = chance.choice(_MUTATIONS)(chance, request)
-        requests.append(request)
+        requests.append(spoiled(chance, request) if spoilt else request)
     return [b"".join(requests)] if chance.random() < 0.3 else requests
+
+
+def spoiled(chance: random.Random, request: bytes) -> bytes:
+    """Return a request with none, one or some of its bytes, lines and values made wrong."""
+    for _ in range(chance.choice((0, 0, 0, 1, 1, 2, 4))):
+        request = chance.choice(_MUTATIONS)(chance, request)
+    return request
 
 
 def segments(chance: random.Random, data: bytes) -> list[bytes]:

@@ -14,7 +14,7 @@ from tests.fuzz import corpus
 from tests.support.http1 import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 QUIET_S = 0.15
@@ -23,7 +23,7 @@ REPORTED = 10
 """One is enough to look at; the first ones may be of several kinds."""
 KEPT = 20
 """Conversations that a finding's transcript has: those that were last."""
-_FAILED = re.compile(rb'"code": ?"internal_error"|Server got itself in trouble')
+_FAILED = re.compile(rb'"code": ?"internal_error"|"status": ?500|Server got itself in trouble')
 """What the gateway, or aiohttp in it, says of itself; an origin's 500 is passed on."""
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3}) ")
 _SHRINKS = 60
@@ -53,12 +53,19 @@ class Conversation:
 class Talkers:
     """Many clients of one port; all that they send follows from the seed."""
 
-    def __init__(self, port: int, seed: str, transcript: Path, *, spoilt: bool) -> None:
+    def __init__(
+        self,
+        port: int,
+        seed: str,
+        transcript: Path,
+        conversation: Callable[[random.Random], list[bytes]],
+    ) -> None:
+        """`conversation` returns what the next connection sends."""
         self.port = port
         self.statuses: dict[str, int] = {}
         self.findings: list[str] = []
         self._seed = seed
-        self._spoilt = spoilt  # or requests that keep the protocol
+        self._conversation = conversation
         self._transcript = transcript
         self._failed: list[Conversation] = []
         self._last: deque[Conversation] = deque(maxlen=KEPT)
@@ -83,7 +90,7 @@ class Talkers:
         client = await Client.connect(self.port)
         cut = chance.random() < 0.15
         try:
-            for request in corpus.conversation(chance, spoilt=self._spoilt):
+            for request in self._conversation(chance):
                 parts = corpus.segments(chance, request)
                 for part in parts[: chance.randint(0, len(parts))] if cut else parts:
                     conversation.sent.append(part)

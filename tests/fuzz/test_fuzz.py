@@ -19,7 +19,7 @@ SECONDS = 8.0
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("kind", ["file", "http", "spoilt"])
+@pytest.mark.parametrize("kind", ["file", "http", "spoilt", "admin"])
 async def test_a_gateway_bears_what_nobody_should_send(kind: Kind, tmp_path: Path) -> None:
     account = await run(kind, SECONDS, random.randrange(1 << 32), tmp_path)
     assert account.findings == [], str(account)

@@ -28,6 +28,7 @@ MORE_FILES = 16
 """Connections to the origin that are kept for the next request."""
 AT_REST = (
     "headgate_connections",
+    "headgate_admin_connections",
     "headgate_live_readers",
     "headgate_receiving_bytes",
     "headgate_appends_pending",
@@ -112,9 +113,10 @@ class Watch:
             name, _, number = line.rpartition(" ")
             if name.partition("{")[0] in AT_REST and float(number) != 0:
                 found[name] = float(number)
-        # The pulse has a connection of its own.
-        if found.get("headgate_connections") == 1:
-            del found["headgate_connections"]
+        # The pulse has a connection of its own, and so has this question.
+        for name in ("headgate_connections", "headgate_admin_connections"):
+            if found.get(name) == 1:
+                del found[name]
         return found
 
     def _takes(self) -> float:

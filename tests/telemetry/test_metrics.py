@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import generate_latest
 
+from gateway import admin_listener
 from gateway.access.remote_keys import FETCHES
 from gateway.access.watched_file import FILE_OK
 from gateway.edge import metrics as edge_metrics
@@ -55,6 +56,7 @@ DECLARED = (
     *purges.DECLARED,
     FETCHES,
     FILE_OK,
+    *admin_listener.DECLARED,
     *metrics.OF_PROCESSES,
 )
 OPERATING = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()

@@ -1,0 +1,123 @@
+"""A client's connection within the bounds of its listener: places, deadlines, unsent answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import ClientLimitReached
+from gateway.web.connection_state import HANDED_OVER, IDLE, LOST
+from gateway.web.incoming import Incoming
+from gateway.web.unsent import Unsent
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from aiohttp import web
+
+    from gateway.web.aiohttp_connection import Owner
+
+
+class BoundedConnection(Incoming):
+    """A connection that counts among those of its listener, and is cut when its client stalls."""
+
+    __slots__ = ("_client", "_counts", "_early", "_late", "_unsent")
+
+    def __init__(
+        self,
+        server: web.Server,
+        owner: Owner,
+        early: bytes = b"",
+        late: bytes = b"",
+        **arguments: Any,  # noqa: ANN401 - aiohttp's
+    ) -> None:
+        """`early` came before this object; with `late`, which is left to be sent, it ends."""
+        super().__init__(server, owner, **arguments)
+        self._early, self._late = early, late
+        self._client: str | None = None  # as whom it counts
+        self._counts = False  # as a connection
+        self._unsent: Unsent | None = None  # of a client that does not keep up
+
+    def begin(self, transport: asyncio.BaseTransport) -> None:
+        """Refuse a connection beyond the limit with an answer that says so."""
+        super().begin(transport)
+        self.give_place_back()
+        client = self.shared.quotas.connects_as(transport)
+        refusal = self.shared.limits.connection_made(client)
+        self._counts = True
+        self._client = client if refusal is None else None
+        self._deadline = self._loop.time() + self.shared.timeouts.header
+        if self._late:
+            self.write(self._late)
+            self.force_close()
+        elif isinstance(refusal, ClientLimitReached):
+            # While it lingered it would count, and one client could crowd out the others.
+            self.refuse_at_once(refusal)
+        elif refusal is not None:
+            self.refuse(refusal)
+        elif self._early:
+            self.data_received(self._early)
+        self._early = self._late = b""
+
+    def returns(self, client: str | None) -> None:
+        """Keep the connection slot of `client` while another protocol has the socket."""
+        self._counts, self._client = True, client
+
+    def give_place_back(self) -> None:
+        """Count as a connection no more."""
+        if self._counts:
+            self._counts = False
+            self.shared.limits.connection_lost(self._client)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Give the connection's place back, before anything else: whatever raises then."""
+        if self.state is HANDED_OVER:
+            self._counts = False  # its new protocol counts it down
+        self.give_place_back()
+        self.enter(LOST)
+        self.forget_waiting()
+        self.drop_part()
+        if exc is not None and not isinstance(exc, ConnectionError):
+            exc = ConnectionResetError(str(exc))  # a network that is away: the client has left
+        if self._task_handler is not None and self._current_request is None:
+            self._task_handler.cancel()  # it would begin with what aiohttp takes from it here
+        super().connection_lost(exc)
+        if self.shared.closing:
+            self.owner.tell_idle()  # of what waited without aiohttp nobody else tells
+
+    def forget_waiting(self) -> None:
+        """Forget what waits for this connection without a task of aiohttp."""
+
+    def pause_writing(self) -> None:
+        """Begin to watch how fast the client takes what it is sent."""
+        super().pause_writing()
+        if self.transport is not None:
+            self._unsent = Unsent(self.transport, self.shared.timeouts, self._loop.time())
+
+    def resume_writing(self) -> None:
+        """Stop watching: the client has taken most of what it was sent."""
+        super().resume_writing()
+        if self.transport is not None:  # else it ends when all is taken
+            self._unsent = None
+
+    def force_close(self) -> None:
+        """End the connection, as soon as the client has taken what it was sent."""
+        transport = self.transport
+        super().force_close()
+        if transport is not None and transport.get_write_buffer_size() and self._unsent is None:
+            self._unsent = Unsent(transport, self.shared.timeouts, self._loop.time())
+
+    def is_cut(self, now: float) -> bool:
+        """Return whether it was ended now for a client that takes nothing of its answers."""
+        return self._unsent is not None and self._unsent.cut_if_stuck(now)
+
+    def go_on(self) -> None:
+        """Go on with what the client has sent meanwhile."""
+        transport = self.transport
+        if transport is None:
+            return
+        self.enter(IDLE)
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self.take_held()
+        if self.shared.closing and self.is_idle:
+            transport.close()
+            self.owner.tell_idle()

@@ -1,0 +1,207 @@
+"""The admin listener bears what anybody may send, and takes nothing from the streams."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.admin_listener import (
+    LEAST_CONNECTIONS,
+    MOST_CONNECTIONS,
+    most_connections,
+)
+from tests.support.http1 import ConnectionEnded, Wire, ask, request
+from tests.support.processes import headgate
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.processes import Headgate
+
+STREAM = "/v1/stream/s"
+HALF_HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+HALF_BODY = (
+    b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\nname="
+)
+FILES = 128
+# A hard limit, which the server cannot raise again.
+FEW_FILES = ("sh", "-c", f'ulimit -n {FILES}; exec "$@"', "sh")
+IMPATIENT = {
+    "HEADGATE_HEADER_TIMEOUT": "0.5",
+    "HEADGATE_BODY_TIMEOUT": "0.5",
+    "HEADGATE_LOG_FORMAT": "json",
+}
+
+
+@contextlib.contextmanager
+def connected(port: int, count: int, sent: bytes = HALF_HEAD) -> Iterator[list[Wire]]:
+    """So many connections that have sent this."""
+    with contextlib.ExitStack() as opened:
+        wires = []
+        for _ in range(count):
+            wire = Wire(port)
+            opened.callback(wire.socket.close)
+            with contextlib.suppress(ConnectionError):  # a refusal was faster
+                wire.send(sent)
+            wires.append(wire)
+        yield wires
+
+
+def numbers(server: Headgate) -> dict[str, float]:
+    """The metrics of the admin listener."""
+    lines = ask(server.admin_port, "GET", "/metrics").body.decode().splitlines()
+    pairs = (line.rpartition(" ") for line in lines if line.startswith("headgate_admin_"))
+    return {name.removeprefix("headgate_admin_"): float(number) for name, _, number in pairs}
+
+
+def turned_away(server: Headgate) -> float:
+    """The connections that were refused because there are too many."""
+    told = numbers(server)
+    limits = ("max_connections", "max_client_connections")
+    return sum(told[f'refusals_total{{limit="{limit}"}}'] for limit in limits)
+
+
+def events(server: Headgate, name: str) -> list[dict[str, object]]:
+    """The log lines of an event."""
+    lines = [json.loads(line) for line in server.output().splitlines()]
+    return [line for line in lines if line["event"] == name]
+
+
+def test_half_heads_at_the_admin_listener_leave_descriptors_for_streams() -> None:
+    with headgate(preface=FEW_FILES) as server:
+        with connected(server.admin_port, 500):
+            created = ask(server.port, "PUT", STREAM, b"one", content_type="text/plain")
+            assert created.status == 201
+            read = ask(server.port, "GET", f"{STREAM}?offset=-1")
+            assert (read.status, read.body) == (200, b"one")
+        wait_until(
+            lambda: turned_away(server) >= 500 - most_connections(FILES), "the rest is refused"
+        )
+
+
+@pytest.mark.parametrize(
+    ("open_files", "most"),
+    [(40, LEAST_CONNECTIONS), (128, 8), (1024, 64), (4095, 255), (1 << 20, MOST_CONNECTIONS)],
+)
+def test_admin_connections_are_a_small_share_of_the_open_files(open_files: int, most: int) -> None:
+    assert most_connections(open_files) == most
+
+
+def test_one_address_has_half_of_the_admin_connections_and_is_told_so_beyond() -> None:
+    with headgate(preface=FEW_FILES) as server:
+        most = most_connections(FILES) // 2
+        with connected(server.admin_port, most, request("GET", "/healthz")) as wires:
+            assert {wire.answer().status for wire in wires} == {200}
+            with Wire(server.admin_port) as one_more:
+                refusal = one_more.answer()
+            refusal.assert_problem(429, "max_client_connections")
+            assert refusal.headers["x-frame-options"] == "DENY"
+            wires[0].socket.close()
+            wait_until(
+                lambda: ask(server.admin_port, "GET", "/healthz").status == 200, "there is room"
+            )
+
+
+@pytest.mark.parametrize(
+    ("sent", "limit"),
+    [(HALF_HEAD, "header_timeout"), (HALF_BODY, "body_timeout"), (b"", "header_timeout")],
+)
+def test_a_client_that_never_ends_its_request_is_let_go_in_time(sent: bytes, limit: str) -> None:
+    with headgate(environment=IMPATIENT) as server:
+        with connected(server.admin_port, 3, sent) as wires:
+            answers = [[answer.status for answer in wire.remaining()] for wire in wires]
+        assert answers == [[408] if sent == HALF_BODY else []] * 3
+        told = numbers(server)
+        assert told[f'refusals_total{{limit="{limit}"}}'] == 3
+        wait_until(lambda: numbers(server)["connections"] == 1, "only the scraper is connected")
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (request("GET", "/healthz", Expect="?").replace(b"?", b"\xff"), "100-continue"),
+        (request("GET", "/nothing", Expect="100-maybe"), "100-continue"),
+        (
+            request("POST", "/sign-in", b"no form", content_type="multipart/form-data; boundary=x"),
+            "application/x-www-form-urlencoded",
+        ),
+        (request("POST", "/sign-in", b"{}", content_type="application/json"), "urlencoded"),
+        (request("GET", "/healthz", Host="a b"), "Host"),
+        (b"\x16\x03\x01\x02\r\n\r\n", "not valid HTTP"),
+        (
+            HALF_BODY.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked") + b"\r\n",
+            "not valid HTTP",
+        ),
+    ],
+)
+def test_what_is_no_proper_request_is_refused_with_one_line_in_the_log(
+    sent: bytes, reason: str
+) -> None:
+    with headgate(environment=IMPATIENT) as server:
+        with connected(server.admin_port, 5, sent) as wires:
+            for wire in wires:
+                answer = wire.answer()
+                assert (answer.status, reason in answer.json()["detail"]) == (400, True), answer
+        assert server.terminate() == 0
+        lines = events(server, "admin.request_refused")
+        assert sum(int(str(line["times"])) for line in lines) == 5
+        assert len(lines) <= 2
+        assert "Traceback" not in server.output()
+
+
+def test_clients_that_leave_amid_their_bodies_are_one_line_in_the_log() -> None:
+    with headgate(environment=IMPATIENT) as server:
+        with connected(server.admin_port, 5, HALF_BODY):
+            wait_until(lambda: numbers(server)["connections"] == 6, "all are there")
+        wait_until(lambda: numbers(server)["connections"] == 1, "all are gone")
+        assert server.terminate() == 0
+        lines = events(server, "admin.request_refused")
+        assert sum(int(str(line["times"])) for line in lines) == 5
+        assert "Traceback" not in server.output()
+
+
+def test_a_body_may_be_invited_by_100_and_come_in_chunks() -> None:
+    with headgate() as server, Wire(server.admin_port) as wire:
+        body = b'{"url": "/v1/stream/s"}'
+        wire.send(
+            b"POST /api/explain HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+            b"Content-Type: application/json\r\nX-CSRF-Token: %b\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n" % csrf(server)
+        )
+        assert wire.head().wire == b"HTTP/1.1 100 Continue\r\n\r\n"
+        wire.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+        explained = wire.answer()
+        assert explained.status == 200
+        assert explained.headers["connection"] == "close"
+        with pytest.raises((ConnectionEnded, ConnectionError)):
+            wire.answer()
+
+
+def csrf(server: Headgate) -> bytes:
+    """What changes by scripts of the console's pages carry."""
+    session = ask(server.admin_port, "GET", "/api/session").json()
+    return str(session["csrf"]).encode()
+
+
+def test_a_body_over_the_bound_is_413() -> None:
+    with headgate() as server:
+        body = b"x" * (1024 * 1024 + 1)
+        headers = {"X-CSRF-Token": csrf(server).decode(), "Content-Type": "application/json"}
+        answer = ask(server.admin_port, "POST", "/api/explain", body, **headers)
+        assert answer.status == 413
+        assert "1,048,576 bytes" in answer.json()["detail"]
+
+
+def test_a_client_that_takes_nothing_of_its_answers_is_cut() -> None:
+    with headgate(environment=IMPATIENT) as server, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", server.admin_port))
+        client.sendall(request("GET", "/metrics") * 1000)
+        limit = 'refusals_total{limit="body_timeout"}'
+        wait_until(lambda: numbers(server)[limit] == 1, "it is cut")
