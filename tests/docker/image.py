@@ -118,11 +118,13 @@ def copy_context(target: Path, source: Path = ROOT) -> None:
     target.mkdir()
     for name in sorted(exclude_paths(str(source), patterns) - {".dockerignore"}):
         place = target / name
-        if (source / name).is_dir():
+        if (source / name).is_dir() and not (source / name).is_symlink():
             place.mkdir(parents=True, exist_ok=True)
         else:
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source / name, place)
+            shutil.copy2(
+                source / name, place, follow_symlinks=False
+            )  # what it leads to may stay out
 
 
 class Build:

@@ -208,8 +208,10 @@ def test_a_build_is_sent_only_what_it_installs(tmp_path: Path) -> None:
     for name in [*secrets, *wanted, *compiled, "requirements/dev.txt", "requirements/run.txt"]:
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).touch()
+    (source / "gateway/page.md").symlink_to("../docs/page.md")
     (source / ".dockerignore").write_bytes((ROOT / ".dockerignore").read_bytes())
     copy_context(tmp_path / "context", source)
     sent = {path for path in (tmp_path / "context").rglob("*") if path.is_file()}
     names = {str(path.relative_to(tmp_path / "context")) for path in sent}
     assert names == {*wanted, "requirements/run.txt"}
+    assert (tmp_path / "context/gateway/page.md").is_symlink()  # which leads nowhere now
