@@ -114,6 +114,7 @@ class RouteView(msgspec.Struct, frozen=True):
     figures: RouteFigures
     repairs: dict[str, int]  # what was repaired in the origin's answers, and how often
     servers: tuple[Server, ...] = ()
+    streams: dict[str, int] = {}  # of an own log: created, expired and deleted since the start
 
 
 class Overview(msgspec.Struct, frozen=True):

@@ -53,9 +53,15 @@ HOUR_S = 3600.0
 
 
 def shared_by_all(
-    settings: Settings, clock: Callable[[], float], elapsed: Callable[[], float] = monotonic
+    settings: Settings,
+    clock: Callable[[], float],
+    elapsed: Callable[[], float] = monotonic,
+    running: Callable[[], float] | None = None,
 ) -> Context:
-    """What the routes and connections share. `clock` tells epoch seconds, `elapsed` any."""
+    """What the routes and connections share. `clock` tells epoch seconds, `elapsed` any.
+
+    So does `running`, while the machine sleeps, too; without it nobody sets `clock`.
+    """
     lines = CommonHeaders(clock, settings.cors_origins, settings.write_origins)
     shared = Context(
         clock,
@@ -65,6 +71,8 @@ def shared_by_all(
         AccessLog(settings.log_requests),
         Timeouts(settings.header_timeout, settings.body_timeout, settings.min_body_rate),
     )
+    shared.running = running or clock
+    shared.expiry_grace_s = settings.expiry_grace
     shared.hosts = ServedHosts(settings.hosts, settings.listen.reached_at)
     return shared
 

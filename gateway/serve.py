@@ -52,6 +52,14 @@ WAYS_OUT = {
 CUT_SHORT = 1  # the exit status after a second signal to stop
 # make and `timeout` pass on a signal that the whole group of processes has had already.
 INSISTS_AFTER_S = 1.0
+# It counts on while the machine is suspended, so that a stream ends after the same time whether the
+# server runs, is stopped or sleeps with its machine. Elsewhere time asleep does not count.
+RUNNING = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
+
+
+def _running_s() -> float:
+    """Return seconds that nobody sets, since whenever."""
+    return time.clock_gettime(RUNNING)
 
 
 class Gateway:
@@ -75,7 +83,7 @@ class Gateway:
         """
         self._settings = settings
         self._journal = journal
-        self._shared = app.shared_by_all(settings, time.time)
+        self._shared = app.shared_by_all(settings, time.time, running=_running_s)
         self._shared.tracer = tracing.begin(os.environ)
         if journal is not None:
             self._shared.journal = journal

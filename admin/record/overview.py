@@ -100,6 +100,7 @@ def _route(
         figures=_figures(rows, latest, recorder.live(route.prefix)),
         repairs=_repairs(recorder.samples, route.prefix),
         servers=_servers(recorder.samples, route.prefix),
+        streams=_streams(recorder.samples, route.prefix),
     )
 
 
@@ -184,6 +185,15 @@ def _repairs(samples: Sequence[Sample], prefix: str) -> dict[str, int]:
         repair = labels.get("repair", "")
         found[repair] = found.get(repair, 0) + int(number)
     return dict(sorted(found.items(), key=lambda it: (-it[1], it[0])))
+
+
+def _streams(samples: Sequence[Sample], prefix: str) -> dict[str, int]:
+    """Return how many streams this gateway created and removed; nothing for an HTTP origin."""
+    found: dict[str, int] = {}
+    for fate in ("created", "expired", "deleted"):
+        for _, number in _of_route(samples, f"headgate_streams_{fate}_total", prefix):
+            found[fate] = found.get(fate, 0) + int(number)
+    return found
 
 
 def _servers(samples: Sequence[Sample], prefix: str) -> tuple[Server, ...]:

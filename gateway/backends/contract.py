@@ -16,11 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.protocol.chunks import Chunk
+    from gateway.protocol.moments import Moment, Noted
     from gateway.protocol.state import Change, StreamState
     from gateway.telemetry.metrics import Histogram
 
     # Is told, from one of several commits on, why each does not stand; None of one that does.
     Settled = Callable[[int, Sequence[Exception | None]], None]
+
+
+MOST_COUNTED = 1000  # streams: of more, a log that has to look at each says no more than that
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -150,8 +154,19 @@ class Log(Protocol):
         StreamNotFound when the stream is gone, RecordDamaged when a checksum does not match.
         """
 
-    async def expired(self, now: float, limit: int) -> Sequence[str]:
+    async def expired(self, now: Moment, limit: int) -> Sequence[str]:
         """Paths, at most `limit`, of streams whose deadline is at or before `now`."""
+
+    async def count_expired(self, now: Moment) -> int:
+        """Return how many streams have a deadline at or before `now`; a log may stop at some."""
+        return len(await self.expired(now, MOST_COUNTED))
+
+    async def noted(self) -> Noted | None:
+        """Return what was noted of the clocks last, by the process that had the log before."""
+        return None
+
+    def note(self, noted: Noted) -> None:
+        """Note, by and by and when the log is closed, how the clocks stand."""
 
     async def reclaim(self) -> bool:
         """Free a little of what removed streams left behind; True when more remains."""
@@ -218,6 +233,9 @@ class SoleLog(Log):
 
     def unfollow(self, path: str) -> None:
         """Every change is made here."""
+
+    def note(self, noted: Noted) -> None:
+        """Note nothing: the log ends with the process, unless it says otherwise."""
 
     def atomic(self, changes: Sequence[Change]) -> bool:  # noqa: ARG002 - as of any log
         """Whether one commit can take these changes: it can take any."""

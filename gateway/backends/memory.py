@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
     from gateway.backends.contract import Settled
+    from gateway.protocol.moments import Moment
     from gateway.protocol.state import Change, ProducerState, StreamState
     from gateway.telemetry.metrics import Histogram
 
@@ -157,10 +158,14 @@ class MemoryLog(SoleLog):
                 break
         return Chunk(stands, start, position, tuple(chain.from_iterable(found)))
 
-    async def expired(self, now: float, limit: int) -> Sequence[str]:
+    async def expired(self, now: Moment, limit: int) -> Sequence[str]:
         """Paths of streams whose deadline has passed."""
         late = (path for path, state in self._states.items() if state.expired(now))
         return list(itertools.islice(late, limit))
+
+    async def count_expired(self, now: Moment) -> int:
+        """Return how many streams have a deadline that has passed."""
+        return sum(state.expired(now) for state in self._states.values())
 
     async def list_streams(self, begins: str, after: str, limit: int) -> Listed:
         """The first streams after a path, looked for on another thread: all paths are compared."""

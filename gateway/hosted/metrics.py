@@ -19,11 +19,12 @@ from gateway.telemetry.metrics import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from gateway.backends.contract import Log
     from gateway.streams.append_figures import AppendFigures
     from gateway.streams.appender import Appender
+    from gateway.streams.lifecycle import Fate
 
 OF_LOGS: dict[Metric, Callable[[Log], float]] = {
     least("headgate_log_up", "1 while the log takes appends.", "route"): (
@@ -64,6 +65,17 @@ OF_SOME_LOGS = {
     for metric in _OF_SOME_LOGS
 }
 
+OF_STREAMS: dict[Metric, Callable[[Mapping[Fate, int]], float]] = {
+    counter("headgate_streams_created_total", "Streams that were created.", "route"): (
+        lambda figures: figures["created"]
+    ),
+    counter("headgate_streams_expired_total", "Streams removed at their end.", "route"): (
+        lambda figures: figures["expired"]
+    ),
+    counter("headgate_streams_deleted_total", "Streams that clients deleted.", "route"): (
+        lambda figures: figures["deleted"]
+    ),
+}
 
 LOST = ("no", "unknown", "yes")
 HISTORIES = counter(
@@ -108,6 +120,7 @@ COMMITS = {
 }
 DECLARED = (
     *OF_LOGS,
+    *OF_STREAMS,
     *OF_APPENDS,
     APPENDS,
     *OF_STORED,
@@ -118,9 +131,12 @@ DECLARED = (
 )
 
 
-def samples(prefix: str, log: Log, appender: Appender) -> Iterator[Sample]:
+def samples(
+    prefix: str, log: Log, appender: Appender, lifecycle: Mapping[Fate, int]
+) -> Iterator[Sample]:
     """Every number of the route with this prefix, as it is now."""
     yield from read(OF_LOGS, log, prefix)
+    yield from read(OF_STREAMS, lifecycle, prefix)
     yield from read(OF_APPENDS, appender, prefix)
     figures = appender.figures
     for result in _RESULTS:

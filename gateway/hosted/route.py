@@ -31,6 +31,7 @@ from gateway.runtime.shedding import LIVE, READS
 from gateway.streams.appender import Appender
 from gateway.streams.creations import Creations
 from gateway.streams.lifecycle import Lifecycle
+from gateway.streams.stream_clock import StreamClock
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper
 from gateway.telemetry import traffic as counted
@@ -87,7 +88,9 @@ class HostedRoute:
         self._store: Store[RenderedChunk] = shared.store  # under targets
         self.clock = shared.clock
         self._trims = bool(retention)
-        self.table = StreamTable(log, shared.clock, self)
+        clocks = shared.clock, shared.running, shared.expiry_grace_s
+        clock = StreamClock(*clocks, follows_wall=log.shared, route=prefix)
+        self.table = StreamTable(log, clock, self)
         self.appender = Appender(self.table, shared.limits.max_pending_appends, retention)
         self.lifecycle = Lifecycle(self.table, retention, self._ended)
         self.creations = Creations(self.table, self.lifecycle)
@@ -336,7 +339,8 @@ class HostedRoute:
 
     def samples(self) -> Iterator[Sample]:
         """The numbers of the log, and of what waits for it."""
-        yield from metrics.samples(self.prefix, self.table.log, self.appender)
+        fates = self.lifecycle.figures
+        yield from metrics.samples(self.prefix, self.table.log, self.appender, fates)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
@@ -360,7 +364,9 @@ class HostedRoute:
 
     async def open(self) -> None:
         """Open the log; raises StartError."""
-        await self.table.log.open()
+        log = self.table.log
+        await log.open()
+        self.table.clock.begin(await log.noted())
         self.sweeper.start()
 
     async def drain(self) -> None:
@@ -372,6 +378,7 @@ class HostedRoute:
     async def close(self) -> None:
         """Close the log."""
         await self.sweeper.stop()
+        self.sweeper.note()
         await self.streams.survey.close()
         await self.table.log.close()
 

@@ -36,7 +36,7 @@ class StreamList:
 
     def __init__(self, table: StreamTable) -> None:
         self._table = table
-        self.survey = SizeSurvey(table.log, table.clock)
+        self.survey = SizeSurvey(table.log, table.clock.wall)
 
     async def page(self, question: ListStreams) -> StreamPage:
         """The page that is asked for. Raises BadRequest, LogUnavailable."""
@@ -118,7 +118,7 @@ class StreamList:
             size=state.size,
             readers=0 if active is None else readers_of(active),
             rate=0.0 if active is None else rate_of(active),
-            expires_at=state.deadline,
+            expires_at=state.ends_at(self._table.clock()),
             forked_from=None if state.fork is None else state.fork.source_path,
             created_at=state.created_at,
         )

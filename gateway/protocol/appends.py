@@ -25,6 +25,7 @@ from gateway.protocol.state import Change, ProducerState, Record, StreamState, r
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gateway.protocol.moments import Moment
     from gateway.protocol.requests import Append
     from gateway.protocol.state import Stamp
     from gateway.protocol.trace_context import TraceContext
@@ -58,6 +59,7 @@ class AppendBatch:
         "_forgotten",
         "_known",
         "_media_type",
+        "_moment",
         "_now",
         "_producers",
         "_records",
@@ -74,13 +76,14 @@ class AppendBatch:
         self,
         state: StreamState,
         producers: Mapping[str, ProducerState],
-        now: float,
+        now: Moment,
         retention: Retention = EVERYTHING,
     ) -> None:
         self._state = state
         self._retention = retention
         self._known = producers
-        self._now = now
+        self._moment = now
+        self._now = now.wall
         self._media_type = media_type(state.content_type)
         self._tail = state.tail
         self._seq = state.stream_seq
@@ -238,7 +241,7 @@ class AppendBatch:
         if not self._changed:
             return None
         before = self._state
-        deadline = before.lifetime.deadline(self._now)
+        deadline = before.lifetime.deadline(self._moment)
         state = msgspec.structs.replace(
             before,
             version=before.version + 1,

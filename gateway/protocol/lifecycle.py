@@ -32,6 +32,7 @@ from gateway.protocol.state import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from gateway.protocol.moments import Moment
     from gateway.protocol.requests import Create
 
 MAX_FORK_DEPTH = 100  # a read may have to visit each level
@@ -64,7 +65,7 @@ class PathState(msgspec.Struct, frozen=True):
     history: int = 0
 
 
-def present(state: StreamState | None, now: float) -> StreamState:
+def present(state: StreamState | None, now: Moment) -> StreamState:
     """The stream when a client may use it; deletion wins over absence (section 5.4)."""
     if state is None or (state.expired(now) and not state.references):
         raise StreamNotFound(NO_STREAM)
@@ -74,7 +75,7 @@ def present(state: StreamState | None, now: float) -> StreamState:
 
 
 def decide_create(
-    place: PathState, path: str, request: Create, stream_id: int, now: float
+    place: PathState, path: str, request: Create, stream_id: int, now: Moment
 ) -> tuple[Created, tuple[Change, ...]]:
     """A plain PUT: creates, confirms the same stream (200), or conflicts (section 5.1)."""
     content_type = request.content_type or DEFAULT_CONTENT_TYPE
@@ -93,12 +94,12 @@ def decide_create(
         lifetime=request.lifetime,
         deadline=request.lifetime.deadline(now),
         history=place.history,
-        created_at=int(now),
+        created_at=int(now.wall),
     )
     return Created(state, new=True), (Change(state, None, records),)
 
 
-def source_of(state: StreamState | None, now: float) -> StreamState:
+def source_of(state: StreamState | None, now: Moment) -> StreamState:
     """The stream to fork from; one that was deleted is a conflict, not an absence (section 4.2)."""
     if state is None or (state.expired(now) and not state.references):
         raise StreamNotFound("there is no stream at the path that Stream-Forked-From names")
@@ -151,7 +152,7 @@ def decide_fork(
     request: Create,
     branch: Branch,
     stream_id: int,
-    now: float,
+    now: Moment,
 ) -> tuple[Created, tuple[Change, ...]]:
     """A PUT with Stream-Forked-From: the fork and the reference on its source, in one commit."""
     source = branch.source
@@ -184,7 +185,7 @@ def decide_fork(
         fork=point,
         lineage=lineage,
         history=place.history,
-        created_at=int(now),
+        created_at=int(now.wall),
         # Only from the clock a generation is that of one stream alone: where they are counted, an
         # offset of an earlier stream at this path could be taken for one of the source.
         past_generations=inherited(source, position) if place.history else (),
@@ -231,13 +232,13 @@ def release(source: StreamState) -> tuple[Change, ...]:
     return (Change(left, source.version),)
 
 
-def _in_the_way(place: PathState, now: float) -> StreamState | None:
+def _in_the_way(place: PathState, now: Moment) -> StreamState | None:
     if place.state is not None and (place.state.soft_deleted or place.state.expired(now)):
         raise ConfigurationConflict("the path is taken by a deleted stream that forks still use")
     return place.state
 
 
-def _generation(place: PathState, at_least: int, stream_id: int, now: float) -> int:
+def _generation(place: PathState, at_least: int, stream_id: int, now: Moment) -> int:
     """Higher than any stream had at this path: an old offset or cached chunk never fits again.
 
     A log that can lose writes may have lost a whole stream, which only the clock can tell apart.
@@ -248,7 +249,7 @@ def _generation(place: PathState, at_least: int, stream_id: int, now: float) -> 
         at_least = max(at_least, place.retired + 1)
     if not place.history:
         return at_least
-    told = int(now * MICROSECONDS)
+    told = int(now.wall * MICROSECONDS)
     return told if told > at_least else at_least + 1 + stream_id % MICROSECONDS
 
 

@@ -13,6 +13,8 @@ from gateway.protocol.trace_context import TraceContext
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from gateway.protocol.moments import Moment
+
 
 class Stamp(msgspec.Struct, frozen=True, gc=False):
     """The producer headers of one request (PROTOCOL.md section 5.2.1)."""
@@ -49,14 +51,22 @@ class Lifetime(msgspec.Struct, frozen=True, omit_defaults=True):
     expires_at: float | None = None
     expires_text: str | None = None
 
-    def deadline(self, now: float) -> float | None:
-        """The moment of expiry of a stream that is used at `now`."""
-        return now + self.ttl_s if self.ttl_s is not None else self.expires_at
+    def deadline(self, now: Moment) -> float | None:
+        """Return when a stream that is used `now` ends, by the clock that its lifetime counts by.
 
-    def remaining(self, now: float) -> float | None:
-        """How long a stream that is used at `now` lives on, in seconds; None for ever."""
-        deadline = self.deadline(now)
-        return None if deadline is None else deadline - now
+        How long it was idle is counted in steady time, and a date is one of the wall clock.
+        """
+        return now.steady + self.ttl_s if self.ttl_s is not None else self.expires_at
+
+    def remaining(self, wall: float) -> float | None:
+        """Return for how many seconds a stream that is used now lives on; None means for ever."""
+        if self.ttl_s is not None:
+            return float(self.ttl_s)
+        return None if self.expires_at is None else self.expires_at - wall
+
+    def clock(self, now: Moment) -> float:
+        """Return the time by the clock that this lifetime counts by."""
+        return now.wall if self.ttl_s is None else now.steady
 
     def same_as(self, other: Lifetime) -> bool:
         """Whether both ask for the same; the spelling of a timestamp does not count."""
@@ -83,7 +93,8 @@ class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `history` names the unbroken history of the log's server in which the stream was last changed,
     0 where there is only one; `past_generations` are those before the present one, oldest first.
     What is before `first` is no longer kept, and `marks` are where more may go, some at `trim_at`.
-    `created_at` (epoch seconds) is None for a stream of a version that did not note it.
+    `created_at` (epoch seconds) is None for a stream of a version that did not note it. `deadline`
+    is a time by the clock that its lifetime counts by (`Lifetime.clock`).
     """
 
     path: str
@@ -124,9 +135,15 @@ class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         """Whether both are moments of one history, so that the higher version is the later one."""
         return self.stream_id == other.stream_id and self.history == other.history
 
-    def expired(self, now: float) -> bool:
+    def expired(self, now: Moment) -> bool:
         """Whether the stream's time is over."""
-        return self.deadline is not None and now >= self.deadline
+        return self.deadline is not None and self.lifetime.clock(now) >= self.deadline
+
+    def ends_at(self, now: Moment) -> float | None:
+        """Return when the stream ends by the wall clock as it goes `now`, unless it is used."""
+        if self.deadline is None:
+            return None
+        return self.deadline + now.wall - self.lifetime.clock(now)
 
 
 class ProducerState(msgspec.Struct, frozen=True, gc=False, array_like=True):

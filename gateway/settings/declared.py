@@ -117,6 +117,15 @@ class Settings(LimitSettings):
     workers: Count = setting(
         1, ge=1, le=1024, description="Processes that serve the streams on one port."
     )
+    # An hour is enough for NTP, and for an operator who sees the log line.
+    expiry_grace: Seconds = setting(
+        3600.0,
+        ge=0,
+        le=30 * 24 * LONGEST_S,
+        description="How long the data of expired streams stay while the clock may be wrong: when "
+        "it moved on by more than this at once, or between the last commit and a start. Streams of "
+        "http(s) origins are theirs.",
+    )
     long_poll_timeout: Seconds = setting(
         20.0, ge=0.1, le=300, description="How long a long-poll at the tail waits for data."
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.backends.contract import Loaded
+    from gateway.protocol.moments import Moment
     from gateway.protocol.state import Change, StreamState
     from gateway.streams.active_stream import ActiveStream
 
@@ -39,21 +40,25 @@ class Commits(Protocol):
 
 
 class Deadlines(abc.ABC):
-    """The deadlines of one log's streams, as unix times."""
+    """The deadlines of one log's streams, as epoch seconds of the clock that each counts by."""
 
-    def __init__(self, table: Commits, clock: Callable[[], float]) -> None:
+    def __init__(self, table: Commits, clock: Callable[[], Moment]) -> None:
         self._table = table
         self._clock = clock
 
-    def now(self, active: ActiveStream) -> float:
+    def now(self, active: ActiveStream) -> Moment:
         """The time by which the stream's deadline counts; while it is loaded, with its grace."""
-        return self._clock() - active.grace_s
+        now = self._clock()
+        if active.grace_s:
+            return now._replace(steady=now.steady - active.grace_s)
+        return now
 
     def touch(self, active: ActiveStream) -> None:
         """Restart the countdown of a sliding window (section 5.1)."""
         state = active.state
         if state is not None and state.lifetime.ttl_s is not None and state.deadline is not None:
-            self._move(active, state, self._clock() + state.lifetime.ttl_s, state.lifetime.ttl_s)
+            ttl_s = state.lifetime.ttl_s
+            self._move(active, state, self._clock().steady + ttl_s, ttl_s)
 
     @abc.abstractmethod
     def _move(self, active: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:

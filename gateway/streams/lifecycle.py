@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.streams.stream_table import StreamTable
 
 T = TypeVar("T")
+Fate = Literal["created", "expired", "deleted"]
 
 MAX_RACES = 20  # lost races before a client is told to come back
 
@@ -42,6 +43,8 @@ class Lifecycle:
         self._table = table
         self._retention = retention
         self._ended = ended
+        # Streams that this process has created, and those it has taken from their paths, by why.
+        self.figures: dict[Fate, int] = {"created": 0, "expired": 0, "deleted": 0}
 
     async def create(self, path: str, request: Create, source_path: str | None) -> Created:
         """PUT; `source_path` is the fork's source when the request names one."""
@@ -110,7 +113,7 @@ class Lifecycle:
     def _begun(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
         if not self._retention:
             return changes
-        now = self._table.clock()
+        now = self._table.clock.wall()
         return tuple(begun(change, now, self._retention) for change in changes)
 
     async def _prefix(self, source: StreamState, fork: ForkRequest) -> bytes:
@@ -128,7 +131,7 @@ class Lifecycle:
 
         async def attempt() -> None:
             active = await self._table.load(path)
-            await self._commit(rules.remove(self._table.present(active)))
+            await self._commit(rules.remove(self._table.present(active)), ends="deleted")
 
         await self._racing(attempt)
 
@@ -147,10 +150,10 @@ class Lifecycle:
             except HeadgateError:
                 if active.state.soft_deleted:
                     return False
-                await self._commit(rules.remove(active.state))
+                await self._commit(rules.remove(active.state), ends="expired")
                 return True
             now = self._table.clock()
-            rest = trim(active.state, now, self._retention)
+            rest = trim(active.state, now.wall, self._retention)
             if not rest and not active.state.expired(now):
                 rest = rules.touched(active.state)
             await self._commit(rest)
@@ -166,14 +169,17 @@ class Lifecycle:
                 self._table.present(active)
             except HeadgateError:
                 if not active.state.soft_deleted and not active.state.references:
-                    await self._commit(rules.remove(active.state))
+                    await self._commit(rules.remove(active.state), ends="expired")
                     active = await self._table.load(path)
         return active
 
-    async def _commit(self, changes: tuple[Change, ...], *, anew: bool = False) -> None:
+    async def _commit(
+        self, changes: tuple[Change, ...], *, anew: bool = False, ends: Fate | None = None
+    ) -> None:
         """Commit, with what the end of a fork means for its sources.
 
-        A stream that is begun `anew` is not the first one at its path.
+        A stream that is begun `anew` is not the first one at its path. `ends` says why the first
+        change takes its stream away, if it does.
         """
         everything = list(changes)
         for change in everything:  # grows while it is walked: an end may cascade
@@ -183,15 +189,18 @@ class Lifecycle:
                 if active.state is not None and active.state.stream_id == fork.source_id:
                     everything.extend(rules.release(active.state))
         if self._table.log.atomic(everything):
-            await self._commit_together(tuple(everything), anew=anew)
+            await self._commit_together(tuple(everything), anew=anew, ends=ends)
         else:
-            await asyncio.shield(self._commit_apart(everything[0], changes[1:], anew=anew))
+            apart = self._commit_apart(everything[0], changes[1:], anew=anew, ends=ends)
+            await asyncio.shield(apart)
 
-    async def _commit_together(self, changes: tuple[Change, ...], *, anew: bool = False) -> None:
+    async def _commit_together(
+        self, changes: tuple[Change, ...], *, anew: bool = False, ends: Fate | None = None
+    ) -> None:
         if not changes:
             return
         committed = self._table.commit(changes)
-        committed.add_done_callback(partial(self._tell_ended, changes, anew))
+        committed.add_done_callback(partial(self._committed, changes, anew, ends))
         try:
             await asyncio.shield(committed)
         except Conflict:
@@ -199,27 +208,44 @@ class Lifecycle:
                 self._table.forget(change.state.path)
             raise
 
-    def _tell_ended(
-        self, changes: tuple[Change, ...], anew: bool, committed: asyncio.Future[None]
+    def _committed(
+        self,
+        changes: tuple[Change, ...],
+        anew: bool,
+        ends: Fate | None,
+        committed: asyncio.Future[None],
     ) -> None:
         """Tell, whoever still waits for it; also of what may have been committed."""
-        if not (committed.cancelled() or isinstance(committed.exception(), Conflict)):
-            self.tell_ended(changes, anew=anew)
+        if not committed.cancelled():
+            failure = committed.exception()
+            self.settled(changes, failure, anew=anew)
+            if ends is not None and failure is None:
+                self.figures[ends] += 1
 
-    def tell_ended(self, changes: Sequence[Change], *, anew: bool) -> None:
-        """Tell of the streams that such changes end, or begin `anew`, once they may stand."""
+    def settled(
+        self, changes: Sequence[Change], failure: BaseException | None, *, anew: bool
+    ) -> None:
+        """Count creations that stand; tell of streams that end, or begin `anew`, if they may.
+
+        After a `failure` other than a conflict nobody can say whether the changes stand.
+        """
+        if isinstance(failure, Conflict):
+            return
         for change in changes:
+            self.figures["created"] += failure is None and change.expected is None
             begins = anew and change.expected is None
             if change.removes or change.state.soft_deleted or begins:
                 self._ended(change.state.path)
 
-    async def _commit_apart(self, first: Change, others: tuple[Change, ...], *, anew: bool) -> None:
+    async def _commit_apart(
+        self, first: Change, others: tuple[Change, ...], *, anew: bool, ends: Fate | None
+    ) -> None:
         """A fork's part and its source's, where they cannot be one commit.
 
         The source is referred to before there is the fork, and released after the fork has gone:
         what a crash leaves in between is a reference too many, which keeps data, never one too few.
         """
-        await self._commit_together((first,))
+        await self._commit_together((first,), ends=ends)
         fork = first.state.fork
         if first.removes and fork is not None:
             await self._racing(lambda: self._release(fork.source_path, fork.source_id))

@@ -20,11 +20,12 @@ from gateway.turns import Turns
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from gateway.backends.contract import Loaded, Log, Settled
     from gateway.protocol.state import Change, StreamState
     from gateway.streams.active_stream import Caches
+    from gateway.streams.stream_clock import StreamClock
 
     Revision = tuple[ActiveStream | None, int]
 
@@ -38,7 +39,7 @@ class StreamTable:
     def __init__(
         self,
         log: Log,
-        clock: Callable[[], float],
+        clock: StreamClock,
         caches: Caches,
         max_active: int = MAX_ACTIVE,
     ) -> None:

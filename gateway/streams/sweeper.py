@@ -10,8 +10,9 @@ from gateway.errors import HeadgateError
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
+    from gateway.protocol.moments import Moment
     from gateway.streams.lifecycle import Lifecycle
     from gateway.streams.stream_table import StreamTable
 
@@ -30,9 +31,11 @@ class Sweeper(Background):
         self._table = table
         self._lifecycle = lifecycle
         self._told = ""  # the last failure, until a round without one
+        self._told_doubt: Moment | None = None
         self.expired = 0
 
     async def _run(self) -> None:
+        await self._look()
         while True:
             await asyncio.sleep(INTERVAL_S)
             while await self.round():
@@ -41,12 +44,15 @@ class Sweeper(Background):
     async def round(self) -> bool:
         """One round of everything; a step that fails is told, and the others go on.
 
-        A log that takes no removals has told of it, and is left alone. True when more streams are
-        to be ended.
+        While the wall clock is in doubt no stream is ended. A log that takes no removals has told
+        of it, and is left alone. True when more streams are to be ended.
         """
+        now = await self._look()
         if not self._table.log.takes_removals():
             return False
-        paths = await self._step(self._table.log.expired(self._table.clock(), EXPIRIES)) or ()
+        paths: Sequence[str] = ()
+        if self._table.clock.doubted is None:
+            paths = await self._step(self._table.log.expired(now, EXPIRIES)) or ()
         before = self.expired
         for start in range(0, len(paths), AT_ONCE):
             together = [self._lifecycle.expire(path) for path in paths[start : start + AT_ONCE]]
@@ -56,6 +62,31 @@ class Sweeper(Background):
             if not await self._step(self._table.log.reclaim()):
                 break
         return len(paths) == EXPIRIES and self.expired > before
+
+    def note(self) -> Moment:
+        """Look at the clocks, and have the log note how they stand; return the present."""
+        now = self._table.clock.look()
+        noted = self._table.clock.to_note(now)
+        if noted is not None:
+            self._table.log.note(noted)
+        return now
+
+    async def _look(self) -> Moment:
+        """Note the time; tell once of what has expired by a wall clock that is in doubt."""
+        now = self.note()
+        doubted = self._table.clock.doubted
+        if doubted is not None and doubted is not self._told_doubt:
+            count = await self._step(self._table.log.count_expired(doubted))
+            if count:
+                clock = self._table.clock
+                log.warning(
+                    "streams.expired_in_doubt",
+                    route=clock.route,
+                    count=count,
+                    kept_for_s=clock.grace_s,
+                )
+        self._told_doubt = doubted
+        return now
 
     async def _step(self, step: Awaitable[T]) -> T | None:
         try:

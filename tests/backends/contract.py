@@ -33,6 +33,7 @@ from gateway.protocol.state import (
     StreamState,
 )
 from gateway.settings.redis_origin import parse_redis
+from tests.streams.clock import at
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -689,17 +690,17 @@ async def test_streams_are_found_once_their_deadline_is_there(
         created(log, "b", deadline=20.0),
         created(log, "never"),
     )
-    assert sorted(await log.expired(now, 10)) == paths
+    assert sorted(await log.expired(at(now), 10)) == paths
 
 
 async def test_expired_streams_are_given_out_in_portions(log: Log) -> None:
     changes = [created(log, f"s{number}", deadline=1.0) for number in range(5)]
     await commit_each(log, *changes)
-    found = list(await log.expired(2.0, 3))
+    found = list(await log.expired(at(2.0), 3))
     assert len(set(found)) == 3
     states = {change.state.path: change.state for change in changes}
     await commit_each(log, *(removed(states[path]) for path in found))
-    rest = list(await log.expired(2.0, 3))
+    rest = list(await log.expired(at(2.0), 3))
     assert sorted([*found, *rest]) == sorted(states)
 
 
@@ -708,10 +709,10 @@ async def test_a_deadline_that_moved_counts_and_the_old_one_does_not(log: Log) -
     await log.commit([change])
     second = appended(change.state, deadline=30.0)
     await log.commit([second])
-    assert list(await log.expired(29.0, 10)) == []
-    assert list(await log.expired(30.0, 10)) == ["s"]
+    assert list(await log.expired(at(29.0), 10)) == []
+    assert list(await log.expired(at(30.0), 10)) == ["s"]
     await log.commit([appended(second.state, deadline=None)])
-    assert list(await log.expired(99.0, 10)) == []
+    assert list(await log.expired(at(99.0), 10)) == []
 
 
 async def test_reclaiming_ends_and_takes_nothing_that_stands(log: Log) -> None:

@@ -16,6 +16,7 @@ from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Lifetime, Stamp
 from tests.backends.contract import loaded
 from tests.backends.redis_logs import Hearing, connected
+from tests.streams.clock import at
 from tests.streams.service import Service
 from tests.support.redis_groups import ClusterServers
 from tests.support.waiting import until
@@ -195,13 +196,13 @@ async def test_streams_of_every_node_expire(gateways: Gateways) -> None:
     paths = gateways.on_each_node()
     for path in paths:
         await service.create(path, lifetime=Lifetime(ttl_s=60))
-    assert await gateways.other.expired(service.clock() + 59, 10) == []
-    late = await gateways.other.expired(service.clock() + 60, 10)
+    assert await gateways.other.expired(at(service.clock() + 59), 10) == []
+    late = await gateways.other.expired(at(service.clock() + 60), 10)
     assert sorted(late) == sorted(paths)
     service.clock.advance(61)
     await service.sweeper.round()
     assert service.sweeper.expired == 3
-    assert await gateways.other.expired(service.clock() + 60, 10) == []
+    assert await gateways.other.expired(at(service.clock() + 60), 10) == []
 
 
 # ---------------------------------------------------------------- news

@@ -22,6 +22,7 @@ from gateway.protocol.state import Lifetime, ProducerState, Stamp
 from gateway.streams.appender import MAX_BATCH
 from tests.backends.contract import appended, commit_each, created, loaded, removed, with_producers
 from tests.backends.redis_logs import connected, lossy
+from tests.streams.clock import at
 from tests.streams.service import Service
 from tests.support.redis_servers import RedisServer, redis_server
 from tests.support.waiting import until
@@ -160,8 +161,8 @@ async def test_two_prefixes_are_two_logs(server: RedisServer, log: RedisLog) -> 
     await log.commit([created(log, "s", b"one", deadline=1.0)])
     async with connected(f"{server.url}?prefix={uuid.uuid4().hex}") as apart:
         assert await loaded(apart, "s") is None
-        assert await apart.expired(2.0, 10) == []
-    assert await log.expired(2.0, 10) == ["s"]
+        assert await apart.expired(at(2.0), 10) == []
+    assert await log.expired(at(2.0), 10) == ["s"]
 
 
 @pytest.mark.parametrize("path", ["a/b%2F%C3%A9", "%7Bx%7D", "a:records", "a b*?[c]", "ü"])
@@ -307,7 +308,7 @@ async def test_a_read_whose_answer_is_lost_is_asked_again(
             (b"headgate_load", partial(log.load, "s")),
             (b"headgate_confirm", partial(log.is_current, change.state)),
             (b"XRANGE", partial(log.read, change.state, 0, 9)),
-            (b"ZRANGEBYSCORE", partial(log.expired, 1.0, 1)),
+            (b"ZRANGEBYSCORE", partial(log.expired, at(1.0), 1)),
         ]
         for word, ask in questions:
             expected = await ask()
@@ -352,7 +353,7 @@ async def test_functions_that_are_gone_are_loaded_again_and_nobody_notices(
         server.command(*flush)
         assert await reader.data("s") == data
         server.command(*flush)
-        assert await log.expired(service.clock() + 100, 1) == ["s"]
+        assert await log.expired(at(service.clock() + 100), 1) == ["s"]
     state = await services[1].present("s")
     assert [position_of(state, parse_offset(one, "offset")) for one in offsets] == [*range(1, 7)]
     server.command(*flush)
@@ -424,7 +425,7 @@ async def test_an_index_of_the_wrong_kind_keeps_no_append_from_being_stored(
     await log.commit([change])
     assert await loaded(log, "s") == change.state
     with pytest.raises(LogUnavailable):
-        await log.expired(9.0, 1)
+        await log.expired(at(9.0), 1)
 
 
 # ---------------------------------------------------------------- replicas, sockets, outages

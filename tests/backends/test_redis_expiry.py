@@ -12,6 +12,7 @@ from gateway.backends.redis.names import Names
 from tests.backends import contract
 from tests.backends.contract import created, removed
 from tests.backends.redis_logs import connected
+from tests.streams.clock import at
 from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ async def test_a_foreign_value_at_one_stream_keeps_no_other_from_expiring(
             server.command(*[word.format(key=names.meta(path)) for word in command])
             server.command("ZADD", names.deadlines, 1.0, path)
         async with asyncio.timeout(PATIENCE_S):
-            assert await log.expired(4.0, 10) == []
-            assert await log.expired(5.0, 10) == ["s"]
+            assert await log.expired(at(4.0), 10) == []
+            assert await log.expired(at(5.0), 10) == ["s"]
 
 
 async def test_what_a_removed_stream_has_left_is_taken_away(server: RedisServer) -> None:
@@ -58,5 +59,5 @@ async def test_what_a_removed_stream_has_left_is_taken_away(server: RedisServer)
         for key, value in zip(names.keys("s"), left, strict=False):
             server.command("RESTORE", key, 0, value, "REPLACE")
         server.command("HSET", names.meta("s"), "v", "", "s", "")
-        assert await log.expired(0.0, 10) == []
+        assert await log.expired(at(0.0), 10) == []
         assert server.command("EXISTS", *names.keys("s")[:2], names.deadlines) == 0

@@ -13,6 +13,7 @@ from gateway.protocol.chunks import Chunk
 from gateway.protocol.retention import Retention
 from gateway.protocol.state import Segment
 from tests.backends.contract import appended, commit_each, created, loaded, removed
+from tests.streams.clock import at
 from tests.streams.service import Service
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ async def test_an_index_entry_of_what_is_not_there_is_taken_away(
     stale = {f"gone{number}": 1.0 for number in range(300)} | {"never": 1.5}
     for path, score in stale.items():
         server.command("ZADD", names.deadlines, score, path)
-    assert await log.expired(10.0, 10) == ["over"]
+    assert await log.expired(at(10.0), 10) == ["over"]
     assert server.command("ZRANGE", names.deadlines, 0, -1) == [b"over"]
 
 
@@ -151,9 +152,9 @@ async def test_an_index_entry_that_is_too_early_is_put_right(
 ) -> None:
     await log.commit([created(log, "s", deadline=50.0)])
     server.command("ZADD", names.deadlines, 1.0, "s")
-    assert await log.expired(10.0, 10) == []
+    assert await log.expired(at(10.0), 10) == []
     assert server.command("ZSCORE", names.deadlines, "s") == 50.0
-    assert await log.expired(50.0, 10) == ["s"]
+    assert await log.expired(at(50.0), 10) == ["s"]
 
 
 async def test_a_new_stream_does_not_put_off_what_was_noted_for_its_path(
@@ -165,7 +166,7 @@ async def test_a_new_stream_does_not_put_off_what_was_noted_for_its_path(
     with pytest.raises(Conflict):
         await log.commit([created(log, "s", deadline=50.0)])
     assert server.command("ZSCORE", names.deadlines, "s") == 5.0
-    assert await log.expired(5.0, 10) == ["s"]
+    assert await log.expired(at(5.0), 10) == ["s"]
 
 
 @pytest.mark.parametrize(
@@ -176,15 +177,15 @@ async def test_the_end_of_a_stream_and_of_a_part_of_it_are_due(
     log: RedisLog, deadline: float | None, trim_at: float | None, due: float
 ) -> None:
     await log.commit([created(log, "s", deadline=deadline, trim_at=trim_at)])
-    assert await log.expired(due - 0.001, 10) == []
-    assert await log.expired(due, 10) == ["s"]
+    assert await log.expired(at(due - 0.001), 10) == []
+    assert await log.expired(at(due), 10) == ["s"]
 
 
 @pytest.mark.parametrize("limit", [1, 4, 5, 6])
 async def test_no_more_paths_are_given_out_than_were_asked_for(log: RedisLog, limit: int) -> None:
     paths = [f"s{number}" for number in range(5)]
     await commit_each(log, *(created(log, path, deadline=1.0) for path in paths))
-    found = await log.expired(2.0, limit)
+    found = await log.expired(at(2.0), limit)
     assert len(found) == len(set(found)) == min(limit, 5)
     assert set(found) <= set(paths)
 

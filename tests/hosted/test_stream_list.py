@@ -11,6 +11,7 @@ from gateway.hosted.size_survey import KEPT_S, MOST_KEPT
 from gateway.protocol.requests import Create, ForkRequest
 from gateway.protocol.state import Lifetime
 from gateway.telemetry.inspection import LARGEST_PAGE, ListStreams, NotAnswered, StreamPage
+from tests.streams.clock import at
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, Serving, get, request, serving
 
@@ -109,7 +110,7 @@ async def test_a_stream_in_use_is_listed_though_its_use_is_not_written() -> None
         gateway.clock.advance(95)
         state = (await gateway.log.load("s")).place.state
         assert state is not None
-        assert state.expired(gateway.clock())
+        assert state.expired(at(gateway.clock()))
         assert names(await listed(gateway)) == ["s"]
 
 

@@ -32,6 +32,7 @@ from gateway.protocol.requests import Append
 from gateway.protocol.retention import Retention
 from gateway.protocol.state import Change, Lifetime, ProducerState, Record, Stamp, StreamState
 from gateway.protocol.trace_context import TraceContext
+from tests.streams.clock import at
 
 NOW = 1_000_000_000.0
 TEXT = "text/plain"
@@ -105,7 +106,7 @@ AT_10, AT_13 = format_offset(2, 10), format_offset(2, 13)
 def test_an_accepted_append_moves_the_stream(
     state: StreamState, request_: Append, outcome: Appended, after: dict[str, object]
 ) -> None:
-    batch = AppendBatch(state, {}, NOW)
+    batch = AppendBatch(state, {}, at(NOW))
     assert batch.decide(request_) == outcome
     records = (Record(13, request_.body),) if request_.body else ()
     producers: tuple[tuple[str, ProducerState], ...] = ()
@@ -138,7 +139,7 @@ def test_an_accepted_append_moves_the_stream(
 def test_a_change_tells_how_a_stream_has_grown_if_that_is_all(
     state: StreamState, retention: Retention, grown: int
 ) -> None:
-    batch = AppendBatch(state, {}, NOW, retention)
+    batch = AppendBatch(state, {}, at(NOW), retention)
     batch.decide(append(producer=Stamp("p", 1, 0)))
     batch.decide(append())
     change = batch.change()
@@ -164,7 +165,7 @@ def test_a_change_tells_how_a_stream_has_grown_if_that_is_all(
 def test_a_refused_append_changes_nothing(
     state: StreamState, request_: Append, refusal: type[HeadgateError]
 ) -> None:
-    batch = AppendBatch(state, {"p": ProducerState(1, 4, 0.0)}, NOW)
+    batch = AppendBatch(state, {"p": ProducerState(1, 4, 0.0)}, at(NOW))
     kind, fields = told(batch.decide(request_))
     assert kind is refusal
     if kind is StreamClosed:
@@ -191,7 +192,7 @@ def test_a_refused_append_changes_nothing(
 def test_closing_again_is_idempotent(
     state: StreamState, request_: Append, outcome: Appended
 ) -> None:
-    batch = AppendBatch(state, {"p": ProducerState(1, 4, 0.0)}, NOW)
+    batch = AppendBatch(state, {"p": ProducerState(1, 4, 0.0)}, at(NOW))
     assert batch.decide(request_) == outcome
     assert batch.change() is None
 
@@ -212,7 +213,7 @@ KNOWN = ProducerState(3, 5, 0.0)
 def test_the_next_sequence_of_a_producer_is_accepted(
     known: ProducerState | None, epoch: int, seq: int, accepted: ProducerState
 ) -> None:
-    batch = AppendBatch(OPEN, {} if known is None else {"p": known}, NOW)
+    batch = AppendBatch(OPEN, {} if known is None else {"p": known}, at(NOW))
     outcome = batch.decide(append(producer=Stamp("p", epoch, seq)))
     assert outcome == Appended(AT_13, closed=False, stored=True, producer=accepted)
     change = batch.change()
@@ -222,7 +223,7 @@ def test_the_next_sequence_of_a_producer_is_accepted(
 
 @pytest.mark.parametrize("seq", [0, 4, 5])
 def test_a_known_sequence_is_a_duplicate_and_echoes_the_highest(seq: int) -> None:
-    batch = AppendBatch(OPEN, {"p": KNOWN}, NOW)
+    batch = AppendBatch(OPEN, {"p": KNOWN}, at(NOW))
     outcome = batch.decide(append(producer=Stamp("p", 3, seq)))
     assert outcome == Appended(AT_10, closed=False, stored=False, producer=KNOWN)
     assert batch.change() is None
@@ -248,7 +249,7 @@ def test_any_other_stamp_is_refused(
     kind: type[HeadgateError],
     fields: dict[str, object],
 ) -> None:
-    batch = AppendBatch(OPEN, {} if known is None else {"p": known}, NOW)
+    batch = AppendBatch(OPEN, {} if known is None else {"p": known}, at(NOW))
     refused, values = told(batch.decide(append(producer=Stamp("p", epoch, seq))))
     assert refused is kind
     assert values.items() >= fields.items()
@@ -272,7 +273,7 @@ def test_any_other_stamp_is_refused(
 )
 def test_stream_seq_grows_in_byte_order(last: str | None, seq: str, accepted: bool) -> None:
     state = msgspec.structs.replace(OPEN, stream_seq=last)
-    outcome = AppendBatch(state, {}, NOW).decide(append(stream_seq=seq))
+    outcome = AppendBatch(state, {}, at(NOW)).decide(append(stream_seq=seq))
     if accepted:
         assert outcome == Appended(AT_13, closed=False, stored=True)
     else:
@@ -281,14 +282,14 @@ def test_stream_seq_grows_in_byte_order(last: str | None, seq: str, accepted: bo
 
 def test_a_duplicate_is_told_before_a_stream_seq_is_looked_at() -> None:
     state = msgspec.structs.replace(OPEN, stream_seq="b")
-    batch = AppendBatch(state, {"p": KNOWN}, NOW)
+    batch = AppendBatch(state, {"p": KNOWN}, at(NOW))
     outcome = batch.decide(append(stream_seq="b", producer=Stamp("p", 3, 5)))
     assert outcome == Appended(AT_10, closed=False, stored=False, producer=KNOWN)
 
 
 def test_a_refused_stream_seq_leaves_the_producer_where_it_was() -> None:
     state = msgspec.structs.replace(OPEN, stream_seq="b")
-    batch = AppendBatch(state, {"p": KNOWN}, NOW)
+    batch = AppendBatch(state, {"p": KNOWN}, at(NOW))
     assert told(batch.decide(append(stream_seq="a", producer=Stamp("p", 3, 6))))[0] is (
         SequenceRegression
     )
@@ -297,7 +298,7 @@ def test_a_refused_stream_seq_leaves_the_producer_where_it_was() -> None:
 
 
 def test_appends_of_one_fold_see_each_other() -> None:
-    batch = AppendBatch(OPEN, {}, NOW)
+    batch = AppendBatch(OPEN, {}, at(NOW))
     outcomes = [
         batch.decide(append(b"a", producer=Stamp("p", 0, 0))),
         batch.decide(append(b"a", producer=Stamp("p", 0, 0))),
@@ -322,7 +323,7 @@ def test_appends_of_one_fold_see_each_other() -> None:
 
 def test_json_messages_are_one_record_without_their_array() -> None:
     state = msgspec.structs.replace(OPEN, content_type="application/json", tail=0)
-    batch = AppendBatch(state, {}, NOW)
+    batch = AppendBatch(state, {}, at(NOW))
     batch.decide(append(b"[1, 2]", "application/json"))
     assert told(batch.decide(append(b"[]", "application/json"))) == (
         BadRequest,
@@ -336,7 +337,7 @@ def test_json_messages_are_one_record_without_their_array() -> None:
 
 def test_an_append_restarts_a_sliding_window() -> None:
     state = msgspec.structs.replace(OPEN, lifetime=Lifetime(ttl_s=60), deadline=NOW + 1)
-    batch = AppendBatch(state, {}, NOW)
+    batch = AppendBatch(state, {}, at(NOW))
     batch.decide(append())
     change = batch.change()
     assert change is not None
@@ -346,7 +347,7 @@ def test_an_append_restarts_a_sliding_window() -> None:
 @pytest.mark.parametrize(("room", "accepted"), [(4, True), (3, True), (2, False)])
 def test_a_stream_ends_at_the_largest_offset(room: int, accepted: bool) -> None:
     state = msgspec.structs.replace(OPEN, tail=MAX_POSITION - room)
-    outcome = AppendBatch(state, {}, NOW).decide(append(b"abc"))
+    outcome = AppendBatch(state, {}, at(NOW)).decide(append(b"abc"))
     if accepted:
         tail = MAX_POSITION - room + 3
         assert outcome == Appended(format_offset(2, tail), closed=False, stored=True)
@@ -366,7 +367,7 @@ def many(count: int, used_at: float) -> dict[str, ProducerState]:
     [(MAX_PRODUCERS - 2, 2), (MAX_PRODUCERS - 1, 1), (MAX_PRODUCERS, 0)],
 )
 def test_a_stream_holds_so_many_producers_and_no_more(count: int, accepted: int) -> None:
-    batch = AppendBatch(OPEN, many(count, NOW - PRODUCER_IDLE_S), NOW)
+    batch = AppendBatch(OPEN, many(count, NOW - PRODUCER_IDLE_S), at(NOW))
     outcomes = [batch.decide(append(producer=Stamp(f"new{nr}", 0, 0))) for nr in range(3)]
     assert [isinstance(outcome, Appended) for outcome in outcomes] == [
         number < accepted for number in range(3)
@@ -390,7 +391,7 @@ def test_a_full_stream_forgets_producers_idle_for_over_a_week(
 ) -> None:
     known = many(MAX_PRODUCERS, NOW)
     known["p7"] = ProducerState(4, 2, NOW - idle_s)
-    batch = AppendBatch(OPEN, known, NOW)
+    batch = AppendBatch(OPEN, known, at(NOW))
     outcome = batch.decide(append(producer=Stamp("new", 0, 0)))
     assert isinstance(outcome, Appended) is forgotten
     change = batch.change()
@@ -404,7 +405,7 @@ def test_a_full_stream_forgets_producers_idle_for_over_a_week(
 def test_a_producer_that_was_idle_keeps_its_place_when_it_comes_back_first() -> None:
     known = many(MAX_PRODUCERS, NOW)
     known["p7"] = ProducerState(4, 2, 0.0)
-    batch = AppendBatch(OPEN, known, NOW)
+    batch = AppendBatch(OPEN, known, at(NOW))
     assert isinstance(batch.decide(append(producer=Stamp("p7", 4, 3))), Appended)
     assert told(batch.decide(append(producer=Stamp("new", 0, 0))))[0] is StreamLimit
 
@@ -413,7 +414,7 @@ def test_a_stream_never_holds_more_producers_than_it_may() -> None:
     """An idle producer's place is given away in a batch, and then it comes back in the same."""
     known = many(MAX_PRODUCERS, NOW)
     known["p7"] = ProducerState(4, 2, 0.0)
-    batch = AppendBatch(OPEN, known, NOW)
+    batch = AppendBatch(OPEN, known, at(NOW))
     batch.decide(append(producer=Stamp("new", 0, 0)))
     batch.decide(append(producer=Stamp("p7", 4, 3)))
     change = batch.change()
@@ -490,7 +491,7 @@ def test_folds_decide_as_a_plain_model_does(steps: list[Step]) -> None:
     state = StreamState("s", 5, 2, TEXT)
     producers: dict[str, ProducerState] = {}
     data = b""
-    batch = AppendBatch(state, producers, NOW)
+    batch = AppendBatch(state, producers, at(NOW))
     for number, step in enumerate([*steps, None]):
         if step is None or step.commit:
             change = batch.change()
@@ -499,7 +500,7 @@ def test_folds_decide_as_a_plain_model_does(steps: list[Step]) -> None:
                 state = change.state
                 producers |= dict(change.producers)
                 data += b"".join(record.data for record in change.records)
-            batch = AppendBatch(state, producers, NOW + number)
+            batch = AppendBatch(state, producers, at(NOW + number))
         if step is None:
             break
         outcome = batch.decide(
@@ -523,7 +524,7 @@ def test_a_change_names_the_spans_of_its_latest_appends_that_stored_something(
     count: int, first: int
 ) -> None:
     spans = [TraceContext("1" * 32, f"{number:016x}", 1) for number in range(1, count + 1)]
-    batch = AppendBatch(OPEN, {}, NOW)
+    batch = AppendBatch(OPEN, {}, at(NOW))
     batch.decide(append())
     for span in spans:
         batch.decide(msgspec.structs.replace(append(), traced=span))

@@ -31,6 +31,7 @@ from gateway.protocol.state import (
     StreamState,
 )
 from tests.protocol.steps import whole
+from tests.streams.clock import at
 
 NOW = 1_000_000.0
 TEXT = "text/plain"
@@ -87,7 +88,7 @@ PLAIN = StreamState("s", 5, 0, TEXT, created_at=int(NOW))
 def test_a_put_where_nothing_stands_creates(
     request_: Create, state: StreamState, records: tuple[Record, ...]
 ) -> None:
-    created, changes = lifecycle.decide_create(NOWHERE, "s", request_, 5, NOW)
+    created, changes = lifecycle.decide_create(NOWHERE, "s", request_, 5, at(NOW))
     assert created == Created(state, new=True)
     assert changes == (Change(state, None, records),)
 
@@ -96,7 +97,7 @@ def test_a_put_where_nothing_stands_creates(
 def test_a_new_stream_is_of_a_generation_never_seen_at_its_path(
     retired: int | None, generation: int
 ) -> None:
-    created, _ = lifecycle.decide_create(PathState(None, retired), "s", create(), 5, NOW)
+    created, _ = lifecycle.decide_create(PathState(None, retired), "s", create(), 5, at(NOW))
     assert created.state.generation == generation
 
 
@@ -109,7 +110,7 @@ def test_where_a_whole_stream_may_have_been_lost_a_generation_begins_with_the_cl
     retired: int | None, generation: int
 ) -> None:
     place = PathState(None, retired, history=77)
-    created, (change,) = lifecycle.decide_create(place, "s", create(b"ab"), 5, NOW)
+    created, (change,) = lifecycle.decide_create(place, "s", create(b"ab"), 5, at(NOW))
     state = replace(PLAIN, tail=2, generation=generation, history=77)
     assert created == Created(state, new=True)
     assert change == Change(state, None, (Record(2, b"ab"),))
@@ -119,7 +120,7 @@ def test_a_put_that_confirms_tells_the_stream_as_it_stands_in_the_present_histor
     standing = replace(
         PLAIN, generation=77, history=77, past_generations=(PastGeneration(5, 3),), tail=3
     )
-    decision = lifecycle.decide_create(PathState(standing, None, 77), "s", create(), 6, NOW)
+    decision = lifecycle.decide_create(PathState(standing, None, 77), "s", create(), 6, at(NOW))
     assert decision == (Created(standing, new=False), ())
 
 
@@ -138,7 +139,7 @@ def test_a_put_that_confirms_tells_the_stream_as_it_stands_in_the_present_histor
     ],
 )
 def test_the_same_put_again_confirms(existing: StreamState, request_: Create) -> None:
-    decision = lifecycle.decide_create(PathState(existing), "s", request_, 6, NOW)
+    decision = lifecycle.decide_create(PathState(existing), "s", request_, 6, at(NOW))
     assert decision == (Created(existing, new=False), ())
 
 
@@ -174,7 +175,7 @@ def test_the_same_put_again_confirms(existing: StreamState, request_: Create) ->
 )
 def test_another_put_conflicts(existing: StreamState, request_: Create, detail: str) -> None:
     with pytest.raises(ConfigurationConflict) as refusal:
-        lifecycle.decide_create(PathState(existing), "s", request_, 6, NOW)
+        lifecycle.decide_create(PathState(existing), "s", request_, 6, at(NOW))
     assert refusal.value.detail == detail
 
 
@@ -194,10 +195,10 @@ def test_a_stream_is_there_until_its_time_is_over(
     state: StreamState | None, kind: type[HeadgateError] | None
 ) -> None:
     if kind is None:
-        assert lifecycle.present(state, NOW) is state
+        assert lifecycle.present(state, at(NOW)) is state
     else:
         with pytest.raises(kind):
-            lifecycle.present(state, NOW)
+            lifecycle.present(state, at(NOW))
 
 
 @pytest.mark.parametrize(
@@ -215,10 +216,10 @@ def test_a_fork_needs_a_source_that_is_there(
     state: StreamState | None, kind: type[HeadgateError] | None
 ) -> None:
     if kind is None:
-        assert lifecycle.source_of(state, NOW) is state
+        assert lifecycle.source_of(state, at(NOW)) is state
     else:
         with pytest.raises(kind):
-            lifecycle.source_of(state, NOW)
+            lifecycle.source_of(state, at(NOW))
 
 
 SOURCE = StreamState("r", 4, 3, TEXT, version=9, tail=30, lifetime=HOUR, deadline=NOW + 7)
@@ -335,7 +336,7 @@ def fork(
     prefix: bytes = b"",
     place: PathState = NOWHERE,
 ) -> tuple[Created, tuple[Change, ...]]:
-    return lifecycle.decide_fork(place, "f", request, Branch(source, asked, prefix), 8, NOW)
+    return lifecycle.decide_fork(place, "f", request, Branch(source, asked, prefix), 8, at(NOW))
 
 
 def test_a_fork_and_the_reference_to_its_source_are_one_commit() -> None:
@@ -424,9 +425,9 @@ def test_a_fork_in_a_history_has_a_generation_of_its_own_after_its_sources_offse
     state = created.state
     assert (state.generation, state.past_generations) == (int(NOW * 1e6), past_generations)
     assert (state.history, referenced.state.history) == (4000, 3000)
-    for at in range(position + 1):
-        assert state.offset(at) == RAISED.offset(at)
-        assert position_of(state, parse_offset(RAISED.offset(at), "offset")) == at
+    for position_ in range(position + 1):
+        assert state.offset(position_) == RAISED.offset(position_)
+        assert position_of(state, parse_offset(RAISED.offset(position_), "offset")) == position_
     assert parse_offset(state.offset(state.tail), "offset") == (state.generation, position + 4)
 
 
@@ -441,7 +442,7 @@ def test_a_fork_of_a_source_ahead_of_our_clock_shares_no_generation(ahead: int) 
     place = PathState(None, None, history=4000)
     forks = [
         lifecycle.decide_fork(
-            place, "f", create(b"body", fork=asked), Branch(source, asked, b""), stream_id, NOW
+            place, "f", create(b"body", fork=asked), Branch(source, asked, b""), stream_id, at(NOW)
         )[0].state
         for stream_id in (8, 9)
     ]
@@ -551,7 +552,7 @@ def test_what_is_gone_is_not_there_to_be_used(
     state: StreamState, kind: type[HeadgateError]
 ) -> None:
     with pytest.raises(kind):
-        lifecycle.present(state, NOW)
+        lifecycle.present(state, at(NOW))
 
 
 def test_the_last_fork_takes_a_deleted_source_with_it() -> None:
@@ -580,7 +581,7 @@ def test_a_lineage_names_where_each_byte_of_a_chain_of_forks_was_written(
         asked = ForkRequest("/r", Offset(0, position), 0)
         branch = Branch(state, asked, b"")
         created, _ = lifecycle.decide_fork(
-            NOWHERE, str(level), create(b"x" * own, fork=asked), branch, level, NOW
+            NOWHERE, str(level), create(b"x" * own, fork=asked), branch, level, at(NOW)
         )
         state = created.state
         written = written[:position] + [level] * own

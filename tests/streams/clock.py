@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gateway.protocol.moments import Moment
+
 
 class ManualClock:
     """Epoch seconds."""
@@ -15,3 +17,8 @@ class ManualClock:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.now += seconds
+
+
+def at(seconds: float) -> Moment:
+    """A moment at which nobody has set a clock."""
+    return Moment(seconds, seconds)

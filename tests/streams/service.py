@@ -12,12 +12,15 @@ from gateway.protocol.retention import EVERYTHING, Retention
 from gateway.protocol.state import Lifetime, Stamp
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
+from gateway.streams.stream_clock import StreamClock
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper
 from tests.streams.clock import ManualClock
 from tests.streams.gated_log import GatedLog
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.backends.contract import Log
     from gateway.protocol.appends import Appended
     from gateway.protocol.lifecycle import Created
@@ -39,12 +42,15 @@ class Service:
         max_active: int = 1000,
         max_pending_bytes: int = PENDING,
         retention: Retention = EVERYTHING,
+        running: Callable[[], float] | None = None,
     ) -> None:
+        """Nobody sets the clock, unless another one counts how long the process is `running`."""
         self.log = log if log is not None else GatedLog()
         self.clock = clock or ManualClock()
         self.dropped: list[tuple[int, bool]] = []  # what caches were told: whose, and whether all
         self.cleared = 0
-        self.table = StreamTable(self.log, self.clock, self, max_active)
+        self.steady = StreamClock(self.clock, running or self.clock, follows_wall=self.log.shared)
+        self.table = StreamTable(self.log, self.steady, self, max_active)
         self.appender = Appender(self.table, max_pending_bytes, retention)
         self.lifecycle = Lifecycle(self.table, retention)
         self.sweeper = Sweeper(self.table, self.lifecycle)

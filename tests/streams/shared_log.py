@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.backends.contract import Listener
+    from gateway.protocol.moments import Moment, Noted
     from gateway.protocol.state import Change, StreamState
 
 
@@ -122,11 +123,14 @@ class SharedLog(GatedLog):
             return -2
         return super()._version(change)
 
-    async def expired(self, now: float, limit: int) -> Sequence[str]:
+    async def expired(self, now: Moment, limit: int) -> Sequence[str]:
         """Paths of streams whose time, or that of a part of them, is over."""
         due = {path: [state.deadline, state.trim_at] for path, state in self._states.items()}
-        late = [path for path, times in due.items() if any(at and at <= now for at in times)]
+        late = [path for path, times in due.items() if any(at and at <= now.wall for at in times)]
         return late[:limit]
+
+    def note(self, noted: Noted) -> None:
+        """Note nothing."""
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         if any(self._version(change) != change.expected for change in changes):

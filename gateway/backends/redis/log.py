@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gateway.backends.redis.pipeline import Answer
     from gateway.backends.redis.primary import Primary
     from gateway.protocol.chunks import Chunk
+    from gateway.protocol.moments import Moment, Noted
     from gateway.protocol.state import Change, StreamState
     from gateway.telemetry.metrics import Histogram
 
@@ -252,9 +253,12 @@ class RedisLog(Log):
         """Only those of one stream: of several, a crash may let some come true and others not."""
         return len(changes) <= 1
 
-    async def expired(self, now: float, limit: int) -> Sequence[str]:
+    async def expired(self, now: Moment, limit: int) -> Sequence[str]:
         """Paths of streams whose time, or that of a part of them, is over."""
-        return await self._deadlines.expired(now, limit)
+        return await self._deadlines.expired(now.wall, limit)
+
+    def note(self, noted: Noted) -> None:
+        """Note nothing: every gateway goes by the wall clock."""
 
     # Listing
 

@@ -202,6 +202,11 @@ class DataFolder:
                 size += path.stat().st_size
         return size
 
+    def written_at(self) -> float | None:
+        """When the data file or its WAL was written last (epoch seconds); None without a file."""
+        found = [path.stat().st_mtime for path in (self.file, self.wal) if path.exists()]
+        return max(found, default=None)
+
     def free(self) -> int:
         """Bytes that are left for us on its disk."""
         disk = os.statvfs(self.folder)

@@ -13,6 +13,7 @@ import apsw
 
 from gateway.backends.contract import SoleLog
 from gateway.backends.sqlite.data_folder import DataFileLost, DataFolder, upgrade
+from gateway.backends.sqlite.expiry import ExpirySearch
 from gateway.backends.sqlite.loads import Loads
 from gateway.backends.sqlite.recent import Recent
 from gateway.backends.sqlite.recovery import recover
@@ -21,6 +22,7 @@ from gateway.backends.sqlite.rows import Reader
 from gateway.backends.sqlite.writer import Writer
 from gateway.backends.sqlite.writer_thread import WriterThread, words
 from gateway.errors import LogUnavailable, RecordDamaged, StartError
+from gateway.protocol.moments import Moment, Noted
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ class SqliteLog(SoleLog):
         self._reserve = Reserve(folder / "headgate.reserve")
         self._loads = Loads(lambda paths: self._reading(lambda reader: reader.load(paths)))
         self._recent = Recent()
+        self._expiry = ExpirySearch()
+        self._noted: Noted | None = None
         self._thread = WriterThread(self._folder, self._reserve, max_retired, self._recent)
 
     async def open(self) -> None:
@@ -63,13 +67,17 @@ class SqliteLog(SoleLog):
         writer = await asyncio.to_thread(self._open_writer)
         self._ids = itertools.count(max(time.time_ns(), writer.last_stream_id() + 1))
         self._history = writer.history()
+        self._noted = writer.noted or self._noted
         self._streams = writer.streams
         self._size, self._free = self._folder.size(), self._folder.free()
         self._readers = ThreadPoolExecutor(READERS, "headgate-log-read")
         self._thread.start(writer)
 
     def _open_writer(self) -> Writer:
+        written_at = self._folder.written_at()
         self._folder.prepare()
+        if written_at is not None:
+            self._noted = Noted(Moment(written_at, written_at))
         try:
             self._reserve.make()
             try:
@@ -124,9 +132,21 @@ class SqliteLog(SoleLog):
         """The records after `start`, in one read transaction."""
         return await self._reading(lambda reader: reader.read(state, start, end))
 
-    async def expired(self, now: float, limit: int) -> Sequence[str]:
+    async def expired(self, now: Moment, limit: int) -> Sequence[str]:
         """Paths of streams whose deadline has passed."""
-        return await self._reading(lambda reader: reader.expired(now, limit))
+        return await self._reading(lambda reader: self._expiry.find(reader, now, limit))
+
+    async def count_expired(self, now: Moment) -> int:
+        """Return how many streams have a deadline that has passed."""
+        return await self._reading(lambda reader: reader.count_expired(now))
+
+    async def noted(self) -> Noted | None:
+        """Return what the file has of the clocks; of one without it, when it was written last."""
+        return self._noted
+
+    def note(self, noted: Noted) -> None:
+        """Note it with the next small step, when it says something new, and when it is closed."""
+        self._thread.to_note = noted
 
     async def list_streams(self, begins: str, after: str, limit: int) -> Listed:
         """The first streams after a path, in one read."""

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     import apsw
 
     from gateway.backends.sqlite.recent import Recent
+    from gateway.protocol.moments import Moment
     from gateway.protocol.state import Change
 
+    Deadline = tuple[float, int]  # and the stream's id, by which equal ones are in order
+
+SLIDES = "detail->>'$.lifetime.ttl_s' is not null"  # or it ends at a date
 LAST = "\U0010ffff"  # sorts behind whatever follows the beginning of a path
 
 
@@ -125,12 +129,27 @@ class Reader:
         ).fetchall()
         return rows
 
-    def expired(self, now: float, limit: int) -> list[str]:
-        """Paths of streams whose deadline has passed."""
-        rows = self._connection.execute(
-            "select path from streams where deadline<=? order by deadline limit ?", (now, limit)
+    def with_deadline(
+        self, after: Deadline, until: float, limit: int
+    ) -> list[tuple[Deadline, str, bool]]:
+        """Return the first streams that end after one and up to `until`, and whether by a TTL."""
+        rows: list[Any] = self._all(
+            f"select deadline, id, path, {SLIDES} from streams"
+            " where deadline is not null and (deadline, id)>(?, ?) and deadline<=?"
+            " order by deadline, id limit ?",
+            (*after, until, limit),
         )
-        return [path for (path,) in rows]
+        return [((deadline, id_), path, bool(slides)) for deadline, id_, path, slides in rows]
+
+    def count_expired(self, now: Moment) -> int:
+        """Return how many streams have a deadline that has passed."""
+        ((count,),) = self._all(
+            "select count(*) from streams where deadline is not null and deadline<=max(?1, ?2)"
+            f" and deadline<=iif({SLIDES}, ?2, ?1)",
+            now,
+        )
+        assert isinstance(count, int), "count(*) is a number"
+        return count
 
     def list_streams(self, begins: str, after: str, limit: int) -> Listed:
         """The first streams after a path: one stretch of the index of paths."""

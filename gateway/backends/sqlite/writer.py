@@ -17,6 +17,8 @@ from gateway.backends.sqlite import recent, records
 from gateway.backends.sqlite.recent import file_all, filed_rows
 from gateway.backends.sqlite.records import row_of
 from gateway.backends.sqlite.state_rows import COLUMNS, MOVE, UPSERT, UPSERT_PRODUCER, row_of_state
+from gateway.protocol.generations import MICROSECONDS
+from gateway.protocol.moments import Moment, Noted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,6 +35,11 @@ SPARE_PAGES = 1024  # free pages worth keeping for the next appends
 # Streams whose versions are known, since they were written last: nobody else writes to the file.
 # They are those that are appended to again and again, about 150 bytes each.
 MAX_KNOWN = 10_000
+
+# How the clocks stand, each in a row of `meta` (microseconds since the epoch, and 0 or 1).
+CLOCKS = ("clock_wall", "clock_steady", "clock_in_doubt")
+NOTE_EVERY_S = 60.0  # a write a minute costs little, and is what `expiry_grace` is compared with
+LEAST_SET_S = 0.5  # below what is told of as a clock that was set
 
 MESSAGES = f"messages ({records.COLUMNS})"
 
@@ -53,6 +60,7 @@ class Writer:
         self._known: dict[int, int] = {}  # versions
         self.streams = self._number("select count(*) from streams")
         self.stored: Sequence[Change] = ()  # by the last group
+        self.noted = self._read_noted()
         self.written_at = 0.0  # when it was written, and the sync to disk began (monotonic)
 
     def close(self) -> None:
@@ -60,10 +68,12 @@ class Writer:
         with contextlib.suppress(apsw.Error):
             self._connection.close()
 
-    def finish(self) -> None:
-        """File what is in `recent`, as far as there is room, and close the connection."""
+    def finish(self, to_note: Noted | None) -> None:
+        """File what is in `recent`, as far as there is room, note, and close the connection."""
         with contextlib.suppress(apsw.Error):
             file_all(self._connection)
+            if to_note is not None:
+                self._write_noted(to_note)
         self.close()
 
     def last_stream_id(self) -> int:
@@ -76,6 +86,33 @@ class Writer:
     def history(self) -> int:
         """In which history of the file its streams are changed; 0 before any was lost."""
         return self._number("select coalesce((select value from meta where name='history'), 0)")
+
+    def _read_noted(self) -> Noted | None:
+        names = ",".join("?" * len(CLOCKS))
+        rows: list[Any] = self._connection.execute(
+            f"select name, value from meta where name in ({names})", CLOCKS
+        ).fetchall()
+        values = dict(rows)
+        if len(values) < len(CLOCKS):
+            return None
+        wall, steady, doubt = (values[name] for name in CLOCKS)
+        return Noted(Moment(wall / MICROSECONDS, steady / MICROSECONDS), bool(doubt))
+
+    def note(self, to_note: Noted | None) -> None:
+        """Note how the clocks stand, if what is noted does not tell that well enough."""
+        if to_note is not None and (self.noted is None or _is_news(self.noted, to_note)):
+            self._write_noted(to_note)
+
+    def _write_noted(self, noted: Noted) -> None:
+        (wall, steady), doubt = noted
+        values = (int(wall * MICROSECONDS), int(steady * MICROSECONDS), int(doubt))
+        row = "(?, ?)"
+        self._connection.execute(
+            f"insert into meta values {','.join([row] * len(CLOCKS))}"
+            " on conflict (name) do update set value=excluded.value",
+            tuple(chain.from_iterable(zip(CLOCKS, values, strict=True))),
+        )
+        self.noted = noted
 
     def prove(self) -> None:
         """A commit of our own: shows that the file takes writes again."""
@@ -307,6 +344,17 @@ class Writer:
             if isinstance(number, int):
                 return number
         raise AssertionError(f"no number from {statement!r}")
+
+
+def _is_news(noted: Noted, later: Noted) -> bool:
+    """Whether going on from what is noted would be wrong, or would count as a stop what was none.
+
+    While nobody sets the wall clock, what is noted goes on to be right: both clocks move alike.
+    """
+    before, now = noted.moment, later.moment
+    was_set = abs((now.wall - now.steady) - (before.wall - before.steady)) >= LEAST_SET_S
+    is_old = not 0 <= now.steady - before.steady < NOTE_EVERY_S
+    return was_set or is_old or noted.in_doubt != later.in_doubt
 
 
 def _key(change: Change) -> str | int:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.backends.sqlite.data_folder import DataFolder
     from gateway.backends.sqlite.recent import Recent
     from gateway.backends.sqlite.reserve import Reserve
+    from gateway.protocol.moments import Noted
     from gateway.protocol.state import Change
 
 # Commits after which nothing more joins a transaction, and the most that are queued as one: so long
@@ -77,6 +78,7 @@ class WriterThread:
         self._is_told = False  # the log says that no appends are taken
         self._is_full = False  # the last failure was for want of room
         self._owes = False  # removed streams have room to give back
+        self.to_note: Noted | None = None  # how the clocks stand; the loop alone sets it
         self.figures = CommitFigures()  # counted on the thread, of which the loop only reads
         self.groups = 0
         self.commits = 0
@@ -123,6 +125,7 @@ class WriterThread:
     def reclaim(self, writer: Writer) -> bool:
         """On the thread: free a little of what removed streams left; whether more remains."""
         if self._reserve.make():
+            writer.note(self.to_note)
             self._owes = writer.reclaim()
         else:
             self._owes = writer.reclaim(spare_pages=0)
@@ -152,7 +155,7 @@ class WriterThread:
             if stop:
                 break
         if writer is not None:
-            writer.finish()
+            writer.finish(self.to_note)
 
     def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
         group, commits = [first], len(first.commits)

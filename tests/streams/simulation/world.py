@@ -15,6 +15,7 @@ from gateway.protocol.generations import raised
 from gateway.protocol.lifecycle import present
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Segment, StreamState
+from tests.streams.clock import at
 from tests.streams.simulation.chance import Chance
 from tests.streams.simulation.gateway import Gateway
 from tests.streams.simulation.redis import Redis
@@ -131,7 +132,7 @@ class World:
         """Whether a reader who comes with an offset has to be told that it leads nowhere."""
         state = self.state(path)
         try:
-            there = raised(present(state, self.clock()), self.redis.history or 0)
+            there = raised(present(state, at(self.clock())), self.redis.history or 0)
             chunks.start_position(there, None if offset == "-1" else parse_offset(offset, "offset"))
         except HeadgateError:
             return True

@@ -1,0 +1,40 @@
+"""The streams of a data file that have expired, found bit by bit where the two clocks differ.
+
+Deadlines are one column with one index, and count by two clocks (`protocol.moments`). While these
+agree, the first rows are those that have expired. Where one clock is ahead, rows that expire by the
+other may stand among them in any number; so each search looks at a bounded stretch of the index,
+and the next goes on behind it.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gateway.backends.sqlite.rows import Deadline, Reader
+    from gateway.protocol.moments import Moment
+
+FIRST = (-inf, 0)
+# Rows looked at for each that is wanted: a search for 200 takes some 2 ms of a reader thread.
+ROWS_FOR_EACH = 5
+
+
+class ExpirySearch:
+    """Searches of one file, one after the other."""
+
+    def __init__(self) -> None:
+        self._after: Deadline = FIRST
+
+    def find(self, reader: Reader, now: Moment, limit: int) -> list[str]:
+        """Return paths of streams that have expired."""
+        most = ROWS_FOR_EACH * limit
+        rows = reader.with_deadline(self._after, max(now), most)
+        found = [
+            path
+            for (deadline, _), path, slides in rows
+            if deadline <= (now.steady if slides else now.wall)
+        ]
+        if len(found) < limit:
+            self._after = rows[-1][0] if len(rows) == most else FIRST
+        return found[:limit]

@@ -1,0 +1,113 @@
+"""The present for the deadlines of one log's streams, and when the wall clock is in doubt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.protocol.moments import Moment, Noted, resumed
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HOUR_S = 3600.0
+# The wall clock was set when it moved by so much. NTP sets it for an eighth of a second, and slews
+# both clocks for less; deadlines are whole seconds away.
+LEAST_JUMP_S = 1.0
+
+
+class StreamClock:
+    """Tells both times, and notices when the wall clock was set.
+
+    When the wall clock has moved on by more than `grace_s` that this process did not see pass, at
+    its start or at once, it may be wrong. For `grace_s`, no stream is to be removed as expired.
+    """
+
+    def __init__(
+        self,
+        wall: Callable[[], float],
+        running: Callable[[], float],
+        grace_s: float = HOUR_S,
+        *,
+        follows_wall: bool = False,
+        route: str = "",
+    ) -> None:
+        """`follows_wall` is for logs whose deadlines other processes compare with their clocks.
+
+        `route` is what log lines name.
+        """
+        self.route = route
+        self._wall = wall
+        self._running = running
+        self.grace_s = grace_s
+        self._follows_wall = follows_wall
+        self._ahead = self._offset = wall() - running()  # of the running time: steady, and wall
+        self._noted: Moment | None = None  # that the wall clock is too far from; else nothing
+        self._began = 0.0  # (running)
+        self._doubted: Moment | None = None
+        self._doubted_until = 0.0  # (running)
+
+    def __call__(self) -> Moment:
+        """Return the present."""
+        wall = self._wall()
+        return Moment(wall, wall if self._follows_wall else self._running() + self._ahead)
+
+    def wall(self) -> float:
+        """Return the time by the wall clock."""
+        return self._wall()
+
+    @property
+    def doubted(self) -> Moment | None:
+        """When the wall clock was found in doubt; None while it is not."""
+        return self._doubted
+
+    def begin(self, noted: Noted | None) -> Moment:
+        """Go on from what another process has noted; return the present."""
+        wall, self._began = self._wall(), self._running()
+        self._offset = wall - self._began
+        if noted is None:
+            self._ahead = self._offset
+            return self()
+        self._ahead = resumed(noted.moment, wall) - self._began
+        now = self()
+        if wall - noted.moment.wall > self.grace_s:
+            self._noted = noted.moment
+            self._doubt(now)
+        elif noted.in_doubt:
+            self._doubt(now)
+        return now
+
+    def look(self) -> Moment:
+        """Notice that the wall clock was set, or that a doubt is over; return the present."""
+        wall, running = self._wall(), self._running()
+        moved = wall - running - self._offset
+        if abs(moved) >= LEAST_JUMP_S:
+            self._offset += moved
+            log.warning("clock.set", route=self.route, by_s=round(moved, 3))
+            if self._noted is not None and moved < 0:
+                self._go_back(self._noted, wall, running)
+        now = Moment(wall, wall if self._follows_wall else running + self._ahead)
+        if moved > max(self.grace_s, LEAST_JUMP_S):
+            self._doubt(now)
+        if self._doubted is not None and running >= self._doubted_until:
+            self._doubted = self._noted = None
+        return now
+
+    def _doubt(self, now: Moment) -> None:
+        self._doubted = now
+        self._doubted_until = self._running() + self.grace_s
+
+    def _go_back(self, noted: Moment, wall: float, running: float) -> None:
+        """Take back what was counted of a stop by a clock that was wrong."""
+        here = running - self._began
+        steady = max(noted.steady + here, resumed(noted, wall))
+        self._ahead = min(self._ahead, steady - running)
+
+    def to_note(self, now: Moment) -> Noted | None:
+        """Return what the next process is to go on from, as of the last look.
+
+        None where it has to see the same doubt: then what is noted stays as it is.
+        """
+        if self._noted is not None:
+            return None
+        return Noted(now, in_doubt=self._doubted is not None)

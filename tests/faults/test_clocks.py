@@ -1,0 +1,118 @@
+"""A clock that somebody sets, before a real server: it ends no stream for good."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.http1 import ask
+from tests.support.processes import Headgate
+from tests.support.waiting import wait_until
+from tests.support.wall_clock import DAY_S, WallClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(120)
+
+IN_DOUBT = "streams.expired_in_doubt"
+LONG, SHORT = "7200", "1"  # seconds of a TTL: over two days later, and over during a test
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> WallClock:
+    return WallClock(tmp_path)
+
+
+@pytest.fixture
+def server(clock: WallClock, tmp_path: Path) -> Iterator[Headgate]:
+    """A server of the routes /file and /memory, not started yet; it is never too late to answer."""
+    server = Headgate(environment={**clock.environment, "HEADGATE_MAX_LOOP_LAG": "0"})
+    origins = {"/file": f"file:{tmp_path / 'data'}", "/memory": "memory:"}
+    server.serve_routes(
+        *[{"prefix": prefix, "origin": origin} for prefix, origin in origins.items()]
+    )
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def create(server: Headgate, path: str, body: bytes = b"data", **headers: str) -> None:
+    answer = ask(server.port, "PUT", path, body, content_type="text/plain", **headers)
+    assert answer.status == 201, answer
+
+
+def found(server: Headgate, *paths: str) -> list[bytes | int]:
+    """What streams hold, or the status that says why one cannot be read."""
+    answers = [ask(server.port, "GET", f"{path}?offset=-1") for path in paths]
+    return [answer.body if answer.status == 200 else answer.status for answer in answers]
+
+
+def wait_until_over(server: Headgate, path: str) -> None:
+    """Ask for it by HEAD, which restarts no TTL."""
+    wait_until(lambda: ask(server.port, "HEAD", path).status == 404, told=server.output)
+
+
+def lines(server: Headgate, event: str) -> list[str]:
+    """The lines of the log that tell of an event, without blanks."""
+    return [line.replace(" ", "") for line in server.output().splitlines() if event in line]
+
+
+def wait_for(server: Headgate, event: str, times: int) -> None:
+    wait_until(lambda: len(lines(server, event)) == times, told=server.output)
+
+
+def test_a_clock_set_two_days_on_while_the_server_runs_ends_no_stream_with_a_ttl(
+    clock: WallClock, server: Headgate
+) -> None:
+    server.start()
+    ends = clock.says_in(DAY_S)
+    for prefix in ("/file", "/memory"):
+        create(server, f"{prefix}/idle", stream_ttl=LONG)
+        create(server, f"{prefix}/dated", stream_expires_at=ends)
+
+    clock.set(2 * DAY_S)
+    wait_for(server, IN_DOUBT, 2)
+    assert all('"count":1,' in line for line in lines(server, IN_DOUBT)), server.output()
+    for prefix in ("/file", "/memory"):
+        assert found(server, f"{prefix}/idle", f"{prefix}/dated") == [b"data", 404]
+        create(server, f"{prefix}/short", stream_ttl=SHORT)
+        wait_until_over(server, f"{prefix}/short")
+
+    clock.set(0)
+    for prefix in ("/file", "/memory"):
+        assert found(server, f"{prefix}/idle", f"{prefix}/dated") == [b"data", b"data"]
+    wait_for(server, "clock.set", 4)  # each log has noticed it twice
+
+    clock.set(2 * DAY_S)
+    wait_for(server, "clock.set", 6)
+    server.terminate()
+    server.start()
+    assert found(server, "/file/idle", "/file/dated") == [b"data", 404]
+
+
+def test_what_a_wrong_clock_at_a_start_ends_is_there_when_it_is_right_again(
+    clock: WallClock, server: Headgate
+) -> None:
+    server.start()
+    create(server, "/file/a", stream_ttl=LONG)
+    create(server, "/file/b", stream_expires_at=clock.says_in(DAY_S))
+    create(server, "/file/c", stream_ttl=LONG)
+    create(server, "/file/for-good")
+    server.terminate()
+
+    clock.set(2 * DAY_S)
+    server.start()
+    names = ("/file/a", "/file/b", "/file/c", "/file/for-good")
+    assert found(server, *names) == [404, 404, 404, b"data"]
+    wait_for(server, IN_DOUBT, 1)
+    assert '"count":3,' in lines(server, IN_DOUBT)[0], server.output()
+    create(server, "/file/c", b"another", stream_ttl=LONG)
+    server.terminate()
+
+    clock.set(0)
+    server.start()
+    assert found(server, *names) == [b"data", b"data", b"another", b"data"]

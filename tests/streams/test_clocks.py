@@ -1,0 +1,345 @@
+"""Clocks that are set, at random and by hand, while a log is served, stopped and served again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.backends.memory import MemoryLog
+from gateway.backends.sqlite.expiry import ROWS_FOR_EACH
+from gateway.backends.sqlite.log import SqliteLog
+from gateway.backends.sqlite.writer import NOTE_EVERY_S
+from gateway.errors import HeadgateError
+from gateway.protocol.moments import Moment, Noted
+from gateway.protocol.state import Lifetime
+from gateway.streams.stream_clock import HOUR_S, LEAST_JUMP_S, StreamClock
+from tests.streams.clock import ManualClock
+from tests.streams.service import Service
+
+DAY_S = 24 * HOUR_S
+FAR = Lifetime(ttl_s=7200)
+
+
+class Step(NamedTuple):
+    """What happens next: to the stream `name`, or for so many `seconds` of true time."""
+
+    word: str
+    name: str = ""
+    seconds: float = 0.0
+    error: float = 0.0  # of the clock, when it is set
+
+
+NAMES = st.sampled_from("abc")
+WAITS = st.sampled_from([1, 29, 61, 300, 599])
+ERRORS = st.sampled_from([0.0, 0.0, 2 * DAY_S, 10 * DAY_S])
+STEPS = st.lists(
+    st.one_of(
+        st.builds(Step, st.just("create"), NAMES, st.sampled_from([30, 90, 1800])),
+        st.builds(Step, st.just("create until"), NAMES, st.sampled_from([30, 90, 1800])),
+        st.builds(Step, st.just("use"), NAMES),
+        st.builds(Step, st.just("pass"), st.just(""), WAITS),
+        st.builds(Step, st.just("set"), st.just(""), st.just(0.0), ERRORS),
+        st.builds(Step, st.just("restart"), st.just(""), WAITS, ERRORS),
+    ),
+    min_size=3,
+    max_size=25,
+)
+
+
+class World:
+    """A file of streams, and a machine whose clock may be ahead.
+
+    The model of a stream is until when it must live, in true time, and its TTL if it has one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.true = ManualClock()
+        self.wall = ManualClock()
+        self.lives: dict[str, tuple[float, int | None]] = {}
+        self.ran = 0.0  # since the start
+        self.seen: Counter[str] = Counter()
+
+    async def start(self) -> None:
+        self.log = SqliteLog(self.folder)
+        await self.log.open()
+        self.service = Service(self.log, self.wall, running=self.true)
+        self.service.steady.begin(await self.log.noted())
+        self.ran = 0.0
+
+    async def stop(self) -> None:
+        self.service.sweeper.note()
+        await self.log.close()
+
+    def turn(self, passed: float, error: float) -> None:
+        """Let time pass, and set the clock."""
+        self.true.advance(passed)
+        self.wall.now = self.true.now + error
+
+    @property
+    def error(self) -> float:
+        return self.wall.now - self.true.now
+
+    async def play(self, step: Step) -> None:
+        match step.word:
+            case "create":
+                await self._create(step.name, Lifetime(ttl_s=int(step.seconds)))
+            case "create until":
+                ends = self.true.now + step.seconds
+                await self._create(step.name, Lifetime(expires_at=ends, expires_text=f"{ends}"))
+            case "use":
+                ttl_s = self.lives.get(step.name, (0.0, None))[1]
+                if await self.is_present(step.name) and ttl_s is not None:
+                    self.lives[step.name] = (self.true.now + ttl_s, ttl_s)
+            case "pass":  # for less than a doubt lasts: what a wrong clock ends is there yet
+                if self.ran + step.seconds < HOUR_S:
+                    self.ran += step.seconds
+                    self.turn(step.seconds, self.error)
+            case "set":
+                self.turn(0.0, step.error)
+            case _:
+                await self.stop()
+                self.turn(step.seconds, step.error)
+                await self.start()
+        await self.service.sweeper.round()
+        await self.check()
+
+    async def _create(self, name: str, lifetime: Lifetime) -> None:
+        try:
+            created = await self.service.create(name, b"x", lifetime=lifetime)
+        except HeadgateError:  # it is there, with another lifetime
+            return
+        if created.new:
+            until = lifetime.expires_at or self.true.now + (lifetime.ttl_s or 0)
+            self.lives[name] = (until, lifetime.ttl_s)
+
+    async def is_present(self, name: str) -> bool:
+        try:
+            await self.service.present(name)
+        except HeadgateError:
+            return False
+        return True
+
+    async def check(self) -> None:
+        """Nothing goes before its time; with the right clock everything is there until then."""
+        for name, (until, ttl_s) in list(self.lives.items()):
+            state = (await self.log.load(name)).place.state
+            if state is None:
+                assert self.true.now >= until, f"{name} is lost"
+                del self.lives[name]
+                self.seen["removed"] += 1
+            elif self.true.now < until and not self.error:
+                active = await self.service.table.load(name)
+                assert self.service.table.present(active).path == name
+                self.seen["present"] += 1
+            elif self.true.now < until and ttl_s is None:
+                self.seen["perhaps hidden"] += 1
+
+
+async def outcome(steps: list[Step]) -> Counter[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        world = World(Path(folder))
+        await world.start()
+        for step in steps:
+            await world.play(step)
+        await world.stop()
+        return world.seen
+
+
+@settings(max_examples=40)
+@given(STEPS)
+def test_no_stream_is_lost_however_the_clock_is_set_and_the_server_restarted(
+    steps: list[Step],
+) -> None:
+    asyncio.run(outcome(steps))
+
+
+def test_the_model_sees_streams_that_live_and_that_end() -> None:
+    create = [Step("create", "a", 30), Step("create until", "b", 1800)]
+    set_, back = Step("set", error=2 * DAY_S), Step("restart", seconds=1)
+    seen = asyncio.run(outcome([*create, set_, back, *[Step("pass", seconds=61)] * 2, back]))
+    # The doubt outlasts the play, so nothing is removed; without one it is.
+    assert seen["removed"] == 0
+    assert seen["present"] > 4
+    assert asyncio.run(outcome([*create, *[Step("pass", seconds=61)] * 2]))["removed"] == 1
+
+
+class Machine:
+    """A stream clock of a machine that has been started, and whose clock a test sets."""
+
+    def __init__(self, noted: Noted | None = None, now: float = 1_800_000_000.0) -> None:
+        self.true, self.wall = ManualClock(now), ManualClock(now)
+        self.clock = StreamClock(self.wall, self.true)
+        self.clock.begin(noted)
+
+    def set(self, seconds: float) -> Moment:
+        self.wall.advance(seconds)
+        return self.clock.look()
+
+    def run(self, seconds: float) -> Moment:
+        self.true.advance(seconds)
+        return self.set(seconds)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_doubted"),
+    [(HOUR_S, False), (HOUR_S + 1, True), (-HOUR_S - 1, False), (LEAST_JUMP_S, False)],
+)
+def test_a_clock_is_in_doubt_when_it_moves_on_by_more_than_the_grace(
+    seconds: float, is_doubted: bool
+) -> None:
+    machine = Machine()
+    before = machine.clock()
+    now = machine.set(seconds)
+    assert (now.steady, now.wall) == (before.steady, before.wall + seconds)
+    assert (machine.clock.doubted is not None) is is_doubted
+
+
+def test_a_doubt_is_over_after_the_grace_of_running() -> None:
+    machine = Machine()
+    machine.set(DAY_S)
+    machine.run(HOUR_S - 1)
+    assert machine.clock.doubted is not None
+    machine.run(1)
+    assert machine.clock.doubted is None
+
+
+@pytest.mark.parametrize(("stopped", "is_doubted"), [(HOUR_S, False), (HOUR_S + 1, True)])
+def test_a_stop_counts_as_the_wall_clock_tells_it_and_one_longer_than_the_grace_is_in_doubt(
+    stopped: float, is_doubted: bool
+) -> None:
+    noted = Moment(1_700_000_000.0, 1_600_000_000.0)
+    machine = Machine(Noted(noted), noted.wall + stopped)
+    assert machine.clock() == (noted.wall + stopped, noted.steady + stopped)
+    assert (machine.clock.doubted is not None) is is_doubted
+    assert (machine.clock.to_note(machine.clock()) is None) is is_doubted
+
+
+def test_a_stop_over_which_the_clock_went_back_counts_nothing() -> None:
+    noted = Moment(1_700_000_000.0, 1_600_000_000.0)
+    machine = Machine(Noted(noted), noted.wall - DAY_S)
+    assert machine.clock() == (noted.wall - DAY_S, noted.steady)
+
+
+def test_a_clock_that_goes_back_takes_back_what_a_stop_in_doubt_had_counted() -> None:
+    noted = Moment(1_700_000_000.0, 1_600_000_000.0)
+    machine = Machine(Noted(noted), noted.wall + 600 + 2 * DAY_S)
+    machine.run(60)
+    now = machine.set(-2 * DAY_S)
+    assert now == (noted.wall + 660, noted.steady + 660)
+    # However far it goes back: the time that this process ran has passed.
+    assert machine.set(-2 * DAY_S).steady == noted.steady + 60
+
+
+def test_a_doubt_that_is_noted_goes_on_at_the_next_start() -> None:
+    machine = Machine()
+    noted = machine.clock.to_note(machine.set(DAY_S))
+    assert noted is not None
+    assert noted.in_doubt
+    again = Machine(noted, noted.moment.wall + 5)
+    assert again.clock.doubted == again.clock()
+    assert again.clock().steady == noted.moment.steady + 5
+
+
+async def test_what_a_clock_in_doubt_ends_is_replaced_by_a_creation_of_its_name() -> None:
+    wall, true = ManualClock(), ManualClock()
+    service = Service(MemoryLog(), wall, running=true)
+    ends = Lifetime(expires_at=wall() + 60, expires_text="soon")
+    await service.create("kept", b"old", lifetime=ends)
+    await service.create("replaced", b"old", lifetime=ends)
+    wall.advance(2 * DAY_S)
+    await service.sweeper.round()
+    assert (await service.create("replaced", b"new", lifetime=FAR)).new
+    wall.advance(-2 * DAY_S)
+    assert [await service.data(name) for name in ("kept", "replaced")] == [b"old", b"new"]
+    assert service.lifecycle.figures == {"created": 3, "expired": 1, "deleted": 0}
+
+
+async def test_what_has_expired_is_removed_when_the_doubt_is_over() -> None:
+    wall, true = ManualClock(), ManualClock()
+    service = Service(MemoryLog(), wall, running=true)
+    ends = Lifetime(expires_at=wall() + 60, expires_text="soon")
+    await service.create("s", b"old", lifetime=ends)
+    kept = []
+    for clocks, passed in (([wall], 2 * DAY_S), ([wall, true], HOUR_S - 1), ([wall, true], 1)):
+        for clock in clocks:
+            clock.advance(passed)
+        await service.sweeper.round()
+        kept.append((await service.log.load("s")).place.state is not None)
+    assert kept == [True, True, False]
+
+
+async def test_streams_that_end_by_the_other_clock_do_not_hide_one_that_has_expired(
+    tmp_path: Path,
+) -> None:
+    log = SqliteLog(tmp_path)
+    await log.open()
+    try:
+        service = Service(log)
+        now, limit = service.clock(), 3
+        for number in range(2 * ROWS_FOR_EACH * limit + 1):
+            ends = Lifetime(expires_at=now + 100 + number, expires_text=f"{number}")
+            await service.create(f"dated-{number}", lifetime=ends)
+        await service.create("idle", lifetime=FAR)
+        moment = Moment(wall=now, steady=now + 7201)
+        found = [list(await log.expired(moment, limit)) for _ in range(6)]
+        assert found == [[], [], ["idle"], [], [], ["idle"]]
+        assert await log.count_expired(moment) == 1
+        assert await log.count_expired(Moment(now + 101, now)) == 2
+    finally:
+        await log.close()
+
+
+async def test_a_log_notes_its_clocks_each_minute_and_when_one_was_set(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path)
+    await log.open()
+    written = []
+    now = Moment(1_800_000_000.0, 1_700_000_000.0)
+    nearly = now.wall + NOTE_EVERY_S - 1, now.steady + NOTE_EVERY_S - 1
+    was_set = Moment(nearly[0] + 1, nearly[1])
+    try:
+        for moment in (now, Moment(*nearly), was_set):
+            log.note(Noted(moment))
+            await log.reclaim()
+            written.append(noted_in(tmp_path))
+        log.note(Noted(now, in_doubt=True))
+    finally:
+        await log.close()
+    (wall, steady), (later, _) = now, was_set
+    assert written == [(wall, steady, 0), (wall, steady, 0), (later, nearly[1], 0)]
+    assert noted_in(tmp_path) == (wall, steady, 1)
+
+
+def noted_in(folder: Path) -> tuple[float, float, int]:
+    """What the data file has of the clocks: wall and steady time, and whether in doubt."""
+    with tempfile.TemporaryDirectory() as beside:  # whoever looks into the WAL may take it away
+        copy = shutil.copytree(folder, Path(beside) / "copy")
+        with closing(sqlite3.connect(copy / "headgate.db")) as file:
+            noted = dict(file.execute("select name, value from meta"))
+    times = (noted[f"clock_{name}"] / 10**6 for name in ("wall", "steady"))
+    return *times, noted["clock_in_doubt"]
+
+
+async def test_a_file_that_never_noted_a_clock_was_last_in_use_when_it_was_written(
+    tmp_path: Path,
+) -> None:
+    log = SqliteLog(tmp_path)
+    await log.open()
+    assert await log.noted() is None
+    await log.close()
+    for file in tmp_path.iterdir():
+        os.utime(file, (1_500_000_000, 1_500_000_000))
+    await log.open()
+    assert await log.noted() == Noted(Moment(1_500_000_000.0, 1_500_000_000.0))
+    await log.close()
