@@ -298,7 +298,21 @@ def on_stop_signals(asked: Callable[[], None], insisted: Callable[[], None] | No
         loop.add_signal_handler(signal_number, hear)
     # nohup has it ignored: the loss of the terminal is to change nothing.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        loop.add_signal_handler(signal.SIGHUP, hear)
+        loop.add_signal_handler(signal.SIGHUP, hear if _has_terminal() else _ignore_hangup)
+
+
+def _has_terminal() -> bool:
+    """Return whether the process has a terminal, whose loss SIGHUP would tell of."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _ignore_hangup() -> None:
+    """Log that SIGHUP, by which other servers read their settings again, does nothing."""
+    log.warning("server.hangup_ignored", advice="to take new settings, restart the server")
 
 
 async def is_started(gateway: Gateway, stop: asyncio.Event) -> bool:

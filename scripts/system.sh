@@ -63,6 +63,7 @@ need_test_tools() {
     [ ${#missing[@]} -eq 0 ] || install "${missing[@]}"
     have redis-server || install_without_service redis-server
     have promtool || install_without_service prometheus
+    have systemd-analyze || install_without_service systemd
     local edges=()
     have_nginx || edges+=(nginx)
     [ -e /usr/lib/nginx/modules/ngx_http_js_module.so ] || edges+=(libnginx-mod-http-js)

@@ -319,9 +319,9 @@ def test_a_second_signal_well_after_the_first_ends_at_once(origin: Headgate, wor
 
 @pytest.mark.parametrize("workers", [2, 1])
 @pytest.mark.parametrize(
-    "signals", [(signal.SIGHUP,), (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
+    "signals", [(signal.SIGINT,), (signal.SIGTERM, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
 )
-def test_the_loss_of_the_terminal_is_a_signal_to_stop_and_signals_in_one_moment_are_one(
+def test_signals_to_stop_that_come_in_one_moment_are_one(
     origin: Headgate, workers: int, signals: tuple[signal.Signals, ...]
 ) -> None:
     """`timeout` and make pass on what the terminal or they themselves sent to the whole group."""

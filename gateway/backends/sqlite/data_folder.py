@@ -7,6 +7,7 @@ import errno
 import fcntl
 import itertools
 import os
+import stat
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,9 @@ from gateway.telemetry.logs import log
 APPLICATION_ID = 0x48454144  # "HEAD": tells our files from other SQLite files
 SCHEMA_VERSION = 2
 HEADER_BYTES = 100
+# Streams are for those whom the server lets read them, whatever umask it was started with.
+FOLDER_MODE, FILE_MODE = 0o700, 0o600
+OTHERS = 0o077  # the rights of everybody else
 MAGIC = b"SQLite format 3\0"
 
 WRITER_PRAGMAS = (
@@ -87,7 +91,7 @@ class DataFolder:
     def prepare(self) -> None:
         """Make the folder, look at the file without touching it, lock, and create it if absent."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make()
             self._check_links()
             self._check_header()
             self._take_lock()
@@ -100,6 +104,18 @@ class DataFolder:
         except apsw.Error as error:
             self.release()
             raise StartError(f"the data file {self.file} cannot be made: {error}") from error
+
+    def _make(self) -> None:
+        """Make the folder for its user alone, or warn of one that others can look into."""
+        self.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        mode = stat.S_IMODE(self.folder.stat().st_mode)
+        if mode & OTHERS:
+            log.warning(
+                "log.folder_open",
+                folder=str(self.folder),
+                mode=f"{mode:04o}",
+                advice=f"others can look into it: chmod 0700 {self.folder}, unless they should",
+            )
 
     def unusable(self, error: OSError) -> StartError:
         """What is told of a folder that the system refuses."""
@@ -152,7 +168,7 @@ class DataFolder:
 
     def _take_lock(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        lock = os.open(self.folder / "headgate.lock", flags, 0o644)
+        lock = os.open(self.folder / "headgate.lock", flags, FILE_MODE)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -170,6 +186,8 @@ class DataFolder:
         """A complete file appears under its name at once, so that a crash leaves none half-made."""
         new = self.folder / "headgate.db.new"
         new.unlink(missing_ok=True)
+        # SQLite gives its WAL and the index of that the mode of the data file.
+        os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
         connection = apsw.Connection(str(new), vfs=self._vfs)
         connection.execute(
             f"pragma auto_vacuum=incremental; pragma application_id={APPLICATION_ID};"

@@ -83,7 +83,7 @@ def _keep(folder: DataFolder, connection: apsw.Connection) -> Path:
 def _copy(folder: DataFolder) -> Path:
     kept = folder.name_for_damaged(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
     try:
-        shutil.copyfile(folder.wal, kept)
+        shutil.copy(folder.wal, kept)  # with its mode
         with kept.open("rb") as copy:
             os.fsync(copy.fileno())
     except OSError:

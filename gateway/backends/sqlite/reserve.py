@@ -59,7 +59,7 @@ class Reserve:
         return disk.f_bavail * disk.f_frsize >= RESERVE_BYTES + ROOM_BYTES
 
     def _allocate(self) -> bool:
-        file = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        file = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(file, 0, RESERVE_BYTES)
         except OSError:

@@ -1,0 +1,175 @@
+"""The systemd unit of the documentation: how it is hardened, and that its command serves."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import stat
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.http1 import ask
+from tests.support.ports import free_port
+from tests.support.processes import HEADGATE
+from tests.support.waiting import wait_until
+from tests.test_architecture import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MOST_EXPOSED = 2.0  # of 10, as systemd-analyze reckons it
+SERVICE_USER = 65534  # one that owns nothing, as the user that systemd makes up
+(UNIT,) = re.findall(r"```ini\n(\[Unit\]\n.*?)```", (ROOT / "docs/operating.md").read_text(), re.S)
+
+
+def setting(name: str) -> str:
+    """The value of a setting that the unit has once."""
+    (value,) = re.findall(rf"^{name}=(.*)$", UNIT, re.MULTILINE)
+    return str(value)
+
+
+def test_the_unit_is_hardened(tmp_path: Path) -> None:
+    unit = tmp_path / "headgate.service"
+    unit.write_text(UNIT)
+    told = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    (exposed,) = re.findall(r"Overall exposure level for headgate.service: ([\d.]+)", told)
+    assert float(exposed) <= MOST_EXPOSED, told
+
+
+def test_systemd_understands_every_line_of_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "headgate.service"
+    unit.write_text(UNIT.replace("/opt/headgate/bin/headgate", str(HEADGATE)))
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(unit)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in checked.stderr.splitlines() if "headgate.service" in line]
+    assert lines == []
+
+
+def test_the_service_is_started_again_however_it_ended() -> None:
+    assert setting("Restart") == "always"
+    assert setting("RestartPreventExitStatus") == "2"
+
+
+def test_the_command_of_the_unit_serves_as_its_user_with_a_folder_that_is_its_own(
+    tmp_path: Path,
+) -> None:
+    """What systemd does before it: a user, a umask, a data folder, a copy of the configuration."""
+    is_root = os.geteuid() == 0
+    user = SERVICE_USER if is_root else os.geteuid()
+    port, admin = free_port(), free_port()
+    state, credentials = tmp_path / "state", tmp_path / "credentials"
+    credentials.mkdir()
+    copied = credentials / "headgate.toml"
+    copied.write_text(
+        f'listen = "127.0.0.1:{port}"\nadmin = "127.0.0.1:{admin}"\n'
+        f'[[routes]]\nprefix = "/v1/stream"\norigin = "file:{state}/streams"\n'
+    )
+    copied.chmod(0o400)
+    state.mkdir(mode=int(setting("StateDirectoryMode"), 8))
+    if is_root:
+        for path in (state, credentials, copied):
+            os.chown(path, user, user)
+        reach(tmp_path)
+    line = setting("ExecStart").replace("/opt/headgate/bin/headgate", str(HEADGATE))
+    command = shlex.split(line.replace("${CREDENTIALS_DIRECTORY}", str(credentials)))
+    process = subprocess.Popen(
+        [*as_user(user), *command],
+        umask=int(setting("UMask"), 8),
+        cwd="/",
+        env={"PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: ask(admin, "GET", "/readyz").status == 200, "it serves")
+        created = ask(port, "PUT", "/v1/stream/s", b"one", content_type="text/plain")
+        assert created.status == 201
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in state.rglob("*")}
+        assert modes.pop("streams") == 0o700
+        assert {"headgate.db", "headgate.db-wal", "headgate.db-shm"} < modes.keys()
+        assert set(modes.values()) == {0o600}
+        assert {path.stat().st_uid for path in state.rglob("*")} == {user}
+        process.terminate()
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def as_user(user: int) -> list[str]:
+    """What goes before a command to run it as another user, if we may."""
+    if os.geteuid() != 0:
+        return []
+    # It may read, and no more than read, what only root may: the tests may lie in its folder.
+    reading = "=-all,+dac_read_search"
+    return [
+        *("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs"),
+        *(f"--inh-caps{reading}", f"--ambient-caps{reading}", f"--bounding-set{reading}"),
+    ]
+
+
+def reach(folder: Path) -> None:
+    """Let another user into the test's folder, which pytest makes for its own alone."""
+    for path in (folder, *folder.parents):
+        if path.stat().st_uid == os.geteuid() and path != path.parent:
+            path.chmod(path.stat().st_mode | stat.S_IXOTH)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_a_data_folder_is_its_users_alone_whatever_the_umask(umask: int, tmp_path: Path) -> None:
+    folder, port, admin = tmp_path / "new", free_port(), free_port()
+    process = subprocess.Popen(
+        [
+            *(str(HEADGATE), "serve", "--listen", f"127.0.0.1:{port}"),
+            *("--admin", f"127.0.0.1:{admin}", "--origin", f"file:{folder}"),
+        ],
+        umask=umask,
+    )
+    try:
+        wait_until(lambda: ask(admin, "GET", "/readyz").status == 200, "it serves")
+        ask(port, "PUT", "/v1/stream/s", b"one", content_type="text/plain")
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert "headgate.db-wal" in modes
+        assert set(modes.values()) == {0o600}
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_folder_that_others_may_look_into_keeps_its_mode_and_is_warned_of(
+    tmp_path: Path,
+) -> None:
+    folder, port, admin = tmp_path / "open", free_port(), free_port()
+    folder.mkdir()
+    folder.chmod(0o755)
+    process = subprocess.Popen(
+        [
+            *(str(HEADGATE), "serve", "--listen", f"127.0.0.1:{port}"),
+            *("--admin", f"127.0.0.1:{admin}", "--origin", f"file:{folder}"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        wait_until(lambda: ask(admin, "GET", "/readyz").status == 200, "it serves")
+        process.terminate()
+        told, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert '"log.folder_open"' in told
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,80 @@
+"""SIGHUP ends a server that loses its terminal, and changes nothing for one that has none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.http1 import ask
+from tests.support.processes import ROOT
+from tests.support.waiting import wait_until
+from tests.workers.several import Several
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ORIGIN = "http://127.0.0.1:9"  # which nothing is asked of
+# Makes its stdin the terminal of its session, and runs the command that follows.
+IN_TERMINAL = (
+    "import fcntl, os, sys, termios;"
+    "fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+@contextlib.contextmanager
+def in_own_session(
+    workers: int, stdin: int = subprocess.DEVNULL, preface: tuple[str, ...] = ()
+) -> Iterator[Several]:
+    """A server that serves, in a session that has no terminal yet."""
+    server = Several(ORIGIN, arguments=["--workers", str(workers)], preface=preface)
+    with server._log.open("ab") as log:
+        server.process = subprocess.Popen(
+            server.arguments,
+            env=server.environment,
+            stdin=stdin,
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: server.has_admin() and server.is_ready(), "it serves")
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sighup_without_a_terminal_is_logged_and_changes_nothing(workers: int) -> None:
+    with in_own_session(workers) as server:
+        pids = {server.pid, *server.workers().values()}
+        for pid in pids:
+            os.kill(pid, signal.SIGHUP)
+        wait_until(
+            lambda: len(server.events("server.hangup_ignored")) == len(pids),
+            "every process has logged it",
+        )
+        assert ask(server.admin_port, "GET", "/readyz").status == 200
+        assert set(server.workers().values()) == pids - {server.pid}
+        assert server.terminate() == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_loss_of_its_terminal_stops_a_server(workers: int) -> None:
+    ours, theirs = pty.openpty()
+    with contextlib.ExitStack() as opened:
+        opened.callback(os.close, theirs)
+        closing = opened.enter_context(contextlib.ExitStack())
+        closing.callback(os.close, ours)
+        preface = (sys.executable, "-c", IN_TERMINAL)
+        with in_own_session(workers, theirs, preface) as server:
+            closing.close()
+            assert server.exit_status(30) == 0
+            assert server.events("server.hangup_ignored") == []
