@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from admin.pages import cdn, views
 from admin.pages.forms import Forms
 from admin.pages.live import LivePages
 from admin.pages.rendering import Page, Renderer
+from admin.pages.runbooks import runbooks
 from admin.pages.views import Visit
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class Site:
         for path, tell in READ.items():
             router.add_get(path, self.reading(tell))
         Forms(self.visit, self.show).add_to(router)
+        router.add_get("/alerts", self.alerts)
         router.add_get("/cdn/file", self.download)
         router.add_get("/static/{name}", _static())
 
@@ -87,6 +90,13 @@ class Site:
         """A page as an answer."""
         text = await self._renderer.page(page, viewer=request.get(VIEWER))
         return web.Response(text=text, content_type="text/html", status=status)
+
+    async def alerts(self, request: web.Request) -> web.Response:
+        """The runbooks that alert rules link to, for whoever is woken: nobody has to sign in."""
+        told: dict[str, object] = {"page": await asyncio.to_thread(runbooks), "here": "/alerts"}
+        if VIEWER in request:
+            told["instance"] = await request.app[CONSOLE].instance()
+        return await self.show(request, Page("alerts.html", told))
 
     async def download(self, request: web.Request) -> web.Response:
         """The configuration of the CDN page, as a file to be saved."""

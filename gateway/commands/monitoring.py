@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,15 @@ from gateway.monitoring.objective import LEAST_OBJECTIVE, OBJECTIVE
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# Prometheus takes braces in an annotation for a template.
+PAGE = re.compile(r"https?://[^\s#{}]+")
+
+
+def _page(_context: click.Context, _option: click.Parameter, url: str) -> str:
+    if url and not PAGE.fullmatch(url):
+        raise click.BadParameter("must be an http:// or https:// URL without a fragment (#…)")
+    return url
 
 
 @click.command()
@@ -22,7 +32,15 @@ if TYPE_CHECKING:
     show_default=True,
     help="Percent of a route's requests that are to get another answer than 5xx.",
 )
-def alerts(config: Path | None, objective: float) -> None:
+@click.option(
+    "--runbooks",
+    default="",
+    metavar="URL",
+    callback=_page,
+    help="Page that the alerts link to, each to the section of its name. By default that of the"
+    " console, at the address of the setting admin.",
+)
+def alerts(config: Path | None, objective: float, runbooks: str) -> None:
     """Print recording and alert rules for Prometheus.
 
     They fit the settings in the file and the environment: a configuration without Redis has no
@@ -31,7 +49,7 @@ def alerts(config: Path | None, objective: float) -> None:
     settings = load_settings(config, {})
     from gateway.monitoring.rules_file import rules_file
 
-    click.echo(rules_file(settings, objective), nl=False)
+    click.echo(rules_file(settings, objective, runbooks), nl=False)
 
 
 @click.command()

@@ -14,13 +14,27 @@ if TYPE_CHECKING:
     from gateway.monitoring.rules import Alert, Recording
     from gateway.settings import Settings
 
-
-def rules_file(settings: Settings, objective: float = OBJECTIVE) -> str:
-    """Return all rules that fit the configuration; `objective` is in percent."""
-    return "".join(f"{line}\n" for line in _lines(settings, objective))
+ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - where a listener is, and no page
 
 
-def _lines(settings: Settings, objective: float) -> Iterator[str]:
+def rules_file(settings: Settings, objective: float = OBJECTIVE, runbooks: str = "") -> str:
+    """Return all rules that fit the configuration.
+
+    `objective` is in percent. `runbooks` is the URL of a page with a section for each alert, by
+    default that of the console.
+    """
+    page = runbooks or console_page(settings)
+    return "".join(f"{line}\n" for line in _lines(settings, objective, page))
+
+
+def console_page(settings: Settings) -> str:
+    """Return the URL of the console's runbooks, as far as the settings know it."""
+    host, port = settings.admin.host, settings.admin.port
+    host = "localhost" if host in ANY else host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/alerts"
+
+
+def _lines(settings: Settings, objective: float, runbooks: str) -> Iterator[str]:
     yield "# Made by `headgate alerts` for one configuration: make it again when that changes."
     yield "groups:"
     # One group: its rules are evaluated in order, so that alerts see what was just recorded.
@@ -29,7 +43,7 @@ def _lines(settings: Settings, objective: float) -> Iterator[str]:
     for recording in recordings(settings):
         yield from _recording(recording)
     for alert in alerts(settings, objective):
-        yield from _alert(alert)
+        yield from _alert(alert, f"{runbooks}#{alert.name.lower()}")
 
 
 def _recording(recording: Recording) -> Iterator[str]:
@@ -37,7 +51,7 @@ def _recording(recording: Recording) -> Iterator[str]:
     yield f"        expr: {_text(recording.expr)}"
 
 
-def _alert(alert: Alert) -> Iterator[str]:
+def _alert(alert: Alert, runbook: str) -> Iterator[str]:
     yield f"      - alert: {_text(alert.name)}"
     yield f"        expr: {_text(alert.expr)}"
     yield f"        for: {_text(alert.lasting)}"
@@ -46,6 +60,7 @@ def _alert(alert: Alert) -> Iterator[str]:
     yield "        annotations:"
     yield f"          summary: {_text(alert.summary)}"
     yield f"          description: {_text(alert.description)}"
+    yield f"          runbook_url: {_text(runbook)}"
 
 
 def _text(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,6 +11,7 @@ import pytest
 
 from gateway.monitoring.alerts import alerts
 from gateway.monitoring.rules_file import rules_file
+from gateway.settings import AdminToken, Settings
 from tests.monitoring.configurations import (
     EVERYTHING,
     FILES,
@@ -25,8 +27,6 @@ from tests.test_docs import document, rows, section
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.settings import Settings
-
 OF_HTTP = {"HeadgateOriginDown", "HeadgateOriginErrors", "HeadgateOriginServerDown"}
 OF_LOGS = {"HeadgateLogDown", "HeadgateSlowAppends", "HeadgateAppendsFail"}
 OF_FILES = {"HeadgateDiskNearlyFull", "HeadgateDiskFills", "HeadgateWalDamaged"}
@@ -41,6 +41,7 @@ OF_ALL = {
     *("HeadgateServerErrors", "HeadgateErrorBudgetBurns", "HeadgateErrorBudgetBurnsFast"),
 }
 
+CONSOLE = "http://127.0.0.1:4439/alerts"
 PROCESS = 'job="headgate", instance="a:1"'
 ROUTE = f'{PROCESS}, route="/r"'
 
@@ -512,7 +513,11 @@ def play(case: Case) -> list[dict[str, object]]:
     (alert,) = (one for one in alerts(case.settings) if one.name == case.name)
     firing = {
         "exp_labels": {"severity": alert.severity, **case.labels},
-        "exp_annotations": {"summary": case.summary, "description": alert.description},
+        "exp_annotations": {
+            "summary": case.summary,
+            "description": alert.description,
+            "runbook_url": f"{CONSOLE}#{case.name.lower()}",
+        },
     }
 
     def at(minute: int, expected: list[object]) -> dict[str, object]:
@@ -556,6 +561,49 @@ def test_each_alert_fires_when_it_is_to_and_not_before(settings: Settings, tmp_p
         }
         tests.write_text(json.dumps(told))
         promtool("test", "rules", tests)
+
+
+def links(made: str) -> list[str]:
+    return re.findall(r'runbook_url: "(.*)"', made)
+
+
+def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+    declared = {one.name for settings in (EVERYTHING, WORKERS) for one in alerts(settings)}
+    text = document("alerts.md")
+    sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert sorted(sections) == sorted(declared)
+    for name in sections:
+        said = re.findall(r"^\*\*(.*?)\*\*", section(text, name), re.MULTILINE)
+        assert said == ["It means", "Users see", "What to do", "Made by"], name
+
+
+@pytest.mark.parametrize(
+    ("admin", "page"),
+    [
+        ("127.0.0.1:4439", "http://127.0.0.1:4439/alerts"),
+        ("[::1]:80", "http://[::1]:80/alerts"),
+        ("0.0.0.0:4439", "http://localhost:4439/alerts"),
+        ("[::]:4439", "http://localhost:4439/alerts"),
+    ],
+)
+def test_alerts_link_to_the_page_of_the_console(admin: str, page: str) -> None:
+    token = AdminToken.of({"name": "watch", "role": "viewer", "token": "t" * 32})
+    made = rules_file(Settings(origin="memory:", admin=admin, admin_tokens=(token,)))
+    assert len(links(made)) == len(alerts(MEMORY))
+    assert f"{page}#headgatedown" in links(made)
+
+
+def test_alerts_link_to_the_runbooks_that_are_named() -> None:
+    own = "https://wiki.test/headgate?view=all"
+    made = run([HEADGATE, "alerts", "--runbooks", own]).stdout.decode()
+    assert f"{own}#headgatelogdown" in links(made)
+    assert {link.partition("#")[0] for link in links(made)} == {own}
+
+
+@pytest.mark.parametrize("url", ["wiki.test/a", "https://a#b", "https://a/{{ x }}", "ftp://a/b"])
+def test_runbooks_that_are_no_page_are_refused(url: str) -> None:
+    done = run([HEADGATE, "alerts", "--runbooks", url])
+    assert (done.returncode, b"--runbooks" in done.stderr) == (2, True)
 
 
 def test_the_error_budget_is_what_the_objective_leaves() -> None:

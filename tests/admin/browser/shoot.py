@@ -33,6 +33,7 @@ PAGES = {
     "cdn": "/cdn?target=nginx&host=streams.example.com",
     "configuration": "/configuration",
     "about": "/about",
+    "alerts": "/alerts#headgatehistorylost",
     "sign-in": "/sign-in",
     "error": "/stream?route=/v1/stream&name=missing",
     "empty": "/streams?route=/v1/audit",

@@ -32,6 +32,7 @@ PAGES = [
     "/cdn?target=nginx&host=streams.example.com",
     "/configuration",
     "/about",
+    "/alerts",
 ]
 HOSTILE_TEXT = [show.visible(show.spoken(name)) for name in HOSTILE]
 

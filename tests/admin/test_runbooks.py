@@ -1,0 +1,63 @@
+"""The page that alerts link to: what to do, for whoever is woken."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from admin.app import build
+from gateway.monitoring.alerts import alerts
+from gateway.settings import AdminToken
+from tests.admin.consoles import Switchboard, setup
+from tests.monitoring.configurations import EVERYTHING, WORKERS
+from tests.test_docs import document
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PAGE = {"Accept": "text/html"}
+TOKEN = "t" * 32
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[TestClient[Any, Any]]:
+    """A console that nobody may look at without a token."""
+    token = AdminToken.of({"name": "ann", "role": "viewer", "token": TOKEN})
+    app = build(Switchboard(), setup(admin_tokens=(token,)))
+    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        yield client
+
+
+async def test_each_alert_leads_to_its_section_without_signing_in(
+    guarded: TestClient[Any, Any],
+) -> None:
+    answer = await guarded.get("/alerts", headers=PAGE)
+    page = await answer.text()
+    assert answer.status == 200
+    declared = {it.name.lower() for all_ in (EVERYTHING, WORKERS) for it in alerts(all_)}
+    assert set(re.findall(r'<section class="card prose" id="(\w+)"', page)) == declared
+    assert page.count("<strong>What to do</strong>") == len(declared)
+
+
+async def test_the_runbooks_say_nothing_of_the_gateway_to_whoever_has_not_signed_in(
+    guarded: TestClient[Any, Any],
+) -> None:
+    for_anybody = await (await guarded.get("/alerts", headers=PAGE)).text()
+    authorization = {"Authorization": f"Bearer {TOKEN}"}
+    for_a_viewer = await (await guarded.get("/alerts", headers={**PAGE, **authorization})).text()
+    assert ("instance" in for_anybody, "instance" in for_a_viewer) == (False, True)
+    assert ("/configuration" in for_anybody, "/configuration" in for_a_viewer) == (False, True)
+
+
+async def test_the_other_pages_still_ask_who_comes(guarded: TestClient[Any, Any]) -> None:
+    answer = await guarded.get("/", headers=PAGE, allow_redirects=False)
+    assert (answer.status, answer.headers["Location"]) == (303, "/sign-in?next=/")
+
+
+def test_the_runbooks_need_nothing_that_the_console_does_not_have() -> None:
+    text = document("alerts.md")
+    assert re.findall(r"\]\((?!https?://)", text) == []
+    assert re.findall(r"^(?:#{3}|```|\|)", text, re.MULTILINE) == []
