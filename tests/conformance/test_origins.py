@@ -27,12 +27,13 @@ GATEWAYS = ("--long-poll-timeout", str(LONG_POLL_S))
 
 
 @contextlib.contextmanager
-def behind(gateways: int) -> Iterator[str]:
+def behind(gateways: int, workers: int) -> Iterator[str]:
     """The URL of a reference server, or of the outermost of the gateways before it."""
+    arguments = (*GATEWAYS, "--workers", str(workers))
     with contextlib.ExitStack() as stack:
         url = stack.enter_context(reference(long_poll_s=LONG_POLL_S)).url
         for _ in range(gateways):
-            url = stack.enter_context(headgate(url, arguments=GATEWAYS)).url
+            url = stack.enter_context(headgate(url, arguments=arguments)).url
         yield url
 
 
@@ -46,9 +47,13 @@ def documented(column: int) -> set[str]:
 
 
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
-@pytest.mark.parametrize(("gateways", "column"), [(0, 1), (1, 2), (2, 2)])
-def test_what_fails_is_what_is_documented(tmp_path: Path, gateways: int, column: int) -> None:
-    with behind(gateways) as url:
+@pytest.mark.parametrize(
+    ("gateways", "workers", "column"), [(0, 1, 1), (1, 1, 2), (2, 1, 2), (1, 2, 2)]
+)
+def test_what_fails_is_what_is_documented(
+    tmp_path: Path, gateways: int, workers: int, column: int
+) -> None:
+    with behind(gateways, workers) as url:
         results = run_suite(url, tmp_path / "report.json")
     _assert_fails(results, documented(column))
 
