@@ -36,7 +36,17 @@ def program(name: str) -> str:
 
 
 def prepare() -> None:
-    """Raise the limit of open files for this process and its children, and miss nothing later."""
+    """Make ready to measure against other servers, and miss nothing later."""
+    prepare_alone()
+    for path in (NCHAN_MODULE, REFERENCE):
+        if not path.exists():
+            raise Unprepared(f"{path} is missing; `make setup-bench` installs it.")
+    for name in ("nginx", "redis-server", "redis-benchmark"):
+        program(name)
+
+
+def prepare_alone() -> None:
+    """Raise the limit of open files for this process and its children, to measure Headgate only."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if most < LEAST_FILES:
@@ -44,10 +54,7 @@ def prepare() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if not {SERVER_CORE, TOOL_CORE} <= os.sched_getaffinity(0):
         raise Unprepared(f"Cores {SERVER_CORE} and {TOOL_CORE} must both be free to use.")
-    for path in (NCHAN_MODULE, REFERENCE):
-        if not path.exists():
-            raise Unprepared(f"{path} is missing; `make setup-bench` installs it.")
-    for name in ("cc", "nginx", "redis-server", "redis-benchmark", "taskset"):
+    for name in ("cc", "taskset"):
         program(name)
     if file_system(MEMORY_FOLDER) != "tmpfs":
         raise Unprepared(f"{MEMORY_FOLDER} is no tmpfs.")

@@ -24,7 +24,7 @@ from tests.bench import append, catchup, longpoll, machine, many_streams, sse, t
 from tests.bench.proxies import HeadgateProxy
 from tests.bench.report import WIDTH
 from tests.bench.rounds import tell
-from tests.bench.servers import HeadgateServer
+from tests.bench.servers import HeadgateServer, on_core
 from tests.bench.tools import run
 from tests.support.processes import HEADGATE
 
@@ -55,7 +55,7 @@ def main() -> int:
     if not other.exists():
         parser.error(f"{other} is missing; `make setup` there installs it.")
     try:
-        machine.prepare()
+        machine.prepare_alone()
         tools.build()
         for load in arguments.load or LOADS:
             _compare(load, other, arguments.starts)
@@ -67,6 +67,7 @@ def main() -> int:
 
 def _compare(load: str, other: Path, starts: int) -> None:
     ratios: dict[str, list[float]] = {"rate": [], "processor time each": [], "p50": []}
+    longer_ms: list[float] = []
     for _ in range(starts):
         with contextlib.ExitStack() as stack:
             ours, theirs = (LOADS[load](stack, program) for program in (HEADGATE, other))
@@ -80,8 +81,11 @@ def _compare(load: str, other: Path, starts: int) -> None:
                 ratios["rate"].append(mine["per_s"] / its["per_s"])
                 ratios["processor time each"].append(_time_each(mine) / _time_each(its))
                 ratios["p50"].append(mine["p50_ms"] / its["p50_ms"])
+                longer_ms.append(mine["p50_ms"] - its["p50_ms"])
     shown = "   ".join(f"{name} {spread(found)}" for name, found in ratios.items())
-    Console(width=WIDTH, highlight=False).print(f"{load:16} here / there: {shown}")
+    Console(width=WIDTH, highlight=False).print(
+        f"{load:16} here / there: {shown}   p50 longer by {spread(longer_ms)} ms"
+    )
 
 
 def _time_each(figures: Figures) -> float:
@@ -129,6 +133,27 @@ def _appends(
     return once
 
 
+def _passed_appends(
+    workers: int, connections: int, stack: contextlib.ExitStack, program: Path
+) -> Callable[[], Figures]:
+    """Appends through workers before an HTTP origin; each worker has a share of the connections."""
+    proxy = HeadgateProxy(
+        program=program,
+        arguments=("--workers", str(workers)),
+        origin=HeadgateServer("memory:", preface=on_core(machine.TOOL_CORE)),
+    )
+    server = stack.enter_context(proxy)
+
+    def once() -> Figures:
+        names = [f"passed-{next(NUMBERS)}" for _ in range(connections)]
+        server.origin.create_all(names, "text/plain")
+        paths = [server.append_path(name) for name in names]
+        load = (f"{server.port},{server.port}", connections, MILLISECONDS, server.pid)
+        return run("load", "asleep", "post", *load, append.RECORD_BYTES, *paths)
+
+    return once
+
+
 def _creations(origin: str, stack: contextlib.ExitStack, program: Path) -> Callable[[], Figures]:
     server = _own_log(origin, stack, program)
     return lambda: many_streams.create(server, f"many-{next(NUMBERS)}-", CREATIONS)
@@ -158,6 +183,11 @@ LOADS: dict[str, Callable[[contextlib.ExitStack, Path], Callable[[], Figures]]] 
     "file-appends": partial(_appends, "file:", 8),
     "memory-appends-1000": partial(_appends, "memory:", 1000),
     "file-appends-1000": partial(_appends, "file:", 1000),
+    # With one connection p50 is how long an append takes; with many, how long it waits for others.
+    "passed-appends-1": partial(_passed_appends, 1, 1),
+    "passed-appends-1-loaded": partial(_passed_appends, 1, 32),
+    "passed-appends-2": partial(_passed_appends, 2, 1),
+    "passed-appends-2-loaded": partial(_passed_appends, 2, 32),
     "memory-creations": partial(_creations, "memory:"),
     "file-creations": partial(_creations, "file:"),
     "sse-1000": partial(_live, sse.deliver, 1000),
