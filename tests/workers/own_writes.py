@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -80,8 +81,9 @@ def worker_of(server: Several, wire: Wire) -> int:
         raise AssertionError(f"no connection from port {port}")
     for number, pid in server.workers().items():
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            if str(descriptor.readlink()) == f"socket:[{inode}]":
-                return number
+            with contextlib.suppress(FileNotFoundError):  # it may be closed at any moment
+                if str(descriptor.readlink()) == f"socket:[{inode}]":
+                    return number
     raise AssertionError(f"no worker has the connection from port {port}")
 
 
