@@ -28,6 +28,7 @@ from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_create, p
 from gateway.runtime.answer import Answered
 from gateway.runtime.route import OPEN
 from gateway.runtime.shedding import LIVE, READS
+from gateway.runtime.writes import Write
 from gateway.streams.appender import Appender
 from gateway.streams.creations import Creations
 from gateway.streams.lifecycle import Lifecycle
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.request_fields import RequestFields
     from gateway.runtime.route import Access, Checks, KeptAnswer, OriginReader, PlainGet
-    from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.traffic import Hits
 
@@ -145,10 +145,7 @@ class HostedRoute:
     def park(
         self, connection: Parkable, name: str, read: LongPoll, _headers: Mapping[str, str]
     ) -> bool:
-        """Let a long-poll wait in the feed of a stream that is in use.
-
-        It is at the tail, or the feed has kept what follows.
-        """
+        """Let a long-poll wait in the feed of a stream in use: at the tail, or behind by news."""
         try:
             active = self.table.peek(name)
             if active is None or active.state is None or not self.table.hears_of(active):
@@ -213,18 +210,22 @@ class HostedRoute:
     # Caches
 
     def invalidate(self, write: Write) -> None:
-        """Nothing: a log tells of its changes itself."""
+        """Give out nothing of a stream that was removed: word of that by the log takes its time."""
+        if write.removed_id is not None:
+            self.table.gone(write.path.removeprefix(f"{self.prefix}/"), write.removed_id)
 
     def invalidate_all(self) -> None:
-        """Nothing, for the same reason."""
+        """Nothing: what is in no cache is confirmed before it is given out."""
 
     def changed(self, stream_id: int, *, whole: bool) -> None:
         """Forget what is no longer so: what reached the tail, or with `whole` everything."""
         drop(self._store, stream_id, whole=whole)
         drop(self.feeds.source.events, stream_id, whole=whole)
 
-    def _ended(self, name: str) -> None:
-        self._shared.purge(self.prefix, f"{self.prefix}/{name}")
+    def _ended(self, name: str, stream_id: int) -> None:
+        path = f"{self.prefix}/{name}"
+        self._shared.announce(Write(prefix=self.prefix, path=path, removed_id=stream_id))
+        self._shared.purge(self.prefix, path)
 
     def clear(self) -> None:
         """Forget everything, of other routes too: a log seldom loses what it acknowledged."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.runtime.common_headers import CommonHeaders
     from gateway.runtime.quotas import Quotas
     from gateway.runtime.write_journal import WriteJournal
+    from gateway.runtime.writes import Write
     from gateway.telemetry.spans import Tracer
 
 
@@ -67,8 +68,7 @@ class Context:
         self.via = (
             f"1.1 headgate-{secrets.token_hex(4)}"  # our line in Via: no other process has it
         )
-        # Of writes before HTTP origins, which make copies of other workers old, too. Without other
-        # workers there is none.
+        # Of writes, which make copies of other workers old, too. None without other workers.
         self.journal: WriteJournal | None = None
         # The caches in front are to forget a stream: a route's prefix, and a canonical path.
         self.purge: Callable[[str, str], None] = lambda _prefix, _path: None
@@ -77,6 +77,11 @@ class Context:
         self._again_s = cycle(responses.RETRY_AFTER_S)
         self.refusal_lines = cache_status.BYPASS  # of refusals without a request
         self.closing = False  # answers are the last of their connections, as the server stops
+
+    def announce(self, write: Write) -> None:
+        """Have the other workers know of a write before its answer is sent."""
+        if self.journal is not None:
+            self.journal.announce(write)
 
     def problem(self, error: HeadgateError) -> Response:
         """A refusal; of those who are refused together each is to come back at another time."""

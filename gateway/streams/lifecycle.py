@@ -37,9 +37,9 @@ class Lifecycle:
         self,
         table: StreamTable,
         retention: Retention = EVERYTHING,
-        ended: Callable[[str], None] = lambda _: None,
+        ended: Callable[[str, int], None] = lambda _path, _stream_id: None,
     ) -> None:
-        """`ended` is given the path of each stream that this process has ended, or begun anew."""
+        """`ended` is given path and id of each stream that this process has ended or begun anew."""
         self._table = table
         self._retention = retention
         self._ended = ended
@@ -235,7 +235,7 @@ class Lifecycle:
             self.figures["created"] += failure is None and change.expected is None
             begins = anew and change.expected is None
             if change.removes or change.state.soft_deleted or begins:
-                self._ended(change.state.path)
+                self._ended(change.state.path, change.state.stream_id)
 
     async def _commit_apart(
         self, first: Change, others: tuple[Change, ...], *, anew: bool, ends: Fate | None

@@ -103,8 +103,7 @@ class PassingOn:
     def wrote(self, route: EdgeRoute, write: Write) -> None:
         """Have all copies forgotten that a write has made old."""
         route.invalidate(write)
-        if self._shared.journal is not None:
-            self._shared.journal.announce(write)
+        self._shared.announce(write)
 
     def _purge(self, passed: PassedOn, route: EdgeRoute, status: int) -> None:
         """Have caches in front forget a stream that has ended or begun, or may have.

@@ -49,7 +49,7 @@ class Asked:
     def __init__(self, log: GatedLog | None = None) -> None:
         self.service = Service(log)
         self.ended: list[str] = []
-        self.service.lifecycle._ended = self.ended.append
+        self.service.lifecycle._ended = lambda path, _: self.ended.append(path)
         self.creations = Creations(self.service.table, self.service.lifecycle)
         self.told: dict[str, list[Outcome]] = {}
 

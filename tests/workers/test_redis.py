@@ -11,7 +11,9 @@ import pytest
 
 from tests.support.http1 import Wire, ask, request
 from tests.support.redis_servers import redis_server
+from tests.support.silent_redis import without_messages
 from tests.support.waiting import wait_until
+from tests.workers.own_writes import connections
 from tests.workers.several import Several, is_alive, several, starting
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ STREAM = "/v1/stream/s"
 READ = f"{STREAM}?offset=-1"
 POLLS = 'headgate_live_readers{mode="long_poll",route="/v1/stream"}'
 MANY = 20  # connections, so that each worker has some
+CHUNK = b"x" * 300_000  # is a whole one, and more
 
 
 @pytest.fixture
@@ -61,6 +64,27 @@ def test_what_is_appended_through_one_worker_is_read_through_the_other(server: S
         append(server, number)
         assert ask(server.port, "GET", READ).body == content(range(number + 1))
     assert {ask(server.port, "GET", READ).body for _ in range(MANY)} == {content(range(MANY))}
+
+
+def test_what_is_deleted_through_one_worker_is_not_read_through_the_other(
+    redis: RedisServer,
+) -> None:
+    """Nor before Redis has told of it, which here it never does.
+
+    A whole chunk is given out for a while without Redis being asked.
+    """
+    with (
+        without_messages(redis.port) as port,
+        several(f"redis://127.0.0.1:{port}") as server,
+        connections(server, 1) as workers,
+    ):
+        (writer,), (reader,) = workers[1], workers[2]
+        assert writer.request("PUT", STREAM, CHUNK, content_type="text/plain").status == 201
+        assert writer.request("POST", STREAM, b"more", content_type="text/plain").status == 204
+        reader.request("GET", READ)
+        assert reader.request("GET", READ).headers["x-cache"] == "HIT"
+        assert writer.request("DELETE", STREAM).status == 204
+        assert reader.request("GET", READ).status == 404
 
 
 def test_readers_of_all_workers_get_what_one_of_them_takes(server: Several) -> None:
