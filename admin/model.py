@@ -125,6 +125,7 @@ class Overview(msgspec.Struct, frozen=True):
     instance: Instance
     attention: tuple[Attention, ...]  # the worst first
     without_origin: Stat
+    reads: int  # in the span, of which `without_origin` is a part
     collapse: Stat
     most_collapsed: float | None  # readers that one answer was given to
     live_readers: Stat

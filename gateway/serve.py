@@ -49,6 +49,9 @@ WAYS_OUT = {
     errno.EADDRNOTAVAIL: "choose an address of this machine, or 0.0.0.0 for every IPv4 address",
     errno.EACCES: "choose a port from 1024 on, or give the process CAP_NET_BIND_SERVICE",
 }
+# A start opens about 30 files, a log and its libraries some more; each connection takes one.
+LEAST_FILES, FEW_FILES = 128, 1024
+RAISE_FILES = "raise it, by ulimit -n or, in a systemd unit, LimitNOFILE="
 CUT_SHORT = 1  # the exit status after a second signal to stop
 # make and `timeout` pass on a signal that the whole group of processes has had already.
 INSISTS_AFTER_S = 1.0
@@ -258,6 +261,7 @@ def tell_started(settings: Settings) -> None:
 def run(settings: Settings) -> int:
     """Serve until a signal to stop; the exit status. Raises StartError."""
     prepare(settings)
+    check_open_files()
     return uvloop.run(_run(settings))
 
 
@@ -332,6 +336,19 @@ async def is_started(gateway: Gateway, stop: asyncio.Event) -> bool:
     # A batch of appends is more objects than the default of 700, so that each was a collection.
     gc.set_threshold(20_000, 10, 10)
     return True
+
+
+def check_open_files() -> None:
+    """Warn of an open-file limit that is soon reached. Raises StartError for a useless one."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY or limit >= FEW_FILES:
+        return
+    if limit < LEAST_FILES:
+        raise StartError(
+            f"the open-file limit is {limit}: at least {LEAST_FILES} files are needed to serve "
+            f"anybody, and one more for each connection: {RAISE_FILES}"
+        )
+    log.warning("server.few_open_files", limit=limit, advice=RAISE_FILES)
 
 
 def _raise_open_file_limit() -> None:

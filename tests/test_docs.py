@@ -401,6 +401,8 @@ def test_what_looks_like_a_setting_is_one(name: str) -> None:
         "request_id",
         "duration_us",
         "forwarded_for",
+        "lasted_s",
+        "user_agent",
     }  # labels, fields
     told |= set(layers())
     keys = {*Settings.settings, *Route.settings, *PurgedCache.settings}

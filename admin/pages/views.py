@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
+from urllib.parse import quote
 
 from admin.errors import NotTold
 from admin.model import Place, Span
 from admin.pages.rendering import Page
-from admin.streams.client import LATEST
+from admin.streams.client import LATEST, canonical
 from gateway.access.credentials import without_token
 from gateway.protocol.content import is_json
 from gateway.telemetry.inspection import StreamOrder
@@ -153,7 +154,8 @@ async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
     except NotTold as refusal:
         trouble = refusal
     begin = told.begin.offset if told else "-1" if offset == LATEST else offset
-    url = f"http://{_address(visit)}{route}/{name}?offset={begin}"
+    path, _ = canonical(route, name)
+    url = f"http://{_address(visit)}{path}?offset={quote(begin, safe='')}"
     return {
         "told": told,
         "trouble": trouble,

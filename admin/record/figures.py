@@ -187,6 +187,11 @@ def added(*numbers: float | None) -> float | None:
     return sum(known) if known else None
 
 
+def reads(row: Row | None) -> int:
+    """Return how many reads there were."""
+    return 0 if row is None else round(sum(row[COLUMN[name]] for name in CACHE_RESULTS))
+
+
 def without_origin(row: Row | None) -> float | None:
     """The hit ratio: the part of all reads that neither the origin nor the log was asked for."""
     if row is None:

@@ -63,6 +63,7 @@ def overview(
         instance=instance,
         attention=recorder.watch.attention,
         without_origin=stat(figures.without_origin, whole),
+        reads=figures.reads(whole),
         collapse=stat(figures.collapse, whole),
         most_collapsed=figures.most_collapsed(whole),
         live_readers=stat(figures.readers, live),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -57,6 +58,10 @@ class Overviews:
         if span not in SPANS_S:
             raise NotTold(400, f"span must be one of {', '.join(SPANS_S)}")
         async with self._one_at_a_time:
+            if self._recorder.saw_start:
+                with contextlib.suppress(TimeoutError):
+                    await self._recorder.look()
+                self._last.clear()
             now = self._setup.clock()
             last = self._last.get(span)
             if last is not None and 0 <= now - last.overview.taken_at < STALE_S:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Less than half a step: a look begins in the middle of one, and is counted in the same.
 LOOK_S = 2.0
+STARTING = "starting"  # why a process is not ready that opens its routes and listeners
 ASK_S = 2.0  # other gateways, by a Redis that may be slow; over before the next look
 
 
@@ -55,6 +56,11 @@ class Recorder:
             except Exception:  # noqa: BLE001 - a gap is better than the end of the record
                 log.exception("admin.look_failed")
             await asyncio.sleep(pause(began, self._clock()))
+
+    @property
+    def saw_start(self) -> bool:
+        """Whether the last look found something only starting, which is not so for long."""
+        return any(why is not None and STARTING in why for why in self.health.checks.values())
 
     async def look(self) -> None:
         """Record what was counted since the last look. Raises TimeoutError when none is told."""

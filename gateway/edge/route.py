@@ -38,7 +38,7 @@ from gateway.protocol.reach import Reach
 from gateway.runtime.route import OPEN
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.metrics import Sample
-from gateway.telemetry.rare_lines import RareLine
+from gateway.telemetry.rare_lines import OutageLine
 from gateway.telemetry.traffic import Traffic, begins
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class EdgeRoute:
         if access.reader_keys is not None:
             self._dropped = (*drop_query, reader_keys.PARAMETER)
         self.clock = shared.clock
-        self._failures = RareLine("origin.failed")
+        self._failures = OutageLine("origin.failed", "origin.recovered", origin.figures.count)
         self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
         self.fetch = ShortReads(self, shared).begin
         # Nobody's, until one is given that writes the answers: `web` does, which is above.
@@ -134,7 +134,7 @@ class EdgeRoute:
         self.access = self.access._replace(guard=self.origin_guard)
 
     def log_failure(self, error: HeadgateError, path: str) -> None:
-        """Log that the origin has failed: once a second, with how often since."""
+        """Log that the origin has failed: at once, then more and more rarely, until it is well."""
         self._failures.note(code=error.code, reason=error.detail, path=path)
 
     @staticmethod

@@ -31,6 +31,10 @@ class OriginFigures:
         self.results = dict.fromkeys(RESULTS, 0)
         self.duration = Histogram(SECONDS)
 
+    def count(self) -> int:
+        """Return how many answers there were."""
+        return sum(self.results[f"{kind}xx"] for kind in range(2, 6))
+
     def answered(self, status: int) -> None:
         """The head of an answer is there."""
         self.results[f"{status // 100}xx"] += 1

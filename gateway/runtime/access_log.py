@@ -15,13 +15,14 @@ class Asked(NamedTuple):
     """What a log line says of a request: its target is the path and query as received.
 
     `client` is the address at the other end of the connection, and `forwarded_for` what proxies
-    say of whom they ask for, which anybody can.
+    say of whom they ask for, which anybody can. `user_agent` is what the client calls itself.
     """
 
     method: str
     target: str
     client: str | None
     forwarded_for: str | None
+    user_agent: str | None
 
 
 class AccessLog:

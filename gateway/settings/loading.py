@@ -20,6 +20,7 @@ from gateway.settings.declared import Settings
 from gateway.settings.files import Look
 from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
 from gateway.settings.kinds import ROUTE_KIND
+from gateway.settings.own_listener import leading_back
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.route import Route
 from gateway.settings.toml_file import TomlFile, spell
@@ -149,7 +150,7 @@ def load(
     except Mistaken as refusal:
         problems += [_problem(mistake, given) for mistake in refusal.mistakes]
         raise SettingsError(_in_order(problems)) from refusal
-    for found in unguarded(settings):
+    for found in (*unguarded(settings), *(leading_back(settings) if look_at_files else ())):
         item = given[str(found.path[0])]
         sentence = f"{item.subject(found.path)} is {_show(found.value)}, but {found.must}."
         problems.append(_Problem(item.line(found.path), sentence))

@@ -33,7 +33,7 @@ SECRET_PARAMETERS = frozenset(
         "token",
     }
 )
-LONGEST_SHOWN = 200  # characters of what proxies say of whom they ask for
+LONGEST_SHOWN = 200  # characters of what proxies and clients say of themselves
 NAME = "headgate"
 REDACTED = "[redacted]"
 LEVELS = logging.getLevelNamesMapping()
@@ -107,12 +107,15 @@ def request_line(
     target: str,
     client: str | None,
     forwarded_for: str | None,
+    user_agent: str | None,
     **outcome: Unpack[Outcome],
 ) -> None:
     """Write the one line of a finished request. `target` is its path and query as received."""
     if not requests_logged(level):
         return
     known = {} if forwarded_for is None else {"forwarded_for": forwarded_for[:LONGEST_SHOWN]}
+    if user_agent is not None:
+        known["user_agent"] = user_agent[:LONGEST_SHOWN]
     if principal := outcome.get("principal"):
         known["principal"] = principal
     if refused := outcome.get("refused"):

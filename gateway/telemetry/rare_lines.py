@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from gateway.telemetry.logs import log
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 EVERY_S = 1.0
+LONGEST_S = 300.0  # between two lines about one outage
+QUIET_S = 10.0  # without a failure, and with answers: then an outage is over
 
 
 class RareLine:
@@ -40,6 +46,64 @@ class RareLine:
         if self._times:
             self._tell()
             self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._write)
+
+    def _tell(self) -> None:
+        if self._times:
+            log.warning(self._event, **self._said, times=self._times)
+            self._times = 0
+
+
+class OutageLine:
+    """Warnings about failures that go on: the first at once, then at intervals that double.
+
+    Each says how many `times` it was since the one before, and about the latest failure. When
+    nothing has failed for QUIET_S although there were answers, the end is logged once, as `over`.
+    """
+
+    def __init__(self, event: str, over: str, answered: Callable[[], int]) -> None:
+        """`answered` counts the answers so far."""
+        self._event = event
+        self._over = over
+        self._answered = answered
+        self._answers = 0  # at the latest failure
+        self._times = 0  # since the latest line
+        self._in_all = 0
+        self._said: dict[str, str] = {}
+        self._began = self._failed_at = self._due = self._wait_s = 0.0  # loop times
+        self._timer: asyncio.TimerHandle | None = None  # while there is an outage
+
+    def note(self, **said: str) -> None:
+        """Count a failure, and log it when it is time."""
+        now = asyncio.get_running_loop().time()
+        self._times += 1
+        self._in_all += 1
+        self._said, self._failed_at, self._answers = said, now, self._answered()
+        if self._timer is None:
+            self._began, self._due, self._wait_s = now, now, EVERY_S
+            self._look()
+
+    def close(self) -> None:
+        """Log what is left: there will be no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._tell()
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._times and now >= self._due:
+            self._tell()
+            self._due = now + self._wait_s
+            self._wait_s = min(2 * self._wait_s, LONGEST_S)
+        self._timer = None
+        if now - self._failed_at < QUIET_S or self._answered() <= self._answers:
+            self._timer = loop.call_later(EVERY_S, self._look)
+            return
+        self._tell()
+        lasted_s = round(self._failed_at - self._began, 1)
+        log.info(self._over, **self._said, times=self._in_all, lasted_s=lasted_s)
+        self._in_all = 0
 
     def _tell(self) -> None:
         if self._times:

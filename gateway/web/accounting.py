@@ -85,7 +85,8 @@ def _asked(
     shared: Context,
 ) -> Asked:
     forwarded_for = headers.get("X-Forwarded-For") or headers.get("Forwarded")
-    return Asked(method, target, shared.quotas.client_address(transport, headers), forwarded_for)
+    client = shared.quotas.client_address(transport, headers)
+    return Asked(method, target, client, forwarded_for, headers.get("User-Agent"))
 
 
 def of_get(

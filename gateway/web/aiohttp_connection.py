@@ -270,7 +270,7 @@ class AiohttpConnection(RequestHandler):
         shared = self.shared
         if shared.log.enabled:
             shared.log.line(
-                Asked("-", "-", peer_of(self.transport), None),
+                Asked("-", "-", peer_of(self.transport), None, None),
                 request_id=shared.lines.new_request_id(),
                 status=refusal.status,
                 size=len(refusal.body),

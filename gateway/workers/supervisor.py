@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 def run(settings: Settings) -> int:
     """Serve by workers until a signal to stop; the exit status. Raises StartError."""
     serve.prepare(settings)
+    serve.check_open_files()
     return uvloop.run(_run(settings))
 
 

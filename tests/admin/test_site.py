@@ -25,7 +25,7 @@ from tests.support import virtual_time
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from admin.model import Messages, Place, RouteView, Span
+    from admin.model import Messages, Overview, Place, RouteView, Span
     from gateway.telemetry.inspection import StreamDescription
 
 PAGE = {"Accept": "text/html"}
@@ -205,6 +205,49 @@ async def test_who_knows_the_gateway_by_another_name_is_told_that_one() -> None:
     assert "http://two.example:4437/v1/audit/chat" in told["two.example"]
     command = shlex.split(html.unescape(told["a';ls"]).partition("curl -N ")[2].partition("<")[0])
     assert command == ["http://a';ls:4437/v1/audit/chat?offset=-1&live=sse"]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("a b/ü", "/v1/stream/a%20b/%C3%BC"),
+        ("a%20b", "/v1/stream/a%20b"),
+        ("a?b#c", "/v1/stream/a%3Fb%23c"),
+    ],
+)
+async def test_the_curl_line_of_a_stream_is_percent_encoded(
+    name: str, path: str, client: TestClient[Any, Any]
+) -> None:
+    query = {"route": "/v1/stream", "name": name, "tab": "messages", "offset": "1&x=2"}
+    async with client.get("/stream", params=query, headers=PAGE) as answer:
+        page = html.unescape(await answer.text())
+    command = page.partition("curl -i ")[2].partition("</")[0].partition('"')[0]
+    url = shlex.split(command.splitlines()[0])[0]
+    assert url.partition("/v1/")[2] == f"{path}?offset=1%26x%3D2".partition("/v1/")[2]
+
+
+class FewReads(MadeUp):
+    """Of whose few reads none was served without the origin."""
+
+    def __init__(self, reads: int) -> None:
+        super().__init__()
+        self._reads = reads
+
+    async def overview(self, span: Span) -> Overview:
+        told = await super().overview(span)
+        ratio = msgspec.structs.replace(told.without_origin, value=0.0)
+        return msgspec.structs.replace(told, without_origin=ratio, reads=self._reads)
+
+
+@pytest.mark.parametrize(
+    ("reads", "said"), [(1, "too few reads to tell"), (99, "too few"), (100, "below alarm")]
+)
+async def test_a_share_of_few_reads_is_not_judged(reads: int, said: str) -> None:
+    app = application(FewReads(reads))
+    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        page = await (await client.get("/", headers=PAGE)).text()
+    assert said in page
+    assert ("below alarm" in page) is (reads >= 100)
 
 
 async def test_a_tab_is_sent_its_own_regions(client: TestClient[Any, Any]) -> None:

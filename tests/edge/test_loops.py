@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import contextlib
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.settings import load
 from tests.edge.gateways import PREFIX, edge
+from tests.support.delaying_proxy import DelayingProxy
 from tests.support.http1 import Answer, ask
 from tests.support.ports import free_port
+from tests.support.processes import HEADGATE, run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from tests.support.processes import Headgate
 
 LOGGED = {"HEADGATE_LOG_REQUESTS": "info", "HEADGATE_LOG_FORMAT": "json"}
@@ -37,10 +46,89 @@ def _requests(gateway: Headgate) -> int:
     return sum(line["event"] == "request" for line in lines)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_gateway_before_itself_answers_508(host: str) -> None:
+@contextlib.contextmanager
+def relay(port: int) -> Iterator[int]:
+    """The port of a relay, of which no gateway can know where it leads."""
+
+    async def serve(ready: Callable[[int], None], end: asyncio.Event) -> None:
+        async with DelayingProxy(port, latency_s=0) as proxy:
+            ready(proxy.port)
+            await end.wait()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        ready: concurrent.futures.Future[int] = concurrent.futures.Future()
+        loop, end = asyncio.new_event_loop(), asyncio.Event()
+        running = pool.submit(loop.run_until_complete, serve(ready.set_result, end))
+        try:
+            yield ready.result(10)
+        finally:
+            loop.call_soon_threadsafe(end.set)
+            running.result(10)
+            loop.close()
+
+
+@pytest.mark.parametrize(
+    ("listen", "origin"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:{port}"),
+        ("127.0.0.1", "http://LOCALHOST.:{port}/below"),
+        ("127.0.0.1", "http://0.0.0.0:{port}"),
+        ("127.0.0.1", "http://origin.example,http://127.0.0.1:{port}"),
+        ("localhost", "http://127.0.0.1:{port}"),
+        ("[::1]", "http://[::1]:{port}"),
+        ("0.0.0.0", "http://127.0.0.9:{port}"),
+        ("0.0.0.0", "http://[::1]:{port}"),
+        ("[::]", "http://localhost:{port}"),
+    ],
+)
+@pytest.mark.parametrize("key", ["listen", "admin"])
+def test_an_origin_that_is_a_listener_of_the_gateway_is_refused(
+    key: str, listen: str, origin: str
+) -> None:
     port = free_port()
-    with edge(f"http://{host}:{port}", environment=LOGGED, port=port) as gateway:
+    environment = {
+        **os.environ,
+        f"HEADGATE_{key.upper()}": f"{listen}:{port}",
+        "HEADGATE_ORIGIN": origin.format(port=port),
+        "HEADGATE_AUTH": "none",
+    }
+    commands = ("check", "serve") if key == "listen" else ("check",)
+    if key == "admin" and listen in {"0.0.0.0", "[::]"}:
+        environment["HEADGATE_ADMIN_TOKENS"] = json.dumps(
+            [{"name": "all", "token": f"sha256:{'0' * 64}", "role": "viewer"}]
+        )
+    for command in commands:
+        done = run([HEADGATE, command], environment=environment)
+        assert done.returncode == 2
+        said = done.stderr.decode()
+        assert 'HEADGATE_ORIGIN is "http://' in said
+        assert f"this gateway listens on {listen}:{port} itself ({key})" in said
+
+
+@pytest.mark.parametrize(
+    ("listen", "origin"),
+    [
+        ("127.0.0.1:4437", "http://127.0.0.1:4438"),
+        ("127.0.0.1:4437", "http://127.0.0.2:4437"),
+        ("127.0.0.1:4437", "http://192.0.2.1:4437"),
+        ("0.0.0.0:4437", "http://192.0.2.1:4437"),
+        ("0.0.0.0:4437", "http://origin.example:4437"),
+        ("127.0.0.1:443", "http://127.0.0.1"),
+    ],
+)
+def test_an_origin_at_another_address_or_port_is_none_of_its_listeners(
+    listen: str, origin: str
+) -> None:
+    given = {"HEADGATE_LISTEN": listen, "HEADGATE_ORIGIN": origin, "HEADGATE_AUTH": "none"}
+    assert load(None, given, {}, look_at_files=True).origin == origin
+
+
+def test_a_gateway_that_leads_back_to_itself_by_a_relay_answers_508() -> None:
+    port = free_port()
+    with (
+        relay(port) as before,
+        edge(f"http://127.0.0.1:{before}", environment=LOGGED, port=port) as gateway,
+    ):
         for method, query in REQUESTS:
             assert _ask(gateway, method, query).status == 508, (method, query)
         # Each came once from outside and once from itself.

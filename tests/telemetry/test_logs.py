@@ -18,7 +18,7 @@ import logging, warnings
 from gateway.telemetry import logs
 def request(level, target="/v1/stream/a", **changed):
     fields = dict(request_id="r-1", method="GET", target=target, client="192.0.2.1",
-                  forwarded_for=None, route="/v1/stream", status=200, size=12,
+                  forwarded_for=None, user_agent=None, route="/v1/stream", status=200, size=12,
                   duration_s=0.12345678, cache="HIT", ended="answered")
     logs.request_line(level, **{**fields, **changed})
 """

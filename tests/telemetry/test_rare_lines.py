@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from structlog.testing import capture_logs
 
 from gateway.telemetry import rare_lines
-from gateway.telemetry.rare_lines import RareLine
+from gateway.telemetry.rare_lines import OutageLine, RareLine
+from tests.support import virtual_time
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -44,3 +46,62 @@ async def test_what_is_left_is_told_at_the_end() -> None:
         line.close()
         line.close()
     assert told(lines) == [("/a", 1), ("/b", 1)]
+
+
+class Answers:
+    """A server's answers so far."""
+
+    number = 0
+
+    def count(self) -> int:
+        return self.number
+
+
+def test_an_outage_is_told_at_once_then_more_and_more_rarely_and_its_end_once() -> None:
+    """A failure each tenth of a second for an hour, then answers."""
+    answers = Answers()
+
+    async def hour() -> tuple[list[Any], float]:
+        line = OutageLine("it.failed", "it.recovered", answers.count)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with capture_logs() as lines:
+            while loop.time() - began < 3600:
+                line.note(path="/a")
+                await asyncio.sleep(0.1)
+            in_outage = len(lines)
+            answers.number += 1
+            await asyncio.sleep(60)
+            line.close()
+        return list(lines), in_outage
+
+    lines, in_outage = virtual_time.run(hour())
+    assert 15 <= in_outage <= 25
+    assert [line["event"] for line in lines[:2]] == ["it.failed"] * 2
+    assert lines[0]["times"] == 1
+    ended = [line for line in lines if line["event"] == "it.recovered"]
+    assert ended == lines[-1:]
+    assert ended[0]["log_level"] == "info"
+    assert sum(line["times"] for line in lines[:-1]) == ended[0]["times"]
+    assert 3590 < ended[0]["lasted_s"] < 3601
+
+
+def test_an_outage_is_not_over_while_there_are_failures_between_answers_or_no_answers() -> None:
+    answers = Answers()
+
+    async def flapping() -> list[Any]:
+        line = OutageLine("it.failed", "it.recovered", answers.count)
+        with capture_logs() as lines:
+            for _ in range(100):
+                line.note(path="/a")
+                answers.number += 1
+                await asyncio.sleep(3)
+            line.note(path="/a")
+            await asyncio.sleep(1000)
+            line.close()
+        return list(lines)
+
+    lines = virtual_time.run(flapping())
+    assert {line["event"] for line in lines} == {"it.failed"}
+    assert sum(line["times"] for line in lines) == 101
+    assert len(lines) < 15

@@ -57,6 +57,32 @@ async def test_each_way_of_a_request_ends_in_one_line(lines: list[Line]) -> None
     assert all(isinstance(line["duration_us"], int) for line in lines)
 
 
+async def test_each_line_has_what_the_client_calls_itself(lines: list[Line]) -> None:
+    said = ["User-Agent: curl/8.5.0 (x)", f"User-Agent: {'a' * 300}"]
+    async with serving(log_requests="info") as gateway:
+        await gateway.ask(put("s", said[0], body=b"one"))
+        await gateway.ask(get("s?offset=-1", said[0]))  # by a task
+        await gateway.ask(get("s?offset=-1", said[1]))
+        await gateway.ask(get("s?offset=-1"))
+        assert gateway.fast.answered == 2
+        await gateway.ask(post("s", b"two", said[1]))
+    short, long = "curl/8.5.0 (x)", "a" * 200
+    assert [line.get("user_agent") for line in lines] == [short, short, long, None, long]
+
+
+async def test_a_read_at_an_origin_without_a_task_has_what_its_client_calls_itself(
+    lines: list[Line],
+) -> None:
+    async with (
+        RawOrigin(answer(b"x", "Cache-Control: no-store")) as origin,
+        edge_serving(origin, log_requests="info") as gateway,
+    ):
+        for name in ("one", "two"):
+            await gateway.ask(get(f"{EDGE}/s", f"User-Agent: {name}"))
+        assert gateway.ordinary == 1
+    assert [line["user_agent"] for line in lines] == ["one", "two"]
+
+
 async def test_live_reads_are_logged_when_they_end(lines: list[Line]) -> None:
     async with serving(log_requests="info") as gateway:
         await gateway.ask(put("s", body=b"one"))

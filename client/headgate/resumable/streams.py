@@ -123,6 +123,11 @@ def _pubsub(
 ) -> PubSub:
     if isinstance(given, Broker):
         return PubSub(given, settings, productions)
+    if not isinstance(given, str) and not callable(getattr(given, "pubsub", None)):
+        raise TypeError(
+            "a ResumableStreams is given the URL of a Redis or of streams on a server, a client of "
+            f"redis.asyncio or a Broker, and no {_type(given)}"
+        )
     try:
         from headgate.resumable.redis_broker import RedisBroker
     except ImportError as error:

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from headgate import StreamError
-from headgate.resumable import SourceFailed, StreamExists, productions
+from headgate.resumable import ResumableStreams, SourceFailed, StreamExists, productions
 
 from tests.client.resumable.sources import Tap, chunks, whole
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-    from headgate.resumable import ResumableStreams
 
     from tests.client.resumable.conftest import MakeStreams
 
@@ -270,6 +268,12 @@ async def test_bad_arguments_are_refused(
 ) -> None:
     with pytest.raises(error, match=match):
         await replicas().resume(stream_id, resume_at)
+
+
+@pytest.mark.parametrize("backplane", [None, 6379, b"redis://127.0.0.1", {}])
+def test_what_is_no_place_for_streams_is_refused_at_once(backplane: object) -> None:
+    with pytest.raises(TypeError, match="the URL of a Redis or of streams on a server"):
+        ResumableStreams(backplane)  # type: ignore[arg-type] # which is the mistake
 
 
 async def _is(streams: ResumableStreams, stream_id: str, state: str) -> bool:

@@ -1,0 +1,70 @@
+"""Origins that are a listener of the gateway itself: each request would come back to it."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from gateway.settings.hosts import is_loopback
+from gateway.settings.kinds import shown_origin
+from gateway.settings.unguarded import Unguarded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gateway.settings.declared import Settings
+    from gateway.settings.kinds import Address
+
+PORTS = {"http": 80, "https": 443}
+
+
+def leading_back(settings: Settings) -> Iterator[Unguarded]:
+    """Yield each origin of which it is known that a listener of these settings is at its URL."""
+    for index, route in enumerate(settings.route_table):
+        path: tuple[str | int, ...] = ("routes", index, "origin")
+        if not settings.routes:
+            path = ("origin",)
+        for url in route.origins if route.is_http else ():
+            for key, listener in (("listen", settings.listen), ("admin", settings.admin)):
+                if _is_at(listener, url):
+                    yield Unguarded(
+                        path,
+                        shown_origin(url),
+                        f"must be another server: this gateway listens on {listener} itself "
+                        f"({key}), so that each request would come back to it",
+                    )
+
+
+def _is_at(listener: Address, url: str) -> bool:
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    if listener.port == 0 or (parts.port or PORTS[parts.scheme]) != listener.port:
+        return False
+    if host == listener.host.lower():
+        return True
+    # Who connects to 0.0.0.0 comes to this machine.
+    here = is_loopback(host) or _is_unspecified(host)
+    if _is_unspecified(listener.host):
+        return here or _is_of_this_machine(host)
+    named = "localhost" in {host, listener.host.lower()}
+    return here and is_loopback(listener.host) and (named or _is_unspecified(host))
+
+
+def _is_unspecified(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _is_of_this_machine(host: str) -> bool:
+    """Return whether an address, not a name, is one that a socket here can have."""
+    try:
+        family = socket.AF_INET if ip_address(host).version == 4 else socket.AF_INET6
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))  # nothing is sent
+    except (OSError, ValueError):
+        return False
+    return True

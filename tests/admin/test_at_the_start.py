@@ -1,0 +1,18 @@
+"""What the console tells in the first seconds of a gateway."""
+
+from __future__ import annotations
+
+from tests.support.http1 import ask
+from tests.support.processes import Headgate
+
+
+def test_the_overview_does_not_say_of_a_server_that_is_ready_that_it_starts() -> None:
+    gateway = Headgate()
+    try:
+        gateway.start()
+        overview = ask(gateway.admin_port, "GET", "/api/overview", Accept="application/json")
+        assert overview.status == 200
+        assert b"starting" not in overview.body
+        assert b'"serving"' in overview.body
+    finally:
+        gateway.close()

@@ -1,0 +1,32 @@
+"""A limit of open files that is soon reached is told at the start, in words that help."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.support.processes import HEADGATE, Headgate
+
+
+def test_a_server_that_could_serve_nobody_does_not_start() -> None:
+    for workers in ("1", "2"):
+        command = ["prlimit", "--nofile=40", str(HEADGATE), "serve", "--workers", workers]
+        ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+        origin = ["--origin", "http://127.0.0.1:9"]
+        done = subprocess.run(
+            [*command, *ports, *origin], capture_output=True, timeout=30, check=False
+        )
+        assert done.returncode == 2
+        said = done.stderr.decode()
+        assert "the open-file limit is 40: at least 128 files are needed" in said
+        assert "ulimit -n" in said
+        assert said.count("\n") == 1
+
+
+def test_a_server_with_few_files_starts_and_warns() -> None:
+    gateway = Headgate(preface=["prlimit", "--nofile=200"])
+    try:
+        gateway.start()
+        assert "server.few_open_files" in gateway.output()
+        assert "LimitNOFILE" in gateway.output()
+    finally:
+        gateway.close()
