@@ -25,6 +25,7 @@ from gateway.backends.registry import formats
 from gateway.errors import StartError
 from gateway.purge.purges import Purges, longest_kept_s
 from gateway.settings import shown_origin, variable
+from gateway.settings.reached import console_url, export_for_commands
 from gateway.telemetry import metrics, tracing
 from gateway.telemetry.logs import configure, log
 from gateway.web.fast_path import FastPath
@@ -240,19 +241,25 @@ def telling(address: Address, key: str) -> Iterator[None]:
 
 
 def tell_started(settings: Settings) -> None:
-    """Say where streams are served, in the log or to whoever sits before it."""
+    """Say where streams and console are, and what commands need, in the log or on a terminal."""
+    export = export_for_commands(settings)
     routes = {
         f"http://{settings.listen}{route.prefix}": shown_origin(route.origin)
         for route in settings.route_table
     }
     if sys.stderr.isatty():
         lines = [f"Serving {url}/… from {origin}" for url, origin in routes.items()]
+        lines.append(f"Dashboard at {console_url(settings)}")
+        if export is not None:
+            lines.append(f"For the commands, in each other terminal: {export}")
         sys.stderr.write("\n".join([*lines, "Ctrl-C stops."]) + "\n")
     else:
         log.info(
             "server.started",
             admin=str(settings.admin),
+            dashboard=console_url(settings),
             routes=routes,
+            **({} if export is None else {"for_commands": export}),
             workers=settings.workers,
             pid=os.getpid(),
         )

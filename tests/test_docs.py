@@ -159,7 +159,7 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         (folder / ".venv").symlink_to(sys.prefix)
         self.server = Headgate(f"file:{folder / 'headgate-data'}")
-        environment = {**os.environ, "STREAM_URL": self.server.streams}
+        environment = {name: it for name, it in os.environ.items() if name != "STREAM_URL"}
         self.first = Terminal(folder, environment)
         self.second = Terminal(folder, environment)
 
@@ -167,10 +167,17 @@ class Desk:
         """The command with the address of this server for that of the document."""
         return command.replace(PRINTED_ADDRESS, self.server.url.removeprefix("http://"))
 
+    def export(self) -> None:
+        """Type what the server has printed for other ports than the document's."""
+        (export, *_) = re.findall(r"export STREAM_URL=[^\s\"]+", self.server.output())
+        for terminal in (self.first, self.second):
+            terminal.begin(export)
+
     def play(self, step: Step) -> None:
         """Do what a step of the README says, and compare what it prints."""
         if step.command.startswith("make run"):
             self.server.start()
+            self.export()
         elif step.terminal == "reader":
             self.second.begin(self.spelled(step.command))
             self.second.until(re.escape("\n".join(step.printed)))

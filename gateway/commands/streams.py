@@ -7,12 +7,16 @@ and help and completion should not wait for that.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gateway.commands.parameters import FieldType, MomentType, SecondsType, StreamType
-from gateway.commands.target import DEFAULT_BASE, Target
 from gateway.protocol.header_names import CLOSED, FORKED_FROM
+from gateway.settings.reached import DEFAULT_BASE
+
+if TYPE_CHECKING:
+    from gateway.commands.target import Target
 
 DEFAULT_CONTENT_TYPE = "text/plain"
 STREAM_HELP = f"""

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from gateway.settings.reached import BASE_VARIABLE, DEFAULT_BASE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
-BASE_VARIABLE = "STREAM_URL"
 AUTHORIZATION_VARIABLE = "STREAM_AUTH"
 LIKE_THIS = f'{AUTHORIZATION_VARIABLE}="Bearer TOKEN"'
 # What no header field may hold; a surrogate is a byte of an argument that is no UTF-8.

@@ -1,0 +1,33 @@
+"""Where programs on this machine reach a server with these settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.settings.kinds import Address
+
+if TYPE_CHECKING:
+    from gateway.settings.declared import Settings
+
+BASE_VARIABLE = "STREAM_URL"  # where commands look for a stream that is given by its name
+DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
+
+
+def stream_bases(settings: Settings) -> list[str]:
+    """Return the URL of each route, below which its streams are."""
+    return [f"{_url(settings.listen)}{route.prefix}" for route in settings.route_table]
+
+
+def console_url(settings: Settings) -> str:
+    """Return the URL of the console's first page."""
+    return f"{_url(settings.admin)}/"
+
+
+def export_for_commands(settings: Settings) -> str | None:
+    """Return the shell's line by which commands find the server; None where they do without."""
+    bases = stream_bases(settings)
+    return None if DEFAULT_BASE in bases else f"export {BASE_VARIABLE}={bases[0]}"
+
+
+def _url(address: Address) -> str:
+    return f"http://{Address(address.reached_at, address.port)}"

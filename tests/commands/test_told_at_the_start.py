@@ -1,0 +1,76 @@
+"""What a server says at its start: where its streams and its dashboard are, and what to export."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.settings import Settings, load
+from gateway.settings.reached import console_url, export_for_commands
+from tests.support.http1 import ask
+from tests.support.ports import free_port
+from tests.support.processes import HEADGATE, run, start
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def settings(**environment: str) -> Settings:
+    return load(None, {f"HEADGATE_{name.upper()}": it for name, it in environment.items()}, {})
+
+
+@pytest.mark.parametrize(
+    ("listen", "export"),
+    [
+        ("127.0.0.1:4437", None),
+        ("127.0.0.1:8080", "export STREAM_URL=http://127.0.0.1:8080/v1/stream"),
+        ("[::1]:8080", "export STREAM_URL=http://[::1]:8080/v1/stream"),
+        ("0.0.0.0:8080", "export STREAM_URL=http://127.0.0.1:8080/v1/stream"),
+        ("0.0.0.0:4437", None),
+    ],
+)
+def test_what_to_export_is_said_unless_commands_find_the_server(
+    listen: str, export: str | None
+) -> None:
+    assert export_for_commands(settings(listen=listen, auth="none")) == export
+
+
+def test_the_dashboard_of_all_addresses_is_said_to_be_on_this_machine() -> None:
+    made = settings(admin="127.0.0.1:8081")
+    assert console_url(made) == "http://127.0.0.1:8081/"
+
+
+def test_what_a_terminal_shows_at_the_start_leads_the_commands_and_a_browser(
+    tmp_path: Path,
+) -> None:
+    port, admin = free_port(), free_port()
+    ours, theirs = pty.openpty()
+    server = start(
+        [
+            *(HEADGATE, "serve", "--origin", "memory:"),
+            *("--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}"),
+        ],
+        stderr=theirs,
+        folder=tmp_path,
+    )
+    try:
+        os.close(theirs)
+        wait_until(lambda: ask(admin, "GET", "/readyz").status == 200, "it serves")
+        shown = os.read(ours, 4096).decode()
+        (dashboard,) = re.findall(r"Dashboard at (\S+)", shown)
+        assert dashboard == f"http://127.0.0.1:{admin}/"
+        assert ask(admin, "GET", "/").status == 200
+        (base,) = re.findall(r"export STREAM_URL=(\S+)", shown)
+        environment = {**os.environ, "STREAM_URL": base}
+        made = run([HEADGATE, "create", "story"], environment=environment)
+        assert made.returncode == 0, made.stderr
+        assert ask(port, "HEAD", "/v1/stream/story").status == 200
+    finally:
+        server.kill()
+        server.wait()
+        os.close(ours)
