@@ -66,10 +66,9 @@ def test_foreign_data_file_is_refused_and_left_as_it_is(
 
 
 def test_folder_of_a_running_headgate_is_refused_and_goes_on(tmp_path: Path) -> None:
-    wal = tmp_path / f"{DATA_FILE}-wal"
     with headgate(f"file:{tmp_path}") as server:
         # The server itself notes its clocks within a second, and then not for a minute.
-        wait_until(lambda: wal.stat().st_size > 0)
+        wait_until(lambda: b"clock_wall" in (tmp_path / f"{DATA_FILE}-wal").read_bytes())
         before = _state(tmp_path)
         refused = _start(tmp_path)
         assert refused.returncode == 2
