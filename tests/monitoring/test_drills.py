@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
     from tests.support.redis_servers import RedisServer
 
-KEPT, LOST, FULL, BROKEN, GUARDED = "/kept", "/lost", "/full", "/broken", "/guarded"
+KEPT, LOST, IDLE, FULL = "/kept", "/lost", "/idle", "/full"  # each in a Redis of its own
+BROKEN, GUARDED = "/broken", "/guarded"
 # How long a rule must hold is played by promtool, in test_alerts.
 AT_ONCE = ("HeadgateServerErrors", "HeadgateAppendsFail", "HeadgateAccessFileRefused")
-# Three servers of Redis, a gateway and Prometheus start for the first of them.
+# Four servers of Redis, a gateway and Prometheus start for the first of them.
 pytestmark = pytest.mark.timeout(180)
 ENOUGH = 12  # requests that fail, of which ten wake somebody
 
@@ -47,7 +48,6 @@ class Drill(NamedTuple):
 
     def change_history(self, route: str) -> None:
         """Restart the Redis of a route as planned, and wait until Prometheus knows of it."""
-        assert self.write(route) == [204]
         changed = f'sum(headgate_log_histories_total{{route="{route}"}})'
         wait_until(lambda: self.watch.value(changed) == 0)
         self.redis[route].stop()
@@ -69,7 +69,8 @@ class Drill(NamedTuple):
 def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
     folder = tmp_path_factory.mktemp("drill")
     with contextlib.ExitStack() as stack:
-        options = {KEPT: {"appendonly": "yes", "appendfsync": "always"}, LOST: {}, FULL: {}}
+        durable = {"appendonly": "yes", "appendfsync": "always"}
+        options = {KEPT: durable, LOST: {}, IDLE: durable, FULL: {}}
         redis = {
             route: stack.enter_context(redis_server(folder / route.strip("/"), **given))
             for route, given in options.items()
@@ -93,13 +94,21 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
 
 
 def test_a_planned_restart_of_a_redis_that_keeps_everything_fires_nothing(drill: Drill) -> None:
+    assert drill.write(KEPT) == [204]
     drill.change_history(KEPT)
     assert drill.watch.fired(KEPT) == set()
 
 
 def test_a_restart_of_a_redis_that_loses_its_streams_is_critical(drill: Drill) -> None:
+    assert drill.write(LOST) == [204]
     drill.change_history(LOST)
     drill.wait_for("HeadgateHistoryLost", "critical", LOST)
+
+
+def test_a_restart_that_no_gateway_can_judge_is_a_warning(drill: Drill) -> None:
+    drill.change_history(IDLE)
+    drill.wait_for("HeadgateHistoryChanged", "warning", IDLE)
+    assert drill.watch.fired(IDLE) == {"HeadgateHistoryChanged"}
 
 
 def test_appends_that_a_full_redis_refuses_fire(drill: Drill) -> None:
