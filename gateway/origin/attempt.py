@@ -136,13 +136,15 @@ class Attempt:
         self._run()
 
     def _run(self) -> None:
-        if self._clock is not None:
-            now = asyncio.get_running_loop().time()
-            self._clock.reschedule(now + self.request.wait_s)
+        self._expire_at(asyncio.get_running_loop().time() + self.request.wait_s)
 
     def _stop(self) -> None:
-        if self._clock is not None:
-            self._clock.reschedule(None)
+        self._expire_at(None)
+
+    def _expire_at(self, moment: float | None) -> None:
+        # Once the time is over the attempt ends, also where a part of the body came just then.
+        if self._clock is not None and not self._clock.expired():
+            self._clock.reschedule(moment)
 
     def note_reuse(self) -> None:
         """The connection had carried a request before."""
