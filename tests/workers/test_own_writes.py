@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from itertools import count
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -165,54 +166,61 @@ def is_told_by_feed(wire: Wire, path: str, tail: str) -> bool:
 
 
 class SlowToTell:
-    """An origin with one stream of a letter for each append, which never answers a long-poll."""
+    """An origin whose streams begin with one letter, and which never answers a long-poll."""
 
     def __init__(self) -> None:
-        self.content = b"a"
+        self.contents: dict[str, bytes] = {}
 
     def play(self, exchange: Exchange) -> None:
-        if "live=long-poll" in exchange.target:
+        target = urlsplit(exchange.target)
+        path, query = target.path, parse_qs(target.query)
+        content = self.contents.setdefault(path, b"a")
+        if "live" in query:
+            return
+        if exchange.method == "DELETE":
+            exchange.send(b"HTTP/1.1 204 No Content\r\n\r\n")
             return
         if exchange.method == "POST":
-            self.content += exchange.body
-            exchange.answer(b"", f"Stream-Next-Offset: {len(self.content):04}", status="200 OK")
+            content = self.contents[path] = content + exchange.body
+            exchange.answer(b"", f"Stream-Next-Offset: {len(content):04}")
             return
-        offset = exchange.target.partition("offset=")[2]
         exchange.answer(
-            self.content[max(0, int(offset)) :],
+            content[max(0, int(query["offset"][0])) :],
             "Content-Type: text/plain",
-            f"Stream-Next-Offset: {len(self.content):04}",
+            f"Stream-Next-Offset: {len(content):04}",
             "Stream-Up-To-Date: true",
         )
 
 
-def test_a_feed_does_not_tell_its_old_tail_after_a_write_elsewhere() -> None:
-    """Nor before its origin has told it of the write."""
-    path = "/v1/stream/s"
-    with (
-        BlockingOrigin(SlowToTell().play) as origin,
-        several(origin.url) as server,
-        connections(server, 2) as workers,
-    ):
+@pytest.fixture(scope="module")
+def untold() -> Iterator[Several]:
+    """Workers that know of a write only from each other."""
+    with BlockingOrigin(SlowToTell().play) as origin, several(origin.url) as started:
+        yield started
+
+
+def test_a_feed_does_not_tell_its_old_tail_after_a_write_elsewhere(untold: Several) -> None:
+    path = "/v1/stream/appended"
+    with connections(untold, 2) as workers:
         live, reader = workers[2]
         tail = followed(live, path)
         wait_until(lambda: is_told_by_feed(reader, path, tail), "the tail is known")
-        with stopped(server.workers()[2]):
+        with stopped(untold.workers()[2]):
             written(path, "append", workers[1][0])
             reader.send(tail_read(path, tail))
         assert reader.answer().body == b" two"
 
 
-def test_a_reader_that_waits_hears_of_a_deletion_through_another_worker(
-    server: Several, workers: dict[int, list[Wire]], path: str
-) -> None:
-    waiting = workers[2][0]
-    tail = waiting.request("HEAD", path).next_offset
-    waiting.send(request("GET", f"{path}?offset={tail}&live=long-poll"))
-    polls = 'headgate_live_readers{mode="long_poll",route="/v1/stream"}'
-    wait_until(lambda: server.metrics()[polls] == 1, "the poll waits")
-    written(path, "delete", workers[1][0])
-    assert waiting.answer().status == 404
+def test_a_reader_that_waits_hears_of_a_deletion_through_another_worker(untold: Several) -> None:
+    path = "/v1/stream/deleted"
+    with connections(untold, 1) as workers:
+        (writer,), (waiting,) = workers[1], workers[2]
+        waiting.request("GET", f"{path}?offset=-1")
+        waiting.send(request("GET", f"{path}?offset=0001&live=long-poll"))
+        polls = 'headgate_live_readers{mode="long_poll",route="/v1/stream"}'
+        wait_until(lambda: untold.metrics()[polls] == 1, "the poll waits")
+        written(path, "delete", writer)
+        assert waiting.answer().status == 404
 
 
 # ---------------------------------------------------------------- one that has missed writes
