@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.cache.cached_response import CachedResponse
 from gateway.cache.shared_body import SharedBodyReader
+from gateway.protocol import cache_status
 
 if TYPE_CHECKING:
     from gateway.cache.fetch import SharedFetch
@@ -36,3 +37,11 @@ class Joined(NamedTuple):
     old: Variant | None
     varies: frozenset[str]
     is_collapsed: bool
+
+
+def told_before(cached: CachedResponse, now: float) -> CacheResult:
+    """Return what live readers were sent, for one who asks while the origin fails."""
+    stored = cached.stored
+    status = f"hit; ttl={int(stored.fresh_until - now)}; detail=stale-if-error"
+    lines = cache_status.lines("STALE", status, age=stored.age(now))
+    return CacheResult(cached, lines, current=False, tail_is_known=False)

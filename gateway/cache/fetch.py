@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import ExitStack
 from enum import Enum
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.variants import Variant
+    from gateway.origin.in_step import ConnectionHistory
 
     # Asks the origin, under these conditions if there are any.
     Send = Callable[[list[tuple[str, str]]], Awaitable["Answer"]]
@@ -50,6 +52,10 @@ class Answer(Protocol):
     """What an origin answers: its head, and its body in parts as they come."""
 
     status: int
+
+    @property
+    def history(self) -> ConnectionHistory | None:
+        """What came on its connection since that was last known to be in step."""
 
     @property
     def complete_by_length(self) -> bool:
@@ -106,6 +112,7 @@ class SharedFetch:
     # What may stand in for the answer besides `old`, if anything.
     in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
     is_over = False
+    history: ConnectionHistory | None = None  # of the connection that the answer came on
     _time: asyncio.Timeout | None = None
     _body: SharedBody | None = None  # nobody reads most of them in parts
 
@@ -152,6 +159,14 @@ class SharedFetch:
         if self.of_the_past or facts is None:
             return False
         return self.passed_by.is_told_by(facts.next_offset, closed=facts.closed)
+
+    def trusts_connection(self, distrust: Callable[[tuple[str, str], str], None]) -> bool:
+        """Return whether the answer is no other request's, as far as its connection shows.
+
+        Should it prove to be one later, `distrust` is called with its key and path.
+        """
+        history, key = self.history, self.request.key
+        return history is None or history.note(key, partial(distrust, key, self.request.path))
 
     async def run(self, send: Send) -> None:
         """Carry it out. Whatever happens is told by these two, and to who reads the body."""
@@ -220,6 +235,7 @@ class SharedFetch:
         with ExitStack() as resources:
             answer = await send([] if old is None else old.validators)
             resources.callback(answer.release)
+            self.history = answer.history
             times = policy.Times(asked, self._clock())
             if answer.status == 304 and old is not None and old.validators:
                 if not self._confirm(old, answer.headers, times):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, assert_never
 import msgspec
 
 from gateway.cache import decision, policy
-from gateway.cache.cache_result import CacheResult, Joined
+from gateway.cache.cache_result import CacheResult, Joined, told_before
 from gateway.cache.fetch import CONFIRMED, FETCHED, STOOD_IN, Fetched, SharedFetch
 from gateway.cache.fetch_table import FetchTable
 from gateway.cache.hit_for_pass import HitForPass
@@ -61,6 +61,8 @@ class HttpCache:
         self.fetches = FetchTable(self._fetched, traffic.collapsed)
         self._hit_for_pass = HitForPass(clock)
         self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
+        # Told the path of an answer that may be somebody else's, and has been dropped.
+        self.distrusted: Callable[[str], None] = lambda _: None
         # Whether what a fetch has brought is of the stream that is there now.
         self.is_of_now: Callable[[SharedFetch, Fetched | None], bool] = lambda *_: True
         # Has a copy renewed without a task; False where it cannot.
@@ -140,7 +142,7 @@ class HttpCache:
                 return self._hit(variant, "STALE", now)
             case decision.StandInRecent(cached, variant, rests_until):
                 self._refresh(request, variant, rests_until, now)
-                return _told_before(cached, now)
+                return told_before(cached, now)
             case decision.Refuse():
                 raise NotCached("only-if-cached: there is no answer here that is fresh")
             case decision.Validate(variant):
@@ -329,7 +331,8 @@ class HttpCache:
         if fetched is None or not cached.keep:
             self._drop_old(fetch, cached.status)
         elif not stood_in:
-            fetch.is_stored = not fetch.outdated and self._keep(fetch.request, cached)
+            keeps = not fetch.outdated and fetch.trusts_connection(self._distrust)
+            fetch.is_stored = keeps and self._keep(fetch.request, cached)
 
     async def read(self, request: CacheRequest, limit: int) -> CacheResult:
         """A whole answer, fresh, for whoever needs the bytes of a stream; shared like any other."""
@@ -346,6 +349,11 @@ class HttpCache:
         return msgspec.structs.replace(result, cached=whole, source=None)
 
     # Keeping
+
+    def _distrust(self, key: tuple[str, str], path: str) -> None:
+        """Drop what was made of an answer that may be somebody else's."""
+        self._store.discard(key)
+        self.distrusted(path)
 
     def _keep(self, request: CacheRequest, cached: CachedResponse) -> bool:
         """Whether there was room for it."""
@@ -387,11 +395,3 @@ class HttpCache:
     async def close(self) -> None:
         """End what is under way."""
         await self.fetches.close()
-
-
-def _told_before(cached: CachedResponse, now: float) -> CacheResult:
-    """What live readers were told, for one who asks while the origin fails."""
-    stored = cached.stored
-    status = f"hit; ttl={int(stored.fresh_until - now)}; detail=stale-if-error"
-    lines = cache_status.lines("STALE", status, age=stored.age(now))
-    return CacheResult(cached, lines, current=False, tail_is_known=False)

@@ -93,7 +93,7 @@ class ShortFetch(SharedFetch, Generic[W]):
 
     def answered(self, answer: WholeAnswer) -> None:
         """Judge the answer, keep it, and tell those who wait."""
-        self.asked = None
+        self.asked, self.history = None, answer.history
         try:
             if not self._take(answer):
                 self._goes_on(answer)

@@ -187,6 +187,12 @@ class Store(Generic[K]):
         for entry in self.of_group(group):
             self._remove(entry)
 
+    def discard(self, key: Hashable) -> None:
+        """Drop what is kept under `key`, if anything is."""
+        entry = self._used.get(key) or self._new.get(key)
+        if entry is not None:
+            self._remove(entry)
+
     def clear(self) -> None:
         """Drop everything."""
         for entry in [*self._new.values(), *self._used.values()]:

@@ -101,6 +101,7 @@ class FollowedStream:
             self._following = Following(
                 registry.origin.client, follower, self._poller, registry.holdings, self._lost
             )
+            self._following.on_distrust = self.compare_again
 
     def __repr__(self) -> str:
         health = self.feed.lost or "followed"
@@ -288,6 +289,10 @@ class FollowedStream:
         is_echoed = facts.is_empty and span.start != NOW
         if not is_echoed or span.end == self.snapshot.tail:
             self.expect(Reach(span.end, facts.closed and facts.up_to_date))
+
+    def compare_again(self) -> None:
+        """Compare what is known with what the origin has before anything is joined with it."""
+        self._poller.doubt()
 
     # What its follower is told
 

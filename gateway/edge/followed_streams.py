@@ -80,6 +80,7 @@ class FollowedStreams:
         self.reader = StreamReader(cache)
         self.source = EdgeFeedSource(self.reader, freshness, settings, shared, traffic)
         cache.another = self.reader.forget
+        cache.distrusted = self._distrust
         cache.is_of_now = self._is_of_now
         cache.is_down = lambda: origin.why_unhealthy() is not None
         cache.fetches.in_place = self._in_place
@@ -279,6 +280,12 @@ class FollowedStreams:
         if is_another:
             self.reader.forget(request.path)
         return True
+
+    def _distrust(self, path: str) -> None:
+        """Drop what was rendered of a path, an answer for which may have been for another."""
+        self.reader.distrust(path)
+        for stream in self.of_path(path):
+            stream.compare_again()
 
     # What its streams and their feeds tell it
 

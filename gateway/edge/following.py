@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from gateway.edge.follower import HOLDS_S, CannotFollow
 from gateway.edge.poller import ANSWERS
 from gateway.edge.snapshots import LONGEST_READ
-from gateway.errors import HeadgateError
+from gateway.errors import HeadgateError, OriginBroken
 from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -26,9 +26,13 @@ if TYPE_CHECKING:
     from gateway.cache.cached_response import CacheRequest
     from gateway.edge.follower import Follower, Next, Question
     from gateway.edge.poller import Heard, PollerRequest, Steps
+    from gateway.origin.in_step import ConnectionHistory
     from gateway.origin.raw_way import RawWay
     from gateway.origin.response import OriginAnswer
     from gateway.origin.whole_answer import Asked, WholeAnswer
+
+
+OUT_OF_STEP = "the origin's answer to a long-poll may have been to another request"
 
 
 class Origin(Protocol):
@@ -58,6 +62,10 @@ class Answer(Protocol):
     @property
     def headers(self) -> MultiMapping[str]:
         """Its fields."""
+
+    @property
+    def history(self) -> ConnectionHistory | None:
+        """What came on its connection since that was last known to be in step."""
 
     async def read(self, limit: int, /) -> bytes:
         """Its body."""
@@ -130,6 +138,8 @@ class Following:
         self._poller = poller
         self._holdings = holdings
         self._lost = lost
+        # Called where an answer that was taken may have been to another request.
+        self.on_distrust: Callable[[], None] = self.stop
         self._steps: Steps | None = None  # to the answer to the follower's question
         self._asked: Asked | None = None  # what is out without a task
         self._task: asyncio.Task[Heard] | None = None
@@ -173,7 +183,7 @@ class Following:
     def answered(self, answer: WholeAnswer) -> None:
         """The answer is whole."""
         self._asked = None
-        self._guarded(self._go_on, answer)
+        self._guarded(self._go_on, answer if self._trusts(answer) else OriginBroken(OUT_OF_STEP))
 
     def began(self, answer: OriginAnswer) -> None:
         """It is long, or not plain: a task reads it."""
@@ -262,9 +272,16 @@ class Following:
         target, fields = request.target, request.reader.fields
         return await self._read(await self._origin.send("GET", target, fields, poll=request.waits))
 
+    def _trusts(self, answer: Answer | WholeAnswer) -> bool:
+        """Return whether an answer is no other request's, as far as its connection shows."""
+        history = answer.history
+        return history is None or history.note(self, self.on_distrust)
+
     async def _read(self, answer: Answer) -> Heard:
         try:
             body = await answer.read(LONGEST_READ) if answer.status in ANSWERS else b""
+            if not self._trusts(answer):
+                raise OriginBroken(OUT_OF_STEP)
             return _Read(answer.status, answer.headers, body)
         finally:
             answer.release()

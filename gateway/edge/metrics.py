@@ -32,6 +32,13 @@ DURATION = histogram(
     "route",
     bounds=SECONDS,
 )
+SURPLUSES = counter(
+    "headgate_origin_surpluses_total",
+    "Times that an origin has sent more than its answer, by the answer: to HEAD, a 204, a 304, or "
+    "whole.",
+    "route",
+    "behind",
+)
 
 QUESTIONS = counter(
     "headgate_origin_questions_total",
@@ -52,6 +59,12 @@ OF_ORIGINS: dict[Metric, Callable[[Origin], float]] = {
         "Requests at the origin, of max_origin_requests.",
         "route",
     ): lambda origin: origin.in_flight,
+    counter(
+        "headgate_origin_distrusted_total",
+        "Cached responses and answers to polls that were dropped, or are compared again, since "
+        "their connection had brought more than its answers.",
+        "route",
+    ): lambda origin: origin.figures.distrusted,
 }
 
 OF_CACHES: dict[Metric, Callable[[HttpCache], float]] = {
@@ -70,6 +83,8 @@ def samples(prefix: str, origin: Origin, cache: HttpCache) -> Iterator[Sample]:
         yield Sample(UP, (prefix, server), float(is_up))
     for result, count in origin.figures.results.items():
         yield Sample(REQUESTS, (prefix, result), float(count))
+    for behind, count in origin.figures.surpluses.items():
+        yield Sample(SURPLUSES, (prefix, behind), float(count))
     yield observed(DURATION, origin.figures.duration, prefix)
     yield from read(OF_ORIGINS, origin, prefix)
     yield from read(OF_CACHES, cache, prefix)

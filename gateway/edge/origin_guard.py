@@ -200,6 +200,10 @@ class OriginGuard(Background):
             self.said["no"] += 1
             self._denied(request.admitted_as)
             raise refusal
+        name, history = request.admitted_as, answer.history
+        if history is not None and not history.note(name, partial(self._until.pop, name, 0.0)):
+            self.said["failed"] += 1
+            raise OriginBroken("the origin's answer may have been to another request")
         self.said["yes"] += 1
         self._remember(request.admitted_as, asked_at + self._ttl_s)
         return asked_at + self._ttl_s

@@ -99,6 +99,11 @@ class Poller:
         """Whether the origin has told of a shorter stream, which may be another one."""
         return self._doubted_at is not None
 
+    def doubt(self) -> None:
+        """Join nothing with what is known before that was compared with what the origin has."""
+        if self._doubted_at is None:
+            self._doubted_at = asyncio.get_running_loop().time()
+
     def ask(self, question: Question) -> Steps:
         """The answer, with what follows it where that is the rest of a character.
 

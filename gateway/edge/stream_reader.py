@@ -50,6 +50,11 @@ class StreamReader:
         self._cache.fetches.outdate_all()
         self.events.clear()
 
+    def distrust(self, path: str) -> None:
+        """Drop the events that were made of an answer that may be somebody else's."""
+        self.forgotten += 1
+        self.events.drop(path)
+
     def moved(self, path: str, reach: Reach) -> None:
         """A stream has grown, or was closed: what is kept of its old tail is old."""
         self._cache.moved(path, reach)

@@ -26,6 +26,7 @@ from gateway.origin.connections import (
 )
 from gateway.origin.figures import OriginFigures
 from gateway.origin.health import HealthChecks
+from gateway.origin.in_step import InStep
 from gateway.origin.raw_way import RawWay
 from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import OriginServer, OriginServers, OriginSettings, ServerState
@@ -60,6 +61,7 @@ class Origin:
         self.refused = 0  # requests beyond max_origin_requests
         self.in_flight = 0  # requests, each from before it is sent until its answer is released
         self.figures = OriginFigures()
+        self._in_step = InStep(self.figures)
         self._tls: ssl.SSLContext | None = None
         self._pooled: ClientSession | None = None
         self._unpooled: ClientSession | None = None
@@ -75,8 +77,8 @@ class Origin:
         # To read the system's takes 30 ms.
         if self._settings.tls_ca or any(server.speaks_tls for server in self.servers):
             self._tls = trust.context(self._settings.tls_ca, verify=self._settings.tls_verify)
-        self._pooled = session(self._settings, self._tls, trace(), pooled=True)
-        self._unpooled = session(self._settings, self._tls, trace(), pooled=False)
+        self._pooled = session(self._settings, self._tls, trace(), self._in_step, pooled=True)
+        self._unpooled = session(self._settings, self._tls, trace(), self._in_step, pooled=False)
         if self._tracer is None:
             connector, settings = connector_of(self._pooled), self._settings
             self.raw = RawWay(self, connector, settings.response_timeout)
@@ -92,6 +94,7 @@ class Origin:
         for client in (self._pooled, self._unpooled):
             if client is not None:
                 await client.close()
+        self._in_step.close()
 
     def why_unhealthy(self) -> str | None:
         """Why no server can be reached now, or None."""

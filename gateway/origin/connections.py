@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, hdrs
 from aiohttp.client_reqrep import ConnectionKey
+from typing_extensions import override
 
+from gateway.origin.in_step import KEEP, REST, REST_S, ConnectionHistory
 from gateway.origin.raw_connection import RawConnection
-from gateway.origin.response import HEAD_BYTES
+from gateway.origin.response import HEAD_BYTES, OriginResponse
 from gateway.origin.unreachable import why_unreachable
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from aiohttp.tracing import Trace
     from yarl import URL
 
+    from gateway.origin.in_step import InStep
     from gateway.origin.servers import OriginSettings
 
 # Node closes a connection that was idle for 5 s, and tells nobody beforehand: a request that is
@@ -46,14 +49,12 @@ CLOSED_BEFORE = "Cannot write to closing transport"
 
 
 class Connector(aiohttp.TCPConnector):
-    """Gives no connection on which the server has spoken without being asked.
+    """Gives no connection on which an answer may be somebody else's."""
 
-    What it said would be taken for the answer to the next request.
-    """
-
-    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - aiohttp's
+    def __init__(self, in_step: InStep, **settings: Any) -> None:  # noqa: ANN401 - aiohttp's
         super().__init__(**settings)
-        self._factory = partial(RawConnection, loop=self._loop)  # type: ignore[assignment] # a subclass
+        self.in_step = in_step
+        self._factory = partial(RawConnection, self._loop, in_step)  # type: ignore[assignment] # a subclass
 
     async def connect(
         self,
@@ -61,23 +62,41 @@ class Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: ClientTimeout,  # noqa: ASYNC109 - aiohttp's own
     ) -> Connection:
-        """A connection, from the pool or new."""
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            if connection.protocol is None or not connection.protocol.should_close:
-                return connection
-            connection.close()
+        """Return a connection, from the pool or new."""
+        connection = await super().connect(req, traces, timeout)
+        assert isinstance(connection.protocol, RawConnection), "made here"
+        connection.protocol.server = self.in_step.server(req.connection_key)
+        return connection
 
+    @override
+    async def _get(self, key: ConnectionKey, traces: list[Trace]) -> Connection | None:
+        taken = self.take(key)
+        if taken is None:
+            return None
+        connection = self.adopt(key, taken)
+        try:
+            for trace in traces:
+                await trace.send_connection_reuseconn()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @override
     def _release(
         self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False
     ) -> None:
-        super()._release(key, protocol, should_close=should_close)
-        # The parser of the last answer would keep the beginning of another one to itself. Without
-        # it whatever comes counts as unread, and the next request gets a parser of its own.
+        assert isinstance(protocol, RawConnection), "made here"
+        if self._closed or self._force_close or should_close or protocol.should_close:
+            super()._release(key, protocol, should_close=True)
+            return
+        self._release_acquired(key, protocol)
+        # The parser of the last answer would keep the beginning of another one to itself.
         protocol._parser = None
+        self.give_back(key, protocol)
 
     def take(self, key: ConnectionKey) -> RawConnection | None:
-        """A connection from the pool, the one that was used last; None where there is none.
+        """Return a connection from the pool, the one that was used last; None where there is none.
 
         It is given back, or adopted, or closed.
         """
@@ -85,17 +104,54 @@ class Connector(aiohttp.TCPConnector):
         while kept:
             connection, used_at = kept.pop()
             assert isinstance(connection, RawConnection), "made here"
-            is_fresh = used_at >= monotonic() - KEEP_ALIVE_S
-            if is_fresh and not connection.should_close and connection.is_connected():
+            now = monotonic()
+            is_fresh = used_at >= now - KEEP_ALIVE_S
+            if not is_fresh or connection.should_close or not connection.is_connected():
+                connection.close()
+            elif connection.has_unread:
+                self._rest(key, connection, now)  # the loop is about to read it
+            else:
+                if now - used_at >= REST_S:
+                    connection.history = ConnectionHistory()
+                connection.is_idle = False
                 return connection
-            connection.close()
         return None
 
     def give_back(self, key: ConnectionKey, connection: RawConnection) -> None:
-        """Keep one that was taken for another request."""
-        self._conns[key].append((connection, monotonic()))
-        if self._cleanup_handle is None:
-            self._cleanup()  # which comes again as long as any is kept
+        """Keep a connection for another request, if its server may be asked on it once more."""
+        now = monotonic()
+        verdict = self.in_step.behind(connection, now)
+        if verdict is KEEP:
+            connection.is_idle = True
+            self._conns[key].append((connection, now))
+            if self._cleanup_handle is None:
+                self._cleanup()  # which comes again as long as any is kept
+        elif verdict is REST:
+            self._rest(key, connection, now)
+        else:
+            connection.close()
+
+    def _rest(self, key: ConnectionKey, connection: RawConnection, now: float) -> None:
+        """Keep a connection from being used for a while."""
+        connection.is_idle = True
+        self._acquired.add(connection)  # so that it is closed with the others
+        self.in_step.rests(connection, now)
+        self._loop.call_later(REST_S, self._rested, key, connection)
+
+    def _rested(self, key: ConnectionKey, connection: RawConnection) -> None:
+        self._acquired.discard(connection)
+        if connection.has_unread:  # another loop may run timers before it reads
+            self.in_step.rested(connection, is_silent=False)
+            self._rest(key, connection, monotonic())
+            return
+        is_silent = not connection.should_close and connection.is_connected()
+        if self.in_step.rested(connection, is_silent=is_silent) and not self._closed:
+            # The last to be used: what comes later than a rest most probably finds it idle.
+            self._conns[key].appendleft((connection, monotonic()))
+            if self._cleanup_handle is None:
+                self._cleanup()
+        else:
+            connection.close()
 
     def adopt(self, key: ConnectionKey, connection: RawConnection) -> Connection:
         """Have aiohttp read the answer on one that was taken, and give it back."""
@@ -113,11 +169,13 @@ def session(
     settings: OriginSettings,
     tls: ssl.SSLContext | None,
     trace: aiohttp.TraceConfig,
+    in_step: InStep,
     *,
     pooled: bool,
 ) -> ClientSession:
     """A client that adds nothing to requests, and takes nothing from answers."""
     connector = Connector(
+        in_step,
         ssl=tls or True,
         limit=0,  # the bound is `max_requests`
         force_close=not pooled,
@@ -130,6 +188,7 @@ def session(
         skip_auto_headers=NOT_ADDED,
         timeout=ClientTimeout(total=None, connect=settings.connect_timeout),
         trace_configs=[trace],
+        response_class=OriginResponse,
         **READING,
     )
     # aiohttp repeats PUT and DELETE on another connection; the server may have done them already.

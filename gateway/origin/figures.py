@@ -9,6 +9,7 @@ from gateway.errors import (
     OriginTimeout,
     OriginUnreachable,
 )
+from gateway.origin.in_step import AnswerKind
 from gateway.telemetry.metrics import Histogram
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -30,6 +31,8 @@ class OriginFigures:
     def __init__(self) -> None:
         self.results = dict.fromkeys(RESULTS, 0)
         self.duration = Histogram(SECONDS)
+        self.surpluses = {kind.value: 0 for kind in AnswerKind}  # by what they were behind
+        self.distrusted = 0  # answers that came on the same connections
 
     def count(self) -> int:
         """Return how many answers there were."""

@@ -1,23 +1,43 @@
-"""A connection to a server that takes a plain answer itself, and leaves aiohttp the others."""
+"""A connection to a server that takes a plain answer itself, and leaves aiohttp the others.
+
+Whoever reads the answers, the connection notes what they are, and tells of what comes besides them.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from array import array
+from fcntl import ioctl
+from termios import FIONREAD
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
 
+from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
+from typing_extensions import override
 
 from gateway.origin.head_patterns import IN_CHUNKS
+from gateway.origin.in_step import REST_S, ConnectionHistory, is_misframed, kind_of
 from gateway.origin.plain_bodies import GATHERED_BYTES, ByLength, InChunks
+from gateway.origin.plain_head import PlainHeads
+from gateway.protocol import http1
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     import asyncio
 
+    from aiohttp.http import RawResponseMessage
+    from aiohttp.streams import StreamReader
+
     from gateway.origin.head_patterns import PlainHead
-    from gateway.origin.plain_head import PlainHeads
+    from gateway.origin.in_step import InStep, ServerConduct
 
 # How long the rest of a body may take that is gathered: a reader of a slow one is given its parts.
 GATHERING_S = 0.02
+_HEAD_END = b"\r\n\r\n"
+_STATUS = slice(len("HTTP/1.1 "), len("HTTP/1.1 200"))
+_WITHOUT_BODY = frozenset({b"204", b"304"})
+_unread = array("i", [0])
 
 
 class Question(Protocol):
@@ -40,27 +60,66 @@ class Question(Protocol):
 
 
 class RawConnection(ResponseHandler):
-    """As aiohttp has it, unless a question is put: then it looks at what comes first."""
+    """As aiohttp has it, unless a question is put: then it looks at what comes first.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    While it `is_idle`, or at rest, nothing is asked on it.
+    """
+
+    server: ServerConduct | None = None  # before it is connected
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, in_step: InStep | None = None) -> None:
         super().__init__(loop)
+        self.history = ConnectionHistory()
+        self.is_idle = False
         self.question: Question | None = None
+        self._in_step = in_step
         self._head: PlainHead | None = None  # of an answer whose body is being gathered
         self._body: ByLength | InChunks | None = None
         self._came: list[bytes] = []  # of it, all
         self._gathering: asyncio.TimerHandle | None = None
+        self._asked_at = 0.0  # monotonic time
+        # Of an answer that aiohttp reads:
+        self._first = b""  # what has come of it first
+        self._is_answered = False  # its head is here
+        self._end = b""  # the last three bytes of a head that is not whole
+        if in_step is not None:
+            in_step.opened(self)
 
     def put(self, question: Question, wire: bytes) -> None:
         """Send a request, and have its question told what becomes of it."""
         assert self.transport is not None, "from the pool"
         self.question = question
+        self._asked_at = monotonic()
         self.transport.write(wire)
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether bytes wait in the socket, which the loop has not read yet."""
+        if self.transport is None:
+            return False
+        ioctl(self.transport.get_extra_info("socket").fileno(), FIONREAD, _unread)
+        return _unread[0] > 0
+
+    def note_answer(
+        self, status: int, length: str | None, *, is_head: bool, is_coded: bool
+    ) -> None:
+        """Note what the head of an answer says of its end."""
+        if monotonic() - self._asked_at >= REST_S:
+            # Nothing has come for so long before it: it is no surplus, and the earlier were none.
+            self.history = ConnectionHistory()
+        self.history.add(kind_of(status, is_head=is_head))
+        if not is_head and is_misframed(status, length, is_coded=is_coded):
+            self.force_close()
 
     def data_received(self, data: bytes) -> None:
         """Take an answer that is plain and whole."""
         question = self.question
         if question is None:
-            super().data_received(data)
+            if not self.is_idle:
+                self._leave_to_parser(data)
+            elif data:  # aiohttp has its parser go on by giving it nothing
+                self._spill(data)
+                self.close()
             return
         try:
             if self._head is None:
@@ -70,13 +129,30 @@ class RawConnection(ResponseHandler):
         except Exception:  # noqa: BLE001 - who has asked must not wait for ever
             self._lose(question)
 
+    def _spill(self, data: bytes) -> None:
+        """Tell of what has come besides the answers."""
+        self.force_close()
+        if self._in_step is not None and self.server is not None:
+            self._in_step.surplus(self, self.server, data)
+
+    def _spill_behind(self, data: bytes) -> None:
+        """Tell of what has come behind an answer that nobody has yet, which is trusted."""
+        self._spill(data)
+        self.history = ConnectionHistory()
+
     def _begin(self, question: Question, data: bytes) -> None:
         head = question.heads.read(data, is_head=question.is_head)
         if head is None or head.size > GATHERED_BYTES:
             self.leave(data)
         elif head.begins + head.size == len(data) and head.size >= 0:  # as most are
             self.question = None
+            self._note(question, head)
             question.taken(self, head, data[: head.begins], data[head.begins :])
+        elif not head.size and (question.is_head or not http1.has_body(head.kind.status)):
+            self.question = None
+            self._note(question, head)
+            self._spill_behind(data[head.begins :])
+            question.taken(self, head, data[: head.begins], b"")
         else:
             self._head = head
             self._body = InChunks() if head.size == IN_CHUNKS else ByLength(head.size)
@@ -91,9 +167,14 @@ class RawConnection(ResponseHandler):
         elif body.whole is not None:
             begin = self._came[0][: head.begins]
             self._forget()
+            self._note(question, head)
             question.taken(self, head, begin, body.whole)
         elif self._gathering is None:
             self._gathering = self._loop.call_later(GATHERING_S, self.leave)
+
+    def _note(self, question: Question, head: PlainHead) -> None:
+        length = head.volatile.get("content-length")
+        self.note_answer(head.kind.status, length, is_head=question.is_head, is_coded=False)
 
     def leave(self, more: bytes = b"") -> bool:
         """Look at no more of the answer; whether a question was out. It is told what has come."""
@@ -125,3 +206,70 @@ class RawConnection(ResponseHandler):
         """What has come of an answer is for aiohttp, which tells how it is cut short."""
         self.leave()
         super().connection_lost(exc)
+
+    # What aiohttp reads
+
+    @override
+    def set_response_params(self, **settings: Any) -> None:
+        self._first, self._end, self._is_answered = b"", b"", False
+        self._asked_at = monotonic()
+        super().set_response_params(**settings)
+
+    @override
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        message, _ = data
+        if message.code < 200 and message.code != 101:
+            pass
+        elif self._is_answered:
+            self._spill(b"")
+        else:
+            self._is_answered = True
+            length = message.headers.get(hdrs.CONTENT_LENGTH)
+            is_coded = hdrs.TRANSFER_ENCODING in message.headers
+            is_head = self._skip_payload
+            self.note_answer(message.code, length, is_head=is_head, is_coded=is_coded)
+        super().feed_data(data, size)
+
+    @override
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        if isinstance(exc, HttpProcessingError) and self._is_surplus():
+            self._spill(self._first)
+        super().set_exception(exc, *cause)
+
+    def _is_surplus(self) -> bool:
+        """Return whether what the parser refuses is behind an answer, or comes instead of one."""
+        if self._is_answered:
+            return self._payload is None or self._payload.is_eof()
+        if not self._first.startswith(b"HTTP/"):
+            return self.history.last is not None
+        head = PlainHeads().read(self._first, is_head=False)
+        return head is not None and 0 <= head.begins + head.size < len(self._first)
+
+    def _leave_to_parser(self, data: bytes) -> None:
+        """Have aiohttp read what comes, but for a body where there is none.
+
+        It would refuse the answer before that, too.
+        """
+        if not data:
+            super().data_received(data)
+        while data:
+            if self._parser is None or not self._is_bodyless(data):
+                self._first = self._first or data
+                super().data_received(data)
+                return
+            if self._is_answered:
+                self._spill_behind(data)
+                return
+            self._first = self._first or data
+            at = (self._end + data).find(_HEAD_END)
+            ends = len(data) if at < 0 else at + len(_HEAD_END) - len(self._end)
+            self._end = b"" if at >= 0 else (self._end + data)[1 - len(_HEAD_END) :]
+            super().data_received(data[:ends])
+            data = data[ends:] if self._exception is None else b""
+            if at >= 0 and not self._is_answered:
+                self._first = b""  # it was no final answer
+
+    def _is_bodyless(self, data: bytes) -> bool:
+        """Return whether the answer that begins with this, or has begun, has no body."""
+        status = (self._first or data)[_STATUS]
+        return self._skip_payload or status in _WITHOUT_BODY or status.startswith(b"1")

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from aiohttp import ClientResponse, RequestInfo
+from aiohttp import RequestInfo
 from aiohttp.helpers import TimerNoop
 from aiohttp.http import StreamWriter
 from msgspec import Struct
@@ -29,6 +29,7 @@ from gateway.origin.connections import READING, key_of
 from gateway.origin.head_patterns import IN_CHUNKS
 from gateway.origin.plain_head import PlainHeads
 from gateway.origin.raw_connection import RawConnection
+from gateway.origin.response import OriginResponse
 from gateway.origin.servers import OriginServer
 from gateway.origin.whole_answer import Asker, WholeAnswer
 from gateway.protocol import http1
@@ -97,8 +98,13 @@ class RawQuestion(Struct, eq=False):
         """Give the answer to who asked, and keep the connection. Of a RawConnection's question."""
         way, server, kind, told = self.way, self.server, head.kind, head.volatile
         way.leave(self)
-        transport = connection.transport
-        if kind.is_last or transport is None or transport.get_write_buffer_size():
+        history, transport = connection.history, connection.transport
+        if (
+            kind.is_last
+            or connection.should_close
+            or transport is None
+            or transport.get_write_buffer_size()
+        ):
             connection.close()
         else:
             way.connector.give_back(way.places[server].key, connection)
@@ -110,7 +116,7 @@ class RawQuestion(Struct, eq=False):
             figures.duration.observe(way.loop.time() - self.began, 1, trace_id)
         if head.size == IN_CHUNKS:
             told["content-length"] = str(len(body))
-        answer = WholeAnswer(kind.status, begin, body, server.url, kind.stable, told)
+        answer = WholeAnswer(kind.status, begin, body, server.url, kind.stable, told, history)
         self.asker.answered(answer)
         self.is_told = True
 
@@ -267,7 +273,7 @@ class RawWay:
             )
             if came:
                 connection.data_received(came)
-            response = ClientResponse(
+            response = OriginResponse(
                 question.method,
                 url,
                 writer=None,

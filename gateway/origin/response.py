@@ -7,7 +7,8 @@ import re
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from aiohttp import ClientError, HttpVersion10, HttpVersion11, hdrs
+from aiohttp import ClientError, ClientResponse, HttpVersion10, HttpVersion11, hdrs
+from typing_extensions import override
 
 from gateway.errors import OriginBroken, OriginTimeout
 from gateway.protocol import http1
@@ -16,13 +17,28 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import ExitStack
 
-    from aiohttp import ClientResponse
+    from aiohttp.connector import Connection
     from multidict import CIMultiDictProxy
+
+    from gateway.origin.in_step import ConnectionHistory
 
 # As much as any client of ours would take from us.
 HEAD_BYTES = 64 << 10
 CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 CUT_SHORT = "the origin's answer was cut short"
+
+
+class OriginResponse(ClientResponse):
+    """A response of aiohttp that knows what else came on its connection."""
+
+    connection_history: ConnectionHistory | None = None
+
+    @override
+    async def start(self, connection: Connection) -> ClientResponse:
+        protocol = connection.protocol  # which may be another's as soon as the head is here
+        await super().start(connection)
+        self.connection_history = getattr(protocol, "history", None)
+        return self
 
 
 class OriginAnswer:
@@ -42,6 +58,8 @@ class OriginAnswer:
         self.headers: CIMultiDictProxy[str] = response.headers
         self.server = server
         self.url = str(response.url)
+        # What came on its connection since that was last known to be in step.
+        self.history: ConnectionHistory | None = getattr(response, "connection_history", None)
         self.complete_by_length = (
             response.method == hdrs.METH_HEAD
             or not http1.has_body(response.status)

@@ -9,6 +9,7 @@ from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import OriginBroken
+from gateway.origin.in_step import ConnectionHistory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,6 +59,7 @@ class WholeAnswer(Struct, eq=False):
     server: str  # its base URL
     stable: Hashable | None
     volatile: Mapping[str, str]
+    history: ConnectionHistory | None = None  # as of an OriginAnswer
     _headers: CIMultiDictProxy[str] | None = None
 
     def __repr__(self) -> str:

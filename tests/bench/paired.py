@@ -20,7 +20,17 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from tests.bench import append, catchup, longpoll, machine, many_streams, sse, tools
+from tests.bench import (
+    append,
+    catchup,
+    edge_passed,
+    half_heads,
+    longpoll,
+    machine,
+    many_streams,
+    sse,
+    tools,
+)
 from tests.bench.proxies import HeadgateProxy
 from tests.bench.report import WIDTH
 from tests.bench.rounds import tell
@@ -120,6 +130,14 @@ def _origin_reads(stack: contextlib.ExitStack, program: Path) -> Callable[[], Fi
     return _reads(stack, stack.enter_context(HeadgateProxy(program=program)))
 
 
+def _half_heads(stack: contextlib.ExitStack, program: Path) -> Callable[[], Figures]:
+    log = HeadgateServer("memory:", preface=on_core(machine.TOOL_CORE))
+    server = stack.enter_context(HeadgateProxy(program=program, origin=log))
+    server.create("doc", "text/plain", edge_passed.READ)
+    load = (server.port, edge_passed.CONNECTIONS, MILLISECONDS, server.pid)
+    return partial(half_heads.run, *load, "/v1/stream/doc?offset=-1")
+
+
 def _appends(
     origin: str, streams: int, stack: contextlib.ExitStack, program: Path
 ) -> Callable[[], Figures]:
@@ -179,6 +197,7 @@ def _live(
 LOADS: dict[str, Callable[[contextlib.ExitStack, Path], Callable[[], Figures]]] = {
     "reads": _own_reads,
     "origin-reads": _origin_reads,
+    "half-heads": _half_heads,
     "memory-appends": partial(_appends, "memory:", 8),
     "file-appends": partial(_appends, "file:", 8),
     "memory-appends-1000": partial(_appends, "memory:", 1000),

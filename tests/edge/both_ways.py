@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +15,7 @@ import uvloop
 from structlog.testing import capture_logs
 
 from gateway.origin.connections import connector_of
+from gateway.origin.in_step import PROOFS, AnswerKind, ConnectionHistory
 from tests.support.http1 import ConnectionEnded, read_chunk
 from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, answer
@@ -23,6 +25,7 @@ from tests.web.serving import EDGE, edge_serving, get
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
+    from gateway.origin.client import Origin
     from tests.support.http1 import Client
     from tests.support.raw_origin import Play
     from tests.web.serving import Serving
@@ -54,12 +57,14 @@ class Side:
     async def keep_a_connection(self, *lines: str) -> None:
         """Have one in the pool: the short way makes none. A guard admits who sends these lines."""
         self.origin.scripts = [answer(b"", "Cache-Control: no-store")]
+        trust(self.gateway.edge.origin)
         await self.gateway.ask(get(f"{EDGE}/warm", "Cache-Control: no-store", *lines))
         assert (await self.gateway.ask(get(f"{EDGE}/warm", *lines))).status == 200
 
     async def ask(self, client: Client, wire: bytes, script: Callable[[str], Play]) -> Told:
         """Send a request, to which the origin answers so; `script` is told the origin's URL."""
         self.origin.scripts = [script(self.origin.url)]
+        trust(self.gateway.edge.origin)
         client.send(wire)
         told = await _told(client)
         # Whether a connection that has just been closed is used again is a matter of luck.
@@ -116,6 +121,20 @@ class Side:
             "writes": list(self.told_others),
             "kept": len(self.gateway.shared.store),
         }
+
+
+def trust(origin: Origin) -> None:
+    """Have no connection rest or be closed for what the server may send besides its answers.
+
+    Nor is anything dropped that came before: what else did depends on the clock.
+    """
+    for connection in origin._in_step._open:
+        connection.history = ConnectionHistory()
+    for conduct in origin._in_step._servers.values():
+        conduct.clean = dict.fromkeys(AnswerKind, PROOFS)
+        conduct.rested_at = dict.fromkeys(AnswerKind, math.inf)
+        conduct.closes = conduct.closes_all = False
+        conduct.is_plain = True
 
 
 async def _told(client: Client) -> Told:

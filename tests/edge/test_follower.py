@@ -61,6 +61,7 @@ class Heard:
 
     status = 200
     headers = NOTHING
+    history = None
 
     async def read(self, limit: int) -> bytes:
         """Nothing but that."""

@@ -19,6 +19,9 @@ from tests.support.raw_origin import RawOrigin
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
 
+    from aiohttp.client_reqrep import ConnectionKey
+
+    from gateway.origin.connections import Connector
     from gateway.origin.whole_answer import AnyAnswer
 
 PREFIX = "/v1/stream"
@@ -74,12 +77,18 @@ async def keep_one(origin: Origin) -> None:
         loop = asyncio.get_running_loop()
         try:
             _, kept = await loop.create_connection(
-                partial(RawConnection, loop), key.host, key.port or 80
+                partial(_made, connector, key), key.host, key.port or 80
             )
         except OSError:
             return
     if kept is not None:
         connector.give_back(key, kept)
+
+
+def _made(connector: Connector, key: ConnectionKey) -> RawConnection:
+    connection = RawConnection(asyncio.get_running_loop(), connector.in_step)
+    connection.server = connector.in_step.server(key)
+    return connection
 
 
 class Whole(NamedTuple):

@@ -40,6 +40,7 @@ OF_THE_WHOLE = (metrics.BUILD, metrics.WORKERS, metrics.SILENT, metrics.RESTARTS
 OF_EDGE_ROUTES = (
     edge_metrics.UP,
     edge_metrics.REQUESTS,
+    edge_metrics.SURPLUSES,
     edge_metrics.DURATION,
     *edge_metrics.OF_ORIGINS,
     *edge_metrics.OF_CACHES,

@@ -1,0 +1,251 @@
+"""Whether the answers on a kept connection are still those to its requests.
+
+Some servers send a body behind the head of an answer that has none, in a packet of its own. Whoever
+is asked for next on that connection gets that body as an answer, and everybody after that the
+answer of the request before. Such a surplus can be told only where nothing was asked when it came.
+So a connection rests behind an answer without a body, unless its server has shown often enough that
+it sends nothing more. A surplus marks the server, and all that came on the connection since it was
+last known to be in step is distrusted.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
+
+from gateway.protocol import http1
+from gateway.telemetry.rare_lines import RareLine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+    from typing import Any
+
+    from aiohttp.client_reqrep import ConnectionKey
+
+# A server writes head and body of an answer within this time, unless it is stopped in between: ten
+# times what Python's http.server takes on a busy machine, and a round trip across an ocean.
+REST_S = 0.1
+# Rests without a surplus until a server is trusted: one that answers in two ways, such as two
+# processes at one address, has shown the other by then, but in one case of 60,000.
+PROOFS = 16
+# A server that is trusted rests one connection so often, as it may be another one by now.
+CHECK_EVERY_S = 1.0
+# Connections of one server that rest at a time: more are closed, which costs a flood of HEADs to an
+# untrusted server a connection each, and not the descriptors of all others.
+MOST_RESTING = 64
+# A connection that is never idle for REST_S would never be known to be in step: it rests after so
+# long, or so many cached responses, so that no more than these have to be dropped: 100 KB.
+LONGEST_UNKNOWN_S = 2.0
+MOST_COPIES = 512
+# What servers and proxies say before they close an idle connection (RFC 9110, section 15.5.9).
+TIMED_OUT = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")
+
+
+class AnswerKind(Enum):
+    """Why an answer ends where it does; the value is the metric's label."""
+
+    HEAD = "head"  # whatever its status
+    NO_CONTENT = "204"
+    NOT_MODIFIED = "304"
+    WHOLE = "whole"  # it may have a body, and that was whole
+
+
+# In Python 3.11 a member costs as much as a call when it is looked up in its class.
+HEAD, NO_CONTENT, NOT_MODIFIED, WHOLE = AnswerKind
+_BY_STATUS = {204: NO_CONTENT, 304: NOT_MODIFIED}
+
+
+class Verdict(Enum):
+    """What becomes of a connection behind an answer."""
+
+    KEEP = "keep"
+    REST = "rest"
+    CLOSE = "close"
+
+
+KEEP, REST, CLOSE = Verdict
+
+
+def kind_of(status: int, *, is_head: bool) -> AnswerKind:
+    """Return the kind of an answer."""
+    return HEAD if is_head else _BY_STATUS.get(status, WHOLE)
+
+
+def is_misframed(status: int, length: str | None, *, is_coded: bool) -> bool:
+    """Return whether a 204 announces a body, which it may not (RFC 9110, section 8.6)."""
+    return status == 204 and (is_coded or http1.content_length(length or "0") != 0)
+
+
+class ConnectionHistory:
+    """What came on a connection since it was last known to be in step.
+
+    `note` is told of what an answer has left behind, and how that is dropped.
+    """
+
+    __slots__ = ("_drops", "began_at", "has_bodyless", "is_spoiled", "last")
+
+    def __init__(self) -> None:
+        self.began_at = monotonic()
+        self.last: AnswerKind | None = None
+        self.has_bodyless = False  # an answer among those that came
+        self.is_spoiled = False
+        self._drops: dict[Hashable, Callable[[], object]] = {}
+
+    def add(self, kind: AnswerKind) -> None:
+        """Note an answer."""
+        self.last = kind
+        if kind is not WHOLE:
+            self.has_bodyless = True
+
+    def note(self, key: Hashable, drop: Callable[[], object]) -> bool:
+        """Have `drop` called should the answer prove to be somebody else's; False if it has."""
+        if not self.is_spoiled:
+            self._drops[key] = drop
+        return not self.is_spoiled
+
+    def is_over(self, now: float) -> bool:
+        """Return whether the connection has to rest before more comes on it."""
+        return now - self.began_at > LONGEST_UNKNOWN_S or len(self._drops) >= MOST_COPIES
+
+    def spoil(self) -> int:
+        """Drop what came; return how many drops that were."""
+        self.is_spoiled = True
+        drops, self._drops = self._drops, {}
+        for drop in drops.values():
+            drop()
+        return len(drops)
+
+
+class KeptConnection(Protocol):
+    """A connection as far as it is judged here."""
+
+    history: ConnectionHistory
+    server: ServerConduct | None
+    is_idle: bool
+
+    def close(self) -> None:
+        """End it."""
+
+
+class Figures(Protocol):
+    """Where surpluses are counted."""
+
+    surpluses: dict[str, int]
+    distrusted: int
+
+
+class ServerConduct:
+    """What the connections of one server have shown."""
+
+    __slots__ = ("clean", "closes", "closes_all", "is_plain", "name", "rested_at", "resting")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        # Rests without a surplus, by what they were behind. Most servers send nothing behind a
+        # whole answer, and to rest there would double the connections of each.
+        self.clean = {HEAD: 0, NO_CONTENT: 0, NOT_MODIFIED: 0, WHOLE: PROOFS}
+        self.rested_at = dict.fromkeys(AnswerKind, 0.0)
+        self.resting = 0
+        self.closes = False  # connections behind answers without a body
+        self.closes_all = False  # and behind all others
+        self.is_plain = True  # nothing is to be looked at behind a whole answer
+
+    def needs_rest(self, kind: AnswerKind, now: float) -> bool:
+        """Return whether a connection rests behind an answer of this kind."""
+        if self.clean[kind] < PROOFS:
+            return True
+        return kind is not WHOLE and now - self.rested_at[kind] >= CHECK_EVERY_S
+
+
+class InStep:
+    """The rule for all connections to one origin, however they are asked on."""
+
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
+        self._servers: dict[str, ServerConduct] = {}  # by host and port
+        self._open: WeakSet[Any] = WeakSet()  # of KeptConnections
+        self._lines = RareLine("origin.surplus")
+
+    def server(self, key: ConnectionKey) -> ServerConduct:
+        """Return what is known of the server that connections of a pool lead to."""
+        name = f"{key.host}:{key.port}"
+        return self._servers.get(name) or self._servers.setdefault(name, ServerConduct(name))
+
+    def opened(self, connection: KeptConnection) -> None:
+        """Know of a connection as long as it is there."""
+        self._open.add(connection)
+
+    def close(self) -> None:
+        """Write the log line that is left."""
+        self._lines.close()
+
+    @staticmethod
+    def behind(connection: KeptConnection, now: float) -> Verdict:
+        """Return what becomes of a connection whose answer is read."""
+        history, server = connection.history, connection.server
+        kind = history.last
+        if server is None or kind is None:
+            return KEEP
+        if server.is_plain and kind is WHOLE and not history.is_over(now):
+            return KEEP
+        if server.closes_all or (server.closes and history.has_bodyless):
+            return CLOSE
+        if not (server.needs_rest(kind, now) or history.is_over(now)):
+            return KEEP
+        return REST if server.resting < MOST_RESTING else CLOSE
+
+    @staticmethod
+    def rests(connection: KeptConnection, now: float) -> None:
+        """Note that a connection begins to rest."""
+        server, kind = connection.server, connection.history.last
+        assert server is not None, "connected"
+        server.resting += 1
+        if kind is not None:
+            server.rested_at[kind] = now
+
+    @staticmethod
+    def rested(connection: KeptConnection, *, is_silent: bool) -> bool:
+        """Note the end of a rest, in which perhaps nothing came; return whether it is kept."""
+        server, history = connection.server, connection.history
+        assert server is not None, "connected"
+        server.resting -= 1
+        if not is_silent or server.closes_all or (server.closes and history.has_bodyless):
+            return False
+        if history.last is not None:
+            server.clean[history.last] += 1
+            server.is_plain = not server.closes and server.clean[WHOLE] >= PROOFS
+        connection.history = ConnectionHistory()
+        return True
+
+    def surplus(self, connection: KeptConnection, server: ServerConduct, data: bytes) -> None:
+        """Mark the server that has sent more than its answer, and drop what came since."""
+        history = connection.history
+        kind = history.last or WHOLE
+        if kind is WHOLE and connection.is_idle and data.startswith(TIMED_OUT):
+            return  # it closes the connection, as we do
+        server.is_plain = False
+        server.closes = True
+        if kind is WHOLE and history.has_bodyless:
+            # It may be from behind either: whole answers have to show anew what is behind them.
+            server.clean[WHOLE] = 0
+        elif kind is WHOLE:
+            server.closes_all = True
+        copies = history.spoil()
+        for other in list(self._open):
+            if other.server is server and other is not connection:
+                copies += self._distrust(other, server)
+        self._figures.surpluses[kind.value] += 1
+        self._figures.distrusted += copies
+        self._lines.note(server=server.name, behind=kind.value, dropped=str(copies))
+
+    @staticmethod
+    def _distrust(other: KeptConnection, server: ServerConduct) -> int:
+        """Drop what came on another connection that may be out of step, too."""
+        history = other.history
+        if not (server.closes_all or history.has_bodyless):
+            return 0
+        if other.is_idle:
+            other.close()
+        return history.spoil()

@@ -1,0 +1,216 @@
+"""Connections to an origin that may send more than its answers."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.origin import in_step
+from gateway.origin.in_step import MOST_COPIES, PROOFS, ConnectionHistory
+from gateway.origin.raw_connection import RawConnection
+from tests.origin.opening import ask, opened, send
+from tests.support.raw_origin import RawOrigin, Steps, answer
+from tests.support.surplus_origin import HEADS, SURPLUS
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.origin.client import Origin
+    from gateway.origin.in_step import ServerConduct
+    from tests.support.raw_origin import Play, Wire
+
+BOTH_WAYS = True
+WHOLE = answer(b"whole")
+
+
+async def as_asked(wire: Wire) -> None:
+    """Answer HEAD, POST and DELETE without a body, GET with one."""
+    kinds = {"HEAD": "HEAD", "POST": "204", "DELETE": "304"}
+    await wire.body()
+    await wire.send(HEADS[kinds[wire.heard.method]] if wire.heard.method in kinds else WHOLE)
+
+
+@asynccontextmanager
+async def serving(*scripts: bytes | Play) -> AsyncIterator[tuple[RawOrigin, Origin]]:
+    async with RawOrigin(*scripts) as server, opened(server) as origin:
+        yield server, origin
+
+
+def conduct(origin: Origin) -> ServerConduct:
+    (found,) = origin._in_step._servers.values()
+    return found
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
+async def test_a_connection_rests_behind_an_answer_without_a_body_while_others_are_used(
+    method: str,
+) -> None:
+    async with serving(as_asked) as (server, origin):
+        await ask(origin, method)
+        assert conduct(origin).resting == 1
+        for _ in range(2):
+            assert (await ask(origin)).body == b"whole"
+        await until(lambda: conduct(origin).resting == 0)
+        assert [heard.connection for heard in server.heard] == [1, 2, 2]
+        assert server.closed == 0
+
+
+@pytest.mark.parametrize("kind", ["204 with a length", "204 in chunks"])
+async def test_a_204_that_announces_a_body_closes_its_connection(kind: str) -> None:
+    async with serving(HEADS[kind]) as (server, origin):
+        assert (await ask(origin, "POST")).status == 204
+        await until(lambda: server.closed == 1)
+        assert conduct(origin).resting == 0
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "DELETE"])
+async def test_a_server_that_sends_nothing_more_is_trusted_but_for_a_rest_a_second(
+    monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.setattr("gateway.origin.connections.REST_S", 0.001)
+    async with serving(as_asked) as (server, origin):
+        for _ in range(PROOFS):
+            await ask(origin, method)
+            await until(lambda: conduct(origin).resting == 0)
+        server.heard.clear()
+        for _ in range(3):
+            await ask(origin, method)
+            assert conduct(origin).resting == 0
+        assert len({heard.connection for heard in server.heard}) == 1
+        monkeypatch.setattr(in_step, "CHECK_EVERY_S", 0.0)
+        await ask(origin, method)
+        assert conduct(origin).resting == 1
+
+
+async def test_what_one_kind_of_answer_has_shown_says_nothing_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.origin.connections.REST_S", 0.001)
+    async with serving(as_asked) as (_, origin):
+        for _ in range(PROOFS):
+            await ask(origin, "HEAD")
+            await until(lambda: conduct(origin).resting == 0)
+        await ask(origin, "POST")
+        assert conduct(origin).resting == 1
+
+
+@pytest.mark.parametrize(("method", "kind"), [("HEAD", "HEAD"), ("POST", "204"), ("GET", "304")])
+async def test_a_body_in_the_packet_of_an_answer_without_one_spoils_nothing_and_marks_the_server(
+    method: str, kind: str
+) -> None:
+    async with serving(HEADS[kind] + SURPLUS, HEADS[kind]) as (server, origin):
+        for _ in range(2):
+            got = await ask(origin, method)
+            assert (got.status, got.body) == (int(kind) if kind != "HEAD" else 200, b"")
+        await until(lambda: server.closed == 2)
+        assert conduct(origin).closes
+        assert not conduct(origin).closes_all
+
+
+@pytest.mark.parametrize("split", [1, 9, 20, len(HEADS["304"]) - 2, len(HEADS["304"])])
+async def test_a_head_that_comes_in_two_packets_ends_where_it_ends(split: int) -> None:
+    steps = Steps(HEADS["304"][:split], HEADS["304"][split:] + SURPLUS)
+    async with serving(steps) as (_, origin):
+        steps.go()
+        assert (await send(origin, "HEAD")).status == 304
+
+
+async def test_a_surplus_behind_a_whole_answer_ends_the_use_of_connections() -> None:
+    steps = Steps(WHOLE, SURPLUS)
+    async with serving(steps, WHOLE) as (server, origin):
+        with capture_logs() as lines:
+            await ask(origin)
+            steps.go()
+            await until(lambda: conduct(origin).closes_all)
+        for _ in range(2):
+            assert (await ask(origin)).body == b"whole"
+        await until(lambda: server.closed == 3)
+        assert [line for line in lines if line["event"] == "origin.surplus"] == [
+            {
+                "event": "origin.surplus",
+                "log_level": "warning",
+                "server": f"localhost:{server.port}",
+                "behind": "whole",
+                "dropped": "0",
+                "times": 1,
+            }
+        ]
+        assert origin.figures.surpluses == {"head": 0, "204": 0, "304": 0, "whole": 1}
+
+
+async def test_a_server_that_says_408_to_an_idle_connection_is_not_marked() -> None:
+    steps = Steps(WHOLE, answer(b"", status="408 Request Timeout"))
+    async with serving(steps, WHOLE) as (server, origin):
+        await ask(origin)
+        steps.go()
+        await until(lambda: server.closed == 1)
+        assert not conduct(origin).closes
+        assert not any(origin.figures.surpluses.values())
+
+
+async def test_a_surplus_drops_what_came_on_its_connection_and_whatever_comes_too_late() -> None:
+    dropped: list[int] = []
+    spoilt = Steps(WHOLE, SURPLUS)
+    async with serving(WHOLE, spoilt, WHOLE) as (_, origin):
+        histories = []
+        for number in range(2):
+            got = await send(origin)
+            assert got.history is not None
+            assert got.history.note(number, partial(dropped.append, number))
+            histories.append(got.history)
+            await got.read(99)
+        spoilt.go()
+        await until(lambda: any(origin.figures.surpluses.values()))
+        assert dropped == [0, 1]
+        assert origin.figures.distrusted == 2
+        assert not histories[0].note(2, partial(dropped.append, 2))
+        assert dropped == [0, 1]
+
+
+async def test_an_answer_that_took_long_begins_a_history_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gateway.origin.raw_connection.REST_S", 0.0)
+    async with serving(as_asked) as (_, origin):
+        first, second = await send(origin), await send(origin)
+        assert first.history is not second.history
+
+
+async def test_a_connection_that_is_in_use_for_long_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_step, "LONGEST_UNKNOWN_S", 0.0)
+    async with serving(as_asked) as (_, origin):
+        await ask(origin)
+        assert conduct(origin).resting == 1
+
+
+@pytest.mark.parametrize("is_more", [False, True])
+def test_a_history_has_so_many_entries_before_its_connection_rests(is_more: bool) -> None:
+    history = ConnectionHistory()
+    for number in range(MOST_COPIES - 1 + is_more):
+        history.note(number, lambda: None)
+    assert history.is_over(history.began_at) == is_more
+
+
+async def test_no_more_connections_rest_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_step, "MOST_RESTING", 2)
+    async with serving(as_asked) as (server, origin):
+        for _ in range(3):
+            await ask(origin, "HEAD")
+        assert conduct(origin).resting == 2
+        await until(lambda: server.closed == 1)
+
+
+async def test_bytes_that_the_loop_has_not_read_keep_a_connection_from_being_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(WHOLE) as (server, origin):
+        await ask(origin)
+        monkeypatch.setattr(RawConnection, "has_unread", True)
+        assert (await ask(origin)).body == b"whole"
+        assert server.heard[0].connection != server.heard[1].connection
+        monkeypatch.undo()
