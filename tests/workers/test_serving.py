@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(180)
 
 READS = 60
+NOBODY = "http://127.0.0.1:9"  # an origin that is not asked
 STREAM = "/v1/stream/s"
 READ = f"{STREAM}?offset=-1"
 POLLS = 'headgate_live_readers{mode="long_poll",route="/v1/stream"}'
@@ -158,13 +159,13 @@ def test_readiness_names_the_workers_that_find_the_origin_away() -> None:
 
 
 def test_a_port_that_somebody_listens_on_is_one_sentence(log: Headgate) -> None:
-    sentence = refusal(f"--origin={log.url}", listen=log.port)
+    sentence = refusal(f"--origin={NOBODY}", listen=log.port)
     taken = f"headgate: cannot listen on 127.0.0.1:{log.port} (listen): address already in use; "
     assert sentence.casefold().startswith(taken)
 
 
 def test_workers_do_not_join_those_of_another_headgate(lasting: Several) -> None:
-    sentence = refusal(f"--origin={lasting.url}", listen=lasting.port)
+    sentence = refusal(f"--origin={NOBODY}", listen=lasting.port)
     assert " (listen): address already in use; end what listens there" in sentence.casefold()
 
 
