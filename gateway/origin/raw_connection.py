@@ -71,6 +71,7 @@ class RawConnection(ResponseHandler):
         super().__init__(loop)
         self.history = ConnectionHistory()
         self.is_idle = False
+        self._descriptor = -1
         self.question: Question | None = None
         self._in_step = in_step
         self._head: PlainHead | None = None  # of an answer whose body is being gathered
@@ -95,10 +96,16 @@ class RawConnection(ResponseHandler):
     @property
     def has_unread(self) -> bool:
         """Whether bytes wait in the socket, which the loop has not read yet."""
-        if self.transport is None:
+        if self._descriptor < 0 or self.transport is None or self.transport.is_closing():
             return False
-        ioctl(self.transport.get_extra_info("socket").fileno(), FIONREAD, _unread)
+        ioctl(self._descriptor, FIONREAD, _unread)
         return _unread[0] > 0
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        # Asked for once: one kind of loop makes an object for it each time.
+        self._descriptor = transport.get_extra_info("socket").fileno()
 
     def note_answer(
         self, status: int, length: str | None, *, is_head: bool, is_coded: bool

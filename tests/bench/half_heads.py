@@ -87,6 +87,8 @@ def main() -> None:
     target = f"{sys.argv[5]}&run={time.time_ns()}"
     spent, began = cpu_seconds(pid), time.perf_counter()
     delays = asyncio.run(_loop(port, connections, milliseconds, target))
+    if not delays:
+        sys.exit("nothing was answered in time")
     took, spent = time.perf_counter() - began, cpu_seconds(pid) - spent
     figures = {
         "requests": float(len(delays)),
