@@ -108,7 +108,7 @@ class Connector(aiohttp.TCPConnector):
             is_fresh = used_at >= now - KEEP_ALIVE_S
             if not is_fresh or connection.should_close or not connection.is_connected():
                 connection.close()
-            elif connection.has_unread:
+            elif now - used_at >= REST_S and connection.has_unread:
                 self._rest(key, connection, now)  # the loop is about to read it
             else:
                 if now - used_at >= REST_S:

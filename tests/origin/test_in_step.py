@@ -205,11 +205,12 @@ async def test_no_more_connections_rest_than_may(monkeypatch: pytest.MonkeyPatch
         await until(lambda: server.closed == 1)
 
 
-async def test_bytes_that_the_loop_has_not_read_keep_a_connection_from_being_used(
+async def test_bytes_that_the_loop_has_not_read_keep_an_idle_connection_from_being_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with serving(WHOLE) as (server, origin):
         await ask(origin)
+        monkeypatch.setattr("gateway.origin.connections.REST_S", 0.0)
         monkeypatch.setattr(RawConnection, "has_unread", True)
         assert (await ask(origin)).body == b"whole"
         assert server.heard[0].connection != server.heard[1].connection
