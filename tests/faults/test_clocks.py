@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.http1 import ask
 from tests.support.processes import Headgate
+from tests.support.redis_servers import RedisServer
 from tests.support.waiting import wait_until
 from tests.support.wall_clock import DAY_S, WallClock
 
@@ -116,3 +117,41 @@ def test_what_a_wrong_clock_at_a_start_ends_is_there_when_it_is_right_again(
     clock.set(0)
     server.start()
     assert found(server, *names) == [b"data", b"data", b"another", b"data"]
+
+
+def test_streams_in_redis_expire_by_the_clock_of_the_gateway_and_not_by_that_of_redis(
+    clock: WallClock, tmp_path: Path
+) -> None:
+    (tmp_path / "redis").mkdir()
+    of_redis = WallClock(tmp_path / "redis")
+    redis = RedisServer(tmp_path / "redis", environment=of_redis.environment).start()
+    server = Headgate(redis.url, environment={**clock.environment, "HEADGATE_MAX_LOOP_LAG": "0"})
+    try:
+        server.start()
+        streams = "/v1/stream/idle", "/v1/stream/dated"
+        create(server, streams[0], stream_ttl=LONG)
+        create(server, streams[1], stream_expires_at=clock.says_in(DAY_S))
+
+        before = seconds_of(redis)
+        of_redis.set(2 * DAY_S)
+        wait_until(lambda: seconds_of(redis) > before + DAY_S)
+        create(server, "/v1/stream/short", stream_ttl=SHORT)
+        wait_until_over(server, "/v1/stream/short")
+        assert found(server, *streams) == [b"data", b"data"]
+        ask(server.port, "POST", streams[0], b" more", content_type="text/plain")
+        of_redis.set(0)
+        assert found(server, *streams) == [b"data more", b"data"]
+
+        clock.set(2 * DAY_S)
+        wait_for(server, IN_DOUBT, 1)
+        assert found(server, *streams) == [404, 404]
+        clock.set(0)
+        assert found(server, *streams) == [b"data more", b"data"]
+    finally:
+        server.close()
+        redis.stop()
+
+
+def seconds_of(redis: RedisServer) -> int:
+    """The time by the clock of Redis."""
+    return int(redis.command("TIME")[0])

@@ -28,7 +28,8 @@ class WallClock:
     def environment(self) -> Mapping[str, str]:
         (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
         return {
-            "LD_PRELOAD": str(library),
+            # The C library's malloc: jemalloc, which Redis has, looks at the clock too early.
+            "LD_PRELOAD": f"{library} libc.so.6",
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
