@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics import Snapshot
 
 
+STARTING = "starting"  # why a process is not ready that opens its routes and listeners
+
+
 class Health(NamedTuple):
     """Each check by name: None when it is fine, else the reason why not.
 

@@ -60,6 +60,8 @@ EXPECTED = "100-continue"
 
 def most_connections(open_files: int) -> int:
     """Return how many admin connections a process has at most that may open so many files."""
+    if open_files == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
     return max(LEAST_CONNECTIONS, min(MOST_CONNECTIONS, open_files // SHARE))
 
 

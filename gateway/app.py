@@ -60,7 +60,8 @@ def shared_by_all(
 ) -> Context:
     """What the routes and connections share. `clock` tells epoch seconds, `elapsed` any.
 
-    So does `running`, while the machine sleeps, too; without it nobody sets `clock`.
+    `running` tells seconds that nobody sets, and counts on while the machine sleeps. Where it is
+    left out, nobody sets `clock` either.
     """
     lines = CommonHeaders(clock, settings.cors_origins, settings.write_origins)
     shared = Context(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import uvloop
 from aiohttp import web
 
-from admin.source import Health, Setup
+from admin.source import STARTING, Health, Setup
 from gateway import app
 from gateway.access.authorities import Authorities
 from gateway.access.console import ConsoleToken
@@ -126,7 +126,7 @@ class Gateway:
 
     async def health(self) -> Health:
         """This process and what its routes tell."""
-        server = None if self._started else "starting"
+        server = None if self._started else STARTING
         if self._shared.closing:
             server = "stopping"
         health = Health({"server": server}, {})

@@ -32,6 +32,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 LAYOUTS = ("document.html", "base.html", "bare.html")
 REGION = "live_"
 MOST_DRAWN = 256  # of each kind; the largest have some 30 kB
+FEWEST_READS = 100  # the first reads of a stream are never cached: a share of fewer says nothing
 RATIO_LEVELS = (
     charts.Reference("target", TARGET_RATIO, "good"),
     charts.Reference("alarm", ALARM_RATIO, "bad"),
@@ -70,6 +71,7 @@ class Renderer:
             "link": link,
             "target": TARGET_RATIO,
             "alarm": ALARM_RATIO,
+            "fewest_reads": FEWEST_READS,
         }
         return environment
 

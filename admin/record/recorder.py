@@ -9,7 +9,7 @@ from admin.record import attention, figures
 from admin.record.attention import Growing, Watch
 from admin.record.fleet import Counting, Fleet
 from admin.record.history import FINEST_S, History
-from admin.source import Health
+from admin.source import STARTING, Health
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # Less than half a step: a look begins in the middle of one, and is counted in the same.
 LOOK_S = 2.0
-STARTING = "starting"  # why a process is not ready that opens its routes and listeners
 ASK_S = 2.0  # other gateways, by a Redis that may be slow; over before the next look
 
 

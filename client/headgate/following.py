@@ -71,12 +71,13 @@ async def catch_up(
             following = stream.next_offset(answer.headers)
             content_type = answer.headers.get("Content-Type", "")
             if in_parts is not None and in_parts(content_type):
-                body = b""
+                held = bytearray()
                 async for piece in answer.content.iter_chunked(PIECE_BYTES):
-                    body += piece
-                    if len(body) > HELD_BYTES:
-                        yield content_type, Batch((body,), Position(offset), False)
-                        body = b""
+                    held += piece
+                    if len(held) > HELD_BYTES:
+                        yield content_type, Batch((bytes(held),), Position(offset), False)
+                        held.clear()
+                body = bytes(held)
             else:
                 body = await _whole(stream, answer)
             # A cached answer may not know that it reached the tail; standing still says so too.

@@ -156,7 +156,7 @@ class Authorities:
         return files | {keys.shown: keys.trouble for keys in self._urls}
 
     def samples(self) -> Iterator[Sample]:
-        """The state of each file, and the numbers of all issuers whose keys are at a URL."""
+        """Yield the state of each file, and the numbers of all issuers whose keys are at a URL."""
         for file in self._files:
             yield Sample(FILE_OK, (file.setting,), float(file.trouble is None))
         if self._urls:

@@ -41,7 +41,7 @@ class WatchedFile(Background, Generic[T]):
         self, setting: str, path: str, parse: Callable[[bytes], T], changed: Callable[[], None]
     ) -> None:
         """Read it for the first time. Raises StartError when it cannot be used."""
-        self.setting = setting  # that names it
+        self.setting = setting  # the name of the one that has its path
         self.path = path
         self._parse = parse
         self._changed = changed

@@ -86,7 +86,7 @@ class FetchTable:
             self._close(fetch)
 
     def outdate_all(self) -> None:
-        """Another stream may be at any path."""
+        """Have nobody join a fetch that is under way: another stream may be at any path."""
         for path in tuple(self._of_path):
             self.outdate(path, None)
 

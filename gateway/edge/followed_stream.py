@@ -205,22 +205,22 @@ class FollowedStream:
             return
         self._written = self._written.together(written)
         if not self._written.is_told_by(self.snapshot.tail, closed=self.snapshot.closed):
-            self._is_behind()
+            self._fall_behind()
 
-    def _is_behind(self) -> None:
+    def _fall_behind(self) -> None:
         self.snapshot = self.snapshot._replace(caught_up=False)
         self.feed.is_behind()
         self.version = next(_versions)
 
     def doubt(self) -> None:
-        """Anything may have been written: ask the origin again where the stream ends.
+        """Ask the origin again where the stream ends: anything may have been written.
 
         The answer to a poll that is out may be of before.
         """
         if self.feed.closed or self._following is None:
             self.let_go(StreamGone(ANOTHER_STREAM))  # there may be another one
             return
-        self._is_behind()
+        self._fall_behind()
         self._following.start_over(OriginBusy("writes to the stream were missed"))
 
     def is_another(self, start: str, facts: StreamRead, body: bytes | None) -> bool:

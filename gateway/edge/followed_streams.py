@@ -238,7 +238,7 @@ class FollowedStreams:
             beginning.written = Reach()
 
     def doubt_all(self) -> None:
-        """Writes were missed: no stream is known to end where its feed does."""
+        """Ask anew where each stream ends, since writes were missed."""
         for stream in tuple(self._streams.values()):
             stream.doubt()
 

@@ -118,7 +118,9 @@ class EdgeRoute:
         if access.reader_keys is not None:
             self._dropped = (*drop_query, reader_keys.PARAMETER)
         self.clock = shared.clock
-        self._failures = OutageLine("origin.failed", "origin.recovered", origin.figures.count)
+        self._failures = OutageLine(
+            "origin.failed", "origin.recovered", origin.figures.answer_count
+        )
         self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
         self.fetch = ShortReads(self, shared).begin
         # Nobody's, until one is given that writes the answers: `web` does, which is above.

@@ -77,7 +77,7 @@ OF_STREAMS: dict[Metric, Callable[[Mapping[Fate, int]], float]] = {
     ),
 }
 
-LOST = ("no", "unknown", "yes")
+_CHANGED = "histories_"  # in the name of a number that a log tells; then whether writes are lost
 HISTORIES = counter(
     "headgate_log_histories_total",
     "Times that a server's history changed, by whether what was acknowledged here is lost.",
@@ -145,10 +145,8 @@ def samples(
     yield observed(DURATION, figures.duration, prefix)
     for name, phase in log.histograms().items():
         yield observed(COMMITS[name], phase, prefix)
-    numbers = log.numbers()
-    for name, metric in OF_SOME_LOGS.items():
-        if name in numbers:
-            yield Sample(metric, (prefix,), float(numbers[name]))
-    for lost in LOST:
-        if f"histories_{lost}" in numbers:
-            yield Sample(HISTORIES, (prefix, lost), float(numbers[f"histories_{lost}"]))
+    for name, number in log.numbers().items():
+        if name in OF_SOME_LOGS:
+            yield Sample(OF_SOME_LOGS[name], (prefix,), float(number))
+        elif name.startswith(_CHANGED):
+            yield Sample(HISTORIES, (prefix, name.removeprefix(_CHANGED)), float(number))

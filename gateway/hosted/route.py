@@ -145,7 +145,7 @@ class HostedRoute:
     def park(
         self, connection: Parkable, name: str, read: LongPoll, _headers: Mapping[str, str]
     ) -> bool:
-        """Let a long-poll wait in the feed of a stream in use: at the tail, or behind by news."""
+        """Let a long-poll at the tail, or behind by what the feed has kept, wait in the feed."""
         try:
             active = self.table.peek(name)
             if active is None or active.state is None or not self.table.hears_of(active):
@@ -215,7 +215,7 @@ class HostedRoute:
             self.table.gone(write.path.removeprefix(f"{self.prefix}/"), write.removed_id)
 
     def invalidate_all(self) -> None:
-        """Nothing: what is in no cache is confirmed before it is given out."""
+        """Do nothing: what is in no cache is confirmed before it is given out."""
 
     def changed(self, stream_id: int, *, whole: bool) -> None:
         """Forget what is no longer so: what reached the tail, or with `whole` everything."""

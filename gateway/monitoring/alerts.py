@@ -73,7 +73,7 @@ _OF_ONE_LOG = "and on (job, instance, route)"
 
 
 def _changed_histories(lost: str) -> str:
-    """Histories that changed within an hour, so that somebody who comes back sees it."""
+    """Return how many histories changed within an hour: who comes back then still sees it."""
     return promql.increase("headgate_log_histories_total", "job, route", f'lost="{lost}"', "1h")
 
 

@@ -11,7 +11,7 @@ Part = Literal["log", "file", "redis", "origin", "workers", "purges", "access_fi
 
 
 def parts_of(settings: Settings) -> frozenset[Part]:
-    """A log of our own, one in files, one in Redis, an HTTP origin, and the like."""
+    """Return the parts that a configuration has, such as a log in files or an HTTP origin."""
     routes = settings.route_table
     has: dict[Part, bool] = {
         "log": any(not route.is_http for route in routes),

@@ -22,7 +22,7 @@ def rate(metric: str, by: str, where: str = "", window: str = "5m") -> str:
 
 
 def increase(metric: str, by: str, where: str = "", window: str = "5m") -> str:
-    """How much in a window, of all series that have the same `by`."""
+    """Return how much in a window, of all series that have the same `by`."""
     return f"sum by ({by}) (increase({metric}{_matching(where)}[{window}]))"
 
 
@@ -33,30 +33,22 @@ def total(metric: str, by: str, where: str = "") -> str:
 
 def served_without_origin(by: str, where: str = "", window: str = "5m") -> str:
     """The share of reads that cost the origin, or the log, nothing."""
-    results = "headgate_cache_results_total"
-    served = rate(results, by, _both(SERVED_HERE, where), window)
-    return f"{served} / {rate(results, by, where, window)}"
+    return _share("headgate_cache_results_total", SERVED_HERE, by, where, window)
 
 
 def origin_failures(by: str, where: str = "", window: str = "5m") -> str:
     """The share of requests to an origin that it did not answer properly."""
-    requests = "headgate_origin_requests_total"
-    failed = rate(requests, by, _both(FAILED, where), window)
-    return f"{failed} / {rate(requests, by, where, window)}"
+    return _share("headgate_origin_requests_total", FAILED, by, where, window)
 
 
 def server_errors(by: str, where: str = "", window: str = "5m") -> str:
-    """The share of requests that got 5xx."""
-    requests = "headgate_requests_total"
-    failed = rate(requests, by, _both(SERVER_ERROR, where), window)
-    return f"{failed} / {rate(requests, by, where, window)}"
+    """Return the share of requests that got 5xx."""
+    return _share("headgate_requests_total", SERVER_ERROR, by, where, window)
 
 
 def failed_appends(by: str, where: str = "", window: str = "5m") -> str:
-    """The share of appends that the log could not take."""
-    appends = "headgate_appends_total"
-    failed = rate(appends, by, _both(FAILED_APPEND, where), window)
-    return f"{failed} / {rate(appends, by, where, window)}"
+    """Return the share of appends that the log could not take."""
+    return _share("headgate_appends_total", FAILED_APPEND, by, where, window)
 
 
 def mean(histogram: str, by: str, where: str = "", window: str = "5m") -> str:
@@ -69,6 +61,11 @@ def quantile(q: float, histogram: str, by: str, where: str = "", window: str = "
     """A quantile of what a histogram has observed, estimated from its buckets."""
     labels = f"{by}, le" if by else "le"
     return f"histogram_quantile({q:g}, {rate(f'{histogram}_bucket', labels, where, window)})"
+
+
+def _share(metric: str, of: str, by: str, where: str, window: str) -> str:
+    part = rate(metric, by, _both(of, where), window)
+    return f"{part} / {rate(metric, by, where, window)}"
 
 
 def _matching(where: str) -> str:

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from gateway.monitoring.alerts import alerts, recordings
 from gateway.monitoring.objective import OBJECTIVE
+from gateway.settings.reached import console_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.monitoring.rules import Alert, Recording
     from gateway.settings import Settings
-
-ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - where a listener is, and no page
 
 
 def rules_file(settings: Settings, objective: float = OBJECTIVE, runbooks: str = "") -> str:
@@ -23,15 +22,8 @@ def rules_file(settings: Settings, objective: float = OBJECTIVE, runbooks: str =
     `objective` is in percent. `runbooks` is the URL of a page with a section for each alert, by
     default that of the console.
     """
-    page = runbooks or console_page(settings)
+    page = runbooks or f"{console_url(settings)}alerts"
     return "".join(f"{line}\n" for line in _lines(settings, objective, page))
-
-
-def console_page(settings: Settings) -> str:
-    """Return the URL of the console's runbooks, as far as the settings know it."""
-    host, port = settings.admin.host, settings.admin.port
-    host = "localhost" if host in ANY else host
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/alerts"
 
 
 def _lines(settings: Settings, objective: float, runbooks: str) -> Iterator[str]:

@@ -34,8 +34,8 @@ class OriginFigures:
         self.surpluses = {kind.value: 0 for kind in AnswerKind}  # by what they were behind
         self.distrusted = 0  # answers that came on the same connections
 
-    def count(self) -> int:
-        """Return how many answers there were."""
+    def answer_count(self) -> int:
+        """Return how many answers there were, of whatever status."""
         return sum(self.results[f"{kind}xx"] for kind in range(2, 6))
 
     def answered(self, status: int) -> None:

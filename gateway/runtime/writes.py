@@ -18,6 +18,4 @@ class Write(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created: Lifetime | None = None
     tail: str | None = None  # where the stream ends now, if the origin has told
     closed: bool = False
-    removed_id: int | None = (
-        None  # of a stream in a log of our own that is gone, and all that is so
-    )
+    removed_id: int | None = None  # of a stream in a log of our own: it was removed

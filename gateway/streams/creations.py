@@ -185,7 +185,7 @@ class Creations:
             self._table.forget(creation.path)
             self._go_the_ordinary_way(creation)
             return
-        self._lifecycle.settled((change,), failure, anew=creation.is_anew)
+        self._lifecycle.on_settled((change,), failure, anew=creation.is_anew)
         if failure is None:
             self._end(creation, creation.outcome)
         elif isinstance(failure, HeadgateError):

@@ -215,14 +215,14 @@ class Lifecycle:
         ends: Fate | None,
         committed: asyncio.Future[None],
     ) -> None:
-        """Tell, whoever still waits for it; also of what may have been committed."""
+        """Count and tell, whoever still waits for it; also of what may have been committed."""
         if not committed.cancelled():
             failure = committed.exception()
-            self.settled(changes, failure, anew=anew)
+            self.on_settled(changes, failure, anew=anew)
             if ends is not None and failure is None:
                 self.figures[ends] += 1
 
-    def settled(
+    def on_settled(
         self, changes: Sequence[Change], failure: BaseException | None, *, anew: bool
     ) -> None:
         """Count creations that stand; tell of streams that end, or begin `anew`, if they may.

@@ -80,7 +80,7 @@ class Wrote(msgspec.Struct, tag=True, frozen=True):
 class CatchUp(msgspec.Struct, tag=True, frozen=True):
     """To a worker: there is something new in the journal of another one.
 
-    What it is asked it answers rightly without; but who waits there may have to hear of it.
+    Requests do not need it: a worker looks at the journals before each. Readers that wait do.
     """
 
 

@@ -24,7 +24,6 @@ from gateway.workers.channel import (
     Answered,
     Ask,
     Begin,
-    CatchUp,
     Channel,
     Refused,
     Report,
@@ -105,14 +104,13 @@ async def _listen(channel: Channel, gateway: serve.Gateway, stop: asyncio.Event)
     answering: set[asyncio.Task[None]] = set()  # as many as questions that the supervisor waits for
     try:
         while (message := await channel.receive()) is not None:
+            gateway.catch_up()  # at any message: behind one that waits, no CatchUp is sent
             if isinstance(message, ReportStatus):
                 channel.send(Report(await gateway.health(), gateway.numbers()))
             elif isinstance(message, Ask):
                 task = asyncio.create_task(_answer(channel, gateway, message))
                 answering.add(task)
                 task.add_done_callback(answering.discard)
-            elif isinstance(message, CatchUp):
-                gateway.catch_up()
             elif isinstance(message, Stop):
                 stop.set()
         log.warning("worker.supervisor_gone")

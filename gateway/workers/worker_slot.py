@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
 
+from admin.source import STARTING
 from gateway.errors import StartError
 from gateway.settings.declarations import ENVIRONMENT_PREFIX
 from gateway.telemetry import metrics
@@ -61,7 +62,7 @@ class WorkerSlot:
         """`begin` is what each worker is told; `on_wrote` is called as it has passed on writes."""
         self._on_wrote = on_wrote
         self.number = number
-        self.why_unhealthy: str | None = "starting"
+        self.why_unhealthy: str | None = STARTING
         self.started = asyncio.Event()
         self.restarts = 0
         self.hangs = 0
@@ -192,7 +193,7 @@ class WorkerSlot:
         return f"ended with status {status}"
 
     def wake(self) -> None:
-        """Have the worker look at the journals, unless it is still to take what it was sent."""
+        """Have the worker look at the journals: it does so at each message."""
         if self._channel is not None and not self._channel.unsent:
             self._channel.send(CatchUp())
 

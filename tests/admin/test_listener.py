@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import socket
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,10 @@ def test_half_heads_at_the_admin_listener_leave_descriptors_for_streams() -> Non
 
 @pytest.mark.parametrize(
     ("open_files", "most"),
-    [(40, LEAST_CONNECTIONS), (128, 8), (1024, 64), (4095, 255), (1 << 20, MOST_CONNECTIONS)],
+    [
+        *((40, LEAST_CONNECTIONS), (143, 8), (144, 9), (1024, 64), (4095, 255), (4096, 256)),
+        *((1 << 20, MOST_CONNECTIONS), (resource.RLIM_INFINITY, MOST_CONNECTIONS)),
+    ],
 )
 def test_admin_connections_are_a_small_share_of_the_open_files(open_files: int, most: int) -> None:
     assert most_connections(open_files) == most

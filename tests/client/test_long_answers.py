@@ -55,6 +55,22 @@ async def test_an_answer_beyond_the_bound_is_no_answer_and_is_read_no_further(
         assert most < 32 * MIB
 
 
+@pytest.mark.parametrize("beyond", [-1, 0, 1])
+async def test_an_answer_is_taken_up_to_the_bound_and_not_a_byte_more(
+    beyond: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "MOST_BYTES", 64 * MIB - beyond)
+    async with RawOrigin(bomb) as origin, Stream(f"{origin.url}/s") as stream:
+        batches = catch_up(stream, "1")
+        if beyond > 0:
+            with pytest.raises(ProtocolError):
+                await anext(batches)
+        else:
+            _, batch = await anext(batches)
+            assert sum(map(len, batch.bodies)) == 64 * MIB
+        await batches.aclose()
+
+
 async def test_an_endless_answer_is_given_in_parts_which_do_not_move_the_offset() -> None:
     async with RawOrigin(endless) as origin, Stream(f"{origin.url}/s") as stream:
         batches = catch_up(stream, "1", in_parts=lambda _: True)

@@ -582,8 +582,8 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
     [
         ("127.0.0.1:4439", "http://127.0.0.1:4439/alerts"),
         ("[::1]:80", "http://[::1]:80/alerts"),
-        ("0.0.0.0:4439", "http://localhost:4439/alerts"),
-        ("[::]:4439", "http://localhost:4439/alerts"),
+        ("0.0.0.0:4439", "http://127.0.0.1:4439/alerts"),
+        ("[::]:4439", "http://[::1]:4439/alerts"),
     ],
 )
 def test_alerts_link_to_the_page_of_the_console(admin: str, page: str) -> None:

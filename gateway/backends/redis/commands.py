@@ -203,7 +203,7 @@ class Standing(NamedTuple):
 
 
 def standing_in(reply: Reply, gateway: str) -> Standing:
-    """What `load` found, with the tokens of a gateway. Raises RecordDamaged."""
+    """Return what `load` found, with the tokens of a gateway. Raises RecordDamaged."""
     _, words, retired = reply
     fields = dict(zip(words[::2], words[1::2], strict=True))
     tokens = fields.get(b"w" + gateway.encode(), b"").split()

@@ -221,7 +221,7 @@ class DataFolder:
         return size
 
     def written_at(self) -> float | None:
-        """When the data file or its WAL was written last (epoch seconds); None without a file."""
+        """Return when the data file or its WAL was written last (epoch seconds), if it is there."""
         found = [path.stat().st_mtime for path in (self.file, self.wal) if path.exists()]
         return max(found, default=None)
 

@@ -347,7 +347,7 @@ class Writer:
 
 
 def _is_news(noted: Noted, later: Noted) -> bool:
-    """Whether going on from what is noted would be wrong, or would count as a stop what was none.
+    """Return whether what is noted is wrong by now, or so old that it would look like a stop.
 
     While nobody sets the wall clock, what is noted goes on to be right: both clocks move alike.
     """

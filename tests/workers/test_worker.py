@@ -1,0 +1,50 @@
+"""What a worker does as its supervisor speaks to it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, cast
+
+from admin.source import Health
+from gateway.workers import worker
+from gateway.workers.channel import CatchUp, Channel, Report, ReportStatus
+
+if TYPE_CHECKING:
+    from gateway import serve
+
+
+class LookingGateway:
+    """Counts how often it looks at the journals of other workers."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def catch_up(self) -> None:
+        self.looks += 1
+
+    async def health(self) -> Health:
+        return Health({}, {})
+
+    def numbers(self) -> tuple[()]:
+        return ()
+
+
+async def test_a_worker_looks_at_the_journals_at_each_message_since_one_may_stand_for_others() -> (
+    None
+):
+    ours, theirs = socket.socketpair()
+    here, there = await Channel.over(ours), await Channel.over(theirs)
+    gateway, stop = LookingGateway(), asyncio.Event()
+    listening = asyncio.create_task(worker._listen(there, cast("serve.Gateway", gateway), stop))
+    here.send(ReportStatus())
+    assert await here.receive() == Report(Health({}, {}), ())
+    assert gateway.looks == 1
+    here.send(CatchUp())
+    here.send(ReportStatus())
+    assert await here.receive() == Report(Health({}, {}), ())
+    assert gateway.looks == 3
+    await here.close()
+    await listening
+    assert stop.is_set()
+    await there.close()
