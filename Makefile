@@ -133,6 +133,7 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	$(BIN)/python -m tests.faults --redis-kills 200 --failovers 200
 	$(BIN)/python -m tests.edge viewers
 	$(BIN)/python -m tests.edge zipf
+	$(BIN)/python -m tests.edge histories
 	$(BIN)/python -m tests.telemetry
 	$(BIN)/python -m tests.streams.simulation --seeds 5000
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800

@@ -264,6 +264,11 @@ class OriginBehind(HeadgateError):
 
     code = "origin_behind"
 
+    def __init__(self, detail: str = "", end: str = "") -> None:
+        """`end` is where the origin says that the stream ends."""
+        super().__init__(detail)
+        self.end = end
+
 
 class LoopDetected(HeadgateError):
     """The request has come through this gateway before."""

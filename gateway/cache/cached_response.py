@@ -18,10 +18,17 @@ from gateway.protocol.state import Lifetime
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from gateway.cache.lost_offsets import StreamKey
     from gateway.cache.private_fields import Recipient
+    from gateway.protocol.edge_target import EdgeRead
 
 _OF_THE_WAY = frozenset({"via", "x-forwarded-proto", "x-forwarded-host"})
 _OF_THE_SENDER = frozenset({"forwarded", "x-forwarded-for"})  # its address among others
+
+
+def stream_key(host: str, read: EdgeRead, identity: str) -> StreamKey:
+    """What readers have in common who share one feed: to others it may be another stream."""
+    return host, read.path, read.others, identity
 
 
 class CacheRequest(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +67,11 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
     def key(self) -> tuple[str, str]:
         """What answers are kept under."""
         return self.host, self.read.target
+
+    @property
+    def stream_key(self) -> StreamKey:
+        """The key of the stream that it reads."""
+        return stream_key(self.host, self.read, self.identity)
 
     @property
     def identified(self) -> bool:

@@ -52,6 +52,7 @@ class Answer(Protocol):
     """What an origin answers: its head, and its body in parts as they come."""
 
     status: int
+    server: str
 
     @property
     def history(self) -> ConnectionHistory | None:
@@ -109,6 +110,8 @@ class SharedFetch:
     is_stored = False
     given_up = False  # nobody waited any more, so it says nothing of the origin
     given = 0  # to so many readers
+    server = ""  # the base URL of the one that has answered
+    told: Fetched | None = None  # what has come whole, also where it is not kept for others
     # What may stand in for the answer besides `old`, if anything.
     in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
     is_over = False
@@ -235,7 +238,7 @@ class SharedFetch:
         with ExitStack() as resources:
             answer = await send([] if old is None else old.validators)
             resources.callback(answer.release)
-            self.history = answer.history
+            self.history, self.server = answer.history, answer.server
             times = policy.Times(asked, self._clock())
             if answer.status == 304 and old is not None and old.validators:
                 if not self._confirm(old, answer.headers, times):

@@ -67,6 +67,7 @@ class HttpCache:
         self.is_of_now: Callable[[SharedFetch, Fetched | None], bool] = lambda *_: True
         # Has a copy renewed without a task; False where it cannot.
         self.renews: Callable[[Hashable, CacheRequest, Variant], bool] = lambda *_: False
+        self.is_behind: Callable[[SharedFetch, str], None] = lambda *_: None  # ends before it
         self.is_down: Callable[[], bool] = lambda: False  # the origin
         self.collapsed = 0
         self.fetched = 0
@@ -302,6 +303,8 @@ class HttpCache:
                 fetch.of_the_past = fetch.outdated = True
             self._settle(fetch, fetched)
         elif isinstance(error, StreamGone | OriginBehind):
+            if isinstance(error, OriginBehind):
+                self.is_behind(fetch, error.end)
             self._forget_another(fetch.request)
         elif not fetch.given_up:
             fetch.let_rest()

@@ -83,6 +83,7 @@ class JudgedHeads:
             or request.identity
             or request.admitted_as
             or request.lifetime is not FOREVER
+            or (rules.lost and request.stream_key in rules.lost)
         ):
             return self._apply(request, answer, times)
         key: tuple[Hashable, ...] = (

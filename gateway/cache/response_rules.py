@@ -12,6 +12,7 @@ from multidict import CIMultiDict, MultiMapping
 from gateway.cache import policy, sharing, tails
 from gateway.cache.cached_response import CachedResponse, CacheRequest, no_store
 from gateway.cache.directives import age_of, normalised
+from gateway.cache.lost_offsets import LostOffsets
 from gateway.cache.policy import Defaults, Stored, Times
 from gateway.cache.replica_lag import ANOTHER_STREAM, ReplicaLag
 from gateway.errors import OriginBehind, StreamGone
@@ -45,6 +46,7 @@ class ResponseRules(msgspec.Struct):
     shares_s_maxage: bool = False
     repairs: Counter[str] = msgspec.field(default_factory=Counter)
     lag: ReplicaLag = msgspec.field(default_factory=ReplicaLag)
+    lost: LostOffsets = msgspec.field(default_factory=LostOffsets)
     tails_are_told: bool = False
 
     def apply(
@@ -187,8 +189,10 @@ class ResponseRules(msgspec.Struct):
     def _repaired(
         self, request: CacheRequest, fields: CIMultiDict[str], facts: StreamRead, times: Times
     ) -> tuple[CIMultiDict[str], list[str]]:
-        """Raises OriginBehind, and StreamGone when the origin stays behind."""
-        given = fields
+        """Raises OriginBehind, and StreamGone when the origin stays behind, or is another."""
+        given, key = fields, request.stream_key
+        if self.lost and self.lost.refuses(key, request.start, times.answered):
+            raise StreamGone(ANOTHER_STREAM)
         try:
             fields, repairs = repair.repaired(
                 fields,
@@ -205,6 +209,8 @@ class ResponseRules(msgspec.Struct):
                 raise StreamGone(ANOTHER_STREAM) from behind
             raise
         self.lag.reached(request.path, request.start)
+        if self.lost:
+            self.lost.tell(key, facts.next_offset)
         self.repairs.update(repairs)
         self.repairs.update(_added(given, facts))
         return fields, repairs

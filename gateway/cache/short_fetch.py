@@ -45,7 +45,6 @@ class Carrier(Protocol, Generic[W]):
 class ShortFetch(SharedFetch, Generic[W]):
     """One for `waiters`, whom its carrier tells."""
 
-    told: Fetched | None = None  # what has come whole, also where it is not kept for others
     asked: Asked | None = None  # while the origin has not begun to answer
     _is_in_task = False
 
@@ -107,7 +106,7 @@ class ShortFetch(SharedFetch, Generic[W]):
 
     def _take(self, answer: WholeAnswer) -> bool:
         """Whether that could be done here."""
-        status, old = answer.status, self.old
+        status, old, self.server = answer.status, self.old, answer.server
         if status == 304 and old is not None and old.cached.validators:
             return self._take_confirmed(old.cached, answer)
         if status != 200 and (status in NOT_ASKED_FOR or policy.is_error(status)):

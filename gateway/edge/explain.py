@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cache import decision
-from gateway.edge.followed_stream import key_of
 from gateway.errors import BadRequest
 from gateway.protocol import edge_target
 from gateway.protocol.edge_target import EdgeCatchUp, EdgeLongPoll
@@ -67,7 +66,7 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
     yield _who_shares(route, asked)
     if not isinstance(read, EdgeCatchUp):
         request = request.plain(route.identity)
-    stream = route.feeds.peek(key_of(request))
+    stream = route.feeds.peek(request.stream_key)
     if not isinstance(read, EdgeCatchUp):
         yield _followed(stream)
         yield _of_live(read, stream, request)

@@ -6,7 +6,7 @@ import asyncio
 import random
 from contextlib import ExitStack
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from gateway.cache.replica_lag import ANOTHER_STREAM
 from gateway.cache.tails import shortened_lines
@@ -17,8 +17,14 @@ from gateway.edge.poller import Poller
 from gateway.edge.recent_window import RecentWindow
 from gateway.edge.snapshots import is_coded, is_of_followed, said_of_data, with_directives
 from gateway.edge.stand_ins import LastHeard
-from gateway.errors import HeadgateError, OriginBroken, OriginBusy, StreamGone
-from gateway.live.feed import Feed, FeedOwner
+from gateway.errors import (
+    HeadgateError,
+    OriginBroken,
+    OriginBusy,
+    StreamGone,
+    StreamNotFound,
+)
+from gateway.live.feed import Feed
 from gateway.protocol import followed
 from gateway.protocol.followed import Snapshot, Span
 from gateway.protocol.offsets import NOW
@@ -26,17 +32,12 @@ from gateway.protocol.reach import Reach
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
-
     from gateway.cache.cache_result import CacheResult
     from gateway.cache.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.fetch import SharedFetch
+    from gateway.edge.comparison import Evidence
     from gateway.edge.follower import Polled
-    from gateway.edge.following import Holdings
-    from gateway.edge.poller import PolledOrigin
-    from gateway.edge.recent_window import WindowBudget
-    from gateway.edge.stand_ins import StandIns
-    from gateway.live.contract import FeedSource
-    from gateway.protocol.edge_target import EdgeRead
+    from gateway.edge.registry import Registry
     from gateway.protocol.repair import StreamRead
 
 SAYS_S = 5.0  # it may change: lifetimes shrink towards the end of a stream
@@ -44,39 +45,29 @@ SAYS_S = 5.0  # it may change: lifetimes shrink towards the end of a stream
 _versions = count()
 
 
-class Registry(FeedOwner["FollowedStream", Span], Protocol):
-    """The followed streams of a route, to which one belongs, and what they have in common."""
-
-    origin: PolledOrigin
-    budget: WindowBudget
-    holdings: Holdings
-    stand_ins: StandIns
-    clock: Callable[[], float]
-
-    @property
-    def source(self) -> FeedSource[FollowedStream, Span]:
-        """What their feeds answer with."""
-
-    def moved(self, stream: FollowedStream) -> None:
-        """The stream has grown, or was closed."""
-
-    def lost(self, stream: FollowedStream, reason: HeadgateError) -> None:
-        """The origin has told so that the stream is gone, or another one is there."""
-
-    def ended(self, stream: FollowedStream) -> None:
-        """The stream is followed no more."""
-
-
 class FollowedStream:
-    """One followed stream; `confirmed` says that the origin itself has told where its tail is."""
+    """One followed stream; `confirmed` says that the origin itself has told where its tail is.
 
-    def __init__(self, request: CacheRequest, snapshot: Snapshot, registry: Registry) -> None:
+    `evidence` is of what lies before its tail, where somebody has read it. Without `has_tail` the
+    tail is only what the origin has echoed to somebody who asked from there.
+    """
+
+    def __init__(
+        self,
+        request: CacheRequest,
+        snapshot: Snapshot,
+        registry: Registry[FollowedStream],
+        evidence: Evidence | None = None,
+        *,
+        has_tail: bool = True,
+    ) -> None:
         loop = asyncio.get_running_loop()
         self.lenders = Lenders(request)
-        self.key, self.path = key_of(request), request.path
+        self.key, self.path = request.stream_key, request.path
         self.snapshot = snapshot
         self.confirmed = False
         self._is_told = snapshot.caught_up  # by a read of the tail, or since by a poll
+        self._has_tail = has_tail
         self._written = Reach()  # through this gateway
         self._said_at = loop.time()  # when `snapshot.reads_say` was told
         self._heard_at = 0.0  # when the origin has told that it is so (epoch seconds)
@@ -92,8 +83,14 @@ class FollowedStream:
         self.version = next(_versions)  # of the answers with its news
         content_type = snapshot.content_type
         self._window = RecentWindow(content_type, snapshot.tail, registry.budget)
+        self._window.evidence = evidence
         self._poller = Poller(
-            registry.origin, self.lenders, content_type, self._window, self._note_reads_say
+            registry.origin,
+            self.lenders,
+            content_type,
+            self._window,
+            registry.others(request),
+            self._note_reads_say,
         )
         self._following: Following | None = None
         if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
@@ -128,7 +125,13 @@ class FollowedStream:
         between is on its way. What a read of the tail says has to be surer.
         """
         feed = self.feed
-        return self._is_told and feed.caught_up and feed.lost is None and not feed.closed
+        is_known = self._is_told and self._has_tail and not self.is_in_doubt
+        return is_known and feed.caught_up and feed.lost is None and not feed.closed
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the origin may have another stream by now."""
+        return self._poller.is_in_doubt
 
     def start_of(self, offset: str) -> str:
         """Where a reader begins: `now` is the tail, where that is known."""
@@ -154,21 +157,19 @@ class FollowedStream:
             return False
         if offset in {feed.position, feed.tail}:
             return True
-        if self._poller.is_in_doubt or offset == NOW:
+        if self._poller.is_behind or offset == NOW:
             return False
         return feed.is_busy and feed.reaches(offset)
 
     def since(self, offset: str) -> Span | None:
         """The news after an offset as one span, where they are still at hand."""
-        # In doubt, they are of a stream that may be no more.
-        return None if self._poller.is_in_doubt else self._window.since(offset)
+        # They may be of a stream that is no more.
+        return None if self._poller.is_behind else self._window.since(offset)
 
     def latest(self, start: str) -> Span | None:
         """The latest news, however long they are, for one who was told what is before them."""
-        last = self._window.last
-        if self._poller.is_in_doubt or last is None or last.start != start:
-            return None
-        return last
+        last = None if self._poller.is_behind else self._window.last
+        return last if last is not None and last.start == start else None
 
     def in_place(self, request: CacheRequest) -> CachedResponse | None:
         """What may stand in for the origin's answer to a read, of what was told here."""
@@ -197,6 +198,39 @@ class FollowedStream:
             self.version = next(_versions)
 
     # What readers and writers show of it
+
+    def suspect(self, *, is_shorter: bool = True) -> None:
+        """Compare with the origin before anything is joined: an answer gives reason to."""
+        if self._following is None:
+            return
+        is_asked = self.is_in_doubt
+        self._poller.doubt(is_shorter=is_shorter)
+        self.version = next(_versions)
+        if not is_asked:
+            self._following.start_over(OriginBusy("it is not sure that the stream is the same"))
+
+    def has_now(self, tail: str) -> None:
+        """Note where the origin told that the tail is."""
+        self._has_tail |= tail == self.snapshot.tail
+
+    def compare_read(self, fetch: SharedFetch, facts: StreamRead, body: bytes | None) -> None:
+        """Let go or doubt what a read, of which `body` is all, shows to be another stream."""
+        if self.is_another(fetch.request.start, facts, body):
+            self.end(StreamGone(ANOTHER_STREAM))
+        elif fetch.server and self._poller.server not in {"", fetch.server}:
+            self.suspect(is_shorter=False)
+        if facts.ends:
+            self.ends_for(fetch, facts.next_offset)
+
+    def ends_for(self, fetch: SharedFetch, end: str) -> None:
+        """Doubt the stream if it ends for a read before where it is known to go."""
+        if not fetch.outdated and end < self.known_end:
+            self.suspect()
+
+    @property
+    def known_end(self) -> str:
+        """How far the stream is known to go."""
+        return max(self.snapshot.tail, self._written.tail)
 
     def expect(self, written: Reach) -> None:
         """Something was written: the tail is not known before the origin's poll tells of it."""
@@ -312,6 +346,9 @@ class FollowedStream:
             self._window.append(span)
         self.version = next(_versions)
         self._heard_at = self._registry.clock()
+        if news:
+            self._has_tail = True
+            self._registry.seen(self, snapshot.tail)
         if news or snapshot.closed:
             self._registry.moved(self)
         self.confirmed = self._is_told = True
@@ -327,6 +364,7 @@ class FollowedStream:
 
     def failed(self, reason: HeadgateError, *, quietly: bool) -> None:
         """Tell the polls; SSE readers wait for better times."""
+        self._poller.doubt()
         self.confirmed = self._is_told = False
         if not quietly:
             self.feed.lose(reason)
@@ -338,8 +376,12 @@ class FollowedStream:
 
     def let_go(self, reason: HeadgateError) -> None:
         """The stream was deleted here: let everybody go. The operator need not be told."""
+        # An offset that somebody made up, and the origin echoed, is none of the stream's.
+        has_tail = self._has_tail or self._window.newest is not None
+        if isinstance(reason, StreamGone | StreamNotFound) and has_tail:
+            self._registry.lose(self, *self._poller.lost)
         self._registry.ended(self)
-        self.feed.end(reason)
+        self.feed.end(reason, self._poller.spares)
 
     def _lost(self, error: Exception) -> None:
         log.error("follower.failed", stream=self.path, exc_info=error)
@@ -352,14 +394,3 @@ class FollowedStream:
         if self._following is not None:
             self._following.stop()
         self._window.close()
-
-
-def stream_key(host: str, read: EdgeRead, identity: str) -> tuple[str, str, tuple[str, ...], str]:
-    """What readers have in common who share one feed: to others it may be another stream."""
-    return host, read.path, read.others, identity
-
-
-def key_of(request: CacheRequest) -> Hashable:
-    """The key of the stream that a request reads."""
-    read = request.read
-    return request.host, read.path, read.others, request.identity  # as of `stream_key`

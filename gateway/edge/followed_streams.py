@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from gateway.cache.fetch import REST_S, STOOD_IN
 from gateway.cache.hit_for_pass import HitForPass
 from gateway.cache.incarnations import Incarnations
-from gateway.cache.replica_lag import ANOTHER_STREAM
+from gateway.edge.doubts import Doubts
 from gateway.edge.feed_source import EdgeFeedSource
-from gateway.edge.followed_stream import FollowedStream, key_of
+from gateway.edge.followed_stream import FollowedStream
 from gateway.edge.following import Holdings
 from gateway.edge.poller import PolledOrigin
 from gateway.edge.recent_window import WindowBudget
@@ -74,7 +74,9 @@ class FollowedStreams:
         ignores_no_store: bool,
         freshness: Freshness,
     ) -> None:
-        self.origin = PolledOrigin(origin, identity, ignores_no_store, freshness.tail_max_age)
+        self.origin = PolledOrigin(
+            origin, identity, ignores_no_store, freshness.tail_max_age, Counter()
+        )
         self.budget = WindowBudget(NEWS_BYTES)
         self.holdings = Holdings()
         self.reader = StreamReader(cache)
@@ -86,6 +88,9 @@ class FollowedStreams:
         cache.fetches.in_place = self._in_place
         self.stand_ins = StandIns(cache.rules, shared.clock)
         self._incarnations = Incarnations()
+        self.doubts = Doubts(self.of_path, cache.rules.lost, shared.clock)
+        self.lose, self.seen, self.others = (self.doubts.lose, self.doubts.seen, self.doubts.others)
+        cache.is_behind = self._is_behind
         self._apart = HitForPass(shared.clock)
         self.clock = shared.clock
         self._limits = shared.limits
@@ -109,7 +114,7 @@ class FollowedStreams:
 
     def read_by(self, request: CacheRequest) -> FollowedStream | None:
         """The followed stream that a request reads, if it is one."""
-        return self._streams.get(key_of(request)) if self._streams else None
+        return self._streams.get(request.stream_key) if self._streams else None
 
     def paths(self) -> list[str]:
         """The paths of all followed streams, as they are now."""
@@ -126,7 +131,7 @@ class FollowedStreams:
 
     def fitting(self, request: CacheRequest) -> CacheRequest:
         """A reader's request, with his name where the origin has something else for each."""
-        if request.admitted_as and key_of(request) in self._apart:
+        if request.admitted_as and request.stream_key in self._apart:
             return request.apart()
         return request
 
@@ -134,7 +139,7 @@ class FollowedStreams:
         """The same, after an answer that may have been for him alone."""
         if not request.admitted_as or result.cached.facts is None or not result.cached.is_ones_own:
             return request
-        self._apart.add(key_of(request))
+        self._apart.add(request.stream_key)
         return request.apart()
 
     @contextmanager
@@ -149,18 +154,27 @@ class FollowedStreams:
             if not beginning.reads:
                 del self._beginnings[path]
 
-    def follow(self, request: CacheRequest, snapshot: Snapshot, client: str) -> FollowedStream:
-        """Follow the stream from where a read ends, on the account of a client.
+    def follow(
+        self, request: CacheRequest, snapshot: Snapshot, client: str, *, has_tail: bool = True
+    ) -> FollowedStream:
+        """Follow the stream from where a read ends, on the account of a client, within the bounds.
 
-        Raises at the bounds of feeds.
+        Without `has_tail` that is only where it was read from.
         """
-        stream = self.verified(key_of(request), snapshot, ends=True)
+        key = request.stream_key
+        stream = self.verified(key, snapshot, ends=True)
+        is_shorter = stream is not None and snapshot.tail < stream.snapshot.tail
+        if stream is not None and stream.is_in_doubt and is_shorter and snapshot.caught_up:
+            stream = self._set_aside(stream)
         if stream is not None:
             stream.lenders.add(request)
+            if has_tail:
+                stream.has_now(snapshot.tail)
         else:
             with ExitStack() as resources:
                 resources.enter_context(self._limits.feed(client))
-                stream = FollowedStream(request, snapshot, self)
+                evidence = self.doubts.newest_reads.up_to(key, snapshot.tail)
+                stream = FollowedStream(request, snapshot, self, evidence, has_tail=has_tail)
                 resources.callback(stream.close)
                 self._linger(stream)
                 # Nothing in between may raise: it is in both, or in neither.
@@ -242,6 +256,22 @@ class FollowedStreams:
         for stream in tuple(self._streams.values()):
             stream.doubt()
 
+    def _set_aside(self, stream: FollowedStream) -> FollowedStream | None:
+        """Let readers of what is there now have a feed beside the one in doubt, one at a time."""
+        others = self._of_path[stream.path]
+        if any(one.key == stream.key and one is not stream for one in others):
+            return stream
+        del self._streams[stream.key]
+        if not stream.feed.has_readers:
+            self._end(stream)
+        return None
+
+    def _is_behind(self, fetch: SharedFetch, end: str) -> None:
+        """Doubt a stream that ends for a read before where it is known to go."""
+        stream = self._streams.get(fetch.request.stream_key)
+        if stream is not None:
+            stream.ends_for(fetch, end)
+
     def is_tail(self, key: Hashable, offset: str) -> bool:
         """Whether a stream is known to end at an offset, since it is followed."""
         stream = self._streams.get(key)
@@ -264,8 +294,7 @@ class FollowedStreams:
         stood_in = fetched is not None and fetched.how is STOOD_IN
         if fetch.of_the_past or stood_in:
             return True
-        key = key_of(request)
-        stream = self._streams.get(key)
+        stream = self._streams.get(key := request.stream_key)
         if cached.status == 404 and stream is not None and not request.admitted_as:
             stream.end(StreamNotFound("the stream was deleted"))
         if cached.facts is None or (cached.stored.vary and is_variant(cached)):
@@ -273,10 +302,12 @@ class FollowedStreams:
         is_another = self._incarnations.is_another(key, cached.facts.content_type, fetch.number)
         if is_another is None:
             return False
-        if stream is not None and stream.is_another(
-            request.start, cached.facts, None if fetched is None else cached.body
-        ):
-            stream.end(StreamGone(ANOTHER_STREAM))
+        whole = fetched or fetch.told
+        if whole is not None:
+            self.doubts.newest_reads.note(request, whole.cached)
+        body = None if fetched is None else cached.body
+        if stream is not None:
+            stream.compare_read(fetch, cached.facts, body)
         if is_another:
             self.reader.forget(request.path)
         return True
@@ -316,8 +347,8 @@ class FollowedStreams:
         """Nobody reads the feed any more: follow the stream a little longer."""
         stream = feed.stream
         if self._streams.get(stream.key) is not stream:
-            return
-        if self._draining or feed.closed:
+            self._end(stream)
+        elif self._draining or feed.closed:
             self._unfollow(stream)
         else:
             self._linger(stream)
@@ -329,22 +360,27 @@ class FollowedStreams:
         stream.closing = loop.call_later(LINGER_S, self._unfollow, stream)
 
     def _unfollow(self, stream: FollowedStream) -> None:
-        if self._streams.get(stream.key) is not stream:
+        if self._streams.get(stream.key) is stream:
+            del self._streams[stream.key]
+        self._end(stream)
+
+    def _end(self, stream: FollowedStream) -> None:
+        """Follow it no more; it may have been set aside before."""
+        others = self._of_path.get(stream.path, set())
+        if stream not in others:
             return
-        del self._streams[stream.key]
-        others = self._of_path[stream.path]
         others.discard(stream)
         if not others:
             del self._of_path[stream.path]
         stream.resources.close()
-        if not self._streams:
+        if not self._of_path:
             self.source.clear()
             self._none.set()
 
     async def drain(self) -> None:
         """Let every live reader go, and wait until they have."""
         self._draining = True
-        for stream in list(self._streams.values()):
+        for stream in [stream for path in self.paths() for stream in self.of_path(path)]:
             if stream.feed.has_readers:
                 stream.feed.drain()
             else:
@@ -353,6 +389,6 @@ class FollowedStreams:
 
     def close(self) -> None:
         """Follow nothing any more, whoever waits."""
-        for stream in list(self._streams.values()):
+        for stream in [stream for path in self.paths() for stream in self.of_path(path)]:
             self._unfollow(stream)
         self._losses.close()

@@ -60,6 +60,14 @@ class Answer(Protocol):
         """Its status."""
 
     @property
+    def server(self) -> str:
+        """The base URL of the server that gave it."""
+
+    @property
+    def is_repetition(self) -> bool:
+        """Whether the request was sent again, after a connection that was cut."""
+
+    @property
     def headers(self) -> MultiMapping[str]:
         """Its fields."""
 
@@ -117,6 +125,8 @@ class _Read(NamedTuple):
     status: int
     headers: MultiMapping[str]
     body: bytes
+    server: str
+    is_repetition: bool
 
 
 class Following:
@@ -282,7 +292,7 @@ class Following:
             body = await answer.read(LONGEST_READ) if answer.status in ANSWERS else b""
             if not self._trusts(answer):
                 raise OriginBroken(OUT_OF_STEP)
-            return _Read(answer.status, answer.headers, body)
+            return _Read(answer.status, answer.headers, body, answer.server, answer.is_repetition)
         finally:
             answer.release()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.edge.comparison import ANOTHER, SAME, SHORTER
 from gateway.origin.figures import SECONDS
 from gateway.telemetry.metrics import (
     Metric,
@@ -40,6 +41,13 @@ SURPLUSES = counter(
     "behind",
 )
 
+COMPARISONS = counter(
+    "headgate_feed_comparisons_total",
+    "Times that a followed stream was compared with the origin's after a failure, by what was "
+    "found: the same, a shorter one, or another.",
+    "route",
+    "result",
+)
 QUESTIONS = counter(
     "headgate_origin_questions_total",
     "Questions to the origin of a route with auth = origin whether somebody may read, by what it "
@@ -77,8 +85,12 @@ OF_CACHES: dict[Metric, Callable[[HttpCache], float]] = {
 }
 
 
-def samples(prefix: str, origin: Origin, cache: HttpCache) -> Iterator[Sample]:
+def samples(
+    prefix: str, origin: Origin, cache: HttpCache, comparisons: Mapping[str, int]
+) -> Iterator[Sample]:
     """Every number of the route with this prefix, as it is now."""
+    for verdict in (SAME, SHORTER, ANOTHER):
+        yield Sample(COMPARISONS, (prefix, verdict.value), float(comparisons[verdict.value]))
     for server, is_up in origin.up().items():
         yield Sample(UP, (prefix, server), float(is_up))
     for result, count in origin.figures.results.items():

@@ -7,46 +7,56 @@ request to be made, and is sent the answer, or the error instead. Who makes them
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from multidict import CIMultiDict
 
 from gateway.cache import sharing, tails
 from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
+from gateway.edge.comparison import SAME, SHORTER, UNFINISHED, compare
 from gateway.edge.follower import CannotFollow, Polled, Question, refuse
 from gateway.edge.lenders import DENIALS
 from gateway.edge.snapshots import ONES_OWN
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
 from gateway.protocol import edge_target, followed, repair
+from gateway.protocol.followed import Span
 from gateway.protocol.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
-from gateway.protocol.offsets import is_plain
+from gateway.protocol.offsets import NOW, is_plain
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable, Generator
     from typing import TypeAlias
 
     from multidict import MultiMapping
 
     from gateway.cache.cached_response import CacheRequest
+    from gateway.edge.comparison import Evidence, Finding, Known
     from gateway.edge.lenders import Lenders
     from gateway.edge.recent_window import RecentWindow
     from gateway.origin.client import Origin
-    from gateway.protocol.followed import Span
     from gateway.protocol.identity import IdentityHeaders
 
     Steps: TypeAlias = "Generator[PollerRequest, Heard, Polled]"
 
 
 ANSWERS = frozenset({200, 204})  # whose bodies are read
+MOST_PARTS = 64  # answers that are compared as one: COMPARED_BYTES in parts of a kilobyte
+MOST_DOUBTS = 3  # in a row, while one question is asked
 
 
 class PolledOrigin(NamedTuple):
-    """The origin of a route, and how its cache directives are taken; `tail_max_age` in seconds."""
+    """The origin of a route, and how its cache directives are taken; `tail_max_age` in seconds.
+
+    `comparisons` counts what was found when a followed stream was in doubt.
+    """
 
     client: Origin
     identity: IdentityHeaders
     ignores_no_store: bool
     tail_max_age: int
+    comparisons: Counter[str]
 
 
 class PollerRequest(NamedTuple):
@@ -65,12 +75,30 @@ class Heard(Protocol):
         """Its status."""
 
     @property
+    def server(self) -> str:
+        """The base URL of the server that gave it."""
+
+    @property
+    def is_repetition(self) -> bool:
+        """Whether the request was sent again, after a connection that was cut."""
+
+    @property
     def body(self) -> bytes:
         """Its body."""
 
     @property
     def headers(self) -> MultiMapping[str]:
         """Its fields."""
+
+
+class Others(Protocol):
+    """Who knows what readers were sent besides what the feed has."""
+
+    def reads(self) -> list[Evidence]:
+        """What tells it from others, the latest last."""
+
+    def lose_read(self, common: str, read: Evidence) -> None:
+        """Nothing of it beyond `common` is there."""
 
 
 class Poller:
@@ -85,6 +113,7 @@ class Poller:
         lenders: Lenders,
         content_type: str,
         window: RecentWindow,
+        others: Others,
         tell_directives: Callable[[str], None],
     ) -> None:
         self._origin = origin
@@ -92,17 +121,44 @@ class Poller:
         self._content_type = content_type
         self._window = window
         self._tell_directives = tell_directives
-        self._doubted_at: float | None = None  # loop time
+        self._others = others
+        self._common: tuple[str, frozenset[str]] | None = None  # as `lost`, where it was compared
+        self._doubts = 0  # so far
+        self._settled = 0  # of them
+        self._is_shorter = False  # as an answer to somebody else says
+        self._behind_since: float | None = None  # loop time
+        self.server = ""  # that answered last
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the origin has told of a shorter stream, which may be another one."""
-        return self._doubted_at is not None
+        """Whether the origin may have another stream than what it told of is from."""
+        return self._doubts != self._settled
 
-    def doubt(self) -> None:
-        """Join nothing with what is known before that was compared with what the origin has."""
-        if self._doubted_at is None:
-            self._doubted_at = asyncio.get_running_loop().time()
+    @property
+    def lost(self) -> tuple[str, frozenset[str]]:
+        """The last offset that is known to be of both streams if another one is there, or "".
+
+        And offsets beyond it that readers may hold.
+        """
+        return self._common or self._window.places_beyond("", 0)
+
+    def spares(self, offset: str) -> bool:
+        """Whether a reader at an offset has nothing that the stream which is there has not."""
+        return self._common is not None and "" < offset <= self._common[0]
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the origin has told of a shorter stream, so that what is known may be lost."""
+        return self._is_shorter or self._behind_since is not None
+
+    def doubt(self, *, is_shorter: bool = False) -> None:
+        """Join nothing with what is known before that was compared with what the origin has.
+
+        It may have lost its end after any failure, or another server may answer. `is_shorter` says
+        that an answer has shown a stream that ends before what is known.
+        """
+        self._doubts += 1
+        self._is_shorter |= is_shorter
 
     def ask(self, question: Question) -> Steps:
         """The answer, with what follows it where that is the rest of a character.
@@ -122,34 +178,104 @@ class Poller:
         return polled
 
     def _asked(self, question: Question) -> Steps:
-        if self._doubted_at is not None and self._window.last is not None:
-            yield from self._dispel(self._window.last)
-        polled = yield from self._fetched(question)
-        if question.waits and polled.end != question.start and polled.brings_nothing:
-            # What came between the end of the origin's wait and its answer is told of, not in it.
-            polled = yield from self._fetched(question._replace(waits=False))
-        self._doubted_at = None
-        return polled
+        for _ in range(MOST_DOUBTS):
+            if self.is_in_doubt:
+                found = yield from self._compared(question)
+                if found is not None and not (question.waits and _is_waiting(question, found)):
+                    return found
+            polled = yield from self._fetched(question)
+            if question.waits and polled.end != question.start and polled.brings_nothing:
+                # What came between the end of the origin's wait and its answer is told of, not in
+                # it.
+                polled = yield from self._fetched(question._replace(waits=False))
+            if not self.is_in_doubt:
+                self._behind_since = None
+                return polled
+        raise OriginBusy("the origin's servers change while they are asked what they have")
 
-    def _dispel(self, last: Span) -> Generator[PollerRequest, Heard, None]:
-        """Go on only when the latest news are still what was told of them."""
-        again = yield from self._fetched(Question(last.start, None, waits=False))
-        if again.end < last.end:
-            raise self._behind()
-        if not self._window.agrees(again.body):
-            raise CannotFollow(StreamGone(ANOTHER_STREAM))
+    def _compared(self, question: Question) -> Generator[PollerRequest, Heard, Polled | None]:
+        """What follows the question's start, once what is known before it is still there.
 
-    def _behind(self) -> Exception:
+        None where nothing is known, so that nothing can be wrongly joined with it here.
+        """
+        doubts, known = self._doubts, self._window.newest
+        if known is None:
+            # A server may echo the offset of a read past its tail, but not that of its tail.
+            end = question.start
+            with contextlib.suppress(CannotFollow):  # not every origin knows `now`
+                now = yield from self._fetched(Question(NOW, None, waits=False), compares=True)
+                end = now.end
+            if end < question.start:
+                raise self._behind(end)
+            yield from self._check_others("", question.start)
+            self._settle(doubts)
+            return None
+        finding, polled = yield from self._read_again(known)
+        self._origin.comparisons[finding.verdict.value] += 1
+        if finding.verdict is SAME:
+            yield from self._check_others(known.end, known.end)
+            self._settle(doubts)
+            return polled._replace(body=finding.rest)
+        common, held = self._window.places_beyond(known.start, finding.common)
+        if finding.verdict is SHORTER:
+            self._common = max(common, polled.end), held - {polled.end}
+            raise self._behind(polled.end)
+        self._common = common, held
+        raise CannotFollow(StreamGone(ANOTHER_STREAM))
+
+    def _check_others(self, common: str, beyond: str) -> Generator[PollerRequest, Heard, None]:
+        """Send away readers who were sent more than the feed, if that is no more."""
+        for read in self._others.reads():
+            if read.end > beyond or (read.end == beyond and not common):
+                finding, polled = yield from self._read_again(read)
+                if finding.verdict is SHORTER:
+                    behind = self._behind(polled.end)
+                    if isinstance(behind, OriginBehind):
+                        raise behind
+                if finding.verdict is not SAME:
+                    self._others.lose_read(common, read)
+
+    def _settle(self, doubts: int) -> None:
+        """Be sure again, but for doubts that came since there were so many."""
+        self._settled, self._behind_since, self._common = doubts, None, None
+        self._is_shorter &= self.is_in_doubt
+
+    def _read_again(self, known: Known) -> Generator[PollerRequest, Heard, tuple[Finding, Polled]]:
+        """Compare what is known with what the origin has there now, in as many answers as it takes.
+
+        All of them have to be of one server.
+        """
+        read = Span(known.start, known.start, b"")
+        server = ""
+        for _ in range(MOST_PARTS):
+            polled = yield from self._fetched(Question(read.end, None, waits=False), compares=True)
+            server = server or self.server
+            if server != self.server:
+                break
+            is_tail = polled.caught_up or polled.end == read.end
+            spans = [Span(read.end, polled.end, polled.body)]
+            read = followed.joined(self._content_type, [read, *spans] if read.body else spans)
+            read = read._replace(start=known.start)
+            finding = compare(self._content_type, known, read, is_tail=is_tail)
+            if finding.verdict is not UNFINISHED:
+                return finding, polled
+        raise OriginBusy("the origin has not answered as a whole what it has of the stream")
+
+    def _behind(self, end: str) -> Exception:
         """What a shorter stream at the origin means: at first that it may only lag."""
+        self.doubt()
         now = asyncio.get_running_loop().time()
-        if self._doubted_at is None:
-            self._doubted_at = now
-        if now - self._doubted_at >= PERSISTS_S:
+        if self._behind_since is None:
+            self._behind_since = now
+        if now - self._behind_since >= PERSISTS_S:
             return CannotFollow(StreamGone(ANOTHER_STREAM))
-        return OriginBehind("the origin tells of a stream that ends before what it told of")
+        return OriginBehind("the origin tells of a stream that ends before what it told of", end)
 
-    def _fetched(self, question: Question) -> Steps:
-        """The answer, in the name of whichever reader the origin lets read."""
+    def _fetched(self, question: Question, *, compares: bool = False) -> Steps:
+        """The answer, in the name of whichever reader the origin lets read.
+
+        One that `compares` cannot put in doubt what is followed.
+        """
         while True:
             request = self._lenders.request
             read, start = request.read, question.start
@@ -159,6 +285,9 @@ class Poller:
                 else edge_target.catch_up(read, start).target
             )
             answer = yield PollerRequest(request, target, question.waits)
+            if not compares and (answer.is_repetition or self.server not in {"", answer.server}):
+                self.doubt()
+            self.server = answer.server
             if answer.status in DENIALS and self._lenders.replace(request):
                 continue
             if answer.status not in ANSWERS:
@@ -180,7 +309,7 @@ class Poller:
         try:
             repair.check_end(question.start, end)
         except OriginBehind:
-            raise self._behind() from None
+            raise self._behind(end) from None
         is_nothing = repair.is_nothing(content_type, body)
         if not is_nothing and self._is_ones_own(headers):
             self._lenders.are_apart = True
@@ -212,3 +341,8 @@ class Poller:
         request = self._lenders.request
         ignore = self._origin.ignores_no_store and not request.identified
         return repair.said(headers, ignore_no_store=ignore)
+
+
+def _is_waiting(question: Question, polled: Polled) -> bool:
+    """Whether an answer brings no more than that the question is to be asked as a poll."""
+    return polled.end == question.start and polled.caught_up and not polled.closed

@@ -13,12 +13,13 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.edge.body_units import is_cheap, is_counted, rest_of, units_of
-from gateway.protocol.content import is_json
-from gateway.protocol.followed import Span, begins_alike, is_whole, joined
+from gateway.edge.comparison import evidence_of, newest
+from gateway.protocol.followed import Span, is_whole, joined
 from gateway.protocol.offsets import BEGINNING
 
 if TYPE_CHECKING:
     from gateway.edge.body_units import Units
+    from gateway.edge.comparison import Evidence, Known
 
 WINDOW_BYTES = 1 << 20  # news kept for those who are a little behind
 MAX_PIECES = 1024  # they come in: to go through them all takes a millisecond
@@ -47,6 +48,8 @@ class RecentWindow:
         self._long: Span | None = None  # the latest news, if they are too long to be a piece
         self._places: dict[str, int] = {tail: 0}
         self._closed = False
+        # Of the latest news, where they are not at hand: an origin is compared with that.
+        self.evidence: Evidence | None = None
 
     def __len__(self) -> int:
         return self._bytes
@@ -86,21 +89,43 @@ class RecentWindow:
         """The latest piece of news, if it is at hand."""
         return self._pieces[-1].span if self._pieces else self._long
 
-    def agrees(self, body: bytes) -> bool:
-        """Whether what is read from where the latest piece begins is that piece, or goes on."""
-        last = b"" if self.last is None else self.last.body
-        if not is_json(self._content_type):
-            return body.startswith(last)
-        if not (is_cheap(self._content_type, last) and is_cheap(self._content_type, body)):
-            return begins_alike(last, body)
-        messages = units_of(self._content_type, last)
-        return units_of(self._content_type, body)[: len(messages)] == messages
+    @property
+    def newest(self) -> Known | None:
+        """What an origin is compared with, up to the tail; None where nothing is known of it."""
+        if self._long is not None:
+            return self._long
+        spans = [piece.span for piece in self._pieces]
+        known = newest(self._content_type, spans) or self.evidence
+        return known if known is not None and known.end == self._tail else None
+
+    def places_beyond(self, start: str, common: int) -> tuple[str, frozenset[str]]:
+        """Return what readers may hold beyond the first `common` units after `start`.
+
+        That is the last offset that is not beyond, "" where none is known, and all that are.
+        """
+        begin = self._places.get(start)
+        until = None if begin is None else begin + common
+        within, beyond = {""}, {self._tail}
+        offsets = dict(self._places)
+        for span, at, end in self._pieces:
+            offsets[span.start], offsets[span.end] = at, end
+        for offset, place in offsets.items():
+            is_within = until is not None and place <= until
+            (within if is_within else beyond).add(offset)
+        beyond -= {BEGINNING, *within}
+        return max(within - {BEGINNING}), frozenset(beyond)
 
     def clear(self) -> None:
         """Keep no news; those that come are kept again."""
         self._pieces.clear()
         self._long = None
         self._bytes = 0
+
+    def evict(self) -> None:
+        """Keep no news, but what tells the latest from others at their offsets."""
+        if self.last is not None:
+            self.evidence = evidence_of(self._content_type, self.last)
+        self.clear()
 
     def close(self) -> None:
         """Nobody follows the stream any more."""
@@ -222,4 +247,4 @@ class WindowBudget:
         while self.bytes > self._max_bytes:
             oldest, freed = self._sizes.popitem(last=False)
             self.bytes -= freed
-            oldest.clear()
+            oldest.evict()

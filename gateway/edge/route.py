@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from gateway.access import reader_keys
 from gateway.access.credentials import present, with_token
-from gateway.cache.cached_response import CacheRequest
+from gateway.cache.cached_response import CacheRequest, stream_key
 from gateway.cache.decision import fresh
 from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
@@ -21,7 +21,6 @@ from gateway.cache.stream_lifetimes import StreamLifetimes
 from gateway.cache.variants import Variants
 from gateway.edge import metrics
 from gateway.edge.append_end import end_of
-from gateway.edge.followed_stream import stream_key
 from gateway.edge.followed_streams import FollowedStreams
 from gateway.edge.known_streams import KnownStreams
 from gateway.edge.multi_append import MultiAppendOffer
@@ -335,6 +334,8 @@ class EdgeRoute:
             self.lifetimes.created(write.path, write.created)
         if write.deleted or write.hidden:
             self.feeds.deleted(write.path, for_all=write.deleted)
+        if write.is_new:
+            self.feeds.doubts.replaced(write.path, None)
         if write.tail is not None:
             self.feeds.written(write.path, reach)
 
@@ -353,7 +354,9 @@ class EdgeRoute:
 
     def samples(self) -> Iterator[Sample]:
         """The numbers of the origin and of its cache."""
-        yield from metrics.samples(self.prefix, self.origin, self.cache)
+        yield from metrics.samples(
+            self.prefix, self.origin, self.cache, self.feeds.origin.comparisons
+        )
         if self.origin_guard is not None:
             guard = self.origin_guard
             yield from metrics.samples_of_guard(self.prefix, guard.said, guard.remembered)

@@ -13,6 +13,7 @@ import msgspec
 from multidict import CIMultiDict
 
 from gateway.cache import policy
+from gateway.cache.lost_offsets import LostOffsets
 from gateway.cache.replica_lag import ReplicaLag
 from gateway.edge.snapshots import is_of_followed
 from gateway.protocol import cache_headers
@@ -43,7 +44,9 @@ class StandIns:
 
     def __init__(self, rules: ResponseRules, clock: Callable[[], float]) -> None:
         # The origin has not sent what is judged, so nothing of it is counted.
-        self._rules = msgspec.structs.replace(rules, repairs=Counter(), lag=ReplicaLag())
+        self._rules = msgspec.structs.replace(
+            rules, repairs=Counter(), lag=ReplicaLag(), lost=LostOffsets()
+        )
         self._clock = clock
 
     def of(self, heard: LastHeard, request: CacheRequest) -> CachedResponse | None:

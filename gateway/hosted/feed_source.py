@@ -13,7 +13,7 @@ from gateway.live.contract import LONGEST_ROUND, DataEvent, rendered
 from gateway.protocol import chunks, responses, sse
 from gateway.protocol.content import read_body
 from gateway.protocol.generations import position_of
-from gateway.protocol.offsets import parse_offset
+from gateway.protocol.offsets import NOW, parse_offset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,6 +88,9 @@ class HostedFeedSource:
         """Read from the log: the feed had gone past the waiter when it came."""
         active = await self._table.load(stream.path)
         state = self._table.present(active)
+        if parked.position == NOW:  # wherever that is since the log has lost its end
+            position = state.offset(state.tail)
+            return self.poll_ended(state, parked._replace(position=position))
         if parked.read.offset is None:  # the beginning, which may have moved on
             start = state.first
         else:

@@ -241,9 +241,9 @@ class Feed(Generic[V, N]):
         self._guarded(self.long_polls.serve, self.reader_count)  # who is told of what came before
         self.long_polls.refuse(reason, "error")
 
-    def end(self, reason: HeadgateError) -> None:
-        """The stream is gone."""
-        self.long_polls.refuse(reason, "closed")
+    def end(self, reason: HeadgateError, spares: Callable[[str], bool] = lambda _: False) -> None:
+        """Answer the polls with why the stream is gone; who is spared is told what is there now."""
+        self.long_polls.refuse(reason, "closed", spares)
         self._pending.clear()
         self.sse_readers.finish_all()
         self._is_over()

@@ -11,7 +11,7 @@ from gateway.errors import HeadgateError, OriginBroken, Unauthenticated
 from gateway.live.contract import N, Parked, PollAnswer, V
 from gateway.live.poll_answers import GivenAnswers
 from gateway.live.recent_news import RecentNews
-from gateway.protocol.offsets import NOW
+from gateway.protocol.offsets import BEGINNING, NOW
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.telemetry.logs import log
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.live_traffic import Ended
 
     _Late = asyncio.Task[Response | None]
+    Spares = Callable[[str], bool]
     _Key = tuple[str, bool, int | None, bool | None, str]
 
 
@@ -129,25 +130,25 @@ class LongPolls(Generic[V, N]):
         for waiter, parked in list(self.parked.items()):
             self.parked[waiter] = parked._replace(deadline=now)
 
-    def refuse(self, reason: HeadgateError, ended: Ended) -> None:
-        """Answer everybody with what went wrong."""
+    def refuse(self, reason: HeadgateError, ended: Ended, spares: Spares | None = None) -> None:
+        """Answer everybody with what went wrong, but who is spared by where it is."""
         self._forget_turns()
         if self.parked:
             refusals = self._refusals(reason, ended)
-            for waiter in list(self.parked):
-                self._answer(waiter, next(refusals))
+            for waiter, parked in list(self.parked.items()):
+                if spares is not None and spares(parked.position):
+                    self._answer_late(waiter, parked._replace(deadline=0.0))
+                else:
+                    self._answer(waiter, next(refusals))
             self._given.count()
 
     def break_off(self, reason: HeadgateError) -> None:
-        """Answer with what went wrong those at the feed's tail, who alone are sure to be there.
-
-        Who asked for the beginning gets it, wherever it is now.
-        """
+        """Answer those at the feed's tail: `now` and the beginning may be elsewhere by now."""
         feed = self._feed
         self._forget_turns()
         for waiter, parked in list(self.parked.items()):
-            if parked.read.offset is None:
-                self._answer_late(waiter, parked)
+            if parked.read.offset in {None, NOW}:
+                self._answer_late(waiter, parked._replace(position=parked.read.offset or BEGINNING))
                 continue
             ended = self._source.poll_ended(feed.stream, parked)
             if parked.position == feed.tail or ended is None:

@@ -155,8 +155,7 @@ class Origin:
             if not poll:
                 self.enter()
                 held.callback(self.leave)
-            response, server = await self._counted(request, began, held)
-            return OriginAnswer(response, server.url, settings.read_timeout, held)
+            return await self._counted(request, began, held)
 
     async def go_on(self, attempt: Attempt, began: float, held: ExitStack) -> OriginAnswer:
         """The answer to a request that has been sent without a task, and `began` at a loop time.
@@ -164,23 +163,28 @@ class Origin:
         `held` gives back its place among the requests. Raises as `send` does.
         """
         with held:
-            response, server = await self._counted(attempt.request, began, held, attempt)
-            return OriginAnswer(response, server.url, self._settings.read_timeout, held)
+            return await self._counted(attempt.request, began, held, attempt)
 
     async def _counted(
         self, request: Request, began: float, held: ExitStack, attempt: Attempt | None = None
-    ) -> tuple[ClientResponse, OriginServer]:
+    ) -> OriginAnswer:
         """As `_answer`, which is counted, and timed unless it is a poll: those are to take long."""
         loop = asyncio.get_running_loop()
         try:
-            response, server = await self._answer(request, held, attempt)
+            response, attempt = await self._answer(request, held, attempt)
         except HeadgateError as error:
             self.figures.failed(error)
             raise
         self.figures.answered(response.status)
         if not request.is_poll:
             self.figures.duration.observe(loop.time() - began, trace_id=_trace_of(request))
-        return response, server
+        return OriginAnswer(
+            response,
+            attempt.server.url,
+            self._settings.read_timeout,
+            held,
+            is_repetition=attempt.is_repetition,
+        )
 
     @property
     def is_full(self) -> bool:
@@ -205,14 +209,14 @@ class Origin:
 
     async def _answer(
         self, request: Request, held: ExitStack, attempt: Attempt | None
-    ) -> tuple[ClientResponse, OriginServer]:
-        """What the first server that answers says, and which it is; `held` has its connection."""
+    ) -> tuple[ClientResponse, Attempt]:
+        """What the first server that answers says, and to what; `held` has its connection."""
         if attempt is None:
             attempt = Attempt(request, self.servers.first())
         asked = {attempt.server}
         while True:
             try:
-                return await self._ask(attempt, held), attempt.server
+                return await self._ask(attempt, held), attempt
             except HeadgateError as error:
                 following = self._following(attempt, error, asked)
                 if following is None:

@@ -44,7 +44,8 @@ class OriginResponse(ClientResponse):
 class OriginAnswer:
     """An answer whose head is there; the body is still to be read, or to be released.
 
-    It takes over what is `held` for it: a place among the requests, a connection.
+    It takes over what is `held` for it: a place among the requests, a connection. To one that
+    `is_repetition` the request was sent again, since its connection was cut.
     """
 
     def __init__(
@@ -53,8 +54,11 @@ class OriginAnswer:
         server: str,
         read_timeout: float,
         held: ExitStack,
+        *,
+        is_repetition: bool = False,
     ) -> None:
         self.status = response.status
+        self.is_repetition = is_repetition
         self.headers: CIMultiDictProxy[str] = response.headers
         self.server = server
         self.url = str(response.url)

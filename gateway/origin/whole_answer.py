@@ -52,6 +52,7 @@ class WholeAnswer(Struct, eq=False):
     """
 
     complete_by_length: ClassVar[bool] = True  # as an OriginAnswer says it
+    is_repetition: ClassVar[bool] = False  # the same
 
     status: int
     head: bytes

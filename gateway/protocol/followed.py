@@ -71,6 +71,23 @@ def begins_alike(one: bytes, other: bytes) -> bool:
     return other.startswith(memoryview(one)[slice(*part)], *whole)
 
 
+def text_of(content_type: str, body: bytes) -> bytes:
+    """Return what two answers are compared by: of a JSON array what is between its brackets."""
+    part = _inside(body) if is_json(content_type) else None
+    return body if part is None else body[slice(*part)].strip()
+
+
+def after_beginning(content_type: str, text: bytes, size: int) -> bytes | None:
+    """Return the body that follows `size` bytes of `text`, or None if a message is cut there."""
+    rest = text[size:]
+    if not is_json(content_type):
+        return rest
+    rest = rest.lstrip()
+    if rest and not rest.startswith(b","):
+        return None
+    return b"[%b]" % rest[1:]
+
+
 def _inside(body: bytes) -> tuple[int, int] | None:
     """Where the items of an array begin and end, which is not looked through."""
     try:

@@ -52,9 +52,14 @@ class StreamRead(msgspec.Struct, frozen=True, gc=False):
     is_coded: bool  # compressed
 
     @property
+    def ends(self) -> bool:
+        """Whether the stream ends with it, as far as it says."""
+        return self.up_to_date or self.is_empty
+
+    @property
     def reaches_open_tail(self) -> bool:
         """Whether the next append makes it old, as far as it says."""
-        return (self.up_to_date or self.is_empty) and not self.closed
+        return self.ends and not self.closed
 
 
 def stream_read(status: int, headers: MultiMapping[str], begin: bytes) -> StreamRead | None:
@@ -78,7 +83,7 @@ def stream_read(status: int, headers: MultiMapping[str], begin: bytes) -> Stream
 def check_end(start: object, end: str) -> None:
     """Raise OriginBehind when a stream ends before where it is read."""
     if isinstance(start, str) and start not in {BEGINNING, NOW} and end < start:
-        raise OriginBehind("the origin tells of a stream that ends before this offset")
+        raise OriginBehind("the origin tells of a stream that ends before this offset", end)
 
 
 def kept_place(start: str, facts: StreamRead) -> StreamRead:

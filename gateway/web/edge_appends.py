@@ -164,7 +164,7 @@ class EdgeAppend:
     """One append that is at the origin; its client's connection waits."""
 
     __slots__ = (
-        *("_appends", "_began", "_client", "_grace", "_is_counted", "_sent", "_size"),
+        *("_appends", "_began", "_client", "_grace", "_is_counted", "_sent", "_size", "_tails"),
         *("path", "question", "route", "task"),
     )
 
@@ -187,12 +187,13 @@ class EdgeAppend:
         self.path = path
         self.question: Asked | None = None  # at the origin
         self.task: asyncio.Task[None] | None = None  # that waits for more than the answer
+        self._tails = self.route.feeds.doubts.tails(path)
 
     @property
     def passed(self) -> PassedOn:
         """The request as on the ordinary way."""
-        headers = self._sent.headers
-        return PassedOn("POST", headers, self.route.parse(self.path), base_of(headers, SCHEME))
+        headers, read = self._sent.headers, self.route.parse(self.path)
+        return PassedOn("POST", headers, read, base_of(headers, SCHEME), None, self._tails)
 
     def client_left(self, _: object) -> None:
         """Wait a little longer for the answer, which nobody is told any more."""
@@ -241,6 +242,8 @@ class EdgeAppend:
             tail=tail,
             closed=told.closes or self._sent.closes,
         )
+        if tail is not None:
+            route.feeds.doubts.answered(self.path, self._tails, tail)
         self._appends.passing.wrote(route, write)
 
     def _look_closer(self, answer: WholeAnswer) -> None:

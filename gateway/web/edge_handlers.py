@@ -12,7 +12,6 @@ from aiohttp.web import RequestPayloadError
 from gateway.cache import policy
 from gateway.cache.cache_result import Joined
 from gateway.cache.decision import Fetch, Pass, ServeRecent, ServeTail, Validate
-from gateway.edge.followed_stream import key_of
 from gateway.edge.snapshots import snapshot_of
 from gateway.errors import (
     OF_THE_ORIGIN,
@@ -95,7 +94,7 @@ class EdgeHandlers:
     async def _read(self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp) -> Answered:
         """A GET or HEAD of what is there now."""
         cache_request = route.cache_request(_headers(request, route), sender(request), read)
-        stream = route.feeds.peek(key_of(cache_request))
+        stream = route.feeds.peek(cache_request.stream_key)
         now, source = self._shared.clock(), route.feeds.source
         held_by = connection_of(request).resources()
         part = connection_of(request).take_part()
@@ -143,7 +142,7 @@ class EdgeHandlers:
         until = (
             asyncio.get_running_loop().time() + feeds.source.settings.long_poll_timeout + ALONE_S
         )
-        stream = feeds.peek(key_of(plain))
+        stream = feeds.peek(plain.stream_key)
         client = self._client(request)
         position = _position(read, stream)
         with feeds.beginning(plain.path):
@@ -163,8 +162,9 @@ class EdgeHandlers:
                 if there is not None:
                     return Answered(there, result.cache)
                 live_responses.check_open(self._shared)
+                has_tail = position != snapshot.tail
                 position = snapshot.tail
-                stream = feeds.follow(plain, snapshot, client)
+                stream = feeds.follow(plain, snapshot, client, has_tail=has_tail)
                 if stream.feed.position <= position:
                     break  # else it has moved on while we asked
         assert stream is not None, "made on the way here"
@@ -187,7 +187,7 @@ class EdgeHandlers:
     ) -> Answered | None:
         """Hand the connection to the stream's feed, once an error can no longer have a status."""
         feeds = route.feeds
-        stream = feeds.peek(key_of(plain))
+        stream = feeds.peek(plain.stream_key)
         start = _position(read, stream)
         if stream is None or not stream.reaches(start):
             with feeds.beginning(plain.path):
@@ -225,19 +225,18 @@ class EdgeHandlers:
                 ended = feeds.source.ended(snapshot, plain.read, snapshot.tail)
                 return Answered(ended, result.cache)
             stream = feeds.verified(
-                key_of(plain), snapshot, ends=facts.up_to_date or facts.is_empty
+                plain.stream_key, snapshot, ends=facts.up_to_date or facts.is_empty
             )
             if stream is None:
-                known = (
-                    snapshot
-                    if snapshot.caught_up or snapshot.closed
-                    else await feeds.reader.tail(plain)
-                )
+                is_tail = snapshot.caught_up or snapshot.closed
+                known = snapshot if is_tail else await feeds.reader.tail(plain)
                 live_responses.check_open(self._shared)
                 if followed.goes_past(snapshot, known) and not result.current:
                     feeds.reader.forget(plain.path)  # it is a copy: read what there is
                     continue
-                stream = feeds.follow(plain, known, client)
+                stream = feeds.follow(plain, known, client, has_tail=known.tail != start)
+            elif start == NOW:
+                stream.has_now(snapshot.tail)
             if start == NOW or facts.is_empty:
                 return stream, facts.next_offset
             stream.read_by_somebody(Span(start, facts.next_offset, result.cached.body), result)
@@ -255,7 +254,14 @@ class EdgeHandlers:
     async def _pass_on(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered:
         tells_key = live_responses.exchange_of(request).is_told_key
         told_key = read.path if tells_key else None
-        passed = PassedOn(request.method, request.headers, read, base_url(request), told_key)
+        passed = PassedOn(
+            request.method,
+            request.headers,
+            read,
+            base_url(request),
+            told_key,
+            route.feeds.doubts.tails(read.path),
+        )
         fields = self._passed_on(request, route)
         await route.multi_append.check(request.method, read.target, fields)
         body = None

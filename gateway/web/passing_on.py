@@ -25,6 +25,7 @@ from gateway.runtime.writes import Write
 if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
+    from gateway.edge.doubts import Tails
     from gateway.edge.route import EdgeRoute
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.edge_target import EdgeRead
@@ -36,12 +37,14 @@ if TYPE_CHECKING:
 LEFT_WRITE_S = 1.0
 _UNSURE = frozenset({502, 504})  # from a gateway nearer to the origin
 _GONE = frozenset({404, 410})
+_TELL_THE_TAIL = frozenset({"HEAD", "POST", "PUT"})
 
 
 class PassedOn(NamedTuple):
     """A request that is passed on, as its client has made it.
 
     `base_url` is where it finds this server, and `key_of` the path whose reader key it may be told.
+    `tails` are those of the streams that were followed there when it was sent.
     """
 
     method: str
@@ -49,6 +52,7 @@ class PassedOn(NamedTuple):
     read: EdgeRead
     base_url: str
     key_of: str | None = None
+    tails: Tails = ()
 
 
 class PassingOn:
@@ -88,6 +92,7 @@ class PassingOn:
     ) -> Answered:
         """The same, where it is known what the answer has `lacked`."""
         told = passed_back(passed, route, answer, lacked)
+        self._compare(passed, route, answer, told.get(NEXT_OFFSET))
         self._purge(passed, route, answer.status)
         if policy.invalidates(passed.method, answer.status):
             self.wrote(route, _write(passed, route, answer))
@@ -104,6 +109,15 @@ class PassingOn:
         """Have all copies forgotten that a write has made old."""
         route.invalidate(write)
         self._shared.announce(write)
+
+    def _compare(
+        self, passed: PassedOn, route: EdgeRoute, answer: AnyAnswer, end: str | None
+    ) -> None:
+        """Have followed streams doubted of which an answer shows less than is known."""
+        if passed.method == "PUT" and answer.status == HTTPStatus.CREATED:
+            route.feeds.doubts.replaced(passed.read.path, passed.tails)
+        if answer.status < 300 and end is not None and passed.method in _TELL_THE_TAIL:
+            route.feeds.doubts.answered(passed.read.path, passed.tails, end)
 
     def _purge(self, passed: PassedOn, route: EdgeRoute, status: int) -> None:
         """Have caches in front forget a stream that has ended or begun, or may have.
@@ -176,6 +190,7 @@ def _write(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> Write:
         prefix=route.prefix,
         path=passed.read.path,
         only_grown=passed.method == "POST" and tail is not None,
+        is_new=passed.method == "PUT" and answer.status == HTTPStatus.CREATED,
         deleted=passed.method == "DELETE" and answer.status < 300,
         created=_lifetime(passed, route, answer) if passed.method == "PUT" else None,
         tail=tail,

@@ -1,7 +1,8 @@
-"""The long runs: `python -m tests.edge viewers`, `zipf` or `identities`."""
+"""The long runs: `python -m tests.edge viewers`, `zipf`, `identities` or `histories`."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from tests.edge import zipf as popularity
 from tests.edge.audience import Show, Style, Tools, perform, perform_from_now
 from tests.edge.gateways import PREFIX, edge
+from tests.edge.histories import KINDS, play
 from tests.edge.identities.campaign import mixed_reads
 from tests.edge.origins import LONG_POLL_S, own_log, reference
 
@@ -87,6 +89,22 @@ def identities(reads: int, people: int, seed: int) -> None:
     if count.missing:
         click.echo(f"did not happen, so nothing is shown of it: {', '.join(count.missing)}")
     sys.exit(1 if count.wrong or count.missing else 0)
+
+
+@main.command()
+@click.option("--restores", default=200, show_default=True, help="Of each kind of origin.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, default=KINDS)
+def histories(restores: int, seed: int, kinds: tuple[str, ...]) -> None:
+    """Let origins lose their end, and look for contents that never existed."""
+    is_right = True
+    for kind in kinds:
+        findings = asyncio.run(play(kind, restores, seed))
+        click.echo(f"{kind}: {findings}")
+        for wrong in findings.wrong[:3]:
+            click.echo(wrong)
+        is_right &= not findings.wrong
+    sys.exit(0 if is_right else 1)
 
 
 if __name__ == "__main__":

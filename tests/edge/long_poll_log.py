@@ -115,7 +115,8 @@ class LongPollLog:
         if live == "sse":
             exchange.answer(b"no such mode", status="400 Bad Request")
             return
-        begin = 0 if offset == "-1" else int(offset.partition("_")[0])
+        known = {"-1": 0, "now": len(self.messages)}
+        begin = known[offset] if offset in known else int(offset.partition("_")[0])
         if live:
             self._wait(begin)
         with self._changed:

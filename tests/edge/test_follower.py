@@ -60,6 +60,8 @@ class Heard:
     """An answer in which the origin says what the play has next."""
 
     status = 200
+    server = "a"
+    is_repetition = False
     headers = NOTHING
     history = None
 

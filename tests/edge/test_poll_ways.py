@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +11,9 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.cache.cached_response import CacheRequest
+from gateway.cache.lost_offsets import LostOffsets
 from gateway.edge import follower
+from gateway.edge.doubts import Doubts
 from gateway.edge.followed_streams import NEWS_BYTES
 from gateway.edge.follower import Follower
 from gateway.edge.following import Following, Holdings
@@ -118,8 +121,9 @@ async def stage(*scripts: bytes | Play, is_raw: bool = True) -> AsyncIterator[St
     async with RawOrigin(*scripts) as server, opened(server, poll_timeout=2) as origin:
         if not is_raw:
             origin.raw = origin.raw_polls = None
-        polled = PolledOrigin(origin, IdentityHeaders(), False, 1)
-        poller = Poller(polled, Lenders(request), "text/plain", window, watcher.said)
+        polled = PolledOrigin(origin, IdentityHeaders(), False, 1, Counter())
+        others = Doubts(lambda _: [], LostOffsets(), lambda: 0.0).others(request)
+        poller = Poller(polled, Lenders(request), "text/plain", window, others, watcher.said)
 
         def begin() -> Following:
             asks = Follower("5", watcher, lambda: 0.0)

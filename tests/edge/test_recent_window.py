@@ -215,17 +215,6 @@ def test_long_news_are_at_hand_until_others_come() -> None:
     assert (window.last, len(window), budget.bytes) == (Span("b", "c", b"[2]"), 3, 3)
 
 
-@pytest.mark.parametrize(
-    ("again", "agrees"),
-    [(b"%b]", True), (b"%b,1]", True), (b" %b ] ", True), (b"%b", False), (b"[1]", False)],
-)
-def test_long_news_are_told_by_their_bytes(again: bytes, agrees: bool) -> None:
-    window = RecentWindow("application/json", "a", WindowBudget(PLENTY))
-    begin = b'["%b"' % (b"x" * LONGEST_COUNTED)
-    window.append(Span("a", "b", begin + b"]"))
-    assert window.agrees(again.replace(b"%b", begin)) is agrees
-
-
 @pytest.mark.parametrize(("more", "there"), [(-1, True), (0, True), (1, False)])
 def test_the_pieces_of_news_are_bounded(more: int, there: bool) -> None:
     window = RecentWindow("text/plain", offset(1), WindowBudget(PLENTY))

@@ -192,6 +192,23 @@ async def test_a_stream_that_is_gone_ends_the_answers(replaced: bool) -> None:
 
 
 @pytest.mark.parametrize("written", [b"", b"x", b"other bytes, and more of them"])
+async def test_a_poll_from_now_on_is_told_where_now_is_after_a_loss(written: bytes) -> None:
+    async with sharing(b"one ") as shared:
+        log, other, gateway = shared.log, shared.other, shared.gateway
+        kept = await shared.state()
+        await other.append("s", b"lost ")
+        waiting = await gateway.connect()
+        waiting.send(get("s?offset=now&live=long-poll"))
+        await until(lambda: gateway.limits.live_readers == 1)
+        log.put_back(kept)
+        if written:
+            await other.append("s", written)
+        log.news.history_changed()
+        answer = await waiting.answer()
+        assert (answer.status, answer.get("Stream-Next-Offset")) == (204, await shared.tail())
+
+
+@pytest.mark.parametrize("written", [b"", b"x", b"other bytes, and more of them"])
 async def test_readers_of_what_was_lost_are_told_and_the_stream_goes_on(written: bytes) -> None:
     async with sharing(b"one ") as shared:
         log, other = shared.log, shared.other

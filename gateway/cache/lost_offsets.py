@@ -1,0 +1,90 @@
+"""Offsets of a stream that is no more: whoever has one must not read on in the one that is there.
+
+Its readers come back with them: those of events, whose answers just end, those whose next poll was
+on its way, and those who were away. What the new stream has there follows nothing that they have.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.protocol.offsets import BEGINNING, NOW
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    # Host, path, what the protocol does not know of the query, and whose it is.
+    StreamKey: TypeAlias = tuple[str, str, tuple[str, ...], str]
+
+REFUSED_S = 60.0  # the longest that clients wait before they come back
+# An offset of both streams is of the old one for so long: its readers come back at once.
+AMBIGUOUS_S = 5.0
+MAX_STREAMS = 1000  # some 100 kB each at most; the longest ago go first
+MAX_TOLD = 1024  # offsets of the new stream, of each, some 100 B each; then all are allowed
+
+
+class _Lost(NamedTuple):
+    """Offsets up to `last` and beyond `common`; readers have had those in `held`.
+
+    `told` are offsets that the stream which is there now has, too.
+    """
+
+    common: str
+    last: str
+    held: frozenset[str]
+    at: float
+    told: set[str]
+
+
+class LostOffsets:
+    """By the key of a stream, for as long as its readers may come back."""
+
+    def __init__(self) -> None:
+        self._streams: OrderedDict[StreamKey, _Lost] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether some of a stream's offsets may be refused."""
+        return key in self._streams
+
+    def lose(
+        self, key: StreamKey, common: str, last: str, held: frozenset[str], now: float
+    ) -> None:
+        """Refuse what lies beyond `common`, "" for the beginning, up to `last`."""
+        before = self._streams.pop(key, None)
+        if before is not None and now - before.at < REFUSED_S:
+            common, last = min(common, before.common), max(last, before.last)
+            held |= before.held
+        self._streams[key] = _Lost(common, last, held, now, set())
+        if len(self._streams) > MAX_STREAMS:
+            self._streams.popitem(last=False)
+
+    def tell(self, key: StreamKey, offset: str) -> None:
+        """Note an offset of the stream that is there now."""
+        lost = self._streams.get(key)
+        if lost is None:
+            return
+        lost.told.add(offset)
+        if len(lost.told) > MAX_TOLD:
+            del self._streams[key]
+
+    def tell_all(self, path: str, offset: str) -> None:
+        """Note an offset of the stream that is there now, for all who read the path."""
+        for key in [key for key in self._streams if key[1] == path]:
+            self.tell(key, offset)
+
+    def refuses(self, key: StreamKey, offset: str, now: float) -> bool:
+        """Whether who reads on from an offset would mix two streams."""
+        lost = self._streams.get(key)
+        if lost is None:
+            return False
+        if now - lost.at >= REFUSED_S:
+            del self._streams[key]
+            return False
+        if offset in {BEGINNING, NOW} or not lost.common < offset <= lost.last:
+            return False
+        is_ambiguous = offset in lost.held and now - lost.at < AMBIGUOUS_S
+        return is_ambiguous or offset not in lost.told

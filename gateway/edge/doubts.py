@@ -1,0 +1,92 @@
+"""What answers to anybody tell of followed streams: that one is shorter, or is another one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.cache.replica_lag import ANOTHER_STREAM
+from gateway.edge.newest_reads import NewestReads
+from gateway.errors import StreamGone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
+
+    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.lost_offsets import LostOffsets, StreamKey
+    from gateway.edge.comparison import Evidence
+    from gateway.edge.followed_stream import FollowedStream
+
+    # Followed streams, each with how far it is known to go.
+    Tails: TypeAlias = "tuple[tuple[FollowedStream, str], ...]"
+
+
+class OtherReads(NamedTuple):
+    """What readers of one stream were sent, whom its feed may not serve yet."""
+
+    doubts: Doubts
+    key: StreamKey
+
+    def reads(self) -> list[Evidence]:
+        """Return what tells it from others, the latest last."""
+        return self.doubts.newest_reads.of(self.key)
+
+    def lose_read(self, common: str, read: Evidence) -> None:
+        """Refuse the end of one: nothing of it beyond `common` is there."""
+        self.doubts.lose_read(self.key, common, read)
+
+
+class Doubts:
+    """Those of one route, whose followed streams are found `of_path`."""
+
+    def __init__(
+        self,
+        of_path: Callable[[str], Sequence[FollowedStream]],
+        lost: LostOffsets,
+        clock: Callable[[], float],
+    ) -> None:
+        self.newest_reads = NewestReads()
+        self._of_path = of_path
+        self._lost = lost
+        self._clock = clock
+
+    def tails(self, path: str) -> Tails:
+        """Return the streams that are followed at a path, before a request for it goes out."""
+        return tuple([(stream, stream.known_end) for stream in self._of_path(path)])
+
+    def answered(self, path: str, tails: Tails, end: str) -> None:
+        """Doubt those streams of which the answer to the request does not have all."""
+        for stream, tail in tails:
+            if end < tail and stream in self._of_path(path):
+                stream.suspect()
+        self._lost.tell_all(path, end)
+
+    def replaced(self, path: str, tails: Tails | None) -> None:
+        """Let go those streams: another was created at their path.
+
+        Without `tails`, where that was passed on by another worker, compare instead.
+        """
+        for stream in self._of_path(path):
+            if tails is None:
+                stream.suspect()
+            elif any(one is stream for one, _ in tails):
+                stream.let_go(StreamGone(ANOTHER_STREAM))
+
+    def lose(self, stream: FollowedStream, common: str, held: frozenset[str]) -> None:
+        """Refuse offsets of a stream that is no more to who comes back with them."""
+        key = stream.request.stream_key
+        self._lost.lose(key, common, stream.known_end, held, self._clock())
+
+    def others(self, request: CacheRequest) -> OtherReads:
+        """Return what readers of a stream were sent besides what its feed has."""
+        return OtherReads(self, request.stream_key)
+
+    def lose_read(self, key: StreamKey, common: str, read: Evidence) -> None:
+        """Refuse the end of a read of what is no more."""
+        self.newest_reads.drop(key, read)
+        self._lost.lose(key, common, read.end, frozenset({read.end}), self._clock())
+
+    def seen(self, stream: FollowedStream, offset: str) -> None:
+        """Note an offset of the stream that is there now."""
+        if self._lost:
+            self._lost.tell(stream.request.stream_key, offset)

@@ -1,0 +1,71 @@
+"""What tells the newest data of streams that are read, but not followed yet, from others.
+
+Readers catch up, and then wait for news: the feed that begins with them has no data in memory, and
+could not tell later whether the origin still has what they were sent.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from gateway.edge.comparison import evidence_of
+from gateway.edge.recent_window import WINDOW_BYTES
+from gateway.protocol.followed import Span
+from gateway.protocol.offsets import NOW
+
+if TYPE_CHECKING:
+    from gateway.cache.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.lost_offsets import StreamKey
+    from gateway.edge.comparison import Evidence
+
+MAX_STREAMS = 1024  # some 4 kB each; what was read the longest ago goes first
+MAX_ENDS = 16  # of each: where readers are who read it while it grew
+
+
+class NewestReads:
+    """By stream: what the latest reads have found, by where they ended."""
+
+    def __init__(self) -> None:
+        self._streams: OrderedDict[StreamKey, dict[str, Evidence]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def note(self, request: CacheRequest, cached: CachedResponse) -> None:
+        """Note a whole answer of the origin."""
+        facts = cached.facts
+        if facts is None or facts.is_empty or facts.is_coded or request.start == NOW:
+            return
+        if len(cached.body) > WINDOW_BYTES:
+            return
+        key = request.stream_key
+        ends = self._streams.get(key, {})
+        if not facts.up_to_date and any(facts.next_offset < end for end in ends):
+            return  # from further back
+        span = Span(request.start, facts.next_offset, cached.body)
+        evidence = evidence_of(facts.content_type, span)
+        if evidence is None:
+            return
+        ends.pop(span.end, None)
+        ends[span.end] = evidence
+        if len(ends) > MAX_ENDS:
+            del ends[next(iter(ends))]
+        self._streams[key] = ends
+        self._streams.move_to_end(key)
+        if len(self._streams) > MAX_STREAMS:
+            self._streams.popitem(last=False)
+
+    def up_to(self, key: StreamKey, tail: str) -> Evidence | None:
+        """Return what tells the data before a stream's tail from others, or None."""
+        return self._streams.get(key, {}).get(tail)
+
+    def of(self, key: StreamKey) -> list[Evidence]:
+        """Return what readers of a stream were sent, the latest last."""
+        return list(self._streams.get(key, {}).values())
+
+    def drop(self, key: StreamKey, evidence: Evidence) -> None:
+        """Forget a read of a stream that is no more."""
+        ends = self._streams.get(key, {})
+        if ends.get(evidence.end) is evidence:
+            del ends[evidence.end]

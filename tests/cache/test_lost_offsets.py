@@ -1,0 +1,82 @@
+"""Who comes back with an offset of a stream that is no more is not given another one's data."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.cache.lost_offsets import (
+    AMBIGUOUS_S,
+    MAX_STREAMS,
+    MAX_TOLD,
+    REFUSED_S,
+    LostOffsets,
+)
+
+KEY = ("h", "/s", (), "")
+
+
+def lost() -> LostOffsets:
+    offsets = LostOffsets()
+    offsets.lose(KEY, "02", "09", frozenset({"05", "09"}), 100.0)
+    return offsets
+
+
+@pytest.mark.parametrize(
+    ("offset", "is_refused"),
+    [("-1", False), ("now", False), ("01", False), ("02", False), ("03", True), ("10", False)],
+)
+def test_offsets_beyond_the_common_point_are_refused(offset: str, is_refused: bool) -> None:
+    assert lost().refuses(KEY, offset, 100.0) is is_refused
+
+
+def test_an_offset_of_the_new_stream_is_not_refused() -> None:
+    offsets = lost()
+    offsets.tell(KEY, "04")
+    assert not offsets.refuses(KEY, "04", 100.0)
+    offsets.tell_all("/s", "03")
+    assert not offsets.refuses(KEY, "03", 100.0)
+
+
+@pytest.mark.parametrize(("after_s", "is_refused"), [(AMBIGUOUS_S - 1, True), (AMBIGUOUS_S, False)])
+def test_an_offset_of_both_streams_is_at_first_of_the_old_one(
+    after_s: float, is_refused: bool
+) -> None:
+    offsets = lost()
+    offsets.tell(KEY, "05")
+    assert offsets.refuses(KEY, "05", 100.0 + after_s) is is_refused
+
+
+@pytest.mark.parametrize(("after_s", "is_refused"), [(REFUSED_S - 1, True), (REFUSED_S, False)])
+def test_offsets_are_refused_as_long_as_readers_may_come_back(
+    after_s: float, is_refused: bool
+) -> None:
+    offsets = lost()
+    assert offsets.refuses(KEY, "05", 100.0 + after_s) is is_refused
+    assert len(offsets) == is_refused
+
+
+def test_two_losses_in_a_row_refuse_what_either_does() -> None:
+    offsets = lost()
+    offsets.lose(KEY, "07", "08", frozenset({"08"}), 101.0)
+    assert [offsets.refuses(KEY, offset, 101.0) for offset in ("02", "03", "09")] == [
+        False,
+        True,
+        True,
+    ]
+
+
+@pytest.mark.parametrize(("more", "is_refused"), [(0, True), (1, False)])
+def test_lost_streams_are_bounded(more: int, is_refused: bool) -> None:
+    offsets = lost()
+    for number in range(MAX_STREAMS - 1 + more):
+        offsets.lose(("h", f"/{number}", (), ""), "", "09", frozenset(), 100.0)
+    assert offsets.refuses(KEY, "05", 100.0) is is_refused
+    assert len(offsets) == MAX_STREAMS
+
+
+@pytest.mark.parametrize(("more", "is_refused"), [(0, True), (1, False)])
+def test_the_offsets_of_the_new_stream_are_bounded(more: int, is_refused: bool) -> None:
+    offsets = lost()
+    for number in range(MAX_TOLD + more):
+        offsets.tell(KEY, f"a{number}")
+    assert offsets.refuses(KEY, "05", 100.0) is is_refused

@@ -1,0 +1,272 @@
+"""A gateway before an origin that loses its end again and again, and readers of every kind.
+
+Whoever reads from the beginning, or from now on, must have read what some stream had in it: lost
+data and new data are never one content. `python -m tests.edge histories` plays many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import tempfile
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.edge.gateways import edge
+from tests.edge.origins import OwnLog, Reference
+from tests.edge.rewinding import PATH, Double, Ledger, OneDouble, Restarted, TwoDoubles
+from tests.protocol.events import parse_events
+from tests.support.http1 import Client, request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.edge.rewinding import Rewinding
+    from tests.support.http1 import Answer
+
+KINDS = ("reference", "file", "two servers", "echoes")
+BROKEN = (OSError, asyncio.IncompleteReadError, TimeoutError)
+AGAIN_S = 0.05
+PATIENCE_S = 10.0
+
+
+@dataclass
+class Findings:
+    """What was read in a campaign: `wrong` is what no stream had."""
+
+    restores: int = 0
+    deletions: int = 0
+    read: Counter[str] = field(default_factory=Counter)  # contents that were compared, by reader
+    gone: Counter[str] = field(default_factory=Counter)  # times that one was sent away
+    wrong: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.restores} restores, {self.deletions} deletions, read {dict(self.read)}, "
+            f"sent away {dict(self.gone)}, {len(self.wrong)} contents that never existed"
+        )
+
+
+class Reader:
+    """One who reads, and begins anew when it is sent away, or by chance."""
+
+    def __init__(
+        self, kind: str, port: int, ledger: Ledger, findings: Findings, chance: random.Random
+    ) -> None:
+        self._kind = kind
+        self._port = port
+        self._ledger = ledger
+        self._findings = findings
+        self._chance = chance
+        self._start = "now" if kind.endswith("from now") else "-1"
+        self._offset = self._start
+        self._content = b""
+        self._client: Client | None = None
+
+    async def run(self) -> None:
+        """Read until it is cancelled."""
+        try:
+            while True:
+                await self._go_on()
+        finally:
+            self._leave()
+
+    async def _go_on(self) -> None:
+        reads = {"events": self._events, "poll": self._poll, "read": self._read}
+        if self._chance.random() < 0.02:
+            self._begin_anew()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await reads[self._kind.split()[0]]()
+        except BROKEN:
+            self._leave()
+            await asyncio.sleep(AGAIN_S)
+
+    async def _ask(self, query: str) -> Answer:
+        if self._client is None:
+            self._client = await Client.connect(self._port)
+        answer = await self._client.ask(request("GET", f"{PATH}?offset={self._offset}{query}"))
+        if answer.status in {404, 410}:
+            self._findings.gone[self._kind] += 1
+            self._begin_anew()
+            await asyncio.sleep(0)
+        elif answer.status >= 400:
+            await asyncio.sleep(AGAIN_S)
+        return answer
+
+    def _begin_anew(self) -> None:
+        self._offset, self._content = self._start, b""
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._client is not None:
+            self._client.abort()
+            self._client = None
+
+    async def _read(self) -> None:
+        """One answer with all there is, or what follows by polls, as clients do."""
+        answer = await self._ask("")
+        if answer.status == 200:
+            self._came(answer.body, answer.next_offset, f"GET {dict(answer.fields)}")
+            for _ in range(self._chance.randint(0, 6)):
+                if self._offset == self._start:
+                    break
+                await self._poll()
+        self._begin_anew()
+        await asyncio.sleep(self._chance.uniform(0, 0.1))
+
+    async def _poll(self) -> None:
+        answer = await self._ask("&live=long-poll")
+        if answer.status in {200, 204}:
+            self._came(answer.body, answer.next_offset, f"poll {dict(answer.fields)}")
+
+    async def _events(self) -> None:
+        self._leave()
+        self._client = client = await Client.connect(self._port)
+        client.send(request("GET", f"{PATH}?offset={self._offset}&live=sse"))
+        head = await client.head()
+        if head.status != 200:
+            if head.status in {404, 410}:
+                self._findings.gone[self._kind] += 1
+                self._begin_anew()
+            self._leave()
+            await asyncio.sleep(AGAIN_S)
+            return
+        unread, data = b"", b""
+        while chunk := await client.chunk():
+            whole, end, unread = (unread + chunk).rpartition(b"\n\n")
+            for event in parse_events(whole + end):
+                if event.name == "data":
+                    data += event.data.encode()
+                else:
+                    offset = json.loads(event.data)["streamNextOffset"]
+                    self._came(data, offset, f"event {event.data}")
+                    data = b""
+        self._leave()
+
+    def _came(self, data: bytes, offset: str, what: str) -> None:
+        """Compare all that was read so far with what has been."""
+        before, self._offset = self._offset, offset
+        self._content += data
+        findings, ledger = self._findings, self._ledger
+        findings.read[self._kind] += 1
+        has_been = ledger.has_had if self._start == "now" else ledger.has_begun_with
+        if not has_been(self._content):
+            findings.wrong.append(
+                f"{self._kind}: from {before} to {offset}, after {findings.restores} restores, "
+                f"{self._content[-200:]!r}, with {data!r:.200} by {what}"
+            )
+            self._begin_anew()
+
+
+READERS = ("events", "events from now", "poll", "poll from now", "read", "read")
+
+
+async def play(kind: str, restores: int, seed: int) -> Findings:
+    """Restore an origin of a kind so often, with readers before it all the time."""
+    chance = random.Random(seed)
+    ledger, findings = Ledger(chance), Findings()
+    async with AsyncExitStack() as stack:
+        origin = await stack.enter_async_context(_origin(kind))
+        urls = origin.urls
+        route = {"origin": urls if len(urls) > 1 else urls[0], "health_interval": 0.1}
+        gateway = stack.enter_context(edge(urls[0], route))
+        tasks = [
+            asyncio.create_task(
+                Reader(one, gateway.port, ledger, findings, random.Random(chance.random())).run()
+            )
+            for one in READERS * 2
+        ]
+        stack.push_async_callback(_cancelled, tasks)
+        for _ in range(restores):
+            await _round(origin, ledger, chance)
+            findings.restores += 1
+            if kind == "echoes" and chance.random() < 0.5:
+                assert isinstance(origin, OneDouble)
+                await _anew(origin, gateway.port, ledger, chance)
+                findings.deletions += 1
+            if done := [task for task in tasks if task.done()]:
+                await done[0]
+        await _calm(origin, ledger, chance)
+    return findings
+
+
+async def _round(origin: Rewinding, ledger: Ledger, chance: random.Random) -> None:
+    """Lose what was written since a copy, and grow, mostly past where the end was."""
+    await _write(origin, ledger, chance)
+    await origin.back_up()
+    kept = ledger.now
+    await _write(origin, ledger, chance)
+    lost = len(ledger.now) - len(kept)
+    records: list[bytes] = []
+    wanted = chance.choice([0, lost // 2, lost, lost + 1, lost + 200])
+    while sum(map(len, records)) < wanted or not records:
+        records.append(ledger.record())
+    if chance.random() < 0.3 and lost > 10:  # as long as what was lost, to the byte
+        size = sum(map(len, records))
+        records = [b"".join(records)[: lost - 1] + b"\n"] if size >= lost else records
+    ledger.lost(kept + b"".join(records))
+    await origin.restore(records)
+    await asyncio.sleep(chance.uniform(0, 0.3))
+
+
+async def _write(origin: Rewinding, ledger: Ledger, chance: random.Random) -> None:
+    for _ in range(chance.randint(1, 5)):
+        record = ledger.record()
+        ledger.wrote(record)  # it may be read before it is acknowledged
+        await origin.append(record)
+        await asyncio.sleep(chance.uniform(0, 0.05))
+
+
+async def _anew(origin: OneDouble, port: int, ledger: Ledger, chance: random.Random) -> None:
+    """Delete the stream through the gateway, make it anew, and let it grow."""
+    client = await Client.connect(port)
+    try:
+        await client.ask(request("DELETE", PATH))
+        first = b"".join(ledger.record() for _ in range(chance.randint(0, 40)))
+        ledger.lost(first)
+        await asyncio.sleep(chance.choice([0.0, 0.0, 0.05]))
+        await client.ask(request("PUT", PATH, first, content_type="text/plain"))
+    finally:
+        client.close()
+    assert origin.content == first, "created anew"
+
+
+async def _calm(origin: Rewinding, ledger: Ledger, chance: random.Random) -> None:
+    """Let everybody come to the end."""
+    for _ in range(3):
+        await _write(origin, ledger, chance)
+        await asyncio.sleep(0.2)
+
+
+async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _origin(kind: str) -> AsyncIterator[Rewinding]:
+    """A started one."""
+    async with AsyncExitStack() as stack:
+        if kind == "echoes":
+            yield OneDouble(await stack.enter_async_context(Double(echoes=True)))
+        elif kind == "two servers":
+            first = await stack.enter_async_context(Double())
+            second = await stack.enter_async_context(Double())
+            second.is_down = False
+            yield TwoDoubles(first, second)
+        else:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()), "data")
+            folder.mkdir()
+            server = Reference(folder) if kind == "reference" else OwnLog(f"file:{folder}")
+            stack.callback(server.kill)
+            await asyncio.to_thread(server.start)
+            restarted = Restarted(server, folder)
+            await restarted.create()
+            yield restarted

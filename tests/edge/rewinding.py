@@ -1,0 +1,282 @@
+"""Servers with one stream that lose its end: put back from an older copy, or never replicated.
+
+An append is one record, of which no two are alike; `Ledger` has every content that ever was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import parse_qs, urlsplit
+
+from tests.edge.gateways import PREFIX
+from tests.support.http1 import ConnectionEnded, ask
+from tests.support.raw_origin import RawOrigin, answer
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    import random
+    from pathlib import Path
+
+    from tests.edge.origins import OwnLog, Reference
+    from tests.support.raw_origin import Wire
+
+PATH = f"{PREFIX}/rewound"
+TYPE = "text/plain"
+POLL_S = 1.0
+_UP_TO_DATE = "Stream-Up-To-Date: true"
+
+
+class Ledger:
+    """Every content that the stream has had: what was written, and what was lost again."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._records = 0
+        self.now = b""
+        self.lives: list[bytes] = []  # as they were when they ended
+
+    def record(self) -> bytes:
+        """Return one more record, as yet nowhere."""
+        self._records += 1
+        return b"<%d %b>\n" % (self._records, b"x" * self._chance.randint(0, 60))
+
+    def wrote(self, record: bytes) -> None:
+        """Note that it was written, or may have been."""
+        self.now += record
+
+    def lost(self, kept: bytes) -> None:
+        """Note that the stream has only this now."""
+        self.lives.append(self.now)
+        self.now = kept
+
+    def has_begun_with(self, content: bytes) -> bool:
+        """Return whether some stream began so."""
+        return any(life.startswith(content) for life in (self.now, *self.lives))
+
+    def has_had(self, content: bytes) -> bool:
+        """Return whether some stream had this in it."""
+        return any(content in life for life in (self.now, *self.lives))
+
+
+class Rewinding(Protocol):
+    """An origin of one or two servers, with one stream."""
+
+    @property
+    def urls(self) -> list[str]:
+        """Where its servers are, the first one first."""
+
+    async def append(self, record: bytes) -> None:
+        """Write a record."""
+
+    async def back_up(self) -> None:
+        """Keep a copy as it is."""
+
+    async def restore(self, records: list[bytes]) -> None:
+        """Put the copy back, and write these before anybody asks."""
+
+
+class Double(RawOrigin):
+    """A server in memory, whose offsets count bytes.
+
+    One that `echoes` answers a read past its tail with the offset that was asked for, gives a poll
+    from there what comes next, and keeps polls of a stream that was deleted: as Electric's does.
+    """
+
+    def __init__(self, *, echoes: bool = False, port: int | None = None) -> None:
+        super().__init__(self._play, port=port)
+        self.echoes = echoes
+        self.is_down = False
+        self.stream: list[bytes] | None = [b""]  # one content; another object is another stream
+        self._changed = asyncio.Event()
+        self._polls: set[Wire] = set()
+
+    def write(self, content: bytes) -> None:
+        """Let the stream have this content, and tell who waits for it."""
+        assert self.stream is not None
+        self.stream[0] = content
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def cut(self) -> None:
+        """End every poll, as a restart does."""
+        for wire in list(self._polls):
+            await wire.reset()
+
+    async def _play(self, wire: Wire) -> None:
+        body = await wire.body()
+        if self.is_down:
+            await wire.reset()
+            return
+        method = wire.heard.method
+        query = {n: v[0] for n, v in parse_qs(urlsplit(wire.heard.target).query).items()}
+        if method == "GET" and self.stream is not None:
+            await self._read(wire, self.stream, query)
+        else:
+            await wire.send(self._written(method, body))
+
+    def _written(self, method: str, body: bytes) -> bytes:
+        stream = self.stream
+        if method == "PUT":
+            status = "200 OK" if stream is not None else "201 Created"
+            if stream is None:
+                self.stream = stream = [body]
+            return answer(b"", _next(len(stream[0])), status=status)
+        if stream is None:
+            return answer(status="404 Not Found")
+        if method == "DELETE":
+            self.stream = None
+            return answer(status="204 No Content")
+        if method == "POST":
+            self.write(stream[0] + body)
+        return answer(b"", _next(len(stream[0])), f"Content-Type: {TYPE}", status="204 No Content")
+
+    async def _read(self, wire: Wire, stream: list[bytes], query: dict[str, str]) -> None:
+        asked = query.get("offset", "-1")
+        tail = len(stream[0])
+        start = {"-1": 0, "now": tail}.get(asked)
+        start = int(asked) if start is None else start
+        begin = min(start, tail)
+        if query.get("live") == "long-poll":
+            await self._poll(wire, stream, begin)
+            return
+        end = start if start > tail and self.echoes else len(stream[0])
+        fields = [f"Content-Type: {TYPE}", _next(end), _UP_TO_DATE]
+        if start > tail or asked == "now":
+            fields.append("Cache-Control: no-store")
+        await wire.send(answer(stream[0][begin:], *fields))
+
+    async def _poll(self, wire: Wire, stream: list[bytes], begin: int) -> None:
+        self._polls.add(wire)
+        try:
+            async with asyncio.timeout(POLL_S):
+                while len(stream[0]) <= begin and not wire.is_closing():
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._polls.discard(wire)
+        body, fields = stream[0][begin:], [_next(len(stream[0])), _UP_TO_DATE]
+        if body:
+            await wire.send(answer(body, f"Content-Type: {TYPE}", *fields))
+        else:
+            await wire.send(answer(b"", *fields, status="204 No Content"))
+
+
+def _next(offset: int) -> str:
+    return f"Stream-Next-Offset: {offset:016}"
+
+
+class OneDouble:
+    """A double that is restarted with an older copy."""
+
+    def __init__(self, double: Double) -> None:
+        self.double = double
+        self._copy = b""
+
+    @property
+    def urls(self) -> list[str]:
+        return [self.double.url]
+
+    @property
+    def content(self) -> bytes:
+        """What there is."""
+        return b"" if self.double.stream is None else self.double.stream[0]
+
+    async def append(self, record: bytes) -> None:
+        self.double.write(self.content + record)
+
+    async def back_up(self) -> None:
+        self._copy = self.content
+
+    async def restore(self, records: list[bytes]) -> None:
+        self.double.is_down = True
+        await self.double.cut()
+        await asyncio.sleep(0.02)
+        self.double.stream = [self._copy + b"".join(records)]
+        self.double.is_down = False
+
+
+class TwoDoubles:
+    """The second has what the first had a while ago, and takes over when that is down."""
+
+    def __init__(self, first: Double, second: Double) -> None:
+        self._servers = [first, second]
+
+    @property
+    def urls(self) -> list[str]:
+        return [server.url for server in self._servers]
+
+    def _up(self) -> Double:
+        return next(server for server in self._servers if not server.is_down)
+
+    async def append(self, record: bytes) -> None:
+        up = self._up()
+        assert up.stream is not None
+        up.write(up.stream[0] + record)
+
+    async def back_up(self) -> None:
+        """Replicate: what is written from now on is not."""
+        up = self._up()
+        assert up.stream is not None
+        for server in self._servers:
+            if server is not up:
+                server.write(up.stream[0])
+
+    async def restore(self, records: list[bytes]) -> None:
+        """Lose the server that is up, and go on on the other, which the lost one copies later."""
+        up = self._up()
+        (other,) = (server for server in self._servers if server is not up)
+        assert other.stream is not None
+        up.is_down = True
+        other.stream = [other.stream[0] + b"".join(records)]
+        other.is_down = False
+        await up.cut()
+        up.stream = [other.stream[0]]
+
+
+class Restarted:
+    """A real server with files, which are copied and put back while it is stopped."""
+
+    def __init__(self, server: Reference | OwnLog, folder: Path) -> None:
+        self._server = server
+        self._folder = folder
+        self._copy = folder.with_name(f"{folder.name}-copy")
+
+    @property
+    def urls(self) -> list[str]:
+        return [self._server.url]
+
+    async def create(self) -> None:
+        """Begin the stream."""
+        await self._ask("PUT", b"")
+
+    async def append(self, record: bytes) -> None:
+        await self._ask("POST", record)
+
+    async def back_up(self) -> None:
+        await asyncio.to_thread(self._restart, self._folder, self._copy)
+
+    async def restore(self, records: list[bytes]) -> None:
+        await asyncio.to_thread(self._restart, self._copy, self._folder)
+        await self.append(b"".join(records))
+
+    def _restart(self, source: Path, target: Path) -> None:
+        self._server.kill()
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(source, target)
+        self._server.start()
+
+    async def _ask(self, method: str, body: bytes) -> None:
+        def send() -> bool:
+            with contextlib.suppress(OSError, ConnectionEnded):
+                sent = ask(self._server.port, method, PATH, body, content_type=TYPE)
+                return sent.status < 300
+            return False
+
+        async def is_sent() -> bool:
+            return await asyncio.to_thread(send)
+
+        await until(is_sent, "the server to take a write")

@@ -1,0 +1,150 @@
+"""What one read of an origin shows of the stream that was followed: decided without any I/O."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.edge.body_units import LONGEST_COUNTED
+from gateway.edge.comparison import (
+    ANOTHER,
+    COMPARED_BYTES,
+    SAME,
+    SHORTER,
+    UNFINISHED,
+    compare,
+    evidence_of,
+    newest,
+)
+from gateway.protocol.followed import Span
+
+if TYPE_CHECKING:
+    from gateway.edge.comparison import Known
+
+TEXT, JSON = "text/plain", "application/json"
+PIECES = st.lists(st.sampled_from([b"1", b"2", b"11", b'"a"']), max_size=8)
+
+
+def offset(at: int) -> str:
+    return f"{at:04}"
+
+
+def span(kind: str, pieces: list[bytes], begin: int, end: int) -> Span:
+    """What lies between two pieces of a stream."""
+    some = pieces[begin:end]
+    body = b"[%b]" % b", ".join(some) if kind == JSON else b"".join(some)
+    return Span(offset(begin), offset(end), body)
+
+
+def known_of(kind: str, piece: Span, *, by_digest: bool) -> Known:
+    found = evidence_of(kind, piece) if by_digest else piece
+    assert found is not None
+    return found
+
+
+@given(st.sampled_from([TEXT, JSON]), st.booleans(), PIECES, PIECES, PIECES, st.data())
+def test_only_a_read_with_the_same_data_up_to_the_tail_is_the_same_stream(
+    kind: str,
+    by_digest: bool,
+    common: list[bytes],
+    old: list[bytes],
+    new: list[bytes],
+    data: st.DataObject,
+) -> None:
+    before, after = [b"0", *common, *old], [b"0", *common, *new]
+    begin = data.draw(st.integers(0, len(before) - 1))
+    end = data.draw(st.integers(min(begin, len(after)), len(after)))
+    known = known_of(kind, span(kind, before, begin, len(before)), by_digest=by_digest)
+    is_tail = end == len(after)
+    read = span(kind, after, begin, end)
+    found = compare(kind, known, read, is_tail=is_tail)
+    is_same = after[begin : len(before)] == before[begin:] and end >= len(before)
+    if is_same:
+        assert found.verdict is SAME
+        rest = span(kind, after, len(before), end).body
+        assert json.loads(found.rest) == json.loads(rest) if kind == JSON else found.rest == rest
+    elif found.verdict is SAME:  # other pieces with the same bytes, which nothing tells apart
+        mine, theirs = b"".join(before[begin:]), b"".join(after[begin:end])
+        assert kind == TEXT
+        assert theirs.startswith(mine)
+    elif found.verdict is SHORTER:
+        assert is_tail
+        assert end < len(before)
+    elif found.verdict is UNFINISHED:
+        assert not is_tail
+
+
+@given(st.sampled_from([TEXT, JSON]), PIECES, PIECES, PIECES)
+def test_the_common_point_is_where_the_data_part(
+    kind: str, common: list[bytes], old: list[bytes], new: list[bytes]
+) -> None:
+    before, after = [b"0", *common, b"3", *old], [b"0", *common, b"4", *new]
+    known = span(kind, before, 0, len(before))
+    found = compare(kind, known, span(kind, after, 0, len(after)), is_tail=True)
+    assert found.verdict is ANOTHER
+    assert found.common == (len(common) + 1 if kind == JSON else len(b"0" + b"".join(common)))
+
+
+@pytest.mark.parametrize(
+    ("read", "is_tail", "verdict"),
+    [
+        (Span("0", "3", b"abc"), True, SAME),
+        (Span("0", "5", b"abcde"), True, SAME),
+        (Span("0", "2", b"ab"), True, SHORTER),
+        (Span("0", "2", b"ab"), False, UNFINISHED),
+        (Span("0", "0", b""), True, SHORTER),
+        (Span("0", "3", b"ab"), False, ANOTHER),  # fewer data, and no end of them
+        (Span("0", "5", b"ab"), True, ANOTHER),
+        (Span("0", "3", b"abcd"), True, ANOTHER),  # more data, and the same end
+        (Span("0", "2", b"abc"), True, ANOTHER),  # all data, and an earlier end
+        (Span("0", "2", b"ax"), False, ANOTHER),
+        (Span("0", "9", b"abxabcabc"), True, ANOTHER),
+    ],
+)
+@pytest.mark.parametrize("by_digest", [False, True])
+def test_offsets_and_bytes_have_to_agree(
+    read: Span, is_tail: bool, verdict: object, by_digest: bool
+) -> None:
+    known = known_of(TEXT, Span("0", "3", b"abc"), by_digest=by_digest)
+    found = compare(TEXT, known, read, is_tail=is_tail).verdict
+    # Of what is too short to be compared with a digest it is not known that it is another.
+    is_unknown = by_digest and len(read.body) < 3 and read.end < "3"
+    assert found is (verdict if not is_unknown else SHORTER if is_tail else UNFINISHED)
+
+
+@pytest.mark.parametrize(
+    ("read", "verdict"),
+    [(b"[1, 2]", SAME), (b"[ 1 ,2 ]", SAME), (b"[1,21]", ANOTHER), (b"[1,2,3]", SAME)],
+)
+def test_messages_are_compared_and_not_their_spelling(read: bytes, verdict: object) -> None:
+    end = "3" if b"3" in read else "2"
+    known = Span("0", "2", b"[1,2]")
+    assert compare(JSON, known, Span("0", end, read), is_tail=True).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict", "rest"),
+    [(b"]", SAME, b"[]"), (b",1]", SAME, b"[1]"), (b" , 1]", SAME, b"[ 1]"), (b"1]", ANOTHER, b"")],
+)
+def test_long_json_is_compared_by_its_bytes(more: bytes, verdict: object, rest: bytes) -> None:
+    body = b"[%b" % (b"7" * LONGEST_COUNTED)
+    known = Span("0", "1", body + b"]")
+    found = compare(JSON, known, Span("0", "1" if more == b"]" else "2", body + more), is_tail=True)
+    assert (found.verdict, found.rest) == (verdict, rest)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "taken"), [([9, 9], 2), ([COMPARED_BYTES, 1], 1), ([1, 10**6], 1)]
+)
+def test_what_is_compared_is_no_more_than_a_chunk_or_the_latest_piece(
+    sizes: list[int], taken: int
+) -> None:
+    spans = [Span(offset(at), offset(at + 1), b"x" * size) for at, size in enumerate(sizes)]
+    found = newest(TEXT, spans)
+    assert found is not None
+    assert (found.start, found.end) == (offset(len(sizes) - taken), offset(len(sizes)))
+    assert len(found.body) == sum(sizes[-taken:])

@@ -1,0 +1,15 @@
+"""An origin that loses its end, before readers of every kind: a short run of `histories`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.edge.histories import play
+
+
+@pytest.mark.parametrize("kind", ["echoes", "file"])
+async def test_nobody_is_given_a_content_that_never_existed(kind: str) -> None:
+    findings = await play(kind, restores=4, seed=7)
+    assert findings.wrong == []
+    assert all(findings.read[one] for one in ("events", "poll", "read"))
+    assert sum(findings.gone.values()) > 0
