@@ -246,7 +246,7 @@ class FollowedStream:
         self.feed.is_behind()
         self.version = next(_versions)
 
-    def doubt(self) -> None:
+    def ask_anew(self) -> None:
         """Ask the origin again where the stream ends: anything may have been written.
 
         The answer to a poll that is out may be of before.

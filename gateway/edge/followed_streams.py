@@ -251,10 +251,10 @@ class FollowedStreams:
         if beginning is not None:  # what was written was of that stream
             beginning.written = Reach()
 
-    def doubt_all(self) -> None:
+    def ask_all_anew(self) -> None:
         """Ask anew where each stream ends, since writes were missed."""
         for stream in tuple(self._streams.values()):
-            stream.doubt()
+            stream.ask_anew()
 
     def _set_aside(self, stream: FollowedStream) -> FollowedStream | None:
         """Let readers of what is there now have a feed beside the one in doubt, one at a time."""

@@ -342,7 +342,7 @@ class EdgeRoute:
     def invalidate_all(self) -> None:
         """Use nothing that was asked for before, and ask anew where each followed stream ends."""
         self.feeds.reader.forget_all()
-        self.feeds.doubt_all()
+        self.feeds.ask_all_anew()
 
     def readiness(self) -> Checks:
         """Nothing: cached responses do not need the origin."""

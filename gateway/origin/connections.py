@@ -120,12 +120,11 @@ class Connector(aiohttp.TCPConnector):
     def give_back(self, key: ConnectionKey, connection: RawConnection) -> None:
         """Keep a connection for another request, if its server may be asked on it once more."""
         now = monotonic()
-        verdict = self.in_step.behind(connection, now)
+        verdict = self.in_step.judge(connection, now)
         if verdict is KEEP:
             connection.is_idle = True
             self._conns[key].append((connection, now))
-            if self._cleanup_handle is None:
-                self._cleanup()  # which comes again as long as any is kept
+            self._watch_kept()
         elif verdict is REST:
             self._rest(key, connection, now)
         else:
@@ -135,23 +134,27 @@ class Connector(aiohttp.TCPConnector):
         """Keep a connection from being used for a while."""
         connection.is_idle = True
         self._acquired.add(connection)  # so that it is closed with the others
-        self.in_step.rests(connection, now)
+        self.in_step.begin_rest(connection, now)
         self._loop.call_later(REST_S, self._rested, key, connection)
 
     def _rested(self, key: ConnectionKey, connection: RawConnection) -> None:
         self._acquired.discard(connection)
         if connection.has_unread:  # another loop may run timers before it reads
-            self.in_step.rested(connection, is_silent=False)
+            self.in_step.end_rest(connection, is_silent=False)
             self._rest(key, connection, monotonic())
             return
         is_silent = not connection.should_close and connection.is_connected()
-        if self.in_step.rested(connection, is_silent=is_silent) and not self._closed:
+        if self.in_step.end_rest(connection, is_silent=is_silent) and not self._closed:
             # The last to be used: what comes later than a rest most probably finds it idle.
             self._conns[key].appendleft((connection, monotonic()))
-            if self._cleanup_handle is None:
-                self._cleanup()
+            self._watch_kept()
         else:
             connection.close()
+
+    def _watch_kept(self) -> None:
+        """Have aiohttp close what is kept too long."""
+        if self._cleanup_handle is None:
+            self._cleanup()  # which comes again as long as any is kept
 
     def adopt(self, key: ConnectionKey, connection: RawConnection) -> Connection:
         """Have aiohttp read the answer on one that was taken, and give it back."""

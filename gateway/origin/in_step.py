@@ -173,8 +173,8 @@ class InStep:
         name = f"{key.host}:{key.port}"
         return self._servers.get(name) or self._servers.setdefault(name, ServerConduct(name))
 
-    def opened(self, connection: KeptConnection) -> None:
-        """Know of a connection as long as it is there."""
+    def on_opened(self, connection: KeptConnection) -> None:
+        """Remember a connection for as long as it is there."""
         self._open.add(connection)
 
     def close(self) -> None:
@@ -182,7 +182,7 @@ class InStep:
         self._lines.close()
 
     @staticmethod
-    def behind(connection: KeptConnection, now: float) -> Verdict:
+    def judge(connection: KeptConnection, now: float) -> Verdict:
         """Return what becomes of a connection whose answer is read."""
         history, server = connection.history, connection.server
         kind = history.last
@@ -197,7 +197,7 @@ class InStep:
         return REST if server.resting < MOST_RESTING else CLOSE
 
     @staticmethod
-    def rests(connection: KeptConnection, now: float) -> None:
+    def begin_rest(connection: KeptConnection, now: float) -> None:
         """Note that a connection begins to rest."""
         server, kind = connection.server, connection.history.last
         assert server is not None, "connected"
@@ -206,7 +206,7 @@ class InStep:
             server.rested_at[kind] = now
 
     @staticmethod
-    def rested(connection: KeptConnection, *, is_silent: bool) -> bool:
+    def end_rest(connection: KeptConnection, *, is_silent: bool) -> bool:
         """Note the end of a rest, in which perhaps nothing came; return whether it is kept."""
         server, history = connection.server, connection.history
         assert server is not None, "connected"
@@ -219,7 +219,7 @@ class InStep:
         connection.history = ConnectionHistory()
         return True
 
-    def surplus(self, connection: KeptConnection, server: ServerConduct, data: bytes) -> None:
+    def on_surplus(self, connection: KeptConnection, server: ServerConduct, data: bytes) -> None:
         """Mark the server that has sent more than its answer, and drop what came since."""
         history = connection.history
         kind = history.last or WHOLE

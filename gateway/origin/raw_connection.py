@@ -71,7 +71,7 @@ class RawConnection(ResponseHandler):
         super().__init__(loop)
         self.history = ConnectionHistory()
         self.is_idle = False
-        self._descriptor = -1
+        self._descriptor = -1  # of the socket; -1 before it is connected
         self.question: Question | None = None
         self._in_step = in_step
         self._head: PlainHead | None = None  # of an answer whose body is being gathered
@@ -84,7 +84,7 @@ class RawConnection(ResponseHandler):
         self._is_answered = False  # its head is here
         self._end = b""  # the last three bytes of a head that is not whole
         if in_step is not None:
-            in_step.opened(self)
+            in_step.on_opened(self)
 
     def put(self, question: Question, wire: bytes) -> None:
         """Send a request, and have its question told what becomes of it."""
@@ -140,7 +140,7 @@ class RawConnection(ResponseHandler):
         """Tell of what has come besides the answers."""
         self.force_close()
         if self._in_step is not None and self.server is not None:
-            self._in_step.surplus(self, self.server, data)
+            self._in_step.on_surplus(self, self.server, data)
 
     def _spill_behind(self, data: bytes) -> None:
         """Tell of what has come behind an answer that nobody has yet, which is trusted."""
