@@ -54,8 +54,9 @@ class LostOffsets:
         self, key: StreamKey, common: str, last: str, held: frozenset[str], now: float
     ) -> None:
         """Refuse what lies beyond `common`, "" for the beginning, up to `last`."""
+        self._drop_old(now)
         before = self._streams.pop(key, None)
-        if before is not None and now - before.at < REFUSED_S:
+        if before is not None:
             common, last = min(common, before.common), max(last, before.last)
             held |= before.held
         self._streams[key] = _Lost(common, last, held, now, set())
@@ -71,20 +72,24 @@ class LostOffsets:
         if len(lost.told) > MAX_TOLD:
             del self._streams[key]
 
-    def tell_all(self, path: str, offset: str) -> None:
+    def tell_all(self, path: str, offset: str, now: float) -> None:
         """Note an offset of the stream that is there now, for all who read the path."""
+        self._drop_old(now)
         for key in [key for key in self._streams if key[1] == path]:
             self.tell(key, offset)
 
     def refuses(self, key: StreamKey, offset: str, now: float) -> bool:
-        """Whether who reads on from an offset would mix two streams."""
+        """Return whether who reads on from an offset would mix two streams."""
+        self._drop_old(now)
         lost = self._streams.get(key)
         if lost is None:
-            return False
-        if now - lost.at >= REFUSED_S:
-            del self._streams[key]
             return False
         if offset in {BEGINNING, NOW} or not lost.common < offset <= lost.last:
             return False
         is_ambiguous = offset in lost.held and now - lost.at < AMBIGUOUS_S
         return is_ambiguous or offset not in lost.told
+
+    def _drop_old(self, now: float) -> None:
+        """Forget the streams whose readers have come back by now: the longest ago is the first."""
+        while self._streams and now - next(iter(self._streams.values())).at >= REFUSED_S:
+            self._streams.popitem(last=False)

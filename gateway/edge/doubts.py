@@ -59,7 +59,7 @@ class Doubts:
         for stream, tail in tails:
             if end < tail and stream in self._of_path(path):
                 stream.suspect()
-        self._lost.tell_all(path, end)
+        self._lost.tell_all(path, end, self._clock())
 
     def replaced(self, path: str, tails: Tails | None) -> None:
         """Let go those streams: another was created at their path.

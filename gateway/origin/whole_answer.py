@@ -52,7 +52,7 @@ class WholeAnswer(Struct, eq=False):
     """
 
     complete_by_length: ClassVar[bool] = True  # as an OriginAnswer says it
-    is_repetition: ClassVar[bool] = False  # the same
+    is_repetition: ClassVar[bool] = False  # its request was sent once
 
     status: int
     head: bytes

@@ -33,7 +33,7 @@ def test_an_offset_of_the_new_stream_is_not_refused() -> None:
     offsets = lost()
     offsets.tell(KEY, "04")
     assert not offsets.refuses(KEY, "04", 100.0)
-    offsets.tell_all("/s", "03")
+    offsets.tell_all("/s", "03", 100.0)
     assert not offsets.refuses(KEY, "03", 100.0)
 
 
@@ -53,6 +53,21 @@ def test_offsets_are_refused_as_long_as_readers_may_come_back(
     offsets = lost()
     assert offsets.refuses(KEY, "05", 100.0 + after_s) is is_refused
     assert len(offsets) == is_refused
+
+
+@pytest.mark.parametrize(("after_s", "left"), [(REFUSED_S - 1, 3), (REFUSED_S, 2)])
+@pytest.mark.parametrize("is_write", [True, False])
+def test_a_stream_whose_readers_never_come_back_is_forgotten_in_time(
+    after_s: float, left: int, is_write: bool
+) -> None:
+    offsets = lost()
+    for path in ("/b", "/c"):
+        offsets.lose(("h", path, (), ""), "", "09", frozenset(), 101.0)
+    if is_write:
+        offsets.tell_all("/d", "04", 100.0 + after_s)
+    else:
+        offsets.refuses(("h", "/d", (), ""), "04", 100.0 + after_s)
+    assert len(offsets) == left
 
 
 def test_two_losses_in_a_row_refuse_what_either_does() -> None:
