@@ -54,6 +54,7 @@ SERVERS: dict[str, tuple[bytes | Play, str]] = {
     "a page": (answer(b"<html>", "Content-Type: text/html"), "no Durable Streams endpoint"),
     "nothing there": (answer(b"", status="404 Not Found"), "no Durable Streams endpoint"),
     "no PUT": (answer(b"", status="405 Method Not Allowed"), "no Durable Streams endpoint"),
+    "no such method": (answer(b"", status="501 Unsupported method"), "501 Unsupported method"),
     "no name": (answer(b"{}", status="201 Created"), "201, where 201 with a Stream-Next-Offset"),
     "busy": (answer(b"", status="503 Service Unavailable"), "503 Service Unavailable"),
     "a redirect": (LOOP, "it redirects to http://h/v1/[2Jstream: give the URL"),
@@ -98,7 +99,7 @@ async def test_what_is_no_durable_streams_server_is_told_in_a_line_and_in_time(
 
 
 async def test_what_refuses_to_make_a_stream_is_asked_to_remove_none() -> None:
-    for name in ("nothing there", "no PUT", "a redirect", "markup"):
+    for name in ("nothing there", "no PUT", "no such method", "a redirect", "markup"):
         _, _, methods = await refusal_of(SERVERS[name][0])
         assert methods == ["PUT"], name
 

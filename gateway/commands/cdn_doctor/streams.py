@@ -104,7 +104,7 @@ class OwnStreams:
             raise
         offset = reply.headers.get(NEXT_OFFSET)
         if reply.status != 201 or offset is None or is_closed(reply.headers):
-            if 300 <= reply.status < 500:
+            if 300 <= reply.status < 500 or reply.status == 501:
                 self._made.remove(stream)  # refused; what is not ours must not be removed
             said = reply.said or f"{reply.status}, where 201 with a {NEXT_OFFSET} was expected"
             raise NotMade(f"a new stream was answered with: {said}", reply)
