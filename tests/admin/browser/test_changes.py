@@ -224,4 +224,7 @@ async def test_after_a_sign_in_nobody_is_sent_elsewhere(browser: Browser, stream
     async with looking(browser, streams, "signed", admin_users=users) as tab:
         for there in ("//evil.example", "/\\evil.example", "https://evil.example/"):
             await tab.goto(f"/sign-in?next={there}")
+            # A short page has no scroll bar.
+            height = await tab.page.evaluate("document.documentElement.scrollHeight - innerHeight")
+            assert height == 0
             assert await tab.page.locator("[name=next]").input_value() == "/"
