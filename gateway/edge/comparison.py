@@ -26,7 +26,7 @@ class Evidence(NamedTuple):
     start: str
     end: str
     size: int
-    digest: bytes
+    checksum: bytes
 
 
 Known = Span | Evidence
@@ -61,7 +61,7 @@ def evidence_of(content_type: str, span: Span) -> Evidence | None:
     text = text_of(content_type, span.body)
     if not text:
         return None
-    return Evidence(span.start, span.end, len(text), xxhash.xxh3_128_digest(text))
+    return Evidence(span.start, span.end, len(text), _checksum(text))
 
 
 def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Finding:
@@ -70,7 +70,7 @@ def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Fi
     `is_tail` says that the stream ends there, as far as the origin says.
     """
     found = (
-        _by_digest(content_type, known, read.body)
+        _by_checksum(content_type, known, read.body)
         if isinstance(known, Evidence)
         else _by_data(content_type, known.body, read.body)
     )
@@ -84,12 +84,12 @@ def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Fi
     return Finding(ANOTHER, common) if verdict is SAME and is_odd else found
 
 
-def _by_digest(content_type: str, known: Evidence, body: bytes) -> Finding:
+def _by_checksum(content_type: str, known: Evidence, body: bytes) -> Finding:
     text = text_of(content_type, body)
     if len(text) < known.size:
         return Finding(SHORTER)
     rest = after_beginning(content_type, text, known.size)
-    if rest is None or xxhash.xxh3_128_digest(text[: known.size]) != known.digest:
+    if rest is None or _checksum(text[: known.size]) != known.checksum:
         return Finding(ANOTHER)
     return Finding(SAME, 0, rest)
 
@@ -136,3 +136,8 @@ def newest(content_type: str, spans: Sequence[Span]) -> Span | None:
         first -= 1
         size += len(spans[first].body)
     return joined(content_type, spans[first:]) if spans else None
+
+
+def _checksum(text: bytes) -> bytes:
+    """Return what tells this text from any other."""
+    return xxhash.xxh3_128_digest(text)

@@ -22,16 +22,29 @@ async function exists(path) {
 const { default: suites } = await load('tests/index.mjs')
 const tests = suites.flatMap((suite) => suite.tests.map((test) => ({ ...test, suite: suite.id })))
 
-let results
-if (await exists('test-engine/client/runner.mjs')) {
-  const { runTests, getResults } = await load('test-engine/client/runner.mjs')
-  await runTests(suites, false, baseUrl, AT_ONCE)
-  results = getResults()
-} else {
-  const { runTests, getResults } = await load('client/runner.mjs')
-  await runTests(suites, fetch, false, baseUrl, AT_ONCE)
-  results = getResults()
+// The suite's own server sends more than it announces where a test sets these fields. Headgate then
+// drops what came on all connections to that server that may be out of step: such tests come last,
+// or the tests beside them would lose their stored responses.
+const FRAMING = ['content-length', 'transfer-encoding']
+const setsFraming = (test) =>
+  test.requests.some(({ response_headers: fields = [] }) =>
+    fields.some(([name]) => FRAMING.includes(name.toLowerCase())),
+  )
+const only = (isWanted) =>
+  suites.map((suite) => ({ ...suite, tests: suite.tests.filter(isWanted) }))
+
+const isNew = await exists('test-engine/client/runner.mjs')
+const runner = isNew ? 'test-engine/client/runner.mjs' : 'client/runner.mjs'
+for (const [part, isWanted] of [
+  ['plain', (test) => !setsFraming(test)],
+  ['framing', setsFraming],
+]) {
+  // Imported anew: a runner runs all tests that it has ever been given.
+  const { runTests } = await import(`${pathToFileURL(join(folder, runner)).href}?${part}`)
+  await runTests(only(isWanted), ...(isNew ? [] : [fetch]), false, baseUrl, AT_ONCE)
 }
+const { getResults } = await load(runner)
+const results = getResults()
 
 const report = tests
   .filter((test) => test.id in results)
