@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.errors import StartError
+from gateway.serve import check_open_files
 from tests.support.processes import HEADGATE, Headgate
+
+
+@pytest.mark.parametrize(
+    ("limit", "is_warned"),
+    [(128, True), (1023, True), (1024, False), (resource.RLIM_INFINITY, False)],
+)
+def test_fewer_than_1024_files_are_warned_of(
+    limit: int, is_warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    with capture_logs() as lines:
+        check_open_files()
+    assert [line["event"] for line in lines] == ["server.few_open_files"] * is_warned
+
+
+def test_fewer_than_128_files_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (127, 4096))
+    with pytest.raises(StartError, match="at least 128 files"):
+        check_open_files()
 
 
 def test_a_server_that_could_serve_nobody_does_not_start() -> None:

@@ -15,24 +15,14 @@ LONGEST_S = 300.0  # between two lines about one outage
 QUIET_S = 10.0  # without a failure, and with answers: then an outage is over
 
 
-class RareLine:
-    """A warning that is written at once, then at most each second, about the latest of its kind.
-
-    It says how many `times` that was since the line before it, so that all of them are told of.
-    """
+class CountedLine:
+    """A warning about the latest of its kind, with how many `times` it was since the last line."""
 
     def __init__(self, event: str) -> None:
         self._event = event
         self._times = 0
         self._said: dict[str, str] = {}
-        self._timer: asyncio.TimerHandle | None = None
-
-    def note(self, **said: str) -> None:
-        """It has happened once more."""
-        self._times += 1
-        self._said = said
-        if self._timer is None:
-            self._write()
+        self._timer: asyncio.TimerHandle | None = None  # until the next look
 
     def close(self) -> None:
         """Write what is left: there will be no more."""
@@ -41,36 +31,44 @@ class RareLine:
             self._timer = None
         self._tell()
 
-    def _write(self) -> None:
-        self._timer = None
-        if self._times:
-            self._tell()
-            self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._write)
-
     def _tell(self) -> None:
         if self._times:
             log.warning(self._event, **self._said, times=self._times)
             self._times = 0
 
 
-class OutageLine:
+class RareLine(CountedLine):
+    """A warning that is written at once, then at most each second."""
+
+    def note(self, **said: str) -> None:
+        """Count one occurrence, and log it if the second is over."""
+        self._times += 1
+        self._said = said
+        if self._timer is None:
+            self._write()
+
+    def _write(self) -> None:
+        self._timer = None
+        if self._times:
+            self._tell()
+            self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._write)
+
+
+class OutageLine(CountedLine):
     """Warnings about failures that go on: the first at once, then at intervals that double.
 
-    Each says how many `times` it was since the one before, and about the latest failure. When
-    nothing has failed for QUIET_S although there were answers, the end is logged once, as `over`.
+    When nothing has failed for QUIET_S although there were answers, the end is logged once, as
+    `over`.
     """
 
     def __init__(self, event: str, over: str, answered: Callable[[], int]) -> None:
         """`answered` counts the answers so far."""
-        self._event = event
+        super().__init__(event)
         self._over = over
         self._answered = answered
         self._answers = 0  # at the latest failure
-        self._times = 0  # since the latest line
-        self._in_all = 0
-        self._said: dict[str, str] = {}
+        self._in_all = 0  # of this outage
         self._began = self._failed_at = self._due = self._wait_s = 0.0  # loop times
-        self._timer: asyncio.TimerHandle | None = None  # while there is an outage
 
     def note(self, **said: str) -> None:
         """Count a failure, and log it when it is time."""
@@ -81,13 +79,6 @@ class OutageLine:
         if self._timer is None:
             self._began, self._due, self._wait_s = now, now, EVERY_S
             self._look()
-
-    def close(self) -> None:
-        """Log what is left: there will be no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._tell()
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
@@ -104,8 +95,3 @@ class OutageLine:
         lasted_s = round(self._failed_at - self._began, 1)
         log.info(self._over, **self._said, times=self._in_all, lasted_s=lasted_s)
         self._in_all = 0
-
-    def _tell(self) -> None:
-        if self._times:
-            log.warning(self._event, **self._said, times=self._times)
-            self._times = 0
