@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import sqlite3
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from tests.support.processes import Headgate, headgate
@@ -77,6 +79,35 @@ def test_folder_of_a_running_headgate_is_refused_and_goes_on(tmp_path: Path) -> 
         assert server.terminate() == 0
     with headgate(f"file:{tmp_path}"):
         pass
+
+
+BACKUP = """
+import sqlite3, sys
+data, copy = map(sqlite3.connect, sys.argv[1:])
+data.backup(copy)
+copy.close()
+data.close()
+"""
+
+
+def test_a_backup_by_another_program_leaves_the_running_server_its_wal(tmp_path: Path) -> None:
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    copy.mkdir()
+    with headgate(f"file:{data}") as server:  # an existing data file is looked at first
+        server.terminate()
+    with headgate(f"file:{data}") as server:
+        stream = f"{server.url}/v1/stream/a"
+        text = {"Content-Type": "text/plain"}
+        assert httpx.put(stream, headers=text).status_code == 201
+        assert httpx.post(stream, headers=text, content=b"kept").status_code == 204
+        subprocess.run(
+            [sys.executable, "-c", BACKUP, data / DATA_FILE, copy / DATA_FILE], check=True
+        )
+        assert (data / f"{DATA_FILE}-wal").exists()
+        assert httpx.post(stream, headers=text, content=b" on").status_code == 204
+        assert httpx.get(f"{stream}?offset=-1").text == "kept on"
+    with headgate(f"file:{copy}") as server:
+        assert httpx.get(f"{server.url}/v1/stream/a?offset=-1").text == "kept"
 
 
 def test_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -87,6 +87,10 @@ class DataFolder:
         self._names = (str(self.file), str(self.wal))  # looked at with each commit
         self._file_name = self._names[0]
         self._open_files: dict[str, _Held] = {}
+        # The format that the data file itself says, without its WAL. Read before SQLite opens the
+        # file: whoever closes another descriptor of it gives up the locks of the whole process,
+        # and the next program that looks into the file would remove its WAL.
+        self.version_in_file = SCHEMA_VERSION
 
     def prepare(self) -> None:
         """Make the folder, look at the file without touching it, lock, and create it if absent."""
@@ -146,7 +150,7 @@ class DataFolder:
                 header = opened.read(HEADER_BYTES)
         if len(header) < HEADER_BYTES or not header.startswith(MAGIC):
             raise StartError(f"{self.file} is not a Headgate data file: it was left as it is")
-        version, application = _version_in(header)
+        version, application = struct.unpack_from(">I4xI", header, 60)
         if application != APPLICATION_ID:
             raise StartError(
                 f"{self.file} is a SQLite file of another application: it was left as it is"
@@ -156,6 +160,7 @@ class DataFolder:
                 f"{self.file} is of format {version}, newer than this Headgate knows "
                 f"({SCHEMA_VERSION}): start the newer Headgate; it was left as it is"
             )
+        self.version_in_file = version
 
     def _check_alone(self) -> None:
         """A WAL would be taken into whatever file is at the name."""
@@ -279,26 +284,18 @@ class DataFolder:
         self._open_files = {}
 
 
-def upgrade(file: Path, connection: apsw.Connection) -> None:
-    """Bring a file of an earlier format to the present one."""
+def upgrade(folder: DataFolder, connection: apsw.Connection) -> None:
+    """Bring the data file of an earlier format to the present one."""
     was = connection.pragma("user_version")
     if was < SCHEMA_VERSION:
         connection.execute(
             f"begin immediate; {RECENT} pragma user_version={SCHEMA_VERSION}; commit"
         )
-        log.info("log.upgraded", file=str(file), was=was, format=SCHEMA_VERSION)
+        log.info("log.upgraded", file=str(folder.file), was=was, format=SCHEMA_VERSION)
     # An older Headgate reads the version in the file alone, and must leave the file as it is. If
     # the last start was killed, only the WAL has it.
-    with file.open("rb") as opened:
-        version, _ = _version_in(opened.read(HEADER_BYTES))
-    if version < SCHEMA_VERSION:
+    if folder.version_in_file < SCHEMA_VERSION:
         connection.execute("pragma wal_checkpoint(truncate)").fetchall()
-
-
-def _version_in(header: bytes) -> tuple[int, int]:
-    """The version of the format, and the application, in the file itself."""
-    version, application = struct.unpack_from(">I4xI", header, 60)
-    return version, application
 
 
 def _look(name: str) -> _Held:

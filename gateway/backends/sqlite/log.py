@@ -103,7 +103,7 @@ class SqliteLog(SoleLog):
             recover(self._folder, connection)
             self._folder.hold()
             self._damaged = self._folder.damaged()
-            upgrade(self._folder.file, connection)
+            upgrade(self._folder, connection)
             return Writer(connection, self._max_retired, self._recent)
         except BaseException:
             connection.close()
