@@ -22,7 +22,7 @@ from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
 from gateway.protocol import edge_target, followed, repair
 from gateway.protocol.followed import Span
 from gateway.protocol.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
-from gateway.protocol.offsets import NOW, is_plain
+from gateway.protocol.offsets import BEGINNING, NOW, is_plain
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 
 ANSWERS = frozenset({200, 204})  # whose bodies are read
+UNKNOWN_OFFSET = frozenset({400, 416})  # how servers refuse an offset past their tail
 MOST_PARTS = 64  # answers that are compared as one: COMPARED_BYTES in parts of a kilobyte
 MOST_DOUBTS = 3  # in a row, while one question is asked
 
@@ -290,9 +291,16 @@ class Poller:
             self.server = answer.server
             if answer.status in DENIALS and self._lenders.replace(request):
                 continue
+            if answer.status in UNKNOWN_OFFSET and self._is_told_of(start):
+                raise self._behind("")
             if answer.status not in ANSWERS:
                 refuse(answer.status, answer.headers)
             return self._polled(question, answer.status, answer.headers, answer.body)
+
+    def _is_told_of(self, offset: str) -> bool:
+        """Return whether the origin itself has told that the stream goes to an offset."""
+        known = self._window.newest
+        return known is not None and known.start <= offset and offset not in {BEGINNING, NOW}
 
     def _polled(
         self, question: Question, status: int, headers: MultiMapping[str], body: bytes

@@ -76,6 +76,31 @@ async def test_readers_who_had_caught_up_before_are_not_joined_either() -> None:
         await seen_by_all(gateway, viewer, waiter)
 
 
+@pytest.mark.parametrize("is_cut", [True, False])
+async def test_an_origin_that_refuses_lost_offsets_is_compared_once_it_has_grown(
+    is_cut: bool,
+) -> None:
+    async with live(*OLD) as (origin, gateway):
+        waiter = await polling(gateway, "0003")
+        await origin.polled(1)
+        origin.append(b"d")
+        assert news(await waiter.answer()) == (200, b"d", "0004", "true")
+        waiter = await polling(gateway, "0004")
+        await origin.polled(2)
+        origin.refuses_past_the_end = True
+        if is_cut:
+            await restored(origin, b"a", b"X")
+        else:
+            origin.pieces = [b"a", b"X"]
+            origin.tell()
+        asked = len(origin.catch_ups)
+        await until(lambda: len(origin.catch_ups) > asked)
+        origin.pieces = [b"a", b"X", b"Y", b"Z", b"V", b"W"]
+        assert (await waiter.answer()).status == 410
+        assert (await gateway.ask(get(f"{S}?offset=0004&live=long-poll"))).status == 410
+        assert (await gateway.ask(get(f"{S}?offset=-1&live=long-poll"))).body == b"aXYZVW"
+
+
 async def test_readers_up_to_the_common_point_go_on() -> None:
     async with live(b"a", b"b") as (origin, gateway):
         viewer = await following(gateway, "-1")

@@ -29,6 +29,7 @@ class LiveOrigin(RawOrigin):
         self.instead: bytes | Play | None = None
         self.holds = True
         self.holds_past_the_end = True  # a poll of what no stream of this length has
+        self.refuses_past_the_end = False  # a read of it
         self.says: list[str] = []  # more header lines of every read
         self.says_of_reads: list[str] = []  # of those that do not wait
         self.says_of_polls: list[str] = []
@@ -85,6 +86,8 @@ class LiveOrigin(RawOrigin):
             await self.instead(wire)
         elif method != "GET":
             await wire.send(self._written(method))
+        elif self.refuses_past_the_end and start > len(self.pieces):
+            await wire.send(answer(status="400 Bad Request"))
         else:
             await wire.send(self._read(start, is_poll=is_poll))
 
