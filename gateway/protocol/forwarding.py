@@ -59,7 +59,8 @@ _OF_OTHER_METHODS = frozenset(
     {
         *("dav", "depth", "destination", "if", "lock-token", "overwrite", "timeout"),
         *("apply-to-redirect-ref", "if-schedule-tag-match", "label", "ordered", "position"),
-        *("redirect-ref", "schedule-reply", "translate"),
+        *("ordering-type", "redirect-ref", "schedule-reply", "translate"),
+        *("brief", "call-back", "dasl", "notification-type"),
     }
 )
 # In a URL: what stands before its host's name, and what stands behind its path.

@@ -30,6 +30,11 @@ OTHER_MEANINGS = (
     "Label: old",
     "Position: first",
     "Ordered: T",
+    "Ordering-Type: DAV:custom",
+    "DASL: <DAV:basicsearch>",
+    "Brief: t",
+    "Call-Back: http://other.example",
+    "Notification-Type: update",
     "Apply-To-Redirect-Ref: T",
     "Translate: f",
 )
