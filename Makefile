@@ -134,6 +134,8 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	$(BIN)/python -m tests.edge viewers
 	$(BIN)/python -m tests.edge zipf
 	$(BIN)/python -m tests.edge histories
+	BOTH_WAYS_EXAMPLES=1000 $(BIN)/pytest -n $(JOBS) \
+		tests/edge/test_read_ways.py tests/edge/test_append_ways.py
 	$(BIN)/python -m tests.telemetry
 	$(BIN)/python -m tests.streams.simulation --seeds 5000
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tests.support.raw_origin import Play
     from tests.web.serving import Serving
 
+# Of each property that both ways are played in; each is several exchanges with real sockets.
+EXAMPLES = int(os.environ.get("BOTH_WAYS_EXAMPLES", "50"))  # `make torture` has 1,000
 # What differs between two answers to one request: refusals take turns in when to come again.
 OWN = ("date", "x-request-id", "retry-after")
 

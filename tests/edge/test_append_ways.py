@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.access.guarded import bearer, token, tokens_file
-from tests.edge.both_ways import running_pair
+from tests.edge.both_ways import EXAMPLES, running_pair
 from tests.support.raw_origin import answer
 from tests.web.serving import EDGE, post
 
@@ -164,7 +164,7 @@ def played(answered: Answered, url: str) -> Play:
     return play
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(150 + 3 * EXAMPLES)
 @pytest.mark.parametrize(
     ("route", "options"),
     [
@@ -195,12 +195,12 @@ def test_whatever_is_appended_and_answered_both_ways_are_the_same(
     with running_pair(route, options, bearer("all")) as (runner, pair):
         who = WHO if is_guarded else st.just(())
 
-        @settings(max_examples=150)
+        @settings(max_examples=EXAMPLES)
         @given(st.lists(st.tuples(EXCHANGE, who), min_size=1, max_size=4))
         def for_all(exchanges: list[Exchange]) -> None:
             runner.run(once(pair, exchanges))
 
         for_all()
         short = pair.short
-    assert short > 30, "too few went the short way"
+    assert short > EXAMPLES // 5, "too few went the short way"
     assert len(statuses) >= 8, "answers of too few kinds"

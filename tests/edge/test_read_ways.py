@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.access.guarded import bearer, token, tokens_file
-from tests.edge.both_ways import running_pair
+from tests.edge.both_ways import EXAMPLES, running_pair
 from tests.edge.test_append_ways import HOW, played
 from tests.web.serving import EDGE, get
 
@@ -123,7 +123,7 @@ WHO = st.sampled_from(
 )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(150 + 3 * EXAMPLES)
 @pytest.mark.parametrize(
     ("route", "options"),
     [
@@ -169,7 +169,7 @@ def test_whatever_is_read_and_answered_both_ways_are_the_same(
         # An origin that decides itself and refuses is asked once more where a task has to go on.
         exchange = EXCHANGE.filter(_is_no_refusal) if route.get("auth") == "origin" else EXCHANGE
 
-        @settings(max_examples=150)
+        @settings(max_examples=EXAMPLES)
         @given(st.lists(st.tuples(exchange, who), min_size=1, max_size=5))
         @example([(END_OF_NOTHING, bearer("all")), (END, bearer("all"))])
         def for_all(exchanges: list[Exchange]) -> None:
@@ -177,7 +177,7 @@ def test_whatever_is_read_and_answered_both_ways_are_the_same(
 
         for_all()
         short = pair.short
-    assert short > 50, "too few went the short way"
+    assert short > EXAMPLES // 3, "too few went the short way"
     assert {200, 502} <= statuses
 
 
@@ -197,7 +197,7 @@ def _is_luck_unseen(status: str, _: object, size: int, how: str) -> bool:
 RENEWED = ANSWERED.filter(lambda answered: not _is_luck_unseen(*answered))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(150 + 3 * EXAMPLES)
 def test_whatever_a_copy_is_renewed_with_both_ways_keep_the_same() -> None:
     numbers = count()
     caches: set[str | None] = set()
@@ -214,7 +214,7 @@ def test_whatever_a_copy_is_renewed_with_both_ways_keep_the_same() -> None:
 
     with running_pair({}, {}) as (runner, pair):
 
-        @settings(max_examples=150)
+        @settings(max_examples=EXAMPLES)
         @given(RENEWED)
         @example(("304 Not Modified", ['ETag: "x"', "Cache-Control: max-age=60"], 0, "whole"))
         @example(("304 Not Modified", ['ETag: "y"'], 0, "whole"))

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 EPOCH_S = 1_800_000_000.0
 AUTH_TTL_S = 30.0
-PERIOD_S = 20
-EXPIRES_S = 8  # of each period, for each seventh; the next one gives him a later end
+PERIOD_S = 10
+EXPIRES_S = 4  # of each period, for each seventh; the next one gives him a later end
 WRITER = "writer-0123456789abcdef-writer"
 
 
