@@ -114,6 +114,8 @@ class SharedFetch:
     told: Fetched | None = None  # what has come whole, also where it is not kept for others
     # What may stand in for the answer besides `old`, if anything.
     in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
+    # Called when a server has begun to answer with data; raises where nobody may have them.
+    on_heard: Callable[[SharedFetch], None] | None = None
     is_over = False
     history: ConnectionHistory | None = None  # of the connection that the answer came on
     _time: asyncio.Timeout | None = None
@@ -277,7 +279,13 @@ class SharedFetch:
         self._finish(Fetched(cached, STOOD_IN))
         return True
 
+    def _check_server(self, status: int) -> None:
+        """Let who knows the stream judge whether its server may answer."""
+        if self.on_heard is not None and status == 200:
+            self.on_heard(self)
+
     async def _gather(self, answer: Answer, times: policy.Times) -> None:
+        self._check_server(answer.status)
         parts = answer.parts()
         if NEXT_OFFSET in answer.headers:
             await self._begin(parts)

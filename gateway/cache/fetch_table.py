@@ -34,6 +34,7 @@ class FetchTable:
         self._tasks: set[asyncio.Task[None]] = set()
         # What may stand in for an answer besides a kept one, by whoever knows of anything.
         self.in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
+        self.on_heard: Callable[[SharedFetch], None] | None = None
 
     def __contains__(self, key: Hashable) -> bool:
         """Whether one is under way that was meant to be joined."""
@@ -63,6 +64,7 @@ class FetchTable:
             others.add(fetch)
         fetch.on_fetched = self._fetched
         fetch.in_place = self.in_place
+        fetch.on_heard = self.on_heard
 
     def carry_out(self, fetch: SharedFetch, send: Send) -> asyncio.Task[None]:
         """Do so in a task."""

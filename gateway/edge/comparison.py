@@ -21,12 +21,16 @@ COMPARED_BYTES = 64 << 10  # no origin is known whose chunks are shorter
 
 
 class Evidence(NamedTuple):
-    """What is known of a piece of a stream whose bytes are not in memory: `size` of them."""
+    """What is known of a piece of a stream whose bytes are not in memory: `size` of them.
+
+    `server` is the base URL of the one that told of it, or "".
+    """
 
     start: str
     end: str
     size: int
     checksum: bytes
+    server: str = ""
 
 
 Known = Span | Evidence
@@ -56,12 +60,12 @@ class Finding(NamedTuple):
     rest: bytes = b""
 
 
-def evidence_of(content_type: str, span: Span) -> Evidence | None:
+def evidence_of(content_type: str, span: Span, server: str = "") -> Evidence | None:
     """Return what tells a piece of a stream from another later, or None if it cannot be told."""
     text = text_of(content_type, span.body)
     if not text:
         return None
-    return Evidence(span.start, span.end, len(text), _checksum(text))
+    return Evidence(span.start, span.end, len(text), _checksum(text), server)
 
 
 def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Finding:

@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache.replica_lag import ANOTHER_STREAM
 from gateway.edge.newest_reads import NewestReads
-from gateway.errors import StreamGone
+from gateway.edge.poller import UNSURE
+from gateway.errors import OriginBusy, StreamGone
+from gateway.protocol.offsets import BEGINNING, NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeAlias
 
     from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.fetch import SharedFetch
     from gateway.cache.lost_offsets import LostOffsets, StreamKey
     from gateway.edge.comparison import Evidence
     from gateway.edge.followed_stream import FollowedStream
@@ -61,6 +64,22 @@ class Doubts:
                 stream.suspect()
         self._lost.tell_all(path, end, self._clock())
 
+    def heard(self, fetch: SharedFetch) -> None:
+        """Doubt a followed stream where another server than its feed's answers a read.
+
+        Raises OriginBusy for who reads on before the origin was compared: what he has, it may
+        have no more.
+        """
+        key, start = fetch.request.stream_key, fetch.request.start
+        streams = [one for one in self._of_path(fetch.request.path) if one.key == key]
+        if not streams or any(one.is_sure_of(fetch.server, start) for one in streams):
+            return
+        for stream in streams:
+            if not stream.is_in_doubt:
+                stream.suspect(is_shorter=False)
+        if start not in {BEGINNING, NOW}:
+            raise OriginBusy(UNSURE)
+
     def replaced(self, path: str, tails: Tails | None) -> None:
         """Let go those streams: another was created at their path.
 
@@ -75,7 +94,13 @@ class Doubts:
     def lose(self, stream: FollowedStream, common: str, held: frozenset[str]) -> None:
         """Refuse offsets of a stream that is no more to who comes back with them."""
         key = stream.request.stream_key
-        self._lost.lose(key, common, stream.known_end, held, self._clock())
+        end = stream.known_end
+        past = self.newest_reads.drop_beyond(key, end)  # a read may have gone past the feed
+        self._lost.lose(key, common, max(past | {end}), held | past, self._clock())
+
+    def refuses(self, key: StreamKey, offset: str) -> bool:
+        """Return whether an offset may be of a stream that is no more."""
+        return bool(self._lost) and self._lost.refuses(key, offset, self._clock())
 
     def others(self, request: CacheRequest) -> OtherReads:
         """Return what readers of a stream were sent besides what its feed has."""

@@ -66,7 +66,7 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
     yield _who_shares(route, asked)
     if not isinstance(read, EdgeCatchUp):
         request = request.plain(route.identity)
-    stream = route.feeds.peek(request.stream_key)
+    stream = route.feeds.read_by(request)
     if not isinstance(read, EdgeCatchUp):
         yield _followed(stream)
         yield _of_live(read, stream, request)

@@ -13,7 +13,7 @@ from gateway.cache.tails import shortened_lines
 from gateway.edge.follower import Follower
 from gateway.edge.following import Following
 from gateway.edge.lenders import Lenders
-from gateway.edge.poller import Poller
+from gateway.edge.poller import UNSURE, Poller
 from gateway.edge.recent_window import RecentWindow
 from gateway.edge.snapshots import is_coded, is_of_followed, said_of_data, with_directives
 from gateway.edge.stand_ins import LastHeard
@@ -133,6 +133,10 @@ class FollowedStream:
         """Whether the origin may have another stream by now."""
         return self._poller.is_in_doubt
 
+    def is_sure_of(self, server: str, offset: str) -> bool:
+        """Return whether a server is known to have the same stream up to an offset."""
+        return self._poller.is_sure_of(server, offset)
+
     def start_of(self, offset: str) -> str:
         """Where a reader begins: `now` is the tail, where that is known."""
         return self.feed.tail if offset == NOW and self.knows_now else offset
@@ -207,7 +211,7 @@ class FollowedStream:
         self._poller.doubt(is_shorter=is_shorter)
         self.version = next(_versions)
         if not is_asked:
-            self._following.start_over(OriginBusy("it is not sure that the stream is the same"))
+            self._following.start_over(OriginBusy(UNSURE))
 
     def has_now(self, tail: str) -> None:
         """Note where the origin told that the tail is."""
@@ -217,8 +221,6 @@ class FollowedStream:
         """Let go or doubt what a read, of which `body` is all, shows to be another stream."""
         if self.is_another(fetch.request.start, facts, body):
             self.end(StreamGone(ANOTHER_STREAM))
-        elif fetch.server and self._poller.server not in {"", fetch.server}:
-            self.suspect(is_shorter=False)
         if facts.ends:
             self.ends_for(fetch, facts.next_offset)
 

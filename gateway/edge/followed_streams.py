@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.fetch import Fetched, SharedFetch
     from gateway.cache.http_cache import HttpCache
+    from gateway.cache.lost_offsets import StreamKey
     from gateway.errors import HeadgateError
     from gateway.live.contract import FeedSettings
     from gateway.live.feed import Feed
@@ -89,6 +90,7 @@ class FollowedStreams:
         self.stand_ins = StandIns(cache.rules, shared.clock)
         self._incarnations = Incarnations()
         self.doubts = Doubts(self.of_path, cache.rules.lost, shared.clock)
+        cache.fetches.on_heard = self.doubts.heard
         self.lose, self.seen, self.others = (self.doubts.lose, self.doubts.seen, self.doubts.others)
         cache.is_behind = self._is_behind
         self._apart = HitForPass(shared.clock)
@@ -108,13 +110,14 @@ class FollowedStreams:
         """How many there are."""
         return len(self._streams)
 
-    def peek(self, key: Hashable) -> FollowedStream | None:
-        """The followed stream, if it is."""
-        return self._streams.get(key)
+    def peek(self, key: StreamKey, offset: str) -> FollowedStream | None:
+        """Return the followed stream, unless the offset may be of one that was there before."""
+        stream = self._streams.get(key)
+        return None if stream is None or self.doubts.refuses(key, offset) else stream
 
     def read_by(self, request: CacheRequest) -> FollowedStream | None:
         """The followed stream that a request reads, if it is one."""
-        return self._streams.get(request.stream_key) if self._streams else None
+        return self.peek(request.stream_key, request.start) if self._streams else None
 
     def paths(self) -> list[str]:
         """The paths of all followed streams, as they are now."""
@@ -182,6 +185,8 @@ class FollowedStreams:
                 self._of_path.setdefault(stream.path, set()).add(stream)
                 self._none.clear()
                 stream.resources = resources.pop_all()
+            if has_tail:
+                self.seen(stream, snapshot.tail)
             beginning = self._beginnings.get(stream.path)
             if beginning is not None and not snapshot.closed:
                 stream.expect(beginning.written)
@@ -302,12 +307,12 @@ class FollowedStreams:
         is_another = self._incarnations.is_another(key, cached.facts.content_type, fetch.number)
         if is_another is None:
             return False
-        whole = fetched or fetch.told
-        if whole is not None:
-            self.doubts.newest_reads.note(request, whole.cached)
         body = None if fetched is None else cached.body
         if stream is not None:
             stream.compare_read(fetch, cached.facts, body)
+        whole = fetched or fetch.told
+        if whole is not None:  # by now what was read before may be lost
+            self.doubts.newest_reads.note(request, whole.cached, fetch.server)
         if is_another:
             self.reader.forget(request.path)
         return True

@@ -32,8 +32,8 @@ class NewestReads:
     def __len__(self) -> int:
         return len(self._streams)
 
-    def note(self, request: CacheRequest, cached: CachedResponse) -> None:
-        """Note a whole answer of the origin."""
+    def note(self, request: CacheRequest, cached: CachedResponse, server: str) -> None:
+        """Note a whole answer of one of the origin's servers."""
         facts = cached.facts
         if facts is None or facts.is_empty or facts.is_coded or request.start == NOW:
             return
@@ -44,7 +44,7 @@ class NewestReads:
         if not facts.up_to_date and any(facts.next_offset < end for end in ends):
             return  # from further back
         span = Span(request.start, facts.next_offset, cached.body)
-        evidence = evidence_of(facts.content_type, span)
+        evidence = evidence_of(facts.content_type, span, server)
         if evidence is None:
             return
         ends.pop(span.end, None)
@@ -63,6 +63,14 @@ class NewestReads:
     def of(self, key: StreamKey) -> list[Evidence]:
         """Return what readers of a stream were sent, the latest last."""
         return list(self._streams.get(key, {}).values())
+
+    def drop_beyond(self, key: StreamKey, common: str) -> frozenset[str]:
+        """Forget the reads that went beyond an offset, and return where they ended."""
+        ends = self._streams.get(key, {})
+        beyond = frozenset({end for end in ends if end > common})
+        for end in beyond:
+            del ends[end]
+        return beyond
 
     def drop(self, key: StreamKey, evidence: Evidence) -> None:
         """Forget a read of a stream that is no more."""

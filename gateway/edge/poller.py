@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 ANSWERS = frozenset({200, 204})  # whose bodies are read
 UNKNOWN_OFFSET = frozenset({400, 416})  # how servers refuse an offset past their tail
 MOST_PARTS = 64  # answers that are compared as one: COMPARED_BYTES in parts of a kilobyte
+UNSURE = "it is not sure that the stream is the same"
 MOST_DOUBTS = 3  # in a row, while one question is asked
 
 
@@ -128,7 +129,9 @@ class Poller:
         self._settled = 0  # of them
         self._is_shorter = False  # as an answer to somebody else says
         self._behind_since: float | None = None  # loop time
-        self.server = ""  # that answered last
+        self._server = "" if window.evidence is None else window.evidence.server  # compared last
+        self._answered_by = ""
+        self._is_refused = False  # the last request, by an origin that is there
 
     @property
     def is_in_doubt(self) -> bool:
@@ -142,6 +145,21 @@ class Poller:
         And offsets beyond it that readers may hold.
         """
         return self._common or self._window.places_beyond("", 0)
+
+    def is_told_by(self, server: str) -> bool:
+        """Return whether a server is the one that was compared last, or none was yet."""
+        return self._server in {"", server}
+
+    def is_sure_of(self, server: str, offset: str) -> bool:
+        """Return whether a server has what is known up to an offset, as far as was compared.
+
+        One that answers with an error all the time is there, and need not have lost anything.
+        """
+        if self.spares(offset):
+            return True
+        is_unsure = self.is_in_doubt and not self._is_refused
+        # What lies before the tail is compared with the answer itself.
+        return self.is_told_by(server) and not (is_unsure and offset >= self._window.tail)
 
     def spares(self, offset: str) -> bool:
         """Whether a reader at an offset has nothing that the stream which is there has not."""
@@ -239,6 +257,7 @@ class Poller:
     def _settle(self, doubts: int) -> None:
         """Be sure again, but for doubts that came since there were so many."""
         self._settled, self._behind_since, self._common = doubts, None, None
+        self._server = self._answered_by
         self._is_shorter &= self.is_in_doubt
 
     def _read_again(self, known: Known) -> Generator[PollerRequest, Heard, tuple[Finding, Polled]]:
@@ -250,8 +269,8 @@ class Poller:
         server = ""
         for _ in range(MOST_PARTS):
             polled = yield from self._fetched(Question(read.end, None, waits=False), compares=True)
-            server = server or self.server
-            if server != self.server:
+            server = server or self._answered_by
+            if server != self._answered_by:
                 break
             is_tail = polled.caught_up or polled.end == read.end
             spans = [Span(read.end, polled.end, polled.body)]
@@ -285,10 +304,14 @@ class Poller:
                 if question.waits
                 else edge_target.catch_up(read, start).target
             )
+            self._is_refused = False
             answer = yield PollerRequest(request, target, question.waits)
-            if not compares and (answer.is_repetition or self.server not in {"", answer.server}):
+            self._is_refused = answer.status not in ANSWERS
+            if not compares and (answer.is_repetition or not self.is_told_by(answer.server)):
                 self.doubt()
-            self.server = answer.server
+            self._answered_by = answer.server
+            if not self.is_in_doubt:
+                self._server = answer.server
             if answer.status in DENIALS and self._lenders.replace(request):
                 continue
             if answer.status in UNKNOWN_OFFSET and self._is_told_of(start):

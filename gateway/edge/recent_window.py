@@ -85,6 +85,11 @@ class RecentWindow:
         self._know(span.end, piece.end)
 
     @property
+    def tail(self) -> str:
+        """Where the news end."""
+        return self._tail
+
+    @property
     def last(self) -> Span | None:
         """The latest piece of news, if it is at hand."""
         return self._pieces[-1].span if self._pieces else self._long

@@ -292,12 +292,12 @@ class EdgeRoute:
     ) -> bool:
         """Let a long-poll at the tail of a followed stream wait in its feed."""
         assert isinstance(read, EdgeLongPoll), "parsed by this route"
-        if "Via" in headers or self.identity.tell(headers):
-            return False
-        stream = self.feeds.peek(stream_key(headers.get("Host", ""), read, ""))
-        if stream is None or read.offset is None:
+        if read.offset is None or "Via" in headers or self.identity.tell(headers):
             return False
         assert isinstance(read.offset, str), "as the origin has given it"
+        stream = self.feeds.peek(stream_key(headers.get("Host", ""), read, ""), read.offset)
+        if stream is None:
+            return False
         position = stream.start_of(read.offset)
         if not stream.may_wait(position):
             news = self.feeds.source.rendered_recent(stream, read)

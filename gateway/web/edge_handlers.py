@@ -94,7 +94,7 @@ class EdgeHandlers:
     async def _read(self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp) -> Answered:
         """A GET or HEAD of what is there now."""
         cache_request = route.cache_request(_headers(request, route), sender(request), read)
-        stream = route.feeds.peek(cache_request.stream_key)
+        stream = route.feeds.read_by(cache_request)
         now, source = self._shared.clock(), route.feeds.source
         held_by = connection_of(request).resources()
         part = connection_of(request).take_part()
@@ -142,7 +142,7 @@ class EdgeHandlers:
         until = (
             asyncio.get_running_loop().time() + feeds.source.settings.long_poll_timeout + ALONE_S
         )
-        stream = feeds.peek(plain.stream_key)
+        stream = feeds.read_by(plain)
         client = self._client(request)
         position = _position(read, stream)
         with feeds.beginning(plain.path):
@@ -187,7 +187,7 @@ class EdgeHandlers:
     ) -> Answered | None:
         """Hand the connection to the stream's feed, once an error can no longer have a status."""
         feeds = route.feeds
-        stream = feeds.peek(plain.stream_key)
+        stream = feeds.read_by(plain)
         start = _position(read, stream)
         if stream is None or not stream.reaches(start):
             with feeds.beginning(plain.path):

@@ -11,13 +11,14 @@ import pytest
 
 from gateway.edge import poller
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
+from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import reset
 from tests.support.waiting import until
-from tests.web.serving import get, post, request
+from tests.web.serving import edge_serving, get, post, request
 
 if TYPE_CHECKING:
     from tests.support.http1 import Client
-    from tests.support.live_origin import LiveOrigin
+    from tests.support.raw_origin import Wire
     from tests.web.serving import Serving
 
 OLD = (b"a", b"b", b"c")
@@ -157,3 +158,56 @@ async def test_any_answer_that_ends_before_the_feed_has_it_compared(shows: objec
         origin.tell()
         assert text(await viewer.events_to_the_end()) == "abc"
         assert (await waiter.answer()).status == 410
+
+
+async def test_a_lost_end_is_refused_to_events_also_where_the_new_stream_ends() -> None:
+    """As long as the old stream's readers come back, its offset is not taken for the new one's."""
+    async with live(*OLD) as (origin, gateway):
+        viewer, waiter = await both(gateway)
+        await origin.polled(1)
+        await restored(origin, b"a", b"X", b"Y")
+        assert text(await viewer.events_to_the_end()) == "abc"
+        assert (await waiter.answer()).status == 410
+        await following(gateway, "-1")  # the new stream is followed, up to the same offset
+        for mode in ("", "&live=long-poll", "&live=sse"):
+            assert (await gateway.ask(get(f"{S}?offset=0003{mode}"))).status == 410
+
+
+async def test_nobody_reads_on_at_a_server_that_the_feed_was_not_compared_with() -> None:
+    """The feed's poll hangs at the first server while another one answers a read."""
+    async with LiveOrigin(*OLD) as first, LiveOrigin(*NEW) as second:
+        route = {"origin": [first.url, second.url], "health_interval": 0.1}
+        async with edge_serving(first, route) as gateway:
+            viewer = await following(gateway, "-1")
+            assert await up_to(viewer, "0003") == "abc"
+            await first.polled(1)
+            first.instead = reset  # also of reads; the poll that is out hangs on
+            read = get(f"{S}?offset=0003", "X-Own-Way: 1")
+            assert (await gateway.ask(read)).status in {410, 502, 503}
+            assert text(await viewer.events_to_the_end()) == "abc"
+            assert (await gateway.ask(read)).status == 410
+            assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"".join(NEW)
+
+
+async def test_nobody_reads_on_beyond_a_feed_whose_origin_has_failed() -> None:
+    """A read has gone past the feed; its end is lost, and grown over, before the feed asks."""
+    async with live(*OLD) as (origin, gateway):
+        viewer = await following(gateway, "-1")
+        assert await up_to(viewer, "0003") == "abc"
+        await origin.polled(1)
+        origin.pieces = [*OLD, *NEW]
+
+        async def failing(wire: Wire) -> None:
+            if "offset=0004" in wire.heard.target:
+                await wire.send(origin._read(4, is_poll=False))
+            else:
+                await wire.reset()
+
+        asked, origin.instead = len(origin.catch_ups), failing
+        origin.tell()
+        await until(lambda: len(origin.catch_ups) > asked)
+        got = await gateway.ask(get(f"{S}?offset=0004", "X-Own-Way: 1"))
+        assert got.status == 503
+        origin.instead = None
+        assert await up_to(viewer, "0008") == "abcaXYZW"
+        assert (await gateway.ask(get(f"{S}?offset=0004"))).body == b"XYZW"

@@ -217,7 +217,7 @@ async def edge_serving(
 ) -> AsyncIterator[Serving]:
     """A gateway with a log of its own, and a server behind EDGE; `route` has more settings."""
     url = server if isinstance(server, str) else server.url
-    edge = Route(prefix=EDGE, origin=url, **(route or {}))
+    edge = Route(**{"prefix": EDGE, "origin": url, **(route or {})})
     gateway = Serving(Options(**options), MemoryLog(), edge)  # type: ignore[arg-type] # checked there
     await gateway.start()
     try:

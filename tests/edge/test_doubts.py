@@ -1,0 +1,26 @@
+"""What is lost with a followed stream."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+from gateway.cache.lost_offsets import LostOffsets
+from gateway.edge.comparison import Evidence
+from gateway.edge.doubts import Doubts
+
+if TYPE_CHECKING:
+    from gateway.edge.followed_stream import FollowedStream
+
+KEY = ("h", "/s", (), "")
+
+
+def test_ends_that_only_reads_have_reached_are_lost_with_what_the_feed_had() -> None:
+    doubts = Doubts(lambda _: (), LostOffsets(), lambda: 100.0)
+    read = Evidence("-1", "05", 1, b"")
+    doubts.newest_reads._streams[KEY] = {"02": read._replace(end="02"), "05": read}
+    stream = SimpleNamespace(request=SimpleNamespace(stream_key=KEY), known_end="03")
+    doubts.lose(cast("FollowedStream", stream), "01", frozenset({"03"}))
+    refused = [offset for offset in ("01", "03", "05", "06") if doubts.refuses(KEY, offset)]
+    assert refused == ["03", "05"]
+    assert [one.end for one in doubts.newest_reads.of(KEY)] == ["02"]
