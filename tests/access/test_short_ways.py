@@ -10,6 +10,7 @@ import pytest
 from gateway.web import request_block
 from gateway.web.request_block import LONGEST_WITH_TOKEN
 from tests.access.guarded import CANARY, bearer, revoke, token, tokens_file
+from tests.edge.both_ways import trust
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.waiting import until
 from tests.web.serving import EDGE, PREFIX, edge_serving, get, noted, post, put
@@ -40,6 +41,7 @@ async def warm(
         for name in ("ann", "all", "late"):
             await gateway.ask(get(f"{EDGE}/a/warm", bearer(name)))
         assert (await gateway.ask(put(f"{PREFIX}/a/s", bearer("all")))).status == 201
+        trust(gateway.edge.origin)
         origin.heard.clear()
         origin.scripts = list(scripts)
         yield origin, gateway

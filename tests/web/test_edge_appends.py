@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.origin.connections import connector_of
 from gateway.telemetry import traffic as counted
 from gateway.web import edge_appends
 from gateway.web.edge_appends import EdgeAppends
+from tests.edge.both_ways import trust
 from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.waiting import until
@@ -28,8 +30,12 @@ NONE, CUT = counted.STATUSES.index("5xx"), counted.STATUSES.index("cut")
 
 
 async def begin(gateway: Serving) -> list[Write]:
-    """Have a connection kept, and note what others are told."""
+    """Have a connection kept, which rests no more, and note what others are told."""
     await gateway.ask(post(S, b"x"))
+    client = gateway.edge.origin._pooled
+    assert client is not None, "open"
+    await until(lambda: any(connector_of(client)._conns.values()))
+    trust(gateway.edge.origin)
     return writes_told_by(gateway.shared)
 
 

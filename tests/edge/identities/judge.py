@@ -23,8 +23,8 @@ EXPECTED = (
     *("refused for revocation", "refused for expiry", "log lines", "begun as events"),
     *("catch-up", "later", "condition", "stray", "range", "now", "head", "long-poll", "sse"),
 )
-# At least one of so many reads; one of 250 and more is usual, and varies with the order of sets.
-SHARE = 400
+# At least one of so many reads; one of 500 and more is usual, and varies with the order of sets.
+SHARE = 1000
 # How late the last of what was permitted may come: readers are ended within a second, and the
 # network takes a moment.
 LATE_S = 1.5
