@@ -9,7 +9,7 @@ from urllib.parse import quote
 from admin.errors import NotTold
 from admin.model import Place, Span
 from admin.pages.rendering import Page
-from admin.streams.client import LATEST, canonical
+from admin.streams.client import LATEST
 from gateway.access.credentials import without_token
 from gateway.protocol.content import is_json
 from gateway.telemetry.inspection import StreamOrder
@@ -154,7 +154,8 @@ async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
     except NotTold as refusal:
         trouble = refusal
     begin = told.begin.offset if told else "-1" if offset == LATEST else offset
-    path, _ = canonical(route, name)
+    # A name is percent-encoded where a URL wants it, unless somebody made it up.
+    path = quote(f"{route}/{name}", safe="/%:@!$&'()*+,;=~")
     url = f"http://{_address(visit)}{path}?offset={quote(begin, safe='')}"
     return {
         "told": told,
