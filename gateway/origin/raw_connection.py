@@ -123,7 +123,11 @@ class RawConnection(ResponseHandler):
         question = self.question
         if question is None:
             if not self.is_idle:
-                self._leave_to_parser(data)
+                try:
+                    self._leave_to_parser(data)
+                except Exception as error:  # noqa: BLE001 - whoever waits for the answer is told
+                    self.set_exception(error)
+                    self.close()
             elif data:  # aiohttp has its parser go on by giving it nothing
                 self._spill(data)
                 self.close()

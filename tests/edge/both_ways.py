@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.web.serving import Serving
 
 # Of each property that both ways are played in; each is several exchanges with real sockets.
-EXAMPLES = int(os.environ.get("BOTH_WAYS_EXAMPLES", "50"))  # `make torture` has 1,000
+EXAMPLES = int(os.environ.get("BOTH_WAYS_EXAMPLES", "100"))  # `make torture` has 1,000
 # What differs between two answers to one request: refusals take turns in when to come again.
 OWN = ("date", "x-request-id", "retry-after")
 
