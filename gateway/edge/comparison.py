@@ -1,7 +1,8 @@
-"""Whether an origin still has what readers were sent of a stream: decided by one read of it.
+"""The comparison of a followed stream with what its origin has now, decided by one read.
 
-An origin may come back with an older copy of a stream, or another server may answer that never had
-its end. Offsets do not tell: the stream may have grown past the old tail meanwhile. Bytes do.
+An origin may come back with an older copy of a stream, or a server may answer that never had the
+stream's end. Offsets do not show it: the stream may have grown past the old tail meanwhile. So the
+data are compared.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ COMPARED_BYTES = 64 << 10  # no origin is known whose chunks are shorter
 
 
 class Evidence(NamedTuple):
-    """What is known of a piece of a stream whose bytes are not in memory: `size` of them.
+    """The size and checksum of a piece of a stream whose bytes are no longer in memory.
 
-    `server` is the base URL of the one that told of it, or "".
+    `server` is the base URL of the origin server that sent the piece, or "".
     """
 
     start: str
@@ -37,7 +38,7 @@ Known = Span | Evidence
 
 
 class Verdict(Enum):
-    """What a read shows of the stream that was followed."""
+    """The outcome of a comparison; the value is the metric's label."""
 
     SAME = "same"
     UNFINISHED = "unfinished"  # the same so far, and the answer goes on
@@ -50,9 +51,9 @@ SAME, UNFINISHED, SHORTER, ANOTHER = Verdict
 
 
 class Finding(NamedTuple):
-    """What a comparison has found: `rest` follows what is known, where that is the same.
+    """The result of a comparison: `rest` is what follows the known data, where they are the same.
 
-    `common` is how many units from the beginning of what is known are the same.
+    `common` counts the units that both have from the beginning of the known data on.
     """
 
     verdict: Verdict
@@ -61,7 +62,7 @@ class Finding(NamedTuple):
 
 
 def evidence_of(content_type: str, span: Span, server: str = "") -> Evidence | None:
-    """Return what tells a piece of a stream from another later, or None if it cannot be told."""
+    """Return size and checksum of a piece for a later comparison; None for a piece without data."""
     text = text_of(content_type, span.body)
     if not text:
         return None
@@ -69,9 +70,9 @@ def evidence_of(content_type: str, span: Span, server: str = "") -> Evidence | N
 
 
 def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Finding:
-    """Compare what is known with what was read from the same offset.
+    """Compare known data with a read that begins at the same offset.
 
-    `is_tail` says that the stream ends there, as far as the origin says.
+    `is_tail` is True if the origin says that the stream ends where the read ends.
     """
     found = (
         _by_checksum(content_type, known, read.body)
@@ -109,7 +110,7 @@ def _by_data(content_type: str, known: bytes, body: bytes) -> Finding:
 
 
 def _by_text(content_type: str, known: bytes, body: bytes) -> Finding:
-    """Compare JSON that is too long to be taken apart, which one origin spells one way."""
+    """Compare JSON as text. It is too long to be parsed, and one origin always spells it alike."""
     if begins_alike(known, body):
         size = len(text_of(content_type, known))
         rest = after_beginning(content_type, text_of(content_type, body), size)
@@ -119,7 +120,7 @@ def _by_text(content_type: str, known: bytes, body: bytes) -> Finding:
 
 
 def _common(one: Units, other: Units) -> int:
-    """How many units two bodies begin with that are the same."""
+    """Return how many units at the beginning two bodies have in common."""
     low, high = 0, min(len(one), len(other))
     if one[:high] == other[:high]:
         return high
@@ -133,7 +134,7 @@ def _common(one: Units, other: Units) -> int:
 
 
 def newest(content_type: str, spans: Sequence[Span]) -> Span | None:
-    """Return the last of some consecutive pieces as one, COMPARED_BYTES of them or the last one."""
+    """Return the last consecutive pieces as one: up to COMPARED_BYTES, and at least one piece."""
     size = 0
     first = len(spans)
     while first and (first == len(spans) or size + len(spans[first - 1].body) <= COMPARED_BYTES):
@@ -143,5 +144,5 @@ def newest(content_type: str, spans: Sequence[Span]) -> Span | None:
 
 
 def _checksum(text: bytes) -> bytes:
-    """Return what tells this text from any other."""
+    """Return a checksum of a text by which it is recognized later."""
     return xxhash.xxh3_128_digest(text)

@@ -1,4 +1,4 @@
-"""What answers to anybody tell of followed streams: that one is shorter, or is another one."""
+"""Doubts of followed streams that other answers give rise to: a stream got shorter, or another."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 
 
 class OtherReads(NamedTuple):
-    """What readers of one stream were sent, whom its feed may not serve yet."""
+    """The reads of one stream by clients that its feed may not serve yet."""
 
     doubts: Doubts
     key: StreamKey
 
     def reads(self) -> list[Evidence]:
-        """Return what tells it from others, the latest last."""
+        """Return the evidence of each read, the latest last."""
         return self.doubts.newest_reads.of(self.key)
 
     def lose_read(self, common: str, read: Evidence) -> None:
-        """Refuse the end of one: nothing of it beyond `common` is there."""
+        """Refuse offsets of a read that lie beyond `common`: the stream has that part no more."""
         self.doubts.lose_read(self.key, common, read)
 
 
 class Doubts:
-    """Those of one route, whose followed streams are found `of_path`."""
+    """The doubts of one route; `of_path` finds the followed streams of a path."""
 
     def __init__(
         self,
@@ -58,17 +58,17 @@ class Doubts:
         return tuple([(stream, stream.known_end) for stream in self._of_path(path)])
 
     def answered(self, path: str, tails: Tails, end: str) -> None:
-        """Doubt those streams of which the answer to the request does not have all."""
+        """Doubt the streams that end in an answer to the request before their known end."""
         for stream, tail in tails:
             if end < tail and stream in self._of_path(path):
                 stream.suspect()
         self._lost.tell_all(path, end, self._clock())
 
     def heard(self, fetch: SharedFetch) -> None:
-        """Doubt a followed stream where another server than its feed's answers a read.
+        """Doubt a followed stream if a read is answered by another server than its feed's.
 
-        Raises OriginBusy for who reads on before the origin was compared: what he has, it may
-        have no more.
+        Raises OriginBusy for a client that reads on before the origin was compared: the new server
+        may not have the data before its offset.
         """
         key, start = fetch.request.stream_key, fetch.request.start
         streams = [one for one in self._of_path(fetch.request.path) if one.key == key]
@@ -81,9 +81,9 @@ class Doubts:
             raise OriginBusy(UNSURE)
 
     def replaced(self, path: str, tails: Tails | None) -> None:
-        """Let go those streams: another was created at their path.
+        """Let go these streams, because another stream was created at their path.
 
-        Without `tails`, where that was passed on by another worker, compare instead.
+        Without `tails`, as for a creation through another worker, compare the streams instead.
         """
         for stream in self._of_path(path):
             if tails is None:
@@ -92,26 +92,26 @@ class Doubts:
                 stream.let_go(StreamGone(ANOTHER_STREAM))
 
     def lose(self, stream: FollowedStream, common: str, held: frozenset[str]) -> None:
-        """Refuse offsets of a stream that is no more to who comes back with them."""
+        """Refuse offsets of a lost stream to clients that come back with them."""
         key = stream.request.stream_key
         end = stream.known_end
         past = self.newest_reads.drop_beyond(key, end)  # a read may have gone past the feed
         self._lost.lose(key, common, max(past | {end}), held | past, self._clock())
 
     def refuses(self, key: StreamKey, offset: str) -> bool:
-        """Return whether an offset may be of a stream that is no more."""
+        """Return whether an offset may be of a lost stream."""
         return bool(self._lost) and self._lost.refuses(key, offset, self._clock())
 
     def others(self, request: CacheRequest) -> OtherReads:
-        """Return what readers of a stream were sent besides what its feed has."""
+        """Return the reads of a stream by clients that its feed did not serve."""
         return OtherReads(self, request.stream_key)
 
     def lose_read(self, key: StreamKey, common: str, read: Evidence) -> None:
-        """Refuse the end of a read of what is no more."""
+        """Refuse the end of a read whose data are lost."""
         self.newest_reads.drop(key, read)
         self._lost.lose(key, common, read.end, frozenset({read.end}), self._clock())
 
     def seen(self, stream: FollowedStream, offset: str) -> None:
-        """Note an offset of the stream that is there now."""
+        """Note an offset of the present stream."""
         if self._lost:
             self._lost.tell(stream.request.stream_key, offset)

@@ -46,10 +46,10 @@ _versions = count()
 
 
 class FollowedStream:
-    """One followed stream; `confirmed` says that the origin itself has told where its tail is.
+    """A followed stream; `confirmed` is True once a read or poll of the origin has shown its tail.
 
-    `evidence` is of what lies before its tail, where somebody has read it. Without `has_tail` the
-    tail is only what the origin has echoed to somebody who asked from there.
+    `evidence` is of the data before its tail, if somebody has read them. Without `has_tail` the
+    origin has only echoed the tail to a client that asked from there.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class FollowedStream:
         return self._poller.is_in_doubt
 
     def is_sure_of(self, server: str, offset: str) -> bool:
-        """Return whether a server is known to have the same stream up to an offset."""
+        """Return whether a server is known to have the stream's data up to an offset."""
         return self._poller.is_sure_of(server, offset)
 
     def start_of(self, offset: str) -> str:
@@ -204,7 +204,7 @@ class FollowedStream:
     # What readers and writers show of it
 
     def suspect(self, *, is_shorter: bool = True) -> None:
-        """Compare with the origin before anything is joined: an answer gives reason to."""
+        """Compare with the origin before anything is joined, because an answer gives reason to."""
         if self._following is None:
             return
         is_asked = self.is_in_doubt
@@ -214,24 +214,24 @@ class FollowedStream:
             self._following.start_over(OriginBusy(UNSURE))
 
     def has_now(self, tail: str) -> None:
-        """Note where the origin told that the tail is."""
+        """Note the tail that the origin gives for `now`."""
         self._has_tail |= tail == self.snapshot.tail
 
     def compare_read(self, fetch: SharedFetch, facts: StreamRead, body: bytes | None) -> None:
-        """Let go or doubt what a read, of which `body` is all, shows to be another stream."""
+        """Let go or doubt the stream if a read, of which `body` is all, shows another one."""
         if self.is_another(fetch.request.start, facts, body):
             self.end(StreamGone(ANOTHER_STREAM))
         if facts.ends:
             self.ends_for(fetch, facts.next_offset)
 
     def ends_for(self, fetch: SharedFetch, end: str) -> None:
-        """Doubt the stream if it ends for a read before where it is known to go."""
+        """Doubt the stream if a read ends before the stream's known end."""
         if not fetch.outdated and end < self.known_end:
             self.suspect()
 
     @property
     def known_end(self) -> str:
-        """How far the stream is known to go."""
+        """The largest offset that the stream is known to reach."""
         return max(self.snapshot.tail, self._written.tail)
 
     def expect(self, written: Reach) -> None:
@@ -251,7 +251,7 @@ class FollowedStream:
     def ask_anew(self) -> None:
         """Ask the origin again where the stream ends: anything may have been written.
 
-        The answer to a poll that is out may be of before.
+        A poll that is under way is cut, since its answer may be older than these writes.
         """
         if self.feed.closed or self._following is None:
             self.let_go(StreamGone(ANOTHER_STREAM))  # there may be another one
@@ -327,7 +327,7 @@ class FollowedStream:
             self.expect(Reach(span.end, facts.closed and facts.up_to_date))
 
     def compare_again(self) -> None:
-        """Compare what is known with what the origin has before anything is joined with it."""
+        """Compare the known data with the origin's before anything is joined to them."""
         self._poller.doubt()
 
     # What its follower is told

@@ -111,7 +111,7 @@ class FollowedStreams:
         return len(self._streams)
 
     def peek(self, key: StreamKey, offset: str) -> FollowedStream | None:
-        """Return the followed stream, unless the offset may be of one that was there before."""
+        """Return the followed stream, unless the offset may be of an earlier stream."""
         stream = self._streams.get(key)
         return None if stream is None or self.doubts.refuses(key, offset) else stream
 
@@ -160,9 +160,9 @@ class FollowedStreams:
     def follow(
         self, request: CacheRequest, snapshot: Snapshot, client: str, *, has_tail: bool = True
     ) -> FollowedStream:
-        """Follow the stream from where a read ends, on the account of a client, within the bounds.
+        """Follow the stream from the end of a read, on a client's account and within the bounds.
 
-        Without `has_tail` that is only where it was read from.
+        Without `has_tail` the origin has only echoed the offset of the read.
         """
         key = request.stream_key
         stream = self.verified(key, snapshot, ends=True)
@@ -262,7 +262,7 @@ class FollowedStreams:
             stream.ask_anew()
 
     def _set_aside(self, stream: FollowedStream) -> FollowedStream | None:
-        """Let readers of what is there now have a feed beside the one in doubt, one at a time."""
+        """Make room for a feed of new readers beside the one in doubt; at most one such feed."""
         others = self._of_path[stream.path]
         if any(one.key == stream.key and one is not stream for one in others):
             return stream
@@ -272,7 +272,7 @@ class FollowedStreams:
         return None
 
     def _is_behind(self, fetch: SharedFetch, end: str) -> None:
-        """Doubt a stream that ends for a read before where it is known to go."""
+        """Doubt a stream if a read of it ends before the stream's known end."""
         stream = self._streams.get(fetch.request.stream_key)
         if stream is not None:
             stream.ends_for(fetch, end)
@@ -318,7 +318,7 @@ class FollowedStreams:
         return True
 
     def _distrust(self, path: str) -> None:
-        """Drop what was rendered of a path, an answer for which may have been for another."""
+        """Drop everything rendered of a path, because an answer may have been another request's."""
         self.reader.distrust(path)
         for stream in self.of_path(path):
             stream.compare_again()
@@ -370,7 +370,7 @@ class FollowedStreams:
         self._end(stream)
 
     def _end(self, stream: FollowedStream) -> None:
-        """Follow it no more; it may have been set aside before."""
+        """Stop following a stream, which may have been set aside before."""
         others = self._of_path.get(stream.path, set())
         if stream not in others:
             return

@@ -61,7 +61,7 @@ class Answer(Protocol):
 
     @property
     def server(self) -> str:
-        """The base URL of the server that gave it."""
+        """The base URL of the server that sent the answer."""
 
     @property
     def is_repetition(self) -> bool:
@@ -73,7 +73,7 @@ class Answer(Protocol):
 
     @property
     def history(self) -> ConnectionHistory | None:
-        """What came on its connection since that was last known to be in step."""
+        """The answers on the connection since it was last known to be in step."""
 
     async def read(self, limit: int, /) -> bytes:
         """Its body."""
@@ -174,7 +174,7 @@ class Following:
         self._pause = self._asked = self._task = None
 
     def start_over(self, reason: HeadgateError) -> None:
-        """Take what is out for failed, so that what is asked next is of later."""
+        """Fail the request under way, so that the next one shows a later state."""
         if self._is_over or self._pause is not None:
             return  # nothing is out
         if self._asked is not None:
@@ -283,7 +283,7 @@ class Following:
         return await self._read(await self._origin.send("GET", target, fields, poll=request.waits))
 
     def _trusts(self, answer: Answer | WholeAnswer) -> bool:
-        """Return whether an answer is no other request's, as far as its connection shows."""
+        """Return whether an answer belongs to its request, as far as its connection shows."""
         history = answer.history
         return history is None or history.note(self, self.on_distrust)
 

@@ -1,7 +1,7 @@
-"""What tells the newest data of streams that are read, but not followed yet, from others.
+"""Evidence of the newest data of streams that are read, but not followed yet.
 
-Readers catch up, and then wait for news: the feed that begins with them has no data in memory, and
-could not tell later whether the origin still has what they were sent.
+Readers catch up, and then wait for news. The feed that begins with them has no data in memory, and
+could not find out later whether the origin still has what they were sent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_ENDS = 16  # of each: where readers are who read it while it grew
 
 
 class NewestReads:
-    """By stream: what the latest reads have found, by where they ended."""
+    """The evidence of the latest reads of each stream, by the offsets at which the reads ended."""
 
     def __init__(self) -> None:
         self._streams: OrderedDict[StreamKey, dict[str, Evidence]] = OrderedDict()
@@ -57,15 +57,15 @@ class NewestReads:
             self._streams.popitem(last=False)
 
     def up_to(self, key: StreamKey, tail: str) -> Evidence | None:
-        """Return what tells the data before a stream's tail from others, or None."""
+        """Return the evidence of the data just before a stream's tail, if a read ended there."""
         return self._streams.get(key, {}).get(tail)
 
     def of(self, key: StreamKey) -> list[Evidence]:
-        """Return what readers of a stream were sent, the latest last."""
+        """Return the evidence of a stream's latest reads, the latest last."""
         return list(self._streams.get(key, {}).values())
 
     def drop_beyond(self, key: StreamKey, common: str) -> frozenset[str]:
-        """Forget the reads that went beyond an offset, and return where they ended."""
+        """Drop the reads that ended beyond an offset, and return where they ended."""
         ends = self._streams.get(key, {})
         beyond = frozenset({end for end in ends if end > common})
         for end in beyond:
@@ -73,7 +73,7 @@ class NewestReads:
         return beyond
 
     def drop(self, key: StreamKey, evidence: Evidence) -> None:
-        """Forget a read of a stream that is no more."""
+        """Drop a read whose data are lost."""
         ends = self._streams.get(key, {})
         if ends.get(evidence.end) is evidence:
             del ends[evidence.end]

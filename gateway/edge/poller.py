@@ -49,9 +49,9 @@ MOST_DOUBTS = 3  # in a row, while one question is asked
 
 
 class PolledOrigin(NamedTuple):
-    """The origin of a route, and how its cache directives are taken; `tail_max_age` in seconds.
+    """A route's origin and how its cache directives are taken; `tail_max_age` is in seconds.
 
-    `comparisons` counts what was found when a followed stream was in doubt.
+    `comparisons` counts the verdicts on followed streams that were in doubt.
     """
 
     client: Origin
@@ -78,7 +78,7 @@ class Heard(Protocol):
 
     @property
     def server(self) -> str:
-        """The base URL of the server that gave it."""
+        """The base URL of the server that sent the answer."""
 
     @property
     def is_repetition(self) -> bool:
@@ -94,13 +94,13 @@ class Heard(Protocol):
 
 
 class Others(Protocol):
-    """Who knows what readers were sent besides what the feed has."""
+    """The reads of a stream by clients that its feed did not serve."""
 
     def reads(self) -> list[Evidence]:
-        """What tells it from others, the latest last."""
+        """Return the evidence of each read, the latest last."""
 
     def lose_read(self, common: str, read: Evidence) -> None:
-        """Nothing of it beyond `common` is there."""
+        """Refuse offsets of a read that lie beyond `common`: the stream has that part no more."""
 
 
 class Poller:
@@ -135,25 +135,25 @@ class Poller:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the origin may have another stream than what it told of is from."""
+        """Whether the origin may have another stream than the one that is followed."""
         return self._doubts != self._settled
 
     @property
     def lost(self) -> tuple[str, frozenset[str]]:
-        """The last offset that is known to be of both streams if another one is there, or "".
+        """The last offset that the old and a new stream have in common, or "", and those beyond it.
 
-        And offsets beyond it that readers may hold.
+        Those beyond it are the offsets that readers of the old stream may hold.
         """
         return self._common or self._window.places_beyond("", 0)
 
     def is_told_by(self, server: str) -> bool:
-        """Return whether a server is the one that was compared last, or none was yet."""
+        """Return whether a server was the last one compared; also True while none was compared."""
         return self._server in {"", server}
 
     def is_sure_of(self, server: str, offset: str) -> bool:
-        """Return whether a server has what is known up to an offset, as far as was compared.
+        """Return whether a server is known to have the stream's data up to an offset.
 
-        One that answers with an error all the time is there, and need not have lost anything.
+        A server that answers each request with an error is up, and need not have lost anything.
         """
         if self.spares(offset):
             return True
@@ -162,19 +162,19 @@ class Poller:
         return self.is_told_by(server) and not (is_unsure and offset >= self._window.tail)
 
     def spares(self, offset: str) -> bool:
-        """Whether a reader at an offset has nothing that the stream which is there has not."""
+        """Return whether all data up to an offset are in the new stream as well."""
         return self._common is not None and "" < offset <= self._common[0]
 
     @property
     def is_behind(self) -> bool:
-        """Whether the origin has told of a shorter stream, so that what is known may be lost."""
+        """Whether the origin has shown a shorter stream, so that known data may be lost."""
         return self._is_shorter or self._behind_since is not None
 
     def doubt(self, *, is_shorter: bool = False) -> None:
-        """Join nothing with what is known before that was compared with what the origin has.
+        """Have known data compared with the origin's before anything is joined to them.
 
-        It may have lost its end after any failure, or another server may answer. `is_shorter` says
-        that an answer has shown a stream that ends before what is known.
+        The origin may have lost its end in any failure, or another server may answer. `is_shorter`
+        is True if an answer has shown a stream that ends before the known end.
         """
         self._doubts += 1
         self._is_shorter |= is_shorter
@@ -213,9 +213,9 @@ class Poller:
         raise OriginBusy("the origin's servers change while they are asked what they have")
 
     def _compared(self, question: Question) -> Generator[PollerRequest, Heard, Polled | None]:
-        """What follows the question's start, once what is known before it is still there.
+        """Return what follows the question's start, once the data before it are found unchanged.
 
-        None where nothing is known, so that nothing can be wrongly joined with it here.
+        None where no data are known: nothing can be joined wrongly then.
         """
         doubts, known = self._doubts, self._window.newest
         if known is None:
@@ -243,7 +243,7 @@ class Poller:
         raise CannotFollow(StreamGone(ANOTHER_STREAM))
 
     def _check_others(self, common: str, beyond: str) -> Generator[PollerRequest, Heard, None]:
-        """Send away readers who were sent more than the feed, if that is no more."""
+        """Send away readers whose reads went beyond the feed, if the origin lost those data."""
         for read in self._others.reads():
             if read.end > beyond or (read.end == beyond and not common):
                 finding, polled = yield from self._read_again(read)
@@ -255,15 +255,15 @@ class Poller:
                     self._others.lose_read(common, read)
 
     def _settle(self, doubts: int) -> None:
-        """Be sure again, but for doubts that came since there were so many."""
+        """End the first `doubts` doubts; those that arose during the comparison remain."""
         self._settled, self._behind_since, self._common = doubts, None, None
         self._server = self._answered_by
         self._is_shorter &= self.is_in_doubt
 
     def _read_again(self, known: Known) -> Generator[PollerRequest, Heard, tuple[Finding, Polled]]:
-        """Compare what is known with what the origin has there now, in as many answers as it takes.
+        """Compare known data with what the origin has there now, in as many answers as it takes.
 
-        All of them have to be of one server.
+        All of the answers have to come from one server.
         """
         read = Span(known.start, known.start, b"")
         server = ""
@@ -292,9 +292,9 @@ class Poller:
         return OriginBehind("the origin tells of a stream that ends before what it told of", end)
 
     def _fetched(self, question: Question, *, compares: bool = False) -> Steps:
-        """The answer, in the name of whichever reader the origin lets read.
+        """Return the answer to a request for any reader whom the origin lets read.
 
-        One that `compares` cannot put in doubt what is followed.
+        A request that `compares` cannot put the followed stream in doubt.
         """
         while True:
             request = self._lenders.request
@@ -321,7 +321,7 @@ class Poller:
             return self._polled(question, answer.status, answer.headers, answer.body)
 
     def _is_told_of(self, offset: str) -> bool:
-        """Return whether the origin itself has told that the stream goes to an offset."""
+        """Return whether the origin itself has shown that the stream reaches an offset."""
         known = self._window.newest
         return known is not None and known.start <= offset and offset not in {BEGINNING, NOW}
 
@@ -375,5 +375,5 @@ class Poller:
 
 
 def _is_waiting(question: Question, polled: Polled) -> bool:
-    """Whether an answer brings no more than that the question is to be asked as a poll."""
+    """Return whether an answer brings nothing, so that the question has to go out as a poll."""
     return polled.end == question.start and polled.caught_up and not polled.closed

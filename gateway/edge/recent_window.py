@@ -86,7 +86,7 @@ class RecentWindow:
 
     @property
     def tail(self) -> str:
-        """Where the news end."""
+        """The offset at which the news end."""
         return self._tail
 
     @property
@@ -96,7 +96,7 @@ class RecentWindow:
 
     @property
     def newest(self) -> Known | None:
-        """What an origin is compared with, up to the tail; None where nothing is known of it."""
+        """The newest data before the tail, to compare an origin with; None if none are known."""
         if self._long is not None:
             return self._long
         spans = [piece.span for piece in self._pieces]
@@ -104,9 +104,10 @@ class RecentWindow:
         return known if known is not None and known.end == self._tail else None
 
     def places_beyond(self, start: str, common: int) -> tuple[str, frozenset[str]]:
-        """Return what readers may hold beyond the first `common` units after `start`.
+        """Return the offsets that readers may hold, split at `common` units after `start`.
 
-        That is the last offset that is not beyond, "" where none is known, and all that are.
+        The result is the last offset that is not beyond that place, "" where none is known, and the
+        set of all that are.
         """
         begin = self._places.get(start)
         until = None if begin is None else begin + common
@@ -127,7 +128,7 @@ class RecentWindow:
         self._bytes = 0
 
     def evict(self) -> None:
-        """Keep no news, but what tells the latest from others at their offsets."""
+        """Drop the news, and keep evidence of the latest of them."""
         if self.last is not None:
             self.evidence = evidence_of(self._content_type, self.last)
         self.clear()

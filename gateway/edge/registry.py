@@ -1,4 +1,4 @@
-"""What a followed stream needs of who has made it."""
+"""The interface through which a followed stream uses the registry that made it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ S = TypeVar("S")  # a followed stream
 
 
 class Registry(FeedOwner[S, Span], Protocol[S]):
-    """The followed streams of a route, to which one belongs, and what they have in common."""
+    """The followed streams of one route, and what they share."""
 
     origin: PolledOrigin
     budget: WindowBudget
@@ -32,22 +32,22 @@ class Registry(FeedOwner[S, Span], Protocol[S]):
 
     @property
     def source(self) -> FeedSource[S, Span]:
-        """What their feeds answer with."""
+        """The source that renders answers for the streams' feeds."""
 
     def moved(self, stream: S) -> None:
-        """The stream has grown, or was closed."""
+        """Drop what is cached of the old tail: the stream has grown, or was closed."""
 
     def lose(self, stream: S, common: str, held: frozenset[str]) -> None:
-        """Send away who comes back with an offset of the stream that is beyond `common`."""
+        """Send away clients that come back with an offset of the stream beyond `common`."""
 
     def others(self, request: CacheRequest) -> Others:
-        """What readers of a stream were sent besides what its feed has."""
+        """Return the reads of a stream by clients that its feed did not serve."""
 
     def seen(self, stream: S, offset: str) -> None:
-        """The stream that is there now has this offset."""
+        """Note an offset of the present stream."""
 
     def lost(self, stream: S, reason: HeadgateError) -> None:
-        """The origin has told so that the stream is gone, or another one is there."""
+        """Tell the operator that the origin has lost a stream, or has another one in its place."""
 
     def ended(self, stream: S) -> None:
-        """The stream is followed no more."""
+        """Stop keeping a stream that is followed no more."""

@@ -135,7 +135,7 @@ class EdgeRoute:
         self.access = self.access._replace(guard=self.origin_guard)
 
     def log_failure(self, error: HeadgateError, path: str) -> None:
-        """Log that the origin has failed: at once, then more and more rarely, until it is well."""
+        """Log a failure of the origin: at once, then more and more rarely while it lasts."""
         self._failures.note(code=error.code, reason=error.detail, path=path)
 
     @staticmethod
@@ -340,7 +340,7 @@ class EdgeRoute:
             self.feeds.written(write.path, reach)
 
     def invalidate_all(self) -> None:
-        """Use nothing that was asked for before, and ask anew where each followed stream ends."""
+        """Cache nothing of requests under way, and ask again where each followed stream ends."""
         self.feeds.reader.forget_all()
         self.feeds.ask_all_anew()
 

@@ -45,13 +45,13 @@ class StreamReader:
         self.events.drop(path)
 
     def forget_all(self) -> None:
-        """Outdate all that is under way, and drop every event; the caller drops the answers."""
+        """Outdate all fetches under way, and drop every event; the caller drops cached answers."""
         self.forgotten += 1
         self._cache.fetches.outdate_all()
         self.events.clear()
 
     def distrust(self, path: str) -> None:
-        """Drop the events that were made of an answer that may be somebody else's."""
+        """Drop events made of an answer that may be another request's."""
         self.forgotten += 1
         self.events.drop(path)
 
