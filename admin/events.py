@@ -30,7 +30,7 @@ class Listeners:
     """Everybody who is sent events; a session's are ended with it."""
 
     def __init__(self, connections: int) -> None:
-        """`connections` is how many the admin listener takes at most."""
+        """Take at most `connections` for all streams of events, as the admin listener does."""
         self._share = connections * 3 // 4
         self._writing: dict[asyncio.Task[None], Session | None] = {}
 

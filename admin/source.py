@@ -29,17 +29,17 @@ class Health(NamedTuple):
 
 
 class Bounds(Protocol):
-    """What bounds the clients of the admin listener."""
+    """The bounds on clients of the admin listener, and its numbers."""
 
     @property
     def most_connections(self) -> int:
-        """The number of connections that the listener takes at once."""
+        """The largest number of connections that the listener has at once."""
 
     async def body(self, request: BaseRequest) -> bytes:
         """Return a request's body. Raises HeadgateError, or ConnectionError."""
 
     def log_refusal(self, reason: str, client: str | None) -> None:
-        """Log, now and then, that requests of clients are refused as malformed."""
+        """Log a client's malformed request, at most once a second."""
 
     def measure(self) -> Snapshot:
         """Return the listener's numbers as they are now."""

@@ -1,7 +1,7 @@
 """The admin listener's connections: bounds and deadlines as at the streams' listener.
 
-It has few connections at once, so that whoever takes all of them leaves the process nearly all of
-its descriptors for streams.
+The listener takes few connections at once, so that whoever opens all of them leaves nearly all of
+the process's descriptors for streams.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ EXPECTED = "100-continue"
 
 
 def most_connections(open_files: int) -> int:
-    """Return how many admin connections a process has at most that may open so many files."""
+    """Return the largest number of admin connections for a process with so many descriptors."""
     if open_files == resource.RLIM_INFINITY:
         return MOST_CONNECTIONS
     return max(LEAST_CONNECTIONS, min(MOST_CONNECTIONS, open_files // SHARE))
 
 
 def bounded(settings: Settings) -> Settings:
-    """Return the settings by which admin connections are bounded as those for streams are.
+    """Return the settings with the bounds of admin connections in place of those for streams.
 
-    What says how long clients may take stays as it is.
+    The deadlines of clients stay as they are.
     """
     return settings.but(
         max_connections=most_connections(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
@@ -82,19 +82,19 @@ def bounded(settings: Settings) -> Settings:
 
 
 class AdminBounds:
-    """What bounds the clients of an admin listener: a context of its own, for its connections."""
+    """The bounds on clients of an admin listener, in a context of their own."""
 
     def __init__(self, shared: Context) -> None:
         self.shared = shared
         self.refused = RareLine("admin.request_refused")
 
     def log_refusal(self, reason: str, client: str | None) -> None:
-        """Log, now and then, that requests of clients are refused."""
+        """Log a client's malformed request, at most once a second."""
         self.refused.note(reason=reason, client=client or "")
 
     @property
     def most_connections(self) -> int:
-        """The number of connections that the listener takes at once."""
+        """The largest number of connections that the listener has at once."""
         return self.shared.limits.max_connections
 
     async def body(self, request: BaseRequest) -> bytes:
@@ -113,7 +113,7 @@ class AdminBounds:
 
 
 class AdminListener:
-    """The listening sockets for an admin application, and the connections that they have taken."""
+    """The listening sockets of an admin application, and the connections that were accepted."""
 
     def __init__(self, application: web.Application, bounds: AdminBounds) -> None:
         application.on_response_prepare.append(_end_behind_last)
@@ -142,7 +142,7 @@ class AdminListener:
         self.bounds.refused.close()
 
     def _checked(self, handle: Handle) -> Handle:
-        """Return a handler that keeps from the application what it cannot answer."""
+        """Return a handler that refuses requests on which the application would fail."""
 
         async def handle_checked(request: BaseRequest) -> web.StreamResponse:
             check(request)

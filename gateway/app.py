@@ -58,10 +58,11 @@ def shared_by_all(
     elapsed: Callable[[], float] = monotonic,
     running: Callable[[], float] | None = None,
 ) -> Context:
-    """What the routes and connections share. `clock` tells epoch seconds, `elapsed` any.
+    """Return the context of the routes and connections.
 
-    `running` tells seconds that nobody sets, and counts on while the machine sleeps. Where it is
-    left out, nobody sets `clock` either.
+    `clock` returns epoch seconds, and `elapsed` seconds since any moment. `running` returns seconds
+    of a clock that nobody sets, which goes on while the machine sleeps. Without `running`, nobody
+    sets `clock` either.
     """
     lines = CommonHeaders(clock, settings.cors_origins, settings.write_origins)
     shared = Context(

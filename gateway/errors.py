@@ -265,7 +265,7 @@ class OriginBehind(HeadgateError):
     code = "origin_behind"
 
     def __init__(self, detail: str = "", end: str = "") -> None:
-        """`end` is where the origin says that the stream ends."""
+        """Refuse a read that lies beyond `end`, where the origin says that the stream ends."""
         super().__init__(detail)
         self.end = end
 

@@ -62,7 +62,7 @@ RUNNING = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTON
 
 
 def _running_s() -> float:
-    """Return seconds that nobody sets, since whenever."""
+    """Return the seconds since an arbitrary moment, by a clock that nobody sets."""
     return time.clock_gettime(RUNNING)
 
 
@@ -79,11 +79,11 @@ class Gateway:
         journal: WriteJournal | None = None,
         console: bytes = b"",
     ) -> None:
-        """`journal` has the writes of the other workers, where there are any.
+        """Take writes of other workers from `journal`, if there are any.
 
-        `console` is then the hash of the token of the console, which the supervisor has.
-        Raises StartError when spans are wanted and cannot be had, or the token of a cache, or
-        what tells whose tokens are taken.
+        `console` is then the hash of the console's token, which the supervisor has. Raises
+        StartError if tracing was asked for and its libraries are missing, or a cache's token or the
+        file of tokens cannot be read.
         """
         self._settings = settings
         self._journal = journal
@@ -109,7 +109,7 @@ class Gateway:
         self._open = AsyncExitStack()
 
     def catch_up(self) -> None:
-        """Take in what other workers have passed on, for those who wait: nobody has asked."""
+        """Process writes of other workers for readers that wait: no request triggers it."""
         if self._journal is not None:
             self._journal.catch_up()
 
@@ -313,7 +313,7 @@ def on_stop_signals(asked: Callable[[], None], insisted: Callable[[], None] | No
 
 
 def _has_terminal() -> bool:
-    """Return whether the process has a terminal, whose loss SIGHUP would tell of."""
+    """Return whether the process has a terminal; SIGHUP says that the terminal is gone."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
@@ -322,7 +322,7 @@ def _has_terminal() -> bool:
 
 
 def _ignore_hangup() -> None:
-    """Log that SIGHUP, by which other servers read their settings again, does nothing."""
+    """Log that SIGHUP does nothing here; other servers reload their settings by it."""
     log.warning("server.hangup_ignored", advice="to take new settings, restart the server")
 
 
@@ -346,7 +346,7 @@ async def is_started(gateway: Gateway, stop: asyncio.Event) -> bool:
 
 
 def check_open_files() -> None:
-    """Warn of an open-file limit that is soon reached. Raises StartError for a useless one."""
+    """Warn about a low limit of open files. Raises StartError for a useless one."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or limit >= FEW_FILES:
         return

@@ -1,6 +1,6 @@
 """The page of runbooks, made from `docs/alerts.md`: what to do when an alert fires.
 
-It has nothing of this gateway in it, and is the same for everybody.
+The page contains nothing of this gateway, and is the same for everybody.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Runbook(NamedTuple):
 
 
 class Runbooks(NamedTuple):
-    """All sections, and what is said before the first."""
+    """The sections of all alerts, and the introduction before the first."""
 
     title: str
     intro: str

@@ -92,7 +92,7 @@ class Site:
         return web.Response(text=text, content_type="text/html", status=status)
 
     async def alerts(self, request: web.Request) -> web.Response:
-        """Show the runbooks that alert rules link to. Nobody who is woken has to sign in."""
+        """Show the runbooks that alert rules link to, without a sign-in: an alert wakes people."""
         told: dict[str, object] = {"page": await asyncio.to_thread(runbooks), "here": "/alerts"}
         if VIEWER in request:
             told["instance"] = await request.app[CONSOLE].instance()

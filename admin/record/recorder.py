@@ -58,7 +58,7 @@ class Recorder:
 
     @property
     def saw_start(self) -> bool:
-        """Whether the last look found something only starting, which is not so for long."""
+        """True if the last look found a part still starting, which does not last long."""
         return any(why is not None and STARTING in why for why in self.health.checks.values())
 
     async def look(self) -> None:

@@ -62,9 +62,9 @@ async def catch_up(
 ) -> AsyncGenerator[tuple[str, Batch]]:
     """Yield everything from `offset` to the tail, each batch with its content type.
 
-    Of an answer whose content type is wanted `in_parts`, what is longer than HELD_BYTES comes in
-    several batches, which lead to where the answer began but for the last. ProtocolError for any
-    other answer of more than MOST_BYTES.
+    An answer whose content type is wanted `in_parts` and that exceeds HELD_BYTES comes in several
+    batches; all but the last of them carry the offset at which the answer began. ProtocolError for
+    any other answer of more than MOST_BYTES.
     """
     while True:
         async with stream.request("GET", query={"offset": offset}) as answer:
@@ -182,7 +182,7 @@ def _check_passing(stream: Endpoint, refusal: RequestRefused) -> None:
 
 
 async def _whole(stream: Endpoint, answer: ClientResponse) -> bytes:
-    """Return the body of an answer, unpacked. ProtocolError beyond MOST_BYTES of it."""
+    """Return the body of an answer, decoded. ProtocolError beyond MOST_BYTES of it."""
     pieces: list[bytes] = []
     size = 0
     async for piece in answer.content.iter_any():

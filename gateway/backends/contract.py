@@ -158,15 +158,15 @@ class Log(Protocol):
         """Paths, at most `limit`, of streams whose deadline is at or before `now`."""
 
     async def count_expired(self, now: Moment) -> int:
-        """Return how many streams have a deadline at or before `now`; a log may stop at some."""
+        """Return how many streams end at or before `now`; a log may stop counting early."""
         return len(await self.expired(now, MOST_COUNTED))
 
     async def noted(self) -> Noted | None:
-        """Return what was noted of the clocks last, by the process that had the log before."""
+        """Return the state of the clocks that the log's last process noted."""
         return None
 
     def note(self, noted: Noted) -> None:
-        """Note, by and by and when the log is closed, how the clocks stand."""
+        """Note the state of the clocks: by and by, and when the log is closed."""
 
     async def reclaim(self) -> bool:
         """Free a little of what removed streams left behind; True when more remains."""

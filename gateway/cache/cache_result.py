@@ -40,7 +40,7 @@ class Joined(NamedTuple):
 
 
 def told_before(cached: CachedResponse, now: float) -> CacheResult:
-    """Return what live readers were sent, for one who asks while the origin fails."""
+    """Return the data that live readers were sent, for a client while the origin fails."""
     stored = cached.stored
     status = f"hit; ttl={int(stored.fresh_until - now)}; detail=stale-if-error"
     lines = cache_status.lines("STALE", status, age=stored.age(now))

@@ -27,7 +27,7 @@ _OF_THE_SENDER = frozenset({"forwarded", "x-forwarded-for"})  # its address amon
 
 
 def stream_key(host: str, read: EdgeRead, identity: str) -> StreamKey:
-    """What readers have in common who share one feed: to others it may be another stream."""
+    """Return the key that readers of one feed have in common. Other readers may see other data."""
     return host, read.path, read.others, identity
 
 
@@ -70,7 +70,7 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def stream_key(self) -> StreamKey:
-        """The key of the stream that it reads."""
+        """The key of the stream that the request reads."""
         return stream_key(self.host, self.read, self.identity)
 
     @property

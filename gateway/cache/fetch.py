@@ -56,7 +56,7 @@ class Answer(Protocol):
 
     @property
     def history(self) -> ConnectionHistory | None:
-        """What came on its connection since that was last known to be in step."""
+        """The answers on the connection since it was last known to be in step."""
 
     @property
     def complete_by_length(self) -> bool:
@@ -166,9 +166,9 @@ class SharedFetch:
         return self.passed_by.is_told_by(facts.next_offset, closed=facts.closed)
 
     def trusts_connection(self, distrust: Callable[[tuple[str, str], str], None]) -> bool:
-        """Return whether the answer is no other request's, as far as its connection shows.
+        """Return whether the answer belongs to its request, as far as its connection shows.
 
-        Should it prove to be one later, `distrust` is called with its key and path.
+        If the connection turns out to be out of step later, `distrust` is called with key and path.
         """
         history, key = self.history, self.request.key
         return history is None or history.note(key, partial(distrust, key, self.request.path))
@@ -280,7 +280,7 @@ class SharedFetch:
         return True
 
     def _check_server(self, status: int) -> None:
-        """Let who knows the stream judge whether its server may answer."""
+        """Let the followed stream judge whether this server may answer."""
         if self.on_heard is not None and status == 200:
             self.on_heard(self)
 

@@ -88,7 +88,7 @@ class FetchTable:
             self._close(fetch)
 
     def outdate_all(self) -> None:
-        """Have nobody join a fetch that is under way: another stream may be at any path."""
+        """Let nobody join a fetch under way, because any path may have another stream now."""
         for path in tuple(self._of_path):
             self.outdate(path, None)
 

@@ -354,7 +354,7 @@ class HttpCache:
     # Keeping
 
     def _distrust(self, key: tuple[str, str], path: str) -> None:
-        """Drop what was made of an answer that may be somebody else's."""
+        """Drop cached responses made of an answer that may be another request's."""
         self._store.discard(key)
         self.distrusted(path)
 

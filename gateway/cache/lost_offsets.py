@@ -1,7 +1,7 @@
-"""Offsets of a stream that is no more: whoever has one must not read on in the one that is there.
+"""Offsets of lost streams, which must not be read on from in the present stream.
 
-Its readers come back with them: those of events, whose answers just end, those whose next poll was
-on its way, and those who were away. What the new stream has there follows nothing that they have.
+Clients come back with such offsets: SSE readers, whose answers just end, readers whose next poll
+was on its way, and readers who were away. The data of the present stream do not follow theirs.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ MAX_TOLD = 1024  # offsets of the new stream, of each, some 100 B each; then all
 
 
 class _Lost(NamedTuple):
-    """Offsets up to `last` and beyond `common`; readers have had those in `held`.
+    """The lost offsets beyond `common` and up to `last`; readers have had those in `held`.
 
-    `told` are offsets that the stream which is there now has, too.
+    `told` are offsets that the present stream has, too.
     """
 
     common: str
@@ -38,7 +38,7 @@ class _Lost(NamedTuple):
 
 
 class LostOffsets:
-    """By the key of a stream, for as long as its readers may come back."""
+    """The lost offsets of each stream, kept for as long as clients may come back with them."""
 
     def __init__(self) -> None:
         self._streams: OrderedDict[StreamKey, _Lost] = OrderedDict()
@@ -47,13 +47,13 @@ class LostOffsets:
         return len(self._streams)
 
     def __contains__(self, key: object) -> bool:
-        """Whether some of a stream's offsets may be refused."""
+        """Return whether some offsets of a stream may be refused."""
         return key in self._streams
 
     def lose(
         self, key: StreamKey, common: str, last: str, held: frozenset[str], now: float
     ) -> None:
-        """Refuse what lies beyond `common`, "" for the beginning, up to `last`."""
+        """Refuse the offsets beyond `common` ("" is the beginning) and up to `last`."""
         self._drop_old(now)
         before = self._streams.pop(key, None)
         if before is not None:
@@ -64,7 +64,7 @@ class LostOffsets:
             self._streams.popitem(last=False)
 
     def tell(self, key: StreamKey, offset: str) -> None:
-        """Note an offset of the stream that is there now."""
+        """Note an offset of the present stream."""
         lost = self._streams.get(key)
         if lost is None:
             return
@@ -73,13 +73,13 @@ class LostOffsets:
             del self._streams[key]
 
     def tell_all(self, path: str, offset: str, now: float) -> None:
-        """Note an offset of the stream that is there now, for all who read the path."""
+        """Note an offset of the present stream, for all readers of the path."""
         self._drop_old(now)
         for key in [key for key in self._streams if key[1] == path]:
             self.tell(key, offset)
 
     def refuses(self, key: StreamKey, offset: str, now: float) -> bool:
-        """Return whether who reads on from an offset would mix two streams."""
+        """Return whether reading on from an offset would mix two streams."""
         self._drop_old(now)
         lost = self._streams.get(key)
         if lost is None:
@@ -90,6 +90,6 @@ class LostOffsets:
         return is_ambiguous or offset not in lost.told
 
     def _drop_old(self, now: float) -> None:
-        """Forget the streams whose readers have come back by now: the longest ago is the first."""
+        """Forget the streams whose readers must have come back by now; the oldest is the first."""
         while self._streams and now - next(iter(self._streams.values())).at >= REFUSED_S:
             self._streams.popitem(last=False)

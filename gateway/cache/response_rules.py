@@ -189,7 +189,11 @@ class ResponseRules(msgspec.Struct):
     def _repaired(
         self, request: CacheRequest, fields: CIMultiDict[str], facts: StreamRead, times: Times
     ) -> tuple[CIMultiDict[str], list[str]]:
-        """Raises OriginBehind, and StreamGone when the origin stays behind, or is another."""
+        """Return the fields repaired, and the names of the repairs.
+
+        Raises OriginBehind for an answer that ends before the asked offset, and StreamGone when
+        that persists, or the offset is of a lost stream.
+        """
         given, key = fields, request.stream_key
         if self.lost and self.lost.refuses(key, request.start, times.answered):
             raise StreamGone(ANOTHER_STREAM)

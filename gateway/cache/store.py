@@ -188,7 +188,7 @@ class Store(Generic[K]):
             self._remove(entry)
 
     def discard(self, key: Hashable) -> None:
-        """Drop what is kept under `key`, if anything is."""
+        """Drop what is cached under `key`, if anything is."""
         entry = self._used.get(key) or self._new.get(key)
         if entry is not None:
             self._remove(entry)

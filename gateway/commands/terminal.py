@@ -1,4 +1,4 @@
-"""Text that may come from a server, as it may be printed."""
+"""Text of a server, made harmless for a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _UNSAFE = re.compile(
 
 
 def safe(text: str) -> str:
-    r"""Return text in which nothing acts on a terminal: ESC is printed as `\u001b`.
+    """Return text in which nothing acts on a terminal: ESC is printed as `\u001b`.
 
     JSON with such escapes in its strings is the same JSON.
     """

@@ -130,7 +130,7 @@ class FollowedStream:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the origin may have another stream by now."""
+        """True while the origin may have another stream by now."""
         return self._poller.is_in_doubt
 
     def is_sure_of(self, server: str, offset: str) -> bool:

@@ -65,7 +65,7 @@ class Answer(Protocol):
 
     @property
     def is_repetition(self) -> bool:
-        """Whether the request was sent again, after a connection that was cut."""
+        """True if the request was sent again, because a connection was cut."""
 
     @property
     def headers(self) -> MultiMapping[str]:

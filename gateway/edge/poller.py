@@ -82,7 +82,7 @@ class Heard(Protocol):
 
     @property
     def is_repetition(self) -> bool:
-        """Whether the request was sent again, after a connection that was cut."""
+        """True if the request was sent again, because a connection was cut."""
 
     @property
     def body(self) -> bytes:
@@ -135,7 +135,7 @@ class Poller:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the origin may have another stream than the one that is followed."""
+        """True while the origin may have another stream than the one that is followed."""
         return self._doubts != self._settled
 
     @property
@@ -167,7 +167,7 @@ class Poller:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the origin has shown a shorter stream, so that known data may be lost."""
+        """True if the origin has shown a shorter stream, so that known data may be lost."""
         return self._is_shorter or self._behind_since is not None
 
     def doubt(self, *, is_shorter: bool = False) -> None:

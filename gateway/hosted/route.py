@@ -145,7 +145,7 @@ class HostedRoute:
     def park(
         self, connection: Parkable, name: str, read: LongPoll, _headers: Mapping[str, str]
     ) -> bool:
-        """Let a long-poll at the tail, or behind by what the feed has kept, wait in the feed."""
+        """Let a long-poll wait in the feed at the tail, or at an offset that the feed still has."""
         try:
             active = self.table.peek(name)
             if active is None or active.state is None or not self.table.hears_of(active):
@@ -210,12 +210,12 @@ class HostedRoute:
     # Caches
 
     def invalidate(self, write: Write) -> None:
-        """Give out nothing of a stream that was removed: word of that by the log takes its time."""
+        """Serve nothing of a removed stream, although the log takes time to report its removal."""
         if write.removed_id is not None:
             self.table.gone(write.path.removeprefix(f"{self.prefix}/"), write.removed_id)
 
     def invalidate_all(self) -> None:
-        """Do nothing: what is in no cache is confirmed before it is given out."""
+        """Do nothing: the log confirms whatever is not in the cache before it is served."""
 
     def changed(self, stream_id: int, *, whole: bool) -> None:
         """Forget what is no longer so: what reached the tail, or with `whole` everything."""

@@ -242,7 +242,7 @@ class Feed(Generic[V, N]):
         self.long_polls.refuse(reason, "error")
 
     def end(self, reason: HeadgateError, spares: Callable[[str], bool] = lambda _: False) -> None:
-        """Answer the polls with why the stream is gone; who is spared is told what is there now."""
+        """Refuse the polls of a stream that is gone; send the spared ones the present state."""
         self.long_polls.refuse(reason, "closed", spares)
         self._pending.clear()
         self.sse_readers.finish_all()

@@ -131,7 +131,7 @@ class LongPolls(Generic[V, N]):
             self.parked[waiter] = parked._replace(deadline=now)
 
     def refuse(self, reason: HeadgateError, ended: Ended, spares: Spares | None = None) -> None:
-        """Answer everybody with what went wrong, but who is spared by where it is."""
+        """Answer all polls with the error, except those spared because of their offset."""
         self._forget_turns()
         if self.parked:
             refusals = self._refusals(reason, ended)
@@ -143,7 +143,7 @@ class LongPolls(Generic[V, N]):
             self._given.count()
 
     def break_off(self, reason: HeadgateError) -> None:
-        """Answer those at the feed's tail: `now` and the beginning may be elsewhere by now."""
+        """Answer the polls at the feed's tail: `now` and the beginning may have moved."""
         feed = self._feed
         self._forget_turns()
         for waiter, parked in list(self.parked.items()):

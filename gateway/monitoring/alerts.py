@@ -73,7 +73,7 @@ _OF_ONE_LOG = "and on (job, instance, route)"
 
 
 def _changed_histories(lost: str) -> str:
-    """Return how many histories changed within an hour: who comes back then still sees it."""
+    """Return the number of histories that changed within an hour, so that a late look sees it."""
     return promql.increase("headgate_log_histories_total", "job, route", f'lost="{lost}"', "1h")
 
 
@@ -346,7 +346,7 @@ def recordings(settings: Settings) -> list[Recording]:
 
 
 def alerts(settings: Settings, objective: float = objectives.OBJECTIVE) -> list[Alert]:
-    """Return those that fit the configuration; `objective` is in percent."""
+    """Return the alerts that fit the configuration; `objective` is in percent."""
     parts = parts_of(settings)
     of_parts = [one for one in OF_PARTS if one.part in parts]
     burns = objectives.burn_alerts(objective)

@@ -1,6 +1,6 @@
-"""The objective for answers that are no 5xx, and alerts on how fast its error budget is spent.
+"""The objective for answers other than 5xx, and alerts on the pace that spends its error budget.
 
-They are the multi-window, multi-burn-rate alerts of the SRE workbook (chapter 5, *Alerting on
+These are the multi-window, multi-burn-rate alerts of the SRE workbook (chapter 5, *Alerting on
 SLOs*): of a month's budget 2 % in an hour or 5 % in six hours wakes somebody, 10 % in three days is
 a warning. The short window of each pair ends the alert soon after the errors have ended.
 """
@@ -19,7 +19,7 @@ FEWEST_ERRORS = 10
 
 
 class Burn(NamedTuple):
-    """A multiple of the even pace at which a month's budget would last for that month."""
+    """A burn rate: a multiple of the pace that spends a month's budget in exactly a month."""
 
     rate: float
     long: str
@@ -32,7 +32,7 @@ WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
 
 def errors(window: str) -> str:
-    """Return the name under which the share of 5xx in a window is recorded."""
+    """Return the name of the recording for the share of 5xx in a window."""
     return f"job_route:headgate_server_errors:ratio_rate{window}"
 
 

@@ -22,7 +22,7 @@ def rate(metric: str, by: str, where: str = "", window: str = "5m") -> str:
 
 
 def increase(metric: str, by: str, where: str = "", window: str = "5m") -> str:
-    """Return how much in a window, of all series that have the same `by`."""
+    """Return the growth of a counter in a window, summed over series with equal `by` labels."""
     return f"sum by ({by}) (increase({metric}{_matching(where)}[{window}]))"
 
 

@@ -1,4 +1,4 @@
-"""What a rule of Prometheus is here: a recording, or an alert with what is said of it."""
+"""The rules for Prometheus: recordings, and alerts with their texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """An expression that is kept under a name; LEVEL:METRIC:OPERATION, as Prometheus advises."""
+    """An expression recorded under a name of the form LEVEL:METRIC:OPERATION."""
 
     record: str
     expr: str
@@ -20,9 +20,9 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An expression that is to be empty; `lasting` is how long it may be otherwise.
+    """An alert, which fires when its expression has had a result for as long as `lasting`.
 
-    `critical` is for somebody to be woken: readers or writers are not served, or data are lost.
+    `critical` alerts wake somebody: readers or writers are not served, or data are lost.
     """
 
     name: str

@@ -210,7 +210,7 @@ class Origin:
     async def _answer(
         self, request: Request, held: ExitStack, attempt: Attempt | None
     ) -> tuple[ClientResponse, Attempt]:
-        """What the first server that answers says, and to what; `held` has its connection."""
+        """Return the first answer, and the attempt that got it; `held` has its connection."""
         if attempt is None:
             attempt = Attempt(request, self.servers.first())
         asked = {attempt.server}

@@ -49,7 +49,7 @@ CLOSED_BEFORE = "Cannot write to closing transport"
 
 
 class Connector(aiohttp.TCPConnector):
-    """Gives no connection on which an answer may be somebody else's."""
+    """A connector that gives out no connection whose next answer may be another request's."""
 
     def __init__(self, in_step: InStep, **settings: Any) -> None:  # noqa: ANN401 - aiohttp's
         super().__init__(**settings)
@@ -96,9 +96,9 @@ class Connector(aiohttp.TCPConnector):
         self.give_back(key, protocol)
 
     def take(self, key: ConnectionKey) -> RawConnection | None:
-        """Return a connection from the pool, the one that was used last; None where there is none.
+        """Return the pooled connection that was used last, or None.
 
-        It is given back, or adopted, or closed.
+        The caller has to give it back, adopt it, or close it.
         """
         kept = self._conns.get(key)
         while kept:
@@ -118,7 +118,7 @@ class Connector(aiohttp.TCPConnector):
         return None
 
     def give_back(self, key: ConnectionKey, connection: RawConnection) -> None:
-        """Keep a connection for another request, if its server may be asked on it once more."""
+        """Keep a connection for another request, if its server may be asked on it again."""
         now = monotonic()
         verdict = self.in_step.judge(connection, now)
         if verdict is KEEP:

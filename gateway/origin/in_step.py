@@ -1,11 +1,11 @@
-"""Whether the answers on a kept connection are still those to its requests.
+"""The rule that tells whether answers on a kept connection still belong to its requests.
 
-Some servers send a body behind the head of an answer that has none, in a packet of its own. Whoever
-is asked for next on that connection gets that body as an answer, and everybody after that the
-answer of the request before. Such a surplus can be told only where nothing was asked when it came.
-So a connection rests behind an answer without a body, unless its server has shown often enough that
-it sends nothing more. A surplus marks the server, and all that came on the connection since it was
-last known to be in step is distrusted.
+Some servers send a body behind the head of an answer that has none, in a packet of its own. The
+next request on that connection gets that body as its answer, and each later one the answer to the
+request before it. Such a surplus is only recognized while no request is out. So a connection rests
+behind an answer without a body, unless its server has shown often enough that it sends nothing
+more. A surplus marks the server, and all answers on the connection since it was last known to be in
+step are distrusted.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TIMED_OUT = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")
 
 
 class AnswerKind(Enum):
-    """Why an answer ends where it does; the value is the metric's label."""
+    """The reason why an answer ends where it does; the value is the metric's label."""
 
     HEAD = "head"  # whatever its status
     NO_CONTENT = "204"
@@ -58,7 +58,7 @@ _BY_STATUS = {204: NO_CONTENT, 304: NOT_MODIFIED}
 
 
 class Verdict(Enum):
-    """What becomes of a connection behind an answer."""
+    """The fate of a connection behind an answer."""
 
     KEEP = "keep"
     REST = "rest"
@@ -79,9 +79,9 @@ def is_misframed(status: int, length: str | None, *, is_coded: bool) -> bool:
 
 
 class ConnectionHistory:
-    """What came on a connection since it was last known to be in step.
+    """The answers on a connection since it was last known to be in step.
 
-    `note` is told of what an answer has left behind, and how that is dropped.
+    `note` is given what was made of an answer, and the function that drops it.
     """
 
     __slots__ = ("_drops", "began_at", "has_bodyless", "is_spoiled", "last")
@@ -100,17 +100,17 @@ class ConnectionHistory:
             self.has_bodyless = True
 
     def note(self, key: Hashable, drop: Callable[[], object]) -> bool:
-        """Have `drop` called should the answer prove to be somebody else's; False if it has."""
+        """Have `drop` called if the answer turns out to be another's; False if it has already."""
         if not self.is_spoiled:
             self._drops[key] = drop
         return not self.is_spoiled
 
     def is_over(self, now: float) -> bool:
-        """Return whether the connection has to rest before more comes on it."""
+        """Return whether the connection has to rest before its next request."""
         return now - self.began_at > LONGEST_UNKNOWN_S or len(self._drops) >= MOST_COPIES
 
     def spoil(self) -> int:
-        """Drop what came; return how many drops that were."""
+        """Drop everything made of the answers; return how many drops there were."""
         self.is_spoiled = True
         drops, self._drops = self._drops, {}
         for drop in drops.values():
@@ -119,25 +119,25 @@ class ConnectionHistory:
 
 
 class KeptConnection(Protocol):
-    """A connection as far as it is judged here."""
+    """A connection, as far as the rule needs it."""
 
     history: ConnectionHistory
     server: ServerConduct | None
     is_idle: bool
 
     def close(self) -> None:
-        """End it."""
+        """Close the connection."""
 
 
 class Figures(Protocol):
-    """Where surpluses are counted."""
+    """The counters of surpluses."""
 
     surpluses: dict[str, int]
     distrusted: int
 
 
 class ServerConduct:
-    """What the connections of one server have shown."""
+    """The behaviour that one server has shown on its connections."""
 
     __slots__ = ("clean", "closes", "closes_all", "is_plain", "name", "rested_at", "resting")
 
@@ -160,7 +160,7 @@ class ServerConduct:
 
 
 class InStep:
-    """The rule for all connections to one origin, however they are asked on."""
+    """The rule for all connections to one origin, whichever client sends the requests."""
 
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
@@ -169,21 +169,21 @@ class InStep:
         self._lines = RareLine("origin.surplus")
 
     def server(self, key: ConnectionKey) -> ServerConduct:
-        """Return what is known of the server that connections of a pool lead to."""
+        """Return the conduct of the server to which a pool's connections lead."""
         name = f"{key.host}:{key.port}"
         return self._servers.get(name) or self._servers.setdefault(name, ServerConduct(name))
 
     def on_opened(self, connection: KeptConnection) -> None:
-        """Remember a connection for as long as it is there."""
+        """Remember a connection while it is open."""
         self._open.add(connection)
 
     def close(self) -> None:
-        """Write the log line that is left."""
+        """Write the last log line, if one is due."""
         self._lines.close()
 
     @staticmethod
     def judge(connection: KeptConnection, now: float) -> Verdict:
-        """Return what becomes of a connection whose answer is read."""
+        """Return the fate of a connection whose answer has been read."""
         history, server = connection.history, connection.server
         kind = history.last
         if server is None or kind is None:
@@ -207,7 +207,7 @@ class InStep:
 
     @staticmethod
     def end_rest(connection: KeptConnection, *, is_silent: bool) -> bool:
-        """Note the end of a rest, in which perhaps nothing came; return whether it is kept."""
+        """Note the end of a rest; return whether the connection is kept."""
         server, history = connection.server, connection.history
         assert server is not None, "connected"
         server.resting -= 1
@@ -220,7 +220,7 @@ class InStep:
         return True
 
     def on_surplus(self, connection: KeptConnection, server: ServerConduct, data: bytes) -> None:
-        """Mark the server that has sent more than its answer, and drop what came since."""
+        """Mark a server that sent a surplus, and drop what was made of the connection's answers."""
         history = connection.history
         kind = history.last or WHOLE
         if kind is WHOLE and connection.is_idle and data.startswith(TIMED_OUT):
@@ -242,7 +242,7 @@ class InStep:
 
     @staticmethod
     def _distrust(other: KeptConnection, server: ServerConduct) -> int:
-        """Drop what came on another connection that may be out of step, too."""
+        """Drop what was made of answers on another connection that may be out of step, too."""
         history = other.history
         if not (server.closes_all or history.has_bodyless):
             return 0

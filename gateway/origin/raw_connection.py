@@ -1,6 +1,7 @@
-"""A connection to a server that takes a plain answer itself, and leaves aiohttp the others.
+"""A connection to a server that parses plain answers itself, and leaves the others to aiohttp.
 
-Whoever reads the answers, the connection notes what they are, and tells of what comes besides them.
+Whichever of the two reads an answer, the connection notes its kind, and reports whatever comes
+besides the answers.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ class Question(Protocol):
 
 
 class RawConnection(ResponseHandler):
-    """As aiohttp has it, unless a question is put: then it looks at what comes first.
+    """An aiohttp connection that looks first at what comes, if a plain request is out.
 
-    While it `is_idle`, or at rest, nothing is asked on it.
+    While it `is_idle`, or at rest, no request is out.
     """
 
     server: ServerConduct | None = None  # before it is connected
@@ -95,7 +96,7 @@ class RawConnection(ResponseHandler):
 
     @property
     def has_unread(self) -> bool:
-        """Whether bytes wait in the socket, which the loop has not read yet."""
+        """True while bytes wait in the socket that the event loop has not read yet."""
         if self._descriptor < 0 or self.transport is None or self.transport.is_closing():
             return False
         ioctl(self._descriptor, FIONREAD, _unread)
@@ -141,13 +142,13 @@ class RawConnection(ResponseHandler):
             self._lose(question)
 
     def _spill(self, data: bytes) -> None:
-        """Tell of what has come besides the answers."""
+        """Report bytes that came besides the answers."""
         self.force_close()
         if self._in_step is not None and self.server is not None:
             self._in_step.on_surplus(self, self.server, data)
 
     def _spill_behind(self, data: bytes) -> None:
-        """Tell of what has come behind an answer that nobody has yet, which is trusted."""
+        """Report bytes that came behind an answer under way; the answer itself is trusted."""
         self._spill(data)
         self.history = ConnectionHistory()
 
@@ -248,7 +249,7 @@ class RawConnection(ResponseHandler):
         super().set_exception(exc, *cause)
 
     def _is_surplus(self) -> bool:
-        """Return whether what the parser refuses is behind an answer, or comes instead of one."""
+        """Return whether the refused bytes came behind an answer, or instead of one."""
         if self._is_answered:
             return self._payload is None or self._payload.is_eof()
         if not self._first.startswith(b"HTTP/"):
@@ -257,9 +258,9 @@ class RawConnection(ResponseHandler):
         return head is not None and 0 <= head.begins + head.size < len(self._first)
 
     def _leave_to_parser(self, data: bytes) -> None:
-        """Have aiohttp read what comes, but for a body where there is none.
+        """Have aiohttp read what comes, except a body where there must be none.
 
-        It would refuse the answer before that, too.
+        aiohttp would refuse the answer even before that body.
         """
         if not data:
             super().data_received(data)
@@ -281,6 +282,6 @@ class RawConnection(ResponseHandler):
                 self._first = b""  # it was no final answer
 
     def _is_bodyless(self, data: bytes) -> bool:
-        """Return whether the answer that begins with this, or has begun, has no body."""
+        """Return whether the answer that begins with these bytes, or has begun, has no body."""
         status = (self._first or data)[_STATUS]
         return self._skip_payload or status in _WITHOUT_BODY or status.startswith(b"1")

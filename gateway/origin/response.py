@@ -29,7 +29,7 @@ CUT_SHORT = "the origin's answer was cut short"
 
 
 class OriginResponse(ClientResponse):
-    """A response of aiohttp that knows what else came on its connection."""
+    """An aiohttp response that has the history of its connection."""
 
     connection_history: ConnectionHistory | None = None
 
@@ -44,8 +44,8 @@ class OriginResponse(ClientResponse):
 class OriginAnswer:
     """An answer whose head is there; the body is still to be read, or to be released.
 
-    It takes over what is `held` for it: a place among the requests, a connection. To one that
-    `is_repetition` the request was sent again, since its connection was cut.
+    The answer owns what is `held` for it: a place among the requests, a connection. `is_repetition`
+    is True if its request was sent again, because the first connection was cut.
     """
 
     def __init__(

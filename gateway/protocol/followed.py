@@ -72,13 +72,13 @@ def begins_alike(one: bytes, other: bytes) -> bool:
 
 
 def text_of(content_type: str, body: bytes) -> bytes:
-    """Return what two answers are compared by: of a JSON array what is between its brackets."""
+    """Return the text of a body for comparisons: of a JSON array without its brackets."""
     part = _inside(body) if is_json(content_type) else None
     return body if part is None else body[slice(*part)].strip()
 
 
 def after_beginning(content_type: str, text: bytes, size: int) -> bytes | None:
-    """Return the body that follows `size` bytes of `text`, or None if a message is cut there."""
+    """Return the body behind the first `size` bytes of `text`, or None if that cuts a message."""
     rest = text[size:]
     if not is_json(content_type):
         return rest

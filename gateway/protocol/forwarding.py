@@ -138,9 +138,9 @@ def request_fields(
 
 
 def drop_renames(fields: CIMultiDict[str], is_kept: Callable[[str], bool] | None = None) -> None:
-    """Drop the fields by which an origin might take a request for one with another method or path.
+    """Drop fields that would make an origin see another method or path.
 
-    Those stay of which `is_kept` says so.
+    Fields for which `is_kept` returns True stay.
     """
     for name in {name for name in fields if _RENAMES.search(name) is not None}:
         if is_kept is None or not is_kept(name):
@@ -148,9 +148,9 @@ def drop_renames(fields: CIMultiDict[str], is_kept: Callable[[str], bool] | None
 
 
 def without_query_of_referer(headers: MultiMapping[str]) -> MultiMapping[str]:
-    """Return the fields of a request with no more of `Referer` than the page's host and path.
+    """Return a request's fields with only host and path of its `Referer`.
 
-    In its query a page that reads streams may have a token, under whatever name.
+    The query of a page that reads streams may hold a token, under any name.
     """
     lines = headers.getall("Referer", ())
     if not any(_BEHIND_PATH.search(line) for line in lines):

@@ -1,7 +1,7 @@
-"""The present by two clocks: the one of the calendar, and the one that counts how long things last.
+"""The present by two clocks: the wall clock, and a steady clock that measures durations.
 
-The wall clock is set now and then: by hand, by NTP after a start without a battery, by whoever
-moves a virtual machine. So how long a stream was idle is counted by a clock that nobody sets.
+The wall clock is set now and then: by hand, by NTP after a start without a battery, or when a
+virtual machine moves. So the idle time of a stream is measured by a clock that nobody sets.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 class Moment(NamedTuple):
     """The present, in epoch seconds by both clocks.
 
-    `steady` goes on evenly when the wall clock is set; until that happens both are the same.
+    `steady` goes on evenly when the wall clock is set. Until that happens both are equal.
     """
 
     wall: float
@@ -20,9 +20,9 @@ class Moment(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """What a log has kept of the clocks of the process that had it before.
+    """The state of the clocks as a log's previous process noted it.
 
-    `in_doubt` says that the wall clock had moved on too far shortly before.
+    `in_doubt` is True if the wall clock had moved on too far shortly before.
     """
 
     moment: Moment
@@ -30,8 +30,8 @@ class Noted(NamedTuple):
 
 
 def resumed(noted: Moment, wall: float) -> float:
-    """Return the steady time at a start: the time of the stop counts, as the wall clock tells it.
+    """Return the steady time at a start: the stop counts as the wall clock measured it.
 
-    When the wall clock tells that no time has passed, or less than none, none counts.
+    If the wall clock has not moved on, or was set back, the stop counts as nothing.
     """
     return noted.steady + max(0.0, wall - noted.wall)

@@ -53,7 +53,7 @@ class StreamRead(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def ends(self) -> bool:
-        """Whether the stream ends with it, as far as it says."""
+        """True if the answer says that the stream ends with it."""
         return self.up_to_date or self.is_empty
 
     @property

@@ -52,14 +52,14 @@ class Lifetime(msgspec.Struct, frozen=True, omit_defaults=True):
     expires_text: str | None = None
 
     def deadline(self, now: Moment) -> float | None:
-        """Return when a stream that is used `now` ends, by the clock that its lifetime counts by.
+        """Return when a stream used `now` ends, by the clock that its lifetime counts by.
 
-        How long it was idle is counted in steady time, and a date is one of the wall clock.
+        Idle time counts by steady time, a date by the wall clock.
         """
         return now.steady + self.ttl_s if self.ttl_s is not None else self.expires_at
 
     def remaining(self, wall: float) -> float | None:
-        """Return for how many seconds a stream that is used now lives on; None means for ever."""
+        """Return for how many seconds a stream used now lives on; None means for ever."""
         if self.ttl_s is not None:
             return float(self.ttl_s)
         return None if self.expires_at is None else self.expires_at - wall
@@ -140,7 +140,7 @@ class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return self.deadline is not None and self.lifetime.clock(now) >= self.deadline
 
     def ends_at(self, now: Moment) -> float | None:
-        """Return when the stream ends by the wall clock as it goes `now`, unless it is used."""
+        """Return when the stream ends by the present wall clock, unless it is used before."""
         if self.deadline is None:
             return None
         return self.deadline + now.wall - self.lifetime.clock(now)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Asked(NamedTuple):
-    """What a log line says of a request: its target is the path and query as received.
+    """The facts of a request for its log line; its target is the path and query as received.
 
-    `client` is the address at the other end of the connection, and `forwarded_for` what proxies
-    say of whom they ask for, which anybody can. `user_agent` is what the client calls itself.
+    `client` is the address at the other end of the connection, and `forwarded_for` the addresses
+    that proxies name, which anybody can make up. `user_agent` is what the client calls itself.
     """
 
     method: str

@@ -79,7 +79,7 @@ class Context:
         self.closing = False  # answers are the last of their connections, as the server stops
 
     def announce(self, write: Write) -> None:
-        """Have the other workers know of a write before its answer is sent."""
+        """Announce a write to the other workers before its answer is sent."""
         if self.journal is not None:
             self.journal.announce(write)
 

@@ -33,9 +33,9 @@ def peer_of(transport: BaseTransport | None) -> str | None:
 
 
 class Quotas:
-    """Asked once for each write, before anything is done for it, and for who begins a feed.
+    """The limits on each client's writes, and on whose account a feed begins.
 
-    A client is the account that was admitted, else an address.
+    A client is the account that was admitted, or else an address.
     """
 
     def __init__(
@@ -100,9 +100,9 @@ class Quotas:
     def counts_as(
         self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""
     ) -> str:
-        """Return as which client a request counts: an account that was admitted, else an address.
+        """Return the client that a request counts for: an account that was admitted, or an address.
 
-        Of an IPv6 address its network of 64 bits counts.
+        Of an IPv6 address, its network of 64 bits counts.
         """
         if account:
             return f"account {account}"

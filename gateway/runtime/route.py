@@ -175,7 +175,7 @@ class StreamRoute(Protocol):
         """Forget what a write made old that has passed through this worker or another one."""
 
     def invalidate_all(self) -> None:
-        """Take all that is not in the cache for old: writes through other workers were missed."""
+        """Treat everything outside the cache as old: writes through other workers were missed."""
 
     def readiness(self) -> Checks:
         """What must be well for requests to be sent here."""

@@ -1,12 +1,13 @@
 """The writes that passed through the workers of one gateway, in memory that they share.
 
-Each worker writes into a ring of its own, before the write is answered, and reads the rings of the
-others before it looks at anything that a client sent. So whoever has the answer to a write reads
-that write, whichever worker serves the read: a request that was sent after the answer finds the
-write in the ring. Nobody waits for anybody. A worker that was stopped, or is slow, sees what it
-has missed when it goes on, before it answers from a copy.
+Each worker writes into a ring of its own before a write is answered, and reads the rings of the
+others before it looks at anything that a client sent. So a client that has the answer to a write
+reads that write, whichever worker serves the read: a request that was sent after the answer finds
+the write in the ring.
 
-Where nothing was written in between, that costs the comparison of 8 bytes for each worker.
+Nobody waits for anybody. A worker that was stopped, or is slow, sees what it has missed when it
+goes on, before it answers from a copy. Where nothing was written in between, that costs the
+comparison of 8 bytes for each worker.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _decode = msgspec.msgpack.Decoder(_Stamped).decode
 
 
 class RecordsLost(Exception):
-    """A ring no longer has all that was written since it was read."""
+    """An error for a ring that has dropped writes since it was last read."""
 
 
 def share_memory(workers: int, ring_bytes: int = RING_BYTES) -> int:
@@ -60,7 +61,7 @@ class WriteJournal:
     def __init__(
         self, descriptor: int, workers: int, number: int, ring_bytes: int = RING_BYTES
     ) -> None:
-        """Begin with what is written from now on, as worker `number`, counted from 1."""
+        """Read on from the present end of each ring, as worker `number`, counted from 1."""
         self._memory = mmap.mmap(descriptor, workers * (_MARK + ring_bytes))
         self._marks = memoryview(self._memory)[: workers * _MARK].cast("Q")
         self._own = number - 1
@@ -73,7 +74,7 @@ class WriteJournal:
         self.on_announced: Callable[[], None] = lambda: None
 
     def announce(self, write: Write) -> None:
-        """Have the other workers see a write before anything that they are asked from now on."""
+        """Let the other workers see a write before they look at any later request."""
         stamped_at = time.monotonic_ns()
         try:
             data = _encode((stamped_at, write))
@@ -91,7 +92,7 @@ class WriteJournal:
         self.on_announced()
 
     def catch_up(self) -> None:
-        """Take in what the other workers have written since this was called last."""
+        """Process what the other workers have written since the last call."""
         marks = self._memory[: self._marks_bytes]
         if marks != self._seen:
             self._read_up_to(marks)
@@ -130,7 +131,7 @@ class WriteJournal:
         return self._marks_bytes + ring * self._ring_bytes
 
     def _records(self, ring: int, start: int, end: int) -> Iterator[_Stamped]:
-        """Yield what a worker has written between two marks. Raises RecordsLost."""
+        """Yield a worker's writes between two marks. Raises RecordsLost."""
         size = end - start
         if not 0 <= size <= self._ring_bytes:
             raise RecordsLost
@@ -149,7 +150,7 @@ class WriteJournal:
 
 
 def _checksum(data: bytes, position: int) -> int:
-    """Return a checksum that the same bytes have nowhere else: an earlier lap is not this one."""
+    """Return a checksum of these bytes at this mark; an earlier lap of the ring has another."""
     return crc32(data, position & 0xFFFFFFFF)
 
 

@@ -1,4 +1,4 @@
-"""Origins that are a listener of the gateway itself: each request would come back to it."""
+"""Origins that are a listener of the gateway itself, so that each request would come back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PORTS = {"http": 80, "https": 443}
 
 
 def leading_back(settings: Settings) -> Iterator[Unguarded]:
-    """Yield each origin of which it is known that a listener of these settings is at its URL."""
+    """Yield each origin whose URL is known to lead to a listener of these settings."""
     for index, route in enumerate(settings.route_table):
         path: tuple[str | int, ...] = ("routes", index, "origin")
         if not settings.routes:
@@ -60,7 +60,7 @@ def _is_unspecified(host: str) -> bool:
 
 
 def _is_of_this_machine(host: str) -> bool:
-    """Return whether an address, not a name, is one that a socket here can have."""
+    """Return whether an IP address can be one of this machine's."""
     try:
         family = socket.AF_INET if ip_address(host).version == 4 else socket.AF_INET6
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

@@ -1,4 +1,4 @@
-"""Where programs on this machine reach a server with these settings."""
+"""The addresses by which programs on this machine reach a server with these settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def console_url(settings: Settings) -> str:
 
 
 def export_for_commands(settings: Settings) -> str | None:
-    """Return the shell's line by which commands find the server; None where they do without."""
+    """Return the shell line that points commands to the server; None if they need none."""
     bases = stream_bases(settings)
     return None if DEFAULT_BASE in bases else f"export {BASE_VARIABLE}={bases[0]}"
 

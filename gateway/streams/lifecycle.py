@@ -39,7 +39,7 @@ class Lifecycle:
         retention: Retention = EVERYTHING,
         ended: Callable[[str, int], None] = lambda _path, _stream_id: None,
     ) -> None:
-        """`ended` is given path and id of each stream that this process has ended or begun anew."""
+        """Call `ended` with path and id of each stream that this process has ended or replaced."""
         self._table = table
         self._retention = retention
         self._ended = ended
@@ -176,10 +176,10 @@ class Lifecycle:
     async def _commit(
         self, changes: tuple[Change, ...], *, anew: bool = False, ends: Fate | None = None
     ) -> None:
-        """Commit, with what the end of a fork means for its sources.
+        """Commit changes, with the consequences of a fork's end for its sources.
 
-        A stream that is begun `anew` is not the first one at its path. `ends` says why the first
-        change takes its stream away, if it does.
+        A stream that is begun `anew` replaces an earlier one at its path. `ends` is the reason why
+        the first change removes its stream, if it does.
         """
         everything = list(changes)
         for change in everything:  # grows while it is walked: an end may cascade
@@ -215,7 +215,7 @@ class Lifecycle:
         ends: Fate | None,
         committed: asyncio.Future[None],
     ) -> None:
-        """Count and tell, whoever still waits for it; also of what may have been committed."""
+        """Count and report commits, also possible ones, whether or not anybody still waits."""
         if not committed.cancelled():
             failure = committed.exception()
             self.on_settled(changes, failure, anew=anew)
@@ -225,9 +225,9 @@ class Lifecycle:
     def on_settled(
         self, changes: Sequence[Change], failure: BaseException | None, *, anew: bool
     ) -> None:
-        """Count creations that stand; tell of streams that end, or begin `anew`, if they may.
+        """Count creations that succeeded, and report streams that end or begin `anew`.
 
-        After a `failure` other than a conflict nobody can say whether the changes stand.
+        After a `failure` other than a conflict, the changes may or may not have been committed.
         """
         if isinstance(failure, Conflict):
             return

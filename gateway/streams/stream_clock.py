@@ -1,4 +1,4 @@
-"""The present for the deadlines of one log's streams, and when the wall clock is in doubt."""
+"""The clock for the deadlines of one log's streams, and its doubt of the wall clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAST_JUMP_S = 1.0
 
 
 class StreamClock:
-    """Tells both times, and notices when the wall clock was set.
+    """A clock with wall and steady time that notices when the wall clock was set.
 
     When the wall clock has moved on by more than `grace_s` that this process did not see pass, at
     its start or at once, it may be wrong. For `grace_s`, no stream is to be removed as expired.
@@ -32,9 +32,10 @@ class StreamClock:
         follows_wall: bool = False,
         route: str = "",
     ) -> None:
-        """`follows_wall` is for logs whose deadlines other processes compare with their clocks.
+        """Make the steady time equal the wall time if it `follows_wall`.
 
-        `route` is what log lines name.
+        That is for logs whose deadlines other processes compare with their clocks. `route` is named
+        in log lines.
         """
         self.route = route
         self._wall = wall
@@ -58,11 +59,11 @@ class StreamClock:
 
     @property
     def doubted(self) -> Moment | None:
-        """When the wall clock was found in doubt; None while it is not."""
+        """The time at which doubt of the wall clock began; None without a doubt."""
         return self._doubted
 
     def begin(self, noted: Noted | None) -> Moment:
-        """Go on from what another process has noted; return the present."""
+        """Go on from the note of another process; return the present."""
         wall, self._began = self._wall(), self._running()
         self._offset = wall - self._began
         if noted is None:
@@ -98,15 +99,15 @@ class StreamClock:
         self._doubted_until = self._running() + self.grace_s
 
     def _go_back(self, noted: Moment, wall: float, running: float) -> None:
-        """Take back what was counted of a stop by a clock that was wrong."""
+        """Take back what a stop had counted by a clock that was wrong."""
         here = running - self._began
         steady = max(noted.steady + here, resumed(noted, wall))
         self._ahead = min(self._ahead, steady - running)
 
     def to_note(self, now: Moment) -> Noted | None:
-        """Return what the next process is to go on from, as of the last look.
+        """Return the note for the next process, as of the last look.
 
-        None where it has to see the same doubt: then what is noted stays as it is.
+        None while the next process has to see the same doubt: then the last note stays.
         """
         if self._noted is not None:
             return None

@@ -42,10 +42,10 @@ class Sweeper(Background):
                 pass
 
     async def round(self) -> bool:
-        """One round of everything; a step that fails is told, and the others go on.
+        """Do one round of everything; a step that fails is logged, and the others go on.
 
-        While the wall clock is in doubt no stream is ended. A log that takes no removals has told
-        of it, and is left alone. True when more streams are to be ended.
+        While the wall clock is in doubt no stream is ended. A log that takes no removals has
+        reported that, and is left alone. Return True if more streams are to be ended.
         """
         now = await self._look()
         if not self._table.log.takes_removals():
@@ -64,7 +64,7 @@ class Sweeper(Background):
         return len(paths) == EXPIRIES and self.expired > before
 
     def note(self) -> Moment:
-        """Look at the clocks, and have the log note how they stand; return the present."""
+        """Look at the clocks, and let the log note them; return the present."""
         now = self._table.clock.look()
         noted = self._table.clock.to_note(now)
         if noted is not None:
@@ -72,7 +72,7 @@ class Sweeper(Background):
         return now
 
     async def _look(self) -> Moment:
-        """Note the time; tell once of what has expired by a wall clock that is in doubt."""
+        """Note the time, and log once how many streams have expired by a clock in doubt."""
         now = self.note()
         doubted = self._table.clock.doubted
         if doubted is not None and doubted is not self._told_doubt:

@@ -38,7 +38,7 @@ class CountedLine:
 
 
 class RareLine(CountedLine):
-    """A warning that is written at once, then at most each second."""
+    """A warning that is written at once, then at most once a second."""
 
     def note(self, **said: str) -> None:
         """Count one occurrence, and log it if the second is over."""
@@ -55,14 +55,14 @@ class RareLine(CountedLine):
 
 
 class OutageLine(CountedLine):
-    """Warnings about failures that go on: the first at once, then at intervals that double.
+    """A warning about failures that go on: written at once, then at intervals that double.
 
     When nothing has failed for QUIET_S although there were answers, the end is logged once, as
     `over`.
     """
 
     def __init__(self, event: str, over: str, answered: Callable[[], int]) -> None:
-        """`answered` counts the answers so far."""
+        """Use `answered`, which counts all answers, to recognize the end of an outage."""
         super().__init__(event)
         self._over = over
         self._answered = answered

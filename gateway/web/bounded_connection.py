@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BoundedConnection(Incoming):
-    """A connection that counts among those of its listener, and is cut when its client stalls."""
+    """A connection that counts among its listener's, and is cut when its client stalls."""
 
     __slots__ = ("_client", "_counts", "_early", "_late", "_unsent")
 
@@ -30,7 +30,7 @@ class BoundedConnection(Incoming):
         late: bytes = b"",
         **arguments: Any,  # noqa: ANN401 - aiohttp's
     ) -> None:
-        """`early` came before this object; with `late`, which is left to be sent, it ends."""
+        """Parse `early` bytes, received before; or send the `late` answer and end."""
         super().__init__(server, owner, **arguments)
         self._early, self._late = early, late
         self._client: str | None = None  # as whom it counts
@@ -63,13 +63,13 @@ class BoundedConnection(Incoming):
         self._counts, self._client = True, client
 
     def give_place_back(self) -> None:
-        """Count as a connection no more."""
+        """Stop counting as a connection."""
         if self._counts:
             self._counts = False
             self.shared.limits.connection_lost(self._client)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Give the connection's place back, before anything else: whatever raises then."""
+        """Give the connection's place back before anything else, which might raise."""
         if self.state is HANDED_OVER:
             self._counts = False  # its new protocol counts it down
         self.give_place_back()
@@ -85,29 +85,29 @@ class BoundedConnection(Incoming):
             self.owner.tell_idle()  # of what waited without aiohttp nobody else tells
 
     def forget_waiting(self) -> None:
-        """Forget what waits for this connection without a task of aiohttp."""
+        """Forget a waiting request that has no aiohttp task."""
 
     def pause_writing(self) -> None:
-        """Begin to watch how fast the client takes what it is sent."""
+        """Begin to watch how fast the client receives what it is sent."""
         super().pause_writing()
         if self.transport is not None:
             self._unsent = Unsent(self.transport, self.shared.timeouts, self._loop.time())
 
     def resume_writing(self) -> None:
-        """Stop watching: the client has taken most of what it was sent."""
+        """Stop watching: the client has received most of what it was sent."""
         super().resume_writing()
         if self.transport is not None:  # else it ends when all is taken
             self._unsent = None
 
     def force_close(self) -> None:
-        """End the connection, as soon as the client has taken what it was sent."""
+        """End the connection as soon as the client has received what it was sent."""
         transport = self.transport
         super().force_close()
         if transport is not None and transport.get_write_buffer_size() and self._unsent is None:
             self._unsent = Unsent(transport, self.shared.timeouts, self._loop.time())
 
     def is_cut(self, now: float) -> bool:
-        """Return whether it was ended now for a client that takes nothing of its answers."""
+        """End the connection if its client receives nothing, and return whether that was done."""
         return self._unsent is not None and self._unsent.cut_if_stuck(now)
 
     def go_on(self) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class StreamOwner(Owner, ReaderServer, Protocol):
-    """What a connection for streams needs of the server that made it."""
+    """The server that made a connection for streams, as far as the connection needs it."""
 
     fast: FastPath
     descriptors: Descriptors

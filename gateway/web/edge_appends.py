@@ -196,11 +196,11 @@ class EdgeAppend:
         return PassedOn("POST", headers, read, base_of(headers, SCHEME), None, self._tails)
 
     def client_left(self, _: object) -> None:
-        """Wait a little longer for the answer, which nobody is told any more."""
+        """Wait a little longer for the origin's answer to an append whose client has left."""
         self._grace = asyncio.get_running_loop().call_later(LEFT_WRITE_S, self._give_up)
 
     def _give_up(self) -> None:
-        """Free the place at the origin of an append that may have been done."""
+        """Free the place at the origin of an append that may or may not have been done."""
         if self._is_counted:
             return
         if self.task is not None:

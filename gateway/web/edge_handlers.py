@@ -244,7 +244,7 @@ class EdgeHandlers:
         raise OriginBehind("the stream was made anew again and again while it was read")
 
     def _client(self, request: BaseRequest) -> str:
-        """Return on whose account a stream is followed."""
+        """Return the client on whose account a stream is followed."""
         principal = live_responses.exchange_of(request).principal
         account = "" if principal is None else principal.account
         return self._shared.quotas.counts_as(request.transport, request.headers, account)

@@ -1,4 +1,4 @@
-"""Where sockets become connections of a listener, and those of too slow clients are ended."""
+"""The entrance of a listener: sockets become connections, and slow clients are cut."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SWEEP_S = 0.5  # how late a slow client may be noticed
 
 
 class Entrance:
-    """The accepted sockets of one listener, and one timer that looks at all its connections."""
+    """The accepted sockets of one listener, and a timer that looks at all its connections."""
 
     def __init__(self, shared: Context, connections: Callable[[], Iterable[object]]) -> None:
-        """`connections` returns what is connected now; others than bounded ones are left alone."""
+        """Look after `connections()`, but only after those that are bounded."""
         self._shared = shared
         self._connections = connections
         self._loop = asyncio.get_running_loop()
@@ -47,7 +47,7 @@ class Entrance:
                 raise
 
     def _sweep_slow(self) -> None:
-        """End the connections of slow clients, and do so again whatever raises here."""
+        """End the connections of slow clients, and schedule the next look whatever raises here."""
         self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
         now = self._loop.time()
         refused = self._shared.limits.refused

@@ -72,8 +72,8 @@ class Incoming(AiohttpConnection):
     def data_received(self, data: bytes) -> None:
         """Parse, and answer what can be answered at once.
 
-        What other workers have written up to now comes first: whoever has the answer to a write
-        reads that write here, too.
+        The writes of other workers come first: a client that has the answer to a write reads that
+        write here, too.
         """
         if self.shared.journal is not None:
             self.shared.journal.catch_up()

@@ -28,13 +28,13 @@ _NOT_WAITING = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
 class Receiver(Protocol):
-    """What accepted sockets are given to."""
+    """The receiver of accepted sockets."""
 
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """The answer to what a connection begins and ends with, when it is ready."""
+        """Return the answer that a connection begins and ends with, if it is ready."""
 
     def enter(self, client: socket.socket, early: bytes, late: bytes) -> None:
-        """Make a connection of a socket, which has said `early`, and is still to be sent `late`."""
+        """Make a connection of a socket that has sent `early`, and is still to get `late`."""
 
 
 class ConnectionListener:

@@ -91,7 +91,7 @@ def connection_of(request: BaseRequest) -> Connection:
 
 @asynccontextmanager
 async def staying(request: BaseRequest, grace_s: float = 0.0) -> AsyncIterator[None]:
-    """Cancel what the block waits for `grace_s` after its client has left.
+    """Cancel what the block waits for once its client has been gone for `grace_s`.
 
     The block then ends in a ConnectionResetError.
     """

@@ -41,10 +41,10 @@ _TELL_THE_TAIL = frozenset({"HEAD", "POST", "PUT"})
 
 
 class PassedOn(NamedTuple):
-    """A request that is passed on, as its client has made it.
+    """A request as its client made it, to be passed on to an origin.
 
-    `base_url` is where it finds this server, and `key_of` the path whose reader key it may be told.
-    `tails` are those of the streams that were followed there when it was sent.
+    The client reaches this server at `base_url`, and may be sent the reader key for the path
+    `key_of`. `tails` are the ends of the streams followed at its path when it was sent.
     """
 
     method: str
@@ -62,7 +62,7 @@ class PassingOn:
         self._shared = shared
 
     def is_unsure(self, passed: PassedOn, route: EdgeRoute) -> None:
-        """Invalidate what a write may have changed that has no answer, as it may have been done."""
+        """Invalidate everything that an unanswered write may have changed."""
         if policy.invalidates(passed.method, 200):
             self.wrote(route, Write(prefix=route.prefix, path=passed.read.path))
             self._purge(passed, route, HTTPStatus.BAD_GATEWAY)
@@ -113,7 +113,7 @@ class PassingOn:
     def _compare(
         self, passed: PassedOn, route: EdgeRoute, answer: AnyAnswer, end: str | None
     ) -> None:
-        """Have followed streams doubted of which an answer shows less than is known."""
+        """Doubt followed streams of which an answer shows less than is known."""
         if passed.method == "PUT" and answer.status == HTTPStatus.CREATED:
             route.feeds.doubts.replaced(passed.read.path, passed.tails)
         if answer.status < 300 and end is not None and passed.method in _TELL_THE_TAIL:

@@ -33,13 +33,12 @@ async def parts(
     *,
     is_invited: bool = False,
 ) -> AsyncIterator[bytes]:
-    """The parts, each of which must come in time, and all of them at the least rate.
+    """Yield the parts, each of which must come in time, and all of them at the least rate.
 
     A client that waits for 100 before it sends the body gets it, unless it `is_invited` already.
-
-    Only the time that is spent waiting for the client counts, not that of whoever takes the parts.
-    `still_admitted` raises where its credential has ended meanwhile: the last part, or the end of
-    a body without a length, is never given then, so nobody takes it for whole.
+    Only the time that is spent waiting for the client counts, not that of the consumer.
+    `still_admitted` raises if the request's credential has ended meanwhile: the last part, or the
+    end of a body without a length, is never yielded then, so nobody takes it for whole.
     """
     now = asyncio.get_running_loop().time
     waited_s, size = 0.0, 0

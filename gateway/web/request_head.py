@@ -74,8 +74,9 @@ def is_last(message: RawRequestMessage) -> bool:
     """Return whether a request must be the last one of its connection.
 
     After a chunked one, aiohttp's parser (3.14) takes the last trailer for a header of the next
-    request, which behind a proxy is somebody else's, and who names another coding may frame what
-    follows in another way than we; after one that offers an upgrade, it drops what follows.
+    request, which behind a proxy is somebody else's. A request with any other coding may be framed
+    differently there and here. After a request that offers an upgrade, the parser drops what
+    follows.
     """
     return message.should_close or message.upgrade or "Transfer-Encoding" in message.headers
 

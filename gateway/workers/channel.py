@@ -23,10 +23,11 @@ LONGEST_MESSAGE = 64 << 20  # bytes; settings with many routes are the longest
 
 
 class Begin(msgspec.Struct, tag=True, frozen=True):
-    """To a worker, first: its settings as JSON. They may hold passwords: no argument has them.
+    """A message that begins a worker, with its settings as JSON.
 
-    `console` is the hash of the token by which the console is let in, `journal` the descriptor of
-    the memory in which the workers tell each other of writes.
+    The settings may hold passwords, so they are no argument of the process. `console` is the hash
+    of the console's token, and `journal` the descriptor of the memory in which the workers announce
+    writes to each other.
     """
 
     settings: str
@@ -74,13 +75,13 @@ class Answered(msgspec.Struct, tag=True, frozen=True):
 
 
 class Wrote(msgspec.Struct, tag=True, frozen=True):
-    """Of a worker: there is something new in its journal."""
+    """A message from a worker: its journal has something new."""
 
 
 class CatchUp(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: there is something new in the journal of another one.
+    """A message to a worker: the journal of another one has something new.
 
-    Requests do not need it: a worker looks at the journals before each. Readers that wait do.
+    Requests do not need it, since a worker looks at the journals before each. Readers that wait do.
     """
 
 

@@ -67,7 +67,7 @@ async def _work(number: int, end: socket.socket) -> int:
 
 
 def _once_a_turn(step: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that has `step` called once at the end of a turn of the event loop."""
+    """Return a function that schedules `step` once for the end of the event loop's turn."""
     loop = asyncio.get_running_loop()
     is_due = False
 

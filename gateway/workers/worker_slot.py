@@ -59,7 +59,7 @@ class WorkerSlot:
     """
 
     def __init__(self, number: int, begin: Begin, on_wrote: Callable[[WorkerSlot], None]) -> None:
-        """`begin` is what each worker is told; `on_wrote` is called as it has passed on writes."""
+        """Send each worker `begin` first; call `on_wrote` when the worker has passed on writes."""
         self._on_wrote = on_wrote
         self.number = number
         self.why_unhealthy: str | None = STARTING
@@ -193,7 +193,7 @@ class WorkerSlot:
         return f"ended with status {status}"
 
     def wake(self) -> None:
-        """Have the worker look at the journals: it does so at each message."""
+        """Have the worker look at the journals, as it does at each message."""
         if self._channel is not None and not self._channel.unsent:
             self._channel.send(CatchUp())
 

@@ -191,9 +191,10 @@ def loaded(reply: Reply) -> Loaded:
 
 
 class Standing(NamedTuple):
-    """What stands at a path, as far as it tells which commits were carried out.
+    """The state of a path, as far as it shows which commits were carried out.
 
-    `tokens` are of the commits that a gateway made last to the stream, and of a removal by it.
+    `tokens` are those of a gateway's latest commits to the stream, and of a removal by that
+    gateway.
     """
 
     state: StreamState | None
@@ -203,7 +204,7 @@ class Standing(NamedTuple):
 
 
 def standing_in(reply: Reply, gateway: str) -> Standing:
-    """Return what `load` found, with the tokens of a gateway. Raises RecordDamaged."""
+    """Return the state that `load` found, with the tokens of a gateway. Raises RecordDamaged."""
     _, words, retired = reply
     fields = dict(zip(words[::2], words[1::2], strict=True))
     tokens = fields.get(b"w" + gateway.encode(), b"").split()

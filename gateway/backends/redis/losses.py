@@ -1,8 +1,8 @@
-"""Whether a server that goes on in another history has lost what this gateway acknowledged.
+"""A watch for servers that lost commits which this gateway had acknowledged.
 
 A Redis that loses writes loses its latest ones: those that were not on its disk, or not at the
-replica that took over. So the commit that was acknowledged last stands for all before it: where it
-is found again, this gateway has acknowledged nothing that is lost.
+replica that took over. So the commit that was acknowledged last stands for all before it. If that
+commit is found again, nothing that this gateway acknowledged is lost.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class LastCommit(NamedTuple):
     token: int  # see headgate.lua
 
     def is_lost(self, standing: Standing) -> Lost:
-        """Return whether a server with this at the path has lost the commit.
+        """Return whether a server with this state of the path has lost the commit.
 
-        That is unknown where somebody else has removed the stream, or written to it, in a later
-        history before it was looked at.
+        That is "unknown" if somebody else removed the stream, or wrote to it, in a later history
+        before the look.
         """
         if str(self.token).encode() in standing.tokens:
             return "no"
@@ -66,9 +66,9 @@ class LastCommit(NamedTuple):
 
 
 class LossWatch:
-    """Compares servers that go on in another history with what they had acknowledged before.
+    """A comparison of servers in a new history with what they had acknowledged before.
 
-    `counts` has how many such changes there were, by whether something was lost.
+    `counts` has the number of new histories by whether something was lost.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class LossWatch:
         ask: Callable[..., Awaitable[list[Reply]]],
         primary_of: Callable[[str], Primary | None],
     ) -> None:
-        """`ask` takes a key and calls for the server that has it, `primary_of` a key."""
+        """Send commands by `ask`, to the server of a key, which `primary_of` returns."""
         self._commands = commands
         self._ask = ask
         self._primary_of = primary_of
@@ -95,7 +95,7 @@ class LossWatch:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def acknowledged(self, primary: Primary, change: Change, token: int) -> None:
-        """Remember the latest commit of a server; begin to compare when its history is another."""
+        """Remember a server's latest commit, and begin a comparison if its history is a new one."""
         state = change.state
         last = self._last.get(primary)
         if last is None and len(self._last) >= MOST_SERVERS:
@@ -106,7 +106,7 @@ class LossWatch:
         self._last[primary] = LastCommit(state, state.version + change.removes, token)
 
     def history_changed(self, primary: Primary) -> None:
-        """Find out whether a server whose history is another one has lost something; count that."""
+        """Count a server's new history by whether something was lost, once that is known."""
         last = self._last.get(primary)
         if last is not None and last.state.history != primary.history:
             self._begin(primary, self._last.pop(primary))

@@ -41,7 +41,7 @@ class Primary:
         wait_replicas: int,
         changed: Callable[[Primary], None],
     ) -> None:
-        """`changed` is called with the server when its history is another one than before."""
+        """Call `changed` with the server when its history is another one than before."""
         self._topology = topology
         self._address = address
         self._probe_call = calls.probe()

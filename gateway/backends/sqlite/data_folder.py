@@ -110,7 +110,7 @@ class DataFolder:
             raise StartError(f"the data file {self.file} cannot be made: {error}") from error
 
     def _make(self) -> None:
-        """Make the folder for its user alone, or warn of one that others can look into."""
+        """Make the folder for its user alone, or warn about one that others can read."""
         self.folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         mode = stat.S_IMODE(self.folder.stat().st_mode)
         if mode & OTHERS:
@@ -226,7 +226,7 @@ class DataFolder:
         return size
 
     def written_at(self) -> float | None:
-        """Return when the data file or its WAL was written last (epoch seconds), if it is there."""
+        """Return when data file or WAL was last written (epoch seconds); None without them."""
         found = [path.stat().st_mtime for path in (self.file, self.wal) if path.exists()]
         return max(found, default=None)
 

@@ -1,9 +1,9 @@
-"""The streams of a data file that have expired, found bit by bit where the two clocks differ.
+"""The search for expired streams in a data file whose deadlines count by two clocks.
 
 Deadlines are one column with one index, and count by two clocks (`protocol.moments`). While these
 agree, the first rows are those that have expired. Where one clock is ahead, rows that expire by the
-other may stand among them in any number; so each search looks at a bounded stretch of the index,
-and the next goes on behind it.
+other may stand among them in any number. So each search looks at a bounded stretch of the index,
+and the next search goes on behind it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ ROWS_FOR_EACH = 5
 
 
 class ExpirySearch:
-    """Searches of one file, one after the other."""
+    """A search of one file that goes on, stretch by stretch, where the last call ended."""
 
     def __init__(self) -> None:
         self._after: Deadline = FIRST
 
     def find(self, reader: Reader, now: Moment, limit: int) -> list[str]:
-        """Return paths of streams that have expired."""
+        """Return paths of expired streams in the next stretch."""
         most = ROWS_FOR_EACH * limit
         rows = reader.with_deadline(self._after, max(now), most)
         found = [

@@ -141,11 +141,11 @@ class SqliteLog(SoleLog):
         return await self._reading(lambda reader: reader.count_expired(now))
 
     async def noted(self) -> Noted | None:
-        """Return what the file has of the clocks; of one without it, when it was written last."""
+        """Return the clocks as noted in the file, or else the time of its last write."""
         return self._noted
 
     def note(self, noted: Noted) -> None:
-        """Note it with the next small step, when it says something new, and when it is closed."""
+        """Note the clocks with the next small step if they say something new, and on closing."""
         self._thread.to_note = noted
 
     async def list_streams(self, begins: str, after: str, limit: int) -> Listed:

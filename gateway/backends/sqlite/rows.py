@@ -132,7 +132,7 @@ class Reader:
     def with_deadline(
         self, after: Deadline, until: float, limit: int
     ) -> list[tuple[Deadline, str, bool]]:
-        """Return the first streams that end after one and up to `until`, and whether by a TTL."""
+        """Return the first streams behind a row that end by `until`, and whether by a TTL."""
         rows: list[Any] = self._all(
             f"select deadline, id, path, {SLIDES} from streams"
             " where deadline is not null and (deadline, id)>(?, ?) and deadline<=?"

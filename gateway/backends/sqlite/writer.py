@@ -69,7 +69,7 @@ class Writer:
             self._connection.close()
 
     def finish(self, to_note: Noted | None) -> None:
-        """File what is in `recent`, as far as there is room, note, and close the connection."""
+        """Compact `recent` as far as there is room, note the clocks, and close the connection."""
         with contextlib.suppress(apsw.Error):
             file_all(self._connection)
             if to_note is not None:
@@ -99,7 +99,7 @@ class Writer:
         return Noted(Moment(wall / MICROSECONDS, steady / MICROSECONDS), bool(doubt))
 
     def note(self, to_note: Noted | None) -> None:
-        """Note how the clocks stand, if what is noted does not tell that well enough."""
+        """Note the clocks, unless the last note is still good."""
         if to_note is not None and (self.noted is None or _is_news(self.noted, to_note)):
             self._write_noted(to_note)
 
@@ -347,9 +347,9 @@ class Writer:
 
 
 def _is_news(noted: Noted, later: Noted) -> bool:
-    """Return whether what is noted is wrong by now, or so old that it would look like a stop.
+    """Return whether the last note is wrong, or so old that it would look like a stop.
 
-    While nobody sets the wall clock, what is noted goes on to be right: both clocks move alike.
+    While nobody sets the wall clock, the last note stays right: both clocks move alike.
     """
     before, now = noted.moment, later.moment
     was_set = abs((now.wall - now.steady) - (before.wall - before.steady)) >= LEAST_SET_S
