@@ -70,8 +70,11 @@ class Doubts:
         Raises OriginBusy for a client that reads on before the origin was compared: the new server
         may not have the data before its offset.
         """
+        at_path = self._of_path(fetch.request.path)
+        if not at_path:  # as most of the time
+            return
         key, start = fetch.request.stream_key, fetch.request.start
-        streams = [one for one in self._of_path(fetch.request.path) if one.key == key]
+        streams = [one for one in at_path if one.key == key]
         if not streams or any(one.is_sure_of(fetch.server, start) for one in streams):
             return
         for stream in streams:

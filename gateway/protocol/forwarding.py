@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from multidict import CIMultiDict
@@ -127,7 +128,7 @@ def request_fields(
     drop_cookie(fields, CONSOLE_COOKIE)
     if keyed is not None:
         for name in {name.lower() for name in fields}.difference(_KEYED, keyed):
-            if _UNKEYED.search(name) is not None or _RENAMES.search(name) is not None:
+            if _UNKEYED.search(name) is not None or _is_renaming(name):
                 del fields[name]
     _append(fields, "Via", via)
     _append(fields, "X-Forwarded-For", sender.address)
@@ -142,9 +143,15 @@ def drop_renames(fields: CIMultiDict[str], is_kept: Callable[[str], bool] | None
 
     Fields for which `is_kept` returns True stay.
     """
-    for name in {name for name in fields if _RENAMES.search(name) is not None}:
+    for name in {name for name in fields if _is_renaming(name)}:
         if is_kept is None or not is_kept(name):
             del fields[name]
+
+
+@lru_cache(512)  # the names that clients send are few
+def _is_renaming(name: str) -> bool:
+    """Return whether an origin might take a request with this field for another one."""
+    return _RENAMES.search(name) is not None
 
 
 def without_query_of_referer(headers: MultiMapping[str]) -> MultiMapping[str]:
@@ -152,7 +159,9 @@ def without_query_of_referer(headers: MultiMapping[str]) -> MultiMapping[str]:
 
     The query of a page that reads streams may hold a token, under any name.
     """
-    lines = headers.getall("Referer", ())
+    if "Referer" not in headers:
+        return headers
+    lines = headers.getall("Referer")
     if not any(_BEHIND_PATH.search(line) for line in lines):
         return headers
     fields = CIMultiDict(headers)
@@ -190,6 +199,7 @@ def _forwarded(sender: Sender) -> str:
     return f"for={_node(sender.address)};proto={sender.scheme}{host}"
 
 
+@lru_cache(1024)  # a client, or a proxy before us, sends many requests
 def _node(address: str) -> str:
     try:
         version = ipaddress.ip_address(address.partition("%")[0]).version
