@@ -168,7 +168,7 @@ class Desk:
         return command.replace(PRINTED_ADDRESS, self.server.url.removeprefix("http://"))
 
     def export(self) -> None:
-        """Type what the server has printed for other ports than the document's."""
+        """Type the export that the server has printed for other ports than the document's."""
         (export, *_) = re.findall(r"export STREAM_URL=[^\s\"]+", self.server.output())
         for terminal in (self.first, self.second):
             terminal.begin(export)

@@ -1,4 +1,4 @@
-"""A limit of open files that is soon reached is told at the start, in words that help."""
+"""A low limit of open files is reported at the start, in words that help."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ SERVICE_USER = 65534  # one that owns nothing, as the user that systemd makes up
 
 
 def setting(name: str) -> str:
-    """The value of a setting that the unit has once."""
+    """Return the value of a setting that the unit has once."""
     (value,) = re.findall(rf"^{name}=(.*)$", UNIT, re.MULTILINE)
     return str(value)
 
@@ -65,7 +65,7 @@ def test_the_service_is_started_again_however_it_ended() -> None:
 def test_the_command_of_the_unit_serves_as_its_user_with_a_folder_that_is_its_own(
     tmp_path: Path,
 ) -> None:
-    """What systemd does before it: a user, a umask, a data folder, a copy of the configuration."""
+    """The test does what systemd does before: user, umask, data folder, configuration."""
     is_root = os.geteuid() == 0
     user = SERVICE_USER if is_root else os.geteuid()
     port, admin = free_port(), free_port()
@@ -108,7 +108,7 @@ def test_the_command_of_the_unit_serves_as_its_user_with_a_folder_that_is_its_ow
 
 
 def as_user(user: int) -> list[str]:
-    """What goes before a command to run it as another user, if we may."""
+    """Return the words before a command that run it as another user, if that is allowed."""
     if os.geteuid() != 0:
         return []
     # It may read, and no more than read, what only root may: the tests may lie in its folder.
@@ -120,7 +120,7 @@ def as_user(user: int) -> list[str]:
 
 
 def reach(folder: Path) -> None:
-    """Let another user into the test's folder, which pytest makes for its own alone."""
+    """Let another user into the test's folder, which pytest makes for its own user alone."""
     for path in (folder, *folder.parents):
         if path.stat().st_uid == os.geteuid() and path != path.parent:
             path.chmod(path.stat().st_mode | stat.S_IXOTH)

@@ -1,4 +1,4 @@
-"""What the console tells in the first seconds of a gateway."""
+"""The console in the first seconds of a gateway."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The admin listener bears what anybody may send, and takes nothing from the streams."""
+"""The admin listener withstands any client, and takes no resources from the streams."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ IMPATIENT = {
 
 @contextlib.contextmanager
 def connected(port: int, count: int, sent: bytes = HALF_HEAD) -> Iterator[list[Wire]]:
-    """So many connections that have sent this."""
+    """Open so many connections, and send this on each."""
     with contextlib.ExitStack() as opened:
         wires = []
         for _ in range(count):
@@ -55,21 +55,21 @@ def connected(port: int, count: int, sent: bytes = HALF_HEAD) -> Iterator[list[W
 
 
 def numbers(server: Headgate) -> dict[str, float]:
-    """The metrics of the admin listener."""
+    """Return the metrics of the admin listener."""
     lines = ask(server.admin_port, "GET", "/metrics").body.decode().splitlines()
     pairs = (line.rpartition(" ") for line in lines if line.startswith("headgate_admin_"))
     return {name.removeprefix("headgate_admin_"): float(number) for name, _, number in pairs}
 
 
 def turned_away(server: Headgate) -> float:
-    """The connections that were refused because there are too many."""
+    """Return how many connections were refused because there were too many."""
     told = numbers(server)
     limits = ("max_connections", "max_client_connections")
     return sum(told[f'refusals_total{{limit="{limit}"}}'] for limit in limits)
 
 
 def events(server: Headgate, name: str) -> list[dict[str, object]]:
-    """The log lines of an event."""
+    """Return the log lines of an event."""
     lines = [json.loads(line) for line in server.output().splitlines()]
     return [line for line in lines if line["event"] == name]
 
@@ -176,7 +176,7 @@ def test_a_body_may_be_invited_by_100_and_come_in_chunks() -> None:
         wire.send(
             b"POST /api/explain HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
             b"Content-Type: application/json\r\nX-CSRF-Token: %b\r\n"
-            b"Transfer-Encoding: chunked\r\n\r\n" % csrf(server)
+            b"Transfer-Encoding: chunked\r\n\r\n" % csrf_token(server)
         )
         assert wire.head().wire == b"HTTP/1.1 100 Continue\r\n\r\n"
         wire.send(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
@@ -187,8 +187,8 @@ def test_a_body_may_be_invited_by_100_and_come_in_chunks() -> None:
             wire.answer()
 
 
-def csrf(server: Headgate) -> bytes:
-    """What changes by scripts of the console's pages carry."""
+def csrf_token(server: Headgate) -> bytes:
+    """Return the token that scripts of the console's pages send with a change."""
     session = ask(server.admin_port, "GET", "/api/session").json()
     return str(session["csrf"]).encode()
 
@@ -196,7 +196,7 @@ def csrf(server: Headgate) -> bytes:
 def test_a_body_over_the_bound_is_413() -> None:
     with headgate() as server:
         body = b"x" * (1024 * 1024 + 1)
-        headers = {"X-CSRF-Token": csrf(server).decode(), "Content-Type": "application/json"}
+        headers = {"X-CSRF-Token": csrf_token(server).decode(), "Content-Type": "application/json"}
         answer = ask(server.admin_port, "POST", "/api/explain", body, **headers)
         assert answer.status == 413
         assert "1,048,576 bytes" in answer.json()["detail"]

@@ -1,4 +1,4 @@
-"""The page that alerts link to: what to do, for whoever is woken."""
+"""The page that alerts link to, which says what to do when one fires."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOKEN = "t" * 32
 
 @pytest.fixture
 async def guarded() -> AsyncIterator[TestClient[Any, Any]]:
-    """A console that nobody may look at without a token."""
+    """Return a console that nobody may look at without a token."""
     token = AdminToken.of({"name": "ann", "role": "viewer", "token": TOKEN})
     app = build(Switchboard(), setup(admin_tokens=(token,)))
     async with TestClient(TestServer(app, host="127.0.0.1")) as client:

@@ -227,7 +227,7 @@ async def test_the_curl_line_of_a_stream_is_percent_encoded(
 
 
 class FewReads(MadeUp):
-    """Of whose few reads none was served without the origin."""
+    """A route with few reads, of which none was served without the origin."""
 
     def __init__(self, reads: int) -> None:
         super().__init__()

@@ -42,7 +42,7 @@ async def found(log: RedisLog) -> list[Lost]:
 
 @contextlib.asynccontextmanager
 async def crashing(server: RedisServer) -> AsyncIterator[None]:
-    """Redis crashes at the end of the block, and starts with what it had on disk before."""
+    """Let Redis crash at the end of the block, and start with its earlier files."""
     await asyncio.to_thread(server.command, "SAVE")
     yield
     await asyncio.to_thread(server.restart)
@@ -134,7 +134,7 @@ async def test_what_another_gateway_appended_or_removed_since_hides_no_commit(
 async def test_appends_right_after_the_crash_do_not_hide_that_one_before_it_is_lost(
     tmp_path: Path,
 ) -> None:
-    """More than a stream remembers of a gateway, all before the server is looked at."""
+    """The gateway appends more than a stream remembers of its commits before it looks at Redis."""
     with redis_server(tmp_path) as server:
         async with connected(server.url) as log:
             change = created(log, "s", b"one")
@@ -193,7 +193,7 @@ replace = msgspec.structs.replace
 
 
 def raised_at(end: int, **fields: int) -> StreamState:
-    """The stream after somebody has written to it in a later history, from `end` on."""
+    """Return the stream as somebody else has extended it from `end` on, in a later history."""
     past = (PastGeneration(105, end),)
     return replace(MADE, generation=205, history=200, past_generations=past, **fields)
 

@@ -1,8 +1,8 @@
-"""`python -m tests.bench.half_heads PORT CONNECTIONS MILLISECONDS SERVER_PID PATH?QUERY`.
+"""A load of HEADs and reads: `python -m tests.bench.half_heads PORT CONNECTIONS MS PID PATH?QUERY`.
 
 A closed loop of which every second request is a HEAD, and every other a read that no cache has:
-what an origin's connections may be used for again is decided behind each. It prints its figures as
-the tools in C do, and is slower than they are: it is for two gateways that are compared.
+behind each, the gateway decides whether the origin's connection may be used again. It prints its
+figures as the tools in C do, and is slower than they are: it is for comparing two gateways.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def run(*arguments: object) -> Figures:
 
 
 class _Asker(asyncio.Protocol):
-    """A connection that sends its next request when the last one is answered."""
+    """A connection that sends its next request as soon as the last one is answered."""
 
     def __init__(self, target: str, numbers: itertools.count[int], delays: list[float]) -> None:
         self._target = target

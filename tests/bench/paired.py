@@ -154,7 +154,7 @@ def _appends(
 def _passed_appends(
     workers: int, connections: int, stack: contextlib.ExitStack, program: Path
 ) -> Callable[[], Figures]:
-    """Appends through workers before an HTTP origin; each worker has a share of the connections."""
+    """Return appends through workers before an HTTP origin; each has a share of the connections."""
     proxy = HeadgateProxy(
         program=program,
         arguments=("--workers", str(workers)),

@@ -1,4 +1,4 @@
-"""Who comes back with an offset of a stream that is no more is not given another one's data."""
+"""Clients that come back with an offset of a lost stream are not given the present one's data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client says of its own address does not come to the gateway through any engine."""
+"""Addresses that a client makes up do not reach the gateway through any engine."""
 
 from __future__ import annotations
 

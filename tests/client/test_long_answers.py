@@ -1,4 +1,4 @@
-"""An answer that is longer than any memory is read in parts, or refused."""
+"""An answer longer than the memory allowed for it is read in parts, or refused."""
 
 from __future__ import annotations
 

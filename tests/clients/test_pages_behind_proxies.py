@@ -1,4 +1,4 @@
-"""What pages of browsers have to reckon with behind proxies, and that the examples do."""
+"""The examples for pages in browsers, and the behaviour of proxies that they have to handle."""
 
 from __future__ import annotations
 

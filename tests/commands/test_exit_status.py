@@ -1,4 +1,4 @@
-"""By the exit status of a command a script tells what kept it from being done."""
+"""The exit status of a command tells a script why it failed."""
 
 from __future__ import annotations
 

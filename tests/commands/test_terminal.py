@@ -1,4 +1,4 @@
-"""What a server sends cannot act on the terminal of whoever runs a command."""
+"""Text of a server cannot act on the terminal of whoever runs a command."""
 
 from __future__ import annotations
 

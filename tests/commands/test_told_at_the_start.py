@@ -1,4 +1,4 @@
-"""What a server says at its start: where its streams and its dashboard are, and what to export."""
+"""The output of a server's start: where streams and dashboard are, and what to export."""
 
 from __future__ import annotations
 

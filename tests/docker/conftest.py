@@ -11,7 +11,7 @@ from tests.docker.image import Image, built_image
 
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """The image as it is built, shared with the other workers of the run."""
+    """Return the built image, shared with the other workers of the run."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     return built_image(shared / "image")

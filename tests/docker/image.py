@@ -69,7 +69,7 @@ class Image:
         return Path(self.root, path.lstrip("/"))
 
     def here(self, text: str) -> str:
-        """Return a text with the image's paths led into its root folder."""
+        """Return a text with the image's paths replaced by those below its root folder."""
         return OWN_PATHS.sub(rf"{self.root}\1", text)
 
     def words(self, *arguments: str) -> list[str]:
@@ -93,7 +93,7 @@ class Image:
 
 
 def built_image(folder: Path) -> Image:
-    """Return the image in this folder, which the first process that asks has built there."""
+    """Return the image in this folder; the first process that asks builds it."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -109,9 +109,9 @@ def built_image(folder: Path) -> Image:
 
 
 def copy_context(target: Path, source: Path = ROOT) -> None:
-    """Copy the files that the ignore file leaves, as an engine is sent them.
+    """Copy the files that the ignore file leaves, as they are sent to an engine.
 
-    It is sent the ignore file, too, but no step finds that.
+    The ignore file itself is sent, too, but no step finds it.
     """
     lines = (source / ".dockerignore").read_text().splitlines()
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
@@ -155,9 +155,9 @@ class Build:
         return self._image
 
     def _from(self, words: str) -> None:
-        """Begin a stage at the path of the one before, which goes aside under its name.
+        """Begin a stage at the path of the one before, which is moved aside under its name.
 
-        Programs name the path where they were installed, so each stage has to be at the same.
+        Programs name the path where they were installed, so all stages have to be at the same path.
         """
         image, *name = words.split(" AS ")
         if self._root.exists():

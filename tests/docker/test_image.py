@@ -1,4 +1,4 @@
-"""What the image's steps make, from the files that an engine is sent: it serves, and is bare."""
+"""The image that the steps make, from the files sent to an engine: it serves, and is small."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PASSWORD = "twelve or more characters"
 
 
 class Container:
-    """What `docker run` starts of an image, without a container around it."""
+    """A stand-in for a container of an image: its command, without isolation."""
 
     def __init__(self, image: Image, root: Path) -> None:
         self.image = image
@@ -132,7 +132,7 @@ def test_the_console_is_reached_with_a_user_whose_hash_the_image_makes(
 def test_the_documented_commands_start_a_console_for_a_user_on_this_machine_only(
     tmp_path: Path,
 ) -> None:
-    """Played with a `docker` that hashes as the image does, and else writes down its arguments."""
+    """A stand-in for `docker` hashes as the image does, and writes down its other arguments."""
     docker = tmp_path / "docker"
     docker.write_text(
         "#!/bin/sh\n"
@@ -156,7 +156,7 @@ def test_the_documented_commands_start_a_console_for_a_user_on_this_machine_only
 
 
 def shell_blocks(name: str) -> list[str]:
-    """Return what a page gives to be typed into a shell."""
+    """Return the blocks of a page that are to be typed into a shell."""
     return re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / name).read_text(), re.DOTALL)
 
 
@@ -201,7 +201,7 @@ def test_the_image_is_labelled_as_the_package_is_and_with_its_revision(image: Im
 
 
 def test_a_build_is_sent_only_what_it_installs(tmp_path: Path) -> None:
-    """No tests, no streams, nothing of git: no layer can have a secret of the folder."""
+    """Without tests, streams and git, no layer can contain a secret of the folder."""
     source = tmp_path / "source"
     secrets = ["headgate-data/headgate.db", ".env", ".git/config", "client/.env", "tokens.toml"]
     wanted = ["LICENSE", "pyproject.toml", "gateway/app.py", "client/headgate/stream.py"]

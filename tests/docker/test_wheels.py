@@ -24,7 +24,7 @@ WHEELS = ROOT / "requirements/wheels.txt"
 
 
 def locked() -> list[tuple[Requirement, set[str]]]:
-    """Return what the lock names, each with the hashes of its files."""
+    """Return the packages in the lock, each with the hashes of its files."""
     text = LOCK.read_text().replace("\\\n", "")
     lines = [line for line in text.splitlines() if re.match(r"\w", line)]
     return [

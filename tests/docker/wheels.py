@@ -33,7 +33,7 @@ def python_version() -> tuple[int, int]:
 
 
 def platforms(processor: str) -> list[str]:
-    """Return the platforms, by their names in wheels, that the image is on this processor."""
+    """Return the platforms of the image on this processor, by their names in wheels."""
     old = {"manylinux1": 5, "manylinux2010": 12, "manylinux2014": 17}
     names = [f"manylinux_2_{minor}" for minor in reversed(LIBRARIES)]
     return [f"{name}_{processor}" for name in (*names, *reversed(old))]

@@ -127,9 +127,9 @@ class Side:
 
 
 def trust(origin: Origin) -> None:
-    """Have no connection rest or be closed for what the server may send besides its answers.
+    """Let no connection rest or be closed because its server might send a surplus.
 
-    Nor is anything dropped that came before: what else did depends on the clock.
+    Nothing older is dropped either: what else came on the connection depends on the clock.
     """
     for connection in origin._in_step._open:
         connection.history = ConnectionHistory()

@@ -1,7 +1,7 @@
 """A gateway before an origin that loses its end again and again, and readers of every kind.
 
-Whoever reads from the beginning, or from now on, must have read what some stream had in it: lost
-data and new data are never one content. `python -m tests.edge histories` plays many.
+A reader from the beginning, or from `now`, must have read a content that some stream had: lost data
+and new data are never one content. `python -m tests.edge histories` plays many rounds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PATIENCE_S = 10.0
 
 @dataclass
 class Findings:
-    """What was read in a campaign: `wrong` is what no stream had."""
+    """The results of a campaign: `wrong` are contents that no stream had."""
 
     restores: int = 0
     deletions: int = 0
@@ -53,7 +53,7 @@ class Findings:
 
 
 class Reader:
-    """One who reads, and begins anew when it is sent away, or by chance."""
+    """A reader that begins anew when it is sent away, or by chance."""
 
     def __init__(
         self, kind: str, port: int, ledger: Ledger, findings: Findings, chance: random.Random
@@ -109,7 +109,7 @@ class Reader:
             self._client = None
 
     async def _read(self) -> None:
-        """One answer with all there is, or what follows by polls, as clients do."""
+        """Read one answer with everything, or follow by polls, as clients do."""
         answer = await self._ask("")
         if answer.status == 200:
             self._came(answer.body, answer.next_offset, f"GET {dict(answer.fields)}")
@@ -150,7 +150,7 @@ class Reader:
         self._leave()
 
     def _came(self, data: bytes, offset: str, what: str) -> None:
-        """Compare all that was read so far with what has been."""
+        """Check everything that was read so far against the ledger."""
         before, self._offset = self._offset, offset
         self._content += data
         findings, ledger = self._findings, self._ledger
@@ -224,7 +224,7 @@ async def _write(origin: Rewinding, ledger: Ledger, chance: random.Random) -> No
 
 
 async def _anew(origin: OneDouble, port: int, ledger: Ledger, chance: random.Random) -> None:
-    """Delete the stream through the gateway, make it anew, and let it grow."""
+    """Delete the stream through the gateway, create it again, and let it grow."""
     client = await Client.connect(port)
     try:
         await client.ask(request("DELETE", PATH))
@@ -238,7 +238,7 @@ async def _anew(origin: OneDouble, port: int, ledger: Ledger, chance: random.Ran
 
 
 async def _calm(origin: Rewinding, ledger: Ledger, chance: random.Random) -> None:
-    """Let everybody come to the end."""
+    """Wait until all readers are at the end."""
     for _ in range(3):
         await _write(origin, ledger, chance)
         await asyncio.sleep(0.2)
@@ -252,7 +252,7 @@ async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
 
 @contextlib.asynccontextmanager
 async def _origin(kind: str) -> AsyncIterator[Rewinding]:
-    """A started one."""
+    """Return a started origin of a kind."""
     async with AsyncExitStack() as stack:
         if kind == "echoes":
             yield OneDouble(await stack.enter_async_context(Double(echoes=True)))

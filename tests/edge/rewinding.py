@@ -1,6 +1,6 @@
 """Servers with one stream that lose its end: put back from an older copy, or never replicated.
 
-An append is one record, of which no two are alike; `Ledger` has every content that ever was.
+An append is one record, of which no two are alike. `Ledger` has every content that ever was.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _UP_TO_DATE = "Stream-Up-To-Date: true"
 
 
 class Ledger:
-    """Every content that the stream has had: what was written, and what was lost again."""
+    """The record of every content that the stream has had, also of what was lost again."""
 
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
@@ -39,25 +39,25 @@ class Ledger:
         self.lives: list[bytes] = []  # as they were when they ended
 
     def record(self) -> bytes:
-        """Return one more record, as yet nowhere."""
+        """Return a new record, which is in no stream yet."""
         self._records += 1
         return b"<%d %b>\n" % (self._records, b"x" * self._chance.randint(0, 60))
 
     def wrote(self, record: bytes) -> None:
-        """Note that it was written, or may have been."""
+        """Note that a record was written, or may have been."""
         self.now += record
 
     def lost(self, kept: bytes) -> None:
-        """Note that the stream has only this now."""
+        """Note the whole content of the stream after a loss."""
         self.lives.append(self.now)
         self.now = kept
 
     def has_begun_with(self, content: bytes) -> bool:
-        """Return whether some stream began so."""
+        """Return whether some stream began with this."""
         return any(life.startswith(content) for life in (self.now, *self.lives))
 
     def has_had(self, content: bytes) -> bool:
-        """Return whether some stream had this in it."""
+        """Return whether some stream contained this."""
         return any(content in life for life in (self.now, *self.lives))
 
 
@@ -66,23 +66,23 @@ class Rewinding(Protocol):
 
     @property
     def urls(self) -> list[str]:
-        """Where its servers are, the first one first."""
+        """The URLs of the servers, the first server first."""
 
     async def append(self, record: bytes) -> None:
         """Write a record."""
 
     async def back_up(self) -> None:
-        """Keep a copy as it is."""
+        """Keep a copy of the present state."""
 
     async def restore(self, records: list[bytes]) -> None:
-        """Put the copy back, and write these before anybody asks."""
+        """Put the copy back, and write these records before anybody asks."""
 
 
 class Double(RawOrigin):
     """A server in memory, whose offsets count bytes.
 
-    One that `echoes` answers a read past its tail with the offset that was asked for, gives a poll
-    from there what comes next, and keeps polls of a stream that was deleted: as Electric's does.
+    One that `echoes` answers a read past its tail with the asked offset, a poll from there with
+    whatever comes next, and keeps polls of a deleted stream open, as Electric's server does.
     """
 
     def __init__(self, *, echoes: bool = False, port: int | None = None) -> None:
@@ -94,7 +94,7 @@ class Double(RawOrigin):
         self._polls: set[Wire] = set()
 
     def write(self, content: bytes) -> None:
-        """Let the stream have this content, and tell who waits for it."""
+        """Give the stream this content, and answer those that wait for it."""
         assert self.stream is not None
         self.stream[0] = content
         self._changed.set()
@@ -182,7 +182,7 @@ class OneDouble:
 
     @property
     def content(self) -> bytes:
-        """What there is."""
+        """The content of the stream."""
         return b"" if self.double.stream is None else self.double.stream[0]
 
     async def append(self, record: bytes) -> None:
@@ -200,7 +200,7 @@ class OneDouble:
 
 
 class TwoDoubles:
-    """The second has what the first had a while ago, and takes over when that is down."""
+    """A server, and a second one that lags and takes over when the first is down."""
 
     def __init__(self, first: Double, second: Double) -> None:
         self._servers = [first, second]
@@ -218,7 +218,7 @@ class TwoDoubles:
         up.write(up.stream[0] + record)
 
     async def back_up(self) -> None:
-        """Replicate: what is written from now on is not."""
+        """Replicate the stream now; later writes are not replicated."""
         up = self._up()
         assert up.stream is not None
         for server in self._servers:
@@ -226,7 +226,7 @@ class TwoDoubles:
                 server.write(up.stream[0])
 
     async def restore(self, records: list[bytes]) -> None:
-        """Lose the server that is up, and go on on the other, which the lost one copies later."""
+        """Lose the server that is up, and go on with the other, which the lost one copies later."""
         up = self._up()
         (other,) = (server for server in self._servers if server is not up)
         assert other.stream is not None

@@ -1,4 +1,4 @@
-"""What one read of an origin shows of the stream that was followed: decided without any I/O."""
+"""The comparison of a read with what is known of a followed stream, without any I/O."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def offset(at: int) -> str:
 
 
 def span(kind: str, pieces: list[bytes], begin: int, end: int) -> Span:
-    """What lies between two pieces of a stream."""
+    """Return the piece of a stream between two of its pieces."""
     some = pieces[begin:end]
     body = b"[%b]" % b", ".join(some) if kind == JSON else b"".join(some)
     return Span(offset(begin), offset(end), body)

@@ -1,4 +1,4 @@
-"""What is lost with a followed stream."""
+"""The effects of losing a followed stream."""
 
 from __future__ import annotations
 

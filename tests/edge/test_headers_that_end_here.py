@@ -1,4 +1,4 @@
-"""What a client sends that would mean something else at the origin than it does here."""
+"""Header fields of a client that would mean something else at the origin than here."""
 
 from __future__ import annotations
 

@@ -166,8 +166,8 @@ async def test_a_read_goes_on_while_one_client_waits_for_it() -> None:
         await until(lambda: gateway.edge.origin.in_flight == 0)
 
 
-def a_write_may_take(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Once its client has left."""
+def limit_left_writes(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Set the time that a write may take once its client has left."""
     for module in (edge_handlers, edge_appends):
         monkeypatch.setattr(module, "LEFT_WRITE_S", seconds)
 
@@ -177,7 +177,7 @@ async def test_a_write_goes_on_when_its_client_leaves(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The origin may have done it: what is kept is of the past once that is known."""
-    a_write_may_take(monkeypatch, 60)
+    limit_left_writes(monkeypatch, 60)
     steps = Steps(b"", answer(status="204 No Content"))
     kept = answer(b"old", "Cache-Control: max-age=60")
     async with RawOrigin(kept, steps, kept) as origin, edge_serving(origin) as gateway:
@@ -205,8 +205,8 @@ UNANSWERED = [
 async def test_a_write_without_an_answer_frees_its_place_once_its_client_has_left(
     method: str, scripts: tuple[bytes | Play, ...], line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else whoever writes and leaves would keep a slow origin from everybody else."""
-    a_write_may_take(monkeypatch, 0.02)
+    """Otherwise clients that write and leave would take a slow origin from all others."""
+    limit_left_writes(monkeypatch, 0.02)
     kept = answer(b"old", "Cache-Control: max-age=60")
     async with (
         RawOrigin(kept, *scripts, kept) as origin,

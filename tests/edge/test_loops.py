@@ -48,7 +48,7 @@ def _requests(gateway: Headgate) -> int:
 
 @contextlib.contextmanager
 def relay(port: int) -> Iterator[int]:
-    """The port of a relay, of which no gateway can know where it leads."""
+    """Run a relay and give its port; no gateway can know where it leads."""
 
     async def serve(ready: Callable[[int], None], end: asyncio.Event) -> None:
         async with DelayingProxy(port, latency_s=0) as proxy:

@@ -1,4 +1,4 @@
-"""An origin sends more than its answers: nobody gets what was meant for somebody else."""
+"""An origin that sends more than its answers: no client gets what was meant for another."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ READERS = 4
 
 
 class Crowd:
-    """Readers who ask for one stream after the other, and what they were told wrongly."""
+    """Readers that ask for one stream after the other, and the wrong answers that they got."""
 
     def __init__(self, gateway: Serving, origin: SurplusOrigin) -> None:
         self._gateway = gateway
@@ -39,14 +39,14 @@ class Crowd:
         self.wrong: list[tuple[str, bytes]] = []
 
     async def read_one(self, client: Client) -> None:
-        """Read what nobody has read yet."""
+        """Read a stream that nobody has read yet."""
         target = f"{EDGE}/ok-{next(self._numbers)}"
         await self._expect(client, get(target), (200, name_of(target)))
         self.asked.append(target)
 
     @contextlib.asynccontextmanager
     async def reading(self, readers: int) -> AsyncIterator[None]:
-        """Have so many of them read all the time."""
+        """Keep so many readers reading during the block."""
         async with asyncio.TaskGroup() as tasks:
             for _ in range(readers):
                 tasks.create_task(self._read())
@@ -71,7 +71,7 @@ class Crowd:
         await until(lambda: self._origin.surpluses > before)
 
     async def wrong_copies(self) -> list[str]:
-        """Return the targets of which a later reader is given something else."""
+        """Return the targets for which a later reader gets another stream's data."""
         client = await self._gateway.connect()
         answers = [(one, await client.ask(get(one))) for one in self.asked]
         return [one for one, got in answers if got.body != name_of(one)]
@@ -164,7 +164,7 @@ def _conduct(gateway: Serving) -> ServerConduct:
 
 
 class DoHeadIsDoGet(BaseHTTPRequestHandler):
-    """Answers with the last segment of the path; to "forged", with what looks like an answer."""
+    """A handler that answers with the target's last segment, and "forged" with a fake answer."""
 
     protocol_version = "HTTP/1.1"
 

@@ -1,4 +1,4 @@
-"""What the log says of an origin that fails for a while."""
+"""The log lines about an origin that fails for a while."""
 
 from __future__ import annotations
 

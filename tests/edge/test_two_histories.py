@@ -1,4 +1,4 @@
-"""An origin that comes back with an older copy, and has grown past the old tail before it is asked.
+"""An origin that comes back with an older copy, and grows past the old tail before it is asked.
 
 Nobody is given lost data and new data as one stream.
 """
@@ -27,12 +27,12 @@ NEW = [b"a", b"X", b"Y", b"Z", b"W"]  # of an older copy, and longer than the ol
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A follower gives a replica that lags a moment only."""
+    """Shorten the time that a follower waits for a replica that lags."""
     monkeypatch.setattr(poller, "PERSISTS_S", 0.3)
 
 
 async def restored(origin: LiveOrigin, *pieces: bytes) -> None:
-    """Cut the feed's poll, and come back with these pieces."""
+    """Cut the feed's poll, and let the origin come back with these pieces."""
     origin.instead = reset
     origin.tell()
     await until(lambda: origin.waiting == 0)
@@ -43,7 +43,7 @@ async def restored(origin: LiveOrigin, *pieces: bytes) -> None:
 async def seen_by_all(
     gateway: Serving, viewer: Client, waiter: Client, whole: bytes = b"".join(NEW)
 ) -> None:
-    """Everybody who has lost data is sent away, and who begins gets what there is."""
+    """Check that readers of lost data are sent away, and new readers get the present data."""
     assert text(await viewer.events_to_the_end()) in {"", "abc"}
     assert (await waiter.answer()).status == 410
     for mode in ("", "&live=long-poll"):
@@ -53,7 +53,7 @@ async def seen_by_all(
 
 
 async def both(gateway: Serving, start: str = "-1") -> tuple[Client, Client]:
-    """A reader of events and one of polls, at the end of what there is."""
+    """Return a reader by SSE and one by polls, both at the end of the stream."""
     viewer = await following(gateway, start)
     assert await up_to(viewer, "0003") == ("abc" if start == "-1" else "")
     return viewer, await polling(gateway, "0003")
@@ -141,14 +141,14 @@ async def _appends(gateway: Serving, origin: LiveOrigin) -> None:
 
 
 async def _reads_all(gateway: Serving, _: LiveOrigin) -> None:
-    """The copy is as old as it may be."""
+    """Read the stream when its cached copy is as old as it may be."""
     gateway.clock.advance(600)
     await gateway.ask(get(f"{S}?offset=0000", "X-Own-Way: 1"))
 
 
 @pytest.mark.parametrize("shows", [_reads, _asks_for_the_head, _appends, _reads_all])
 async def test_any_answer_that_ends_before_the_feed_has_it_compared(shows: object) -> None:
-    """The poll hangs on: nothing fails."""
+    """The feed's poll stays open, so no failure gives reason to compare."""
     async with live(*OLD) as (origin, gateway):
         viewer, waiter = await both(gateway)
         await origin.polled(1)
@@ -161,7 +161,7 @@ async def test_any_answer_that_ends_before_the_feed_has_it_compared(shows: objec
 
 
 async def test_a_lost_end_is_refused_to_events_also_where_the_new_stream_ends() -> None:
-    """As long as the old stream's readers come back, its offset is not taken for the new one's."""
+    """While readers of the old stream come back, its offset is not taken for the new one's."""
     async with live(*OLD) as (origin, gateway):
         viewer, waiter = await both(gateway)
         await origin.polled(1)

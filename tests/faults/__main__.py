@@ -94,7 +94,7 @@ async def _raise_everywhere() -> bool:
 
 
 def _read_own_writes(folder: Path, reads: int, seed: int) -> bool:
-    """So many reads right after appends, by two workers that stop and go on, for each origin."""
+    """Read so often right after appends, through two workers that stop and go on, per origin."""
     held = True
     for kind, origin in ORIGINS.items():
         with origin(folder / kind) as url, several(url, route=KEPT) as server:

@@ -1,4 +1,4 @@
-"""A clock that somebody sets, before a real server: it ends no stream for good."""
+"""A real server whose wall clock is set: no stream is ended for good."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def clock(tmp_path: Path) -> WallClock:
 
 @pytest.fixture
 def server(clock: WallClock, tmp_path: Path) -> Iterator[Headgate]:
-    """A server of the routes /file and /memory, not started yet; it is never too late to answer."""
+    """Return a server with the routes /file and /memory, not started, that never sheds load."""
     server = Headgate(environment={**clock.environment, "HEADGATE_MAX_LOOP_LAG": "0"})
     origins = {"/file": f"file:{tmp_path / 'data'}", "/memory": "memory:"}
     server.serve_routes(
@@ -47,18 +47,18 @@ def create(server: Headgate, path: str, body: bytes = b"data", **headers: str) -
 
 
 def found(server: Headgate, *paths: str) -> list[bytes | int]:
-    """What streams hold, or the status that says why one cannot be read."""
+    """Return the data of streams, or the status with which a read is refused."""
     answers = [ask(server.port, "GET", f"{path}?offset=-1") for path in paths]
     return [answer.body if answer.status == 200 else answer.status for answer in answers]
 
 
 def wait_until_over(server: Headgate, path: str) -> None:
-    """Ask for it by HEAD, which restarts no TTL."""
+    """Wait until a stream is gone, asking by HEAD, which restarts no TTL."""
     wait_until(lambda: ask(server.port, "HEAD", path).status == 404, told=server.output)
 
 
 def lines(server: Headgate, event: str) -> list[str]:
-    """The lines of the log that tell of an event, without blanks."""
+    """Return the log lines of an event, without blanks."""
     return [line.replace(" ", "") for line in server.output().splitlines() if event in line]
 
 
@@ -70,7 +70,7 @@ def test_a_clock_set_two_days_on_while_the_server_runs_ends_no_stream_with_a_ttl
     clock: WallClock, server: Headgate
 ) -> None:
     server.start()
-    ends = clock.says_in(DAY_S)
+    ends = clock.time_in(DAY_S)
     for prefix in ("/file", "/memory"):
         create(server, f"{prefix}/idle", stream_ttl=LONG)
         create(server, f"{prefix}/dated", stream_expires_at=ends)
@@ -100,7 +100,7 @@ def test_what_a_wrong_clock_at_a_start_ends_is_there_when_it_is_right_again(
 ) -> None:
     server.start()
     create(server, "/file/a", stream_ttl=LONG)
-    create(server, "/file/b", stream_expires_at=clock.says_in(DAY_S))
+    create(server, "/file/b", stream_expires_at=clock.time_in(DAY_S))
     create(server, "/file/c", stream_ttl=LONG)
     create(server, "/file/for-good")
     server.terminate()
@@ -130,7 +130,7 @@ def test_streams_in_redis_expire_by_the_clock_of_the_gateway_and_not_by_that_of_
         server.start()
         streams = "/v1/stream/idle", "/v1/stream/dated"
         create(server, streams[0], stream_ttl=LONG)
-        create(server, streams[1], stream_expires_at=clock.says_in(DAY_S))
+        create(server, streams[1], stream_expires_at=clock.time_in(DAY_S))
 
         before = seconds_of(redis)
         of_redis.set(2 * DAY_S)
@@ -153,5 +153,5 @@ def test_streams_in_redis_expire_by_the_clock_of_the_gateway_and_not_by_that_of_
 
 
 def seconds_of(redis: RedisServer) -> int:
-    """The time by the clock of Redis."""
+    """Return the time by the clock of Redis."""
     return int(redis.command("TIME")[0])

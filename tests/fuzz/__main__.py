@@ -43,7 +43,7 @@ def front(seconds: float, seed: int | None) -> None:
 @seconds
 @seed
 def admin(seconds: float, seed: int | None) -> None:
-    """Requests to the admin listener, while the streams' listener is asked beside it."""
+    """Fuzz the admin listener, while the streams' listener is asked beside it."""
     _campaigns(("admin",), seconds, seed)
 
 

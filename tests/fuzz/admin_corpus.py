@@ -42,7 +42,7 @@ _FIELDS = (
 
 
 def conversation(chance: random.Random) -> list[bytes]:
-    """What one connection sends: some requests, one by one or pipelined."""
+    """Return the requests of one connection, one by one or pipelined."""
     requests = [spoiled(chance, chance.choice(_KINDS)(chance)) for _ in range(chance.randint(1, 5))]
     return [b"".join(requests)] if chance.random() < 0.3 else requests
 

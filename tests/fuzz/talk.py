@@ -60,7 +60,7 @@ class Talkers:
         transcript: Path,
         conversation: Callable[[random.Random], list[bytes]],
     ) -> None:
-        """`conversation` returns what the next connection sends."""
+        """Send on each connection what `conversation` returns."""
         self.port = port
         self.statuses: dict[str, int] = {}
         self.findings: list[str] = []

@@ -29,7 +29,7 @@ class Firing(NamedTuple):
 
 
 class Prometheus:
-    """A Prometheus by its port."""
+    """A running Prometheus, known by its port."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -45,7 +45,7 @@ class Prometheus:
         return float(found[0]["value"][1]) if len(found) == 1 else None
 
     def firing(self) -> set[Firing]:
-        """Return what fires now."""
+        """Return the alerts that fire now."""
         return {
             Firing(labels["alertname"], labels["severity"], labels.get("route", ""))
             for alert in self._ask("alerts")["alerts"]
@@ -78,9 +78,9 @@ class Prometheus:
 def prometheus(
     folder: Path, rules: str, *gateways: Headgate, at_once: Collection[str] = ()
 ) -> Iterator[Prometheus]:
-    """A Prometheus that looks twice a second.
+    """Run a Prometheus that scrapes twice a second.
 
-    The alerts `at_once` fire as soon as their expression says so; the others take their time.
+    The alerts `at_once` fire as soon as their expression has a result; the others take their time.
     """
     for name in at_once:
         rules, replaced = re.subn(

@@ -47,9 +47,9 @@ ROUTE = f'{PROCESS}, route="/r"'
 
 
 class Case(NamedTuple):
-    """Series by the minute that make an alert fire, and such as are on its edge and do not.
+    """Series, by the minute, that make an alert fire, and series just below the threshold.
 
-    At `minute` it fires, and has not at the evaluation before.
+    The alert fires at `minute`, and not yet at the evaluation before.
     """
 
     name: str
@@ -142,7 +142,7 @@ def origin_answers(failures: int, all_told: int = 1000) -> dict[str, str]:
 
 
 def answers(*spans: tuple[int, int], all_told: int = 10_000) -> dict[str, str]:
-    """So many a minute; each span is for how many minutes, and how many of them are 5xx."""
+    """Return answers at a rate per minute, in spans of minutes, each with a number of 5xx."""
     labels = f'{ROUTE}, operation="read"'
     failed = [number for minutes, number in spans for _ in range(minutes)]
     by_status = {"5xx": failed, "2xx": [all_told - number for number in failed]}
@@ -155,7 +155,7 @@ def answers(*spans: tuple[int, int], all_told: int = 10_000) -> dict[str, str]:
 
 
 def appends(failures: int, all_told: int = 1000) -> dict[str, str]:
-    """So many a minute."""
+    """Return appends at a rate per minute."""
     name = "headgate_appends_total"
     return {
         f'{name}{{{ROUTE}, result="stored"}}': f"0+{all_told - failures}x60",
@@ -164,7 +164,7 @@ def appends(failures: int, all_told: int = 1000) -> dict[str, str]:
 
 
 def histories(**changes: str) -> dict[str, str]:
-    """Values by whether something was lost; else no history has changed."""
+    """Return the counts of histories by whether something was lost; 0 for those left out."""
     name = "headgate_log_histories_total"
     return {
         f'{name}{{{ROUTE}, lost="{lost}"}}': changes.get(lost, "0x60")
@@ -173,7 +173,7 @@ def histories(**changes: str) -> dict[str, str]:
 
 
 def free(begin: int, less: int) -> dict[str, str]:
-    """Free space, from so many MiB on and by so many fewer each minute."""
+    """Return free space from so many MiB on that shrinks by so many each minute."""
     return {f"headgate_log_free_bytes{{{ROUTE}}}": f"{begin * MIB}-{less * MIB}x240"}
 
 
@@ -621,7 +621,7 @@ def test_an_objective_that_leaves_no_budget_or_too_much_is_refused(objective: st
 def test_a_disk_with_room_is_not_said_to_fill_minutes_after_the_first_scrape(
     tmp_path: Path,
 ) -> None:
-    """Not even pending: a log is created on it, with a WAL of some MiB, and it has 69 GiB left."""
+    """A log is created on the disk, with a WAL of some MiB, and 69 GiB are left."""
     rules = tmp_path / "rules.yaml"
     rules.write_text(rules_file(FILES))
     begin, created = 69 * GIB, 69 * GIB - 100 * MIB

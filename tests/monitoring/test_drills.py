@@ -1,4 +1,4 @@
-"""Alerts in earnest: a real gateway gets into real trouble, and a real Prometheus tells of it."""
+"""A real gateway in real trouble, and a real Prometheus whose alerts fire."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ENOUGH = 12  # requests that fail, of which ten wake somebody
 
 
 class Drill(NamedTuple):
-    """A gateway with a route for each kind of trouble, and who watches it."""
+    """A gateway with a route for each kind of trouble, and the Prometheus that scrapes it."""
 
     gateway: Headgate
     watch: Prometheus
@@ -39,7 +39,7 @@ class Drill(NamedTuple):
     tokens: Path
 
     def write(self, route: str, times: int = 1) -> list[int]:
-        """Append to a stream of a route, and create it before if need be."""
+        """Append to a stream of a route, and create the stream before if need be."""
         port, path = self.gateway.port, f"{route}/s"
         ask(port, "PUT", path, content_type="text/plain")
         return [
@@ -47,7 +47,7 @@ class Drill(NamedTuple):
         ]
 
     def change_history(self, route: str) -> None:
-        """Restart the Redis of a route as planned, and wait until Prometheus knows of it."""
+        """Restart the Redis of a route as planned, and wait until Prometheus has scraped that."""
         changed = f'sum(headgate_log_histories_total{{route="{route}"}})'
         wait_until(lambda: self.watch.value(changed) == 0)
         self.redis[route].stop()

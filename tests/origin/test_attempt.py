@@ -1,4 +1,4 @@
-"""The clock of an attempt, at the moments in which it and the body of its request meet."""
+"""The clock of an attempt at the moments when it and the body of its request meet."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ WHOLE = answer(b"whole")
 
 
 async def as_asked(wire: Wire) -> None:
-    """Answer HEAD, POST and DELETE without a body, GET with one."""
+    """Answer HEAD, POST and DELETE without a body, and GET with one."""
     kinds = {"HEAD": "HEAD", "POST": "204", "DELETE": "304"}
     await wire.body()
     await wire.send(HEADS[kinds[wire.heard.method]] if wire.heard.method in kinds else WHOLE)

@@ -1,4 +1,4 @@
-"""Writes that several workers tell each other of in memory that they share."""
+"""The writes that several workers announce to each other in shared memory."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LONG = "/s/" + "x" * 100
 
 
 class Worker(NamedTuple):
-    """One of them, the writes that it was told of, and how often some were lost."""
+    """A worker, the writes that it read from the journal, and how often some were lost."""
 
     journal: WriteJournal
     writes: list[Write]
     losses: list[int]
 
     def tails(self) -> list[str | None]:
-        """Where the writes end that it has seen up to now."""
+        """Return the ends of the writes that a worker has read so far."""
         self.journal.catch_up()
         return [write.tail for write in self.writes]
 

@@ -20,5 +20,5 @@ class ManualClock:
 
 
 def at(seconds: float) -> Moment:
-    """A moment at which nobody has set a clock."""
+    """Return a moment at which no clock has been set."""
     return Moment(seconds, seconds)

@@ -44,7 +44,7 @@ class Service:
         retention: Retention = EVERYTHING,
         running: Callable[[], float] | None = None,
     ) -> None:
-        """Nobody sets the clock, unless another one counts how long the process is `running`."""
+        """Use a clock that nobody sets, unless another one measures the time of `running`."""
         self.log = log if log is not None else GatedLog()
         self.clock = clock or ManualClock()
         self.dropped: list[tuple[int, bool]] = []  # what caches were told: whose, and whether all

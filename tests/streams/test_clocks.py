@@ -32,7 +32,7 @@ FAR = Lifetime(ttl_s=7200)
 
 
 class Step(NamedTuple):
-    """What happens next: to the stream `name`, or for so many `seconds` of true time."""
+    """A step of a test: to the stream `name`, or for so many `seconds` of true time."""
 
     word: str
     name: str = ""
@@ -60,7 +60,7 @@ STEPS = st.lists(
 class World:
     """A file of streams, and a machine whose clock may be ahead.
 
-    The model of a stream is until when it must live, in true time, and its TTL if it has one.
+    The model of a stream is its TTL, if it has one, and until when it must live in true time.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -132,7 +132,7 @@ class World:
         return True
 
     async def check(self) -> None:
-        """Nothing goes before its time; with the right clock everything is there until then."""
+        """Check that no stream goes before its time, and that the right clock shows them all."""
         for name, (until, ttl_s) in list(self.lives.items()):
             state = (await self.log.load(name)).place.state
             if state is None:
@@ -176,7 +176,7 @@ def test_the_model_sees_streams_that_live_and_that_end() -> None:
 
 
 class Machine:
-    """A stream clock of a machine that has been started, and whose clock a test sets."""
+    """A stream clock on a machine that was just started, with a wall clock that a test sets."""
 
     def __init__(self, noted: Noted | None = None, now: float = 1_800_000_000.0) -> None:
         self.true, self.wall = ManualClock(now), ManualClock(now)
@@ -322,7 +322,7 @@ async def test_a_log_notes_its_clocks_each_minute_and_when_one_was_set(tmp_path:
 
 
 def noted_in(folder: Path) -> tuple[float, float, int]:
-    """What the data file has of the clocks: wall and steady time, and whether in doubt."""
+    """Return the clocks in the data file: wall and steady time, and whether in doubt."""
     with tempfile.TemporaryDirectory() as beside:  # whoever looks into the WAL may take it away
         copy = shutil.copytree(folder, Path(beside) / "copy")
         with closing(sqlite3.connect(copy / "headgate.db")) as file:

@@ -1,4 +1,4 @@
-"""Another worker beside a gateway in the process of a test, which is told of each write."""
+"""A second worker beside a gateway in the process of a test, which sees each write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def writes_told_by(shared: Context) -> list[Write]:
-    """Return a list to which each write is added that a gateway passes on from now on."""
+    """Return a list to which each write that a gateway announces from now on is added."""
     memory = share_memory(2)
     gateway, other = (WriteJournal(memory, 2, number) for number in (1, 2))
     os.close(memory)

@@ -1,4 +1,4 @@
-"""A way to a Redis server on which nobody hears what others publish."""
+"""A proxy to a Redis server that swallows published messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PUBLISHED = b"$7\r\nmessage\r\n"
 
 @contextlib.contextmanager
 def without_messages(port: int) -> Iterator[int]:
-    """The port of a proxy to a server on this machine that swallows each published message."""
+    """Run a proxy to a server on this machine that swallows messages, and give its port."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:

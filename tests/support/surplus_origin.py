@@ -29,10 +29,10 @@ HEADS = {
 
 
 class SurplusOrigin(RawOrigin):
-    """Answers each target with its last segment, after `answers_after_s`.
+    """An origin that answers each target with its last segment, after `answers_after_s`.
 
     Behind the answer of one `kind` of HEADS to a spoiling target it sends SURPLUS, `late_s` later.
-    A GET of a spoiling target is answered with what has to be validated, where the kind is a 304.
+    If the kind is a 304, a GET of a spoiling target gets an answer that has to be validated.
     """
 
     def __init__(self, kind: str, late_s: float, answers_after_s: float = 0.0) -> None:
@@ -62,5 +62,5 @@ class SurplusOrigin(RawOrigin):
 
 
 def name_of(target: str) -> bytes:
-    """What a SurplusOrigin answers to a GET of a target."""
+    """Return the answer of a SurplusOrigin to a GET of a target."""
     return target.partition("?")[0].rpartition("/")[2].encode()

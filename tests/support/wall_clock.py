@@ -1,6 +1,6 @@
 """A wall clock that a test sets while real processes run: libfaketime, with its time in a file.
 
-What counts how long a process runs goes on as ever, as when somebody sets the clock of a machine.
+Clocks that measure how long a process runs are left alone, as on a machine whose clock is set.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class WallClock:
         }
 
     def set(self, ahead_s: int) -> None:
-        """Set it so many seconds ahead of the real time."""
+        """Set the clock so many seconds ahead of the real time."""
         new = self._file.with_suffix(".new")
         new.write_text(f"{ahead_s:+d}\n")
         new.rename(self._file)
         self.ahead_s = ahead_s
 
-    def says_in(self, seconds: float) -> str:
-        """What it will say then, as RFC 3339 text."""
+    def time_in(self, seconds: float) -> str:
+        """Return the time that the clock will show in so many seconds, as RFC 3339 text."""
         now = time.time()  # noqa: TID251 - the processes read it themselves
         moment = datetime.fromtimestamp(now + self.ahead_s + seconds, UTC)
         return moment.isoformat(timespec="seconds")

@@ -154,7 +154,7 @@ def test_a_server_of_logs_tells_their_numbers(tmp_path: Path) -> None:
 
 
 def test_errors_are_counted_from_zero_before_there_is_one() -> None:
-    """Else the first would be the first sample, and no growth."""
+    """Otherwise the first error would be the first sample, and `increase` would not see it."""
     with headgate("http://127.0.0.1:9") as server:
         numbers = scraped(server)
     for route in ("/v1/stream", "none"):

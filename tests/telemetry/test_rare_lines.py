@@ -49,7 +49,7 @@ async def test_what_is_left_is_told_at_the_end() -> None:
 
 
 class Answers:
-    """A server's answers so far."""
+    """The answers of a server so far."""
 
     number = 0
 
@@ -58,7 +58,7 @@ class Answers:
 
 
 def test_an_outage_is_told_at_once_then_more_and_more_rarely_and_its_end_once() -> None:
-    """A failure each tenth of a second for an hour, then answers."""
+    """The server fails each tenth of a second for an hour, and then answers."""
     answers = Answers()
 
     async def hour() -> tuple[list[Any], float]:

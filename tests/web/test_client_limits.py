@@ -203,7 +203,7 @@ async def test_the_creation_after_the_last_of_an_hour_is_refused() -> None:
 
 
 def live(name: str, mode: str, *lines: str) -> bytes:
-    """A live read at the tail of a stream of one piece."""
+    """Return a live read at the tail of a stream of one piece."""
     return get(f"{EDGE}/{name}?offset=0001&live={mode}", *lines)
 
 

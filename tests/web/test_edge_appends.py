@@ -30,7 +30,7 @@ NONE, CUT = counted.STATUSES.index("5xx"), counted.STATUSES.index("cut")
 
 
 async def begin(gateway: Serving) -> list[Write]:
-    """Have a connection kept, which rests no more, and note what others are told."""
+    """Keep a connection that rests no more, and note what others are told."""
     await gateway.ask(post(S, b"x"))
     client = gateway.edge.origin._pooled
     assert client is not None, "open"

@@ -57,10 +57,10 @@ ORIGINS = {"reference": _reference, "memory": _memory, "file": _file, "redis": _
 
 
 class Outcome(NamedTuple):
-    """What came of the reads of a campaign.
+    """The results of the reads of a campaign.
 
-    `old` ones lacked the write and said that nothing follows. `partial` ones lacked it, too, but
-    said nothing of the kind. `stops` says how often a worker was stopped.
+    `old` reads lacked the write and said that nothing follows. `partial` reads lacked it, too, but
+    did not say so. `stops` counts how often a worker was stopped.
     """
 
     reads: int
@@ -89,7 +89,7 @@ def worker_of(server: Several, wire: Wire) -> int:
 
 @contextmanager
 def connections(server: Several, each: int) -> Iterator[dict[int, list[Wire]]]:
-    """So many connections to each worker, by its number."""
+    """Open so many connections to each worker, and give them by its number."""
     with ExitStack() as opened:
         found: dict[int, list[Wire]] = {number: [] for number in server.workers()}
         while any(len(wires) < each for wires in found.values()):
@@ -113,7 +113,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 
 class _Stopper(threading.Thread):
-    """Stops one worker after the other for a moment, until it is told to end."""
+    """A task that stops one worker after the other for a moment, until it is told to end."""
 
     def __init__(self, pids: list[int], seed: int) -> None:
         super().__init__()
@@ -136,8 +136,8 @@ class _Stopper(threading.Thread):
 def read_after_appends(server: Several, path: str, reads: int, *, seed: int) -> Outcome:
     """Append, and read over all other connections as soon as that is answered, again and again.
 
-    Some of the readers begin at the start, some at the tail before the append. Live readers keep
-    the stream followed in each worker.
+    Some readers begin at the start, some at the tail before the append. Live readers keep the
+    stream followed in each worker.
     """
     rng = random.Random(seed)
     with connections(server, CONNECTIONS // 2 + 2) as found, ExitStack() as until:
@@ -176,7 +176,7 @@ def read_after_appends(server: Several, path: str, reads: int, *, seed: int) -> 
 
 
 def says_all(answer: Answer) -> bool:
-    """Return whether an answer says that nothing follows what it has."""
+    """Return whether an answer says that nothing follows its data."""
     return answer.get("stream-up-to-date") == "true"
 
 

@@ -32,7 +32,7 @@ IN_TERMINAL = (
 def in_own_session(
     workers: int, stdin: int = subprocess.DEVNULL, preface: tuple[str, ...] = ()
 ) -> Iterator[Several]:
-    """A server that serves, in a session that has no terminal yet."""
+    """Start a server in a session that has no terminal yet."""
     server = Several(ORIGIN, arguments=["--workers", str(workers)], preface=preface)
     with server._log.open("ab") as log:
         server.process = subprocess.Popen(

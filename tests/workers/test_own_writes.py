@@ -1,4 +1,4 @@
-"""Whoever has the answer to a write reads that write, whichever worker serves the read."""
+"""Clients that have the answer to a write read that write, whichever worker serves the read."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def server() -> Iterator[Several]:
 
 @pytest.fixture
 def workers(server: Several) -> Iterator[dict[int, list[Wire]]]:
-    """Connections to each worker, by its number."""
+    """Open connections to each worker, and give them by its number."""
     with connections(server, 3) as found:
         yield found
 
 
 @pytest.fixture
 def path(workers: dict[int, list[Wire]]) -> str:
-    """A new stream, which every worker has a copy of."""
+    """Create a stream of which every worker has a copy, and return its path."""
     path = f"/v1/stream/{next(_numbers)}"
     created = workers[1][0].request("PUT", path, b"one", content_type="text/plain")
     assert created.status == 201
@@ -125,7 +125,7 @@ def test_a_write_through_another_worker_makes_no_other_stream_old(
 def test_a_last_request_of_a_new_connection_reads_a_write_as_well(
     server: Several, workers: dict[int, list[Wire]], path: str
 ) -> None:
-    """It is answered by the listener, without a connection of its own."""
+    """Such a request is answered by the listener, without a connection object."""
     last = request("GET", f"{path}?offset=-1", connection="close")
 
     def asked() -> list[Wire]:
@@ -144,7 +144,7 @@ def test_a_last_request_of_a_new_connection_reads_a_write_as_well(
 
 
 def followed(wire: Wire, path: str) -> str:
-    """Have the worker of a connection follow a stream; where that ends."""
+    """Have the worker of a connection follow a stream; return the stream's end."""
     wire.send(request("GET", f"{path}?offset=-1&live=sse"))
     assert wire.head().status == 200
     told = b""
@@ -154,12 +154,12 @@ def followed(wire: Wire, path: str) -> str:
 
 
 def tail_read(path: str, tail: str) -> bytes:
-    """A read from a tail that a followed stream answers, if it can, before any copy does."""
+    """Return a read from the tail that a followed stream answers, if it can, before any copy."""
     return request("GET", f"{path}?offset={tail}", if_none_match='"another"')
 
 
 def is_told_by_feed(wire: Wire, path: str, tail: str) -> bool:
-    """Whether a followed stream answers that there is nothing after its tail."""
+    """Return whether a followed stream answers that there is nothing after its tail."""
     wire.send(tail_read(path, tail))
     answer = wire.answer()
     return answer.body == b"" and answer.headers["x-cache"] == "COLLAPSED"
@@ -193,32 +193,34 @@ class SlowToTell:
 
 
 @pytest.fixture(scope="module")
-def untold() -> Iterator[Several]:
-    """Workers that know of a write only from each other."""
+def silent_workers() -> Iterator[Several]:
+    """Run workers that learn of a write only from each other."""
     with BlockingOrigin(SlowToTell().play) as origin, several(origin.url) as started:
         yield started
 
 
-def test_a_feed_does_not_tell_its_old_tail_after_a_write_elsewhere(untold: Several) -> None:
+def test_a_feed_does_not_tell_its_old_tail_after_a_write_elsewhere(silent_workers: Several) -> None:
     path = "/v1/stream/appended"
-    with connections(untold, 2) as workers:
+    with connections(silent_workers, 2) as workers:
         live, reader = workers[2]
         tail = followed(live, path)
         wait_until(lambda: is_told_by_feed(reader, path, tail), "the tail is known")
-        with stopped(untold.workers()[2]):
+        with stopped(silent_workers.workers()[2]):
             written(path, "append", workers[1][0])
             reader.send(tail_read(path, tail))
         assert reader.answer().body == b" two"
 
 
-def test_a_reader_that_waits_hears_of_a_deletion_through_another_worker(untold: Several) -> None:
+def test_a_reader_that_waits_hears_of_a_deletion_through_another_worker(
+    silent_workers: Several,
+) -> None:
     path = "/v1/stream/deleted"
-    with connections(untold, 1) as workers:
+    with connections(silent_workers, 1) as workers:
         (writer,), (waiting,) = workers[1], workers[2]
         waiting.request("GET", f"{path}?offset=-1")
         waiting.send(request("GET", f"{path}?offset=0001&live=long-poll"))
         polls = 'headgate_live_readers{mode="long_poll",route="/v1/stream"}'
-        wait_until(lambda: untold.metrics()[polls] == 1, "the poll waits")
+        wait_until(lambda: silent_workers.metrics()[polls] == 1, "the poll waits")
         written(path, "delete", writer)
         assert waiting.answer().status == 404
 
@@ -231,7 +233,7 @@ LONG = "/v1/stream/" + "x" * 2_000
 def test_a_worker_that_missed_writes_drops_every_copy_and_asks_where_its_streams_end(
     server: Several, workers: dict[int, list[Wire]], path: str
 ) -> None:
-    """More is written through the other worker than the memory has room for."""
+    """More is written through the other worker than the shared memory has room for."""
     live, reader, other = workers[2][0], workers[2][1], workers[2][2]
     tail = followed(live, path)
     wait_until(lambda: is_told_by_feed(reader, path, tail), "the tail is known")

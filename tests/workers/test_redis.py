@@ -69,10 +69,7 @@ def test_what_is_appended_through_one_worker_is_read_through_the_other(server: S
 def test_what_is_deleted_through_one_worker_is_not_read_through_the_other(
     redis: RedisServer,
 ) -> None:
-    """Nor before Redis has told of it, which here it never does.
-
-    A whole chunk is given out for a while without Redis being asked.
-    """
+    """Redis never reports the removal here, and a whole chunk is served for a while unchecked."""
     with (
         without_messages(redis.port) as port,
         several(f"redis://127.0.0.1:{port}") as server,

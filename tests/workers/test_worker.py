@@ -1,4 +1,4 @@
-"""What a worker does as its supervisor speaks to it."""
+"""A worker under the messages of its supervisor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LookingGateway:
-    """Counts how often it looks at the journals of other workers."""
+    """A gateway that counts how often it looks at the journals of other workers."""
 
     def __init__(self) -> None:
         self.looks = 0
