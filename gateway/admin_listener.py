@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
-    from aiohttp.http_parser import RawRequestMessage
-    from aiohttp.streams import StreamReader
     from aiohttp.web_request import BaseRequest
 
     from gateway.errors import HeadgateError
@@ -184,16 +182,6 @@ class AdminConnection(BoundedConnection):
 
     __slots__ = ()
     owner: AdminListener
-
-    def is_known(self, _data: bytes) -> bool:
-        """Return False: nothing is answered unparsed."""
-        return False
-
-    def is_answered(
-        self, _head: bytes | None, _message: RawRequestMessage, _payload: StreamReader
-    ) -> bool:
-        """Return False: the application answers."""
-        return False
 
     def refuse(self, error: HeadgateError) -> None:
         """Answer, end the connection, and log the reason now and then."""

@@ -50,15 +50,15 @@ class Incoming(AiohttpConnection):
         self._fed = 0  # bytes of these
         self._deadline: float | None = None  # for the head of a request (loop time)
 
-    def is_known(self, data: bytes) -> bool:
-        """Whether requests came before, or their fields, and these are answered unparsed."""
-        raise NotImplementedError
+    def is_known(self, _data: bytes, /) -> bool:
+        """Return whether requests, or their fields, came before, and are answered unparsed now."""
+        return False
 
     def is_answered(
-        self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
+        self, _head: bytes | None, _message: RawRequestMessage, _payload: StreamReader, /
     ) -> bool:
-        """Whether a request is; `head` is all of it, if it came as one piece."""
-        raise NotImplementedError
+        """Return whether a request was answered at once; the head is there if it came whole."""
+        return False
 
     def go_on(self) -> None:
         """Go on with what the client has sent meanwhile."""

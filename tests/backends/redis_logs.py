@@ -15,12 +15,14 @@ from gateway.errors import LogUnavailable
 from gateway.settings.redis_origin import parse_redis
 from tests.backends import contract
 from tests.support.listener import Listener
+from tests.support.redis_servers import redis_server
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
-    from gateway.protocol.state import Change
+    from gateway.protocol.state import Change, StreamState
     from tests.support.redis_servers import RedisServer
 
 
@@ -73,6 +75,25 @@ async def connected(
         yield log
     finally:
         await log.close()
+
+
+@contextlib.asynccontextmanager
+async def with_a_stream(
+    folder: Path, **options: str
+) -> AsyncIterator[tuple[RedisServer, RedisLog, Change]]:
+    """Start a Redis, and open a log there that has created the stream `s` with one record."""
+    with redis_server(folder, **options) as server:
+        async with connected(server.url) as log:
+            change = contract.created(log, "s", b"one")
+            await log.commit([change])
+            yield server, log, change
+
+
+async def stood(log: RedisLog, path: str = "s") -> StreamState:
+    """Return the state of a stream, which has to be there."""
+    state = (await log.load(path)).place.state
+    assert state is not None
+    return state
 
 
 async def _knows_its_history(log: RedisLog, *, may_be_refused: bool) -> bool:

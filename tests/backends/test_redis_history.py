@@ -14,7 +14,7 @@ from gateway.errors import LogUnavailable, StreamGone
 from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset
 from tests.backends.contract import appended, commit_each, created
-from tests.backends.redis_logs import Hearing, connected
+from tests.backends.redis_logs import Hearing, connected, stood, with_a_stream
 from tests.streams.service import Service
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until
@@ -23,17 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.backends.redis.log import RedisLog
-    from gateway.protocol.state import StreamState
     from tests.support.redis_servers import RedisServer
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 META = "headgate:{s}"
-
-
-async def stood(log: RedisLog) -> StreamState:
-    state = (await log.load("s")).place.state
-    assert state is not None
-    return state
 
 
 async def history(log: RedisLog) -> int:
@@ -81,56 +74,50 @@ async def test_a_restart_without_data_is_another_history(tmp_path: Path) -> None
 async def test_a_restart_with_all_data_begins_a_generation_and_keeps_every_offset(
     tmp_path: Path,
 ) -> None:
-    with redis_server(tmp_path, **DURABLE) as server:
-        async with connected(server.url) as log:
-            change = created(log, "s", b"one")
-            await log.commit([change])
-            old = change.state
-            await asyncio.to_thread(server.restart)
-            await until(lambda: log.why_unhealthy() is None)
-            state = await stood(log)
-            assert state.history == await history(log)
-            assert state.generation == state.history + state.stream_id % 10**6
-            assert state.offset(3) == old.offset(3)
-            assert not await log.is_current(old)
-            assert await log.is_current(state)
-            assert (await log.read(old, 0, 9)).records == (b"one",)
-            with pytest.raises(Conflict) as conflict:
-                await log.commit([appended(old, b"late")])
-            assert conflict.value.found is not None
-            assert conflict.value.found.place.state == state
-            second = appended(state, b"two")
-            await log.commit([second])
-            assert second.state.offset(3) == old.offset(3)
-            assert second.state.offset(6)[:16] == f"{state.generation:016d}"
+    async with with_a_stream(tmp_path, **DURABLE) as (server, log, change):
+        old = change.state
+        await asyncio.to_thread(server.restart)
+        await until(lambda: log.why_unhealthy() is None)
+        state = await stood(log)
+        assert state.history == await history(log)
+        assert state.generation == state.history + state.stream_id % 10**6
+        assert state.offset(3) == old.offset(3)
+        assert not await log.is_current(old)
+        assert await log.is_current(state)
+        assert (await log.read(old, 0, 9)).records == (b"one",)
+        with pytest.raises(Conflict) as conflict:
+            await log.commit([appended(old, b"late")])
+        assert conflict.value.found is not None
+        assert conflict.value.found.place.state == state
+        second = appended(state, b"two")
+        await log.commit([second])
+        assert second.state.offset(3) == old.offset(3)
+        assert second.state.offset(6)[:16] == f"{state.generation:016d}"
 
 
 async def test_what_was_lost_is_refused_and_what_comes_instead_is_told_apart(
     tmp_path: Path,
 ) -> None:
-    with redis_server(tmp_path) as server:
-        async with connected(server.url) as log:
-            kept = created(log, "s", b"one")
-            await log.commit([kept])
-            server.command("SAVE")
-            lost = appended(kept.state, b"lost")
-            await log.commit([lost])
-            offset = parse_offset(lost.state.offset(7), "offset")
-            await asyncio.to_thread(server.restart)
-            await until(lambda: log.why_unhealthy() is None)
-            state = await stood(log)
-            assert (state.tail, state.version) == (3, 0)
-            with pytest.raises(StreamGone):
-                position_of(state, offset)
-            with pytest.raises(StreamGone):
-                await log.read(lost.state, 7, 100)
-            await log.commit([appended(state, b"else")])
-            state = await stood(log)
-            with pytest.raises(StreamGone):
-                position_of(state, offset)
-            with pytest.raises(StreamGone):
-                await log.read(lost.state, 7, 100)
-            assert (await log.read(kept.state, 3, 100)).records == (b"else",)
+    async with with_a_stream(tmp_path) as (server, log, kept):
+        server.command("SAVE")
+        lost = appended(kept.state, b"lost")
+        await log.commit([lost])
+        offset = parse_offset(lost.state.offset(7), "offset")
+        await asyncio.to_thread(server.restart)
+        await until(lambda: log.why_unhealthy() is None)
+        state = await stood(log)
+        assert (state.tail, state.version) == (3, 0)
+        with pytest.raises(StreamGone):
+            position_of(state, offset)
+        with pytest.raises(StreamGone):
+            await log.read(lost.state, 7, 100)
+        await log.commit([appended(state, b"else")])
+        state = await stood(log)
+        with pytest.raises(StreamGone):
+            position_of(state, offset)
+        with pytest.raises(StreamGone):
+            await log.read(lost.state, 7, 100)
+        assert (await log.read(kept.state, 3, 100)).records == (b"else",)
 
 
 async def test_gateways_go_on_after_a_restart_that_lost_nothing(tmp_path: Path) -> None:
@@ -200,20 +187,17 @@ async def test_a_new_history_is_taken_up_while_everybody_asks(tmp_path: Path) ->
 async def test_versions_of_headgate_that_serve_together_come_to_one_history(tmp_path: Path) -> None:
     """As while gateways are replaced one after the other: no generation rises at every append."""
     other = LIBRARY.replace(VERSION, "0" * 12)
-    with redis_server(tmp_path) as server:
-        async with connected(server.url) as log:
-            change = created(log, "s", b"one")
-            await log.commit([change])
-            server.command("FUNCTION", "LOAD", other)
-            keys = (META, f"{META}:records", f"{META}:retired")
-            later, *_ = server.command("FCALL", f"headgate_load_{'0' * 12}", 3, *keys)
-            process = server.info("server")["run_id"][:8]
-            server.command("HSET", META, "r", f"{later.decode()} {process}")
-            state = await stood(log)
-            assert state.history == int(later)
-            await log.commit([appended(state, b"two")])
-            assert server.command("FCALL", f"headgate_load_{'0' * 12}", 3, *keys)[0] == later
-            assert (await stood(log)).generation == state.generation
+    async with with_a_stream(tmp_path) as (server, log, _):
+        server.command("FUNCTION", "LOAD", other)
+        keys = (META, f"{META}:records", f"{META}:retired")
+        later, *_ = server.command("FCALL", f"headgate_load_{'0' * 12}", 3, *keys)
+        process = server.info("server")["run_id"][:8]
+        server.command("HSET", META, "r", f"{later.decode()} {process}")
+        state = await stood(log)
+        assert state.history == int(later)
+        await log.commit([appended(state, b"two")])
+        assert server.command("FCALL", f"headgate_load_{'0' * 12}", 3, *keys)[0] == later
+        assert (await stood(log)).generation == state.generation
 
 
 @pytest.mark.parametrize("ahead_s", [1, 3600])
@@ -221,15 +205,13 @@ async def test_a_history_of_a_server_whose_clock_is_ahead_holds_nothing_up(
     tmp_path: Path, ahead_s: int
 ) -> None:
     """The last primary's clock was ahead of this one's: its history is later than now."""
-    with redis_server(tmp_path) as server:
-        async with connected(server.url) as log:
-            await log.commit([created(log, "s", b"one")])
-            ahead = clock(server) + ahead_s * 10**6
-            server.command("HSET", META, "r", str(ahead))
-            state = await stood(log)
-            assert state == await stood(log)
-            assert state.history > ahead
-            await log.commit([appended(state, b"two")])
+    async with with_a_stream(tmp_path) as (server, log, _):
+        ahead = clock(server) + ahead_s * 10**6
+        server.command("HSET", META, "r", str(ahead))
+        state = await stood(log)
+        assert state == await stood(log)
+        assert state.history > ahead
+        await log.commit([appended(state, b"two")])
 
 
 async def test_streams_of_one_history_do_not_disturb_each_other(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from gateway.backends.redis.commands import Standing
 from gateway.backends.redis.losses import LOST, LastCommit
 from gateway.protocol.state import PastGeneration, StreamState
 from tests.backends.contract import appended, created, removed
-from tests.backends.redis_logs import connected
+from tests.backends.redis_logs import connected, stood, with_a_stream
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import until
 
@@ -53,68 +53,46 @@ async def restart_as_planned(server: RedisServer) -> None:
     await asyncio.to_thread(server.start)
 
 
-async def stood(log: RedisLog, path: str = "s") -> StreamState:
-    state = (await log.load(path)).place.state
-    assert state is not None
-    return state
-
-
 @pytest.mark.parametrize("kept", [IN_A_FILE, IN_A_SNAPSHOT], ids=["file", "snapshot"])
 async def test_a_planned_restart_loses_nothing(kept: dict[str, str], tmp_path: Path) -> None:
-    with redis_server(tmp_path, **kept) as server:
-        async with connected(server.url) as log:
-            await log.commit([created(log, "s", b"one")])
-            await restart_as_planned(server)
-            assert await found(log) == ["no"]
+    async with with_a_stream(tmp_path, **kept) as (server, log, _):
+        await restart_as_planned(server)
+        assert await found(log) == ["no"]
 
 
 async def test_an_append_that_a_crash_takes_is_lost(tmp_path: Path) -> None:
-    with redis_server(tmp_path) as server:
-        async with connected(server.url) as log:
-            change = created(log, "s", b"one")
-            await log.commit([change])
-            async with crashing(server):
-                await log.commit([appended(change.state, b"two")])
-            assert await found(log) == ["yes"]
+    async with with_a_stream(tmp_path) as (server, log, change):
+        async with crashing(server):
+            await log.commit([appended(change.state, b"two")])
+        assert await found(log) == ["yes"]
 
 
 async def test_a_stream_that_a_crash_takes_is_lost(tmp_path: Path) -> None:
-    with redis_server(tmp_path) as server:
-        async with connected(server.url) as log:
-            await log.commit([created(log, "s", b"one")])
-            await asyncio.to_thread(server.restart)
-            assert await found(log) == ["yes"]
+    async with with_a_stream(tmp_path) as (server, log, _):
+        await asyncio.to_thread(server.restart)
+        assert await found(log) == ["yes"]
 
 
 async def test_a_crash_after_which_everything_is_there_loses_nothing(tmp_path: Path) -> None:
-    with redis_server(tmp_path) as server:
-        async with connected(server.url) as log:
-            change = created(log, "s", b"one")
-            await log.commit([change])
-            await log.commit([appended(change.state, b"two")])
-            async with crashing(server):
-                pass
-            assert await found(log) == ["no"]
+    async with with_a_stream(tmp_path) as (server, log, change):
+        await log.commit([appended(change.state, b"two")])
+        async with crashing(server):
+            pass
+        assert await found(log) == ["no"]
 
 
 async def test_a_removal_that_a_crash_takes_is_lost(tmp_path: Path) -> None:
-    with redis_server(tmp_path) as server:
-        async with connected(server.url) as log:
-            change = created(log, "s", b"one")
-            await log.commit([change])
-            async with crashing(server):
-                await log.commit([removed(change.state)])
-            assert await found(log) == ["yes"]
+    async with with_a_stream(tmp_path) as (server, log, change):
+        async with crashing(server):
+            await log.commit([removed(change.state)])
+        assert await found(log) == ["yes"]
 
 
 async def test_a_removal_that_is_kept_is_no_loss(tmp_path: Path) -> None:
-    with redis_server(tmp_path, **IN_A_FILE) as server:
-        async with connected(server.url) as log:
-            change = created(log, "s", b"one")
-            await log.commit([change])
-            await log.commit([removed(change.state)])
-            await restart_as_planned(server)
-            assert await found(log) == ["no"]
+    async with with_a_stream(tmp_path, **IN_A_FILE) as (server, log, change):
+        await log.commit([removed(change.state)])
+        await restart_as_planned(server)
+        assert await found(log) == ["no"]
 
 
 async def test_what_another_gateway_appended_or_removed_since_hides_no_commit(
@@ -135,29 +113,24 @@ async def test_appends_right_after_the_crash_do_not_hide_that_one_before_it_is_l
     tmp_path: Path,
 ) -> None:
     """The gateway appends more than a stream remembers of its commits before it looks at Redis."""
-    with redis_server(tmp_path) as server:
-        async with connected(server.url) as log:
-            change = created(log, "s", b"one")
-            await log.commit([change])
-            async with crashing(server):
-                await log.commit([appended(change.state, b"two")])
-            await until(lambda: log.why_unhealthy() is None)
-            for _ in range(8):
-                await log.commit([appended(await stood(log), b"new")])
-            assert await found(log) == ["yes"]
+    async with with_a_stream(tmp_path) as (server, log, change):
+        async with crashing(server):
+            await log.commit([appended(change.state, b"two")])
+        await until(lambda: log.why_unhealthy() is None)
+        for _ in range(8):
+            await log.commit([appended(await stood(log), b"new")])
+        assert await found(log) == ["yes"]
 
 
 async def test_appends_right_after_the_crash_do_not_hide_that_nothing_is_lost(
     tmp_path: Path,
 ) -> None:
-    with redis_server(tmp_path, **IN_A_FILE) as server:
-        async with connected(server.url) as log:
-            await log.commit([created(log, "s", b"one")])
-            await restart_as_planned(server)
-            await until(lambda: log.why_unhealthy() is None)
-            for _ in range(8):
-                await log.commit([appended(await stood(log), b"new")])
-            assert await found(log) == ["no"]
+    async with with_a_stream(tmp_path, **IN_A_FILE) as (server, log, _):
+        await restart_as_planned(server)
+        await until(lambda: log.why_unhealthy() is None)
+        for _ in range(8):
+            await log.commit([appended(await stood(log), b"new")])
+        assert await found(log) == ["no"]
 
 
 async def test_a_gateway_that_stored_nothing_cannot_tell(tmp_path: Path) -> None:
