@@ -40,9 +40,12 @@ from tests.support.processes import HEADGATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     from tests.bench.servers import Server
     from tests.bench.tools import Figures
+
+    Load: TypeAlias = Callable[[contextlib.ExitStack, Path], Callable[[], Figures]]
 
 STARTS = 5
 TURNS = 6
@@ -76,11 +79,23 @@ def main() -> int:
 
 
 def _compare(load: str, other: Path, starts: int) -> None:
+    ratios, longer_ms = compared(LOADS[load], other, starts)
+    shown = "   ".join(f"{name} {spread(found)}" for name, found in ratios.items())
+    Console(width=WIDTH, highlight=False).print(
+        f"{load:16} here / there: {shown}   p50 longer by {spread(longer_ms)} ms"
+    )
+
+
+def compared(load: Load, other: Path, starts: int) -> tuple[dict[str, list[float]], list[float]]:
+    """Return the ratios of each figure, and by how much p50 is longer: one for each pair of turns.
+
+    A turn counts in one pair only: bounds of the median hold for values that were measured apart.
+    """
     ratios: dict[str, list[float]] = {"rate": [], "processor time each": [], "p50": []}
     longer_ms: list[float] = []
     for _ in range(starts):
         with contextlib.ExitStack() as stack:
-            ours, theirs = (LOADS[load](stack, program) for program in (HEADGATE, other))
+            ours, theirs = (load(stack, program) for program in (HEADGATE, other))
             ours()  # warm
             theirs()
             for number in range(TURNS):
@@ -92,10 +107,7 @@ def _compare(load: str, other: Path, starts: int) -> None:
                 ratios["processor time each"].append(_time_each(mine) / _time_each(its))
                 ratios["p50"].append(mine["p50_ms"] / its["p50_ms"])
                 longer_ms.append(mine["p50_ms"] - its["p50_ms"])
-    shown = "   ".join(f"{name} {spread(found)}" for name, found in ratios.items())
-    Console(width=WIDTH, highlight=False).print(
-        f"{load:16} here / there: {shown}   p50 longer by {spread(longer_ms)} ms"
-    )
+    return ratios, longer_ms
 
 
 def _time_each(figures: Figures) -> float:
@@ -194,7 +206,7 @@ def _live(
     return lambda: follow(server, f"live-{next(NUMBERS)}", readers)
 
 
-LOADS: dict[str, Callable[[contextlib.ExitStack, Path], Callable[[], Figures]]] = {
+LOADS: dict[str, Load] = {
     "reads": _own_reads,
     "origin-reads": _origin_reads,
     "half-heads": _half_heads,
