@@ -129,11 +129,11 @@ class Attempt:
                 self._run()
                 yield part
                 self._stop()
+            self._run()
         except Exception as error:
             # aiohttp would tell it as a fault of the connection.
             self.upload_error = error
             raise
-        self._run()
 
     def _run(self) -> None:
         self._expire_at(asyncio.get_running_loop().time() + self.request.wait_s)

@@ -65,7 +65,11 @@ class Connector(aiohttp.TCPConnector):
         """Return a connection, from the pool or new."""
         connection = await super().connect(req, traces, timeout)
         assert isinstance(connection.protocol, RawConnection), "made here"
-        connection.protocol.server = self.in_step.server(req.connection_key)
+        try:
+            connection.protocol.server = self.in_step.server(req.connection_key)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     @override

@@ -124,11 +124,9 @@ class RawConnection(ResponseHandler):
         question = self.question
         if question is None:
             if not self.is_idle:
-                try:
-                    self._leave_to_parser(data)
-                except Exception as error:  # noqa: BLE001 - whoever waits for the answer is told
-                    self.set_exception(error)
-                    self.close()
+                # Who called this is told of what raises: the event loop logs it, and ends the
+                # connection with it, so that no half of an answer passes for the whole.
+                self._leave_to_parser(data)
             elif data:  # aiohttp has its parser go on by giving it nothing
                 self._spill(data)
                 self.close()
@@ -215,9 +213,16 @@ class RawConnection(ResponseHandler):
             self._gathering = None
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """What has come of an answer is for aiohttp, which tells how it is cut short."""
-        self.leave()
-        super().connection_lost(exc)
+        """What has come of an answer is for aiohttp, which tells how it is cut short.
+
+        A fault of ours, which the event loop has logged, is a lost connection to who waits.
+        """
+        if exc is not None and not isinstance(exc, OSError):
+            exc = ConnectionAbortedError(str(exc))
+        try:
+            self.leave()
+        finally:
+            super().connection_lost(exc)
 
     # What aiohttp reads
 

@@ -248,7 +248,11 @@ class AiohttpConnection(RequestHandler):
         if self._waiter is not None:
             self._waiter.cancel()
         self._force_close = True  # aiohttp is to begin nothing more, nor to close
-        transport.write_eof()
+        try:
+            transport.write_eof()
+        except OSError:  # the client has reset the connection, and the loop does not know yet
+            self.force_close()
+            return
         transport.resume_reading()
         self._lingering = self._loop.call_later(seconds, self.force_close)
 

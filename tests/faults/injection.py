@@ -21,6 +21,8 @@ ROOT = f"{Path(gateway.__file__).parent}/"
 # They tell of what goes wrong, or come by a timer whatever is asked.
 NOT_ON_THE_WAY = ("telemetry/", "settings/")
 BY_TIMERS = frozenset({"Entrance._sweep_slow", "Incoming.too_slow"})
+# aiohttp leaves a connection for which it raises to the collector, which complains of it.
+BY_AIOHTTP = frozenset({"RawConnection.set_response_params"})
 # asyncio says nothing of a protocol that cannot be made, and leaves its socket to the collector.
 ACCEPTS = frozenset(
     {
@@ -32,6 +34,7 @@ ACCEPTS = frozenset(
         "Connection.__init__",
     }
 )
+LEFT_OUT = BY_TIMERS | BY_AIOHTTP | ACCEPTS
 # Loop callbacks that do nothing but call others and see to it that nobody waits for ever then.
 GUARDS = frozenset(
     {
@@ -76,6 +79,7 @@ GIVES_BACK = frozenset(
         "BoundedConnection.give_place_back",
         "Connection.tell_loss",
         "ConnectionServer.reader_lost",
+        "RawConnection.connection_lost",
         "Descriptors.forget",
         "SharedFetch.leave",
         "FetchTable._take_out",
@@ -171,7 +175,7 @@ class Watched:
         if not code.co_filename.startswith(ROOT) or code.co_name.startswith("<"):
             return  # <lambda> and its like: a part of the function that it is written in
         module, function = code.co_filename.removeprefix(ROOT), code.co_qualname
-        if module.startswith(NOT_ON_THE_WAY) or function in BY_TIMERS | ACCEPTS:
+        if module.startswith(NOT_ON_THE_WAY) or function in LEFT_OUT:
             return
         goes_on = bool(code.co_code[frame.f_lasti + 1] & 3)  # as the argument of RESUME says
         self._counted[module, function, goes_on] += 1

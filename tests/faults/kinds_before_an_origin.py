@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TOLD_TAIL = ("Stream-Next-Offset: 0001", "Stream-Up-To-Date: true", "Content-Type: text/plain")
 TOLD_NEWS = ("Stream-Next-Offset: 0002", "Stream-Up-To-Date: true", "Content-Type: text/plain")
 CONDITION = 'If-None-Match: "a"'
+ENDLESS = b"without a length"  # where its connection ends, it does
 
 
 class Origin(RawOrigin):
@@ -49,6 +50,12 @@ class Origin(RawOrigin):
             await wire.send(b"slow")
             await asyncio.sleep(0.06)  # longer than others wait for the whole
             await wire.send(b"slow")
+        elif "endless" in line:
+            await wire.send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n\r\n" + ENDLESS[:4])
+            await asyncio.sleep(0.01)  # packets of their own, which the parser takes one by one
+            await wire.send(ENDLESS[4:])
+            await asyncio.sleep(0.01)
+            await wire.close()
         elif "pieces" in line:
             await wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\npie")
             await asyncio.sleep(0)
@@ -82,6 +89,23 @@ async def kept_and_old(gateway: Serving, name: str) -> None:
     gateway.clock.advance(61)
 
 
+async def read_to_the_end(_: Serving, client: Client, name: str) -> Answer:
+    """Ask for what has no length, and keep what came of it."""
+    client.send(get(f"{EDGE}/{name}"))
+    told = await client.head()
+    return await client.whole(told)
+
+
+async def is_whole(gateway: Serving, name: str, told: Answer | None) -> str:
+    """Whoever is given the answer to its end has all of it, and so has who asks next."""
+    if told is not None and told.status == 200 and told.body != ENDLESS:
+        return f"{told.body!r} passed for the whole"
+    client = await gateway.connect()
+    after = await read_to_the_end(gateway, client, name)
+    client.close()
+    return "" if after.body == ENDLESS else f"then {after.status} with {after.body!r}"
+
+
 async def sse_at_origin(_: Serving, client: Client, name: str) -> Answer:
     """Until the news are there."""
     client.send(get(f"{EDGE}/{name}?offset=0001&live=sse"))
@@ -110,6 +134,9 @@ BEFORE_AN_ORIGIN = {
     "a read of somebody": edge("GET", "Cookie: a"),
     "a read that is slow": Kind(nothing, edge("GET").ask, word="slow"),
     "a read that comes in chunks": Kind(nothing, edge("GET").ask, word="pieces"),
+    "a read that ends with its connection": Kind(
+        nothing, read_to_the_end, is_whole, word="endless"
+    ),
     "a read that is kept": Kind(kept, edge("GET").ask, word="kept"),
     "a read that is kept and was asked for before": Kind(
         kept, edge("GET", CONDITION).ask, word="kept"

@@ -23,3 +23,20 @@ async def test_a_stream_is_followed_under_its_path_or_not_at_all() -> None:
     reading = [fault for fault in faults if "CacheRequest.path#" in str(fault)]
     assert reading
     assert await wrong_after("a long-poll", reading) == {}
+
+
+async def test_a_fault_while_an_answer_is_read_never_has_a_part_pass_for_the_whole() -> None:
+    """An answer without a length ends with its connection, and faults end that, too."""
+    kind = "a read that ends with its connection"
+    parsing = ("RawConnection._leave_to_parser#", "RawConnection._is_bodyless#")
+    faults = [fault for fault in await faults_in(kind) if any(one in str(fault) for one in parsing)]
+    assert len({fault.call.function for fault in faults}) == len(parsing)
+    assert await wrong_after(kind, faults) == {}
+
+
+async def test_a_client_that_resets_its_connection_as_it_is_answered_is_no_error() -> None:
+    kind = "an own append in parts"
+    faults = [fault for fault in await faults_in(kind) if fault.leaves]
+    leaving = [fault for fault in faults if fault.call.function == "StreamTable._settled"]
+    assert leaving
+    assert await wrong_after(kind, leaving) == {}
