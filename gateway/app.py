@@ -17,7 +17,6 @@ from gateway.protocol import tags
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.client_address import TrustedProxies
 from gateway.protocol.retention import Retention
-from gateway.runtime.access_log import AccessLog
 from gateway.runtime.client_rate import ClientRate
 from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.context import Context, Timeouts
@@ -27,6 +26,7 @@ from gateway.runtime.route import OPEN, Access
 from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.auth import BY_ORIGIN
+from gateway.telemetry.access_log import AccessLog
 from gateway.web.handlers import Handlers
 from gateway.web.hosted_handlers import HostedHandlers
 from gateway.web.inspector import Inspector

@@ -75,6 +75,8 @@ def without_secrets(target: str) -> str:
     Such as `&amp;token=`, which comes of a link that was escaped twice.
     """
     path, mark, query = without_token(target).partition("?")
+    if "%" not in query and _LIKE_TOKEN.search(query) is None:
+        return f"{path}{mark}{query}"
     parts = ["***" if _LIKE_TOKEN.search(unquote(part)) else part for part in query.split("&")]
     return f"{path}{mark}{'&'.join(parts)}"
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from gateway.cache.store import Store
     from gateway.errors import HeadgateError
     from gateway.protocol.responses import Response
-    from gateway.runtime.access_log import AccessLog
     from gateway.runtime.common_headers import CommonHeaders
     from gateway.runtime.quotas import Quotas
     from gateway.runtime.write_journal import WriteJournal
     from gateway.runtime.writes import Write
+    from gateway.telemetry.access_log import AccessLog
     from gateway.telemetry.spans import Tracer
 
 

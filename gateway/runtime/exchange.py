@@ -6,12 +6,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.telemetry import traffic as counted
+from gateway.telemetry.access_log import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.access.principal import Principal
-    from gateway.runtime.access_log import AccessLog, Asked
+    from gateway.telemetry.access_log import AccessLog, Asked
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Traffic
 
@@ -119,18 +120,18 @@ class Exchange:
     def write_line(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
         """What the access log says of it, where there is to be a line."""
         if self.asked is not None:
-            log.line(
-                self.asked,
-                status=status,
-                size=size,
-                duration_s=perf_counter() - self._began,
-                cache=self.cache or "none",
-                route=self.route or "none",
-                request_id=self.request_id,
-                ended=ended,
-                principal=None if self.principal is None else self.principal.name,
-                refused=self.refused,
+            outcome = Outcome(
+                self.request_id,
+                status,
+                size,
+                perf_counter() - self._began,
+                self.cache or "none",
+                self.route or "none",
+                ended,
+                None if self.principal is None else self.principal.name,
+                self.refused,
             )
+            log.line(self.asked, outcome)
 
 
 # By X-Cache, as what a read counts.

@@ -20,10 +20,10 @@ from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.repair import EMPTY_BYTES
 from gateway.protocol.requests import CatchUp, Events, LongPoll, is_closing
 from gateway.protocol.responses import CLOSED_LINE
-from gateway.runtime.access_log import Asked
 from gateway.runtime.answer import Relayed
 from gateway.runtime.exchange import RESULTS, Exchange
 from gateway.telemetry import traffic as counted
+from gateway.telemetry.access_log import Asked
 from gateway.web.request_head import raw_target
 
 if TYPE_CHECKING:

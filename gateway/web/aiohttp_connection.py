@@ -15,8 +15,8 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
-from gateway.runtime.access_log import Asked
 from gateway.runtime.quotas import peer_of
+from gateway.telemetry.access_log import Asked, Outcome
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import OTHER
 from gateway.web.connection_state import (
@@ -273,16 +273,10 @@ class AiohttpConnection(RequestHandler):
         """Write the line of what is no request, and so has neither a method nor a path."""
         shared = self.shared
         if shared.log.enabled:
-            shared.log.line(
-                Asked("-", "-", peer_of(self.transport), None, None),
-                request_id=shared.lines.new_request_id(),
-                status=refusal.status,
-                size=len(refusal.body),
-                duration_s=0.0,
-                cache="BYPASS",
-                route="none",
-                ended="answered",
-            )
+            asked = Asked("-", "-", peer_of(self.transport), None, None)
+            size, request_id = len(refusal.body), shared.lines.new_request_id()
+            ended = Outcome(request_id, refusal.status, size, 0.0, "BYPASS", "none", "answered")
+            shared.log.line(asked, ended)
 
     def handle_error(
         self,

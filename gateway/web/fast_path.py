@@ -265,7 +265,8 @@ class FastPath:
     def _log_hit(
         self, get: PlainGet, client: ClientConnection | None, size: int, began: float
     ) -> None:
-        transport, route = None if client is None else client.transport, self._find(get.target)[0]
+        transport = None if client is None else client.transport
+        route, _ = self._stream(get.target.partition("?")[0])
         exchange = accounting.of_get(get, get.headers, transport, route, self._shared, began)
         exchange.cache = "HIT"
         exchange.write_line(self._log, 200, size, "answered")

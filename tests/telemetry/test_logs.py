@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from typing import Any
@@ -16,11 +17,11 @@ from gateway.telemetry.logs import redact
 PRELUDE = """
 import logging, warnings
 from gateway.telemetry import logs
-def request(level, target="/v1/stream/a", **changed):
-    fields = dict(request_id="r-1", method="GET", target=target, client="192.0.2.1",
-                  forwarded_for=None, user_agent=None, route="/v1/stream", status=200, size=12,
-                  duration_s=0.12345678, cache="HIT", ended="answered")
-    logs.request_line(level, **{**fields, **changed})
+from gateway.telemetry.access_log import AccessLog, Asked, Outcome
+def request(level, target="/v1/stream/a", forwarded_for=None, user_agent=None, **changed):
+    asked = Asked("GET", target, "192.0.2.1", forwarded_for, user_agent)
+    outcome = Outcome("r-1", 200, 12, 0.12345678, "HIT", "/v1/stream", "answered")
+    AccessLog(level).line(asked, outcome._replace(**changed))
 """
 
 
@@ -59,6 +60,33 @@ def test_a_request_is_one_line_with_its_fields() -> None:
             "ended": "answered",
         }
     ]
+
+
+@pytest.mark.parametrize("shape", ["json", "console"])
+def test_a_line_of_a_request_is_written_as_others_are(shape: str) -> None:
+    """They are written in two ways, which differ in nothing but the time that they take."""
+    lines = stderr_of(
+        f"""
+logs.structlog.contextvars.bind_contextvars(worker=2)
+logs.configure("info", "{shape}")
+agent = 'caf\u00e9 "x" \\u2028 \x1b[31m'
+request("info", forwarded_for="::1", user_agent=agent, principal="p", refused="late")
+logs._written = None
+request("info", forwarded_for="::1", user_agent=agent, principal="p", refused="late")
+"""
+    )
+    timed = re.compile(r"[0-9-]{10}T[0-9:.]+Z")
+    short, long = (timed.sub("now", line) for line in lines)
+    assert short == long
+    assert "worker" in short
+
+
+def test_a_reader_of_lines_that_has_gone_costs_no_request_its_answer() -> None:
+    program = 'import os; logs.configure("info", "json"); os.close(2); request("info"); print("on")'
+    done = subprocess.run(
+        [sys.executable, "-c", PRELUDE + program], stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert done.stdout == "on\n"
 
 
 @pytest.mark.parametrize("length", [200, 201])
