@@ -53,7 +53,7 @@ TEARDOWN = """
 """
 # Without the plugins of which it has no need, each run of it costs less than half.
 PLAIN = """[pytest]
-addopts = -p no:aiohttp -p no:anyio -p no:asyncio -p no:hypothesispytest
+addopts = -p no:aiohttp -p no:anyio -p no:asyncio -p no:hypothesispytest -p no:langsmith_plugin
 """
 
 

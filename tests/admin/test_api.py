@@ -12,8 +12,6 @@ import aiohttp
 import msgspec
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from openapi_schema_validator import OAS31Validator
-from openapi_spec_validator import validate
 from yarl import URL
 
 from admin import events
@@ -429,6 +427,9 @@ async def test_a_server_that_stops_ends_what_is_listened_to(console: Console) ->
 
 
 async def test_the_description_is_openapi_and_names_every_operation(console: Console) -> None:
+    # Here, since to import it takes longer than to collect a hundred tests.
+    from openapi_spec_validator import validate
+
     document = await console.get("/api/openapi.json")
     validate(document)
     described = {
@@ -458,6 +459,8 @@ async def test_an_explanation_is_of_the_target_as_it_was_asked_for(console: Cons
 
 
 async def test_every_answer_is_as_described(console: Console) -> None:
+    from openapi_schema_validator import OAS31Validator
+
     await console.create("chat", "application/json", b"[1]")
     document = msgspec.to_builtins(openapi.document("1"))
     stream = {"route": ROUTE, "name": "chat"}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from cloudflare.types.rulesets import Phase
-from cloudflare.types.rulesets.phase_update_params import PhaseUpdateParams
-from cloudflare.types.rulesets.set_cache_settings_rule_param import SetCacheSettingsRuleParam
 from octorules_wirefilter import parse_expression
 
 from cdn_configs.errors import Refused
@@ -20,6 +18,9 @@ from gateway.protocol import cache_headers
 from gateway.protocol.cache_headers import Freshness
 from tests.cdn_configs.cloudflare_expressions import holds
 from tests.cdn_configs.published_types import mismatches
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 CONFIG, REQUEST, RESPONSE = (
     "http_config_settings",
@@ -50,13 +51,20 @@ CHANGES: list[dict[str, Any]] = [
 # ---------------------------------------------------------------- what the API takes
 
 
+@pytest.fixture(scope="module")
+def published() -> ModuleType:
+    return importlib.import_module("tests.cdn_configs.cloudflare_types")
+
+
 @pytest.mark.parametrize("changes", CHANGES)
-def test_each_ruleset_is_what_the_published_types_describe(changes: dict[str, Any]) -> None:
+def test_each_ruleset_is_what_the_published_types_describe(
+    changes: dict[str, Any], published: ModuleType
+) -> None:
     made = rulesets(**changes)
     assert made.keys() == {"description", *PHASES}
     for phase in PHASES:
-        assert mismatches(phase, Phase) == []
-        assert mismatches(made[phase], PhaseUpdateParams, phase) == []
+        assert mismatches(phase, published.Phase) == []
+        assert mismatches(made[phase], published.PhaseUpdateParams, phase) == []
         assert len(made[phase]["rules"]) <= FREE_RULES
         refs = [rule["ref"] for rule in made[phase]["rules"]]
         assert len(set(refs)) == len(refs)
@@ -73,19 +81,19 @@ def test_each_expression_is_what_cloudflares_parser_takes(changes: dict[str, Any
             assert phase == RESPONSE or not about_answers
 
 
-def test_the_comparison_finds_a_wrong_name_type_choice_and_operator() -> None:
+def test_the_comparison_finds_a_wrong_name_type_choice_and_operator(published: ModuleType) -> None:
     made = rulesets()
     share, tail = made[REQUEST]["rules"][1], made[RESPONSE]["rules"][1]
     share["action_parameters"] |= {"cache": "yes", "colour": "red"}
     del share["action_parameters"]["edge_ttl"]["mode"]
     tail["action_parameters"]["s-maxage"]["operation"] = "sit"
-    assert mismatches(share, SetCacheSettingsRuleParam) == [
+    assert mismatches(share, published.SetCacheSettingsRuleParam) == [
         ".action_parameters.cache: 'yes' is no bool",
         ".action_parameters.edge_ttl: mode is missing",
         ".action_parameters.colour: unknown",
     ]
-    assert mismatches(made[REQUEST], PhaseUpdateParams) != []
-    (wrong,) = mismatches(made[RESPONSE], PhaseUpdateParams)
+    assert mismatches(made[REQUEST], published.PhaseUpdateParams) != []
+    (wrong,) = mismatches(made[RESPONSE], published.PhaseUpdateParams)
     assert wrong.startswith(".rules[1].action_parameters.s-maxage.operation: 'sit' is none of")
     assert "error" in parse_expression('http.host resembles "a"')
     assert "error" in parse_expression("http.host eq 7")

@@ -31,22 +31,24 @@ def filled(item: bytes) -> bytes:
     return b"[" + b",".join([item] * (SIZE // (len(item) + 1))) + b"]"
 
 
-BODIES = {
-    "a million numbers": (JSON, b"[" + b"1," * 999_999 + b"1]"),
-    "arrays as deep as may be": (JSON, filled(DEEP)),
-    "arrays one level too deep": (JSON, filled(b"[" + DEEP + b"]")),
-    "numbers as long as may be": (JSON, filled(b"1" * MAX_DIGITS)),
-    "one number": (JSON, b"1" * SIZE),
-    "200,000 levels": (JSON, b"[" * 200_000 + b"]" * 200_000),
-    "nothing but opening brackets": (JSON, b"[" * SIZE),
-    "brackets without commas": (JSON, b"[[]]" * (SIZE // 4)),
-    "brackets in a run": (JSON, b"[1," + b"[[]]" * (SIZE // 8) + b"," + b"]" * (SIZE // 8)),
-    "a string of brackets": (JSON, b'"' + b"[{" * (SIZE // 2) + b'"'),
-    "a string of backslashes": (JSON, b'"' + b"\\\\" * (SIZE // 2) + b'"'),
-    "halves of pairs": (JSON, filled(rb'"\ud800"')),
-    "no UTF-8 at its end": (JSON, b"[" + b'"a",' * (SIZE // 4) + b'"\xff"]'),
-    "text": (TEXT, b"x" * SIZE),
-}
+def bodies() -> dict[str, tuple[str, bytes]]:
+    """Tens of megabytes, made when they are sent and not while tests are collected."""
+    return {
+        "a million numbers": (JSON, b"[" + b"1," * 999_999 + b"1]"),
+        "arrays as deep as may be": (JSON, filled(DEEP)),
+        "arrays one level too deep": (JSON, filled(b"[" + DEEP + b"]")),
+        "numbers as long as may be": (JSON, filled(b"1" * MAX_DIGITS)),
+        "one number": (JSON, b"1" * SIZE),
+        "200,000 levels": (JSON, b"[" * 200_000 + b"]" * 200_000),
+        "nothing but opening brackets": (JSON, b"[" * SIZE),
+        "brackets without commas": (JSON, b"[[]]" * (SIZE // 4)),
+        "brackets in a run": (JSON, b"[1," + b"[[]]" * (SIZE // 8) + b"," + b"]" * (SIZE // 8)),
+        "a string of brackets": (JSON, b'"' + b"[{" * (SIZE // 2) + b'"'),
+        "a string of backslashes": (JSON, b'"' + b"\\\\" * (SIZE // 2) + b'"'),
+        "halves of pairs": (JSON, filled(rb'"\ud800"')),
+        "no UTF-8 at its end": (JSON, b"[" + b'"a",' * (SIZE // 4) + b'"\xff"]'),
+        "text": (TEXT, b"x" * SIZE),
+    }
 
 
 @pytest.fixture
@@ -66,17 +68,19 @@ def longest(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     gc.enable()
 
 
-MULTI_APPENDS = {
-    "chunks of a byte": (TEXT, framed([b"x"] * MAX_MESSAGES)),
-    "long chunks": (TEXT, framed([b"x" * (SIZE // MAX_MESSAGES)] * MAX_MESSAGES)),
-    "numbers": (JSON, framed([b"1"] * MAX_MESSAGES)),
-    "arrays": (JSON, framed([b"[" + b"1," * 200 + b"1]"] * MAX_MESSAGES)),
-    "one array": (JSON, framed([filled(b"1")])),
-    "a last value that is none": (JSON, framed([*[b"1"] * (MAX_MESSAGES - 1), b"2,3"])),
-    "one too many": (TEXT, framed([b"x"] * (MAX_MESSAGES + 1))),
-    "many too many": (TEXT, framed([b"x"] * (SIZE // 5))),
-    "no chunk": (TEXT, b"\0" * SIZE),
-}
+def multi_appends() -> dict[str, tuple[str, bytes]]:
+    """The same, of many messages each."""
+    return {
+        "chunks of a byte": (TEXT, framed([b"x"] * MAX_MESSAGES)),
+        "long chunks": (TEXT, framed([b"x" * (SIZE // MAX_MESSAGES)] * MAX_MESSAGES)),
+        "numbers": (JSON, framed([b"1"] * MAX_MESSAGES)),
+        "arrays": (JSON, framed([b"[" + b"1," * 200 + b"1]"] * MAX_MESSAGES)),
+        "one array": (JSON, framed([filled(b"1")])),
+        "a last value that is none": (JSON, framed([*[b"1"] * (MAX_MESSAGES - 1), b"2,3"])),
+        "one too many": (TEXT, framed([b"x"] * (MAX_MESSAGES + 1))),
+        "many too many": (TEXT, framed([b"x"] * (SIZE // 5))),
+        "no chunk": (TEXT, b"\0" * SIZE),
+    }
 
 
 def appends(content_type: str, body: bytes, *lines: str) -> dict[str, bytes]:
@@ -112,7 +116,7 @@ def worst_turn(content_type: str, sent: bytes, longest: list[float]) -> tuple[in
 @pytest.mark.timeout(240)
 def test_no_body_takes_a_long_turn(longest: list[float], tell: Callable[[str], None]) -> None:
     found = {}
-    for name, (content_type, body) in BODIES.items():
+    for name, (content_type, body) in bodies().items():
         for way, sent in appends(content_type, body).items():
             status, turn_s = worst_turn(content_type, sent, longest)
             assert status in {204, 400}, name
@@ -126,7 +130,7 @@ def test_no_multi_append_takes_a_long_turn(
     longest: list[float], tell: Callable[[str], None]
 ) -> None:
     found = {}
-    for name, (content_type, body) in MULTI_APPENDS.items():
+    for name, (content_type, body) in multi_appends().items():
         for way, sent in appends(content_type, body, "X-Stream-Multi: true").items():
             status, turn_s = worst_turn(content_type, sent, longest)
             assert status in {204, 400}, name

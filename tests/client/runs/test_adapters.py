@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from typing import TYPE_CHECKING, Any
 
-import anthropic.types
-import openai.types.chat
-import openai.types.responses
 import pytest
-from anthropic.lib.streaming import InputJsonEvent, TextEvent
 from headgate.runs.adapters.parts import ModelFailed
 from headgate.runs.formats import FORMATS
-from langchain_core.messages import AIMessage, AIMessageChunk
-from pydantic import TypeAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import ModuleType
 
-ANTHROPIC: TypeAdapter[Any] = TypeAdapter(anthropic.types.RawMessageStreamEvent)
-RESPONSES: TypeAdapter[Any] = TypeAdapter(openai.types.responses.ResponseStreamEvent)
+
+@pytest.fixture(scope="module")
+def sdk() -> ModuleType:
+    return importlib.import_module("tests.client.runs.sdk_events")
 
 
 def items(format_: str, events: Iterable[object]) -> list[Any]:
@@ -29,221 +27,6 @@ def items(format_: str, events: Iterable[object]) -> list[Any]:
     whole: list[Any] = json.loads(json.dumps([*found, *writer.closing()]))
     return whole
 
-
-def chat(delta: dict[str, Any], finish: str | None = None) -> openai.types.chat.ChatCompletionChunk:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
-    return openai.types.chat.ChatCompletionChunk.model_validate(
-        {
-            "id": "chatcmpl-1",
-            "object": "chat.completion.chunk",
-            "created": 1,
-            "model": "m",
-            "choices": [choice],
-        }
-    )
-
-
-def tool_piece(arguments: str, **first: object) -> dict[str, Any]:
-    function = {"arguments": arguments} | ({"name": "weather"} if first else {})
-    return {"tool_calls": [{"index": 0, "function": function, **first}]}
-
-
-CHAT = [
-    chat({"role": "assistant", "content": ""}),
-    chat({"content": "Once "}),
-    chat({"content": "upon"}),
-    chat(tool_piece("", id="call_1", type="function")),
-    chat(tool_piece('{"city":')),
-    chat(tool_piece('"Rome"}')),
-    chat({}, "tool_calls"),
-    openai.types.chat.ChatCompletionChunk.model_validate(
-        {
-            "id": "chatcmpl-1",
-            "object": "chat.completion.chunk",
-            "created": 1,
-            "model": "m",
-            "choices": [],
-            "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
-        }
-    ),
-]
-
-
-def response(status: str, error: object = None) -> dict[str, Any]:
-    return {
-        "id": "resp_1",
-        "object": "response",
-        "created_at": 1,
-        "model": "m",
-        "status": status,
-        "error": error,
-        "output": [],
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-        "incomplete_details": None,
-        "instructions": None,
-        "metadata": {},
-        "temperature": 1,
-        "top_p": 1,
-    }
-
-
-def responses(*events: dict[str, Any]) -> list[Any]:
-    return [
-        RESPONSES.validate_python({"sequence_number": number, **event})
-        for number, event in enumerate(events)
-    ]
-
-
-MESSAGE = {"type": "message", "id": "msg_1", "role": "assistant", "content": []}
-CALL = {
-    "type": "function_call",
-    "id": "fc_1",
-    "call_id": "call_1",
-    "name": "weather",
-    "arguments": "",
-}
-TEXT = {"item_id": "msg_1", "output_index": 1, "content_index": 0}
-RESPONSES_EVENTS = responses(
-    {"type": "response.created", "response": response("in_progress")},
-    {
-        "type": "response.output_item.added",
-        "output_index": 0,
-        "item": {"type": "reasoning", "id": "rs_1", "summary": []},
-    },
-    {
-        "type": "response.reasoning_summary_text.delta",
-        "item_id": "rs_1",
-        "output_index": 0,
-        "summary_index": 0,
-        "delta": "Hm.",
-    },
-    {
-        "type": "response.output_item.done",
-        "output_index": 0,
-        "item": {"type": "reasoning", "id": "rs_1", "summary": []},
-    },
-    {
-        "type": "response.output_item.added",
-        "output_index": 1,
-        "item": {**MESSAGE, "status": "in_progress"},
-    },
-    {"type": "response.output_text.delta", **TEXT, "delta": "Once ", "logprobs": []},
-    {"type": "response.output_text.delta", **TEXT, "delta": "upon", "logprobs": []},
-    {"type": "response.output_text.done", **TEXT, "text": "Once upon", "logprobs": []},
-    {
-        "type": "response.output_item.done",
-        "output_index": 1,
-        "item": {**MESSAGE, "status": "completed"},
-    },
-    {"type": "response.output_item.added", "output_index": 2, "item": CALL},
-    *(
-        {
-            "type": "response.function_call_arguments.delta",
-            "item_id": "fc_1",
-            "output_index": 2,
-            "delta": delta,
-        }
-        for delta in ('{"city":', '"Rome"}')
-    ),
-    {
-        "type": "response.output_item.done",
-        "output_index": 2,
-        "item": {**CALL, "arguments": '{"city":"Rome"}'},
-    },
-    {"type": "response.completed", "response": response("completed")},
-)
-
-
-def block(index: int, start: dict[str, Any], *deltas: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {"type": "content_block_start", "index": index, "content_block": start},
-        *({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas),
-        {"type": "content_block_stop", "index": index},
-    ]
-
-
-USAGE = {"input_tokens": 1, "output_tokens": 1}
-STARTED: dict[str, Any] = {
-    "id": "msg_1",
-    "type": "message",
-    "role": "assistant",
-    "content": [],
-    "model": "m",
-    "stop_reason": None,
-    "stop_sequence": None,
-    "usage": USAGE,
-}
-ANTHROPIC_EVENTS: list[Any] = [
-    ANTHROPIC.validate_python(event)
-    for event in [
-        {"type": "message_start", "message": STARTED},
-        *block(
-            0,
-            {"type": "thinking", "thinking": "", "signature": ""},
-            {"type": "thinking_delta", "thinking": "Hm."},
-            {"type": "signature_delta", "signature": "s"},
-        ),
-        *block(
-            1,
-            {"type": "text", "text": ""},
-            {"type": "text_delta", "text": "Once "},
-            {"type": "text_delta", "text": "upon"},
-        ),
-        *block(
-            2,
-            {"type": "tool_use", "id": "call_1", "name": "weather", "input": {}},
-            {"type": "input_json_delta", "partial_json": '{"city":'},
-            {"type": "input_json_delta", "partial_json": '"Rome"}'},
-        ),
-        {
-            "type": "message_delta",
-            "delta": {"stop_reason": "tool_use", "stop_sequence": None},
-            "usage": {"output_tokens": 9},
-        },
-        {"type": "message_stop"},
-    ]
-]
-# What the helper of the SDK gives beside the events themselves.
-DERIVED: list[Any] = [
-    TextEvent(type="text", text="upon", snapshot="Once upon"),
-    InputJsonEvent(type="input_json", partial_json='"Rome"}', snapshot={"city": "Rome"}),
-    {"type": "ping"},
-]
-
-
-def message(content: Any, **more: Any) -> AIMessageChunk:
-    return AIMessageChunk(content=content, id="run-1", **more)
-
-
-def call_chunk(args: str, **first: object) -> AIMessageChunk:
-    piece = {"name": None, "id": None, "index": 0, "type": "tool_call_chunk", **first, "args": args}
-    return message("", tool_call_chunks=[piece])
-
-
-LANGCHAIN = [
-    message("Once "),
-    message("upon"),
-    call_chunk("", name="weather", id="call_1"),
-    call_chunk('{"city":'),
-    call_chunk('"Rome"}'),
-    message("", chunk_position="last"),
-]
-LANGCHAIN_EVENTS = [
-    {"event": "on_chain_start", "name": "agent", "run_id": "1", "data": {"input": "?"}},
-    *(
-        {"event": "on_chat_model_stream", "run_id": "2", "data": {"chunk": chunk}}
-        for chunk in LANGCHAIN[:-1]
-    ),
-    {
-        "event": "on_chat_model_end",
-        "run_id": "2",
-        "data": {"output": AIMessage("Once upon", id="run-1")},
-    },
-    {"event": "on_tool_end", "run_id": "3", "data": {"output": "sun"}},
-]
-LANGGRAPH = [(chunk, {"langgraph_node": "agent"}) for chunk in LANGCHAIN]
 
 SAID = [
     {"type": "text-delta", "delta": "Once "},
@@ -279,47 +62,54 @@ def said(number: int) -> list[dict[str, str]]:
 # These tell that the text is complete only with the message.
 TOGETHER = [*said(1)[:-1], *CALLED[:-1], said(1)[-1], CALLED[-1]]
 SOURCES = [
-    pytest.param(CHAT, TOGETHER, id="openai-chat"),
-    pytest.param(RESPONSES_EVENTS, [*THOUGHT, *said(2), *CALLED], id="openai-responses"),
-    pytest.param(ANTHROPIC_EVENTS, [*THOUGHT, *said(2), *CALLED], id="anthropic"),
-    pytest.param(LANGCHAIN, TOGETHER, id="langchain"),
-    pytest.param(LANGCHAIN_EVENTS, TOGETHER, id="langchain-events"),
-    pytest.param(LANGGRAPH, TOGETHER, id="langgraph-messages"),
+    pytest.param("CHAT", TOGETHER, id="openai-chat"),
+    pytest.param("RESPONSES_EVENTS", [*THOUGHT, *said(2), *CALLED], id="openai-responses"),
+    pytest.param("ANTHROPIC_EVENTS", [*THOUGHT, *said(2), *CALLED], id="anthropic"),
+    pytest.param("LANGCHAIN", TOGETHER, id="langchain"),
+    pytest.param("LANGCHAIN_EVENTS", TOGETHER, id="langchain-events"),
+    pytest.param("LANGGRAPH", TOGETHER, id="langgraph-messages"),
 ]
 
 
-@pytest.mark.parametrize(("events", "chunks"), SOURCES)
+@pytest.fixture
+def events(request: pytest.FixtureRequest, sdk: ModuleType) -> list[Any]:
+    """Those of this name."""
+    named: list[Any] = getattr(sdk, request.param)
+    return named
+
+
+@pytest.mark.parametrize(("events", "chunks"), SOURCES, indirect=["events"])
 def test_events_become_text(events: list[Any], chunks: list[Any]) -> None:
     assert items("text", events) == ["Once ", "upon"]
 
 
-@pytest.mark.parametrize(("events", "chunks"), SOURCES)
+@pytest.mark.parametrize(("events", "chunks"), SOURCES, indirect=["events"])
 def test_events_become_chunks_of_a_message(events: list[Any], chunks: list[Any]) -> None:
     assert items("ai-sdk", events) == chunks
 
 
-@pytest.mark.parametrize(("events", "chunks"), SOURCES)
+@pytest.mark.parametrize(("events", "chunks"), SOURCES, indirect=["events"])
 def test_events_are_the_same_as_dicts(events: list[Any], chunks: list[Any]) -> None:
     as_json = items("ndjson", events)
     assert len(as_json) == len(events)
     assert items("ai-sdk", as_json) == chunks
 
 
-def test_what_a_helper_derives_from_events_is_not_told_twice() -> None:
-    assert items("ai-sdk", DERIVED) == []
-    assert items("text", DERIVED) == []
+def test_what_a_helper_derives_from_events_is_not_told_twice(sdk: ModuleType) -> None:
+    assert items("ai-sdk", sdk.DERIVED) == []
+    assert items("text", sdk.DERIVED) == []
 
 
-def test_a_second_message_has_parts_of_its_own() -> None:
-    twice = items("ai-sdk", [*ANTHROPIC_EVENTS, *ANTHROPIC_EVENTS])
+def test_a_second_message_has_parts_of_its_own(sdk: ModuleType) -> None:
+    twice = items("ai-sdk", sdk.ANTHROPIC_EVENTS * 2)
     starts = [item["id"] for item in twice if item["type"] == "text-start"]
     assert starts == ["text-2", "text-4"]
 
 
-def test_blocks_of_content_are_told_apart() -> None:
+def test_blocks_of_content_are_told_apart(sdk: ModuleType) -> None:
     blocks = [
-        message([{"type": "thinking", "thinking": "Hm.", "index": 0}]),
-        message([{"type": "text", "text": "Once", "index": 1}, "upon"]),
+        sdk.message([{"type": "thinking", "thinking": "Hm.", "index": 0}]),
+        sdk.message([{"type": "text", "text": "Once", "index": 1}, "upon"]),
     ]
     chunks = items("ai-sdk", blocks)
     assert [(chunk["type"], chunk.get("delta")) for chunk in chunks] == [
@@ -335,8 +125,8 @@ def test_blocks_of_content_are_told_apart() -> None:
     ]
 
 
-def test_an_input_that_is_no_json_is_an_error_of_the_tool() -> None:
-    broken = [*CHAT[3:5], CHAT[6]]
+def test_an_input_that_is_no_json_is_an_error_of_the_tool(sdk: ModuleType) -> None:
+    broken = [*sdk.CHAT[3:5], sdk.CHAT[6]]
     assert items("ai-sdk", broken)[-1] == {
         "type": "tool-input-error",
         "toolCallId": "call_1",
@@ -346,23 +136,13 @@ def test_an_input_that_is_no_json_is_an_error_of_the_tool() -> None:
     }
 
 
-FAILURES = [
-    responses({"type": "error", "code": "x", "message": "Overloaded", "param": None}),
-    responses(
-        {
-            "type": "response.failed",
-            "response": response("failed", {"code": "server_error", "message": "Overloaded"}),
-        }
-    ),
-    [{"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}],
-]
-
-
-@pytest.mark.parametrize("events", FAILURES, ids=["openai", "openai-failed", "anthropic"])
+@pytest.mark.parametrize("failure", ["openai", "openai-failed", "anthropic"])
 @pytest.mark.parametrize("format_", ["text", "ai-sdk"])
-def test_an_error_that_the_model_tells_of_fails_the_run(format_: str, events: list[Any]) -> None:
+def test_an_error_that_the_model_tells_of_fails_the_run(
+    format_: str, failure: str, sdk: ModuleType
+) -> None:
     with pytest.raises(ModelFailed, match="Overloaded"):
-        items(format_, events)
+        items(format_, sdk.FAILURES[failure])
 
 
 def test_an_error_for_the_page_is_a_chunk_like_others() -> None:

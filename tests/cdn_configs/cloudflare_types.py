@@ -1,0 +1,7 @@
+"""What Cloudflare publishes about rulesets; to import it takes as long as all our own tests."""
+
+from cloudflare.types.rulesets import Phase
+from cloudflare.types.rulesets.phase_update_params import PhaseUpdateParams
+from cloudflare.types.rulesets.set_cache_settings_rule_param import SetCacheSettingsRuleParam
+
+__all__ = ["Phase", "PhaseUpdateParams", "SetCacheSettingsRuleParam"]
