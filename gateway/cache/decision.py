@@ -1,8 +1,8 @@
 """What answers a read of an HTTP origin's stream, or of anything else below its route.
 
-The recent data of a followed stream come first, then the cache (RFC 9111 section 4), then the
-origin. Directives of requests are advice and not taken, or else any viewer could make the origin
-work; only `only-if-cached` costs the origin nothing.
+A fresh copy comes first (RFC 9111 section 4), then the recent data of a followed stream, then what
+else the cache has, then the origin. Directives of requests are advice and not taken, or else any
+viewer could make the origin work; only `only-if-cached` costs the origin nothing.
 """
 
 from __future__ import annotations
@@ -149,16 +149,26 @@ def decide(  # noqa: PLR0913 - what an answer depends on
         return use if isinstance(use, Serve) and use.variant.cached.facts is None else Pass()
     if is_hit_for_pass and "Range" in request.headers:
         return Pass()  # it is too long to be cut from the whole
-    if stream is not None and stream.knows_tail(request.start):
+    use = reuse(request.headers, variants, now, is_down=is_down)
+    if isinstance(use, Serve) or stream is None:
+        return use  # what a followed stream has moved past is not stored
+    known = _known(stream, request)
+    if known is not None:
+        return known
+    if isinstance(use, Fetch | Validate | StandIn):
+        return _unless_failing(use, request, stream, is_down or now < stream.rests_until + LATELY_S)
+    return use
+
+
+def _known(stream: Followed, request: CacheRequest) -> ServeTail | ServeRecent | None:
+    """Return what is known right now of a followed stream, where that answers a read."""
+    if stream.knows_tail(request.start):
         return ServeTail(stream.snapshot)
-    if stream is not None and stream.is_current and wants_all(request.headers):
+    if stream.is_current and wants_all(request.headers):
         span = stream.since(request.start) if stream.knows_what_reads_say else None
         if span is not None:
             return ServeRecent(stream.snapshot, span)
-    use = reuse(request.headers, variants, now, is_down=is_down)
-    if stream is not None and isinstance(use, Fetch | Validate | StandIn):
-        return _unless_failing(use, request, stream, is_down or now < stream.rests_until + LATELY_S)
-    return use
+    return None
 
 
 def _unless_failing(
@@ -209,8 +219,7 @@ def fits(variant: Variant, headers: MultiMapping[str]) -> bool:
 def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -> Variant | None:
     """The variant that `reuse` would serve for a GET that wants all of it, or None.
 
-    The fast path asks this, which has no request object yet. It need not ask a followed stream:
-    what that has moved past is not stored.
+    The fast path asks this, which has no request object yet: it is what `decide` begins with.
     """
     for variant in variants:
         if variant.fitted() is not headers:  # the same heads come again, and are parsed once

@@ -76,9 +76,6 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
     variants = route.cache.peek(request)
     yield _kept(variants, now)
     yield _followed(stream)
-    if _is_kept_at_hand(asked, request, variants, now):
-        yield Step(NEXT, "HIT", "a kept answer is fresh: nothing else is asked")
-        return
     decided = decision.decide(
         asked.method,
         request,
@@ -89,18 +86,6 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
         is_down=route.cache.is_down(),
     )
     yield _of_decision(decided, is_being_fetched=route.cache.is_being_fetched(request))
-
-
-def _is_kept_at_hand(
-    asked: AskedRequest, request: CacheRequest, variants: Sequence[Variant], now: float
-) -> bool:
-    """Whether the short way answers, which asks no followed stream."""
-    return (
-        asked.method == "GET"
-        and asked.target == request.target
-        and asked.headers.keys().isdisjoint(("If-None-Match", "X-Request-Id"))
-        and decision.fresh(variants, request.headers, now) is not None
-    )
 
 
 def _rule_of_form(route: EdgeRoute) -> str:

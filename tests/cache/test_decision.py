@@ -89,10 +89,12 @@ def decided(
         (None, None, "5", "", Fetch()),
         (FRESH, None, "5", "", Serve(FRESH)),
         (OLD, None, "5", "", Validate(OLD)),
-        (FRESH, Known(), "9", "", ServeTail(SNAPSHOT)),
+        (FRESH, Known(), "9", "", Serve(FRESH)),
+        (OLD, Known(), "9", "", ServeTail(SNAPSHOT)),
         (None, Known(), "9", 'If-None-Match: "a"', ServeTail(SNAPSHOT)),
         (None, Known(is_current=False), "9", "", Fetch()),
-        (FRESH, Known(), "5", "", ServeRecent(SNAPSHOT, RECENT)),
+        (FRESH, Known(), "5", "", Serve(FRESH)),
+        (OLD, Known(), "5", "", ServeRecent(SNAPSHOT, RECENT)),
         (FRESH, Known(), "5", 'If-None-Match: "a"', Serve(FRESH)),
         (FRESH, Known(is_current=False), "5", "", Serve(FRESH)),
         (FRESH, Known(knows_what_reads_say=False), "5", "", Serve(FRESH)),
@@ -100,7 +102,7 @@ def decided(
         (None, Known(), "4", "", Fetch()),
     ],
 )
-def test_what_a_followed_stream_knows_comes_before_the_cache(
+def test_what_a_followed_stream_knows_comes_behind_a_fresh_copy_alone(
     variant: Variant | None,
     stream: Known | None,
     offset: str,
