@@ -154,6 +154,10 @@ class Log(Protocol):
         StreamNotFound when the stream is gone, RecordDamaged when a checksum does not match.
         """
 
+    async def agreed(self, now: Moment) -> Moment:
+        """Return the present for removals: `now`, or the time of the log's server if earlier."""
+        return now
+
     async def expired(self, now: Moment, limit: int) -> Sequence[str]:
         """Paths, at most `limit`, of streams whose deadline is at or before `now`."""
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.protocol.lifecycle import Created, PathState
+    from gateway.protocol.moments import Moment
     from gateway.protocol.requests import Create, ForkRequest
     from gateway.protocol.state import Change, StreamState
     from gateway.streams.active_stream import ActiveStream
@@ -135,10 +136,11 @@ class Lifecycle:
 
         await self._racing(attempt)
 
-    async def expire(self, path: str) -> bool:
-        """Take an expired stream away, or what is over of it, or write down that it is in use.
+    async def expire(self, path: str, now: Moment) -> bool:
+        """Remove a stream that has expired, trim it, or write down that it is in use.
 
-        True when it is gone.
+        `now` is the time on which the log agrees. A stream that has expired by this process's
+        clock alone stays. Return True if the stream was removed.
         """
 
         async def attempt() -> bool:
@@ -150,9 +152,9 @@ class Lifecycle:
             except HeadgateError:
                 if active.state.soft_deleted:
                     return False
-                await self._commit(rules.remove(active.state), ends="expired")
-                return True
-            now = self._table.clock()
+                if active.state.expired(now):
+                    await self._commit(rules.remove(active.state), ends="expired")
+                    return True
             rest = trim(active.state, now.wall, self._retention)
             if not rest and not active.state.expired(now):
                 rest = rules.touched(active.state)

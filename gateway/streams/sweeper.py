@@ -21,6 +21,7 @@ T = TypeVar("T")
 INTERVAL_S = 1.0
 EXPIRIES = 200  # streams looked for in one round; when there are as many, the next follows at once
 AT_ONCE = 50  # streams ended together: a few commits of the writer's time
+AHEAD_S = 10.0  # of the log's server: clocks that NTP keeps are milliseconds apart
 STEPS = 20  # reclaiming steps in one round; each frees at most a thousand records
 
 
@@ -32,6 +33,7 @@ class Sweeper(Background):
         self._lifecycle = lifecycle
         self._told = ""  # the last failure, until a round without one
         self._told_doubt: Moment | None = None
+        self._told_ahead = False
         self.expired = 0
 
     async def _run(self) -> None:
@@ -44,18 +46,26 @@ class Sweeper(Background):
     async def round(self) -> bool:
         """Do one round of everything; a step that fails is logged, and the others go on.
 
-        While the wall clock is in doubt no stream is ended. A log that takes no removals has
-        reported that, and is left alone. Return True if more streams are to be ended.
+        While the wall clock is in doubt no stream is ended, and never one that has not expired by
+        the clock of the log's server as well. A log that takes no removals has reported that, and
+        is left alone. Return True if more streams are to be ended.
         """
         now = await self._look()
         if not self._table.log.takes_removals():
             return False
         paths: Sequence[str] = ()
+        agreed = None
         if self._table.clock.doubted is None:
+            agreed = await self._step(self._table.log.agreed(now))
+        if agreed is not None:
+            await self._compare(now, agreed)
+            now = agreed
             paths = await self._step(self._table.log.expired(now, EXPIRIES)) or ()
         before = self.expired
         for start in range(0, len(paths), AT_ONCE):
-            together = [self._lifecycle.expire(path) for path in paths[start : start + AT_ONCE]]
+            together = [
+                self._lifecycle.expire(path, now) for path in paths[start : start + AT_ONCE]
+            ]
             ended = await asyncio.gather(*map(self._step, together))
             self.expired += sum(map(bool, ended))
         for _ in range(STEPS):
@@ -87,6 +97,18 @@ class Sweeper(Background):
                 )
         self._told_doubt = doubted
         return now
+
+    async def _compare(self, now: Moment, agreed: Moment) -> None:
+        """Log once that the wall clock is ahead of the clock of the log's server."""
+        ahead_s = now.wall - agreed.wall
+        if ahead_s > AHEAD_S and not self._told_ahead:
+            log.warning(
+                "clock.ahead",
+                route=self._table.clock.route,
+                by_s=round(ahead_s, 3),
+                count=await self._step(self._table.log.count_expired(now)) or 0,
+            )
+        self._told_ahead = ahead_s > AHEAD_S
 
     async def _step(self, step: Awaitable[T]) -> T | None:
         try:

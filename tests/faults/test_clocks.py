@@ -155,3 +155,43 @@ def test_streams_in_redis_expire_by_the_clock_of_the_gateway_and_not_by_that_of_
 def seconds_of(redis: RedisServer) -> int:
     """Return the time by the clock of Redis."""
     return int(redis.command("TIME")[0])
+
+
+def test_a_gateway_that_starts_with_a_clock_ahead_removes_no_stream_from_redis(
+    clock: WallClock, tmp_path: Path
+) -> None:
+    redis = RedisServer(tmp_path / "redis").start()
+    server = Headgate(redis.url, environment={**clock.environment, "HEADGATE_MAX_LOOP_LAG": "0"})
+    try:
+        server.start()
+        streams = "/v1/stream/idle", "/v1/stream/dated"
+        create(server, streams[0], stream_ttl=LONG)
+        create(server, streams[1], stream_expires_at=clock.time_in(DAY_S))
+        server.terminate()
+
+        clock.set(2 * DAY_S)
+        server.start()
+        wait_for_sweeps(redis, server)
+        assert found(server, *streams) == [404, 404]
+        server.terminate()
+
+        clock.set(0)
+        server.start()
+        assert found(server, *streams) == [b"data", b"data"]
+        create(server, "/v1/stream/short", stream_ttl=SHORT)
+        wait_until(lambda: redis.command("EXISTS", "headgate:{short}") == 0, told=server.output)
+    finally:
+        server.close()
+        redis.stop()
+
+
+def wait_for_sweeps(redis: RedisServer, server: Headgate) -> None:
+    """Wait until the server has looked for expired streams and done what follows, twice."""
+    looks = looks_at_deadlines(redis)
+    wait_until(lambda: looks_at_deadlines(redis) >= looks + 6, told=server.output)
+
+
+def looks_at_deadlines(redis: RedisServer) -> int:
+    """Return how often the index of deadlines was asked what has expired."""
+    found = redis.info("commandstats").get("cmdstat_zrangebyscore", {"calls": 0})
+    return int(found["calls"])

@@ -8,7 +8,7 @@ from gateway.protocol.moments import Moment
 class ManualClock:
     """Epoch seconds."""
 
-    def __init__(self, now: float = 1_800_000_000.0) -> None:
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
         self.now = now
 
     def __call__(self) -> float:

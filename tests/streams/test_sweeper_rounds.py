@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from structlog.testing import capture_logs
+
 from gateway.errors import LogUnavailable
+from gateway.protocol.moments import Moment
 from gateway.protocol.state import Lifetime
 from gateway.streams.sweeper import EXPIRIES, INTERVAL_S
 from tests.streams.gated_log import GatedLog
@@ -60,3 +63,33 @@ async def test_a_round_tells_whether_there_may_be_more() -> None:
     assert not await service.sweeper.round()
     assert service.sweeper.expired == EXPIRIES + 1
     assert not await service.sweeper.round()
+
+
+class BehindLog(GatedLog):
+    """A log whose server's clock is behind by `behind_s`."""
+
+    behind_s = 0.0
+
+    async def agreed(self, now: Moment) -> Moment:
+        return Moment(now.wall - self.behind_s, now.steady - self.behind_s)
+
+
+async def test_a_stream_that_has_not_expired_by_the_clock_of_the_log_is_not_removed() -> None:
+    log = BehindLog()
+    service = Service(log)
+    for name, ttl_s in (("short", TTL_S), ("long", 100 * TTL_S)):
+        await service.create(name, lifetime=Lifetime(ttl_s=ttl_s))
+    service.clock.advance(200 * TTL_S)
+    log.behind_s = 150.0 * TTL_S
+    with capture_logs() as lines:
+        for _ in range(2):
+            await service.sweeper.round()
+    assert [(line["event"], line["by_s"], line["count"]) for line in lines] == [
+        ("clock.ahead", 150.0 * TTL_S, 2)
+    ]
+    assert service.sweeper.expired == 1
+    # Listed for another reason, such as records that are too old, it stays as well.
+    assert not await service.lifecycle.expire("long", await log.agreed(service.steady()))
+    log.behind_s = 0.0
+    await service.sweeper.round()
+    assert service.sweeper.expired == 2

@@ -128,6 +128,10 @@ class Commands(NamedTuple):
         earlier = ("LT",) if new else ()
         return pack("ZADD", self.names.deadlines, *earlier, moment, path)
 
+    def time(self) -> Packed:
+        """Return the call for the server's time."""
+        return pack("TIME")
+
     def note_nothing(self, path: str) -> Packed:
         """Not at all."""
         return pack("ZREM", self.names.deadlines, path)

@@ -35,6 +35,12 @@ class DeadlineIndex:
             return None
         return self._commands.note(change.state.path, moment, new=change.expected is None)
 
+    async def time(self) -> float:
+        """Return the epoch seconds by the clock of the server that has the index."""
+        (found,) = await self._ask(self._key, self._commands.time())
+        seconds, micros = found
+        return int(seconds) + int(micros) / 1e6
+
     async def expired(self, now: float, limit: int) -> Sequence[str]:
         """Paths of streams, at most `limit`, whose time has come."""
         late: list[str] = []

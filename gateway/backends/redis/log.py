@@ -31,6 +31,7 @@ from gateway.backends.redis.shared_figures import SharedFigures
 from gateway.backends.redis.topology import Topology
 from gateway.backends.redis.vitals import VitalsWatch
 from gateway.errors import LogUnavailable, RecordDamaged
+from gateway.protocol.moments import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from gateway.backends.redis.pipeline import Answer
     from gateway.backends.redis.primary import Primary
     from gateway.protocol.chunks import Chunk
-    from gateway.protocol.moments import Moment, Noted
+    from gateway.protocol.moments import Noted
     from gateway.protocol.state import Change, StreamState
     from gateway.telemetry.metrics import Histogram
 
@@ -252,6 +253,14 @@ class RedisLog(Log):
     def atomic(self, changes: Sequence[Change]) -> bool:
         """Only those of one stream: of several, a crash may let some come true and others not."""
         return len(changes) <= 1
+
+    async def agreed(self, now: Moment) -> Moment:
+        """Return `now`, or the time of Redis if that is earlier.
+
+        So a gateway with a clock that is ahead removes no stream that Redis takes for alive.
+        """
+        time = await self._deadlines.time()
+        return Moment(min(now.wall, time), min(now.steady, time))
 
     async def expired(self, now: Moment, limit: int) -> Sequence[str]:
         """Paths of streams whose time, or that of a part of them, is over."""

@@ -204,6 +204,9 @@ class Redis:
         self._carry_out([_set(words[0], rest)])
         return 0
 
+    def _time(self, _: Sequence[bytes]) -> Reply:
+        return [b"%d" % part for part in divmod(int(self.clock() * 10**6), 10**6)]
+
     def _zrangebyscore(self, words: Sequence[bytes]) -> Reply:
         key, _, until, _, past, limit = words
         noted = sorted((at, path) for path, at in self.keys.get(key, {}).items())
