@@ -7,9 +7,11 @@ last, under FLAKY, and fails nothing; what fails twice does.
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,6 +32,10 @@ MAX_LOGS = 5 * MAX_RERUN
 """Of the last few runs; older ones are removed."""
 MAX_LOG_BYTES = 1 << 20
 """What a server printed is in it, too; its end tells the most."""
+ENDS_S = 10.0
+"""How long pytest may take after Ctrl-C to end what its tests have started. Then it is told once
+more, as Python misses a signal that comes just before a call that waits, and after as long again it
+is killed."""
 LINE = 78
 
 
@@ -88,9 +94,21 @@ def _pytest(arguments: Iterable[str]) -> tuple[int, Outcomes | None]:
         try:
             status = process.wait()
         except KeyboardInterrupt:  # the terminal told pytest, too, which has fixtures to end
-            process.wait()
+            _end(process)
             raise
         return status, outcomes.read(Path(file.name))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a run that was told to end, and see to it that it comes."""
+    for end in (partial(process.send_signal, signal.SIGINT), process.kill):
+        try:
+            process.wait(ENDS_S)
+        except subprocess.TimeoutExpired:
+            end()
+        else:
+            return
+    process.wait()
 
 
 def _keep(failure: Failure, seed: int | None, logs: Path) -> Path:

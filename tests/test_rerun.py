@@ -17,7 +17,7 @@ from tests.outcomes import Failure, Outcomes
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     Runner = Callable[..., subprocess.CompletedProcess[str]]
@@ -64,9 +64,11 @@ def project(folder: Path, modules: dict[str, str]) -> None:
         (folder / f"test_{name}.py").write_text(textwrap.dedent(text))
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, *arguments: str, program: Sequence[str] = ("-m", "tests.rerun")
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.rerun", *arguments],
+        [sys.executable, *program, *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -202,13 +204,44 @@ def test_ctrl_c_ends_all(tmp_path: Path, at_try: str) -> None:
             assert False
     """
     project(tmp_path, {"hanging": hanging.replace("AT", at_try)})
-    with start(tmp_path) as process:
+    status, rest = interrupted(start(tmp_path))
+    assert status == 2, rest
+    assert "KeyboardInterrupt" in rest
+    assert "FLAKY" not in rest
+
+
+@pytest.mark.parametrize("handler", ["hear_the_second", "signal.SIG_IGN"])
+def test_ctrl_c_ends_a_run_that_does_not_hear_it(tmp_path: Path, handler: str) -> None:
+    """As where the signal comes just before a call that waits: it is told again, then killed."""
+    deaf = """
+        import signal, time
+
+        def hear_the_second(number, frame):
+            if told:
+                raise KeyboardInterrupt
+            told.append(number)
+
+        def test_hangs(capfd):
+            signal.signal(signal.SIGINT, HANDLER)
+            with capfd.disabled():
+                print("hangs", flush=True)
+            time.sleep(60)
+
+        told = []
+    """
+    project(tmp_path, {"deaf": deaf.replace("HANDLER", handler)})
+    impatient = "from tests import rerun; rerun.ENDS_S = 0.2; raise SystemExit(rerun.main())"
+    status, rest = interrupted(start(tmp_path, program=("-c", impatient)))
+    assert status == 2, rest
+
+
+def interrupted(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Press Ctrl-C when a test hangs; return the status of the run, and what it printed then."""
+    with process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.rstrip().endswith("hangs"):  # no line of the source that a failure shows
                 break
         os.killpg(process.pid, signal.SIGINT)
         rest = process.stdout.read()
-    assert process.returncode == 2, rest
-    assert "KeyboardInterrupt" in rest
-    assert "FLAKY" not in rest
+    return process.returncode, rest
