@@ -48,7 +48,11 @@ class FetchTable:
     def start(self, fetch: SharedFetch, send: Send, *, shared: bool) -> None:
         """Carry one out; if it is to be `shared`, let others join."""
         self.begin(fetch, shared=shared)
-        self.carry_out(fetch, send)
+        try:
+            self.carry_out(fetch, send)
+        except BaseException:
+            self._take_out(fetch)  # who joined would wait for ever
+            raise
 
     def begin(self, fetch: SharedFetch, *, shared: bool) -> None:
         """Know of one that somebody carries out."""

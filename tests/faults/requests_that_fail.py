@@ -12,6 +12,8 @@ import pytest
 import structlog
 
 from gateway.edge import followed_streams
+from gateway.telemetry.logs import log
+from gateway.telemetry.rare_lines import OutageLine
 from tests.faults.injection import Fault, Watched
 from tests.faults.kinds_before_an_origin import BEFORE_AN_ORIGIN, Origin
 from tests.faults.kinds_of_own_logs import OF_OWN_LOGS
@@ -96,7 +98,6 @@ class Stage:
 
     async def wrong_after(self, kind: str, fault: Fault) -> str:
         """What is wrong after a fault; empty when nothing is."""
-        self.gateway.clock.advance(1)  # the failures of an origin are told once a second
         with _listening() as lines, structlog.testing.capture_logs() as told:
             run = await self.run(kind, fault)
             left = await self.settled()
@@ -148,6 +149,11 @@ def _listening() -> Iterator[list[str]]:
         logging.getLogger().removeHandler(heard)
 
 
+def _log_each(line: OutageLine, **said: str) -> None:
+    """Log each failure, where a gateway logs some of those that follow each other."""
+    log.warning(line._event, **said)
+
+
 def _is_ours(task: asyncio.Task[object]) -> bool:
     code = getattr(task.get_coro(), "cr_code", None)
     return code is not None and "/gateway/" in code.co_filename
@@ -158,6 +164,7 @@ async def staged() -> AsyncIterator[Stage]:
     """All that runs, with short times."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(followed_streams, "LINGER_S", 0.02)
+        patch.setattr(OutageLine, "note", _log_each)
         async with _running() as stage:
             yield stage
 

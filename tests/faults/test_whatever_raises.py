@@ -34,6 +34,14 @@ async def test_a_fault_while_an_answer_is_read_never_has_a_part_pass_for_the_who
     assert await wrong_after(kind, faults) == {}
 
 
+async def test_nobody_joins_a_fetch_that_could_not_begin() -> None:
+    kind = "a read that ends with its connection"
+    faults = [fault for fault in await faults_in(kind) if not fault.leaves]
+    beginning = [fault for fault in faults if fault.call.function == "FetchTable.carry_out"]
+    assert beginning
+    assert await wrong_after(kind, beginning) == {}
+
+
 async def test_a_client_that_resets_its_connection_as_it_is_answered_is_no_error() -> None:
     kind = "an own append in parts"
     faults = [fault for fault in await faults_in(kind) if fault.leaves]
