@@ -101,9 +101,10 @@ async def long_poll(stream: Endpoint, position: Position) -> AsyncGenerator[Batc
 
 
 async def sse(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
-    """The batches of one SSE answer.
+    """Yield the batches of one SSE answer.
 
     Data counts once its control event has come; a disconnect between the two sends it again.
+    ProtocolError when more than MOST_BYTES come without a control event.
     """
     async with stream.request(
         "GET",
@@ -114,13 +115,22 @@ async def sse(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
         encoded = answer.headers.get(SSE_ENCODING, "").lower() == "base64"
         decoder = EventDecoder()
         bodies: list[bytes] = []
+        held = 0  # bytes since the last control event
         async for piece in answer.content.iter_any():
+            held += len(piece)
             for event in decoder.feed(piece):
                 if event.name == "data":
                     bodies.append(_decoded(event.data) if encoded else event.data)
                 elif event.name == "control":
                     yield _batch(bodies, event)
                     bodies = []
+                    held = 0
+            if held > MOST_BYTES:
+                answer.close()  # what is left of it is not read
+                raise ProtocolError(
+                    f"{stream.shown}: more than {MOST_BYTES >> 20} MiB of events came, and no"
+                    " control event that says where they lead"
+                )
 
 
 async def follow(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from headgate import following
 from headgate.errors import ProtocolError
-from headgate.following import Position, catch_up, long_poll
+from headgate.following import Position, catch_up, long_poll, sse
 from headgate.stream import Stream
 
 from tests.support.raw_origin import RawOrigin
@@ -96,3 +96,62 @@ async def test_an_answer_in_parts_is_whole_and_ends_at_its_offset(
             assert all(size <= 3 * MIB + following.PIECE_BYTES for size in sizes)
             read += sum(sizes)
         assert (read, batch.position, batch.is_last) == (64 * MIB, Position("9"), True)
+
+
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+CONTROL = b'event: control\ndata: {"streamNextOffset":"9","upToDate":true}\n\n'
+
+
+async def endless_line(wire: Wire) -> None:
+    await wire.send(EVENTS + CONTROL + b"event: data\ndata: ")
+    for _ in range(64):
+        await wire.send(b"x" * MIB)
+    await wire.close()
+
+
+async def endless_event(wire: Wire) -> None:
+    await wire.send(EVENTS + CONTROL + b"event: data\n")
+    for _ in range(1024):
+        await wire.send(b"data: " + b"x" * 65_536 + b"\n")
+    await wire.close()
+
+
+async def events_without_control(wire: Wire) -> None:
+    await wire.send(EVENTS + CONTROL)
+    for _ in range(1024):
+        await wire.send(b"event: data\ndata: " + b"x" * 65_536 + b"\n\n")
+    await wire.close()
+
+
+@pytest.mark.parametrize("play", [endless_line, endless_event, events_without_control])
+async def test_events_that_lead_nowhere_are_held_up_to_the_bound(
+    play: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "MOST_BYTES", 4 * MIB)
+    async with RawOrigin(play) as origin, Stream(f"{origin.url}/s") as stream:  # type: ignore[arg-type] # a Play
+        tracemalloc.start()
+        try:
+            batches = sse(stream, Position("1"))
+            assert (await anext(batches)).position == Position("9")
+            with pytest.raises(
+                ProtocolError, match="more than 4 MiB of events .* no control event"
+            ):
+                await anext(batches)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert most < 32 * MIB
+
+
+async def test_each_control_event_begins_a_new_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "MOST_BYTES", 4 * MIB)
+
+    async def play(wire: Wire) -> None:
+        await wire.send(EVENTS)
+        for _ in range(4):
+            await wire.send(b"event: data\ndata: " + b"x" * (3 * MIB) + b"\n\n" + CONTROL)
+        await wire.close()
+
+    async with RawOrigin(play) as origin, Stream(f"{origin.url}/s") as stream:
+        sizes = [sum(map(len, batch.bodies)) async for batch in sse(stream, Position("1"))]
+        assert sizes == [3 * MIB] * 4
