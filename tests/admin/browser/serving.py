@@ -90,9 +90,11 @@ class Tab:
         ]
 
     async def is_wider_than_its_window(self) -> bool:
+        """Return whether the page or its bar of links, which has a place of its own, is too wide."""
         return bool(
             await self.page.evaluate(
-                "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+                "[document.documentElement, ...document.querySelectorAll('.rail nav')]"
+                ".some((part) => part.scrollWidth > part.clientWidth)"
             )
         )
 
