@@ -185,8 +185,10 @@ def _check_passing(stream: Endpoint, refusal: RequestRefused) -> None:
     """Raise what ends the reading, unless the refusal may pass."""
     if refusal.status == 404:
         # It was there when the reading began.
-        sentence = f"{stream.shown}: the stream was deleted, or has expired"
-        raise StreamGone(sentence, refusal.status, refusal.headers) from refusal
+        sentence = "the stream is no longer there: deleted, expired, or lost by its server"
+        raise StreamGone(
+            f"{stream.shown}: {sentence}", refusal.status, refusal.headers
+        ) from refusal
     if not refusal.is_passing:
         raise refusal
 

@@ -134,7 +134,7 @@ async def test_events_that_lead_nowhere_are_held_up_to_the_bound(
             batches = sse(stream, Position("1"))
             assert (await anext(batches)).position == Position("9")
             with pytest.raises(
-                ProtocolError, match="more than 4 MiB of events .* no control event"
+                ProtocolError, match=r"more than 4 MiB of events .* no control event"
             ):
                 await anext(batches)
             _, most = tracemalloc.get_traced_memory()

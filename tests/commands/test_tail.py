@@ -99,5 +99,6 @@ def test_tail_ends_when_the_stream_is_deleted(
     assert tail.stderr is not None
     assert tail.wait(20) == 3
     assert tail.stderr.read().decode() == (
-        f"headgate: {text.url}: the stream was deleted, or has expired.\n"
+        f"headgate: {text.url}: the stream is no longer there: deleted, expired, or lost by its "
+        "server.\n"
     )

@@ -31,7 +31,9 @@ log = logging.getLogger("headgate.runs")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0  # before a lost connection is made again
 KEEP_ALIVE_S = 15.0  # of silence; proxies end what is silent for a minute
-GONE = RunState(Status.FAILED, "the run was deleted, or has expired")
+GONE = RunState(
+    Status.FAILED, "the run is no longer there: deleted, expired, or lost by its server"
+)
 CUT = RunState(Status.FAILED, "the stream of the run was closed without an end")
 
 _decoder = msgspec.json.Decoder(list[msgspec.Raw])

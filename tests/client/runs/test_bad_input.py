@@ -227,7 +227,7 @@ async def test_a_run_ends_for_its_readers_when_its_stream_is_deleted(runs: Runs,
         await stream.delete()
     assert await read(answer) == (
         b'id: 2\nevent: end\ndata: {"status":"failed",'
-        b'"error":"the run was deleted, or has expired"}\n\n'
+        b'"error":"the run is no longer there: deleted, expired, or lost by its server"}\n\n'
     )
     feed.give("upon")
     await feed.closed.wait()
