@@ -84,9 +84,7 @@ class Authorities:
             from gateway.access.keys_file import parse_keys_file
             from gateway.access.read_tokens import ReadTokens
 
-            self._keys = keys = self._watch(
-                "keys_file", settings.keys_file, partial(parse_keys_file, settings.keys_file)
-            )
+            self._keys = keys = self._watch("keys_file", settings.keys_file, parse_keys_file)
             self._by_kind["read-tokens"] = ReadTokens(
                 keys, lambda: tokens().revocations, settings.read_token_max_age
             )
@@ -191,7 +189,7 @@ class Authorities:
     def _watch_tokens(self, path: str) -> Callable[[], TokensFile]:
         if not path:
             return lambda: EMPTY
-        parse = partial(_parse_tokens, path, self._prefixes)
+        parse = partial(_parse_tokens, self._prefixes)
         return self._watch("tokens_file", path, parse, self._take_tokens)
 
     def _take_tokens(self) -> None:
@@ -202,13 +200,15 @@ class Authorities:
         self,
         setting: str,
         path: str,
-        parse: Callable[[bytes], T],
+        parse: Callable[[str, bytes], T],
         changed: Callable[[], None] | None = None,
     ) -> Callable[[], T]:
+        # Whole in what is told of it: who has written a relative path may mean another folder.
+        path = str(Path(path).absolute())
         try:
-            file = WatchedFile(setting, path, parse, changed or self.judge_again)
+            file = WatchedFile(setting, path, partial(parse, path), changed or self.judge_again)
         except StartError as refusal:
-            if refusal.detail.startswith(f"{Path(path)}:"):  # with the line in it
+            if refusal.detail.startswith(f"{path}:"):  # with the line in it
                 raise
             raise StartError(f"{self._named(setting)}: {refusal.detail}") from refusal
         self._files.append(file)
@@ -230,7 +230,7 @@ class Authorities:
             remote = RemoteKeys(issuer.jwks, issuer.algorithms, self.judge_again)
             self._urls.append(remote)
             return remote
-        parse = partial(_parse_key_file, issuer.jwks, issuer.algorithms)
+        parse = partial(_parse_key_file, issuer.algorithms)
         return _KeysOfFile(self._watch(setting, issuer.jwks, parse))
 
 
@@ -249,7 +249,7 @@ class _KeysOfFile:
         """Wait for nothing: a change of the file is seen by itself."""
 
 
-def _parse_tokens(path: str, prefixes: Collection[str], data: bytes) -> TokensFile:
+def _parse_tokens(prefixes: Collection[str], path: str, data: bytes) -> TokensFile:
     """The file with what to doubt of it, which for a large one is found beside the requests."""
     file = parse_tokens(path, data)
     return file._replace(doubts=doubts.of_file(path, file, prefixes))
@@ -260,7 +260,7 @@ def _warn(said: Iterable[str]) -> None:
         log.warning("access.no_effect", what=doubt)
 
 
-def _parse_key_file(path: str, algorithms: Collection[str], data: bytes) -> KeySet:
+def _parse_key_file(algorithms: Collection[str], path: str, data: bytes) -> KeySet:
     from gateway.access.key_sets import parse_keys  # as the keys_file
 
     try:

@@ -21,7 +21,7 @@ UNUSABLE = 2
 
 config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # told by `load`, with what named it
     metavar="FILE",
     envvar="HEADGATE_CONFIG",
     show_envvar=True,

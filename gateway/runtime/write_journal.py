@@ -23,6 +23,7 @@ from zlib import crc32
 import msgspec
 from msgspec.structs import replace
 
+from gateway.errors import StartError
 from gateway.runtime.writes import Write
 
 if TYPE_CHECKING:
@@ -43,7 +44,12 @@ class RecordsLost(Exception):
 
 
 def share_memory(workers: int, ring_bytes: int = RING_BYTES) -> int:
-    """Return the descriptor of new memory for the journals of so many workers."""
+    """Return the descriptor of new memory for the journals of so many workers.
+
+    Raises StartError where the system has no such memory, as macOS.
+    """
+    if not hasattr(os, "memfd_create"):
+        raise StartError("several workers need Linux (memfd_create): set workers = 1 here")
     descriptor = os.memfd_create("headgate-writes")
     os.ftruncate(descriptor, workers * (_MARK + ring_bytes))
     return descriptor

@@ -100,7 +100,7 @@ class Settings(LimitSettings):
     tokens_file: FilePath = setting(
         "",
         description="TOML file of static tokens, of what each may do, and of what is revoked; it "
-        "is read again when it changes.",
+        "is read again when it changes. A relative path begins at the working directory.",
     )
     jwt_issuers: Annotated[tuple[JwtIssuer, ...], Before(read_json), Kind(ISSUERS_KIND)] = setting(
         (), longest=16, description="Whose JWTs are taken."
@@ -108,7 +108,8 @@ class Settings(LimitSettings):
     keys_file: FilePath = setting(
         "",
         description="JSON Web Key Set of the keys that sign and verify read tokens, which headgate "
-        "token keys makes; it is read again when it changes.",
+        "token keys makes; it is read again when it changes. A relative path begins at the working "
+        "directory.",
     )
     # What a link or cookie lets its holder read, it lets whoever else gets it.
     read_token_max_age: WholeSeconds = setting(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from gateway.errors import StartError
 from gateway.protocol.state import Lifetime
 from gateway.runtime.write_journal import WriteJournal, share_memory
 from gateway.runtime.writes import Write
@@ -143,3 +144,14 @@ def test_a_worker_in_the_place_of_another_goes_on_where_that_ended(
     assert other.losses == []
     other.journal.announce(write(3))
     assert new.tails() == ["3"]
+
+
+def test_a_system_without_shared_memory_is_told_to_have_one_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr("os.memfd_create")
+    with pytest.raises(StartError) as refusal:
+        share_memory(2)
+    assert refusal.value.detail == (
+        "several workers need Linux (memfd_create): set workers = 1 here"
+    )

@@ -122,11 +122,15 @@ class DataFolder:
             )
 
     def unusable(self, error: OSError) -> StartError:
-        """What is told of a folder that the system refuses."""
+        """Return the error for a folder, or a file in it, that the system refuses."""
+        place, need = f"the data folder {self.folder}", "write there"
+        file = Path(error.filename or self.folder)
+        if file.parent == self.folder and file.exists():
+            place, need = f"{file}", "read and write it"
         reason = str(error.strerror)
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-            reason += f"; user {os.geteuid()}, who runs Headgate, has to be able to write there"
-        return StartError(f"the data folder {self.folder} cannot be used: {reason}")
+            reason += f"; user {os.geteuid()}, who runs Headgate, has to be able to {need}"
+        return StartError(f"{place} cannot be used: {reason}")
 
     def _check_links(self) -> None:
         """Whoever could put a link there would have us write to, or cut, a file of somebody else.
@@ -144,10 +148,9 @@ class DataFolder:
     def _check_header(self) -> None:
         if not self.file.exists():
             return
-        header = self.file.read_bytes() if self.file.stat().st_size < HEADER_BYTES else b""
-        if not header:
-            with self.file.open("rb") as opened:
-                header = opened.read(HEADER_BYTES)
+        # For writing, too, so that a file of another user is refused here, by its name.
+        with self.file.open("r+b") as opened:
+            header = opened.read(HEADER_BYTES)
         if len(header) < HEADER_BYTES or not header.startswith(MAGIC):
             raise StartError(f"{self.file} is not a Headgate data file: it was left as it is")
         version, application = struct.unpack_from(">I4xI", header, 60)

@@ -1,0 +1,66 @@
+"""A file that cannot be used is named by its whole path, with what can be done about it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.processes import HEADGATE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def refused(*words: str, folder: Path) -> str:
+    """Return what a command says that ends with status 2, from a user who may not do anything."""
+    # Root without its capabilities is held to the modes of its own files, as any user is.
+    bare = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+    command = [*bare, str(HEADGATE), *words]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2, done
+    return done.stderr
+
+
+def test_a_relative_tokens_file_is_told_by_the_whole_path_that_was_tried(tmp_path: Path) -> None:
+    settings = tmp_path / "settings" / "headgate.toml"
+    settings.parent.mkdir()
+    settings.write_text('tokens_file = "tokens.toml"\nauth = ["tokens"]\n')
+    (settings.parent / "tokens.toml").touch()
+    assert refused("check", "--config", "settings/headgate.toml", folder=tmp_path) == (
+        f"headgate: settings/headgate.toml:1: tokens_file: {tmp_path}/tokens.toml cannot be read: "
+        "No such file or directory.\n"
+    )
+
+
+def test_an_unreadable_configuration_is_refused_in_the_words_for_a_missing_one(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "headgate.toml").touch(mode=0o000)
+    for name, reason in (
+        ("headgate.toml", "Permission denied"),
+        ("none.toml", "No such file or directory"),
+    ):
+        assert refused("check", "--config", name, folder=tmp_path) == (
+            f"headgate: {name} cannot be read: {reason}; it was named by --config or "
+            "HEADGATE_CONFIG.\n"
+        )
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444], ids=["unreadable", "read-only"])
+def test_a_data_file_of_another_user_is_named_itself_and_not_its_folder(
+    mode: int, tmp_path: Path
+) -> None:
+    data = tmp_path / "data" / "headgate.db"
+    data.parent.mkdir(mode=0o700)
+    data.touch()
+    data.chmod(mode)
+    said = refused("serve", "--origin", f"file:{data.parent}", folder=tmp_path)
+    assert (
+        f"{data} cannot be used: Permission denied; user {os.geteuid()}, who runs Headgate, has to "
+        "be able to read and write it"
+    ) in said
