@@ -34,7 +34,7 @@ def not_modified(
         return False
     if_none_match = request_headers.getall("If-None-Match", ())
     if if_none_match:
-        return _has_tag(", ".join(if_none_match), headers.get("ETag"))
+        return has_tag(", ".join(if_none_match), headers.get("ETag"))
     since = date_of(request_headers, "If-Modified-Since")
     modified = date_of(headers, "Last-Modified")
     if modified is None:
@@ -42,8 +42,11 @@ def not_modified(
     return since is not None and modified is not None and modified <= since
 
 
-def _has_tag(if_none_match: str, etag: str | None) -> bool:
-    """Weak comparison; a malformed tag matches when it comes back as it was given."""
+def has_tag(if_none_match: str, etag: str | None) -> bool:
+    """Return whether If-None-Match names a tag, by weak comparison (RFC 9110, section 13.1.2).
+
+    A malformed tag matches when it comes back as it was given.
+    """
     if etag is None:
         return if_none_match.strip() == "*"
     return if_none_match.strip() == etag or matches(if_none_match, etag)

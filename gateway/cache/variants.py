@@ -5,6 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.cache.conditional import has_tag
 from gateway.cache.directives import normalised
 from gateway.cache.private_fields import EVERYBODY, Recipient
 from gateway.cache.store import CacheEntry
@@ -47,7 +48,7 @@ class _Shown:
     def __init__(self) -> None:
         self.heads: dict[Recipient, bytes] = {}
         self.moment = (b"", b"", EVERYBODY)
-        self.around_hits = (b"", b"")
+        self.around_hits = (b"", b"", b"")
 
 
 class Variant:
@@ -60,6 +61,7 @@ class Variant:
 
     __slots__ = (
         "_shown",
+        "_tag",
         "cached",
         "entry",
         "fitted",
@@ -80,6 +82,7 @@ class Variant:
         # The headers of the last plain request it fitted: what holds a credential is not kept here.
         self.fitted: Callable[[], MultiMapping[str] | None] = _none
         self._shown: _Shown | None = None  # most are never asked for again
+        self._tag: str | None = ""  # unknown, until somebody asks whether he has it
 
     @property
     def knows_tail(self) -> bool:
@@ -90,12 +93,33 @@ class Variant:
         entry = self.entry
         return entry.home.is_tail(entry.key[0], entry.read, facts.next_offset)
 
-    def fast_head(
-        self, recipient: Recipient, date: bytes, cors: bytes, connection: bytes, now: float
-    ) -> bytes:
-        """The whole head of a hit that was counted, with the lines of the moment that it needs.
+    @property
+    def is_end(self) -> bool:
+        """Whether it says nothing but that its stream is closed."""
+        facts = self.cached.facts
+        return facts is not None and facts.closed and facts.is_empty
 
-        `date` is rendered anew every second, and so is all but the number of hits.
+    def has_tag(self, if_none_match: str) -> bool:
+        """Return whether somebody has this very answer (RFC 9110, section 13.1.2)."""
+        if self.cached.status != 200:
+            return False
+        if self._tag == "":
+            self._tag = self.cached.fields().get("ETag")
+        return has_tag(if_none_match, self._tag)
+
+    def fast_head(
+        self,
+        recipient: Recipient,
+        date: bytes,
+        cors: bytes,
+        connection: bytes,
+        now: float,
+        id_line: bytes = b"",
+    ) -> bytes:
+        """Return the whole head of a hit that was counted, with the lines that it needs.
+
+        `date` is rendered anew every second, and so is all but the number of hits, and the line
+        with the request's id, which is another one each time.
         """
         shown = self._shown
         if shown is None:
@@ -104,8 +128,8 @@ class Variant:
         if moment != shown.moment:
             shown.moment = moment
             shown.around_hits = self._at_moment(moment, cors, shown.heads, now)
-        before, after = shown.around_hits
-        return b"%b%d%b" % (before, self.entry.hits, after)
+        begin, before, after = shown.around_hits
+        return b"%b%b%b%d%b" % (begin, id_line, before, self.entry.hits, after)
 
     def _at_moment(
         self,
@@ -113,7 +137,7 @@ class Variant:
         cors: bytes,
         heads: dict[Recipient, bytes],
         now: float,
-    ) -> tuple[bytes, bytes]:
+    ) -> tuple[bytes, bytes, bytes]:
         date, connection, recipient = moment
         cached, stored = self.cached, self.stored
         before, after = cache_status.fresh_hit(stored.age(now), int(stored.fresh_until - now))
@@ -123,12 +147,11 @@ class Variant:
                 date if cached.own_date else b"",
                 cors if cached.own_cors else b"",
                 connection,
-                before,
             )
         )
         has_length = http1.has_body(cached.status)
         length = b"Content-Length: %d\r\n" % len(cached.body) if has_length else b""
-        return begin, b"%b%b\r\n" % (after, length)
+        return begin, before, b"%b%b\r\n" % (after, length)
 
     def _head(self, recipient: Recipient, heads: dict[Recipient, bytes]) -> bytes:
         """The head as its origin's lines make it for somebody; on a public route it is one."""
@@ -178,6 +201,10 @@ class Variants(CacheEntry):
         Else the two would hold each other until garbage is collected.
         """
         self.variants = ()
+
+    def varies_by(self, names: frozenset[str]) -> bool:
+        """Return whether one of these fields, in lower case, selects among the variants."""
+        return any(name in names for variant in self.variants for name, _ in variant.stored.vary)
 
     def with_variant(self, new: CachedResponse, given: Hits) -> Variants:
         """The entry with one more variant, or another in place of one for the same requests."""

@@ -12,16 +12,15 @@ from msgspec.structs import replace
 from gateway.access import reader_keys
 from gateway.access.credentials import present, with_token
 from gateway.cache.cached_response import CacheRequest, stream_key
-from gateway.cache.decision import fresh
 from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
 from gateway.cache.private_fields import Recipient
 from gateway.cache.response_rules import REPAIRS
 from gateway.cache.stream_lifetimes import StreamLifetimes
-from gateway.cache.variants import Variants
 from gateway.edge import metrics
 from gateway.edge.append_end import end_of
 from gateway.edge.followed_streams import FollowedStreams
+from gateway.edge.kept_answers import kept_answer
 from gateway.edge.known_streams import KnownStreams
 from gateway.edge.multi_append import MultiAppendOffer
 from gateway.edge.origin_guard import GuardTimes, OriginGuard
@@ -274,18 +273,8 @@ class EdgeRoute:
 
     @staticmethod
     def cached_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
-        """The answer, when it is in the cache and fresh."""
-        entry = shared.store.get(get.key, now)
-        if not isinstance(entry, Variants):
-            return None
-        variant = fresh(entry.variants, get.headers, now)
-        if variant is None:
-            return None
-        entry.hits += 1
-        moment = shared.lines.referrer + get.connection
-        recipient = entry.home.recipient_of(entry.read.path, get.reader_key)
-        head = variant.fast_head(recipient, *shared.lines.parts_at(now), moment, now)
-        return head, variant.cached.body, variant.given
+        """Return the answer, when it is in the cache and fresh."""
+        return kept_answer(shared, get, now)
 
     def park(
         self, connection: Parkable, _name: str, read: LongPoll, headers: MultiMapping[str]

@@ -16,11 +16,12 @@ from gateway.hosted import metrics, short_reads
 from gateway.hosted.chunk_reader import ChunkReader
 from gateway.hosted.description import described
 from gateway.hosted.feeds import HostedFeeds, LiveRead
+from gateway.hosted.kept_answers import kept_answer
 from gateway.hosted.short_reads import read_key
 from gateway.hosted.short_writes import ShortWrites
 from gateway.hosted.stream_list import StreamList
 from gateway.live.feed import park
-from gateway.protocol import cache_headers, cache_status, chunks, cursors, http1, responses
+from gateway.protocol import cache_headers, cache_status, chunks, cursors, responses
 from gateway.protocol.content import is_long
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW, Offset
@@ -61,7 +62,6 @@ if TYPE_CHECKING:
 RESERVED = "__ds"  # first segment of the protocol's control paths (section 6)
 # A whole chunk never changes, and a removal is told; but whoever deletes keys tells nobody.
 SURE_S = 10.0
-_OK = http1.status_line(200)
 
 
 class HostedRoute:
@@ -133,14 +133,8 @@ class HostedRoute:
 
     @staticmethod
     def cached_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
-        """The answer, when it is in the cache and need not be confirmed."""
-        entry = shared.store.get(get.target, now)
-        if not isinstance(entry, RenderedChunk) or entry.confirm_after <= now:
-            return None
-        entry.hits += 1
-        common = shared.lines.shared_at(now)
-        head = b"".join((_OK, common, get.connection, cache_status.hit(entry.hits), entry.lines))
-        return head, entry.body, entry.given
+        """Return the answer, when it is in the cache and need not be confirmed."""
+        return kept_answer(shared, get, now)
 
     def park(
         self, connection: Parkable, name: str, read: LongPoll, _headers: Mapping[str, str]

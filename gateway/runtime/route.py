@@ -44,6 +44,19 @@ class PlainGet(msgspec.Struct, frozen=True):
     conceals: bool = False  # a 404 of its route is always the same
     reader_key: str | None = None  # which its URL has beside what is in `key`
     is_poll: bool = False  # it was a long-poll that had to wait
+    # What each request has of its own, beside the headers that it shares with others:
+    request_id: str | None = None
+    tag: str | None = None  # its If-None-Match
+
+    @property
+    def has_own(self) -> bool:
+        """Whether it has anything of its own."""
+        return self.request_id is not None or self.tag is not None
+
+    @property
+    def id_line(self) -> bytes:
+        """The header line that tells the request's id, if it has one."""
+        return b"" if self.request_id is None else f"X-Request-Id: {self.request_id}\r\n".encode()
 
 
 class Head(Protocol):

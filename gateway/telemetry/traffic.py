@@ -31,6 +31,7 @@ STATUSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "cut")
 _STATUSES = len(STATUSES)
 CUT = 600  # as a status: the client left before there was an answer
 _OK = 1  # the index of 2xx
+_REDIRECTION = 2  # and of 3xx
 RESULTS = ("hit", "miss", "stale", "revalidated", "collapsed", "bypass")
 HIT, MISS, STALE, REVALIDATED, COLLAPSED, BYPASS = range(6)
 DECISIONS = ("admitted", "unauthenticated", "forbidden")
@@ -49,10 +50,11 @@ class Hits:
     next, in the sum and in the buckets of their histogram.
     """
 
-    __slots__ = ("_late", "_measured", "_seconds", "_took", "bytes", "count")
+    __slots__ = ("_late", "_measured", "_seconds", "_took", "bytes", "count", "unchanged")
 
     def __init__(self) -> None:
         self.count = 0
+        self.unchanged = 0  # of them, a 304
         self.bytes = 0
         self._seconds = 0.0  # of the first `_measured`
         self._measured = 0
@@ -188,8 +190,11 @@ class Traffic:
     def request_count(self, operation: int, status: int) -> int:
         """How many requests of an operation have had this index among STATUSES."""
         counted = self.requests[operation * _STATUSES + status]
+        kinds = self._hits.get(operation, ())
         if status == _OK:
-            counted += sum(hits.count for hits in self._hits.get(operation, ()))
+            counted += sum(hits.count - hits.unchanged for hits in kinds)
+        elif status == _REDIRECTION:
+            counted += sum(hits.unchanged for hits in kinds)
         return counted
 
     def duration(self, operation: int) -> Distribution:

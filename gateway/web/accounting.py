@@ -98,7 +98,8 @@ def of_get(
     began: float,
 ) -> Exchange:
     """A read with these headers that goes a short way, for its line in the log."""
-    exchange = Exchange(route.traffic, counted.READ, shared.lines.new_request_id(), began)
+    request_id = get.request_id or shared.lines.new_request_id()
+    exchange = Exchange(route.traffic, counted.READ, request_id, began)
     exchange.route, exchange.principal = route.prefix, get.principal
     target = without_secrets(get.target) if shared.lines.is_guarded else get.target
     exchange.asked = _asked("GET", target, headers, transport, shared)

@@ -54,6 +54,7 @@ REMEMBERED_BYTES = 1024  # of the longest head that is remembered: browsers send
 REMEMBERED_WITH_TOKEN = 4096
 UNMEASURED = 15  # of 16 kept answers: a look at the clock costs as much as to count five figures
 _ABSENT = b"HTTP/1.1 404 "
+_UNCHANGED = b"HTTP/1.1 304 "
 
 
 class ClientConnection(Client, Protocol):
@@ -173,6 +174,8 @@ class FastPath:
         get = plain_get(message) if self._admission is None else self._admission.get(message)
         if get is None:
             return False
+        if isinstance(message, KnownRequest) and message.has_own:
+            return self._again_to_one(client, replace(get, request_id=message.id, tag=message.tag))
         if self.again(client, get):
             if head is not None:
                 self._remember(head, message.headers, get)
@@ -181,6 +184,12 @@ class FastPath:
             return False
         waits = self._poll_waits if "live=" in get.target else self._fetch
         return waits(client, get, head, message)
+
+    def _again_to_one(self, client: ClientConnection, get: PlainGet) -> bool:
+        """Give a cached answer to a request that has an id or a tag of its own."""
+        if get.tag is not None and self._repeats.looking:
+            return False  # it tells how far a client has come
+        return self.again(client, get)
 
     def _poll_waits(
         self,
@@ -255,21 +264,25 @@ class FastPath:
                     self._spans.cached(get, transport, now)
                 hits.count += 1
                 hits.bytes += size
+                if get.tag is not None and answer[0].startswith(_UNCHANGED):
+                    hits.unchanged += 1
                 if began:
                     hits.measured(perf_counter() - began)
                     if self._logs:
-                        self._log_hit(get, client, size, began)
+                        self._log_hit(get, client, answer, began)
                 return answer
         return None
 
     def _log_hit(
-        self, get: PlainGet, client: ClientConnection | None, size: int, began: float
+        self, get: PlainGet, client: ClientConnection | None, answer: KeptAnswer, began: float
     ) -> None:
+        head, body, _ = answer
         transport = None if client is None else client.transport
         route, _ = self._stream(get.target.partition("?")[0])
         exchange = accounting.of_get(get, get.headers, transport, route, self._shared, began)
         exchange.cache = "HIT"
-        exchange.write_line(self._log, 200, size, "answered")
+        status = 304 if head.startswith(_UNCHANGED) else 200
+        exchange.write_line(self._log, status, len(body), "answered")
 
     def _waits(self, client: ClientConnection, get: PlainGet) -> bool:
         """Whether a long-poll waits for its answer, or has it."""

@@ -6,7 +6,8 @@ here, and only a block that aiohttp's parser has let through, of a request that 
 message, is remembered: so it means what it meant then.
 
 Of writes, the length of the body is another one each time, and so is a producer's sequence number.
-So a write whose block is unknown is looked up without these two lines, and they are read here.
+So a write whose block is unknown is looked up without these two lines, and they are read here. So
+is a read without the lines of its own (`web.own_lines`).
 
 Where some route has a guard, a block may have a token in it. There a keyed digest stands for each,
 and what is remembered of one with a token is what was left of its fields without, and whose it was:
@@ -23,6 +24,7 @@ from multidict import MultiMapping
 
 from gateway.protocol.header_names import CLOSED
 from gateway.runtime.request_fields import RequestFields
+from gateway.web.own_lines import NOTHING, OWN_LINES, OwnLines, pared_read, without_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +49,7 @@ _VARYING = re.compile(
 # What may be sent before the answer to it is known, or changes how a body is framed.
 _UNLIKE = ("Transfer-Encoding", "Expect", "Upgrade")
 # Another one each time: to remember the block would push out those that come again.
-_SELDOM_TWICE = ("Traceparent", "X-Request-Id", "If-None-Match")
+_SELDOM_TWICE = ("Traceparent", *OWN_LINES)
 
 
 class _Block(NamedTuple):
@@ -60,6 +62,7 @@ class KnownRequest(Struct, frozen=True):
     """A request as a RawRequestMessage has it; its fields are shared by all that have the same.
 
     With a `seq`, that is its Producer-Seq, and theirs is another one's; so may be Content-Length.
+    So it is with the `id` and the `tag` of a read, its X-Request-Id and If-None-Match.
     """
 
     method: str
@@ -67,7 +70,14 @@ class KnownRequest(Struct, frozen=True):
     headers: MultiMapping[str]
     fields: RequestFields
     seq: str | None = None
+    id: str | None = None
+    tag: str | None = None
     should_close: ClassVar[bool] = False  # what ends a connection is not remembered
+
+    @property
+    def has_own(self) -> bool:
+        """Whether it is a read with anything of its own."""
+        return self.id is not None or self.tag is not None
 
 
 class Found(Struct, frozen=True):
@@ -138,21 +148,31 @@ class RequestBlocks:
         if head_end < 0:  # cut a byte behind the block, it would be found, too
             return None
         method, path = line.groups()
-        block = self._blocks.get(self._named(data[begin:head_end]))
-        seq = None
-        if block is not None:
-            fields, length = block.fields, block.length
-        else:
-            pared = None if method == b"GET" else self._pare(data[begin - 2 : head_end + 2])
-            known = None if pared is None else self._pared.get(pared.key)
-            if pared is None or known is None:
-                return None
-            fields, length, seq = known, pared.length, pared.seq
+        known = self._known(method, data[begin - 2 : head_end + 2])
+        if known is None:
+            return None
+        (fields, length), seq, own = known
         end = head_end + 4 + length
         if end > len(data):
             return None
-        request = KnownRequest(method.decode(), path.decode(), fields.headers, fields, seq)
+        shared, said = fields.headers, path.decode()
+        request = KnownRequest(method.decode(), said, shared, fields, seq, own.id, own.tag)
         return Found(request, data[head_end + 4 : end], end)
+
+    def _known(self, method: bytes, block: bytes) -> tuple[_Block, str | None, OwnLines] | None:
+        """Return what a block between line ends says, what varies in it apart, if it is known."""
+        known = self._blocks.get(self._named(block[2:-2]))
+        if known is not None:
+            return known, None, NOTHING
+        if method == b"GET":
+            read = pared_read(block)
+            known = None if read is None else self._blocks.get(self._named(read.rest))
+            return None if read is None or known is None else (known, None, read.own)
+        pared = self._pare(block)
+        fields = None if pared is None else self._pared.get(pared.key)
+        if pared is None or fields is None:
+            return None
+        return _Block(fields, pared.length), pared.seq, NOTHING
 
     def remember(
         self, data: bytes, message: RawRequestMessage, size: int, fields: RequestFields
@@ -169,19 +189,35 @@ class RequestBlocks:
         headers = message.headers
         if not 0 < end - begin <= self._longest or len(data) != end + 4 + size:
             return
-        if any(name in headers for name in (*_UNLIKE, *_SELDOM_TWICE)):
+        if any(name in headers for name in _UNLIKE):
+            return
+        block = data[begin - 2 : end + 2]
+        if any(name in headers for name in _SELDOM_TWICE):
+            self._keep_read(message, block, fields)
             return
         if SEQ not in headers:
-            if len(self._blocks) >= REMEMBERED:
-                self._blocks.clear()
-            self._blocks[self._named(data[begin:end])] = _Block(fields, size)
+            self._keep(block[2:-2], _Block(fields, size))
         # Whoever closes a stream may need another permission for it with a body than without.
-        pared = None if message.method == "GET" else self._pare(data[begin - 2 : end + 2])
+        pared = None if message.method == "GET" else self._pare(block)
         if pared is None or CLOSED in headers or len(headers.getall(SEQ, ())) != pared.seqs:
             return
         if len(self._pared) >= REMEMBERED:
             self._pared.clear()
         self._pared[pared.key] = fields
+
+    def _keep_read(self, message: RawRequestMessage, block: bytes, fields: RequestFields) -> None:
+        """Keep what was parsed from a read, but for the lines of its own."""
+        read = pared_read(block) if message.method == "GET" else None
+        if read is None or "Traceparent" in message.headers:
+            return
+        shared = without_own(fields, read.own)
+        if shared is not None:
+            self._keep(read.rest, _Block(shared, 0))
+
+    def _keep(self, block: bytes, known: _Block) -> None:
+        if len(self._blocks) >= REMEMBERED:
+            self._blocks.clear()
+        self._blocks[self._named(block)] = known
 
     def _named(self, block: bytes) -> bytes:
         """What stands for a block, or for a part of it."""

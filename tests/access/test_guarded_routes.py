@@ -36,7 +36,7 @@ OPERATIONS = {
 }
 ENCODED = ("%74oken", "t%6Fken", "t%6fken", "to%6ben", "tok%65n", "toke%6E", "%74%6f%6b%65%6e")
 READS = {"read", "poll", "head", "options"}
-ORDINARY = "X-Request-Id: r"  # asks for an answer of its own, so it goes the ordinary way
+ORDINARY = "X-Request-Id:r"  # asks for an answer of its own, so it goes the ordinary way
 WAYS: dict[str, tuple[str, ...]] = {"fast": (), "ordinary": (ORDINARY,)}
 
 
@@ -288,7 +288,7 @@ async def test_everybody_may_do_what_is_anonymous(tmp_path: Path) -> None:
             assert (await ask(gateway, "read", f"{prefix}/a/s", bearer("nobody"))).status == 401
 
 
-@pytest.mark.parametrize("extra", [(), ("X-Request-Id: mine",)], ids=["fast", "ordinary"])
+@pytest.mark.parametrize("extra", [(), ("X-Request-Id:mine",)], ids=["fast", "ordinary"])
 async def test_what_one_may_write_counts_by_who_it_is(
     tmp_path: Path, extra: tuple[str, ...]
 ) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WITHIN_S = 1.0
 ENDS = ("expired", "revoked")
-TASK = "X-Request-Id: r"  # a poll that asks for an answer of its own waits in a task
+TASK = "X-Request-Id:r"  # a poll that asks for an answer of its own waits in a task
 
 
 def left(gateway: Serving, prefix: str, mode: str, reason: str) -> int:

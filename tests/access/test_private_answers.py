@@ -55,7 +55,7 @@ async def test_no_answer_of_a_private_log_is_for_a_shared_cache(tmp_path: Path) 
             await gateway.ask(get(f"{PREFIX}/a/s?offset=now", bearer("ann"))),
             await gateway.ask(get(f"{PREFIX}/a/s?offset=-1&live=long-poll", bearer("ann"))),
             await gateway.ask(get(polled, bearer("ann"))),
-            await gateway.ask(get(polled, bearer("ann"), "X-Request-Id: r")),
+            await gateway.ask(get(polled, bearer("ann"), "X-Request-Id:r")),
             await gateway.ask(request("HEAD", f"{PREFIX}/a/s", bearer("ann"))),
             await gateway.ask(get(f"{PREFIX}/a/s?offset=-1", bearer("ben"))),
             await gateway.ask(get(f"{PREFIX}/a/s?offset=-1")),

@@ -105,7 +105,7 @@ async def test_one_fetch_is_told_each_as_it_is_for_him(guard: str, tmp_path: Pat
         key, other = await key_of(gateway), await key_of(gateway, f"{EDGE}/a/other")
         assert key != other
         given = {f"&rk={key}": True, "": False, f"&rk={other}": None, "&rk=": None, "&rk=x": None}
-        ways = ((), ("X-Request-Id: r",), ("If-None-Match: *",), ("Range: bytes=0-1",))
+        ways = ((), ("X-Request-Id:r",), ("If-None-Match: *",), ("Range: bytes=0-1",))
         for _, (query, by_key), lines in product(range(2), given.items(), ways):
             told = await ask(gateway, query, *lines)
             assert told.get(KEY) == key
@@ -183,7 +183,7 @@ async def test_a_rotation_counts_at_once_for_what_is_kept(guard: str, tmp_path: 
             assert told.headers["cache-control"] == "private, no-store"
             new = told.get(KEY)
             assert new != old
-            slowly = await ask(gateway, f"&rk={old}", "X-Request-Id: r")
+            slowly = await ask(gateway, f"&rk={old}", "X-Request-Id:r")
             assert slowly.headers["cache-control"] == "private, no-store"
             assert (await ask(gateway)).get(KEY) == new
             assert is_shared(await ask(gateway, f"&rk={new}"))

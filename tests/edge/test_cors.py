@@ -26,7 +26,7 @@ SAYS = (
 )
 OF_THE_ORIGIN = (PAGE, "true", "Stream-Next-Offset")
 OURS = ("*", None, "*")
-ORDINARY = "X-Request-Id: mine"  # goes no short way
+ORDINARY = "X-Request-Id:mine"  # goes no short way
 
 
 def said(got: Answer) -> tuple[str | None, ...]:

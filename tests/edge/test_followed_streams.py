@@ -700,7 +700,7 @@ async def test_what_was_written_through_the_gateway_is_read_whenever_the_feed_he
         assert (await gateway.ask(request("POST", S, body=b"b"))).status == 204
         end = asyncio.get_running_loop().time() + HOLDS_S + 0.3
         while asyncio.get_running_loop().time() < end:
-            for line in ("X-Fast: 1", "X-Request-Id: a"):  # on both ways
+            for line in ("X-Fast: 1", "X-Request-Id:a"):  # on both ways
                 got = await gateway.ask(get(f"{S}?offset=0001", line))
                 assert news(got)[:3] == (200, b"b", "0002")
             gateway.clock.advance(1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.web.serving import Serving
 
 TIMEOUT_S = 0.5
-WAYS = pytest.mark.parametrize("way", ["X-Fast: 1", "X-Request-Id: a"])  # without a task, and with
+WAYS = pytest.mark.parametrize("way", ["X-Fast: 1", "X-Request-Id:a"])  # without a task, and with
 FIRST, SECOND = f"{S}?offset=0000", f"{S}?offset=0001"
 
 

@@ -141,7 +141,7 @@ async def test_a_poll_that_comes_again_while_it_is_read_for_is_read_for_again() 
 
 # ---------------------------------------------------------------- what readers are shown first
 
-ANYBODY, TOLD_ID = "X-Fast: 1", "X-Request-Id: a"  # a read without a task, and one with
+ANYBODY, TOLD_ID = "X-Fast: 1", "X-Request-Id:a"  # a read without a task, and one with
 
 
 async def following_in_vain(origin: LiveOrigin, gateway: Serving) -> Client:

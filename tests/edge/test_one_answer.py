@@ -14,7 +14,7 @@ ID = "X-Request-Id: 7"
 
 
 def said(answer: Answer) -> tuple[int, str | None, str | None, str | None]:
-    """What tells answers apart: status, tag, the cache's part, and by what caches drop it."""
+    """Return the status, tag and cache lines of an answer."""
     return answer.status, answer.get("ETag"), answer.get("X-Cache"), answer.get("Cache-Tag")
 
 

@@ -157,7 +157,7 @@ async def test_an_own_log_beside_it_has_the_cache_lines_on_every_answer() -> Non
             (request("HEAD", "s"), 200, "BYPASS"),
             (get("s"), 200, "MISS"),
             (get("s"), 200, "HIT"),
-            (get("s", "X-Request-Id: a"), 200, "HIT"),
+            (get("s", "X-Request-Id:a"), 200, "HIT"),
             (get("s", "If-None-Match: *"), 304, "HIT"),
             (get("s?offset=now"), 200, "BYPASS"),
             (get(f"s?{tail}&live=long-poll"), 204, "COLLAPSED"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.raw_origin import Play
     from tests.web.serving import Serving
 
-WAYS = pytest.mark.parametrize("way", ["X-Fast: 1", "X-Request-Id: a"])  # without a task, and with
+WAYS = pytest.mark.parametrize("way", ["X-Fast: 1", "X-Request-Id:a"])  # without a task, and with
 FAILURES: dict[str, bytes | Play] = {
     "resets": reset,
     "nonsense": b"nonsense\r\n\r\n",

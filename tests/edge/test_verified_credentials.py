@@ -65,7 +65,7 @@ async def test_one_copy_serves_all_who_are_admitted_and_the_origin_sees_nobody(
     async with guarded(tmp_path, answer(b"data", *FRESH)) as (gateway, origin):
         for name, where in product(READERS, credentials("")):
             query, lines = credentials(name)[where]
-            for more in ((), ("X-Request-Id: r",)):
+            for more in ((), ("X-Request-Id:r",)):
                 one = await gateway.ask(get(f"{STREAM}?offset=-1{query}", *lines, *more))
                 assert (one.status, one.body) == (200, b"data")
                 assert one.get("x-cache") == ("HIT" if cases else "MISS"), (name, where, more)
@@ -175,7 +175,7 @@ async def test_a_private_route_tells_shared_caches_nothing(tmp_path: Path) -> No
         read = f"{STREAM}?offset=-1"
         reads = {
             "MISS": get(read, bearer("all")),
-            "HIT": get(read, bearer("all"), "X-Request-Id: r"),
+            "HIT": get(read, bearer("all"), "X-Request-Id:r"),
             "HIT at once": get(read, bearer("all")),
             "HIT 304": get(read, bearer("all"), "If-None-Match: *"),
             "HIT 206": get(read, bearer("all"), "Range: bytes=0-1"),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 JSON = "application/json"
 LONG = b"[" + b",".join(b"%06d" % number for number in range(6000)) + b"]"  # taken in two slices
 STAMP = ("Producer-Id: p", "Producer-Epoch: 0", "Producer-Seq: 0")
-ORDINARY = "X-Request-Id: a"  # with a wish nothing goes the fast way
+ORDINARY = "X-Request-Id:a"  # with a wish nothing goes the fast way
 
 
 async def made(gateway: Serving, name: str) -> None:

@@ -116,7 +116,7 @@ async def test_equal_reads_are_one_look_at_the_log() -> None:
         log.reads.clear()
         clients = [await gateway.connect() for _ in range(10)]
         for number, client in enumerate(clients):  # of either way
-            client.send(get("s?offset=-1", *(["X-Request-Id: a"] if number % 2 else [])))
+            client.send(get("s?offset=-1", *(["X-Request-Id:a"] if number % 2 else [])))
         await until(lambda: gateway.route.answers.joined == 9)
         await turns(50)
         clients[0].abort()  # the first to ask, and it does not take the answer with it

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.support.http1 import Answer, Client
     from tests.web.serving import Serving
 
-ORDINARY = "X-Request-Id: a"  # with a wish nothing goes the short way
+ORDINARY = "X-Request-Id:a"  # with a wish nothing goes the short way
 ITEMS = b'["one",2,{"three":[4]}]'
 LONG = b"x" * (CHUNK_BYTES - 1)
 

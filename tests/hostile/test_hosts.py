@@ -36,7 +36,7 @@ async def test_only_a_host_that_is_named_is_answered_on_every_way(prefix: str) -
         heard = len(origin.heard)
         for host in NOT_SERVED:
             for method in ("PUT", "POST", "GET", "HEAD", "DELETE", "OPTIONS"):
-                for lines in ((), ("X-Request-Id: ordinary",), (f"Origin: http://{host}",)):
+                for lines in ((), ("X-Request-Id:ordinary",), (f"Origin: http://{host}",)):
                     told = await gateway.ask(asked(method, f"{prefix}/s", host, *lines))
                     assert told.status == 421, (method, host)
         assert len(origin.heard) == heard

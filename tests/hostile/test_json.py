@@ -72,7 +72,7 @@ class Way(NamedTuple):
 
 WAYS = {
     "fast": Way("POST"),
-    "ordinary": Way("POST", ("X-Request-Id: a",)),
+    "ordinary": Way("POST", ("X-Request-Id:a",)),
     "chunked": Way("POST", (), is_chunked=True),
     "create": Way("PUT"),
 }

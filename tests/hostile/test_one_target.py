@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 KEPT = answer(b"canary", "Content-Type: text/plain", "Cache-Control: max-age=600")
 GUARDED = {"auth": ["tokens"], "anonymous": ["read", "append"], "visibility": "public"}
-ORDINARY = "X-Request-Id: asked-for"
+ORDINARY = "X-Request-Id:asked-for"
 TAKEN = 0.15  # of the targets that are drawn at least such a part is not refused
 
 

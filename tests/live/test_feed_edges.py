@@ -462,7 +462,7 @@ async def test_no_page_reads_answers_when_no_origin_is_chosen(lines: tuple[str, 
 async def test_the_limit_of_live_readers(waiting: int, kind: str) -> None:
     """Every reader beyond it is refused, counted once, and leaves nothing behind."""
     live = kind.split()[0]
-    lines = ["X-Request-Id: mine"] if kind.endswith("id") else []
+    lines = ["X-Request-Id:mine"] if kind.endswith("id") else []
     async with serving(max_live_readers=3) as gateway:
         await gateway.ask(put("s", body=b"one"))
         clients = []

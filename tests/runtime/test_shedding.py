@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.web.serving import Serving
 
 MOST_S = 1.0
-ORDINARY = "X-Request-Id: mine"  # keeps a request from the fast path
+ORDINARY = "X-Request-Id:mine"  # keeps a request from the fast path
 
 
 def shedding(gateway: Serving, lag_s: float) -> None:

@@ -57,6 +57,19 @@ async def test_each_way_of_a_request_ends_in_one_line(lines: list[Line]) -> None
     assert all(isinstance(line["duration_us"], int) for line in lines)
 
 
+async def test_a_kept_answer_with_an_id_and_a_tag_has_them_in_its_line(lines: list[Line]) -> None:
+    async with serving(log_requests="info") as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        tag = (await gateway.ask(get("s?offset=-1"))).get("ETag")
+        for line in (f"If-None-Match: {tag}", 'If-None-Match: "b"'):
+            await gateway.ask(get("s?offset=-1", line, "X-Request-Id: mine"))
+        assert gateway.fast.answered == 2
+    assert [(line["request_id"], *told(line)[2:5]) for line in lines[-2:]] == [
+        ("mine", 304, 0, "HIT"),
+        ("mine", 200, 3, "HIT"),
+    ]
+
+
 async def test_each_line_has_what_the_client_calls_itself(lines: list[Line]) -> None:
     said = ["User-Agent: curl/8.5.0 (x)", f"User-Agent: {'a' * 300}"]
     async with serving(log_requests="info") as gateway:

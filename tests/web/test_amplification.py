@@ -36,7 +36,7 @@ def stamped(number: int) -> bytes:
     return post("s", b"x", *lines)
 
 
-@pytest.mark.parametrize("extra", [(), ("X-Request-Id: mine",)], ids=["fast", "ordinary"])
+@pytest.mark.parametrize("extra", [(), ("X-Request-Id:mine",)], ids=["fast", "ordinary"])
 async def test_new_streams(extra: tuple[str, ...]) -> None:
     async with serving(max_client_creations=MOST) as gateway:
         found = await statuses(gateway, [put(f"s{number}", *extra) for number in range(MANY)])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.support.http1 import Client
 
 BAD = b"NONSENSE\r\n\r\n"
-ORDINARY = "X-Request-Id: asked-for"
+ORDINARY = "X-Request-Id:asked-for"
 CHUNKED = b"POST %s/s HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked"
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.support.http1 import Answer
 
 PROXY = ("127.0.0.1",)
-ORDINARY = "X-Request-Id: mine"  # keeps a request from the fast path
+ORDINARY = "X-Request-Id:mine"  # keeps a request from the fast path
 ONE, OTHER = "X-Forwarded-For: 192.0.2.1", "X-Forwarded-For: 192.0.2.2"
 
 

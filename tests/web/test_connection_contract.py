@@ -12,7 +12,7 @@ from tests.support.waiting import until
 from tests.web.serving import PREFIX, get, offset, post, put, request, serving
 
 UNLIKE = {"date", "etag", "x-request-id"}
-ORDINARY = "X-Request-Id: asked-for"
+ORDINARY = "X-Request-Id:asked-for"
 
 
 @pytest.mark.parametrize(

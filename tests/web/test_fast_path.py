@@ -47,7 +47,7 @@ async def both(gateway: Serving, wire: bytes) -> tuple[Answer, Answer]:
     answered = gateway.fast.answered
     fast = await client.ask(wire)
     assert gateway.fast.answered == answered + 1, "it did not go the short way"
-    ordinary = await client.ask(wire[:-2] + b"X-Request-Id: a\r\n\r\n")
+    ordinary = await client.ask(wire[:-2] + b"X-Request-Id:a\r\n\r\n")
     assert gateway.fast.answered == answered + 1, "it did not go the ordinary way"
     assert ordinary.get("X-Request-Id") == "a"
     assert int(ordinary.get("X-Cache-Hits") or "") == int(fast.get("X-Cache-Hits") or "") + 1
@@ -265,7 +265,7 @@ def test_whatever_is_said_and_asked_a_hit_is_the_same_on_both_ways() -> None:
         client = await gateway.connect()
         for lines in (asked, asked, later, asked):
             one = await client.ask(get(target, *lines))
-            ordinary = await client.ask(get(target, *lines, "X-Request-Id: a"))
+            ordinary = await client.ask(get(target, *lines, "X-Request-Id:a"))
             if one.get("X-Cache") == "HIT":
                 hits += 1
                 assert same(one, ordinary), (said, lines, one, ordinary)
@@ -343,7 +343,7 @@ async def test_a_poll_is_answered_the_same_on_both_ways(happens: str) -> None:
         await origin.polled(1)
         ordinary_so_far = gateway.ordinary
         fast = await parked(gateway)
-        ordinary = await parked(gateway, "X-Request-Id: a")
+        ordinary = await parked(gateway, "X-Request-Id:a")
         assert gateway.ordinary > ordinary_so_far
         if happens == "data":
             origin.append(b"b")

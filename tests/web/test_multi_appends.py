@@ -12,7 +12,7 @@ from tests.web.serving import get, post, put, request, serving
 MULTI = "X-Stream-Multi: true"
 JSON = "application/json"
 # With an id a request goes the ordinary way.
-WAYS = pytest.mark.parametrize("way", [(), ("X-Request-Id: mine",)], ids=["fast", "ordinary"])
+WAYS = pytest.mark.parametrize("way", [(), ("X-Request-Id:mine",)], ids=["fast", "ordinary"])
 
 
 async def test_writers_are_told_that_messages_are_known_and_readers_are_not() -> None:

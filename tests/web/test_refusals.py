@@ -240,7 +240,7 @@ async def test_a_request_line_has_one_blank_between_its_parts(
     """Somebody in between may read another target (RFC 9112 section 3)."""
     async with serving() as gateway:
         await gateway.ask(put("s"))
-        for lines in (REST, REST.replace(b"\r\nHost", b"\r\nX-Request-Id: a\r\nHost")):
+        for lines in (REST, REST.replace(b"\r\nHost", b"\r\nX-Request-Id:a\r\nHost")):
             for known in (get("s?offset=-1"), post("s", b"x")):
                 await gateway.ask(known)
             client = await gateway.connect()

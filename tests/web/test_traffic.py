@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics import Distribution
     from tests.support.http1 import Client
 
-ORDINARY = "X-Request-Id: mine"  # what is not answered on the fast path
+ORDINARY = "X-Request-Id:mine"  # what is not answered on the fast path
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 

@@ -182,7 +182,7 @@ async def test_where_no_token_is_asked_for_none_lets_a_page_write(
         assert (said.status, "PUT" in methods) == (204, prefix == EDGE)
 
 
-@pytest.mark.parametrize("lines", [(), ("X-Request-Id: r",)])
+@pytest.mark.parametrize("lines", [(), ("X-Request-Id:r",)])
 async def test_a_request_that_names_two_pages_is_refused(lines: Sequence[str]) -> None:
     """Whoever is in front may have looked at the other one."""
     async with serving(write_origins=(NAMED,)) as gateway:

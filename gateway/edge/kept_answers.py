@@ -1,0 +1,37 @@
+"""Fresh copies of an origin's answers, as their readers are given them at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache.decision import fresh
+from gateway.cache.variants import Variants
+from gateway.protocol import http1
+
+if TYPE_CHECKING:
+    from gateway.runtime.context import Context
+    from gateway.runtime.route import KeptAnswer, PlainGet
+
+# What a request may have of its own (PlainGet), in lower case: no answer is chosen by it here.
+_OWN = frozenset({"x-request-id", "if-none-match"})
+
+
+def kept_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
+    """Return the answer, when it is in the cache and fresh."""
+    entry = shared.store.get(get.key, now)
+    if not isinstance(entry, Variants):
+        return None
+    variant = fresh(entry.variants, get.headers, now)
+    if variant is None or (get.has_own and entry.varies_by(_OWN)):
+        return None
+    is_unchanged = get.tag is not None and variant.has_tag(get.tag)
+    if is_unchanged and variant.is_end:
+        return None  # it does not count as the end of a stream
+    entry.hits += 1
+    moment = shared.lines.referrer + get.connection
+    recipient = entry.home.recipient_of(entry.read.path, get.reader_key)
+    date, cors = shared.lines.parts_at(now)
+    head = variant.fast_head(recipient, date, cors, moment, now, get.id_line)
+    if is_unchanged:
+        return http1.not_modified(head), b"", variant.given
+    return head, variant.cached.body, variant.given

@@ -1,0 +1,31 @@
+"""Kept answers of an own log, as their readers are given them at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache.rendered import RenderedChunk
+from gateway.protocol import cache_headers, cache_status, http1
+
+if TYPE_CHECKING:
+    from gateway.runtime.context import Context
+    from gateway.runtime.route import KeptAnswer, PlainGet
+
+_OK = http1.status_line(200)
+
+
+def kept_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
+    """Return the answer, when it is in the cache and need not be confirmed."""
+    entry = shared.store.get(get.target, now)
+    if not isinstance(entry, RenderedChunk) or entry.confirm_after <= now:
+        return None
+    is_unchanged = get.tag is not None and cache_headers.matches(get.tag, entry.etag)
+    if is_unchanged and entry.is_end:
+        return None  # which does not count as the end of a stream
+    entry.hits += 1
+    common = shared.lines.shared_at(now)
+    own = get.connection if get.request_id is None else get.id_line + get.connection
+    head = b"".join((_OK, common, own, cache_status.hit(entry.hits), entry.lines))
+    if is_unchanged:
+        return http1.not_modified(head), b"", entry.given
+    return head, entry.body, entry.given

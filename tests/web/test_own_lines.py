@@ -1,0 +1,181 @@
+"""A kept read is answered alike, and as fast, with an id and a tag that no other request has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.telemetry.traffic import READ
+from gateway.web.own_lines import pared_read
+from tests.support.raw_origin import RawOrigin, answer
+from tests.web.serving import EDGE, edge_serving, get, noted, post, put, serving
+
+if TYPE_CHECKING:
+    from tests.support.http1 import Answer
+    from tests.web.serving import Serving
+
+S = f"{EDGE}/s"
+MINUTE = "Cache-Control: max-age=60"
+LINE = "X-Other: 1"
+TAGGED = [MINUTE, 'ETag: "a"']
+
+
+def seen(got: Answer) -> tuple[int, list[tuple[str, str]], bytes]:
+    """Return an answer but for the number of hits."""
+    fields = [field for field in got.fields if field[0] != "x-cache-hits"]
+    return got.status, fields, got.body
+
+
+def by_task(line: str) -> str:
+    """Return a line that means the same, and that no request is looked up without."""
+    name, _, value = line.partition(": ")
+    return f"{name}:{value}"
+
+
+def statuses(gateway: Serving, *, edge: bool) -> list[int]:
+    """Return how many reads had 2xx and 3xx."""
+    traffic = (gateway.edge if edge else gateway.route).traffic
+    return [traffic.request_count(READ, status) for status in (1, 2)]
+
+
+async def check(gateway: Serving, target: str, *own: str, short: bool = True) -> Answer:
+    """Ask with lines that are a request's own and return the answer, which a task gives as well.
+
+    It goes the `short` way or not.
+    """
+    client = await gateway.connect()
+    answered = gateway.fast.answered
+    one = await client.ask(get(target, LINE, *own))
+    assert gateway.fast.answered == answered + short
+    other = await client.ask(get(target, LINE, *map(by_task, own)))
+    assert gateway.fast.answered == answered + short
+    assert seen(one) == seen(other)
+    return one
+
+
+@pytest.mark.parametrize("own", [["X-Request-Id: a"], ["x-request-id: B/1"]])
+@pytest.mark.parametrize("kind", ["own log", "origin", "absent"])
+async def test_an_id_is_told_back_with_the_kept_answer(kind: str, own: list[str]) -> None:
+    status = "404 Not Found" if kind == "absent" else "200 OK"
+    async with RawOrigin(answer(b"x", MINUTE, status=status)) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        target = "s?offset=-1" if kind == "own log" else S
+        for _ in range(2):
+            await gateway.ask(get(target, LINE))
+        got = await check(gateway, target, *own)
+        assert got.get("X-Request-Id") == own[0].partition(": ")[2]
+
+
+@pytest.mark.parametrize("edge", [False, True])
+async def test_a_tag_that_is_had_is_answered_with_304(edge: bool) -> None:
+    async with RawOrigin(answer(b"data", *TAGGED)) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        target = S if edge else "s?offset=-1"
+        kept = await gateway.ask(get(target, LINE))
+        await gateway.ask(get(target, LINE))
+        tag = kept.get("ETag")
+        before = statuses(gateway, edge=edge)
+        for had in (f"{tag}", f'"b",{tag}', f"W/{tag}"):
+            got = await check(gateway, target, f"If-None-Match: {had}", "X-Request-Id: a")
+            assert (got.status, got.body, got.get("ETag")) == (304, b"", tag)
+        for other in ('"b"', f"{tag}x", "nonsense"):
+            got = await check(gateway, target, f"If-None-Match: {other}")
+            assert (got.status, got.body) == (200, kept.body)
+        after = statuses(gateway, edge=edge)
+        assert [now - then for now, then in zip(after, before, strict=True)] == [6, 6]
+
+
+async def test_a_read_with_an_id_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = noted(monkeypatch)
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        await gateway.ask(get("s?offset=-1", "X-Request-Id: 0", LINE))
+        parsed.clear()
+        heads, blocks = len(gateway.fast.heads), len(gateway.fast.blocks)
+        for number in range(1, 20):
+            got = await gateway.ask(get("s?offset=-1", f"X-Request-Id: {number}", LINE))
+            assert got.get("X-Request-Id") == f"{number}"
+            assert got.get("X-Cache-Hits") == f"{number}"
+        assert parsed == []
+        assert (len(gateway.fast.heads), len(gateway.fast.blocks)) == (heads, blocks)
+
+
+@pytest.mark.parametrize("name", ["X-Request-Id", "If-None-Match"])
+async def test_an_answer_that_varies_with_a_line_of_its_own_is_chosen_by_it(name: str) -> None:
+    async with (
+        RawOrigin(answer(b"data", MINUTE, f"Vary: {name}"), answer(b"b", MINUTE)) as raw,
+        edge_serving(raw) as gateway,
+    ):
+        await gateway.ask(get(S, LINE))
+        got = await gateway.ask(get(S, LINE, f"{name}: a"))
+        assert (got.body, got.get("X-Cache"), gateway.fast.answered) == (b"b", "MISS", 0)
+
+
+async def test_an_end_is_counted_by_a_task_where_it_is_known() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", "Stream-Closed: true"))
+        got = await gateway.ask(get("s?offset=-1", LINE))
+        await gateway.ask(get("s?offset=-1", LINE))
+        tag = f"If-None-Match: {got.get('ETag')}"
+        assert (await check(gateway, "s?offset=-1", tag, short=False)).status == 304
+        assert (await check(gateway, "s?offset=-1", "X-Request-Id: a")).status == 200
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["X-Request-Id: a", "X-Request-Id: b"],
+        ["X-Request-Id: a", "X-Request-Id:b"],
+        ["X-Request-Id: a b"],
+        ["X-Request-Id: \t"],
+        [f"X-Request-Id: {'a' * 129}"],
+        ["X-Request-Id: é"],
+        ['If-None-Match: "a"', "If-None-Match: *"],
+        ['If-None-Match: "b", "a"'],
+        [f"If-None-Match: {'b' * 257}"],
+        ['If-None-Match: "a"', "If-Modified-Since: Fri, 15 Jan 2027 07:59:59 GMT"],
+        ["X-Request-Id: a", "Range: bytes=0-1"],
+        ["X-Request-Id: a", "Origin: https://a.example"],
+    ],
+)
+async def test_lines_of_another_form_mean_what_they_mean_to_who_has_heard_none(
+    lines: list[str],
+) -> None:
+    origins = ["https://a.example"]
+    async with (
+        RawOrigin(answer(b"data", *TAGGED)) as raw,
+        RawOrigin(answer(b"data", *TAGGED)) as another,
+        edge_serving(raw, cors_origins=origins) as knowing,
+        edge_serving(another, cors_origins=origins) as other,
+    ):
+        for gateway in (knowing, other):
+            await gateway.ask(get(S))
+        for own in ((), ("X-Request-Id: 1",), ('If-None-Match: "z"',)):
+            await knowing.ask(get(S, *own))
+            await other.ask(get(S))
+        told = [await gateway.ask(get(S, *lines)) for gateway in (knowing, other)]
+        assert seen(told[0]) == seen(told[1])
+
+
+@pytest.mark.parametrize(("length", "is_taken"), [(128, True), (129, False)])
+def test_the_longest_id_is_that_of_a_log_line(length: int, is_taken: bool) -> None:
+    block = b"\r\nHost: a\r\nX-Request-Id: %b\r\n" % (b"a" * length)
+    assert (pared_read(block) is not None) == is_taken
+
+
+@pytest.mark.parametrize(("length", "is_taken"), [(256, True), (257, False)])
+def test_the_longest_tag(length: int, is_taken: bool) -> None:
+    block = b"\r\nHost: a\r\nIf-None-Match: %b\r\n" % (b"a" * length)
+    assert (pared_read(block) is not None) == is_taken
+
+
+async def test_what_a_write_makes_old_is_not_given_to_one_either() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        first = await gateway.ask(get("s?offset=-1", LINE))
+        own = [f"If-None-Match: {first.get('ETag')}", "X-Request-Id: a"]
+        assert (await gateway.ask(get("s?offset=-1", LINE, *own))).status == 304
+        await gateway.ask(post("s", b"two"))
+        got = await gateway.ask(get("s?offset=-1", LINE, *own))
+        assert (got.status, got.body) == (200, b"onetwo")
