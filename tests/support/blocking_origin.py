@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 class Exchange:
     """One request as it arrived, and the connection to answer it on."""
 
-    def __init__(self, connection: socket.socket, head: bytes, body: bytes) -> None:
+    def __init__(
+        self, connection: socket.socket, head: bytes, body: bytes, *, is_first: bool
+    ) -> None:
         self._connection = connection
+        self.is_first = is_first  # on its connection
         self.head = head
         self.body = body
         line = head.split(b"\r\n", 1)[0].decode("latin-1")
@@ -149,9 +152,11 @@ class BlockingOrigin:
 
     def _serve(self, connection: socket.socket) -> None:
         """Take requests for as long as they come, without waiting for their answers."""
+        is_first = True
         with contextlib.suppress(OSError), connection.makefile("rb") as incoming:
             while (head := _head(incoming)) and (body := _body(head, incoming)) is not None:
-                exchange = Exchange(connection, head, body)
+                exchange = Exchange(connection, head, body, is_first=is_first)
+                is_first = False
                 self.seen.append(exchange)
                 if self.play is None:
                     self._waiting.put(exchange)
