@@ -83,7 +83,7 @@ async def test_what_is_read_again_at_once_has_what_was_appended_between(
     client: Path, streams: str
 ) -> None:
     url = f"{streams}/s"
-    async with httpx.AsyncClient() as writer, page(client) as reader:
+    async with httpx.AsyncClient(verify=False) as writer, page(client) as reader:
         made = await writer.put(url, headers=TEXT, content="one")
         begin = made.headers["Stream-Next-Offset"]
         for offset, before in (("-1", "one"), (begin, "")):
@@ -101,7 +101,7 @@ async def test_what_is_confirmed_after_the_stream_has_grown_does_not_say_that_it
     """A whole chunk at the tail has the same bytes later, when there is more."""
     with headgate(f"file:{tmp_path}") as server:
         url = f"{server.streams}/s"
-        async with httpx.AsyncClient() as writer, page(client) as reader:
+        async with httpx.AsyncClient(verify=False) as writer, page(client) as reader:
             await writer.put(url, headers=TEXT, content="x" * CHUNK_BYTES)
             for more in ("", "more"):
                 if more:

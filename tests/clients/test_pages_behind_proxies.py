@@ -73,7 +73,7 @@ async def test_the_examples_read_on_after_a_proxy_has_answered_502(tmp_path: Pat
     ):
         server.start()
         async with (
-            httpx.AsyncClient(base_url=here) as writer,
+            httpx.AsyncClient(base_url=here, verify=False) as writer,
             site(readme=code["README.md"], browsers=code["docs/browsers.md"]) as url,
             chromium() as browser,
         ):
@@ -103,7 +103,7 @@ async def test_the_example_with_statuses_asks_no_more_for_a_stream_that_is_gone(
     with headgate() as server:
         code = of_stream("docs/browsers.md").replace(PRINTED, server.streams)
         async with (
-            httpx.AsyncClient(base_url=server.streams) as writer,
+            httpx.AsyncClient(base_url=server.streams, verify=False) as writer,
             site(page=page_with(code)) as url,
             chromium() as browser,
         ):
@@ -180,7 +180,7 @@ async def test_the_seventh_tab_of_http1_waits_without_an_error_and_posts_of_all_
             for page in pages:
                 await page.evaluate(POSTING, url)
             # What does not come is known by what comes meanwhile: a later message, to the six.
-            async with httpx.AsyncClient() as writer:
+            async with httpx.AsyncClient(verify=False) as writer:
                 await writer.post(url.partition("?")[0], content=b"two", headers=TEXT)
             for page in six:
                 await holds(page, "received === 2")
@@ -213,7 +213,7 @@ async def tabs(
     server: Headgate, base: str, options: dict[str, Any]
 ) -> AsyncIterator[tuple[list[Page], str]]:
     """Open a tab more than a browser has connections, on pages of the host of the streams."""
-    async with httpx.AsyncClient() as writer:
+    async with httpx.AsyncClient(verify=False) as writer:
         await writer.put(f"{server.streams}/chat", headers=TEXT, content=b"one")
     async with chromium() as browser:
         context = await browser.new_context(bypass_csp=True, **options)
