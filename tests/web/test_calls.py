@@ -1,0 +1,98 @@
+"""How many functions of Python a request enters, as clients and proxies send it.
+
+A count is the same on any machine. It stands for the time that a request costs: some 0.1 us a call,
+and what each of them does.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.telemetry import logs
+from gateway.web.connection import Connection
+from tests.web.serving import get, put, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from tests.web.serving import Serving
+
+READ = "s?offset=-1"
+REPEAT, WITH_NEW_FIELDS = 20, 50  # calls of a kept read at most: byte for byte the same, and else
+LOGGED = 25  # more for its line in the log
+
+
+@contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """Count the calls, by module, of all that is done where a client's bytes are received."""
+    calls: Counter[str] = Counter()
+    received = Connection.data_received
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        if event == "call":
+            calls[frame.f_globals.get("__name__", "?")] += 1
+
+    def counting(self: Connection, data: bytes) -> None:
+        sys.setprofile(note)
+        try:
+            received(self, data)
+        finally:
+            sys.setprofile(None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "data_received", counting)
+        yield calls
+
+
+async def calls_of(gateway: Serving, patch: pytest.MonkeyPatch, *requests: bytes) -> Counter[str]:
+    """Count the calls for the last of some requests on one connection."""
+    client = await gateway.connect()
+    for before in requests[:-1]:
+        await client.ask(before)
+    with counted(patch) as calls:
+        another = await gateway.connect()
+        answer = await another.ask(requests[-1])
+        assert answer.status in {200, 304}
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("own", "most"),
+    [
+        ([], REPEAT),
+        (["X-Request-Id: {number}"], WITH_NEW_FIELDS),
+        (["If-None-Match: {tag}"], WITH_NEW_FIELDS),
+        (['If-None-Match: "{number}"'], WITH_NEW_FIELDS),
+        (["X-Request-Id: {number}", "If-None-Match: {tag}"], WITH_NEW_FIELDS),
+    ],
+    ids=["repeat", "id", "had", "not had", "both"],
+)
+@pytest.mark.parametrize("is_logged", [False, True], ids=["", "logged"])
+async def test_a_kept_read_takes_few_calls(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    own: list[str],
+    most: int,
+    is_logged: bool,
+) -> None:
+    caplog.set_level(logging.INFO, "headgate")
+    written = io.StringIO()
+    monkeypatch.setattr(logs, "_written", logs._Written(logs._json_line, written, {}))
+    async with serving(log_requests="info" if is_logged else "off") as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        tag = (await gateway.ask(get(READ))).get("ETag")
+
+        def read(number: int) -> bytes:
+            return get(READ, *[line.format(number=number, tag=tag) for line in own])
+
+        calls = await calls_of(gateway, monkeypatch, *map(read, range(4)))
+        assert calls.total() <= most + LOGGED * is_logged, calls
+        assert ('"cache": "HIT"' in written.getvalue()) == is_logged
