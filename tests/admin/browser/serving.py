@@ -90,7 +90,7 @@ class Tab:
         ]
 
     async def is_wider_than_its_window(self) -> bool:
-        """Return whether the page or its bar of links, which has a place of its own, is too wide."""
+        """Return whether the page, or its fixed bar of links, is too wide."""
         return bool(
             await self.page.evaluate(
                 "[document.documentElement, ...document.querySelectorAll('.rail nav')]"
