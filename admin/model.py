@@ -114,7 +114,7 @@ class RouteView(msgspec.Struct, frozen=True):
     figures: RouteFigures
     repairs: dict[str, int]  # what was repaired in the origin's answers, and how often
     servers: tuple[Server, ...] = ()
-    streams: dict[str, int] = {}  # of an own log: created, expired and deleted since the start
+    streams: dict[str, int] = {}  # created, expired and deleted since the start; empty for origins
 
 
 class Overview(msgspec.Struct, frozen=True):

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 
 MOST_CONNECTIONS = 256  # 192 pages that listen for events, and the requests of their people
 LEAST_CONNECTIONS = 8  # a scraper, a health check, and a browser, which opens six
-SHARE = 16  # of the files that the process may open, one in so many is for admin connections
+SHARE = 16  # one in so many of the process's descriptors may be an admin connection
 BODY_BYTES = 1024 * 1024  # the longest append by a form or the API
-RECEIVING_BYTES = 16 * 1024 * 1024  # of all bodies that are not whole yet
+RECEIVING_BYTES = 16 * 1024 * 1024  # all bodies under way together
 
 CONNECTIONS = gauge("headgate_admin_connections", "Open connections of the admin listener.")
 REFUSALS = counter(
@@ -49,7 +49,7 @@ REFUSALS = counter(
     "limit",
 )
 DECLARED = (CONNECTIONS, REFUSALS)
-LIMITS = (  # as they are counted, and called in refusals
+LIMITS = (  # their names in counters and refusals
     *("max_connections", "max_client_connections", "header_timeout", "body_timeout"),
     *("min_body_rate", "head_size", "max_append", "max_pending_appends"),
 )

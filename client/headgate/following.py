@@ -126,7 +126,7 @@ async def sse(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
                     bodies = []
                     held = 0
             if held > MOST_BYTES:
-                answer.close()  # what is left of it is not read
+                answer.close()  # the rest of the answer is not read
                 raise ProtocolError(
                     f"{stream.shown}: more than {MOST_BYTES >> 20} MiB of events came, and no"
                     " control event that says where they lead"
@@ -201,7 +201,7 @@ async def _whole(stream: Endpoint, answer: ClientResponse) -> bytes:
         pieces.append(piece)
         size += len(piece)
         if size > MOST_BYTES:
-            answer.close()  # what is left of it is not read
+            answer.close()  # the rest of the answer is not read
             raise ProtocolError(
                 f"{stream.shown}: an answer has more than {MOST_BYTES >> 20} MiB and no end so far"
             )

@@ -151,7 +151,7 @@ def decide(  # noqa: PLR0913 - what an answer depends on
         return Pass()  # it is too long to be cut from the whole
     use = reuse(request.headers, variants, now, is_down=is_down)
     if isinstance(use, Serve) or stream is None:
-        return use  # what a followed stream has moved past is not stored
+        return use  # old data of a followed stream are not stored
     known = _known(stream, request)
     if known is not None:
         return known

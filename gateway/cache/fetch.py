@@ -111,13 +111,13 @@ class SharedFetch:
     given_up = False  # nobody waited any more, so it says nothing of the origin
     given = 0  # to so many readers
     server = ""  # the base URL of the one that has answered
-    told: Fetched | None = None  # what has come whole, also where it is not kept for others
+    told: Fetched | None = None  # the whole answer, also if it must not be cached
     # What may stand in for the answer besides `old`, if anything.
     in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
     # Called when a server has begun to answer with data; raises where nobody may have them.
     on_heard: Callable[[SharedFetch], None] | None = None
     is_over = False
-    history: ConnectionHistory | None = None  # of the connection that the answer came on
+    history: ConnectionHistory | None = None  # the history of the answer's connection
     _time: asyncio.Timeout | None = None
     _body: SharedBody | None = None  # nobody reads most of them in parts
 

@@ -51,7 +51,7 @@ class FetchTable:
         try:
             self.carry_out(fetch, send)
         except BaseException:
-            self._take_out(fetch)  # who joined would wait for ever
+            self._take_out(fetch)  # a reader that joined it would wait for ever
             raise
 
     def begin(self, fetch: SharedFetch, *, shared: bool) -> None:

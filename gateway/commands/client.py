@@ -33,7 +33,7 @@ OPTIONS = {
 }
 # Exit statuses, as docs/commands.md has them.
 FAILED, NOT_FOUND, CONFLICT, REFUSED = 1, 3, 4, 5
-UNAVAILABLE = 69  # as of `headgate doctor redis`, and in sysexits.h
+UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h, as `headgate doctor redis` has it
 _BY_STATUS = {404: NOT_FOUND, 410: NOT_FOUND, 409: CONFLICT}
 FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
 

@@ -71,7 +71,7 @@ class Doubts:
         may not have the data before its offset.
         """
         at_path = self._of_path(fetch.request.path)
-        if not at_path:  # as most of the time
+        if not at_path:  # the usual case
             return
         key, start = fetch.request.stream_key, fetch.request.start
         streams = [one for one in at_path if one.key == key]

@@ -137,7 +137,7 @@ class Connector(aiohttp.TCPConnector):
     def _rest(self, key: ConnectionKey, connection: RawConnection, now: float) -> None:
         """Keep a connection from being used for a while."""
         connection.is_idle = True
-        self._acquired.add(connection)  # so that it is closed with the others
+        self._acquired.add(connection)  # it is closed with the others then
         self.in_step.begin_rest(connection, now)
         self._loop.call_later(REST_S, self._rested, key, connection)
 

@@ -46,10 +46,10 @@ TIMED_OUT = (b"HTTP/1.1 408 ", b"HTTP/1.0 408 ")
 class AnswerKind(StrEnum):
     """The reason why an answer ends where it does; the value is the metric's label."""
 
-    HEAD = "head"  # whatever its status
+    HEAD = "head"  # an answer to HEAD, whatever its status
     NO_CONTENT = "204"
     NOT_MODIFIED = "304"
-    WHOLE = "whole"  # it may have a body, and that was whole
+    WHOLE = "whole"  # an answer that may have a body, all of which came
 
 
 # In Python 3.11 a member costs as much as a call when it is looked up in its class; one that is no
@@ -166,7 +166,7 @@ class InStep:
     def __init__(self, figures: Figures) -> None:
         self._figures = figures
         self._servers: dict[str, ServerConduct] = {}  # by host and port
-        self._open: WeakSet[Any] = WeakSet()  # of KeptConnections
+        self._open: WeakSet[Any] = WeakSet()  # the KeptConnections
         self._lines = RareLine("origin.surplus")
 
     def server(self, key: ConnectionKey) -> ServerConduct:

@@ -72,7 +72,7 @@ class RawConnection(ResponseHandler):
         super().__init__(loop)
         self.history = ConnectionHistory()
         self.is_idle = False
-        self._descriptor = -1  # of the socket; -1 before it is connected
+        self._descriptor = -1  # the socket's descriptor; -1 before it is connected
         self.question: Question | None = None
         self._in_step = in_step
         self._head: PlainHead | None = None  # of an answer whose body is being gathered
@@ -81,7 +81,7 @@ class RawConnection(ResponseHandler):
         self._gathering: asyncio.TimerHandle | None = None
         self._asked_at = 0.0  # monotonic time
         # Of an answer that aiohttp reads:
-        self._first = b""  # what has come of it first
+        self._first = b""  # the first bytes of the answer
         self._is_answered = False  # its head is here
         self._end = b""  # the last three bytes of a head that is not whole
         if in_step is not None:
@@ -284,7 +284,7 @@ class RawConnection(ResponseHandler):
             super().data_received(data[:ends])
             data = data[ends:] if self._exception is None else b""
             if at >= 0 and not self._is_answered:
-                self._first = b""  # it was no final answer
+                self._first = b""  # the answer was an interim one
 
     def _is_bodyless(self, data: bytes) -> bool:
         """Return whether the answer that begins with these bytes, or has begun, has no body."""

@@ -35,7 +35,7 @@ class OriginResponse(ClientResponse):
 
     @override
     async def start(self, connection: Connection) -> ClientResponse:
-        protocol = connection.protocol  # which may be another's as soon as the head is here
+        protocol = connection.protocol  # another request may use it as soon as the head is here
         await super().start(connection)
         self.connection_history = getattr(protocol, "history", None)
         return self

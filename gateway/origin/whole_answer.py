@@ -60,7 +60,7 @@ class WholeAnswer(Struct, eq=False):
     server: str  # its base URL
     stable: Hashable | None
     volatile: Mapping[str, str]
-    history: ConnectionHistory | None = None  # as of an OriginAnswer
+    history: ConnectionHistory | None = None  # the history of the answer's connection
     _headers: CIMultiDictProxy[str] | None = None
 
     def __repr__(self) -> str:

@@ -53,7 +53,7 @@ class Context:
     ) -> None:
         self.clock = clock
         self.running = clock  # seconds that nobody sets, where somebody sets the clock
-        self.expiry_grace_s = 0.0  # what has expired is kept so long while the clock is in doubt
+        self.expiry_grace_s = 0.0  # for how long no stream is removed while the clock is in doubt
         self.store = store
         self.quotas = quotas
         self.limits = quotas.limits

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # woken within milliseconds; one that is further behind was stopped.
 RING_BYTES = 1 << 20
 _MARK = struct.calcsize("Q")
-_PREFIX = struct.Struct("=II")  # of a record: the length and the checksum of what follows
+_PREFIX = struct.Struct("=II")  # length and checksum of the record that follows
 _Stamped = tuple[int, Write]
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Stamped).decode
@@ -88,7 +88,7 @@ class WriteJournal:
             data = _encode((stamped_at, replace(write, tail=None, only_grown=False)))
         start = self._marks[self._own]
         record = _PREFIX.pack(len(data), _checksum(data, start)) + data
-        if len(record) <= self._ring_bytes:  # else it counts as one that was lost
+        if len(record) <= self._ring_bytes:  # a longer one counts as lost
             self._put(start, record)
         # One machine word, and the last: whoever sees it finds the record.
         self._marks[self._own] = start + len(record)

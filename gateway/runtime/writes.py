@@ -16,7 +16,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     deleted: bool = False
     hidden: bool = False  # it is not there for those without identity; for others it may be
     created: Lifetime | None = None
-    is_new: bool = False  # what was there before, if anything was, is no more
+    is_new: bool = False  # a stream was created; an earlier one at the path is gone
     tail: str | None = None  # where the stream ends now, if the origin has told
     closed: bool = False
-    removed_id: int | None = None  # of a stream in a log of our own: it was removed
+    removed_id: int | None = None  # id of the removed stream, if it was in a log of our own

@@ -9,7 +9,7 @@ from gateway.settings.kinds import Address
 if TYPE_CHECKING:
     from gateway.settings.declared import Settings
 
-BASE_VARIABLE = "STREAM_URL"  # where commands look for a stream that is given by its name
+BASE_VARIABLE = "STREAM_URL"  # base URL for commands that are given the name of a stream
 DEFAULT_BASE = "http://127.0.0.1:4437/v1/stream"
 
 

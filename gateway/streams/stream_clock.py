@@ -42,8 +42,9 @@ class StreamClock:
         self._running = running
         self.grace_s = grace_s
         self._follows_wall = follows_wall
-        self._ahead = self._offset = wall() - running()  # of the running time: steady, and wall
-        self._noted: Moment | None = None  # that the wall clock is too far from; else nothing
+        # What is added to the running time: for steady time, and for the wall clock.
+        self._ahead = self._offset = wall() - running()
+        self._noted: Moment | None = None  # the note, if the wall clock is too far from it
         self._began = 0.0  # (running)
         self._doubted: Moment | None = None
         self._doubted_until = 0.0  # (running)

@@ -21,7 +21,7 @@ T = TypeVar("T")
 INTERVAL_S = 1.0
 EXPIRIES = 200  # streams looked for in one round; when there are as many, the next follows at once
 AT_ONCE = 50  # streams ended together: a few commits of the writer's time
-AHEAD_S = 10.0  # of the log's server: clocks that NTP keeps are milliseconds apart
+AHEAD_S = 10.0  # from the clock of the log's server; NTP keeps clocks within milliseconds
 STEPS = 20  # reclaiming steps in one round; each frees at most a thousand records
 
 

@@ -67,7 +67,7 @@ class OutageLine(CountedLine):
         self._over = over
         self._answered = answered
         self._answers = 0  # at the latest failure
-        self._in_all = 0  # of this outage
+        self._in_all = 0  # failures in this outage
         self._began = self._failed_at = self._due = self._wait_s = 0.0  # loop times
 
     def note(self, **said: str) -> None:

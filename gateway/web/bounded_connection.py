@@ -33,9 +33,9 @@ class BoundedConnection(Incoming):
         """Parse `early` bytes, received before; or send the `late` answer and end."""
         super().__init__(server, owner, **arguments)
         self._early, self._late = early, late
-        self._client: str | None = None  # as whom it counts
-        self._counts = False  # as a connection
-        self._unsent: Unsent | None = None  # of a client that does not keep up
+        self._client: str | None = None  # the client that the connection counts for
+        self._counts = False  # True while it has a place among the listener's connections
+        self._unsent: Unsent | None = None  # the watch on a client that does not keep up
 
     def begin(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
@@ -82,7 +82,7 @@ class BoundedConnection(Incoming):
             self._task_handler.cancel()  # it would begin with what aiohttp takes from it here
         super().connection_lost(exc)
         if self.shared.closing:
-            self.owner.tell_idle()  # of what waited without aiohttp nobody else tells
+            self.owner.tell_idle()  # aiohttp does not know of what waited here
 
     def forget_waiting(self) -> None:
         """Forget a waiting request that has no aiohttp task."""
@@ -96,7 +96,7 @@ class BoundedConnection(Incoming):
     def resume_writing(self) -> None:
         """Stop watching: the client has received most of what it was sent."""
         super().resume_writing()
-        if self.transport is not None:  # else it ends when all is taken
+        if self.transport is not None:  # without one it ends once everything was received
             self._unsent = None
 
     def force_close(self) -> None:

@@ -42,7 +42,7 @@ class Connection(BoundedConnection):
 
     __slots__ = ("_counted", "_fast", "_on_lost", "principal")
     owner: StreamOwner
-    abandon = BoundedConnection.force_close  # of a Waiter
+    abandon = BoundedConnection.force_close  # implements Waiter.abandon
 
     def __init__(
         self,

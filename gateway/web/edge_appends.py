@@ -186,7 +186,7 @@ class EdgeAppend:
         self.route = appends.route
         self.path = path
         self.question: Asked | None = None  # at the origin
-        self.task: asyncio.Task[None] | None = None  # that waits for more than the answer
+        self.task: asyncio.Task[None] | None = None  # the task that waits on after the answer
         self._tails = self.route.feeds.doubts.tails(path)
 
     @property

@@ -203,7 +203,7 @@ class Standing(NamedTuple):
 
     state: StreamState | None
     tokens: Sequence[bytes]
-    removed_generation: int  # of the stream that was removed last; -1 for none
+    removed_generation: int  # generation of the last removed stream; -1 if none was removed
     removed_version: int
 
 

@@ -111,7 +111,7 @@ class LossWatch:
         if last is not None and last.state.history != primary.history:
             self._begin(primary, self._last.pop(primary))
         elif primary not in self._checks:
-            for other in [*self._last]:  # whose place it has taken in a cluster
+            for other in [*self._last]:  # one of them may be the server that this one has replaced
                 if other is not primary and self._server_of(self._last[other]) is primary:
                     self._begin(primary, self._last.pop(other))
         checks = self._checks.pop(primary, [])
