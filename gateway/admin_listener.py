@@ -63,7 +63,7 @@ def most_connections(open_files: int) -> int:
     return max(LEAST_CONNECTIONS, min(MOST_CONNECTIONS, open_files // SHARE))
 
 
-def bounded(settings: Settings) -> Settings:
+def with_admin_bounds(settings: Settings) -> Settings:
     """Return the settings with the bounds of admin connections in place of those for streams.
 
     The deadlines of clients stay as they are.

@@ -213,9 +213,9 @@ async def open_admin(
 ) -> None:
     """Listen for whoever asks how all is; raises StartError."""
     from admin import app as application  # 1 MB, which workers do without
-    from gateway.admin_listener import AdminBounds, AdminListener, bounded
+    from gateway.admin_listener import AdminBounds, AdminListener, with_admin_bounds
 
-    shared = app.shared_by_all(bounded(settings), time.time)
+    shared = app.shared_by_all(with_admin_bounds(settings), time.time)
     shared.refusal_lines = application.REFUSAL_LINES
     bounds = AdminBounds(shared)
     setup = Setup(settings, formats(settings.route_table), time.time, console, bounds)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from gateway.protocol.chunks import Chunk
-    from gateway.protocol.moments import Moment, Noted
+    from gateway.protocol.moments import ClockNote, Moment
     from gateway.protocol.state import Change, StreamState
     from gateway.telemetry.metrics import Histogram
 
@@ -154,7 +154,7 @@ class Log(Protocol):
         StreamNotFound when the stream is gone, RecordDamaged when a checksum does not match.
         """
 
-    async def agreed(self, now: Moment) -> Moment:
+    async def removal_time(self, now: Moment) -> Moment:
         """Return the present for removals: `now`, or the time of the log's server if earlier."""
         return now
 
@@ -165,11 +165,11 @@ class Log(Protocol):
         """Return how many streams end at or before `now`; a log may stop counting early."""
         return len(await self.expired(now, MOST_COUNTED))
 
-    async def noted(self) -> Noted | None:
+    async def clock_note(self) -> ClockNote | None:
         """Return the state of the clocks that the log's last process noted."""
         return None
 
-    def note(self, noted: Noted) -> None:
+    def note(self, noted: ClockNote) -> None:
         """Note the state of the clocks: by and by, and when the log is closed."""
 
     async def reclaim(self) -> bool:
@@ -238,7 +238,7 @@ class SoleLog(Log):
     def unfollow(self, path: str) -> None:
         """Every change is made here."""
 
-    def note(self, noted: Noted) -> None:
+    def note(self, noted: ClockNote) -> None:
         """Note nothing: the log ends with the process, unless it says otherwise."""
 
     def atomic(self, changes: Sequence[Change]) -> bool:  # noqa: ARG002 - as of any log

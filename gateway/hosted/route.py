@@ -361,7 +361,7 @@ class HostedRoute:
         """Open the log; raises StartError."""
         log = self.table.log
         await log.open()
-        self.table.clock.begin(await log.noted())
+        self.table.clock.begin(await log.clock_note())
         self.sweeper.start()
 
     async def drain(self) -> None:

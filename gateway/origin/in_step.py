@@ -58,7 +58,7 @@ HEAD, NO_CONTENT, NOT_MODIFIED, WHOLE = AnswerKind
 _BY_STATUS = {204: NO_CONTENT, 304: NOT_MODIFIED}
 
 
-class Verdict(Enum):
+class NextUse(Enum):
     """The fate of a connection behind an answer."""
 
     KEEP = "keep"
@@ -66,7 +66,7 @@ class Verdict(Enum):
     CLOSE = "close"
 
 
-KEEP, REST, CLOSE = Verdict
+KEEP, REST, CLOSE = NextUse
 
 
 def kind_of(status: int, *, is_head: bool) -> AnswerKind:
@@ -183,7 +183,7 @@ class InStep:
         self._lines.close()
 
     @staticmethod
-    def judge(connection: KeptConnection, now: float) -> Verdict:
+    def judge(connection: KeptConnection, now: float) -> NextUse:
         """Return the fate of a connection whose answer has been read."""
         history, server = connection.history, connection.server
         kind = history.last

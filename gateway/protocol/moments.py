@@ -19,7 +19,7 @@ class Moment(NamedTuple):
     steady: float
 
 
-class Noted(NamedTuple):
+class ClockNote(NamedTuple):
     """The state of the clocks as a log's previous process noted it.
 
     `in_doubt` is True if the wall clock had moved on too far shortly before.
@@ -29,7 +29,7 @@ class Noted(NamedTuple):
     in_doubt: bool = False
 
 
-def resumed(noted: Moment, wall: float) -> float:
+def steady_at_start(noted: Moment, wall: float) -> float:
     """Return the steady time at a start: the stop counts as the wall clock measured it.
 
     If the wall clock has not moved on, or was set back, the stop counts as nothing.

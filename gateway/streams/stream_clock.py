@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.protocol.moments import Moment, Noted, resumed
+from gateway.protocol.moments import ClockNote, Moment, steady_at_start
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -59,18 +59,18 @@ class StreamClock:
         return self._wall()
 
     @property
-    def doubted(self) -> Moment | None:
+    def in_doubt_since(self) -> Moment | None:
         """The time at which doubt of the wall clock began; None without a doubt."""
         return self._doubted
 
-    def begin(self, noted: Noted | None) -> Moment:
+    def begin(self, noted: ClockNote | None) -> Moment:
         """Go on from the note of another process; return the present."""
         wall, self._began = self._wall(), self._running()
         self._offset = wall - self._began
         if noted is None:
             self._ahead = self._offset
             return self()
-        self._ahead = resumed(noted.moment, wall) - self._began
+        self._ahead = steady_at_start(noted.moment, wall) - self._began
         now = self()
         if wall - noted.moment.wall > self.grace_s:
             self._noted = noted.moment
@@ -102,14 +102,14 @@ class StreamClock:
     def _go_back(self, noted: Moment, wall: float, running: float) -> None:
         """Take back what a stop had counted by a clock that was wrong."""
         here = running - self._began
-        steady = max(noted.steady + here, resumed(noted, wall))
+        steady = max(noted.steady + here, steady_at_start(noted, wall))
         self._ahead = min(self._ahead, steady - running)
 
-    def to_note(self, now: Moment) -> Noted | None:
+    def to_note(self, now: Moment) -> ClockNote | None:
         """Return the note for the next process, as of the last look.
 
         None while the next process has to see the same doubt: then the last note stays.
         """
         if self._noted is not None:
             return None
-        return Noted(now, in_doubt=self._doubted is not None)
+        return ClockNote(now, in_doubt=self._doubted is not None)

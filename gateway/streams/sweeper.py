@@ -54,12 +54,12 @@ class Sweeper(Background):
         if not self._table.log.takes_removals():
             return False
         paths: Sequence[str] = ()
-        agreed = None
-        if self._table.clock.doubted is None:
-            agreed = await self._step(self._table.log.agreed(now))
-        if agreed is not None:
-            await self._compare(now, agreed)
-            now = agreed
+        removal_time = None
+        if self._table.clock.in_doubt_since is None:
+            removal_time = await self._step(self._table.log.removal_time(now))
+        if removal_time is not None:
+            await self._compare(now, removal_time)
+            now = removal_time
             paths = await self._step(self._table.log.expired(now, EXPIRIES)) or ()
         before = self.expired
         for start in range(0, len(paths), AT_ONCE):
@@ -84,7 +84,7 @@ class Sweeper(Background):
     async def _look(self) -> Moment:
         """Note the time, and log once how many streams have expired by a clock in doubt."""
         now = self.note()
-        doubted = self._table.clock.doubted
+        doubted = self._table.clock.in_doubt_since
         if doubted is not None and doubted is not self._told_doubt:
             count = await self._step(self._table.log.count_expired(doubted))
             if count:
@@ -98,9 +98,9 @@ class Sweeper(Background):
         self._told_doubt = doubted
         return now
 
-    async def _compare(self, now: Moment, agreed: Moment) -> None:
+    async def _compare(self, now: Moment, removal_time: Moment) -> None:
         """Log once that the wall clock is ahead of the clock of the log's server."""
-        ahead_s = now.wall - agreed.wall
+        ahead_s = now.wall - removal_time.wall
         if ahead_s > AHEAD_S and not self._told_ahead:
             log.warning(
                 "clock.ahead",

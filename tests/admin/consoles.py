@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from admin.source import Health, Setup
 from gateway.access.console import ConsoleToken
-from gateway.admin_listener import AdminBounds, bounded
+from gateway.admin_listener import AdminBounds, with_admin_bounds
 from gateway.app import shared_by_all
 from gateway.settings import Settings
 from gateway.telemetry.live_traffic import DELIVERY_SECONDS, READERS
@@ -47,7 +47,7 @@ NOW = 1_800_000_000.0
 def setup(clock: Callable[[], float] = lambda: NOW, **settings: Any) -> Setup:
     """What an application is told, with these settings besides the defaults."""
     made = Settings(**settings)
-    shared = shared_by_all(bounded(made), clock)
+    shared = shared_by_all(with_admin_bounds(made), clock)
     return Setup(made, {"data file": "1"}, clock, ConsoleToken(), AdminBounds(shared))
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from gateway.protocol.moments import Moment
 
 
+# Before the clock of any server that a log is in: nothing is removed that has not expired by that.
+PAST = 1_700_000_000.0
+
+
 class ManualClock:
     """Epoch seconds."""
 
-    def __init__(self, now: float = 1_700_000_000.0) -> None:
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
         self.now = now
 
     def __call__(self) -> float:

@@ -15,7 +15,7 @@ from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_clock import StreamClock
 from gateway.streams.stream_table import StreamTable
 from gateway.streams.sweeper import Sweeper
-from tests.streams.clock import ManualClock
+from tests.streams.clock import PAST, ManualClock
 from tests.streams.gated_log import GatedLog
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Service:
     ) -> None:
         """Use a clock that nobody sets, unless another one measures the time of `running`."""
         self.log = log if log is not None else GatedLog()
-        self.clock = clock or ManualClock()
+        self.clock = clock or ManualClock(PAST)
         self.dropped: list[tuple[int, bool]] = []  # what caches were told: whose, and whether all
         self.cleared = 0
         self.steady = StreamClock(self.clock, running or self.clock, follows_wall=self.log.shared)

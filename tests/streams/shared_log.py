@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.backends.contract import Listener
-    from gateway.protocol.moments import Moment, Noted
+    from gateway.protocol.moments import ClockNote, Moment
     from gateway.protocol.state import Change, StreamState
 
 
@@ -129,7 +129,7 @@ class SharedLog(GatedLog):
         late = [path for path, times in due.items() if any(at and at <= now.wall for at in times)]
         return late[:limit]
 
-    def note(self, noted: Noted) -> None:
+    def note(self, noted: ClockNote) -> None:
         """Note nothing."""
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:

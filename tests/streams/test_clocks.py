@@ -21,7 +21,7 @@ from gateway.backends.sqlite.expiry import ROWS_FOR_EACH
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.backends.sqlite.writer import NOTE_EVERY_S
 from gateway.errors import HeadgateError
-from gateway.protocol.moments import Moment, Noted
+from gateway.protocol.moments import ClockNote, Moment
 from gateway.protocol.state import Lifetime
 from gateway.streams.stream_clock import HOUR_S, LEAST_JUMP_S, StreamClock
 from tests.streams.clock import ManualClock
@@ -75,7 +75,7 @@ class World:
         self.log = SqliteLog(self.folder)
         await self.log.open()
         self.service = Service(self.log, self.wall, running=self.true)
-        self.service.steady.begin(await self.log.noted())
+        self.service.steady.begin(await self.log.clock_note())
         self.ran = 0.0
 
     async def stop(self) -> None:
@@ -178,7 +178,7 @@ def test_the_model_sees_streams_that_live_and_that_end() -> None:
 class Machine:
     """A stream clock on a machine that was just started, with a wall clock that a test sets."""
 
-    def __init__(self, noted: Noted | None = None, now: float = 1_800_000_000.0) -> None:
+    def __init__(self, noted: ClockNote | None = None, now: float = 1_800_000_000.0) -> None:
         self.true, self.wall = ManualClock(now), ManualClock(now)
         self.clock = StreamClock(self.wall, self.true)
         self.clock.begin(noted)
@@ -203,16 +203,16 @@ def test_a_clock_is_in_doubt_when_it_moves_on_by_more_than_the_grace(
     before = machine.clock()
     now = machine.set(seconds)
     assert (now.steady, now.wall) == (before.steady, before.wall + seconds)
-    assert (machine.clock.doubted is not None) is is_doubted
+    assert (machine.clock.in_doubt_since is not None) is is_doubted
 
 
 def test_a_doubt_is_over_after_the_grace_of_running() -> None:
     machine = Machine()
     machine.set(DAY_S)
     machine.run(HOUR_S - 1)
-    assert machine.clock.doubted is not None
+    assert machine.clock.in_doubt_since is not None
     machine.run(1)
-    assert machine.clock.doubted is None
+    assert machine.clock.in_doubt_since is None
 
 
 @pytest.mark.parametrize(("stopped", "is_doubted"), [(HOUR_S, False), (HOUR_S + 1, True)])
@@ -220,21 +220,21 @@ def test_a_stop_counts_as_the_wall_clock_tells_it_and_one_longer_than_the_grace_
     stopped: float, is_doubted: bool
 ) -> None:
     noted = Moment(1_700_000_000.0, 1_600_000_000.0)
-    machine = Machine(Noted(noted), noted.wall + stopped)
+    machine = Machine(ClockNote(noted), noted.wall + stopped)
     assert machine.clock() == (noted.wall + stopped, noted.steady + stopped)
-    assert (machine.clock.doubted is not None) is is_doubted
+    assert (machine.clock.in_doubt_since is not None) is is_doubted
     assert (machine.clock.to_note(machine.clock()) is None) is is_doubted
 
 
 def test_a_stop_over_which_the_clock_went_back_counts_nothing() -> None:
     noted = Moment(1_700_000_000.0, 1_600_000_000.0)
-    machine = Machine(Noted(noted), noted.wall - DAY_S)
+    machine = Machine(ClockNote(noted), noted.wall - DAY_S)
     assert machine.clock() == (noted.wall - DAY_S, noted.steady)
 
 
 def test_a_clock_that_goes_back_takes_back_what_a_stop_in_doubt_had_counted() -> None:
     noted = Moment(1_700_000_000.0, 1_600_000_000.0)
-    machine = Machine(Noted(noted), noted.wall + 600 + 2 * DAY_S)
+    machine = Machine(ClockNote(noted), noted.wall + 600 + 2 * DAY_S)
     machine.run(60)
     now = machine.set(-2 * DAY_S)
     assert now == (noted.wall + 660, noted.steady + 660)
@@ -248,7 +248,7 @@ def test_a_doubt_that_is_noted_goes_on_at_the_next_start() -> None:
     assert noted is not None
     assert noted.in_doubt
     again = Machine(noted, noted.moment.wall + 5)
-    assert again.clock.doubted == again.clock()
+    assert again.clock.in_doubt_since == again.clock()
     assert again.clock().steady == noted.moment.steady + 5
 
 
@@ -310,10 +310,10 @@ async def test_a_log_notes_its_clocks_each_minute_and_when_one_was_set(tmp_path:
     was_set = Moment(nearly[0] + 1, nearly[1])
     try:
         for moment in (now, Moment(*nearly), was_set):
-            log.note(Noted(moment))
+            log.note(ClockNote(moment))
             await log.reclaim()
             written.append(noted_in(tmp_path))
-        log.note(Noted(now, in_doubt=True))
+        log.note(ClockNote(now, in_doubt=True))
     finally:
         await log.close()
     (wall, steady), (later, _) = now, was_set
@@ -336,10 +336,10 @@ async def test_a_file_that_never_noted_a_clock_was_last_in_use_when_it_was_writt
 ) -> None:
     log = SqliteLog(tmp_path)
     await log.open()
-    assert await log.noted() is None
+    assert await log.clock_note() is None
     await log.close()
     for file in tmp_path.iterdir():
         os.utime(file, (1_500_000_000, 1_500_000_000))
     await log.open()
-    assert await log.noted() == Noted(Moment(1_500_000_000.0, 1_500_000_000.0))
+    assert await log.clock_note() == ClockNote(Moment(1_500_000_000.0, 1_500_000_000.0))
     await log.close()

@@ -19,7 +19,7 @@ from gateway.protocol import chunks
 from gateway.protocol.lifecycle import Created
 from gateway.protocol.offsets import NOW, Offset
 from gateway.protocol.state import Lifetime, Segment, Stamp, StreamState
-from tests.streams.clock import ManualClock
+from tests.streams.clock import PAST, ManualClock
 from tests.streams.service import Service
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Play:
     def __init__(self, folder: Path, seed: int) -> None:
         self.chance = random.Random(seed)
         self.folder = folder
-        self.clock = ManualClock()
+        self.clock = ManualClock(PAST)
         self.memory = MemoryLog()
         self.sqlite = SqliteLog(folder)
         self.sides = [Side(self.memory, self.clock), Side(self.sqlite, self.clock)]

@@ -70,7 +70,7 @@ class BehindLog(GatedLog):
 
     behind_s = 0.0
 
-    async def agreed(self, now: Moment) -> Moment:
+    async def removal_time(self, now: Moment) -> Moment:
         return Moment(now.wall - self.behind_s, now.steady - self.behind_s)
 
 
@@ -89,7 +89,7 @@ async def test_a_stream_that_has_not_expired_by_the_clock_of_the_log_is_not_remo
     ]
     assert service.sweeper.expired == 1
     # Listed for another reason, such as records that are too old, it stays as well.
-    assert not await service.lifecycle.expire("long", await log.agreed(service.steady()))
+    assert not await service.lifecycle.expire("long", await log.removal_time(service.steady()))
     log.behind_s = 0.0
     await service.sweeper.round()
     assert service.sweeper.expired == 2

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gateway.backends.redis.pipeline import Answer
     from gateway.backends.redis.primary import Primary
     from gateway.protocol.chunks import Chunk
-    from gateway.protocol.moments import Noted
+    from gateway.protocol.moments import ClockNote
     from gateway.protocol.state import Change, StreamState
     from gateway.telemetry.metrics import Histogram
 
@@ -254,7 +254,7 @@ class RedisLog(Log):
         """Only those of one stream: of several, a crash may let some come true and others not."""
         return len(changes) <= 1
 
-    async def agreed(self, now: Moment) -> Moment:
+    async def removal_time(self, now: Moment) -> Moment:
         """Return `now`, or the time of Redis if that is earlier.
 
         So a gateway with a clock that is ahead removes no stream that Redis takes for alive.
@@ -266,7 +266,7 @@ class RedisLog(Log):
         """Paths of streams whose time, or that of a part of them, is over."""
         return await self._deadlines.expired(now.wall, limit)
 
-    def note(self, noted: Noted) -> None:
+    def note(self, noted: ClockNote) -> None:
         """Note nothing: every gateway goes by the wall clock."""
 
     # Listing

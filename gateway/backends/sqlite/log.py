@@ -22,7 +22,7 @@ from gateway.backends.sqlite.rows import Reader
 from gateway.backends.sqlite.writer import Writer
 from gateway.backends.sqlite.writer_thread import WriterThread, words
 from gateway.errors import LogUnavailable, RecordDamaged, StartError
-from gateway.protocol.moments import Moment, Noted
+from gateway.protocol.moments import ClockNote, Moment
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class SqliteLog(SoleLog):
         self._loads = Loads(lambda paths: self._reading(lambda reader: reader.load(paths)))
         self._recent = Recent()
         self._expiry = ExpirySearch()
-        self._noted: Noted | None = None
+        self._noted: ClockNote | None = None
         self._thread = WriterThread(self._folder, self._reserve, max_retired, self._recent)
 
     async def open(self) -> None:
@@ -77,7 +77,7 @@ class SqliteLog(SoleLog):
         written_at = self._folder.written_at()
         self._folder.prepare()
         if written_at is not None:
-            self._noted = Noted(Moment(written_at, written_at))
+            self._noted = ClockNote(Moment(written_at, written_at))
         try:
             self._reserve.make()
             try:
@@ -140,11 +140,11 @@ class SqliteLog(SoleLog):
         """Return how many streams have a deadline that has passed."""
         return await self._reading(lambda reader: reader.count_expired(now))
 
-    async def noted(self) -> Noted | None:
+    async def clock_note(self) -> ClockNote | None:
         """Return the clocks as noted in the file, or else the time of its last write."""
         return self._noted
 
-    def note(self, noted: Noted) -> None:
+    def note(self, noted: ClockNote) -> None:
         """Note the clocks with the next small step if they say something new, and on closing."""
         self._thread.to_note = noted
 

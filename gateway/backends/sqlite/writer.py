@@ -18,7 +18,7 @@ from gateway.backends.sqlite.recent import file_all, filed_rows
 from gateway.backends.sqlite.records import row_of
 from gateway.backends.sqlite.state_rows import COLUMNS, MOVE, UPSERT, UPSERT_PRODUCER, row_of_state
 from gateway.protocol.generations import MICROSECONDS
-from gateway.protocol.moments import Moment, Noted
+from gateway.protocol.moments import ClockNote, Moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,7 +68,7 @@ class Writer:
         with contextlib.suppress(apsw.Error):
             self._connection.close()
 
-    def finish(self, to_note: Noted | None) -> None:
+    def finish(self, to_note: ClockNote | None) -> None:
         """Compact `recent` as far as there is room, note the clocks, and close the connection."""
         with contextlib.suppress(apsw.Error):
             file_all(self._connection)
@@ -87,7 +87,7 @@ class Writer:
         """In which history of the file its streams are changed; 0 before any was lost."""
         return self._number("select coalesce((select value from meta where name='history'), 0)")
 
-    def _read_noted(self) -> Noted | None:
+    def _read_noted(self) -> ClockNote | None:
         names = ",".join("?" * len(CLOCKS))
         rows: list[Any] = self._connection.execute(
             f"select name, value from meta where name in ({names})", CLOCKS
@@ -96,14 +96,14 @@ class Writer:
         if len(values) < len(CLOCKS):
             return None
         wall, steady, doubt = (values[name] for name in CLOCKS)
-        return Noted(Moment(wall / MICROSECONDS, steady / MICROSECONDS), bool(doubt))
+        return ClockNote(Moment(wall / MICROSECONDS, steady / MICROSECONDS), bool(doubt))
 
-    def note(self, to_note: Noted | None) -> None:
+    def note(self, to_note: ClockNote | None) -> None:
         """Note the clocks, unless the last note is still good."""
         if to_note is not None and (self.noted is None or _is_news(self.noted, to_note)):
             self._write_noted(to_note)
 
-    def _write_noted(self, noted: Noted) -> None:
+    def _write_noted(self, noted: ClockNote) -> None:
         (wall, steady), doubt = noted
         values = (int(wall * MICROSECONDS), int(steady * MICROSECONDS), int(doubt))
         row = "(?, ?)"
@@ -346,7 +346,7 @@ class Writer:
         raise AssertionError(f"no number from {statement!r}")
 
 
-def _is_news(noted: Noted, later: Noted) -> bool:
+def _is_news(noted: ClockNote, later: ClockNote) -> bool:
     """Return whether the last note is wrong, or so old that it would look like a stop.
 
     While nobody sets the wall clock, the last note stays right: both clocks move alike.
