@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from gateway.protocol.moments import Moment
 
-
 # Before the clock of any server that a log is in: nothing is removed that has not expired by that.
 PAST = 1_700_000_000.0
 
