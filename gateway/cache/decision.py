@@ -1,4 +1,4 @@
-"""What answers a read of an HTTP origin's stream, or of anything else below its route.
+"""The decision on what answers a read of an HTTP origin's stream, or anything below its route.
 
 A fresh copy comes first (RFC 9111 section 4), then the recent data of a followed stream, then what
 else the cache has, then the origin. Directives of requests are advice and not taken, or else any

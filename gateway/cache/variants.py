@@ -95,7 +95,7 @@ class Variant:
 
     @property
     def is_end(self) -> bool:
-        """Whether it says nothing but that its stream is closed."""
+        """True if the response says nothing but that its stream is closed."""
         facts = self.cached.facts
         return facts is not None and facts.closed and facts.is_empty
 

@@ -213,9 +213,10 @@ class RawConnection(ResponseHandler):
             self._gathering = None
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """What has come of an answer is for aiohttp, which tells how it is cut short.
+        """Leave a part of an answer to aiohttp, which reports how it was cut short.
 
-        A fault of ours, which the event loop has logged, is a lost connection to who waits.
+        Whoever waits is told of a fault of ours, which the event loop has logged, as of a lost
+        connection.
         """
         if exc is not None and not isinstance(exc, OSError):
             exc = ConnectionAbortedError(str(exc))

@@ -88,7 +88,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
 
 
 class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One stream at one version. `tail` is the position after its last byte.
+    """A stream at one version. `tail` is the position after its last byte.
 
     `history` names the unbroken history of the log's server in which the stream was last changed,
     0 where there is only one; `past_generations` are those before the present one, oldest first.

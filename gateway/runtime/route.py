@@ -50,7 +50,7 @@ class PlainGet(msgspec.Struct, frozen=True):
 
     @property
     def has_own(self) -> bool:
-        """Whether it has anything of its own."""
+        """True if the request has an id or a tag of its own."""
         return self.request_id is not None or self.tag is not None
 
     @property

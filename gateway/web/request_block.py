@@ -76,7 +76,7 @@ class KnownRequest(Struct, frozen=True):
 
     @property
     def has_own(self) -> bool:
-        """Whether it is a read with anything of its own."""
+        """True if the request is a read with an id or a tag of its own."""
         return self.id is not None or self.tag is not None
 
 

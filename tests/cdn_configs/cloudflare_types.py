@@ -1,4 +1,4 @@
-"""What Cloudflare publishes about rulesets; to import it takes as long as all our own tests."""
+"""Cloudflare's own types of rulesets; their import takes as long as all our own tests."""
 
 from cloudflare.types.rulesets import Phase
 from cloudflare.types.rulesets.phase_update_params import PhaseUpdateParams

@@ -1,4 +1,4 @@
-"""How many functions of Python a request enters, as clients and proxies send it.
+"""The number of Python functions that a request enters, as clients and proxies send it.
 
 A count is the same on any machine. It stands for the time that a request costs: some 0.1 us a call,
 and what each of them does.

@@ -1,4 +1,4 @@
-"""What the SDKs of models give, by their own types.
+"""Events of the SDKs of models, by their own types.
 
 To import them takes seconds: a test does so when it runs, not while tests are collected.
 """

@@ -73,7 +73,7 @@ SOURCES = [
 
 @pytest.fixture
 def events(request: pytest.FixtureRequest, sdk: ModuleType) -> list[Any]:
-    """Those of this name."""
+    """Return the events of this name."""
     named: list[Any] = getattr(sdk, request.param)
     return named
 
