@@ -143,6 +143,7 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	BOTH_WAYS_EXAMPLES=1000 $(BIN)/pytest -n $(JOBS) \
 		tests/edge/test_read_ways.py tests/edge/test_append_ways.py
 	CONFORMANCE_EXAMPLES=100 $(BIN)/pytest -n $(JOBS) tests/conformance
+	REDIS_LOSSES=20 $(BIN)/pytest tests/faults/test_redis_failovers.py
 	$(BIN)/python -m tests.telemetry
 	$(BIN)/python -m tests.streams.simulation --seeds 5000
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800
