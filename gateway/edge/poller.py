@@ -217,7 +217,7 @@ class Poller:
 
         None where no data are known: nothing can be joined wrongly then.
         """
-        doubts, known = self._doubts, self._window.newest
+        doubts, known = self._doubts, self._window.newest or self._read_up_to(question.start)
         if known is None:
             # A server may echo the offset of a read past its tail, but not that of its tail.
             end = question.start
@@ -241,6 +241,10 @@ class Poller:
             raise self._behind(polled.end)
         self._common = common, held
         raise CannotFollow(StreamGone(ANOTHER_STREAM))
+
+    def _read_up_to(self, tail: str) -> Evidence | None:
+        """Return what readers were sent before the feed's tail, where it has got nothing itself."""
+        return next((read for read in self._others.reads() if read.end == tail), None)
 
     def _check_others(self, common: str, beyond: str) -> Generator[PollerRequest, Heard, None]:
         """Send away readers whose reads went beyond the feed, if the origin lost those data."""

@@ -5,6 +5,7 @@ Nobody is given lost data and new data as one stream.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -73,6 +74,30 @@ async def test_readers_who_had_caught_up_before_are_not_joined_either() -> None:
         assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
         viewer, waiter = await both(gateway, "0003")
         await origin.polled(1)
+        await restored(origin, *NEW)
+        await seen_by_all(gateway, viewer, waiter)
+
+
+async def test_a_feed_without_data_is_compared_with_what_readers_have_read_meanwhile() -> None:
+    """It began with a reader from now on, while a read was on its way that ends at its tail."""
+    async with live(*OLD) as (origin, gateway):
+        released = asyncio.Event()
+
+        async def slowly(wire: Wire) -> None:
+            origin.instead = None
+            await released.wait()
+            await wire.send(origin._read(0, is_poll=False))
+
+        origin.instead = slowly
+        reader = await gateway.connect()
+        reader.send(get(f"{S}?offset=-1"))
+        await until(lambda: origin.instead is None)
+        viewer = await following(gateway, "now")
+        assert await up_to(viewer, "0003") == ""
+        await origin.polled(1)
+        released.set()
+        assert (await reader.answer()).body == b"abc"
+        waiter = await polling(gateway, "0003")
         await restored(origin, *NEW)
         await seen_by_all(gateway, viewer, waiter)
 
