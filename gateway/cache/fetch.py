@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     # Asks the origin, under these conditions if there are any.
     Send = Callable[[list[tuple[str, str]]], Awaitable["Answer"]]
+    Doubt = Callable[[], Awaitable[None]]
 
 # A part of the answer, or that it has not changed: we ask for all, and it was no condition of ours.
 NOT_ASKED_FOR = frozenset({206, 304})
@@ -110,12 +111,13 @@ class SharedFetch:
     is_stored = False
     given_up = False  # nobody waited any more, so it says nothing of the origin
     given = 0  # to so many readers
-    server = ""  # the base URL of the one that has answered
+    server = ""  # the incarnation of the server that has answered
     told: Fetched | None = None  # the whole answer, also if it must not be cached
     # What may stand in for the answer besides `old`, if anything.
     in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
-    # Called when a server has begun to answer with data; raises where nobody may have them.
-    on_heard: Callable[[SharedFetch], None] | None = None
+    # Called when a server has begun to answer with data; returns what is to be waited for before
+    # anybody may have them. That raises where nobody may.
+    on_heard: Callable[[SharedFetch], Doubt | None] | None = None
     is_over = False
     history: ConnectionHistory | None = None  # the history of the answer's connection
     _time: asyncio.Timeout | None = None
@@ -279,18 +281,18 @@ class SharedFetch:
         self._finish(Fetched(cached, STOOD_IN))
         return True
 
-    def _check_server(self, status: int) -> None:
-        """Let the followed stream judge whether this server may answer."""
-        if self.on_heard is not None and status == 200:
-            self.on_heard(self)
+    def _doubt(self) -> Doubt | None:
+        """Return what to wait for until the answer is known to go on what readers have, or None."""
+        return None if self.on_heard is None else self.on_heard(self)
 
     async def _gather(self, answer: Answer, times: policy.Times) -> None:
-        self._check_server(answer.status)
         parts = answer.parts()
         if NEXT_OFFSET in answer.headers:
             await self._begin(parts)
         begin = self.body.whole()
         cached = self._rules.apply(self.request, answer.status, answer.headers, times, begin)
+        if cached.facts is not None and (doubt := self._doubt()) is not None:
+            await doubt()
         too_long = cached.length is not None and cached.length > self._longest
         self.begun.set_result(cached)
         if too_long or not (cached.joinable and answer.complete_by_length):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from gateway.cache.cached_response import CachedResponse, CacheRequest
-    from gateway.cache.fetch import Send, SharedFetch
+    from gateway.cache.fetch import Doubt, Send, SharedFetch
     from gateway.cache.shared_body import SharedBodyReader
     from gateway.protocol.reach import Reach
     from gateway.telemetry.metrics import Histogram
@@ -34,7 +34,7 @@ class FetchTable:
         self._tasks: set[asyncio.Task[None]] = set()
         # What may stand in for an answer besides a kept one, by whoever knows of anything.
         self.in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
-        self.on_heard: Callable[[SharedFetch], None] | None = None
+        self.on_heard: Callable[[SharedFetch], Doubt | None] | None = None
 
     def __contains__(self, key: Hashable) -> bool:
         """Whether one is under way that was meant to be joined."""

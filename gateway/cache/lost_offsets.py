@@ -27,12 +27,14 @@ MAX_TOLD = 1024  # offsets of the new stream, of each, some 100 B each; then all
 class _Lost(NamedTuple):
     """The lost offsets beyond `common` and up to `last`; readers have had those in `held`.
 
-    `told` are offsets that the present stream has, too.
+    Those in `echoed` may have been made up by a client. `told` are offsets that the present stream
+    has, too.
     """
 
     common: str
     last: str
     held: frozenset[str]
+    echoed: frozenset[str]
     at: float
     told: set[str]
 
@@ -53,13 +55,27 @@ class LostOffsets:
     def lose(
         self, key: StreamKey, common: str, last: str, held: frozenset[str], now: float
     ) -> None:
-        """Refuse the offsets beyond `common` ("" is the beginning) and up to `last`."""
-        self._drop_old(now)
+        """Refuse offsets beyond `common` ("" is the beginning) up to `last`, and those in `held`.
+
+        If `last` is "", only those in `held`.
+        """
+        self._lose(key, _Lost(common, last, held, frozenset(), now, set()))
+
+    def lose_echoed(self, key: StreamKey, offset: str, now: float) -> None:
+        """Refuse an offset that a client may have made up: it says nothing of other offsets."""
+        self._lose(key, _Lost("", "", frozenset(), frozenset({offset}), now, set()))
+
+    def _lose(self, key: StreamKey, lost: _Lost) -> None:
+        self._drop_old(lost.at)
         before = self._streams.pop(key, None)
         if before is not None:
-            common, last = min(common, before.common), max(last, before.last)
-            held |= before.held
-        self._streams[key] = _Lost(common, last, held, now, set())
+            common, last = lost.common, lost.last
+            if before.last:
+                common = min(common, before.common) if last else before.common
+                last = max(last, before.last)
+            held, echoed = lost.held | before.held, lost.echoed | before.echoed
+            lost = _Lost(common, last, held, echoed, lost.at, set())
+        self._streams[key] = lost
         if len(self._streams) > MAX_STREAMS:
             self._streams.popitem(last=False)
 
@@ -84,10 +100,11 @@ class LostOffsets:
         lost = self._streams.get(key)
         if lost is None:
             return False
-        if offset in {BEGINNING, NOW} or not lost.common < offset <= lost.last:
+        is_held = offset in lost.held
+        is_lost = is_held or offset in lost.echoed or lost.common < offset <= lost.last
+        if offset in {BEGINNING, NOW} or not is_lost:
             return False
-        is_ambiguous = offset in lost.held and now - lost.at < AMBIGUOUS_S
-        return is_ambiguous or offset not in lost.told
+        return (is_held and now - lost.at < AMBIGUOUS_S) or offset not in lost.told
 
     def _drop_old(self, now: float) -> None:
         """Forget the streams whose readers must have come back by now; the oldest is the first."""

@@ -111,7 +111,8 @@ class ShortFetch(SharedFetch, Generic[W]):
             return self._take_confirmed(old.cached, answer)
         if status != 200 and (status in NOT_ASKED_FOR or policy.is_error(status)):
             return False
-        self._check_server(status)
+        if status == 200 and self._doubt() is not None:
+            return False  # a task waits for it
         body, times = answer.body, policy.Times(self._asks_at(), self._clock())
         cached = self._carrier.heads.judge(self.request, answer, times)
         if cached.joinable and len(body) <= self._longest:

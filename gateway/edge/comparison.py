@@ -24,7 +24,7 @@ COMPARED_BYTES = 64 << 10  # no origin is known whose chunks are shorter
 class Evidence(NamedTuple):
     """The size and checksum of a piece of a stream whose bytes are no longer in memory.
 
-    `server` is the base URL of the origin server that sent the piece, or "".
+    `server` is the incarnation of the origin server that sent the piece, or "".
     """
 
     start: str
@@ -32,6 +32,7 @@ class Evidence(NamedTuple):
     size: int
     checksum: bytes
     server: str = ""
+    content_type: str = ""
 
 
 Known = Span | Evidence
@@ -66,7 +67,7 @@ def evidence_of(content_type: str, span: Span, server: str = "") -> Evidence | N
     text = text_of(content_type, span.body)
     if not text:
         return None
-    return Evidence(span.start, span.end, len(text), _checksum(text), server)
+    return Evidence(span.start, span.end, len(text), _checksum(text), server, content_type)
 
 
 def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Finding:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.cache.fetch import STOOD_IN
 from gateway.cache.replica_lag import ANOTHER_STREAM
-from gateway.edge.newest_reads import NewestReads
+from gateway.edge.newest_reads import UNKNOWN, NewestReads
 from gateway.edge.poller import UNSURE
-from gateway.errors import OriginBusy, StreamGone
+from gateway.errors import HeadgateError, OriginBusy, StreamGone
 from gateway.protocol.offsets import BEGINNING, NOW
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from typing import TypeAlias
 
     from gateway.cache.cached_response import CacheRequest
-    from gateway.cache.fetch import SharedFetch
+    from gateway.cache.fetch import Fetched, SharedFetch
     from gateway.cache.lost_offsets import LostOffsets, StreamKey
     from gateway.edge.comparison import Evidence
     from gateway.edge.followed_stream import FollowedStream
 
     # Followed streams, each with how far it is known to go.
     Tails: TypeAlias = "tuple[tuple[FollowedStream, str], ...]"
+
+
+LONGEST_COMPARISON_S = 1.0  # that a read waits for: it takes one request, or a few
+RETRY_S = 1
 
 
 class OtherReads(NamedTuple):
@@ -34,9 +40,13 @@ class OtherReads(NamedTuple):
         """Return the evidence of each read, the latest last."""
         return self.doubts.newest_reads.of(self.key)
 
-    def lose_read(self, common: str, read: Evidence) -> None:
-        """Refuse offsets of a read that lie beyond `common`: the stream has that part no more."""
+    def lose_read(self, common: str | None, read: Evidence) -> None:
+        """Refuse the end of a read, and what lies beyond `common`: the stream has lost it."""
         self.doubts.lose_read(self.key, common, read)
+
+    def confirm(self, end: str, before: str, server: str) -> None:
+        """Note that a server has what another one has told of up to an offset."""
+        self.doubts.newest_reads.confirm(self.key, end, before, server)
 
 
 class Doubts:
@@ -47,8 +57,11 @@ class Doubts:
         of_path: Callable[[str], Sequence[FollowedStream]],
         lost: LostOffsets,
         clock: Callable[[], float],
+        follow: Callable[[CacheRequest, Evidence], FollowedStream],
     ) -> None:
+        """`follow` follows a stream from where a read ended, until that has been compared."""
         self.newest_reads = NewestReads()
+        self._follow = follow
         self._of_path = of_path
         self._lost = lost
         self._clock = clock
@@ -61,43 +74,109 @@ class Doubts:
         """Doubt the streams that end in an answer to the request before their known end."""
         for stream, tail in tails:
             if end < tail and stream in self._of_path(path):
-                stream.suspect()
+                stream.doubt(is_shorter=True)
         self._lost.tell_all(path, end, self._clock())
 
-    def heard(self, fetch: SharedFetch) -> None:
-        """Doubt a followed stream if a read is answered by another server than its feed's.
+    def heard(self, fetch: SharedFetch) -> Callable[[], Awaitable[None]] | None:
+        """Return what a read waits for that goes on what readers have, or None.
 
-        Raises OriginBusy for a client that reads on before the origin was compared: the new server
-        may not have the data before its offset.
+        That is a comparison, where the server that has begun to answer is not known to have it:
+        another one than before, or one that has failed since.
         """
-        at_path = self._of_path(fetch.request.path)
-        if not at_path:  # the usual case
-            return
-        key, start = fetch.request.stream_key, fetch.request.start
-        streams = [one for one in at_path if one.key == key]
-        if not streams or any(one.is_sure_of(fetch.server, start) for one in streams):
-            return
-        for stream in streams:
-            if not stream.is_in_doubt:
-                stream.suspect(is_shorter=False)
+        request, start = fetch.request, fetch.request.start
+        followed = self._of_path(request.path)
+        streams = [
+            one for one in followed if one.key == request.stream_key and one.trust.can_be_compared
+        ]
+        if not streams and start not in {BEGINNING, NOW}:
+            read = self.newest_reads.unlike(request.stream_key, start, fetch.server)
+            if read is None:
+                return None
+            try:
+                streams = [self._follow(request, read)]
+            except HeadgateError:  # as many are followed as may be
+                return self._refuse
+        unsure = self._unsure(streams, fetch)
+        for stream in unsure:
+            stream.doubt()
+            stream.trust.hurry()
+        if not unsure or start in {BEGINNING, NOW}:
+            return None
+        return partial(self._until_sure, unsure, fetch)
+
+    def _unsure(self, streams: list[FollowedStream], fetch: SharedFetch) -> list[FollowedStream]:
+        """Return those of which it has to be known first whether they are what a reader has."""
+        start, server = fetch.request.start, fetch.server
+        unsure = [one for one in streams if not one.trust.is_sure_of(server, start)]
+        is_theirs = any(one.trust.knows(start) for one in unsure)
+        is_known = not is_theirs and any(one.trust.knows(start) for one in streams)
+        read = None
         if start not in {BEGINNING, NOW}:
-            raise OriginBusy(UNSURE)
+            key = fetch.request.stream_key
+            read = self.newest_reads.unlike(key, start, server, is_known=is_known)
+        if read is not None:
+            return streams
+        return [] if is_known else unsure
+
+    async def _refuse(self) -> None:
+        raise OriginBusy(UNSURE, RETRY_S)
+
+    async def _until_sure(self, streams: list[FollowedStream], fetch: SharedFetch) -> None:
+        """Wait for comparisons. Raises OriginBusy, and StreamGone for who has what is lost."""
+        for stream in streams:
+            await stream.trust.compared(LONGEST_COMPARISON_S)
+        request = fetch.request
+        if self.refuses(request.stream_key, request.start):
+            raise StreamGone(ANOTHER_STREAM)
+        if self._unsure(streams, fetch):
+            raise OriginBusy(UNSURE, RETRY_S)
+
+    def is_of(self, stream: FollowedStream, offset: str) -> bool:
+        """Return whether who has read up to an offset may go on with what is known of a stream."""
+        read = self.newest_reads.up_to(stream.key, offset)
+        is_alike = read is None or stream.trust.is_told_by(read.server)
+        return is_alike and not self.refuses(stream.key, offset)
 
     def replaced(self, path: str, tails: Tails | None) -> None:
         """Let go these streams, because another stream was created at their path.
 
         Without `tails`, as for a creation through another worker, compare the streams instead.
         """
+        self.newest_reads.doubt(path)
         for stream in self._of_path(path):
             if tails is None:
-                stream.suspect()
+                stream.doubt()
             elif any(one is stream for one, _ in tails):
                 stream.let_go(StreamGone(ANOTHER_STREAM))
+
+    def deleted(self, path: str, *, for_all: bool) -> None:
+        """Refuse what was read of a stream that is no more, or none `for_all` without identity."""
+        for key in self.newest_reads.keys_of(path):
+            if for_all or not key[3]:
+                ends = self.newest_reads.take(key)
+                if ends:  # those of the next stream may be the same, and its readers are here first
+                    self._lost.lose(key, "", max(ends), frozenset(), self._clock())
+
+    def note(self, fetch: SharedFetch, fetched: Fetched | None, *, is_of_now: bool) -> None:
+        """Note what a read has told its readers; one of the past may be of another stream."""
+        whole = fetched or fetch.told
+        if whole is not None and whole.how is not STOOD_IN:
+            server = fetch.server if is_of_now and not fetch.of_the_past else UNKNOWN
+            self.newest_reads.note(fetch.request, whole.cached, server)
+
+    def rest(self, stream: FollowedStream) -> None:
+        """Keep what tells the newest data of a stream from others that is followed no more."""
+        evidence = stream.trust.evidence
+        if evidence is not None:
+            self.newest_reads.add(stream.key, evidence)
 
     def lose(self, stream: FollowedStream, common: str, held: frozenset[str]) -> None:
         """Refuse offsets of a lost stream to clients that come back with them."""
         key = stream.request.stream_key
         end = stream.known_end
+        if not stream.has_tail:  # somebody made it up, and the origin echoed it
+            self._lost.lose_echoed(key, end, self._clock())
+            return
         past = self.newest_reads.drop_beyond(key, end)  # a read may have gone past the feed
         self._lost.lose(key, common, max(past | {end}), held | past, self._clock())
 
@@ -109,10 +188,11 @@ class Doubts:
         """Return the reads of a stream by clients that its feed did not serve."""
         return OtherReads(self, request.stream_key)
 
-    def lose_read(self, key: StreamKey, common: str, read: Evidence) -> None:
-        """Refuse the end of a read whose data are lost."""
+    def lose_read(self, key: StreamKey, common: str | None, read: Evidence) -> None:
+        """Refuse the end of a read whose data are lost, and what lies beyond `common`, if any."""
         self.newest_reads.drop(key, read)
-        self._lost.lose(key, common, read.end, frozenset({read.end}), self._clock())
+        last = "" if common is None else read.end
+        self._lost.lose(key, common or "", last, frozenset({read.end}), self._clock())
 
     def seen(self, stream: FollowedStream, offset: str) -> None:
         """Note an offset of the present stream."""

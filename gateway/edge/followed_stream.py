@@ -13,14 +13,20 @@ from gateway.cache.tails import shortened_lines
 from gateway.edge.follower import Follower
 from gateway.edge.following import Following
 from gateway.edge.lenders import Lenders
-from gateway.edge.poller import UNSURE, Poller
+from gateway.edge.poller import Poller
 from gateway.edge.recent_window import RecentWindow
-from gateway.edge.snapshots import is_coded, is_of_followed, said_of_data, with_directives
+from gateway.edge.snapshots import (
+    contradicts,
+    is_coded,
+    is_of_followed,
+    said_of_data,
+    with_directives,
+)
 from gateway.edge.stand_ins import LastHeard
+from gateway.edge.trust import Trust
 from gateway.errors import (
     HeadgateError,
     OriginBroken,
-    OriginBusy,
     StreamGone,
     StreamNotFound,
 )
@@ -72,6 +78,7 @@ class FollowedStream:
         self._said_at = loop.time()  # when `snapshot.reads_say` was told
         self._heard_at = 0.0  # when the origin has told that it is so (epoch seconds)
         self._reads_vary = False
+        self.is_only_compared = False  # nobody has asked for its news
         self.rests_until = 0.0  # as of a Variant, where its recent data have stood in
         self.closing: asyncio.TimerHandle | None = None
         self.resources = ExitStack()  # what it takes as long as the stream is followed
@@ -92,13 +99,15 @@ class FollowedStream:
             registry.others(request),
             self._note_reads_say,
         )
+        self._poller.on_settled = self._settled
         self._following: Following | None = None
         if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
             follower = Follower(snapshot.tail, self, random.random)
             self._following = Following(
                 registry.origin.client, follower, self._poller, registry.holdings, self._lost
             )
-            self._following.on_distrust = self.compare_again
+            self._following.on_distrust = self.doubt
+        self.trust = Trust(self._poller, self._window, self._following)
 
     def __repr__(self) -> str:
         health = self.feed.lost or "followed"
@@ -125,17 +134,13 @@ class FollowedStream:
         between is on its way. What a read of the tail says has to be surer.
         """
         feed = self.feed
-        is_known = self._is_told and self._has_tail and not self.is_in_doubt
+        is_known = self._is_told and self._has_tail and not self.trust.is_in_doubt
         return is_known and feed.caught_up and feed.lost is None and not feed.closed
 
     @property
-    def is_in_doubt(self) -> bool:
-        """True while the origin may have another stream by now."""
-        return self._poller.is_in_doubt
-
-    def is_sure_of(self, server: str, offset: str) -> bool:
-        """Return whether a server is known to have the stream's data up to an offset."""
-        return self._poller.is_sure_of(server, offset)
+    def has_tail(self) -> bool:
+        """Whether the tail is more than an offset that the origin has echoed."""
+        return self._has_tail or self._window.newest is not None
 
     def start_of(self, offset: str) -> str:
         """Where a reader begins: `now` is the tail, where that is known."""
@@ -203,15 +208,17 @@ class FollowedStream:
 
     # What readers and writers show of it
 
-    def suspect(self, *, is_shorter: bool = True) -> None:
-        """Compare with the origin before anything is joined, because an answer gives reason to."""
-        if self._following is None:
-            return
-        is_asked = self.is_in_doubt
-        self._poller.doubt(is_shorter=is_shorter)
+    def doubt(self, *, is_shorter: bool = False) -> None:
+        """Compare with the origin before anything is joined, beginning anew with what is asked.
+
+        `is_shorter` says that an answer has shown a stream that ends before what is known.
+        """
+        self.trust.doubt(is_shorter=is_shorter)
         self.version = next(_versions)
-        if not is_asked:
-            self._following.start_over(OriginBusy(UNSURE))
+
+    def _settled(self) -> None:
+        self.trust.settled()
+        self._registry.compared(self)
 
     def has_now(self, tail: str) -> None:
         """Note the tail that the origin gives for `now`."""
@@ -221,13 +228,15 @@ class FollowedStream:
         """Let go or doubt the stream if a read, of which `body` is all, shows another one."""
         if self.is_another(fetch.request.start, facts, body):
             self.end(StreamGone(ANOTHER_STREAM))
+            if facts.next_offset != fetch.request.start:  # else it may only be echoed
+                self._registry.seen(self, facts.next_offset)
         if facts.ends:
             self.ends_for(fetch, facts.next_offset)
 
     def ends_for(self, fetch: SharedFetch, end: str) -> None:
         """Doubt the stream if a read ends before the stream's known end."""
         if not fetch.outdated and end < self.known_end:
-            self.suspect()
+            self.doubt(is_shorter=True)
 
     @property
     def known_end(self) -> str:
@@ -257,7 +266,7 @@ class FollowedStream:
             self.let_go(StreamGone(ANOTHER_STREAM))  # there may be another one
             return
         self._fall_behind()
-        self._following.start_over(OriginBusy("writes to the stream were missed"))
+        self.doubt()
 
     def is_another(self, start: str, facts: StreamRead, body: bytes | None) -> bool:
         """Whether an answer of the origin, its body if it is whole, is not of this stream."""
@@ -280,16 +289,9 @@ class FollowedStream:
         return False
 
     def _is_contradicted(self, snapshot: Snapshot, *, ends: bool) -> bool:
-        """Whether a read shows that another stream is at the path: of another type, for example.
-
-        Where a closed one is seen to go on, or to end elsewhere, nobody follows it any more, and
-        who waits here would wait for ever.
-        """
-        if not followed.is_of_type(snapshot.content_type, self.snapshot.content_type):
-            return True
-        if not self.feed.closed or (snapshot.closed and snapshot.tail == self.feed.tail):
-            return False
-        return ends or snapshot.closed or snapshot.tail > self.feed.tail
+        feed = self.feed
+        known = self.snapshot._replace(tail=feed.tail, closed=feed.closed)
+        return contradicts(known, snapshot, ends=ends)
 
     def read_by_somebody(self, span: Span, result: CacheResult) -> None:
         """A reader has come from one offset to another, and was told who may keep what is there."""
@@ -325,10 +327,6 @@ class FollowedStream:
         is_echoed = facts.is_empty and span.start != NOW
         if not is_echoed or span.end == self.snapshot.tail:
             self.expect(Reach(span.end, facts.closed and facts.up_to_date))
-
-    def compare_again(self) -> None:
-        """Compare the known data with the origin's before anything is joined to them."""
-        self._poller.doubt()
 
     # What its follower is told
 
@@ -378,9 +376,7 @@ class FollowedStream:
 
     def let_go(self, reason: HeadgateError) -> None:
         """The stream was deleted here: let everybody go. The operator need not be told."""
-        # An offset that somebody made up, and the origin echoed, is none of the stream's.
-        has_tail = self._has_tail or self._window.newest is not None
-        if isinstance(reason, StreamGone | StreamNotFound) and has_tail:
+        if isinstance(reason, StreamGone | StreamNotFound):
             self._registry.lose(self, *self._poller.lost)
         self._registry.ended(self)
         self.feed.end(reason, self._poller.spares)
@@ -396,3 +392,4 @@ class FollowedStream:
         if self._following is not None:
             self._following.stop()
         self._window.close()
+        self.trust.settled()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.cache.fetch import REST_S, STOOD_IN
 from gateway.cache.hit_for_pass import HitForPass
 from gateway.cache.incarnations import Incarnations
+from gateway.cache.replica_lag import ANOTHER_STREAM
+from gateway.edge.beginnings import Beginnings
 from gateway.edge.doubts import Doubts
 from gateway.edge.feed_source import EdgeFeedSource
 from gateway.edge.followed_stream import FollowedStream
@@ -21,7 +22,7 @@ from gateway.edge.snapshots import as_read, is_variant
 from gateway.edge.stand_ins import StandIns
 from gateway.edge.stream_reader import StreamReader
 from gateway.errors import StreamGone, StreamNotFound
-from gateway.protocol.followed import Span
+from gateway.protocol.followed import Snapshot, Span
 from gateway.protocol.reach import Reach
 from gateway.telemetry.rare_lines import RareLine
 
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
     from gateway.cache.fetch import Fetched, SharedFetch
     from gateway.cache.http_cache import HttpCache
     from gateway.cache.lost_offsets import StreamKey
+    from gateway.edge.comparison import Evidence
     from gateway.errors import HeadgateError
     from gateway.live.contract import FeedSettings
     from gateway.live.feed import Feed
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.followed import Snapshot
     from gateway.protocol.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
@@ -46,18 +47,8 @@ if TYPE_CHECKING:
     from gateway.telemetry.traffic import Traffic
 
 NEWS_BYTES = 256 << 20  # of all streams of a route together
+COMPARED = "comparisons"  # on whose account streams are followed only to be compared
 LINGER_S = 5.0  # a poller is away between two polls, and a viewer who reloads comes back
-
-
-@dataclass(slots=True)
-class Beginning:
-    """Reads of one path that may end with its stream being followed, and what was written since.
-
-    A write after the origin's answer and before the stream is followed has nobody else to tell.
-    """
-
-    reads: int = 0
-    written: Reach = field(default_factory=Reach)
 
 
 class FollowedStreams:
@@ -89,7 +80,9 @@ class FollowedStreams:
         cache.fetches.in_place = self._in_place
         self.stand_ins = StandIns(cache.rules, shared.clock)
         self._incarnations = Incarnations()
-        self.doubts = Doubts(self.of_path, cache.rules.lost, shared.clock)
+        self._beginnings = Beginnings()
+        self.beginning = self._beginnings.reading
+        self.doubts = Doubts(self.of_path, cache.rules.lost, shared.clock, self._compare)
         cache.fetches.on_heard = self.doubts.heard
         self.lose, self.seen, self.others = (self.doubts.lose, self.doubts.seen, self.doubts.others)
         cache.is_behind = self._is_behind
@@ -98,7 +91,6 @@ class FollowedStreams:
         self._limits = shared.limits
         self._streams: dict[Hashable, FollowedStream] = {}
         self._of_path: dict[str, set[FollowedStream]] = {}
-        self._beginnings: dict[str, Beginning] = {}  # no more than there are live readers
         self._none = asyncio.Event()
         self._none.set()
         self._draining = False
@@ -113,7 +105,7 @@ class FollowedStreams:
     def peek(self, key: StreamKey, offset: str) -> FollowedStream | None:
         """Return the followed stream, unless the offset may be of an earlier stream."""
         stream = self._streams.get(key)
-        return None if stream is None or self.doubts.refuses(key, offset) else stream
+        return None if stream is None or not self.doubts.is_of(stream, offset) else stream
 
     def read_by(self, request: CacheRequest) -> FollowedStream | None:
         """The followed stream that a request reads, if it is one."""
@@ -145,32 +137,24 @@ class FollowedStreams:
         self._apart.add(request.stream_key)
         return request.apart()
 
-    @contextmanager
-    def beginning(self, path: str) -> Iterator[None]:
-        """Read what is at a path, perhaps to follow it: remember what is written meanwhile."""
-        beginning = self._beginnings.setdefault(path, Beginning())
-        beginning.reads += 1
-        try:
-            yield
-        finally:
-            beginning.reads -= 1
-            if not beginning.reads:
-                del self._beginnings[path]
-
     def follow(
         self, request: CacheRequest, snapshot: Snapshot, client: str, *, has_tail: bool = True
     ) -> FollowedStream:
         """Follow the stream from the end of a read, on a client's account and within the bounds.
 
-        Without `has_tail` the origin has only echoed the offset of the read.
+        Without `has_tail` the origin has only echoed the offset of the read. Raises StreamGone if
+        that offset is lost.
         """
         key = request.stream_key
+        if not has_tail and self.doubts.refuses(key, snapshot.tail):
+            raise StreamGone(ANOTHER_STREAM)
         stream = self.verified(key, snapshot, ends=True)
         is_shorter = stream is not None and snapshot.tail < stream.snapshot.tail
-        if stream is not None and stream.is_in_doubt and is_shorter and snapshot.caught_up:
+        if stream is not None and stream.trust.is_in_doubt and is_shorter and snapshot.caught_up:
             stream = self._set_aside(stream)
         if stream is not None:
             stream.lenders.add(request)
+            stream.is_only_compared = False
             if has_tail:
                 stream.has_now(snapshot.tail)
         else:
@@ -187,9 +171,19 @@ class FollowedStreams:
                 stream.resources = resources.pop_all()
             if has_tail:
                 self.seen(stream, snapshot.tail)
-            beginning = self._beginnings.get(stream.path)
-            if beginning is not None and not snapshot.closed:
-                stream.expect(beginning.written)
+            written = self._beginnings.since(stream.path)
+            if written is not None and not snapshot.closed:
+                stream.expect(written)
+        return stream
+
+    def _compare(self, request: CacheRequest, read: Evidence) -> FollowedStream:
+        """Follow a stream from where a read ended, until it has been compared with the origin's."""
+        plain = self.fitting(request.plain(self.origin.identity))
+        tail = Snapshot(plain.path, read.content_type, read.end, closed=False, caught_up=False)
+        self.doubts.newest_reads.add(plain.stream_key, read)
+        stream = self.follow(plain, tail, COMPARED, has_tail=False)
+        stream.is_only_compared = True
+        stream.doubt()
         return stream
 
     def found(
@@ -231,9 +225,7 @@ class FollowedStreams:
         """A write through this gateway: until the feeds hear of it, they do not know the tail."""
         for stream in tuple(self._of_path.get(path, ())):
             stream.expect(reach)
-        beginning = self._beginnings.get(path)
-        if beginning is not None:
-            beginning.written = beginning.written.together(reach)
+        self._beginnings.written(path, reach)
 
     @contextmanager
     def deleting(self, path: str) -> Iterator[None]:
@@ -252,9 +244,8 @@ class FollowedStreams:
         for stream in tuple(self._of_path.get(path, ())):
             if for_all or not stream.request.identity:
                 stream.let_go(StreamNotFound("the stream was deleted"))
-        beginning = self._beginnings.get(path)
-        if beginning is not None:  # what was written was of that stream
-            beginning.written = Reach()
+        self.doubts.deleted(path, for_all=for_all)
+        self._beginnings.deleted(path)
 
     def ask_all_anew(self) -> None:
         """Ask anew where each stream ends, since writes were missed."""
@@ -291,10 +282,13 @@ class FollowedStreams:
         return found
 
     def _is_of_now(self, fetch: SharedFetch, fetched: Fetched | None) -> bool:
-        """Whether a read has found the stream that is there, and not one before it.
+        """Return whether a read has found the stream that is there, and not one before it."""
+        is_of_now = self._judge(fetch, fetched)
+        self.doubts.note(fetch, fetched, is_of_now=is_of_now)
+        return is_of_now
 
-        Where it shows that what is followed or kept is of another one, that is of the past.
-        """
+    def _judge(self, fetch: SharedFetch, fetched: Fetched | None) -> bool:
+        """Let go what is followed or kept where a read shows it to be of the past."""
         request, cached = fetch.request, fetch.begun.result() if fetched is None else fetched.cached
         stood_in = fetched is not None and fetched.how is STOOD_IN
         if fetch.of_the_past or stood_in:
@@ -310,9 +304,6 @@ class FollowedStreams:
         body = None if fetched is None else cached.body
         if stream is not None:
             stream.compare_read(fetch, cached.facts, body)
-        whole = fetched or fetch.told
-        if whole is not None:  # by now what was read before may be lost
-            self.doubts.newest_reads.note(request, whole.cached, fetch.server)
         if is_another:
             self.reader.forget(request.path)
         return True
@@ -321,7 +312,7 @@ class FollowedStreams:
         """Drop everything rendered of a path, because an answer may have been another request's."""
         self.reader.distrust(path)
         for stream in self.of_path(path):
-            stream.compare_again()
+            stream.doubt()
 
     # What its streams and their feeds tell it
 
@@ -329,6 +320,11 @@ class FollowedStreams:
         """What is kept of the stream's old tail is old."""
         known = stream.snapshot
         self.reader.moved(stream.path, Reach(known.tail, known.closed))
+
+    def compared(self, stream: FollowedStream) -> None:
+        """Let a stream rest that was followed only to be compared."""
+        if stream.is_only_compared and not stream.feed.has_readers:
+            self._rest(stream)
 
     def lost(self, stream: FollowedStream, reason: HeadgateError) -> None:
         """Tell the operator: an origin that was started anew may have lost its streams."""
@@ -354,7 +350,7 @@ class FollowedStreams:
         if self._streams.get(stream.key) is not stream:
             self._end(stream)
         elif self._draining or feed.closed:
-            self._unfollow(stream)
+            self._rest(stream)
         else:
             self._linger(stream)
 
@@ -362,7 +358,12 @@ class FollowedStreams:
         loop = asyncio.get_running_loop()
         if stream.closing is not None:
             stream.closing.cancel()
-        stream.closing = loop.call_later(LINGER_S, self._unfollow, stream)
+        stream.closing = loop.call_later(LINGER_S, self._rest, stream)
+
+    def _rest(self, stream: FollowedStream) -> None:
+        """Follow a stream no more that may be there as it was."""
+        self.doubts.rest(stream)
+        self._unfollow(stream)
 
     def _unfollow(self, stream: FollowedStream) -> None:
         if self._streams.get(stream.key) is stream:

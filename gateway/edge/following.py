@@ -10,7 +10,7 @@ not plain, and everything where requests are traced.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from gateway.edge.follower import HOLDS_S, CannotFollow
 from gateway.edge.poller import ANSWERS
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from gateway.origin.response import OriginAnswer
     from gateway.origin.whole_answer import Asked, WholeAnswer
 
+
+T = TypeVar("T")
 
 OUT_OF_STEP = "the origin's answer to a long-poll may have been to another request"
 
@@ -61,7 +63,7 @@ class Answer(Protocol):
 
     @property
     def server(self) -> str:
-        """The base URL of the server that sent the answer."""
+        """The incarnation of the server that sent the answer."""
 
     @property
     def is_repetition(self) -> bool:
@@ -184,6 +186,12 @@ class Following:
         self._asked = self._task = None
         self._guarded(self._go_on, reason)
 
+    def hurry(self) -> None:
+        """Ask now what is to be asked after a pause: the origin answers."""
+        if self._pause is not None and not self._is_over:
+            self._pause.cancel()
+            self._guarded(self._ask)
+
     def holds(self) -> None:
         """The origin keeps a poll."""
         self._guarded(self._follower.holds)
@@ -219,25 +227,27 @@ class Following:
         if self._is_over:
             return
         self._holdings.end(self)
-        steps = self._steps
-        assert steps is not None, "a question is asked"
         try:
-            if heard is None:
-                request = next(steps)
-            elif isinstance(heard, BaseException):
-                request = steps.throw(heard)
-            else:
-                request = steps.send(heard)
+            request = self._step(heard)
         except StopIteration as end:
-            self._decided(self._follower.answered(end.value))
+            self._decide(self._follower.answered, end.value)
         except (CannotFollow, HeadgateError) as error:
-            self._decided(self._follower.failed(error))
+            self._decide(self._follower.failed, error)
         else:
             self._send(request)
 
-    def _decided(self, following: Next | None) -> None:
+    def _step(self, heard: Heard | BaseException | None) -> PollerRequest:
+        steps = self._steps
+        assert steps is not None, "a question is asked"
+        if heard is None:
+            return next(steps)
+        return steps.throw(heard) if isinstance(heard, BaseException) else steps.send(heard)
+
+    def _decide(self, judge: Callable[[T], Next | None], result: T) -> None:
+        """Do next what is to follow a result, unless who was told of one has stopped this."""
+        following = None if self._is_over else judge(result)
         if self._is_over:
-            return  # it was stopped by who was told
+            return
         if following is None:
             self._is_over = True
         elif following.after_s:
@@ -257,6 +267,8 @@ class Following:
     # How it is asked
 
     def _send(self, request: PollerRequest) -> None:
+        if self._is_over:
+            return
         if request.waits:
             self._holdings.begin(self)
         raw = self._origin.raw_polls if request.waits else self._origin.raw

@@ -6,11 +6,13 @@ could not find out later whether the origin still has what they were sent.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.edge.comparison import evidence_of
 from gateway.edge.recent_window import WINDOW_BYTES
+from gateway.edge.snapshots import is_variant
 from gateway.protocol.followed import Span
 from gateway.protocol.offsets import NOW
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_STREAMS = 1024  # some 4 kB each; what was read the longest ago goes first
 MAX_ENDS = 16  # of each: where readers are who read it while it grew
+UNKNOWN = "?"  # no server's name
 
 
 class NewestReads:
@@ -28,6 +31,8 @@ class NewestReads:
 
     def __init__(self) -> None:
         self._streams: OrderedDict[StreamKey, dict[str, Evidence]] = OrderedDict()
+        self._of_path: dict[str, set[StreamKey]] = {}
+        self.dropped: Counter[str] = Counter()  # by which bound
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -37,7 +42,7 @@ class NewestReads:
         facts = cached.facts
         if facts is None or facts.is_empty or facts.is_coded or request.start == NOW:
             return
-        if len(cached.body) > WINDOW_BYTES:
+        if len(cached.body) > WINDOW_BYTES or (cached.stored.vary and is_variant(cached)):
             return
         key = request.stream_key
         ends = self._streams.get(key, {})
@@ -45,16 +50,71 @@ class NewestReads:
             return  # from further back
         span = Span(request.start, facts.next_offset, cached.body)
         evidence = evidence_of(facts.content_type, span, server)
-        if evidence is None:
-            return
-        ends.pop(span.end, None)
-        ends[span.end] = evidence
+        if evidence is not None:
+            self.add(key, evidence)
+
+    def add(self, key: StreamKey, evidence: Evidence) -> None:
+        """Note what readers have up to the end of some evidence, in the place of what was there."""
+        ends = self._streams.get(key)
+        if ends is None:
+            ends = self._streams[key] = {}
+            self._of_path.setdefault(key[1], set()).add(key)
+        ends.pop(evidence.end, None)
+        ends[evidence.end] = evidence
         if len(ends) > MAX_ENDS:
             del ends[next(iter(ends))]
-        self._streams[key] = ends
+            self.dropped["ends"] += 1
         self._streams.move_to_end(key)
         if len(self._streams) > MAX_STREAMS:
-            self._streams.popitem(last=False)
+            self._drop(next(iter(self._streams)))
+            self.dropped["streams"] += 1
+
+    def unlike(
+        self, key: StreamKey, start: str, server: str, *, is_known: bool = False
+    ) -> Evidence | None:
+        """Return what a reader at an offset may have that another server has told of, or None.
+
+        The offset `is_known` to be of the stream that this server has, if no other has told of it.
+        """
+        ends = self._streams.get(key)
+        if ends is None:
+            return None
+        found = ends.get(start)
+        if found is not None:
+            return None if found.server == server else found
+        if is_known:
+            return None
+        others = (one for one in ends.values() if one.end > start and one.server != server)
+        return max(others, key=attrgetter("end"), default=None)
+
+    def confirm(self, key: StreamKey, end: str, before: str, server: str) -> None:
+        """Note that a server has what another one has told of up to an offset."""
+        ends = self._streams.get(key, {})
+        for one in ends.values():
+            if one.end <= end and one.server == before:
+                ends[one.end] = one._replace(server=server)
+
+    def doubt(self, path: str) -> None:
+        """Have what was read of the streams at a path compared before anybody reads on."""
+        for key in self._of_path.get(path, ()):
+            ends = self._streams[key]
+            for one in ends.values():
+                ends[one.end] = one._replace(server=UNKNOWN)
+
+    def keys_of(self, path: str) -> tuple[StreamKey, ...]:
+        """Return the keys of the streams at a path, as readers of several kinds see them."""
+        return tuple(self._of_path.get(path, ()))
+
+    def take(self, key: StreamKey) -> frozenset[str]:
+        """Forget the reads of a stream, and return where they ended."""
+        return frozenset(self._drop(key)) if key in self._streams else frozenset()
+
+    def _drop(self, key: StreamKey) -> dict[str, Evidence]:
+        keys = self._of_path[key[1]]
+        keys.discard(key)
+        if not keys:
+            del self._of_path[key[1]]
+        return self._streams.pop(key)
 
     def up_to(self, key: StreamKey, tail: str) -> Evidence | None:
         """Return the evidence of the data just before a stream's tail, if a read ended there."""

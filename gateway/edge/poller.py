@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from multidict import CIMultiDict
@@ -78,7 +79,7 @@ class Heard(Protocol):
 
     @property
     def server(self) -> str:
-        """The base URL of the server that sent the answer."""
+        """The incarnation of the server that sent the answer."""
 
     @property
     def is_repetition(self) -> bool:
@@ -99,14 +100,18 @@ class Others(Protocol):
     def reads(self) -> list[Evidence]:
         """Return the evidence of each read, the latest last."""
 
-    def lose_read(self, common: str, read: Evidence) -> None:
-        """Refuse offsets of a read that lie beyond `common`: the stream has that part no more."""
+    def lose_read(self, common: str | None, read: Evidence) -> None:
+        """Refuse the end of a read, and what lies beyond `common` if that is known."""
+
+    def confirm(self, end: str, before: str, server: str) -> None:
+        """Note that a server has what another one has told of up to `end`."""
 
 
 class Poller:
     """Asks for one followed stream, with one request after the other.
 
-    `tell_directives` is told what the origin says to caches of reads that reach the tail.
+    `tell_directives` is told what the origin says to caches of reads that reach the tail, and
+    `on_settled` is called when the origin has what is known.
     """
 
     def __init__(
@@ -123,15 +128,15 @@ class Poller:
         self._content_type = content_type
         self._window = window
         self._tell_directives = tell_directives
+        self.on_settled: Callable[[], None] = lambda: None
         self._others = others
         self._common: tuple[str, frozenset[str]] | None = None  # as `lost`, where it was compared
         self._doubts = 0  # so far
         self._settled = 0  # of them
         self._is_shorter = False  # as an answer to somebody else says
         self._behind_since: float | None = None  # loop time
-        self._server = "" if window.evidence is None else window.evidence.server  # compared last
+        self.server = "" if window.evidence is None else window.evidence.server  # compared last
         self._answered_by = ""
-        self._is_refused = False  # the last request, by an origin that is there
 
     @property
     def is_in_doubt(self) -> bool:
@@ -148,18 +153,11 @@ class Poller:
 
     def is_told_by(self, server: str) -> bool:
         """Return whether a server was the last one compared; also True while none was compared."""
-        return self._server in {"", server}
+        return self.server in {"", server}
 
     def is_sure_of(self, server: str, offset: str) -> bool:
-        """Return whether a server is known to have the stream's data up to an offset.
-
-        A server that answers each request with an error is up, and need not have lost anything.
-        """
-        if self.spares(offset):
-            return True
-        is_unsure = self.is_in_doubt and not self._is_refused
-        # What lies before the tail is compared with the answer itself.
-        return self.is_told_by(server) and not (is_unsure and offset >= self._window.tail)
+        """Return whether a server is known to have the stream's data up to an offset."""
+        return self.spares(offset) or (self.is_told_by(server) and not self.is_in_doubt)
 
     def spares(self, offset: str) -> bool:
         """Return whether all data up to an offset are in the new stream as well."""
@@ -247,30 +245,43 @@ class Poller:
         return next((read for read in self._others.reads() if read.end == tail), None)
 
     def _check_others(self, common: str, beyond: str) -> Generator[PollerRequest, Heard, None]:
-        """Send away readers whose reads went beyond the feed, if the origin lost those data."""
-        for read in self._others.reads():
-            if read.end > beyond or (read.end == beyond and not common):
-                finding, polled = yield from self._read_again(read)
-                if finding.verdict is SHORTER:
-                    behind = self._behind(polled.end)
-                    if isinstance(behind, OriginBehind):
-                        raise behind
-                if finding.verdict is not SAME:
-                    self._others.lose_read(common, read)
+        """Send away readers whose reads went beyond the feed, if the origin lost those data.
+
+        Also those whose reads another server has answered: of each server the latest is compared.
+        """
+        alike = {self.server, self._answered_by}
+        for read in sorted(self._others.reads(), key=attrgetter("end"), reverse=True):
+            is_beyond = read.end > beyond or (read.end == beyond and not common)
+            if not is_beyond and read.server in alike:
+                continue
+            finding, polled = yield from self._read_again(read, self._answered_by)
+            if finding.verdict is SHORTER and is_beyond:
+                behind = self._behind(polled.end)
+                if isinstance(behind, OriginBehind):
+                    raise behind
+            if finding.verdict is not SAME:
+                self._others.lose_read(common if is_beyond else None, read)
+            else:
+                self._others.confirm(read.end, read.server, self._answered_by)
+                alike.add(read.server)
 
     def _settle(self, doubts: int) -> None:
         """End the first `doubts` doubts; those that arose during the comparison remain."""
         self._settled, self._behind_since, self._common = doubts, None, None
-        self._server = self._answered_by
+        before, self.server = self.server, self._answered_by
         self._is_shorter &= self.is_in_doubt
+        self._others.confirm(self._window.tail, before, self.server)
+        if not self.is_in_doubt:
+            self.on_settled()
 
-    def _read_again(self, known: Known) -> Generator[PollerRequest, Heard, tuple[Finding, Polled]]:
+    def _read_again(
+        self, known: Known, server: str = ""
+    ) -> Generator[PollerRequest, Heard, tuple[Finding, Polled]]:
         """Compare known data with what the origin has there now, in as many answers as it takes.
 
-        All of the answers have to come from one server.
+        All of the answers have to come from one server: from `server` if any.
         """
         read = Span(known.start, known.start, b"")
-        server = ""
         for _ in range(MOST_PARTS):
             polled = yield from self._fetched(Question(read.end, None, waits=False), compares=True)
             server = server or self._answered_by
@@ -308,14 +319,14 @@ class Poller:
                 if question.waits
                 else edge_target.catch_up(read, start).target
             )
-            self._is_refused = False
             answer = yield PollerRequest(request, target, question.waits)
-            self._is_refused = answer.status not in ANSWERS
+            if not self.server and (told := self._read_up_to(start)) is not None:
+                self.server = told.server  # readers have come from there meanwhile
             if not compares and (answer.is_repetition or not self.is_told_by(answer.server)):
                 self.doubt()
             self._answered_by = answer.server
             if not self.is_in_doubt:
-                self._server = answer.server
+                self.server = answer.server
             if answer.status in DENIALS and self._lenders.replace(request):
                 continue
             if answer.status in UNKNOWN_OFFSET and self._is_told_of(start):

@@ -103,6 +103,17 @@ class RecentWindow:
         known = newest(self._content_type, spans) or self.evidence
         return known if known is not None and known.end == self._tail else None
 
+    def knows(self, offset: str) -> bool:
+        """Whether it is known where an offset is."""
+        return offset in self._places
+
+    def evidence_by(self, server: str) -> Evidence | None:
+        """Return what tells the newest data from others, of which a server has told."""
+        known = self.newest
+        if isinstance(known, Span):
+            return evidence_of(self._content_type, known, server)
+        return None if known is None else known._replace(server=server)
+
     def places_beyond(self, start: str, common: int) -> tuple[str, frozenset[str]]:
         """Return the offsets that readers may hold, split at `common` units after `start`.
 

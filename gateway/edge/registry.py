@@ -46,6 +46,9 @@ class Registry(FeedOwner[S, Span], Protocol[S]):
     def seen(self, stream: S, offset: str) -> None:
         """Note an offset of the present stream."""
 
+    def compared(self, stream: S) -> None:
+        """The origin has what is known of the stream."""
+
     def lost(self, stream: S, reason: HeadgateError) -> None:
         """Tell the operator that the origin has lost a stream, or has another one in its place."""
 

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from gateway.cache.directives import normalised
 from gateway.cache.private_fields import private_lines
 from gateway.protocol import cache_headers, repair
-from gateway.protocol.followed import Snapshot
+from gateway.protocol.followed import Snapshot, is_of_type
 from gateway.protocol.offsets import NOW
 
 if TYPE_CHECKING:
@@ -116,3 +116,16 @@ def is_variant(cached: CachedResponse) -> bool:
 def is_coded(cached: CachedResponse) -> bool:
     """Whether the bytes are compressed ones."""
     return cached.facts is not None and cached.facts.is_coded
+
+
+def contradicts(known: Snapshot, read: Snapshot, *, ends: bool) -> bool:
+    """Return whether a read, which perhaps `ends`, shows that another stream is at the path.
+
+    One of another type, for example. Where a closed one is seen to go on, or to end elsewhere,
+    nobody follows it any more, and who waits here would wait for ever.
+    """
+    if not is_of_type(read.content_type, known.content_type):
+        return True
+    if not known.closed or (read.closed and read.tail == known.tail):
+        return False
+    return ends or read.closed or read.tail > known.tail

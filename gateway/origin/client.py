@@ -180,7 +180,7 @@ class Origin:
             self.figures.duration.observe(loop.time() - began, trace_id=_trace_of(request))
         return OriginAnswer(
             response,
-            attempt.server.url,
+            attempt.server.incarnation,
             self._settings.read_timeout,
             held,
             is_repetition=attempt.is_repetition,

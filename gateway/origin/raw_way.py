@@ -116,7 +116,8 @@ class RawQuestion(Struct, eq=False):
             figures.duration.observe(way.loop.time() - self.began, 1, trace_id)
         if head.size == IN_CHUNKS:
             told["content-length"] = str(len(body))
-        answer = WholeAnswer(kind.status, begin, body, server.url, kind.stable, told, history)
+        name, stable = server.incarnation, kind.stable
+        answer = WholeAnswer(kind.status, begin, body, name, stable, told, history)
         self.asker.answered(answer)
         self.is_told = True
 

@@ -12,7 +12,7 @@ from gateway.errors import OriginUnreachable
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from ssl import SSLContext
     from typing import Self
 
@@ -69,6 +69,10 @@ class OriginServer:
 
     def __init__(self, url: str, prefix: str) -> None:
         self.url = url
+        # What its answers are told by from those before another server was asked, or none could
+        # be: it may come back with an older copy of its streams.
+        self.incarnation = url
+        self.on_change: Callable[[], None] = lambda: None  # called when it is down, or up again
         self.why_unhealthy: str | None = None
         self.was_silent = False  # it took connections, but did not answer
         self.fell = asyncio.Event()  # set as long as the server is down
@@ -147,17 +151,21 @@ class OriginServer:
         """Note that it cannot be reached; it is asked no more until a check finds it well."""
         if self.why_unhealthy is None:
             log.warning("origin.down", server=self.url, reason=why)
-        self.why_unhealthy = why
+        was_up, self.why_unhealthy = self.up, why
         self.fell.set()
+        if was_up:
+            self.on_change()
 
     def recovered(self) -> None:
         """Note that a check found it well."""
         if self.why_unhealthy is not None:
             log.info("origin.up", server=self.url)
-        self.why_unhealthy = None
+        was_up, self.why_unhealthy = self.up, None
         self.was_silent = False
         self._silences = 0
         self.fell.clear()
+        if not was_up:
+            self.on_change()
 
 
 class OriginServers:
@@ -168,6 +176,10 @@ class OriginServers:
         self._tries = tries
         self._servers = tuple(OriginServer(url, prefix) for url in urls)
         self._tried_at = 0.0
+        self._asked: OriginServer | None = self._servers[0]
+        self._changes = 0
+        for server in self._servers:
+            server.on_change = self._note_change
 
     def __repr__(self) -> str:
         return f"OriginServers({', '.join(map(repr, self._servers))})"
@@ -181,6 +193,14 @@ class OriginServers:
             if one.why_unhealthy is None and one not in but:
                 return one
         return None
+
+    def _note_change(self) -> None:
+        """Give all servers new incarnations if another one is asked from now on."""
+        asked, self._asked = self._asked, self.next()
+        if asked is not self._asked:
+            self._changes += 1
+            for server in self._servers:
+                server.incarnation = f"{server.url} {self._changes}"
 
     def up_now(self, now: float) -> OriginServer | None:
         """The first that is up, which is asked `now` (loop time)."""

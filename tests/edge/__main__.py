@@ -13,7 +13,7 @@ import click
 from tests.edge import zipf as popularity
 from tests.edge.audience import Show, Style, Tools, perform, perform_from_now
 from tests.edge.gateways import PREFIX, edge
-from tests.edge.histories import KINDS, play
+from tests.edge.histories import ELECTRIC, KINDS, play
 from tests.edge.identities.campaign import mixed_reads
 from tests.edge.origins import LONG_POLL_S, own_log, reference
 
@@ -94,12 +94,17 @@ def identities(reads: int, people: int, seed: int) -> None:
 @main.command()
 @click.option("--restores", default=200, show_default=True, help="Of each kind of origin.")
 @click.option("--seed", default=1, show_default=True)
-@click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, default=KINDS)
-def histories(restores: int, seed: int, kinds: tuple[str, ...]) -> None:
+@click.option(
+    "--kind", "kinds", type=click.Choice((*KINDS, ELECTRIC)), multiple=True, default=KINDS
+)
+@click.option("--electric", default="", help="The program of Electric's server, for that kind.")
+def histories(restores: int, seed: int, kinds: tuple[str, ...], electric: str) -> None:
     """Let origins lose their end, and look for contents that never existed."""
     is_right = True
+    if ELECTRIC in kinds and not electric:
+        raise click.UsageError("--kind electric needs --electric PROGRAM")
     for kind in kinds:
-        findings = asyncio.run(play(kind, restores, seed))
+        findings = asyncio.run(play(kind, restores, seed, electric))
         click.echo(f"{kind}: {findings}")
         for wrong in findings.wrong[:3]:
             click.echo(wrong)

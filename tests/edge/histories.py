@@ -18,18 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.edge.gateways import edge
-from tests.edge.origins import OwnLog, Reference
+from tests.edge.origins import Electric, OwnLog, Reference
 from tests.edge.rewinding import PATH, Double, Ledger, OneDouble, Restarted, TwoDoubles
 from tests.protocol.events import parse_events
-from tests.support.http1 import Client, request
+from tests.support.http1 import Client, ask, request
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.edge.rewinding import Rewinding
+    from tests.edge.rewinding import Noticed, Rewinding
     from tests.support.http1 import Answer
 
 KINDS = ("reference", "file", "two servers", "echoes")
+ELECTRIC = "electric"  # where its program is there
 BROKEN = (OSError, asyncio.IncompleteReadError, TimeoutError)
 AGAIN_S = 0.05
 PATIENCE_S = 10.0
@@ -167,15 +169,31 @@ class Reader:
 READERS = ("events", "events from now", "poll", "poll from now", "read", "read")
 
 
-async def play(kind: str, restores: int, seed: int) -> Findings:
-    """Restore an origin of a kind so often, with readers before it all the time."""
+async def play(kind: str, restores: int, seed: int, program: str = "") -> Findings:
+    """Restore an origin of a kind so often, with readers before it all the time.
+
+    `program` is Electric's server.
+    """
     chance = random.Random(seed)
     ledger, findings = Ledger(chance), Findings()
     async with AsyncExitStack() as stack:
-        origin = await stack.enter_async_context(_origin(kind))
+        origin = await stack.enter_async_context(_origin(kind, program))
         urls = origin.urls
         route = {"origin": urls if len(urls) > 1 else urls[0], "health_interval": 0.1}
         gateway = stack.enter_context(edge(urls[0], route))
+
+        async def noticed(url: str, is_up: int) -> None:
+            """Wait until the gateway knows whether a server is up: else nothing shows it."""
+            name = f'server="{url.partition("://")[2]}"'
+
+            def is_known() -> bool:
+                text = ask(gateway.admin_port, "GET", "/metrics").body.decode()
+                lines = [line for line in text.splitlines() if "headgate_origin_up{" in line]
+                (up,) = (line.rpartition(" ")[2] for line in lines if name in line)
+                return float(up) == is_up
+
+            await until(lambda: asyncio.to_thread(is_known), f"{url} to be noticed")
+
         tasks = [
             asyncio.create_task(
                 Reader(one, gateway.port, ledger, findings, random.Random(chance.random())).run()
@@ -184,11 +202,10 @@ async def play(kind: str, restores: int, seed: int) -> Findings:
         ]
         stack.push_async_callback(_cancelled, tasks)
         for _ in range(restores):
-            await _round(origin, ledger, chance)
+            await _round(origin, ledger, chance, noticed)
             findings.restores += 1
-            if kind == "echoes" and chance.random() < 0.5:
-                assert isinstance(origin, OneDouble)
-                await _anew(origin, gateway.port, ledger, chance)
+            if kind in {"echoes", ELECTRIC} and chance.random() < 0.5:
+                await _anew(gateway.port, ledger, chance)
                 findings.deletions += 1
             if done := [task for task in tasks if task.done()]:
                 await done[0]
@@ -196,7 +213,9 @@ async def play(kind: str, restores: int, seed: int) -> Findings:
     return findings
 
 
-async def _round(origin: Rewinding, ledger: Ledger, chance: random.Random) -> None:
+async def _round(
+    origin: Rewinding, ledger: Ledger, chance: random.Random, noticed: Noticed
+) -> None:
     """Lose what was written since a copy, and grow, mostly past where the end was."""
     await _write(origin, ledger, chance)
     await origin.back_up()
@@ -211,7 +230,7 @@ async def _round(origin: Rewinding, ledger: Ledger, chance: random.Random) -> No
         size = sum(map(len, records))
         records = [b"".join(records)[: lost - 1] + b"\n"] if size >= lost else records
     ledger.lost(kept + b"".join(records))
-    await origin.restore(records)
+    await origin.restore(records, noticed)
     await asyncio.sleep(chance.uniform(0, 0.3))
 
 
@@ -223,18 +242,23 @@ async def _write(origin: Rewinding, ledger: Ledger, chance: random.Random) -> No
         await asyncio.sleep(chance.uniform(0, 0.05))
 
 
-async def _anew(origin: OneDouble, port: int, ledger: Ledger, chance: random.Random) -> None:
+async def _anew(port: int, ledger: Ledger, chance: random.Random) -> None:
     """Delete the stream through the gateway, create it again, and let it grow."""
-    client = await Client.connect(port)
-    try:
-        await client.ask(request("DELETE", PATH))
-        first = b"".join(ledger.record() for _ in range(chance.randint(0, 40)))
-        ledger.lost(first)
-        await asyncio.sleep(chance.choice([0.0, 0.0, 0.05]))
-        await client.ask(request("PUT", PATH, first, content_type="text/plain"))
-    finally:
-        client.close()
-    assert origin.content == first, "created anew"
+
+    async def done(method: str, body: bytes, *statuses: int) -> bool:
+        """Return whether it was done: the origin may have closed its connection just now."""
+        client = await Client.connect(port)
+        try:
+            sent = request(method, PATH, body, content_type="text/plain")
+            return (await client.ask(sent)).status in statuses
+        finally:
+            client.close()
+
+    await until(lambda: done("DELETE", b"", 204, 404))
+    first = b"".join(ledger.record() for _ in range(chance.randint(0, 40)))
+    ledger.lost(first)
+    await asyncio.sleep(chance.choice([0.0, 0.0, 0.05]))
+    await until(lambda: done("PUT", first, 200, 201))
 
 
 async def _calm(origin: Rewinding, ledger: Ledger, chance: random.Random) -> None:
@@ -251,7 +275,7 @@ async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _origin(kind: str) -> AsyncIterator[Rewinding]:
+async def _origin(kind: str, program: str) -> AsyncIterator[Rewinding]:
     """Return a started origin of a kind."""
     async with AsyncExitStack() as stack:
         if kind == "echoes":
@@ -259,12 +283,15 @@ async def _origin(kind: str) -> AsyncIterator[Rewinding]:
         elif kind == "two servers":
             first = await stack.enter_async_context(Double())
             second = await stack.enter_async_context(Double())
-            second.is_down = False
             yield TwoDoubles(first, second)
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()), "data")
             folder.mkdir()
-            server = Reference(folder) if kind == "reference" else OwnLog(f"file:{folder}")
+            server: Reference | OwnLog | Electric
+            if kind == ELECTRIC:
+                server = Electric(program, folder)
+            else:
+                server = Reference(folder) if kind == "reference" else OwnLog(f"file:{folder}")
             stack.callback(server.kill)
             await asyncio.to_thread(server.start)
             restarted = Restarted(server, folder)

@@ -106,6 +106,33 @@ def reference(
         origin.kill()
 
 
+class Electric:
+    """Electric's server, whose program is elsewhere; it keeps its port when it is started again."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self.port = free_port()
+        small = ("--wal-shards", "1", "--wal-segment-bytes", str(1 << 20))
+        self._command = (program, "--port", str(self.port), "--data-dir", str(folder), *small)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> Self:
+        """Start and wait until it accepts."""
+        null = subprocess.DEVNULL
+        self._process = subprocess.Popen(self._command, stdout=null, stderr=null)
+        wait_until(lambda: accepts(self.port))
+        return self
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash would be; safe to call twice."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
 class OwnLog(Headgate):
     """A Headgate with a log of its own, as the origin of another one."""
 

@@ -11,6 +11,8 @@ import shutil
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qs, urlsplit
 
+from typing_extensions import override
+
 from tests.edge.gateways import PREFIX
 from tests.support.http1 import ConnectionEnded, ask
 from tests.support.raw_origin import RawOrigin, answer
@@ -18,14 +20,20 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
+    from typing import TypeAlias
 
-    from tests.edge.origins import OwnLog, Reference
+    from tests.edge.origins import Electric, OwnLog, Reference
     from tests.support.raw_origin import Wire
+
+    # Waits until a gateway has noticed whether the server with this URL is up.
+    Noticed: TypeAlias = Callable[[str, int], Awaitable[None]]
 
 PATH = f"{PREFIX}/rewound"
 TYPE = "text/plain"
 POLL_S = 1.0
+DOWN, UP = 0, 1
 _UP_TO_DATE = "Stream-Up-To-Date: true"
 
 
@@ -74,8 +82,8 @@ class Rewinding(Protocol):
     async def back_up(self) -> None:
         """Keep a copy of the present state."""
 
-    async def restore(self, records: list[bytes]) -> None:
-        """Put the copy back, and write these records before anybody asks."""
+    async def restore(self, records: list[bytes], noticed: Noticed) -> None:
+        """Put the copy back, and write these, once it was noticed that the server is down."""
 
 
 class Double(RawOrigin):
@@ -91,7 +99,6 @@ class Double(RawOrigin):
         self.is_down = False
         self.stream: list[bytes] | None = [b""]  # one content; another object is another stream
         self._changed = asyncio.Event()
-        self._polls: set[Wire] = set()
 
     def write(self, content: bytes) -> None:
         """Give the stream this content, and answer those that wait for it."""
@@ -100,16 +107,24 @@ class Double(RawOrigin):
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def cut(self) -> None:
-        """End every poll, as a restart does."""
-        for wire in list(self._polls):
-            await wire.reset()
+    async def fall(self) -> None:
+        """End every connection, and take no more."""
+        self.is_down = True
+        await super().__aexit__(None, None, None)
+
+    async def rise(self) -> None:
+        """Take connections again, at the same port."""
+        if self.is_down:
+            self.is_down = False
+            await super().__aenter__()
+
+    @override
+    async def __aexit__(self, *why: object) -> None:
+        if not self.is_down:
+            await self.fall()
 
     async def _play(self, wire: Wire) -> None:
         body = await wire.body()
-        if self.is_down:
-            await wire.reset()
-            return
         method = wire.heard.method
         query = {n: v[0] for n, v in parse_qs(urlsplit(wire.heard.target).query).items()}
         if method == "GET" and self.stream is not None:
@@ -149,15 +164,10 @@ class Double(RawOrigin):
         await wire.send(answer(stream[0][begin:], *fields))
 
     async def _poll(self, wire: Wire, stream: list[bytes], begin: int) -> None:
-        self._polls.add(wire)
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_S):
                 while len(stream[0]) <= begin and not wire.is_closing():
                     await self._changed.wait()
-        except TimeoutError:
-            pass
-        finally:
-            self._polls.discard(wire)
         body, fields = stream[0][begin:], [_next(len(stream[0])), _UP_TO_DATE]
         if body:
             await wire.send(answer(body, f"Content-Type: {TYPE}", *fields))
@@ -191,12 +201,12 @@ class OneDouble:
     async def back_up(self) -> None:
         self._copy = self.content
 
-    async def restore(self, records: list[bytes]) -> None:
-        self.double.is_down = True
-        await self.double.cut()
-        await asyncio.sleep(0.02)
+    async def restore(self, records: list[bytes], noticed: Noticed) -> None:
+        url = self.double.url
+        await self.double.fall()
+        await noticed(url, DOWN)
         self.double.stream = [self._copy + b"".join(records)]
-        self.double.is_down = False
+        await self.double.rise()
 
 
 class TwoDoubles:
@@ -204,10 +214,11 @@ class TwoDoubles:
 
     def __init__(self, first: Double, second: Double) -> None:
         self._servers = [first, second]
+        self._urls = [server.url for server in self._servers]
 
     @property
     def urls(self) -> list[str]:
-        return [server.url for server in self._servers]
+        return self._urls
 
     def _up(self) -> Double:
         return next(server for server in self._servers if not server.is_down)
@@ -225,22 +236,24 @@ class TwoDoubles:
             if server is not up:
                 server.write(up.stream[0])
 
-    async def restore(self, records: list[bytes]) -> None:
+    async def restore(self, records: list[bytes], noticed: Noticed) -> None:
         """Lose the server that is up, and go on with the other, which the lost one copies later."""
         up = self._up()
         (other,) = (server for server in self._servers if server is not up)
         assert other.stream is not None
-        up.is_down = True
+        await up.fall()
         other.stream = [other.stream[0] + b"".join(records)]
-        other.is_down = False
-        await up.cut()
+        await other.rise()
         up.stream = [other.stream[0]]
+        await noticed(
+            self._urls[0], UP if other is self._servers[0] else DOWN
+        )  # which is asked if it is up
 
 
 class Restarted:
     """A real server with files, which are copied and put back while it is stopped."""
 
-    def __init__(self, server: Reference | OwnLog, folder: Path) -> None:
+    def __init__(self, server: Reference | OwnLog | Electric, folder: Path) -> None:
         self._server = server
         self._folder = folder
         self._copy = folder.with_name(f"{folder.name}-copy")
@@ -259,7 +272,9 @@ class Restarted:
     async def back_up(self) -> None:
         await asyncio.to_thread(self._restart, self._folder, self._copy)
 
-    async def restore(self, records: list[bytes]) -> None:
+    async def restore(self, records: list[bytes], noticed: Noticed) -> None:
+        await asyncio.to_thread(self._server.kill)
+        await noticed(self._server.url, DOWN)
         await asyncio.to_thread(self._restart, self._copy, self._folder)
         await self.append(b"".join(records))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
+from unittest.mock import Mock
 
 from gateway.cache.lost_offsets import LostOffsets
 from gateway.edge.comparison import Evidence
@@ -16,10 +17,11 @@ KEY = ("h", "/s", (), "")
 
 
 def test_ends_that_only_reads_have_reached_are_lost_with_what_the_feed_had() -> None:
-    doubts = Doubts(lambda _: (), LostOffsets(), lambda: 100.0)
+    doubts = Doubts(lambda _: (), LostOffsets(), lambda: 100.0, Mock())
     read = Evidence("-1", "05", 1, b"")
-    doubts.newest_reads._streams[KEY] = {"02": read._replace(end="02"), "05": read}
-    stream = SimpleNamespace(request=SimpleNamespace(stream_key=KEY), known_end="03")
+    for end in ("02", "05"):
+        doubts.newest_reads.add(KEY, read._replace(end=end))
+    stream = SimpleNamespace(request=SimpleNamespace(stream_key=KEY), known_end="03", has_tail=True)
     doubts.lose(cast("FollowedStream", stream), "01", frozenset({"03"}))
     refused = [offset for offset in ("01", "03", "05", "06") if doubts.refuses(KEY, offset)]
     assert refused == ["03", "05"]

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
+from unittest.mock import Mock
 
 import pytest
 from multidict import CIMultiDict
@@ -122,7 +123,7 @@ async def stage(*scripts: bytes | Play, is_raw: bool = True) -> AsyncIterator[St
         if not is_raw:
             origin.raw = origin.raw_polls = None
         polled = PolledOrigin(origin, IdentityHeaders(), False, 1, Counter())
-        others = Doubts(lambda _: [], LostOffsets(), lambda: 0.0).others(request)
+        others = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock()).others(request)
         poller = Poller(polled, Lenders(request), "text/plain", window, others, watcher.said)
 
         def begin() -> Following:

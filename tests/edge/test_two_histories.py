@@ -6,6 +6,7 @@ Nobody is given lost data and new data as one stream.
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,11 +14,13 @@ import pytest
 from gateway.edge import poller
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.support.live_origin import LiveOrigin
-from tests.support.raw_origin import reset
+from tests.support.raw_origin import answer, reset
 from tests.support.waiting import until
 from tests.web.serving import edge_serving, get, post, request
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.support.http1 import Client
     from tests.support.raw_origin import Wire
     from tests.web.serving import Serving
@@ -236,3 +239,133 @@ async def test_nobody_reads_on_beyond_a_feed_whose_origin_has_failed() -> None:
         origin.instead = None
         assert await up_to(viewer, "0008") == "abcaXYZW"
         assert (await gateway.ask(get(f"{S}?offset=0004"))).body == b"XYZW"
+
+
+@asynccontextmanager
+async def two_servers() -> AsyncIterator[tuple[LiveOrigin, LiveOrigin, Serving]]:
+    """The first one has the old stream, the other one an older copy that has grown past it."""
+    async with LiveOrigin(*OLD) as first, LiveOrigin(*NEW) as second:
+        urls = [first.url, second.url]
+        route = {"origin": urls, "health_path": "/", "health_interval": 0.1}
+        async with edge_serving(first, route) as gateway:
+            yield first, second, gateway
+
+
+async def takes_over(gateway: Serving, other: LiveOrigin, one: LiveOrigin) -> None:
+    """Let one server of the two be asked, instead of the other."""
+    other.instead, one.instead = reset, None
+    up = gateway.edge.origin.describe
+    await until(
+        lambda: {server.url: server.up for server in up()} == {other.url: False, one.url: True}
+    )
+
+
+@pytest.mark.parametrize("mode", ["", "&live=long-poll", "&live=sse"])
+async def test_nobody_reads_on_at_another_server_that_was_not_compared(mode: str) -> None:
+    """The stream is not followed: nothing but what a read has told is known of it."""
+    async with two_servers() as (first, second, gateway):
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
+        await takes_over(gateway, first, second)
+        assert (await gateway.ask(get(f"{S}?offset=0003{mode}"))).status == 410
+        assert (await gateway.ask(get(f"{S}?offset=-1", "X-Own-Way: 1"))).body == b"".join(NEW)
+        assert not any("live=" in target for target in second.catch_ups)
+
+
+async def test_a_replica_in_step_is_compared_once_for_all_who_read_on() -> None:
+    async with two_servers() as (first, second, gateway):
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
+        second.pieces = [*OLD, b"d"]
+        await takes_over(gateway, first, second)
+        for number in range(3):
+            got = await gateway.ask(get(f"{S}?offset=0003", f"X-Own-Way: {number}"))
+            assert news(got) == (200, b"d", "0004", "true")
+        assert [one for one in second.catch_ups if "offset=-1" in one] == [f"{S}?offset=-1"]
+        assert second.polls == []
+        assert gateway.limits.feeds == 0
+
+
+async def test_nobody_reads_on_at_a_server_that_lacks_what_was_followed_before() -> None:
+    """The feed has gone, as its last reader has; what it knew is kept."""
+    async with two_servers() as (first, second, gateway):
+        waiter = await polling(gateway, "0003")
+        await first.polled(1)
+        first.append(b"d")
+        assert news(await waiter.answer()) == (200, b"d", "0004", "true")
+        (stream,) = gateway.edge.feeds._streams.values()
+        gateway.edge.feeds._rest(stream)  # as after LINGER_S
+        await takes_over(gateway, first, second)
+        for offset in ("0003", "0004"):
+            assert (await gateway.ask(get(f"{S}?offset={offset}"))).status == 410
+
+
+async def test_readers_of_another_server_are_not_joined_with_a_feed_that_began_later() -> None:
+    async with two_servers() as (first, second, gateway):
+        await takes_over(gateway, first, second)
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"".join(NEW)
+        await takes_over(gateway, second, first)
+        gateway.clock.advance(2)
+        viewer = await following(gateway, "now")
+        assert await up_to(viewer, "0003") == ""
+        first.append(b"d", b"e", b"f")
+        assert await up_to(viewer, "0006") == "def"
+        assert (await gateway.ask(get(f"{S}?offset=0005"))).status == 410
+
+
+async def test_nobody_reads_on_at_an_origin_that_was_down_and_is_not_followed() -> None:
+    async with live(*OLD) as (origin, gateway):
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
+        (server,) = gateway.edge.origin.servers
+        server.failed("refuses connections")
+        server.recovered()
+        origin.pieces = list(NEW)
+        assert (await gateway.ask(get(f"{S}?offset=0003"))).status == 410
+
+
+async def test_a_read_before_the_tail_waits_for_the_comparison_too() -> None:
+    """It goes on from a copy that is older than the feed."""
+    async with live(*OLD) as (origin, gateway):
+        viewer = await following(gateway, "-1")
+        assert await up_to(viewer, "0003") == "abc"
+        await origin.polled(1)
+        await restored(origin, *NEW)
+        assert (await gateway.ask(get(f"{S}?offset=0002", "X-Own-Way: 1"))).status == 410
+
+
+async def test_reads_go_on_beyond_a_feed_whose_polls_alone_fail() -> None:
+    """Each is let on as soon as the origin has been compared, and nobody is refused."""
+    async with live(*OLD) as (origin, gateway):
+        origin.says_of_reads = ["Cache-Control: no-store"]
+        viewer = await following(gateway, "-1")
+        assert await up_to(viewer, "0003") == "abc"
+        await origin.polled(1)
+
+        async def polls_fail(wire: Wire) -> None:
+            if "live=" in wire.heard.target:
+                await wire.send(answer(status="500 Internal Server Error"))
+            else:
+                offset = wire.heard.target.partition("offset=")[2][:4]
+                start = 0 if offset.startswith("-1") else int(offset)
+                await wire.send(origin._read(start, is_poll=False))
+
+        origin.instead = polls_fail
+        origin.append(b"d")
+        for number in range(5):
+            got = await gateway.ask(get(f"{S}?offset=0003", f"X-Own-Way: {number}"))
+            assert news(got)[:2] == (200, b"d")
+        origin.pieces = list(NEW)
+        statuses = [
+            (await gateway.ask(get(f"{S}?offset=0003", f"X-Other-Way: {number}"))).status
+            for number in range(3)
+        ]
+        assert set(statuses) == {410}
+
+
+async def test_offsets_that_were_read_of_a_deleted_stream_are_no_more() -> None:
+    """Nobody follows it, and the next stream at its path echoes what it is asked for."""
+    async with live(*OLD) as (origin, gateway):
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
+        assert (await gateway.ask(request("DELETE", S))).status == 204
+        origin.pieces = [b"x"]
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"x"
+        for mode in ("", "&live=long-poll", "&live=sse"):
+            assert (await gateway.ask(get(f"{S}?offset=0003{mode}"))).status == 410

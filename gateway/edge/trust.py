@@ -1,0 +1,76 @@
+"""Whether the origin has what is known of a followed stream, and how that is found out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache.told import Told
+from gateway.edge.newest_reads import UNKNOWN
+from gateway.edge.poller import UNSURE
+from gateway.errors import OriginBusy
+
+if TYPE_CHECKING:
+    from gateway.edge.comparison import Evidence
+    from gateway.edge.following import Following
+    from gateway.edge.poller import Poller
+    from gateway.edge.recent_window import RecentWindow
+
+
+class Trust:
+    """Trust in the origin of one stream; without a `following` it is not asked any more."""
+
+    def __init__(self, poller: Poller, window: RecentWindow, following: Following | None) -> None:
+        self._poller = poller
+        self._window = window
+        self._following = following
+        self._comparison: Told[None] = Told()  # the next one that ends
+
+    @property
+    def can_be_compared(self) -> bool:
+        """Whether the origin is asked for the stream: nothing follows an end."""
+        return self._following is not None
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the origin may have another stream by now."""
+        return self._poller.is_in_doubt
+
+    def is_sure_of(self, server: str, offset: str) -> bool:
+        """Return whether a server is known to have the same stream up to an offset."""
+        return self._poller.is_sure_of(server, offset)
+
+    def is_told_by(self, server: str) -> bool:
+        """Return whether a server is the one that has what is known."""
+        return self._poller.is_told_by(server)
+
+    def knows(self, offset: str) -> bool:
+        """Return whether an offset is one that the stream is known to have."""
+        return self._window.knows(offset)
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """What tells the newest data from others, with the server that has it as far as known."""
+        return self._window.evidence_by(UNKNOWN if self.is_in_doubt else self._poller.server)
+
+    def doubt(self, *, is_shorter: bool = False) -> None:
+        """Compare with the origin before anything is joined, beginning anew with what is asked."""
+        if self._following is None:
+            return
+        is_asked = self.is_in_doubt
+        self._poller.doubt(is_shorter=is_shorter)
+        if not is_asked:
+            self._following.start_over(OriginBusy(UNSURE))
+
+    def hurry(self) -> None:
+        """Compare now, not after a pause: the origin answers."""
+        if self._following is not None:
+            self._following.hurry()
+
+    async def compared(self, timeout_s: float) -> None:
+        """Wait until the origin has what is known, or is asked no more, or for so long."""
+        await self._comparison.wait(timeout_s)
+
+    def settled(self) -> None:
+        """Tell who waits that a comparison is over, or that there will be none."""
+        comparison, self._comparison = self._comparison, Told[None]()
+        comparison.set_result(None)

@@ -1,0 +1,115 @@
+"""A comparison is of one server: what another one has says nothing of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+from unittest.mock import Mock
+
+import pytest
+from multidict import CIMultiDict
+
+from gateway.cache.cached_response import CacheRequest
+from gateway.cache.lost_offsets import LostOffsets
+from gateway.edge.comparison import evidence_of
+from gateway.edge.doubts import Doubts
+from gateway.edge.follower import CannotFollow, Question
+from gateway.edge.lenders import Lenders
+from gateway.edge.poller import PolledOrigin, Poller
+from gateway.edge.recent_window import RecentWindow, WindowBudget
+from gateway.errors import OriginBusy
+from gateway.protocol.edge_target import EdgeCatchUp
+from gateway.protocol.followed import Span
+from gateway.protocol.identity import IdentityHeaders
+from gateway.protocol.state import Lifetime
+
+KIND = "text/plain"
+
+
+class Answered(NamedTuple):
+    server: str
+    body: bytes
+    headers: CIMultiDict[str]
+    status: int = 200
+    is_repetition: bool = False
+
+
+def answered(server: str, body: bytes, end: str) -> Answered:
+    fields = CIMultiDict({"Content-Type": KIND, "Stream-Next-Offset": end})
+    fields["Stream-Up-To-Date"] = "true"
+    return Answered(server, body, fields)
+
+
+def reading() -> CacheRequest:
+    read = EdgeCatchUp("/s", "/s", None, (), is_clear=True)
+    empty: CIMultiDict[str] = CIMultiDict()
+    return CacheRequest("h", read, empty, empty, "", "", Lifetime())
+
+
+def noted(doubts: Doubts, request: CacheRequest, span: Span, server: str) -> None:
+    """Let somebody have read this."""
+    evidence = evidence_of(KIND, span, server)
+    assert evidence is not None
+    doubts.newest_reads.add(request.stream_key, evidence)
+
+
+def poller_of(doubts: Doubts, request: CacheRequest, window: RecentWindow) -> Poller:
+    origin = PolledOrigin(Mock(), IdentityHeaders(), False, 1, Counter())
+    return Poller(origin, Lenders(request), KIND, window, doubts.others(request), Mock())
+
+
+def doubting(doubts: Doubts, request: CacheRequest) -> Poller:
+    """One in doubt, whose feed has got `old` from 2 to 5."""
+    window = RecentWindow(KIND, "2", WindowBudget(1 << 20))
+    window.append(Span("2", "5", b"old"))
+    poller = poller_of(doubts, request, window)
+    poller.server = "a"
+    poller.doubt()
+    return poller
+
+
+@pytest.mark.parametrize(("second", "is_settled"), [("a", True), ("b", False)])
+def test_data_of_one_server_are_not_joined_after_a_look_at_another(
+    second: str, is_settled: bool
+) -> None:
+    request = reading()
+    doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
+    noted(doubts, request, Span("2", "8", b"old new"), "a")
+    poller = doubting(doubts, request)
+    steps = poller.ask(Question("5", None, waits=False))
+    assert "offset=2" in next(steps).target
+    assert "offset=2" in steps.send(answered("a", b"old new", "8")).target
+    with pytest.raises(StopIteration if is_settled else OriginBusy) as ended:
+        steps.send(answered(second, b"old new", "8"))
+    assert poller.is_in_doubt is not is_settled
+    if isinstance(ended.value, StopIteration):
+        assert ended.value.value.body == b" new"
+
+
+def test_the_first_answer_to_a_feed_is_compared_if_readers_have_come_from_another_server() -> None:
+    request = reading()
+    doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
+    poller = poller_of(doubts, request, RecentWindow(KIND, "5", WindowBudget(1 << 20)))
+    steps = poller.ask(Question("5", None, waits=True))
+    assert "live=long-poll" in next(steps).target
+    noted(doubts, request, Span("2", "5", b"old"), "b")  # while the poll was out
+    compared = steps.send(answered("a", b" new", "8"))
+    assert "live=" not in compared.target
+    with pytest.raises(CannotFollow):
+        steps.send(answered("a", b"oXd new", "8"))
+
+
+def test_what_another_server_has_told_is_compared_though_it_ends_before_the_feed() -> None:
+    request, lost = reading(), LostOffsets()
+    doubts = Doubts(lambda _: [], lost, lambda: 0.0, Mock())
+    for end, body, server in (("3", b"o", "a"), ("4", b"oX", "b")):
+        noted(doubts, request, Span("2", end, body), server)
+    poller = doubting(doubts, request)
+    steps = poller.ask(Question("5", None, waits=False))
+    next(steps)
+    assert "offset=2" in steps.send(answered("a", b"old", "5")).target
+    with pytest.raises(StopIteration):
+        steps.send(answered("a", b"old", "5"))
+    refused = [one for one in "2345" if lost.refuses(request.stream_key, one, 0.0)]
+    assert refused == ["4"]
+    assert [one.end for one in doubts.newest_reads.of(request.stream_key)] == ["3"]
