@@ -84,12 +84,11 @@ class Doubts:
         another one than before, or one that has failed since.
         """
         request, start = fetch.request, fetch.request.start
-        followed = self._of_path(request.path)
-        streams = [
-            one for one in followed if one.key == request.stream_key and one.trust.can_be_compared
-        ]
+        at_path = self._of_path(request.path)
+        key = request.stream_key
+        streams = [one for one in at_path if one.key == key and one.trust.can_be_compared]
         if not streams and start not in {BEGINNING, NOW}:
-            read = self.newest_reads.unlike(request.stream_key, start, fetch.server)
+            read = self.newest_reads.unlike(key, start, fetch.server)
             if read is None:
                 return None
             try:

@@ -12,4 +12,4 @@ async def test_nobody_is_given_a_content_that_never_existed(kind: str) -> None:
     findings = await play(kind, restores=4, seed=7)
     assert findings.wrong == []
     assert all(findings.read[one] for one in ("events", "poll", "read"))
-    assert sum(findings.gone.values()) > 0
+    assert kind != "echoes" or sum(findings.gone.values()) > 0
