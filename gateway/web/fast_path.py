@@ -26,6 +26,7 @@ from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
 from gateway.web import accounting
 from gateway.web.connection_state import TAKEN
+from gateway.web.own_lines import NOTHING, pared_read
 from gateway.web.request_block import KnownRequest, RequestBlocks
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
     from gateway.web.connection_state import State
+    from gateway.web.own_lines import OwnLines
     from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
@@ -91,15 +93,32 @@ class FastPath:
         self._admission: ShortAdmission | None = None
         self._admitted: dict[bytes, PlainGet] = {}
         self._keyed = blake2b(key=secrets.token_bytes(32), digest_size=16)
-        self.known: Callable[[bytes], PlainGet | None] = self._known_to_all
+        self._known_as_it_is: Callable[[bytes], PlainGet | None] = self._known_to_all
         if any(route.access.guard is not None for route in routes):
             self._admission = ShortAdmission(routes, shared.clock)
-            self.known = self._known
+            self._known_as_it_is = self._known
             self.blocks = RequestBlocks(self._digest)
         self.writes = ShortWrites(shared, self._admission, self._stream, self._needs_its_own_answer)
 
+    def known(self, head: bytes) -> PlainGet | None:
+        """Return what was parsed from a head before, the lines apart that are a read's own."""
+        get = self._known_as_it_is(head)
+        if get is not None:
+            return get
+        read = pared_read(head)
+        get = None if read is None else self._known_as_it_is(read.rest)
+        if read is None or get is None or get.is_last or get.is_poll:
+            return None
+        return self._of_one(get, read.own)
+
+    def _of_one(self, get: PlainGet, own: OwnLines) -> PlainGet | None:
+        """Return a read with its own lines; None where its tag tells how far a client has come."""
+        if own.tag is not None and self._repeats.looking:
+            return None
+        return replace(get, request_id=own.id, tag=own.tag)
+
     def _known_to_all(self, head: bytes) -> PlainGet | None:
-        """What was parsed from a head before."""
+        """Return what was parsed from a head before."""
         return self.heads.get(head) or self.polls.get(head)
 
     def _known(self, head: bytes) -> PlainGet | None:
@@ -174,8 +193,8 @@ class FastPath:
         get = plain_get(message) if self._admission is None else self._admission.get(message)
         if get is None:
             return False
-        if isinstance(message, KnownRequest) and message.has_own:
-            return self._again_to_one(client, replace(get, request_id=message.id, tag=message.tag))
+        if isinstance(message, KnownRequest) and message.own is not NOTHING:
+            return self._again_to_one(client, head, get, message)
         if self.again(client, get):
             if head is not None:
                 self._remember(head, message.headers, get)
@@ -185,11 +204,17 @@ class FastPath:
         waits = self._poll_waits if "live=" in get.target else self._fetch
         return waits(client, get, head, message)
 
-    def _again_to_one(self, client: ClientConnection, get: PlainGet) -> bool:
-        """Give a cached answer to a request that has an id or a tag of its own."""
-        if get.tag is not None and self._repeats.looking:
-            return False  # it tells how far a client has come
-        return self.again(client, get)
+    def _again_to_one(
+        self, client: ClientConnection, head: bytes | None, get: PlainGet, message: KnownRequest
+    ) -> bool:
+        """Give a cached answer to a read that has an id or a tag of its own."""
+        of_one = self._of_one(get, message.own)
+        if of_one is None or not self.again(client, of_one):
+            return False
+        read = None if head is None else pared_read(head)
+        if read is not None:
+            self._remember(read.rest, message.headers, get)
+        return True
 
     def _poll_waits(
         self,

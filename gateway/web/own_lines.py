@@ -14,12 +14,10 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway.runtime.request_fields import RequestFields
 
 OWN_LINES = ("X-Request-Id", "If-None-Match")
-# Whole lines, with values that are taken as they are: the parser changes nothing of them.
-_LINES = re.compile(
-    rb"(?<=\r\n)(?:X-Request-Id: ([A-Za-z0-9._:/+=-]{1,128})|If-None-Match: ([!-~]{1,256}))"
-    rb"\r\n(?![ \t])",
-    re.IGNORECASE,
-)
+_ID, _TAG = (f"\r\n{name}: ".lower().encode() for name in OWN_LINES)
+# Values that are taken as they are: the parser changes nothing of them.
+_ID_VALUE = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+_TAG_VALUE = re.compile(rb"[!-~]{1,256}")
 
 
 class OwnLines(NamedTuple):
@@ -30,7 +28,7 @@ class OwnLines(NamedTuple):
 
 
 class ParedRead(NamedTuple):
-    """The block of a read without its own lines, and these."""
+    """The head of a read, or its fields, without its own lines, and these."""
 
     rest: bytes
     own: OwnLines
@@ -39,20 +37,32 @@ class ParedRead(NamedTuple):
 NOTHING = OwnLines(None, None)
 
 
-def pared_read(block: bytes) -> ParedRead | None:
-    """Return a read's block, which is between line ends, in parts; None where it has no own line.
+def pared_read(head: bytes) -> ParedRead | None:
+    """Return a read's head in parts, or the lines of its fields, each behind a line end.
 
-    None, too, where one of them is there twice.
+    None where it has no own line, one of them twice or in another form, or more than a head.
     """
-    found: dict[int, str] = {}
-    for line in _LINES.finditer(block):
-        which = line.lastindex
-        if which is None or which in found:
-            return None
-        found[which] = line[which].decode()
-    if not found:
+    lower = head.lower()
+    its_id, its_tag = lower.find(_ID), lower.find(_TAG)
+    if its_id < 0 and its_tag < 0:
         return None
-    return ParedRead(_LINES.sub(b"", block)[2:-2], OwnLines(found.get(1), found.get(2)))
+    if 0 <= head.find(b"\r\n\r\n") < len(head) - 4:
+        return None  # what looks like a line of it is the beginning of another request
+    values: list[str | None] = [None, None]
+    # The one that comes last is taken out first, so that the other stays where it is.
+    for which in (0, 1) if its_id > its_tag else (1, 0):
+        at, name, form = ((its_id, _ID, _ID_VALUE), (its_tag, _TAG, _TAG_VALUE))[which]
+        if at < 0:
+            continue
+        begin, end = at + len(name), head.find(b"\r\n", at + 2)
+        value = head[begin:end]
+        if form.fullmatch(value) is None or head[end + 2 : end + 3] in {b" ", b"\t"}:
+            return None
+        if lower.find(name[:-2], begin) >= 0:
+            return None
+        values[which] = value.decode()
+        head = head[:at] + head[end:]
+    return ParedRead(head, OwnLines(*values))
 
 
 def without_own(fields: RequestFields, own: OwnLines) -> RequestFields | None:

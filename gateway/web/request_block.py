@@ -62,7 +62,7 @@ class KnownRequest(Struct, frozen=True):
     """A request as a RawRequestMessage has it; its fields are shared by all that have the same.
 
     With a `seq`, that is its Producer-Seq, and theirs is another one's; so may be Content-Length.
-    So it is with the `id` and the `tag` of a read, its X-Request-Id and If-None-Match.
+    So it is with the lines that are a read's `own`.
     """
 
     method: str
@@ -70,14 +70,8 @@ class KnownRequest(Struct, frozen=True):
     headers: MultiMapping[str]
     fields: RequestFields
     seq: str | None = None
-    id: str | None = None
-    tag: str | None = None
+    own: OwnLines = NOTHING
     should_close: ClassVar[bool] = False  # what ends a connection is not remembered
-
-    @property
-    def has_own(self) -> bool:
-        """True if the request is a read with an id or a tag of its own."""
-        return self.id is not None or self.tag is not None
 
 
 class Found(Struct, frozen=True):
@@ -156,7 +150,7 @@ class RequestBlocks:
         if end > len(data):
             return None
         shared, said = fields.headers, path.decode()
-        request = KnownRequest(method.decode(), said, shared, fields, seq, own.id, own.tag)
+        request = KnownRequest(method.decode(), said, shared, fields, seq, own)
         return Found(request, data[head_end + 4 : end], end)
 
     def _known(self, method: bytes, block: bytes) -> tuple[_Block, str | None, OwnLines] | None:
@@ -166,7 +160,7 @@ class RequestBlocks:
             return known, None, NOTHING
         if method == b"GET":
             read = pared_read(block)
-            known = None if read is None else self._blocks.get(self._named(read.rest))
+            known = None if read is None else self._blocks.get(self._named(read.rest[2:-2]))
             return None if read is None or known is None else (known, None, read.own)
         pared = self._pare(block)
         fields = None if pared is None else self._pared.get(pared.key)
@@ -212,7 +206,7 @@ class RequestBlocks:
             return
         shared = without_own(fields, read.own)
         if shared is not None:
-            self._keep(read.rest, _Block(shared, 0))
+            self._keep(read.rest[2:-2], _Block(shared, 0))
 
     def _keep(self, block: bytes, known: _Block) -> None:
         if len(self._blocks) >= REMEMBERED:

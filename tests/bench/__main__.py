@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.bench import (
     append,
+    as_sent,
     authorised,
     catchup,
     catchup_long,
@@ -39,6 +40,7 @@ BENCHMARKS = {
     "catchup": catchup.bench,
     "catchup-long": catchup_long.bench,
     "authorised": authorised.bench,
+    "as-sent": as_sent.bench,
     "append": append.bench,
     "multi-appends": append.bench_multi,
     "many-streams": many_streams.bench,

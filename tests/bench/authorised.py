@@ -59,7 +59,9 @@ def bench(plan: Plan) -> Section:
         body.write_bytes(BODY)
         public = stack.enter_context(HeadgateServer(f"file:{folder / 'public'}"))
         guarded = stack.enter_context(GuardedServer(f"file:{folder / 'guarded'}", tokens))
-        read = [_reads(plan, public, body), _reads(plan, guarded, body, "with", LINE)]
+        for server in public, guarded:
+            server.create("doc", "application/json", BODY)
+        read = [reads(plan, public, body), reads(plan, guarded, body, "with", LINE)]
         for warm in read:
             warm()
         found: list[list[Figures]] = [[], []]
@@ -67,26 +69,30 @@ def bench(plan: Plan) -> Section:
             for which in ((0, 1), (1, 0))[turn % 2]:
                 found[which].append(read[which]())
     ratio = statistics.median(
-        _time_each(mine) / _time_each(its) for its, mine in zip(*found, strict=True)
+        time_each(mine) / time_each(its) for its, mine in zip(*found, strict=True)
     )
     labels = (public.label, guarded.label)
     return Section(
         title=f"cached reads of {len(BODY):,} bytes with a token",
         columns=(Column("per_s", "reads/s"), *DELAYS, *CORES),
-        servers={label: {LOAD: _medians(runs)} for label, runs in zip(labels, found, strict=True)},
+        servers={
+            label: {LOAD: medians_of(runs)} for label, runs in zip(labels, found, strict=True)
+        },
         verdicts=[at_least("public / authorised, processor time of a read", 1 / ratio, 1 / MOST)],
     )
 
 
-def _reads(plan: Plan, server: HeadgateServer, body: Path, *header: str) -> Callable[[], Figures]:
-    server.create("doc", "application/json", BODY)
+def reads(plan: Plan, server: HeadgateServer, body: Path, *header: str) -> Callable[[], Figures]:
+    """Return a load of reads with a header line behind `with`, if any."""
     load = (*header, "get", server.port, 64, plan.milliseconds // 3, server.pid)
     return partial(run, "load", *load, body, PATH)
 
 
-def _time_each(figures: Figures) -> float:
+def time_each(figures: Figures) -> float:
+    """Return the processor time of a read, in an arbitrary unit."""
     return figures["server_cpu"] / figures["per_s"]
 
 
-def _medians(runs: list[Figures]) -> Figures:
+def medians_of(runs: list[Figures]) -> Figures:
+    """Return each figure's median."""
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}

@@ -1,0 +1,71 @@
+"""Cached reads as clients and proxies send them, beside the leanest ones, on one core, in turns.
+
+Envoy and ingress-nginx add an id to each request, and browsers name what they have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.bench.authorised import LOAD, TURNS, medians_of, reads, time_each
+from tests.bench.catchup import BODY
+from tests.bench.report import CORES, DELAYS, Column, Section, at_least
+from tests.bench.servers import HeadgateServer
+
+if TYPE_CHECKING:
+    from tests.bench.rounds import Plan
+    from tests.bench.tools import Figures
+
+ID = "X-Request-Id: 6f1b2a63-0c3a-4a0e-8a2e-0a41b1f0c111"
+LEAN = "as lean as can be"
+LINES = {
+    LEAN: "",
+    "with X-Request-Id": ID,
+    "with a tag that is old": 'If-None-Match: "one-of-before"',
+}
+LOGGED = "with X-Request-Id, logged"
+# Of the rate of processor time of the leanest reads.
+LEAST = dict.fromkeys(LINES, 0.6) | {LOGGED: 0.5}
+
+
+def bench(plan: Plan) -> Section:
+    """Compare the processor time of cached reads that say more with that of the leanest."""
+    with contextlib.ExitStack() as stack:
+        body = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "body"
+        body.write_bytes(BODY)
+        plain = stack.enter_context(HeadgateServer("memory:"))
+        logged = stack.enter_context(
+            HeadgateServer("memory:", environment={"HEADGATE_LOG_REQUESTS": "info"})
+        )
+        for server in plain, logged:
+            server.create("doc", "application/json", BODY)
+        loads = {
+            name: reads(plan, plain, body, *(["with", line] if line else []))
+            for name, line in LINES.items()
+        }
+        loads[LOGGED] = reads(plan, logged, body, "with", ID)
+        for warm in loads.values():
+            warm()
+        found: dict[str, list[Figures]] = {name: [] for name in loads}
+        for turn in range(TURNS * plan.rounds):
+            for name in list(loads)[:: (1, -1)[turn % 2]]:
+                found[name].append(loads[name]())
+    return Section(
+        title=f"cached reads of {len(BODY):,} bytes as they are sent",
+        columns=(Column("per_s", "reads/s"), *DELAYS, *CORES),
+        servers={name: {LOAD: medians_of(runs)} for name, runs in found.items()},
+        verdicts=[
+            at_least(f"{name} / {LEAN}, reads by processor time", _ratio(found, name), LEAST[name])
+            for name in loads
+            if name != LEAN
+        ],
+    )
+
+
+def _ratio(found: dict[str, list[Figures]], name: str) -> float:
+    pairs = zip(found[LEAN], found[name], strict=True)
+    return statistics.median(time_each(lean) / time_each(its) for lean, its in pairs)
