@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from errno import EMFILE
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +23,6 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
 TOKEN = "canary-static-2f9c1e7ab04d5e6f"
 NOW = 1_000_000_000.0
@@ -273,7 +273,8 @@ def test_a_file_that_is_absent_is_told_with_the_setting_that_names_it(
     with pytest.raises(StartError) as refusal:
         Authorities(load(config, {}, {}), lambda: NOW)
     where = f"{config}:{1 + len(lines)}: {setting}"
-    assert refusal.value.detail == f"{where}: none cannot be read: No such file or directory"
+    path = Path("none").absolute()
+    assert refusal.value.detail == f"{where}: {path} cannot be read: No such file or directory"
 
 
 async def test_two_requests_at_once_with_one_token_are_one_principal() -> None:
