@@ -6,7 +6,7 @@ was on its way, and readers who were away. The data of the present stream do not
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.protocol.offsets import BEGINNING, NOW
@@ -22,6 +22,7 @@ REFUSED_S = 60.0  # the longest that clients wait before they come back
 AMBIGUOUS_S = 5.0
 MAX_STREAMS = 1000  # some 100 kB each at most; the longest ago go first
 MAX_TOLD = 1024  # offsets of the new stream, of each, some 100 B each; then all are allowed
+MAX_HELD = 4096  # offsets of each, before another loss; then only those of the next one
 
 
 class _Lost(NamedTuple):
@@ -44,6 +45,7 @@ class LostOffsets:
 
     def __init__(self) -> None:
         self._streams: OrderedDict[StreamKey, _Lost] = OrderedDict()
+        self.forgotten: Counter[str] = Counter()  # by which bound
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -69,6 +71,9 @@ class LostOffsets:
         self._drop_old(lost.at)
         before = self._streams.pop(key, None)
         if before is not None:
+            if len(before.held) + len(before.echoed) > MAX_HELD:
+                before = before._replace(held=frozenset(), echoed=frozenset())
+                self.forgotten["held"] += 1
             common, last = lost.common, lost.last
             if before.last:
                 common = min(common, before.common) if last else before.common
@@ -78,6 +83,7 @@ class LostOffsets:
         self._streams[key] = lost
         if len(self._streams) > MAX_STREAMS:
             self._streams.popitem(last=False)
+            self.forgotten["losses"] += 1
 
     def tell(self, key: StreamKey, offset: str) -> None:
         """Note an offset of the present stream."""
@@ -87,6 +93,7 @@ class LostOffsets:
         lost.told.add(offset)
         if len(lost.told) > MAX_TOLD:
             del self._streams[key]
+            self.forgotten["told"] += 1
 
     def tell_all(self, path: str, offset: str, now: float) -> None:
         """Note an offset of the present stream, for all readers of the path."""

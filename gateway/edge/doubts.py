@@ -13,6 +13,7 @@ from gateway.errors import HeadgateError, OriginBusy, StreamGone
 from gateway.protocol.offsets import BEGINNING, NOW
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Awaitable, Callable, Sequence
     from typing import TypeAlias
 
@@ -65,6 +66,11 @@ class Doubts:
         self._of_path = of_path
         self._lost = lost
         self._clock = clock
+
+    @property
+    def forgotten(self) -> Counter[str]:
+        """How often something to compare with, or to refuse, was dropped, by the bound."""
+        return self.newest_reads.forgotten + self._lost.forgotten
 
     def tails(self, path: str) -> Tails:
         """Return the streams that are followed at a path, before a request for it goes out."""

@@ -48,6 +48,14 @@ COMPARISONS = counter(
     "route",
     "result",
 )
+FORGOTTEN = counter(
+    "headgate_forgotten_offsets_total",
+    "Times that offsets were forgotten that would have been compared or refused, by the bound that "
+    "was reached: reads, ends, losses, held or told.",
+    "route",
+    "bound",
+)
+BOUNDS = ("reads", "ends", "losses", "held", "told")
 QUESTIONS = counter(
     "headgate_origin_questions_total",
     "Questions to the origin of a route with auth = origin whether somebody may read, by what it "
@@ -86,11 +94,17 @@ OF_CACHES: dict[Metric, Callable[[HttpCache], float]] = {
 
 
 def samples(
-    prefix: str, origin: Origin, cache: HttpCache, comparisons: Mapping[str, int]
+    prefix: str,
+    origin: Origin,
+    cache: HttpCache,
+    comparisons: Mapping[str, int],
+    forgotten: Mapping[str, int],
 ) -> Iterator[Sample]:
     """Every number of the route with this prefix, as it is now."""
     for verdict in (SAME, SHORTER, ANOTHER):
         yield Sample(COMPARISONS, (prefix, verdict.value), float(comparisons[verdict.value]))
+    for bound in BOUNDS:
+        yield Sample(FORGOTTEN, (prefix, bound), float(forgotten[bound]))
     for server, is_up in origin.up().items():
         yield Sample(UP, (prefix, server), float(is_up))
     for result, count in origin.figures.results.items():

@@ -32,7 +32,7 @@ class NewestReads:
     def __init__(self) -> None:
         self._streams: OrderedDict[StreamKey, dict[str, Evidence]] = OrderedDict()
         self._of_path: dict[str, set[StreamKey]] = {}
-        self.dropped: Counter[str] = Counter()  # by which bound
+        self.forgotten: Counter[str] = Counter()  # by which bound
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -63,11 +63,11 @@ class NewestReads:
         ends[evidence.end] = evidence
         if len(ends) > MAX_ENDS:
             del ends[next(iter(ends))]
-            self.dropped["ends"] += 1
+            self.forgotten["ends"] += 1
         self._streams.move_to_end(key)
         if len(self._streams) > MAX_STREAMS:
             self._drop(next(iter(self._streams)))
-            self.dropped["streams"] += 1
+            self.forgotten["reads"] += 1
 
     def unlike(
         self, key: StreamKey, start: str, server: str, *, is_known: bool = False

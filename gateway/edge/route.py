@@ -343,9 +343,8 @@ class EdgeRoute:
 
     def samples(self) -> Iterator[Sample]:
         """The numbers of the origin and of its cache."""
-        yield from metrics.samples(
-            self.prefix, self.origin, self.cache, self.feeds.origin.comparisons
-        )
+        compared, forgotten = self.feeds.origin.comparisons, self.feeds.doubts.forgotten
+        yield from metrics.samples(self.prefix, self.origin, self.cache, compared, forgotten)
         if self.origin_guard is not None:
             guard = self.origin_guard
             yield from metrics.samples_of_guard(self.prefix, guard.said, guard.remembered)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
 from gateway.cache.lost_offsets import (
     AMBIGUOUS_S,
+    MAX_HELD,
     MAX_STREAMS,
     MAX_TOLD,
     REFUSED_S,
@@ -87,6 +90,7 @@ def test_lost_streams_are_bounded(more: int, is_refused: bool) -> None:
         offsets.lose(("h", f"/{number}", (), ""), "", "09", frozenset(), 100.0)
     assert offsets.refuses(KEY, "05", 100.0) is is_refused
     assert len(offsets) == MAX_STREAMS
+    assert offsets.forgotten == Counter(losses=more)
 
 
 @pytest.mark.parametrize(("more", "is_refused"), [(0, True), (1, False)])
@@ -95,3 +99,27 @@ def test_the_offsets_of_the_new_stream_are_bounded(more: int, is_refused: bool) 
     for number in range(MAX_TOLD + more):
         offsets.tell(KEY, f"a{number}")
     assert offsets.refuses(KEY, "05", 100.0) is is_refused
+    assert offsets.forgotten == Counter(told=more)
+
+
+@pytest.mark.parametrize(("more", "is_refused"), [(0, True), (1, False)])
+def test_the_offsets_that_readers_may_hold_are_bounded_over_many_losses(
+    more: int, is_refused: bool
+) -> None:
+    offsets = LostOffsets()
+    held = frozenset(f"a{number}" for number in range(MAX_HELD - 1 + more))
+    offsets.lose(KEY, "", "", held, 100.0)
+    offsets.lose_echoed(KEY, "b", 100.0)
+    offsets.lose(KEY, "", "", frozenset({"c"}), 100.0)
+    told = [offsets.refuses(KEY, offset, 100.0) for offset in ("a0", "b", "c")]
+    assert told == [is_refused, is_refused, True]
+    assert offsets.forgotten == Counter(held=more)
+
+
+def test_an_offset_that_somebody_made_up_says_nothing_of_others() -> None:
+    offsets = lost()
+    offsets.lose_echoed(KEY, "zz", 100.0)
+    refused = [one for one in ("02", "03", "09", "10", "zz") if offsets.refuses(KEY, one, 100.0)]
+    assert refused == ["03", "09", "zz"]
+    offsets.tell(KEY, "zz")
+    assert not offsets.refuses(KEY, "zz", 100.0)

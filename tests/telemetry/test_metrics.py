@@ -42,6 +42,7 @@ OF_EDGE_ROUTES = (
     edge_metrics.REQUESTS,
     edge_metrics.SURPLUSES,
     edge_metrics.COMPARISONS,
+    edge_metrics.FORGOTTEN,
     edge_metrics.DURATION,
     *edge_metrics.OF_ORIGINS,
     *edge_metrics.OF_CACHES,
