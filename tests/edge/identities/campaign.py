@@ -76,6 +76,8 @@ class Campaign:
         changing = self.loop.create_task(self._change())
         await asyncio.gather(*(self._read_on() for _ in range(CROWDS_AT_ONCE)))
         changing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await changing  # it has raised if it could not go on
         for gateway in self.gateways:
             await self._search(gateway)
         await asyncio.sleep(READERS_LEAVE_S)
