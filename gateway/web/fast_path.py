@@ -194,7 +194,7 @@ class FastPath:
         if get is None:
             return False
         if isinstance(message, KnownRequest) and message.own is not NOTHING:
-            return self._again_to_one(client, head, get, message)
+            return self._get_of_one(client, head, get, message)
         if self.again(client, get):
             if head is not None:
                 self._remember(head, message.headers, get)
@@ -204,17 +204,21 @@ class FastPath:
         waits = self._poll_waits if "live=" in get.target else self._fetch
         return waits(client, get, head, message)
 
-    def _again_to_one(
+    def _get_of_one(
         self, client: ClientConnection, head: bytes | None, get: PlainGet, message: KnownRequest
     ) -> bool:
-        """Give a cached answer to a read that has an id or a tag of its own."""
+        """Answer a read that has an id or a tag of its own, which nothing is remembered with."""
         of_one = self._of_one(get, message.own)
-        if of_one is None or not self.again(client, of_one):
+        if of_one is None:
             return False
-        read = None if head is None else pared_read(head)
-        if read is not None:
-            self._remember(read.rest, message.headers, get)
-        return True
+        if self.again(client, of_one):
+            read = None if head is None else pared_read(head)
+            if read is not None:
+                self._remember(read.rest, message.headers, get)
+            return True
+        if of_one.tag is not None or "live=" in of_one.target:
+            return False
+        return self._fetch(client, of_one, head, message)
 
     def _poll_waits(
         self,

@@ -121,6 +121,8 @@ class ShortMiss:
         ]
         if status >= 400:
             lines.append(f"X-Request-Id: {self._request_id()}\r\n".encode())
+        elif self._get.request_id is not None:
+            lines.append(self._get.id_line)
         lines.append(cache)
         has_body = status == 200 or http1.has_body(status)
         lines.append(b"Content-Length: %d\r\n\r\n" % len(body) if has_body else b"\r\n")
@@ -135,7 +137,8 @@ class ShortMiss:
         """Of an OriginReader."""
         if self._has_ended():
             return
-        self._reply([_OK, self._shared.lines.shared(), cache, entry.lines], entry.body)
+        common, own = self._shared.lines.shared(), self._get.id_line
+        self._reply([_OK, common, own, cache, entry.lines], entry.body)
         begins = counted.begins(read.offset)  # and never the end: what is empty has a task
         self._count(200, len(entry.body), cache, begins)
 
@@ -158,6 +161,8 @@ class ShortMiss:
         self._count(refusal.status, size, cache_status.BYPASS, counted.NOWHERE)
 
     def _request_id(self) -> str:
+        if self._get.request_id is not None:
+            return self._get.request_id
         exchange = self._exchange
         return self._shared.lines.new_request_id() if exchange is None else exchange.request_id
 

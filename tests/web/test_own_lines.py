@@ -101,6 +101,41 @@ async def test_a_read_with_an_id_is_parsed_once(monkeypatch: pytest.MonkeyPatch)
         assert (len(gateway.fast.heads), len(gateway.fast.blocks)) == (1, blocks)
 
 
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found", "410 Gone"])
+async def test_an_id_is_told_back_with_what_the_origin_answers(status: str) -> None:
+    async with (
+        RawOrigin(*[answer(b"x", "Cache-Control: no-store", status=status)] * 9) as raw,
+        edge_serving(raw) as gateway,
+    ):
+        for number in range(2):  # the fields are known then, and a connection is kept
+            await gateway.ask(get(f"{S}{number}", LINE))
+        ordinary = gateway.ordinary
+        one = await gateway.ask(get(f"{S}3", LINE, "X-Request-Id: a"))
+        assert gateway.ordinary == ordinary
+        other = await gateway.ask(get(f"{S}3", LINE, "X-Request-Id:a"))
+        assert gateway.ordinary == ordinary + 1
+        assert seen(one) == seen(other)
+        assert one.get("X-Request-Id") == "a"
+        asked = [line for request in raw.heard for line in request.head.lower().split(b"\r\n")]
+        assert not any(line.startswith(b"x-request-id") for line in asked)
+
+
+async def test_an_id_is_told_back_with_what_the_log_has() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        client = await gateway.connect()
+        await client.ask(get("s?offset=-1", LINE))
+        told = []
+        for line in ("X-Request-Id: a", "X-Request-Id:a"):
+            await client.ask(post("s", b"two"))
+            ordinary = gateway.ordinary
+            told.append(await client.ask(get("s?offset=-1", LINE, line)))
+            assert gateway.ordinary == ordinary + (line == "X-Request-Id:a")
+        shown = [got.get(name) for got in told for name in ("X-Request-Id", "X-Cache")]
+        assert shown == ["a", "MISS", "a", "MISS"]
+        assert [name for name, _ in told[0].fields] == [name for name, _ in told[1].fields]
+
+
 @pytest.mark.parametrize("name", ["X-Request-Id", "If-None-Match"])
 async def test_an_answer_that_varies_with_a_line_of_its_own_is_chosen_by_it(name: str) -> None:
     async with (
