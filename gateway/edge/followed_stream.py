@@ -124,7 +124,8 @@ class FollowedStream:
     def is_current(self) -> bool:
         """Whether the stream is known as it is right now, as far as anybody can."""
         feed = self.feed
-        return self.confirmed and feed.caught_up and feed.lost is None and not feed.closed
+        is_known = self.confirmed and not self._poller.is_in_doubt
+        return is_known and feed.caught_up and feed.lost is None and not feed.closed
 
     @property
     def knows_now(self) -> bool:

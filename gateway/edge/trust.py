@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.cache.told import Told
@@ -24,6 +25,7 @@ class Trust:
         self._window = window
         self._following = following
         self._comparison: Told[None] = Told()  # the next one that ends
+        self._beginning: asyncio.Handle | None = None
 
     @property
     def can_be_compared(self) -> bool:
@@ -58,11 +60,20 @@ class Trust:
             return
         is_asked = self.is_in_doubt
         self._poller.doubt(is_shorter=is_shorter)
-        if not is_asked:
+        if not is_asked and self._beginning is None:
+            # Not at once: the connection may say so on which the poll is out.
+            self._beginning = asyncio.get_running_loop().call_soon(self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        self._beginning = None
+        if self._following is not None:
             self._following.start_over(OriginBusy(UNSURE))
 
     def hurry(self) -> None:
-        """Compare now, not after a pause: the origin answers."""
+        """Compare now, not after a pause: the origin answers on another connection."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+            self._begin_anew()
         if self._following is not None:
             self._following.hurry()
 
