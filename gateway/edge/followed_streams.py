@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.cache.fetch import REST_S, STOOD_IN
 from gateway.cache.hit_for_pass import HitForPass
 from gateway.cache.incarnations import Incarnations
-from gateway.cache.replica_lag import ANOTHER_STREAM
+from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.beginnings import Beginnings
 from gateway.edge.doubts import Doubts
 from gateway.edge.feed_source import EdgeFeedSource
@@ -183,6 +183,7 @@ class FollowedStreams:
         self.doubts.newest_reads.add(plain.stream_key, read)
         stream = self.follow(plain, tail, COMPARED, has_tail=False)
         stream.is_only_compared = True
+        self._linger(stream, PERSISTS_S + LINGER_S)  # until a lag would be over
         stream.doubt()
         return stream
 
@@ -314,8 +315,6 @@ class FollowedStreams:
         for stream in self.of_path(path):
             stream.doubt()
 
-    # What its streams and their feeds tell it
-
     def moved(self, stream: FollowedStream) -> None:
         """What is kept of the stream's old tail is old."""
         known = stream.snapshot
@@ -354,11 +353,11 @@ class FollowedStreams:
         else:
             self._linger(stream)
 
-    def _linger(self, stream: FollowedStream) -> None:
+    def _linger(self, stream: FollowedStream, for_s: float = LINGER_S) -> None:
         loop = asyncio.get_running_loop()
         if stream.closing is not None:
             stream.closing.cancel()
-        stream.closing = loop.call_later(LINGER_S, self._rest, stream)
+        stream.closing = loop.call_later(for_s, self._rest, stream)
 
     def _rest(self, stream: FollowedStream) -> None:
         """Follow a stream no more that may be there as it was."""

@@ -45,9 +45,11 @@ class NewestReads:
         if len(cached.body) > WINDOW_BYTES or (cached.stored.vary and is_variant(cached)):
             return
         key = request.stream_key
-        ends = self._streams.get(key, {})
-        if not facts.up_to_date and any(facts.next_offset < end for end in ends):
-            return  # from further back
+        end, ends = facts.next_offset, self._streams.get(key, {})
+        if not facts.up_to_date and any(
+            end < one.end and one.server == server for one in ends.values()
+        ):
+            return  # from further back in what this server is known to have
         span = Span(request.start, facts.next_offset, cached.body)
         evidence = evidence_of(facts.content_type, span, server)
         if evidence is not None:
