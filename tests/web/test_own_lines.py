@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
+import uvloop
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.telemetry.traffic import READ
+from gateway.web.connection import Connection
 from gateway.web.own_lines import pared_read
+from tests.edge.both_ways import EXAMPLES
 from tests.support.raw_origin import RawOrigin, answer
+from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, noted, post, put, serving
 
 if TYPE_CHECKING:
@@ -191,6 +200,82 @@ async def test_lines_of_another_form_mean_what_they_mean_to_who_has_heard_none(
             await other.ask(get(S))
         told = [await gateway.ask(get(S, *lines)) for gateway in (knowing, other)]
         assert seen(told[0]) == seen(told[1])
+
+
+# Of which heads are made: own lines in all forms, and what else says how a head is to be read.
+LINES = st.sampled_from(
+    [
+        *("X-Request-Id: a", "x-request-id: B", "X-Request-ID: c-1", "X-REQUEST-ID: d"),
+        *("X-Request-Id:e", "X-Request-Id : f", "X-Request-Id:  g", "X-Request-Id: h i"),
+        *("X-Request-Id: ", f"X-Request-Id: {'j' * 129}", "X-Request-Id: é", "X-Request-Id2: k"),
+        *('If-None-Match: "a"', 'if-none-match: W/"a"', "If-None-Match: *", 'If-None-Match: "b"'),
+        *('If-None-Match:"a"', 'If-None-Match: "b", "a"', "If-None-Match: nonsense"),
+        *(" folded", "\tfolded", "", "no field", ": none", "X-Other: 1", "x-other: 2"),
+        *("Range: bytes=0-1", "Origin: https://a.example", "Cookie: a=b", "Accept: */*"),
+        *("Connection: keep-alive", "Connection: x-request-id", "Host: other.test", "Te: trailers"),
+        *("Content-Length: 0", "Content-Length: 17", "Transfer-Encoding: chunked"),
+        *("Cache-Control: only-if-cached", "If-Modified-Since: Fri, 15 Jan 2027 07:59:59 GMT"),
+        *("Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "Expect: x"),
+    ]
+)
+
+
+def test_whatever_is_looked_up_means_what_it_means_when_it_is_parsed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One gateway remembers what came before, and the other parses each request anew."""
+    shorter = received = 0
+    receive = Connection.data_received
+
+    def receiving(self: Connection, data: bytes) -> None:
+        nonlocal received
+        receive(self, data)
+        received += 1
+
+    monkeypatch.setattr(Connection, "data_received", receiving)
+
+    async def said(gateway: Serving, wire: bytes) -> bytes:
+        client = await gateway.connect()
+        before = received
+        client.send(wire)
+        await until(lambda: received > before)
+        client.send(get(S, "Connection: close"))
+        try:
+            return re.sub(rb"X-Request-Id: [0-9a-f]{8}-[0-9a-f]+\r\n", b"", await client.rest())
+        finally:
+            client.close()
+
+    async def once(knowing: Serving, parsing: Serving, lines: list[str], times: int) -> None:
+        nonlocal shorter
+        for _ in range(times):
+            answered = knowing.fast.answered, parsing.fast.answered
+            wire = get(S, *lines)
+            one, other = await said(knowing, wire), await said(parsing, wire)
+            assert one == other
+            shorter += knowing.fast.answered - answered[0] > parsing.fast.answered - answered[1]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        stack = AsyncExitStack()
+        origin = answer(b"data", "Cache-Control: max-age=9999", 'ETag: "a"')
+        gateways = []
+        for _ in range(2):
+            raw = runner.run(stack.enter_async_context(RawOrigin(origin)))
+            started = edge_serving(raw, cors_origins=["https://a.example"])
+            gateways.append(runner.run(stack.enter_async_context(started)))
+        knowing, parsing = gateways
+        parsing.fast.known = lambda _: None  # type: ignore[method-assign,assignment]
+        parsing.fast.blocks.read = lambda _: None  # type: ignore[method-assign,assignment]
+
+        @settings(max_examples=EXAMPLES)
+        @given(st.lists(LINES, max_size=5), st.integers(1, 3))
+        def for_all(lines: list[str], times: int) -> None:
+            runner.run(once(knowing, parsing, lines, times))
+
+        try:
+            for_all()
+        finally:
+            runner.run(stack.aclose())
+    assert shorter > EXAMPLES // 20
 
 
 @pytest.mark.parametrize(("length", "is_taken"), [(128, True), (129, False)])
