@@ -10,6 +10,7 @@ step are distrusted.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from enum import Enum, StrEnum
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
@@ -114,8 +115,9 @@ class ConnectionHistory:
         """Drop everything made of the answers; return how many drops there were."""
         self.is_spoiled = True
         drops, self._drops = self._drops, {}
-        for drop in drops.values():
-            drop()
+        with ExitStack() as each:  # whatever one of them raises
+            for drop in drops.values():
+                each.callback(drop)
         return len(drops)
 
 

@@ -196,6 +196,16 @@ def test_a_history_has_so_many_entries_before_its_connection_rests(is_more: bool
     assert history.is_over(history.began_at) == is_more
 
 
+def test_a_drop_that_fails_leaves_none_of_the_others_undone() -> None:
+    history, dropped = ConnectionHistory(), []
+    for number in range(3):
+        history.note(number, partial(dropped.append, number))
+    history.note(1, partial(dropped.index, "absent"))
+    with pytest.raises(ValueError, match="absent"):
+        history.spoil()
+    assert sorted(dropped) == [0, 2]
+
+
 async def test_no_more_connections_rest_than_may(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_step, "MOST_RESTING", 2)
     # A busy machine takes longer for three answers than a rest takes.

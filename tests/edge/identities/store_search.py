@@ -6,14 +6,16 @@ import gc
 import types
 from typing import TYPE_CHECKING, Any
 
+from gateway.cache.http_cache import HttpCache
 from gateway.protocol.identity import IdentityHeaders
 from gateway.telemetry.traffic import Hits, Kept
 
 if TYPE_CHECKING:
     from gateway.cache.store import Store
 
-# What entries lead to and do not hold: code, counters, and the route by which a tail is asked.
-_ELSEWHERE = (types.ModuleType, Hits, Kept, IdentityHeaders)
+# What entries lead to and do not hold: code, counters, and the cache by which a tail is asked, with
+# the requests that are under way.
+_ELSEWHERE = (types.ModuleType, Hits, Kept, IdentityHeaders, HttpCache)
 
 
 def found_in_store(store: Store[Any], word: str) -> tuple[int, list[str]]:
