@@ -116,7 +116,7 @@ class ConnectionHistory:
         self.is_spoiled = True
         drops, self._drops = self._drops, {}
         with ExitStack() as each:  # whatever one of them raises
-            for drop in drops.values():
+            for drop in reversed(drops.values()):
                 each.callback(drop)
         return len(drops)
 
