@@ -61,8 +61,7 @@ class ResponseRules(msgspec.Struct):
         facts = repair.stream_read(status, headers, begin)
         if facts is not None and facts.up_to_date:
             self.tails_are_told = True
-        fields = response_fields(headers, self.via)
-        relocate(fields, self.located)
+        fields = self._fields(headers)
         if facts is not None and request.read.is_clear:
             facts = repair.kept_place(request.start, facts)
             fields[NEXT_OFFSET] = facts.next_offset
@@ -71,6 +70,12 @@ class ResponseRules(msgspec.Struct):
             validators=policy.validators(headers),
             length=http1.content_length(headers.get("Content-Length")),
         )
+
+    def _fields(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
+        """Return an answer's fields for clients, with places as they find them."""
+        fields = response_fields(headers, self.via)
+        relocate(fields, self.located)
+        return fields
 
     def confirms(self, cached: CachedResponse, headers: MultiMapping[str]) -> bool:
         """Whether a 304 is about a kept answer."""
@@ -92,7 +97,7 @@ class ResponseRules(msgspec.Struct):
             for name in repair.LIFETIMES:
                 known.popall(name, None)
             known.extend(cached.said)
-        fields = policy.updated(known, response_fields(headers, self.via))
+        fields = policy.updated(known, self._fields(headers))
         facts = None if cached.facts is None else _renewed(cached.facts, headers)
         new = self._cached(request, cached.status, fields, facts, times)
         return msgspec.structs.replace(new, body=cached.body, validators=cached.validators)

@@ -131,7 +131,7 @@ class BatchedLines:
 class NumberedLines:
     """One append for each line: the same input makes the same appends in each run."""
 
-    under_way = 0  # it may be, and is told from its copy in the next run
+    under_way = 0  # lines that may be in the stream, and are told from their copies in the next run
 
     def __init__(self, session: AppendSession) -> None:
         self._session = session
@@ -154,9 +154,12 @@ class NumberedLines:
 
     async def append(self, number: int, line: bytes) -> None:
         """Append a line. Raises Failed for one that the stream cannot hold."""
+        self.under_way = 1
         try:
             await self._session.append(_message(line) if is_json(self.content_type) else line)
+            self.under_way = 0
         except FAILURES as failure:
+            self.under_way = 0
             perhaps = self._perhaps_closed(failure)
             raise Failed(f"line {number}: {failure}{perhaps}") from failure
 
