@@ -91,6 +91,8 @@ class Doubts:
         """
         request, start = fetch.request, fetch.request.start
         at_path = self._of_path(request.path)
+        if not at_path and start in {BEGINNING, NOW}:
+            return None
         key = request.stream_key
         streams = [one for one in at_path if one.key == key and one.trust.can_be_compared]
         if not streams and start not in {BEGINNING, NOW}:

@@ -181,13 +181,22 @@ def hop_names(headers: MultiMapping[str]) -> set[str]:
 
 def end_to_end(headers: MultiMapping[str], drop: frozenset[str] = frozenset()) -> CIMultiDict[str]:
     """The fields that are meant for whoever is at the other end, but for some."""
-    gone = _OF_THE_HOP | hop_names(headers) | drop
+    gone = _with_those_of_the_hop(drop)
+    if "Connection" in headers:
+        gone |= hop_names(headers)
     return CIMultiDict(
-        (name, value)
-        for name, value in headers.items()
-        # To many a server X_Forwarded_For is the same as X-Forwarded-For.
-        if name.lower() not in gone and "_" not in name
+        [
+            (name, value)
+            for name, value in headers.items()
+            # To many a server X_Forwarded_For is the same as X-Forwarded-For.
+            if name.lower() not in gone and "_" not in name
+        ]
     )
+
+
+@lru_cache(64)  # each place that drops fields drops the same ones each time
+def _with_those_of_the_hop(drop: frozenset[str]) -> frozenset[str]:
+    return _OF_THE_HOP | drop
 
 
 def _append(fields: CIMultiDict[str], name: str, value: str) -> None:

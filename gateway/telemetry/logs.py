@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -116,8 +115,10 @@ def write(level: str, event: str, fields: EventDict) -> None:
         return
     said = {"level": level, "event": event, **fields, **_written.bound, "logger": NAME}
     line = {**_stamp(None, level, {}), **said}
-    with contextlib.suppress(OSError, ValueError):  # nobody reads what is logged
+    try:
         _written.stream.write(_written.render(line) + "\n")
+    except (OSError, ValueError):  # nobody reads what is logged
+        return
 
 
 def redact(target: str) -> str:
