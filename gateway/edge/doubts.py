@@ -74,14 +74,16 @@ class Doubts:
 
     def tails(self, path: str) -> Tails:
         """Return the streams that are followed at a path, before a request for it goes out."""
-        return tuple([(stream, stream.known_end) for stream in self._of_path(path)])
+        streams = self._of_path(path)
+        return tuple([(stream, stream.known_end) for stream in streams]) if streams else ()
 
     def answered(self, path: str, tails: Tails, end: str) -> None:
         """Doubt the streams that end in an answer to the request before their known end."""
         for stream, tail in tails:
             if end < tail and stream in self._of_path(path):
                 stream.doubt(is_shorter=True)
-        self._lost.tell_all(path, end, self._clock())
+        if self._lost:  # seldom
+            self._lost.tell_all(path, end, self._clock())
 
     def heard(self, fetch: SharedFetch) -> Callable[[], Awaitable[None]] | None:
         """Return what a read waits for that goes on what readers have, or None.

@@ -174,6 +174,18 @@ def test_confirmed_answer_is_fresh_again(shop: Shop) -> None:
     ]
 
 
+def test_a_place_at_the_origin_is_told_as_clients_find_it_where_a_304_names_it(shop: Shop) -> None:
+    path = shop.prime("Cache-Control: max-age=0", 'ETag: "1"')
+
+    def confirm(exchange: Exchange) -> None:
+        place = f"http://{exchange.field('host')}{exchange.target}"
+        head = f'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\nContent-Location: {place}\r\n\r\n'
+        exchange.send(head.encode())
+
+    shop.origin.play = confirm
+    assert shop.read(path).headers["content-location"] == path
+
+
 def test_poll_is_never_answered_from_a_stale_copy(shop: Shop) -> None:
     path = f"{shop.path()}?offset=0_0&live=long-poll"
     data = ("Stream-Next-Offset: 1_0", "Stream-Up-To-Date: true", "Stream-Cursor: 1")
