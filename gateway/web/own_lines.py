@@ -1,7 +1,7 @@
-"""The lines of a read's head that are another one each time, though its answer is the same.
+"""The header lines that differ from read to read although the answer is the same.
 
-Proxies give each request an `X-Request-Id`, and browsers ask for what they have again with
-`If-None-Match`. A read is looked up without these two lines.
+Proxies add an `X-Request-Id` to each request, and browsers revalidate with `If-None-Match`. A read
+is looked up without these two lines, which are called its own.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _TAG_VALUE = re.compile(rb"[!-~]{1,256}")
 
 
 class OwnLines(NamedTuple):
-    """The values of both lines, None where one is not there."""
+    """The values of both lines; None stands for a line that is missing."""
 
     id: str | None
     tag: str | None
 
 
 class ParedRead(NamedTuple):
-    """The head of a read, or its fields, without its own lines, and these."""
+    """A read's head, or the block of its fields, split into its own lines and the rest."""
 
     rest: bytes
     own: OwnLines
@@ -38,9 +38,10 @@ NOTHING = OwnLines(None, None)
 
 
 def pared_read(head: bytes) -> ParedRead | None:
-    """Return a read's head in parts, or the lines of its fields, each behind a line end.
+    """Split a read's head, or the block of its fields, into its own lines and the rest.
 
-    None where it has no own line, one of them twice or in another form, or more than a head.
+    Return None if it has no own lines, or one of them twice or in another form, or if the head is
+    not whole, or more comes behind it. A block begins and ends with a line end.
     """
     lower = head.lower()
     its_id, its_tag = lower.find(_ID), lower.find(_TAG)
@@ -55,6 +56,8 @@ def pared_read(head: bytes) -> ParedRead | None:
         if at < 0:
             continue
         begin, end = at + len(name), head.find(b"\r\n", at + 2)
+        if end < 0:
+            return None  # the line goes on, and no head is whole without its end
         value = head[begin:end]
         if form.fullmatch(value) is None or head[end + 2 : end + 3] in {b" ", b"\t"}:
             return None

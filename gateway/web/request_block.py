@@ -154,7 +154,7 @@ class RequestBlocks:
         return Found(request, data[head_end + 4 : end], end)
 
     def _known(self, method: bytes, block: bytes) -> tuple[_Block, str | None, OwnLines] | None:
-        """Return what a block between line ends says, what varies in it apart, if it is known."""
+        """Return a block's parsed fields, its Producer-Seq and own lines; None if it is unknown."""
         known = self._blocks.get(self._named(block[2:-2]))
         if known is not None:
             return known, None, NOTHING
@@ -187,7 +187,7 @@ class RequestBlocks:
             return
         block = data[begin - 2 : end + 2]
         if any(name in headers for name in _SELDOM_TWICE):
-            self._keep_read(message, block, fields)
+            self._keep_read(message, block, fields, size)
             return
         if SEQ not in headers:
             self._keep(block[2:-2], _Block(fields, size))
@@ -199,14 +199,16 @@ class RequestBlocks:
             self._pared.clear()
         self._pared[pared.key] = fields
 
-    def _keep_read(self, message: RawRequestMessage, block: bytes, fields: RequestFields) -> None:
-        """Keep what was parsed from a read, but for the lines of its own."""
+    def _keep_read(
+        self, message: RawRequestMessage, block: bytes, fields: RequestFields, size: int
+    ) -> None:
+        """Keep what was parsed from a read, without its own lines."""
         read = pared_read(block) if message.method == "GET" else None
         if read is None or "Traceparent" in message.headers:
             return
         shared = without_own(fields, read.own)
         if shared is not None:
-            self._keep(read.rest[2:-2], _Block(shared, 0))
+            self._keep(read.rest[2:-2], _Block(shared, size))
 
     def _keep(self, block: bytes, known: _Block) -> None:
         if len(self._blocks) >= REMEMBERED:

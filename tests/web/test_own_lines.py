@@ -290,6 +290,35 @@ def test_the_longest_tag(length: int, is_taken: bool) -> None:
     assert (pared_read(block) is not None) == is_taken
 
 
+async def test_the_body_of_a_read_with_an_id_is_not_taken_for_the_next_request() -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        body = get("s?offset=-1", "X-Request-Id: smuggled")
+
+        def read(number: str) -> bytes:
+            lines = f"X-Request-Id: {number}", f"Content-Length: {len(body)}"
+            return get("s?offset=-1", *lines)
+
+        await gateway.ask(read("1") + body)  # as one piece, so that its fields are known now
+        client = await gateway.connect()
+        client.send(read("2"))
+        assert (await client.answer()).get("X-Request-Id") == "2"
+        client.send(body + get("s?offset=-1", "X-Request-Id: 3"))
+        assert (await client.answer()).get("X-Request-Id") == "3"
+
+
+@pytest.mark.parametrize("own", ["X-Request-Id: ab", 'If-None-Match: "a"'])
+async def test_a_line_without_an_end_is_none_of_a_head_that_came_before(own: str) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"one"))
+        read = get("s?offset=-1")
+        for _ in range(2):
+            await gateway.ask(read)
+        answered = gateway.fast.answered
+        got = await gateway.ask(read[:-1] + b"\r\n" + own.encode() + b"\n")
+        assert (got.status, gateway.fast.answered) == (400, answered)
+
+
 @pytest.mark.parametrize("behind", ["X-Request-Id: 1\r\n", 'If-None-Match: "a"\r\n'])
 async def test_what_stands_behind_a_head_is_no_line_of_it(behind: str) -> None:
     async with serving() as gateway:
