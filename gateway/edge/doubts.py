@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -107,7 +108,8 @@ class Doubts:
                 return self._refuse
         unsure = self._unsure(streams, fetch)
         for stream in unsure:
-            stream.doubt()
+            if not stream.trust.is_in_doubt:  # else a comparison would be begun anew by each read
+                stream.doubt()
             stream.trust.hurry()
         if not unsure or start in {BEGINNING, NOW}:
             return None
@@ -132,8 +134,10 @@ class Doubts:
 
     async def _until_sure(self, streams: list[FollowedStream], fetch: SharedFetch) -> None:
         """Wait for comparisons. Raises OriginBusy, and StreamGone for who has what is lost."""
+        now = asyncio.get_running_loop().time
+        until = now() + LONGEST_COMPARISON_S
         for stream in streams:
-            await stream.trust.compared(LONGEST_COMPARISON_S)
+            await stream.trust.compared(until - now())
         request = fetch.request
         if self.refuses(request.stream_key, request.start):
             raise StreamGone(ANOTHER_STREAM)

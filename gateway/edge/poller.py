@@ -200,6 +200,8 @@ class Poller:
                 found = yield from self._compared(question)
                 if found is not None and not (question.waits and _is_waiting(question, found)):
                     return found
+                if self.is_in_doubt:
+                    continue  # a poll would be out for long, and nobody could go on meanwhile
             polled = yield from self._fetched(question)
             if question.waits and polled.end != question.start and polled.brings_nothing:
                 # What came between the end of the origin's wait and its answer is told of, not in

@@ -99,6 +99,20 @@ def test_the_first_answer_to_a_feed_is_compared_if_readers_have_come_from_anothe
         steps.send(answered("a", b"oXd new", "8"))
 
 
+def test_no_poll_goes_out_while_a_doubt_is_left_that_arose_during_the_comparison() -> None:
+    """Until the poll was over, nobody could go on with what is known."""
+    request = reading()
+    doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
+    poller = doubting(doubts, request)
+    steps = poller.ask(Question("5", None, waits=True))
+    next(steps)
+    poller.doubt()
+    again = steps.send(answered("a", b"old", "5"))
+    assert ("offset=2" in again.target, again.waits, poller.is_in_doubt) == (True, False, True)
+    poll = steps.send(answered("a", b"old", "5"))
+    assert (poll.waits, poller.is_in_doubt) == (True, False)
+
+
 def test_what_another_server_has_told_is_compared_though_it_ends_before_the_feed() -> None:
     request, lost = reading(), LostOffsets()
     doubts = Doubts(lambda _: [], lost, lambda: 0.0, Mock())

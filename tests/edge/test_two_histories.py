@@ -360,6 +360,38 @@ async def test_reads_go_on_beyond_a_feed_whose_polls_alone_fail() -> None:
         assert set(statuses) == {410}
 
 
+async def test_reads_that_come_while_the_origin_is_compared_wait_for_that_comparison() -> None:
+    """None of them has it begun anew, or there would be no end to it."""
+    async with live(*OLD) as (origin, gateway):
+        viewer = await following(gateway, "-1")
+        assert await up_to(viewer, "0003") == "abc"
+        await origin.polled(1)
+        (stream,) = gateway.edge.feeds._streams.values()
+        origin.says_of_reads = ["Cache-Control: no-store"]
+        readers: list[Client] = []
+
+        async def one_more() -> None:
+            readers.append(await gateway.connect())
+            readers[-1].send(get(f"{S}?offset=000{len(readers)}", f"X-Own-Way: {len(readers)}"))
+
+        async def comparing(wire: Wire) -> None:
+            query = wire.heard.target.partition("offset=")[2]
+            if "live=" in wire.heard.target:
+                await wire.rest()
+                return
+            if query == "-1" and len(readers) < 3:
+                await one_more()
+                await until(lambda: len(stream.trust._comparison._wakes or ()) == len(readers))
+            await wire.send(origin._read(origin._position(query), is_poll=False))
+
+        await restored(origin, *OLD)
+        origin.instead = comparing
+        await one_more()
+        await until(lambda: len(readers) > 1)
+        for number, body in enumerate((b"bc", b"c", b"")[: len(readers)]):
+            assert news(await readers[number].answer())[:2] == (200, body)
+
+
 async def test_offsets_that_were_read_of_a_deleted_stream_are_no_more() -> None:
     """Nobody follows it, and the next stream at its path echoes what it is asked for."""
     async with live(*OLD) as (origin, gateway):
