@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.telemetry.traffic import READ
@@ -268,6 +268,9 @@ def test_whatever_is_looked_up_means_what_it_means_when_it_is_parsed(
 
         @settings(max_examples=EXAMPLES)
         @given(st.lists(LINES, max_size=5), st.integers(1, 3))
+        @example(["X-Request-Id: a"], 3)
+        @example(['If-None-Match: "a"'], 3)
+        @example(["Accept: */*", "x-request-id: B"], 3)
         def for_all(lines: list[str], times: int) -> None:
             runner.run(once(knowing, parsing, lines, times))
 
@@ -275,7 +278,7 @@ def test_whatever_is_looked_up_means_what_it_means_when_it_is_parsed(
             for_all()
         finally:
             runner.run(stack.aclose())
-    assert shorter > EXAMPLES // 20
+    assert shorter > 5  # also if chance brings none
 
 
 @pytest.mark.parametrize(("length", "is_taken"), [(128, True), (129, False)])
