@@ -1,6 +1,6 @@
-"""What is written at paths that are being read, perhaps to be followed.
+"""The writes at paths whose reads may end with a stream being followed.
 
-A write after the origin's answer and before the stream is followed has nobody else to tell.
+Nothing else notices a write between the origin's answer and the moment when the stream is followed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Beginning:
 
 
 class Beginnings:
-    """Those of a route, by path: no more than there are live readers."""
+    """The beginnings of a route, by path; there are at most as many as live readers."""
 
     def __init__(self) -> None:
         self._of_path: dict[str, Beginning] = {}
@@ -42,7 +42,7 @@ class Beginnings:
                 del self._of_path[path]
 
     def since(self, path: str) -> Reach | None:
-        """Return what was written while a path is being read; None where nobody reads it so."""
+        """Return what was written since the reads of a path began; None without such reads."""
         beginning = self._of_path.get(path)
         return None if beginning is None else beginning.written
 

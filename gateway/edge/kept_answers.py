@@ -1,4 +1,4 @@
-"""Fresh copies of an origin's answers, as their readers are given them at once."""
+"""Cached responses of an origin, served without a task."""
 
 from __future__ import annotations
 

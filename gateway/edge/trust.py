@@ -82,6 +82,6 @@ class Trust:
         await self._comparison.wait(timeout_s)
 
     def settled(self) -> None:
-        """Tell who waits that a comparison is over, or that there will be none."""
+        """Wake the readers that wait for a comparison, which is over or will not be."""
         comparison, self._comparison = self._comparison, Told[None]()
         comparison.set_result(None)

@@ -1,4 +1,4 @@
-"""Kept answers of an own log, as their readers are given them at once."""
+"""Cached responses of an own log, served without a task."""
 
 from __future__ import annotations
 
