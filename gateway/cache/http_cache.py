@@ -375,7 +375,7 @@ class HttpCache:
         if facts is not None:
             is_end = facts.closed and facts.is_empty
             begins = counted.TERMINAL if is_end else counted.begins(request.read.offset)
-        return self._traffic.hits(counted.READ, begins)
+        return self._traffic.hits(counted.READ, begins, cached.status)
 
     def _drop_old(self, fetch: SharedFetch, status: int) -> None:
         """What was to be validated stands no more, and what stands now is not to be kept."""

@@ -7,6 +7,7 @@ Prometheus is told is made of all of these when somebody asks.
 from __future__ import annotations
 
 from bisect import bisect_left
+from itertools import product
 from typing import TYPE_CHECKING
 
 from gateway.protocol.cursors import long_over_at
@@ -32,6 +33,7 @@ _STATUSES = len(STATUSES)
 CUT = 600  # as a status: the client left before there was an answer
 _OK = 1  # the index of 2xx
 _REDIRECTION = 2  # and of 3xx
+_OF_KEPT = range(1, 5)  # the indexes of the statuses of answers that may be kept
 RESULTS = ("hit", "miss", "stale", "revalidated", "collapsed", "bypass")
 HIT, MISS, STALE, REVALIDATED, COLLAPSED, BYPASS = range(6)
 DECISIONS = ("admitted", "unauthenticated", "forbidden")
@@ -44,17 +46,23 @@ _FIRST_S = SECONDS[0]
 
 
 class Hits:
-    """Kept answers that were given at once, to reads of one kind.
+    """Kept answers of one status that were given at once, to reads of one kind.
 
-    Whoever gives one counts it and its body's `bytes`. Some are measured, each for those up to the
-    next, in the sum and in the buckets of their histogram.
+    `status` is an index among STATUSES. Whoever gives an answer counts it and its body's `bytes`.
+    Some are measured, each for those up to the next, in the sum and in the buckets of their
+    histogram.
     """
 
-    __slots__ = ("_late", "_measured", "_seconds", "_took", "bytes", "count", "unchanged")
+    __slots__ = (
+        *("_late", "_measured", "_seconds", "_took"),
+        *("begins", "bytes", "count", "status", "unchanged"),
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, status: int = _OK, begins: int = NOWHERE) -> None:
+        self.status = status
+        self.begins = begins
         self.count = 0
-        self.unchanged = 0  # of them, a 304
+        self.unchanged = 0  # those of them that were given as a 304
         self.bytes = 0
         self._seconds = 0.0  # of the first `_measured`
         self._measured = 0
@@ -130,12 +138,14 @@ class Traffic:
         self.kept = Kept()
         self.polls = tuple(Polls(self, begins) for begins in range(NOWHERE + 1))
         self._hits = {
-            operation: tuple(Hits() for _ in range(NOWHERE + 1)) for operation in (READ, LONG_POLL)
+            operation: tuple(Hits(*kind) for kind in product(_OF_KEPT, range(NOWHERE + 1)))
+            for operation in (READ, LONG_POLL)
         }
 
-    def hits(self, operation: int, begins: int) -> Hits:
-        """Where kept answers are counted that are given to such reads."""
-        return self._hits[operation][begins]
+    def hits(self, operation: int, begins: int, status: int = 200) -> Hits:
+        """Return the counts of kept answers of a status that are given to such reads."""
+        place = _OF_KEPT.index(status // 100 - 1)
+        return self._hits[operation][place * (NOWHERE + 1) + begins]
 
     def answered(
         self, operation: int, status: int, size: int, seconds: float | None = None
@@ -191,9 +201,8 @@ class Traffic:
         """How many requests of an operation have had this index among STATUSES."""
         counted = self.requests[operation * _STATUSES + status]
         kinds = self._hits.get(operation, ())
-        if status == _OK:
-            counted += sum(hits.count - hits.unchanged for hits in kinds)
-        elif status == _REDIRECTION:
+        counted += sum(hits.count - hits.unchanged for hits in kinds if hits.status == status)
+        if status == _REDIRECTION:
             counted += sum(hits.unchanged for hits in kinds)
         return counted
 
@@ -214,7 +223,8 @@ class Traffic:
 
     def resume_count(self, begins: int) -> int:
         """How many reads began so."""
-        return self.resumes[begins] + sum(kinds[begins].count for kinds in self._hits.values())
+        all_hits = (hits for kinds in self._hits.values() for hits in kinds)
+        return self.resumes[begins] + sum(hits.count for hits in all_hits if hits.begins == begins)
 
     def bytes_out(self) -> int:
         """Bytes of bodies that were written, those of live answers included."""

@@ -101,7 +101,7 @@ class FastPath:
         self.writes = ShortWrites(shared, self._admission, self._stream, self._needs_its_own_answer)
 
     def known(self, head: bytes) -> PlainGet | None:
-        """Return what was parsed from a head before, the lines apart that are a read's own."""
+        """Return the request parsed from an equal head before; own lines may differ."""
         get = self._known_as_it_is(head)
         if get is not None:
             return get
@@ -112,7 +112,7 @@ class FastPath:
         return self._of_one(get, read.own)
 
     def _of_one(self, get: PlainGet, own: OwnLines) -> PlainGet | None:
-        """Return a read with its own lines; None where its tag tells how far a client has come."""
+        """Return a read with its own lines, or None while the loop detector needs its tag."""
         if own.tag is not None and self._repeats.looking:
             return None
         return replace(get, request_id=own.id, tag=own.tag)
@@ -122,7 +122,7 @@ class FastPath:
         return self.heads.get(head) or self.polls.get(head)
 
     def _known(self, head: bytes) -> PlainGet | None:
-        """The same, if who sent it is admitted still."""
+        """Return the request parsed from `head`, or None once its token has expired."""
         get = self._known_to_all(head)
         if get is not None or len(head) > REMEMBERED_WITH_TOKEN:
             return get
@@ -207,7 +207,7 @@ class FastPath:
     def _get_of_one(
         self, client: ClientConnection, head: bytes | None, get: PlainGet, message: KnownRequest
     ) -> bool:
-        """Answer a read that has an id or a tag of its own, which nothing is remembered with."""
+        """Answer a read that has own lines, and remember it without them."""
         of_one = self._of_one(get, message.own)
         if of_one is None:
             return False
@@ -290,7 +290,7 @@ class FastPath:
                 self.answered += 1
                 if self._spans is not None:
                     transport = None if client is None else client.transport
-                    self._spans.cached(get, transport, now)
+                    self._spans.cached(get, transport, _status(answer[0]), now)
                 hits.count += 1
                 hits.bytes += size
                 if get.tag is not None and answer[0].startswith(_UNCHANGED):
@@ -310,8 +310,7 @@ class FastPath:
         route, _ = self._stream(get.target.partition("?")[0])
         exchange = accounting.of_get(get, get.headers, transport, route, self._shared, began)
         exchange.cache = "HIT"
-        status = 304 if head.startswith(_UNCHANGED) else 200
-        exchange.write_line(self._log, status, len(body), "answered")
+        exchange.write_line(self._log, _status(head), len(body), "answered")
 
     def _waits(self, client: ClientConnection, get: PlainGet) -> bool:
         """Whether a long-poll waits for its answer, or has it."""
@@ -356,6 +355,11 @@ class FastPath:
         if not isinstance(read, LongPoll) or read.told_key:
             return None
         return route, name, read, long_over_at(read.cursor)
+
+
+def _status(head: bytes) -> int:
+    """Return the status of an answer from its head."""
+    return int(head[9:12])
 
 
 def _put(heads: dict[bytes, PlainGet], key: bytes, get: PlainGet) -> None:

@@ -66,12 +66,14 @@ class ServerSpans:
 
         return traced
 
-    def cached(self, get: PlainGet, transport: BaseTransport | None, now: float) -> None:
-        """A span for a GET that the cache has answered; it began at `now` (epoch seconds)."""
+    def cached(
+        self, get: PlainGet, transport: BaseTransport | None, status: int, now: float
+    ) -> None:
+        """Export the span of a GET answered by the cache that began at `now` (epoch seconds)."""
         span = self._begin(
             "GET", get.target, get.headers, transport, version="1.1", start_ns=int(now * 1e9)
         )
-        span.answered(200)
+        span.answered(status)
         span.end()
 
     def _begin(

@@ -66,6 +66,27 @@ async def test_an_answer_of_the_fast_path_has_the_same_span(collector: Collector
         assert len({span.trace_id for span in (first, *others)}) == 5
 
 
+async def test_an_unchanged_answer_and_a_refusal_of_the_fast_path_have_their_status(
+    collector: Collector,
+) -> None:
+    refusal = answer(b"none", "Cache-Control: max-age=60", status="404 Not Found")
+    async with (
+        RawOrigin(refusal) as origin,
+        traced() as tracer,
+        edge_serving(origin, tracer=tracer) as gateway,
+    ):
+        await gateway.ask(put("s", body=b"data"))
+        tag = (await gateway.ask(get("s?offset=-1"))).get("ETag")
+        await gateway.ask(get("s?offset=-1", f"If-None-Match: {tag}"))
+        for _ in range(2):
+            await gateway.ask(get(f"{EDGE}/s"))
+        assert gateway.fast.answered == 2
+        for name, statuses in ((READ, [200, 304]), (READ_AT_EDGE, [404, 404])):
+            spans = await collector.several(name, 2)
+            found = [span.attributes["http.response.status_code"] for span in spans]
+            assert sorted(map(int, found)) == statuses
+
+
 async def test_writes_and_refusals_are_spans_with_their_status(collector: Collector) -> None:
     async with traced() as tracer, serving(tracer=tracer) as gateway:
         await gateway.ask(put("s"))

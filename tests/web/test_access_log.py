@@ -70,6 +70,18 @@ async def test_a_kept_answer_with_an_id_and_a_tag_has_them_in_its_line(lines: li
     ]
 
 
+async def test_a_kept_refusal_has_its_status_in_its_line(lines: list[Line]) -> None:
+    refusal = answer(b"none", "Cache-Control: max-age=60", status="404 Not Found")
+    async with (
+        RawOrigin(refusal) as origin,
+        edge_serving(origin, log_requests="info") as gateway,
+    ):
+        for _ in range(2):
+            await gateway.ask(get(f"{EDGE}/s"))
+        assert gateway.fast.answered == 1
+    assert [told(line)[2:5] for line in lines] == [(404, 4, "MISS"), (404, 4, "HIT")]
+
+
 async def test_each_line_has_what_the_client_calls_itself(lines: list[Line]) -> None:
     said = ["User-Agent: curl/8.5.0 (x)", f"User-Agent: {'a' * 300}"]
     async with serving(log_requests="info") as gateway:

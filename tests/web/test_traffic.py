@@ -144,6 +144,17 @@ async def test_a_read_that_a_limit_refuses_is_none_of_the_caches() -> None:
         assert numbers(gateway, "headgate_cache_results_total") == {}
 
 
+async def test_kept_refusals_are_counted_by_their_status() -> None:
+    refusal = answer(b"none", "Cache-Control: max-age=60", status="404 Not Found")
+    async with RawOrigin(refusal) as origin, edge_serving(origin) as gateway:
+        for _ in range(3):
+            await gateway.ask(get(f"{EDGE}/s"))
+        await gateway.ask(get(f"{EDGE}/s", ORDINARY))
+        assert gateway.fast.answered == 2
+        assert numbers(gateway, "headgate_requests_total", EDGE) == {"read 4xx": 4}
+        assert numbers(gateway, "headgate_cache_results_total", EDGE) == {"miss": 1, "hit": 3}
+
+
 async def test_what_is_written_and_refused_gives_exactly_its_numbers() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s"))
