@@ -163,7 +163,7 @@ class FollowedStreams:
                 evidence = self.doubts.newest_reads.up_to(key, snapshot.tail)
                 stream = FollowedStream(request, snapshot, self, evidence, has_tail=has_tail)
                 resources.callback(stream.close)
-                self._linger(stream)
+                self._linger(stream, LINGER_S)
                 # Nothing in between may raise: it is in both, or in neither.
                 self._streams[stream.key] = stream
                 self._of_path.setdefault(stream.path, set()).add(stream)
@@ -351,9 +351,9 @@ class FollowedStreams:
         elif self._draining or feed.closed:
             self._rest(stream)
         else:
-            self._linger(stream)
+            self._linger(stream, LINGER_S)
 
-    def _linger(self, stream: FollowedStream, for_s: float = LINGER_S) -> None:
+    def _linger(self, stream: FollowedStream, for_s: float) -> None:
         loop = asyncio.get_running_loop()
         if stream.closing is not None:
             stream.closing.cancel()
