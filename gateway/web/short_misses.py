@@ -119,10 +119,8 @@ class ShortMiss:
             cors if cached.own_cors else b"",
             shared.lines.referrer,
         ]
-        if status >= 400:
+        if status >= 400 or self._get.request_id is not None:
             lines.append(f"X-Request-Id: {self._request_id()}\r\n".encode())
-        elif self._get.request_id is not None:
-            lines.append(self._get.id_line)
         lines.append(cache)
         has_body = status == 200 or http1.has_body(status)
         lines.append(b"Content-Length: %d\r\n\r\n" % len(body) if has_body else b"\r\n")
@@ -161,10 +159,9 @@ class ShortMiss:
         self._count(refusal.status, size, cache_status.BYPASS, counted.NOWHERE)
 
     def _request_id(self) -> str:
-        if self._get.request_id is not None:
-            return self._get.request_id
-        exchange = self._exchange
-        return self._shared.lines.new_request_id() if exchange is None else exchange.request_id
+        if self._exchange is not None:
+            return self._exchange.request_id
+        return self._get.request_id or self._shared.lines.new_request_id()
 
     def _reply(self, head: list[bytes], body: bytes) -> None:
         """Write an answer, of whose head these are the parts."""
