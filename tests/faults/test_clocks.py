@@ -128,9 +128,7 @@ def test_streams_in_redis_expire_by_the_clock_of_the_gateway_and_not_by_that_of_
     server = Headgate(redis.url, environment={**clock.environment, "HEADGATE_MAX_LOOP_LAG": "0"})
     try:
         server.start()
-        streams = "/v1/stream/idle", "/v1/stream/dated"
-        create(server, streams[0], stream_ttl=LONG)
-        create(server, streams[1], stream_expires_at=clock.time_in(DAY_S))
+        streams = with_both_ends(server, clock)
 
         before = seconds_of(redis)
         of_redis.set(2 * DAY_S)
@@ -152,6 +150,13 @@ def test_streams_in_redis_expire_by_the_clock_of_the_gateway_and_not_by_that_of_
         redis.stop()
 
 
+def with_both_ends(server: Headgate, clock: WallClock) -> tuple[str, str]:
+    """Create a stream that ends when it is idle, and one that ends in a day, and return both."""
+    create(server, "/v1/stream/idle", stream_ttl=LONG)
+    create(server, "/v1/stream/dated", stream_expires_at=clock.time_in(DAY_S))
+    return "/v1/stream/idle", "/v1/stream/dated"
+
+
 def seconds_of(redis: RedisServer) -> int:
     """Return the time by the clock of Redis."""
     return int(redis.command("TIME")[0])
@@ -164,9 +169,7 @@ def test_a_gateway_that_starts_with_a_clock_ahead_removes_no_stream_from_redis(
     server = Headgate(redis.url, environment={**clock.environment, "HEADGATE_MAX_LOOP_LAG": "0"})
     try:
         server.start()
-        streams = "/v1/stream/idle", "/v1/stream/dated"
-        create(server, streams[0], stream_ttl=LONG)
-        create(server, streams[1], stream_expires_at=clock.time_in(DAY_S))
+        streams = with_both_ends(server, clock)
         server.terminate()
 
         clock.set(2 * DAY_S)
