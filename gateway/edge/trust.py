@@ -51,7 +51,7 @@ class Trust:
 
     @property
     def evidence(self) -> Evidence | None:
-        """What tells the newest data from others, with the server that has it as far as known."""
+        """Return the evidence of the newest data, with the server that has them as far as known."""
         return self._window.evidence_by(UNKNOWN if self.is_in_doubt else self._poller.server)
 
     def doubt(self, *, is_shorter: bool = False) -> None:
