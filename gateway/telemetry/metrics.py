@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
+from gateway.telemetry.log_output import lines_dropped
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -145,6 +147,7 @@ HANGS = counter("headgate_worker_hangs_total", "Of these, workers that hung and 
 OF_PROCESSES = (
     counter("process_cpu_seconds_total", "User and system CPU time."),
     gauge("process_resident_memory_bytes", "Resident memory."),
+    counter("headgate_log_lines_dropped_total", "Log lines that could not be written."),
     gauge("process_open_fds", "Open file descriptors."),
     gauge("process_max_fds", "As many as may be open."),
     least("process_start_time_seconds", "When the first process started, in epoch seconds."),
@@ -180,6 +183,7 @@ def of_this_process() -> Snapshot:
         return ()
     ticks = os.sysconf("SC_CLK_TCK")
     told = {
+        "headgate_log_lines_dropped_total": lines_dropped(),
         "process_cpu_seconds_total": (int(stat[11]) + int(stat[12])) / ticks,
         "process_resident_memory_bytes": int(stat[21]) * os.sysconf("SC_PAGESIZE"),
         "process_open_fds": files,

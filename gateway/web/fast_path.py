@@ -305,12 +305,9 @@ class FastPath:
     def _log_hit(
         self, get: PlainGet, client: ClientConnection | None, answer: KeptAnswer, began: float
     ) -> None:
-        head, body, _ = answer
         transport = None if client is None else client.transport
         route, _ = self._stream(get.target.partition("?")[0])
-        exchange = accounting.of_get(get, get.headers, transport, route, self._shared, began)
-        exchange.cache = "HIT"
-        exchange.write_line(self._log, _status(head), len(body), "answered")
+        accounting.log_hit(get, answer, transport, route.prefix, self._shared, began)
 
     def _waits(self, client: ClientConnection, get: PlainGet) -> bool:
         """Whether a long-poll waits for its answer, or has it."""

@@ -11,17 +11,21 @@ import sys
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from gateway.telemetry import logs
+from gateway.telemetry.access_log import Asked, Outcome, _json_of, fields_of
 from gateway.telemetry.logs import redact
 
 PRELUDE = """
-import logging, warnings
+import logging, warnings, msgspec
 from gateway.telemetry import logs
 from gateway.telemetry.access_log import AccessLog, Asked, Outcome
 def request(level, target="/v1/stream/a", forwarded_for=None, user_agent=None, **changed):
     asked = Asked("GET", target, "192.0.2.1", forwarded_for, user_agent)
     outcome = Outcome("r-1", 200, 12, 0.12345678, "HIT", "/v1/stream", "answered")
-    AccessLog(level).line(asked, outcome._replace(**changed))
+    AccessLog(level).line(asked, msgspec.structs.replace(outcome, **changed))
 """
 
 
@@ -79,6 +83,55 @@ request("info", forwarded_for="::1", user_agent=agent, principal="p", refused="l
     short, long = (timed.sub("now", line) for line in lines)
     assert short == long
     assert "worker" in short
+
+
+TEXT = st.text() | st.text('a"\\\x7f\ud800\u2028')
+
+
+@given(
+    st.builds(Asked, TEXT, TEXT, *[st.none() | TEXT] * 3),
+    st.builds(
+        Outcome,
+        *(TEXT, st.integers(100, 599), st.integers(0), st.floats(0, 1e6)),
+        *(TEXT, TEXT, st.sampled_from(["answered", "drain"]), st.none() | TEXT, st.none() | TEXT),
+    ),
+)
+@settings(max_examples=200)
+def test_the_json_of_a_request_has_the_fields_of_other_formats(
+    asked: Asked, outcome: Outcome
+) -> None:
+    assert "{" + _json_of(asked, outcome) + "}" == json.dumps(fields_of(asked, outcome))
+
+
+@pytest.mark.parametrize(
+    ("moment", "shown"),
+    [
+        (1.0, "1970-01-01T00:00:01Z"),
+        (1.25, "1970-01-01T00:00:01.250000Z"),
+        (1.999999, "1970-01-01T00:00:01.999999Z"),
+        (2.000001, "1970-01-01T00:00:02.000001Z"),
+    ],
+)
+def test_the_time_of_a_line_is_told_to_the_microsecond(
+    moment: float, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: moment)
+    assert logs._stamp.now() == shown
+
+
+def test_lines_of_requests_and_of_errors_come_in_their_order_also_when_the_process_fails() -> None:
+    program = """
+import asyncio
+logs.configure("info", "json")
+async def serve():
+    request("info")
+    logs.log.error("one")
+    request("info")
+    request("info")
+    raise SystemExit
+asyncio.run(serve())
+"""
+    assert [event["event"] for event in logged(program)] == ["request", "one", "request", "request"]
 
 
 def test_a_reader_of_lines_that_has_gone_costs_no_request_its_answer() -> None:

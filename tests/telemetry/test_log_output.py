@@ -1,0 +1,253 @@
+"""How log lines reach whoever reads them, and what happens where nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.telemetry.log_output import AT_ONCE, LogOutput
+from tests.support.http1 import ask
+from tests.support.processes import Headgate, start
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.processes import Process
+
+# With room for a few lines, so that it is full at once.
+ROOM = 4096
+
+
+class Channel:
+    """A pipe or a socket: `inlet` takes what is written, which is read by `read`."""
+
+    def __init__(self, inlet: int, outlet: int) -> None:
+        self.inlet = inlet
+        self._outlet = outlet
+        os.set_blocking(outlet, False)
+
+    def fill(self) -> None:
+        """Write until it takes no more."""
+        os.set_blocking(self.inlet, False)
+        size = AT_ONCE
+        while size:
+            try:
+                os.write(self.inlet, b"\n" * size)
+            except BlockingIOError:
+                size //= 2
+        os.set_blocking(self.inlet, True)
+
+    def read(self) -> bytes:
+        """Return all that has been written."""
+        parts: list[bytes] = []
+        while True:
+            try:
+                part = os.read(self._outlet, 1 << 20)
+            except BlockingIOError:
+                part = b""
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+
+    def lines(self) -> list[str]:
+        """Return the lines that have been written, without empty ones."""
+        return self.read().decode().split()
+
+    def end_reading(self) -> None:
+        """Close the end that is read."""
+        os.close(self._outlet)
+        self._outlet = -1
+
+    def close(self) -> None:
+        """Close what is open of it."""
+        for end in (self.inlet, self._outlet):
+            if end >= 0:
+                os.close(end)
+
+
+def _pipe() -> Channel:
+    outlet, inlet = os.pipe()
+    fcntl.fcntl(inlet, fcntl.F_SETPIPE_SZ, ROOM)
+    return Channel(inlet, outlet)
+
+
+def _socket() -> Channel:
+    """Return what systemd gives to a service."""
+    inlet, outlet = socket.socketpair()
+    inlet.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+    return Channel(inlet.detach(), outlet.detach())
+
+
+@pytest.fixture(params=[_pipe, _socket], ids=["pipe", "socket"])
+def channel(request: pytest.FixtureRequest) -> Iterator[Channel]:
+    """Where lines are written to."""
+    made = request.param()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def messages() -> Iterator[tuple[LogOutput, socket.socket]]:
+    """An output, and a socket that receives each of its writes as one message."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    with ours, theirs:
+        yield LogOutput(theirs.fileno()), ours
+
+
+async def test_the_lines_of_a_turn_are_written_together_at_its_end(
+    messages: tuple[LogOutput, socket.socket],
+) -> None:
+    output, written = messages
+    for number in range(3):
+        output.write_soon(f"{number}\n")
+    with pytest.raises(BlockingIOError):
+        written.recv(AT_ONCE)
+    await asyncio.sleep(0)
+    assert written.recv(AT_ONCE) == b"0\n1\n2\n"
+
+
+async def test_no_write_is_longer_than_a_pipe_takes_whole_unless_one_line_is(
+    messages: tuple[LogOutput, socket.socket],
+) -> None:
+    output, written = messages
+    lines = [f"{number}".rjust(99) + "\n" for number in range(100)]
+    lines[50] = "long".rjust(AT_ONCE) + "\n"
+    for line in lines:
+        output.write_soon(line)
+    await asyncio.sleep(0)
+    found: list[str] = []
+    while "".join(found) != "".join(lines):
+        found.append(written.recv(2 * AT_ONCE).decode())
+    assert all(part.endswith("\n") for part in found)
+    assert [part for part in found if len(part) > AT_ONCE] == [lines[50]]
+    assert len(found) < 8
+
+
+async def test_an_event_is_written_at_once_with_the_lines_before_it(
+    messages: tuple[LogOutput, socket.socket],
+) -> None:
+    output, written = messages
+    output.write_soon("request\n")
+    output.write("error\n")
+    output.flush()
+    assert written.recv(AT_ONCE) == b"request\nerror\n"
+
+
+def test_a_line_without_an_event_loop_is_written_at_once(
+    messages: tuple[LogOutput, socket.socket],
+) -> None:
+    output, written = messages
+    output.write_soon("one\n")
+    assert written.recv(AT_ONCE) == b"one\n"
+
+
+def test_lines_that_nobody_reads_wait_up_to_the_bound_and_others_are_dropped(
+    channel: Channel,
+) -> None:
+    recovered: list[int] = []
+    channel.fill()
+    output = LogOutput(channel.inlet, most=10, on_recovered=recovered.append)
+    for line in ("12345678\n", "\n"):
+        output.write_soon(line)
+    assert output.dropped == 0
+    for _ in range(3):
+        output.write_soon("\n")
+    assert output.dropped == 3
+    assert channel.lines() == []
+    output.flush()
+    assert channel.lines() == ["12345678"]
+    output.write_soon("again\n")
+    assert channel.lines() == ["again"]
+    assert recovered == [3]
+
+
+async def test_lines_are_written_when_their_reader_goes_on_although_no_other_comes(
+    channel: Channel,
+) -> None:
+    channel.fill()
+    output = LogOutput(channel.inlet)
+    output.write_soon("one\n")
+    await asyncio.sleep(0)
+    channel.read()
+    found: list[str] = []
+
+    def is_there() -> bool:
+        found.extend(channel.lines())
+        return found == ["one"]
+
+    await until(is_there)
+    assert os.get_blocking(channel.inlet), "others who write there would lose lines"
+
+
+def test_lines_whose_reader_has_gone_are_counted_as_dropped(channel: Channel) -> None:
+    output = LogOutput(channel.inlet)
+    channel.end_reading()
+    for _ in range(2):
+        output.write_soon("one\n")
+    assert output.dropped == 2
+
+
+def test_a_process_that_ends_waits_a_moment_for_the_reader_of_its_lines(channel: Channel) -> None:
+    channel.fill()
+    output = LogOutput(channel.inlet)
+    output.write_soon("one\n")
+    found: list[bytes] = []
+    reader = threading.Timer(0.05, lambda: found.append(channel.read()))
+    reader.start()
+    output.close()
+    reader.join()
+    assert channel.lines() == ["one"] or found[0].endswith(b"one\n")
+
+
+def test_a_process_that_ends_does_not_wait_for_ever(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.telemetry.log_output.LAST_S", 0.05)
+    channel.fill()
+    output = LogOutput(channel.inlet)
+    output.write_soon("one\n")
+    output.close()
+
+
+def test_a_server_whose_log_nobody_reads_answers_all_the_same() -> None:
+    outlet, inlet = os.pipe()
+    fcntl.fcntl(inlet, fcntl.F_SETPIPE_SZ, ROOM)
+    server = _Logging(inlet)
+    reads = [f"{number}" for number in range(40)]  # over 10 KB of lines
+    try:
+        server.start()
+        for number in reads:
+            assert ask(server.port, "GET", f"/v1/stream/{number}").status == 404
+        metrics = ask(server.admin_port, "GET", "/metrics").body.decode()
+        assert "\nheadgate_log_lines_dropped_total 0.0\n" in metrics
+        os.close(inlet)
+        with os.fdopen(outlet) as log:
+            server.process.terminate()
+            lines = [json.loads(line) for line in log]
+    finally:
+        server.close()
+    paths = [line["path"] for line in lines if line["event"] == "request"]
+    assert paths == [f"/v1/stream/{number}" for number in reads]
+    assert lines[-1]["event"] == "server.stopped"
+
+
+class _Logging(Headgate):
+    """A server that writes a line for each request to a descriptor."""
+
+    process: Process
+
+    def __init__(self, log: int) -> None:
+        super().__init__(environment={"HEADGATE_LOG_REQUESTS": "info"})
+        self._stderr = log
+
+    def spawn(self) -> None:
+        self.process = start(self.arguments, environment=self.environment, stderr=self._stderr)
