@@ -134,15 +134,21 @@ class Doubts:
 
     async def _until_sure(self, streams: list[FollowedStream], fetch: SharedFetch) -> None:
         """Wait for comparisons. Raises OriginBusy, and StreamGone for who has what is lost."""
-        now = asyncio.get_running_loop().time
-        until = now() + LONGEST_COMPARISON_S
-        for stream in streams:
-            await stream.trust.compared(until - now())
-        request = fetch.request
-        if self.refuses(request.stream_key, request.start):
-            raise StreamGone(ANOTHER_STREAM)
-        if self._unsure(streams, fetch):
-            raise OriginBusy(UNSURE, RETRY_S)
+        request, now = fetch.request, asyncio.get_running_loop().time
+        until, unsure = now() + LONGEST_COMPARISON_S, streams
+        while unsure:
+            for stream in unsure:
+                await stream.trust.compared(until - now())
+            if self.refuses(request.stream_key, request.start):
+                raise StreamGone(ANOTHER_STREAM)
+            unsure = self._unsure(streams, fetch)
+            followed = self._of_path(request.path)
+            # Another doubt may have arisen since the end of a comparison.
+            is_asked = all(one.trust.is_in_doubt and one in followed for one in unsure)
+            if unsure and (now() >= until or not is_asked):
+                raise OriginBusy(UNSURE, RETRY_S)
+            for stream in unsure:
+                stream.trust.hurry()
 
     def is_of(self, stream: FollowedStream, offset: str) -> bool:
         """Return whether who has read up to an offset may go on with what is known of a stream."""

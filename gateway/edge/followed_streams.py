@@ -16,12 +16,12 @@ from gateway.edge.doubts import Doubts
 from gateway.edge.feed_source import EdgeFeedSource
 from gateway.edge.followed_stream import FollowedStream
 from gateway.edge.following import Holdings
-from gateway.edge.poller import PolledOrigin
+from gateway.edge.poller import UNSURE, PolledOrigin
 from gateway.edge.recent_window import WindowBudget
 from gateway.edge.snapshots import as_read, is_variant
 from gateway.edge.stand_ins import StandIns
 from gateway.edge.stream_reader import StreamReader
-from gateway.errors import StreamGone, StreamNotFound
+from gateway.errors import OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.followed import Snapshot, Span
 from gateway.protocol.reach import Reach
 from gateway.telemetry.rare_lines import RareLine
@@ -84,7 +84,7 @@ class FollowedStreams:
         self.beginning = self._beginnings.reading
         self.doubts = Doubts(self.of_path, cache.rules.lost, shared.clock, self._compare)
         cache.fetches.on_heard = self.doubts.heard
-        self.lose, self.seen, self.others = (self.doubts.lose, self.doubts.seen, self.doubts.others)
+        self.lose, self.seen, self.others = self.doubts.lose, self.doubts.seen, self.doubts.others
         cache.is_behind = self._is_behind
         self._apart = HitForPass(shared.clock)
         self.clock = shared.clock
@@ -265,8 +265,7 @@ class FollowedStreams:
 
     def _is_behind(self, fetch: SharedFetch, end: str) -> None:
         """Doubt a stream if a read of it ends before the stream's known end."""
-        stream = self._streams.get(fetch.request.stream_key)
-        if stream is not None:
+        if (stream := self._streams.get(fetch.request.stream_key)) is not None:
             stream.ends_for(fetch, end)
 
     def is_tail(self, key: Hashable, offset: str) -> bool:
@@ -291,8 +290,7 @@ class FollowedStreams:
     def _judge(self, fetch: SharedFetch, fetched: Fetched | None) -> bool:
         """Let go what is followed or kept where a read shows it to be of the past."""
         request, cached = fetch.request, fetch.begun.result() if fetched is None else fetched.cached
-        stood_in = fetched is not None and fetched.how is STOOD_IN
-        if fetch.of_the_past or stood_in:
+        if fetch.of_the_past or (fetched is not None and fetched.how is STOOD_IN):
             return True
         stream = self._streams.get(key := request.stream_key)
         if cached.status == 404 and stream is not None and not request.admitted_as:
@@ -321,8 +319,11 @@ class FollowedStreams:
         self.reader.moved(stream.path, Reach(known.tail, known.closed))
 
     def compared(self, stream: FollowedStream) -> None:
-        """Let a stream rest that was followed only to be compared."""
-        if stream.is_only_compared and not stream.feed.has_readers:
+        """Let a stream rest that was followed only to be compared, or beside another feed."""
+        if self._streams.get(stream.key) is not stream:
+            self._end(stream)
+            stream.feed.end(OriginBusy(UNSURE), lambda _: True)  # its readers join that feed
+        elif stream.is_only_compared and not stream.feed.has_readers:
             self._rest(stream)
 
     def lost(self, stream: FollowedStream, reason: HeadgateError) -> None:
