@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache.fetch import STOOD_IN
 from gateway.cache.replica_lag import ANOTHER_STREAM
-from gateway.edge.newest_reads import UNKNOWN, NewestReads
+from gateway.edge.newest_reads import NewestReads, unknown_server
 from gateway.edge.poller import UNSURE
 from gateway.errors import HeadgateError, OriginBusy, StreamGone
 from gateway.protocol.offsets import BEGINNING, NOW
@@ -180,13 +180,19 @@ class Doubts:
         """Note what a read has told its readers; one of the past may be of another stream."""
         whole = fetched or fetch.told
         if whole is not None and whole.how is not STOOD_IN:
-            server = fetch.server if is_of_now and not fetch.of_the_past else UNKNOWN
-            self.newest_reads.note(fetch.request, whole.cached, server)
+            request = fetch.request
+            server = fetch.server if is_of_now and not fetch.of_the_past else unknown_server()
+            streams = [one for one in self._of_path(request.path) if one.key == request.stream_key]
+            in_doubt = any(one.trust.is_in_doubt for one in streams)
+            self.newest_reads.note(request, whole.cached, server, in_doubt=in_doubt)
 
     def rest(self, stream: FollowedStream) -> None:
         """Keep what tells the newest data of a stream from others that is followed no more."""
         evidence = stream.trust.evidence
-        if evidence is not None:
+        if evidence is None:
+            return
+        read = self.newest_reads.up_to(stream.key, evidence.end)
+        if stream.trust.is_in_doubt or read is None or stream.trust.is_told_by(read.server):
             self.newest_reads.add(stream.key, evidence)
 
     def lose(self, stream: FollowedStream, common: str, held: frozenset[str]) -> None:

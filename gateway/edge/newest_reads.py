@@ -7,6 +7,7 @@ could not find out later whether the origin still has what they were sent.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,13 @@ MAX_STREAMS = 1024  # some 4 kB each; what was read the longest ago goes first
 MAX_ENDS = 16  # of each: where readers are who read it while it grew
 UNKNOWN = "?"  # no server's name
 
+_numbers = count()
+
+
+def unknown_server() -> str:
+    """Return a name for whoever has answered, which no other answer has."""
+    return f"{UNKNOWN}{next(_numbers)}"
+
 
 class NewestReads:
     """The evidence of the latest reads of each stream, by the offsets at which the reads ended."""
@@ -37,8 +45,13 @@ class NewestReads:
     def __len__(self) -> int:
         return len(self._streams)
 
-    def note(self, request: CacheRequest, cached: CachedResponse, server: str) -> None:
-        """Note a whole answer of one of the origin's servers."""
+    def note(
+        self, request: CacheRequest, cached: CachedResponse, server: str, *, in_doubt: bool
+    ) -> None:
+        """Note a whole answer of one of the origin's servers, perhaps while the stream is in doubt.
+
+        What readers have up to the same offset is kept if it may be of another stream.
+        """
         facts = cached.facts
         if facts is None or facts.is_empty or facts.is_coded or request.start == NOW:
             return
@@ -52,7 +65,9 @@ class NewestReads:
             return  # from further back in what this server is known to have
         span = Span(request.start, facts.next_offset, cached.body)
         evidence = evidence_of(facts.content_type, span, server)
-        if evidence is not None:
+        known = ends.get(end)
+        is_of_another = known is not None and (in_doubt or known.server != server)
+        if evidence is not None and not (is_of_another and _differ(known, evidence)):
             self.add(key, evidence)
 
     def add(self, key: StreamKey, evidence: Evidence) -> None:
@@ -64,7 +79,10 @@ class NewestReads:
         ends.pop(evidence.end, None)
         ends[evidence.end] = evidence
         if len(ends) > MAX_ENDS:
-            del ends[next(iter(ends))]
+            # What other servers have told is still to be compared.
+            alike = (end for end, one in ends.items() if one.server == evidence.server)
+            first = next(alike)
+            del ends[first if first != evidence.end else next(iter(ends))]
             self.forgotten["ends"] += 1
         self._streams.move_to_end(key)
         if len(self._streams) > MAX_STREAMS:
@@ -139,3 +157,8 @@ class NewestReads:
         ends = self._streams.get(key, {})
         if ends.get(evidence.end) is evidence:
             del ends[evidence.end]
+
+
+def _differ(one: Evidence | None, other: Evidence) -> bool:
+    """Return whether two pieces are not known to be the same."""
+    return one is None or one[:4] != other[:4]

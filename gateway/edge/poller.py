@@ -237,7 +237,9 @@ class Poller:
             return polled._replace(body=finding.rest)
         common, held = self._window.places_beyond(known.start, finding.common)
         if finding.verdict is SHORTER:
-            self._common = max(common, polled.end), held - {polled.end}
+            if finding.common:  # else nothing shows that it is the beginning of what is known
+                common, held = max(common, polled.end), held - {polled.end}
+            self._common = common, held
             raise self._behind(polled.end)
         self._common = common, held
         raise CannotFollow(StreamGone(ANOTHER_STREAM))

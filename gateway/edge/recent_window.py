@@ -118,10 +118,10 @@ class RecentWindow:
         """Return the offsets that readers may hold, split at `common` units after `start`.
 
         The result is the last offset that is not beyond that place, "" where none is known, and the
-        set of all that are.
+        set of all that are. Without a common unit no offset is known to be within.
         """
         begin = self._places.get(start)
-        until = None if begin is None else begin + common
+        until = None if begin is None or not common else begin + common
         within, beyond = {""}, {self._tail}
         offsets = dict(self._places)
         for span, at, end in self._pieces:

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.cache.told import Told
-from gateway.edge.newest_reads import UNKNOWN
+from gateway.edge.newest_reads import unknown_server
 from gateway.edge.poller import UNSURE
 from gateway.errors import OriginBusy
 
@@ -52,7 +52,9 @@ class Trust:
     @property
     def evidence(self) -> Evidence | None:
         """Return the evidence of the newest data, with the server that has them as far as known."""
-        return self._window.evidence_by(UNKNOWN if self.is_in_doubt else self._poller.server)
+        return self._window.evidence_by(
+            unknown_server() if self.is_in_doubt else self._poller.server
+        )
 
     def doubt(self, *, is_shorter: bool = False) -> None:
         """Compare with the origin before anything is joined, beginning anew with what is asked."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from tests.edge.live_readers import S, at, following, live, news, text, up_to
+import asyncio
+from typing import TYPE_CHECKING
+
+from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
+from tests.edge.test_two_histories import restored
 from tests.support.waiting import until
 from tests.web.serving import get
+
+if TYPE_CHECKING:
+    from tests.support.raw_origin import Wire
 
 
 async def test_a_stream_is_followed_once_after_a_lag_that_looked_like_another_stream() -> None:
@@ -46,3 +53,70 @@ async def test_a_read_waits_on_where_another_doubt_arises_before_it_has_its_turn
         stream.doubt()
         got = await gateway.ask(get(f"{S}?offset=0002", "X-Own-Way: 1"))
         assert (news(got)[:3], times) == ((200, b"c", "0003"), 2)
+
+
+async def test_a_feed_without_data_is_not_compared_with_reads_of_a_later_history() -> None:
+    """While it is in doubt, a read of the present stream ends where the lost data ended."""
+    async with live(b"a", b"b", b"c") as (origin, gateway):
+        sent, compares, released = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def slowly(wire: Wire) -> None:
+            origin.instead = None
+            await sent.wait()
+            await wire.send(origin._read(0, is_poll=False))
+
+        async def comparing(wire: Wire) -> None:
+            read = origin._read(0, is_poll=False)
+            if "x-own-way" not in wire.heard.named:
+                compares.set()
+                await released.wait()
+            await wire.send(read)
+
+        origin.instead = slowly
+        reader = await gateway.connect()
+        reader.send(get(f"{S}?offset=-1"))
+        await until(lambda: origin.instead is None)
+        viewer = await following(gateway, "now")
+        assert await up_to(viewer, "0003") == ""
+        await origin.polled(1)
+        sent.set()
+        assert (await reader.answer()).body == b"abc"
+        waiter = await polling(gateway, "0003")
+        await restored(origin, b"a")
+        origin.instead = comparing
+        await compares.wait()
+        origin.pieces = [b"a", b"X", b"Y"]
+        gateway.clock.advance(2)  # nothing is cached any more
+        assert (await gateway.ask(get(f"{S}?offset=-1", "X-Own-Way: 1"))).body == b"aXY"
+        origin.instead = None
+        released.set()
+        assert text(await viewer.events_to_the_end()) == ""
+        assert (await waiter.answer()).status == 410
+
+
+async def test_a_read_before_the_end_of_a_shorter_stream_is_not_taken_for_compared() -> None:
+    """The feed has only a checksum of its data, which says nothing of a part of them."""
+    async with live(b"a", b"b", b"c") as (origin, gateway):
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
+        viewer = await following(gateway, "0003")
+        assert await up_to(viewer, "0003") == ""
+        await origin.polled(1)
+        await restored(origin, b"X", b"Y")
+        (stream,) = gateway.edge.feeds.of_path(S)
+        await until(lambda: stream._poller.is_behind)
+        got = await gateway.ask(get(f"{S}?offset=0001", "X-Own-Way: 1"))
+        assert (got.status, got.body) != (200, b"Y")
+
+
+async def test_readers_where_compared_data_began_are_not_joined_if_nothing_is_the_same() -> None:
+    """The two histories may have parted before that."""
+    async with live(b"a", b"b", b"c") as (origin, gateway):
+        viewer = await following(gateway, "now")
+        assert await up_to(viewer, "0003") == ""
+        await origin.polled(1)
+        origin.append(b"d")
+        assert await up_to(viewer, "0004") == "d"
+        await origin.polled(2)
+        await restored(origin, b"a", b"X", b"Y", b"Z", b"W")
+        assert text(await viewer.events_to_the_end()) == "d"
+        assert (await gateway.ask(get(f"{S}?offset=0003", "X-Own-Way: 1"))).status == 410
