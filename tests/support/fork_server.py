@@ -2,6 +2,7 @@
 
 `python -m tests.support.fork_server FD` serves the socket of that number; `tests.support.forked`
 asks it. It ends when nobody holds the other end of the socket any more, and its children with it.
+A server of several workers starts them from one of its own (`tests.support.forked_workers`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import gc
 import importlib
 import json
@@ -29,6 +31,7 @@ PRELOADED = (
     "gateway.serve",
     "gateway.edge_parts",
     "gateway.workers.supervisor",
+    "gateway.workers.worker",
     "gateway.backends.redis.log",
     "gateway.backends.sqlite.log",
     "gateway.commands.append",
@@ -43,34 +46,40 @@ PRELOADED = (
     "encodings.idna",
 )
 STREAMS = 3  # stdin, stdout and stderr
+MOST_DESCRIPTORS = 16
 LONGEST_REQUEST = 1 << 20
 NUMBER = struct.Struct("i")
 PR_SET_PDEATHSIG = 1
 
 
 class Request(NamedTuple):
-    """A command to run; `report` is told the pid, and the exit status as `subprocess` has it."""
+    """A command to run; `report` is told the pid, and the exit status as `subprocess` has it.
+
+    The new process gets `descriptors` under the numbers of `numbers`, the first three of which are
+    its streams.
+    """
 
     arguments: list[str]
     environment: dict[str, str]
     folder: str
-    streams: list[int]
+    numbers: list[int]
+    descriptors: list[int]
     report: int
 
     @classmethod
     def receive(cls, requests: socket.socket) -> Request | None:
         """None when there will be no other one."""
-        message, descriptors, _, _ = socket.recv_fds(requests, LONGEST_REQUEST, STREAMS + 1)
+        message, received, _, _ = socket.recv_fds(requests, LONGEST_REQUEST, MOST_DESCRIPTORS)
         if not message:
             return None
-        *streams, report = descriptors
-        return cls(**json.loads(message), streams=streams, report=report)
+        *descriptors, report = received
+        return cls(**json.loads(message), descriptors=descriptors, report=report)
 
     def become(self) -> None:
         """Make this process what a new one would be."""
-        for number, stream in enumerate(self.streams):
-            os.dup2(stream, number)
-            os.close(stream)
+        for number, descriptor in zip(self.numbers, self._above_numbers(), strict=True):
+            os.dup2(descriptor, number)
+            os.close(descriptor)
         sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())  # type: ignore[union-attr]
         os.chdir(self.folder)
         os.environ.clear()
@@ -78,6 +87,14 @@ class Request(NamedTuple):
         sys.argv[:] = self.arguments
         sys.path[0] = os.path.dirname(self.arguments[0])  # noqa: PTH120 - as Python does it
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _above_numbers(self) -> list[int]:
+        """Move the descriptors away from the numbers that others of them are to get."""
+        lowest = max(self.numbers) + 1
+        moved = [fcntl.fcntl(it, fcntl.F_DUPFD_CLOEXEC, lowest) for it in self.descriptors]
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        return moved
 
 
 class Child(NamedTuple):
@@ -90,8 +107,10 @@ class Child(NamedTuple):
 class ForkServer:
     """It has one thread and no event loop: neither lives on in a child."""
 
-    def __init__(self, requests: socket.socket) -> None:
+    def __init__(self, requests: socket.socket, *, children_die: bool = True) -> None:
+        """Kill the children when this process ends, unless they see to that themselves."""
         self._requests = requests
+        self._children_die = children_die
         self._selector = selectors.DefaultSelector()
         self._selector.register(requests, selectors.EVENT_READ)
 
@@ -113,10 +132,11 @@ class ForkServer:
         if pid == 0:
             self._close()
             os.close(request.report)
-            _die_with(server)
+            if self._children_die:
+                die_with(server)
             return True
-        for stream in request.streams:
-            os.close(stream)
+        for descriptor in request.descriptors:
+            os.close(descriptor)
         child = Child(pid, request.report)
         self._selector.register(os.pidfd_open(pid), selectors.EVENT_READ, child)
         os.write(child.report, NUMBER.pack(pid))
@@ -140,7 +160,7 @@ class ForkServer:
         self._requests.close()
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Also when the parent is killed: nothing else would end the children then."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended meanwhile
@@ -152,6 +172,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who ask
     server = ForkServer(socket.socket(fileno=int(sys.argv[1])))
     program = importlib.import_module("gateway.__main__")
+    forked_workers = importlib.import_module("tests.support.forked_workers")
     for name in PRELOADED:
         importlib.import_module(name)
     assert threading.active_count() == 1, threading.enumerate()
@@ -162,6 +183,8 @@ def main() -> None:
     if request is None:
         return
     request.become()
+    if forked_workers.is_asked_for(request):
+        forked_workers.fork_workers()
     try:
         sys.exit(program.main())
     except SystemExit as end:

@@ -15,15 +15,22 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING, Protocol, TypeAlias
 
-from tests.support.fork_server import NUMBER
+from tests.support.fork_server import NUMBER, STREAMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Redirection: TypeAlias = int | IO[bytes] | None
 """What a command reads or writes: a descriptor, a file, PIPE, or None for this process's own."""
+
+
+class Asked(Protocol):
+    """A fork server, or the way to one."""
+
+    def ask(self, request: bytes, descriptors: Sequence[int]) -> None:
+        """Have a command started."""
 
 
 class Forks:
@@ -61,7 +68,7 @@ class Forked:
 
     def __init__(
         self,
-        forks: Forks,
+        forks: Asked,
         arguments: Sequence[str],
         *,
         environment: Mapping[str, str],
@@ -69,24 +76,27 @@ class Forked:
         stdout: Redirection = None,
         stderr: Redirection = None,
         folder: Path | None = None,
+        kept: Sequence[int] = (),
     ) -> None:
+        """Start a command, which gets the descriptors in `kept` under the same numbers."""
         request = {
             "arguments": list(arguments),
             "environment": dict(environment),
             "folder": str(folder or Path.cwd()),
+            "numbers": [*range(STREAMS), *kept],
         }
         self.args = arguments
         self.returncode: int | None = None
         self._lock = Lock()
-        self._report, report = os.pipe()
+        self.report, report = os.pipe()
         # Not sooner: another thread may wait for the end.
-        weakref.finalize(self, os.close, self._report)
+        weakref.finalize(self, os.close, self.report)
         with contextlib.ExitStack() as theirs:
             theirs.callback(os.close, report)
             self.stdin, *given = _pipe(stdin, 0, theirs)
             self.stdout, *given[1:] = _pipe(stdout, 1, theirs)
             self.stderr, *given[2:] = _pipe(stderr, 2, theirs)
-            forks.ask(json.dumps(request).encode(), [*given, report])
+            forks.ask(json.dumps(request).encode(), [*given, *kept, report])
         self.pid = self._told()
 
     def poll(self) -> int | None:
@@ -98,7 +108,7 @@ class Forked:
     def wait(self, timeout: float | None = None) -> int:
         """The exit status. Raises subprocess.TimeoutExpired after so many seconds without."""
         told = select.poll()
-        told.register(self._report, select.POLLIN)
+        told.register(self.report, select.POLLIN)
         if not told.poll(None if timeout is None else timeout * 1000):
             raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
         with self._lock:
@@ -136,7 +146,7 @@ class Forked:
 
     def _told(self) -> int:
         """First the pid, then the exit status."""
-        number = os.read(self._report, NUMBER.size)
+        number = os.read(self.report, NUMBER.size)
         if not number:
             raise RuntimeError("the fork server has ended, and what it had started with it")
         return int(NUMBER.unpack(number)[0])

@@ -10,6 +10,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.support.forked_workers import number_of
 from tests.support.http1 import Answer, ask
 from tests.support.processes import Headgate
 from tests.support.waiting import wait_until
@@ -27,6 +28,12 @@ def is_alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
+def _children(pid: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [*map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    return []
+
+
 class Several(Headgate):
     """`pid` is the supervisor's."""
 
@@ -40,11 +47,13 @@ class Several(Headgate):
     def workers(self) -> dict[int, int]:
         """The pid of each worker that runs now, by its number."""
         found = {}
-        for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
+        children = _children(self.pid)
+        # Those that are forked are children of a fork server that is one.
+        for pid in [*children, *(it for child in children for it in _children(child))]:
             with contextlib.suppress(OSError):  # it may end at any moment
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if b"gateway.workers" in words and is_alive(int(pid)):
-                    found[int(words[-2])] = int(pid)
+                number = number_of(pid)
+                if number is not None and is_alive(pid):
+                    found[number] = pid
         return found
 
     def readyz(self) -> Answer:
