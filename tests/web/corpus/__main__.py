@@ -1,0 +1,64 @@
+"""Record the exchanges, or play them again and again: `python -m tests.web.corpus --help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from tests.web.corpus.recordings import (
+    Plays,
+    differences,
+    exchanges_of,
+    group_names,
+    recorded,
+    write,
+)
+
+
+def main() -> int:
+    """Return 0 unless a play differs from what is recorded."""
+    parser = argparse.ArgumentParser(prog="python -m tests.web.corpus", description=__doc__)
+    parser.add_argument("--record", action="store_true", help="write the recordings anew")
+    parser.add_argument("--plays", type=int, default=1, help="how often everything is compared")
+    parser.add_argument(
+        "--differences", action="store_true", help="print where the ordinary way differs"
+    )
+    parser.add_argument("groups", nargs="*", help="only these; else all")
+    arguments = parser.parse_args()
+    chosen = arguments.groups or group_names()
+    if arguments.differences:
+        _print_differences(chosen)
+        return 0
+    failures = 0
+    with Plays() as plays:
+        for _ in range(arguments.plays):
+            for group in chosen:
+                if arguments.record:
+                    named = exchanges_of(group).items()
+                    write(group, {name: plays.sections(one) for name, one in named})
+                else:
+                    failures += _compared(plays, group)
+    return 1 if failures else 0
+
+
+def _compared(plays: Plays, group: str) -> int:
+    failures = 0
+    known = recorded(group)
+    for name, one in exchanges_of(group).items():
+        if found := differences(known.get(name, {}), plays.sections(one)):
+            failures += 1
+            sys.stdout.write("\n".join([f"{group}: {name}", *found, ""]))
+            sys.stdout.flush()
+    return failures
+
+
+def _print_differences(chosen: list[str]) -> None:
+    for group in chosen:
+        for name, sections in recorded(group).items():
+            changed = {mode: lines for mode, lines in sections.items() if "ordinary way" in mode}
+            for mode, lines in changed.items():
+                sys.stdout.write("\n".join([f"{group}: {name} [{mode}]", *lines, ""]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

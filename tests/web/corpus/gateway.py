@@ -1,0 +1,174 @@
+"""The gateway of one play: it listens as in production, before an origin that plays scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+
+from gateway.backends.memory import MemoryLog
+from gateway.origin.connections import connector_of
+from gateway.settings import Route
+from gateway.telemetry.spans import Tracer
+from gateway.web.listener import ConnectionListener
+from gateway.web.metrics import snapshot
+from tests.access.guarded import tokens_file
+from tests.edge.both_ways import trust
+from tests.support.live_origin import LiveOrigin
+from tests.support.ports import free_port
+from tests.support.raw_origin import RawOrigin, answer
+from tests.web.corpus.exchange import Reply
+from tests.web.serving import EDGE, Options, Serving, get
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from gateway.telemetry.metrics import Metric
+    from tests.support.raw_origin import Play, Wire
+    from tests.web.corpus.exchange import Stage
+
+    Figures = dict[tuple[Metric, tuple[str, ...]], float]
+
+END_OF_HEAD = b"\r\n\r\n"
+TOKENS = tempfile.TemporaryDirectory(prefix="headgate-corpus")
+
+
+class CorpusGateway(Serving):
+    """A gateway whose connections come in by the listener that serves in production."""
+
+    listener: ConnectionListener
+    origin: RawOrigin | None = None
+    origin_bodies: list[bytes]
+    gate: asyncio.Semaphore  # which the origin's held replies wait for
+
+    async def start(self) -> None:
+        """Open the log and the origin, and listen."""
+        self.origin_bodies, self.gate = [], asyncio.Semaphore(0)
+        await self.log.open()
+        for edge in self.edges:
+            await edge.open()
+        await self._runner.setup()
+        self.listener = ConnectionListener(self.server)
+        self.port = free_port()
+        await self.listener.open("127.0.0.1", self.port)
+
+    async def stop(self) -> None:
+        """Let the clients go, then everything else."""
+        self.listener.close()
+        await super().stop()
+
+    def origin_plays(self, *replies: bytes | Reply) -> None:
+        """Let the origin answer the next requests so, all after them by the last reply."""
+        assert self.origin is not None, "no origin on this stage"
+        self.origin.scripts = [self._noted(reply) for reply in replies]
+
+    def _noted(self, reply: bytes | Reply) -> Play:
+        said = Reply((reply,)) if isinstance(reply, bytes) else reply
+
+        async def play(wire: Wire) -> None:
+            at = len(self.origin_bodies)
+            self.origin_bodies.append(b"")
+            with contextlib.suppress(OSError, EOFError):
+                self.origin_bodies[at] = await wire.body()
+                await self._reply(wire, said)
+
+        return play
+
+    async def _reply(self, wire: Wire, reply: Reply) -> None:
+        for packet in reply.packets:
+            if reply.is_held:
+                await self.gate.acquire()
+            head = packet.partition(END_OF_HEAD)[0] + END_OF_HEAD
+            await wire.send(head if wire.heard.method == "HEAD" else packet)
+        if reply.end == "close":
+            await wire.close()
+        elif reply.end == "reset":
+            await wire.reset()
+        elif not reply.packets:
+            await wire.rest()
+
+    def trust_the_origin(self) -> None:
+        """Let no connection rest or end because the origin might send more than it should."""
+        for edge in self.edges:
+            trust(edge.origin)
+
+    def is_settled(self) -> bool:
+        """Whether nothing is under way at the origin."""
+        if not self.edges or self.origin is None or isinstance(self.origin, LiveOrigin):
+            return True
+        pool, fetches = self.edge.origin._pooled, self.edge.cache.fetches
+        if fetches._of_path or fetches._tasks or self.edge.origin.in_flight:
+            return False
+        assert pool is not None, "open"
+        kept = connector_of(pool)._conns.values()
+        idle = sum(one.is_connected() for connections in kept for one, _ in connections)
+        return self.origin.open == idle
+
+    async def keep_a_connection(self, *lines: str) -> None:
+        """Have a connection to the origin at hand: some ways of asking it make none."""
+        self.origin_plays(answer(b"", "Cache-Control: no-store"))
+        self.trust_the_origin()
+        warm = await self.ask(get(f"{EDGE}/warm", "Cache-Control: no-store", *lines))
+        assert warm.status == 200, warm
+
+    def figures(self) -> Figures:
+        """Return what is counted, by its metric and labels; of a histogram how often."""
+        return {
+            (sample.metric, sample.values): sample.number
+            if sample.distribution is None
+            else sum(sample.distribution.counts)
+            for sample in (*snapshot(self.shared, self.routes), *self.authorities.samples())
+        }
+
+
+class SpanNames(Tracer):
+    """Makes spans as ever, and exports none: those that ended are in `ended`."""
+
+    def __init__(self) -> None:
+        self.ended: list[ReadableSpan] = []
+        self._provider = TracerProvider(resource=Resource.get_empty(), shutdown_on_exit=False)
+        self._provider.add_span_processor(_Kept(self.ended))
+        self._tracer = self._provider.get_tracer("headgate")
+
+
+class _Kept(SpanProcessor):
+    def __init__(self, ended: list[ReadableSpan]) -> None:
+        self._ended = ended
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._ended.append(span)
+
+
+@contextlib.asynccontextmanager
+async def staged(
+    stage: Stage, *, is_logged: bool, tracer: Tracer | None
+) -> AsyncIterator[CorpusGateway]:
+    """Return the gateway of a play, which is stopped when the block ends."""
+    level = "info" if is_logged else "off"
+    options: dict[str, object] = {"log_requests": level, "tracer": tracer, **stage.options}
+    if stage.is_guarded:
+        options["tokens_file"] = str(tokens_file(Path(TOKENS.name)))
+        options.setdefault("own", {"auth": "tokens"})
+    async with contextlib.AsyncExitStack() as stack:
+        edge = origin = None
+        if stage.route is not None:
+            where: dict[str, object] = {"prefix": EDGE, **stage.route}
+            if "origin" not in where:
+                made = LiveOrigin(*stage.pieces) if stage.pieces else RawOrigin(b"")
+                origin = await stack.enter_async_context(made)
+                where["origin"] = f"http://127.0.0.1:{origin.port}"
+            edge = Route(**where)
+        gateway = CorpusGateway(Options(**options), MemoryLog(), edge)  # type: ignore[arg-type] # checked there
+        gateway.origin = origin
+        await gateway.start()
+        stack.push_async_callback(gateway.stop)
+        if origin is not None and not stage.pieces:
+            await gateway.keep_a_connection(*stage.admitted_as)
+        yield gateway

@@ -1,0 +1,53 @@
+"""Replace what differs from play to play by words, and show bytes as text."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+
+LONGEST_BODY = 2000  # characters of a body that are shown; of a longer one size and digest stand
+_RUN = re.compile(r"(.)\1{39,}", re.DOTALL)
+_MASKS = (
+    (re.compile(r"\b00-[0-9a-f]{32}-[0-9a-f]{16}-([0-9a-f]{2})\b"), r"00-<trace>-<span>-\1"),
+    (re.compile(r"\b1000000\d{3}\b"), "<later cursor>"),  # than 999999999, by a random number
+    (re.compile(r'"[0-9a-f]{16}(?=[:"])'), '"<stream>'),
+)
+
+
+class Masks:
+    """The masks of one play, whose ports and ids are known."""
+
+    def __init__(self, *, ports: dict[int, str], instance: str) -> None:
+        self._ports = ports
+        self._id = re.compile(rf"\b{re.escape(instance)}-[0-9a-f]+\b")
+
+    def __call__(self, text: str) -> str:
+        """Return the text without what another play would have otherwise."""
+        for port, name in self._ports.items():
+            text = re.sub(rf":{port}\b", f":<{name}>", text)
+        text = self._id.sub("<id>", text)
+        for pattern, word in _MASKS:
+            text = pattern.sub(word, text)
+        return text
+
+
+def shown(data: bytes) -> str:
+    """Return bytes as text of one line, long runs of one character abbreviated."""
+    text = data.decode("latin-1")
+    text = _RUN.sub(lambda run: f"<{len(run[0])} times {run[1]!r}>", text)
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def lines_of(data: bytes) -> list[str]:
+    """Return bytes as lines, each of which ended by CR LF; what does not end so has a mark."""
+    *whole, last = data.split(b"\r\n")
+    lines = [shown(line) for line in whole]
+    return [*lines, f"{shown(last)}<no line end>"] if last else lines
+
+
+def body_of(data: bytes) -> list[str]:
+    """Return a body as lines; of a long one that does not shrink its size and digest."""
+    lines = [shown(line) for line in data.split(b"\n")] if data else []
+    if sum(map(len, lines)) > LONGEST_BODY:
+        return [f"<{len(data)} bytes, SHA-256 {sha256(data).hexdigest()[:16]}>"]
+    return lines

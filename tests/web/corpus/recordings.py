@@ -1,0 +1,152 @@
+"""The recordings: a text file for each group, and what differs from them now."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import importlib
+import pkgutil
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from tests.web.corpus import groups
+from tests.web.corpus.player import MODES, QUIET, cost_of_asking_on, play
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Self
+
+    from tests.web.corpus.exchange import Exchange, Stage
+    from tests.web.corpus.gateway import Figures
+    from tests.web.corpus.player import Mode
+
+RECORDED = Path(__file__).parent / "recorded"
+TITLE = "=== "
+Sections = dict[str, list[str]]  # what each mode shows, by its name
+_MARKS = {f"[{mode.name}]": mode.name for mode in MODES}
+
+
+def group_names() -> list[str]:
+    """Return the names of all groups."""
+    return sorted(module.name for module in pkgutil.iter_modules(groups.__path__))
+
+
+@cache
+def exchanges_of(group: str) -> dict[str, Exchange]:
+    """Return the exchanges of a group by their names."""
+    module = importlib.import_module(f"tests.web.corpus.groups.{group}")
+    found: list[Exchange] = module.EXCHANGES
+    named = {one.name: one for one in found}
+    assert len(named) == len(found), f"{group} has a name twice"
+    return named
+
+
+class Plays:
+    """Plays exchanges, one after the other, on a loop as in production."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self._costs: dict[tuple[int, str | None], Figures] = {}
+        self._stages: list[Stage] = []  # which keeps their ids
+
+    def __enter__(self) -> Self:
+        self._runner.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.close()
+
+    def sections(self, exchange: Exchange, modes: Sequence[Mode] = MODES) -> Sections:
+        """Play an exchange in these modes, of which the first is `QUIET`; what each shows.
+
+        Other than the first one, a mode has the lines that differ from the mode it is compared
+        with, and is left out where there are none.
+        """
+        seen: dict[str, list[str]] = {}
+        sections = {}
+        for mode in modes:
+            seen[mode.name] = lines = self._play(exchange, mode)
+            if mode.base is not None:
+                base = seen[mode.base]
+                lines = list(_changes(base, lines, is_forced=mode.is_forced))
+            if lines:
+                sections[mode.name] = lines
+        return sections
+
+    def _play(self, exchange: Exchange, mode: Mode) -> list[str]:
+        cost: Figures = {}
+        if exchange.asks_on:
+            key = (id(exchange.stage), mode.base if mode.is_forced else mode.name)
+            if key not in self._costs:
+                self._stages.append(exchange.stage)
+                self._costs[key] = self._runner.run(cost_of_asking_on(exchange.stage, mode))
+            cost = self._costs[key]
+        try:
+            return self._runner.run(play(exchange, mode, cost))
+        except BaseException as error:
+            error.add_note(f"in {exchange.name!r}, {mode.name}")
+            raise
+
+
+def _changes(base: Sequence[str], other: Sequence[str], *, is_forced: bool) -> Iterator[str]:
+    if is_forced:  # which makes the answer have the id
+        base, other = (
+            [one for one in lines if "< X-Request-Id:" not in one] for lines in (base, other)
+        )
+        other = [line.replace("request_id='a'", "request_id='<id>'") for line in other]
+    for line in difflib.unified_diff(base, other, n=0, lineterm=""):
+        if not line.startswith(("---", "+++", "@@")):
+            yield line
+
+
+@cache
+def recorded(group: str) -> dict[str, Sections]:
+    """Return the recordings of a group by the names of their exchanges."""
+    path = RECORDED / f"{group}.txt"
+    if not path.exists():
+        return {}
+    found = {}
+    for part in path.read_text().split(f"\n{TITLE}")[1:]:
+        name, *lines = part.rstrip("\n").split("\n")
+        sections = found[name] = {QUIET.name: list[str]()}
+        current = sections[QUIET.name]
+        for line in lines:
+            if line in _MARKS:
+                current = sections[_MARKS[line]] = []
+            else:
+                current.append(line)
+    return found
+
+
+def write(group: str, exchanges: Mapping[str, Sections]) -> None:
+    """Write the recordings of a group."""
+    lines = [HEADER]
+    for name, sections in exchanges.items():
+        lines += [f"{TITLE}{name}", *sections[QUIET.name]]
+        for mode, changes in sections.items():
+            if mode != QUIET.name:
+                lines += [f"[{mode}]", *changes]
+        lines.append("")
+    (RECORDED / f"{group}.txt").write_text("\n".join(lines))
+
+
+def differences(then: Sections, now: Sections, modes: Sequence[Mode] = MODES) -> list[str]:
+    """Return how what is seen in these modes differs from what was recorded."""
+    found = []
+    for mode in modes:
+        old, new = then.get(mode.name, []), now.get(mode.name, [])
+        if old != new:
+            diff = list(difflib.unified_diff(old, new, "recorded", "now", lineterm=""))
+            found += [f"[{mode.name}]", *diff]
+    return found
+
+
+HEADER = """\
+Made by `python -m tests.web.corpus --record`. Of each exchange: what is sent (>), what comes (<,
+its body after |), what the origin was asked, what was counted, logged and traced. First all of it
+from a gateway without access log, then in brackets what changes with a log, with tracing, and
+where a line forces each request to go the ordinary way: compared with the same mode without it.
+"""

@@ -1,0 +1,39 @@
+"""What clients send is answered, counted, logged and traced as it was recorded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import pytest
+
+from tests.web.corpus.player import LOGGED, MODES, QUIET
+from tests.web.corpus.recordings import Plays, differences, exchanges_of, group_names, recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXCHANGES = [(group, name) for group in group_names() for name in exchanges_of(group)]
+# Every play is a gateway of 5 ms: `python -m tests.web.corpus` plays each exchange in every mode.
+OFTEN, SELDOM = (QUIET, LOGGED), MODES
+SELDOM_OF = 12
+AGAIN = "if this is meant, record it: python -m tests.web.corpus --record"
+
+
+@pytest.fixture(scope="module")
+def plays() -> Iterator[Plays]:
+    with Plays() as player:
+        yield player
+
+
+@pytest.mark.parametrize(("group", "name"), EXCHANGES)
+def test_an_exchange_is_as_it_was_recorded(plays: Plays, group: str, name: str) -> None:
+    then = recorded(group)[name]
+    modes = OFTEN if crc32(name.encode()) % SELDOM_OF else SELDOM
+    found = differences(then, plays.sections(exchanges_of(group)[name], modes), modes)
+    assert not found, "\n".join([AGAIN, *found])
+
+
+def test_each_recording_is_of_an_exchange() -> None:
+    for group in group_names():
+        assert list(recorded(group)) == list(exchanges_of(group))
