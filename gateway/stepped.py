@@ -105,19 +105,17 @@ class Later(Generic[T]):
 
     def set_result(self, value: T) -> None:
         """Set the result. Do nothing after it: handlers may run before this returns."""
-        self._value = value
-        self._finish()
+        self._finish(value, None)
 
     def set_exception(self, error: BaseException) -> None:
         """Set the error instead of a result. Do nothing after it, as with a result."""
         assert not isinstance(error, StopIteration), "it would end a coroutine"
-        self._error = error
-        self._finish()
+        self._finish(None, error)
 
-    def _finish(self) -> None:
+    def _finish(self, value: T | None, error: BaseException | None) -> None:
         if self._done:
             raise asyncio.InvalidStateError("set once")
-        self._done = True
+        self._done, self._value, self._error = True, value, error
         waiters, self._waiters = self._waiters, None
         if waiters:
             _turn.add(waiters, self)
@@ -195,7 +193,7 @@ class Step(Generic[T]):
         self._coro = coro
         self._on_done: Callable[[T | None, BaseException | None], object] | None = on_done
         self._context = context
-        self._awaited: Later[Any] | None = None
+        self._awaited: Any = None  # a Later; of a task that has not begun, what it waits for
         self._flags = 0
         self.task: asyncio.Task[T] | None = None
 
@@ -213,7 +211,7 @@ class Step(Generic[T]):
     def resume(self, later: Later[Any], /) -> None:
         """Go on behind the Later that the handler awaits; it may be cancelled meanwhile."""
         if self._awaited is later:
-            self._advance(None)
+            self._advance(asyncio.CancelledError() if self._flags & _CANCELLED else None)
 
     def cancel(self) -> None:
         """End the handler: it sees CancelledError where it waits, or where it waits next."""
@@ -248,9 +246,7 @@ class Step(Generic[T]):
 
     def _advance(self, error: BaseException | None) -> None:
         """Run the handler up to where it waits or ends; raise an error in it first, if given."""
-        if self._flags & _CANCELLED and error is None:
-            self._flags &= ~_CANCELLED
-            error = asyncio.CancelledError()
+        self._flags &= ~_CANCELLED
         while True:
             self._awaited = None
             self._flags |= _RUNNING
@@ -269,8 +265,9 @@ class Step(Generic[T]):
                 self._flags &= ~_RUNNING
             if self._flags & _CANCELLED:
                 self._flags &= ~_CANCELLED
-                error = asyncio.CancelledError()
-                continue
+                if not _takes_time_to_cancel(awaited):
+                    error = asyncio.CancelledError()
+                    continue
             if isinstance(awaited, Later):
                 self._awaited = awaited
                 awaited.subscribe(self)
@@ -290,6 +287,7 @@ class Step(Generic[T]):
     def _promote(self, awaited: Any) -> None:  # noqa: ANN401 - what asyncio has to wait for
         """Go on as a task."""
         self._flags &= ~_BEGUN
+        self._awaited = awaited
         loop = asyncio.get_running_loop()
         self.task = loop.create_task(self._rest(awaited), context=self._context)
         self.task.add_done_callback(self._ended)
@@ -298,7 +296,10 @@ class Step(Generic[T]):
         if task.cancelled():
             if not self._flags & _BEGUN:  # asyncio never began it, so the handler does not know
                 self.task = None
-                self._run_outermost(asyncio.CancelledError())
+                if _takes_time_to_cancel(self._awaited):
+                    self._promote(self._awaited)
+                else:
+                    self._run_outermost(asyncio.CancelledError())
                 return
             self._end(None, asyncio.CancelledError())
         elif (error := task.exception()) is not None:
@@ -322,6 +323,7 @@ class Step(Generic[T]):
     @types.coroutine
     def _resumed(self, awaited: Any) -> Generator[Any, Any, T]:  # noqa: ANN401 - as of _promote
         self._flags |= _BEGUN
+        self._awaited = None
         coro, thrown = self._coro, None
         while True:
             try:
@@ -335,6 +337,14 @@ class Step(Generic[T]):
                 return value
             finally:
                 thrown = None
+
+
+def _takes_time_to_cancel(awaited: object) -> bool:
+    """Cancel what a handler awaits, as its task would; return whether that takes time.
+
+    Another task, or a gather of some, has its own things to do at last.
+    """
+    return asyncio.isfuture(awaited) and awaited.cancel() and not awaited.done()
 
 
 _STARTED: Later[None] = Later()
