@@ -48,6 +48,10 @@ class Origin(Protocol):
     def raw_polls(self) -> RawWay | None:
         """The one for polls."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether one more request would be too many; polls are not counted."""
+
     async def send(
         self, method: str, target: str, headers: CIMultiDict[str], /, *, poll: bool
     ) -> Answer:
@@ -271,12 +275,14 @@ class Following:
             return
         if request.waits:
             self._holdings.begin(self)
-        raw = self._origin.raw_polls if request.waits else self._origin.raw
+        # Else readers who wait for this very answer might keep it from being asked for.
+        takes_no_place = request.waits or self._origin.is_full
+        raw = self._origin.raw_polls if takes_no_place else self._origin.raw
         block = None if raw is None else self._block_of(request.reader, raw)
         if raw is not None and block is not None:
             self._asked = raw.ask("GET", request.target, block, b"", self)
         if self._asked is None:
-            self._begin(self._send_in_task(request))
+            self._begin(self._send_in_task(request, takes_no_place=takes_no_place))
 
     def _block_of(self, reader: CacheRequest, raw: RawWay) -> bytes | None:
         """The fields of his requests, the same in all of them."""
@@ -290,9 +296,9 @@ class Following:
         self._task.add_done_callback(self._done)
         return self._task
 
-    async def _send_in_task(self, request: PollerRequest) -> Heard:
+    async def _send_in_task(self, request: PollerRequest, *, takes_no_place: bool) -> Heard:
         target, fields = request.target, request.reader.fields
-        return await self._read(await self._origin.send("GET", target, fields, poll=request.waits))
+        return await self._read(await self._origin.send("GET", target, fields, poll=takes_no_place))
 
     def _trusts(self, answer: Answer | WholeAnswer) -> bool:
         """Return whether an answer belongs to its request, as far as its connection shows."""

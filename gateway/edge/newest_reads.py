@@ -12,7 +12,6 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.edge.comparison import evidence_of
-from gateway.edge.recent_window import WINDOW_BYTES
 from gateway.edge.snapshots import is_variant
 from gateway.protocol.followed import Span
 from gateway.protocol.offsets import NOW
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_STREAMS = 1024  # some 4 kB each; what was read the longest ago goes first
 MAX_ENDS = 16  # of each: where readers are who read it while it grew
+LONGEST_EVIDENCE = 8 << 20  # bytes: a checksum takes a millisecond or two, and one more read later
 UNKNOWN = "?"  # no server's name
 
 _numbers = count()
@@ -55,7 +55,7 @@ class NewestReads:
         facts = cached.facts
         if facts is None or facts.is_empty or facts.is_coded or request.start == NOW:
             return
-        if len(cached.body) > WINDOW_BYTES or (cached.stored.vary and is_variant(cached)):
+        if len(cached.body) > LONGEST_EVIDENCE or (cached.stored.vary and is_variant(cached)):
             return
         key = request.stream_key
         end, ends = facts.next_offset, self._streams.get(key, {})

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.edge import doubts, followed_streams, poller
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.edge.test_two_histories import restored
+from tests.support.live_origin import LiveOrigin
+from tests.support.raw_origin import answer
 from tests.support.waiting import until
-from tests.web.serving import get
+from tests.web.serving import edge_serving, get
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.support.raw_origin import Wire
 
 
@@ -120,3 +125,63 @@ async def test_readers_where_compared_data_began_are_not_joined_if_nothing_is_th
         await restored(origin, b"a", b"X", b"Y", b"Z", b"W")
         assert text(await viewer.events_to_the_end()) == "d"
         assert (await gateway.ask(get(f"{S}?offset=0003", "X-Own-Way: 1"))).status == 410
+
+
+async def test_a_stream_is_compared_though_those_who_wait_for_it_have_all_places() -> None:
+    """They have the beginning of a long answer, and `max_origin_requests` is reached."""
+    async with (
+        LiveOrigin(b"a", b"b", b"c") as origin,
+        edge_serving(origin, {"max_origin_requests": 1}) as gateway,
+    ):
+        viewer = await following(gateway, "-1")
+        assert await up_to(viewer, "0003") == "abc"
+        await origin.polled(1)
+        (stream,) = gateway.edge.feeds.of_path(S)
+        asked, compared = asyncio.Event(), asyncio.Event()
+        fields = ["Content-Type: text/plain", "Stream-Next-Offset: 0003"]
+        whole = answer(b"c" * 1000, *fields, "Stream-Up-To-Date: true")
+
+        async def slowly(wire: Wire) -> None:
+            if "x-own-way" not in wire.heard.named:
+                compared.set()
+                await wire.send(origin._read(0, is_poll=False))
+                return
+            asked.set()
+            await until(lambda: stream.trust.is_in_doubt)
+            await wire.send(whole[:-500])
+            await compared.wait()
+            await wire.send(whole[-500:])
+
+        origin.instead = slowly
+        reader = await gateway.connect()
+        reader.send(get(f"{S}?offset=0002", "X-Own-Way: 1"))
+        await asked.wait()
+        stream.doubt()
+        assert (await reader.answer()).body == b"c" * 1000
+
+
+async def test_a_stream_that_nobody_follows_is_compared_until_a_lag_would_be_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else each reader began a comparison that ended without a finding, and got 503 for ever."""
+    monkeypatch.setattr(doubts, "LONGEST_COMPARISON_S", 0.02)
+    monkeypatch.setattr(poller, "PERSISTS_S", 0.3)
+    monkeypatch.setattr(followed_streams, "PERSISTS_S", 0.3)
+    monkeypatch.setattr(followed_streams, "LINGER_S", 0.1)
+    async with live(b"a", b"b", b"c") as (origin, gateway):
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
+        (server,) = gateway.edge.origin.servers
+        server.failed("refuses connections")
+        server.recovered()
+        origin.pieces = [b"a", b"X"]
+
+        async def status() -> int:
+            return (await gateway.ask(get(f"{S}?offset=0001", "X-Own-Way: 1"))).status
+
+        assert await status() == 503
+
+        async def is_gone() -> bool:
+            return await status() == 410
+
+        await until(is_gone, "the shorter stream to count as another one", within_s=3)
+        assert gateway.limits.feeds == 0

@@ -77,6 +77,7 @@ class Play:
     """An origin that plays steps and then is silent, and one who hears of it: a transcript."""
 
     raw = raw_polls = None
+    is_full = False
 
     def __init__(self, *steps: Step, chance: float = 0.5) -> None:
         self._steps = list(steps)

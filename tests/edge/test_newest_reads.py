@@ -3,17 +3,91 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from gateway.edge.comparison import Evidence
-from gateway.edge.newest_reads import MAX_ENDS, MAX_STREAMS, UNKNOWN, NewestReads
+from gateway.edge.newest_reads import (
+    LONGEST_EVIDENCE,
+    MAX_ENDS,
+    MAX_STREAMS,
+    UNKNOWN,
+    NewestReads,
+)
+
+if TYPE_CHECKING:
+    from gateway.cache.cached_response import CachedResponse, CacheRequest
 
 KEY = ("h", "/s", (), "")
+REQUEST = cast("CacheRequest", SimpleNamespace(stream_key=KEY, start="01"))
 
 
 def read(end: str, server: str = "a") -> Evidence:
     return Evidence("-1", end, 1, b"", server)
+
+
+def answered(end: str, body: bytes = b"x") -> CachedResponse:
+    """Return an answer from further back: more follows it."""
+    facts = SimpleNamespace(
+        is_empty=False,
+        is_coded=False,
+        up_to_date=False,
+        next_offset=end,
+        content_type="text/plain",
+    )
+    stored = SimpleNamespace(vary=())
+    return cast("CachedResponse", SimpleNamespace(facts=facts, body=body, stored=stored))
+
+
+@pytest.mark.parametrize(("server", "ends"), [("a", ["05"]), ("b", ["05", "02"])])
+def test_a_read_from_further_back_is_noted_if_another_server_has_told_of_more(
+    server: str, ends: list[str]
+) -> None:
+    reads = NewestReads()
+    reads.add(KEY, read("05"))
+    reads.note(REQUEST, answered("02"), server, in_doubt=False)
+    assert [one.end for one in reads.of(KEY)] == ends
+
+
+@pytest.mark.parametrize(
+    ("server", "in_doubt", "body", "kept"),
+    [
+        ("a", False, b"y", "a"),  # the latest of one server
+        ("a", True, b"y", None),
+        ("b", False, b"y", None),
+        ("b", False, b"x", "b"),  # which has the same
+    ],
+)
+def test_what_readers_have_up_to_an_offset_is_not_replaced_by_what_may_be_of_another_stream(
+    server: str, in_doubt: bool, body: bytes, kept: str | None
+) -> None:
+    reads = NewestReads()
+    reads.note(REQUEST, answered("02"), "a", in_doubt=False)
+    (before,) = reads.of(KEY)
+    reads.note(REQUEST, answered("02", body), server, in_doubt=in_doubt)
+    (after,) = reads.of(KEY)
+    if kept is None:
+        assert after is before
+    else:
+        assert (after.server, after is before) == (kept, False)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_read_is_noted_up_to_a_length(more: int) -> None:
+    reads = NewestReads()
+    reads.note(REQUEST, answered("02", bytes(LONGEST_EVIDENCE + more)), "a", in_doubt=False)
+    assert len(reads) == 1 - more
+
+
+def test_the_ends_that_other_servers_have_told_of_are_forgotten_last() -> None:
+    reads = NewestReads()
+    reads.add(KEY, read("00", "b"))
+    for number in range(1, MAX_ENDS + 1):
+        reads.add(KEY, read(f"{number:02}"))
+    assert reads.up_to(KEY, "00") is not None
+    assert reads.up_to(KEY, "01") is None
 
 
 @pytest.mark.parametrize("more", [0, 1])
