@@ -7,6 +7,7 @@ from hashlib import sha256
 
 LONGEST_BODY = 2000  # characters of a body that are shown; of a longer one size and digest stand
 _RUN = re.compile(r"(.)\1{39,}", re.DOTALL)
+_ID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]+\b")
 _MASKS = (
     (re.compile(r"\b00-[0-9a-f]{32}-[0-9a-f]{16}-([0-9a-f]{2})\b"), r"00-<trace>-<span>-\1"),
     (re.compile(r"\b1000000\d{3}\b"), "<later cursor>"),  # than 999999999, by a random number
@@ -18,23 +19,30 @@ class Masks:
     """The masks of one play, whose ports and ids are known."""
 
     def __init__(self, *, ports: dict[int, str], instance: str) -> None:
-        self._ports = ports
-        self._id = re.compile(rf"\b{re.escape(instance)}-[0-9a-f]+\b")
+        self._ports = {f":{port}": f":<{name}>" for port, name in ports.items()}
+        self._instance = instance
 
     def __call__(self, text: str) -> str:
         """Return the text without what another play would have otherwise."""
         for port, name in self._ports.items():
-            text = re.sub(rf":{port}\b", f":<{name}>", text)
-        text = self._id.sub("<id>", text)
+            text = text.replace(port, name)
+        if self._instance in text:
+            text = _ID.sub(lambda found: self._without(found[0], found[1]), text)
         for pattern, word in _MASKS:
             text = pattern.sub(word, text)
         return text
+
+    def _without(self, request_id: str, instance: str) -> str:
+        return "<id>" if instance == self._instance else request_id
 
 
 def shown(data: bytes) -> str:
     """Return bytes as text of one line, long runs of one character abbreviated."""
     text = data.decode("latin-1")
-    text = _RUN.sub(lambda run: f"<{len(run[0])} times {run[1]!r}>", text)
+    if len(text) >= 40:
+        text = _RUN.sub(lambda run: f"<{len(run[0])} times {run[1]!r}>", text)
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
