@@ -260,7 +260,12 @@ async def _play(
 
 
 def _figures_before(gateway: CorpusGateway, exchange: Exchange, mode: Mode) -> Figures:
-    """Return what is counted of the preparation, as of the first that was the same."""
+    """Return what is counted of the preparation, as of the first that was the same.
+
+    Where there is an origin, some of it has the name of its port.
+    """
+    if gateway.edges:
+        return gateway.figures()
     key = (id(exchange.stage), tuple(exchange.given), mode.is_logged, mode.is_traced)
     if key not in _BEFORE:
         _BEFORE[key] = gateway.figures()
