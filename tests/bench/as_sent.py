@@ -1,6 +1,7 @@
 """Cached reads as clients and proxies send them, beside the leanest ones, on one core, in turns.
 
-Envoy and ingress-nginx add an id to each request, and browsers name what they have.
+Envoy and ingress-nginx add an id to each request, browsers name what they have, and players and
+proxies ask for parts. A HEAD stands beside the leanest read, too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tests.bench.authorised import LOAD, TURNS, medians_of, reads, time_each
 from tests.bench.catchup import BODY
+from tests.bench.proxies import HeadgateProxy
 from tests.bench.report import CORES, DELAYS, Column, Section, at_least
 from tests.bench.servers import HeadgateServer
 
@@ -28,44 +30,65 @@ LINES = {
     "with a tag that is old": 'If-None-Match: "one-of-before"',
 }
 LOGGED = "with X-Request-Id, logged"
+HEAD = "HEAD"
+CACHED = "of an origin"
+PART = "of an origin, with Range"
+PART_BYTES = 1000
+# Beside which of the leanest reads each stands.
+LEANEST = dict.fromkeys([*LINES, LOGGED, HEAD], LEAN) | {PART: CACHED, CACHED: CACHED}
 # Of the rate of processor time of the leanest reads.
-LEAST = dict.fromkeys(LINES, 0.6) | {LOGGED: 0.5}
+LEAST = dict.fromkeys([name for name in LINES if name != LEAN], 0.6) | {LOGGED: 0.5}
 
 
 def bench(plan: Plan) -> Section:
     """Compare the processor time of cached reads that say more with that of the leanest."""
     with contextlib.ExitStack() as stack:
-        body = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "body"
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        body, part = folder / "body", folder / "part"
         body.write_bytes(BODY)
+        part.write_bytes(BODY[:PART_BYTES])
         plain = stack.enter_context(HeadgateServer("memory:"))
         logged = stack.enter_context(
             HeadgateServer("memory:", environment={"HEADGATE_LOG_REQUESTS": "info"})
         )
-        for server in plain, logged:
+        edge = stack.enter_context(HeadgateProxy())
+        for server in plain, logged, edge:
             server.create("doc", "application/json", BODY)
         loads = {
             name: reads(plan, plain, body, *(["with", line] if line else []))
             for name, line in LINES.items()
         }
         loads[LOGGED] = reads(plan, logged, body, "with", ID)
+        loads[HEAD] = reads(plan, plain, body, mode="head")
+        loads[CACHED] = reads(plan, edge, body)
+        range_line = f"Range: bytes=0-{PART_BYTES - 1}"
+        loads[PART] = reads(plan, edge, part, "with", range_line, mode="part")
         for warm in loads.values():
             warm()
         found: dict[str, list[Figures]] = {name: [] for name in loads}
         for turn in range(TURNS * plan.rounds):
             for name in list(loads)[:: (1, -1)[turn % 2]]:
                 found[name].append(loads[name]())
+    ratios = {name: _ratio(found[LEANEST[name]], found[name]) for name in loads}
     return Section(
         title=f"cached reads of {len(BODY):,} bytes as they are sent",
-        columns=(Column("per_s", "reads/s"), *DELAYS, *CORES),
-        servers={name: {LOAD: medians_of(runs)} for name, runs in found.items()},
+        columns=(
+            Column("per_s", "reads/s"),
+            Column("ratio", "x leanest", 2),
+            *DELAYS,
+            *CORES,
+        ),
+        servers={
+            name: {LOAD: {**medians_of(runs), "ratio": ratios[name]}}
+            for name, runs in found.items()
+        },
         verdicts=[
-            at_least(f"{name} / {LEAN}, reads by processor time", _ratio(found, name), LEAST[name])
-            for name in loads
-            if name != LEAN
+            at_least(f"{name} / {LEAN}, reads by processor time", ratios[name], least)
+            for name, least in LEAST.items()
         ],
     )
 
 
-def _ratio(found: dict[str, list[Figures]], name: str) -> float:
-    pairs = zip(found[LEAN], found[name], strict=True)
+def _ratio(leanest: list[Figures], runs: list[Figures]) -> float:
+    pairs = zip(leanest, runs, strict=True)
     return statistics.median(time_each(lean) / time_each(its) for lean, its in pairs)

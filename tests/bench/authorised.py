@@ -82,9 +82,11 @@ def bench(plan: Plan) -> Section:
     )
 
 
-def reads(plan: Plan, server: HeadgateServer, body: Path, *header: str) -> Callable[[], Figures]:
+def reads(
+    plan: Plan, server: HeadgateServer, body: Path, *header: str, mode: str = "get"
+) -> Callable[[], Figures]:
     """Return a load of reads with a header line behind `with`, if any."""
-    load = (*header, "get", server.port, 64, plan.milliseconds // 3, server.pid)
+    load = (*header, mode, server.port, 64, plan.milliseconds // 3, server.pid)
     return partial(run, "load", *load, body, PATH)
 
 

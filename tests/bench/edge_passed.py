@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import tempfile
+from functools import partial
+from string import Template
 from typing import TYPE_CHECKING
 
 from tests.bench.append import RECORD_BYTES
@@ -11,11 +13,12 @@ from tests.bench.machine import TOOL_CORE, cpu_seconds
 from tests.bench.proxies import HeadgateProxy, NginxProxy, Proxy
 from tests.bench.report import CORES, DELAYS, Column, Section, at_least
 from tests.bench.rounds import medians, undisturbed
-from tests.bench.servers import HeadgateServer, on_core
+from tests.bench.servers import HERE, HeadgateServer, Nginx, on_core
 from tests.bench.tools import run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from tests.bench.report import Verdict
     from tests.bench.rounds import Measured, Plan
@@ -26,7 +29,7 @@ CONNECTIONS = 32
 STREAMS = 8
 READ = b"x" * 1000
 HEADGATE, NGINX = "headgate, origin", "nginx proxy_pass"
-LOAD = f"{CONNECTIONS} connections"
+MEMORY, STATIC = "own log", "static answers"  # what the origin has
 
 
 def bench_appends(plan: Plan) -> Section:
@@ -40,12 +43,14 @@ def bench_appends(plan: Plan) -> Section:
         load = (f"{server.port},{server.port}", CONNECTIONS, milliseconds, server.pid)
         return run("load", "asleep", "post", *load, RECORD_BYTES, *paths)
 
-    found = medians(plan, [_headgate, _nginx], _timed(plan, once))
+    found = medians(plan, SERVERS, _timed(plan, once))
     return Section(
         title=f"appends of {RECORD_BYTES} bytes over {CONNECTIONS} connections, passed on",
         columns=_columns("appends/s"),
         servers=found,
-        verdicts=[_beside_nginx("appends passed on", found, 0.5)],
+        verdicts=[
+            _beside_nginx("appends passed on", found, load, 0.5) for load in (MEMORY, STATIC)
+        ],
     )
 
 
@@ -63,12 +68,12 @@ def bench_reads(plan: Plan) -> Section:
             load = (server.port, CONNECTIONS, milliseconds, server.pid, body.name)
             return run("load", "asleep", "miss", *load, path)
 
-        found = medians(plan, [_headgate, _nginx], _timed(plan, once))
+        found = medians(plan, SERVERS, _timed(plan, once))
     return Section(
         title=f"uncached reads of {len(READ):,} bytes over {CONNECTIONS} connections",
         columns=_columns("reads/s"),
         servers=found,
-        verdicts=[_beside_nginx("uncached reads", found, 0.45)],
+        verdicts=[_beside_nginx("uncached reads", found, load, 0.45) for load in (MEMORY, STATIC)],
     )
 
 
@@ -87,7 +92,8 @@ def _timed(
             return {**figures, "cpu_us": 1e6 * spent / figures["requests"]}
 
         once(server, 500)  # warms up
-        yield LOAD, {"origin_cpu": 0.0, **undisturbed(lambda: server.told_apart(timed))}
+        load = STATIC if isinstance(server.origin, _Static) else MEMORY
+        yield load, {"origin_cpu": 0.0, **undisturbed(lambda: server.told_apart(timed))}
 
     return measure
 
@@ -102,22 +108,39 @@ def _columns(per_s: str) -> tuple[Column, ...]:
     )
 
 
-def _beside_nginx(what: str, found: dict[str, Measured], least: float) -> Verdict:
-    spent = {label: measured[LOAD]["cpu_us"] for label, measured in found.items()}
-    name = f"{what} for a processor's second / nginx"
+def _beside_nginx(what: str, found: dict[str, Measured], load: str, least: float) -> Verdict:
+    spent = {label: measured[load]["cpu_us"] for label, measured in found.items()}
+    name = f"{what}, {load}: for a processor's second / nginx"
     return at_least(name, spent[NGINX] / spent[HEADGATE], least)
 
 
 class _Memory(HeadgateServer):
-    """A log in memory on the tool's core, which is fast enough for either."""
+    """A log in memory on the tool's core. It is slower than nginx, so both wait for it."""
 
     def __init__(self) -> None:
         super().__init__("memory:", preface=on_core(TOOL_CORE))
 
 
-def _headgate() -> HeadgateProxy:
-    return HeadgateProxy(origin=_Memory())
+class _Static(Nginx):
+    """An nginx on the tool's core that gives one answer to all reads and one to all appends."""
+
+    label = "static answers"
+    core = TOOL_CORE
+    configuration = Template((HERE / "static.conf").read_text())
+
+    def create_all(self, streams: Iterable[str], content_type: str) -> None:
+        """Do nothing: every stream is there."""
+
+    def _values(self, folder: Path) -> dict[str, str]:
+        return {**super()._values(folder), "body": READ.decode()}
 
 
-def _nginx() -> NginxProxy:
-    return NginxProxy(NGINX, caching="", origin=_Memory())
+def _headgate(origin: type[Server]) -> HeadgateProxy:
+    return HeadgateProxy(origin=origin())
+
+
+def _nginx(origin: type[Server]) -> NginxProxy:
+    return NginxProxy(NGINX, caching="", origin=origin())
+
+
+SERVERS = [partial(make, origin) for origin in (_Memory, _Static) for make in (_headgate, _nginx)]

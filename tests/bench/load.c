@@ -2,12 +2,16 @@
  *
  *   load [asleep] get   PORT CONNECTIONS MILLISECONDS SERVER_PID BODY_FILE PATH
  *   load [asleep] fresh PORT CONNECTIONS MILLISECONDS SERVER_PID BODY_FILE PATH
+ *   load [asleep] part  PORT CONNECTIONS MILLISECONDS SERVER_PID BODY_FILE PATH
+ *   load [asleep] head  PORT CONNECTIONS MILLISECONDS SERVER_PID BODY_FILE PATH
  *   load [asleep] miss  PORT CONNECTIONS MILLISECONDS SERVER_PID BODY_FILE PATH?QUERY
  *   load [asleep] post  PORT[,PORT] CONNECTIONS MILLISECONDS SERVER_PID RECORD_BYTES PATH...
  *   load [asleep] put   PORT CONNECTIONS MILLISECONDS SERVER_PID 0 PATH*STREAMS
  *
  * All but `post` and `put` compare every body with the file, byte by byte. `fresh` asks each time on a new
- * connection, to be closed by the server: the answer is there when its end has come. `miss` adds a
+ * connection, to be closed by the server: the answer is there when its end has come. `part` is for a
+ * line `Range` and takes only a 206. `head` asks by HEAD, and each answer has to name the next offset,
+ * and to end with its head. `miss` adds a
  * number to the query that no other request has. `post` appends records that name their connection
  * and count up in each stream, so that the log itself can be checked afterwards; connection i
  * writes to path i modulo their number, or to every such path in turn when there are more paths
@@ -35,12 +39,13 @@ typedef struct {
     response answer;
     int64_t sent;
     size_t got;         /* bytes of the body so far */
-    bool has_offset;    /* the answer to an append names the next offset */
+    bool has_offset;    /* the answer names the next offset */
     request *requests;  /* one for each of its paths, asked in turn */
     int paths, turn;
 } connection;
 
-static bool appending, creating, fresh, missing, sleeping;
+static bool appending, creating, fresh, missing, heading, sleeping;
+static int wanted = 200;                         /* the status of a read */
 static long streams, asked;                      /* of PATH*STREAMS, and requests to them */
 #define DIGITS 7
 static int poll, ports[2];
@@ -59,7 +64,7 @@ static void on_header(void *owner, const char *name, const char *value) {
 
 static void on_body(void *owner, const char *data, size_t length) {
     connection *c = owner;
-    if (!appending && (c->answer.status != 200 || c->got + length > expected_length ||
+    if (!appending && (c->answer.status != wanted || c->got + length > expected_length ||
                        memcmp(expected + c->got, data, length)))
         die("status %d, a wrong body from byte %zu on: %.*s", c->answer.status, c->got,
             (int)(length < 200 ? length : 200), data);
@@ -93,6 +98,7 @@ static void ask(connection *c, int index) {
         memcpy(r->count + i * (length_bytes + record_bytes), count, COUNT_BYTES);
     }
     response_start(&c->answer);
+    c->answer.to_head = heading;
     c->got = 0;
     c->has_offset = false;
     c->sent = now_ns();
@@ -109,7 +115,9 @@ static void check(const connection *c) {
     if (creating) return;
     if (appending && ((status != 204 && status != 200) || !c->has_offset))
         die("an append was answered with %d", status);
-    if (!appending && (status != 200 || c->got != expected_length))
+    if (heading && (status != 200 || !c->has_offset)) die("a HEAD was answered with %d", status);
+    if (heading) return;
+    if (!appending && (status != wanted || c->got != expected_length))
         die("status %d with %zu bytes instead of %zu", status, c->got, expected_length);
 }
 
@@ -122,7 +130,7 @@ static void prepare(request *r, const char *path) {
     if (fresh) snprintf(more, sizeof more, "Connection: close\r\n");
     const char *many = strchr(path, '*');
     int length = snprintf(head, sizeof head, "%s %.*s%s HTTP/1.1\r\nHost: 127.0.0.1\r\n%s%s%s\r\n",
-                          creating ? "PUT" : appending ? "POST" : "GET",
+                          creating ? "PUT" : appending ? "POST" : heading ? "HEAD" : "GET",
                           (int)(many ? many - path : (long)strlen(path)), path,
                           many ? "0000000" : missing ? "&n=" COUNT : "", line,
                           *line ? "\r\n" : "", more);
@@ -222,8 +230,10 @@ int main(int count, char **arguments) {
     appending = creating || !strcmp(arguments[1], "post");
     fresh = !strcmp(arguments[1], "fresh");
     missing = !strcmp(arguments[1], "miss");
-    if (!appending && !fresh && !missing && strcmp(arguments[1], "get"))
-        die("get, fresh, miss, post or put, not %s", arguments[1]);
+    heading = !strcmp(arguments[1], "head");
+    if (!strcmp(arguments[1], "part")) wanted = 206;
+    if (!appending && !fresh && !missing && !heading && wanted == 200 && strcmp(arguments[1], "get"))
+        die("get, fresh, part, head, miss, post or put, not %s", arguments[1]);
     read_ports(arguments[2]);
     int connections = (int)number(arguments[3], 1, 999);
     int64_t lasts = number(arguments[4], 1, 3600000) * MS;

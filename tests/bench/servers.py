@@ -222,6 +222,7 @@ class Nginx(Server):
     """An nginx of one worker, which does the work, with a configuration of ours."""
 
     configuration: Template
+    core = SERVER_CORE
 
     def __init__(self) -> None:
         super().__init__()
@@ -239,7 +240,7 @@ class Nginx(Server):
         self._folder.chmod(0o755)  # the worker is not root
         file = self._folder / "nginx.conf"
         file.write_text(self.configuration.substitute(self._values(self._folder)))
-        self._process = Process(self.port, program("nginx"), "-c", str(file))
+        self._process = Process(self.port, program("nginx"), "-c", str(file), core=self.core)
         self._worker = self._process.child("nginx: worker process")
 
     def stop(self) -> None:

@@ -107,6 +107,35 @@ async def test_a_wrong_answer_on_a_fresh_connection_ends_the_run(
         await get(answer, mode="fresh")
 
 
+OFFSET = "Stream-Next-Offset: 1"
+HEAD_ONLY = with_length(BODY, "200 OK", OFFSET)[: -len(BODY)]
+
+
+async def test_parts_and_heads_are_counted() -> None:
+    part = with_length(BODY, "206 Partial Content")
+    for answer, mode in ((part, "with Range:x part"), (HEAD_ONLY, "head")):
+        assert (await get(answer, mode=mode))["requests"] >= 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "mode", "complaint"),
+    [
+        (with_length(BODY), "part", "status 200"),
+        (with_length(BODY[:-1], "206 Partial Content"), "part", "16 bytes instead of 17"),
+        (with_length(BODY, "206 Partial Content"), "get", "status 206"),
+        (HEAD_ONLY + BODY, "head", "17 bytes follow an answer"),
+        (with_length(b""), "head", "a HEAD was answered with 200"),
+        (with_length(b"", "404 Not Found", OFFSET), "head", "a HEAD was answered with 404"),
+    ],
+    ids=["whole", "short", "not asked for", "with a body", "no next offset", "refused"],
+)
+async def test_a_wrong_answer_to_a_part_or_a_head_ends_the_run(
+    answer: bytes, mode: str, complaint: str
+) -> None:
+    with pytest.raises(tools.ToolFailed, match=complaint):
+        await get(answer, mode=mode)
+
+
 async def test_misses_ask_for_something_else_each_time() -> None:
     asked: list[str] = []
     figures = await get(with_length(BODY), mode="miss", asked=asked)

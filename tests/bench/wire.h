@@ -227,6 +227,7 @@ typedef struct {
     enum response_state state;
     int status;
     bool chunked, measured;
+    bool to_head;       /* of a HEAD: nothing follows its head */
     uint64_t left;      /* of the body or of the chunk */
     size_t line_length; /* of a line whose end has not come yet */
     char line[LINE_MAX_BYTES];
@@ -240,7 +241,7 @@ typedef struct {
 static inline void response_start(response *r) {
     r->state = STATUS_LINE;
     r->status = 0;
-    r->chunked = r->measured = false;
+    r->chunked = r->measured = r->to_head = false;
     r->left = 0;
     r->line_length = 0;
 }
@@ -269,7 +270,7 @@ static inline void take_status(response *r) {
 }
 
 static inline void end_head(response *r) {
-    if (r->status == 204 || r->status == 304) r->state = COMPLETE;
+    if (r->status == 204 || r->status == 304 || r->to_head) r->state = COMPLETE;
     else if (r->chunked) r->state = CHUNK_LINE;
     else if (!r->measured) r->state = OPEN_BODY;
     else r->state = r->left ? LENGTH_BODY : COMPLETE;
