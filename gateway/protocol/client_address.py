@@ -33,6 +33,10 @@ class TrustedProxies:
     def __init__(self, networks: Iterable[str] = ()) -> None:
         self._networks: list[IPv4Network | IPv6Network] = [ip_network(one) for one in networks]
 
+    def __bool__(self) -> bool:
+        """Return whether any proxy is believed."""
+        return bool(self._networks)
+
     def has(self, address: str) -> bool:
         """Whether who is at an address is believed."""
         known = _parsed(address)

@@ -57,7 +57,9 @@ class Quotas:
     ) -> str | None:
         """The address of the client, as far as proxies that tell it are trusted."""
         peer = peer_of(transport)
-        return None if peer is None else self.proxies.client(peer, headers)
+        if peer is None or not self.proxies:
+            return peer
+        return self.proxies.client(peer, headers)
 
     def may_append(
         self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""

@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.telemetry.live_traffic import Ended
-from gateway.telemetry.logs import (
-    as_json,
-    redact,
-    requests_logged,
-    write,
-    write_json,
-    writes_json,
-)
+from gateway.telemetry.logs import LinesOfOneEvent, as_json, redact, requests_logged
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from structlog.typing import EventDict
 
     from gateway.settings import RequestLevel
@@ -53,20 +48,21 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 
 class AccessLog:
-    """Lines of one level; whether any are written is fixed at the start, and asked each time."""
+    """Lines of one level. Whether any are written is fixed at the start.
+
+    `line` writes the line of a request that has ended.
+    """
 
     def __init__(self, level: RequestLevel) -> None:
-        self._level = level
         self.enabled = requests_logged(level)
+        self.line: Callable[[Asked, Outcome], None] = _write_nothing
+        if level != "off" and self.enabled:
+            lines = LinesOfOneEvent(level, "request", json_fields=_json_of, fields=fields_of)
+            self.line = lines.write
 
-    def line(self, asked: Asked, outcome: Outcome) -> None:
-        """Write the line of a request that has ended."""
-        if not self.enabled:
-            return
-        if writes_json():
-            write_json(self._level, "request", _json_of(asked, outcome))
-        else:
-            write(self._level, "request", fields_of(asked, outcome))
+
+def _write_nothing(_asked: Asked, _outcome: Outcome) -> None:
+    pass
 
 
 def fields_of(asked: Asked, outcome: Outcome) -> EventDict:

@@ -6,6 +6,8 @@ from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from aiohttp import hdrs
+
 from gateway.access.credentials import without_secrets
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import (
@@ -85,9 +87,9 @@ def _asked(
     transport: asyncio.Transport | None,
     shared: Context,
 ) -> Asked:
-    forwarded_for = headers.get("X-Forwarded-For") or headers.get("Forwarded")
+    forwarded_for = headers.get(hdrs.X_FORWARDED_FOR) or headers.get(hdrs.FORWARDED)
     client = shared.quotas.client_address(transport, headers)
-    return Asked(method, target, client, forwarded_for, headers.get("User-Agent"))
+    return Asked(method, target, client, forwarded_for, headers.get(hdrs.USER_AGENT))
 
 
 def of_get(
@@ -102,7 +104,8 @@ def of_get(
     request_id = get.request_id or shared.lines.new_request_id()
     exchange = Exchange(route.traffic, counted.READ, request_id, began)
     exchange.route, exchange.principal = route.prefix, get.principal
-    exchange.asked = _asked_by(get, headers, transport, shared)
+    target = without_secrets(get.target) if shared.lines.is_guarded else get.target
+    exchange.asked = _asked("GET", target, headers, transport, shared)
     return exchange
 
 
@@ -118,7 +121,9 @@ def log_hit(
 
     It needs no Exchange: that would take longer to make than the line.
     """
-    principal = get.principal
+    principal, target = get.principal, get.target
+    if shared.lines.is_guarded:
+        target = without_secrets(target)
     outcome = Outcome(
         get.request_id or shared.lines.new_request_id(),
         int(answer[0][9:12]),
@@ -129,17 +134,7 @@ def log_hit(
         "answered",
         None if principal is None else principal.name,
     )
-    shared.log.line(_asked_by(get, get.headers, transport, shared), outcome)
-
-
-def _asked_by(
-    get: PlainGet,
-    headers: MultiMapping[str],
-    transport: asyncio.Transport | None,
-    shared: Context,
-) -> Asked:
-    target = without_secrets(get.target) if shared.lines.is_guarded else get.target
-    return _asked("GET", target, headers, transport, shared)
+    shared.log.line(_asked("GET", target, get.headers, transport, shared), outcome)
 
 
 def belongs(exchange: Exchange, route: StreamRoute) -> None:

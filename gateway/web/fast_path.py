@@ -298,16 +298,11 @@ class FastPath:
                 if began:
                     hits.measured(perf_counter() - began)
                     if self._logs:
-                        self._log_hit(get, client, answer, began)
+                        transport = None if client is None else client.transport
+                        prefix = self._stream(get.target.partition("?")[0])[0].prefix
+                        accounting.log_hit(get, answer, transport, prefix, self._shared, began)
                 return answer
         return None
-
-    def _log_hit(
-        self, get: PlainGet, client: ClientConnection | None, answer: KeptAnswer, began: float
-    ) -> None:
-        transport = None if client is None else client.transport
-        route, _ = self._stream(get.target.partition("?")[0])
-        accounting.log_hit(get, answer, transport, route.prefix, self._shared, began)
 
     def _waits(self, client: ClientConnection, get: PlainGet) -> bool:
         """Whether a long-poll waits for its answer, or has it."""

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from tests.bench import (
     append,
+    as_sent,
     catchup,
     edge_passed,
     half_heads,
@@ -126,16 +127,22 @@ def spread(ratios: Sequence[float]) -> str:
 # ---------------------------------------------------------------- loads
 
 
-def _reads(stack: contextlib.ExitStack, server: Server) -> Callable[[], Figures]:
+def _reads(stack: contextlib.ExitStack, server: Server, *line: str) -> Callable[[], Figures]:
     body = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "body"
     body.write_bytes(catchup.BODY)
     server.create("doc", "application/json", catchup.BODY)
-    load = ("load", "get", server.port, CONNECTIONS, MILLISECONDS, server.pid)
-    return partial(run, *load, body, catchup.PATH)
+    load = (*line, "get", server.port, CONNECTIONS, MILLISECONDS, server.pid)
+    return partial(run, "load", *load, body, catchup.PATH)
 
 
 def _own_reads(stack: contextlib.ExitStack, program: Path) -> Callable[[], Figures]:
     return _reads(stack, stack.enter_context(HeadgateServer("memory:", program=program)))
+
+
+def _logged_reads(stack: contextlib.ExitStack, program: Path) -> Callable[[], Figures]:
+    environment = {"HEADGATE_LOG_REQUESTS": "info"}
+    server = HeadgateServer("memory:", environment=environment, program=program)
+    return _reads(stack, stack.enter_context(server), "with", as_sent.ID)
 
 
 def _origin_reads(stack: contextlib.ExitStack, program: Path) -> Callable[[], Figures]:
@@ -208,6 +215,7 @@ def _live(
 
 LOADS: dict[str, Load] = {
     "reads": _own_reads,
+    "logged-reads": _logged_reads,
     "origin-reads": _origin_reads,
     "half-heads": _half_heads,
     "memory-appends": partial(_appends, "memory:", 8),

@@ -108,7 +108,7 @@ async def test_the_lines_of_a_turn_are_written_together_at_its_end(
 ) -> None:
     output, written = messages
     for number in range(3):
-        output.write_soon(f"{number}\n")
+        output.write_soon(str, f"{number}\n")
     with pytest.raises(BlockingIOError):
         written.recv(AT_ONCE)
     await asyncio.sleep(0)
@@ -122,7 +122,7 @@ async def test_no_write_is_longer_than_a_pipe_takes_whole_unless_one_line_is(
     lines = [f"{number}".rjust(99) + "\n" for number in range(100)]
     lines[50] = "long".rjust(AT_ONCE) + "\n"
     for line in lines:
-        output.write_soon(line)
+        output.write_soon(str, line)
     await asyncio.sleep(0)
     found: list[str] = []
     while "".join(found) != "".join(lines):
@@ -136,7 +136,7 @@ async def test_an_event_is_written_at_once_with_the_lines_before_it(
     messages: tuple[LogOutput, socket.socket],
 ) -> None:
     output, written = messages
-    output.write_soon("request\n")
+    output.write_soon(str, "request\n")
     output.write("error\n")
     output.flush()
     assert written.recv(AT_ONCE) == b"request\nerror\n"
@@ -146,7 +146,7 @@ def test_a_line_without_an_event_loop_is_written_at_once(
     messages: tuple[LogOutput, socket.socket],
 ) -> None:
     output, written = messages
-    output.write_soon("one\n")
+    output.write_soon(str, "one\n")
     assert written.recv(AT_ONCE) == b"one\n"
 
 
@@ -157,15 +157,15 @@ def test_lines_that_nobody_reads_wait_up_to_the_bound_and_others_are_dropped(
     channel.fill()
     output = LogOutput(channel.inlet, most=10, on_recovered=recovered.append)
     for line in ("12345678\n", "\n"):
-        output.write_soon(line)
+        output.write_soon(str, line)
     assert output.dropped == 0
     for _ in range(3):
-        output.write_soon("\n")
+        output.write_soon(str, "\n")
     assert output.dropped == 3
     assert channel.lines() == []
     output.flush()
     assert channel.lines() == ["12345678"]
-    output.write_soon("again\n")
+    output.write_soon(str, "again\n")
     assert channel.lines() == ["again"]
     assert recovered == [3]
 
@@ -175,7 +175,7 @@ async def test_lines_are_written_when_their_reader_goes_on_although_no_other_com
 ) -> None:
     channel.fill()
     output = LogOutput(channel.inlet)
-    output.write_soon("one\n")
+    output.write_soon(str, "one\n")
     await asyncio.sleep(0)
     channel.read()
     found: list[str] = []
@@ -192,14 +192,14 @@ def test_lines_whose_reader_has_gone_are_counted_as_dropped(channel: Channel) ->
     output = LogOutput(channel.inlet)
     channel.end_reading()
     for _ in range(2):
-        output.write_soon("one\n")
+        output.write_soon(str, "one\n")
     assert output.dropped == 2
 
 
 def test_a_process_that_ends_waits_a_moment_for_the_reader_of_its_lines(channel: Channel) -> None:
     channel.fill()
     output = LogOutput(channel.inlet)
-    output.write_soon("one\n")
+    output.write_soon(str, "one\n")
     found: list[bytes] = []
     reader = threading.Timer(0.05, lambda: found.append(channel.read()))
     reader.start()
@@ -214,7 +214,7 @@ def test_a_process_that_ends_does_not_wait_for_ever(
     monkeypatch.setattr("gateway.telemetry.log_output.LAST_S", 0.05)
     channel.fill()
     output = LogOutput(channel.inlet)
-    output.write_soon("one\n")
+    output.write_soon(str, "one\n")
     output.close()
 
 

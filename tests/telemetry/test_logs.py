@@ -112,11 +112,8 @@ def test_the_json_of_a_request_has_the_fields_of_other_formats(
         (2.000001, "1970-01-01T00:00:02.000001Z"),
     ],
 )
-def test_the_time_of_a_line_is_told_to_the_microsecond(
-    moment: float, shown: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("time.time", lambda: moment)
-    assert logs._stamp.now() == shown
+def test_the_time_of_a_line_is_told_to_the_microsecond(moment: float, shown: str) -> None:
+    assert logs._Stamp().at(moment) == shown
 
 
 def test_lines_of_requests_and_of_errors_come_in_their_order_also_when_the_process_fails() -> None:
@@ -240,3 +237,15 @@ except ZeroDivisionError:
 )
 def test_secret_parameters_are_redacted(target: str, shown: str) -> None:
     assert redact(target) == shown
+
+
+def test_targets_are_remembered_as_harmless_up_to_a_bound_and_never_with_a_secret() -> None:
+    secret, escaped = "/a?token=abc", "/a?to%6Ben=abc"
+    long = f"/{'a' * logs.SHORT_TARGET}"
+    for target in (secret, escaped, long):
+        redact(target)
+    assert not logs._harmless & {secret, escaped, long}
+    for number in range(logs.HARMLESS_TARGETS + 1):
+        assert redact(f"/a?offset={number}") == f"/a?offset={number}"
+        assert len(logs._harmless) <= logs.HARMLESS_TARGETS
+    assert redact(secret) == "/a?token=[redacted]"

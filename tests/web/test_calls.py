@@ -20,7 +20,7 @@ from gateway.web.connection import Connection
 from tests.web.serving import get, put, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from tests.web.serving import Serving
@@ -85,7 +85,11 @@ async def test_a_kept_read_takes_few_calls(
 ) -> None:
     caplog.set_level(logging.INFO, "headgate")
     written = io.StringIO()
-    monkeypatch.setattr(logs, "_written", logs._Written(written.write, {}, None, "}\n"))
+
+    def write(render: Callable[..., str], *facts: object) -> None:
+        written.write(render(*facts))
+
+    monkeypatch.setattr(logs, "_written", logs._Written(write, {}, None))
     async with serving(log_requests="info" if is_logged else "off") as gateway:
         await gateway.ask(put("s", body=b"one"))
         tag = (await gateway.ask(get(READ))).get("ETag")
