@@ -8,7 +8,7 @@ data are compared.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import xxhash
 
@@ -24,7 +24,8 @@ COMPARED_BYTES = 64 << 10  # no origin is known whose chunks are shorter
 class Evidence(NamedTuple):
     """The size and checksum of a piece of a stream whose bytes are no longer in memory.
 
-    `server` is the incarnation of the origin server that sent the piece, or "".
+    `server` is the incarnation of the origin server that sent the piece, or "", `read_at` when it
+    was read (epoch seconds).
     """
 
     start: str
@@ -33,9 +34,26 @@ class Evidence(NamedTuple):
     checksum: bytes
     server: str = ""
     content_type: str = ""
+    read_at: float = 0.0
 
 
 Known = Span | Evidence
+
+
+class Others(Protocol):
+    """The reads of a stream by clients that its feed did not serve."""
+
+    def reads(self) -> list[Evidence]:
+        """Return the evidence of each read, the latest last."""
+
+    def may_be_late(self, read: Evidence) -> bool:
+        """Return whether a replica that lags may not have what was read."""
+
+    def lose_read(self, common: str | None, read: Evidence) -> None:
+        """Refuse the end of a read, and what lies beyond `common` if that is known."""
+
+    def confirm(self, end: str, before: str, server: str) -> None:
+        """Note that a server has what another one has told of up to `end`."""
 
 
 class Verdict(Enum):

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.cache.fetch import STOOD_IN
-from gateway.cache.replica_lag import ANOTHER_STREAM
+from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.newest_reads import NewestReads, unknown_server
 from gateway.edge.poller import UNSURE
 from gateway.errors import HeadgateError, OriginBusy, StreamGone
@@ -42,6 +42,10 @@ class OtherReads(NamedTuple):
         """Return the evidence of each read, the latest last."""
         return self.doubts.newest_reads.of(self.key)
 
+    def may_be_late(self, read: Evidence) -> bool:
+        """Return whether a replica that lags may not have what was read."""
+        return self.doubts.clock() - read.read_at < PERSISTS_S
+
     def lose_read(self, common: str | None, read: Evidence) -> None:
         """Refuse the end of a read, and what lies beyond `common`: the stream has lost it."""
         self.doubts.lose_read(self.key, common, read)
@@ -62,11 +66,11 @@ class Doubts:
         follow: Callable[[CacheRequest, Evidence], FollowedStream],
     ) -> None:
         """`follow` follows a stream from where a read ended, until that has been compared."""
-        self.newest_reads = NewestReads()
+        self.newest_reads = NewestReads(clock)
         self._follow = follow
         self._of_path = of_path
         self._lost = lost
-        self._clock = clock
+        self.clock = clock
 
     @property
     def forgotten(self) -> Counter[str]:
@@ -84,7 +88,7 @@ class Doubts:
             if end < tail and stream in self._of_path(path):
                 stream.doubt(is_shorter=True)
         if self._lost:  # seldom
-            self._lost.tell_all(path, end, self._clock())
+            self._lost.tell_all(path, end, self.clock())
 
     def heard(self, fetch: SharedFetch) -> Callable[[], Awaitable[None]] | None:
         """Return what a read waits for that goes on what readers have, or None.
@@ -92,21 +96,13 @@ class Doubts:
         That is a comparison, where the server that has begun to answer is not known to have it:
         another one than before, or one that has failed since.
         """
-        request, start = fetch.request, fetch.request.start
-        at_path = self._of_path(request.path)
+        start, at_path = fetch.request.start, self._of_path(fetch.request.path)
         if not at_path and start in {BEGINNING, NOW}:
             return None
-        key = request.stream_key
-        streams = [one for one in at_path if one.key == key and one.trust.can_be_compared]
-        if not streams and start not in {BEGINNING, NOW}:
-            read = self.newest_reads.unlike(key, start, fetch.server)
-            if read is None:
-                return None
-            try:
-                streams = [self._follow(request, read)]
-            except HeadgateError:  # as many are followed as may be
-                return self._refuse
-        unsure = self._unsure(streams, fetch)
+        try:
+            unsure = self._unsure(self._followed(fetch, at_path), fetch)
+        except HeadgateError:  # as many are followed as may be
+            return self._refuse
         for stream in unsure:
             if not stream.trust.is_in_doubt:  # else a comparison would be begun anew by each read
                 stream.doubt()
@@ -114,6 +110,25 @@ class Doubts:
         if not unsure or start in {BEGINNING, NOW}:
             return None
         return partial(self._until_sure, unsure, fetch)
+
+    def _followed(
+        self, fetch: SharedFetch, at_path: Sequence[FollowedStream]
+    ) -> list[FollowedStream]:
+        """Return the streams that a read is of, one followed from now on if need be.
+
+        Raises HeadgateError where that may not be followed.
+        """
+        request, key = fetch.request, fetch.request.stream_key
+        streams = [one for one in at_path if one.key == key and one.trust.can_be_compared]
+        while not streams and request.start not in {BEGINNING, NOW}:
+            read = self.newest_reads.unlike(key, request.start, fetch.server)
+            if read is None:
+                break
+            try:
+                streams = [self._follow(request, read)]
+            except StreamGone:  # who has read as far is refused already
+                self.newest_reads.drop(key, read)
+        return streams
 
     def _unsure(self, streams: list[FollowedStream], fetch: SharedFetch) -> list[FollowedStream]:
         """Return those of which it has to be known first whether they are what a reader has."""
@@ -129,17 +144,28 @@ class Doubts:
             return streams
         return [] if is_known else unsure
 
+    def begun(self, stream: FollowedStream, server: str) -> None:
+        """Have a stream compared that is followed from now on, if not only `server` has told of it.
+
+        Readers may come with offsets of another stream that this one has as well.
+        """
+        if any(read.server != server for read in self.newest_reads.of(stream.key)):
+            stream.doubt()
+            stream.trust.hurry()
+
     async def _refuse(self) -> None:
         raise OriginBusy(UNSURE, RETRY_S)
 
     async def _until_sure(self, streams: list[FollowedStream], fetch: SharedFetch) -> None:
         """Wait for comparisons. Raises OriginBusy, and StreamGone for who has what is lost."""
         request, now = fetch.request, asyncio.get_running_loop().time
-        until, unsure = now() + LONGEST_COMPARISON_S, streams
+        until, unsure, key = now() + LONGEST_COMPARISON_S, streams, request.stream_key
+        read = self.newest_reads.unlike(key, request.start, fetch.server)
         while unsure:
             for stream in unsure:
                 await stream.trust.compared(until - now())
-            if self.refuses(request.stream_key, request.start):
+            is_lost = read is not None and self.newest_reads.up_to(key, read.end) is None
+            if is_lost or self.refuses(key, request.start):
                 raise StreamGone(ANOTHER_STREAM)
             unsure = self._unsure(streams, fetch)
             followed = self._of_path(request.path)
@@ -174,7 +200,7 @@ class Doubts:
             if for_all or not key[3]:
                 ends = self.newest_reads.take(key)
                 if ends:  # those of the next stream may be the same, and its readers are here first
-                    self._lost.lose(key, "", max(ends), frozenset(), self._clock())
+                    self._lost.lose(key, "", max(ends), frozenset(), self.clock())
 
     def note(self, fetch: SharedFetch, fetched: Fetched | None, *, is_of_now: bool) -> None:
         """Note what a read has told its readers; one of the past may be of another stream."""
@@ -200,14 +226,14 @@ class Doubts:
         key = stream.request.stream_key
         end = stream.known_end
         if not stream.has_tail:  # somebody made it up, and the origin echoed it
-            self._lost.lose_echoed(key, end, self._clock())
+            self._lost.lose_echoed(key, end, self.clock())
             return
         past = self.newest_reads.drop_beyond(key, end)  # a read may have gone past the feed
-        self._lost.lose(key, common, max(past | {end}), held | past, self._clock())
+        self._lost.lose(key, common, max(past | {end}), held | past, self.clock())
 
     def refuses(self, key: StreamKey, offset: str) -> bool:
         """Return whether an offset may be of a lost stream."""
-        return bool(self._lost) and self._lost.refuses(key, offset, self._clock())
+        return bool(self._lost) and self._lost.refuses(key, offset, self.clock())
 
     def others(self, request: CacheRequest) -> OtherReads:
         """Return the reads of a stream by clients that its feed did not serve."""
@@ -217,7 +243,7 @@ class Doubts:
         """Refuse the end of a read whose data are lost, and what lies beyond `common`, if any."""
         self.newest_reads.drop(key, read)
         last = "" if common is None else read.end
-        self._lost.lose(key, common or "", last, frozenset({read.end}), self._clock())
+        self._lost.lose(key, common or "", last, frozenset({read.end}), self.clock())
 
     def seen(self, stream: FollowedStream, offset: str) -> None:
         """Note an offset of the present stream."""

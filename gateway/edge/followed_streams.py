@@ -163,7 +163,7 @@ class FollowedStreams:
                 evidence = self.doubts.newest_reads.up_to(key, snapshot.tail)
                 stream = FollowedStream(request, snapshot, self, evidence, has_tail=has_tail)
                 resources.callback(stream.close)
-                self._linger(stream, LINGER_S)
+                self._linger(stream)
                 # Nothing in between may raise: it is in both, or in neither.
                 self._streams[stream.key] = stream
                 self._of_path.setdefault(stream.path, set()).add(stream)
@@ -174,6 +174,7 @@ class FollowedStreams:
             written = self._beginnings.since(stream.path)
             if written is not None and not snapshot.closed:
                 stream.expect(written)
+            self.doubts.begun(stream, self.origin.client.incarnation)
         return stream
 
     def _compare(self, request: CacheRequest, read: Evidence) -> FollowedStream:
@@ -183,8 +184,8 @@ class FollowedStreams:
         self.doubts.newest_reads.add(plain.stream_key, read)
         stream = self.follow(plain, tail, COMPARED, has_tail=False)
         stream.is_only_compared = True
-        self._linger(stream, PERSISTS_S + LINGER_S)  # until a lag would be over
         stream.doubt()
+        self._linger(stream)
         return stream
 
     def found(
@@ -224,7 +225,7 @@ class FollowedStreams:
 
     def written(self, path: str, reach: Reach) -> None:
         """A write through this gateway: until the feeds hear of it, they do not know the tail."""
-        for stream in tuple(self._of_path.get(path, ())):
+        for stream in self.of_path(path):
             stream.expect(reach)
         self._beginnings.written(path, reach)
 
@@ -260,7 +261,7 @@ class FollowedStreams:
             return stream
         del self._streams[stream.key]
         if not stream.feed.has_readers:
-            self._end(stream)
+            self._linger(stream)  # what it had is compared, for readers who come back
         return None
 
     def _is_behind(self, fetch: SharedFetch, end: str) -> None:
@@ -270,15 +271,13 @@ class FollowedStreams:
 
     def is_tail(self, key: Hashable, offset: str) -> bool:
         """Whether a stream is known to end at an offset, since it is followed."""
-        stream = self._streams.get(key)
-        return stream is not None and stream.knows_tail(offset)
+        return (stream := self._streams.get(key)) is not None and stream.knows_tail(offset)
 
     def _in_place(self, request: CacheRequest) -> CachedResponse | None:
         """What may stand in for an answer that the origin has just failed to give."""
-        stream = self.read_by(request)
-        found = None if stream is None else stream.in_place(request)
-        if stream is not None and found is not None:
-            stream.rests_until = self.clock() + REST_S
+        if (stream := self.read_by(request)) is None or (found := stream.in_place(request)) is None:
+            return None
+        stream.rests_until = self.clock() + REST_S
         return found
 
     def _is_of_now(self, fetch: SharedFetch, fetched: Fetched | None) -> bool:
@@ -321,7 +320,7 @@ class FollowedStreams:
     def compared(self, stream: FollowedStream) -> None:
         """Let a stream rest that was followed only to be compared, or beside another feed."""
         if self._streams.get(stream.key) is not stream:
-            self._end(stream)
+            self._rest(stream)
             stream.feed.end(OriginBusy(UNSURE), lambda _: True)  # its readers join that feed
         elif stream.is_only_compared and not stream.feed.has_readers:
             self._rest(stream)
@@ -347,23 +346,23 @@ class FollowedStreams:
     def feed_empty(self, feed: Feed[FollowedStream, Span]) -> None:
         """Nobody reads the feed any more: follow the stream a little longer."""
         stream = feed.stream
-        if self._streams.get(stream.key) is not stream:
-            self._end(stream)
-        elif self._draining or feed.closed:
+        if self._draining or feed.closed:
             self._rest(stream)
-        else:
-            self._linger(stream, LINGER_S)
+        elif stream in self._of_path.get(stream.path, ()):
+            self._linger(stream)
 
-    def _linger(self, stream: FollowedStream, for_s: float) -> None:
-        loop = asyncio.get_running_loop()
+    def _linger(self, stream: FollowedStream) -> None:
+        """Follow a stream a little longer, if it is in doubt until a lag would be over."""
         if stream.closing is not None:
             stream.closing.cancel()
-        stream.closing = loop.call_later(for_s, self._rest, stream)
+        for_s = LINGER_S + (PERSISTS_S if stream.trust.is_in_doubt else 0)
+        stream.closing = asyncio.get_running_loop().call_later(for_s, self._rest, stream)
 
     def _rest(self, stream: FollowedStream) -> None:
         """Follow a stream no more that may be there as it was."""
-        self.doubts.rest(stream)
-        self._unfollow(stream)
+        if stream in self._of_path.get(stream.path, ()):
+            self.doubts.rest(stream)
+            self._unfollow(stream)
 
     def _unfollow(self, stream: FollowedStream) -> None:
         if self._streams.get(stream.key) is stream:

@@ -17,6 +17,8 @@ from gateway.protocol.followed import Span
 from gateway.protocol.offsets import NOW
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.lost_offsets import StreamKey
     from gateway.edge.comparison import Evidence
@@ -37,7 +39,8 @@ def unknown_server() -> str:
 class NewestReads:
     """The evidence of the latest reads of each stream, by the offsets at which the reads ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self._streams: OrderedDict[StreamKey, dict[str, Evidence]] = OrderedDict()
         self._of_path: dict[str, set[StreamKey]] = {}
         self.forgotten: Counter[str] = Counter()  # by which bound
@@ -77,7 +80,7 @@ class NewestReads:
             ends = self._streams[key] = {}
             self._of_path.setdefault(key[1], set()).add(key)
         ends.pop(evidence.end, None)
-        ends[evidence.end] = evidence
+        ends[evidence.end] = evidence._replace(read_at=evidence.read_at or self._clock())
         if len(ends) > MAX_ENDS:
             # What other servers have told is still to be compared.
             alike = (end for end, one in ends.items() if one.server == evidence.server)
@@ -155,7 +158,7 @@ class NewestReads:
     def drop(self, key: StreamKey, evidence: Evidence) -> None:
         """Drop a read whose data are lost."""
         ends = self._streams.get(key, {})
-        if ends.get(evidence.end) is evidence:
+        if ends.get(evidence.end) == evidence:
             del ends[evidence.end]
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.cache.cached_response import CacheRequest
-    from gateway.edge.comparison import Evidence, Finding, Known
+    from gateway.edge.comparison import Evidence, Finding, Known, Others
     from gateway.edge.lenders import Lenders
     from gateway.edge.recent_window import RecentWindow
     from gateway.origin.client import Origin
@@ -92,19 +92,6 @@ class Heard(Protocol):
     @property
     def headers(self) -> MultiMapping[str]:
         """Its fields."""
-
-
-class Others(Protocol):
-    """The reads of a stream by clients that its feed did not serve."""
-
-    def reads(self) -> list[Evidence]:
-        """Return the evidence of each read, the latest last."""
-
-    def lose_read(self, common: str | None, read: Evidence) -> None:
-        """Refuse the end of a read, and what lies beyond `common` if that is known."""
-
-    def confirm(self, end: str, before: str, server: str) -> None:
-        """Note that a server has what another one has told of up to `end`."""
 
 
 class Poller:
@@ -259,12 +246,14 @@ class Poller:
             if not is_beyond and read.server in alike:
                 continue
             finding, polled = yield from self._read_again(read, self._answered_by)
-            if finding.verdict is SHORTER and is_beyond:
+            if finding.verdict is SHORTER and is_beyond and self._others.may_be_late(read):
                 behind = self._behind(polled.end)
                 if isinstance(behind, OriginBehind):
                     raise behind
             if finding.verdict is not SAME:
                 self._others.lose_read(common if is_beyond else None, read)
+                if read.end == beyond and not common:  # who has read it may wait here by now
+                    raise CannotFollow(StreamGone(ANOTHER_STREAM))
             else:
                 self._others.confirm(read.end, read.server, self._answered_by)
                 alike.add(read.server)

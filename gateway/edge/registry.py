@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.cache.cached_response import CacheRequest
+    from gateway.edge.comparison import Others
     from gateway.edge.following import Holdings
-    from gateway.edge.poller import Others, PolledOrigin
+    from gateway.edge.poller import PolledOrigin
     from gateway.edge.recent_window import WindowBudget
     from gateway.edge.stand_ins import StandIns
     from gateway.errors import HeadgateError

@@ -131,13 +131,14 @@ class LongPolls(Generic[V, N]):
             self.parked[waiter] = parked._replace(deadline=now)
 
     def refuse(self, reason: HeadgateError, ended: Ended, spares: Spares | None = None) -> None:
-        """Answer all polls with the error, except those spared because of their offset."""
+        """Answer all polls with the error, except those from `now` and those spared."""
         self._forget_turns()
         if self.parked:
             refusals = self._refusals(reason, ended)
             for waiter, parked in list(self.parked.items()):
-                if spares is not None and spares(parked.position):
-                    self._answer_late(waiter, parked._replace(deadline=0.0))
+                at = NOW if parked.read.offset == NOW else parked.position
+                if spares is not None and (at == NOW or spares(at)):
+                    self._answer_late(waiter, parked._replace(position=at, deadline=0.0))
                 else:
                     self._answer(waiter, next(refusals))
             self._given.count()
@@ -343,8 +344,7 @@ class LongPolls(Generic[V, N]):
 
     def _read_no_more(self, waiter: Waiter) -> None:
         """What is read for it may hold a place at the origin."""
-        late = self._late.pop(waiter, None)
-        if late is not None:
+        if (late := self._late.pop(waiter, None)) is not None:
             late.cancel()
 
 

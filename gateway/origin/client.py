@@ -108,6 +108,12 @@ class Origin:
         """Whether requests go to a server, by its host and port."""
         return self.servers.up()
 
+    @property
+    def incarnation(self) -> str:
+        """The name of the server that is asked now, or "" where none is up."""
+        server = self.servers.next()
+        return "" if server is None else server.incarnation
+
     def path(self, path: str) -> str | None:
         """The path by which the origin knows what the gateway calls `path`, below its prefix."""
         return self.servers.path(path)

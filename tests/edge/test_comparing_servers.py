@@ -99,6 +99,20 @@ def test_the_first_answer_to_a_feed_is_compared_if_readers_have_come_from_anothe
         steps.send(answered("a", b"oXd new", "8"))
 
 
+def test_a_feed_without_data_ends_if_what_readers_have_just_got_is_lost() -> None:
+    """They wait in it, and their read was not known yet when the comparison began."""
+    request = reading()
+    doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
+    poller = poller_of(doubts, request, RecentWindow(KIND, "5", WindowBudget(1 << 20)))
+    poller.doubt()
+    steps = poller.ask(Question("5", None, waits=False))
+    assert "offset=now" in next(steps).target
+    noted(doubts, request, Span("2", "5", b"old"), "a")
+    assert "offset=2" in steps.send(answered("b", b"", "8")).target
+    with pytest.raises(CannotFollow):
+        steps.send(answered("b", b"oXd new", "8"))
+
+
 def test_no_poll_goes_out_while_a_doubt_is_left_that_arose_during_the_comparison() -> None:
     """Until the poll was over, nobody could go on with what is known."""
     request = reading()

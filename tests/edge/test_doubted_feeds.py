@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gateway.edge import doubts, followed_streams, poller
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.edge.test_two_histories import restored
@@ -14,8 +16,6 @@ from tests.support.waiting import until
 from tests.web.serving import edge_serving, get
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.support.raw_origin import Wire
 
 
@@ -185,3 +185,61 @@ async def test_a_stream_that_nobody_follows_is_compared_until_a_lag_would_be_ove
 
         await until(is_gone, "the shorter stream to count as another one", within_s=3)
         assert gateway.limits.feeds == 0
+
+
+async def test_a_feed_that_begins_after_a_change_does_not_answer_for_what_was_read_before() -> None:
+    """Nobody followed the stream when the origin came back, and both histories have an offset."""
+    async with live(b"a", b"b", b"c") as (origin, gateway):
+        waiter = await polling(gateway, "0003")
+        for number, piece in enumerate((b"d", b"e"), start=3):
+            await origin.polled(number - 2)
+            origin.append(piece)
+            assert (await waiter.answer()).body == piece
+            waiter = await polling(gateway, f"{number + 1:04}")
+        (stream,) = gateway.edge.feeds.of_path(S)
+        gateway.edge.feeds._rest(stream)  # as after LINGER_S
+        (server,) = gateway.edge.origin.servers
+        server.failed("refuses connections")
+        server.recovered()
+        origin.pieces = [b"a", b"X", b"Y"]
+        viewer = await following(gateway, "now")
+        origin.append(b"Z")
+        origin.append(b"W")
+        await until(lambda: len(origin.catch_ups) > 1)
+        assert (await gateway.ask(get(at("0004")))).status == 410
+        assert await up_to(viewer, "0005") == "ZW"
+
+
+async def test_a_poll_from_now_on_is_told_where_that_is_when_its_stream_is_lost() -> None:
+    """It has got nothing, so it goes on in any stream; other polls get 410."""
+    async with live(b"a", b"b", b"c") as (origin, gateway):
+        assert (await gateway.ask(get(f"{S}?offset=-1"))).body == b"abc"
+        waiter = await polling(gateway, "now")
+        other = await polling(gateway, "0003")
+        await origin.polled(1)
+        await restored(origin, b"a", b"X", b"Y", b"Z")
+        assert (await other.answer()).status == 410
+        assert news(await waiter.answer()) == (204, b"", "0004", "true")
+
+
+@pytest.mark.parametrize("rests", [False, True])
+@pytest.mark.parametrize("offset", ["0003", "0004"])
+async def test_what_a_feed_had_is_remembered_when_new_readers_have_one_of_their_own(
+    offset: str, rests: bool
+) -> None:
+    """Nobody waits in the old feed, which is in doubt, but its readers come back."""
+    async with live(b"a", b"b", b"c") as (origin, gateway):
+        waiter = await polling(gateway, "0003")
+        await origin.polled(1)
+        origin.append(b"d")
+        assert (await waiter.answer()).body == b"d"
+        await origin.polled(2)
+        await restored(origin, b"a", b"X")
+        assert (await gateway.ask(get(at("-1")))).body == b"aX"
+        if rests:  # as when the origin is away for longer
+            (old,) = (one for one in gateway.edge.feeds.of_path(S) if one.feed.tail == "0004")
+            gateway.edge.feeds._rest(old)
+        viewer = await following(gateway, "0002")
+        origin.append(b"Y", b"Z", b"W")
+        assert await up_to(viewer, "0005") == "YZW"
+        assert (await gateway.ask(get(at(offset), "X-Own-Way: 1"))).status == 410

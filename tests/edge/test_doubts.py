@@ -9,8 +9,10 @@ from unittest.mock import Mock
 from gateway.cache.lost_offsets import LostOffsets
 from gateway.edge.comparison import Evidence
 from gateway.edge.doubts import Doubts
+from gateway.errors import StreamGone
 
 if TYPE_CHECKING:
+    from gateway.cache.fetch import SharedFetch
     from gateway.edge.followed_stream import FollowedStream
 
 KEY = ("h", "/s", (), "")
@@ -26,3 +28,13 @@ def test_ends_that_only_reads_have_reached_are_lost_with_what_the_feed_had() -> 
     refused = [offset for offset in ("01", "03", "05", "06") if doubts.refuses(KEY, offset)]
     assert refused == ["03", "05"]
     assert [one.end for one in doubts.newest_reads.of(KEY)] == ["02"]
+
+
+def test_nobody_waits_for_a_comparison_with_a_read_whose_end_is_lost_already() -> None:
+    gone = Mock(side_effect=StreamGone("its offset is refused"))
+    doubts = Doubts(lambda _: (), LostOffsets(), lambda: 100.0, gone)
+    doubts.newest_reads.add(KEY, Evidence("-1", "05", 1, b"", "a"))
+    request = SimpleNamespace(path="/s", start="02", stream_key=KEY)
+    fetch = cast("SharedFetch", SimpleNamespace(request=request, server="b"))
+    assert doubts.heard(fetch) is None
+    assert doubts.newest_reads.of(KEY) == []

@@ -45,7 +45,7 @@ def answered(end: str, body: bytes = b"x") -> CachedResponse:
 def test_a_read_from_further_back_is_noted_if_another_server_has_told_of_more(
     server: str, ends: list[str]
 ) -> None:
-    reads = NewestReads()
+    reads = NewestReads(lambda: 0.0)
     reads.add(KEY, read("05"))
     reads.note(REQUEST, answered("02"), server, in_doubt=False)
     assert [one.end for one in reads.of(KEY)] == ends
@@ -63,7 +63,7 @@ def test_a_read_from_further_back_is_noted_if_another_server_has_told_of_more(
 def test_what_readers_have_up_to_an_offset_is_not_replaced_by_what_may_be_of_another_stream(
     server: str, in_doubt: bool, body: bytes, kept: str | None
 ) -> None:
-    reads = NewestReads()
+    reads = NewestReads(lambda: 0.0)
     reads.note(REQUEST, answered("02"), "a", in_doubt=False)
     (before,) = reads.of(KEY)
     reads.note(REQUEST, answered("02", body), server, in_doubt=in_doubt)
@@ -76,13 +76,13 @@ def test_what_readers_have_up_to_an_offset_is_not_replaced_by_what_may_be_of_ano
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_read_is_noted_up_to_a_length(more: int) -> None:
-    reads = NewestReads()
+    reads = NewestReads(lambda: 0.0)
     reads.note(REQUEST, answered("02", bytes(LONGEST_EVIDENCE + more)), "a", in_doubt=False)
     assert len(reads) == 1 - more
 
 
 def test_the_ends_that_other_servers_have_told_of_are_forgotten_last() -> None:
-    reads = NewestReads()
+    reads = NewestReads(lambda: 0.0)
     reads.add(KEY, read("00", "b"))
     for number in range(1, MAX_ENDS + 1):
         reads.add(KEY, read(f"{number:02}"))
@@ -92,7 +92,7 @@ def test_the_ends_that_other_servers_have_told_of_are_forgotten_last() -> None:
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_the_ends_of_reads_of_one_stream_are_bounded(more: int) -> None:
-    reads = NewestReads()
+    reads = NewestReads(lambda: 0.0)
     for number in range(MAX_ENDS + more):
         reads.add(KEY, read(f"{number:02}"))
     assert (reads.up_to(KEY, "00") is None) is bool(more)
@@ -101,7 +101,7 @@ def test_the_ends_of_reads_of_one_stream_are_bounded(more: int) -> None:
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_the_streams_whose_reads_are_remembered_are_bounded(more: int) -> None:
-    reads = NewestReads()
+    reads = NewestReads(lambda: 0.0)
     for number in range(MAX_STREAMS + more):
         reads.add(("h", f"/{number}", (), ""), read("01"))
     assert len(reads) == MAX_STREAMS
@@ -116,7 +116,7 @@ def test_the_streams_whose_reads_are_remembered_are_bounded(more: int) -> None:
 def test_what_another_server_has_told_up_to_an_offset_or_beyond_it_is_found(
     start: str, server: str, found: str | None
 ) -> None:
-    reads = NewestReads()
+    reads = NewestReads(lambda: 0.0)
     for end, told_by in (("02", "a"), ("04", "c")):
         reads.add(KEY, read(end, told_by))
     unlike = reads.unlike(KEY, start, server)
@@ -124,7 +124,7 @@ def test_what_another_server_has_told_up_to_an_offset_or_beyond_it_is_found(
 
 
 def test_a_server_that_has_what_another_one_told_is_noted_for_that_alone() -> None:
-    reads = NewestReads()
+    reads = NewestReads(lambda: 0.0)
     for end, server in (("02", "a"), ("03", "b"), ("05", "a")):
         reads.add(KEY, read(end, server))
     reads.confirm(KEY, "04", "a", "c")
@@ -136,7 +136,7 @@ def test_a_server_that_has_what_another_one_told_is_noted_for_that_alone() -> No
 
 
 def test_what_was_read_before_another_stream_was_created_is_known_of_no_server() -> None:
-    reads = NewestReads()
+    reads = NewestReads(lambda: 0.0)
     reads.add(KEY, read("02"))
     reads.doubt("/s")
     (one,) = reads.of(KEY)
