@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.support.http1 import Wire, request
 
-PAUSE_S = 0.003  # what a wait may seem shorter by; without it the client would take a processor
+PAUSE_S = 0.006  # what a wait may seem shorter by; without it the client would take a processor
 
 
 def on_processor_s(pid: int) -> float:

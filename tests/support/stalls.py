@@ -261,8 +261,8 @@ def _cursors(name: str, count: int) -> Iterator[bytes]:
 Entries = Iterator[tuple[str, Callable[[], object]]]
 
 
-def catalogue(server: Headgate, size: int) -> Entries:
-    """What is sent, by what it is called."""
+def catalogue(server: Headgate, size: int, *, in_heads: bool = True) -> Entries:
+    """What is sent, by what it is called, in heads as well or in bodies alone."""
     client = Client(server)
     closed = {"Content-Type": TEXT, "Stream-Closed": "true"}  # kept before an origin, too
     assert client.ask("PUT", "ping", b"x", closed) == 201
@@ -270,7 +270,8 @@ def catalogue(server: Headgate, size: int) -> Entries:
         yield from _before_origin(client, size)
     else:
         yield from _to_own_log(client, size)
-    yield from _in_heads(client)
+    if in_heads:
+        yield from _in_heads(client)
 
 
 def is_before_origin(server: Headgate) -> bool:
@@ -350,13 +351,17 @@ def _in_heads(client: Client) -> Entries:
 
 
 def stalls(
-    server: Headgate, size: int = LONGEST, only: Container[str] | None = None
+    server: Headgate,
+    size: int = LONGEST,
+    only: Container[str] | None = None,
+    *,
+    in_heads: bool = True,
 ) -> Iterator[tuple[str, Stall]]:
     """How long others wait for a server while it deals with the entries of the catalogue.
 
     `only` some are measured, if so asked; what others need is sent all the same.
     """
-    entries = catalogue(server, size)
+    entries = catalogue(server, size, in_heads=in_heads)
     first = next(entries)
     with _measured_waits(server) as worst:
         for name, send in (first, *entries):
