@@ -140,10 +140,13 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	$(BIN)/python -m tests.edge viewers
 	$(BIN)/python -m tests.edge zipf
 	$(BIN)/python -m tests.edge histories
-	BOTH_WAYS_EXAMPLES=1000 $(BIN)/pytest -n $(JOBS) \
-		tests/edge/test_read_ways.py tests/edge/test_append_ways.py
+	EXAMPLES=whole $(BIN)/pytest -n $(JOBS) tests/cdn/test_engines.py \
+		tests/hostile/test_stream_names.py \
+		$$(grep -rl '^from hypothesis' tests --include='test_*.py')
 	CONFORMANCE_EXAMPLES=100 $(BIN)/pytest -n $(JOBS) tests/conformance
 	REDIS_LOSSES=20 $(BIN)/pytest tests/faults/test_redis_failovers.py
+	AGREE_SEEDS=100 $(BIN)/pytest tests/streams/test_logs_agree.py
+	POWER_CUTS=2400 $(BIN)/pytest -n $(JOBS) tests/backends/test_power_loss.py
 	$(BIN)/python -m tests.telemetry
 	$(BIN)/python -m tests.streams.simulation --seeds 5000
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.examples import examples
 from tests.support.long_first import long_first
 
 if TYPE_CHECKING:
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # A busy machine is no bug: examples are bounded by their number, never by the clock.
-settings.register_profile("headgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "headgate",
+    deadline=None,
+    max_examples=examples(),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("headgate")
 
 LONGEST_ID = 100

@@ -17,6 +17,7 @@ from gateway.errors import BadRequest
 from gateway.protocol.paths import canonical_path
 from gateway.settings.grants import check_pattern
 from tests.access.forging import EC, ED, RSA
+from tests.support.examples import examples
 
 CASES, CASES_OF_JSON = 500, 100
 TEMPLATE = "/v1/stream/users/{sub}/*"
@@ -32,7 +33,7 @@ ANY_JSON = st.recursive(
 )
 
 
-@settings(max_examples=CASES)
+@settings(max_examples=examples(CASES))
 @given(NASTY | st.text(max_size=30), NASTY)
 def test_a_claim_reaches_one_folder_whatever_it_says(sub: str, rest: str) -> None:
     try:
@@ -52,7 +53,7 @@ def test_a_claim_reaches_one_folder_whatever_it_says(sub: str, rest: str) -> Non
     assert grant.covers(path) == (path.startswith(f"{folder}/") and path != f"{folder}/")
 
 
-@settings(max_examples=CASES)
+@settings(max_examples=examples(CASES))
 @given(NASTY, NASTY)
 def test_two_claims_reach_the_same_folder_only_if_they_are_the_same(one: str, two: str) -> None:
     try:
@@ -91,7 +92,7 @@ def test_without_its_claim_there_is_no_grant() -> None:
     assert fill(TEMPLATE, {}) is None
 
 
-@settings(max_examples=CASES)
+@settings(max_examples=examples(CASES))
 @given(st.sampled_from(["/", "/s", "/s/a", "/s/a/b"]) | NASTY, NASTY)
 def test_a_pattern_covers_what_it_names_and_nothing_beside_it(begin: str, end: str) -> None:
     try:
@@ -108,7 +109,7 @@ def test_a_pattern_covers_what_it_names_and_nothing_beside_it(begin: str, end: s
     assert grant.covers(exact + "/x") == (pattern != exact)
 
 
-@settings(max_examples=CASES_OF_JSON)
+@settings(max_examples=examples(CASES_OF_JSON))
 @given(ANY_JSON, ANY_JSON)
 def test_a_grant_of_any_json_is_a_grant_or_refused(streams: Any, operations: Any) -> None:
     try:
@@ -132,14 +133,14 @@ def test_grants_add_up_and_give_nothing_else(
     assert ann.may(Need("/a/x", frozenset(wanted))) == (wanted <= granted)
 
 
-@settings(max_examples=CASES_OF_JSON)
+@settings(max_examples=examples(CASES_OF_JSON))
 @given(st.binary(max_size=64) | ANY_JSON.map(lambda it: json.dumps(it).encode()))
 def test_any_bytes_are_a_set_of_keys_or_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"^(is|has)"):
         parse_keys(data, ["EdDSA", "ES256", "RS256"])
 
 
-@settings(max_examples=CASES_OF_JSON)
+@settings(max_examples=examples(CASES_OF_JSON))
 @given(st.sampled_from([ED, EC, RSA]), st.data())
 def test_a_key_that_is_spoilt_is_left_out_or_another_one(key: Any, data: st.DataObject) -> None:
     """Whatever an issuer publishes, its other keys go on."""

@@ -28,6 +28,7 @@ from multidict import CIMultiDict
 from gateway.cache.decision import Serve, reuse
 from gateway.cache.policy import Defaults, Times, storable
 from tests.cache.responses import in_store
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,13 +154,13 @@ def hishel_entry(exchange: Exchange) -> hishel.Entry | None:
     return hishel.Entry(uuid.uuid4(), request, response)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(EXCHANGES)
 def test_both_store_the_same_responses(exchange: Exchange) -> None:
     assert (our_entry(exchange) is None) == (hishel_entry(exchange) is None)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(EXCHANGES)
 def test_both_use_the_same_responses_without_asking_the_origin(exchange: Exchange) -> None:
     ours, theirs = our_entry(exchange), hishel_entry(exchange)

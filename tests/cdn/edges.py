@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 GRACE_S = 2.0  # what a busy machine may add to a time; less than another poll
 QUIET_S = 0.1
+VIEWERS = 200
 
 
 def grace(size: int) -> float:
@@ -54,6 +55,8 @@ class Edge:
     known_faults: frozenset[Fault] = frozenset()
     prefix: str = STREAMS
     """Of its streams, by which its requests are told from another one's."""
+    viewers: int = VIEWERS
+    """How many come at once in most cases."""
 
     def ask(self, method: str, target: str, body: bytes | None = None, **headers: str) -> Answer:
         """Through the CDN."""

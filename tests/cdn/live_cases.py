@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 # One for the news, and one for a reader who came between an answer and its copy. A copy may live
 # for no longer than a second: where a busy machine needs seconds for a crowd, each may cost one.
 MOST_AT_ORIGIN = 2
-VIEWERS = 200
 MANY_VIEWERS = 1000
 CHAIN = (b"first", b"second", b"third")
 SAME_USER = 20  # polls of each of two
@@ -45,8 +44,9 @@ async def crowd(edge: Edge, size: int) -> AsyncIterator[Crowd]:
         readers.close()
 
 
-async def polls_with_news(edge: Edge, size: int = VIEWERS) -> Finding:
+async def polls_with_news(edge: Edge, size: int | None = None) -> Finding:
     """Equal long-polls that an append ends."""
+    size = size or edge.viewers
     stream = edge.stream(b"before")
     before = edge.polls()
     async with crowd(edge, size) as readers:
@@ -76,8 +76,9 @@ async def many_polls_with_news(edge: Edge) -> Finding:
     return await polls_with_news(edge, MANY_VIEWERS)
 
 
-async def polls_without_news(edge: Edge, size: int = VIEWERS) -> Finding:
+async def polls_without_news(edge: Edge, size: int | None = None) -> Finding:
     """Equal long-polls whose time is over. What nobody may keep makes a CDN's queue of them."""
+    size = size or edge.viewers
     stream = edge.stream(b"before")
     before = edge.polls()
     async with crowd(edge, size) as readers:
@@ -104,9 +105,9 @@ async def chain(edge: Edge) -> Finding:
     stream = edge.stream(b"before")
     first = edge.ask("GET", f"{stream.path}?offset={stream.tail}")
     before = edge.polls()
-    received = [b""] * VIEWERS
+    received = [b""] * edge.viewers
     delays: list[float] = []
-    async with crowd(edge, VIEWERS) as readers, asyncio.TaskGroup() as tasks:
+    async with crowd(edge, edge.viewers) as readers, asyncio.TaskGroup() as tasks:
         for number, client in enumerate(readers.clients):
             tasks.create_task(_follow(client, stream, first.headers, received, number))
         for sent, data in enumerate(CHAIN):
@@ -117,7 +118,7 @@ async def chain(edge: Edge) -> Finding:
             delays.append(asyncio.get_running_loop().time() - appended)
     polls = edge.polls() - before
     return finding(
-        f"{VIEWERS * len(CHAIN)} → {polls}, {milliseconds(delays)}",
+        f"{edge.viewers * len(CHAIN)} → {polls}, {milliseconds(delays)}",
         {
             Fault.LOST: set(received) != {b"".join(CHAIN)},
             Fault.NO_COLLAPSE: polls > MOST_AT_ORIGIN * len(CHAIN),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tests.cdn.edges import GRACE_S
 from tests.cdn.findings import Fault, finding
-from tests.cdn.live_cases import VIEWERS, crowd
+from tests.cdn.live_cases import crowd
 from tests.cdn.origin import AGEING, PERSONAL, STREAMS
 from tests.cdn.viewers import Crowd, milliseconds
 from tests.support.waiting import until
@@ -39,16 +39,16 @@ async def reads_at_once(edge: Edge) -> Finding:
     """A page opens: everybody reads an open stream from its beginning."""
     stream = edge.stream(b"before")
     before = edge.origin.asked().reads
-    async with crowd(edge, VIEWERS) as readers:
+    async with crowd(edge, edge.viewers) as readers:
         readers.ask(f"{stream.path}?offset=-1")
         answers = await readers.answers()
     reads = edge.origin.asked().reads - before
     took = [one.at - readers.began for one in answers if one.answer.body == b"before"]
     return finding(
-        f"{VIEWERS} → {reads}, {milliseconds(took)}",
+        f"{edge.viewers} → {reads}, {milliseconds(took)}",
         {
-            Fault.LOST: len(took) < VIEWERS,
-            Fault.NO_HITS: reads > VIEWERS // 10,
+            Fault.LOST: len(took) < edge.viewers,
+            Fault.NO_HITS: reads > edge.viewers // 10,
             Fault.SERIALISED: median(took or [0]) > GRACE_S,
         },
     )

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SEED = 4438
-ITEMS = 5000
+ITEMS = 2500
 MIN_CUTS = 5
 # The producer keeps up to five requests in flight, so many connections end with bytes to spare.
-FIRST_CUT_BYTES = 8 << 10
+FIRST_CUT_BYTES = 4 << 10
 
 
 @pytest.mark.parametrize("mode", ["long-poll", "sse"])

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 SEED = 4437
-TEXT_BYTES = 1 << 16
+TEXT_BYTES = 1 << 15
 MAX_TOKEN_CHARACTERS = 13
-MIN_TOKENS = 3_000
+MIN_TOKENS = 1_500
 CONTENT_TYPE = "text/plain; charset=utf-8"
 MIN_CUTS = 10
 # Ten cuts need at most twenty times this, which is less than the text.
-FIRST_CUT_BYTES = 3 << 10
+FIRST_CUT_BYTES = 3 << 9
 
 LIVE_READERS: Sequence[tuple[Read, Mode]] = (
     (read_with_typescript, "long-poll"),

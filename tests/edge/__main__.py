@@ -14,7 +14,7 @@ from tests.edge import zipf as popularity
 from tests.edge.audience import Show, Style, Tools, perform, perform_from_now
 from tests.edge.gateways import PREFIX, edge
 from tests.edge.histories import ELECTRIC, KINDS, play
-from tests.edge.identities.campaign import mixed_reads
+from tests.edge.identities.campaign import PAUSES_S, mixed_reads
 from tests.edge.origins import LONG_POLL_S, own_log, reference
 
 START = 10
@@ -80,9 +80,10 @@ def zipf(reads: int) -> None:
 @click.option("--reads", default=1_000_000, show_default=True)
 @click.option("--people", default=50, show_default=True)
 @click.option("--seed", default=1, show_default=True)
-def identities(reads: int, people: int, seed: int) -> None:
+@click.option("--pauses", default=PAUSES_S, show_default=True, help="Seconds between two, at most.")
+def identities(reads: int, people: int, seed: int, pauses: float) -> None:
     """Mix the reads of people who have nothing in common, and look for one in another's answer."""
-    count = mixed_reads(reads, people, seed)
+    count = mixed_reads(reads, people, seed, pauses)
     click.echo(str(count))
     for wrong in count.wrong[:10]:
         click.echo(wrong)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +16,7 @@ from structlog.testing import capture_logs
 
 from gateway.origin.connections import connector_of
 from gateway.origin.in_step import PROOFS, AnswerKind, ConnectionHistory
+from tests.support.examples import IS_WHOLE
 from tests.support.http1 import ConnectionEnded, read_chunk
 from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, answer
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.web.serving import Serving
 
 # Of each property that both ways are played in; each is several exchanges with real sockets.
-EXAMPLES = int(os.environ.get("BOTH_WAYS_EXAMPLES", "100"))  # `make torture` has 1,000
+EXAMPLES = 1000 if IS_WHOLE else 40
 # What differs between two answers to one request: refusals take turns in when to come again.
 OWN = ("date", "x-request-id", "retry-after")
 

@@ -202,5 +202,5 @@ def test_whatever_is_appended_and_answered_both_ways_are_the_same(
 
         for_all()
         short = pair.short
-    assert short > EXAMPLES // 5, "too few went the short way"
-    assert len(statuses) >= 8, "answers of too few kinds"
+    assert short > EXAMPLES // 10, "too few went the short way"
+    assert len(statuses) >= min(8, EXAMPLES // 10), "answers of too few kinds"

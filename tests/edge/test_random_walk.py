@@ -11,6 +11,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from tests.support.waiting import until
 from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
@@ -210,13 +211,13 @@ def run(steps: list[tuple[str, ...]], *, strict: bool) -> None:
         runner.run(walk(steps, strict=strict))
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(STEPS, max_size=20))
 def test_what_is_written_through_the_edge_is_read_at_once(steps: list[tuple[str, ...]]) -> None:
     run(steps, strict=True)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(STEPS, max_size=20))
 def test_what_is_written_behind_its_back_is_never_mixed_up(steps: list[tuple[str, ...]]) -> None:
     run(steps, strict=False)

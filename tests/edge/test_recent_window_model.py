@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from gateway.edge import body_units, recent_window
 from gateway.edge.recent_window import RecentWindow, WindowBudget
 from gateway.protocol.followed import Span
+from tests.support.examples import examples
 
 TEXT, JSON = "text/plain", "application/json"
 
@@ -97,7 +98,7 @@ class Followed(RuleBasedStateMachine):
 
 
 TestFollowed = Followed.TestCase
-TestFollowed.settings = settings(max_examples=150, stateful_step_count=25)
+TestFollowed.settings = settings(max_examples=examples(150), stateful_step_count=25)
 
 
 def news(*bodies: bytes, content_type: str = TEXT) -> RecentWindow:

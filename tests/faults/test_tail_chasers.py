@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WRITERS = 8
-READS = 4000
+READS = 2000
 PATH = "/v1/stream/log"
 
 

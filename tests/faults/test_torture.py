@@ -14,7 +14,7 @@ from tests.support.processes import Headgate
 if TYPE_CHECKING:
     from pathlib import Path
 
-KILLS = 10
+KILLS = 5
 SEED = 20
 
 

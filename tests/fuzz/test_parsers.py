@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.parsers import PARSERS
+from tests.support.examples import examples
 
 EXAMPLES = 150
 
@@ -23,7 +24,7 @@ def test_a_parser_keeps_its_promise_whatever_it_is_given(name: str) -> None:
     )
     given_bytes = st.lists(pieces | st.binary(max_size=8), max_size=6).map(b"".join)
 
-    @settings(max_examples=EXAMPLES, deadline=None)
+    @settings(max_examples=examples(EXAMPLES), deadline=None)
     @given(given_bytes)
     def for_all(data: bytes) -> None:
         parser.check(data)

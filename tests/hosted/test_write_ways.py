@@ -10,6 +10,7 @@ import uvloop
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.examples import examples
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, get, request, serving
 
@@ -172,7 +173,7 @@ def test_whatever_is_written_both_ways_are_the_same(
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
 
-        @settings(max_examples=40)
+        @settings(max_examples=examples(40))
         @example(PLAIN)
         @given(st.lists(WRITE, min_size=1, max_size=6))
         def for_all(writes: list[Write]) -> None:

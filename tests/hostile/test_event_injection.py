@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.protocol.events import Event, parse_events
+from tests.support.examples import examples
 from tests.support.processes import NODE, ROOT
 from tests.support.raw_origin import RawOrigin, answer
 from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, get, put
@@ -119,7 +120,7 @@ def test_what_is_appended_is_data_and_nothing_else(tell: Callable[[str], None]) 
         gateway = runner.run(stack.enter_async_context(edge_serving(origin)))
         stage = Stage(origin, gateway)
 
-        @settings(max_examples=120, deadline=None)
+        @settings(max_examples=examples(120), deadline=None)
         @given(KINDS, TEXT)
         def for_all(kind: str, text: str) -> None:
             body = json.dumps(text, ensure_ascii=False) if kind == "application/json" else text

@@ -21,6 +21,7 @@ from gateway.protocol.target import canonical_target, split
 from gateway.web.router import Router
 from tests.access.guarded import tokens_file
 from tests.hostile.targets import fronts, head, hosts, names, plain, queries
+from tests.support.examples import examples
 from tests.support.raw_origin import RawOrigin, answer
 from tests.web.serving import EDGE, PREFIX, Serving, edge_serving
 
@@ -119,7 +120,7 @@ def test_before_an_origin_all_is_taken_of_one_target(
 ) -> None:
     tried, taken = [0], [0]
 
-    @settings(max_examples=250, deadline=None)
+    @settings(max_examples=examples(250), deadline=None)
     @given(fronts, names, queries, hosts)
     def for_all(front: str, name: str, query: str, host: str) -> None:
         target = f"{front.format(host=host)}{EDGE}/{name}{query}"
@@ -160,7 +161,7 @@ def test_of_an_own_log_all_is_taken_of_one_target(
 ) -> None:
     tried, taken = [0], [0]
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=examples(150), deadline=None)
     @given(fronts, names, hosts)
     def for_all(front: str, name: str, host: str) -> None:
         target = f"{front.format(host=host)}{PREFIX}/{name}"
@@ -188,7 +189,7 @@ def test_of_an_own_log_all_is_taken_of_one_target(
     assert taken[0] > TAKEN * tried[0]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(fronts, names, queries, hosts)
 def test_the_one_form_stays_as_it_is(front: str, name: str, query: str, host: str) -> None:
     try:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gateway.origin import head_patterns
 from gateway.origin.head_patterns import LONGEST_PATTERN, MOST_PATTERNS, WORTH
 from gateway.origin.plain_head import PlainHeads
+from tests.support.examples import examples
 from tests.support.raw_origin import answer
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def head_of(lines: list[tuple[str, str, str]], status: str, framing: str) -> byt
 FRAMINGS = st.sampled_from(["Content-Length: 2", "Content-Length: 012", CHUNKED, "A: b"])
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(LINES, STATUSES, FRAMINGS, st.lists(st.sampled_from(VALUES), min_size=4, max_size=4))
 def test_what_a_head_says_does_not_depend_on_what_came_before(
     lines: list[tuple[str, str, str]], status: str, framing: str, values: list[str]

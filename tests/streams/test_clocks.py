@@ -26,6 +26,7 @@ from gateway.protocol.state import Lifetime
 from gateway.streams.stream_clock import HOUR_S, LEAST_JUMP_S, StreamClock
 from tests.streams.clock import ManualClock
 from tests.streams.service import Service
+from tests.support.examples import examples
 
 DAY_S = 24 * HOUR_S
 FAR = Lifetime(ttl_s=7200)
@@ -157,7 +158,7 @@ async def outcome(steps: list[Step]) -> Counter[str]:
         return world.seen
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(STEPS)
 def test_no_stream_is_lost_however_the_clock_is_set_and_the_server_restarted(
     steps: list[Step],

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from gateway.telemetry import logs
 from gateway.telemetry.access_log import Asked, Outcome, _json_of, fields_of
 from gateway.telemetry.logs import redact
+from tests.support.examples import examples
 
 PRELUDE = """
 import logging, warnings, msgspec
@@ -96,7 +97,7 @@ TEXT = st.text() | st.text('a"\\\x7f\ud800\u2028')
         *(TEXT, TEXT, st.sampled_from(["answered", "drain"]), st.none() | TEXT, st.none() | TEXT),
     ),
 )
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_the_json_of_a_request_has_the_fields_of_other_formats(
     asked: Asked, outcome: Outcome
 ) -> None:

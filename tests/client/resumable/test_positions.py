@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.client.resumable.sources import Tap, chunks, whole
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from tests.client.resumable.conftest import MakeStreams
@@ -60,7 +61,7 @@ async def test_a_reader_ahead_of_the_text_gets_what_comes_after_its_place(
 
 
 @given(st.lists(st.text("ae\u0301🙂", min_size=1), max_size=20), st.data())
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 def test_taking_from_anywhere_gives_the_rest(given_chunks: list[str], data: st.DataObject) -> None:
     buffer = TextBuffer("a", max_bytes=1_000_000)
     for chunk in given_chunks:

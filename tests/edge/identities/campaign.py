@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tests.edge.identities.line import Line
 
 CROWDS_AT_ONCE = 80
-PAUSES_S = 0.1  # of those who come for something, at most
+PAUSES_S = 0.1  # of those who come for something, at most; the longer, the more changes meanwhile
 CHANGES_EVERY_S = 6.0
 AWAY_S = 40.0  # longer than any permission counts
 READERS_LEAVE_S = 12.0
@@ -48,11 +48,14 @@ GATEWAYS = (0, 0, 0, 0, 0, 0, 0, 1, 1, FAR)  # as often
 class Campaign:
     """All of a run. `left` are the reads that nobody has begun."""
 
-    def __init__(self, loop: SimulatedLoop, seed: int, reads: int, people: int) -> None:
+    def __init__(
+        self, loop: SimulatedLoop, seed: int, reads: int, people: int, pauses_s: float
+    ) -> None:
         self.loop = loop
         self.chance = random.Random(seed)
         self.people = [Person(number) for number in range(people)]
         self.left = reads
+        self.pauses_s = pauses_s
         self.count = Count()
         self.judge = Judge(loop, self.count)
         self.asking = Asking(self.chance, self.people)
@@ -133,7 +136,7 @@ class Campaign:
                 await asyncio.gather(*(self._follow(gateway, read) for read in crowd))
             else:
                 await self._ask(gateway, crowd)
-            await asyncio.sleep(self.chance.uniform(0, PAUSES_S))
+            await asyncio.sleep(self.chance.uniform(0, self.pauses_s))
 
     async def _ask(self, gateway: Gateway, crowd: list[Read]) -> None:
         """All of them ask before anybody reads his answer."""
@@ -232,12 +235,12 @@ def _listening(count: Count) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def mixed_reads(reads: int, people: int, seed: int = 1) -> Count:
+def mixed_reads(reads: int, people: int, seed: int = 1, pauses_s: float = PAUSES_S) -> Count:
     """What came of so many, in a process that searches for garbage as seldom as a gateway does."""
     gc.freeze()
     gc.set_threshold(20_000, 10, 10)
     loop = SimulatedLoop(random.Random(seed))
-    campaign = Campaign(loop, seed, reads, people)
+    campaign = Campaign(loop, seed, reads, people, pauses_s)
     wrong = campaign.count.wrong
     with (
         tempfile.TemporaryDirectory() as folder,
