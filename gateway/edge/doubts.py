@@ -230,6 +230,10 @@ class Doubts:
             return
         past = self.newest_reads.drop_beyond(key, end)  # a read may have gone past the feed
         self._lost.lose(key, common, max(past | {end}), held | past, self.clock())
+        for other in self._of_path(key[1]):
+            if other is not stream and other.key == key:  # whose readers are not to be sent away
+                for offset in other.trust.offsets:
+                    self._lost.tell(key, offset)
 
     def refuses(self, key: StreamKey, offset: str) -> bool:
         """Return whether an offset may be of a lost stream."""

@@ -18,6 +18,8 @@ from gateway.protocol.followed import Span, is_whole, joined
 from gateway.protocol.offsets import BEGINNING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gateway.edge.body_units import Units
     from gateway.edge.comparison import Evidence, Known
 
@@ -102,6 +104,11 @@ class RecentWindow:
         spans = [piece.span for piece in self._pieces]
         known = newest(self._content_type, spans) or self.evidence
         return known if known is not None and known.end == self._tail else None
+
+    @property
+    def offsets(self) -> Collection[str]:
+        """The offsets of which it is known where they are."""
+        return self._places
 
     def knows(self, offset: str) -> bool:
         """Whether it is known where an offset is."""

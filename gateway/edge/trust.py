@@ -11,6 +11,8 @@ from gateway.edge.poller import UNSURE
 from gateway.errors import OriginBusy
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gateway.edge.comparison import Evidence
     from gateway.edge.following import Following
     from gateway.edge.poller import Poller
@@ -48,6 +50,11 @@ class Trust:
     def knows(self, offset: str) -> bool:
         """Return whether an offset is one that the stream is known to have."""
         return self._window.knows(offset)
+
+    @property
+    def offsets(self) -> Collection[str]:
+        """The offsets that the stream is known to have."""
+        return self._window.offsets
 
     @property
     def evidence(self) -> Evidence | None:

@@ -243,3 +243,24 @@ async def test_what_a_feed_had_is_remembered_when_new_readers_have_one_of_their_
         origin.append(b"Y", b"Z", b"W")
         assert await up_to(viewer, "0005") == "YZW"
         assert (await gateway.ask(get(at(offset), "X-Own-Way: 1"))).status == 410
+
+
+async def test_readers_of_the_present_stream_are_not_sent_away_when_the_old_one_proves_lost() -> (
+    None
+):
+    """Their feed began beside the old one, which goes further."""
+    async with live(b"a", b"b", b"c") as (origin, gateway):
+        viewer = await following(gateway, "0003")
+        assert await up_to(viewer, "0003") == ""
+        await origin.polled(1)
+        origin.append(b"d")
+        assert await up_to(viewer, "0004") == "d"
+        await origin.polled(2)
+        await restored(origin, b"a", b"X")
+        assert (await gateway.ask(get(at("-1")))).body == b"aX"
+        origin.append(b"Y")
+        assert (await gateway.ask(get(at("0002")))).body == b"Y"
+        origin.append(b"Z", b"W")
+        assert text(await viewer.events_to_the_end()) == "d"  # the old feed
+        assert (await gateway.ask(get(at("0002")))).body == b"YZW"
+        assert (await gateway.ask(get(at("0004")))).status == 410
