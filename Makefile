@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV := $(BIN)/uv
 # Of two cores: most tests wait most of the time.
-JOBS ?= 5
+JOBS ?= 4
 SOURCES := gateway admin cdn_configs client docs/examples tests
 ARGS ?=
 
@@ -156,7 +156,7 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	$(BIN)/python -m tests.edge zipf
 	$(BIN)/python -m tests.edge histories
 	EXAMPLES=whole $(BIN)/pytest -n $(JOBS) tests/cdn/test_engines.py \
-		tests/hostile/test_stream_names.py \
+		tests/hostile/test_stream_names.py tests/support/test_forked.py \
 		$$(grep -rl '^from hypothesis' tests --include='test_*.py')
 	CONFORMANCE_EXAMPLES=100 $(BIN)/pytest -n $(JOBS) tests/conformance
 	REDIS_LOSSES=20 $(BIN)/pytest tests/faults/test_redis_failovers.py

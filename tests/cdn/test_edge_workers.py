@@ -69,6 +69,12 @@ def edge(request: pytest.FixtureRequest, server: Headgate) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module", params=WORKERS)
+def worker(request: pytest.FixtureRequest, server: Headgate) -> Iterator[int]:
+    with serving(request.param, server.port) as port:
+        yield port
+
+
+@pytest.fixture(scope="module", params=WORKERS)
 def scripted(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
     """The port of a Worker that keeps readers apart, and where it looks for an origin."""
     origin = free_port()
@@ -118,23 +124,17 @@ def test_each_site_is_told_what_it_may_read(edge: int) -> None:
     assert told == list(sites)
 
 
-@pytest.mark.parametrize("name", WORKERS)
-def test_a_gateway_is_never_cached_itself(name: str, server: Headgate) -> None:
-    path = f"{PATH}/gateway-{name}"
+def test_a_gateway_is_never_cached_itself(worker: int, server: Headgate) -> None:
+    path = f"{PATH}/gateway-{worker}"
     ask(server.port, "PUT", path, b"kept", Content_Type=TEXT)
-    with serving(name, server.port) as port:
-        reads = [ask(port, "GET", f"{path}?offset=-1") for _ in range(2)]
+    reads = [ask(worker, "GET", f"{path}?offset=-1") for _ in range(2)]
     assert [one.get("x-cache") for one in reads] == ["MISS", "HIT"]
     assert [one.get("cloudflare-cdn-cache-control") for one in reads] == ["no-store", "no-store"]
 
 
 @pytest.mark.parametrize("query", ["offset=-1&offset=now", "live=sse&live=long-poll&offset=-1"])
-@pytest.mark.parametrize("name", WORKERS)
-def test_a_query_that_says_two_things_is_shared_with_nobody(
-    name: str, query: str, server: Headgate
-) -> None:
-    with serving(name, server.port) as port:
-        assert ask(port, "GET", f"{PATH}/twice?{query}").get("x-cache") == "BYPASS"
+def test_a_query_that_says_two_things_is_shared_with_nobody(worker: int, query: str) -> None:
+    assert ask(worker, "GET", f"{PATH}/twice?{query}").get("x-cache") == "BYPASS"
 
 
 def test_an_origin_that_is_not_there_is_said_to_be_out_of_reach() -> None:

@@ -9,7 +9,7 @@ from aiohttp.test_utils import TestServer
 from playwright.async_api import async_playwright
 
 from tests.admin.browser.made_up import MadeUp
-from tests.admin.browser.serving import application, launch
+from tests.admin.browser.serving import Tab, application, launch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,3 +30,9 @@ async def site() -> AsyncIterator[str]:
     """Where pages with made-up figures are, which no test changes."""
     async with TestServer(application(MadeUp()), host="127.0.0.1") as server:
         yield str(server.make_url("/")).rstrip("/")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def tab(browser: Browser, site: str) -> Tab:
+    """Return a tab for tests that only look: another one would cost most of a second of a core."""
+    return await Tab.open(browser, site, "/about")

@@ -73,9 +73,14 @@ class Tab:
 
     async def close(self) -> list[str]:
         """Close it; all that went wrong."""
-        self.wrong += await self.page.evaluate("window.broken ?? []")
+        wrong = await self.take_wrong()
         await self.context.close()
-        return self.wrong
+        return wrong
+
+    async def take_wrong(self) -> list[str]:
+        """Return what went wrong since this was last asked for."""
+        wrong, self.wrong = self.wrong, []
+        return wrong + list(await self.page.evaluate("window.broken ?? []"))
 
     async def inaccessible(self, *rules: str) -> list[str]:
         """What axe finds serious, by these rules or by all."""

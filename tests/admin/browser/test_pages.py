@@ -38,17 +38,19 @@ HOSTILE_TEXT = [show.visible(show.spoken(name)) for name in HOSTILE]
 
 
 @pytest.mark.parametrize("path", PAGES)
-async def test_a_page_can_be_read_by_everybody(browser: Browser, site: str, path: str) -> None:
-    tab = await Tab.open(browser, site, path, viewport=WIDE, color_scheme="light")
+async def test_a_page_can_be_read_by_everybody(tab: Tab, path: str) -> None:
+    await tab.page.emulate_media(color_scheme="light")
+    await tab.page.set_viewport_size(WIDE)  # type: ignore[arg-type]  # a typed dictionary
+    await tab.goto(path)
     assert await tab.page.locator("h1").count() == 1
     assert await tab.inaccessible() == []
     assert not await tab.is_wider_than_its_window()
     # The same document: what can differ is its colours and its layout.
     await tab.page.emulate_media(color_scheme="dark")
-    await tab.page.set_viewport_size(NARROW)  # type: ignore[arg-type]  # a typed dictionary
+    await tab.page.set_viewport_size(NARROW)  # type: ignore[arg-type]
     assert not await tab.is_wider_than_its_window()
     assert await tab.inaccessible("color-contrast", "target-size") == []
-    assert await tab.close() == []
+    assert await tab.take_wrong() == []
 
 
 async def test_an_error_is_a_page_that_says_what_happened(browser: Browser, site: str) -> None:
