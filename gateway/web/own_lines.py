@@ -7,8 +7,8 @@ is looked up without these two lines, which are called its own.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
+import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.runtime.request_fields import RequestFields
@@ -20,14 +20,14 @@ _ID_VALUE = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _TAG_VALUE = re.compile(rb"[!-~]{1,256}")
 
 
-class OwnLines(NamedTuple):
+class OwnLines(msgspec.Struct, frozen=True, gc=False):
     """The values of both lines; None stands for a line that is missing."""
 
     id: str | None
     tag: str | None
 
 
-class ParedRead(NamedTuple):
+class ParedRead(msgspec.Struct, frozen=True, gc=False):
     """A read's head, or the block of its fields, split into its own lines and the rest."""
 
     rest: bytes
@@ -71,7 +71,7 @@ def pared_read(head: bytes) -> ParedRead | None:
 def without_own(fields: RequestFields, own: OwnLines) -> RequestFields | None:
     """Return a read's fields without its own lines; None where one is there in another form."""
     rest = CIMultiDict(fields.headers)
-    for name, value in zip(OWN_LINES, own, strict=True):
+    for name, value in zip(OWN_LINES, (own.id, own.tag), strict=True):
         if len(rest.getall(name, ())) != (value is not None):
             return None
         rest.popall(name, None)
