@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,7 @@ from gateway.protocol.state import Stamp
 from tests.backends.contract import appended, created
 from tests.backends.redis_logs import commit_words, connected
 from tests.streams.service import Service
+from tests.support.examples import IS_WHOLE
 from tests.support.redis_servers import RedisServer, redis_server
 
 if TYPE_CHECKING:
@@ -192,12 +194,12 @@ async def acknowledge(service: Service) -> None:
 
 
 def torn_files(kept: Path, before: int) -> Iterator[bytes]:
-    """The file, cut in the midst of each command after `before`."""
+    """The file, cut amid each command after `before`, or amid every second and the last."""
     written = kept.read_bytes()
-    begin = before
-    for end in command_ends(written[before:]):
-        yield written[: (begin + before + end) // 2]
-        begin = before + end
+    ends = [0, *command_ends(written[before:])]
+    cuts = [before + (begin + end) // 2 for begin, end in itertools.pairwise(ends)]
+    for cut in cuts if IS_WHOLE else sorted({*cuts[::2], cuts[-1]}):
+        yield written[:cut]
 
 
 @pytest.mark.parametrize("is_repeated", [True, False], ids=["repeated", "given up"])

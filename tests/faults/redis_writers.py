@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tests.edge.resuming import RETRY_S, readers
 from tests.faults.disk import assert_refused, content
 from tests.faults.ledger import Faults, Ledger
+from tests.support.examples import IS_WHOLE
 from tests.support.http1 import Wire, ask
 from tests.support.waiting import wait_until
 
@@ -25,7 +26,7 @@ STREAMS = 4
 PLAIN = "plain"
 PRODUCERS = 12
 PLAIN_WRITERS = 4
-APPENDS = 150
+APPENDS = 150 if IS_WHOLE else 80
 READERS_OF_EACH_KIND = 1
 PATIENCE_S = 60.0  # from the first append to the last refusal
 # Readers by SSE get it coded, so that line breaks in it come through.

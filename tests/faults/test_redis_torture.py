@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GATEWAYS = 3
-READERS = 8 * STREAMS
+READERS = 4 * STREAMS
 SEED = 7
 
 
