@@ -16,7 +16,7 @@ from tests.edge.gateways import PREFIX, edge
 from tests.support.delaying_proxy import DelayingProxy
 from tests.support.http1 import Answer, ask
 from tests.support.ports import free_port
-from tests.support.processes import HEADGATE, run
+from tests.support.processes import AT_ONCE, HEADGATE, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,6 +88,7 @@ def test_an_origin_that_is_a_listener_of_the_gateway_is_refused(
     port = free_port()
     environment = {
         **os.environ,
+        **AT_ONCE,
         f"HEADGATE_{key.upper()}": f"{listen}:{port}",
         "HEADGATE_ORIGIN": origin.format(port=port),
         "HEADGATE_AUTH": "none",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.support.processes import Headgate, headgate
+from tests.support.processes import Headgate, headgate, run
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -117,14 +117,13 @@ def test_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     _assert_one_sentence(refused.stderr, "data")
 
 
-def _start(folder: Path) -> subprocess.CompletedProcess[str]:
+def _start(folder: Path) -> subprocess.CompletedProcess[bytes]:
     server = Headgate(f"file:{folder}")
-    return subprocess.run(
-        server.arguments, env=server.environment, capture_output=True, text=True, timeout=30
-    )
+    return run(server.arguments, environment=server.environment, timeout_s=30)
 
 
-def _assert_one_sentence(stderr: str, subject: str) -> None:
+def _assert_one_sentence(said: bytes, subject: str) -> None:
+    stderr = said.decode()
     lines = stderr.strip().splitlines()
     assert len(lines) == 1, stderr
     assert subject in lines[0]

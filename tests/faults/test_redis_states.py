@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import subprocess
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from tests.faults.redis_gateway import (
 )
 from tests.support.http1 import ask
 from tests.support.ports import free_port
-from tests.support.processes import HEADGATE
+from tests.support.processes import AT_ONCE, HEADGATE, run
 from tests.support.redis_servers import HOST, RedisServer, redis_server
 from tests.support.waiting import wait_until
 
@@ -300,9 +299,7 @@ def test_password_is_told_to_nobody(redis: RedisServer) -> None:
     ],
 )
 def test_check_of_an_origin_does_not_tell_its_password(origin: str, is_valid: bool) -> None:
-    environment = {**os.environ, "HEADGATE_ORIGIN": origin}
-    done = subprocess.run(
-        [HEADGATE, "check"], env=environment, capture_output=True, text=True, check=False
-    )
+    environment = {**os.environ, **AT_ONCE, "HEADGATE_ORIGIN": origin}
+    done = run([HEADGATE, "check"], environment=environment)
     assert (done.returncode == 0) is is_valid, done
-    assert SECRET not in done.stdout + done.stderr
+    assert SECRET.encode() not in done.stdout + done.stderr
