@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from itertools import cycle
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,7 +21,7 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
     from typing import TypeAlias
 
@@ -179,12 +180,18 @@ def _next(offset: int) -> str:
     return f"Stream-Next-Offset: {offset:016}"
 
 
+def pauses() -> Iterator[float]:
+    """Return how long a server is up with an older copy before it grows, in seconds, in turn."""
+    return cycle([0.0, 0.05, 0.0, 0.3])
+
+
 class OneDouble:
     """A double that is restarted with an older copy."""
 
     def __init__(self, double: Double) -> None:
         self.double = double
         self._copy = b""
+        self._pauses = pauses()
 
     @property
     def urls(self) -> list[str]:
@@ -205,8 +212,10 @@ class OneDouble:
         url = self.double.url
         await self.double.fall()
         await noticed(url, DOWN)
-        self.double.stream = [self._copy + b"".join(records)]
+        self.double.stream = [self._copy]
         await self.double.rise()
+        await asyncio.sleep(next(self._pauses))
+        self.double.write(self._copy + b"".join(records))
 
 
 class TwoDoubles:
@@ -214,6 +223,7 @@ class TwoDoubles:
 
     def __init__(self, first: Double, second: Double) -> None:
         self._servers = [first, second]
+        self._pauses = pauses()
         self._urls = [server.url for server in self._servers]
 
     @property
@@ -242,8 +252,9 @@ class TwoDoubles:
         (other,) = (server for server in self._servers if server is not up)
         assert other.stream is not None
         await up.fall()
-        other.stream = [other.stream[0] + b"".join(records)]
         await other.rise()
+        await asyncio.sleep(next(self._pauses))
+        other.write(other.stream[0] + b"".join(records))
         up.stream = [other.stream[0]]
         await noticed(
             self._urls[0], UP if other is self._servers[0] else DOWN
