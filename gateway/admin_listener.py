@@ -6,35 +6,40 @@ the process's descriptors for streams.
 
 from __future__ import annotations
 
+import asyncio
 import resource
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestPayloadError
+from aiohttp.http import StreamWriter
+from aiohttp.web import RequestPayloadError
 
-from gateway.errors import BadRequest, LimitReached
+from gateway.errors import BadRequest, HeadgateError, LimitReached
 from gateway.runtime.quotas import peer_of
+from gateway.stepped import in_task
+from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, counter, gauge
 from gateway.telemetry.rare_lines import RareLine
 from gateway.web import request_body
 from gateway.web.bounded_connection import BoundedConnection
+from gateway.web.connections import Connections
 from gateway.web.entrance import Entrance
+from gateway.web.http_connection import LONGEST_LINE, MOST_HEADER_LINES
 from gateway.web.listener import ConnectionListener
-from gateway.web.request_head import bad_body, check, is_last
-from gateway.web.responses import HandedOver
+from gateway.web.request import Request
+from gateway.web.request_head import bad_body, check
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
-    from aiohttp.web_request import BaseRequest
-
-    from gateway.errors import HeadgateError
     from gateway.runtime.context import Context
     from gateway.settings import Address, Settings
     from gateway.telemetry.metrics import Snapshot
+    from gateway.web.http_connection import HttpConnection
+    from gateway.web.responses import Reply
 
-    Handle = Callable[[BaseRequest], Awaitable[web.StreamResponse]]
+    Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 MOST_CONNECTIONS = 256  # 192 pages that listen for events, and the requests of their people
 LEAST_CONNECTIONS = 8  # a scraper, a health check, and a browser, which opens six
@@ -54,6 +59,7 @@ LIMITS = (  # their names in counters and refusals
     *("min_body_rate", "head_size", "max_append", "max_pending_appends"),
 )
 EXPECTED = "100-continue"
+CLOSE_S = 2.0  # for requests under way when the server ends, most of which have ended by then
 
 
 def most_connections(open_files: int) -> int:
@@ -95,11 +101,11 @@ class AdminBounds:
         """The largest number of connections that the listener has at once."""
         return self.shared.limits.max_connections
 
-    async def body(self, request: BaseRequest) -> bytes:
+    async def body(self, request: web.BaseRequest) -> bytes:
         """Return a request's body. Raises HeadgateError, or ConnectionError."""
         try:
             # aiohttp has sent 100 to a client that waits for it.
-            return await request_body.whole(request, self.shared, is_invited=True)
+            return await request_body.whole(_of(request), self.shared, is_invited=True)
         except RequestPayloadError as error:
             raise bad_body(error) from error
 
@@ -113,22 +119,22 @@ class AdminBounds:
 class AdminListener:
     """The listening sockets of an admin application, and the connections that were accepted."""
 
-    def __init__(self, application: web.Application, bounds: AdminBounds) -> None:
+    def __init__(
+        self, application: web.Application, bounds: AdminBounds, keepalive_s: float
+    ) -> None:
         application.on_response_prepare.append(_end_behind_last)
         self.shared = bounds.shared
         self.bounds = bounds
+        self.keepalive_s = keepalive_s
+        self.connections: Connections[HttpConnection] = Connections()
         self._runner = web.AppRunner(application)
         self._listener = ConnectionListener(self)
         self._entrance: Entrance | None = None
 
-    async def open(self, address: Address, keepalive_s: float) -> None:
+    async def open(self, address: Address) -> None:
         """Begin to listen. Raises OSError."""
         await self._runner.setup()
-        server = self._runner.server
-        assert server is not None, "it is set up"
-        server.request_handler = self._checked(server.request_handler)
-        self._server, self._keepalive_s = server, keepalive_s
-        self._entrance = Entrance(self.shared, lambda: server.connections)
+        self._entrance = Entrance(self.shared, self.connections)
         await self._listener.open(address.host, address.port)
 
     async def close(self) -> None:
@@ -136,25 +142,22 @@ class AdminListener:
         self._listener.close()
         if self._entrance is not None:
             self._entrance.close()
+        await self._runner.shutdown()
+        await self.connections.close(CLOSE_S)
         await self._runner.cleanup()
         self.bounds.refused.close()
 
-    def _checked(self, handle: Handle) -> Handle:
-        """Return a handler that refuses requests on which the application would fail."""
-
-        async def handle_checked(request: BaseRequest) -> web.StreamResponse:
-            check(request)
-            expected = request.headers.get("Expect", EXPECTED)
-            if expected.lower() != EXPECTED:
-                raise BadRequest(f"of the expectations only {EXPECTED} is understood")
-            try:
-                return await handle(request)
-            except ConnectionError:
-                reason = "the client left before the end of its request"
-                self.bounds.log_refusal(reason, request.remote)
-                return HandedOver()
-
-        return handle_checked
+    def application_request(
+        self, request: Request, connection: AdminConnection
+    ) -> tuple[web.BaseRequest, Handle]:
+        """Return a request as the application has it, and what handles it there."""
+        server, loop = self._runner.server, asyncio.get_running_loop()
+        assert server is not None, "it listens"
+        writer, task = StreamWriter(connection, loop), asyncio.current_task()
+        # aiohttp's types say RequestHandler, of which a request needs what AdminConnection has.
+        make: Any = server.request_factory
+        its: web.BaseRequest = make(request.message, request.body, connection, writer, task)
+        return its, server.request_handler
 
     def last_answer(self, _data: bytes) -> None:
         """Return None: every request takes a connection."""
@@ -162,26 +165,50 @@ class AdminListener:
     def enter(self, client: socket.socket, early: bytes, late: bytes) -> None:
         """Give an accepted socket its connection."""
         assert self._entrance is not None, "it listens"
-        connection = AdminConnection(
-            self._server,
-            self,
-            early,
-            late,
-            access_log=None,
-            auto_decompress=False,
-            keepalive_timeout=self._keepalive_s,
-        )
-        self._entrance.enter(connection, client)
-
-    def tell_idle(self) -> None:
-        """Do nothing: nobody waits for admin connections before they are ended."""
+        self._entrance.enter(AdminConnection(self, early, late), client)
 
 
 class AdminConnection(BoundedConnection):
-    """A connection whose requests all go to the admin application."""
+    """A connection whose requests all go to the admin application.
+
+    It has what an aiohttp request wants to know of its protocol: the names without a docstring.
+    """
 
     __slots__ = ()
     owner: AdminListener
+    max_field_size = LONGEST_LINE
+    max_headers = MOST_HEADER_LINES
+    ssl_context = None
+
+    @property
+    def peername(self) -> object:  # noqa: D102
+        return None if self.transport is None else self.transport.get_extra_info("peername")
+
+    @property
+    def sockname(self) -> object:  # noqa: D102
+        return None if self.transport is None else self.transport.get_extra_info("sockname")
+
+    async def handle(self, request: Request) -> Reply:
+        """Return the application's reply, unless it would fail on the request."""
+        check(request)
+        expected = request.headers.get("Expect", EXPECTED)
+        if expected.lower() != EXPECTED:
+            raise BadRequest(f"of the expectations only {EXPECTED} is understood")
+        await in_task()
+        its, handle = self.owner.application_request(request, self)
+        try:
+            return ApplicationReply(its, await handle(its))
+        except web.HTTPException as answer:
+            return ApplicationReply(its, answer)
+        except ConnectionError:
+            reason = "the client left before the end of its request"
+            self.owner.bounds.log_refusal(reason, peer_of(self.transport))
+            raise
+        except HeadgateError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer
+            log.exception("admin.request_failed", method=request.method)
+            return ApplicationReply(its, web.HTTPInternalServerError())
 
     def refuse(self, error: HeadgateError) -> None:
         """Answer, end the connection, and log the reason now and then."""
@@ -201,8 +228,33 @@ class AdminConnection(BoundedConnection):
         self.owner.bounds.log_refusal(error.detail, peer_of(self.transport))
 
 
-async def _end_behind_last(request: BaseRequest, response: web.StreamResponse) -> None:
+class ApplicationReply:
+    """A response of the admin application, which writes itself."""
+
+    abandon = False
+
+    def __init__(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        self._request = request
+        self._response = response
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the connection goes on behind the response."""
+        return bool(self._response.keep_alive)
+
+    async def send(self, _client: object) -> None:
+        """Write the response. Raises ConnectionError."""
+        await self._response.prepare(self._request)
+        await self._response.write_eof()
+
+
+def _of(request: web.BaseRequest) -> Request:
+    """Return the request of which aiohttp's was made."""
+    return Request(request._message, request.content, request.protocol)
+
+
+async def _end_behind_last(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """End the connection behind a request that must be its last one."""
-    if is_last(request._message):
+    if _of(request).is_last:
         response.headers["Connection"] = "close"
         response.force_close()

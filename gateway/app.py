@@ -154,14 +154,7 @@ def connection_server(
     handle: Handle = Handlers(routes, operations, shared).handle
     if shared.tracer is not None:
         handle = ServerSpans(shared.tracer, routes).around(handle)
-    return ConnectionServer(
-        handle,
-        fast,
-        shared,
-        access_log=None,
-        keepalive_timeout=settings.keepalive_timeout,
-        auto_decompress=False,
-    )
+    return ConnectionServer(handle, fast, shared, settings.keepalive_timeout)
 
 
 def inspector(routes: Router) -> Inspector:

@@ -12,7 +12,6 @@ from gateway.edge.route import EdgeRoute
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.identity import IdentityHeaders
 from gateway.settings.auth import BY_ORIGIN
-from gateway.web.edge_appends import EdgeAppends
 from gateway.web.edge_handlers import EdgeHandlers
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ def edge_route(
         shares_s_maxage=route.s_maxage == "share",
     )
     edge = EdgeRoute(route.prefix, origin, rules, route.drop_query, feeds, shared, access)
-    edge.pass_on = EdgeAppends(shared, edge).take
     if route.auth == BY_ORIGIN:
         edge.ask_origin(route.auth_ttl, shared.admitted.end)
     return edge

@@ -15,7 +15,6 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import uvloop
-from aiohttp import web
 
 from admin.source import STARTING, Health, Setup
 from gateway import app
@@ -171,9 +170,7 @@ class Gateway:
         connections = app.connection_server(settings, self._routes, self._fast, self._shared)
         self._open.callback(connections.stop_sweeping)
         # What the drain has waited for is not waited for again.
-        runner = web.ServerRunner(connections, shutdown_timeout=LAST_WAIT_S)
-        await runner.setup()
-        self._open.push_async_callback(runner.cleanup)
+        self._open.push_async_callback(connections.connections.close, LAST_WAIT_S)
         self._listener = ConnectionListener(connections)
         listen = settings.listen
         with telling(listen, "listen"):
@@ -191,7 +188,7 @@ class Gateway:
             async with asyncio.timeout(self._settings.shutdown_grace):
                 for route in self._routes:
                     await route.drain()
-                await connections.all_idle()
+                await connections.connections.all_idle()
                 await self._purges.drain()
                 if self._shared.tracer is not None:
                     await self._shared.tracer.close()
@@ -220,10 +217,10 @@ async def open_admin(
     bounds = AdminBounds(shared)
     setup = Setup(settings, formats(settings.route_table), time.time, console, bounds)
     address = settings.admin
-    listener = AdminListener(application.build(source, setup), bounds)
+    listener = AdminListener(application.build(source, setup), bounds, settings.keepalive_timeout)
     opened.push_async_callback(listener.close)
     with telling(address, "admin"):
-        await listener.open(address, settings.keepalive_timeout)
+        await listener.open(address)
 
 
 @contextmanager

@@ -103,6 +103,19 @@ class Later(Generic[T]):
         """Return whether the result, or the error instead of it, is set."""
         return self._done
 
+    def result(self) -> T:
+        """Return the result, once it is set. Raises the error that was set instead."""
+        assert self._done, "nobody asks before"
+        if self._error is not None:
+            # Waiters share it: without this, each would add its frames.
+            raise self._error.with_traceback(None)
+        value: T = self._value
+        return value
+
+    def exception(self) -> BaseException | None:
+        """Return the error, once it is known that there is one."""
+        return self._error
+
     def set_result(self, value: T) -> None:
         """Set the result. Do nothing after it: handlers may run before this returns."""
         self._finish(value, None)
@@ -145,12 +158,7 @@ class Later(Generic[T]):
                     yield from wake.future
                 finally:
                     self.unsubscribe(wake)
-        assert self._done, "it is resumed only when the result is set"
-        if self._error is not None:
-            # Waiters share it: without this, each would add its frames.
-            raise self._error.with_traceback(None)
-        value: T = self._value
-        return value
+        return self.result()
 
 
 class _Wake:

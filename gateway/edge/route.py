@@ -47,13 +47,12 @@ if TYPE_CHECKING:
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
     from gateway.cache.response_rules import ResponseRules
-    from gateway.live.contract import Client, FeedSettings, Parkable
+    from gateway.live.contract import FeedSettings, Parkable
     from gateway.origin.client import Origin
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
-    from gateway.runtime.request_fields import RequestFields
     from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
@@ -65,6 +64,8 @@ _CONNECTION_NAMES = frozenset({"", "close", "keep-alive", "upgrade", "te", "http
 
 class EdgeRoute:
     """Its cache and its feeds, and how requests are seen by them."""
+
+    keeps_order = False  # on their way to the origin they may overtake each other
 
     def __init__(  # noqa: PLR0913 - what a route is made of
         self,
@@ -121,8 +122,6 @@ class EdgeRoute:
         )
         self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
         self.fetch = ShortReads(self, shared).begin
-        # Nobody's, until one is given that writes the answers: `web` does, which is above.
-        self.pass_on: Callable[[Client, str, RequestFields, bytes], bool] = self.append
 
     def ask_origin(self, ttl_s: float, on_end: Callable[[Principal], None]) -> None:
         """Have the origin decide who may read: its yes counts for `ttl_s` seconds."""
@@ -300,15 +299,6 @@ class EdgeRoute:
         except HeadgateError:
             return False
         return True
-
-    def append(self, *_: object) -> bool:
-        """Never: only the origin can append, or create."""
-        return False
-
-    creates = append
-
-    def create(self, *_: object) -> None:
-        """Nobody asks."""
 
     # As a part of the process
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -18,14 +17,12 @@ from gateway.hosted.description import described
 from gateway.hosted.feeds import HostedFeeds, LiveRead
 from gateway.hosted.kept_answers import kept_answer
 from gateway.hosted.short_reads import read_key
-from gateway.hosted.short_writes import ShortWrites
 from gateway.hosted.stream_list import StreamList
 from gateway.live.feed import park
 from gateway.protocol import cache_headers, cache_status, chunks, cursors, responses
-from gateway.protocol.content import is_long
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW, Offset
-from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_create, parse_target
+from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_target
 from gateway.runtime.answer import Answered
 from gateway.runtime.route import OPEN
 from gateway.runtime.shedding import LIVE, READS
@@ -46,7 +43,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Log
     from gateway.cache.store import Store
-    from gateway.live.contract import Answerable, FeedSettings, Parkable
+    from gateway.live.contract import FeedSettings, Parkable
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.requests import Read
@@ -54,7 +51,6 @@ if TYPE_CHECKING:
     from gateway.protocol.retention import Retention
     from gateway.protocol.state import StreamState
     from gateway.runtime.context import Context
-    from gateway.runtime.request_fields import RequestFields
     from gateway.runtime.route import Access, Checks, KeptAnswer, OriginReader, PlainGet
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.traffic import Hits
@@ -66,6 +62,8 @@ SURE_S = 10.0
 
 class HostedRoute:
     """Everything that serves the streams of one log, under one prefix."""
+
+    keeps_order = True  # each kind of write waits in one queue
 
     def __init__(  # noqa: PLR0913 - what a route is made of
         self,
@@ -94,7 +92,6 @@ class HostedRoute:
         self.appender = Appender(self.table, shared.limits.max_pending_appends, retention)
         self.lifecycle = Lifecycle(self.table, retention, self._ended)
         self.creations = Creations(self.table, self.lifecycle)
-        self.writes = ShortWrites(shared, self.traffic, self.appender, self.creations)
         # Read and rendered once for all who wait.
         self.answers: SingleFlight[RenderedChunk] = SingleFlight(self.traffic.collapsed)
         self.reader = ChunkReader(self.table)
@@ -160,42 +157,6 @@ class HostedRoute:
         except HeadgateError:
             return False
         return True
-
-    def append(
-        self,
-        connection: Answerable,
-        name: str,
-        fields: RequestFields,
-        body: bytes,
-        seq: str | None = None,
-    ) -> bool:
-        """Append a body that is not long; raises HeadgateError while nothing was done."""
-        began = perf_counter()
-        append = fields.append(body, seq)
-        if is_long(append.content_type, body):
-            return False
-        self.writes.append(connection, name, append, began)
-        return True
-
-    def pass_on(self, *_: object) -> bool:
-        """Never: there is no origin."""
-        return False
-
-    def creates(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Whether it is a plain creation, and its answer tells no reader key."""
-        return self.access.reader_keys is None and self.creations.takes(headers, body)
-
-    def create(
-        self,
-        connection: Answerable,
-        name: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        base_url: str,
-    ) -> None:
-        """Create a stream; raises HeadgateError while nothing was done."""
-        create = parse_create(headers, body)
-        self.writes.create(connection, name, create, f"{base_url}{self.prefix}/{name}")
 
     def fetch(self, reader: OriginReader, get: PlainGet, *_: object, is_known: bool) -> bool:  # noqa: ARG002 - as of any route
         """Read what the log has of a stream in use."""

@@ -121,7 +121,18 @@ class Taker(Protocol):
     def transport(self) -> Transport | None:
         """Where they are written; None when the client is gone."""
 
-    async def _drain_helper(self) -> None: ...  # aiohttp has no public one
+    def write(self, wire: bytes) -> None:
+        """Write some of the answer."""
+
+    def writelines(self, parts: Sequence[bytes]) -> None:
+        """Write some of the answer that is too long to be copied."""
+
+    @property
+    def writing_paused(self) -> bool:
+        """Whether the client takes less than it is sent."""
+
+    async def drained(self) -> None:
+        """Wait until most of it is taken. Raises ConnectionResetError."""
 
 
 class Client(Parkable, Taker, Protocol):

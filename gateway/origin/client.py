@@ -33,6 +33,7 @@ from gateway.origin.servers import OriginServer, OriginServers, OriginSettings, 
 from gateway.origin.unreachable import why_unreachable
 from gateway.origin.waiting import answer_to
 from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
+from gateway.stepped import in_task
 from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
@@ -130,16 +131,21 @@ class Origin:
         body: bytes | AsyncIterable[bytes] | None = None,
         *,
         poll: bool = False,
+        block: bytes | None = None,
     ) -> AnyAnswer:
         """The answer to a request, once its head is there; who has it releases it.
+
+        `block` are the headers as `RawWay.block` makes them, where somebody has remembered that.
 
         Raises OriginUnreachable when nothing was sent, OriginTimeout, OriginBroken, LimitReached,
         BadRequest when a header cannot be sent, and whatever the body raises.
         """
         if self.raw is not None and not poll and (body is None or isinstance(body, bytes)):
-            answer = await answer_to(self.raw, method, target, headers, body or b"")
+            block = block or self.raw.block(headers)
+            answer = await answer_to(self.raw, method, target, block, body or b"")
             if answer is not None:
                 return answer
+        await in_task()
         return await self.send_by_client(method, target, headers, body, poll=poll)
 
     async def send_by_client(

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from gateway.errors import OriginBroken, OriginTimeout
 from gateway.protocol import http1
+from gateway.stepped import in_task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -113,6 +114,7 @@ class OriginAnswer:
             # Most answers are there with their head, and need no timer.
             part = content.read_nowait(-1)
             if not part and not content.at_eof():
+                await in_task()
                 async with asyncio.timeout(self._read_timeout):
                     part = await content.readany()
         except TimeoutError as cause:

@@ -26,6 +26,7 @@ def forwarded(status: int, age: int, *, is_stale: bool, shared: bool, stored: bo
     return lines(name, f"fwd={reason}; fwd-status={status}{ways}", age=age)
 
 
+@lru_cache(maxsize=1024)  # of most answers they are the same, or were a second ago
 def x_cache(lines: bytes) -> str:
     """What header lines of ours say in X-Cache."""
     return lines.partition(b"X-Cache: ")[2].partition(b"\r\n")[0].decode()

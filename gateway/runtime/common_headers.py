@@ -84,6 +84,9 @@ class CommonHeaders:
         cors: bool = True,
     ) -> bytes:
         """For one request: its id, its origin, and what becomes of its connection."""
+        is_own = request_id is not None or connection is not None or not (date and cors)
+        if not is_own and (origin is None or self.any_origin):
+            return self.shared()
         self.shared()
         lines = f"{self._date if date else ''}{self._cors(origin) if cors else ''}"
         if self.is_guarded:

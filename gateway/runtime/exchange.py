@@ -97,7 +97,8 @@ class Exchange:
     def answered(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
         """Count it, and write its line."""
         self._count(status, size)
-        self.write_line(log, status, size, ended)
+        if self.asked is not None:
+            self.write_line(log, status, size, ended)
 
     def cut(self, log: AccessLog, *, stopping: bool) -> None:
         """Count it, and write its line, as one whose client was left without an answer."""

@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from gateway.cache.cache_result import CacheResult
     from gateway.cache.private_fields import Recipient
     from gateway.cache.rendered import RenderedChunk
-    from gateway.live.contract import Answerable, Client, Parkable
+    from gateway.live.contract import Parkable
     from gateway.protocol.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
-    from gateway.runtime.request_fields import RequestFields
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.metrics import Sample
@@ -117,6 +116,7 @@ class StreamRoute(Protocol):
     clock: Callable[[], float]  # epoch seconds
     identity: IdentityHeaders
     traffic: Traffic
+    keeps_order: bool  # of writes that are begun one after the other
 
     def checked(self, name: str) -> str:
         """The name of a stream; raises HeadgateError where it cannot be one."""
@@ -137,41 +137,6 @@ class StreamRoute(Protocol):
         self, connection: Parkable, name: str, read: LongPoll, headers: MultiMapping[str], /
     ) -> bool:
         """Let a long-poll at the tail wait, or answer it at once."""
-
-    def append(
-        self,
-        connection: Answerable,
-        name: str,
-        fields: RequestFields,
-        body: bytes,
-        seq: str | None = None,
-        /,
-    ) -> bool:
-        """Append a body that has come whole; raises HeadgateError while nothing was done.
-
-        `seq` is its Producer-Seq, where that is another one than in its fields. What one connection
-        sends to one stream is appended in its order.
-        """
-
-    def pass_on(self, client: Client, name: str, fields: RequestFields, body: bytes, /) -> bool:
-        """Have an origin append a body that has come whole: by `web`, which writes the answer."""
-
-    def creates(self, headers: MultiMapping[str], body: bytes, /) -> bool:
-        """Whether `create` is for such a creation. It has done nothing."""
-
-    def create(
-        self,
-        connection: Answerable,
-        name: str,
-        headers: MultiMapping[str],
-        body: bytes,
-        base_url: str,
-        /,
-    ) -> None:
-        """Create a stream; raises HeadgateError while nothing was done.
-
-        What one connection sends is created in its order.
-        """
 
     def fetch(
         self, reader: OriginReader, get: PlainGet, head: Head, address: str, /, *, is_known: bool

@@ -6,6 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.stepped import in_task
 from gateway.streams.versions import is_same
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class StreamLoader:
 
     async def _is_confirmed(self, active: ActiveStream, state: StreamState) -> bool:
         """Whether what is remembered is what stands now; else it is forgotten."""
+        await in_task()
         if await self._log.is_current(state):
             return active.state is not None  # or it was forgotten meanwhile
         if is_same(active.state, state):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -27,12 +26,10 @@ from gateway.runtime.answer import Relayed
 from gateway.runtime.exchange import RESULTS, Exchange
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Asked, Outcome
-from gateway.web.request_head import raw_target
 
 if TYPE_CHECKING:
     import asyncio
 
-    from aiohttp.web_request import BaseRequest
     from multidict import MultiMapping
 
     from gateway.protocol.requests import Read
@@ -40,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.runtime.answer import Answered
     from gateway.runtime.context import Context
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
+    from gateway.web.request import Request
 
 # A read that is refused so tells nothing of what the cache is good for.
 NOT_LOOKED_UP = (BadRequest, ClientLimitReached, LimitReached, NotOffered, ServerStopping)
@@ -56,25 +54,23 @@ _NEXT_OFFSET = f"{NEXT_OFFSET}: ".lower().encode()
 _CLOSED = CLOSED_LINE.lower().encode()
 
 
-def begin(
-    request: BaseRequest, shared: Context, request_id: str, began: float | None = None
-) -> Exchange:
+def begin(request: Request, shared: Context, request_id: str) -> Exchange:
     """A request of which no more is known than its head says; it may have begun before."""
     operation = _OPERATIONS.get(request.method, counted.OTHER)
-    if operation == counted.APPEND and is_closing(request.headers):
+    if operation == counted.APPEND and is_closing(request.fields.headers):
         operation = counted.CLOSE
-    exchange = Exchange(shared.unrouted, operation, request_id, began)
+    exchange = Exchange(shared.unrouted, operation, request_id, request.began)
     if shared.log.enabled:
         exchange.asked = asked(request, shared)
     return exchange
 
 
-def shown_target(request: BaseRequest, shared: Context) -> str:
+def shown_target(request: Request, shared: Context) -> str:
     """The path and query as they may be noted: without a token, where one could be a reader's."""
-    return without_secrets(raw_target(request)) if shared.lines.is_guarded else raw_target(request)
+    return without_secrets(request.target) if shared.lines.is_guarded else request.target
 
 
-def asked(request: BaseRequest, shared: Context) -> Asked:
+def asked(request: Request, shared: Context) -> Asked:
     """What a line says of the request."""
     target = shown_target(request, shared)
     return _asked(request.method, target, request.headers, request.transport, shared)
@@ -144,7 +140,7 @@ def belongs(exchange: Exchange, route: StreamRoute) -> None:
 
 
 def found(
-    exchange: Exchange, request: BaseRequest, route: StreamRoute, target: str, now: float
+    exchange: Exchange, request: Request, route: StreamRoute, target: str, now: float
 ) -> None:
     """It is admitted, and so what a GET reads is of interest."""
     if exchange.operation != counted.READ:
@@ -160,7 +156,7 @@ def found(
     route.traffic.note_cursor(read.cursor, now)
 
 
-def _begins(read: Read, request: BaseRequest) -> int:
+def _begins(read: Read, request: Request) -> int:
     if isinstance(read, Events) and request.headers.get("Last-Event-ID"):
         return counted.OFFSET
     return counted.begins(read.offset)
@@ -196,7 +192,6 @@ def read_from(begins: int, status: int, head: bytes, size: int | None) -> int:
     return counted.TERMINAL if is_empty and _CLOSED in fields else begins
 
 
-@lru_cache(maxsize=1024)  # of most answers they are the same, or were a second ago
 def result_of(lines: bytes) -> int:
     """As which result an answer counts that has these header lines of ours."""
     return RESULTS.get(cache_status.x_cache(lines), counted.MISS)

@@ -6,26 +6,26 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.access.credentials import READING, Presented, present
-from gateway.access.operations import READ, needs
+from gateway.access.operations import READ, Need, needs
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import NO_STREAM, Forbidden, StreamNotFound, Unauthenticated
 from gateway.protocol import cache_status
 from gateway.protocol.target import split
 from gateway.runtime.answer import Answered, Relayed
 from gateway.telemetry import traffic as counted
+from gateway.web import request_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from aiohttp.web_request import BaseRequest
     from multidict import MultiMapping
 
     from gateway.access.contract import Guard
-    from gateway.access.operations import Need
     from gateway.access.principal import Principal
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
     from gateway.runtime.route import StreamRoute
+    from gateway.web.request import Request
 
 TELLING_KEY = READING | {"PUT"}  # methods whose answers tell the reader key
 
@@ -38,7 +38,7 @@ class _Asked(NamedTuple):
 
 
 async def admit(
-    request: BaseRequest,
+    request: Request,
     exchange: Exchange,
     route: StreamRoute,
     path: str,
@@ -54,13 +54,22 @@ async def admit(
     if guard is None:
         exchange.is_told_key = tells_key
         return Presented(None, target)
+    admitted = request.fields.admitted
+    if admitted is not None:  # whoever knew the fields has asked whether it still holds
+        exchange.principal = admitted.principal
+        read = Need(path, READ)
+        exchange.is_told_key = tells_key and (
+            request.method in READING or guard.still_admits(admitted.principal, (read,), clock())
+        )
+        route.traffic.decisions[counted.ADMITTED] += 1
+        return Presented("", target)
     presented = present(request.method, target, request.headers)
     needed = needs(request.method, path, request.headers, split(presented.target)[1])
     asked = _Asked(guard, request.headers, presented.token, needed)
     exchange.principal = await _decided(asked, exchange, route, clock())
     exchange.is_told_key = tells_key and (request.method in READING or _may_read(asked, clock()))
     route.traffic.decisions[counted.ADMITTED] += 1
-    if request.can_read_body:
+    if request.has_body and request_body.at_hand(request) is None:
         exchange.decide_again = partial(_decide_again, asked, route, clock)
     return presented
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.errors import ClientLimitReached
-from gateway.web.connection_state import HANDED_OVER, IDLE, LOST
+from gateway.web.connection_state import IDLE, LOST
 from gateway.web.incoming import Incoming
 from gateway.web.unsent import Unsent
 
 if TYPE_CHECKING:
     import asyncio
 
-    from aiohttp import web
-
-    from gateway.web.aiohttp_connection import Owner
+    from gateway.web.http_connection import Owner
 
 
 class BoundedConnection(Incoming):
@@ -22,16 +20,9 @@ class BoundedConnection(Incoming):
 
     __slots__ = ("_client", "_counts", "_early", "_late", "_unsent")
 
-    def __init__(
-        self,
-        server: web.Server,
-        owner: Owner,
-        early: bytes = b"",
-        late: bytes = b"",
-        **arguments: Any,  # noqa: ANN401 - aiohttp's
-    ) -> None:
+    def __init__(self, owner: Owner, early: bytes = b"", late: bytes = b"") -> None:
         """Parse `early` bytes, received before; or send the `late` answer and end."""
-        super().__init__(server, owner, **arguments)
+        super().__init__(owner)
         self._early, self._late = early, late
         self._client: str | None = None  # the client that the connection counts for
         self._counts = False  # True while it has a place among the listener's connections
@@ -70,19 +61,14 @@ class BoundedConnection(Incoming):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the connection's place back before anything else, which might raise."""
-        if self.state is HANDED_OVER:
+        if self.is_handed_over:
             self._counts = False  # its new protocol counts it down
         self.give_place_back()
-        self.enter(LOST)
         self.forget_waiting()
-        self.drop_part()
-        if exc is not None and not isinstance(exc, ConnectionError):
-            exc = ConnectionResetError(str(exc))  # a network that is away: the client has left
-        if self._task_handler is not None and self._current_request is None:
-            self._task_handler.cancel()  # it would begin with what aiohttp takes from it here
         super().connection_lost(exc)
+        self.enter(LOST)
         if self.shared.closing:
-            self.owner.tell_idle()  # aiohttp does not know of what waited here
+            self.owner.connections.notice_idle()
 
     def forget_waiting(self) -> None:
         """Forget a waiting request that has no aiohttp task."""
@@ -116,8 +102,9 @@ class BoundedConnection(Incoming):
         if transport is None:
             return
         self.enter(IDLE)
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        self.take_held()
+        self.rest()
+        if self._held:
+            self.take_held()
         if self.shared.closing and self.is_idle:
             transport.close()
-            self.owner.tell_idle()
+            self.owner.connections.notice_idle()

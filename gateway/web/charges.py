@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from gateway.access.operations import SAFE
 
 if TYPE_CHECKING:
-    from aiohttp.web_request import BaseRequest
-
     from gateway.runtime.exchange import Exchange
     from gateway.runtime.quotas import Quotas
+    from gateway.web.request import Request
 
 
-def charge(request: BaseRequest, exchange: Exchange, quotas: Quotas) -> None:
+def charge(request: Request, exchange: Exchange, quotas: Quotas) -> None:
     """Count a creation, or an append, as which every other write counts, and the bytes of either.
 
     Raises where its client does too much. Of a body no more is counted before it comes than a log
@@ -24,9 +23,9 @@ def charge(request: BaseRequest, exchange: Exchange, quotas: Quotas) -> None:
         return
     account = "" if exchange.principal is None else exchange.principal.account
     if request.method == "PUT":
-        who = quotas.create(request.transport, request.headers, account)
+        who = quotas.create(request.connection.transport, request.fields.headers, account)
     else:
-        who = quotas.may_append(request.transport, request.headers, account)
+        who = quotas.may_append(request.connection.transport, request.fields.headers, account)
         quotas.appended(who, 0)
     if who is not None:
         told = min(request.content_length or 0, quotas.limits.max_append)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from gateway.live.contract import ReaderServer
-from gateway.runtime.request_fields import RequestFields
-from gateway.web import request_body, sent_ahead
-from gateway.web.aiohttp_connection import Owner
+from gateway.web import sent_ahead
 from gateway.web.bounded_connection import BoundedConnection
 from gateway.web.connection_state import HANDED_OVER, IDLE, TAKEN
+from gateway.web.http_connection import Owner
+from gateway.web.request import Request
 from gateway.web.request_head import is_plain
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    from aiohttp import web
     from aiohttp.http_parser import RawRequestMessage
 
     from gateway.access.principal import Principal
@@ -27,7 +26,9 @@ if TYPE_CHECKING:
     from gateway.telemetry.traffic import Polls
     from gateway.web.bare_transport import Descriptors
     from gateway.web.fast_path import FastPath
-    from gateway.web.short_misses import Request
+    from gateway.web.responses import Reply
+    from gateway.web.sent_ahead import Answers
+    from gateway.web.short_misses import Request as Missed
 
 
 class StreamOwner(Owner, ReaderServer, Protocol):
@@ -36,26 +37,23 @@ class StreamOwner(Owner, ReaderServer, Protocol):
     fast: FastPath
     descriptors: Descriptors
 
+    def handle(self, request: Request) -> Awaitable[Reply]:
+        """Return the reply to a request."""
+
 
 class Connection(BoundedConnection):
-    """Parses what comes, and gives aiohttp the requests that the fast path does not take."""
+    """Parses what comes, and has handlers answer what the fast path does not take."""
 
-    __slots__ = ("_counted", "_fast", "_on_lost", "principal")
+    __slots__ = ("_ahead", "_counted", "_fast", "_on_lost", "principal")
     owner: StreamOwner
     abandon = BoundedConnection.force_close  # implements Waiter.abandon
 
-    def __init__(
-        self,
-        server: web.Server,
-        owner: StreamOwner,
-        early: bytes = b"",
-        late: bytes = b"",
-        **arguments: Any,  # noqa: ANN401 - aiohttp's
-    ) -> None:
+    def __init__(self, owner: StreamOwner, early: bytes = b"", late: bytes = b"") -> None:
         """`early` came before this object; with `late`, which is left to be sent, it ends."""
-        super().__init__(server, owner, early, late, **arguments)
+        super().__init__(owner, early, late)
         self.principal: Principal | None = None  # of the long-poll that waits
         self._fast = owner.fast
+        self._ahead: Answers | None = None  # to writes that were sent ahead
         self._on_lost: Callable[[Connection], object] | None = None
         self._counted: Polls | None = None  # where the long-poll that waits is counted
 
@@ -70,7 +68,7 @@ class Connection(BoundedConnection):
             self._counted = None
 
     def hand_over(self, protocol: asyncio.Protocol, to: asyncio.Transport) -> None:
-        """Give transport, or what has taken it over, to a protocol; for aiohttp it ends here."""
+        """Give transport, or what has taken it over, to a protocol; the connection ends here."""
         to.set_protocol(protocol)
         self.enter(HANDED_OVER)
         self.transport = None
@@ -79,7 +77,7 @@ class Connection(BoundedConnection):
     def is_known(self, data: bytes) -> bool:
         """Whether a request came before, or its fields, and it is answered without being parsed."""
         # To look a long body up would cost more than it ever saves.
-        if self._paused or self.shared.closing:
+        if self.writing_paused or self.shared.closing:
             return False
         known = self._fast.known(data) if data.startswith(b"GET ") else None
         if known is not None and self._fast.again(self, known):
@@ -91,46 +89,41 @@ class Connection(BoundedConnection):
         request, body = read
         if request.method == "GET":
             taken = not body and self._fast.get(self, data, request)
-        else:
-            taken = self._fast.writes.take(self, request, request.fields, body, request.seq)
-        if taken:
-            self.went_on(should_close=False)
-        return taken
+            if taken:
+                self.went_on(should_close=False)
+            return taken
+        if not self._fast.admits_known(request):
+            return False
+        self._deadline = None
+        self.give(Request(request, body, self))
+        return True
 
     # Answering
+
+    def handle(self, request: Request) -> Awaitable[Reply]:
+        """Return the reply of the listener's handler."""
+        return self.owner.handle(request)
 
     def is_answered(
         self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
     ) -> bool:
         """Whether the short ways took a request; `head` is all of it, if it came as one piece."""
-        if self._paused or self.shared.closing or not is_plain(message, self.shared.hosts):
+        if self.writing_paused or self.shared.closing or not is_plain(message, self.shared.hosts):
             return False
         if head is not None:
             self._fast.remember_block(head, message, payload.total_bytes)
-        if message.method == "GET":
-            taken = payload is EMPTY_PAYLOAD and self._fast.get(self, head, message)
-        elif message.method in {"POST", "PUT"} and not message.should_close:
-            taken = self._is_whole(payload) and self._fast.writes.take(
-                self, message, RequestFields(message.headers), request_body.at_hand(payload)
-            )
-        else:
-            taken = False
+        if message.method != "GET" or payload is not EMPTY_PAYLOAD:
+            return False
+        taken = self._fast.get(self, head, message)
         if taken:
-            if self._parser is not None:
-                self._parser.message_consumed()
             self.went_on(should_close=message.should_close)
         return taken
 
-    def _is_whole(self, payload: StreamReader) -> bool:
-        """Whether a body is here; one that made aiohttp pause reading is long, and is not."""
-        return payload.is_eof() and payload.exception() is None and not self._reading_paused
-
     def went_on(self, *, should_close: bool) -> None:
-        """A request was answered without aiohttp, or will be."""
+        """A request was answered without a handler, or will be."""
         self._deadline = None
-        self._request_count += 1
         if self.state is IDLE:  # else it is idle from its answer on
-            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+            self.rest()
         if should_close:
             self.force_close()
 
@@ -141,6 +134,17 @@ class Connection(BoundedConnection):
         self.enter(TAKEN)
         self._on_lost = on_lost
         self._counted = counted
+
+    def take_ahead(self, answers: Answers) -> None:
+        """Keep the connection for the answers to writes that were sent ahead."""
+        self.enter(TAKEN)
+        self._ahead = answers
+
+    def cancel_request(self) -> None:
+        """End the request that is under way, or those that were sent ahead."""
+        super().cancel_request()
+        if self._ahead is not None:
+            self._ahead.cancel()
 
     def tell_loss(self, on_lost: Callable[[Connection], object] | None) -> None:
         """Whom to tell when the client leaves while a task waits for its answer."""
@@ -156,16 +160,15 @@ class Connection(BoundedConnection):
 
     def reply(self, wire: bytes) -> bool:
         """Write the answer that came later, and go on with what the client sent meanwhile."""
-        self._on_lost = None
+        self._on_lost = self._ahead = None
         if self.transport is None:
             return False
         self.transport.write(wire)
         self.go_on()
         return True
 
-    def go_on_in_task(self, request: Request, joined: Joined | None, began: float) -> None:
-        """Have aiohttp handle the request for which it was kept, with its part in a fetch."""
+    def go_on_in_task(self, request: Missed, joined: Joined | None, began: float) -> None:
+        """Have a handler answer the request that waited, with its part in a fetch."""
         self._on_lost = None
         self.enter(IDLE)
         self.give_late(request, joined, began)
-        self.take_held()

@@ -23,30 +23,36 @@ from gateway.errors import (
     OriginTimeout,
 )
 from gateway.live.contract import Parked
+from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import cache_status, edge_target, followed, forwarding, responses
 from gateway.protocol.edge_target import EdgeCatchUp, EdgeLive, EdgeLongPoll
 from gateway.protocol.followed import Span
-from gateway.protocol.forwarding import Sender
+from gateway.protocol.forwarding import SCHEME, Sender
 from gateway.protocol.header_names import FORKED_FROM
 from gateway.protocol.offsets import NOW
 from gateway.protocol.target import split
 from gateway.runtime.answer import Answered
+from gateway.runtime.quotas import peer_of
 from gateway.runtime.shedding import LIVE, READS
+from gateway.stepped import in_task
 from gateway.web import live_responses, request_body, request_head
+from gateway.web.alike_appends import AlikeAppends
 from gateway.web.edge_presentation import present
-from gateway.web.live_responses import connection_of
 from gateway.web.passing_on import LEFT_WRITE_S, PassedOn, PassingOn, fork_source, passed_on
 from gateway.web.request_head import base_url, host, scheme
 
 if TYPE_CHECKING:
-    from aiohttp.web_request import BaseRequest
+    from collections.abc import AsyncIterable
+
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.cache.cached_response import CacheRequest
+    from gateway.edge.doubts import Tails
     from gateway.edge.followed_stream import FollowedStream
     from gateway.edge.route import EdgeRoute
     from gateway.protocol.edge_target import EdgeEvents, EdgeRead
     from gateway.runtime.context import Context
+    from gateway.web.request import Request
     from gateway.web.router import Router
 
 # A feed ends the time of its polls together. Who had to wait for the origin before is ended alone.
@@ -62,27 +68,26 @@ class EdgeHandlers:
         self._routes = routes
         self._shared = shared
         self._passing = PassingOn(shared)
+        self._alikes: dict[str, AlikeAppends] = {}  # by the prefix of their route
 
     async def operate(
-        self, request: BaseRequest, target: str, route: EdgeRoute, _name: str
+        self, request: Request, target: str, route: EdgeRoute, _name: str
     ) -> Answered | None:
         """The answer; None when the connection was handed over."""
         try:
             is_write = policy.invalidates(request.method, 200)
-            async with live_responses.staying(request, LEFT_WRITE_S if is_write else 0.0):
-                return await self._operate(request, target, route)
+            request.grace_s = LEFT_WRITE_S if is_write else 0.0
+            return await self._operate(request, target, route)
         except (*OF_THE_ORIGIN, LoopDetected) as error:
             route.log_failure(error, split(target)[0])
             raise
 
-    async def _operate(
-        self, request: BaseRequest, target: str, route: EdgeRoute
-    ) -> Answered | None:
+    async def _operate(self, request: Request, target: str, route: EdgeRoute) -> Answered | None:
         if request.method in UNFORWARDED:
             raise MethodNotAllowed(f"{request.method} is not passed on")
         forwarding.check_loop(request.headers, route.via)
         read = route.parse(target)
-        is_get = request.method == "GET" and not request.can_read_body
+        is_get = request.method == "GET" and not request.has_body
         if isinstance(read, EdgeCatchUp) and (is_get or request.method == "HEAD"):
             return await self._read(request, route, read)
         if isinstance(read, EdgeLive) and is_get:
@@ -91,13 +96,13 @@ class EdgeHandlers:
 
     # Reads
 
-    async def _read(self, request: BaseRequest, route: EdgeRoute, read: EdgeCatchUp) -> Answered:
+    async def _read(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> Answered:
         """A GET or HEAD of what is there now."""
         cache_request = route.cache_request(_headers(request, route), sender(request), read)
         stream = route.feeds.read_by(cache_request)
         now, source = self._shared.clock(), route.feeds.source
-        held_by = connection_of(request).resources()
-        part = connection_of(request).take_part()
+        held_by = request.resources()
+        part = request.take_part()
         decision = part or route.cache.decide(request.method, cache_request, stream, now)
         if isinstance(decision, Pass | Fetch | Validate):
             self._shared.shedding.check(READS)
@@ -120,11 +125,10 @@ class EdgeHandlers:
 
     # Live reads
 
-    async def _live(
-        self, request: BaseRequest, route: EdgeRoute, read: EdgeLive
-    ) -> Answered | None:
+    async def _live(self, request: Request, route: EdgeRoute, read: EdgeLive) -> Answered | None:
         live_responses.check_open(self._shared)
         self._shared.shedding.check(LIVE)
+        await in_task()
         last_event_id = request.headers.get("Last-Event-ID")
         read = edge_target.resumed(read, last_event_id)
         beginning = edge_target.catch_up(read, edge_target.start_of(read))
@@ -135,7 +139,7 @@ class EdgeHandlers:
         return await self._events(request, route, plain, read, resumes=bool(last_event_id))
 
     async def _poll(
-        self, request: BaseRequest, route: EdgeRoute, plain: CacheRequest, read: EdgeLongPoll
+        self, request: Request, route: EdgeRoute, plain: CacheRequest, read: EdgeLongPoll
     ) -> Answered:
         """What there is after the offset, else the stream's feed is waited for."""
         feeds = route.feeds
@@ -178,7 +182,7 @@ class EdgeHandlers:
 
     async def _events(
         self,
-        request: BaseRequest,
+        request: Request,
         route: EdgeRoute,
         plain: CacheRequest,
         read: EdgeEvents,
@@ -204,7 +208,7 @@ class EdgeHandlers:
 
     async def _begin_events(
         self,
-        request: BaseRequest,
+        request: Request,
         route: EdgeRoute,
         plain: CacheRequest,
         start: str,
@@ -243,7 +247,7 @@ class EdgeHandlers:
             return stream, start
         raise OriginBehind("the stream was made anew again and again while it was read")
 
-    def _client(self, request: BaseRequest) -> str:
+    def _client(self, request: Request) -> str:
         """Return the client on whose account a stream is followed."""
         principal = live_responses.exchange_of(request).principal
         account = "" if principal is None else principal.account
@@ -251,44 +255,69 @@ class EdgeHandlers:
 
     # Everything else
 
-    async def _pass_on(self, request: BaseRequest, route: EdgeRoute, read: EdgeRead) -> Answered:
-        tells_key = live_responses.exchange_of(request).is_told_key
-        told_key = read.path if tells_key else None
-        passed = PassedOn(
-            request.method,
-            request.headers,
-            read,
-            base_url(request),
-            told_key,
-            route.feeds.doubts.tails(read.path),
-        )
-        fields = self._passed_on(request, route)
-        await route.multi_append.check(request.method, read.target, fields)
-        body = None
-        if request.can_read_body:
-            still = live_responses.exchange_of(request).check_admission
-            body = request_body.parts(request, self._shared.timeouts, self._shared.limits, still)
-        resources = connection_of(request).resources()
+    async def _pass_on(self, request: Request, route: EdgeRoute, read: EdgeRead) -> Answered:
+        tails = route.feeds.doubts.tails(read.path)
+        alike = self._alike(request, route)
+        sent = None if alike is None else alike.sent(request, read.path)
+        body = self._body(request)
+        if sent is None:
+            fields, block = self._passed_on(request, route, body), None
+            await route.multi_append.check(request.method, read.target, fields)
+        else:
+            _, fields, block = sent
         if request.method == "DELETE":
-            resources.enter_context(route.feeds.deleting(read.path))
+            request.resources().enter_context(route.feeds.deleting(read.path))
         try:
-            answer = await route.origin.send(request.method, read.target, fields, body)
-            resources.callback(answer.release)
+            answer = await route.origin.send(request.method, read.target, fields, body, block=block)
         except (OriginBroken, OriginTimeout, asyncio.CancelledError):
-            self._passing.is_unsure(passed, route)
+            self._passing.is_unsure(self._passed(request, read, tails), route)
             raise
         except RequestPayloadError as error:
             raise request_head.bad_body(error) from error
+        if not isinstance(answer, WholeAnswer):
+            request.resources().callback(answer.release)
+        elif alike is not None and sent is not None:
+            answered = alike.answered(request, read, tails, answer)
+            if answered is not None:
+                return answered
+        passed = self._passed(request, read, tails)
         return await self._passing.completed(passed, route, fields, answer)
 
-    def _passed_on(self, request: BaseRequest, route: EdgeRoute) -> CIMultiDict[str]:
+    def _alike(self, request: Request, route: EdgeRoute) -> AlikeAppends | None:
+        """Return what is remembered of appends, for one whose body is here."""
+        if request.method != "POST" or "?" in request.target:
+            return None
+        if request_body.at_hand(request) is None:
+            return None
+        alike = self._alikes.get(route.prefix)
+        if alike is None:
+            alike = self._alikes[route.prefix] = AlikeAppends(route, self._passing)
+        return alike
+
+    @staticmethod
+    def _passed(request: Request, read: EdgeRead, tails: Tails) -> PassedOn:
+        """Return a request as it was made, with what its answer may be told."""
+        told_key = read.path if live_responses.exchange_of(request).is_told_key else None
+        headers, base = request.headers, base_url(request)
+        return PassedOn(request.method, headers, read, base, told_key, tails)
+
+    def _body(self, request: Request) -> bytes | AsyncIterable[bytes] | None:
+        """The body of a request: as it comes, unless it is here."""
+        if not request.has_body:
+            return None
+        if (whole := request_body.at_hand(request)) is not None:
+            return whole
+        still = live_responses.exchange_of(request).check_admission
+        return request_body.parts(request, self._shared.timeouts, self._shared.limits, still)
+
+    def _passed_on(self, request: Request, route: EdgeRoute, body: object) -> CIMultiDict[str]:
         """The fields of a request as the origin is told them."""
         asker = sender(request)._replace(scheme=scheme(request))
         fields = passed_on(route, _headers(request, route), asker)
         source = fork_source(request.headers)
         if source is not None:
             fields[FORKED_FROM] = self._at_origin(source, route)
-        if request.can_read_body and request.content_length is not None:
+        if not (body is None or isinstance(body, bytes)) and request.content_length is not None:
             fields["Content-Length"] = str(request.content_length)
         return fields
 
@@ -309,12 +338,11 @@ def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
     return offset if stream is None else stream.start_of(offset)
 
 
-def _headers(request: BaseRequest, route: EdgeRoute) -> MultiMapping[str]:
+def _headers(request: Request, route: EdgeRoute) -> MultiMapping[str]:
     """The headers of a request as far as they are for the origin."""
     return route.told_origin(request.method, request_head.target(request), request.headers)
 
 
-def sender(request: BaseRequest) -> Sender:
+def sender(request: Request) -> Sender:
     """Whose request it is."""
-    peer = request.remote or ""
-    return Sender(peer, request.scheme, host(request))
+    return Sender(peer_of(request.transport) or "", SCHEME, host(request))

@@ -10,14 +10,13 @@ from gateway.protocol import http1
 from gateway.runtime.answer import Answered, Relayed
 
 if TYPE_CHECKING:
-    from aiohttp.web_request import BaseRequest
-
     from gateway.cache.cache_result import CacheResult
     from gateway.cache.cached_response import CachedResponse
     from gateway.cache.private_fields import Recipient
+    from gateway.web.request import Request
 
 
-def present(request: BaseRequest, recipient: Recipient, result: CacheResult) -> Answered:
+def present(request: Request, recipient: Recipient, result: CacheResult) -> Answered:
     """An answer as this request wants it: whole, a part of it, or only that it has not changed."""
     cached, source = result.cached, result.source
     status, head = cached.status, cached.told(recipient, known=result.tail_is_known)
@@ -35,9 +34,7 @@ def present(request: BaseRequest, recipient: Recipient, result: CacheResult) -> 
     return Answered(relayed, result.cache)
 
 
-def _part(
-    request: BaseRequest, cached: CachedResponse, head: bytes
-) -> tuple[int, bytes, bytes] | None:
+def _part(request: Request, cached: CachedResponse, head: bytes) -> tuple[int, bytes, bytes] | None:
     """Status, head and body of the range that was asked for, if one was."""
     size, fields = len(cached.body), fields_of(head)
     wanted = conditional.byte_range(request.headers, fields, size)

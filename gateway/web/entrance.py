@@ -9,7 +9,7 @@ from gateway.web.bounded_connection import BoundedConnection
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from gateway.runtime.context import Context
 
@@ -19,8 +19,8 @@ SWEEP_S = 0.5  # how late a slow client may be noticed
 class Entrance:
     """The accepted sockets of one listener, and a timer that looks at all its connections."""
 
-    def __init__(self, shared: Context, connections: Callable[[], Iterable[object]]) -> None:
-        """Look after `connections()`, but only after those that are bounded."""
+    def __init__(self, shared: Context, connections: Iterable[object]) -> None:
+        """Look after connections, but only after those that are bounded."""
         self._shared = shared
         self._connections = connections
         self._loop = asyncio.get_running_loop()
@@ -51,7 +51,7 @@ class Entrance:
         self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
         now = self._loop.time()
         refused = self._shared.limits.refused
-        for connection in list(self._connections()):
+        for connection in self._connections:
             if not isinstance(connection, BoundedConnection):
                 continue
             if connection.too_slow(now):
@@ -59,4 +59,6 @@ class Entrance:
                 connection.force_close()
             elif connection.is_cut(now):
                 refused["body_timeout"] += 1
+            elif connection.is_idle_for_long(now):
+                connection.force_close()
         self._shared.repeats.turn(now)

@@ -32,7 +32,6 @@ from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 from gateway.web.short_admission import REMEMBERED_PATHS, ShortAdmission, plain_get
 from gateway.web.short_misses import Client, ShortMiss
-from gateway.web.short_writes import ShortWrites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,7 +97,6 @@ class FastPath:
             self._admission = ShortAdmission(routes, shared.clock)
             self._known_as_it_is = self._known
             self.blocks = RequestBlocks(self._digest)
-        self.writes = ShortWrites(shared, self._admission, self._stream, self._needs_its_own_answer)
 
     def known(self, head: bytes) -> PlainGet | None:
         """Return the request parsed from an equal head before; own lines may differ."""
@@ -175,6 +173,23 @@ class FastPath:
             or "X-Request-Id" in headers
             or (not self._any_origin and "Origin" in headers)
         )
+
+    def admits_known(self, request: KnownRequest) -> bool:
+        """Return whether a write may be taken by its fields alone, without its token."""
+        if request.fields.admitted is None:
+            return True
+        if "?" in request.path:
+            return False  # there may be another credential in it
+        assert self._admission is not None, "who admitted it"
+        return self._admission.writer(request) is not None
+
+    def keeps_order(self, request: KnownRequest) -> bool:
+        """Return whether a write cannot be overtaken by the next to the same stream."""
+        try:
+            route, _ = self._stream(request.path)
+        except HeadgateError:
+            return False
+        return route.keeps_order
 
     def get(
         self,

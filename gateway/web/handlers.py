@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiohttp.web import RequestPayloadError
 
@@ -13,14 +14,13 @@ from gateway.errors import (
     RequestTimeout,
 )
 from gateway.protocol import cache_status, http1, responses
-from gateway.protocol.target import split
+from gateway.protocol.target import canonical_target, split
 from gateway.runtime.answer import Answered, Relayed
 from gateway.runtime.exchange import CLIENT_GONE
 from gateway.telemetry.logs import log
 from gateway.web import accounting, charges, request_head, web_origins
 from gateway.web.admission import admit, concealed
 from gateway.web.front_page import front_page
-from gateway.web.live_responses import connection_of
 from gateway.web.responses import (
     HandedOver,
     StreamedResponse,
@@ -32,21 +32,33 @@ from gateway.web.responses import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from aiohttp import web
-    from aiohttp.web_request import BaseRequest
-
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
     from gateway.runtime.route import StreamRoute
+    from gateway.web.request import Request
     from gateway.web.router import Router
 
     # What can be asked of the streams of one kind of route; None when the connection went with it.
-    Operate = Callable[[BaseRequest, str, Any, str], Awaitable[Answered | None]]
+    Operate = Callable[[Request, str, Any, str], Awaitable[Answered | None]]
+
+
+# Targets that were found lately: clients ask for the same few again and again. 3 MB at worst.
+REMEMBERED = 2048
+LONGEST_FOUND = 1024
+
+
+class _Place(NamedTuple):
+    """Where a target leads: its one form, the path of that, its route, and the stream's name."""
+
+    target: str
+    path: str
+    route: StreamRoute
+    name: str
 
 
 class Handlers:
-    """`handle` is what aiohttp calls."""
+    """`handle` is what connections call."""
 
     def __init__(
         self, routes: Router, operations: Mapping[type[StreamRoute], Operate], shared: Context
@@ -58,14 +70,14 @@ class Handlers:
         self._lines = shared.lines
         self._repeats = shared.repeats
         self._operations = operations
+        self._found = lru_cache(REMEMBERED)(self._find)
 
-    async def handle(self, request: BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: Request) -> WireResponse:
         """Answer one request."""
         asked = request_head.asked_id(request)
         request_id = asked or self._lines.new_request_id()
-        connection = connection_of(request)
-        exchange = accounting.begin(request, self._shared, request_id, connection.began)
-        connection.exchange, connection.began = exchange, None
+        exchange = accounting.begin(request, self._shared, request_id)
+        request.exchange = exchange
         if self._repeats.looking:
             target = accounting.shown_target(request, self._shared)
             self._repeats.note(request.transport, request.method, target, request.headers)
@@ -97,9 +109,19 @@ class Handlers:
         exchange.sent = response
         return response
 
-    async def _operate(self, request: BaseRequest, exchange: Exchange) -> Answered | None:
-        request_head.check(request)
-        self._shared.hosts.check(request.headers.get("Host", ""))
+    def _place(self, request: Request) -> _Place | Answered:
+        """Return where a request leads, or the answer to one that leads to no stream.
+
+        Raises HeadgateError.
+        """
+        if not request.fields.are_known:
+            request_head.check(request)
+            self._shared.hosts.check(request.headers.get("Host", ""))
+        raw = request.target
+        # With a query it may have a token in it, which is kept nowhere.
+        is_path = raw.startswith("/") and 1 < len(raw) <= LONGEST_FOUND and "?" not in raw
+        if is_path and request.method != "OPTIONS":
+            return self._found(raw)
         target = request_head.target(request)
         if request.method == "OPTIONS" and (
             target == "*" or "Access-Control-Request-Method" in request.headers
@@ -110,15 +132,28 @@ class Handlers:
         path, _ = split(target)
         if path == "/":
             return self._front_page(request)
-        route, name = self._routes.find(path)
+        return _Place(target, path, *self._routes.find(path))
+
+    def _find(self, raw: str) -> _Place:
+        """Return where a path leads. Raises HeadgateError."""
+        path = canonical_target(raw)
+        return _Place(path, path, *self._routes.find(path))
+
+    async def _operate(self, request: Request, exchange: Exchange) -> Answered | None:
+        place = self._place(request)
+        if isinstance(place, Answered):
+            return place
+        target, path, route, name = place
         accounting.belongs(exchange, route)
         clock = self._shared.clock
         presented = await admit(request, exchange, route, path, target, clock)
-        accounting.found(exchange, request, route, presented.target, clock())
-        has_token = presented.token is not None and exchange.principal is not None
-        is_guarded = route.access.guard is not None
-        web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
-        charges.charge(request, exchange, self._shared.quotas)
+        if request.method == "GET":
+            accounting.found(exchange, request, route, presented.target, clock())
+        else:
+            has_token = presented.token is not None and exchange.principal is not None
+            is_guarded = route.access.guard is not None
+            web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
+            charges.charge(request, exchange, self._shared.quotas)
         return await self._operations[type(route)](request, presented.target, route, name)
 
     def _takes_tokens(self, target: str) -> bool:
@@ -129,7 +164,7 @@ class Handlers:
             return False
         return route.access.guard is not None
 
-    def _front_page(self, request: BaseRequest) -> Answered:
+    def _front_page(self, request: Request) -> Answered:
         prefixes = [route.prefix for route in self._routes]
         accept = ",".join(request.headers.getall("Accept", ()))
         base_url = request_head.base_url(request)
@@ -138,7 +173,7 @@ class Handlers:
 
     def _response(
         self,
-        request: BaseRequest,
+        request: Request,
         answered: Answered,
         status: int,
         request_id: str | None,
@@ -146,7 +181,8 @@ class Handlers:
         abandon: bool,
     ) -> WireResponse:
         answer, cache = answered
-        keep_alive = not (abandon or request_head.is_last(request._message) or self._shared.closing)
+        ends = request.is_last or (self._shared.closing and not request.is_followed)
+        keep_alive = not (abandon or ends)
         if isinstance(answer, Relayed) and _ends_with_connection(request, answer):
             keep_alive = False
         connection = None if keep_alive else "close"
@@ -155,7 +191,7 @@ class Handlers:
         relayed = answer if isinstance(answer, Relayed) else None
         common = self._lines.own(
             request_id=request_id,
-            origin=request.headers.get("Origin"),
+            origin=request.fields.headers.get("Origin"),
             connection=connection,
             date=relayed is None or relayed.own_date,
             cors=_is_for_us_to_say(answer),
@@ -181,7 +217,7 @@ class Handlers:
         return WireResponse(status, wire, keep_alive=keep_alive, body_size=size, abandon=abandon)
 
 
-def _cache_lines(request: BaseRequest, refusal: HeadgateError) -> bytes:
+def _cache_lines(request: Request, refusal: HeadgateError) -> bytes:
     if not isinstance(refusal, OF_THE_ORIGIN):
         return cache_status.BYPASS
     return cache_status.FAILED if request.method == "GET" else cache_status.OTHER_METHOD
@@ -194,13 +230,13 @@ def _is_for_us_to_say(answer: RenderedChunk | Response | Relayed) -> bool:
     return isinstance(answer, RenderedChunk) or not answer.names_pages
 
 
-def _ends_with_connection(request: BaseRequest, answer: Relayed) -> bool:
+def _ends_with_connection(request: Request, answer: Relayed) -> bool:
     """Whether only that tells the end of the body, to a client who knows no chunks."""
     return request.version.minor == 0 and answer.length is None and request.method != "HEAD"
 
 
 def _relay(
-    request: BaseRequest,
+    request: Request,
     answer: Relayed,
     lines: bytes,
     timeout_s: float,

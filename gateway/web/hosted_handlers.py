@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,21 +14,24 @@ from gateway.protocol import cache_status, responses
 from gateway.protocol.content import is_long, long_records
 from gateway.protocol.multi_append import long_multi_records
 from gateway.protocol.paths import canonical_path, parse_query
-from gateway.protocol.requests import Events, LongPoll, parse_append, parse_create, resumed
+from gateway.protocol.requests import Events, LongPoll, parse_create, resumed
 from gateway.protocol.target import split
 from gateway.runtime.answer import Answered
 from gateway.runtime.shedding import READS
+from gateway.stepped import Later, in_task
 from gateway.telemetry import tracing
 from gateway.web import live_responses, request_body
 from gateway.web.request_head import base_url
 
 if TYPE_CHECKING:
-    from aiohttp.web_request import BaseRequest
+    from collections.abc import Awaitable
 
     from gateway.hosted.route import HostedRoute
     from gateway.protocol.appends import Appended
+    from gateway.protocol.lifecycle import Created
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
+    from gateway.web.request import Request
     from gateway.web.router import Router
 
 
@@ -40,19 +42,24 @@ class HostedHandlers:
         self._routes = routes
         self._shared = shared
 
-    async def operate(
-        self, request: BaseRequest, target: str, route: HostedRoute, name: str
-    ) -> Answered | None:
+    def operate(
+        self, request: Request, target: str, route: HostedRoute, name: str
+    ) -> Awaitable[Answered | None]:
         """The answer; None when the connection was handed over."""
         if request.method == "GET":
-            return await self._get(request, target, route, name)
-        parse_query(split(target)[1])
-        return Answered(await self._other(request, route, name), cache_status.OTHER_METHOD)
+            return self._get(request, target, route, name)
+        if "?" in target:
+            parse_query(split(target)[1])
+        if request.method == "POST":
+            return self._append(request, route, name)
+        return self._other(request, route, name)
 
-    async def _other(self, request: BaseRequest, route: HostedRoute, name: str) -> Response:
+    async def _other(self, request: Request, route: HostedRoute, name: str) -> Answered:
+        response = await self._carried_out(request, route, name)
+        return Answered(response, cache_status.OTHER_METHOD)
+
+    async def _carried_out(self, request: Request, route: HostedRoute, name: str) -> Response:
         match request.method:
-            case "POST":
-                return await self._append(request, route, name)
             case "PUT":
                 return await self._create(request, route, name)
             case "HEAD":
@@ -60,6 +67,7 @@ class HostedHandlers:
                 active = await route.table.load(name)
                 return route.with_key(responses.metadata(route.table.present(active)), name)
             case "DELETE":
+                await in_task()
                 await route.lifecycle.delete(name)
                 return responses.deleted()
             case "OPTIONS":
@@ -68,7 +76,7 @@ class HostedHandlers:
                 raise MethodNotAllowed(f"{request.method[:32]} has no meaning for a stream")
 
     async def _get(
-        self, request: BaseRequest, target: str, route: HostedRoute, name: str
+        self, request: Request, target: str, route: HostedRoute, name: str
     ) -> Answered | None:
         last_event_id = request.headers.get("Last-Event-ID")
         read = resumed(route.parse(target), last_event_id)
@@ -78,9 +86,9 @@ class HostedHandlers:
         live_responses.check_open(self._shared)
         state = answer.state
         if isinstance(read, LongPoll):
-            async with live_responses.staying(request):
-                join = partial(route.feeds.join, answer.active, state)
-                return await live_responses.poll(request, join, read, state.offset(answer.start))
+            request.grace_s = 0.0
+            join = partial(route.feeds.join, answer.active, state)
+            return await live_responses.poll(request, join, read, state.offset(answer.start))
         if last_event_id and state.closed and answer.start == state.tail:
             # It was told of the end already; a 204 keeps a browser from asking for ever.
             read = renewed(route.access.reader_keys, read)
@@ -95,33 +103,54 @@ class HostedHandlers:
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None
 
-    async def _append(self, request: BaseRequest, route: HostedRoute, name: str) -> Response:
-        append = parse_append(request.headers, await self._body(request))
+    async def _append(self, request: Request, route: HostedRoute, name: str) -> Answered:
+        body = request_body.ready(request, self._shared.limits)
+        if body is None:
+            body = await self._body(request)
+        append = request.fields.append(body, request.seq)
         if is_long(append.content_type, append.body):
             take_apart = long_multi_records if append.is_multi else long_records
             records = await route.table.turns.take(take_apart(append.body))
             append = msgspec.structs.replace(append, records=records)
-        if (traced := tracing.recorded()) is not None:
+        if self._shared.tracer is not None and (traced := tracing.recorded()) is not None:
             append = msgspec.structs.replace(append, traced=traced, trace_id=traced.trace_id)
-        done: asyncio.Future[Appended | HeadgateError] = asyncio.get_running_loop().create_future()
+        done: Later[Appended | HeadgateError] = Later()
         route.appender.submit(name, append, done.set_result)
         outcome = await done
         if isinstance(outcome, HeadgateError):
             raise outcome
-        return responses.appended(outcome)
+        return Answered(responses.appended(outcome), cache_status.OTHER_METHOD)
 
-    async def _create(self, request: BaseRequest, route: HostedRoute, name: str) -> Response:
-        create = parse_create(request.headers, await self._body(request))
+    async def _create(self, request: Request, route: HostedRoute, name: str) -> Response:
+        body = await self._body(request)
+        self._shared.limits.receive(len(body))  # until it is known what becomes of it
+        try:
+            created = await self._created(request, body, route, name)
+        finally:
+            self._shared.limits.receiving_bytes -= len(body)
+        answer = responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
+        told = live_responses.exchange_of(request).is_told_key
+        return route.with_key(answer, name) if told else answer
+
+    async def _created(
+        self, request: Request, body: bytes, route: HostedRoute, name: str
+    ) -> Created:
+        create = parse_create(request.headers, body)
+        if route.creations.takes(request.headers, body):
+            done: Later[Created | HeadgateError] = Later()
+            route.creations.submit(name, create, done.set_result)
+            outcome = await done
+            if isinstance(outcome, HeadgateError):
+                raise outcome
+            return outcome
         source = None
         if create.fork is not None:
             source_route, source = self._routes.find(canonical_path(create.fork.source))
             if source_route is not route:
                 raise BadRequest("Stream-Forked-From must name a stream of the same route")
-        created = await route.lifecycle.create(name, create, source)
-        answer = responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
-        told = live_responses.exchange_of(request).is_told_key
-        return route.with_key(answer, name) if told else answer
+        await in_task()
+        return await route.lifecycle.create(name, create, source)
 
-    async def _body(self, request: BaseRequest) -> bytes:
+    async def _body(self, request: Request) -> bytes:
         still_admitted = live_responses.exchange_of(request).check_admission
         return await request_body.whole(request, self._shared, still_admitted)

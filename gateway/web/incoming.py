@@ -6,24 +6,24 @@ behind waits here, where it may be looked up instead of parsed, and where all of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
-from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestPayloadError, _ErrInfo
+from aiohttp.web import RequestPayloadError
 
-from gateway.errors import BadRequest, HeadgateError, HeadTooLarge
-from gateway.web.aiohttp_connection import AiohttpConnection
+from gateway.errors import BadRequest, HeadTooLarge
 from gateway.web.connection_state import DEAF, IDLE, TAKEN
+from gateway.web.http_connection import HttpConnection
+from gateway.web.request import Request
 from gateway.web.request_head import end_of_head, is_plain_line, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiohttp import web
     from aiohttp.http_parser import RawRequestMessage
+    from aiohttp.streams import StreamReader
 
-    from gateway.web.aiohttp_connection import Owner
+    from gateway.web.http_connection import Owner
 
 HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; as it came and parsed, thrice as much
 HELD_BYTES = 64 * 1024  # what a client may send ahead while its request is being answered
@@ -33,18 +33,19 @@ FRAMING_BYTES = 16 * 1024
 AT_ONCE = 32  # requests that came together and are answered before others have their turn: 3 ms
 
 
-class Incoming(AiohttpConnection):
+class Incoming(HttpConnection):
     """A connection that finds out what is asked; what answers it says whether it has.
 
-    A request that nothing answered at once is aiohttp's.
+    A request that nothing answered at once is given to a handler.
     """
 
-    __slots__ = ("_body", "_deadline", "_fed", "_held", "_left", "_part")
+    __slots__ = ("_body", "_deadline", "_fed", "_has_behind", "_held", "_left", "_part")
 
-    def __init__(self, server: web.Server, owner: Owner, **arguments: Any) -> None:  # noqa: ANN401 - aiohttp's
-        super().__init__(server, owner, **arguments)
+    def __init__(self, owner: Owner) -> None:
+        super().__init__(owner)
         self._held = bytearray()  # what has come, and is not parsed yet
         self._part = bytearray()  # of a head that is not whole yet
+        self._has_behind = False  # more came together with what is being looked at
         self._body: StreamReader | None = None  # of which a part is still to come
         self._left: int | None = None  # bytes of it; None where only its chunks tell
         self._fed = 0  # bytes of these
@@ -60,14 +61,10 @@ class Incoming(AiohttpConnection):
         """Return whether a request was answered at once; the head is there if it came whole."""
         return False
 
-    def go_on(self) -> None:
-        """Go on with what the client has sent meanwhile."""
-        raise NotImplementedError
-
     @property
     def has_more(self) -> bool:
-        """Whether the client may have sent more than the request in aiohttp's hands."""
-        return bool(self._messages or self._held) or not self._is_between
+        """Whether the client may have sent more than the request that is under way."""
+        return bool(self._held) or self._has_behind or not self._is_between
 
     def data_received(self, data: bytes) -> None:
         """Parse, and answer what can be answered at once.
@@ -78,13 +75,13 @@ class Incoming(AiohttpConnection):
         if self.shared.journal is not None:
             self.shared.journal.catch_up()
         state = self.state
-        if self._force_close or self._close or state is DEAF:
+        if self._ends or state is DEAF:
             self.drop(len(data))
+        elif self._body is not None:
+            self._parse(data)
         elif state is TAKEN:
             self._hold(data)
-        elif self._upgraded or self._payload_parser is not None:
-            super().data_received(data)
-        elif state is not IDLE or self._held or not self._is_between or not self.is_known(data):
+        elif self._held or self._part or not self.is_known(data):
             self._parse(data)
 
     @property
@@ -102,10 +99,11 @@ class Incoming(AiohttpConnection):
 
         The parser is given no more than one, for what it has it does not give back.
         """
-        if self._held:
+        if self._held and self._body is None:
             data = bytes(self._held) + data
             self._held.clear()
         at = requests = 0
+        was_parsing, self._is_parsing = self._is_parsing, True
         try:
             while self._body is not None or self._may_begin(requests, has_more=at < len(data)):
                 if self._body is not None:
@@ -117,17 +115,17 @@ class Incoming(AiohttpConnection):
                     break
         except HttpProcessingError as error:
             self._spoilt(error)
-        if at < len(data) and not (self._force_close or self._upgraded or self.state is DEAF):
+        finally:
+            self._is_parsing = was_parsing
+            self._has_behind = False
+        if at < len(data) and not (self._ends or self.state is DEAF):
             self._hold(data[at:])
 
     def _may_begin(self, requests: int, *, has_more: bool) -> bool:
         """Whether the next request is looked at now, after so many that came together."""
-        if self._force_close or self._upgraded or self.state is TAKEN or self.state is DEAF:
+        if self._ends or self.state is not IDLE:
             return False
-        if len(self._messages) >= MAX_MSG_QUEUE_SIZE:
-            self._pause_reading_for_buffer()  # aiohttp has us parse on when it has caught up
-            return False
-        if has_more and requests == AT_ONCE and self.state is IDLE:
+        if has_more and requests == AT_ONCE:
             self.enter(TAKEN)
             self._loop.call_soon(self.go_on)
             return False
@@ -135,10 +133,9 @@ class Incoming(AiohttpConnection):
 
     def _feed(self, data: bytes) -> Sequence[tuple[RawRequestMessage, StreamReader]]:
         assert self._parser is not None, "the connection is there"
-        messages, upgraded, tail = self._parser.feed_data(data)
-        if upgraded:
-            self._upgraded = True
-            self._message_tail = tail
+        messages, _, _ = self._parser.feed_data(data)
+        if messages:
+            self._parser.message_consumed()
         return messages
 
     def _go_on_with_head(self, data: bytes, begin: int) -> int:
@@ -155,7 +152,7 @@ class Incoming(AiohttpConnection):
         self._part.clear()
         self._deadline = None
         if not has_plain_line:
-            self._end_with(BadRequest("the request line has more than one blank between its parts"))
+            self.refuse(BadRequest("the request line has more than one blank between its parts"))
             return at
         if not payload.is_eof():
             is_measured = "Content-Length" in message.headers
@@ -164,10 +161,12 @@ class Incoming(AiohttpConnection):
             at = self._go_on_with_body(payload, data, at)
         is_one_piece = not came_in_parts and self._body is None and not message.chunked
         head = data[begin:at] if is_one_piece else None
-        if not (self.state is IDLE and self.is_answered(head, message, payload)):
-            self.give(message, payload)
-        if message.chunked and self._body is None:
-            self.enter(DEAF)
+        if not self.is_answered(head, message, payload):
+            self._has_behind = at < len(data)
+            self.enter(TAKEN)
+            if message.upgrade or (message.chunked and self._body is None):
+                self.enter(DEAF)
+            self.give(Request(message, payload, self))
         return at
 
     def _go_on_with_body(self, body: StreamReader, data: bytes, begin: int) -> int:
@@ -184,7 +183,8 @@ class Incoming(AiohttpConnection):
             self._fed += end - begin
             size = body.total_bytes
             # Where reading is paused the parser keeps data that is not counted yet.
-            if not self._reading_paused and self._fed > FRAMING_BYTES + 33 * size:
+            is_too_much = self._fed > FRAMING_BYTES + 33 * size
+            if is_too_much and not (self._reading_paused or body.is_eof()):
                 raise BadHttpMessage("there is more between the chunks than in them")
         was_given = self._body is not None
         self._body = None if body.is_eof() else body
@@ -196,42 +196,28 @@ class Incoming(AiohttpConnection):
         """Bound what a client may send of a head, and the time that it takes."""
         self._part += piece
         if len(self._part) > HEAD_BYTES:
-            self._end_with(HeadTooLarge(f"the head of a request may be {HEAD_BYTES:,} bytes long"))
-        elif self._deadline is None and self.state is IDLE:
+            self.refuse(HeadTooLarge(f"the head of a request may be {HEAD_BYTES:,} bytes long"))
+        elif self._deadline is None:
             self._deadline = self._loop.time() + self.shared.timeouts.header
 
     def too_slow(self, now: float) -> bool:
         """Whether the client's time for the head of a request is over."""
-        if self._deadline is None or self._force_close:  # which is counted once
+        if self._deadline is None or self._ends:  # which is counted once
             return False
         return self.is_idle and now >= self._deadline
 
-    def all_handled(self) -> None:
-        """The next head, of which a part may have come, has its time from now on."""
-        super().all_handled()
-        if self._part and self._deadline is None:
-            self._deadline = self._loop.time() + self.shared.timeouts.header
-        if self.shared.closing:
-            self.owner.tell_idle()
-
     def _spoilt(self, error: HttpProcessingError) -> None:
         """What came is no HTTP, and nobody can say where the next request would begin."""
-        if self._body is not None and not self._body.is_eof():
-            self.enter(DEAF)
-            spoilt = RequestPayloadError(error.message)
-            self._body.set_exception(spoilt)
-            # Who waits may have been woken for the end of the chunk before it, and not look again.
-            self._loop.call_soon(self._body.set_exception, spoilt)
-        else:
-            self._end_with(refusal(error))
-
-    def _end_with(self, error: HeadgateError) -> None:
-        """Refuse, and end the connection, as soon as everything before is answered."""
         if self.state is IDLE:
-            self.refuse(error)
-        else:
-            self.give(_ErrInfo(400, error, ""), EMPTY_PAYLOAD)
-            self.enter(DEAF)
+            self.refuse(refusal(error))
+            return
+        self.enter(DEAF)
+        body = self._body
+        if body is not None and not body.is_eof():
+            spoilt = RequestPayloadError(error.message)
+            body.set_exception(spoilt)
+            # Who waits may have been woken for the end of the chunk before it, and not look again.
+            self._loop.call_soon(body.set_exception, spoilt)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """What it sent is no request any more."""
@@ -240,8 +226,8 @@ class Incoming(AiohttpConnection):
         super().connection_lost(exc)
 
     def take_held(self) -> None:
-        """Go on with what the client sent meanwhile."""
-        if self._held and self.transport is not None:
+        """Go on with what the client sent meanwhile, unless whoever parses does."""
+        if self._held and self.transport is not None and not self._is_parsing:
             held = bytes(self._held)
             self._held.clear()
             self.transport.resume_reading()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,6 @@ from gateway.web.connection import Connection
 from gateway.web.request_head import asked_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from aiohttp.web_request import BaseRequest
-
     from gateway.access.principal import Principal
     from gateway.live.contract import PollAnswer
     from gateway.live.feed import Join
@@ -32,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
     from gateway.telemetry.live_traffic import Ended
+    from gateway.web.request import Request
 
 
 class _Poll:
@@ -57,7 +53,7 @@ class _Poll:
             self.answered.set_exception(OriginBroken(UNTOLD))
 
 
-async def poll(request: BaseRequest, join: Join, read: LongPoll, position: str) -> Answered:
+async def poll(request: Request, join: Join, read: LongPoll, position: str) -> Answered:
     """The answer to a long-poll at `position`, once there is one, for a client who is staying."""
     exchange = exchange_of(request)
     waiter = _Poll(exchange.principal)
@@ -75,43 +71,18 @@ async def poll(request: BaseRequest, join: Join, read: LongPoll, position: str) 
             feed.left()
 
 
-def exchange_of(request: BaseRequest) -> Exchange:
+def exchange_of(request: Request) -> Exchange:
     """What is counted of a request that is being handled."""
-    exchange = connection_of(request).exchange
+    exchange = request.exchange
     assert exchange is not None, "the handlers begin with it"
     return exchange
 
 
-def connection_of(request: BaseRequest) -> Connection:
+def connection_of(request: Request) -> Connection:
     """The connection that a request came on."""
-    connection = request.protocol
+    connection = request.connection
     assert isinstance(connection, Connection), "only a ConnectionServer calls the handlers"
     return connection
-
-
-@asynccontextmanager
-async def staying(request: BaseRequest, grace_s: float = 0.0) -> AsyncIterator[None]:
-    """Cancel what the block waits for once its client has been gone for `grace_s`.
-
-    The block then ends in a ConnectionResetError.
-    """
-    connection = connection_of(request)
-    loop = asyncio.get_running_loop()
-    is_gone = request.transport is None
-    if is_gone and not grace_s:
-        raise ConnectionResetError("the client is gone")
-    stay = asyncio.timeout(grace_s if is_gone else None)
-    try:
-        async with stay:
-            if not is_gone:
-                connection.tell_loss(lambda _: stay.reschedule(loop.time() + grace_s))
-            yield
-    except TimeoutError:
-        if not stay.expired():
-            raise
-        raise ConnectionResetError("the client is gone") from None
-    finally:
-        connection.tell_loss(None)
 
 
 def check_open(shared: Context) -> None:
@@ -121,7 +92,7 @@ def check_open(shared: Context) -> None:
 
 
 def stream_events(
-    request: BaseRequest,
+    request: Request,
     shared: Context,
     join: Join,
     head: Response,
@@ -166,7 +137,7 @@ def stream_events(
 
 
 def _reader(
-    request: BaseRequest,
+    request: Request,
     transport: asyncio.Transport,
     readers: SseReaders[Any, Any],
     start: str,

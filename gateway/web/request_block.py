@@ -46,10 +46,9 @@ _LONGEST_LINE = 4096  # as the parser would have it, or less
 _VARYING = re.compile(
     rb"(?<=\r\n)(Content-Length|Producer-Seq): ([0-9]{1,16})\r\n(?![ \t])", re.IGNORECASE
 )
-# What may be sent before the answer to it is known, or changes how a body is framed.
-_UNLIKE = ("Transfer-Encoding", "Expect", "Upgrade")
-# Another one each time: to remember the block would push out those that come again.
-_SELDOM_TWICE = ("Traceparent", *OWN_LINES)
+# What may be sent before the answer to it is known, or changes how a body is framed; and a trace,
+# another one each time: to remember the block would push out those that come again.
+_UNLIKE = ("Transfer-Encoding", "Expect", "Upgrade", "Traceparent")
 
 
 class _Block(NamedTuple):
@@ -162,11 +161,16 @@ class RequestBlocks:
             read = pared_read(block)
             known = None if read is None else self._blocks.get(self._named(read.rest[2:-2]))
             return None if read is None or known is None else (known, None, read.own)
+        own = NOTHING
+        if (read := pared_read(block)) is not None:
+            block, own = read.rest, read.own
+            if own.tag is not None:
+                return None
         pared = self._pare(block)
         fields = None if pared is None else self._pared.get(pared.key)
         if pared is None or fields is None:
             return None
-        return _Block(fields, pared.length), pared.seq, NOTHING
+        return _Block(fields, pared.length), pared.seq, own
 
     def remember(
         self, data: bytes, message: RawRequestMessage, size: int, fields: RequestFields
@@ -186,29 +190,27 @@ class RequestBlocks:
         if any(name in headers for name in _UNLIKE):
             return
         block = data[begin - 2 : end + 2]
-        if any(name in headers for name in _SELDOM_TWICE):
-            self._keep_read(message, block, fields, size)
-            return
-        if SEQ not in headers:
+        has_own = any(name in headers for name in OWN_LINES)
+        if has_own:
+            read = pared_read(block)
+            shared = None if read is None else without_own(fields, read.own)
+            if read is None or shared is None:
+                return
+            block, fields = read.rest, shared
+        if SEQ not in headers and (message.method == "GET" or not has_own):
             self._keep(block[2:-2], _Block(fields, size))
+        if message.method != "GET" and "If-None-Match" not in headers:
+            self._keep_write(headers, block, fields)
+
+    def _keep_write(self, headers: MultiMapping[str], block: bytes, fields: RequestFields) -> None:
+        """Keep what was parsed from a write, without what varies."""
+        pared = self._pare(block)
         # Whoever closes a stream may need another permission for it with a body than without.
-        pared = None if message.method == "GET" else self._pare(block)
         if pared is None or CLOSED in headers or len(headers.getall(SEQ, ())) != pared.seqs:
             return
         if len(self._pared) >= REMEMBERED:
             self._pared.clear()
         self._pared[pared.key] = fields
-
-    def _keep_read(
-        self, message: RawRequestMessage, block: bytes, fields: RequestFields, size: int
-    ) -> None:
-        """Keep what was parsed from a read, without its own lines."""
-        read = pared_read(block) if message.method == "GET" else None
-        if read is None or "Traceparent" in message.headers:
-            return
-        shared = without_own(fields, read.own)
-        if shared is not None:
-            self._keep(read.rest[2:-2], _Block(shared, size))
 
     def _keep(self, block: bytes, known: _Block) -> None:
         if len(self._blocks) >= REMEMBERED:

@@ -6,18 +6,15 @@ import asyncio
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from aiohttp.streams import EMPTY_PAYLOAD
-
 from gateway.errors import BodyTooLarge, CodingNotSupported, RequestTimeout
+from gateway.stepped import in_task
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from aiohttp.streams import StreamReader
-    from aiohttp.web_request import BaseRequest
-
     from gateway.runtime.context import Context, Timeouts
     from gateway.runtime.limits import Limits
+    from gateway.web.request import Request
 
 # After so long a body has to keep up its rate, or else thousands that trickle in would be held for
 # the far longer time that an honest client may need for a gap.
@@ -26,7 +23,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 async def parts(
-    request: BaseRequest,
+    request: Request,
     timeouts: Timeouts,
     limits: Limits,
     still_admitted: Callable[[], Awaitable[None]] | None = None,
@@ -40,6 +37,10 @@ async def parts(
     `still_admitted` raises if the request's credential has ended meanwhile: the last part, or the
     end of a body without a length, is never yielded then, so nobody takes it for whole.
     """
+    if (whole := at_hand(request)) is not None:
+        yield whole
+        return
+    await in_task()
     now = asyncio.get_running_loop().time
     waited_s, size = 0.0, 0
     waits = not is_invited and request.headers.get("Expect", "").lower() == "100-continue"
@@ -47,19 +48,7 @@ async def parts(
         request.transport.write(CONTINUE)
     while True:
         began = now()
-        allowed_s = _allowed_s(timeouts, size, waited_s)
-        try:
-            async with asyncio.timeout(allowed_s):
-                part = await request.content.readany()
-        except TimeoutError as error:
-            limit = "body_timeout" if allowed_s == timeouts.body else "min_body_rate"
-            limits.refused[limit] += 1
-            raise RequestTimeout("the rest of the body did not come in time") from error
-        except RuntimeError as error:
-            if request.transport is not None:
-                raise
-            # What aiohttp says to who waits on a lost connection.
-            raise ConnectionResetError("the client is gone") from error
+        part = await _next_part(request, timeouts, limits, _allowed_s(timeouts, size, waited_s))
         if still_admitted is not None and (part or request.content_length is None):
             await still_admitted()
         if not part:
@@ -67,6 +56,24 @@ async def parts(
         waited_s += now() - began
         size += len(part)
         yield part
+
+
+async def _next_part(
+    request: Request, timeouts: Timeouts, limits: Limits, allowed_s: float
+) -> bytes:
+    """Return the next part, which may take so long; an empty one is the end."""
+    try:
+        async with asyncio.timeout(allowed_s):
+            return await request.body.readany()
+    except TimeoutError as error:
+        limit = "body_timeout" if allowed_s == timeouts.body else "min_body_rate"
+        limits.refused[limit] += 1
+        raise RequestTimeout("the rest of the body did not come in time") from error
+    except RuntimeError as error:
+        if request.transport is not None:
+            raise
+        # What aiohttp says to who waits on a lost connection.
+        raise ConnectionResetError("the client is gone") from error
 
 
 def _allowed_s(timeouts: Timeouts, size: int, waited_s: float) -> float:
@@ -77,26 +84,46 @@ def _allowed_s(timeouts: Timeouts, size: int, waited_s: float) -> float:
     return min(timeouts.body, grace_s + size / timeouts.body_rate - waited_s)
 
 
-def at_hand(payload: StreamReader) -> bytes:
-    """A body that has come. StreamReader's own methods would have the connection parse on."""
-    return b"" if payload is EMPTY_PAYLOAD else b"".join(payload._buffer)
+def at_hand(request: Request) -> bytes | None:
+    """Return a body that has come whole; None of one of which more may come."""
+    body = request.body
+    if request.whole is not None or not body.is_eof() or body.exception() is not None:
+        return request.whole
+    request.whole = body.read_nowait()
+    return request.whole
+
+
+def ready(request: Request, limits: Limits) -> bytes | None:
+    """Return a body that has come whole, or None. Raises for what is no body within the limits."""
+    headers = request.fields.headers
+    if "Content-Encoding" in headers:
+        codings = headers.getall("Content-Encoding")
+        if any(coding.lower() != "identity" for coding in codings):
+            raise CodingNotSupported("send the body without Content-Encoding")
+    body = request.whole
+    if body is None:
+        body = at_hand(request)
+    size = (request.content_length or 0) if body is None else len(body)
+    if size > limits.max_append:
+        limits.refused["max_append"] += 1
+        raise BodyTooLarge(limits.max_append)
+    if body is not None and limits.receiving_bytes:
+        limits.receive(size)  # with those that are still coming, it may be too much
+        limits.receiving_bytes -= size
+    return body
 
 
 async def whole(
-    request: BaseRequest,
+    request: Request,
     shared: Context,
     still_admitted: Callable[[], Awaitable[None]] | None = None,
     *,
     is_invited: bool = False,
 ) -> bytes:
     """All of it, within `max_append` bytes; what all requests have received is bounded too."""
-    codings = request.headers.getall("Content-Encoding", ())
-    if any(coding.lower() != "identity" for coding in codings):
-        raise CodingNotSupported("send the body without Content-Encoding")
     limits = shared.limits
-    if (request.content_length or 0) > limits.max_append:
-        limits.refused["max_append"] += 1
-        raise BodyTooLarge(limits.max_append)
+    if (body := ready(request, limits)) is not None:
+        return body
     received = BytesIO()  # gives its bytes without a copy of them, which others would wait for
     try:
         async for part in parts(

@@ -12,16 +12,17 @@ from aiohttp.http_exceptions import HttpProcessingError, InvalidHeader, InvalidU
 from multidict import istr
 
 from gateway.errors import BadRequest, HeadTooLarge, NotOffered
+from gateway.protocol.forwarding import SCHEME
 from gateway.protocol.header_names import CLOSED, FORKED_FROM, MULTI
 from gateway.protocol.paths import canonical_host
 from gateway.protocol.target import canonical_target
 
 if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
-    from aiohttp.web_request import BaseRequest
     from multidict import MultiMapping
 
     from gateway.runtime.served_hosts import ServedHosts
+    from gateway.web.request import Request
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{0,5}))?")
 LAST_PORT = 65535
@@ -45,8 +46,10 @@ _ONCE = tuple(
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
-def asked_id(request: BaseRequest) -> str | None:
+def asked_id(request: Request) -> str | None:
     """The id that the client gives its request, when it is one that a log line can hold."""
+    if request.fields.are_known:
+        return request.own.id
     asked = request.headers.get("X-Request-Id", "")
     return asked if _REQUEST_ID.fullmatch(asked) else None
 
@@ -68,17 +71,6 @@ def is_plain(message: RawRequestMessage, hosts: ServedHosts) -> bool:
         return False
     host = message.headers.get("Host", "")
     return is_host(host) and hosts.serves(host)
-
-
-def is_last(message: RawRequestMessage) -> bool:
-    """Return whether a request must be the last one of its connection.
-
-    After a chunked one, aiohttp's parser (3.14) takes the last trailer for a header of the next
-    request, which behind a proxy is somebody else's. A request with any other coding may be framed
-    differently there and here. After a request that offers an upgrade, the parser drops what
-    follows.
-    """
-    return message.should_close or message.upgrade or "Transfer-Encoding" in message.headers
 
 
 def _said_twice(headers: MultiMapping[str]) -> str | None:
@@ -108,12 +100,12 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
-def host(request: BaseRequest) -> str:
+def host(request: Request) -> str:
     """The host that the client asked for, in one spelling; empty when it does not say."""
     return canonical_host(request.headers.get("Host", ""))
 
 
-def is_own_page(request: BaseRequest, origin: str) -> bool:
+def is_own_page(request: Request, origin: str) -> bool:
     """Whether a web origin is the host that was asked, of whatever scheme.
 
     A page of another cannot set X-Forwarded-Host without asking first.
@@ -133,7 +125,7 @@ def _without_port(named: str) -> str:
     return named.removesuffix(":80").removesuffix(":443").removesuffix(":")
 
 
-def check(request: BaseRequest) -> None:
+def check(request: Request) -> None:
     """Refuse what aiohttp's parser lets through (RFC 9112 sections 2.3, 3.2 and 6.1)."""
     if request.version not in {HttpVersion10, HttpVersion11}:
         raise BadRequest("only HTTP/1.0 and HTTP/1.1 are spoken here")
@@ -152,12 +144,12 @@ def check(request: BaseRequest) -> None:
         raise NotOffered("of the transfer codings only chunked is understood")
 
 
-def scheme(request: BaseRequest) -> str:
+def scheme(request: Request) -> str:
     """The client's, of which only a proxy before us knows when it is https.
 
     Anybody may say so: what it changes is for nobody but who asks.
     """
-    return scheme_of(request.headers, request.scheme)
+    return scheme_of(request.headers, SCHEME)
 
 
 def scheme_of(headers: MultiMapping[str], ours: str) -> str:
@@ -166,9 +158,9 @@ def scheme_of(headers: MultiMapping[str], ours: str) -> str:
     return told if told in _SCHEMES else ours
 
 
-def base_url(request: BaseRequest) -> str:
+def base_url(request: Request) -> str:
     """Where the client finds this server; empty when it does not say."""
-    return base_of(request.headers, request.scheme)
+    return base_of(request.headers, SCHEME)
 
 
 def base_of(headers: MultiMapping[str], ours: str) -> str:
@@ -205,15 +197,9 @@ def _reason(error: Exception) -> str:
     return " ".join(words.split()).rstrip(": ")
 
 
-def raw_target(request: BaseRequest) -> str:
-    """The target of the request line, as it was sent."""
-    raw: str = request._message.path  # it stands unchanged nowhere else
-    return raw
-
-
-def target(request: BaseRequest) -> str:
+def target(request: Request) -> str:
     """The target in its one form, or `*`, which is the server itself. Raises BadRequest."""
-    raw = raw_target(request)
+    raw = request.target
     return raw if raw == "*" else canonical_target(raw, request.headers.get("Host", ""))
 
 

@@ -1,21 +1,17 @@
-"""Answers on their way to the client, in the shape that aiohttp's handler loop expects."""
+"""Replies on their way to the client."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import struct
-from typing import TYPE_CHECKING
-
-from aiohttp import web
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.errors import HeadgateError
 from gateway.protocol import http1
+from gateway.stepped import in_task
 
 if TYPE_CHECKING:
-    from aiohttp.abc import AbstractStreamWriter
-    from aiohttp.web_request import BaseRequest
-
     from gateway.live.contract import Taker
     from gateway.runtime.answer import Relayed, Source
     from gateway.telemetry.live_traffic import Ended
@@ -40,7 +36,22 @@ def head_of(answer: Relayed, lines: bytes, *, knows_chunks: bool = True) -> byte
     return b"".join((answer.head, lines, framing))
 
 
-class WireResponse(web.StreamResponse):
+class Reply(Protocol):
+    """The answer to one request, which its connection has written."""
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the client may send its next request on the same connection."""
+
+    @property
+    def abandon(self) -> bool:
+        """Whether the rest of the request is not waited for."""
+
+    async def send(self, client: Taker, /) -> None:
+        """Write it, and wait until the client has taken most. Raises ConnectionError."""
+
+
+class WireResponse:
     """Writes its bytes to the transport and waits until the client has taken most of them."""
 
     def __init__(
@@ -55,40 +66,40 @@ class WireResponse(web.StreamResponse):
 
         With `abandon` the rest of the request is not waited for.
         """
-        super().__init__(status=status)
+        self.status = status
+        self.keep_alive = keep_alive
+        self.abandon = abandon
         self.body_sent = 0
         self.ended: Ended | None = None  # nothing is written yet
         self._body_size = body_size
-        self.abandon = abandon
         self._wire = wire
-        self._keep_alive = keep_alive
-        self._protocol: BaseRequest | None = None
 
     @property
     def size(self) -> int:
         """Bytes that are ready to be written."""
         return sum(map(len, self._wire))
 
-    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
-        """Write everything."""
-        transport = request.transport
-        if transport is None:
+    async def send(self, client: Taker) -> None:
+        """Write everything, and hold the next request back while this answer is not taken."""
+        self.write(client)
+        if client.writing_paused:
+            await client.drained()
+        self.ended = "answered"
+
+    def write(self, client: Taker) -> None:
+        """Write everything that is ready."""
+        if client.transport is None:
             raise ConnectionResetError("the client is gone")
         # What is long is shared by all who get it, and a client may be slow to take it: no copies.
-        if self.size <= JOINED_BYTES:
-            transport.write(b"".join(self._wire))
+        wire = self._wire
+        if len(wire) == 1:
+            client.write(wire[0])
+        elif self.size <= JOINED_BYTES:
+            client.write(b"".join(wire))
         else:
-            transport.writelines(self._wire)
-        self._protocol = request
+            client.writelines(wire)
         self.body_sent = self._body_size
         self.ended = "client"  # until it has taken all
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - aiohttp's signature
-        """Hold the connection's next request back while this answer is not taken."""
-        if self._protocol is not None:
-            await self._protocol.protocol._drain_helper()  # aiohttp has no public one
-            self.ended = "answered"
 
 
 class StreamedResponse(WireResponse):
@@ -110,16 +121,17 @@ class StreamedResponse(WireResponse):
         self._timeout_s = timeout_s
         self._chunked = chunked
 
-    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - aiohttp's signature
+    async def send(self, client: Taker) -> None:
         """Relay the body. One that is cut short is cut for the client too, and never ended."""
-        request = self._protocol
-        assert request is not None, "prepared before"
+        self.write(client)
+        await in_task()
         relay = Relay(self._source, timeout_s=self._timeout_s, chunked=self._chunked)
         try:
-            await relay.to(request.protocol)
+            await relay.to(client)
         finally:
             self.body_sent, self.ended = relay.sent, relay.ended
-        await super().write_eof()
+        await client.drained()
+        self.ended = "answered"
 
 
 class Relay:
@@ -144,21 +156,21 @@ class Relay:
             async for part in self._source.parts():
                 if client.transport is None:
                     raise ConnectionResetError("the client is gone")
-                client.transport.write(http1.chunk(part) if self._chunked else part)
+                client.write(http1.chunk(part) if self._chunked else part)
                 self.sent += len(part)
                 # One who takes nothing would keep a request at the origin for ever.
                 async with asyncio.timeout(self._timeout_s):
-                    await client._drain_helper()
+                    await client.drained()
         except (HeadgateError, TimeoutError) as error:
             self.ended = "slow" if isinstance(error, TimeoutError) else "error"
             _cut(client)
             raise ConnectionResetError(str(error)) from error
         except asyncio.CancelledError:
-            self.ended = "drain"
+            self.ended = "client" if client.transport is None else "drain"
             _cut(client)
             raise
         if self._chunked and client.transport is not None:
-            client.transport.write(http1.LAST_CHUNK)
+            client.write(http1.LAST_CHUNK)
 
 
 def _cut(client: Taker) -> None:
@@ -171,11 +183,10 @@ def _cut(client: Taker) -> None:
 
 
 class HandedOver(WireResponse):
-    """The answer goes on without aiohttp."""
+    """The answer goes on without its handler."""
 
     def __init__(self) -> None:
-        super().__init__(200, b"", keep_alive=False)
+        super().__init__(200, keep_alive=False)
 
-    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002
+    async def send(self, client: Taker) -> None:
         """Nothing is left to write here."""
-        return None

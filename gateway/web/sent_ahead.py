@@ -1,7 +1,7 @@
-"""Writes that a client sends ahead: taken together, in order, and answered in their order.
+"""Writes that a client sends ahead: begun together, in order, and answered in their order.
 
 One after the other, each would be a commit, and a round, of its own. Only appends to one stream of
-an own log are taken so, and creations there: each kind waits in one queue, where one is decided
+an own log are begun so, and creations there: each kind waits in one queue, where one is decided
 after the other. Others could overtake each other, which requests of one connection must not (RFC
 9112 section 9.3.2).
 """
@@ -9,86 +9,148 @@ after the other. Others could overtake each other, which requests of one connect
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.live.contract import Parkable
-from gateway.web.connection_state import IDLE
+from gateway.web.http_connection import log_failure
+from gateway.web.request import Request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.live.contract import Taker
+    from gateway.stepped import Step
     from gateway.web.connection_state import State
     from gateway.web.fast_path import FastPath
+    from gateway.web.responses import Reply
 
-MOST = 32  # that are taken before others have their turn: 0.5 ms
+MOST = 32  # that are begun before others have their turn: 0.5 ms
 
 
-class Connection(Parkable, Protocol):
+class Connection(Protocol):
     """A client's connection, as far as writes that were sent ahead need it."""
 
     state: State
-    transport: asyncio.Transport | None
+
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The client's, while it is there."""
 
     def went_on(self, *, should_close: bool) -> None:
-        """A request was answered without aiohttp, or will be."""
+        """A request was begun that no handler of the connection itself answers."""
 
-    def go_on(self) -> None:
-        """Go on with what the client has sent meanwhile."""
+    def take_ahead(self, answers: Answers) -> None:
+        """Keep the connection for the answers."""
+
+    def step_of(
+        self,
+        request: Request,
+        client: Taker,
+        on_done: Callable[[Reply | None, BaseException | None], object],
+    ) -> Step[Reply]:
+        """Return the step that answers a request, and counts it."""
+
+    def write(self, wire: bytes) -> None:
+        """Write answers."""
+
+    def reply(self, wire: bytes) -> bool:
+        """Write the answers, and go on."""
+
+    def force_close(self) -> None:
+        """End, as soon as the client has what it was sent."""
 
     def data_received(self, data: bytes) -> None:
         """More of what the client has sent."""
 
 
 def take(connection: Connection, fast: FastPath, data: bytes) -> bool:
-    """Whether writes were taken, two or more; what is behind them waits until they are answered.
+    """Return whether writes were begun, two or more; what is behind them waits for their answers.
 
     The connection is idle, and its client takes its answers.
     """
     found = fast.blocks.writes(data, MOST)
-    if len(found) < 2:
+    if len(found) < 2 or not fast.keeps_order(found[0].request):
         return False
-    answers = _Answers(connection)
+    answers = Answers(connection)
     size = 0
     for one in found:
-        if not fast.writes.take_ahead(_Answer(answers), one.request, one.body):
+        if not fast.admits_known(one.request):
             break
+        if not size:
+            connection.take_ahead(answers)
         connection.went_on(should_close=False)
         size = one.end
+        request = Request(one.request, one.body, Answer(answers))
+        request.is_followed = True
+        if not answers.begin(request):
+            break
     if not size:
         return False
-    answers.are_all_known = True
-    answers.give()
-    if connection.state is IDLE:  # all were refused at once
-        connection.take()
-        asyncio.get_running_loop().call_soon(connection.go_on)
     connection.data_received(data[size:])  # which is held
+    answers.are_all_begun()
     return True
 
 
-class _Answers:
-    """Those to the writes of one connection that were taken together."""
+class Answers:
+    """The answers to the writes of one connection that were begun together."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.wires: list[bytes] = []  # in the order of the requests; empty while one is missing
-        self.missing = 0
-        self.are_all_known = False
+        self._are_all_begun = False
+        self._all: list[Answer] = []
+        self._steps: list[Step[Reply]] = []
+        self._missing = 0
 
-    def give(self) -> None:
-        """Write them, once there are all."""
-        if self.missing or not self.are_all_known:
-            return
-        wire = b"".join(self.wires)
-        if self.connection.state is IDLE:
-            self.connection.write(wire)
-        else:
-            self.connection.reply(wire)
+    def begin(self, request: Request) -> bool:
+        """Begin a write; return whether the next may be, which cannot overtake it."""
+        answer = request.connection
+        assert isinstance(answer, Answer), "made with it"
+        self._all.append(answer)
+        self._missing += 1
+        step = self.connection.step_of(request, answer, partial(self._over, answer))
+        self._steps.append(step)
+        step.run()
+        return step.task is None
+
+    def _over(self, answer: Answer, reply: Reply | None, error: BaseException | None) -> None:
+        if error is not None:
+            log_failure(error)
+        answer.is_last = reply is None or not reply.keep_alive
+        self._missing -= 1
+        if self._are_all_begun and not self._missing:
+            self._give()
+
+    def are_all_begun(self) -> None:
+        """Write the answers from now on, once there are all."""
+        self._are_all_begun = True
+        if not self._missing:  # and so no commit is between these and those that are held
+            asyncio.get_running_loop().call_soon(self._give)
+
+    def _give(self) -> None:
+        wires = []
+        for answer in self._all:
+            wires += answer.parts
+            if answer.is_last:
+                self.connection.write(b"".join(wires))
+                self.connection.force_close()
+                return
+        self.connection.reply(b"".join(wires))
+
+    def cancel(self) -> None:
+        """End the writes that are under way."""
+        for step in self._steps:
+            step.cancel()
 
 
-class _Answer:
+class Answer:
     """The connection, as one of the writes has it."""
 
-    def __init__(self, answers: _Answers) -> None:
+    writing_paused = False  # it is written later
+
+    def __init__(self, answers: Answers) -> None:
         self._answers = answers
-        self._place = len(answers.wires)
+        self.parts: list[bytes] = []
+        self.is_last = False  # nothing is answered behind it
 
     @property
     def transport(self) -> asyncio.Transport | None:
@@ -96,26 +158,12 @@ class _Answer:
         return self._answers.connection.transport
 
     def write(self, wire: bytes) -> None:
-        """Refused at once."""
-        self._answers.wires.append(wire)
+        """Keep what is written until it is its turn."""
+        self.parts.append(wire)
 
-    def take(self) -> None:
-        """Keep the connection for the answer."""
-        answers = self._answers
-        if answers.connection.state is IDLE:
-            answers.connection.take()
-        answers.wires.append(b"")
-        answers.missing += 1
+    def writelines(self, parts: Sequence[bytes]) -> None:
+        """Keep what is written until it is its turn."""
+        self.parts += parts
 
-    def reply(self, wire: bytes) -> bool:
-        """The answer; whether the client is there still."""
-        answers = self._answers
-        answers.wires[self._place] = wire
-        answers.missing -= 1
-        is_there = answers.connection.transport is not None
-        answers.give()
-        return is_there
-
-    def abandon(self) -> None:
-        """There is no answer, nor can those behind it be given."""
-        self._answers.connection.abandon()
+    async def drained(self) -> None:
+        """Wait for nothing: it is written later."""

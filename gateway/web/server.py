@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
-
-from aiohttp import web
+from typing import TYPE_CHECKING
 
 from gateway.web.bare_transport import BareTransport, Descriptors
 from gateway.web.connection import Connection
+from gateway.web.connections import Connections
 from gateway.web.entrance import Entrance
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable
 
-    from aiohttp.web_request import BaseRequest
-
     from gateway.runtime.context import Context
     from gateway.web.fast_path import FastPath
+    from gateway.web.http_connection import HttpConnection
+    from gateway.web.request import Request
+    from gateway.web.responses import Reply
 
 
-class ConnectionServer(web.Server):
+class ConnectionServer:
     """`fast` and `shared` are the same for all of its connections."""
 
     def __init__(
         self,
-        handler: Callable[[BaseRequest], Awaitable[web.StreamResponse]],
+        handle: Callable[[Request], Awaitable[Reply]],
         fast: FastPath,
         shared: Context,
-        **arguments: Any,  # noqa: ANN401 - aiohttp's own
+        keepalive_s: float,
     ) -> None:
-        super().__init__(handler, handler_cancellation=False, **arguments)
+        self._handle = handle
         self.fast = fast
         self.shared = shared
-        self.descriptors = Descriptors(self._loop)
-        self._idle = asyncio.Event()
-        self._entrance = Entrance(shared, lambda: self._connections)
+        self.keepalive_s = keepalive_s
+        self.descriptors = Descriptors(asyncio.get_running_loop())
+        self.connections: Connections[HttpConnection] = Connections()
+        self._entrance = Entrance(shared, self.connections)
+
+    def handle(self, request: Request) -> Awaitable[Reply]:
+        """Return the reply to a request."""
+        return self._handle(request)
 
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
         """The answer to what a connection begins and ends with, when it is ready."""
@@ -57,7 +62,7 @@ class ConnectionServer(web.Server):
 
     def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:
         """The protocol of a new connection."""
-        return Connection(self, self, early, late, **self._kwargs)
+        return Connection(self, early, late)
 
     def reader_lost(self, transport: asyncio.Transport) -> None:
         """The connection of an SSE reader is gone."""
@@ -93,20 +98,6 @@ class ConnectionServer(web.Server):
     def enter(self, client: socket.socket, early: bytes = b"", late: bytes = b"") -> None:
         """Give a connection its transport and protocol."""
         self._entrance.enter(self(early, late), client)
-
-    async def all_idle(self) -> None:
-        """Wait, while the server stops, until no request is under way."""
-        while not all(
-            connection.is_idle
-            for connection in self.connections
-            if isinstance(connection, Connection)
-        ):
-            self._idle.clear()
-            await self._idle.wait()
-
-    def tell_idle(self) -> None:
-        """One more connection has nothing under way."""
-        self._idle.set()
 
     def stop_sweeping(self) -> None:
         """Cancel the timer, and end what is watched besides."""

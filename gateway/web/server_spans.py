@@ -5,6 +5,7 @@ It ends when the head of the answer is known: a live read goes on for hours, its
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.errors import HeadgateError
@@ -19,15 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-    from aiohttp import web
-    from aiohttp.web_request import BaseRequest
     from multidict import MultiMapping
 
     from gateway.runtime.route import PlainGet
     from gateway.telemetry.spans import RequestSpan, Tracer
+    from gateway.web.request import Request
+    from gateway.web.responses import WireResponse
     from gateway.web.router import Router
 
-    Handle = Callable[[BaseRequest], Coroutine[Any, Any, web.StreamResponse]]
+    Handle = Callable[[Request], Coroutine[Any, Any, WireResponse]]
 
 _METHODS = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
@@ -44,7 +45,7 @@ class ServerSpans:
     def around(self, handle: Handle) -> Handle:
         """A handler whose requests have spans."""
 
-        async def traced(request: BaseRequest) -> web.StreamResponse:
+        async def traced(request: Request) -> WireResponse:
             span = self._begin(
                 request.method,
                 _target(request),
@@ -55,6 +56,10 @@ class ServerSpans:
             token = tracing.current.set(span)
             try:
                 response = await handle(request)
+            except asyncio.CancelledError:
+                span.failed("client_gone")
+                raise
+            else:
                 if response.status == CLIENT_GONE:
                     span.failed("client_gone")
                 else:
@@ -115,7 +120,7 @@ class ServerSpans:
         return self._tracer.request(f"{name} {template}", attributes, headers, start_ns)
 
 
-def _target(request: BaseRequest) -> str:
+def _target(request: Request) -> str:
     """The path and query; nothing of a URL that names another host, which may hold a password."""
     try:
         return request_head.target(request)

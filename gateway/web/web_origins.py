@@ -10,26 +10,25 @@ from gateway.protocol import responses
 from gateway.web.request_head import is_own_page
 
 if TYPE_CHECKING:
-    from aiohttp.web_request import BaseRequest
-
     from gateway.protocol.responses import Response
     from gateway.runtime.common_headers import CommonHeaders
+    from gateway.web.request import Request
 
 
-def check(request: BaseRequest, lines: CommonHeaders, *, is_guarded: bool, has_token: bool) -> None:
+def check(request: Request, lines: CommonHeaders, *, is_guarded: bool, has_token: bool) -> None:
     """Refuse a page's write: browsers ask first only for those that forms cannot make.
 
     `has_token` where a guard has accepted the request's Authorization: a page that can set it
     knows the token, and needs nothing that the browser would add.
     """
-    origin = request.headers.get("Origin")
+    origin = request.fields.headers.get("Origin")
     if origin is None or request.method in SAFE:
         return
     if not _may_write(request, lines, origin, has_token=has_token):
         raise WebOriginRefused(origin, is_guarded=is_guarded, has_token=has_token)
 
 
-def preflight(request: BaseRequest, lines: CommonHeaders, *, is_guarded: bool) -> Response:
+def preflight(request: Request, lines: CommonHeaders, *, is_guarded: bool) -> Response:
     """What a page may send; `is_guarded` where a token could let it write."""
     origin = request.headers.get("Origin", "")
     asked = request.headers.get("Access-Control-Request-Headers", "").lower()
@@ -37,7 +36,7 @@ def preflight(request: BaseRequest, lines: CommonHeaders, *, is_guarded: bool) -
     return responses.preflight(writes=_may_write(request, lines, origin, has_token=has_token))
 
 
-def _may_write(request: BaseRequest, lines: CommonHeaders, origin: str, *, has_token: bool) -> bool:
+def _may_write(request: Request, lines: CommonHeaders, origin: str, *, has_token: bool) -> bool:
     if lines.lets_write(origin) or (has_token and lines.names(origin)):
         return True
     return is_own_page(request, origin)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,6 +45,9 @@ class Told(NamedTuple):
     fields: list[tuple[str, str]]
     body: bytes
     is_whole: bool
+
+
+_REQUEST_ID = re.compile(rb"(\r\nX-Request-Id: [^\r]*)(.*)(?=\r\n\r\n)", re.DOTALL)
 
 
 class Side:
@@ -88,9 +92,13 @@ class Side:
         return self.origin.open == idle and not self.gateway.edge.origin.in_flight
 
     def heard(self, since: int = 0) -> list[bytes]:
-        """The heads of requests that came to the origin, as if its port were 0."""
+        """The heads of requests that came to the origin, as if its port were 0.
+
+        An id stands behind the other fields, wherever it came.
+        """
         port = b":%d\r\n" % self.origin.port
-        return [one.head.replace(port, b":0\r\n") for one in self.origin.heard[since:]]
+        heads = [one.head.replace(port, b":0\r\n") for one in self.origin.heard[since:]]
+        return [_REQUEST_ID.sub(rb"\2\1", head) for head in heads]
 
     def counted(self) -> Counter[str]:
         """All that is counted, but for times."""

@@ -93,7 +93,11 @@ async def test_an_upload_comes_to_the_origin_while_it_is_sent() -> None:
 async def test_an_upload_in_chunks_is_passed_on_in_chunks() -> None:
     async with Echo() as raw, edge_serving(raw) as gateway:
         head = upload("Transfer-Encoding: chunked")
-        got = await gateway.ask(head + b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-T: 1\r\n\r\n")
+        client = await gateway.connect()
+        client.send(head + b"3\r\nabc\r\n")
+        await until(lambda: bool(raw.heard))
+        client.send(b"2;x=y\r\nde\r\n0\r\nX-T: 1\r\n\r\n")
+        got = await client.answer()
         assert got.status == 200
         assert "Transfer-Encoding: chunked" in raw.heard[0].fields
         assert not any(field.startswith("Content-Length") for field in raw.heard[0].fields)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.edge import followed_streams
-from gateway.web import edge_appends, edge_handlers
+from gateway.web import edge_handlers
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
 from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, request
@@ -168,8 +168,7 @@ async def test_a_read_goes_on_while_one_client_waits_for_it() -> None:
 
 def limit_left_writes(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Set the time that a write may take once its client has left."""
-    for module in (edge_handlers, edge_appends):
-        monkeypatch.setattr(module, "LEFT_WRITE_S", seconds)
+    monkeypatch.setattr(edge_handlers, "LEFT_WRITE_S", seconds)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])

@@ -27,9 +27,9 @@ BY_AIOHTTP = frozenset({"RawConnection.set_response_params"})
 ACCEPTS = frozenset(
     {
         "ConnectionServer.__call__",
-        "AiohttpConnection.__init__",
+        "HttpConnection.__init__",
         "Incoming.__init__",
-        "AiohttpConnection.connection_made",
+        "HttpConnection.connection_made",
         "BoundedConnection.__init__",
         "Connection.__init__",
     }
@@ -57,8 +57,6 @@ GUARDS = frozenset(
         "Feed._guarded",
         "RawConnection.data_received",
         "ShortAnswers.tell",
-        "ShortWrites._appended",
-        "ShortWrites._created",
         "SseReader._read",
         "SseReader.advance",
         "StreamLoader._told",
@@ -73,7 +71,7 @@ GUARDS = frozenset(
 GIVES_BACK = frozenset(
     {
         "BareTransport._leave",
-        "AiohttpConnection.connection_lost",
+        "HttpConnection.connection_lost",
         "BoundedConnection.connection_lost",
         "Incoming.connection_lost",
         "BoundedConnection.give_place_back",

@@ -58,7 +58,7 @@ async def send(
         await keep_one(origin)
         raw = origin.raw_polls if poll else origin.raw
         assert raw is not None, "open, and without a tracer"
-        answer = await answer_to(raw, method, target, headers, body or b"")
+        answer = await answer_to(raw, method, target, raw.block(headers), body or b"")
         if answer is not None:
             return answer
     return await origin.send_by_client(method, target, headers, body, poll=poll)

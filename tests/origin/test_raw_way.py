@@ -13,7 +13,7 @@ from gateway.origin import plain_head, raw_connection
 from gateway.origin.connections import connector_of
 from gateway.origin.plain_bodies import GATHERED_BYTES, MOST_CHUNKS
 from gateway.origin.plain_head import LONGEST_HEAD, MOST_LINES, PlainHeads
-from gateway.origin.waiting import Waiting
+from gateway.origin.waiting import Waiting, answer_to
 from gateway.origin.whole_answer import WholeAnswer
 from tests.origin import opening
 from tests.origin.opening import LIMIT, TARGET, ask, opened, send
@@ -23,6 +23,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from gateway.origin.client import Origin
     from gateway.origin.raw_way import RawQuestion
+    from gateway.origin.response import OriginAnswer
     from tests.support.raw_origin import Wire
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -231,7 +232,7 @@ async def test_one_that_is_abandoned_while_its_answer_is_looked_at_is_over_too()
         asked.abandon()
         await until(lambda: origin.in_flight == 0)
         await until(lambda: server.closed == 1)
-        assert not waiting.done.done()
+        assert not waiting.done()
 
 
 async def test_no_connection_or_no_place_or_no_server_means_another_way() -> None:
@@ -294,14 +295,22 @@ async def test_what_is_waited_for_no_more_is_given_up() -> None:
         await until(lambda: server.closed == 1)
 
 
-async def test_an_answer_that_begins_as_nobody_waits_any_more_is_released() -> None:
+async def test_an_answer_that_begins_as_nobody_waits_any_more_is_released(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     odd = Steps(b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"Content-Length: 1\r\n\r\n")
     async with RawOrigin(answer(), odd) as server, opened(server) as origin:
         await ask(origin)
-        waiting = Waiting()
-        assert question(origin, waiting) is not None
-        task = asyncio.create_task(waiting.answer())
-        waiting.done.add_done_callback(lambda _: task.cancel())  # before it is woken
+        assert origin.raw is not None, "open"
+        block = origin.raw.block(CIMultiDict())
+        task = asyncio.create_task(answer_to(origin.raw, "GET", TARGET, block, b""))
+        began = Waiting.began
+
+        def began_and_left(self: Waiting, answer: OriginAnswer) -> None:
+            began(self, answer)
+            task.cancel()  # before it is woken
+
+        monkeypatch.setattr(Waiting, "began", began_and_left)
         with pytest.raises(asyncio.CancelledError):
             await task
         assert origin.in_flight == 0
@@ -314,7 +323,7 @@ async def test_the_end_of_an_origin_is_the_end_of_its_questions() -> None:
             await ask(origin)
             waiting = Waiting()
             assert question(origin, waiting) is not None
-        assert not waiting.done.done()
+        assert not waiting.done()
         assert origin.in_flight == 0
 
 
@@ -327,6 +336,6 @@ async def test_an_answer_before_its_request_was_taken_ends_the_connection() -> N
         await ask(origin)
         waiting = Waiting()
         assert question(origin, waiting, bytes(64 << 20)) is not None
-        got = await waiting.done
+        got = await waiting
         assert got.status == 413
         assert kept(origin) == 0

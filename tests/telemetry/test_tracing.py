@@ -389,3 +389,19 @@ async def test_an_append_that_is_not_recorded_has_no_delivery(collector: Collect
         append, delivery = await collector.one(APPEND), await collector.one("deliver")
         assert delivery.links == [append.span_id]
         assert append.trace_id != TRACE
+
+
+async def test_writes_that_are_sent_ahead_have_each_a_span_and_an_answer(
+    collector: Collector,
+) -> None:
+    log = GatedLog()
+    async with traced() as tracer, serving(log, tracer=tracer) as gateway:
+        await gateway.ask(put("s"))
+        await gateway.ask(post("s", b"0"))
+        log.commits.clear()
+        client = await gateway.connect()
+        client.send(post("s", b"1") * 3)
+        await until(lambda: gateway.route.appender.pending == 3)
+        log.commits.set()
+        assert [(await client.answer()).status for _ in range(3)] == [204] * 3
+        assert len(await collector.several(APPEND, 4)) == 4

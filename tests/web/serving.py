@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
-
-from aiohttp import web
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from gateway import app
 from gateway.access.authorities import Authorities
 from gateway.backends.memory import MemoryLog
+from gateway.edge.route import EdgeRoute
 from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route, Settings
 from gateway.web.connection import Connection
@@ -21,6 +21,7 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from types import MethodType
 
     import pytest
 
@@ -28,11 +29,12 @@ if TYPE_CHECKING:
     from gateway.cache.rendered import RenderedChunk
     from gateway.cache.store import Store
     from gateway.edge.feed_source import EdgeFeedSource
-    from gateway.edge.route import EdgeRoute
     from gateway.hosted.feed_source import HostedFeedSource
     from gateway.runtime.route import Access
     from gateway.settings import RequestLevel
     from gateway.telemetry.spans import Tracer
+    from gateway.web.alike_appends import AlikeAppends
+    from gateway.web.edge_handlers import EdgeHandlers
     from tests.support.raw_origin import RawOrigin
 
 PREFIX = "/v1/stream"
@@ -139,7 +141,7 @@ class Serving:
         self.fast = FastPath(routes, self.shared)
         self.server = app.connection_server(settings, routes, self.fast, self.shared)
         self.port = 0
-        self._runner = web.ServerRunner(self.server)
+        self._sockets: asyncio.Server | None = None
         self._clients: list[Client] = []
 
     def _access(self, route: Route) -> Access:
@@ -150,10 +152,9 @@ class Serving:
         await self.log.open()
         for edge in self.edges:
             await edge.open()
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        loop = asyncio.get_running_loop()
+        self._sockets = await loop.create_server(self.server, "127.0.0.1", 0, backlog=128)
+        self.port = self._sockets.sockets[0].getsockname()[1]
 
     async def connect(self, *, receive_buffer: int = 1 << 16) -> Client:
         """A new connection."""
@@ -184,8 +185,8 @@ class Serving:
 
     @property
     def ordinary(self) -> int:
-        """How many requests went through aiohttp."""
-        return self.server.requests_count
+        """How many requests a handler has answered."""
+        return self.server.connections.requests_count
 
     async def stop(self) -> None:
         """Let the clients go, then everything else."""
@@ -195,7 +196,9 @@ class Serving:
         for edge in self.edges:
             await edge.drain()
         self.server.stop_sweeping()
-        await self._runner.cleanup()
+        if self._sockets is not None:
+            self._sockets.close()
+        await self.server.connections.close(1.0)
         for edge in self.edges:
             await edge.close()
         await self.log.close()
@@ -269,3 +272,15 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 def offset(position: int, generation: int = 0) -> str:
     """An offset's text."""
     return f"{generation:016d}_{position:016d}"
+
+
+def edge_handlers_of(gateway: Serving) -> EdgeHandlers:
+    """Return what handles the requests below the route to the origin."""
+    handlers: Any = cast("MethodType", gateway.server._handle).__self__
+    handlers_of_edges: EdgeHandlers = handlers._operations[EdgeRoute].__self__
+    return handlers_of_edges
+
+
+def alike_appends_of(gateway: Serving) -> AlikeAppends:
+    """Return what is remembered of the appends of the route to the origin."""
+    return edge_handlers_of(gateway)._alikes[EDGE]

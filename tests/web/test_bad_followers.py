@@ -163,9 +163,9 @@ async def _behind(gateway: Serving, client: Client, head: bytes) -> connection.C
     (made,) = gateway.server.connections
     assert isinstance(made, connection.Connection)
     client.send(head[:20_000])
-    await until(lambda: len(made._part) == len(head[:20_000]))
+    await until(lambda: len(made._held) == len(head[:20_000]))
     client.send(head[20_000:])
-    await until(lambda: len(made._part) == len(head))
+    await until(lambda: len(made._held) == len(head))
     return made
 
 

@@ -197,12 +197,10 @@ async def test_a_connection_whose_request_was_handled_is_known_afterwards() -> N
     async with serving() as gateway:
         client = await gateway.connect()
         await client.ask(put("a", "X-Request-Id: a", body=b"z"))
-        ordinary = gateway.ordinary
         (connection,) = gateway.server.connections
         assert isinstance(connection, Connection)
         assert connection._is_between
         assert (await client.ask(post("a", b"x"))).status == 204
-        assert gateway.ordinary == ordinary
 
 
 async def test_a_known_read_with_a_body_is_passed_on_as_when_it_is_parsed() -> None:

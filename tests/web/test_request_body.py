@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from aiohttp.base_protocol import BaseProtocol
@@ -14,10 +14,13 @@ from gateway.errors import RequestTimeout
 from gateway.runtime.context import Timeouts
 from gateway.runtime.limits import Limits
 from gateway.web import request_body
+from gateway.web.request import Request
 from tests.support import virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gateway.web.http_connection import HttpConnection
 
 TIMEOUT_S = 2.0
 RATE = 100  # bytes a second
@@ -48,7 +51,8 @@ def take(
         protocol = BaseProtocol(loop)
         protocol.connection_made(asyncio.Transport())
         content = StreamReader(protocol, 1 << 16, loop=loop)
-        request = make_mocked_request("POST", "/", payload=content)
+        message = make_mocked_request("POST", "/")._message
+        request = Request(message, content, cast("HttpConnection", protocol))
 
         async def send() -> None:
             for wait_s, size in pieces:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.errors import LogUnavailable
 from gateway.streams import appender
+from gateway.web.connection import Connection
 from gateway.web.sent_ahead import MOST
 from tests.streams.gated_log import GatedLog
 from tests.support.live_origin import LiveOrigin
@@ -183,3 +184,44 @@ async def test_an_origin_is_passed_on_one_after_the_other() -> None:
         client.send(post(f"{EDGE}/s", b"1") * 2 + post("s", b"2") * 2)
         answers = [await client.answer() for _ in range(4)]
         assert [it.status for it in answers][2:] == [204, 204]
+
+
+async def test_a_drain_answers_all_that_were_begun_and_what_is_held() -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        client = await opened(gateway)
+        log.commits.clear()
+        client.send(post("s", b"1") + post("s", b"2") + post("t", b"3") + post("t", b"4"))
+        await until(lambda: gateway.route.appender.pending == 2)
+        gateway.shared.closing = True
+        log.commits.set()
+        answers = [await client.answer() for _ in range(3)]
+        assert [it.status for it in answers] == [204] * 3
+        assert [it.get("Connection") for it in answers] == [None, None, "close"]
+        assert await client.rest() == b""
+        contents = [(await gateway.ask(get(f"{name}?offset=-1"))).body for name in ("s", "t")]
+        assert contents == [b"12", b"3"]  # the last one came behind the answer that ends
+
+
+async def test_others_have_their_turn_between_writes_that_are_answered_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    depth = deepest = 0
+    receive = Connection.data_received
+
+    def measured(connection: Connection, data: bytes) -> None:
+        nonlocal depth, deepest
+        depth += 1
+        deepest = max(deepest, depth)
+        receive(connection, data)
+        depth -= 1
+
+    monkeypatch.setattr(Connection, "data_received", measured)
+    count = 20 * MOST
+    async with serving() as gateway:
+        wrong = post("s", b"", content_type="")  # is refused before anything is waited for
+        assert (await gateway.ask(wrong)).status == 400
+        client = await gateway.connect()
+        client.send(wrong * count)
+        assert {(await client.answer()).status for _ in range(count)} == {400}
+    assert deepest == 2  # what is held behind those that were begun

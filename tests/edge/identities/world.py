@@ -141,7 +141,7 @@ class Gateway:
         for route in self.routes:
             await route.drain()
         self._server.stop_sweeping()
-        await self._server.shutdown(1.0)
+        await self._server.connections.close(1.0)
         for route in self.routes:
             await route.close()
         await self.log.close()

@@ -75,7 +75,7 @@ class Edge:
         self._loop.refuse(self.address)
         await self.route.drain()
         self._server.stop_sweeping()
-        await self._server.shutdown(1.0)
+        await self._server.connections.close(1.0)
         await self.route.close()
 
     def left(self) -> dict[str, object]:

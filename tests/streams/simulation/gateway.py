@@ -102,7 +102,7 @@ class Gateway:
     async def stop(self) -> None:
         """The same backwards."""
         self.server.stop_sweeping()
-        await self.server.shutdown(1.0)
+        await self.server.connections.close(1.0)
         await self.route.close()
 
     def connect(self) -> PatientClient:

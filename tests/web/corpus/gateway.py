@@ -54,7 +54,6 @@ class CorpusGateway(Serving):
         await self.log.open()
         for edge in self.edges:
             await edge.open()
-        await self._runner.setup()
         self.listener = ConnectionListener(self.server)
         self.port = free_port()
         await self.listener.open("127.0.0.1", self.port)

@@ -1,4 +1,4 @@
-"""Appends that wait for an origin without a task, whatever their clients and the gateway do."""
+"""Appends that are passed on, whatever their clients and the gateway do."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ import pytest
 
 from gateway.origin.connections import connector_of
 from gateway.telemetry import traffic as counted
-from gateway.web import edge_appends
-from gateway.web.edge_appends import EdgeAppends
+from gateway.web import alike_appends
 from tests.edge.both_ways import trust
 from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.waiting import until
-from tests.web.serving import EDGE, edge_serving, get, post
+from tests.web.serving import EDGE, alike_appends_of, edge_serving, get, post
 
 if TYPE_CHECKING:
-    from types import MethodType
-
     from gateway.runtime.writes import Write
     from tests.support.raw_origin import Wire
     from tests.web.serving import Serving
@@ -37,13 +34,6 @@ async def begin(gateway: Serving) -> list[Write]:
     await until(lambda: any(connector_of(client)._conns.values()))
     trust(gateway.edge.origin)
     return writes_told_by(gateway.shared)
-
-
-def remembering(gateway: Serving) -> EdgeAppends:
-    """Who passes appends on."""
-    take: MethodType = gateway.edge.pass_on  # type: ignore[assignment] # so it is put together
-    assert isinstance(take.__self__, EdgeAppends)
-    return take.__self__
 
 
 def appends(gateway: Serving, status: int) -> int:
@@ -69,7 +59,6 @@ async def test_what_a_client_sends_meanwhile_is_answered_in_turn() -> None:
     steps = Steps(b"", DONE)
     async with RawOrigin(DONE, steps) as raw, edge_serving(raw) as gateway:
         await begin(gateway)
-        ordinary = gateway.ordinary
         client = await gateway.connect()
         client.send(post(S, b"x"))
         await until(lambda: len(raw.heard) == 2)
@@ -77,7 +66,6 @@ async def test_what_a_client_sends_meanwhile_is_answered_in_turn() -> None:
         client.send(post(S, b"y") + post(S, b"z"))
         steps.go()
         assert [(await client.answer()).status for _ in range(3)] == [204] * 3
-        assert gateway.ordinary == ordinary
         assert len(raw.heard) == 4
 
 
@@ -115,7 +103,7 @@ async def test_the_gateway_stops_when_the_last_append_is_answered() -> None:
         client.send(post(S, b"x"))
         await until(lambda: len(raw.heard) == 2)
         gateway.shared.closing = True
-        idle = asyncio.create_task(gateway.server.all_idle())
+        idle = asyncio.create_task(gateway.server.connections.all_idle())
         await asyncio.sleep(0)
         assert not idle.done()
         steps.go()
@@ -128,25 +116,25 @@ async def test_the_gateway_stops_when_the_last_append_is_answered() -> None:
 async def test_what_is_remembered_is_forgotten_before_it_is_too_much(
     monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(edge_appends, "REMEMBERED", 3)
+    monkeypatch.setattr(alike_appends, "REMEMBERED", 3)
     async with RawOrigin(DONE) as raw, edge_serving(raw) as gateway:
         await begin(gateway)
-        client, kept = await gateway.connect(), remembering(gateway)
+        client = await gateway.connect()
         for number in range(9):
             if kind == "answers":
                 raw.scripts = [answer(b"", f"A: {number}")]
             line = f"A: {number if kind == 'requests' else 0}"
             for _ in range(2):
                 assert (await client.ask(post(S, b"x", line))).status in {200, 204}
-            assert max(len(kept._sent), len(kept._told)) <= 3
-        assert len(kept._sent if kind == "requests" else kept._told) > 0
+            kept = alike_appends_of(gateway)
+            assert max(len(kept._sent), len(kept._patterns)) <= 3
+        kept = alike_appends_of(gateway)
+        assert len(kept._sent if kind == "requests" else kept._patterns) > 0
 
 
 async def test_a_request_that_is_a_writers_own_is_not_remembered() -> None:
     async with RawOrigin(DONE) as raw, edge_serving(raw) as gateway:
         await begin(gateway)
-        ordinary = gateway.ordinary
         assert (await gateway.ask(post(S, b"x", "Authorization: Bearer a"))).status == 204
-        assert gateway.ordinary == ordinary
         assert "Authorization: Bearer a" in raw.heard[-1].fields
-        assert remembering(gateway)._sent == {}
+        assert alike_appends_of(gateway)._sent == {}
