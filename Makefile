@@ -126,10 +126,11 @@ lint-imports:
 lint-audit:
 	$(BIN)/python -m tests.audit
 
-# It also leaves every test compiled, while mypy has but one core: else each worker of `make test`
-# would compile all of them.
+# It also leaves every test compiled, and the SDKs that tests import late, while mypy has but one
+# core: else each worker of `make test` would compile all of them.
 lint-tests:
 	@told=$$($(BIN)/pytest --collect-only -qq tests 2>&1) || { echo "$$told"; exit 1; }
+	@$(BIN)/python -c "import tests.client.runs.sdk_events"
 
 format: $(TEST_READY)  ## Rewrite the sources the way lint wants them
 	$(BIN)/ruff check --fix-only --quiet .
