@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from gateway.cache import sharing, tails
 from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
-from gateway.edge.comparison import SAME, SHORTER, UNFINISHED, compare
+from gateway.edge.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
 from gateway.edge.follower import CannotFollow, Polled, Question, refuse
 from gateway.edge.lenders import DENIALS
 from gateway.edge.snapshots import ONES_OWN
@@ -245,12 +245,15 @@ class Poller:
             is_beyond = read.end > beyond or (read.end == beyond and not common)
             if not is_beyond and read.server in alike:
                 continue
-            finding, polled = yield from self._read_again(read, self._answered_by)
-            if finding.verdict is SHORTER and is_beyond and self._others.may_be_late(read):
-                behind = self._behind(polled.end)
+            end, verdict = "", ANOTHER
+            with contextlib.suppress(CannotFollow):  # its beginning may be no offset of the stream
+                finding, polled = yield from self._read_again(read, self._answered_by)
+                end, verdict = polled.end, finding.verdict
+            if verdict is SHORTER and is_beyond and self._others.may_be_late(read):
+                behind = self._behind(end)
                 if isinstance(behind, OriginBehind):
                     raise behind
-            if finding.verdict is not SAME:
+            if verdict is not SAME:
                 self._others.lose_read(common if is_beyond else None, read)
                 if read.end == beyond and not common:  # who has read it may wait here by now
                     raise CannotFollow(StreamGone(ANOTHER_STREAM))

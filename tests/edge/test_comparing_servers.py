@@ -113,6 +113,20 @@ def test_a_feed_without_data_ends_if_what_readers_have_just_got_is_lost() -> Non
         steps.send(answered("b", b"oXd new", "8"))
 
 
+def test_a_read_that_began_at_an_offset_of_an_earlier_stream_is_lost_and_the_feed_goes_on() -> None:
+    request, lost = reading(), LostOffsets()
+    doubts = Doubts(lambda _: [], lost, lambda: 0.0, Mock())
+    noted(doubts, request, Span("1", "4", b"odd"), "b")
+    poller = doubting(doubts, request)
+    steps = poller.ask(Question("5", None, waits=False))
+    next(steps)
+    assert "offset=1" in steps.send(answered("a", b"old", "5")).target
+    with pytest.raises(StopIteration):
+        steps.send(answered("a", b"", "")._replace(status=410))
+    assert not poller.is_in_doubt
+    assert doubts.newest_reads.of(request.stream_key) == []
+
+
 def test_no_poll_goes_out_while_a_doubt_is_left_that_arose_during_the_comparison() -> None:
     """Until the poll was over, nobody could go on with what is known."""
     request = reading()
