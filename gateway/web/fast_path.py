@@ -178,8 +178,8 @@ class FastPath:
         """Return whether a write may be taken by its fields alone, without its token."""
         if request.fields.admitted is None:
             return True
-        if "?" in request.path:
-            return False  # there may be another credential in it
+        if "?" in request.path:  # there may be another token in it, which is for nobody to see
+            return False
         assert self._admission is not None, "who admitted it"
         return self._admission.writer(request) is not None
 

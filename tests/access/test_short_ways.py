@@ -201,3 +201,18 @@ async def test_fields_are_remembered_up_to_a_length_that_holds_a_token(
         line += "v" * (LONGEST_WITH_TOKEN - len(block) + more)
         assert (await gateway.ask(post(path, b"x", bearer("all"), line))).status == 204
         assert len(gateway.fast.blocks) == known + (not more)
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("token={}", 204), ("%74oken={}", 400), ("token=a&token={}", 400)]
+)
+async def test_a_write_of_known_fields_tells_the_origin_no_token_of_its_query(
+    query: str, status: int, tmp_path: Path
+) -> None:
+    async with warm(tmp_path, APPENDED) as (origin, gateway):
+        path = f"{EDGE}/a/s"
+        for _ in range(2):
+            await gateway.ask(post(path, b"x", bearer("all")))
+        asked = await gateway.ask(post(f"{path}?{query.format(CANARY)}", b"x", bearer("all")))
+        assert asked.status == status
+        assert CANARY not in repr(origin.heard)
