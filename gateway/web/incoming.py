@@ -164,7 +164,7 @@ class Incoming(HttpConnection):
         if not self.is_answered(head, message, payload):
             self._has_behind = at < len(data)
             self.enter(TAKEN)
-            if message.upgrade or (message.chunked and self._body is None):
+            if self._body is None and (message.upgrade or message.chunked):
                 self.enter(DEAF)
             self.give(Request(message, payload, self))
         return at

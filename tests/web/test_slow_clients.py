@@ -78,3 +78,18 @@ async def test_ten_thousand_pipelined_requests_are_answered_while_the_server_hol
         await sending
         assert answers.result().count(b"HTTP/1.1 200 OK\r\n") == MANY
         assert held <= HELD_BYTES + READ_BYTES
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+async def test_a_body_behind_the_offer_of_an_upgrade_may_come_later(protocol: str) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        client = await gateway.connect()
+        offer = post("s", b"data", "Connection: Upgrade", f"Upgrade: {protocol}")
+        client.send(offer[:-2])
+        await until(lambda: gateway.ordinary == 2)
+        client.send(offer[-2:] + post("s", b"dropped"))
+        answered = await client.answer()
+        assert (answered.status, answered.get("Connection")) == (204, "close")
+        assert await client.rest() == b""
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"data"
