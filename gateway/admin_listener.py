@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 from aiohttp.http import StreamWriter
@@ -250,7 +250,8 @@ class ApplicationReply:
 
 def _of(request: web.BaseRequest) -> Request:
     """Return the request of which aiohttp's was made."""
-    return Request(request._message, request.content, request.protocol)
+    connection = cast("AdminConnection", request.protocol)
+    return Request(request._message, request.content, connection)
 
 
 async def _end_behind_last(request: web.BaseRequest, response: web.StreamResponse) -> None:

@@ -76,7 +76,7 @@ class EdgeHandlers:
         """The answer; None when the connection was handed over."""
         try:
             is_write = policy.invalidates(request.method, 200)
-            request.grace_s = LEFT_WRITE_S if is_write else 0.0
+            request.stays(LEFT_WRITE_S if is_write else 0.0)
             return await self._operate(request, target, route)
         except (*OF_THE_ORIGIN, LoopDetected) as error:
             route.log_failure(error, split(target)[0])

@@ -86,7 +86,7 @@ class HostedHandlers:
         live_responses.check_open(self._shared)
         state = answer.state
         if isinstance(read, LongPoll):
-            request.grace_s = 0.0
+            request.stays(0.0)
             join = partial(route.feeds.join, answer.active, state)
             return await live_responses.poll(request, join, read, state.offset(answer.start))
         if last_event_id and state.closed and answer.start == state.tail:

@@ -150,10 +150,18 @@ class HttpConnection(BaseProtocol):
             return
         if request.is_coming:
             request.body.set_exception(ConnectionResetError("the client is gone"))
-        if request.grace_s:
-            self._leaving = self._loop.call_later(request.grace_s, step.cancel)
-        elif request.grace_s is not None:
+        if request.grace_s is not None:
+            self.ends_without_client(request)
+
+    def ends_without_client(self, request: Request) -> None:
+        """End a request whose client is gone, when it may go on no more."""
+        step, grace_s = self._step, request.grace_s
+        if step is None or request is not self.request:
+            return
+        if not grace_s:
             step.cancel()
+        elif self._leaving is None:
+            self._leaving = self._loop.call_later(grace_s, step.cancel)
 
     @property
     def is_handed_over(self) -> bool:

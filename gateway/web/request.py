@@ -33,6 +33,9 @@ class ClientConnection(Protocol):
     def transport(self) -> asyncio.Transport | None:
         """The client's transport, or None once the client is gone."""
 
+    def ends_without_client(self, request: Request) -> None:
+        """End a request whose client is gone, when it may go on no more."""
+
 
 class Request:
     """The head and the body of one request, and the connection that it came on.
@@ -131,6 +134,17 @@ class Request:
             return len(self.whole)
         length = self.headers.get("Content-Length")
         return None if length is None else int(length)
+
+    def stays(self, grace_s: float) -> None:
+        """Let the handler go on for so long without its client, who may be gone already.
+
+        Raises ConnectionResetError where it is, and there is no such time.
+        """
+        self.grace_s = grace_s
+        if self.transport is None:
+            if not grace_s:
+                raise ConnectionResetError("the client is gone")
+            self.connection.ends_without_client(self)
 
     def resources(self) -> ExitStack:
         """What the request holds: given back when it is over, however it ends.

@@ -69,12 +69,12 @@ def take(connection: Connection, fast: FastPath, data: bytes) -> bool:
     The connection is idle, and its client takes its answers.
     """
     found = fast.blocks.writes(data, MOST)
-    if len(found) < 2 or not fast.keeps_order(found[0].request):
+    if len(found) < 2:
         return False
     answers = Answers(connection)
     size = 0
     for one in found:
-        if not fast.admits_known(one.request):
+        if not (fast.keeps_order(one.request) and fast.admits_known(one.request)):
             break
         if not size:
             connection.take_ahead(answers)
@@ -156,6 +156,9 @@ class Answer:
     def transport(self) -> asyncio.Transport | None:
         """The client's, while it is there."""
         return self._answers.connection.transport
+
+    def ends_without_client(self, request: Request) -> None:
+        """Let it go on, as all writes to own logs do."""
 
     def write(self, wire: bytes) -> None:
         """Keep what is written until it is its turn."""

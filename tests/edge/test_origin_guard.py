@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
+
+from gateway.telemetry import traffic as counted
 from gateway.telemetry.inspection import ExplainRequest, Explanation
-from tests.support.raw_origin import RawOrigin, Wire, answer
+from tests.support.raw_origin import RawOrigin, Steps, Wire, answer
 from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, request
 
@@ -330,3 +333,23 @@ async def test_explain_finds_whom_the_origin_let_in_by_the_cookie() -> None:
         assert isinstance(explained, Explanation)
         told = {step.title: step.outcome for step in explained.steps}
         assert told["Who is admitted"] == "whom the origin lets read, for 30 s more"
+
+
+@pytest.mark.parametrize("query", ["offset=9&live=long-poll", "offset=9&live=sse", "offset=-1"])
+async def test_nothing_is_begun_for_a_client_who_left_while_the_origin_was_asked(
+    query: str,
+) -> None:
+    yes = answer(b"", "Stream-Next-Offset: 9", "Content-Type: text/plain")
+    steps = Steps(b"", yes)
+    route = {"auth": "origin", "auth_ttl": TTL_S}
+    async with RawOrigin(steps, yes) as origin, edge_serving(origin, route) as gateway:
+        client = await gateway.connect()
+        client.send(get(f"{STREAM}?{query}", bearer("ann")))
+        await until(lambda: len(origin.heard) == 1)
+        client.reset()
+        await until(lambda: gateway.limits.connections == 0)
+        steps.go()
+        await until(lambda: gateway.edge.traffic.decisions[counted.ADMITTED] == 1)
+        assert (await gateway.ask(get(f"{STREAM}?offset=1", bearer("ann")))).status == 200
+        assert [heard.method for heard in origin.heard] == ["HEAD", "GET"]
+        assert gateway.limits.live_readers == 0

@@ -10,8 +10,10 @@ from gateway.errors import LogUnavailable
 from gateway.streams import appender
 from gateway.web.connection import Connection
 from gateway.web.sent_ahead import MOST
+from tests.edge.both_ways import trust
 from tests.streams.gated_log import GatedLog
 from tests.support.live_origin import LiveOrigin
+from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, offset, post, put, serving
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from tests.support.http1 import Client
     from tests.web.serving import Serving
 
+CREATED = answer(b"", status="201 Created")
 OTHER = "Stream-Seq: b"  # another block of fields
 
 
@@ -225,3 +228,25 @@ async def test_others_have_their_turn_between_writes_that_are_answered_at_once(
         client.send(wrong * count)
         assert {(await client.answer()).status for _ in range(count)} == {400}
     assert deepest == 2  # what is held behind those that were begun
+
+
+async def test_creations_at_an_origin_do_not_overtake_each_other() -> None:
+    first, second, gated = Steps(b"", CREATED), Steps(b"", CREATED), Steps(b"", CREATED)
+    async with RawOrigin(first, second, gated, CREATED) as raw, edge_serving(raw) as gateway:
+        await gateway.ask(put("s"))
+        clients = [await gateway.connect() for _ in range(2)]
+        for client in clients:
+            client.send(put(f"{EDGE}/t"))
+        await until(lambda: len(raw.heard) == 2)
+        for steps in (first, second):  # two connections are kept from now on
+            steps.go()
+        assert [(await client.answer()).status for client in clients] == [201] * 2
+        trust(gateway.edge.origin)
+        client = clients[0]
+        client.send(put("t") + put(f"{EDGE}/t") * 2 + get("s?offset=-1"))
+        await until(lambda: len(raw.heard) >= 3)
+        for _ in range(3):
+            await gateway.ask(get("s?offset=-1"))
+        assert len(raw.heard) == 3
+        gated.go()
+        assert [(await client.answer()).status for _ in range(4)] == [201, 201, 201, 200]
