@@ -11,6 +11,7 @@ from itertools import count
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from gateway.cache.lost_offsets import REFUSED_S
 from gateway.edge.comparison import evidence_of
 from gateway.edge.snapshots import is_variant
 from gateway.protocol.followed import Span
@@ -69,7 +70,10 @@ class NewestReads:
         span = Span(request.start, facts.next_offset, cached.body)
         evidence = evidence_of(facts.content_type, span, server)
         known = ends.get(end)
-        is_of_another = known is not None and (in_doubt or known.server != server)
+        is_of_another = known is not None and (
+            # Whoever was sent it comes back within a minute, or waits in a feed that has it.
+            in_doubt or (known.server != server and self._clock() - known.read_at < REFUSED_S)
+        )
         if evidence is not None and not (is_of_another and _differ(known, evidence)):
             self.add(key, evidence)
 

@@ -52,20 +52,25 @@ def test_a_read_from_further_back_is_noted_if_another_server_has_told_of_more(
 
 
 @pytest.mark.parametrize(
-    ("server", "in_doubt", "body", "kept"),
+    ("server", "in_doubt", "later_s", "body", "kept"),
     [
-        ("a", False, b"y", "a"),  # the latest of one server
-        ("a", True, b"y", None),
-        ("b", False, b"y", None),
-        ("b", False, b"x", "b"),  # which has the same
+        ("a", False, 1.0, b"y", "a"),  # the latest of one server
+        ("a", True, 1.0, b"y", None),
+        ("b", False, 1.0, b"y", None),
+        ("b", False, 1.0, b"x", "b"),  # which has the same
+        ("b", False, 59.9, b"y", None),
+        ("b", False, 60.0, b"y", "b"),  # who was sent it must have come back
+        ("b", True, 60.0, b"y", None),
     ],
 )
 def test_what_readers_have_up_to_an_offset_is_not_replaced_by_what_may_be_of_another_stream(
-    server: str, in_doubt: bool, body: bytes, kept: str | None
+    server: str, in_doubt: bool, later_s: float, body: bytes, kept: str | None
 ) -> None:
-    reads = NewestReads(lambda: 0.0)
+    now = 100.0
+    reads = NewestReads(lambda: now)
     reads.note(REQUEST, answered("02"), "a", in_doubt=False)
     (before,) = reads.of(KEY)
+    now += later_s
     reads.note(REQUEST, answered("02", body), server, in_doubt=in_doubt)
     (after,) = reads.of(KEY)
     if kept is None:
