@@ -64,6 +64,8 @@ class Incoming(HttpConnection):
     @property
     def has_more(self) -> bool:
         """Whether the client may have sent more than the request that is under way."""
+        if self.state is DEAF:  # nobody knows
+            return True
         return bool(self._held) or self._has_behind or not self._is_between
 
     def data_received(self, data: bytes) -> None:
@@ -164,7 +166,7 @@ class Incoming(HttpConnection):
         if not self.is_answered(head, message, payload):
             self._has_behind = at < len(data)
             self.enter(TAKEN)
-            if self._body is None and (message.upgrade or message.chunked):
+            if self._body is None and message.chunked:
                 self.enter(DEAF)
             self.give(Request(message, payload, self))
         return at

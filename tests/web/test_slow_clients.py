@@ -11,7 +11,7 @@ from gateway.web.connection import Connection
 from gateway.web.incoming import HELD_BYTES
 from tests.faults.slow_clients import KINDS
 from tests.support.waiting import until
-from tests.web.serving import get, post, put, serving
+from tests.web.serving import get, post, put, request, serving
 
 if TYPE_CHECKING:
     from tests.support.http1 import Client
@@ -93,3 +93,20 @@ async def test_a_body_behind_the_offer_of_an_upgrade_may_come_later(protocol: st
         assert (answered.status, answered.get("Connection")) == (204, "close")
         assert await client.rest() == b""
         assert (await gateway.ask(get("s?offset=-1"))).body == b"data"
+
+
+@pytest.mark.parametrize(
+    "lines", [("Connection: Upgrade", "Upgrade: h2c"), ("Transfer-Encoding: chunked",)]
+)
+async def test_what_is_dropped_behind_a_live_read_ends_its_connection(
+    lines: tuple[str, ...],
+) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"1"))
+        client = await gateway.connect()
+        body = b"0\r\n\r\n" if "Transfer-Encoding: chunked" in lines else b""
+        client.send(get("s?offset=-1&live=sse", *lines) + body + get("s?offset=-1"))
+        assert (await client.answer(to_head=True)).get("Connection") == "close"
+        await client.read_until(b"upToDate")
+        await gateway.ask(request("POST", "s", "Stream-Closed: true"))
+        assert b"HTTP/1.1" not in await client.rest()
