@@ -12,6 +12,7 @@ from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
 from gateway.errors import BadRequest, HeadTooLarge
+from gateway.telemetry.logs import log
 from gateway.web.connection_state import DEAF, IDLE, TAKEN
 from gateway.web.http_connection import HttpConnection
 from gateway.web.request import Request
@@ -230,7 +231,11 @@ class Incoming(HttpConnection):
     def take_held(self) -> None:
         """Go on with what the client sent meanwhile, unless whoever parses does."""
         if self._held and self.transport is not None and not self._is_parsing:
-            held = bytes(self._held)
+            held, transport = bytes(self._held), self.transport
             self._held.clear()
-            self.transport.resume_reading()
-            self.data_received(held)
+            transport.resume_reading()
+            try:
+                self.data_received(held)
+            except Exception:  # noqa: BLE001 - whoever has answered has no part in it
+                log.exception("connection.failed")
+                transport.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from typing import TYPE_CHECKING, cast
@@ -283,3 +284,23 @@ async def test_a_connection_that_ends_is_not_kept_by_a_client_that_takes_nothing
         await until(lambda: transport.is_closing())
         await until(lambda: gateway.limits.connections == 0)
         assert gateway.limits.refused["body_timeout"] == 1
+
+
+async def test_a_connection_that_fails_on_what_was_held_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = GatedLog()
+    async with serving(log) as gateway:
+        await gateway.ask(put("s"))
+        client = await gateway.connect()
+        log.commits.clear()
+        client.send(post("s", b"data"))
+        await until(lambda: gateway.route.appender.pending == 1)
+        client.send(get("s?offset=-1"))
+        held = gateway.server.connections
+        await until(lambda: any(cast("Connection", one).has_more for one in held))
+        monkeypatch.setattr(Connection, "is_answered", lambda *_: 1 / 0)
+        log.commits.set()
+        assert (await client.answer()).status == 204
+        with contextlib.suppress(ConnectionError):
+            assert await client.rest() == b""
