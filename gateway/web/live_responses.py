@@ -102,7 +102,8 @@ def stream_events(
     """Write the head, then let the feed have the connection."""
     exchange = exchange_of(request)
     exchange.cache = "COLLAPSED"
-    if request.transport is None:
+    transport = request.transport
+    if transport is None:
         raise ConnectionResetError("the client is gone")
     chunked = request.version.minor > 0
     connection = connection_of(request)
@@ -117,7 +118,6 @@ def stream_events(
     cursor = cursor_floor(shared.clock(), read.cursor, f"{read.path}:{start}")
     feed = join()
     reader = None
-    transport = request.transport
     try:
         transport = connection.owner.descriptors.take_over(transport)
         reader = _reader(request, transport, feed.sse_readers, start, cursor)

@@ -127,6 +127,13 @@ class Answers:
             asyncio.get_running_loop().call_soon(self._give)
 
     def _give(self) -> None:
+        try:
+            self._write()
+        except BaseException:
+            self.connection.force_close()  # nobody else answers
+            raise
+
+    def _write(self) -> None:
         wires = []
         for answer in self._all:
             wires += answer.parts

@@ -34,10 +34,49 @@ ACCEPTS = frozenset(
         "Connection.__init__",
     }
 )
+# What steps a handler is what everybody leans on: it calls one, and tells what came of it.
+STEPS = frozenset(
+    {
+        "Later.__await__",
+        "Later.__init__",
+        "Later._finish",
+        "Later.done",
+        "Later.exception",
+        "Later.result",
+        "Later.set_exception",
+        "Later.set_result",
+        "Later.subscribe",
+        "Later.unsubscribe",
+        "Step.__init__",
+        "Step._advance",
+        "Step._end",
+        "Step._ended",
+        "Step._promote",
+        "Step._rest",
+        "Step._resumed",
+        "Step._run_outermost",
+        "Step._send",
+        "Step._start_soon",
+        "Step.cancel",
+        "Step.done",
+        "Step.resume",
+        "Step.run",
+        "_Turn.__init__",
+        "_Turn._go_on",
+        "_Turn.add",
+        "_Turn.drain",
+        "_Turn.schedule",
+        "_Wake.__init__",
+        "_Wake.resume",
+        "_takes_time_to_cancel",
+        "in_task",
+    }
+)
 LEFT_OUT = BY_TIMERS | BY_AIOHTTP | ACCEPTS
 # Loop callbacks that do nothing but call others and see to it that nobody waits for ever then.
-GUARDS = frozenset(
+GUARDS = STEPS | frozenset(
     {
+        "Answers._give",
         "Appender._advance_all",
         "Appender._commit",
         "Appender._gather",
