@@ -207,6 +207,7 @@ def test_whatever_is_appended_and_answered_what_is_remembered_means_the_same(
 
         for_all()
         alike = alike_appends_of(pair.open.gateway)
-    assert len(alike._sent) >= 1, "too few were alike"
+    if route.get("auth") != "origin":  # which knows its readers by their fields
+        assert len(alike._sent) >= 1, "too few were alike"
     assert len(alike._patterns) > 1, "too few were answered alike"
     assert len(statuses) >= min(8, EXAMPLES // 10), "answers of too few kinds"

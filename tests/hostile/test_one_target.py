@@ -23,7 +23,7 @@ from tests.access.guarded import tokens_file
 from tests.hostile.targets import fronts, head, hosts, names, plain, queries
 from tests.support.examples import examples
 from tests.support.raw_origin import RawOrigin, answer
-from tests.web.serving import EDGE, PREFIX, Serving, edge_serving
+from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, handlers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -101,6 +101,7 @@ class Stage:
         self.gateway.store.clear()
         self.origin.heard.clear()
         self.found.clear()
+        handlers_of(self.gateway)._found.cache_clear()  # where paths lead is to be looked up again
 
     def close(self) -> None:
         self.runner.run(self.stack.aclose())

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.spans import Tracer
     from gateway.web.alike_appends import AlikeAppends
     from gateway.web.edge_handlers import EdgeHandlers
+    from gateway.web.handlers import Handlers
     from tests.support.raw_origin import RawOrigin
 
 PREFIX = "/v1/stream"
@@ -274,9 +275,15 @@ def offset(position: int, generation: int = 0) -> str:
     return f"{generation:016d}_{position:016d}"
 
 
+def handlers_of(gateway: Serving) -> Handlers:
+    """Return what handles all requests."""
+    handlers: Handlers = cast("MethodType", gateway.server._handle).__self__  # type: ignore[assignment]
+    return handlers
+
+
 def edge_handlers_of(gateway: Serving) -> EdgeHandlers:
     """Return what handles the requests below the route to the origin."""
-    handlers: Any = cast("MethodType", gateway.server._handle).__self__
+    handlers: Any = handlers_of(gateway)
     handlers_of_edges: EdgeHandlers = handlers._operations[EdgeRoute].__self__
     return handlers_of_edges
 
