@@ -431,18 +431,18 @@ def test_a_producer_waits_for_a_server_that_is_starting(
 def test_a_producer_survives_a_restart_and_appends_once(durable: Headgate) -> None:
     cli = CommandLine(durable.streams)
     stream = Stream(durable, "text/plain")
-    lines = b"".join(b"%d\n" % number for number in range(2000))
+    lines = b"".join(b"%d\n" % number for number in range(400))  # each is a commit on the disk
     with contextlib.ExitStack() as stack:
         stack.callback(cli.kill)
         appending = cli.start("append", stream.name, "--lines", "--producer", "p", stdin=-1)
         assert appending.stdin is not None
-        appending.stdin.write(lines[:4000])
+        appending.stdin.write(lines[:800])
         appending.stdin.flush()
         while not stream.data:
             assert appending.poll() is None
         durable.kill()
         durable.start()
-        appending.stdin.write(lines[4000:])
+        appending.stdin.write(lines[800:])
         appending.stdin.close()
         assert appending.wait(DEADLINE_S) == 0
     assert stream.data == lines

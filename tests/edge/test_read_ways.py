@@ -92,6 +92,7 @@ END_OF_NOTHING: Asked = (0, "?offset=a", [], ("200 OK", [], 0, "whole"))
 # Of three streams, as one may be kept: each goes the short way where that is open.
 SURE: list[Asked] = [(stream, "?offset=a", [], ("200 OK", [], 10, "whole")) for stream in range(3)]
 END: Asked = (0, "?offset=a", [], AN_END)
+NO_HTTP: Asked = (1, "?offset=a", [], ("200 OK", [], 0, "no HTTP"))
 
 
 def _is_luck(status: str, _: object, size: int, how: str) -> bool:
@@ -179,6 +180,7 @@ def test_whatever_is_read_and_answered_both_ways_are_the_same(
         @settings(max_examples=EXAMPLES)
         @given(st.lists(st.tuples(exchange, who), min_size=1, max_size=5))
         @example([(END_OF_NOTHING, bearer("all")), (END, bearer("all"))])
+        @example([(NO_HTTP, bearer("all"))])
         def for_all(exchanges: list[Exchange]) -> None:
             runner.run(once(pair, exchanges))
 
