@@ -38,6 +38,9 @@ async def parts(
     end of a body without a length, is never yielded then, so nobody takes it for whole.
     """
     if (whole := at_hand(request)) is not None:
+        # It may have come since the request was admitted: whoever asks for it had something to do.
+        if still_admitted is not None:
+            await still_admitted()
         yield whole
         return
     await in_task()

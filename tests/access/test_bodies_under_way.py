@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.telemetry.traffic import ADMITTED
-from tests.access.guarded import ROUTES, bearer, guarded, revoke
+from tests.access.guarded import ROUTES, bearer, guarded, revoke, tokens_file
+from tests.support.multi_append import framed
+from tests.support.raw_origin import RawOrigin, Steps, answer
 from tests.support.waiting import until
-from tests.web.serving import PREFIX, get, post, put
+from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from gateway.web.request import Request
     from tests.support.http1 import Answer
+    from tests.support.raw_origin import Wire
     from tests.web.serving import Serving
 
 ENDS = ("revoked", "expired")
@@ -29,7 +34,8 @@ def halves(wire: bytes, framing: str) -> tuple[bytes, bytes]:
         return wire[:-2], wire[-2:]
     head, _, body = wire.partition(b"\r\n\r\n")
     head = head.replace(b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked")
-    return head + b"\r\n\r\n2\r\n" + body[:2] + b"\r\n", b"2\r\n" + body[2:] + b"\r\n0\r\n\r\n"
+    first, last = (b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:2], body[2:]))
+    return head + b"\r\n\r\n" + first, last + b"0\r\n\r\n"
 
 
 async def interrupted(
@@ -49,30 +55,71 @@ async def interrupted(
     return await client.ask(parts[1])
 
 
+async def end_token(gateway: Serving, folder: Path, end: str) -> None:
+    """Let the token of `late` count no more."""
+    if end == "revoked":
+        await revoke(gateway, folder, "late")
+    else:
+        gateway.clock.advance(60.0)
+
+
+def request_of(gateway: Serving) -> Request:
+    """Return the request on the gateway's only connection."""
+    (connection,) = gateway.server.connections
+    assert connection.request is not None, "under way"
+    return connection.request
+
+
 @pytest.mark.parametrize(("prefix", "end", "framing"), list(product(ROUTES, ENDS, FRAMINGS)))
 async def test_who_may_no_more_when_the_body_ends_has_written_nothing(
     prefix: str, end: str, framing: str, tmp_path: Path
 ) -> None:
     async with guarded(tmp_path) as gateway:
-
-        async def take_away() -> None:
-            if end == "revoked":
-                await revoke(gateway, tmp_path, "late")
-            else:
-                gateway.clock.advance(60.0)
-
         wires = {
             "a/s": post(f"{prefix}/a/s", b"more", bearer("late")),
             "a/new": put(f"{prefix}/a/new", bearer("late"), body=b"more"),
         }
         for name, wire in wires.items():
             before = gateway.clock.now
-            answer = await interrupted(gateway, prefix, halves(wire, framing), take_away)
-            answer.assert_problem(401)
+            parts = halves(wire, framing)
+            answered = await interrupted(
+                gateway, prefix, parts, partial(end_token, gateway, tmp_path, end)
+            )
+            answered.assert_problem(401)
             gateway.clock.now = before
             await revoke(gateway, tmp_path, "nobody")  # it counts again
             kept = await gateway.ask(get(f"{prefix}/{name}?offset=-1", bearer("all")))
             assert (kept.status, b"more" in kept.body) == (200 if name == "a/s" else 404, False)
+
+
+@pytest.mark.parametrize(("end", "framing"), list(product(ENDS, FRAMINGS)))
+async def test_who_may_no_more_when_the_body_is_first_asked_for_has_written_nothing(
+    end: str, framing: str, tmp_path: Path
+) -> None:
+    """The origin is asked first whether it knows multi-appends, and the body is whole by then."""
+    offered = Steps(b"", answer(b"", "X-Stream-Multi: true"))
+    taken: list[bytes] = []
+
+    async def take(wire: Wire) -> None:
+        taken.append(await wire.body())
+        await wire.send(answer(status="204 No Content"))
+
+    path = tokens_file(tmp_path)
+    async with (
+        RawOrigin(offered, take) as origin,
+        edge_serving(origin, {"auth": "tokens"}, tokens_file=str(path)) as gateway,
+    ):
+        wire = post(f"{EDGE}/a/s", framed([b"more"]), bearer("late"), "X-Stream-Multi: true")
+        first, rest = halves(wire, framing)
+        client = await gateway.connect()
+        client.send(first)
+        await until(lambda: offered.sent == 1)
+        await end_token(gateway, tmp_path, end)
+        client.send(rest)
+        await until(lambda: not request_of(gateway).is_coming)
+        offered.go()
+        (await client.answer()).assert_problem(401)
+    assert not taken
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
@@ -81,10 +128,10 @@ async def test_what_is_hidden_is_hidden_also_at_the_end_of_a_body(
 ) -> None:
     async with guarded(tmp_path, {"conceal": "on"}) as gateway:
         parts = halves(post(f"{prefix}/a/s", b"more", bearer("late")), "length")
-        answer = await interrupted(
-            gateway, prefix, parts, lambda: revoke(gateway, tmp_path, "late")
+        answered = await interrupted(
+            gateway, prefix, parts, partial(end_token, gateway, tmp_path, "revoked")
         )
-        answer.assert_problem(404)
+        answered.assert_problem(404)
 
 
 @pytest.mark.parametrize("prefix", ROUTES)
@@ -93,7 +140,9 @@ async def test_who_still_may_goes_on_though_the_file_has_changed(
 ) -> None:
     async with guarded(tmp_path) as gateway:
         parts = halves(post(f"{prefix}/a/s", b"more", bearer("all")), "length")
-        answer = await interrupted(gateway, prefix, parts, lambda: revoke(gateway, tmp_path, "ann"))
-        assert answer.status == 204
+        answered = await interrupted(
+            gateway, prefix, parts, partial(revoke, gateway, tmp_path, "ann")
+        )
+        assert answered.status == 204
         kept = await gateway.ask(get(f"{prefix}/a/s?offset=-1", bearer("all")))
         assert kept.body == b"datamore"
