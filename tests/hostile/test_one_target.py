@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.access.token_guard import TokenGuard
@@ -21,7 +21,7 @@ from gateway.protocol.target import canonical_target, split
 from gateway.web.router import Router
 from tests.access.guarded import tokens_file
 from tests.hostile.targets import fronts, head, hosts, names, plain, queries
-from tests.support.examples import examples
+from tests.support.examples import at_least, examples
 from tests.support.raw_origin import RawOrigin, answer
 from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, handlers_of
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 KEPT = answer(b"canary", "Content-Type: text/plain", "Cache-Control: max-age=600")
 GUARDED = {"auth": ["tokens"], "anonymous": ["read", "append"], "visibility": "public"}
 ORDINARY = "X-Request-Id:asked-for"
-TAKEN = 0.15  # of the targets that are drawn at least such a part is not refused
+TAKEN = 0.15  # of all targets that are drawn at least such a part is not refused
 
 
 class Found:
@@ -123,6 +123,8 @@ def test_before_an_origin_all_is_taken_of_one_target(
 
     @settings(max_examples=examples(250), deadline=None)
     @given(fronts, names, queries, hosts)
+    @example("", "a/%61", "?a=2&offset=1", "a.example:80")
+    @example("http://{host}", "...", "", "A.Example")
     def for_all(front: str, name: str, query: str, host: str) -> None:
         target = f"{front.format(host=host)}{EDGE}/{name}{query}"
         stage.begin()
@@ -153,7 +155,7 @@ def test_before_an_origin_all_is_taken_of_one_target(
 
     for_all()
     tell(f"{tried[0]} targets, {taken[0]} taken")
-    assert taken[0] > TAKEN * tried[0]
+    assert taken[0] >= at_least(int(TAKEN * tried[0]), 2)
 
 
 @pytest.mark.timeout(240)
@@ -164,6 +166,8 @@ def test_of_an_own_log_all_is_taken_of_one_target(
 
     @settings(max_examples=examples(150), deadline=None)
     @given(fronts, names, hosts)
+    @example("", "a/%61", "a.example:80")
+    @example("http://{host}", "...", "A.Example")
     def for_all(front: str, name: str, host: str) -> None:
         target = f"{front.format(host=host)}{PREFIX}/{name}"
         stage.begin()
@@ -187,7 +191,7 @@ def test_of_an_own_log_all_is_taken_of_one_target(
 
     for_all()
     tell(f"{tried[0]} targets, {taken[0]} taken")
-    assert taken[0] > TAKEN * tried[0]
+    assert taken[0] >= at_least(int(TAKEN * tried[0]), 2)
 
 
 @settings(max_examples=examples(200))

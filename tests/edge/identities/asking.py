@@ -61,6 +61,10 @@ class Read(NamedTuple):
         return self.target.partition("?")[0]
 
     @property
+    def is_failing(self) -> bool:
+        return self.path.endswith("/failing")
+
+    @property
     def wire(self) -> bytes:
         lines = "".join(f"{name}: {value}\r\n" for name, value in self.fields.items())
         return f"{self.method} {self.target} HTTP/1.1\r\n{lines}\r\n".encode()

@@ -130,16 +130,22 @@ class Campaign:
             gateway = self.gateways[self.chance.choice(GATEWAYS)]
             is_far = gateway is self.gateways[FAR]
             crowd = self.asking.crowd([OPEN] if is_far else [OPEN, *GUARDED])
-            self.left -= len(crowd)
-            self.count.reads += len(crowd)
             if crowd[0].way == "sse":
+                self._begin(crowd)
                 await asyncio.gather(*(self._follow(gateway, read) for read in crowd))
             else:
-                await self._ask(gateway, crowd)
+                # Where every other answer is a failure, what came first stands in for the next.
+                for _ in range(2 if crowd[0].is_failing else 1):
+                    await self._ask(gateway, crowd)
             await asyncio.sleep(self.chance.uniform(0, self.pauses_s))
+
+    def _begin(self, crowd: list[Read]) -> None:
+        self.left -= len(crowd)
+        self.count.reads += len(crowd)
 
     async def _ask(self, gateway: Gateway, crowd: list[Read]) -> None:
         """All of them ask before anybody reads his answer."""
+        self._begin(crowd)
         asked = self.loop.time()
         lines = [self._send(gateway, read) for read in crowd]
         for read, line in zip(crowd, lines, strict=True):
