@@ -1,22 +1,13 @@
-"""One run of pytest that also writes down how it went, test by test.
-
-`python -m tests.outcomes FILE ...` is `pytest ...`, with its exit status.
-"""
+"""How a run of pytest went, test by test, as one process tells another."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-_CRASHED = "???"
-"""What pytest-xdist calls the phase in which a worker has died."""
+    from pathlib import Path
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -35,69 +26,11 @@ class Outcomes(msgspec.Struct, frozen=True):
     seed: int | None
 
 
-class Recorder:
-    """A plugin of pytest; with pytest-xdist it hears of everything in the controller."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._passed: set[str] = set()
-        self._failed: dict[str, list[str]] = {}
-        self._is_whole = True
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """A phase of a test is over."""
-        if report.failed:
-            self._failed.setdefault(report.nodeid, []).append(_told(report))
-            self._is_whole &= report.when != _CRASHED
-        elif report.when == "call" and report.passed:
-            self._passed.add(report.nodeid)
-
-    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """A file's tests were looked for."""
-        self._is_whole &= not report.failed
-
-    def pytest_internalerror(self) -> None:
-        """Pytest itself, or a plugin, broke."""
-        self._is_whole = False
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Every test had its turn, unless the session was told to stop before."""
-        if hasattr(session.config, "workerinput"):
-            return
-        is_cut = bool(session.shouldstop or session.shouldfail)
-        outcomes = Outcomes(
-            passed=len(self._passed - self._failed.keys()),
-            failures=tuple(
-                Failure(node_id, "\n".join(told)) for node_id, told in self._failed.items()
-            ),
-            is_whole=self._is_whole and not is_cut,
-            seed=_seed(session.config),
-        )
-        self._path.write_bytes(msgspec.json.encode(outcomes))
+def write(outcomes: Outcomes, path: Path) -> None:
+    """Leave what a run has come to."""
+    path.write_bytes(msgspec.json.encode(outcomes))
 
 
 def read(path: Path) -> Outcomes | None:
     """What a run has left; None when it did not come to its end."""
     return msgspec.json.decode(path.read_bytes(), type=Outcomes) if path.stat().st_size else None
-
-
-def _told(report: pytest.TestReport) -> str:
-    parts = [f"{report.when} of {report.nodeid}, {report.duration:.2f} s", report.longreprtext]
-    parts += [f"---- {title} ----\n{text}" for title, text in report.sections]
-    return "\n".join(parts)
-
-
-def _seed(config: pytest.Config) -> int | None:
-    seed = config.getoption("randomly_seed", None)
-    return seed if isinstance(seed, int) and config.pluginmanager.hasplugin("randomly") else None
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run pytest with all arguments but the first, which names the file to write."""
-    path, *others = arguments
-    return int(pytest.main(list(others), plugins=[Recorder(Path(path))]))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

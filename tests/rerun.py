@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import pytest
-
 from tests import outcomes
 
 if TYPE_CHECKING:
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
 
     from tests.outcomes import Failure, Outcomes
 
+# As pytest ends. To import it takes half as long as to run a test with it.
+OK, TESTS_FAILED, INTERRUPTED = range(3)
 LOGS = Path("test-failures")
 MAX_RERUN = 20
 """A busy machine fails a test or two; when more fail than this, something is broken, and running
@@ -50,7 +50,7 @@ class Rerun(NamedTuple):
 def run(arguments: Sequence[str], logs: Path = LOGS) -> int:
     """Both runs; the exit status is pytest's own unless everything that failed passed alone."""
     status, first = _pytest(arguments)
-    if status != pytest.ExitCode.TESTS_FAILED or first is None:
+    if status != TESTS_FAILED or first is None:
         return status
     if (reason := reason_to_leave_it(first)) is not None:
         _say(f"\nNothing is run again: {reason}.")
@@ -59,7 +59,7 @@ def run(arguments: Sequence[str], logs: Path = LOGS) -> int:
     reruns = [_alone(failure, first.seed, logs) for failure in first.failures]
     _prune(logs)
     _say("\n".join(_report(first, reruns)))
-    return 0 if all(one.passed for one in reruns) else int(pytest.ExitCode.TESTS_FAILED)
+    return 0 if all(one.passed for one in reruns) else TESTS_FAILED
 
 
 def reason_to_leave_it(first: Outcomes) -> str | None:
@@ -79,7 +79,7 @@ def _alone(failure: Failure, seed: int | None, logs: Path) -> Rerun:
     """Only the seed is kept of the first run's options: they chose the test, and it is named."""
     log = _keep(failure, seed, logs)
     status, _ = _pytest([failure.node_id, "-n", "0", *_seeded(seed)])
-    return Rerun(failure, log, passed=status == pytest.ExitCode.OK)
+    return Rerun(failure, log, passed=status == OK)
 
 
 def _seeded(seed: int | None) -> list[str]:
@@ -89,7 +89,7 @@ def _seeded(seed: int | None) -> list[str]:
 def _pytest(arguments: Iterable[str]) -> tuple[int, Outcomes | None]:
     """A process of its own, so that nothing but the seed goes from one run to the other."""
     with tempfile.NamedTemporaryFile(prefix="headgate-outcomes-") as file:
-        command = [sys.executable, "-m", "tests.outcomes", file.name, *arguments]
+        command = [sys.executable, "-m", "tests.recorder", file.name, *arguments]
         process = subprocess.Popen(command)
         try:
             status = process.wait()
@@ -152,7 +152,7 @@ def main() -> int:
     try:
         return run(sys.argv[1:])
     except KeyboardInterrupt:
-        return int(pytest.ExitCode.INTERRUPTED)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":
