@@ -107,7 +107,8 @@ class Writers:
         """Everything acknowledged is there once and in order, and nothing that was not sent."""
         for ledger in self.ledgers:
             found = ledger.split(content(self.gateway, ledger.name))
-            assert ledger.check(found)[1] == Faults()
+            faults = ledger.check(found)[1]
+            assert faults == Faults(), "\n".join([str(faults), *faults.notes])
         lines = content(self.gateway, PLAIN).splitlines(keepends=True)
         counts = Counter(lines)
         assert all(counts[body] == 1 for body in self.taken)

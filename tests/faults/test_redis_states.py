@@ -209,9 +209,14 @@ def test_loading_redis_is_waited_for(tmp_path: Path) -> None:
         redis.command("SAVE")
         redis.kill()
         redis.spawn()
-        refused = append(gateway, "log", b"refused ")
-        assert_refused([refused])
-        refused.assert_problem(503, "loading its data")
+        refused = []
+
+        def is_known_to_load() -> bool:  # not when it has just been looked for, before it was there
+            refused.append(append(gateway, "log", b"refused "))
+            return "loading its data" in refused[-1].json()["detail"]
+
+        wait_until(is_known_to_load, "the gateway to know that it loads", gateway.output)
+        assert_refused(refused)
         assert_not_ready(gateway, "loading its data")
         redis.command("CONFIG", "SET", "key-load-delay", "0")
         append_until_taken(gateway, "log", b"second ")
