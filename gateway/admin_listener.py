@@ -125,6 +125,7 @@ class AdminListener:
         application.on_response_prepare.append(_end_behind_last)
         self.shared = bounds.shared
         self.bounds = bounds
+        self.handlers = self
         self.keepalive_s = keepalive_s
         self.connections: Connections[HttpConnection] = Connections()
         self._runner = web.AppRunner(application)
@@ -147,15 +148,42 @@ class AdminListener:
         await self._runner.cleanup()
         self.bounds.refused.close()
 
-    def application_request(
-        self, request: Request, connection: AdminConnection
-    ) -> tuple[web.BaseRequest, Handle]:
+    async def handle(self, request: Request) -> Reply:
+        """Return the application's reply, unless it would fail on the request."""
+        check(request)
+        expected = request.headers.get("Expect", EXPECTED)
+        if expected.lower() != EXPECTED:
+            raise BadRequest(f"of the expectations only {EXPECTED} is understood")
+        await in_task()
+        its, handle = self._application_request(request)
+        try:
+            return ApplicationReply(its, await handle(its))
+        except web.HTTPException as answer:
+            return ApplicationReply(its, answer)
+        except ConnectionError:
+            reason = "the client left before the end of its request"
+            self.bounds.log_refusal(reason, peer_of(request.transport))
+            raise
+        except HeadgateError:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer
+            log.exception("admin.request_failed", method=request.method)
+            return ApplicationReply(its, web.HTTPInternalServerError())
+
+    def reply(
+        self, _: Request, outcome: Reply | None, _error: BaseException | None
+    ) -> Reply | None:
+        """Return the application's reply, if it has given one."""
+        return outcome
+
+    def _application_request(self, request: Request) -> tuple[web.BaseRequest, Handle]:
         """Return a request as the application has it, and what handles it there."""
         server, loop = self._runner.server, asyncio.get_running_loop()
         assert server is not None, "it listens"
-        writer, task = StreamWriter(connection, loop), asyncio.current_task()
         # aiohttp's types say RequestHandler, of which a request needs what AdminConnection has.
+        connection: Any = request.connection
         make: Any = server.request_factory
+        writer, task = StreamWriter(connection, loop), asyncio.current_task()
         its: web.BaseRequest = make(request.message, request.body, connection, writer, task)
         return its, server.request_handler
 
@@ -187,28 +215,6 @@ class AdminConnection(BoundedConnection):
     @property
     def sockname(self) -> object:  # noqa: D102
         return None if self.transport is None else self.transport.get_extra_info("sockname")
-
-    async def handle(self, request: Request) -> Reply:
-        """Return the application's reply, unless it would fail on the request."""
-        check(request)
-        expected = request.headers.get("Expect", EXPECTED)
-        if expected.lower() != EXPECTED:
-            raise BadRequest(f"of the expectations only {EXPECTED} is understood")
-        await in_task()
-        its, handle = self.owner.application_request(request, self)
-        try:
-            return ApplicationReply(its, await handle(its))
-        except web.HTTPException as answer:
-            return ApplicationReply(its, answer)
-        except ConnectionError:
-            reason = "the client left before the end of its request"
-            self.owner.bounds.log_refusal(reason, peer_of(self.transport))
-            raise
-        except HeadgateError:
-            raise
-        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer
-            log.exception("admin.request_failed", method=request.method)
-            return ApplicationReply(its, web.HTTPInternalServerError())
 
     def refuse(self, error: HeadgateError) -> None:
         """Answer, end the connection, and log the reason now and then."""
@@ -242,7 +248,11 @@ class ApplicationReply:
         """Whether the connection goes on behind the response."""
         return bool(self._response.keep_alive)
 
-    async def send(self, _client: object) -> None:
+    def write(self, _client: object) -> bool:
+        """Write nothing yet."""
+        return False
+
+    async def send_rest(self, _client: object) -> None:
         """Write the response. Raises ConnectionError."""
         await self._response.prepare(self._request)
         await self._response.write_eof()

@@ -32,6 +32,7 @@ from gateway.web.hosted_handlers import HostedHandlers
 from gateway.web.inspector import Inspector
 from gateway.web.server import ConnectionServer
 from gateway.web.server_spans import ServerSpans
+from gateway.web.traced_handlers import TracedHandlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
     from gateway.web.fast_path import FastPath
     from gateway.web.handlers import Operate
     from gateway.web.router import Router
-    from gateway.web.server_spans import Handle
 
 HOUR_S = 3600.0
 
@@ -151,10 +151,11 @@ def connection_server(
         from gateway import edge_parts  # see there
 
         operations[edge_parts.EdgeRoute] = edge_parts.EdgeHandlers(routes, shared).operate
-    handle: Handle = Handlers(routes, operations, shared).handle
+    handlers = Handlers(routes, operations, shared)
+    traced = None
     if shared.tracer is not None:
-        handle = ServerSpans(shared.tracer, routes).around(handle)
-    return ConnectionServer(handle, fast, shared, settings.keepalive_timeout)
+        traced = TracedHandlers(handlers, ServerSpans(shared.tracer, routes))
+    return ConnectionServer(traced or handlers, fast, shared, settings.keepalive_timeout)
 
 
 def inspector(routes: Router) -> Inspector:

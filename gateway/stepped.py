@@ -1,13 +1,14 @@
-"""Handlers as coroutines that their connection steps itself, without a task for each request.
+"""Handlers that their connection steps itself, without a task for each request.
 
-A handler is an ordinary ``async def``. The connection starts it in the call that parsed the
-request:
+A handler is called in the call that parsed the request. It returns
 
-* it returns: the answer is written at once, without a task, a future or a pass of the event loop;
-* it awaits a ``Later`` (an origin's answer, a commit): it stays suspended, and is resumed when that
-  is set, in the order of waiting, behind the step that set it, in turns of TURN_S;
-* it awaits anything of asyncio (the rest of a body, a lock, a timer): from there on it runs as an
-  ``asyncio.Task``, without being started again.
+* a value: the answer is written at once, without a task, a future or a pass of the event loop;
+* a ``Later``: whatever will be set as its result, such as the answer behind a commit;
+* or a coroutine, which is what an ordinary ``async def`` returns. Where that awaits a ``Later`` (an
+  origin's answer), it stays suspended, and is resumed when that is set, in the order of waiting,
+  behind the step that set it, in turns of TURN_S. Where it awaits anything of asyncio (the rest of
+  a body, a lock, a timer), it runs from there on as an ``asyncio.Task``, without being started
+  again.
 
 No step runs inside a task: ``asyncio.timeout`` and ``current_task`` fail loudly in it, where they
 would otherwise mean the task of whoever set a ``Later``. A handler that needs them awaits
@@ -18,168 +19,28 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections import deque
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from gateway.later import Later, turn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Iterable
+    from collections.abc import Callable, Coroutine, Generator
     from contextvars import Context
 
 T = TypeVar("T")
-TURN_S = 0.002  # how long steps run one after the other before the event loop has its turn
 _RUNNING, _CANCELLED, _BEGUN = 1, 2, 4  # flags of a Step
-
-
-class _Waiter(Protocol):
-    """Someone who is resumed when a Later is set."""
-
-    def resume(self, later: Later[Any], /) -> None: ...
-
-
-class _Turn:
-    """The steps to be resumed next. They run one at a time, never one inside another."""
-
-    def __init__(self) -> None:
-        self.depth = 0
-        self.ready: deque[tuple[_Waiter, Later[Any]]] = deque()
-        self._scheduled: asyncio.AbstractEventLoop | None = None
-
-    def add(self, waiters: Iterable[_Waiter], later: Later[Any]) -> None:
-        """Resume these waiters: now, or behind the step that runs."""
-        self.ready.extend([(waiter, later) for waiter in waiters])
-        if self.depth:
-            return
-        if asyncio.current_task() is None:
-            self.drain()
-        else:
-            self.schedule()
-
-    def schedule(self) -> None:
-        """Resume those who are ready in the next pass of the loop."""
-        loop = asyncio.get_running_loop()
-        if self._scheduled is not loop:
-            self._scheduled = loop
-            loop.call_soon(self._go_on)
-
-    def _go_on(self) -> None:
-        self._scheduled = None
-        if not self.depth:
-            self.drain()
-
-    def drain(self) -> None:
-        """Resume those who are ready, for at most TURN_S at a time."""
-        ends = perf_counter() + TURN_S
-        ready = self.ready
-        self.depth += 1
-        try:
-            while ready:
-                waiter, later = ready.popleft()
-                waiter.resume(later)
-                if ready and perf_counter() >= ends:
-                    break
-        finally:
-            self.depth -= 1
-            if ready:
-                self.schedule()
-
-
-_turn = _Turn()  # a process has one event loop; tests have one after the other
-
-
-class Later(Generic[T]):
-    """A result that is set once. Any number of handlers and tasks may await it."""
-
-    __slots__ = ("__weakref__", "_done", "_error", "_value", "_waiters")
-
-    def __init__(self) -> None:
-        self._done = False
-        self._value: Any = None
-        self._error: BaseException | None = None
-        # In the order of waiting; a dictionary, as one may leave among thousands.
-        self._waiters: dict[_Waiter, None] | None = None
-
-    def done(self) -> bool:
-        """Return whether the result, or the error instead of it, is set."""
-        return self._done
-
-    def result(self) -> T:
-        """Return the result, once it is set. Raises the error that was set instead."""
-        assert self._done, "nobody asks before"
-        if self._error is not None:
-            # Waiters share it: without this, each would add its frames.
-            raise self._error.with_traceback(None)
-        value: T = self._value
-        return value
-
-    def exception(self) -> BaseException | None:
-        """Return the error, once it is known that there is one."""
-        return self._error
-
-    def set_result(self, value: T) -> None:
-        """Set the result. Do nothing after it: handlers may run before this returns."""
-        self._finish(value, None)
-
-    def set_exception(self, error: BaseException) -> None:
-        """Set the error instead of a result. Do nothing after it, as with a result."""
-        assert not isinstance(error, StopIteration), "it would end a coroutine"
-        self._finish(None, error)
-
-    def _finish(self, value: T | None, error: BaseException | None) -> None:
-        if self._done:
-            raise asyncio.InvalidStateError("set once")
-        self._done, self._value, self._error = True, value, error
-        waiters, self._waiters = self._waiters, None
-        if waiters:
-            _turn.add(waiters, self)
-
-    def subscribe(self, waiter: _Waiter) -> None:
-        """Resume a waiter once the result is set."""
-        if self._done:
-            _turn.add((waiter,), self)
-            return
-        if self._waiters is None:
-            self._waiters = {}
-        self._waiters[waiter] = None
-
-    def unsubscribe(self, waiter: _Waiter) -> None:
-        """Forget a waiter."""
-        if self._waiters is not None:
-            self._waiters.pop(waiter, None)
-
-    def __await__(self) -> Generator[Any, None, T]:
-        if not self._done:
-            if asyncio.current_task() is None:
-                yield self  # to a Step
-            else:
-                wake = _Wake()
-                self.subscribe(wake)
-                try:
-                    yield from wake.future
-                finally:
-                    self.unsubscribe(wake)
-        return self.result()
-
-
-class _Wake:
-    """A task that waits for a Later."""
-
-    __slots__ = ("future",)
-
-    def __init__(self) -> None:
-        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def resume(self, _: Later[Any], /) -> None:
-        """Wake the task."""
-        if not self.future.done():
-            self.future.set_result(None)
 
 
 @types.coroutine
 def in_task() -> Generator[None, None, None]:
     """Go on as an asyncio.Task, for what needs one. In a task it does nothing."""
-    if asyncio.current_task() is None:
+    if turn.depth:
         yield None
+
+
+async def outcome_of(begun: Any) -> Any:  # noqa: ANN401 - whatever a handler may return
+    """Return the value of what a handler has returned, in the place of its Step."""
+    return await begun if isinstance(begun, Later | types.CoroutineType) else begun
 
 
 class Step(Generic[T]):
@@ -189,18 +50,19 @@ class Step(Generic[T]):
     holds, with its clean-up undone.
     """
 
-    __slots__ = ("_awaited", "_context", "_coro", "_flags", "_on_done", "task")
+    __slots__ = ("_awaited", "_begin", "_context", "_coro", "_flags", "_on_done", "task")
 
     def __init__(
         self,
-        coro: Coroutine[Any, None, T],
+        begin: Callable[[], T | Later[T] | Coroutine[Any, None, T]],
         on_done: Callable[[T | None, BaseException | None], object],
         context: Context | None = None,
     ) -> None:
         """Give the handler, and its task, this context, whoever resumes it."""
-        self._coro = coro
+        self._begin: Callable[[], T | Later[T] | Coroutine[Any, None, T]] | None = begin
         self._on_done: Callable[[T | None, BaseException | None], object] | None = on_done
         self._context = context
+        self._coro: Coroutine[Any, None, T] | None = None  # if that is what the handler returned
         self._awaited: Any = None  # a Later; of a task that has not begun, what it waits for
         self._flags = 0
         self.task: asyncio.Task[T] | None = None
@@ -210,16 +72,30 @@ class Step(Generic[T]):
         return self._on_done is None
 
     def run(self) -> None:
-        """Start the handler, and run it until it ends or has to wait."""
-        if asyncio.current_task() is None:
-            self._run_outermost(None)
-        else:  # not inside somebody's task
-            self._start_soon()
+        """Call the handler, and run it until it ends or has to wait."""
+        if not turn.depth and asyncio.current_task() is not None:
+            self._start_soon()  # not inside somebody's task
+            return
+        turn.depth += 1
+        try:
+            self._call()
+        finally:
+            turn.depth -= 1
+        if turn.ready and not turn.depth:
+            turn.drain()
 
     def resume(self, later: Later[Any], /) -> None:
         """Go on behind the Later that the handler awaits; it may be cancelled meanwhile."""
-        if self._awaited is later:
-            self._advance(asyncio.CancelledError() if self._flags & _CANCELLED else None)
+        if self._awaited is not later:
+            return
+        if self._flags & _CANCELLED:
+            self._cancel_now()
+        elif self._coro is not None:
+            self._advance(self._coro)
+        elif self._begin is not None:
+            self._call()
+        else:
+            self._end_as(later)
 
     def cancel(self) -> None:
         """End the handler: it sees CancelledError where it waits, or where it waits next."""
@@ -232,65 +108,107 @@ class Step(Generic[T]):
         elif self._awaited is not None:
             self._awaited.unsubscribe(self)
             if asyncio.current_task() is None:
-                self._run_outermost(asyncio.CancelledError())
+                self._cancel_outermost()
             else:
                 self._flags |= _CANCELLED
                 self._start_soon()
 
     def _start_soon(self) -> None:
         self._awaited = _STARTED
-        _turn.ready.append((self, _STARTED))
-        _turn.schedule()
+        turn.ready.append((self, _STARTED))
+        turn.schedule()
 
-    def _run_outermost(self, error: BaseException | None) -> None:
-        turn = _turn
+    def _cancel_outermost(self) -> None:
         turn.depth += 1
         try:
-            self._advance(error)
+            self._cancel_now()
         finally:
             turn.depth -= 1
         if turn.ready and not turn.depth:
             turn.drain()
 
-    def _advance(self, error: BaseException | None) -> None:
-        """Run the handler up to where it waits or ends; raise an error in it first, if given."""
+    def _cancel_now(self) -> None:
+        """Raise CancelledError where the handler waits."""
         self._flags &= ~_CANCELLED
+        if self._coro is not None:
+            self._advance(self._coro, cancels=True)
+        else:  # it has not begun, or waits for nothing but a Later
+            self._awaited = None
+            self._end(None, asyncio.CancelledError())
+
+    def _call(self) -> None:
+        """Call the handler, and see to what it returns."""
+        begin, self._begin = self._begin, None
+        assert begin is not None, "it begins once"
+        self._flags |= _RUNNING
+        try:
+            begun = begin() if self._context is None else self._context.run(begin)
+        except (KeyboardInterrupt, SystemExit) as fatal:
+            self._end(None, fatal)
+            raise
+        except BaseException as failure:  # noqa: BLE001 - its owner decides
+            self._end(None, failure)
+            return
+        finally:
+            self._flags &= ~_RUNNING
+        if isinstance(begun, types.CoroutineType):
+            self._coro = begun
+            self._advance(begun)
+        elif not isinstance(begun, Later):
+            self._end(cast("T", begun), None)
+        elif begun._done:
+            self._end_as(begun)
+        elif self._flags & _CANCELLED:
+            self._end(None, asyncio.CancelledError())
+        else:
+            self._awaited = begun
+            begun.subscribe(self)
+
+    def _end_as(self, later: Later[T]) -> None:
+        error = later._error
+        self._end(later._value, None if error is None else error.with_traceback(None))
+
+    def _advance(self, coro: Coroutine[Any, None, T], *, cancels: bool = False) -> None:
+        """Run the handler's coroutine up to where it waits or ends.
+
+        No error stays in a variable here: its traceback has this frame, so that both, and whatever
+        they know of a request, would stay in memory until garbage is collected.
+        """
         while True:
             self._awaited = None
             self._flags |= _RUNNING
             try:
-                awaited = self._send(error)
+                awaited = self._send(coro, cancels=cancels)
             except StopIteration as stop:
-                value, error = stop.value, None
-                break
+                self._end(stop.value, None)
+                return
             except (KeyboardInterrupt, SystemExit) as fatal:
                 self._end(None, fatal)
                 raise
             except BaseException as failure:  # noqa: BLE001 - its owner decides
-                value, error = None, failure
-                break
+                self._end(None, failure)
+                return
             finally:
                 self._flags &= ~_RUNNING
-            if self._flags & _CANCELLED:
-                self._flags &= ~_CANCELLED
-                if not _takes_time_to_cancel(awaited):
-                    error = asyncio.CancelledError()
-                    continue
-            if isinstance(awaited, Later):
-                self._awaited = awaited
-                awaited.subscribe(self)
-            else:
-                self._promote(awaited)
-            return
-        self._end(value, error)
+            cancels = bool(self._flags & _CANCELLED)
+            self._flags &= ~_CANCELLED
+            if not cancels or _takes_time_to_cancel(awaited):
+                self._wait_for(awaited)
+                return
 
-    def _send(self, error: BaseException | None) -> Any:  # noqa: ANN401 - whatever is awaited
-        coro, context = self._coro, self._context
-        if context is None:
-            return coro.send(None) if error is None else coro.throw(error)
-        if error is None:
-            return context.run(coro.send, None)
-        return context.run(coro.throw, error)
+    def _send(self, coro: Coroutine[Any, None, T], *, cancels: bool) -> Any:  # noqa: ANN401 - what is awaited
+        if self._context is None:
+            return coro.throw(asyncio.CancelledError()) if cancels else coro.send(None)
+        if cancels:
+            return self._context.run(coro.throw, asyncio.CancelledError())
+        return self._context.run(coro.send, None)
+
+    def _wait_for(self, awaited: Any) -> None:  # noqa: ANN401 - a Later, or what asyncio waits for
+        if isinstance(awaited, Later):
+            self._awaited = awaited
+            awaited.subscribe(self)
+        else:
+            self._promote(awaited)
 
     def _promote(self, awaited: Any) -> None:  # noqa: ANN401 - what asyncio has to wait for
         """Go on as a task."""
@@ -301,13 +219,13 @@ class Step(Generic[T]):
         self.task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[T]) -> None:
+        self.task = None  # its error has this step: they would stay in memory together
         if task.cancelled():
             if not self._flags & _BEGUN:  # asyncio never began it, so the handler does not know
-                self.task = None
                 if _takes_time_to_cancel(self._awaited):
                     self._promote(self._awaited)
                 else:
-                    self._run_outermost(asyncio.CancelledError())
+                    self._cancel_outermost()
                 return
             self._end(None, asyncio.CancelledError())
         elif (error := task.exception()) is not None:
@@ -333,6 +251,7 @@ class Step(Generic[T]):
         self._flags |= _BEGUN
         self._awaited = None
         coro, thrown = self._coro, None
+        assert coro is not None, "only a coroutine awaits"
         while True:
             try:
                 yield awaited

@@ -15,8 +15,9 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import stepped
-from gateway.stepped import TURN_S, Later, Step, in_task
+from gateway import later
+from gateway.later import TURN_S, Later
+from gateway.stepped import Step, in_task
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -49,7 +50,12 @@ class Run:
 
     def __init__(self, handler: Handler, context: contextvars.Context | None = None) -> None:
         self.ends: list[tuple[Any, BaseException | None]] = []
-        self.step = Step(handler, lambda value, error: self.ends.append((value, error)), context)
+        self.handler = handler
+        self.step = Step(lambda: handler, self._end, context)
+
+    def _end(self, value: object, error: BaseException | None) -> None:
+        self.ends.append((value, error))
+        self.handler.close()  # which has not begun where the step was cancelled before
 
     @property
     def is_cancelled(self) -> bool:
@@ -71,8 +77,8 @@ async def waiting(later: Later[T]) -> T:
 def nobody_is_left() -> Iterator[None]:
     """Fail where a test leaves a step that is to be resumed."""
     yield
-    assert not stepped._turn.ready
-    assert stepped._turn.depth == 0
+    assert not later.turn.ready
+    assert later.turn.depth == 0
 
 
 # ---------------------------------------------------------------- results
@@ -494,7 +500,7 @@ async def test_an_error_in_on_done_reaches_neither_who_sets_nor_the_other_steps(
     def fail(value: object, error: object) -> None:
         raise failure
 
-    broken = Step(waiting(later), fail)
+    broken = Step(lambda: waiting(later), fail)
     await outside(broken.run)
     run = await started(waiting(later))
     await outside(later.set_result, 1)
@@ -626,8 +632,8 @@ class World:
             rest = iter(waits)
             assert all(number in rest for number in resumed), (waits, resumed)
         assert not any(later._waiters for later in self.laters)
-        assert not stepped._turn.ready
-        assert stepped._turn.depth == 0
+        assert not later.turn.ready
+        assert later.turn.depth == 0
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.stepped import Later
+from gateway.later import Later
 
 if TYPE_CHECKING:
     from gateway.errors import HeadgateError

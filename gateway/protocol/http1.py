@@ -75,9 +75,9 @@ def not_modified(head: bytes) -> bytes:
 def own_lines(response: Response) -> bytes:
     """The header lines that are the same for every reader, and the blank one after them."""
     length = ""
-    if has_body(response.status):
+    if response.status not in _BODYLESS:
         length = f"Content-Length: {len(response.body)}\r\n"
-    return _wire(f"{response.fields}{length}\r\n")
+    return f"{response.fields}{length}\r\n".encode("utf-8", "surrogateescape")
 
 
 def stream_head(response: Response, common: bytes, *, chunked: bool) -> bytes:

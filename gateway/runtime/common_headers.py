@@ -86,7 +86,7 @@ class CommonHeaders:
         """For one request: its id, its origin, and what becomes of its connection."""
         is_own = request_id is not None or connection is not None or not (date and cors)
         if not is_own and (origin is None or self.any_origin):
-            return self.shared()
+            return self.shared_at(self._clock())
         self.shared()
         lines = f"{self._date if date else ''}{self._cors(origin) if cors else ''}"
         if self.is_guarded:

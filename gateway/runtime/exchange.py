@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.protocol import cache_status
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Outcome
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Traffic
 
+_READS = frozenset({counted.READ, counted.LONG_POLL, counted.SSE})
 CLIENT_GONE = 499  # as a status: what proxies log where nobody is left to be answered
 
 
@@ -34,40 +36,59 @@ class Sent(Protocol):
 
 
 class Exchange:
-    """It belongs to `route` once that is found; `cache` is X-Cache as the client was told it.
+    """One request: it belongs to `route` once that is found.
 
+    `cache_lines` are the header lines that tell the client what part the cache had in its answer.
     `ended` is what has ended a wait, where that is more than that there was an answer.
     """
 
+    # What few exchanges come to differ in stands here: so to make one is cheap.
+    route = ""
+    principal: Principal | None = None  # whom a guard knows, if not anybody
+    refused: str | None = None  # why a guard has not: a code, and words for operators
+    begins = counted.NOWHERE
+    asked: Asked | None = None  # where there is to be a line
+    cache_lines = b""
+    conceals = False  # a 404 of its route is always the same
+    is_told_key = False  # it is answered to somebody who may read: with the reader key
+    is_looked_up = True  # not, when it is refused for what it asks, or by a limit
+    sent: Sent | None = None
+    ended: Ended = "answered"
+    # Raises where a guard would not admit it any more. It is told of the exchange, and does not
+    # hold it: with it, the token would stay in memory until garbage is collected.
+    decide_again: Callable[[Exchange], Awaitable[None]] | None = None
+    on_received: Callable[[int], None] | None = None  # is told the bytes of its body
+    _request_id: str | None = None
+    _is_over = False
+
     def __init__(
-        self, traffic: Traffic, operation: int, request_id: str, began: float | None = None
+        self,
+        traffic: Traffic,
+        operation: int,
+        asked_id: str | None,
+        new_id: Callable[[], str],
+        began: float | None = None,
     ) -> None:
-        """It begins now, or `began` before (perf_counter)."""
+        """Begin now, or `began` before (perf_counter), with the id that the client has given."""
         self._began = perf_counter() if began is None else began
         self.traffic = traffic
-        self.route = ""
-        self.principal: Principal | None = None  # whom a guard knows, if not anybody
-        self.refused: str | None = None  # why a guard has not: a code, and words for operators
         self.operation = operation
-        self.begins = counted.NOWHERE
-        self.request_id = request_id
-        self.asked: Asked | None = None  # where there is to be a line
-        self.cache = ""
-        self.conceals = False  # a 404 of its route is always the same
-        self.is_told_key = False  # it is answered to somebody who may read: with the reader key
-        self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
-        self.sent: Sent | None = None
-        self.ended: Ended = "answered"
-        # Raises where a guard would not admit it any more. It is told of the exchange, and does not
-        # hold it: with it, the token would stay in memory until garbage is collected.
-        self.decide_again: Callable[[Exchange], Awaitable[None]] | None = None
-        self.on_received: Callable[[int], None] | None = None  # is told the bytes of its body
-        self._is_over = False
+        self.asked_id = asked_id
+        self._new_id = new_id
 
     @property
-    def is_read(self) -> bool:
-        """Whether it is a GET of a stream, or of what could be one."""
-        return self.operation in {counted.READ, counted.LONG_POLL, counted.SSE}
+    def request_id(self) -> str:
+        """The id that its client has given it, or else a new one."""
+        if self.asked_id is not None:
+            return self.asked_id
+        if self._request_id is None:
+            self._request_id = self._new_id()
+        return self._request_id
+
+    @property
+    def _cache(self) -> str:
+        """Return X-Cache as the client was told it."""
+        return cache_status.x_cache(self.cache_lines)
 
     async def check_admission(self) -> None:
         """Raise where it is admitted no more, for whoever waits for its body."""
@@ -91,8 +112,10 @@ class Exchange:
         if sent is None or sent.ended is None:
             self.cut(log, stopping=stopping)
         else:
-            ended = self.ended if sent.ended == "answered" else sent.ended
-            self.answered(log, sent.status, sent.body_sent, ended)
+            self._count(sent.status, sent.body_sent)
+            if self.asked is not None:
+                ended = self.ended if sent.ended == "answered" else sent.ended
+                self.write_line(log, sent.status, sent.body_sent, ended)
 
     def answered(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
         """Count it, and write its line."""
@@ -111,11 +134,11 @@ class Exchange:
 
     def _count(self, status: int, size: int) -> None:
         traffic, seconds = self.traffic, perf_counter() - self._began
-        if not self.is_read:
+        if self.operation not in _READS:
             traffic.answered(self.operation, status, size, seconds)
             return
         # Cut, it was not here at once.
-        result = RESULTS.get(self.cache, counted.MISS) if self.is_looked_up else None
+        result = RESULTS.get(self._cache, counted.MISS) if self.is_looked_up else None
         traffic.read(self.operation, status, size, seconds, self.begins, result)
 
     def write_line(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
@@ -126,7 +149,7 @@ class Exchange:
                 status,
                 size,
                 perf_counter() - self._began,
-                self.cache or "none",
+                self._cache or "none",
                 self.route or "none",
                 ended,
                 None if self.principal is None else self.principal.name,

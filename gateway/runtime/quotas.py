@@ -61,23 +61,21 @@ class Quotas:
             return peer
         return self.proxies.client(peer, headers)
 
-    def may_append(
+    def append(
         self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""
     ) -> str | None:
-        """Raises where a client appends too much; for whom it counts, None where nobody does."""
+        """Count an append; raises where a client appends too much.
+
+        Returns for whom its body counts, None where nobody does.
+        """
         self.shedding.check(APPENDS)
         if not self._bounds_appends:
             return None
         who = self.counts_as(transport, headers, account)
         self._check(self._rates.appends, who, "max_client_appends", "appends a second")
         self._check(self._rates.append_bytes, who, "max_client_append_bytes", "bytes a second")
+        self._rates.appends.count(who, 1)
         return who
-
-    def appended(self, who: str | None, size: int) -> None:
-        """Count an append that was let in, with so many bytes, also where it is refused then."""
-        if who is not None:
-            self._rates.appends.count(who, 1)
-            self.received(who, size)
 
     def received(self, who: str, size: int) -> None:
         """Count bytes of a body."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.protocol.requests import parse_append_head
+from multidict import istr
+
+from gateway.protocol.requests import is_closing, parse_append_head
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -13,15 +15,18 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Append, AppendHead
 
 
+_ORIGIN, _CONTENT_ENCODING = istr("Origin"), istr("Content-Encoding")
+
+
 class RequestFields:
     """`headers` as they were parsed, of one request, or of all whose fields are the same.
 
     `are_known` where others are to come that share them. Of those that came with a bearer token,
-    `admitted` says whose it was, and `headers` is what is left without it. `is_plain_write` is None
-    until somebody has looked whether they ask for anything that takes a closer look.
+    `admitted` says whose it was, and `headers` is what is left without it. What every request is
+    asked is found out once: its `origin` (of a web page), and whether it `closes` its stream.
     """
 
-    __slots__ = ("_append_head", "admitted", "are_known", "headers", "is_plain_write")
+    __slots__ = ("_append_head", "admitted", "are_known", "closes", "headers", "is_coded", "origin")
 
     def __init__(
         self,
@@ -33,7 +38,9 @@ class RequestFields:
         self.headers = headers
         self.are_known = are_known
         self.admitted = admitted
-        self.is_plain_write: bool | None = None
+        self.closes = is_closing(headers)
+        self.origin = headers.get(_ORIGIN)
+        self.is_coded = _CONTENT_ENCODING in headers
         self._append_head: AppendHead | None = None
 
     def append(self, body: bytes, seq: str | None = None) -> Append:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.contract import Conflict
 from gateway.errors import NO_STREAM, HeadgateError, LimitReached, LogUnavailable, StreamNotFound
+from gateway.later import together
 from gateway.protocol.appends import AppendBatch, Appended
 from gateway.protocol.lifecycle import touched
 from gateway.protocol.retention import EVERYTHING, Retention
@@ -289,17 +290,18 @@ class Appender:
         turn_ends = loop.time() + LONGEST_TURN_S
         self._answering = True
         try:
-            while self._unanswered:
-                (append, done, _), outcome = self._unanswered.popleft()
-                self.pending_bytes -= len(append.body)
-                self.pending -= 1
-                try:
-                    done(outcome)
-                except Exception:  # noqa: BLE001 - the others of the group must get their answers
-                    log.exception("append.unanswered")
-                if self._unanswered and loop.time() >= turn_ends:
-                    loop.call_soon(self._answer_on)
-                    return
+            with together:
+                while self._unanswered:
+                    (append, done, _), outcome = self._unanswered.popleft()
+                    self.pending_bytes -= len(append.body)
+                    self.pending -= 1
+                    try:
+                        done(outcome)
+                    except Exception:  # noqa: BLE001 - the others of the group must be answered
+                        log.exception("append.unanswered")
+                    if self._unanswered and loop.time() >= turn_ends:
+                        loop.call_soon(self._answer_on)
+                        return
         finally:
             self._answering = False
             if not self.pending:

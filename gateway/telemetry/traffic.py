@@ -171,13 +171,6 @@ class Traffic:
             self.results[result] += 1
         self.resumes[begins] += 1
 
-    def appended(self, operation: int, seconds: float) -> None:
-        """Count an append or a close that was done, the same as `answered` does."""
-        self.requests[operation * _STATUSES + _OK] += 1
-        durations = self.durations[operation]
-        durations.counts[bisect_left(SECONDS, seconds)] += 1
-        durations.sum += seconds
-
     def polls_answered(self, response: Response, begun: Sequence[int]) -> None:
         """Count equal long-polls that were given this answer, by where they began to read."""
         readers = sum(begun)

@@ -20,12 +20,13 @@ from gateway.errors import (
 from gateway.protocol import cache_status
 from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.repair import EMPTY_BYTES
-from gateway.protocol.requests import CatchUp, Events, LongPoll, is_closing
+from gateway.protocol.requests import CatchUp, Events, LongPoll
 from gateway.protocol.responses import CLOSED_LINE
 from gateway.runtime.answer import Relayed
 from gateway.runtime.exchange import RESULTS, Exchange
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Asked, Outcome
+from gateway.web import request_head
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
-    from gateway.runtime.answer import Answered
     from gateway.runtime.context import Context
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
     from gateway.web.request import Request
@@ -54,12 +54,18 @@ _NEXT_OFFSET = f"{NEXT_OFFSET}: ".lower().encode()
 _CLOSED = CLOSED_LINE.lower().encode()
 
 
-def begin(request: Request, shared: Context, request_id: str) -> Exchange:
-    """A request of which no more is known than its head says; it may have begun before."""
+def begin(request: Request, shared: Context) -> Exchange:
+    """Return the exchange of a request of which no more is known than its head says.
+
+    It may have begun before.
+    """
     operation = _OPERATIONS.get(request.method, counted.OTHER)
-    if operation == counted.APPEND and is_closing(request.fields.headers):
+    if operation == counted.APPEND and request.fields.closes:
         operation = counted.CLOSE
-    exchange = Exchange(shared.unrouted, operation, request_id, request.began)
+    asked_id = request_head.asked_id(request)
+    exchange = Exchange(
+        shared.unrouted, operation, asked_id, shared.lines.new_request_id, request.began
+    )
     if shared.log.enabled:
         exchange.asked = asked(request, shared)
     return exchange
@@ -97,8 +103,8 @@ def of_get(
     began: float,
 ) -> Exchange:
     """A read with these headers that goes a short way, for its line in the log."""
-    request_id = get.request_id or shared.lines.new_request_id()
-    exchange = Exchange(route.traffic, counted.READ, request_id, began)
+    new_id = shared.lines.new_request_id
+    exchange = Exchange(route.traffic, counted.READ, get.request_id, new_id, began)
     exchange.route, exchange.principal = route.prefix, get.principal
     target = without_secrets(get.target) if shared.lines.is_guarded else get.target
     exchange.asked = _asked("GET", target, headers, transport, shared)
@@ -162,12 +168,8 @@ def _begins(read: Read, request: Request) -> int:
     return counted.begins(read.offset)
 
 
-def told(exchange: Exchange, answered: Answered, status: int) -> None:
-    """Its answer is known: who read from where is counted by what was said of that."""
-    exchange.cache = cache_status.x_cache(answered.cache)
-    if exchange.begins == counted.NOWHERE:
-        return
-    answer = answered.answer
+def told(exchange: Exchange, answer: RenderedChunk | Response | Relayed, status: int) -> None:
+    """Count a read of a stream where it began, by what it was told of that."""
     if not isinstance(answer, RenderedChunk):
         exchange.begins = read_from(exchange.begins, status, *_head(answer))
     elif answer.is_end:

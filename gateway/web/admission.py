@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 TELLING_KEY = READING | {"PUT"}  # methods whose answers tell the reader key
 
 
+class Place(NamedTuple):
+    """Where a target leads: its one form, the path of that, its route, and the stream's name."""
+
+    target: str
+    path: str
+    route: StreamRoute
+    name: str
+
+
 class _Asked(NamedTuple):
     guard: Guard
     headers: MultiMapping[str]
@@ -37,37 +46,51 @@ class _Asked(NamedTuple):
     needs: Sequence[Need]
 
 
+def admitted(
+    request: Request, exchange: Exchange, place: Place, clock: Callable[[], float]
+) -> Presented | None:
+    """Return what `admit` does where nobody has to be asked, and None where somebody has to be."""
+    route = place.route
+    guard = route.access.guard
+    if guard is None:
+        if route.access.reader_keys is not None:
+            exchange.is_told_key = _tells_key(request, route)
+        return Presented(None, place.target)
+    known = request.fields.admitted
+    if known is None:
+        return None
+    # Whoever knew the fields has asked whether it still holds.
+    exchange.principal = known.principal
+    exchange.is_told_key = _tells_key(request, route) and (
+        request.method in READING
+        or guard.still_admits(known.principal, (Need(place.path, READ),), clock())
+    )
+    route.traffic.decisions[counted.ADMITTED] += 1
+    return Presented("", place.target)
+
+
+def _tells_key(request: Request, route: StreamRoute) -> bool:
+    """Return whether readers are told the reader key in the answer to such a request."""
+    return route.access.reader_keys is not None and request.method in TELLING_KEY
+
+
 async def admit(
-    request: Request,
-    exchange: Exchange,
-    route: StreamRoute,
-    path: str,
-    target: str,
-    clock: Callable[[], float],
+    request: Request, exchange: Exchange, place: Place, clock: Callable[[], float]
 ) -> Presented:
-    """The token that was accepted, and the target without it, once the route's guard lets it in.
+    """Return the token that was accepted, and the target without it, once the guard lets it in.
 
     Raises Unauthenticated, Forbidden, or what conceals these.
     """
+    route = place.route
     guard = route.access.guard
-    tells_key = route.access.reader_keys is not None and request.method in TELLING_KEY
-    if guard is None:
-        exchange.is_told_key = tells_key
-        return Presented(None, target)
-    admitted = request.fields.admitted
-    if admitted is not None:  # whoever knew the fields has asked whether it still holds
-        exchange.principal = admitted.principal
-        read = Need(path, READ)
-        exchange.is_told_key = tells_key and (
-            request.method in READING or guard.still_admits(admitted.principal, (read,), clock())
-        )
-        route.traffic.decisions[counted.ADMITTED] += 1
-        return Presented("", target)
-    presented = present(request.method, target, request.headers)
-    needed = needs(request.method, path, request.headers, split(presented.target)[1])
+    assert guard is not None, "else it is admitted at once"
+    presented = present(request.method, place.target, request.headers)
+    needed = needs(request.method, place.path, request.headers, split(presented.target)[1])
     asked = _Asked(guard, request.headers, presented.token, needed)
     exchange.principal = await _decided(asked, exchange, route, clock())
-    exchange.is_told_key = tells_key and (request.method in READING or _may_read(asked, clock()))
+    exchange.is_told_key = _tells_key(request, route) and (
+        request.method in READING or _may_read(asked, clock())
+    )
     route.traffic.decisions[counted.ADMITTED] += 1
     if request.has_body and request_body.at_hand(request) is None:
         exchange.decide_again = partial(_decide_again, asked, route, clock)
@@ -114,10 +137,10 @@ async def _decide_again(
         exchange.principal = await _decided(asked, exchange, route, now)
 
 
-def concealed(answered: Answered, exchange: Exchange, shared: Context) -> Answered:
-    """The answer; a 404 of a route that conceals is the same for a stream that is not there."""
+def concealed(answered: Answered, shared: Context) -> Answered:
+    """Return an answer of a route that conceals: each 404 is that for a stream not there."""
     answer = answered.answer
-    if not exchange.conceals or isinstance(answer, RenderedChunk) or answer.status != 404:
+    if isinstance(answer, RenderedChunk) or answer.status != 404:
         return answered
     if isinstance(answer, Relayed) and not isinstance(answer.body, bytes):
         answer.body.release()

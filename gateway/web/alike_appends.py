@@ -139,7 +139,7 @@ class AlikeAppends:
             path=read.path,
             only_grown=tail is not None,
             tail=tail,
-            closed=pattern.closes or is_closing(request.fields.headers),
+            closed=pattern.closes or request.fields.closes,
         )
         self._passing.wrote(route, write)
         return pattern.fill(answer)

@@ -25,8 +25,7 @@ def charge(request: Request, exchange: Exchange, quotas: Quotas) -> None:
     if request.method == "PUT":
         who = quotas.create(request.connection.transport, request.fields.headers, account)
     else:
-        who = quotas.may_append(request.connection.transport, request.fields.headers, account)
-        quotas.appended(who, 0)
+        who = quotas.append(request.connection.transport, request.fields.headers, account)
     if who is not None:
         told = min(request.content_length or 0, quotas.limits.max_append)
         quotas.received(who, told)

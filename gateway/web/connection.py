@@ -16,7 +16,7 @@ from gateway.web.request_head import is_plain
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from aiohttp.http_parser import RawRequestMessage
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gateway.telemetry.traffic import Polls
     from gateway.web.bare_transport import Descriptors
     from gateway.web.fast_path import FastPath
-    from gateway.web.responses import Reply
     from gateway.web.sent_ahead import Answers
     from gateway.web.short_misses import Request as Missed
 
@@ -36,9 +35,6 @@ class StreamOwner(Owner, ReaderServer, Protocol):
 
     fast: FastPath
     descriptors: Descriptors
-
-    def handle(self, request: Request) -> Awaitable[Reply]:
-        """Return the reply to a request."""
 
 
 class Connection(BoundedConnection):
@@ -99,10 +95,6 @@ class Connection(BoundedConnection):
         return True
 
     # Answering
-
-    def handle(self, request: Request) -> Awaitable[Reply]:
-        """Return the reply of the listener's handler."""
-        return self.owner.handle(request)
 
     def is_answered(
         self, head: bytes | None, message: RawRequestMessage, payload: StreamReader

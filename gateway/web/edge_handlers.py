@@ -39,10 +39,11 @@ from gateway.web import live_responses, request_body, request_head
 from gateway.web.alike_appends import AlikeAppends
 from gateway.web.edge_presentation import present
 from gateway.web.passing_on import LEFT_WRITE_S, PassedOn, PassingOn, fork_source, passed_on
+from gateway.web.request import exchange_of
 from gateway.web.request_head import base_url, host, scheme
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable
+    from collections.abc import AsyncIterable, Awaitable
 
     from multidict import CIMultiDict, MultiMapping
 
@@ -77,22 +78,25 @@ class EdgeHandlers:
         try:
             is_write = policy.invalidates(request.method, 200)
             request.stays(LEFT_WRITE_S if is_write else 0.0)
-            return await self._operate(request, target, route)
+            return await self._operation(request, target, route)
         except (*OF_THE_ORIGIN, LoopDetected) as error:
             route.log_failure(error, split(target)[0])
             raise
 
-    async def _operate(self, request: Request, target: str, route: EdgeRoute) -> Answered | None:
+    def _operation(
+        self, request: Request, target: str, route: EdgeRoute
+    ) -> Awaitable[Answered | None]:
+        """Return what carries a request out. Raises HeadgateError."""
         if request.method in UNFORWARDED:
             raise MethodNotAllowed(f"{request.method} is not passed on")
         forwarding.check_loop(request.headers, route.via)
         read = route.parse(target)
         is_get = request.method == "GET" and not request.has_body
         if isinstance(read, EdgeCatchUp) and (is_get or request.method == "HEAD"):
-            return await self._read(request, route, read)
+            return self._read(request, route, read)
         if isinstance(read, EdgeLive) and is_get:
-            return await self._live(request, route, read)
-        return await self._pass_on(request, route, read)
+            return self._live(request, route, read)
+        return self._pass_on(request, route, read)
 
     # Reads
 
@@ -176,7 +180,7 @@ class EdgeHandlers:
             async with asyncio.timeout_at(until):
                 join = partial(feeds.join, stream, plain)
                 return await live_responses.poll(request, join, read, position)
-        live_responses.exchange_of(request).ended = "timeout"
+        exchange_of(request).ended = "timeout"
         ended = await feeds.source.out_of_time(stream, Parked(position, read, until))
         return Answered(ended, cache_status.COLLAPSED)
 
@@ -249,7 +253,7 @@ class EdgeHandlers:
 
     def _client(self, request: Request) -> str:
         """Return the client on whose account a stream is followed."""
-        principal = live_responses.exchange_of(request).principal
+        principal = exchange_of(request).principal
         account = "" if principal is None else principal.account
         return self._shared.quotas.counts_as(request.transport, request.headers, account)
 
@@ -297,7 +301,7 @@ class EdgeHandlers:
     @staticmethod
     def _passed(request: Request, read: EdgeRead, tails: Tails) -> PassedOn:
         """Return a request as it was made, with what its answer may be told."""
-        told_key = read.path if live_responses.exchange_of(request).is_told_key else None
+        told_key = read.path if exchange_of(request).is_told_key else None
         headers, base = request.headers, base_url(request)
         return PassedOn(request.method, headers, read, base, told_key, tails)
 
@@ -307,7 +311,7 @@ class EdgeHandlers:
             return None
         if (whole := request_body.at_hand(request)) is not None:
             return whole
-        still = live_responses.exchange_of(request).check_admission
+        still = exchange_of(request).check_admission
         return request_body.parts(request, self._shared.timeouts, self._shared.limits, still)
 
     def _passed_on(self, request: Request, route: EdgeRoute, body: object) -> CIMultiDict[str]:

@@ -1,9 +1,9 @@
-"""The ordinary way of a request: find its route, operate, answer whatever happens."""
+"""The way of a request: find its route, see who asks, operate, answer whatever happens."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from aiohttp.web import RequestPayloadError
 
@@ -14,13 +14,17 @@ from gateway.errors import (
     RequestTimeout,
 )
 from gateway.protocol import cache_status, http1, responses
+from gateway.protocol.responses import Response
 from gateway.protocol.target import canonical_target, split
 from gateway.runtime.answer import Answered, Relayed
 from gateway.runtime.exchange import CLIENT_GONE
+from gateway.stepped import outcome_of
 from gateway.telemetry.logs import log
+from gateway.telemetry.traffic import NOWHERE
 from gateway.web import accounting, charges, request_head, web_origins
-from gateway.web.admission import admit, concealed
+from gateway.web.admission import Place, admit, admitted, concealed
 from gateway.web.front_page import front_page
+from gateway.web.request import exchange_of
 from gateway.web.responses import (
     HandedOver,
     StreamedResponse,
@@ -30,9 +34,10 @@ from gateway.web.responses import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
-    from gateway.protocol.responses import Response
+    from gateway.access.credentials import Presented
+    from gateway.later import Later
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
     from gateway.runtime.route import StreamRoute
@@ -40,7 +45,10 @@ if TYPE_CHECKING:
     from gateway.web.router import Router
 
     # What can be asked of the streams of one kind of route; None when the connection went with it.
-    Operate = Callable[[Request, str, Any, str], Awaitable[Answered | None]]
+    Operate = Callable[
+        [Request, str, Any, str],
+        Answered | Later[Answered] | Coroutine[Any, Any, Answered | None],
+    ]
 
 
 # Targets that were found lately: clients ask for the same few again and again. 3 MB at worst.
@@ -48,17 +56,8 @@ REMEMBERED = 2048
 LONGEST_FOUND = 1024
 
 
-class _Place(NamedTuple):
-    """Where a target leads: its one form, the path of that, its route, and the stream's name."""
-
-    target: str
-    path: str
-    route: StreamRoute
-    name: str
-
-
 class Handlers:
-    """`handle` is what connections call."""
+    """What connections call: `handle`, and then `reply` with what came of it."""
 
     def __init__(
         self, routes: Router, operations: Mapping[type[StreamRoute], Operate], shared: Context
@@ -67,49 +66,101 @@ class Handlers:
         assert not missing, f"no operations for {missing}"
         self._routes = routes
         self._shared = shared
+        self._clock = shared.clock
         self._lines = shared.lines
         self._repeats = shared.repeats
         self._operations = operations
         self._found = lru_cache(REMEMBERED)(self._find)
 
-    async def handle(self, request: Request) -> WireResponse:
-        """Answer one request."""
-        asked = request_head.asked_id(request)
-        request_id = asked or self._lines.new_request_id()
-        exchange = accounting.begin(request, self._shared, request_id)
-        request.exchange = exchange
+    def handle(
+        self, request: Request
+    ) -> Answered | Later[Answered] | Coroutine[Any, Any, Answered | None]:
+        """Return what answers a request. Raises HeadgateError."""
+        request.exchange = accounting.begin(request, self._shared)
         if self._repeats.looking:
             target = accounting.shown_target(request, self._shared)
             self._repeats.note(request.transport, request.method, target, request.headers)
-        answered: Answered | None
-        abandon = False
-        try:
-            answered = await self._operate(request, exchange)
-        except HeadgateError as refusal:
-            answered = Answered(self._shared.problem(refusal), _cache_lines(request, refusal))
-            if isinstance(refusal, accounting.NOT_LOOKED_UP):
-                exchange.is_looked_up = False
-            abandon = isinstance(refusal, RequestTimeout)
-        except ConnectionError:
+        place = self._place(request)
+        if isinstance(place, Answered):
+            return place
+        accounting.belongs(request.exchange, place.route)
+        presented = admitted(request, request.exchange, place, self._clock)
+        if presented is None:
+            return self._operate_if_admitted(request, request.exchange, place)
+        return self._operate(request, request.exchange, place, presented)
+
+    async def _operate_if_admitted(
+        self, request: Request, exchange: Exchange, place: Place
+    ) -> Answered | None:
+        presented = await admit(request, exchange, place, self._clock)
+        answered: Answered | None = await outcome_of(
+            self._operate(request, exchange, place, presented)
+        )
+        return answered
+
+    def _operate(
+        self, request: Request, exchange: Exchange, place: Place, presented: Presented
+    ) -> Answered | Later[Answered] | Coroutine[Any, Any, Answered | None]:
+        """Return what answers a request that is admitted. Raises HeadgateError."""
+        route = place.route
+        if request.method == "GET":
+            accounting.found(exchange, request, route, presented.target, self._clock())
+        else:
+            if request.fields.origin is not None:
+                has_token = presented.token is not None and exchange.principal is not None
+                is_guarded = route.access.guard is not None
+                web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
+            charges.charge(request, exchange, self._shared.quotas)
+        return self._operations[type(route)](request, presented.target, route, place.name)
+
+    def reply(
+        self, request: Request, answered: Answered | None, error: BaseException | None
+    ) -> WireResponse | None:
+        """Return the reply to a request; None where it was cancelled, or the process ends."""
+        if error is None:
+            return self.answer(request, answered)
+        return self.refuse(request, error) if isinstance(error, Exception) else None
+
+    def refuse(self, request: Request, error: Exception) -> WireResponse:
+        """Return the reply to a request that is not carried out, whyever."""
+        if isinstance(error, ConnectionError):
             return WireResponse(CLIENT_GONE, b"", keep_alive=False)
-        except RequestPayloadError as error:
-            bad = request_head.bad_body(error)
-            answered = Answered(self._shared.problem(bad), cache_status.BYPASS)
-            abandon = True
-        except Exception:  # noqa: BLE001 - whatever it is, the client gets an answer and we a log line
-            log.exception("request.failed", request_id=request_id, method=request.method)
-            answered = Answered(responses.internal_error(request_id), cache_status.BYPASS)
+        abandon = isinstance(error, RequestTimeout | RequestPayloadError)
+        return self.answer(request, self._refusal(request, error), abandon=abandon)
+
+    def answer(
+        self, request: Request, answered: Answered | None, *, abandon: bool = False
+    ) -> WireResponse:
+        """Return the reply with an answer; with None, the connection was handed over."""
         if answered is None:
             return HandedOver()
-        answered = concealed(answered, exchange, self._shared)
+        exchange = exchange_of(request)
+        if exchange.conceals:
+            answered = concealed(answered, self._shared)
         status = 200 if isinstance(answered.answer, RenderedChunk) else answered.answer.status
-        shown = request_id if status >= 400 else asked
-        accounting.told(exchange, answered, status)
-        response = self._response(request, answered, status, shown, abandon=abandon)
+        exchange.cache_lines = answered.cache
+        if exchange.begins != NOWHERE:
+            accounting.told(exchange, answered.answer, status)
+        request_id = exchange.request_id if status >= 400 else exchange.asked_id
+        response = self._response(request, answered, status, request_id, abandon=abandon)
         exchange.sent = response
         return response
 
-    def _place(self, request: Request) -> _Place | Answered:
+    def _refusal(self, request: Request, error: Exception) -> Answered:
+        exchange = exchange_of(request)
+        if isinstance(error, HeadgateError):
+            if isinstance(error, accounting.NOT_LOOKED_UP):
+                exchange.is_looked_up = False
+            return Answered(self._shared.problem(error), _cache_lines(request, error))
+        if isinstance(error, RequestPayloadError):
+            bad = request_head.bad_body(error)
+            return Answered(self._shared.problem(bad), cache_status.BYPASS)
+        # Whatever it is, the client gets an answer, and we a log line.
+        request_id, method = exchange.request_id, request.method
+        log.error("request.failed", exc_info=error, request_id=request_id, method=method)
+        return Answered(responses.internal_error(request_id), cache_status.BYPASS)
+
+    def _place(self, request: Request) -> Place | Answered:
         """Return where a request leads, or the answer to one that leads to no stream.
 
         Raises HeadgateError.
@@ -132,29 +183,12 @@ class Handlers:
         path, _ = split(target)
         if path == "/":
             return self._front_page(request)
-        return _Place(target, path, *self._routes.find(path))
+        return Place(target, path, *self._routes.find(path))
 
-    def _find(self, raw: str) -> _Place:
+    def _find(self, raw: str) -> Place:
         """Return where a path leads. Raises HeadgateError."""
         path = canonical_target(raw)
-        return _Place(path, path, *self._routes.find(path))
-
-    async def _operate(self, request: Request, exchange: Exchange) -> Answered | None:
-        place = self._place(request)
-        if isinstance(place, Answered):
-            return place
-        target, path, route, name = place
-        accounting.belongs(exchange, route)
-        clock = self._shared.clock
-        presented = await admit(request, exchange, route, path, target, clock)
-        if request.method == "GET":
-            accounting.found(exchange, request, route, presented.target, clock())
-        else:
-            has_token = presented.token is not None and exchange.principal is not None
-            is_guarded = route.access.guard is not None
-            web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
-            charges.charge(request, exchange, self._shared.quotas)
-        return await self._operations[type(route)](request, presented.target, route, name)
+        return Place(path, path, *self._routes.find(path))
 
     def _takes_tokens(self, target: str) -> bool:
         """Whether a token could let a page write there; to `*` nobody writes."""
@@ -191,10 +225,10 @@ class Handlers:
         relayed = answer if isinstance(answer, Relayed) else None
         common = self._lines.own(
             request_id=request_id,
-            origin=request.fields.headers.get("Origin"),
+            origin=request.fields.origin,
             connection=connection,
             date=relayed is None or relayed.own_date,
-            cors=_is_for_us_to_say(answer),
+            cors=not _names_pages(answer),
         )
         if isinstance(answer, Relayed):
             timeout_s = self._shared.timeouts.body
@@ -223,11 +257,11 @@ def _cache_lines(request: Request, refusal: HeadgateError) -> bytes:
     return cache_status.FAILED if request.method == "GET" else cache_status.OTHER_METHOD
 
 
-def _is_for_us_to_say(answer: RenderedChunk | Response | Relayed) -> bool:
-    """Whether the answer does not say itself whose pages may read it."""
+def _names_pages(answer: RenderedChunk | Response | Relayed) -> bool:
+    """Return whether the answer says itself whose pages may read it, so that we do not."""
     if isinstance(answer, Relayed):
-        return answer.own_cors
-    return isinstance(answer, RenderedChunk) or not answer.names_pages
+        return not answer.own_cors
+    return isinstance(answer, Response) and answer.names_pages
 
 
 def _ends_with_connection(request: Request, answer: Relayed) -> bool:

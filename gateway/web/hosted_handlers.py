@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gateway.access.reader_keys import renewed
 from gateway.errors import BadRequest, HeadgateError, MethodNotAllowed
 from gateway.hosted.feeds import LiveRead
+from gateway.later import Later
 from gateway.protocol import cache_status, responses
 from gateway.protocol.content import is_long, long_records
 from gateway.protocol.multi_append import long_multi_records
@@ -18,17 +19,19 @@ from gateway.protocol.requests import Events, LongPoll, parse_create, resumed
 from gateway.protocol.target import split
 from gateway.runtime.answer import Answered
 from gateway.runtime.shedding import READS
-from gateway.stepped import Later, in_task
+from gateway.stepped import in_task
 from gateway.telemetry import tracing
 from gateway.web import live_responses, request_body
+from gateway.web.request import exchange_of
 from gateway.web.request_head import base_url
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Coroutine
 
     from gateway.hosted.route import HostedRoute
     from gateway.protocol.appends import Appended
     from gateway.protocol.lifecycle import Created
+    from gateway.protocol.requests import Append
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.web.request import Request
@@ -44,8 +47,8 @@ class HostedHandlers:
 
     def operate(
         self, request: Request, target: str, route: HostedRoute, name: str
-    ) -> Awaitable[Answered | None]:
-        """The answer; None when the connection was handed over."""
+    ) -> Later[Answered] | Coroutine[Any, Any, Answered | None]:
+        """Return what answers a request; None when the connection was handed over."""
         if request.method == "GET":
             return self._get(request, target, route, name)
         if "?" in target:
@@ -103,23 +106,36 @@ class HostedHandlers:
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None
 
-    async def _append(self, request: Request, route: HostedRoute, name: str) -> Answered:
+    def _append(
+        self, request: Request, route: HostedRoute, name: str
+    ) -> Later[Answered] | Coroutine[Any, Any, Answered]:
         body = request_body.ready(request, self._shared.limits)
         if body is None:
-            body = await self._body(request)
+            return self._append_when_come(request, route, name)
         append = request.fields.append(body, request.seq)
+        if is_long(append.content_type, body):
+            return self._append_long(append, route, name)
+        return self._submitted(append, route, name)
+
+    async def _append_when_come(self, request: Request, route: HostedRoute, name: str) -> Answered:
+        append = request.fields.append(await self._body(request), request.seq)
         if is_long(append.content_type, append.body):
-            take_apart = long_multi_records if append.is_multi else long_records
-            records = await route.table.turns.take(take_apart(append.body))
-            append = msgspec.structs.replace(append, records=records)
+            return await self._append_long(append, route, name)
+        return await self._submitted(append, route, name)
+
+    async def _append_long(self, append: Append, route: HostedRoute, name: str) -> Answered:
+        """Take the records apart in turns first: a long body would stop everybody."""
+        take_apart = long_multi_records if append.is_multi else long_records
+        records = await route.table.turns.take(take_apart(append.body))
+        return await self._submitted(msgspec.structs.replace(append, records=records), route, name)
+
+    def _submitted(self, append: Append, route: HostedRoute, name: str) -> Later[Answered]:
+        """Have an append committed, and return what will answer it."""
         if self._shared.tracer is not None and (traced := tracing.recorded()) is not None:
             append = msgspec.structs.replace(append, traced=traced, trace_id=traced.trace_id)
-        done: Later[Appended | HeadgateError] = Later()
-        route.appender.submit(name, append, done.set_result)
-        outcome = await done
-        if isinstance(outcome, HeadgateError):
-            raise outcome
-        return Answered(responses.appended(outcome), cache_status.OTHER_METHOD)
+        answered: Later[Answered] = Later()
+        route.appender.submit(name, append, partial(_tell_outcome, answered))
+        return answered
 
     async def _create(self, request: Request, route: HostedRoute, name: str) -> Response:
         body = await self._body(request)
@@ -129,7 +145,7 @@ class HostedHandlers:
         finally:
             self._shared.limits.receiving_bytes -= len(body)
         answer = responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
-        told = live_responses.exchange_of(request).is_told_key
+        told = exchange_of(request).is_told_key
         return route.with_key(answer, name) if told else answer
 
     async def _created(
@@ -152,5 +168,18 @@ class HostedHandlers:
         return await route.lifecycle.create(name, create, source)
 
     async def _body(self, request: Request) -> bytes:
-        still_admitted = live_responses.exchange_of(request).check_admission
+        still_admitted = exchange_of(request).check_admission
         return await request_body.whole(request, self._shared, still_admitted)
+
+
+def _tell_outcome(answered: Later[Answered], outcome: Appended | HeadgateError) -> None:
+    """Answer an append by what became of it; whatever happens, as nobody else would."""
+    if isinstance(outcome, HeadgateError):
+        answered.set_exception(outcome)
+        return
+    try:
+        said = Answered(responses.appended(outcome), cache_status.OTHER_METHOD)
+    except Exception as error:  # noqa: BLE001 - its client is told
+        answered.set_exception(error)
+    else:
+        answered.set_result(said)

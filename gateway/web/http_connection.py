@@ -10,49 +10,51 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import socket
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
-from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpRequestParser
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web import RequestPayloadError
 
-from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
-from gateway.runtime.quotas import peer_of
-from gateway.stepped import Later, Step, in_task
-from gateway.telemetry.access_log import Asked, Outcome
+from gateway.errors import HeadgateError
+from gateway.later import Later
+from gateway.stepped import Step, in_task
 from gateway.telemetry.logs import log
-from gateway.telemetry.traffic import OTHER
-from gateway.web.connection_state import (
-    DEAF,
-    HANDED_OVER,
-    IDLE,
-    LINGERING,
-    TAKEN,
-    TRANSITIONS,
-    State,
-)
+from gateway.web.closing_connection import LINGER_BODY_S, ClosingConnection
+from gateway.web.connection_state import DEAF, IDLE, TAKEN
 from gateway.web.request import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable
 
     from aiohttp.streams import StreamReader
 
     from gateway.cache.cache_result import Joined
-    from gateway.live.contract import Taker
-    from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.web.connections import Connections
     from gateway.web.responses import Reply
     from gateway.web.short_misses import Request as Missed
 
-LINGER_S = 1.0  # for the client to read its last answer, while it may still send
-LINGER_BODY_S = 10.0  # where the rest of a body is on its way: few clients read before all is sent
-LINGER_BYTES = 64 * 1024 * 1024  # of what is dropped meanwhile, which costs time: a second of it
 BODY_BUFFER_BYTES = 256 * 1024  # of a body; twice as much and reading is paused
 MOST_HEADER_LINES = 128
 LONGEST_LINE = 8190  # bytes of the request line, and of a header line
+
+
+class Handlers(Protocol):
+    """What handles requests. What comes of one is nobody's concern but theirs."""
+
+    def handle(self, request: Request, /) -> Any:  # noqa: ANN401 - an outcome, or what a Step waits for
+        """Return the outcome of a request, a Later of it, or a coroutine. May raise any error."""
+
+    def reply(
+        self,
+        request: Request,
+        outcome: Any,  # noqa: ANN401 - of `handle`
+        error: BaseException | None,
+        /,
+    ) -> Reply | None:
+        """Return the reply by the outcome, or by the error; None where that has no reply."""
 
 
 class Owner(Protocol):
@@ -62,22 +64,25 @@ class Owner(Protocol):
     connections: Connections[HttpConnection]
     keepalive_s: float
 
+    @property
+    def handlers(self) -> Handlers:
+        """What handles the requests."""
 
-class HttpConnection(BaseProtocol):
-    """One request at a time is answered by a handler; `request` is that one."""
+
+class HttpConnection(ClosingConnection):
+    """A connection with at most one `request` under way, which its handler answers."""
 
     __slots__ = (
-        *("_drained", "_ends", "_idle_until", "_is_parsing", "_leaving", "_lingering"),
-        *("_may_drop", "_step", "owner", "request", "shared", "state"),
+        *("_drained", "_idle_until", "_is_parsing", "_leaving", "_step", "handlers"),
+        *("owner", "request"),
     )
 
     def __init__(self, owner: Owner) -> None:
-        loop = asyncio.get_running_loop()
-        super().__init__(loop)
+        super().__init__(owner.shared)
         # One that gives several requests at a time loses them all when what follows is bad.
         self._parser = HttpRequestParser(
             self,
-            loop,
+            self._loop,
             BODY_BUFFER_BYTES,
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
@@ -87,17 +92,13 @@ class HttpConnection(BaseProtocol):
             max_msg_queue_size=1,
         )
         self.owner = owner
-        self.shared = owner.shared
-        self.state = IDLE
+        self.handlers = owner.handlers
         self.request: Request | None = None
-        self._step: Step[Reply] | None = None
+        self._step: Step[Any] | None = None
         self._leaving: asyncio.TimerHandle | None = None  # ends a handler whose client is gone
         self._is_parsing = False  # what comes next is looked at by whoever parses
-        self._ends = False  # nothing more is begun
         self._idle_until: float | None = None  # then an idle connection is closed (loop time)
         self._drained: Later[None] | None = None  # the client has taken most of what it was sent
-        self._lingering: asyncio.TimerHandle | None = None
-        self._may_drop = LINGER_BYTES  # while it lingers
 
     # Its life
 
@@ -117,11 +118,6 @@ class HttpConnection(BaseProtocol):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.owner.connections.add(self)
 
-    def enter(self, state: State) -> None:
-        """Change the state."""
-        assert state in TRANSITIONS[self.state], f"{self.state.name} to {state.name}"
-        self.state = state
-
     @property
     def is_idle(self) -> bool:
         """Whether no request of the connection is under way."""
@@ -138,6 +134,7 @@ class HttpConnection(BaseProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Wait for nothing any more, and end the handler whose client is gone."""
         super().connection_lost(exc)
+        self._parser = None  # which has this object, and the last head: they would stay together
         self._ends = True
         self.owner.connections.discard(self)
         if self._lingering is not None:
@@ -163,18 +160,6 @@ class HttpConnection(BaseProtocol):
         elif self._leaving is None:
             self._leaving = self._loop.call_later(grace_s, step.cancel)
 
-    @property
-    def is_handed_over(self) -> bool:
-        """Whether another protocol has the client's transport."""
-        return self.state is HANDED_OVER
-
-    def force_close(self) -> None:
-        """End the connection as soon as the client has received what it was sent."""
-        self._ends = True
-        if self.transport is not None:
-            self.transport.close()
-            self.transport = None
-
     def end_when_idle(self) -> None:
         """End the connection, with its request if there is one."""
         self._ends = True
@@ -194,49 +179,85 @@ class HttpConnection(BaseProtocol):
             self.enter(TAKEN)
         self.owner.connections.requests_count += 1
         self.request = request
-        self._step = step = self.step_of(request, self, self._responded)
+        self._step = step = self.step_of(request, self._handled)
         step.run()
 
     def step_of(
-        self,
-        request: Request,
-        client: Taker,
-        on_done: Callable[[Reply | None, BaseException | None], object],
-    ) -> Step[Reply]:
-        """Return the step that answers a request, in a context of its own where it is traced."""
+        self, request: Request, on_done: Callable[[Any, BaseException | None], object]
+    ) -> Step[Any]:
+        """Return the step that handles a request, in a context of its own where it is traced."""
         context = None if self.shared.tracer is None else contextvars.copy_context()
-        return Step(self.respond(request, client), on_done, context)
+        return Step(partial(self.handlers.handle, request), on_done, context)
 
-    def handle(self, request: Request) -> Awaitable[Reply]:
-        """Return the reply to a request. May raise HeadgateError and ConnectionError."""
-        raise NotImplementedError
-
-    async def respond(self, request: Request, client: Taker) -> Reply:
-        """Answer a request, and count it; the client is this connection, or stands for it."""
+    def _handled(self, outcome: Any, error: BaseException | None) -> None:  # noqa: ANN401 - handlers'
+        """Send the reply, whose rest may take its time."""
+        request = self.request
+        assert request is not None, "its step has ended"
         try:
-            reply = await self.handle(request)
-            await reply.send(client)
-        finally:
-            if request.exchange is not None:
-                shared = self.shared
-                request.exchange.finish(request.received, shared.log, stopping=shared.closing)
-            if request.held is not None:
-                request.held.close()
-        if client is self and (not reply.keep_alive or request.is_coming):
-            await self._end_behind(request, reply)
+            reply = self.handlers.reply(request, outcome, error)
+            is_sent = reply is not None and reply.write(self)
+        except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - the request is over
+            self._replied(None, failure)
+            return
+        if reply is None:
+            self._replied(None, error)
+        elif is_sent:
+            self._replied(reply, None)
+        else:
+            context = None if self.shared.tracer is None else contextvars.copy_context()
+            self._step = Step(partial(self._send_rest, reply), self._replied, context)
+            self._step.run()
+
+    async def _send_rest(self, reply: Reply) -> Reply:
+        await reply.send_rest(self)
         return reply
 
-    async def _end_behind(self, request: Request, reply: Reply) -> None:
+    def finish(self, request: Request) -> None:
+        """Count a request that is over, and give back what it has held."""
+        shared = self.shared
+        try:
+            if request.exchange is not None:
+                request.exchange.finish(request.received, shared.log, stopping=shared.closing)
+        finally:
+            if request.held is not None:
+                request.held.close()
+
+    def _replied(self, reply: Reply | None, error: BaseException | None) -> None:
+        """See to what may still come of a request, now that it has its reply."""
+        request = self.request
+        assert request is not None, "its step has ended"
+        try:
+            self.finish(request)
+        except Exception as failure:  # noqa: BLE001 - its connection ends
+            reply, error = None, failure
+        if request.part is not None:
+            request.drop_part()
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+        if isinstance(error, HeadgateError):
+            self.refuse(error)
+        elif error is not None:
+            log_failure(error)
+        if reply is not None and (not reply.keep_alive or request.is_coming):
+            self._end_behind(request, reply)
+        else:
+            self._go_on_behind(reply)
+
+    def _end_behind(self, request: Request, reply: Reply) -> None:
         """Give the client an answer although it may still send, and may have to."""
-        if self.is_handed_over or self.transport is None:
-            return
-        if reply.abandon:
-            self.linger(LINGER_S)
-        elif reply.keep_alive:
-            await self._read_rest(request.body)
-        elif request.is_coming or not request.should_close:
-            # It is we who end it, and the client, who does not know yet, may send more.
-            self.linger(LINGER_BODY_S if request.is_coming else LINGER_S)
+        if not (self.is_handed_over or self.transport is None):
+            if reply.abandon:
+                self.linger()
+            elif reply.keep_alive:
+                on_read = partial(self._rest_was_read, reply)
+                self._step = Step(partial(self._read_rest, request.body), on_read)
+                self._step.run()
+                return
+            elif request.is_coming or not request.should_close:
+                # It is we who end it, and the client, who does not know yet, may send more.
+                self.linger(in_body=request.is_coming)
+        self._go_on_behind(reply)
 
     async def _read_rest(self, body: StreamReader) -> None:
         """Read the rest of a body that nobody wants, up to the client's next request."""
@@ -248,18 +269,15 @@ class HttpConnection(BaseProtocol):
         except (TimeoutError, RequestPayloadError, RuntimeError, ConnectionError):
             self._ends = True
 
-    def _responded(self, reply: Reply | None, error: BaseException | None) -> None:
-        """Go on behind a request."""
-        request, self.request, self._step = self.request, None, None
-        if request is not None and request.part is not None:
-            request.drop_part()
-        if self._leaving is not None:
-            self._leaving.cancel()
-            self._leaving = None
-        if isinstance(error, HeadgateError):
-            self.refuse(error)
-        elif error is not None:
+    def _rest_was_read(self, reply: Reply, _: None, error: BaseException | None) -> None:
+        if error is not None:
             log_failure(error)
+            self._ends = True
+        self._go_on_behind(reply)
+
+    def _go_on_behind(self, reply: Reply | None) -> None:
+        """Go on behind a request, if the connection does."""
+        self.request = self._step = None
         if self.state is TAKEN and not self._ends and reply is not None and reply.keep_alive:
             self.go_on()
         elif self.state in {TAKEN, DEAF}:
@@ -285,16 +303,6 @@ class HttpConnection(BaseProtocol):
 
     # Writing
 
-    def write(self, wire: bytes) -> None:
-        """Write an answer that was ready at once."""
-        if self.transport is not None:
-            self.transport.write(wire)
-
-    def writelines(self, parts: Sequence[bytes]) -> None:
-        """Write an answer whose body is too long to be copied, by one call of the system."""
-        if self.transport is not None:
-            self.transport.writelines(parts)
-
     async def drained(self) -> None:
         """Wait until the client has taken most of what it was sent. Raises ConnectionResetError."""
         if self.transport is not None and self.writing_paused:
@@ -314,59 +322,6 @@ class HttpConnection(BaseProtocol):
         drained, self._drained = self._drained, None
         if drained is not None:
             drained.set_result(None)
-
-    # Ending
-
-    def refuse(self, error: HeadgateError) -> None:
-        """Answer, and end the connection: what follows on it means nothing."""
-        transport = self.transport
-        if transport is None:
-            return
-        refusal = self.shared.problem(error)
-        transport.write(self.shared.refusal(refusal, connection="close"))
-        if not isinstance(error, ClientLimitReached | LimitReached):  # of which nothing was read
-            self.shared.unrouted.answered(OTHER, refusal.status, len(refusal.body))
-            self._log_refusal(refusal)
-        self.linger(LINGER_S)
-
-    def refuse_at_once(self, error: HeadgateError) -> None:
-        """Answer, and free the connection's descriptor as soon as the answer is sent."""
-        self.write(self.shared.refusal(self.shared.problem(error), connection="close"))
-        self.force_close()
-
-    def linger(self, seconds: float) -> None:
-        """End what is sent, and the connection when the client does, or after so long.
-
-        What it still sends is dropped: to a closed socket it would cost the client the answer, as
-        the system then resets the connection (RFC 9112 section 9.6).
-        """
-        transport = self.transport
-        if transport is None or transport.is_closing() or self.state is LINGERING:
-            return
-        self.enter(LINGERING)
-        self._ends = True
-        try:
-            transport.write_eof()
-        except OSError:  # the client has reset the connection, and the loop does not know yet
-            self.force_close()
-            return
-        transport.resume_reading()
-        self._lingering = self._loop.call_later(seconds, self.force_close)
-
-    def drop(self, size: int) -> None:
-        """So many bytes came that mean nothing any more."""
-        self._may_drop -= size
-        if self._may_drop < 0 and self.state is LINGERING:
-            self.force_close()
-
-    def _log_refusal(self, refusal: Response) -> None:
-        """Write the line of what is no request, and so has neither a method nor a path."""
-        shared = self.shared
-        if shared.log.enabled:
-            asked = Asked("-", "-", peer_of(self.transport), None, None)
-            size, request_id = len(refusal.body), shared.lines.new_request_id()
-            ended = Outcome(request_id, refusal.status, size, 0.0, "BYPASS", "none", "answered")
-            shared.log.line(asked, ended)
 
 
 def log_failure(error: BaseException) -> None:

@@ -15,6 +15,7 @@ from gateway.protocol.cursors import cursor_floor
 from gateway.runtime.answer import Answered
 from gateway.telemetry import tracing
 from gateway.web.connection import Connection
+from gateway.web.request import exchange_of
 from gateway.web.request_head import asked_id
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Events, LongPoll
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
-    from gateway.runtime.exchange import Exchange
     from gateway.telemetry.live_traffic import Ended
     from gateway.web.request import Request
 
@@ -57,7 +57,7 @@ async def poll(request: Request, join: Join, read: LongPoll, position: str) -> A
     """The answer to a long-poll at `position`, once there is one, for a client who is staying."""
     exchange = exchange_of(request)
     waiter = _Poll(exchange.principal)
-    exchange.cache = "COLLAPSED"  # also where it is cut
+    exchange.cache_lines = cache_status.COLLAPSED  # also where it is cut
     feed = join()
     try:
         feed.park(waiter, read, position)
@@ -69,13 +69,6 @@ async def poll(request: Request, join: Join, read: LongPoll, position: str) -> A
         ended: Ended = "client" if request.transport is None else "timeout"
         if not waiter.has_left and not feed.leave(waiter, ended):
             feed.left()
-
-
-def exchange_of(request: Request) -> Exchange:
-    """What is counted of a request that is being handled."""
-    exchange = request.exchange
-    assert exchange is not None, "the handlers begin with it"
-    return exchange
 
 
 def connection_of(request: Request) -> Connection:
@@ -101,7 +94,7 @@ def stream_events(
 ) -> None:
     """Write the head, then let the feed have the connection."""
     exchange = exchange_of(request)
-    exchange.cache = "COLLAPSED"
+    exchange.cache_lines = cache_status.COLLAPSED
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client is gone")

@@ -167,6 +167,13 @@ class Request:
             part.fetch.leave(part.reader)
 
 
+def exchange_of(request: Request) -> Exchange:
+    """Return what is counted of a request that is being handled."""
+    exchange = request.exchange
+    assert exchange is not None, "the handlers begin with it"
+    return exchange
+
+
 def _with_own(shared: MultiMapping[str], own: OwnLines, seq: str | None) -> CIMultiDict[str]:
     """Return header fields with those of one request, which `shared` lack or have of another."""
     headers = CIMultiDict(shared)

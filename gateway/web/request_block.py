@@ -154,7 +154,8 @@ class RequestBlocks:
 
     def _known(self, method: bytes, block: bytes) -> tuple[_Block, str | None, OwnLines] | None:
         """Return a block's parsed fields, its Producer-Seq and own lines; None if it is unknown."""
-        known = self._blocks.get(self._named(block[2:-2]))
+        inside = block[2:-2]
+        known = self._blocks.get(inside if self._digest is None else self._digest(inside))
         if known is not None:
             return known, None, NOTHING
         if method == b"GET":

@@ -98,9 +98,8 @@ def at_hand(request: Request) -> bytes | None:
 
 def ready(request: Request, limits: Limits) -> bytes | None:
     """Return a body that has come whole, or None. Raises for what is no body within the limits."""
-    headers = request.fields.headers
-    if "Content-Encoding" in headers:
-        codings = headers.getall("Content-Encoding")
+    if request.fields.is_coded:
+        codings = request.fields.headers.getall("Content-Encoding")
         if any(coding.lower() != "identity" for coding in codings):
             raise CodingNotSupported("send the body without Content-Encoding")
     body = request.whole

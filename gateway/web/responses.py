@@ -47,8 +47,14 @@ class Reply(Protocol):
     def abandon(self) -> bool:
         """Whether the rest of the request is not waited for."""
 
-    async def send(self, client: Taker, /) -> None:
-        """Write it, and wait until the client has taken most. Raises ConnectionError."""
+    def write(self, client: Taker, /) -> bool:
+        """Write what is ready; return whether that is all, and the client takes more.
+
+        Raises ConnectionError.
+        """
+
+    async def send_rest(self, client: Taker, /) -> None:
+        """Write the rest, and wait until the client has taken most. Raises ConnectionError."""
 
 
 class WireResponse:
@@ -79,14 +85,7 @@ class WireResponse:
         """Bytes that are ready to be written."""
         return sum(map(len, self._wire))
 
-    async def send(self, client: Taker) -> None:
-        """Write everything, and hold the next request back while this answer is not taken."""
-        self.write(client)
-        if client.writing_paused:
-            await client.drained()
-        self.ended = "answered"
-
-    def write(self, client: Taker) -> None:
+    def write(self, client: Taker) -> bool:
         """Write everything that is ready."""
         if client.transport is None:
             raise ConnectionResetError("the client is gone")
@@ -99,7 +98,14 @@ class WireResponse:
         else:
             client.writelines(wire)
         self.body_sent = self._body_size
-        self.ended = "client"  # until it has taken all
+        is_taken = not client.writing_paused
+        self.ended = "answered" if is_taken else "client"  # until it has taken all
+        return is_taken
+
+    async def send_rest(self, client: Taker) -> None:
+        """Hold the next request back while this answer is not taken."""
+        await client.drained()
+        self.ended = "answered"
 
 
 class StreamedResponse(WireResponse):
@@ -121,9 +127,14 @@ class StreamedResponse(WireResponse):
         self._timeout_s = timeout_s
         self._chunked = chunked
 
-    async def send(self, client: Taker) -> None:
+    def write(self, client: Taker) -> bool:
+        """Write the head."""
+        super().write(client)
+        self.ended = "client"
+        return False
+
+    async def send_rest(self, client: Taker) -> None:
         """Relay the body. One that is cut short is cut for the client too, and never ended."""
-        self.write(client)
         await in_task()
         relay = Relay(self._source, timeout_s=self._timeout_s, chunked=self._chunked)
         try:
@@ -188,5 +199,6 @@ class HandedOver(WireResponse):
     def __init__(self) -> None:
         super().__init__(200, keep_alive=False)
 
-    async def send(self, client: Taker) -> None:
-        """Nothing is left to write here."""
+    def write(self, client: Taker) -> bool:  # noqa: ARG002 - a Reply's
+        """Write nothing."""
+        return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.web.http_connection import log_failure
 from gateway.web.request import Request
@@ -18,11 +18,10 @@ from gateway.web.request import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.live.contract import Taker
     from gateway.stepped import Step
     from gateway.web.connection_state import State
     from gateway.web.fast_path import FastPath
-    from gateway.web.responses import Reply
+    from gateway.web.http_connection import Handlers
 
 MOST = 32  # that are begun before others have their turn: 0.5 ms
 
@@ -42,13 +41,15 @@ class Connection(Protocol):
     def take_ahead(self, answers: Answers) -> None:
         """Keep the connection for the answers."""
 
+    handlers: Handlers
+
     def step_of(
-        self,
-        request: Request,
-        client: Taker,
-        on_done: Callable[[Reply | None, BaseException | None], object],
-    ) -> Step[Reply]:
-        """Return the step that answers a request, and counts it."""
+        self, request: Request, on_done: Callable[[Any, BaseException | None], object]
+    ) -> Step[Any]:
+        """Return the step that handles a request."""
+
+    def finish(self, request: Request) -> None:
+        """Count a request that is over, and give back what it has held."""
 
     def write(self, wire: bytes) -> None:
         """Write answers."""
@@ -98,7 +99,7 @@ class Answers:
         self.connection = connection
         self._are_all_begun = False
         self._all: list[Answer] = []
-        self._steps: list[Step[Reply]] = []
+        self._steps: list[Step[Any]] = []
         self._missing = 0
 
     def begin(self, request: Request) -> bool:
@@ -107,15 +108,29 @@ class Answers:
         assert isinstance(answer, Answer), "made with it"
         self._all.append(answer)
         self._missing += 1
-        step = self.connection.step_of(request, answer, partial(self._over, answer))
+        step = self.connection.step_of(request, partial(self._over, request, answer))
         self._steps.append(step)
         step.run()
         return step.task is None
 
-    def _over(self, answer: Answer, reply: Reply | None, error: BaseException | None) -> None:
-        if error is not None:
-            log_failure(error)
-        answer.is_last = reply is None or not reply.keep_alive
+    def _over(
+        self,
+        request: Request,
+        answer: Answer,
+        outcome: Any,  # noqa: ANN401 - of the handlers
+        error: BaseException | None,
+    ) -> None:
+        try:
+            try:
+                reply = self.connection.handlers.reply(request, outcome, error)
+                if reply is not None:
+                    reply.write(answer)
+            finally:
+                self.connection.finish(request)
+            answer.is_last = reply is None or not reply.keep_alive
+        except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - the others are answered
+            log_failure(failure)
+            answer.is_last = True
         self._missing -= 1
         if self._are_all_begun and not self._missing:
             self._give()

@@ -12,13 +12,10 @@ from gateway.web.entrance import Entrance
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
 
     from gateway.runtime.context import Context
     from gateway.web.fast_path import FastPath
-    from gateway.web.http_connection import HttpConnection
-    from gateway.web.request import Request
-    from gateway.web.responses import Reply
+    from gateway.web.http_connection import Handlers, HttpConnection
 
 
 class ConnectionServer:
@@ -26,22 +23,18 @@ class ConnectionServer:
 
     def __init__(
         self,
-        handle: Callable[[Request], Awaitable[Reply]],
+        handlers: Handlers,
         fast: FastPath,
         shared: Context,
         keepalive_s: float,
     ) -> None:
-        self._handle = handle
+        self.handlers = handlers
         self.fast = fast
         self.shared = shared
         self.keepalive_s = keepalive_s
         self.descriptors = Descriptors(asyncio.get_running_loop())
         self.connections: Connections[HttpConnection] = Connections()
         self._entrance = Entrance(shared, self.connections)
-
-    def handle(self, request: Request) -> Awaitable[Reply]:
-        """Return the reply to a request."""
-        return self._handle(request)
 
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
         """The answer to what a connection begins and ends with, when it is ready."""

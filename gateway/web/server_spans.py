@@ -5,30 +5,22 @@ It ends when the head of the answer is known: a live read goes on for hours, its
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.errors import HeadgateError
 from gateway.protocol.paths import canonical_path
-from gateway.runtime.exchange import CLIENT_GONE
-from gateway.telemetry import tracing
 from gateway.telemetry.logs import redact
 from gateway.web import request_head
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport
-    from collections.abc import Callable, Coroutine
-    from typing import Any
 
     from multidict import MultiMapping
 
     from gateway.runtime.route import PlainGet
     from gateway.telemetry.spans import RequestSpan, Tracer
     from gateway.web.request import Request
-    from gateway.web.responses import WireResponse
     from gateway.web.router import Router
-
-    Handle = Callable[[Request], Coroutine[Any, Any, WireResponse]]
 
 _METHODS = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
@@ -42,34 +34,15 @@ class ServerSpans:
         self._tracer = tracer
         self._routes = routes
 
-    def around(self, handle: Handle) -> Handle:
-        """A handler whose requests have spans."""
-
-        async def traced(request: Request) -> WireResponse:
-            span = self._begin(
-                request.method,
-                _target(request),
-                request.headers,
-                request.transport,
-                version=f"{request.version.major}.{request.version.minor}",
-            )
-            token = tracing.current.set(span)
-            try:
-                response = await handle(request)
-            except asyncio.CancelledError:
-                span.failed("client_gone")
-                raise
-            else:
-                if response.status == CLIENT_GONE:
-                    span.failed("client_gone")
-                else:
-                    span.answered(response.status)
-                return response
-            finally:
-                tracing.current.reset(token)
-                span.end()
-
-        return traced
+    def begin(self, request: Request) -> RequestSpan:
+        """Return the span of a request that has just come."""
+        return self._begin(
+            request.method,
+            _target(request),
+            request.headers,
+            request.transport,
+            version=f"{request.version.major}.{request.version.minor}",
+        )
 
     def cached(
         self, get: PlainGet, transport: BaseTransport | None, status: int, now: float

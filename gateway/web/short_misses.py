@@ -210,7 +210,7 @@ class ShortMiss:
             result, seconds = accounting.result_of(cache), perf_counter() - self._began
             self._route.traffic.read(counted.READ, status, size, seconds, begins, result)
         else:
-            exchange.cache, exchange.begins = cache_status.x_cache(cache), begins
+            exchange.cache_lines, exchange.begins = cache, begins
             exchange.answered(self._shared.log, status, size, "answered")
 
     def _count_admission(self) -> None:

@@ -21,7 +21,7 @@ def check(request: Request, lines: CommonHeaders, *, is_guarded: bool, has_token
     `has_token` where a guard has accepted the request's Authorization: a page that can set it
     knows the token, and needs nothing that the browser would add.
     """
-    origin = request.fields.headers.get("Origin")
+    origin = request.fields.origin
     if origin is None or request.method in SAFE:
         return
     if not _may_write(request, lines, origin, has_token=has_token):

@@ -39,7 +39,6 @@ STEPS = frozenset(
     {
         "Later.__await__",
         "Later.__init__",
-        "Later._finish",
         "Later.done",
         "Later.exception",
         "Later.result",
@@ -54,13 +53,19 @@ STEPS = frozenset(
         "Step._promote",
         "Step._rest",
         "Step._resumed",
-        "Step._run_outermost",
+        "Step._call",
+        "Step._cancel_now",
+        "Step._cancel_outermost",
+        "Step._end_as",
         "Step._send",
         "Step._start_soon",
+        "Step._wait_for",
         "Step.cancel",
         "Step.done",
         "Step.resume",
         "Step.run",
+        "_Together.__enter__",
+        "_Together.__exit__",
         "_Turn.__init__",
         "_Turn._go_on",
         "_Turn.add",
@@ -70,6 +75,7 @@ STEPS = frozenset(
         "_Wake.resume",
         "_takes_time_to_cancel",
         "in_task",
+        "outcome_of",
     }
 )
 LEFT_OUT = BY_TIMERS | BY_AIOHTTP | ACCEPTS
@@ -77,6 +83,7 @@ LEFT_OUT = BY_TIMERS | BY_AIOHTTP | ACCEPTS
 GUARDS = STEPS | frozenset(
     {
         "Answers._give",
+        "Answers._over",
         "Appender._advance_all",
         "Appender._commit",
         "Appender._gather",
@@ -94,6 +101,7 @@ GUARDS = STEPS | frozenset(
         "Following._done",
         "Following._guarded",
         "Feed._guarded",
+        "HttpConnection._handled",
         "RawConnection.data_received",
         "ShortAnswers.tell",
         "SseReader._read",
@@ -104,6 +112,7 @@ GUARDS = STEPS | frozenset(
         "StreamTable._stands",
         "Told.wait.<locals>.wake",
         "_Waiter.over",
+        "_tell_outcome",
     }
 )
 # What gives something back has to run: it decides nothing, and asks nobody.

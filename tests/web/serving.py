@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway import app
 from gateway.access.authorities import Authorities
@@ -14,6 +14,7 @@ from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route, Settings
 from gateway.web.connection import Connection
 from gateway.web.fast_path import FastPath
+from gateway.web.handlers import Handlers
 from gateway.web.router import Router
 from tests.streams.clock import ManualClock
 from tests.support.http1 import Answer, Client
@@ -21,7 +22,6 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
-    from types import MethodType
 
     import pytest
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from gateway.telemetry.spans import Tracer
     from gateway.web.alike_appends import AlikeAppends
     from gateway.web.edge_handlers import EdgeHandlers
-    from gateway.web.handlers import Handlers
     from tests.support.raw_origin import RawOrigin
 
 PREFIX = "/v1/stream"
@@ -277,7 +276,8 @@ def offset(position: int, generation: int = 0) -> str:
 
 def handlers_of(gateway: Serving) -> Handlers:
     """Return what handles all requests."""
-    handlers: Handlers = cast("MethodType", gateway.server._handle).__self__  # type: ignore[assignment]
+    handlers = gateway.server.handlers
+    assert isinstance(handlers, Handlers)
     return handlers
 
 

@@ -413,17 +413,17 @@ async def test_what_comes_behind_the_last_request_is_not_carried_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Not even what comes between the answer and the end of the connection."""
-    responded = Connection._responded
+    go_on = Connection._go_on_behind
     rest = post("s", b"two")
 
-    def late(connection: Connection, reply: Reply | None, error: BaseException | None) -> None:
-        responded(connection, reply, error)
+    def late(connection: Connection, reply: Reply | None) -> None:
+        go_on(connection, reply)
         connection.data_received(rest[5:])
 
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         client = await gateway.connect()
-        monkeypatch.setattr(Connection, "_responded", late)
+        monkeypatch.setattr(Connection, "_go_on_behind", late)
         head = post("s", b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
         client.send(head + b"1\r\n!\r\n0\r\n\r\n" + rest[:5])
         assert (await client.answer()).get("Connection") == "close"

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from gateway.web import connection, http_connection
+from gateway.web import closing_connection, connection
+from gateway.web.closing_connection import LINGER_BYTES
 from gateway.web.connection_state import LINGERING
-from gateway.web.http_connection import LINGER_BYTES
 from gateway.web.incoming import FRAMING_BYTES, HEAD_BYTES
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
@@ -29,7 +29,7 @@ async def test_a_refusal_is_read_though_the_client_has_not_sent_all() -> None:
 
 
 async def test_a_client_that_goes_on_and_on_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_connection, "LINGER_S", 0.05)
+    monkeypatch.setattr(closing_connection, "LINGER_S", 0.05)
     async with serving() as gateway:
         client = await gateway.connect()
         client.send(HEAD + b"v" * 500_000)
@@ -70,7 +70,7 @@ async def test_the_answer_to_chunks_is_read_though_the_client_goes_on_sending(wa
 async def test_so_much_is_dropped_of_what_comes_behind_a_last_answer(
     more: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_connection, "LINGER_BYTES", 1000)
+    monkeypatch.setattr(closing_connection, "LINGER_BYTES", 1000)
     async with serving() as gateway:
         await gateway.ask(put("s"))
         await until(lambda: not gateway.server.connections)
@@ -96,7 +96,7 @@ async def test_who_stays_behind_a_last_answer_has_longer_in_the_midst_of_a_body(
     way: str, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("LINGER_S", "LINGER_BODY_S"):
-        monkeypatch.setattr(http_connection, name, 0.05 if name == limit else 600.0)
+        monkeypatch.setattr(closing_connection, name, 0.05 if name == limit else 600.0)
     sent, status = LAST_OF_ITS_CONNECTION[way]
     async with serving() as gateway:
         await gateway.ask(put("s"))

@@ -10,7 +10,7 @@ from unittest import mock
 
 from structlog.testing import capture_logs
 
-from gateway import app, stepped
+from gateway import app, later
 from gateway.errors import LogUnavailable
 from gateway.settings import Route
 from gateway.stepped import Step
@@ -223,7 +223,7 @@ _TIGHT: Sequence[tuple[object, str, float]] = (
     (incoming, "AT_ONCE", 2),
     (incoming, "HELD_BYTES", 200),
     (sent_ahead, "MOST", 3),
-    (stepped, "TURN_S", 0.0),
+    (later, "TURN_S", 0.0),
 )
 
 

@@ -1,0 +1,180 @@
+"""Results that come later, and whoever waits for them: handlers that are stepped, and tasks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+T = TypeVar("T")
+TURN_S = 0.002  # how long steps run one after the other before the event loop has its turn
+
+
+class Waiter(Protocol):
+    """Someone who is resumed when a Later is set."""
+
+    def resume(self, later: Later[Any], /) -> None:
+        """Go on, now that it is set."""
+
+
+class _Turn:
+    """The steps to be resumed next. They run one at a time, never one inside another."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self.ready: deque[tuple[Waiter, Later[Any]]] = deque()
+        self._scheduled: asyncio.AbstractEventLoop | None = None
+
+    def add(self, waiters: Iterable[Waiter], later: Later[Any]) -> None:
+        """Resume these waiters: now, or behind the step that runs."""
+        for waiter in waiters:
+            self.ready.append((waiter, later))
+        if self.depth:
+            return
+        if asyncio.current_task() is None:
+            self.drain()
+        else:
+            self.schedule()
+
+    def schedule(self) -> None:
+        """Resume those who are ready in the next pass of the loop."""
+        loop = asyncio.get_running_loop()
+        if self._scheduled is not loop:
+            self._scheduled = loop
+            loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._scheduled = None
+        if not self.depth:
+            self.drain()
+
+    def drain(self) -> None:
+        """Resume those who are ready, for at most TURN_S at a time."""
+        ends = perf_counter() + TURN_S
+        ready = self.ready
+        self.depth += 1
+        try:
+            while ready:
+                waiter, later = ready.popleft()
+                waiter.resume(later)
+                if ready and perf_counter() >= ends:
+                    break
+        finally:
+            self.depth -= 1
+            if ready:
+                self.schedule()
+
+
+turn = _Turn()  # a process has one event loop; tests have one after the other
+
+
+class _Together:
+    """Laters that are set within it: their steps are resumed behind it, in turns of TURN_S."""
+
+    def __enter__(self) -> None:
+        turn.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        turn.depth -= 1
+        if turn.ready and not turn.depth:
+            if asyncio.current_task() is None:
+                turn.drain()
+            else:
+                turn.schedule()
+
+
+together = _Together()
+
+
+class Later(Generic[T]):
+    """A result that is set once. Any number of handlers and tasks may await it."""
+
+    __slots__ = ("__weakref__", "_done", "_error", "_value", "_waiters")
+
+    def __init__(self) -> None:
+        self._done = False
+        self._value: Any = None
+        self._error: BaseException | None = None
+        # In the order of waiting; a dictionary, as one may leave among thousands.
+        self._waiters: dict[Waiter, None] | None = None
+
+    def done(self) -> bool:
+        """Return whether the result, or the error instead of it, is set."""
+        return self._done
+
+    def result(self) -> T:
+        """Return the result, once it is set. Raises the error that was set instead."""
+        assert self._done, "nobody asks before"
+        if self._error is not None:
+            # Waiters share it: without this, each would add its frames.
+            raise self._error.with_traceback(None)
+        value: T = self._value
+        return value
+
+    def exception(self) -> BaseException | None:
+        """Return the error, once it is known that there is one."""
+        return self._error
+
+    def set_result(self, value: T) -> None:
+        """Set the result. Do nothing after it: handlers may run before this returns."""
+        if self._done:
+            raise asyncio.InvalidStateError("set once")
+        self._done, self._value = True, value
+        waiters, self._waiters = self._waiters, None
+        if waiters:
+            turn.add(waiters, self)
+
+    def set_exception(self, error: BaseException) -> None:
+        """Set the error instead of a result. Do nothing after it, as with a result."""
+        assert not isinstance(error, StopIteration), "it would end a coroutine"
+        if not self._done:
+            self._error = error
+        self.set_result(cast("T", None))
+
+    def subscribe(self, waiter: Waiter) -> None:
+        """Resume a waiter once the result is set."""
+        if self._done:
+            turn.add((waiter,), self)
+            return
+        if self._waiters is None:
+            self._waiters = {}
+        self._waiters[waiter] = None
+
+    def unsubscribe(self, waiter: Waiter) -> None:
+        """Forget a waiter."""
+        if self._waiters is not None:
+            self._waiters.pop(waiter, None)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self._done:
+            if turn.depth:
+                yield self  # to the Step that runs
+            else:
+                wake = _Wake()
+                self.subscribe(wake)
+                try:
+                    yield from wake.future
+                finally:
+                    self.unsubscribe(wake)
+        if self._error is not None:
+            return self.result()
+        value: T = self._value
+        return value
+
+
+class _Wake:
+    """A task that waits for a Later."""
+
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def resume(self, _: Later[Any], /) -> None:
+        """Wake the task."""
+        if not self.future.done():
+            self.future.set_result(None)
