@@ -24,10 +24,10 @@ from gateway.web import request_body
 from gateway.web.bounded_connection import BoundedConnection
 from gateway.web.connections import Connections
 from gateway.web.entrance import Entrance
-from gateway.web.http_connection import LONGEST_LINE, MOST_HEADER_LINES
 from gateway.web.listener import ConnectionListener
 from gateway.web.request import Request
 from gateway.web.request_head import bad_body, check
+from gateway.web.request_parser import LONGEST_LINE, MOST_HEADER_LINES
 
 if TYPE_CHECKING:
     import socket

@@ -29,6 +29,7 @@ from gateway.telemetry import metrics, tracing
 from gateway.telemetry.logs import configure, log
 from gateway.web.fast_path import FastPath
 from gateway.web.listener import ConnectionListener
+from gateway.web.request_parser import check_parser
 from gateway.web.metrics import snapshot
 from gateway.web.router import Router
 
@@ -155,6 +156,7 @@ class Gateway:
 
     async def start(self) -> None:
         """Open the routes, then the listeners; what is opened is closed the other way round."""
+        check_parser(asyncio.get_running_loop())
         settings = self._settings
         self._shared.lag.start()
         self._open.callback(self._shared.lag.stop)

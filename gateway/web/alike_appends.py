@@ -42,7 +42,7 @@ _TAIL = NEXT_OFFSET.lower()
 
 
 class Sent(NamedTuple):
-    """What goes out for appends with equal fields by clients at one address."""
+    """Header fields that appends with equal fields, by clients at one address, go out with."""
 
     headers: MultiMapping[str]  # as they came; while they are held, nothing else has their id
     fields: CIMultiDict[str]
@@ -50,7 +50,7 @@ class Sent(NamedTuple):
 
 
 class Pattern(NamedTuple):
-    """What equal answers to appends are told as, and mean.
+    """A memo of how equal answers to appends are told to clients, and of what they change.
 
     `head` is a format for the values of the fields that `slots` name.
     """

@@ -13,7 +13,6 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from aiohttp.http import HttpRequestParser
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web import RequestPayloadError
 
@@ -24,6 +23,7 @@ from gateway.telemetry.logs import log
 from gateway.web.closing_connection import LINGER_BODY_S, ClosingConnection
 from gateway.web.connection_state import DEAF, IDLE, TAKEN
 from gateway.web.request import Request
+from gateway.web.request_parser import request_parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
     from gateway.web.connections import Connections
     from gateway.web.responses import Reply
     from gateway.web.short_misses import Request as Missed
-
-BODY_BUFFER_BYTES = 256 * 1024  # of a body; twice as much and reading is paused
-MOST_HEADER_LINES = 128
-LONGEST_LINE = 8190  # bytes of the request line, and of a header line
 
 
 class Handlers(Protocol):
@@ -79,18 +75,7 @@ class HttpConnection(ClosingConnection):
 
     def __init__(self, owner: Owner) -> None:
         super().__init__(owner.shared)
-        # One that gives several requests at a time loses them all when what follows is bad.
-        self._parser = HttpRequestParser(
-            self,
-            self._loop,
-            BODY_BUFFER_BYTES,
-            max_line_size=LONGEST_LINE,
-            max_field_size=LONGEST_LINE,
-            max_headers=MOST_HEADER_LINES,
-            payload_exception=RequestPayloadError,
-            auto_decompress=False,
-            max_msg_queue_size=1,
-        )
+        self._parser = request_parser(self, self._loop)
         self.owner = owner
         self.handlers = owner.handlers
         self.request: Request | None = None

@@ -147,7 +147,7 @@ class Request:
             self.connection.ends_without_client(self)
 
     def resources(self) -> ExitStack:
-        """What the request holds: given back when it is over, however it ends.
+        """Return what the request holds, which is given back when it is over, however it ends.
 
         It is over when the client has taken the answer, or is gone.
         """

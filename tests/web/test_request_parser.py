@@ -1,0 +1,45 @@
+"""The parser of requests is looked at before anybody connects."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.errors import StartError
+from gateway.web import request_parser
+from gateway.web.request_parser import check_parser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+async def test_the_installed_parser_is_the_one_that_connections_need() -> None:
+    check_parser(asyncio.get_running_loop())
+
+
+class OtherParser:
+    """A parser of a later version of aiohttp, perhaps."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Take anything."""
+
+    def feed_data(self, _: bytes) -> tuple[list[object], bool, bytes]:
+        return [], False, b""
+
+    def message_consumed(self) -> None:
+        """Take note of nothing."""
+
+
+def takes_less(_protocol: object, _loop: object) -> None:
+    """Be a parser that takes no limits."""
+
+
+@pytest.mark.parametrize("other", [OtherParser, takes_less])
+async def test_another_parser_is_refused_at_the_start(
+    other: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_parser, "HttpRequestParser", other)
+    with pytest.raises(StartError, match="install the aiohttp that"):
+        check_parser(asyncio.get_running_loop())
