@@ -29,8 +29,8 @@ from gateway.telemetry import metrics, tracing
 from gateway.telemetry.logs import configure, log
 from gateway.web.fast_path import FastPath
 from gateway.web.listener import ConnectionListener
-from gateway.web.request_parser import check_parser
 from gateway.web.metrics import snapshot
+from gateway.web.request_parser import check_parser
 from gateway.web.router import Router
 
 if TYPE_CHECKING:

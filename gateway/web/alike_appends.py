@@ -20,6 +20,7 @@ from gateway.runtime.answer import Answered, Relayed
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.writes import Write
 from gateway.web.passing_on import PassedOn, passed_back, passed_on, relayed
+from gateway.web.request import with_own
 from gateway.web.request_head import scheme_of
 
 if TYPE_CHECKING:
@@ -90,13 +91,9 @@ class AlikeAppends:
         sent = sent or self._rendered(request, path, address)
         if sent is None or (request.own.id is None and request.seq is None):
             return sent
-        fields, block = sent.fields.copy(), sent.block
-        if request.seq is not None:
-            fields["Producer-Seq"], block = request.seq, None
-        if request.own.id is not None:
-            fields["X-Request-Id"] = request.own.id
-            if block is not None:
-                block += b"X-Request-Id: %b\r\n" % request.own.id.encode()
+        fields, block = with_own(sent.fields, request.own, request.seq), None
+        if sent.block is not None and request.seq is None and request.own.id is not None:
+            block = sent.block + b"X-Request-Id: %b\r\n" % request.own.id.encode()
         return Sent(sent.headers, fields, block or RawWay.block(fields))
 
     def _rendered(self, request: Request, path: str, address: str) -> Sent | None:

@@ -103,7 +103,7 @@ class Request:
         if headers is None:
             headers = self.fields.headers
             if self.seq is not None or self.own is not NOTHING:
-                headers = _with_own(headers, self.own, self.seq)
+                headers = with_own(headers, self.own, self.seq)
             self._headers = headers
         return headers
 
@@ -174,7 +174,7 @@ def exchange_of(request: Request) -> Exchange:
     return exchange
 
 
-def _with_own(shared: MultiMapping[str], own: OwnLines, seq: str | None) -> CIMultiDict[str]:
+def with_own(shared: MultiMapping[str], own: OwnLines, seq: str | None) -> CIMultiDict[str]:
     """Return header fields with those of one request, which `shared` lack or have of another."""
     headers = CIMultiDict(shared)
     if seq is not None:
