@@ -38,7 +38,8 @@ LONGEST = 1024  # bytes of one: browsers send about 700
 LONGEST_WITH_TOKEN = 3072  # with a JWT three times as much
 
 # A target is as a URL is written: what else the parser lets through, it is given.
-_LINE = re.compile(rb"(GET|POST|PUT) (/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1\r\n")
+_LINE = re.compile(rb"(GET|HEAD|POST|PUT) (/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1\r\n")
+_READS = frozenset({"GET", "HEAD"})  # a write has a length, and another one each time
 _LENGTH = b"content-length"
 SEQ = "Producer-Seq"
 _LONGEST_LINE = 4096  # as the parser would have it, or less
@@ -123,7 +124,7 @@ class RequestBlocks:
         at = 0
         while len(found) < most:
             one = self._at(data, at)
-            if one is None or one.request.method == "GET":
+            if one is None or one.request.method in _READS:
                 break
             if found and not _are_alike(one.request, found[0].request):
                 break
@@ -140,8 +141,9 @@ class RequestBlocks:
         head_end = data.find(b"\r\n\r\n", begin, begin + self._longest + 4)
         if head_end < 0:  # cut a byte behind the block, it would be found, too
             return None
-        method, path = line.groups()
-        known = self._known(method, data[begin - 2 : head_end + 2])
+        method, path = line.group(1).decode(), line.group(2)
+        is_read = method in _READS
+        known = self._known(data[begin - 2 : head_end + 2], is_read=is_read)
         if known is None:
             return None
         (fields, length), seq, own = known
@@ -149,16 +151,16 @@ class RequestBlocks:
         if end > len(data):
             return None
         shared, said = fields.headers, path.decode()
-        request = KnownRequest(method.decode(), said, shared, fields, seq, own)
+        request = KnownRequest(method, said, shared, fields, seq, own)
         return Found(request, data[head_end + 4 : end], end)
 
-    def _known(self, method: bytes, block: bytes) -> tuple[_Block, str | None, OwnLines] | None:
+    def _known(self, block: bytes, *, is_read: bool) -> tuple[_Block, str | None, OwnLines] | None:
         """Return a block's parsed fields, its Producer-Seq and own lines; None if it is unknown."""
         inside = block[2:-2]
         known = self._blocks.get(inside if self._digest is None else self._digest(inside))
         if known is not None:
             return known, None, NOTHING
-        if method == b"GET":
+        if is_read:
             read = pared_read(block)
             known = None if read is None else self._blocks.get(self._named(read.rest[2:-2]))
             return None if read is None or known is None else (known, None, read.own)
@@ -198,9 +200,10 @@ class RequestBlocks:
             if read is None or shared is None:
                 return
             block, fields = read.rest, shared
-        if SEQ not in headers and (message.method == "GET" or not has_own):
+        is_read = message.method in _READS
+        if SEQ not in headers and (is_read or not has_own):
             self._keep(block[2:-2], _Block(fields, size))
-        if message.method != "GET" and "If-None-Match" not in headers:
+        if not is_read and "If-None-Match" not in headers:
             self._keep_write(headers, block, fields)
 
     def _keep_write(self, headers: MultiMapping[str], block: bytes, fields: RequestFields) -> None:

@@ -17,17 +17,23 @@ import pytest
 
 from gateway.telemetry import logs
 from gateway.web.connection import Connection
-from tests.web.serving import get, put, serving
+from tests.support.raw_origin import RawOrigin
+from tests.support.raw_origin import answer as said
+from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    from tests.support.http1 import Client
     from tests.web.serving import Serving
 
 READ = "s?offset=-1"
 REPEAT, WITH_NEW_FIELDS = 20, 50  # calls of a kept read at most: byte for byte the same, and else
 LOGGED = 15  # more for its line in the log
+# Calls of what has a handler, with what answers it: a log in memory, or an origin.
+APPEND, CREATE, HEAD, PASSED_ON = 150, 182, 72, 155
+OWN_ID = 6  # more for an X-Request-Id
 
 
 @contextmanager
@@ -100,3 +106,60 @@ async def test_a_kept_read_takes_few_calls(
         calls = await calls_of(gateway, monkeypatch, *map(read, range(4)))
         assert calls.total() <= most + LOGGED * is_logged, calls
         assert ('"cache": "HIT"' in written.getvalue()) == is_logged
+
+
+async def calls_until_answered(gateway: Serving, *requests: bytes) -> Counter[str]:
+    """Count the calls of the gateway, by module, for the last of some requests.
+
+    Of the last three, it is the one with the fewest: in some, a timer has calls of its own.
+    """
+    client = await gateway.connect()
+    for before in requests[:-3]:
+        await client.ask(before)
+    counts = [await _calls_of(client, one) for one in requests[-3:]]
+    return min(counts, key=Counter.total)
+
+
+async def _calls_of(client: Client, sent: bytes) -> Counter[str]:
+    calls: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        module = frame.f_globals.get("__name__", "")
+        if event == "call" and module.startswith(("gateway.", "aiohttp.")):
+            calls[module] += 1
+
+    sys.setprofile(note)
+    try:
+        answer = await client.ask(sent)
+    finally:
+        sys.setprofile(None)
+    assert answer.status < 300, answer
+    return calls
+
+
+@pytest.mark.parametrize(("own", "more"), [([], 0), (["X-Request-Id: {number}"], OWN_ID)])
+@pytest.mark.parametrize(
+    ("method", "place", "most"),
+    [
+        ("POST", PREFIX, APPEND),
+        ("POST", EDGE, PASSED_ON),
+        ("PUT", PREFIX, CREATE),
+        ("HEAD", PREFIX, HEAD),
+    ],
+    ids=["append", "append passed on", "creation", "head"],
+)
+async def test_a_request_with_a_handler_takes_few_calls(
+    method: str, place: str, most: int, own: list[str], more: int
+) -> None:
+    async with RawOrigin(said(b"")) as origin, edge_serving(origin) as gateway:
+        await gateway.ask(put("s", body=b"one"))
+
+        def sent(number: int) -> bytes:
+            lines = [line.format(number=number) for line in own]
+            name = f"{place}/{number}" if method == "PUT" else f"{place}/s"
+            if method == "POST":
+                return post(name, b"x", *lines)
+            return put(name, *lines) if method == "PUT" else request(method, name, *lines)
+
+        calls = await calls_until_answered(gateway, *map(sent, range(6)))
+        assert calls.total() <= most + more, calls
