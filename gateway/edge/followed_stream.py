@@ -227,7 +227,7 @@ class FollowedStream:
 
     def compare_read(self, fetch: SharedFetch, facts: StreamRead, body: bytes | None) -> None:
         """Let go or doubt the stream if a read, of which `body` is all, shows another one."""
-        if self.is_another(fetch.request.start, facts, body):
+        if self._is_another(fetch, facts, body):
             self.end(StreamGone(ANOTHER_STREAM))
             if facts.next_offset != fetch.request.start:  # else it may only be echoed
                 self._registry.seen(self, facts.next_offset)
@@ -269,18 +269,19 @@ class FollowedStream:
         self._fall_behind()
         self.doubt()
 
-    def is_another(self, start: str, facts: StreamRead, body: bytes | None) -> bool:
+    def _is_another(self, fetch: SharedFetch, facts: StreamRead, body: bytes | None) -> bool:
         """Whether an answer of the origin, its body if it is whole, is not of this stream."""
         snapshot = self.snapshot._replace(
             content_type=facts.content_type,
             tail=facts.next_offset,
             closed=facts.closed and facts.up_to_date,
+            may_be_past=fetch.passed_by.closed,
         )
         if self._is_contradicted(snapshot, ends=facts.up_to_date or facts.is_empty):
             return True
-        if body is None or facts.is_coded or start == NOW:
+        if body is None or facts.is_coded or fetch.request.start == NOW:
             return False
-        return self._window.contradicts(start, facts.next_offset, body)
+        return self._window.contradicts(fetch.request.start, facts.next_offset, body)
 
     def verify(self, snapshot: Snapshot, *, ends: bool) -> bool:
         """Whether a read, which perhaps `ends`, can be of this stream; else the stream is gone."""

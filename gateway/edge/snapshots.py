@@ -46,6 +46,7 @@ def snapshot_of(
         # Of older parts an origin may say something else than of the tail.
         said_of_data(result.cached) if tells_of_tail else None,
         cors=repair.cors(fields),
+        may_be_past=not result.current,
     )
 
 
@@ -122,10 +123,11 @@ def contradicts(known: Snapshot, read: Snapshot, *, ends: bool) -> bool:
     """Return whether a read, which perhaps `ends`, shows that another stream is at the path.
 
     One of another type, for example. Where a closed one is seen to go on, or to end elsewhere,
-    nobody follows it any more, and who waits here would wait for ever.
+    nobody follows it any more, and who waits here would wait for ever. What may be past had perhaps
+    not come to its end.
     """
     if not is_of_type(read.content_type, known.content_type):
         return True
     if not known.closed or (read.closed and read.tail == known.tail):
         return False
-    return ends or read.closed or read.tail > known.tail
+    return (ends and not read.may_be_past) or read.closed or read.tail > known.tail

@@ -36,6 +36,7 @@ class Snapshot(NamedTuple):
     reads_say: str | None = None  # not known yet
     polls_say: str = ""
     cors: str = ""  # whose pages may read, where the origin says so
+    may_be_past: bool = False  # it was asked for before something that is known since
 
 
 def goes_past(one: Snapshot, known: Snapshot) -> bool:

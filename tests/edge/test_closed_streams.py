@@ -21,8 +21,8 @@ NEVER_KEPT = "Cache-Control: no-store"
 LONG = b"c" * (8 << 20)  # more than a connection takes whose client takes nothing
 
 
-async def stalled_at_the_end(origin: LiveOrigin, gateway: Serving) -> None:
-    """A viewer who takes nothing more, of a stream that was closed meanwhile."""
+async def stalled(origin: LiveOrigin, gateway: Serving) -> None:
+    """A viewer who takes nothing more."""
     viewer = await following(gateway, "0001")
     await origin.polled(1)
     viewer.pause()
@@ -31,6 +31,11 @@ async def stalled_at_the_end(origin: LiveOrigin, gateway: Serving) -> None:
     (stream,) = gateway.edge.feeds._streams.values()
     (reader,) = stream.feed.sse_readers.ends
     await until(lambda: reader.paused)  # long news come to it in a turn of their own
+
+
+async def stalled_at_the_end(origin: LiveOrigin, gateway: Serving) -> None:
+    """The same, of a stream that was closed meanwhile."""
+    await stalled(origin, gateway)
     origin.close_stream()
     await until(lambda: _is_closed(gateway))
 
@@ -241,3 +246,31 @@ async def test_news_of_a_stream_that_may_be_no_more_are_not_told() -> None:
         origin.tell()
         await until(lambda: len(origin.catch_ups) > asked)  # whether it is another stream
         assert (await gateway.ask(get(at("0001")))).status == 410
+
+
+@pytest.mark.parametrize("mode", ["", "&live=sse", "&live=long-poll"])
+async def test_a_read_that_was_asked_before_the_end_and_comes_after_it_says_nothing_of_it(
+    mode: str,
+) -> None:
+    """Its answer was right when it was given: the stream is no other one."""
+    async with live(b"a") as (origin, gateway):
+        await stalled(origin, gateway)
+        fields = ("Content-Type: text/plain", "Stream-Next-Offset: 0002", "Stream-Up-To-Date: true")
+        late = Steps(b"", answer(b"a" + LONG, *fields, NEVER_KEPT))
+        origin.instead = late
+        reader = await gateway.connect()
+        reader.send(get(f"{S}?offset=-1{mode}"))
+        await until(lambda: late.sent == 1)
+        origin.instead = None
+        origin.close_stream()
+        await until(lambda: _is_closed(gateway))
+        late.go()
+        if mode == "&live=sse":
+            assert (await reader.answer()).status == 200
+            assert text(await reader.events_to_the_end()).encode() == b"a" + LONG
+        else:
+            assert (await reader.answer()).body == b"a" + LONG
+        for target in (at("0002"), f"{S}?offset=0002"):
+            later = await gateway.ask(get(target))
+            assert later.status < 300, later
+            assert later.get("Stream-Closed") == "true"
