@@ -170,11 +170,12 @@ class AdminListener:
             log.exception("admin.request_failed", method=request.method)
             return ApplicationReply(its, web.HTTPInternalServerError())
 
-    def reply(
-        self, _: Request, outcome: Reply | None, _error: BaseException | None
-    ) -> Reply | None:
-        """Return the application's reply, if it has given one."""
-        return outcome
+    def answer(self, _: Request, reply: Reply) -> Reply:
+        """Return the reply that `handle` has made."""
+        return reply
+
+    def refuse(self, _: Request, _error: BaseException) -> None:
+        """Return None: the connection itself answers what `handle` refuses."""
 
     def _application_request(self, request: Request) -> tuple[web.BaseRequest, Handle]:
         """Return a request as the application has it, and what handles it there."""

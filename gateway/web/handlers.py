@@ -57,7 +57,7 @@ LONGEST_FOUND = 1024
 
 
 class Handlers:
-    """What connections call: `handle`, and then `reply` with what came of it."""
+    """What connections call: `handle`, and then `answer` or `refuse` with what came of it."""
 
     def __init__(
         self, routes: Router, operations: Mapping[type[StreamRoute], Operate], shared: Context
@@ -113,18 +113,12 @@ class Handlers:
             charges.charge(request, exchange, self._shared.quotas)
         return self._operations[type(route)](request, presented.target, route, place.name)
 
-    def reply(
-        self, request: Request, answered: Answered | None, error: BaseException | None
-    ) -> WireResponse | None:
-        """Return the reply to a request; None where it was cancelled, or the process ends."""
-        if error is None:
-            return self.answer(request, answered)
-        return self.refuse(request, error) if isinstance(error, Exception) else None
-
-    def refuse(self, request: Request, error: Exception) -> WireResponse:
-        """Return the reply to a request that is not carried out, whyever."""
+    def refuse(self, request: Request, error: BaseException) -> WireResponse | None:
+        """Return the reply to a request that is not carried out; None where it was cancelled."""
         if isinstance(error, ConnectionError):
             return WireResponse(CLIENT_GONE, b"", keep_alive=False)
+        if not isinstance(error, Exception):
+            return None
         abandon = isinstance(error, RequestTimeout | RequestPayloadError)
         return self.answer(request, self._refusal(request, error), abandon=abandon)
 
@@ -134,7 +128,8 @@ class Handlers:
         """Return the reply with an answer; with None, the connection was handed over."""
         if answered is None:
             return HandedOver()
-        exchange = exchange_of(request)
+        exchange = request.exchange
+        assert exchange is not None, "it was begun"
         if exchange.conceals:
             answered = concealed(answered, self._shared)
         status = 200 if isinstance(answered.answer, RenderedChunk) else answered.answer.status
@@ -222,13 +217,17 @@ class Handlers:
         connection = None if keep_alive else "close"
         if keep_alive and request.version.minor == 0:
             connection = "keep-alive"
-        relayed = answer if isinstance(answer, Relayed) else None
+        has_date = names_pages = False
+        if isinstance(answer, Relayed):
+            has_date, names_pages = not answer.own_date, not answer.own_cors
+        elif isinstance(answer, Response):
+            names_pages = answer.names_pages
         common = self._lines.own(
             request_id=request_id,
             origin=request.fields.origin,
             connection=connection,
-            date=relayed is None or relayed.own_date,
-            cors=not _names_pages(answer),
+            date=not has_date,
+            cors=not names_pages,
         )
         if isinstance(answer, Relayed):
             timeout_s = self._shared.timeouts.body
@@ -255,13 +254,6 @@ def _cache_lines(request: Request, refusal: HeadgateError) -> bytes:
     if not isinstance(refusal, OF_THE_ORIGIN):
         return cache_status.BYPASS
     return cache_status.FAILED if request.method == "GET" else cache_status.OTHER_METHOD
-
-
-def _names_pages(answer: RenderedChunk | Response | Relayed) -> bool:
-    """Return whether the answer says itself whose pages may read it, so that we do not."""
-    if isinstance(answer, Relayed):
-        return not answer.own_cors
-    return isinstance(answer, Response) and answer.names_pages
 
 
 def _ends_with_connection(request: Request, answer: Relayed) -> bool:

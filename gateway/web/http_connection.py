@@ -43,14 +43,11 @@ class Handlers(Protocol):
     def handle(self, request: Request, /) -> Any:  # noqa: ANN401 - an outcome, or what a Step waits for
         """Return the outcome of a request, a Later of it, or a coroutine. May raise any error."""
 
-    def reply(
-        self,
-        request: Request,
-        outcome: Any,  # noqa: ANN401 - of `handle`
-        error: BaseException | None,
-        /,
-    ) -> Reply | None:
-        """Return the reply by the outcome, or by the error; None where that has no reply."""
+    def answer(self, request: Request, outcome: Any, /) -> Reply:  # noqa: ANN401 - of `handle`
+        """Return the reply by the outcome."""
+
+    def refuse(self, request: Request, error: BaseException, /) -> Reply | None:
+        """Return the reply by the error that came instead; None where that has no reply."""
 
 
 class Owner(Protocol):
@@ -179,7 +176,11 @@ class HttpConnection(ClosingConnection):
         request = self.request
         assert request is not None, "its step has ended"
         try:
-            reply = self.handlers.reply(request, outcome, error)
+            reply = (
+                self.handlers.answer(request, outcome)
+                if error is None
+                else self.handlers.refuse(request, error)
+            )
             is_sent = reply is not None and reply.write(self)
         except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - the request is over
             self._replied(None, failure)
@@ -224,7 +225,8 @@ class HttpConnection(ClosingConnection):
             self.refuse(error)
         elif error is not None:
             log_failure(error)
-        if reply is not None and (not reply.keep_alive or request.is_coming):
+        is_whole = request.whole is not None
+        if reply is not None and not (reply.keep_alive and (is_whole or not request.is_coming)):
             self._end_behind(request, reply)
         else:
             self._go_on_behind(reply)

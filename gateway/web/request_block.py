@@ -17,7 +17,7 @@ whoever uses them asks whether that one is admitted still (`web.short_admission`
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeVar
 
 from msgspec import Struct
 from multidict import MultiMapping
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
     from aiohttp.http_parser import RawRequestMessage
 
-# Blocks, and as many of writes without what varies: with what was parsed from them 8 MB. Then all
-# are forgotten. With tokens in them they may be longer, of which the tokens are not kept: 16 MB.
+# Blocks, and twice as many of writes, with and without what varies: with what was parsed from them
+# 10 MB. Then all are forgotten. With tokens in them they may be longer, of which the tokens are not
+# kept: 18 MB.
 REMEMBERED = 1024
 LONGEST = 1024  # bytes of one: browsers send about 700
 LONGEST_WITH_TOKEN = 3072  # with a JWT three times as much
@@ -50,6 +51,10 @@ _VARYING = re.compile(
 # What may be sent before the answer to it is known, or changes how a body is framed; and a trace,
 # another one each time: to remember the block would push out those that come again.
 _UNLIKE = ("Transfer-Encoding", "Expect", "Upgrade", "Traceparent")
+
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class _Block(NamedTuple):
@@ -104,9 +109,11 @@ class RequestBlocks:
         self._blocks: dict[bytes, _Block] = {}
         # Of writes, by their blocks without what varies, and by whether a Producer-Seq was in it.
         self._pared: dict[tuple[bytes, bool], RequestFields] = {}
+        # Of writes that were found by these, by their whole blocks: most bodies have a few lengths.
+        self._writes: dict[bytes, _Block] = {}
 
     def __len__(self) -> int:
-        return max(len(self._blocks), len(self._pared))
+        return max(len(self._blocks), len(self._pared), len(self._writes))
 
     def read(self, data: bytes) -> tuple[KnownRequest, bytes] | None:
         """The request that these bytes are, and its body."""
@@ -157,7 +164,8 @@ class RequestBlocks:
     def _known(self, block: bytes, *, is_read: bool) -> tuple[_Block, str | None, OwnLines] | None:
         """Return a block's parsed fields, its Producer-Seq and own lines; None if it is unknown."""
         inside = block[2:-2]
-        known = self._blocks.get(inside if self._digest is None else self._digest(inside))
+        name = inside if self._digest is None else self._digest(inside)
+        known = self._blocks.get(name) or self._writes.get(name)
         if known is not None:
             return known, None, NOTHING
         if is_read:
@@ -173,7 +181,10 @@ class RequestBlocks:
         fields = None if pared is None else self._pared.get(pared.key)
         if pared is None or fields is None:
             return None
-        return _Block(fields, pared.length), pared.seq, own
+        known = _Block(fields, pared.length)
+        if pared.seq is None and own is NOTHING:
+            _put(self._writes, name, known)
+        return known, pared.seq, own
 
     def remember(
         self, data: bytes, message: RawRequestMessage, size: int, fields: RequestFields
@@ -202,7 +213,7 @@ class RequestBlocks:
             block, fields = read.rest, shared
         is_read = message.method in _READS
         if SEQ not in headers and (is_read or not has_own):
-            self._keep(block[2:-2], _Block(fields, size))
+            _put(self._blocks, self._named(block[2:-2]), _Block(fields, size))
         if not is_read and "If-None-Match" not in headers:
             self._keep_write(headers, block, fields)
 
@@ -212,14 +223,7 @@ class RequestBlocks:
         # Whoever closes a stream may need another permission for it with a body than without.
         if pared is None or CLOSED in headers or len(headers.getall(SEQ, ())) != pared.seqs:
             return
-        if len(self._pared) >= REMEMBERED:
-            self._pared.clear()
-        self._pared[pared.key] = fields
-
-    def _keep(self, block: bytes, known: _Block) -> None:
-        if len(self._blocks) >= REMEMBERED:
-            self._blocks.clear()
-        self._blocks[self._named(block)] = known
+        _put(self._pared, pared.key, fields)
 
     def _named(self, block: bytes) -> bytes:
         """What stands for a block, or for a part of it."""
@@ -240,6 +244,12 @@ class RequestBlocks:
             if other.lower() == _LENGTH != name.lower():
                 return _Pared(rest, int(another), number.decode())
         return None
+
+
+def _put(known: dict[K, V], key: K, value: V) -> None:
+    if len(known) >= REMEMBERED:
+        known.clear()
+    known[key] = value
 
 
 def _are_alike(one: KnownRequest, other: KnownRequest) -> bool:

@@ -122,7 +122,12 @@ class Answers:
     ) -> None:
         try:
             try:
-                reply = self.connection.handlers.reply(request, outcome, error)
+                handlers = self.connection.handlers
+                reply = (
+                    handlers.answer(request, outcome)
+                    if error is None
+                    else handlers.refuse(request, error)
+                )
                 if reply is not None:
                     reply.write(answer)
             finally:

@@ -45,12 +45,16 @@ class TracedHandlers:
     async def _response(self, request: Request) -> WireResponse:
         try:
             answered = await outcome_of(self._handlers.handle(request))
-        except Exception as error:  # noqa: BLE001 - it has a reply, too
-            return self._handlers.refuse(request, error)
+        except Exception as error:
+            refusal = self._handlers.refuse(request, error)
+            if refusal is None:
+                raise
+            return refusal
         return self._handlers.answer(request, answered)
 
-    def reply(
-        self, _: Request, outcome: WireResponse | None, _error: BaseException | None
-    ) -> WireResponse | None:
-        """Return the reply, if there is one."""
-        return outcome
+    def answer(self, _: Request, reply: WireResponse) -> WireResponse:
+        """Return the reply that `handle` has made."""
+        return reply
+
+    def refuse(self, _: Request, _error: BaseException) -> None:
+        """Return None: what has a reply has it from `handle`."""

@@ -27,11 +27,13 @@ BY_AIOHTTP = frozenset({"RawConnection.set_response_params"})
 ACCEPTS = frozenset(
     {
         "ConnectionServer.__call__",
+        "ClosingConnection.__init__",
         "HttpConnection.__init__",
         "Incoming.__init__",
         "HttpConnection.connection_made",
         "BoundedConnection.__init__",
         "Connection.__init__",
+        "request_parser",
     }
 )
 # What steps a handler is what everybody leans on: it calls one, and tells what came of it.
