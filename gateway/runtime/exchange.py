@@ -42,24 +42,11 @@ class Exchange:
     `ended` is what has ended a wait, where that is more than that there was an answer.
     """
 
-    # What few exchanges come to differ in stands here: so to make one is cheap.
-    route = ""
-    principal: Principal | None = None  # whom a guard knows, if not anybody
-    refused: str | None = None  # why a guard has not: a code, and words for operators
-    begins = counted.NOWHERE
-    asked: Asked | None = None  # where there is to be a line
-    cache_lines = b""
-    conceals = False  # a 404 of its route is always the same
-    is_told_key = False  # it is answered to somebody who may read: with the reader key
-    is_looked_up = True  # not, when it is refused for what it asks, or by a limit
-    sent: Sent | None = None
-    ended: Ended = "answered"
-    # Raises where a guard would not admit it any more. It is told of the exchange, and does not
-    # hold it: with it, the token would stay in memory until garbage is collected.
-    decide_again: Callable[[Exchange], Awaitable[None]] | None = None
-    on_received: Callable[[int], None] | None = None  # is told the bytes of its body
-    _request_id: str | None = None
-    _is_over = False
+    __slots__ = (
+        *("_began", "_is_over", "_new_id", "_request_id", "asked", "asked_id", "begins"),
+        *("cache_lines", "conceals", "decide_again", "ended", "is_looked_up", "is_told_key"),
+        *("on_received", "operation", "principal", "refused", "route", "sent", "traffic"),
+    )
 
     def __init__(
         self,
@@ -72,9 +59,26 @@ class Exchange:
         """Begin now, or `began` before (perf_counter), with the id that the client has given."""
         self._began = perf_counter() if began is None else began
         self.traffic = traffic
+        self.route = ""
+        self.principal: Principal | None = None  # whom a guard knows, if not anybody
+        self.refused: str | None = None  # why a guard has not: a code, and words for operators
         self.operation = operation
+        self.begins = counted.NOWHERE
         self.asked_id = asked_id
+        self.asked: Asked | None = None  # where there is to be a line
+        self.cache_lines = b""
+        self.conceals = False  # a 404 of its route is always the same
+        self.is_told_key = False  # it is answered to somebody who may read: with the reader key
+        self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
+        self.sent: Sent | None = None
+        self.ended: Ended = "answered"
+        # Raises where a guard would not admit it any more. It is told of the exchange, and does not
+        # hold it: with it, the token would stay in memory until garbage is collected.
+        self.decide_again: Callable[[Exchange], Awaitable[None]] | None = None
+        self.on_received: Callable[[int], None] | None = None  # is told the bytes of its body
         self._new_id = new_id
+        self._request_id: str | None = None
+        self._is_over = False
 
     @property
     def request_id(self) -> str:
