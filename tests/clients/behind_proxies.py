@@ -38,17 +38,21 @@ class Run:
 async def reading(
     server: Headgate, stream: str, readers: Sequence[tuple[Read, Mode]], *, seed: int, at_most: int
 ) -> AsyncIterator[list[Run]]:
-    """Start every reader and wait until each has connected; the block ends when all are done."""
+    """Start every reader and wait until each asks in its mode; the block ends when all are done.
+
+    A client that has not asked live by the end of the stream never does.
+    """
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
         runs = []
         for number, (read, mode) in enumerate(readers):
-            proxy = CuttingProxy(server.port, seed=seed + number, at_most=at_most)
+            words = b"GET " if mode == "catch-up" else b"live="
+            proxy = CuttingProxy(server.port, seed=seed + number, at_most=at_most, words=words)
             await stack.enter_async_context(proxy)
             url = f"http://127.0.0.1:{proxy.port}/v1/stream/{stream}"
             task = tasks.create_task(_read(read, url, mode, proxy), name=f"{read.__name__} {mode}")
             runs.append(Run(mode, proxy, task))
         for run in runs:
-            await run.proxy.connected.wait()
+            await run.proxy.asked.wait()
         yield runs
 
 

@@ -18,17 +18,21 @@ class CuttingProxy(Listener):
 
     A connection carries up to `at_most` bytes, both directions together, before it is cut, and
     `at_most` grows by 15 % with every cut: ten cuts need at most twenty times its first value.
-    The sizes follow from the seed alone. `connected` is set by the first connection.
+    The sizes follow from the seed alone. `asked` is set when something has come that has these
+    `words` in it.
     """
 
-    def __init__(self, target_port: int, *, seed: int, at_most: float) -> None:
+    def __init__(
+        self, target_port: int, *, seed: int, at_most: float, words: bytes = b"HTTP/1.1"
+    ) -> None:
         super().__init__(self._serve)
         self.target_port = target_port
         self.seed = seed
         self.at_most = at_most
         self.connections = 0
         self.cuts = 0
-        self.connected = asyncio.Event()
+        self.asked = asyncio.Event()
+        self._words = words
         self._random = random.Random(seed)
 
     def __repr__(self) -> str:
@@ -41,12 +45,11 @@ class CuttingProxy(Listener):
         self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter
     ) -> None:
         self.connections += 1
-        self.connected.set()
         budget = _Budget(self._random.randint(1, int(self.at_most)))
         with_reset = self._random.random() < 0.5
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.target_port)
-        upward = asyncio.create_task(_forward(client_reader, server_writer, budget))
-        downward = asyncio.create_task(_forward(server_reader, client_writer, budget))
+        upward = asyncio.create_task(self._forward(client_reader, server_writer, budget))
+        downward = asyncio.create_task(self._forward(server_reader, client_writer, budget))
         try:
             await asyncio.wait({upward, downward}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -58,6 +61,19 @@ class CuttingProxy(Listener):
                 self.at_most *= _GROWTH
                 if with_reset:
                     reset_on_close(client_writer.get_extra_info("socket"))
+
+    async def _forward(
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, budget: _Budget
+    ) -> None:
+        """Copy until the source ends, either side breaks or the budget is spent."""
+        try:
+            while not budget.is_spent and (data := await source.read(_READ_BYTES)):
+                if self._words in data:
+                    self.asked.set()
+                sink.write(data[: budget.take(len(data))])
+                await sink.drain()
+        except OSError:
+            return
 
 
 class _Budget:
@@ -74,15 +90,3 @@ class _Budget:
         granted = min(wanted, self.left)
         self.left -= granted
         return granted
-
-
-async def _forward(
-    source: asyncio.StreamReader, sink: asyncio.StreamWriter, budget: _Budget
-) -> None:
-    """Copy until the source ends, either side breaks or the budget is spent."""
-    try:
-        while not budget.is_spent and (data := await source.read(_READ_BYTES)):
-            sink.write(data[: budget.take(len(data))])
-            await sink.drain()
-    except OSError:
-        return
