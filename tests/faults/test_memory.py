@@ -14,8 +14,8 @@ from tests.support.processes import headgate
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOAD = Load(readers=400, silent=100, content_bytes=24 << 20)
-BOUND_BYTES = (41 << 20) + LOAD.readers * (20 << 10)
+LOAD = Load(readers=400, silent=100, content_bytes=8 << 20)
+BOUND_BYTES = (30 << 20) + LOAD.readers * (20 << 10)
 """The cached content, the data file's page cache, what the console records, and 20 KiB a reader."""
 
 

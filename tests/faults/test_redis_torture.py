@@ -46,10 +46,10 @@ def test_redis_that_forgets_is_found_out(tmp_path: Path) -> None:
 @pytest.mark.timeout(180)
 def test_kills_lose_and_double_nothing_for_writers_and_readers(tmp_path: Path) -> None:
     with redis_server(tmp_path, tearable(tmp_path), **EVERY_WRITE) as server:
-        report = _run(server.url, [server], Kills(redis=2, gateways=4, tears=2))
+        report = _run(server.url, [server], Kills(redis=1, gateways=2, tears=1))
     _assert_clean(report)
-    assert report.redis_kills >= 2
-    assert (report.gateway_kills, report.tears) == (4, 2)
+    assert report.redis_kills >= 1
+    assert (report.gateway_kills, report.tears) == (2, 1)
     assert report.read_ends == READERS
     assert report.cuts >= READERS // 2
     assert report.acked >= 1000
@@ -59,8 +59,8 @@ def test_kills_lose_and_double_nothing_for_writers_and_readers(tmp_path: Path) -
 def test_node_of_a_cluster_that_dies_loses_and_doubles_nothing(tmp_path: Path) -> None:
     environment = tearable(tmp_path)
     with ClusterServers(tmp_path, options=EVERY_WRITE, environment=environment) as cluster:
-        report = _run(cluster.url, cluster.nodes, Kills(redis=2, gateways=1, tears=1))
+        report = _run(cluster.url, cluster.nodes, Kills(redis=1, gateways=1, tears=1))
     _assert_clean(report)
-    assert report.redis_kills >= 2
+    assert report.redis_kills >= 1
     assert (report.gateway_kills, report.tears) == (1, 1)
     assert report.read_ends == READERS

@@ -11,7 +11,7 @@ from tests.client.resumable.stress import MOST_GROWTH_MB, OURS, load
 if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
-STREAMS, SECONDS, INTERVAL_S = 10, 20, 0.3
+STREAMS, SECONDS, INTERVAL_S = 10, 10, 0.3
 
 
 @pytest.mark.timeout(180)
