@@ -160,10 +160,15 @@ class Later(Generic[T]):
                     yield from wake.future
                 finally:
                     self.unsubscribe(wake)
-        if self._error is not None:
-            return self.result()
-        value: T = self._value
-        return value
+        error = self._error
+        if error is None:
+            value: T = self._value
+            return value
+        del self  # of this frame, which the traceback has: both would stay in memory together
+        try:
+            raise error.with_traceback(None)
+        finally:
+            del error
 
 
 class _Wake:

@@ -140,6 +140,8 @@ class Step(Generic[T]):
         """Call the handler, and see to what it returns."""
         begin, self._begin = self._begin, None
         assert begin is not None, "it begins once"
+        begun: Any = None
+        error: BaseException | None = None
         self._flags |= _RUNNING
         try:
             begun = begin() if self._context is None else self._context.run(begin)
@@ -147,11 +149,13 @@ class Step(Generic[T]):
             self._end(None, fatal)
             raise
         except BaseException as failure:  # noqa: BLE001 - its owner decides
-            self._end(None, failure)
-            return
+            error = failure
         finally:
             self._flags &= ~_RUNNING
-        if isinstance(begun, types.CoroutineType):
+        if error is not None:
+            self._end(None, error)
+            error = None  # as in _advance
+        elif isinstance(begun, types.CoroutineType):
             self._coro = begun
             self._advance(begun)
         elif not isinstance(begun, Later):
@@ -169,25 +173,23 @@ class Step(Generic[T]):
         self._end(later._value, None if error is None else error.with_traceback(None))
 
     def _advance(self, coro: Coroutine[Any, None, T], *, cancels: bool = False) -> None:
-        """Run the handler's coroutine up to where it waits or ends.
-
-        No error stays in a variable here: its traceback has this frame, so that both, and whatever
-        they know of a request, would stay in memory until garbage is collected.
-        """
+        """Run the handler's coroutine up to where it waits or ends."""
+        value: Any = None
+        error: BaseException | None = None
         while True:
             self._awaited = None
             self._flags |= _RUNNING
             try:
                 awaited = self._send(coro, cancels=cancels)
             except StopIteration as stop:
-                self._end(stop.value, None)
-                return
+                value = stop.value
+                break
             except (KeyboardInterrupt, SystemExit) as fatal:
                 self._end(None, fatal)
                 raise
             except BaseException as failure:  # noqa: BLE001 - its owner decides
-                self._end(None, failure)
-                return
+                error = failure
+                break
             finally:
                 self._flags &= ~_RUNNING
             cancels = bool(self._flags & _CANCELLED)
@@ -195,6 +197,10 @@ class Step(Generic[T]):
             if not cancels or _takes_time_to_cancel(awaited):
                 self._wait_for(awaited)
                 return
+        # Not where it was caught: it would be the context of the next request's errors, and in the
+        # log with them.
+        self._end(value, error)
+        error = None  # its traceback has this frame: they would stay in memory together
 
     def _send(self, coro: Coroutine[Any, None, T], *, cancels: bool) -> Any:  # noqa: ANN401 - what is awaited
         if self._context is None:

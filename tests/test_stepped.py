@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import time
+import weakref
 from collections import Counter
 from collections.abc import Coroutine
 from functools import partial
@@ -105,6 +107,62 @@ async def test_the_error_of_a_handler_is_its_end() -> None:
 
     run = await started(fail())
     assert [type(error) for _, error in run.ends] == [KeyError]
+
+
+async def _returns_one() -> int:
+    return 1
+
+
+async def _raises() -> int:
+    raise KeyError
+
+
+def _raises_at_once() -> int:
+    raise KeyError
+
+
+@pytest.mark.parametrize("begin", [_returns_one, _raises, _raises_at_once])
+async def test_an_error_behind_a_handler_has_nothing_of_its_end(begin: Callable[[], Any]) -> None:
+    """What is behind it is the next request of a connection, and may be another client's."""
+    behind: list[Exception] = []
+
+    def on_done(_: object, _error: BaseException | None) -> None:
+        try:
+            int("")
+        except ValueError as error:
+            behind.append(error)
+
+    await outside(Step(begin, on_done).run)
+    assert [error.__context__ for error in behind] == [None]
+
+
+class _Marked(Exception):
+    """An error that a weak reference may tell of."""
+
+
+async def _raises_marked(marks: list[weakref.ref[_Marked]]) -> None:
+    error = _Marked()
+    marks.append(weakref.ref(error))
+    try:
+        raise error
+    finally:
+        del error
+
+
+@pytest.mark.parametrize("is_coroutine", [True, False])
+async def test_the_error_of_a_handler_goes_without_garbage_collection(is_coroutine: bool) -> None:
+    marks: list[weakref.ref[_Marked]] = []
+
+    def at_once() -> None:
+        _raises_marked(marks).send(None)
+
+    begin = partial(_raises_marked, marks) if is_coroutine else at_once
+    gc.disable()
+    try:
+        await outside(Step(begin, lambda *_: None).run)
+        assert [mark() for mark in marks] == [None]
+    finally:
+        gc.enable()
 
 
 async def test_all_who_wait_for_a_later_have_its_value_when_it_is_set() -> None:

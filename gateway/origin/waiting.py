@@ -55,3 +55,5 @@ async def answer_to(
         elif waiting.exception() is None:
             waiting.result().release()  # it came as its handler was cancelled
         raise
+    finally:
+        del waiting  # the traceback of its error has this frame: they would stay in memory together

@@ -58,6 +58,7 @@ class Connection(BoundedConnection):
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
+        self._ahead = None
         self.principal = None
         if self._counted is not None:
             self._counted.cut()

@@ -120,7 +120,10 @@ class Handlers:
         if not isinstance(error, Exception):
             return None
         abandon = isinstance(error, RequestTimeout | RequestPayloadError)
-        return self.answer(request, self._refusal(request, error), abandon=abandon)
+        reply = self.answer(request, self._refusal(request, error), abandon=abandon)
+        # Its frames have the request, and may have the error: both would stay in memory together.
+        error.__traceback__ = None
+        return reply
 
     def answer(
         self, request: Request, answered: Answered | None, *, abandon: bool = False

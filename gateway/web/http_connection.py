@@ -215,7 +215,8 @@ class HttpConnection(ClosingConnection):
         try:
             self.finish(request)
         except Exception as failure:  # noqa: BLE001 - its connection ends
-            reply, error = None, failure
+            log_failure(failure)
+            reply = None
         if request.part is not None:
             request.drop_part()
         if self._leaving is not None:
@@ -264,7 +265,11 @@ class HttpConnection(ClosingConnection):
 
     def _go_on_behind(self, reply: Reply | None) -> None:
         """Go on behind a request, if the connection does."""
-        self.request = self._step = None
+        request, self.request, self._step = self.request, None, None
+        if request is not None and request.body is not EMPTY_PAYLOAD:
+            failure = request.body.exception()
+            if failure is not None:  # whose frames have the request: both would stay in memory
+                failure.__traceback__ = None
         if self.state is TAKEN and not self._ends and reply is not None and reply.keep_alive:
             self.go_on()
         elif self.state in {TAKEN, DEAF}:

@@ -227,6 +227,7 @@ class Incoming(HttpConnection):
         self._held.clear()
         self._part.clear()
         super().connection_lost(exc)
+        self._body = None  # which has this object
 
     def take_held(self) -> None:
         """Go on with what the client sent meanwhile, unless whoever parses does."""

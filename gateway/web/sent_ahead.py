@@ -152,6 +152,9 @@ class Answers:
         except BaseException:
             self.connection.force_close()  # nobody else answers
             raise
+        finally:
+            self._all.clear()  # they have this object
+            self._steps.clear()
 
     def _write(self) -> None:
         wires = []

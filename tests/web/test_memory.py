@@ -1,0 +1,102 @@
+"""What a request has had, its token among it, goes with its connection: nothing is in a cycle."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.runtime.exchange import Exchange
+from gateway.web.connection import Connection
+from gateway.web.request import Request
+from gateway.web.sent_ahead import Answer
+from tests.support.raw_origin import RawOrigin, Wire, reset
+from tests.support.raw_origin import answer as said
+from tests.support.waiting import until
+from tests.telemetry.collector import collecting, traced
+from tests.web.serving import EDGE, PREFIX, edge_serving, post, put, request
+
+if TYPE_CHECKING:
+    from tests.web.serving import Serving
+
+KINDS = (Answer, Connection, Exchange, Request)
+JSON = "application/json"
+LONG = b"[" + b"1," * 100_000 + b"]"
+WHOLE = post("s", b"0123456789")
+
+
+def _chunked(prefix: str) -> bytes:
+    lines = (f"POST {prefix}/s HTTP/1.1", "Host: h", "Content-Type: text/plain")
+    return "\r\n".join([*lines, "Transfer-Encoding: chunked", "", ""]).encode()
+
+
+# What a client sends, and how many answers it gets before it leaves.
+EXCHANGES = {
+    "appends": (WHOLE * 3, 3),
+    "refused appends": (post("none", b"x") * 3, 3),
+    "refused append with a query": (post("none?a=b", b"x"), 1),
+    "part of a body": (WHOLE[:-5], 0),
+    "spoilt body": (_chunked(PREFIX) + b"zz\r\n", 1),
+    "body too long": (post("s", bytes(2 << 20)), 1),
+    "part of a body too long": (post("s", bytes(2 << 20))[:-5], 1),
+    "long bad JSON": (post("json", LONG, content_type=JSON), 1),
+    "refused creation": (put("s", content_type=JSON), 1),
+    "refused removal": (request("DELETE", "none"), 1),
+    "refused read": (request("GET", "none?offset=x"), 1),
+    "part of a body passed on": (post(f"{EDGE}/s", bytes(10))[:-5], 0),
+    "spoilt body passed on": (_chunked(EDGE) + b"zz\r\n", 1),
+    "append without an answer": (post(f"{EDGE}/broken", b"x"), 1),
+}
+
+
+async def _origin(wire: Wire) -> None:
+    if wire.heard.target == "/broken":
+        await reset(wire)
+    else:
+        await wire.body()
+        await wire.send(said(b""))
+
+
+async def _exchange(gateway: Serving, sent: bytes, answers: int) -> None:
+    client = await gateway.connect()
+    client.send(sent)
+    for _ in range(answers):
+        await client.answer()
+    if not answers:
+        await until(lambda: any(not one.is_idle for one in gateway.server.connections))
+    client.abort()
+    gateway._clients.remove(client)
+    await until(lambda: gateway.limits.connections == 0)
+    for _ in range(10):  # what was woken goes on, and ends
+        await asyncio.sleep(0)
+
+
+def _there() -> Counter[str]:
+    return Counter(type(one).__name__ for one in gc.get_objects() if isinstance(one, KINDS))
+
+
+@pytest.mark.parametrize("is_traced", [False, True], ids=["", "traced"])
+@pytest.mark.parametrize("kind", EXCHANGES)
+async def test_nothing_of_a_request_stays_when_its_client_has_left(
+    kind: str, is_traced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with collecting() as collector:
+        for name, value in collector.environment.items():
+            monkeypatch.setenv(name, value)
+        async with traced() as tracer, RawOrigin(_origin) as origin:
+            given = tracer if is_traced else None
+            async with edge_serving(origin, tracer=given) as gateway:
+                for made in (put("s"), put("json", content_type=JSON)):
+                    await gateway.ask(made)
+                await _exchange(gateway, *EXCHANGES[kind])
+                gc.collect()
+                gc.disable()
+                try:
+                    before = _there()
+                    await _exchange(gateway, *EXCHANGES[kind])
+                    assert _there() - before == Counter()
+                finally:
+                    gc.enable()
