@@ -91,7 +91,7 @@ class Exchange:
 
     @property
     def _cache(self) -> str:
-        """Return X-Cache as the client was told it."""
+        """X-Cache as the client was told it."""
         return cache_status.x_cache(self.cache_lines)
 
     async def check_admission(self) -> None:

@@ -103,7 +103,7 @@ class ClosingConnection(BaseProtocol):
         )
 
     def drop(self, size: int) -> None:
-        """So many bytes came that mean nothing any more."""
+        """Count bytes that mean nothing any more, and end the connection at LINGER_BYTES."""
         self._may_drop -= size
         if self._may_drop < 0 and self.state is LINGERING:
             self.force_close()

@@ -114,10 +114,13 @@ class Handlers:
         return self._operations[type(route)](request, presented.target, route, place.name)
 
     def refuse(self, request: Request, error: BaseException) -> WireResponse | None:
-        """Return the reply to a request that is not carried out; None where it was cancelled."""
+        """Return the reply to a request that is not carried out.
+
+        None where it was cancelled, or failed before anything of it was counted.
+        """
         if isinstance(error, ConnectionError):
             return WireResponse(CLIENT_GONE, b"", keep_alive=False)
-        if not isinstance(error, Exception):
+        if request.exchange is None or not isinstance(error, Exception):
             return None
         abandon = isinstance(error, RequestTimeout | RequestPayloadError)
         reply = self.answer(request, self._refusal(request, error), abandon=abandon)

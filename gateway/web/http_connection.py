@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class Handlers(Protocol):
-    """What handles requests. What comes of one is nobody's concern but theirs."""
+    """Carries requests out, and makes replies of the outcomes, which nobody else looks at."""
 
     def handle(self, request: Request, /) -> Any:  # noqa: ANN401 - an outcome, or what a Step waits for
         """Return the outcome of a request, a Later of it, or a coroutine. May raise any error."""

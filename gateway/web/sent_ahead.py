@@ -130,6 +130,8 @@ class Answers:
                 )
                 if reply is not None:
                     reply.write(answer)
+                elif error is not None:
+                    log_failure(error)
             finally:
                 self.connection.finish(request)
             answer.is_last = reply is None or not reply.keep_alive

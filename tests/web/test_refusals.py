@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
-from gateway.web import closing_connection, connection
+from gateway.runtime.exchange import Exchange
+from gateway.telemetry import logs
+from gateway.web import accounting, closing_connection, connection
 from gateway.web.closing_connection import LINGER_BYTES
 from gateway.web.connection_state import LINGERING
 from gateway.web.incoming import FRAMING_BYTES, HEAD_BYTES
@@ -351,3 +353,29 @@ async def test_small_chunks_and_long_bodies_are_no_framing() -> None:
             client = await gateway.connect()
             client.send(CHUNKED + data + b"0\r\n\r\n")
             assert (await client.answer()).status == 204
+
+
+@pytest.mark.parametrize("writes", [1, 2])
+@pytest.mark.parametrize("failing", ["begin", "finish"])
+async def test_a_write_that_cannot_be_counted_is_logged_and_ends_its_connection(
+    failing: str, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that were sent ahead both are carried out."""
+    logged: list[BaseException] = []
+
+    def fail(*_: object, **_more: object) -> None:
+        raise KeyError(failing)
+
+    def note(_: str, exc_info: BaseException) -> None:
+        logged.append(exc_info)
+
+    async with serving() as gateway:
+        await gateway.ask(put("s"))
+        monkeypatch.setattr(logs.log, "error", note)
+        owner = accounting if failing == "begin" else Exchange
+        monkeypatch.setattr(owner, failing, fail)
+        client = await gateway.connect()
+        client.send(post("s", b"x") * writes)
+        wire = await client.rest()
+        assert wire.count(b"HTTP/1.1 ") == (failing == "finish")
+        assert [error.args for error in logged] == [(failing,)] * writes
