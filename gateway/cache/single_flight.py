@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
+
+from gateway.later import Later
+from gateway.stepped import Step
+from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
@@ -15,20 +18,22 @@ T = TypeVar("T")
 
 
 class _SharedRead(Generic[T]):
-    """A read under way, and how many wait for it."""
+    """A read under way, and how many wait for its result."""
 
-    __slots__ = ("task", "waiters")
+    __slots__ = ("result", "step", "waiters")
+    step: Step[T]
 
-    def __init__(self, task: asyncio.Task[T]) -> None:
-        self.task = task
-        self.waiters = 0
+    def __init__(self) -> None:
+        self.result: Later[T] = Later()
+        self.waiters = 1
 
 
 class SingleFlight(Generic[T]):
     """Reads in flight by key. A waiter that leaves takes nothing from the others.
 
-    With the last one the read ends: whatever it holds must not be held for nobody. `collapsed` is
-    told how many a result was given to.
+    Each is a step of its own: one that ends at once needs no task. With the last waiter the read
+    ends: whatever it holds must not be held for nobody. `collapsed` is told how many a result was
+    given to.
     """
 
     def __init__(self, collapsed: Histogram | None = None) -> None:
@@ -46,56 +51,35 @@ class SingleFlight(Generic[T]):
 
         An error reaches each waiter, and the next read begins anew.
         """
-        fetch = self._join(key, read)
-        try:
-            return await asyncio.shield(fetch.task)
-        finally:
-            self._leave(key, fetch)
-
-    def begin(
-        self,
-        key: Hashable,
-        read: Callable[[], Coroutine[None, None, T]],
-        over: Callable[[asyncio.Task[T]], object],
-    ) -> Callable[[], object]:
-        """The same for a waiter without a task, who is told when it is over; how to leave it.
-
-        He may be told although he has left, when that was as it ended.
-        """
-        fetch = self._join(key, read)
-
-        def leave() -> None:
-            if fetch.task.remove_done_callback(over):  # else he is told, or has left
-                self._leave(key, fetch)
-
-        fetch.task.add_done_callback(over)
-        return leave
-
-    def _join(self, key: Hashable, read: Callable[[], Coroutine[None, None, T]]) -> _SharedRead[T]:
         fetch = self._fetches.get(key)
-        if fetch is None or fetch.task.done():
+        if fetch is None or fetch.result.done():
             self.started += 1
-            fetch = _SharedRead(asyncio.get_running_loop().create_task(read()))
-            self._fetches[key] = fetch
-            fetch.task.add_done_callback(partial(self._fetched, key, fetch))
+            fetch = self._fetches[key] = _SharedRead()
+            fetch.step = Step(read, partial(self._over, key, fetch), tracing.own_context())
+            fetch.step.run()
         else:
             self.joined += 1
-        fetch.waiters += 1
-        return fetch
+            fetch.waiters += 1
+        try:
+            return await fetch.result
+        finally:
+            fetch.waiters -= 1
+            if not fetch.waiters and not fetch.result.done():
+                self._close(key, fetch)
+                fetch.step.cancel()
 
-    def _leave(self, key: Hashable, fetch: _SharedRead[T]) -> None:
-        fetch.waiters -= 1
-        if not fetch.waiters and not fetch.task.done():
+    def _over(
+        self, key: Hashable, fetch: _SharedRead[T], result: T | None, error: BaseException | None
+    ) -> None:
+        try:
             self._close(key, fetch)
-            fetch.task.cancel()
-
-    def _fetched(self, key: Hashable, fetch: _SharedRead[T], task: asyncio.Task[T]) -> None:
-        self._close(key, fetch)
-        if task.cancelled():
-            return
-        error = task.exception()  # taken note of, even where every waiter has left
-        if error is None and self._collapsed is not None and fetch.waiters:
-            self._collapsed.observe(fetch.waiters)
+            if error is None and self._collapsed is not None and fetch.waiters:
+                self._collapsed.observe(fetch.waiters)
+        finally:  # whatever happens, those who wait are told
+            if error is None:
+                fetch.result.set_result(cast("T", result))
+            else:
+                fetch.result.set_exception(error)
 
     def _close(self, key: Hashable, fetch: _SharedRead[T]) -> None:
         """Let nobody join any more."""

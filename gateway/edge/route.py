@@ -121,7 +121,8 @@ class EdgeRoute:
             "origin.failed", "origin.recovered", origin.figures.answer_count
         )
         self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
-        self.fetch = ShortReads(self, shared).begin
+        self.reads = ShortReads(self, shared)
+        self.fetch: Callable[..., bool] | None = self.reads.begin
 
     def ask_origin(self, ttl_s: float, on_end: Callable[[Principal], None]) -> None:
         """Have the origin decide who may read: its yes counts for `ttl_s` seconds."""

@@ -11,12 +11,11 @@ from gateway.access.reader_keys import renewed
 from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest, HeadgateError, NotOffered, StreamNotFound
-from gateway.hosted import metrics, short_reads
+from gateway.hosted import metrics
 from gateway.hosted.chunk_reader import ChunkReader
 from gateway.hosted.description import described
 from gateway.hosted.feeds import HostedFeeds, LiveRead
 from gateway.hosted.kept_answers import kept_answer
-from gateway.hosted.short_reads import read_key
 from gateway.hosted.stream_list import StreamList
 from gateway.live.feed import park
 from gateway.protocol import cache_headers, cache_status, chunks, cursors, responses
@@ -39,7 +38,7 @@ from gateway.telemetry.metrics import Sample
 from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
     from gateway.backends.contract import Log
     from gateway.cache.store import Store
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from gateway.protocol.retention import Retention
     from gateway.protocol.state import StreamState
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Access, Checks, KeptAnswer, OriginReader, PlainGet
+    from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.traffic import Hits
 
@@ -64,6 +63,7 @@ class HostedRoute:
     """Everything that serves the streams of one log, under one prefix."""
 
     keeps_order = True  # each kind of write waits in one queue
+    fetch: Callable[..., bool] | None = None  # the log is read by the handler
 
     def __init__(  # noqa: PLR0913 - what a route is made of
         self,
@@ -157,10 +157,6 @@ class HostedRoute:
         except HeadgateError:
             return False
         return True
-
-    def fetch(self, reader: OriginReader, get: PlainGet, *_: object, is_known: bool) -> bool:  # noqa: ARG002 - as of any route
-        """Read what the log has of a stream in use."""
-        return self._shared.shedding.level < READS and short_reads.begin(self, reader, get.target)
 
     # Caches
 
@@ -337,6 +333,11 @@ class HostedRoute:
         self.sweeper.note()
         await self.streams.survey.close()
         await self.table.log.close()
+
+
+def read_key(read: Read, state: StreamState) -> Hashable:
+    """Return what reads that wait for one answer are equal in."""
+    return read.target, state.stream_id, state.version, state.history
 
 
 def _same_until(state: StreamState, read: Read, now: float) -> float | None:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from gateway.access.reader_keys import ReaderKeys
     from gateway.cache.cache_result import CacheResult
     from gateway.cache.private_fields import Recipient
-    from gateway.cache.rendered import RenderedChunk
     from gateway.live.contract import Parkable
     from gateway.protocol.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
@@ -71,25 +70,17 @@ class Head(Protocol):
 
 
 class OriginReader(ShortWaiter, Protocol):
-    """A client who waits for an answer of an origin, or of an own log, without a task.
+    """A client who waits for an answer of an origin without a task.
 
     Whoever asks in his name says for whom the answer is, and who is told of it before him, if
-    anybody; of a log, whom to tell when the client leaves. Of what is called then nothing is at
-    once.
+    anybody. Of what is called then nothing is at once.
     """
 
     recipient: Callable[[Read], Recipient]
     first: Callable[[CacheResult], object] | None
-    leave: Callable[[], object] | None
 
     def wait(self) -> None:
         """Keep the connection."""
-
-    def rendered(self, read: Read, entry: RenderedChunk, cache: bytes) -> None:
-        """The answer of a log is here; `cache` are the lines that say how the cache had part."""
-
-    def cut(self, read: Read) -> None:
-        """Its client has left while the log was read."""
 
 
 class Access(NamedTuple):
@@ -138,14 +129,10 @@ class StreamRoute(Protocol):
     ) -> bool:
         """Let a long-poll at the tail wait, or answer it at once."""
 
-    def fetch(
-        self, reader: OriginReader, get: PlainGet, head: Head, address: str, /, *, is_known: bool
-    ) -> bool:
-        """Ask an origin, or the log, for what is in no cache, and let the reader have the answer.
-
-        `get` came as `head`. The headers of one that `is_known` are the same object for all who
-        sent the same.
-        """
+    # Asks an origin for what is in no cache, and lets an OriginReader have the answer; given a
+    # PlainGet, the Head that it came as, and the client's address. The headers of one that
+    # `is_known` are the same object for all who sent the same. None where a handler reads.
+    fetch: Callable[..., bool] | None
 
     # Among other parts of the process
 

@@ -6,7 +6,7 @@ Nothing of OpenTelemetry is imported here: without its variables a gateway does 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING
 
 from gateway.errors import StartError
@@ -53,6 +53,14 @@ def begin(environment: Mapping[str, str]) -> Tracer | None:
             " install headgate[otel], or set OTEL_SDK_DISABLED=true"
         ) from error
     return Tracer()
+
+
+def own_context() -> Context | None:
+    """Return a context for what begins for the request that is being answered, if it is traced.
+
+    Else whoever resumes it would be taken for that request.
+    """
+    return None if current.get() is None else copy_context()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from gateway.access.credentials import READING, Presented, present
 from gateway.access.operations import READ, Need, needs
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import NO_STREAM, Forbidden, StreamNotFound, Unauthenticated
+from gateway.live.long_polls import NO_MORE
 from gateway.protocol import cache_status
 from gateway.protocol.target import split
 from gateway.runtime.answer import Answered, Relayed
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.access.contract import Guard
     from gateway.access.principal import Principal
+    from gateway.errors import HeadgateError
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
     from gateway.runtime.route import StreamRoute
@@ -66,6 +68,7 @@ def admitted(
         or guard.still_admits(known.principal, (Need(place.path, READ),), clock())
     )
     route.traffic.decisions[counted.ADMITTED] += 1
+    exchange.decide_again = partial(_refuse_ended, route, clock)
     return Presented("", place.target)
 
 
@@ -92,7 +95,7 @@ async def admit(
         request.method in READING or _may_read(asked, clock())
     )
     route.traffic.decisions[counted.ADMITTED] += 1
-    if request.has_body and request_body.at_hand(request) is None:
+    if request.method == "GET" or (request.has_body and request_body.at_hand(request) is None):
         exchange.decide_again = partial(_decide_again, asked, route, clock)
     return presented
 
@@ -105,17 +108,22 @@ async def _decided(
     try:
         return _somebody(await guard.admit(headers, token, needed, now))
     except (Unauthenticated, Forbidden) as refusal:
-        is_unknown = isinstance(refusal, Unauthenticated)
-        kind = counted.UNAUTHENTICATED if is_unknown else counted.FORBIDDEN
-        route.traffic.decisions[kind] += 1
-        exchange.is_looked_up = False
-        # Also where the client is told nothing of it, operators find out by the log.
-        exchange.refused = f"{refusal.code}: {refusal.detail}"
-        if not (is_unknown or guard.goes_by_query):
+        if not (isinstance(refusal, Unauthenticated) or guard.goes_by_query):
             exchange.principal = _somebody(guard.admitted(headers, token, (), now))
-        if route.access.conceals:
-            raise StreamNotFound(NO_STREAM) from None
-        raise
+        raise _refused(refusal, exchange, route) from None
+
+
+def _refused(
+    refusal: Unauthenticated | Forbidden, exchange: Exchange, route: StreamRoute
+) -> HeadgateError:
+    """Note a refusal, and return what the client is told of it."""
+    is_unknown = isinstance(refusal, Unauthenticated)
+    kind = counted.UNAUTHENTICATED if is_unknown else counted.FORBIDDEN
+    route.traffic.decisions[kind] += 1
+    exchange.is_looked_up = False
+    # Also where the client is told nothing of it, operators find out by the log.
+    exchange.refused = f"{refusal.code}: {refusal.detail}"
+    return StreamNotFound(NO_STREAM) if route.access.conceals else refusal
 
 
 def _may_read(asked: _Asked, now: float) -> bool:
@@ -131,10 +139,31 @@ def _somebody(principal: Principal | None) -> Principal | None:
 async def _decide_again(
     asked: _Asked, route: StreamRoute, clock: Callable[[], float], exchange: Exchange
 ) -> None:
-    """Raise as `admit` does where the credential counts no more, while a body still comes."""
+    """Raise as `admit` does where the credential counts no more that did as the request came."""
     principal, now = exchange.principal, clock()
     if principal is not None and principal.until <= now:
         exchange.principal = await _decided(asked, exchange, route, now)
+
+
+async def _refuse_ended(route: StreamRoute, clock: Callable[[], float], exchange: Exchange) -> None:
+    """Raise where the token counts no more with which the same fields came before."""
+    principal = exchange.principal
+    if principal is not None and principal.until <= clock():
+        exchange.principal = None
+        raise _refused(Unauthenticated(NO_MORE, is_refused=True), exchange, route)
+
+
+async def check_again(exchange: Exchange, route: StreamRoute, answered: Answered) -> None:
+    """Raise where a reader is admitted no more that had to wait for this answer.
+
+    What an origin that decides itself has answered to the reader alone is its word.
+    """
+    guard, principal = route.access.guard, exchange.principal
+    if guard is None or principal is None:
+        return
+    if guard.goes_by_query and cache_status.x_cache(answered.cache) != "COLLAPSED":
+        return
+    await exchange.check_admission()
 
 
 def concealed(answered: Answered, shared: Context) -> Answered:

@@ -85,15 +85,16 @@ class Connection(BoundedConnection):
             return sent_ahead.take(self, self._fast, data)
         request, body = read
         if request.method == "GET":
-            taken = not body and self._fast.get(self, data, request)
-            if taken:
+            if body:
+                return False
+            if self._fast.get(self, data, request):
                 self.went_on(should_close=False)
-            return taken
-        if not self._fast.admits_known(request):
-            return False
-        self._deadline = None
-        self.give(Request(request, body, self))
-        return True
+                return True
+        is_admitted = self._fast.admits_known(request)
+        if is_admitted:
+            self._deadline = None
+            self.give(Request(request, body, self))
+        return is_admitted
 
     # Answering
 

@@ -175,9 +175,12 @@ class FastPath:
         )
 
     def admits_known(self, request: KnownRequest) -> bool:
-        """Return whether a write may be taken by its fields alone, without its token."""
+        """Return whether a request may be taken by its fields alone, without its token."""
         if request.fields.admitted is None:
             return True
+        if request.method == "GET":
+            assert self._admission is not None, "who admitted it"
+            return self._admission.get(request) is not None
         if "?" in request.path:  # there may be another token in it, which is for nobody to see
             return False
         assert self._admission is not None, "who admitted it"
@@ -262,6 +265,8 @@ class FastPath:
         try:
             route, _ = self._stream(get.target.partition("?")[0])
         except HeadgateError:
+            return False
+        if route.fetch is None:
             return False
         is_known = isinstance(message, KnownRequest)
         request = head if isinstance(message, KnownRequest) else message

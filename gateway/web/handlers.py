@@ -14,15 +14,16 @@ from gateway.errors import (
     RequestTimeout,
 )
 from gateway.protocol import cache_status, http1, responses
+from gateway.protocol.paths import check_whole
 from gateway.protocol.responses import Response
 from gateway.protocol.target import canonical_target, split
 from gateway.runtime.answer import Answered, Relayed
 from gateway.runtime.exchange import CLIENT_GONE
 from gateway.stepped import outcome_of
 from gateway.telemetry.logs import log
-from gateway.telemetry.traffic import NOWHERE
+from gateway.telemetry.traffic import NOWHERE, READ
 from gateway.web import accounting, charges, request_head, web_origins
-from gateway.web.admission import Place, admit, admitted, concealed
+from gateway.web.admission import Place, admit, admitted, check_again, concealed
 from gateway.web.front_page import front_page
 from gateway.web.request import exchange_of
 from gateway.web.responses import (
@@ -111,7 +112,22 @@ class Handlers:
                 is_guarded = route.access.guard is not None
                 web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
             charges.charge(request, exchange, self._shared.quotas)
-        return self._operations[type(route)](request, presented.target, route, place.name)
+        begun = self._operations[type(route)](request, presented.target, route, place.name)
+        if exchange.decide_again is not None and exchange.operation == READ:
+            return self._checked_again(begun, exchange, route)
+        return begun
+
+    @staticmethod
+    async def _checked_again(
+        begun: Answered | Later[Answered] | Coroutine[Any, Any, Answered | None],
+        exchange: Exchange,
+        route: StreamRoute,
+    ) -> Answered | None:
+        """Return an answer that its reader may have waited for, who is admitted still."""
+        answered: Answered | None = await outcome_of(begun)
+        if answered is not None:
+            await check_again(exchange, route, answered)
+        return answered
 
     def refuse(self, request: Request, error: BaseException) -> WireResponse | None:
         """Return the reply to a request that is not carried out.
@@ -169,11 +185,16 @@ class Handlers:
         if not request.fields.are_known:
             request_head.check(request)
             self._shared.hosts.check(request.headers.get("Host", ""))
-        raw = request.target
-        # With a query it may have a token in it, which is kept nowhere.
-        is_path = raw.startswith("/") and 1 < len(raw) <= LONGEST_FOUND and "?" not in raw
+        # In the query there may be a token, which is kept nowhere.
+        raw, mark, query = request.target.partition("?")
+        is_path = raw.startswith("/") and 1 < len(raw) <= LONGEST_FOUND
         if is_path and request.method != "OPTIONS":
-            return self._found(raw)
+            place = self._found(raw)
+            if not mark:
+                return place
+            check_whole(query)
+            target = f"{place.path}?{query}"
+            return Place(target, place.path, place.route, place.name)
         target = request_head.target(request)
         if request.method == "OPTIONS" and (
             target == "*" or "Access-Control-Request-Method" in request.headers

@@ -15,7 +15,7 @@ from gateway.protocol import cache_status, responses
 from gateway.protocol.content import is_long, long_records
 from gateway.protocol.multi_append import long_multi_records
 from gateway.protocol.paths import canonical_path, parse_query
-from gateway.protocol.requests import Events, LongPoll, parse_create, resumed
+from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_create, resumed
 from gateway.protocol.target import split
 from gateway.runtime.answer import Answered
 from gateway.runtime.shedding import READS
@@ -83,6 +83,8 @@ class HostedHandlers:
     ) -> Answered | None:
         last_event_id = request.headers.get("Last-Event-ID")
         read = resumed(route.parse(target), last_event_id)
+        if isinstance(read, CatchUp):
+            request.stays(0.0)
         answer = await route.read(read, name, request.headers.get("If-None-Match"))
         if not isinstance(answer, LiveRead):
             return answer

@@ -271,7 +271,11 @@ class HttpConnection(ClosingConnection):
             if failure is not None:  # whose frames have the request: both would stay in memory
                 failure.__traceback__ = None
         if self.state is TAKEN and not self._ends and reply is not None and reply.keep_alive:
-            self.go_on()
+            try:
+                self.go_on()
+            except Exception:  # noqa: BLE001 - its client would wait for ever
+                log.exception("connection.failed")
+                self.force_close()
         elif self.state in {TAKEN, DEAF}:
             self.force_close()
         if self.shared.closing:

@@ -1,4 +1,4 @@
-"""What an origin or a log has answered without a task, as its client is told it and it is counted.
+"""What an origin has answered without a task, as its client is told it and it is counted.
 
 The same bytes and figures as by `handlers`, `edge_presentation` and `accounting`, for who wants an
 answer whole.
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from gateway.cache.cache_result import CacheResult, Joined
     from gateway.cache.cached_response import CacheRequest
     from gateway.cache.private_fields import Recipient
-    from gateway.cache.rendered import RenderedChunk
     from gateway.cache.short_fetch import ShortFetch
     from gateway.cache.short_waiter import ShortWaiter
     from gateway.cache.variants import Variant
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from gateway.runtime.route import PlainGet, StreamRoute
 
     Request = RawRequestMessage | bytes  # the bytes of one that need not be parsed before
-
-_OK = http1.status_line(200)
 
 
 class Client(Parkable, Protocol):
@@ -58,7 +55,7 @@ class ShortMiss:
 
     __slots__ = (
         *("_began", "_client", "_exchange", "_get", "_message", "_route", "_shared"),
-        *("fetch", "fields", "first", "is_collapsed", "leave", "old"),
+        *("fetch", "fields", "first", "is_collapsed", "old"),
         *("recipient", "request", "varies"),
     )
 
@@ -83,7 +80,6 @@ class ShortMiss:
         self._message = message
         self._exchange: Exchange | None = None  # where there is to be a line in the log
         self.first: Callable[[CacheResult], object] | None = None
-        self.leave: Callable[[], object] | None = None
         self.old: Variant | None = None
         self.is_collapsed = False
         self.fetch: ShortFetch[ShortWaiter] | None = None
@@ -131,15 +127,6 @@ class ShortMiss:
             begins = accounting.read_from(begins, status, head, len(body))
         self._count(status, len(body), cache, begins)
 
-    def rendered(self, read: Read, entry: RenderedChunk, cache: bytes) -> None:
-        """Of an OriginReader."""
-        if self._has_ended():
-            return
-        common, own = self._shared.lines.shared(), self._get.id_line
-        self._reply([_OK, common, own, cache, entry.lines], entry.body)
-        begins = counted.begins(read.offset)  # and never the end: what is empty has a task
-        self._count(200, len(entry.body), cache, begins)
-
     def _has_ended(self) -> bool:
         """Whether who waits is admitted no more: the ordinary way looks at him anew then."""
         principal, guard = self._get.principal, self._route.access.guard
@@ -185,16 +172,9 @@ class ShortMiss:
 
     def _left(self, _: object) -> None:
         """The client is gone."""
-        if self.leave is not None:
-            self.leave()
-            return
         assert self.fetch is not None, "it waits"
         self.fetch.leave_short(self)
-        self.cut(self.request.read)
-
-    def cut(self, read: Read) -> None:
-        """Of an OriginReader."""
-        begins, exchange = counted.begins(read.offset), self._exchange
+        begins, exchange = counted.begins(self.request.read.offset), self._exchange
         if exchange is None:
             self._count(counted.CUT, 0, b"", begins)
         else:

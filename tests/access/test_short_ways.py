@@ -81,7 +81,7 @@ async def test_a_token_is_in_nothing_that_is_remembered(tmp_path: Path) -> None:
         assert all(len(name) == 16 for name in kept)
         fields = [block.fields for block in blocks._blocks.values()] + [*blocks._pared.values()]
         assert not any("authorization" in map(str.lower, one.headers) for one in fields)
-        askers = gateway.edge.fetch.__self__._askers  # type: ignore[attr-defined] # a bound method
+        askers = gateway.edge.reads._askers
         sent = alike_appends_of(gateway)._sent
         assert askers
         assert sent

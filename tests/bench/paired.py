@@ -157,6 +157,26 @@ def _half_heads(stack: contextlib.ExitStack, program: Path) -> Callable[[], Figu
     return partial(half_heads.run, *load, "/v1/stream/doc?offset=-1")
 
 
+def _misses(stack: contextlib.ExitStack, server: Server) -> Callable[[], Figures]:
+    """Return reads of which no two have the same query."""
+    body = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "body"
+    body.write_bytes(edge_passed.READ)
+    server.create("missed", "text/plain", edge_passed.READ)
+    load = (server.port, edge_passed.CONNECTIONS, MILLISECONDS, server.pid, body)
+    return lambda: run(
+        "load", "asleep", "miss", *load, f"/v1/stream/missed?offset=-1&run={next(NUMBERS)}"
+    )
+
+
+def _origin_misses(stack: contextlib.ExitStack, program: Path) -> Callable[[], Figures]:
+    log = HeadgateServer("memory:", preface=on_core(machine.TOOL_CORE))
+    return _misses(stack, stack.enter_context(HeadgateProxy(program=program, origin=log)))
+
+
+def _own_misses(stack: contextlib.ExitStack, program: Path) -> Callable[[], Figures]:
+    return _misses(stack, stack.enter_context(HeadgateServer("memory:", program=program)))
+
+
 def _appends(
     origin: str, streams: int, stack: contextlib.ExitStack, program: Path
 ) -> Callable[[], Figures]:
@@ -218,6 +238,8 @@ LOADS: dict[str, Load] = {
     "logged-reads": _logged_reads,
     "origin-reads": _origin_reads,
     "half-heads": _half_heads,
+    "origin-misses": _origin_misses,
+    "own-misses": _own_misses,
     "memory-appends": partial(_appends, "memory:", 8),
     "file-appends": partial(_appends, "file:", 8),
     "memory-appends-1000": partial(_appends, "memory:", 1000),

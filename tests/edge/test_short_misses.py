@@ -307,7 +307,7 @@ async def test_blocks_of_fields_are_forgotten_before_they_are_too_many(
 ) -> None:
     monkeypatch.setattr(short_reads, "REMEMBERED_ASKERS", 3)
     async with warm(answer(b"data", MINUTE)) as (_, gateway):
-        askers = gateway.edge.fetch.__self__._askers  # type: ignore[attr-defined] # a bound method
+        askers = gateway.edge.reads._askers
         most = 0
         for number in range(6):
             for again in range(2):
@@ -319,7 +319,7 @@ async def test_blocks_of_fields_are_forgotten_before_they_are_too_many(
 
 async def test_what_names_a_reader_is_kept_nowhere() -> None:
     async with warm(answer(b"data", MINUTE)) as (_, gateway):
-        askers = gateway.edge.fetch.__self__._askers  # type: ignore[attr-defined] # a bound method
+        askers = gateway.edge.reads._askers
         for number in range(3):
             await gateway.ask(get(f"{READ}{number}", "Cookie: who=me"))
         assert "who=me" not in repr(askers)

@@ -103,9 +103,12 @@ GUARDS = STEPS | frozenset(
         "Following._done",
         "Following._guarded",
         "Feed._guarded",
+        "HttpConnection._go_on_behind",
         "HttpConnection._handled",
+        "HttpConnection._replied",
         "RawConnection.data_received",
         "ShortAnswers.tell",
+        "SingleFlight._over",
         "SseReader._read",
         "SseReader.advance",
         "StreamLoader._told",
@@ -113,7 +116,6 @@ GUARDS = STEPS | frozenset(
         "StreamTable._settled",
         "StreamTable._stands",
         "Told.wait.<locals>.wake",
-        "_Waiter.over",
         "_tell_outcome",
     }
 )

@@ -416,11 +416,12 @@ async def test_the_short_ways_are_taken_for_clients_without_an_origin_alone() ->
         await gateway.ask(put("s", body=b"one"))
         ordinary = [gateway.ordinary]
         for lines in (ALLOWED, NOT_SAID, OTHER):
-            await gateway.ask(get("s?offset=-1", *lines))
+            for _ in range(2):  # what is kept is read the second time
+                await gateway.ask(get("s?offset=-1", *lines))
             await gateway.ask(post("s", b"x", *lines))
             ordinary.append(gateway.ordinary)
         taken = [after - before for before, after in pairwise(ordinary)]
-        assert taken == [2, 1, 2]  # each append has a handler
+        assert taken == [3, 2, 3]  # each append has a handler, and each first read
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from gateway.runtime.exchange import Exchange
 from gateway.web.connection import Connection
 from gateway.web.request import Request
 from gateway.web.sent_ahead import Answer
-from tests.support.raw_origin import RawOrigin, Wire, reset
+from tests.support.raw_origin import RawOrigin, Wire, reset, silence
 from tests.support.raw_origin import answer as said
 from tests.support.waiting import until
 from tests.telemetry.collector import collecting, traced
@@ -49,12 +49,18 @@ EXCHANGES = {
     "part of a body passed on": (post(f"{EDGE}/s", bytes(10))[:-5], 0),
     "spoilt body passed on": (_chunked(EDGE) + b"zz\r\n", 1),
     "append without an answer": (post(f"{EDGE}/broken", b"x"), 1),
+    "read without an answer": (request("GET", f"{EDGE}/broken?offset=-1"), 1),
+    "reads": (request("GET", f"{EDGE}/s?offset=-1") * 3, 3),
+    "own reads": (request("GET", "s?offset=-1&a=b") * 3, 3),
+    "part of a read": (request("GET", f"{EDGE}/silent?offset=-1"), 0),
 }
 
 
 async def _origin(wire: Wire) -> None:
-    if wire.heard.target == "/broken":
+    if wire.heard.target.startswith("/broken"):
         await reset(wire)
+    elif wire.heard.target.startswith("/silent"):
+        await silence(wire)
     else:
         await wire.body()
         await wire.send(said(b""))
