@@ -165,7 +165,9 @@ class RequestBlocks:
         """Return a block's parsed fields, its Producer-Seq and own lines; None if it is unknown."""
         inside = block[2:-2]
         name = inside if self._digest is None else self._digest(inside)
-        known = self._blocks.get(name) or self._writes.get(name)
+        known = self._blocks.get(name)
+        if known is None and not is_read:  # whose own Content-Length its fields have
+            known = self._writes.get(name)
         if known is not None:
             return known, None, NOTHING
         if is_read:
