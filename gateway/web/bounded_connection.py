@@ -61,6 +61,8 @@ class BoundedConnection(Incoming):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the connection's place back before anything else, which might raise."""
+        if self.state is LOST:  # uvloop may tell of the end of what was handed over, too
+            return
         if self.is_handed_over:
             self._counts = False  # its new protocol counts it down
         self.give_place_back()
