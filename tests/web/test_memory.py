@@ -57,9 +57,9 @@ EXCHANGES = {
 
 
 async def _origin(wire: Wire) -> None:
-    if wire.heard.target.startswith("/broken"):
+    if "/broken" in wire.heard.target:
         await reset(wire)
-    elif wire.heard.target.startswith("/silent"):
+    elif "/silent" in wire.heard.target:
         await silence(wire)
     else:
         await wire.body()
