@@ -33,7 +33,20 @@ class _Turn:
         """Resume these waiters: now, or behind the step that runs."""
         for waiter in waiters:
             self.ready.append((waiter, later))
-        if self.depth:
+        self.settle()
+
+    def add_behind(self, waiter: Waiter) -> None:
+        """Resume a waiter in a later pass of the loop, behind those who are ready."""
+        self.ready.append((waiter, HAD_ITS_TURN))
+        self.schedule()
+
+    def settle(self) -> None:
+        """Resume those who are ready behind the outermost step, if their turn is not used up.
+
+        It is where some are left for the next pass of the loop: each connection that has something
+        in this one would else give them another turn.
+        """
+        if self.depth or not self.ready or self._scheduled is asyncio.get_running_loop():
             return
         if asyncio.current_task() is None:
             self.drain()
@@ -80,11 +93,7 @@ class _Together:
 
     def __exit__(self, *_: object) -> None:
         turn.depth -= 1
-        if turn.ready and not turn.depth:
-            if asyncio.current_task() is None:
-                turn.drain()
-            else:
-                turn.schedule()
+        turn.settle()
 
 
 together = _Together()
@@ -183,3 +192,6 @@ class _Wake:
         """Wake the task."""
         if not self.future.done():
             self.future.set_result(None)
+
+
+HAD_ITS_TURN: Later[None] = Later()  # given to those who waited for nothing but others

@@ -21,7 +21,7 @@ import asyncio
 import types
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from gateway.later import Later, turn
+from gateway.later import HAD_ITS_TURN, Later, turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -81,8 +81,8 @@ class Step(Generic[T]):
             self._call()
         finally:
             turn.depth -= 1
-        if turn.ready and not turn.depth:
-            turn.drain()
+        if turn.ready:
+            turn.settle()
 
     def resume(self, later: Later[Any], /) -> None:
         """Go on behind the Later that the handler awaits; it may be cancelled meanwhile."""
@@ -114,9 +114,8 @@ class Step(Generic[T]):
                 self._start_soon()
 
     def _start_soon(self) -> None:
-        self._awaited = _STARTED
-        turn.ready.append((self, _STARTED))
-        turn.schedule()
+        self._awaited = HAD_ITS_TURN
+        turn.add_behind(self)
 
     def _cancel_outermost(self) -> None:
         turn.depth += 1
@@ -124,8 +123,8 @@ class Step(Generic[T]):
             self._cancel_now()
         finally:
             turn.depth -= 1
-        if turn.ready and not turn.depth:
-            turn.drain()
+        if turn.ready:
+            turn.settle()
 
     def _cancel_now(self) -> None:
         """Raise CancelledError where the handler waits."""
@@ -278,6 +277,3 @@ def _takes_time_to_cancel(awaited: object) -> bool:
     Another task, or a gather of some, has its own things to do at last.
     """
     return asyncio.isfuture(awaited) and awaited.cancel() and not awaited.done()
-
-
-_STARTED: Later[None] = Later()

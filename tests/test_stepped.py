@@ -332,11 +332,14 @@ async def test_a_chain_of_steps_is_no_recursion() -> None:
     assert all(run.ends == [(None, None)] for run in runs)
 
 
-async def test_steps_let_the_loop_have_its_turn_after_two_milliseconds() -> None:
+@pytest.mark.parametrize("others", [0, 5])
+async def test_steps_let_the_loop_have_its_turn_after_two_milliseconds(others: int) -> None:
+    """However many others there are in a pass, whose steps resume steps as well."""
     later: Later[None] = Later()
     each_s = TURN_S / 4
     passes: list[int] = []
     done: list[int] = []
+    their_runs: list[Run] = []
 
     async def handler(number: int) -> None:
         await later
@@ -345,17 +348,28 @@ async def test_steps_let_the_loop_have_its_turn_after_two_milliseconds() -> None
             pass
         done.append(number)
 
+    async def another(own: Later[None]) -> None:
+        own.set_result(None)
+
+    def begin_another() -> None:
+        own: Later[None] = Later()
+        their_runs.extend([Run(waiting(own)), Run(another(own))])
+        for run in their_runs[-2:]:
+            run.step.run()
+
     runs = [await started(handler(number)) for number in range(40)]
     loop = asyncio.get_running_loop()
     loop.call_soon(later.set_result, None)
     while len(done) < len(runs):
+        for _ in range(others):
+            loop.call_soon(begin_another)
         await asyncio.sleep(0)
         passes.append(len(done))
     # A pass may end early on a busy machine, and never begins a fifth one.
     steps = [here - before for before, here in zip([0, *passes], passes, strict=False)]
     assert done == list(range(40))
     assert max(steps) <= 4
-    assert all(run.ends == [(None, None)] for run in runs)
+    await until(lambda: all(run.ends == [(None, None)] for run in [*runs, *their_runs]))
 
 
 # ---------------------------------------------------------------- contexts

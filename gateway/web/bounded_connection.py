@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import ClientLimitReached
+from gateway.later import turn
 from gateway.web.connection_state import IDLE, LOST
 from gateway.web.incoming import Incoming
 from gateway.web.unsent import Unsent
@@ -102,6 +103,11 @@ class BoundedConnection(Incoming):
         """Go on with what the client has sent meanwhile."""
         transport = self.transport
         if transport is None:
+            return
+        if self._has_behind:
+            # A handler takes as long as many answers from memory: other connections come before
+            # what was received together with its request.
+            turn.add_behind(self)
             return
         self.enter(IDLE)
         self.rest()

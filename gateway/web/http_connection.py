@@ -285,6 +285,10 @@ class HttpConnection(ClosingConnection):
         """Go on with what the client has sent meanwhile."""
         raise NotImplementedError
 
+    def resume(self, _: Later[Any], /) -> None:
+        """Go on now that others had their turn."""
+        self.go_on()
+
     def give_late(self, request: Missed, joined: Joined | None, began: float) -> None:
         """Have a handler answer a request that has waited without one, since it `began`."""
         message, body = request, EMPTY_PAYLOAD

@@ -12,6 +12,7 @@ from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
 from gateway.errors import BadRequest, HeadTooLarge
+from gateway.later import turn
 from gateway.telemetry.logs import log
 from gateway.web.connection_state import DEAF, IDLE, TAKEN
 from gateway.web.http_connection import HttpConnection
@@ -130,7 +131,7 @@ class Incoming(HttpConnection):
             return False
         if has_more and requests == AT_ONCE:
             self.enter(TAKEN)
-            self._loop.call_soon(self.go_on)
+            turn.add_behind(self)
             return False
         return has_more
 

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from gateway.errors import LimitReached
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.runtime.limits import Limits
-from gateway.telemetry.traffic import HIT
+from gateway.telemetry.traffic import HIT, MISS
 from gateway.web.connection import Connection
 from gateway.web.incoming import AT_ONCE
 from tests.streams.gated_log import GatedLog, turns
@@ -256,6 +256,26 @@ async def test_one_who_sends_many_requests_lets_others_have_their_turn() -> None
             while not gateway.route.traffic.result_count(HIT):
                 await asyncio.sleep(0)
         assert AT_ONCE <= gateway.route.traffic.result_count(HIT) < many
+        for _ in range(many):
+            assert (await client.answer()).body == b"0"
+
+
+async def test_one_whose_requests_have_handlers_lets_others_have_their_turn_sooner() -> None:
+    """Each of them takes as long as many reads that are kept."""
+    many = 10 * AT_ONCE
+    polls = [get(f"s?offset=-1&live=long-poll&cursor={number}") for number in range(many)]
+    async with serving() as gateway:
+        await gateway.ask(put("s", body=b"0"))
+        client, other = await gateway.connect(), await gateway.connect()
+        client.send(b"".join(polls))
+        traffic = gateway.route.traffic
+        async with asyncio.timeout(PATIENCE_S):
+            while not traffic.result_count(MISS):
+                await asyncio.sleep(0)
+        assert traffic.result_count(MISS) < many / 2
+        other.send(get("s?offset=now"))
+        assert (await other.answer()).status == 200
+        assert traffic.result_count(MISS) < many
         for _ in range(many):
             assert (await client.answer()).body == b"0"
 
