@@ -65,12 +65,19 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the modules that have time limits of their own, in a run on several workers."""
+    """Begin with the modules that have time limits of their own, in a run on several workers.
+
+    The longer they may take, the sooner they begin.
+    """
     workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
     if workers == 1:
         return
+    limits_s: dict[Path, float] = {}
+    for item in items:
+        if (limit := item.get_closest_marker("timeout")) is not None:
+            limits_s[item.path] = max(limits_s.get(item.path, 0), limit.args[0])
     long: dict[Path, list[pytest.Item]] = {
-        item.path: [] for item in items if item.get_closest_marker("timeout")
+        path: [] for path in sorted(limits_s, key=lambda path: -limits_s[path])
     }
     others = [item for item in items if item.path not in long]
     for item in items:
