@@ -31,8 +31,12 @@ class _Turn:
 
     def add(self, waiters: Iterable[Waiter], later: Later[Any]) -> None:
         """Resume these waiters: now, or behind the step that runs."""
+        ready = self.ready
         for waiter in waiters:
-            self.ready.append((waiter, later))
+            if isinstance(waiter, _Wake):  # nothing of its task runs before the loop's next pass
+                waiter.resume(later)
+            else:
+                ready.append((waiter, later))
         self.settle()
 
     def add_behind(self, waiter: Waiter) -> None:
@@ -192,6 +196,18 @@ class _Wake:
         """Wake the task."""
         if not self.future.done():
             self.future.set_result(None)
+
+
+async def is_set_within(later: Later[Any], timeout_s: float) -> bool:
+    """Wait for so long until a Later is set; return whether it is. Do not raise its error."""
+    if not later.done():
+        wake = _Wake()
+        later.subscribe(wake)
+        try:
+            await asyncio.wait([wake.future], timeout=timeout_s)
+        finally:
+            later.unsubscribe(wake)
+    return later.done()
 
 
 HAD_ITS_TURN: Later[None] = Later()  # given to those who waited for nothing but others

@@ -1,18 +1,12 @@
-"""What the cache of a route gives a request, and the part that a request has in a fetch."""
+"""What the cache of a route gives a request."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from gateway.cache.cached_response import CachedResponse
 from gateway.cache.shared_body import SharedBodyReader
 from gateway.protocol import cache_status
-
-if TYPE_CHECKING:
-    from gateway.cache.fetch import SharedFetch
-    from gateway.cache.variants import Variant
 
 
 class CacheResult(msgspec.Struct, frozen=True):
@@ -27,16 +21,6 @@ class CacheResult(msgspec.Struct, frozen=True):
     current: bool
     tail_is_known: bool
     source: SharedBodyReader | None = None
-
-
-class Joined(NamedTuple):
-    """The part that somebody has in a fetch: found by these fields, and joined, or begun by him."""
-
-    fetch: SharedFetch
-    reader: SharedBodyReader
-    old: Variant | None
-    varies: frozenset[str]
-    is_collapsed: bool
 
 
 def told_before(cached: CachedResponse, now: float) -> CacheResult:

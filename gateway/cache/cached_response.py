@@ -12,6 +12,7 @@ from gateway.protocol import cache_headers, edge_target, http1, repair
 from gateway.protocol.edge_target import EdgeCatchUp
 from gateway.protocol.header_names import READER_KEY, UP_TO_DATE
 from gateway.protocol.identity import IdentityHeaders
+from gateway.protocol.offsets import BEGINNING
 from gateway.protocol.repair import StreamRead
 from gateway.protocol.state import Lifetime
 
@@ -47,6 +48,7 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
     coding: str  # what compressions the client takes
     lifetime: Lifetime  # of the stream, as far as it is known here
     admitted_as: str = ""  # whom, hashed, where the origin decides who may read
+    block: bytes | None = None  # `fields` as they are sent, where somebody has remembered that
 
     @property
     def path(self) -> str:
@@ -61,7 +63,8 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
     @property
     def start(self) -> str:
         """The offset that it reads from."""
-        return edge_target.start_of(self.read)
+        offset = self.read.offset  # as `edge_target.start_of`, for each read
+        return offset if isinstance(offset, str) else BEGINNING
 
     @property
     def key(self) -> tuple[str, str]:
@@ -71,7 +74,8 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
     @property
     def stream_key(self) -> StreamKey:
         """The key of the stream that the request reads."""
-        return stream_key(self.host, self.read, self.identity)
+        read = self.read  # as of `stream_key`, for each read
+        return self.host, read.path, read.others, self.identity
 
     @property
     def identified(self) -> bool:
@@ -100,7 +104,7 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
             headers = CIMultiDict(
                 (name, value) for name, value in fields.items() if not identity.has(name)
             )
-        return msgspec.structs.replace(self, fields=fields, coding="", headers=headers)
+        return msgspec.structs.replace(self, fields=fields, block=None, coding="", headers=headers)
 
     def apart(self) -> CacheRequest:
         """The same of somebody in particular, to whom the origin answers as to nobody else."""

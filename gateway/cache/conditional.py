@@ -19,7 +19,7 @@ CONDITIONS = ("If-None-Match", "If-Modified-Since", "Range")
 
 def wants_all(headers: MultiMapping[str]) -> bool:
     """Whether a request wants an answer as it is."""
-    return not any(name in headers for name in CONDITIONS)
+    return not any(map(headers.__contains__, CONDITIONS))
 
 
 class Unsatisfiable(msgspec.Struct, frozen=True):

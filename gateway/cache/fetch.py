@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
-from enum import Enum
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gateway.cache import policy
-from gateway.cache.cached_response import CachedResponse
+from gateway.cache.fetched import CONFIRMED, FETCHED, STOOD_IN, Fetched, Part
 from gateway.cache.shared_body import SharedBody
-from gateway.cache.told import Told
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
+from gateway.later import Later, is_set_within
+from gateway.origin.waiting import Waiting
+from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.reach import Reach
 from gateway.protocol.repair import EMPTY_BYTES
+from gateway.stepped import in_task
 from gateway.telemetry import tracing
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
+    from contextvars import Context
 
-    from multidict import MultiMapping
-
-    from gateway.cache.cached_response import CacheRequest
-    from gateway.cache.response_rules import ResponseRules
-    from gateway.cache.shared_body import SharedBodyReader
+    from gateway.cache.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.judged_heads import JudgedHeads
     from gateway.cache.variants import Variant
     from gateway.origin.in_step import ConnectionHistory
+    from gateway.origin.response import OriginAnswer
+    from gateway.origin.whole_answer import AnyAnswer
+    from gateway.stepped import Step
 
     # Asks the origin, under these conditions if there are any.
-    Send = Callable[[list[tuple[str, str]]], Awaitable["Answer"]]
+    Send = Callable[[list[tuple[str, str]]], Awaitable[AnyAnswer]]
     Doubt = Callable[[], Awaitable[None]]
+    Rest = Callable[[], Coroutine[None, None, None]]  # what is still to be done for an answer
 
 # A part of the answer, or that it has not changed: we ask for all, and it was no condition of ours.
 NOT_ASKED_FOR = frozenset({206, 304})
@@ -49,57 +52,13 @@ NOBODY = "nobody waited for the origin's answer any more"
 _numbers = count()
 
 
-class Answer(Protocol):
-    """What an origin answers: its head, and its body in parts as they come."""
-
-    status: int
-    server: str
-
-    @property
-    def history(self) -> ConnectionHistory | None:
-        """The answers on the connection since it was last known to be in step."""
-
-    @property
-    def complete_by_length(self) -> bool:
-        """Whether its end is told beforehand, so that one that is cut cannot pass for whole."""
-
-    @property
-    def headers(self) -> MultiMapping[str]:
-        """Its fields."""
-
-    def parts(self) -> AsyncIterator[bytes]:
-        """The body. Raises HeadgateError."""
-
-    def release(self) -> None:
-        """No more is wanted."""
-
-
-class How(Enum):
-    """What became of the request."""
-
-    FETCHED = "fetched"
-    CONFIRMED = "confirmed"
-    STOOD_IN = "stood in"  # the origin failed
-
-
-# In Python 3.11 a member costs as much as a call when it is looked up in its class.
-FETCHED, CONFIRMED, STOOD_IN = How
-
-
-class Fetched(msgspec.Struct, frozen=True):
-    """A whole answer, and how it came."""
-
-    cached: CachedResponse
-    how: How
-
-
 class SharedFetch:
-    """`begun` is done when the answer's head is known, `fetched` when all is.
+    """`begun` is done when the answer's head is known, and `fetched` is there when all is.
 
-    `fetched` is None for an answer that is not kept for others: it must not be, or is too long to
-    be. Once it has begun, `shared` says whether it may be joined; equal requests find it under
-    `key`, and a later one has a higher `number`. `old` is to be validated. `is_stored` says
-    whether the answer was put into the store.
+    `fetched` stays None for an answer that is not kept for others: it must not be, or is too long
+    to be. What has come whole is in `told` all the same. Once it has begun, `shared` says whether
+    it may be joined; equal requests find it under `key`, and a later one has a higher `number`.
+    `old` is to be validated. `is_stored` says whether the answer was put into the store.
     """
 
     # What few fetches come to differ in stands here: so to make one is cheap.
@@ -109,10 +68,13 @@ class SharedFetch:
     passed_by = Reach()  # what is known of the writes that have
     is_wanted = False  # also while nobody waits: it is to tell whether `old` still stands
     is_stored = False
-    given_up = False  # nobody waited any more, so it says nothing of the origin
+    given_up = False  # nobody waited any more: it says nothing of the origin, and is not joined
     given = 0  # to so many readers
     server = ""  # the incarnation of the server that has answered
-    told: Fetched | None = None  # the whole answer, also if it must not be cached
+    is_settled = False  # it is known what becomes of the answer: `fetched`, or an `error`
+    fetched: Fetched | None = None
+    error: HeadgateError | None = None
+    told: Fetched | None = None
     # What may stand in for the answer besides `old`, if anything.
     in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
     # Called when a server has begun to answer with data; returns what is to be waited for before
@@ -120,15 +82,21 @@ class SharedFetch:
     on_heard: Callable[[SharedFetch], Doubt | None] | None = None
     is_over = False
     history: ConnectionHistory | None = None  # the history of the answer's connection
-    _time: asyncio.Timeout | None = None
+    context: Context | None = None  # of the request for which it is made, if that is traced
+    step: Step[Any] | None = None  # carries it out, until it is over
+    ending: asyncio.TimerHandle | None = None  # of one that nobody waits for, but that is kept
     _body: SharedBody | None = None  # nobody reads most of them in parts
+    _settling: Later[None] | None = None  # somebody waits until it is settled
+    unread: AnyAnswer | None = None  # it may be read until the fetch is over
+    _question: Awaitable[AnyAnswer] | None = None  # that is out
+    _whole: tuple[CachedResponse, bytes] | None = None  # an answer that came as one
 
     def __init__(
         self,
         key: Hashable,
         request: CacheRequest,
         old: Variant | None,
-        rules: ResponseRules,
+        heads: JudgedHeads,
         clock: Callable[[], float],
         longest: int,
     ) -> None:
@@ -136,14 +104,16 @@ class SharedFetch:
         self.number = next(_numbers)
         self.request = request
         self.leader = tracing.current.get()  # for whom it is made
-        self.begun: Told[CachedResponse] = Told()
-        self.fetched: Told[Fetched | None] = Told()
-        # Called as soon as `fetched` is done, before anybody has what it tells.
-        self.on_fetched: Callable[[SharedFetch], object] | None = None
+        self.begun: Later[CachedResponse] = Later()
+        # Called as soon as it is settled, before anybody has what it tells.
+        self.on_settled: Callable[[SharedFetch], object] | None = None
         self.old = old
-        self._rules = rules
+        self.parts: set[Part] = set()  # of all who wait for it
+        self._heads = heads
         self._clock = clock
         self._longest = longest
+        self._asked = 0.0  # when the request went out, epoch seconds
+        self._conditions: list[tuple[str, str]] = []
 
     @property
     def body(self) -> SharedBody:
@@ -151,11 +121,6 @@ class SharedFetch:
         if self._body is None:
             self._body = SharedBody()
         return self._body
-
-    @property
-    def is_read(self) -> bool:
-        """Whether somebody waits for it in a task."""
-        return self._body is not None and self._body.is_read
 
     @property
     def is_current(self) -> bool:
@@ -175,41 +140,84 @@ class SharedFetch:
         history, key = self.history, self.request.key
         return history is None or history.note(key, partial(distrust, key, self.request.path))
 
-    async def run(self, send: Send) -> None:
-        """Carry it out. Whatever happens is told by these two, and to who reads the body."""
+    def ask(self, send: Send) -> Awaitable[AnyAnswer | None]:
+        """Ask the origin, and return what its answer is awaited by; None once that is taken."""
+        self._conditions = [] if self.old is None else self.old.cached.validators
+        self._asked = self._clock()
+        sent = self._question = send(self._conditions)
+        return sent if isinstance(sent, Waiting) else self._asked_in_task(send, sent)
+
+    async def _asked_in_task(self, send: Send, sent: Awaitable[AnyAnswer]) -> None:
+        """Take an answer in its own task: before a cut, what has come can still be read."""
+        rest = self.answered(send, await sent, None)
+        if rest is not None:
+            await rest()
+
+    def answered(
+        self, send: Send, answer: AnyAnswer | None, error: BaseException | None
+    ) -> Rest | None:
+        """Take the answer, or why there is none; return what is still to be done, if anything."""
+        self.unread = answer
+        if answer is None:
+            self.step = None
+            if isinstance(error, asyncio.CancelledError) and isinstance(self._question, Waiting):
+                self._question.leave()
+            self._fail_by(error)
+            return None
+        if not isinstance(answer, WholeAnswer) or (answer.status == 304 and self._conditions):
+            return partial(self._go_on, send, answer)
         try:
-            async with asyncio.timeout(None) as self._time:
-                self.check_wanted()  # all may have left before it began
-                await self._exchange(send)
-        except HeadgateError as error:
-            self.fail(error)
-        except asyncio.CancelledError:
-            self.fail(OriginBroken(NOBODY))
-            raise
-        except TimeoutError:
-            self.given_up = True
-            self.fail(OriginBroken(NOBODY))
-        except Exception:  # noqa: BLE001 - those who wait get an answer, and we a log line
-            log.exception("origin.answer_unusable", target=self.request.path)
-            self.fail(OriginBroken(UNUSABLE))
-        finally:
-            self._time = None
+            doubt = self._take(answer)
+            return None if doubt is None else partial(self._when_sure, doubt)
+        except Exception as failure:  # noqa: BLE001 - those who wait get an answer, and we a log line
+            self._fail_by(failure)
+            return None
 
-    @property
-    def is_left(self) -> bool:
-        """Whether it ends, or has ended, since nobody waited: who wants the same asks anew."""
-        return self.given_up or (self._time is not None and self._time.expired())
+    async def _when_sure(self, doubt: Doubt) -> None:
+        """Tell what has come whole once it is known to go on what readers have."""
+        try:
+            await doubt()
+        except Exception as error:  # noqa: BLE001 - as of `answered`
+            self._fail_by(error)
+        else:
+            self._tell()
 
-    def reader(self) -> SharedBodyReader:
-        """One more who waits for it."""
-        if self._time is not None:
-            self._time.reschedule(None)
-        return self.body.reader()
+    async def _go_on(self, send: Send, first: AnyAnswer) -> None:
+        """Take an answer that comes in parts, or confirms what is kept."""
+        answer: AnyAnswer | None = first
+        try:
+            if first.status == 304 and self._conditions:
+                answer = await self._confirmed(first, send)
+            if isinstance(answer, WholeAnswer):
+                doubt = self._take(answer)
+                if doubt is not None:
+                    await self._when_sure(doubt)
+            elif answer is not None and not self._is_settled_by(answer):
+                await self._gather(answer)
+        except (Exception, asyncio.CancelledError) as error:
+            self.step = None
+            self._fail_by(error)
+            if isinstance(error, asyncio.CancelledError) and not self.given_up:
+                raise
 
-    def leave(self, reader: SharedBodyReader) -> None:
-        """One fewer waits for it."""
-        reader.release()
-        self.check_wanted()
+    def join(self) -> Part:
+        """Have one more wait for it."""
+        part = Part()
+        self.parts.add(part)
+        if self.ending is not None:  # somebody waits for it again
+            self.ending.cancel()
+            self.ending = None
+        if self._body is not None:
+            part.reader = self._body.reader()
+        return part
+
+    def leave(self, part: Part) -> None:
+        """Have one fewer wait for it."""
+        self.parts.discard(part)
+        if part.reader is not None:
+            part.reader.release()
+        if self.step is not None:
+            self.check_wanted()
 
     def check_wanted(self) -> None:
         """End it when nobody waits for it any more; what will be kept has FINISH_S to come.
@@ -217,58 +225,52 @@ class SharedFetch:
         Before its head is there nothing of it has come, nor is it known whether it may be kept: an
         origin that is slow to begin would be kept busy by whoever asks and leaves.
         """
-        if self._time is None or self.given_up or self.is_read:
+        if self.step is None or self.given_up or self.parts:
             return  # it has not begun, or is over, or wanted
         if not self.begun.done():
-            self.given_up = not self.is_wanted
-        else:
-            self.given_up = self.body.passed_on or self.outdated or not self.begun.result().keep
-        if self.given_up or self.begun.done():
-            now = asyncio.get_running_loop().time()
-            self._time.reschedule(now if self.given_up else now + FINISH_S)
+            if not self.is_wanted:
+                self._end()
+        elif self.body.passed_on or self.outdated or not self.begun.result().keep:
+            self._end()
+        elif self.ending is None:
+            self.ending = asyncio.get_running_loop().call_later(FINISH_S, self._end)
 
-    async def _exchange(self, send: Send) -> None:
-        try:
-            await self._ask(send, None if self.old is None else self.old.cached)
-        except (StreamGone, OriginBehind):
-            raise  # what is kept may be of the past
-        except HeadgateError as error:
-            if self.fetched.done() or not self._stand_in():
-                raise
-            self.body.fail(error)  # for those who have its beginning
+    def _end(self) -> None:
+        self.given_up = True
+        if self.step is not None:
+            self.step.cancel()
 
-    async def _ask(self, send: Send, old: CachedResponse | None) -> None:
-        asked = self._asks_at()
-        with ExitStack() as resources:
-            answer = await send([] if old is None else old.validators)
-            resources.callback(answer.release)
-            self.history, self.server = answer.history, answer.server
-            times = policy.Times(asked, self._clock())
-            if answer.status == 304 and old is not None and old.validators:
-                if not self._confirm(old, answer.headers, times):
-                    answer.release()
-                    await self._ask(send, None)
-            elif answer.status in NOT_ASKED_FOR:
-                raise OriginBroken(
-                    f"the origin answered with a {answer.status} that was not asked for"
-                )
-            elif not (policy.is_error(answer.status) and self._stand_in()):
-                await self._gather(answer, times)
+    async def _confirmed(self, answer: AnyAnswer, send: Send) -> AnyAnswer | None:
+        """Take a 304; if another answer has not changed, ask again and return what comes."""
+        old, rules = self.old, self._heads.rules
+        assert old is not None, "it had validators"
+        self.history, self.server = answer.history, answer.server
+        answer.release()
+        if rules.confirms(old.cached, answer.headers):
+            times = policy.Times(self._asked, self._clock())
+            new = rules.confirmed(self.request, old.cached, answer.headers, times)
+            self.shared &= new.joinable  # what the 304 says may be for one reader alone
+            self._finish(Fetched(new, CONFIRMED))
+            return None
+        self._asked = self._clock()
+        again = send([])
+        self.unread = await (again.answer() if isinstance(again, Waiting) else again)
+        return self.unread
 
-    def _confirm(
-        self, old: CachedResponse, headers: MultiMapping[str], times: policy.Times
-    ) -> bool:
-        """Take a 304; False where it is another answer that has not changed."""
-        if not self._rules.confirms(old, headers):
-            return False
-        new = self._rules.confirmed(self.request, old, headers, times)
-        self.shared &= new.joinable  # what the 304 says may be for one reader alone
-        self._finish(Fetched(new, CONFIRMED))
-        return True
-
-    def _asks_at(self) -> float:
-        """When the request goes out, epoch seconds."""
-        return self._clock()
+    def _fail_by(self, error: BaseException | None) -> None:
+        """Let what is kept stand in for an answer that failed, or tell those who wait."""
+        if isinstance(error, asyncio.CancelledError):
+            self.fail(OriginBroken(NOBODY))
+            return
+        if not isinstance(error, HeadgateError):
+            log.error("origin.answer_unusable", target=self.request.path, exc_info=error)
+            self.fail(OriginBroken(UNUSABLE))
+            return
+        is_of_the_past = isinstance(error, StreamGone | OriginBehind)  # and so may be what is kept
+        if self.is_settled or is_of_the_past or not self._stand_in():
+            self.fail(error)
+        elif self._body is not None:
+            self._body.fail(error)  # for those who have its beginning
 
     def _stand_in(self) -> bool:
         """Let what is kept do instead of the origin's answer, if it may."""
@@ -285,12 +287,47 @@ class SharedFetch:
         """Return what to wait for until the answer is known to go on what readers have, or None."""
         return None if self.on_heard is None else self.on_heard(self)
 
-    async def _gather(self, answer: Answer, times: policy.Times) -> None:
-        parts = answer.parts()
+    def _is_settled_by(self, answer: AnyAnswer) -> bool:
+        """Whether what is kept stands in for a failure. Raises OriginBroken for the unasked."""
+        status = answer.status
+        self.history, self.server = answer.history, answer.server
+        if status in NOT_ASKED_FOR:
+            raise OriginBroken(f"the origin answered with a {status} that was not asked for")
+        return status >= 400 and policy.is_error(status) and self._stand_in()
+
+    def _take(self, answer: WholeAnswer) -> Doubt | None:
+        """Take an answer that came as one; return what to wait for before it is told, if so."""
+        if self._is_settled_by(answer):
+            return None
+        body, times = answer.body, policy.Times(self._asked, self._clock())
+        cached = self._heads.judge(self.request, answer, times, body[: EMPTY_BYTES + 1])
+        self._whole = cached, body
+        if cached.facts is not None and (doubt := self._doubt()) is not None:
+            return doubt
+        self._tell()
+        return None
+
+    def _tell(self) -> None:
+        """Tell an answer that has come whole, also if it must not be kept."""
+        assert self._whole is not None, "it has come"
+        cached, body = self._whole
+        if cached.joinable and len(body) <= self._longest:
+            self._finish(Fetched(cached.with_body(body), FETCHED))
+        else:
+            self.told = Fetched(msgspec.structs.replace(cached, body=body), FETCHED)
+            self.begun.set_result(cached)
+            self._pass_on()
+
+    async def _gather(self, answer: OriginAnswer) -> None:
+        """Take an answer as it comes."""
+        await in_task()
+        times = policy.Times(self._asked, self._clock())
+        body, parts = self.body, answer.parts()
+        for part in self.parts:
+            part.reader = body.reader()
         if NEXT_OFFSET in answer.headers:
             await self._begin(parts)
-        begin = self.body.whole()
-        cached = self._rules.apply(self.request, answer.status, answer.headers, times, begin)
+        cached = self._heads.judge(self.request, answer, times, body.whole())
         if cached.facts is not None and (doubt := self._doubt()) is not None:
             await doubt()
         too_long = cached.length is not None and cached.length > self._longest
@@ -298,15 +335,15 @@ class SharedFetch:
         if too_long or not (cached.joinable and answer.complete_by_length):
             self._pass_on()
         self.check_wanted()
-        async for part in parts:
-            self.body.add(part)
-            if self.body.size > self._longest:
+        async for data in parts:
+            body.add(data)
+            if body.size > self._longest:
                 self._pass_on()
-            await self.body.kept_up()
-        if not self.fetched.done():
-            self._finish(Fetched(cached.with_body(self.body.whole()), FETCHED))
+            await body.kept_up()
+        if not self.is_settled:
+            self._finish(Fetched(cached.with_body(body.whole()), FETCHED))
             await asyncio.sleep(0)  # who has read to the end and comes back finds it kept
-        self.body.end()
+        body.end()
 
     async def _begin(self, parts: AsyncIterator[bytes]) -> None:
         """As much of the body as tells whether it is empty."""
@@ -317,21 +354,35 @@ class SharedFetch:
 
     def _pass_on(self) -> None:
         """Let nobody join any more: the body goes to those who have begun to read it."""
-        if not self.fetched.done():
+        if not self.is_settled:
             self.shared = False
-            self.body.pass_on()
-            self.fetched.set_result(None)
-            self._tell_fetched()
+            if self._body is not None:
+                self._body.pass_on()
+            self._settle()
 
     def _finish(self, fetched: Fetched) -> None:
+        self.fetched = self.told = fetched
+        self._settle()
         if not self.begun.done():
             self.begun.set_result(fetched.cached)
-        self.fetched.set_result(fetched)
-        self._tell_fetched()
 
-    def _tell_fetched(self) -> None:
-        if self.on_fetched is not None:
-            self.on_fetched(self)
+    def _settle(self) -> None:
+        self.is_settled = True
+        if self.on_settled is not None:
+            self.on_settled(self)
+        settling = self._settling
+        if settling is not None:
+            self._settling = None
+            settling.set_result(None)
+
+    async def settled_within(self, timeout_s: float) -> None:
+        """Wait for so long until it is known what becomes of the answer. Raises what cut it."""
+        if not self.is_settled:
+            if self._settling is None:
+                self._settling = Later()
+            await is_set_within(self._settling, timeout_s)
+        if self.error is not None:
+            raise self.error.with_traceback(None)
 
     def let_rest(self) -> None:
         """Leave the origin alone for a moment: it has failed to say whether `old` still stands."""
@@ -340,10 +391,10 @@ class SharedFetch:
 
     def fail(self, error: HeadgateError) -> None:
         """Tell those who wait that there is nothing more to come, unless they have it all."""
-        if not self.begun.done():
-            self.begun.set_exception(error)
-        if not self.fetched.done():
-            self.fetched.set_exception(error)
-            self._tell_fetched()
         if self._body is not None:
             self._body.fail(error)
+        if not self.is_settled:
+            self.error = error
+            self._settle()
+        if not self.begun.done():
+            self.begun.set_exception(error)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.cache.fetch import UNUSABLE
 from gateway.errors import OriginBroken
+from gateway.later import Later
+from gateway.stepped import Step
+from gateway.telemetry import tracing
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
 
     from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.fetch import Doubt, Send, SharedFetch
-    from gateway.cache.shared_body import SharedBodyReader
+    from gateway.cache.fetched import Part
+    from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.reach import Reach
     from gateway.telemetry.metrics import Histogram
 
@@ -23,15 +27,16 @@ if TYPE_CHECKING:
 class FetchTable:
     """The fetches of a route that are under way; equal requests find those that may be joined.
 
-    `on_fetched` is called as soon as it is known what becomes of an answer, before anybody has it.
+    `on_settled` is called as soon as it is known what becomes of an answer, before anybody has it.
     """
 
-    def __init__(self, on_fetched: Callable[[SharedFetch], None], collapsed: Histogram) -> None:
-        self._on_fetched = on_fetched
+    def __init__(self, on_settled: Callable[[SharedFetch], None], collapsed: Histogram) -> None:
+        self._on_settled = on_settled
         self._collapsed = collapsed
         self._joinable: dict[Hashable, SharedFetch] = {}
         self._of_path: dict[str, set[SharedFetch]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._steps: dict[SharedFetch, Step[Any]] = {}
+        self._idle: Later[None] | None = None  # somebody waits until none is under way
         # What may stand in for an answer besides a kept one, by whoever knows of anything.
         self.in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
         self.on_heard: Callable[[SharedFetch], Doubt | None] | None = None
@@ -43,19 +48,22 @@ class FetchTable:
     def joinable(self, key: Hashable) -> SharedFetch | None:
         """The one that an equal request may join."""
         fetch = self._joinable.get(key)
-        return None if fetch is None or fetch.is_left else fetch
+        return None if fetch is None or fetch.given_up else fetch
 
     def start(self, fetch: SharedFetch, send: Send, *, shared: bool) -> None:
-        """Carry one out; if it is to be `shared`, let others join."""
-        self.begin(fetch, shared=shared)
+        """Carry one out in a step of its own; if it is to be `shared`, let others join."""
         try:
-            self.carry_out(fetch, send)
+            self._begin(fetch, shared=shared)
+            fetch.context = context = tracing.own_context()
+            asked: Callable[[], Any] = partial(fetch.ask, send)
+            step: Step[AnyAnswer] = Step(asked, partial(self._answered, fetch, send), context)
+            fetch.step = self._steps[fetch] = step
+            step.run()
         except BaseException:
             self._take_out(fetch)  # a reader that joined it would wait for ever
             raise
 
-    def begin(self, fetch: SharedFetch, *, shared: bool) -> None:
-        """Know of one that somebody carries out."""
+    def _begin(self, fetch: SharedFetch, *, shared: bool) -> None:
         if fetch.old is not None:
             fetch.old.is_asked_for = True
         if shared:
@@ -66,17 +74,9 @@ class FetchTable:
             self._of_path[path] = {fetch}
         else:
             others.add(fetch)
-        fetch.on_fetched = self._fetched
+        fetch.on_settled = self._settled
         fetch.in_place = self.in_place
         fetch.on_heard = self.on_heard
-
-    def carry_out(self, fetch: SharedFetch, send: Send) -> asyncio.Task[None]:
-        """Do so in a task."""
-        task = asyncio.get_running_loop().create_task(fetch.run(send))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(partial(self._task_over, fetch))
-        return task
 
     def outdate(self, path: str, reach: Reach | None) -> None:
         """A write passes by: nobody joins any more what was asked for before it.
@@ -96,41 +96,71 @@ class FetchTable:
         for path in tuple(self._of_path):
             self.outdate(path, None)
 
-    def left(self, fetch: SharedFetch, reader: SharedBodyReader) -> None:
+    def left(self, fetch: SharedFetch, part: Part) -> None:
         """One fewer waits for it; with the last one it is known how many it was given to."""
-        fetch.leave(reader)
-        self._count(fetch)
+        fetch.leave(part)
+        if fetch.is_over:
+            self._count(fetch)
 
     def _count(self, fetch: SharedFetch) -> None:
-        if fetch.is_over and fetch.given and not fetch.is_read:
+        if fetch.given and not fetch.parts:
             self._collapsed.observe(fetch.given)
             fetch.given = 0
 
     async def close(self) -> None:
         """End what is under way."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for step in tuple(self._steps.values()):
+            step.cancel()
+        if self._steps:
+            self._idle = Later()
+            await self._idle
 
-    def _fetched(self, fetch: SharedFetch) -> None:
+    def _settled(self, fetch: SharedFetch) -> None:
         self._take_out(fetch)
-        self._on_fetched(fetch)
+        self._on_settled(fetch)
 
-    def _task_over(self, fetch: SharedFetch, task: asyncio.Task[None]) -> None:
+    def _answered(
+        self,
+        fetch: SharedFetch,
+        send: Send,
+        answer: AnyAnswer | None,
+        error: BaseException | None,
+    ) -> None:
+        """Take the answer at once, or in a step of its own where that takes time."""
+        try:
+            is_taken = answer is None and error is None
+            rest = None if is_taken else fetch.answered(send, answer, error)
+        except BaseException as failure:  # noqa: BLE001 - nobody waits for ever
+            self._carried_out(fetch, None, failure)
+            return
+        if rest is None:
+            self._carried_out(fetch, None, None)
+        else:
+            step = Step(rest, partial(self._carried_out, fetch), fetch.context)
+            fetch.step = self._steps[fetch] = step
+            step.run()
+
+    def _carried_out(self, fetch: SharedFetch, _: None, error: BaseException | None) -> None:
         """Whatever has raised: nobody waits for it any more, nor finds it."""
-        self._take_out(fetch)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            log.error("origin.answer_lost", target=fetch.request.path, exc_info=error)
-        if task.cancelled() or error is not None:
-            fetch.fail(OriginBroken(UNUSABLE))
-        self.over(fetch)
-
-    def over(self, fetch: SharedFetch) -> None:
-        """All that was to be done has been, and all that was to be told, told."""
-        fetch.is_over = True
-        if fetch.given:
+        del self._steps[fetch]
+        fetch.step = None
+        if fetch.unread is not None:
+            fetch.unread.release()
+        if fetch.ending is not None:
+            fetch.ending.cancel()
+        try:
+            if error is not None:
+                self._take_out(fetch)
+                if not isinstance(error, asyncio.CancelledError):
+                    log.error("origin.answer_lost", target=fetch.request.path, exc_info=error)
+                fetch.fail(OriginBroken(UNUSABLE))
+            fetch.is_over = True
             self._count(fetch)
+        finally:
+            idle = self._idle
+            if idle is not None and not self._steps:
+                self._idle = None
+                idle.set_result(None)
 
     def _take_out(self, fetch: SharedFetch) -> None:
         """Let nobody join any more, nor make it old: it is over, or all but."""

@@ -17,21 +17,21 @@ class HitForPass:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._until: OrderedDict[Hashable, float] = OrderedDict()
+        self.until: OrderedDict[Hashable, float] = OrderedDict()  # nothing is in most of them
 
     def __len__(self) -> int:
-        return len(self._until)
+        return len(self.until)
 
     def __contains__(self, key: Hashable) -> bool:
-        return self._until.get(key, 0.0) > self._clock()
+        return self.until.get(key, 0.0) > self._clock()
 
     def add(self, key: Hashable) -> None:
         """Note a request whose answer was not to be kept."""
-        self._until[key] = self._clock() + LIFETIME_S
-        self._until.move_to_end(key)
-        if len(self._until) > MOST:
-            self._until.popitem(last=False)
+        self.until[key] = self._clock() + LIFETIME_S
+        self.until.move_to_end(key)
+        if len(self.until) > MOST:
+            self.until.popitem(last=False)
 
     def discard(self, key: Hashable) -> None:
         """Forget a request: its answer was kept."""
-        self._until.pop(key, None)
+        self.until.pop(key, None)

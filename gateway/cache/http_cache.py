@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.cache import decision, policy
-from gateway.cache.cache_result import CacheResult, Joined, told_before
-from gateway.cache.fetch import CONFIRMED, FETCHED, STOOD_IN, Fetched, SharedFetch
+from gateway.cache.cache_result import CacheResult, told_before
+from gateway.cache.decision import Decision
+from gateway.cache.fetch import SharedFetch
 from gateway.cache.fetch_table import FetchTable
+from gateway.cache.fetched import CONFIRMED, FETCHED, STOOD_IN, Fetched
 from gateway.cache.hit_for_pass import HitForPass
+from gateway.cache.judged_heads import JudgedHeads
 from gateway.cache.variants import Variant, Variants, key_of, varies_of
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol import cache_status
@@ -20,13 +24,13 @@ from gateway.telemetry import tracing
 from gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Hashable, Iterator
 
     from gateway.cache.cached_response import CachedResponse, CacheRequest
-    from gateway.cache.decision import Decision, Followed, Use
+    from gateway.cache.decision import Followed
+    from gateway.cache.fetched import Part
     from gateway.cache.private_fields import Recipient
     from gateway.cache.response_rules import ResponseRules
-    from gateway.cache.shared_body import SharedBodyReader
     from gateway.cache.store import CacheEntry, Store
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.edge_target import EdgeCatchUp
@@ -36,6 +40,15 @@ if TYPE_CHECKING:
 LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
 JOINED_S = 1.0  # the same for one who joins: a crowd costs less when each is written to once
+ASKS = decision.Fetch, decision.Validate
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What answers a request, and what was looked up for that."""
+
+    use: Decision
+    variants: Sequence[Variant]
+    is_hit_for_pass: bool
 
 
 class HttpCache:
@@ -55,18 +68,16 @@ class HttpCache:
         self._traffic = traffic
         self.is_tail = is_tail  # of a Home
         self.recipient_of = recipient_of
-        self.rules = rules
+        self.heads = JudgedHeads(rules)
         self.send = send
         self._clock = clock
-        self.fetches = FetchTable(self._fetched, traffic.collapsed)
+        self.fetches = FetchTable(self._settled, traffic.collapsed)
         self._hit_for_pass = HitForPass(clock)
         self.another: Callable[[str], None] = self.forget  # of a path where the stream is another
         # Told the path of an answer that may be somebody else's, and has been dropped.
         self.distrusted: Callable[[str], None] = lambda _: None
         # Whether what a fetch has brought is of the stream that is there now.
         self.is_of_now: Callable[[SharedFetch, Fetched | None], bool] = lambda *_: True
-        # Has a copy renewed without a task; False where it cannot.
-        self.renews: Callable[[Hashable, CacheRequest, Variant], bool] = lambda *_: False
         self.is_behind: Callable[[SharedFetch, str], None] = lambda *_: None  # ends before it
         self.is_down: Callable[[], bool] = lambda: False  # the origin
         self.collapsed = 0
@@ -99,7 +110,8 @@ class HttpCache:
 
     def is_hit_for_pass(self, request: CacheRequest) -> bool:
         """Whether the answer is known not to be stored."""
-        return bool(self._hit_for_pass) and request.fetch_key in self._hit_for_pass
+        known = self._hit_for_pass
+        return bool(known.until) and request.fetch_key in known
 
     def is_being_fetched(self, request: CacheRequest) -> bool:
         """Whether the origin is being asked for the same, by one whom others may join."""
@@ -108,10 +120,10 @@ class HttpCache:
 
     def decide(
         self, method: str, request: CacheRequest, stream: Followed | None, now: float
-    ) -> Decision:
+    ) -> Decided:
         """What answers a GET or HEAD, whose stream may be followed."""
         variants, is_hit_for_pass = self.variants(request), self.is_hit_for_pass(request)
-        return decision.decide(
+        use = decision.decide(
             method,
             request,
             variants,
@@ -120,21 +132,67 @@ class HttpCache:
             is_hit_for_pass=is_hit_for_pass,
             is_down=self.is_down(),
         )
+        return Decided(use, variants, is_hit_for_pass)
 
-    async def answer(self, request: CacheRequest, held_by: ExitStack) -> CacheResult:
+    async def answer(
+        self, request: CacheRequest, resources: Callable[[], ExitStack]
+    ) -> CacheResult:
         """The answer to a GET, whether or not its stream is followed; see `carry_out`."""
         now = self._clock()
-        variants = self.variants(request)
+        variants, is_hit_for_pass = self.variants(request), self.is_hit_for_pass(request)
         use = decision.reuse(request.headers, variants, now, is_down=self.is_down())
-        return await self.carry_out(use, request, now, held_by)
+        decided = Decided(use, variants, is_hit_for_pass)
+        return await self.carry_out(decided, request, now, resources)
 
     async def carry_out(
-        self, use: Use, request: CacheRequest, now: float, held_by: ExitStack
+        self,
+        decided: Decided,
+        request: CacheRequest,
+        now: float,
+        resources: Callable[[], ExitStack],
     ) -> CacheResult:
         """The answer that was decided on. Raises NotCached and what the origin's failures are.
 
-        A body that is not whole yet is read until `held_by` is closed.
+        It is that of a fetch that is under way for the same, else of one more. A body that is not
+        whole yet is read until the asker's `resources` are closed.
+
+        What an answer varies with is known only when it has begun. Those for whom it is none join
+        again, each with others who ask for the same variant.
         """
+        use = decided.use
+        if not isinstance(use, ASKS):
+            return self._at_hand(use, request, now)
+        old = use.variant if isinstance(use, decision.Validate) else None
+        varies, joins = varies_of(decided.variants), True
+        while True:
+            key = key_of(request, varies) if varies else request.fetch_key
+            fetch = self.fetches.joinable(key) if joins else None
+            is_collapsed = fetch is not None
+            if fetch is None:
+                fetch = self._made(key, request, old)
+            part = fetch.join()
+            try:
+                if is_collapsed:
+                    self.collapsed += 1
+                else:
+                    shared = joins and not decided.is_hit_for_pass
+                    self.fetches.start(fetch, partial(self.send, request), shared=shared)
+                cached = await fetch.begun
+                if not is_collapsed or self._is_for(fetch, request, cached):
+                    if fetch.told is None:
+                        await fetch.settled_within(JOINED_S if is_collapsed else TOGETHER_S)
+                    return self._brought(fetch, part, old, resources, is_collapsed=is_collapsed)
+            finally:
+                if not part.is_held:
+                    self.fetches.left(fetch, part)
+            # It may have been forgotten meanwhile.
+            old = decision.select(self.variants(request), request.headers)
+            more = varies | {name for name, _ in cached.stored.vary}
+            joins = fetch.shared and more != varies
+            varies = more if joins else varies
+
+    def _at_hand(self, use: Decision, request: CacheRequest, now: float) -> CacheResult:
+        """The answer that was decided on, for which the origin is not waited for."""
         match use:
             case decision.Serve(variant):
                 return self._hit(variant, "HIT", now)
@@ -146,12 +204,8 @@ class HttpCache:
                 return told_before(cached, now)
             case decision.Refuse():
                 raise NotCached("only-if-cached: there is no answer here that is fresh")
-            case decision.Validate(variant):
-                return await self._fetch(request, variant, held_by)
-            case decision.Fetch():
-                return await self._fetch(request, None, held_by)
             case _:
-                assert_never(use)
+                raise AssertionError(f"{use} is for who has decided")
 
     def _hit(self, variant: Variant, x_cache: str, now: float) -> CacheResult:
         """A cached response for one who asked for it."""
@@ -166,56 +220,6 @@ class HttpCache:
 
     # Fetching
 
-    async def go_on(self, joined: Joined, request: CacheRequest, held_by: ExitStack) -> CacheResult:
-        """As `carry_out`, for one who has joined a fetch without a task, or has begun it."""
-        if joined.is_collapsed:
-            return await self._fetch(request, joined.old, held_by, joined)
-        result = await self._taken(joined, request, held_by)
-        assert result is not None, "it was asked for this very request"
-        return result
-
-    async def _fetch(
-        self,
-        request: CacheRequest,
-        old: Variant | None,
-        held_by: ExitStack,
-        joined: Joined | None = None,
-    ) -> CacheResult:
-        """The answer of a request that is under way for the same, else of one more.
-
-        What an answer varies with is known only when it has begun. Those for whom it is none join
-        again, each with others who ask for the same variant.
-        """
-        varies = varies_of(self.variants(request))
-        shared = not self.is_hit_for_pass(request)
-        while joined := joined or self._join(request, varies, old):
-            fetch, varies = joined.fetch, joined.varies
-            result = await self._taken(joined, request, held_by)
-            if result is not None:
-                return result
-            joined = None
-            # It may have been forgotten meanwhile.
-            old = decision.select(self.variants(request), request.headers)
-            more = varies | {name for name, _ in fetch.begun.result().stored.vary}
-            if not fetch.shared or more == varies:
-                shared = False
-                break
-            varies = more
-        fetch = self._begin(key_of(request, varies), request, old, shared=shared)
-        led = Joined(fetch, fetch.reader(), old, varies, is_collapsed=False)
-        result = await self._taken(led, request, held_by)
-        assert result is not None, "it was asked for this very request"
-        return result
-
-    def _join(
-        self, request: CacheRequest, varies: frozenset[str], old: Variant | None
-    ) -> Joined | None:
-        fetch = self.fetches.joinable(key_of(request, varies))
-        if fetch is None:
-            return None
-        self.collapsed += 1
-        return Joined(fetch, fetch.reader(), old, varies, is_collapsed=True)
-
     def _refresh(
         self, request: CacheRequest, old: Variant | None, rests_until: float, now: float
     ) -> None:
@@ -224,46 +228,34 @@ class HttpCache:
         is_asked_for = old is not None and old.is_asked_for
         if is_asked_for or key in self.fetches or now < rests_until:
             return
-        if old is None or not self.renews(key, request, old):
-            self._begin(key, request, old, shared=True).is_wanted = True
-
-    async def _taken(
-        self, joined: Joined, request: CacheRequest, held_by: ExitStack
-    ) -> CacheResult | None:
-        """What a fetch brings, whole or as it comes; None for one who may not have it."""
-        fetch, reader, old, _, is_collapsed = joined
-        with ExitStack() as waiting:
-            waiting.callback(self.fetches.left, fetch, reader)
-            await fetch.begun.wait()
-            cached = fetch.begun.result()
-            if is_collapsed and not self.is_for(fetch, request, cached):
-                return None
-            if is_collapsed:
-                tracing.shares(fetch.leader)
-            is_whole = await fetch.fetched.wait(JOINED_S if is_collapsed else TOGETHER_S)
-            fetch.given += 1
-            fetched = fetch.fetched.result() if is_whole else None
-            if fetched is not None:
-                return self.result(fetch, old, fetched, is_collapsed=is_collapsed)
-            held_by.push(waiting.pop_all())
-            begun = Fetched(fetch.begun.result(), FETCHED)
-            return self.result(fetch, old, begun, is_collapsed=is_collapsed, source=reader)
+        fetch = self._made(key, request, old)
+        fetch.is_wanted = True
+        self.fetches.start(fetch, partial(self.send, request), shared=True)
 
     @staticmethod
-    def is_for(fetch: SharedFetch, request: CacheRequest, cached: CachedResponse) -> bool:
+    def _is_for(fetch: SharedFetch, request: CacheRequest, cached: CachedResponse) -> bool:
         """Whether one who has joined may have what has begun."""
-        return fetch.shared and policy.selects(request.headers, cached.stored)
+        if not (fetch.shared and policy.selects(request.headers, cached.stored)):
+            return False
+        tracing.shares(fetch.leader)
+        return True
 
-    def result(
+    def _brought(
         self,
         fetch: SharedFetch,
+        part: Part,
         old: Variant | None,
-        fetched: Fetched,
+        resources: Callable[[], ExitStack],
         *,
         is_collapsed: bool,
-        source: SharedBodyReader | None = None,
     ) -> CacheResult:
         """What a fetch has brought: all of it, or the head, for one who reads the body."""
+        fetch.given += 1
+        fetched, source = fetch.told, None
+        if fetched is None:
+            resources().callback(self.fetches.left, fetch, part)
+            part.is_held = True
+            fetched, source = Fetched(fetch.begun.result(), FETCHED), part.reader
         cached, how = fetched.cached, fetched.how
         age = cached.stored.age(self._clock())
         if how is STOOD_IN:
@@ -286,22 +278,17 @@ class HttpCache:
         is_current = not fetch.outdated or fetch.is_current
         return CacheResult(cached, lines, is_current, is_current, source)
 
-    def _begin(
-        self, key: Hashable, request: CacheRequest, old: Variant | None, *, shared: bool
-    ) -> SharedFetch:
-        fetch = SharedFetch(key, request, old, self.rules, self._clock, LONGEST_KEPT)
+    def _made(self, key: Hashable, request: CacheRequest, old: Variant | None) -> SharedFetch:
         self.fetched += 1
-        self.fetches.start(fetch, partial(self.send, request), shared=shared)
-        return fetch
+        return SharedFetch(key, request, old, self.heads, self._clock, LONGEST_KEPT)
 
-    def _fetched(self, fetch: SharedFetch) -> None:
+    def _settled(self, fetch: SharedFetch) -> None:
         """Store the answer, or take note of why it is none to store."""
-        error = fetch.fetched.exception()
+        error = fetch.error
         if error is None:
-            fetched = fetch.fetched.result()
-            if not self.is_of_now(fetch, fetched):
+            if not self.is_of_now(fetch, fetch.fetched):
                 fetch.of_the_past = fetch.outdated = True
-            self._settle(fetch, fetched)
+            self._settle(fetch, fetch.fetched)
         elif isinstance(error, StreamGone | OriginBehind):
             if isinstance(error, OriginBehind):
                 self.is_behind(fetch, error.end)
@@ -340,7 +327,7 @@ class HttpCache:
     async def read(self, request: CacheRequest, limit: int) -> CacheResult:
         """A whole answer, fresh, for whoever needs the bytes of a stream; shared like any other."""
         with ExitStack() as held_by:
-            result = await self.answer(request, held_by)
+            result = await self.answer(request, lambda: held_by)
             if result.source is None:
                 return result
             body = bytearray()
@@ -360,7 +347,7 @@ class HttpCache:
 
     def _keep(self, request: CacheRequest, cached: CachedResponse) -> bool:
         """Whether there was room for it."""
-        if self._hit_for_pass:
+        if self._hit_for_pass.until:
             self._hit_for_pass.discard(request.fetch_key)
         key, store = request.key, self._store
         entry, given = store.get(key, self._clock()), self._given(request, cached)

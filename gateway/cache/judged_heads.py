@@ -15,6 +15,8 @@ from msgspec.structs import replace
 
 from gateway.cache import policy
 from gateway.cache.directives import age_said, normalised, parse_date
+from gateway.cache.policy import Times
+from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import cache_status, repair, tags
 from gateway.protocol.cursors import current_cursor
 from gateway.protocol.edge_target import start_of
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
     from gateway.cache.cached_response import CachedResponse, CacheRequest
-    from gateway.cache.policy import Stored, Times
+    from gateway.cache.policy import Stored
     from gateway.cache.response_rules import ResponseRules
-    from gateway.origin.whole_answer import WholeAnswer
+    from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.edge_target import EdgeCatchUp
     from gateway.protocol.repair import StreamRead
 
@@ -75,17 +77,23 @@ class JudgedHeads:
     def __len__(self) -> int:
         return len(self._patterns)
 
-    def judge(self, request: CacheRequest, answer: WholeAnswer, times: Times) -> CachedResponse:
-        """An answer, with its body or without it yet. Raises as `apply` does."""
+    def judge(
+        self, request: CacheRequest, answer: AnyAnswer, times: Times, begin: bytes
+    ) -> CachedResponse:
+        """Return what an answer means, with its body or without it yet. Raises as `apply` does.
+
+        The body's beginning decides, too. What came in parts is judged anew each time.
+        """
         rules = self.rules
         if (
-            answer.stable is None
+            not isinstance(answer, WholeAnswer)
+            or answer.stable is None
             or request.identity
             or request.admitted_as
             or request.lifetime is not FOREVER
             or (rules.lost and request.stream_key in rules.lost)
         ):
-            return self._apply(request, answer, times)
+            return self._apply(request, answer, times, begin)
         key: tuple[Hashable, ...] = (
             answer.stable,  # and so which fields are volatile
             len(answer.body) <= repair.EMPTY_BYTES and answer.body,
@@ -98,24 +106,30 @@ class JudgedHeads:
             key = (known, request.read.path)
             known = self._patterns.get(key)
         if isinstance(known, _Pattern):
-            return known.fill(request, answer, times) or self._apply(request, answer, times)
+            filled = known.fill(request, answer, times)
+            return filled or self._apply(request, answer, times, begin)
         if known is _ONCE:
-            return self._learn(key, request, answer, times)
+            return self._learn(key, request, answer, times, begin)
         if known is None:
             if len(self._patterns) >= MOST_PATTERNS:
                 self._patterns.clear()
             self._patterns[key] = _ONCE
-        return self._apply(request, answer, times)
+        return self._apply(request, answer, times, begin)
 
     def _learn(
-        self, key: tuple[Hashable, ...], request: CacheRequest, answer: WholeAnswer, times: Times
+        self,
+        key: tuple[Hashable, ...],
+        request: CacheRequest,
+        answer: WholeAnswer,
+        times: Times,
+        begin: bytes,
     ) -> CachedResponse:
         rules = self.rules
         before, was_told = rules.repairs.copy(), rules.tails_are_told
-        cached = self._apply(request, answer, times)
+        cached = self._apply(request, answer, times, begin)
         if rules.tails_are_told is not was_told:
             return cached  # the next one is judged otherwise
-        if not _is_pattern(cached, answer):
+        if not self._is_pattern(request, cached, answer):
             self._patterns[key] = _DIFFERENT
             return cached
         has_tags = any(name in answer.headers for name, _ in tags.HEADERS)
@@ -126,21 +140,29 @@ class JudgedHeads:
         self._patterns[key] = _Pattern(rules, cached, answer, repairs, has_tags=has_tags)
         return cached
 
-    def _apply(self, request: CacheRequest, answer: WholeAnswer, times: Times) -> CachedResponse:
-        begin = answer.body[: repair.EMPTY_BYTES + 1]
+    def _is_pattern(
+        self, request: CacheRequest, cached: CachedResponse, answer: WholeAnswer
+    ) -> bool:
+        """Whether what was made of an answer can be the pattern for its like."""
+        if not answer.volatile.keys() <= _RECKONED:
+            return False
+        if any(name in answer.headers for name in _NOT_REMEMBERED):
+            return False
+        if len(cached.head) > LARGEST_PATTERN or cached.stored.vary == policy.OF_ONE_REQUEST:
+            return False
+        if cached.keep or answer.volatile.get("etag"):
+            return True
+        # What has no validator may be too old to be kept, where a younger one would be.
+        young, now = cached.fields(), Times(0, 0)
+        young.popall("Date", None)
+        defaults = self.rules.defaults
+        stored = policy.storable("GET", request.headers, cached.status, young, now, defaults)
+        return stored is None
+
+    def _apply(
+        self, request: CacheRequest, answer: AnyAnswer, times: Times, begin: bytes
+    ) -> CachedResponse:
         return self.rules.apply(request, answer.status, answer.headers, times, begin)
-
-
-def _is_pattern(cached: CachedResponse, answer: WholeAnswer) -> bool:
-    """Whether what was made of an answer can be the pattern for its like."""
-    if not answer.volatile.keys() <= _RECKONED:
-        return False
-    if any(name in answer.headers for name in _NOT_REMEMBERED):
-        return False
-    if len(cached.head) > LARGEST_PATTERN or cached.stored.vary == policy.OF_ONE_REQUEST:
-        return False
-    # What has no validator may be too old to be kept, where a younger one would be.
-    return cached.keep or bool(answer.volatile.get("etag"))
 
 
 class _Pattern:

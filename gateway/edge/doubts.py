@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cache.fetch import STOOD_IN
+from gateway.cache.fetched import STOOD_IN, Fetched
 from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.newest_reads import NewestReads, unknown_server
 from gateway.edge.poller import UNSURE
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from gateway.cache.cached_response import CacheRequest
-    from gateway.cache.fetch import Fetched, SharedFetch
+    from gateway.cache.fetch import SharedFetch
     from gateway.cache.lost_offsets import LostOffsets, StreamKey
     from gateway.edge.comparison import Evidence
     from gateway.edge.followed_stream import FollowedStream
@@ -96,7 +96,7 @@ class Doubts:
         That is a comparison, where the server that has begun to answer is not known to have it:
         another one than before, or one that has failed since.
         """
-        start, at_path = fetch.request.start, self._of_path(fetch.request.path)
+        start, at_path = fetch.request.start, self._of_path(fetch.request.read.path)
         if not at_path and start in {BEGINNING, NOW}:
             return None
         try:
@@ -208,8 +208,10 @@ class Doubts:
         if whole is not None and whole.how is not STOOD_IN:
             request = fetch.request
             server = fetch.server if is_of_now and not fetch.of_the_past else unknown_server()
-            streams = [one for one in self._of_path(request.path) if one.key == request.stream_key]
-            in_doubt = any(one.trust.is_in_doubt for one in streams)
+            at_path = self._of_path(request.read.path)
+            in_doubt = bool(at_path) and any(
+                one.trust.is_in_doubt for one in at_path if one.key == request.stream_key
+            )
             self.newest_reads.note(request, whole.cached, server, in_doubt=in_doubt)
 
     def rest(self, stream: FollowedStream) -> None:

@@ -7,7 +7,8 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from gateway.cache.fetch import REST_S, STOOD_IN
+from gateway.cache.fetch import REST_S
+from gateway.cache.fetched import STOOD_IN, Fetched
 from gateway.cache.hit_for_pass import HitForPass
 from gateway.cache.incarnations import Incarnations
 from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.cache_result import CacheResult
     from gateway.cache.cached_response import CachedResponse, CacheRequest
-    from gateway.cache.fetch import Fetched, SharedFetch
+    from gateway.cache.fetch import SharedFetch
     from gateway.cache.http_cache import HttpCache
     from gateway.cache.lost_offsets import StreamKey
     from gateway.edge.comparison import Evidence
@@ -76,13 +77,13 @@ class FollowedStreams:
         cache.another = self.reader.forget
         cache.distrusted = self._distrust
         cache.is_of_now = self._is_of_now
-        cache.is_down = lambda: origin.why_unhealthy() is not None
+        cache.is_down = origin.servers.are_down
         cache.fetches.in_place = self._in_place
-        self.stand_ins = StandIns(cache.rules, shared.clock)
+        self.stand_ins = StandIns(cache.heads.rules, shared.clock)
         self._incarnations = Incarnations()
         self._beginnings = Beginnings()
         self.beginning = self._beginnings.reading
-        self.doubts = Doubts(self.of_path, cache.rules.lost, shared.clock, self._compare)
+        self.doubts = Doubts(self.of_path, cache.heads.rules.lost, shared.clock, self._compare)
         cache.fetches.on_heard = self.doubts.heard
         self.lose, self.seen, self.others = self.doubts.lose, self.doubts.seen, self.doubts.others
         cache.is_behind = self._is_behind

@@ -19,19 +19,24 @@ from gateway.cache.response_rules import REPAIRS
 from gateway.cache.stream_lifetimes import StreamLifetimes
 from gateway.edge import metrics
 from gateway.edge.append_end import end_of
+from gateway.edge.askers import Askers
 from gateway.edge.followed_streams import FollowedStreams
 from gateway.edge.kept_answers import kept_answer
 from gateway.edge.known_streams import KnownStreams
 from gateway.edge.multi_append import MultiAppendOffer
 from gateway.edge.origin_guard import GuardTimes, OriginGuard
-from gateway.edge.short_reads import ShortReads
 from gateway.errors import HeadgateError
 from gateway.live.feed import park
 from gateway.protocol import forwarding, http1, repair
-from gateway.protocol.edge_target import EdgeLongPoll, catch_up, parse_edge_target
+from gateway.protocol.edge_target import (
+    EdgeLongPoll,
+    catch_up,
+    parse_edge_target,
+    plain_catch_up,
+)
 from gateway.protocol.forwarding import CONDITIONS, SCHEME, Sender
 from gateway.protocol.offsets import BEGINNING
-from gateway.protocol.paths import canonical_host
+from gateway.protocol.paths import canonical_host, dropping
 from gateway.protocol.reach import Reach
 from gateway.runtime.route import OPEN
 from gateway.telemetry import traffic_metrics
@@ -40,9 +45,9 @@ from gateway.telemetry.rare_lines import OutageLine
 from gateway.telemetry.traffic import Traffic, begins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 
-    from multidict import CIMultiDict, MultiMapping
+    from multidict import MultiMapping
 
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
@@ -116,13 +121,13 @@ class EdgeRoute:
         self._dropped = drop_query
         if access.reader_keys is not None:
             self._dropped = (*drop_query, reader_keys.PARAMETER)
+        self._drops = dropping(self._dropped)
         self.clock = shared.clock
         self._failures = OutageLine(
             "origin.failed", "origin.recovered", origin.figures.answer_count
         )
         self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
-        self.reads = ShortReads(self, shared)
-        self.fetch: Callable[..., bool] | None = self.reads.begin
+        self.askers = Askers(self)
 
     def ask_origin(self, ttl_s: float, on_end: Callable[[Principal], None]) -> None:
         """Have the origin decide who may read: its yes counts for `ttl_s` seconds."""
@@ -152,6 +157,10 @@ class EdgeRoute:
 
     def _parsed(self, target: str) -> EdgeRead | HeadgateError:
         try:
+            if self._drops is None or self._drops.search(target) is None:
+                read = plain_catch_up(target)
+                if read is not None:
+                    return read
             return parse_edge_target(target, self._dropped)
         except HeadgateError as error:
             return error.with_traceback(None)
@@ -249,14 +258,21 @@ class EdgeRoute:
         """Whether the stream that everybody reads there is known to end at an offset."""
         return self.feeds.is_tail(stream_key(host, read, ""), offset)
 
-    async def _send(self, request: CacheRequest, validators: list[tuple[str, str]]) -> AnyAnswer:
-        fields: CIMultiDict[str] = request.fields
+    def _send(
+        self, request: CacheRequest, validators: list[tuple[str, str]]
+    ) -> Awaitable[AnyAnswer]:
+        fields, block = request.fields, request.block
         if validators:
-            fields = fields.copy()
+            fields, block = fields.copy(), None
             fields.extend(validators)
-        answer = await self.origin.send("GET", request.target, fields)
-        if self.origin_guard is not None:
-            self.origin_guard.heard(request.admitted_as, answer.status)
+        sent = self.origin.sent("GET", request.read.target, fields, block=block)
+        return sent if self.origin_guard is None else self._overheard(request, sent)
+
+    async def _overheard(self, request: CacheRequest, sent: Awaitable[AnyAnswer]) -> AnyAnswer:
+        """Let the guard know how the origin has answered whom it decides on."""
+        answer = await sent
+        assert self.origin_guard is not None, "it decides"
+        self.origin_guard.heard(request.admitted_as, answer.status)
         return answer
 
     async def lacked(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.cache.told import Told
 from gateway.edge.newest_reads import unknown_server
 from gateway.edge.poller import UNSURE
 from gateway.errors import OriginBusy
+from gateway.later import Later, is_set_within
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,7 +26,7 @@ class Trust:
         self._poller = poller
         self._window = window
         self._following = following
-        self._comparison: Told[None] = Told()  # the next one that ends
+        self._comparison: Later[None] = Later()  # the next one that ends
         self._beginning: asyncio.Handle | None = None
 
     @property
@@ -88,9 +88,9 @@ class Trust:
 
     async def compared(self, timeout_s: float) -> None:
         """Wait until the origin has what is known, or is asked no more, or for so long."""
-        await self._comparison.wait(timeout_s)
+        await is_set_within(self._comparison, timeout_s)
 
     def settled(self) -> None:
         """Wake the readers that wait for a comparison, which is over or will not be."""
-        comparison, self._comparison = self._comparison, Told[None]()
+        comparison, self._comparison = self._comparison, Later[None]()
         comparison.set_result(None)

@@ -38,7 +38,7 @@ from gateway.telemetry.metrics import Sample
 from gateway.telemetry.traffic import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from collections.abc import Hashable, Iterator, Mapping
 
     from gateway.backends.contract import Log
     from gateway.cache.store import Store
@@ -63,7 +63,6 @@ class HostedRoute:
     """Everything that serves the streams of one log, under one prefix."""
 
     keeps_order = True  # each kind of write waits in one queue
-    fetch: Callable[..., bool] | None = None  # the log is read by the handler
 
     def __init__(  # noqa: PLR0913 - what a route is made of
         self,

@@ -31,14 +31,14 @@ from gateway.origin.raw_way import RawWay
 from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import OriginServer, OriginServers, OriginSettings, ServerState
 from gateway.origin.unreachable import why_unreachable
-from gateway.origin.waiting import answer_to
+from gateway.origin.waiting import Waiting, ask
 from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
 from gateway.stepped import in_task
 from gateway.telemetry import tracing
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterable
+    from collections.abc import AsyncIterable, Awaitable
 
     from aiohttp import ClientResponse, ClientSession
     from multidict import CIMultiDict
@@ -140,13 +140,45 @@ class Origin:
         Raises OriginUnreachable when nothing was sent, OriginTimeout, OriginBroken, LimitReached,
         BadRequest when a header cannot be sent, and whatever the body raises.
         """
-        if self.raw is not None and not poll and (body is None or isinstance(body, bytes)):
-            block = block or self.raw.block(headers)
-            answer = await answer_to(self.raw, method, target, block, body or b"")
-            if answer is not None:
-                return answer
+        if not poll and (body is None or isinstance(body, bytes)):
+            waiting = self._sent_raw(method, target, headers, body, block)
+            if waiting is not None:
+                return await waiting.answer()
+        return await self._sent_in_task(method, target, headers, body, poll=poll)
+
+    def sent(
+        self, method: str, target: str, headers: CIMultiDict[str], *, block: bytes | None = None
+    ) -> Awaitable[AnyAnswer]:
+        """Send a request without a body as `send` does, and return what its answer is awaited by.
+
+        Whoever awaits it has a Waiting leave when they are cancelled.
+        """
+        waiting = self._sent_raw(method, target, headers, None, block)
+        return self._sent_in_task(method, target, headers, None) if waiting is None else waiting
+
+    async def _sent_in_task(
+        self,
+        method: str,
+        target: str,
+        headers: CIMultiDict[str],
+        body: bytes | AsyncIterable[bytes] | None,
+        *,
+        poll: bool = False,
+    ) -> OriginAnswer:
         await in_task()
         return await self.send_by_client(method, target, headers, body, poll=poll)
+
+    def _sent_raw(
+        self,
+        method: str,
+        target: str,
+        headers: CIMultiDict[str],
+        body: bytes | None,
+        block: bytes | None,
+    ) -> Waiting | None:
+        """Send a request by the raw way, unless that is not for it."""
+        raw = self.raw
+        return None if raw is None else ask(raw, method, target, block or raw.block(headers), body)
 
     async def send_by_client(
         self,

@@ -59,13 +59,11 @@ class Origin(Protocol):
 
     servers: OriginServers
     figures: OriginFigures
+    in_flight: int  # requests
 
     @property
     def is_full(self) -> bool:
         """Whether one more request would be too many."""
-
-    def enter(self) -> None:
-        """One request more is there. Raises LimitReached."""
 
     def leave(self) -> None:
         """One request fewer is there."""
@@ -221,7 +219,8 @@ class RawWay:
         question = RawQuestion(
             self, server, method, target, fields, body, asker, now, heads, is_head, connection
         )
-        self._enter()
+        if not self.is_for_polls:
+            origin.in_flight += 1
         self._out[question] = None
         if self._timer is None:
             self._timer = self.loop.call_at(now + self.wait_s, self._look)
@@ -251,11 +250,8 @@ class RawWay:
     def leave(self, question: RawQuestion) -> None:
         """It is out no more."""
         del self._out[question]
-        self._leave()
-
-    def _enter(self) -> None:
         if not self.is_for_polls:
-            self.origin.enter()
+            self.origin.in_flight -= 1
 
     def _leave(self) -> None:
         if not self.is_for_polls:

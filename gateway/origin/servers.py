@@ -194,6 +194,10 @@ class OriginServers:
                 return one
         return None
 
+    def are_down(self) -> bool:
+        """Whether none is up."""
+        return self.next() is None
+
     def _note_change(self) -> None:
         """Give all servers new incarnations if another one is asked from now on."""
         asked, self._asked = self._asked, self.next()

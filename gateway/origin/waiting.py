@@ -11,13 +11,17 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.origin.raw_way import RawWay
     from gateway.origin.response import OriginAnswer
-    from gateway.origin.whole_answer import AnyAnswer, WholeAnswer
+    from gateway.origin.whole_answer import AnyAnswer, Asked, WholeAnswer
 
 
 class Waiting(Later["AnyAnswer"]):
-    """An answer of an origin that a handler waits for. Of an Asker."""
+    """An answer of an origin that a handler waits for. Of an Asker.
 
-    __slots__ = ()
+    Who is cancelled while they await it has to `leave`; who awaits its `answer` need not.
+    """
+
+    __slots__ = ("question",)
+    question: Asked
 
     def answered(self, answer: WholeAnswer) -> None:
         """Give a whole answer."""
@@ -31,29 +35,37 @@ class Waiting(Later["AnyAnswer"]):
         """Raise that there is none."""
         self.set_exception(error)
 
+    def leave(self) -> None:
+        """Give up the question, or its answer, which came as nobody waited any more."""
+        if not self.done():
+            self.question.abandon()
+        elif self.exception() is None:
+            self.result().release()
 
-async def answer_to(
-    raw: RawWay, method: str, target: str, block: bytes | None, body: bytes
-) -> AnyAnswer | None:
-    """Return the answer to a request; None, and nothing is done, where the raw way is not for it.
+    async def answer(self) -> AnyAnswer:
+        """Return the answer. Raises OriginTimeout and OriginBroken."""
+        try:
+            return await self
+        except asyncio.CancelledError:
+            self.leave()
+            raise
+        finally:
+            del self  # its error has this frame: both would stay in memory
 
-    That is also where there is no `block` of its fields.
 
-    Raises OriginTimeout and OriginBroken.
+def ask(
+    raw: RawWay, method: str, target: str, block: bytes | None, body: bytes | None
+) -> Waiting | None:
+    """Send a request, and return what its answer is awaited by.
+
+    Return None, and do nothing, where the raw way is not for it, or there is no `block` of its
+    fields.
     """
     if block is None:
         return None
     waiting = Waiting()
-    question = raw.ask(method, target, block, body, waiting)
+    question = raw.ask(method, target, block, body or b"", waiting)
     if question is None:
         return None
-    try:
-        return await waiting
-    except asyncio.CancelledError:
-        if not waiting.done():
-            question.abandon()
-        elif waiting.exception() is None:
-            waiting.result().release()  # it came as its handler was cancelled
-        raise
-    finally:
-        del waiting  # the traceback of its error has this frame: they would stay in memory together
+    waiting.question = question
+    return waiting

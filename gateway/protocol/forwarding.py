@@ -227,6 +227,8 @@ def _quoted(host: str) -> str:
 
 def check_loop(headers: MultiMapping[str], via: str) -> None:
     """Refuse a request that has been here before, or has passed too many gateways."""
+    if "Via" not in headers:
+        return
     hops = [hop.strip() for line in headers.getall("Via", ()) for hop in line.split(",")]
     if via in hops:
         raise LoopDetected("the request has come back: an origin leads to this gateway itself")

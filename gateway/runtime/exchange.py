@@ -54,10 +54,9 @@ class Exchange:
         operation: int,
         asked_id: str | None,
         new_id: Callable[[], str],
-        began: float | None = None,
     ) -> None:
-        """Begin now, or `began` before (perf_counter), with the id that the client has given."""
-        self._began = perf_counter() if began is None else began
+        """Begin now, with the id that the client has given."""
+        self._began = perf_counter()
         self.traffic = traffic
         self.route = ""
         self.principal: Principal | None = None  # whom a guard knows, if not anybody

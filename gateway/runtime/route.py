@@ -8,15 +8,12 @@ import msgspec
 from multidict import MultiMapping
 
 from gateway.access.principal import Principal
-from gateway.cache.short_waiter import ShortWaiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from gateway.access.contract import Guard
     from gateway.access.reader_keys import ReaderKeys
-    from gateway.cache.cache_result import CacheResult
-    from gateway.cache.private_fields import Recipient
     from gateway.live.contract import Parkable
     from gateway.protocol.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
@@ -55,32 +52,6 @@ class PlainGet(msgspec.Struct, frozen=True):
     def id_line(self) -> bytes:
         """The header line that tells the request's id, if it has one."""
         return b"" if self.request_id is None else f"X-Request-Id: {self.request_id}\r\n".encode()
-
-
-class Head(Protocol):
-    """Of a request as it came, with its credentials, unless they were remembered without."""
-
-    @property
-    def path(self) -> str:
-        """The target."""
-
-    @property
-    def headers(self) -> MultiMapping[str]:
-        """The fields."""
-
-
-class OriginReader(ShortWaiter, Protocol):
-    """A client who waits for an answer of an origin without a task.
-
-    Whoever asks in his name says for whom the answer is, and who is told of it before him, if
-    anybody. Of what is called then nothing is at once.
-    """
-
-    recipient: Callable[[Read], Recipient]
-    first: Callable[[CacheResult], object] | None
-
-    def wait(self) -> None:
-        """Keep the connection."""
 
 
 class Access(NamedTuple):
@@ -128,11 +99,6 @@ class StreamRoute(Protocol):
         self, connection: Parkable, name: str, read: LongPoll, headers: MultiMapping[str], /
     ) -> bool:
         """Let a long-poll at the tail wait, or answer it at once."""
-
-    # Asks an origin for what is in no cache, and lets an OriginReader have the answer; given a
-    # PlainGet, the Head that it came as, and the client's address. The headers of one that
-    # `is_known` are the same object for all who sent the same. None where a handler reads.
-    fetch: Callable[..., bool] | None
 
     # Among other parts of the process
 

@@ -55,17 +55,12 @@ _CLOSED = CLOSED_LINE.lower().encode()
 
 
 def begin(request: Request, shared: Context) -> Exchange:
-    """Return the exchange of a request of which no more is known than its head says.
-
-    It may have begun before.
-    """
+    """Return the exchange of a request of which no more is known than its head says."""
     operation = _OPERATIONS.get(request.method, counted.OTHER)
     if operation == counted.APPEND and request.fields.closes:
         operation = counted.CLOSE
     asked_id = request_head.asked_id(request)
-    exchange = Exchange(
-        shared.unrouted, operation, asked_id, shared.lines.new_request_id, request.began
-    )
+    exchange = Exchange(shared.unrouted, operation, asked_id, shared.lines.new_request_id)
     if shared.log.enabled:
         exchange.asked = asked(request, shared)
     return exchange
@@ -92,23 +87,6 @@ def _asked(
     forwarded_for = headers.get(hdrs.X_FORWARDED_FOR) or headers.get(hdrs.FORWARDED)
     client = shared.quotas.client_address(transport, headers)
     return Asked(method, target, client, forwarded_for, headers.get(hdrs.USER_AGENT))
-
-
-def of_get(
-    get: PlainGet,
-    headers: MultiMapping[str],
-    transport: asyncio.Transport | None,
-    route: StreamRoute,
-    shared: Context,
-    began: float,
-) -> Exchange:
-    """A read with these headers that goes a short way, for its line in the log."""
-    new_id = shared.lines.new_request_id
-    exchange = Exchange(route.traffic, counted.READ, get.request_id, new_id, began)
-    exchange.route, exchange.principal = route.prefix, get.principal
-    target = without_secrets(get.target) if shared.lines.is_guarded else get.target
-    exchange.asked = _asked("GET", target, headers, transport, shared)
-    return exchange
 
 
 def log_hit(

@@ -21,13 +21,11 @@ if TYPE_CHECKING:
     from aiohttp.http_parser import RawRequestMessage
 
     from gateway.access.principal import Principal
-    from gateway.cache.cache_result import Joined
     from gateway.live.contract import PollAnswer
     from gateway.telemetry.traffic import Polls
     from gateway.web.bare_transport import Descriptors
     from gateway.web.fast_path import FastPath
     from gateway.web.sent_ahead import Answers
-    from gateway.web.short_misses import Request as Missed
 
 
 class StreamOwner(Owner, ReaderServer, Protocol):
@@ -160,9 +158,3 @@ class Connection(BoundedConnection):
         self.transport.write(wire)
         self.go_on()
         return True
-
-    def go_on_in_task(self, request: Missed, joined: Joined | None, began: float) -> None:
-        """Have a handler answer the request that waited, with its part in a fetch."""
-        self._on_lost = None
-        self.enter(IDLE)
-        self.give_late(request, joined, began)

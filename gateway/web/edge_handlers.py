@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp.web import RequestPayloadError
 
 from gateway.cache import policy
-from gateway.cache.cache_result import Joined
 from gateway.cache.decision import Fetch, Pass, ServeRecent, ServeTail, Validate
 from gateway.edge.snapshots import snapshot_of
 from gateway.errors import (
@@ -43,7 +42,7 @@ from gateway.web.request import exchange_of
 from gateway.web.request_head import base_url, host, scheme
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable
+    from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
 
     from multidict import CIMultiDict, MultiMapping
 
@@ -56,8 +55,11 @@ if TYPE_CHECKING:
     from gateway.web.request import Request
     from gateway.web.router import Router
 
+R = TypeVar("R", bound="EdgeRead")
+T = TypeVar("T")
 # A feed ends the time of its polls together. Who had to wait for the origin before is ended alone.
 ALONE_S = 0.25
+_COSTLY = Pass, Fetch, Validate  # what the origin is asked for
 MOST_LOOKS = 3  # for a poll whose stream moves on at each look; then it waits for the next news
 UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo of what others may not see
 
@@ -71,21 +73,35 @@ class EdgeHandlers:
         self._passing = PassingOn(shared)
         self._alikes: dict[str, AlikeAppends] = {}  # by the prefix of their route
 
-    async def operate(
+    def operate(
         self, request: Request, target: str, route: EdgeRoute, _name: str
-    ) -> Answered | None:
+    ) -> Coroutine[Any, Any, Answered | None]:
         """The answer; None when the connection was handed over."""
+        is_write = request.method != "GET" and policy.invalidates(request.method, 200)
+        request.stays(LEFT_WRITE_S if is_write else 0.0)
         try:
-            is_write = policy.invalidates(request.method, 200)
-            request.stays(LEFT_WRITE_S if is_write else 0.0)
-            return await self._operation(request, target, route)
-        except (*OF_THE_ORIGIN, LoopDetected) as error:
+            return self._operation(request, target, route)
+        except LoopDetected as error:
             route.log_failure(error, split(target)[0])
+            raise
+
+    @staticmethod
+    async def _logged(
+        operate: Callable[[Request, EdgeRoute, R], Awaitable[T]],
+        request: Request,
+        route: EdgeRoute,
+        read: R,
+    ) -> T:
+        """Return the answer, or log why the origin has given none."""
+        try:
+            return await operate(request, route, read)
+        except OF_THE_ORIGIN as error:
+            route.log_failure(error, read.path)
             raise
 
     def _operation(
         self, request: Request, target: str, route: EdgeRoute
-    ) -> Awaitable[Answered | None]:
+    ) -> Coroutine[Any, Any, Answered | None]:
         """Return what carries a request out. Raises HeadgateError."""
         if request.method in UNFORWARDED:
             raise MethodNotAllowed(f"{request.method} is not passed on")
@@ -95,32 +111,33 @@ class EdgeHandlers:
         if isinstance(read, EdgeCatchUp) and (is_get or request.method == "HEAD"):
             return self._read(request, route, read)
         if isinstance(read, EdgeLive) and is_get:
-            return self._live(request, route, read)
-        return self._pass_on(request, route, read)
+            return self._logged(self._live, request, route, read)
+        return self._logged(self._pass_on, request, route, read)
 
     # Reads
 
     async def _read(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> Answered:
         """A GET or HEAD of what is there now."""
-        cache_request = route.cache_request(_headers(request, route), sender(request), read)
+        cache_request = _asked(request, route, read)
         stream = route.feeds.read_by(cache_request)
         now, source = self._shared.clock(), route.feeds.source
-        held_by = request.resources()
-        part = request.take_part()
-        decision = part or route.cache.decide(request.method, cache_request, stream, now)
-        if isinstance(decision, Pass | Fetch | Validate):
+        decided = route.cache.decide(request.method, cache_request, stream, now)
+        if isinstance(decided.use, _COSTLY):
             self._shared.shedding.check(READS)
-        match decision:
+        match decided.use:
             case Pass():
-                return await self._pass_on(request, route, read)
+                return await self._logged(self._pass_on, request, route, read)
             case ServeTail(snapshot):
                 return Answered(source.empty(snapshot, read), cache_status.COLLAPSED)
             case ServeRecent(snapshot, span):
                 return Answered(source.data(snapshot, read, span), cache_status.COLLAPSED)
-            case Joined():
-                result = await route.cache.go_on(decision, cache_request, held_by)
             case _:
-                result = await route.cache.carry_out(decision, cache_request, now, held_by)
+                try:
+                    held = request.resources
+                    result = await route.cache.carry_out(decided, cache_request, now, held)
+                except OF_THE_ORIGIN as error:
+                    route.log_failure(error, read.path)
+                    raise
         facts = result.cached.facts
         if stream is not None and facts is not None:
             span = Span(cache_request.start, facts.next_offset, result.cached.body)
@@ -345,6 +362,15 @@ def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
 def _headers(request: Request, route: EdgeRoute) -> MultiMapping[str]:
     """The headers of a request as far as they are for the origin."""
     return route.told_origin(request.method, request_head.target(request), request.headers)
+
+
+def _asked(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheRequest:
+    """Return a read as the origin is asked for it; it is remembered for fields that come again."""
+    shared = request.fields
+    if not shared.are_known or route.origin_guard is not None:
+        return route.cache_request(_headers(request, route), sender(request), read)
+    address = peer_of(request.transport) or ""
+    return route.askers.request(shared.headers, request.headers, address, read)
 
 
 def sender(request: Request) -> Sender:

@@ -27,7 +27,7 @@ def present(request: Request, recipient: Recipient, result: CacheResult) -> Answ
         if conditional.not_modified(request.headers, 200, fields):
             status, body, length = 304, source or b"", None
             head = http1.status_line(304) + head.partition(b"\r\n")[2]
-        elif source is None and request.method == "GET":
+        elif source is None and cached.joinable and request.method == "GET":
             status, head, body = _part(request, cached, head) or (200, head, cached.body)
             length = len(body)
     relayed = Relayed(status, head, body, length, cached.own_date, cached.own_cors)

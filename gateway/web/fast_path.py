@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 from msgspec.structs import replace
 
 from gateway.errors import HeadgateError
+from gateway.live.contract import Parkable
 from gateway.protocol.cursors import long_over_at
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.requests import LongPoll
 from gateway.protocol.target import canonical_target, split
 from gateway.protocol.trace_context import TRACEPARENT
-from gateway.runtime.quotas import peer_of
 from gateway.runtime.request_fields import RequestFields
 from gateway.runtime.shedding import LIVE
 from gateway.telemetry import traffic as counted
@@ -31,10 +31,10 @@ from gateway.web.request_block import KnownRequest, RequestBlocks
 from gateway.web.responses import JOINED_BYTES
 from gateway.web.server_spans import ServerSpans
 from gateway.web.short_admission import REMEMBERED_PATHS, ShortAdmission, plain_get
-from gateway.web.short_misses import Client, ShortMiss
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    import asyncio
+    from collections.abc import Callable, Mapping, Sequence
 
     from aiohttp.http_parser import RawRequestMessage
     from multidict import MultiMapping
@@ -58,11 +58,15 @@ _ABSENT = b"HTTP/1.1 404 "
 _UNCHANGED = b"HTTP/1.1 304 "
 
 
-class ClientConnection(Client, Protocol):
+class ClientConnection(Parkable, Protocol):
     """A client's connection, as far as the short ways of answering need it."""
 
     principal: Principal | None
     state: State
+    transport: asyncio.Transport | None
+
+    def writelines(self, parts: Sequence[bytes]) -> None:
+        """Write an answer whose body is too long to be copied."""
 
 
 class FastPath:
@@ -200,7 +204,7 @@ class FastPath:
         head: bytes | None,
         message: RawRequestMessage | KnownRequest,
     ) -> bool:
-        """A cached answer, or one that the client waits for without a task.
+        """A cached answer, or a long-poll that waits for one.
 
         The `head` from which the message was parsed is remembered, unless other bytes came with it.
         It is there for one whose fields are known.
@@ -217,26 +221,21 @@ class FastPath:
             if head is not None:
                 self._remember(head, message.headers, get)
             return True
-        if get.is_last:
+        if get.is_last or "live=long-poll" not in get.target:
             return False
-        waits = self._poll_waits if "live=" in get.target else self._fetch
-        return waits(client, get, head, message)
+        return self._poll_waits(client, get, head, message)
 
     def _get_of_one(
         self, client: ClientConnection, head: bytes | None, get: PlainGet, message: KnownRequest
     ) -> bool:
         """Answer a read that has own lines, and remember it without them."""
         of_one = self._of_one(get, message.own)
-        if of_one is None:
+        if of_one is None or not self.again(client, of_one):
             return False
-        if self.again(client, of_one):
-            read = None if head is None else pared_read(head)
-            if read is not None:
-                self._remember(read.rest, message.headers, get)
-            return True
-        if of_one.tag is not None or "live=" in of_one.target:
-            return False
-        return self._fetch(client, of_one, head, message)
+        read = None if head is None else pared_read(head)
+        if read is not None:
+            self._remember(read.rest, message.headers, get)
+        return True
 
     def _poll_waits(
         self,
@@ -245,36 +244,11 @@ class FastPath:
         head: bytes | None,
         message: RawRequestMessage | KnownRequest,
     ) -> bool:
-        if "live=long-poll" not in get.target or not self._waits(client, get):
+        if not self._waits(client, get):
             return False
         if head is not None:
             self._remember(head, message.headers, replace(get, is_poll=True))
         return True
-
-    def _fetch(
-        self,
-        client: ClientConnection,
-        get: PlainGet,
-        head: bytes | None,
-        message: RawRequestMessage | KnownRequest,
-    ) -> bool:
-        """Have an origin, or the log, asked for what is not kept."""
-        address = peer_of(client.transport)
-        if self._spans is not None or address is None:
-            return False
-        try:
-            route, _ = self._stream(get.target.partition("?")[0])
-        except HeadgateError:
-            return False
-        if route.fetch is None:
-            return False
-        is_known = isinstance(message, KnownRequest)
-        request = head if isinstance(message, KnownRequest) else message
-        assert request is not None, "the fields of a known one were looked up in it"
-        reader = ShortMiss(self._shared, route, client, get, request)
-        if self._logs:
-            reader.is_logged_as(message.headers)
-        return route.fetch(reader, get, message, address, is_known=is_known)
 
     def again(self, client: ClientConnection, get: PlainGet) -> bool:
         """A cached answer, or a wait, for a request that needs no answer of its own.

@@ -22,7 +22,6 @@ from gateway.stepped import Step, in_task
 from gateway.telemetry.logs import log
 from gateway.web.closing_connection import LINGER_BODY_S, ClosingConnection
 from gateway.web.connection_state import DEAF, IDLE, TAKEN
-from gateway.web.request import Request
 from gateway.web.request_parser import request_parser
 
 if TYPE_CHECKING:
@@ -30,11 +29,10 @@ if TYPE_CHECKING:
 
     from aiohttp.streams import StreamReader
 
-    from gateway.cache.cache_result import Joined
     from gateway.runtime.context import Context
     from gateway.web.connections import Connections
+    from gateway.web.request import Request
     from gateway.web.responses import Reply
-    from gateway.web.short_misses import Request as Missed
 
 
 class Handlers(Protocol):
@@ -217,8 +215,6 @@ class HttpConnection(ClosingConnection):
         except Exception as failure:  # noqa: BLE001 - its connection ends
             log_failure(failure)
             reply = None
-        if request.part is not None:
-            request.drop_part()
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
@@ -288,18 +284,6 @@ class HttpConnection(ClosingConnection):
     def resume(self, _: Later[Any], /) -> None:
         """Go on now that others had their turn."""
         self.go_on()
-
-    def give_late(self, request: Missed, joined: Joined | None, began: float) -> None:
-        """Have a handler answer a request that has waited without one, since it `began`."""
-        message, body = request, EMPTY_PAYLOAD
-        if isinstance(message, bytes):
-            assert self._parser is not None, "the client is there"
-            messages, _, _ = self._parser.feed_data(message)  # it has let its like through before
-            self._parser.message_consumed()
-            message, body = messages[0]
-        made = Request(message, body, self)
-        made.part, made.began = joined, began
-        self.give(made)
 
     # Writing
 

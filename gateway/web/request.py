@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from multidict import MultiMapping
 
-    from gateway.cache.cache_result import Joined
     from gateway.runtime.exchange import Exchange
     from gateway.web.own_lines import OwnLines
 
@@ -52,13 +51,12 @@ class Request:
     One that `is_followed` is answered together with others behind it, whatever happens meanwhile.
 
     Once its client is gone, the handler may go on for `grace_s` seconds, or for as long as it takes
-    where that is None. A request that has waited for an origin without a handler `began` earlier
-    (perf_counter), and has a `part` in a fetch.
+    where that is None.
     """
 
     __slots__ = (
-        *("_headers", "began", "body", "connection", "exchange", "fields", "grace_s", "held"),
-        *("is_followed", "is_last", "message", "method", "own", "part", "seq", "should_close"),
+        *("_headers", "body", "connection", "exchange", "fields", "grace_s", "held"),
+        *("is_followed", "is_last", "message", "method", "own", "seq", "should_close"),
         *("target", "version", "whole"),
     )
 
@@ -91,8 +89,6 @@ class Request:
             self.is_last = message.should_close or message.upgrade or is_framed_so
         self._headers: MultiMapping[str] | None = None
         self.exchange: Exchange | None = None  # what is counted of it
-        self.began: float | None = None
-        self.part: Joined | None = None
         self.grace_s: float | None = None
         self.held: ExitStack | None = None  # closed with its end
 
@@ -115,7 +111,9 @@ class Request:
     @property
     def has_body(self) -> bool:
         """Whether something of a body is there to be read, or may still come."""
-        return bool(self.whole) or not self.body.at_eof()
+        if self.whole is not None:
+            return bool(self.whole)
+        return not self.body.at_eof()
 
     @property
     def is_coming(self) -> bool:
@@ -154,17 +152,6 @@ class Request:
         if self.held is None:
             self.held = ExitStack()
         return self.held
-
-    def take_part(self) -> Joined | None:
-        """Return what it has in a fetch; who takes it gives it back."""
-        part, self.part = self.part, None
-        return part
-
-    def drop_part(self) -> None:
-        """Give back what it has in a fetch: nobody has asked for it."""
-        part = self.take_part()
-        if part is not None:
-            part.fetch.leave(part.reader)
 
 
 def exchange_of(request: Request) -> Exchange:

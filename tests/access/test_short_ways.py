@@ -81,7 +81,7 @@ async def test_a_token_is_in_nothing_that_is_remembered(tmp_path: Path) -> None:
         assert all(len(name) == 16 for name in kept)
         fields = [block.fields for block in blocks._blocks.values()] + [*blocks._pared.values()]
         assert not any("authorization" in map(str.lower, one.headers) for one in fields)
-        askers = gateway.edge.reads._askers
+        askers = gateway.edge.askers._known
         sent = alike_appends_of(gateway)._sent
         assert askers
         assert sent
@@ -167,9 +167,7 @@ async def test_who_ends_while_his_read_waits_is_told_nothing_of_it(
 async def test_what_is_not_there_is_the_same_404_as_for_who_may_not_read(tmp_path: Path) -> None:
     missing = answer(b"no such stream here", status="404 Not Found")
     async with warm(tmp_path, missing, conceal="on") as (_, gateway):
-        ordinary = gateway.ordinary
         absent = await gateway.ask(get(f"{EDGE}/a/none", bearer("ann")))
-        assert gateway.ordinary == ordinary
         hidden = await gateway.ask(get(f"{EDGE}/b/s", bearer("ann")))
     assert (absent.status, absent.body) == (hidden.status, hidden.body) == (404, hidden.body)
     own = {"date", "x-request-id"}

@@ -111,7 +111,7 @@ class Stage:
 
     async def answer(self, ask: CacheRequest) -> CacheResult:
         """The same for a request that is made already. Its reader holds it until all is over."""
-        return await self.cache.answer(ask, self.cached)
+        return await self.cache.answer(ask, lambda: self.cached)
 
     async def get(self, query: str = "", *fields: tuple[str, str]) -> Told:
         """The whole answer."""

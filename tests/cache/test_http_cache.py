@@ -458,7 +458,7 @@ async def test_what_the_origin_says_of_its_failures_holds_of_a_tail_too(
     tail = answer(b"data", OFFSET, f"Cache-Control: max-age=60{says}", "Stream-Up-To-Date: true")
     async with RawOrigin(tail, close) as raw, staged(raw, stale_if_error=20) as stage:
         await stage.get("offset=-1")
-        stage.clock.advance(stage.cache.rules.freshness.tail_max_age)
+        stage.clock.advance(stage.cache.heads.rules.freshness.tail_max_age)
         if seconds:
             stage.clock.advance(seconds - 1)
             assert (await stage.get("offset=-1")).x_cache == "STALE"

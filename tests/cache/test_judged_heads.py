@@ -22,6 +22,7 @@ from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.edge_target import EdgeCatchUp, parse_edge_target
 from gateway.protocol.followed import FOREVER
 from gateway.protocol.identity import IdentityHeaders
+from gateway.protocol.repair import EMPTY_BYTES
 from gateway.protocol.state import Lifetime
 from gateway.protocol.tags import of_route, of_stream
 from tests.cache.responses import DATE, HOUR_AGO, IN_AN_HOUR, MINUTE_AGO, NOW
@@ -64,15 +65,24 @@ def whole(status: int, fields: list[tuple[str, str]], body: bytes) -> WholeAnswe
     """An answer as it comes from the wire."""
     lines = [f"{name}: {value}".encode() for name, value in fields]
     volatile = [(name.lower(), value) for name, value in fields if name.lower() in VOLATILE]
-    others = [
-        line for line, (name, _) in zip(lines, fields, strict=True) if name.lower() not in VOLATILE
+    same = [
+        name.encode() if name.lower() in VOLATILE else line
+        for line, (name, _) in zip(lines, fields, strict=True)
     ]
     is_once = len({name for name, _ in volatile}) == len(volatile)
-    stable = (status, *others) if is_once else None
+    stable = (status, *same) if is_once else None
     head = b"\r\n".join([b"HTTP/1.1 %d OK" % status, *lines, b"", b""])
     return WholeAnswer(
         status, head, body, "http://origin.test", stable, MappingProxyType(dict(volatile))
     )
+
+
+def begin_of(answer: WholeAnswer) -> bytes:
+    return answer.body[: EMPTY_BYTES + 1]
+
+
+def judge(by: JudgedHeads, answer: WholeAnswer, times: Times) -> CachedResponse:
+    return by.judge(request(), answer, times, begin_of(answer))
 
 
 def judged(
@@ -81,7 +91,7 @@ def judged(
     """All that is known of an answer then, or what it is refused for."""
     try:
         if isinstance(by, JudgedHeads):
-            cached = by.judge(ask, answer, times)
+            cached = by.judge(ask, answer, times, begin_of(answer))
         else:
             cached = by.apply(ask, answer.status, answer.headers, times, answer.body)
     except HeadgateError as error:
@@ -196,7 +206,7 @@ def test_a_head_that_comes_again_is_judged_no_more(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(ResponseRules, "apply", watched)
     remembered = JudgedHeads(rules())
     for number in range(5):
-        cached = remembered.judge(request(), a_chunk(number), Times(NOW, NOW + number))
+        cached = judge(remembered, a_chunk(number), Times(NOW, NOW + number))
         assert cached.stored.etag == f'"{number}"'
         assert f"Stream-Next-Offset: b{number:04}\r\n".encode() in cached.head
     assert times == [Times(NOW, NOW), Times(NOW, NOW + 1)]
@@ -205,9 +215,9 @@ def test_a_head_that_comes_again_is_judged_no_more(monkeypatch: pytest.MonkeyPat
 def test_patterns_are_bounded_in_number() -> None:
     remembered = JudgedHeads(rules())
     for number in range(judged_heads.MOST_PATTERNS):
-        remembered.judge(request(), a_chunk(0, ("X-Trace", str(number))), Times(NOW, NOW))
+        judge(remembered, a_chunk(0, ("X-Trace", str(number))), Times(NOW, NOW))
     assert len(remembered) == judged_heads.MOST_PATTERNS
-    remembered.judge(request(), a_chunk(0, ("X-Trace", "one more")), Times(NOW, NOW))
+    judge(remembered, a_chunk(0, ("X-Trace", "one more")), Times(NOW, NOW))
     assert len(remembered) == 1
 
 
@@ -215,5 +225,5 @@ def test_patterns_are_bounded_in_number() -> None:
 def test_a_long_head_is_no_pattern(size: int) -> None:
     remembered = JudgedHeads(rules())
     for _ in range(2):
-        cached = remembered.judge(request(), a_chunk(0, ("X-Long", "x" * size)), Times(NOW, NOW))
+        cached = judge(remembered, a_chunk(0, ("X-Long", "x" * size)), Times(NOW, NOW))
         assert b"x" * size in cached.head

@@ -1,4 +1,4 @@
-"""Two gateways before equal origins: one has the short way open, the other asks as ever.
+"""Two gateways before equal origins: one asks by the raw way, the other by aiohttp's client.
 
 Whatever is asked and answered, clients, origins, counters and caches must see the same of both.
 """
@@ -10,7 +10,7 @@ import contextlib
 import math
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import uvloop
 from structlog.testing import capture_logs
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from gateway.origin.client import Origin
+    from gateway.origin.raw_way import RawQuestion
     from tests.support.http1 import Client
     from tests.support.raw_origin import Play
     from tests.web.serving import Serving
@@ -58,11 +59,21 @@ class Side:
         self.gateway = gateway
         self.is_open = is_open
         self.told_others = writes_told_by(gateway.shared)
+        self.asked_raw = 0
         if not is_open:
             gateway.edge.origin.raw = None
+        elif (raw := gateway.edge.origin.raw) is not None:
+            monitored = raw.ask
+
+            def ask(*question: Any) -> RawQuestion | None:
+                asked = monitored(*question)
+                self.asked_raw += asked is not None
+                return asked
+
+            raw.ask = ask  # type: ignore[assignment, method-assign]
 
     async def keep_a_connection(self, *lines: str) -> None:
-        """Have one in the pool: the short way makes none. A guard admits who sends these lines."""
+        """Have one in the pool: the raw way makes none. A guard admits who sends these lines."""
         self.origin.scripts = [answer(b"", "Cache-Control: no-store")]
         trust(self.gateway.edge.origin)
         await self.gateway.ask(get(f"{EDGE}/warm", "Cache-Control: no-store", *lines))
@@ -84,7 +95,7 @@ class Side:
         A copy may be renewed when its reader has been answered.
         """
         client, fetches = self.gateway.edge.origin._pooled, self.gateway.edge.cache.fetches
-        if fetches._of_path or fetches._tasks:
+        if fetches._of_path or fetches._steps:
             return False
         assert client is not None, "open"
         kept = connector_of(client)._conns.values()
@@ -182,9 +193,9 @@ class Pair(NamedTuple):
     closed: Side
 
     @property
-    def short(self) -> int:
-        """How many requests went the ordinary way only where the short one is closed."""
-        return self.closed.gateway.ordinary - self.open.gateway.ordinary
+    def asked_raw(self) -> int:
+        """How many requests were sent by the raw way, where that is open."""
+        return self.open.asked_raw
 
     async def same(self, requests: Sequence[tuple[bytes, Callable[[str], Play]]]) -> list[Told]:
         """Ask both the same on a connection of each; what clients were told."""

@@ -381,7 +381,7 @@ async def test_reads_that_come_while_the_origin_is_compared_wait_for_that_compar
                 return
             if query == "-1" and len(readers) < 3:
                 await one_more()
-                await until(lambda: len(stream.trust._comparison._wakes or ()) == len(readers))
+                await until(lambda: len(stream.trust._comparison._waiters or ()) == len(readers))
             await wire.send(origin._read(origin._position(query), is_poll=False))
 
         await restored(origin, *OLD)

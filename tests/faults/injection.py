@@ -99,7 +99,8 @@ GUARDS = STEPS | frozenset(
         "Creations._end_in_failure",
         "Creations._found",
         "Creations._settled",
-        "FetchTable._over",
+        "FetchTable._answered",
+        "FetchTable._carried_out",
         "Following._done",
         "Following._guarded",
         "Feed._guarded",
@@ -107,7 +108,6 @@ GUARDS = STEPS | frozenset(
         "HttpConnection._handled",
         "HttpConnection._replied",
         "RawConnection.data_received",
-        "ShortAnswers.tell",
         "SingleFlight._over",
         "SseReader._read",
         "SseReader.advance",
@@ -115,7 +115,6 @@ GUARDS = STEPS | frozenset(
         "StreamTable._committed",
         "StreamTable._settled",
         "StreamTable._stands",
-        "Told.wait.<locals>.wake",
         "_tell_outcome",
     }
 )

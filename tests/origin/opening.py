@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 from gateway.origin.client import Origin, OriginSettings
 from gateway.origin.connections import connector_of, key_of
 from gateway.origin.raw_connection import RawConnection
-from gateway.origin.waiting import answer_to
+from gateway.origin.waiting import ask as ask_raw
 from tests.support.raw_origin import RawOrigin
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ async def send(
         await keep_one(origin)
         raw = origin.raw_polls if poll else origin.raw
         assert raw is not None, "open, and without a tracer"
-        answer = await answer_to(raw, method, target, raw.block(headers), body or b"")
-        if answer is not None:
-            return answer
+        waiting = ask_raw(raw, method, target, raw.block(headers), body)
+        if waiting is not None:
+            return await waiting.answer()
     return await origin.send_by_client(method, target, headers, body, poll=poll)
 
 

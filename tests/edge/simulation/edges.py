@@ -92,7 +92,7 @@ class Edge:
             "feeds": limits.feeds,
             "readers": limits.live_readers,
             "connections": limits.connections,
-            "fetches": len(fetches._joinable) + len(fetches._of_path) + len(fetches._tasks),
+            "fetches": len(fetches._joinable) + len(fetches._of_path) + len(fetches._steps),
             "in flight": self.route.origin.in_flight,
         }
         store = self.shared.store

@@ -1,4 +1,4 @@
-"""Reads that no cache has, while they wait without a task: who joins, leaves and goes on in one."""
+"""Reads that are not kept, while they wait for the origin: who joins, leaves and is told what."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from gateway.edge import short_reads
+from gateway.edge import askers
 from gateway.web.connection import Connection
 from tests.support.raw_origin import RawOrigin, Steps, answer, close
 from tests.support.waiting import until
@@ -67,14 +67,14 @@ def has_sent_ahead(gateway: Serving) -> bool:
 def at_rest(gateway: Serving) -> bool:
     """Whether nothing is held for a fetch."""
     fetches = gateway.edge.cache.fetches
-    held = (fetches._joinable, fetches._of_path, fetches._tasks)
+    held = (fetches._joinable, fetches._of_path, fetches._steps)
     return not any(held) and gateway.edge.origin.in_flight == 0
 
 
-async def test_all_who_ask_the_same_at_once_wait_for_one_request_without_a_task() -> None:
+async def test_all_who_ask_the_same_at_once_wait_for_one_request() -> None:
     steps = Steps(b"", answer(b"data", MINUTE))
     async with warm(steps) as (origin, gateway):
-        before, collapsed = gateway.ordinary, gateway.edge.traffic.collapsed
+        collapsed = gateway.edge.traffic.collapsed
         warmed = collapsed.distribution().sum
         clients = await readers(gateway, 5)
         steps.go()
@@ -83,7 +83,7 @@ async def test_all_who_ask_the_same_at_once_wait_for_one_request_without_a_task(
             *[(200, "COLLAPSED", b"data")] * 4,
         ]
         assert (await gateway.ask(get(READ))).get("x-cache") == "HIT"
-        assert (len(origin.heard), gateway.ordinary) == (1, before)
+        assert len(origin.heard) == 1
         assert collapsed.distribution().sum == warmed + 5
         assert at_rest(gateway)
 
@@ -186,12 +186,11 @@ async def test_nobody_joins_what_was_asked_for_before_a_write() -> None:
 async def test_requests_beyond_the_origins_bound_are_refused_and_counted_once() -> None:
     steps = Steps(b"", answer(b"data", MINUTE))
     async with warm(steps) as (_, gateway):
-        origin, before = gateway.edge.origin, gateway.ordinary
+        origin = gateway.edge.origin
         origin._settings = replace(origin._settings, max_requests=1)  # with connections to spare
         clients = await readers(gateway, 1)
         assert (await gateway.ask(get(f"{EDGE}/other?offset=a"))).status == 503
         assert (origin.refused, origin.figures.results["refused"]) == (1, 1)
-        assert gateway.ordinary == before + 1  # which tells of it
         steps.go()
         assert await told(clients) == [(200, "MISS", b"data")]
 
@@ -226,7 +225,7 @@ async def test_a_kept_answer_is_confirmed() -> None:
         (answer(b"", 'ETag: "a"', MINUTE, status="304 Not Modified"), b"data"),
     ],
 )
-async def test_a_copy_is_renewed_meanwhile_without_a_task(renewed: bytes, body: bytes) -> None:
+async def test_a_copy_is_renewed_meanwhile(renewed: bytes, body: bytes) -> None:
     old = answer(b"data", "Cache-Control: max-age=1, stale-while-revalidate=60", 'ETag: "a"')
     steps = Steps(b"", renewed)
     async with warm(old, steps) as (origin, gateway):
@@ -237,7 +236,6 @@ async def test_a_copy_is_renewed_meanwhile_without_a_task(renewed: bytes, body: 
             assert (told.get("x-cache"), told.body) == ("STALE", b"data")
         await until(lambda: len(origin.heard) == 2)
         assert origin.heard[-1].named["if-none-match"] == '"a"'
-        assert not gateway.edge.cache.fetches._tasks
         steps.go()
         await until(lambda: at_rest(gateway))
         told = await gateway.ask(get(READ))
@@ -305,21 +303,19 @@ async def test_a_server_that_stops_waits_for_nobody_who_has_left() -> None:
 async def test_blocks_of_fields_are_forgotten_before_they_are_too_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(short_reads, "REMEMBERED_ASKERS", 3)
+    monkeypatch.setattr(askers, "REMEMBERED", 3)
     async with warm(answer(b"data", MINUTE)) as (_, gateway):
-        askers = gateway.edge.reads._askers
         most = 0
         for number in range(6):
             for again in range(2):
                 target = f"{EDGE}/s?offset=a{number}{again}"
                 await gateway.ask(get(target, f"X-Number: {number}"))
-            most = max(most, len(askers))
+            most = max(most, len(gateway.edge.askers))
         assert most == 3
 
 
 async def test_what_names_a_reader_is_kept_nowhere() -> None:
     async with warm(answer(b"data", MINUTE)) as (_, gateway):
-        askers = gateway.edge.reads._askers
         for number in range(3):
             await gateway.ask(get(f"{READ}{number}", "Cookie: who=me"))
-        assert "who=me" not in repr(askers)
+        assert "who=me" not in repr(gateway.edge.askers._known)

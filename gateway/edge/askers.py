@@ -1,0 +1,95 @@
+"""What an origin is asked by, remembered for reads whose fields came before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from msgspec.structs import replace
+
+from gateway.origin.raw_way import RawWay
+from gateway.protocol.forwarding import SCHEME, Sender
+from gateway.protocol.paths import canonical_host
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.stream_lifetimes import StreamLifetimes
+    from gateway.protocol.edge_target import EdgeCatchUp
+    from gateway.protocol.identity import IdentityHeaders
+
+REMEMBERED = 1024  # blocks of fields, each with what the origin is asked by: 4 MB
+_OWN = ("X-Request-Id", "If-None-Match")  # the lines that a read may have beside fields it shares
+
+
+class Route(Protocol):
+    """A route to an origin, as far as the requests of readers depend on it."""
+
+    identity: IdentityHeaders
+    lifetimes: StreamLifetimes
+
+    def cache_request(
+        self, headers: MultiMapping[str], sender: Sender, read: EdgeCatchUp
+    ) -> CacheRequest:
+        """Return a GET as its cache key, and as the origin will have it."""
+
+
+class _Asker(NamedTuple):
+    """How the origin is asked for whoever sends these headers from one address."""
+
+    headers: MultiMapping[str]  # as long as they are held, no others have their id
+    request: CacheRequest  # of the stream that was read first
+
+
+class Askers:
+    """The readers of one route. Of those whom the origin knows by their fields none is remembered.
+
+    `request` returns what `Route.cache_request` does, with its fields as bytes.
+    """
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self._known: dict[tuple[int, str], _Asker] = {}
+        identity = route.identity
+        # A line of one request alone is not sent to the origin, unless it says who somebody is.
+        self._may_have_own = not any(
+            identity.has(name) or name.lower() in identity.dropped for name in _OWN
+        )
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def request(
+        self,
+        shared: MultiMapping[str],
+        headers: MultiMapping[str],
+        address: str,
+        read: EdgeCatchUp,
+    ) -> CacheRequest:
+        """Return a read as the origin is asked for it.
+
+        Requests with the same fields have `shared`, one object, in common; `headers` may have lines
+        of one request besides.
+        """
+        known = self._known.get((id(shared), address))
+        request = self._learned(shared, address, read) if known is None else known.request
+        if headers is shared:
+            headers = request.headers
+        elif not (self._may_have_own and request.headers is shared):
+            return self._asked(headers, address, read)
+        lifetime = self._route.lifetimes.of(read.path)
+        return replace(request, read=read, headers=headers, lifetime=lifetime)
+
+    def _asked(self, headers: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
+        route = self._route
+        sender = Sender(address, SCHEME, canonical_host(headers.get("Host", "")))
+        return route.cache_request(route.identity.without_cookie(headers), sender, read)
+
+    def _learned(self, shared: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
+        request = self._asked(shared, address, read)
+        request = replace(request, block=RawWay.block(request.fields))
+        if not request.identity:  # what says who somebody is stays nowhere
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[id(shared), address] = _Asker(shared, request)
+        return request

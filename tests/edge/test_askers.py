@@ -1,0 +1,136 @@
+"""What an origin is asked by is remembered as it would be made anew for each read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import CIMultiDict
+
+from gateway.edge import askers
+from gateway.edge.askers import Askers
+from gateway.origin.raw_way import RawWay
+from gateway.protocol.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.forwarding import SCHEME, Sender
+from gateway.protocol.identity import IdentityHeaders
+from gateway.protocol.paths import canonical_host
+from gateway.protocol.state import Lifetime
+from tests.support.raw_origin import RawOrigin
+from tests.web.serving import EDGE, edge_serving
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+    from gateway.cache.cached_response import CacheRequest
+    from gateway.edge.route import EdgeRoute
+
+FIELDS = st.lists(
+    st.sampled_from(
+        [
+            *(("Accept", "*/*"), ("Accept-Encoding", "gzip"), ("Accept-Encoding", "br")),
+            *(("Cookie", "a=1"), ("Cookie", "headgate_session=x"), ("Authorization", "Bearer a")),
+            *(("X-Plain", "1"), ("X-Forwarded-For", "1.2.3.4"), ("Forwarded", "for=1.2.3.4")),
+            *(("Referer", "https://a.example/p?token=t"), ("Referer", "https://a.example/p")),
+            *(
+                ("Connection", "keep-alive, X-Request-Id"),
+                ("Connection", "X-Plain"),
+                ("Via", "1.1 a"),
+            ),
+            *(("X_Under", "1"), ("Range", "bytes=1-2"), ("Origin", "https://a.example")),
+            *(("X-Text", "é"), ("Accept-Language", "de"), ("Content-Length", "0")),
+        ]
+    ),
+    max_size=5,
+)
+OWN = st.sampled_from(
+    [
+        [],
+        [("X-Request-Id", "a")],
+        [("If-None-Match", '"x"')],
+        [("X-Request-Id", "b"), ("If-None-Match", "*")],
+    ]
+)
+IDENTITIES = [
+    IdentityHeaders(),
+    IdentityHeaders(("x-plain",)),
+    IdentityHeaders(("x-request-id",)),
+    IdentityHeaders((), ("x-request-id", "x-plain")),
+    IdentityHeaders(verified_cookie="a"),
+]
+READS = [f"{EDGE}/s?offset=a", f"{EDGE}/t?offset=-1", f"{EDGE}/s?offset=now&x=1"]
+
+
+def read_of(target: str) -> EdgeCatchUp:
+    read = parse_edge_target(target, ())
+    assert isinstance(read, EdgeCatchUp)
+    return read
+
+
+def anew(
+    route: EdgeRoute, headers: MultiMapping[str], address: str, read: EdgeCatchUp
+) -> CacheRequest:
+    """What the route makes of a read whose fields nobody has seen before."""
+    sender = Sender(address, SCHEME, canonical_host(headers.get("Host", "")))
+    return route.cache_request(route.identity.without_cookie(headers), sender, read)
+
+
+def shown(request: CacheRequest) -> dict[str, object]:
+    fields = msgspec.structs.asdict(request)
+    fields["headers"] = sorted((name.lower(), value) for name, value in request.headers.items())
+    fields["fields"] = list(request.fields.items())
+    del fields["block"]
+    return fields
+
+
+@pytest.mark.parametrize("identity", IDENTITIES)
+async def test_what_is_remembered_of_readers_is_what_would_be_made_anew(
+    identity: IdentityHeaders,
+) -> None:
+    async with RawOrigin() as origin, edge_serving(origin) as gateway:
+        route = gateway.edge
+        route.identity = identity
+        route.lifetimes.created(f"{EDGE}/t", Lifetime(ttl_s=60))
+
+        @given(
+            st.lists(st.tuples(FIELDS, OWN), min_size=1, max_size=3),
+            st.lists(
+                st.tuples(
+                    st.integers(0, 2), st.sampled_from(["127.0.0.1", "::1"]), st.sampled_from(READS)
+                ),
+                max_size=8,
+            ),
+        )
+        def for_all(
+            blocks: list[tuple[list[tuple[str, str]], list[tuple[str, str]]]],
+            asked: list[tuple[int, str, str]],
+        ) -> None:
+            remembered = Askers(route)
+            shared = [CIMultiDict([("Host", "a.test"), *fields]) for fields, _ in blocks]
+            for which, address, target in asked:
+                common, own = shared[which % len(blocks)], blocks[which % len(blocks)][1]
+                headers = CIMultiDict([*common.items(), *own]) if own else common
+                read = read_of(target)
+                request = remembered.request(common, headers, address, read)
+                assert shown(request) == shown(anew(route, headers, address, read))
+                assert request.block in {None, RawWay.block(request.fields)}
+            for known in remembered._known.values():
+                assert not known.request.identity
+
+        for_all()
+
+
+async def test_readers_are_forgotten_before_they_are_too_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(askers, "REMEMBERED", 3)
+    async with RawOrigin() as origin, edge_serving(origin) as gateway:
+        remembered = Askers(gateway.edge)
+        blocks = [CIMultiDict([("X-Number", str(number))]) for number in range(7)]
+        sizes = []
+        for block in blocks:
+            remembered.request(block, block, "::1", read_of(READS[0]))
+            sizes.append(len(remembered))
+        assert sizes == [1, 2, 3, 1, 2, 3, 1]
