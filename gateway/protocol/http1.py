@@ -55,10 +55,9 @@ def parse_field_lines(lines: bytes) -> Iterator[tuple[str, str]]:
         yield name, value
 
 
-def serialize_head(response: Response, common: bytes) -> bytes:
-    """The answer to HEAD: no body, and no length, which would have to be that of a GET."""
-    fields = _wire(f"{response.fields}\r\n")
-    return b"".join((_STATUS_LINES[response.status], common, fields))
+def lines_for_head(response: Response) -> bytes:
+    """Those of the answer to HEAD: without a length, which would have to be that of a GET."""
+    return _wire(f"{response.fields}\r\n")
 
 
 def body_size(wire: bytes) -> int:

@@ -13,7 +13,7 @@ from gateway.errors import (
     HeadgateError,
     RequestTimeout,
 )
-from gateway.protocol import cache_status, http1, responses
+from gateway.protocol import cache_status, responses
 from gateway.protocol.paths import check_whole
 from gateway.protocol.responses import Response
 from gateway.protocol.target import canonical_target, split
@@ -30,8 +30,7 @@ from gateway.web.responses import (
     HandedOver,
     StreamedResponse,
     WireResponse,
-    bodyless,
-    head_of,
+    rendered,
 )
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ class Handlers:
         None where it was cancelled, or failed before anything of it was counted.
         """
         if isinstance(error, ConnectionError):
-            return WireResponse(CLIENT_GONE, b"", keep_alive=False)
+            return WireResponse(CLIENT_GONE, (), keep_alive=False)
         if request.exchange is None or not isinstance(error, Exception):
             return None
         abandon = isinstance(error, RequestTimeout | RequestPayloadError)
@@ -236,19 +235,19 @@ class Handlers:
         *,
         abandon: bool,
     ) -> WireResponse:
-        answer, cache = answered
+        answer = answered.answer
         ends = request.is_last or (self._shared.closing and not request.is_followed)
         keep_alive = not (abandon or ends)
-        if isinstance(answer, Relayed) and _ends_with_connection(request, answer):
-            keep_alive = False
-        connection = None if keep_alive else "close"
-        if keep_alive and request.version.minor == 0:
-            connection = "keep-alive"
         has_date = names_pages = False
         if isinstance(answer, Relayed):
             has_date, names_pages = not answer.own_date, not answer.own_cors
+            if _ends_with_connection(request, answer):
+                keep_alive = False
         elif isinstance(answer, Response):
             names_pages = answer.names_pages
+        connection = None if keep_alive else "close"
+        if keep_alive and request.version.minor == 0:
+            connection = "keep-alive"
         common = self._lines.own(
             request_id=request_id,
             origin=request.fields.origin,
@@ -256,25 +255,19 @@ class Handlers:
             date=not has_date,
             cors=not names_pages,
         )
-        if isinstance(answer, Relayed):
-            timeout_s = self._shared.timeouts.body
-            lines = common + cache
-            return _relay(request, answer, lines, timeout_s, keep_alive=keep_alive, abandon=abandon)
-        if isinstance(answer, RenderedChunk):
-            head = b"".join((http1.status_line(200), common, cache, answer.lines))
-            return WireResponse(
-                status,
-                head,
-                answer.body,
-                keep_alive=keep_alive,
-                body_size=len(answer.body),
-                abandon=abandon,
-            )
-        if request.method == "HEAD":
-            wire, size = http1.serialize_head(answer, common + cache), 0
-        else:
-            wire, size = http1.serialize(answer, common + cache), len(answer.body)
-        return WireResponse(status, wire, keep_alive=keep_alive, body_size=size, abandon=abandon)
+        head, body = rendered(request, answered, status, common)
+        if isinstance(body, bytes):
+            return WireResponse(status, head, body, keep_alive=keep_alive, abandon=abandon)
+        assert isinstance(answer, Relayed), "nothing else comes in parts"
+        return StreamedResponse(
+            status,
+            head,
+            body,
+            timeout_s=self._shared.timeouts.body,
+            chunked=answer.length is None and request.version.minor > 0,
+            keep_alive=keep_alive,
+            abandon=abandon,
+        )
 
 
 def _cache_lines(request: Request, refusal: HeadgateError) -> bytes:
@@ -286,35 +279,3 @@ def _cache_lines(request: Request, refusal: HeadgateError) -> bytes:
 def _ends_with_connection(request: Request, answer: Relayed) -> bool:
     """Whether only that tells the end of the body, to a client who knows no chunks."""
     return request.version.minor == 0 and answer.length is None and request.method != "HEAD"
-
-
-def _relay(
-    request: Request,
-    answer: Relayed,
-    lines: bytes,
-    timeout_s: float,
-    *,
-    keep_alive: bool,
-    abandon: bool,
-) -> WireResponse:
-    status, body = answer.status, answer.body
-    if request.method == "HEAD" or not http1.has_body(status):
-        if not isinstance(body, bytes):
-            body.release()  # at once, however long the client takes for the head
-        wire = bodyless(answer, lines)
-        return WireResponse(status, wire, keep_alive=keep_alive, abandon=abandon)
-    knows_chunks = request.version.minor > 0
-    head = head_of(answer, lines, knows_chunks=knows_chunks)
-    if isinstance(body, bytes):
-        return WireResponse(
-            status, head, body, keep_alive=keep_alive, body_size=len(body), abandon=abandon
-        )
-    return StreamedResponse(
-        status,
-        head,
-        body,
-        timeout_s=timeout_s,
-        chunked=answer.length is None and knows_chunks,
-        keep_alive=keep_alive,
-        abandon=abandon,
-    )

@@ -7,33 +7,50 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.cache.rendered import RenderedChunk
 from gateway.errors import HeadgateError
 from gateway.protocol import http1
+from gateway.protocol.responses import Response
 from gateway.stepped import in_task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.live.contract import Taker
-    from gateway.runtime.answer import Relayed, Source
+    from gateway.runtime.answer import Answered, Source
     from gateway.telemetry.live_traffic import Ended
+    from gateway.web.request import Request
 
 
 _NO_LINGER = struct.pack("ii", 1, 0)  # closing resets
-JOINED_BYTES = 32 * 1024  # up to here copying an answer costs less than to write it in two parts
+JOINED_BYTES = (
+    32 * 1024
+)  # up to here copying a body costs less than to write it apart from its head
 
 
-def bodyless(answer: Relayed, lines: bytes) -> bytes:
-    """A whole answer that has no body; `lines` are ours."""
-    length = b"" if answer.length is None else b"Content-Length: %d\r\n" % answer.length
-    return b"".join((answer.head, lines, length if answer.status != 204 else b"", b"\r\n"))
-
-
-def head_of(answer: Relayed, lines: bytes, *, knows_chunks: bool = True) -> bytes:
-    """The head of one that has."""
-    if answer.length is not None:
-        framing = b"Content-Length: %d\r\n\r\n" % answer.length
+def rendered(
+    request: Request, answered: Answered, status: int, common: bytes
+) -> tuple[tuple[bytes, ...], bytes | Source]:
+    """Return the head of an answer, in parts, and its body; `common` are lines of the moment."""
+    answer, cache = answered
+    if isinstance(answer, RenderedChunk):
+        return (http1.status_line(status), common, cache, answer.lines), answer.body
+    is_head = request.method == "HEAD"
+    if isinstance(answer, Response):
+        lines = http1.lines_for_head(answer) if is_head else http1.own_lines(answer)
+        head = http1.status_line(status), common, cache, lines
+        return head, b"" if is_head else answer.body
+    body, length = answer.body, answer.length
+    has_body = not is_head and http1.has_body(status)
+    if not (has_body or isinstance(body, bytes)):
+        body.release()  # at once, however long the client takes for the head
+    if length is not None and status != 204:
+        framing = b"Content-Length: %d\r\n\r\n" % length
+    elif has_body and request.version.minor > 0:
+        framing = b"Transfer-Encoding: chunked\r\n\r\n"
     else:
-        framing = b"Transfer-Encoding: chunked\r\n\r\n" if knows_chunks else b"\r\n"
-    return b"".join((answer.head, lines, framing))
+        framing = b"\r\n"
+    return (answer.head, common, cache, framing), body if has_body else b""
 
 
 class Reply(Protocol):
@@ -63,41 +80,32 @@ class WireResponse:
     def __init__(
         self,
         status: int,
-        *wire: bytes,
+        head: Sequence[bytes],
+        body: bytes = b"",
+        *,
         keep_alive: bool,
-        body_size: int = 0,
         abandon: bool = False,
     ) -> None:
-        """The last `body_size` bytes are the body.
-
-        With `abandon` the rest of the request is not waited for.
-        """
+        """With `abandon` the rest of the request is not waited for."""
         self.status = status
         self.keep_alive = keep_alive
         self.abandon = abandon
         self.body_sent = 0
         self.ended: Ended | None = None  # nothing is written yet
-        self._body_size = body_size
-        self._wire = wire
-
-    @property
-    def size(self) -> int:
-        """Bytes that are ready to be written."""
-        return sum(map(len, self._wire))
+        self._head = head
+        self._body = body
 
     def write(self, client: Taker) -> bool:
         """Write everything that is ready."""
         if client.transport is None:
             raise ConnectionResetError("the client is gone")
         # What is long is shared by all who get it, and a client may be slow to take it: no copies.
-        wire = self._wire
-        if len(wire) == 1:
-            client.write(wire[0])
-        elif self.size <= JOINED_BYTES:
-            client.write(b"".join(wire))
+        body = self._body
+        if len(body) <= JOINED_BYTES:
+            client.write(b"".join((*self._head, body)))
         else:
-            client.writelines(wire)
-        self.body_sent = self._body_size
+            client.writelines((*self._head, body))
+        self.body_sent = len(body)
         is_taken = not client.writing_paused
         self.ended = "answered" if is_taken else "client"  # until it has taken all
         return is_taken
@@ -114,7 +122,7 @@ class StreamedResponse(WireResponse):
     def __init__(  # noqa: PLR0913 - how an answer goes out
         self,
         status: int,
-        wire: bytes,
+        head: Sequence[bytes],
         source: Source,
         *,
         timeout_s: float,
@@ -122,7 +130,7 @@ class StreamedResponse(WireResponse):
         keep_alive: bool,
         abandon: bool,
     ) -> None:
-        super().__init__(status, wire, keep_alive=keep_alive, abandon=abandon)
+        super().__init__(status, head, keep_alive=keep_alive, abandon=abandon)
         self._source = source
         self._timeout_s = timeout_s
         self._chunked = chunked
@@ -197,7 +205,7 @@ class HandedOver(WireResponse):
     """The answer goes on without its handler."""
 
     def __init__(self) -> None:
-        super().__init__(200, keep_alive=False)
+        super().__init__(200, (), keep_alive=False)
 
     def write(self, client: Taker) -> bool:  # noqa: ARG002 - a Reply's
         """Write nothing."""
