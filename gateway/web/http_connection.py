@@ -267,11 +267,7 @@ class HttpConnection(ClosingConnection):
             if failure is not None:  # whose frames have the request: both would stay in memory
                 failure.__traceback__ = None
         if self.state is TAKEN and not self._ends and reply is not None and reply.keep_alive:
-            try:
-                self.go_on()
-            except Exception:  # noqa: BLE001 - its client would wait for ever
-                log.exception("connection.failed")
-                self.force_close()
+            self.resume()
         elif self.state in {TAKEN, DEAF}:
             self.force_close()
         if self.shared.closing:
@@ -281,9 +277,13 @@ class HttpConnection(ClosingConnection):
         """Go on with what the client has sent meanwhile."""
         raise NotImplementedError
 
-    def resume(self, _: Later[Any], /) -> None:
-        """Go on now that others had their turn."""
-        self.go_on()
+    def resume(self, _: Later[Any] | None = None, /) -> None:
+        """Go on, or end the connection: its client would wait for ever."""
+        try:
+            self.go_on()
+        except Exception:  # noqa: BLE001 - its client sees the end, and whoever called has no part
+            log.exception("connection.failed")
+            self.force_close()
 
     # Writing
 
