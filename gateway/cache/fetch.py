@@ -149,7 +149,8 @@ class SharedFetch:
 
     async def _asked_in_task(self, send: Send, sent: Awaitable[AnyAnswer]) -> None:
         """Take an answer in its own task: before a cut, what has come can still be read."""
-        rest = self.answered(send, await sent, None)
+        self.unread = answer = await sent
+        rest = self.answered(send, answer, None)
         if rest is not None:
             await rest()
 
@@ -157,7 +158,6 @@ class SharedFetch:
         self, send: Send, answer: AnyAnswer | None, error: BaseException | None
     ) -> Rest | None:
         """Take the answer, or why there is none; return what is still to be done, if anything."""
-        self.unread = answer
         if answer is None:
             self.step = None
             if isinstance(error, asyncio.CancelledError) and isinstance(self._question, Waiting):

@@ -128,6 +128,8 @@ class FetchTable:
     ) -> None:
         """Take the answer at once, or in a step of its own where that takes time."""
         try:
+            if answer is not None:
+                fetch.unread = answer
             is_taken = answer is None and error is None
             rest = None if is_taken else fetch.answered(send, answer, error)
         except BaseException as failure:  # noqa: BLE001 - nobody waits for ever
@@ -149,8 +151,9 @@ class FetchTable:
         if fetch.ending is not None:
             fetch.ending.cancel()
         try:
-            if error is not None:
+            if fetch in self._of_path.get(fetch.request.read.path, ()):
                 self._take_out(fetch)
+            if error is not None:
                 if not isinstance(error, asyncio.CancelledError):
                     log.error("origin.answer_lost", target=fetch.request.path, exc_info=error)
                 fetch.fail(OriginBroken(UNUSABLE))
