@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 from aiohttp.base_protocol import BaseProtocol
 
 from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
+from gateway.protocol import cache_status
+from gateway.runtime.exchange import Exchange
 from gateway.runtime.quotas import peer_of
-from gateway.telemetry.access_log import Asked, Outcome
+from gateway.telemetry.access_log import Asked
 from gateway.telemetry.traffic import OTHER
 from gateway.web.connection_state import HANDED_OVER, IDLE, LINGERING, TRANSITIONS, State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
 
 LINGER_S = 1.0  # for the client to read its last answer, while it may still send
@@ -69,11 +70,16 @@ class ClosingConnection(BaseProtocol):
         transport = self.transport
         if transport is None:
             return
-        refusal = self.shared.problem(error)
-        transport.write(self.shared.refusal(refusal, connection="close"))
+        shared = self.shared
+        refusal = shared.problem(error)
+        exchange = Exchange(shared.unrouted, OTHER, None, shared.lines.new_request_id)
+        request_id = exchange.request_id
+        transport.write(shared.refusal(refusal, connection="close", request_id=request_id))
         if not isinstance(error, ClientLimitReached | LimitReached):  # of which nothing was read
-            self.shared.unrouted.answered(OTHER, refusal.status, len(refusal.body))
-            self._log_refusal(refusal)
+            exchange.cache_lines = cache_status.BYPASS
+            if shared.log.enabled:  # what is no request has neither a method nor a path
+                exchange.asked = Asked("-", "-", peer_of(transport), None, None)
+            exchange.answered(shared.log, refusal.status, len(refusal.body), "answered")
         self.linger()
 
     def refuse_at_once(self, error: HeadgateError) -> None:
@@ -107,12 +113,3 @@ class ClosingConnection(BaseProtocol):
         self._may_drop -= size
         if self._may_drop < 0 and self.state is LINGERING:
             self.force_close()
-
-    def _log_refusal(self, refusal: Response) -> None:
-        """Write the line of what is no request, and so has neither a method nor a path."""
-        shared = self.shared
-        if shared.log.enabled:
-            asked = Asked("-", "-", peer_of(self.transport), None, None)
-            size, request_id = len(refusal.body), shared.lines.new_request_id()
-            ended = Outcome(request_id, refusal.status, size, 0.0, "BYPASS", "none", "answered")
-            shared.log.line(asked, ended)

@@ -51,6 +51,7 @@ async def test_each_way_of_a_request_ends_in_one_line(lines: list[Line]) -> None
     assert {line["event"] for line in lines} == {"request"}
     assert {line["client"] for line in lines} == {"127.0.0.1"}
     assert (lines[1]["request_id"], missed.get("X-Request-Id")) == ("mine", "mine")
+    assert lines[-1]["request_id"] == broken.get("X-Request-Id")
     assert lines[1]["path"] == "/v1/stream/s?token=[redacted]"
     assert ["forwarded_for" in line for line in lines] == [False, False, True, *[False] * 3]
     assert lines[2]["forwarded_for"] == "192.0.2.7, 198.51.100.1"
