@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from gateway.access.principal import Principal
     from gateway.runtime.context import Context
+    from gateway.runtime.loop_detector import LoopDetector
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
     from gateway.web.connection_state import State
     from gateway.web.own_lines import OwnLines
@@ -265,14 +266,12 @@ class FastPath:
             client.write(head + body)
         else:
             client.writelines((head, body))
-        if self._repeats.looking:
-            self._repeats.note(client.transport, "GET", get.target, get.headers)
         return True
 
     def ready(self, get: PlainGet, client: ClientConnection | None = None) -> KeptAnswer | None:
         """The cached response to a GET. The body is the cache's own bytes.
 
-        It counts as given; a log line names the client.
+        It counts as given, the loop detector is shown it, and a log line names the client.
         """
         began = 0.0 if self.answered & self._unmeasured else perf_counter()
         now = self._clock()
@@ -287,6 +286,8 @@ class FastPath:
                     self._spans.cached(get, transport, _status(answer[0]), now)
                 hits.count += 1
                 hits.bytes += size
+                if self._repeats.looking:
+                    _note(self._repeats, client, get)
                 if get.tag is not None and answer[0].startswith(_UNCHANGED):
                     hits.unchanged += 1
                 if began:
@@ -303,7 +304,7 @@ class FastPath:
         if not self._park(client, get):
             return False
         if self._repeats.looking:
-            self._repeats.note(client.transport, "GET", get.target, get.headers)
+            _note(self._repeats, client, get)
         return True
 
     def _park(self, client: ClientConnection, get: PlainGet) -> bool:
@@ -341,6 +342,12 @@ class FastPath:
         if not isinstance(read, LongPoll) or read.told_key:
             return None
         return route, name, read, long_over_at(read.cursor)
+
+
+def _note(repeats: LoopDetector, client: ClientConnection | None, get: PlainGet) -> None:
+    """Show the loop detector a read without a handler; without a client it is the only one."""
+    transport = None if client is None else client.transport
+    repeats.note(transport, "GET", get.target, get.headers)
 
 
 def _status(head: bytes) -> int:

@@ -49,8 +49,6 @@ class ConnectionServer:
         if limits.connections >= limits.max_connections:
             return None
         answer = self.fast.ready(head)
-        if answer is not None and self.shared.repeats.looking:
-            self.shared.repeats.note(None, "GET", head.target, head.headers)
         return None if answer is None else answer[:2]
 
     def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:
