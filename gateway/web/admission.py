@@ -62,12 +62,11 @@ def admitted(
     if known is None:
         return None
     # Whoever knew the fields has asked whether it still holds.
-    exchange.principal = known.principal
     exchange.is_told_key = _tells_key(request, route) and (
         request.method in READING
         or guard.still_admits(known.principal, (Need(place.path, READ),), clock())
     )
-    route.traffic.decisions[counted.ADMITTED] += 1
+    _let_in(exchange, route, known.principal)
     exchange.decide_again = partial(_refuse_ended, route, clock)
     return Presented("", place.target)
 
@@ -90,14 +89,20 @@ async def admit(
     presented = present(request.method, place.target, request.headers)
     needed = needs(request.method, place.path, request.headers, split(presented.target)[1])
     asked = _Asked(guard, request.headers, presented.token, needed)
-    exchange.principal = await _decided(asked, exchange, route, clock())
+    principal = await _decided(asked, exchange, route, clock())
     exchange.is_told_key = _tells_key(request, route) and (
         request.method in READING or _may_read(asked, clock())
     )
-    route.traffic.decisions[counted.ADMITTED] += 1
+    _let_in(exchange, route, principal)
     if request.method == "GET" or (request.has_body and request_body.at_hand(request) is None):
         exchange.decide_again = partial(_decide_again, asked, route, clock)
     return presented
+
+
+def _let_in(exchange: Exchange, route: StreamRoute, principal: Principal | None) -> None:
+    """Note who was admitted, and count it."""
+    exchange.principal = principal
+    route.traffic.decisions[counted.ADMITTED] += 1
 
 
 async def _decided(
