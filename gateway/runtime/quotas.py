@@ -1,4 +1,4 @@
-"""Which writes are let in: as many of one client as it may, and none while all is late."""
+"""Which writes are let in: as many of one client as it may."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import ClientLimitReached
 from gateway.protocol.client_address import TrustedProxies, counted_as
-from gateway.runtime.shedding import APPENDS
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport
@@ -68,7 +67,6 @@ class Quotas:
 
         Returns for whom its body counts, None where nobody does.
         """
-        self.shedding.check(APPENDS)
         if not self._bounds_appends:
             return None
         who = self.counts_as(transport, headers, account)
@@ -88,7 +86,6 @@ class Quotas:
 
         Returns for whom its body counts, None where nobody does.
         """
-        self.shedding.check(APPENDS)
         if not (self._rates.creations or self._rates.append_bytes):
             return None
         who = self.counts_as(transport, headers, account)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.access.operations import SAFE
+from gateway.runtime.shedding import APPENDS
 
 if TYPE_CHECKING:
     from gateway.runtime.exchange import Exchange
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
 def charge(request: Request, exchange: Exchange, quotas: Quotas) -> None:
     """Count a creation, or an append, as which every other write counts, and the bytes of either.
 
-    Raises where its client does too much. Of a body no more is counted before it comes than a log
-    would take: what a client only says, nobody has to carry.
+    Raises where its client does too much, or all is late. Of a body no more is counted before it
+    comes than a log would take: what a client only says, nobody has to carry.
     """
     if request.method in SAFE:
         return
+    quotas.shedding.check(APPENDS)
     account = "" if exchange.principal is None else exchange.principal.account
     if request.method == "PUT":
         who = quotas.create(request.connection.transport, request.fields.headers, account)
