@@ -17,13 +17,12 @@ from gateway.errors import (
     NotOffered,
     ServerStopping,
 )
-from gateway.protocol import cache_status
 from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.repair import EMPTY_BYTES
 from gateway.protocol.requests import CatchUp, Events, LongPoll
 from gateway.protocol.responses import CLOSED_LINE
 from gateway.runtime.answer import Relayed
-from gateway.runtime.exchange import RESULTS, Exchange
+from gateway.runtime.exchange import Exchange
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Asked, Outcome
 from gateway.web import request_head
@@ -170,11 +169,6 @@ def read_from(begins: int, status: int, head: bytes, size: int | None) -> int:
         return counted.NOWHERE  # what an origin has there is no stream
     is_empty = status == 204 or (status != 304 and size is not None and size <= EMPTY_BYTES)
     return counted.TERMINAL if is_empty and _CLOSED in fields else begins
-
-
-def result_of(lines: bytes) -> int:
-    """As which result an answer counts that has these header lines of ours."""
-    return RESULTS.get(cache_status.x_cache(lines), counted.MISS)
 
 
 def _head(answer: Response | Relayed) -> tuple[bytes, int | None]:
