@@ -14,7 +14,7 @@ from gateway.cache.fetched import CONFIRMED, FETCHED, STOOD_IN, Fetched, Part
 from gateway.cache.shared_body import SharedBody
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
 from gateway.later import Later, is_set_within
-from gateway.origin.waiting import Waiting
+from gateway.origin.waiting import Waiting, answer_of
 from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol.header_names import NEXT_OFFSET
 from gateway.protocol.reach import Reach
@@ -253,8 +253,7 @@ class SharedFetch:
             self._finish(Fetched(new, CONFIRMED))
             return None
         self._asked = self._clock()
-        again = send([])
-        self.unread = await (again.answer() if isinstance(again, Waiting) else again)
+        self.unread = await answer_of(send([]))
         return self.unread
 
     def _fail_by(self, error: BaseException | None) -> None:
@@ -346,11 +345,9 @@ class SharedFetch:
         body.end()
 
     async def _begin(self, parts: AsyncIterator[bytes]) -> None:
-        """As much of the body as tells whether it is empty."""
-        async for part in parts:
+        """Read as much of the body as tells whether it is empty."""
+        while self.body.size <= EMPTY_BYTES and (part := await anext(parts, b"")):
             self.body.add(part)
-            if self.body.size > EMPTY_BYTES:
-                break
 
     def _pass_on(self) -> None:
         """Let nobody join any more: the body goes to those who have begun to read it."""
@@ -391,6 +388,8 @@ class SharedFetch:
 
     def fail(self, error: HeadgateError) -> None:
         """Tell those who wait that there is nothing more to come, unless they have it all."""
+        # The frames of the error and of its causes have this fetch: they would stay in memory.
+        error.__traceback__ = error.__cause__ = error.__context__ = None
         if self._body is not None:
             self._body.fail(error)
         if not self.is_settled:

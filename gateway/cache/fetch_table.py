@@ -112,7 +112,7 @@ class FetchTable:
         for step in tuple(self._steps.values()):
             step.cancel()
         if self._steps:
-            self._idle = Later()
+            self._idle = self._idle or Later()
             await self._idle
 
     def _settled(self, fetch: SharedFetch) -> None:
@@ -132,7 +132,7 @@ class FetchTable:
                 fetch.unread = answer
             is_taken = answer is None and error is None
             rest = None if is_taken else fetch.answered(send, answer, error)
-        except BaseException as failure:  # noqa: BLE001 - nobody waits for ever
+        except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - nobody waits for ever
             self._carried_out(fetch, None, failure)
             return
         if rest is None:

@@ -39,11 +39,6 @@ class SharedBody:
         self._readers.add(reader)
         return reader
 
-    @property
-    def is_read(self) -> bool:
-        """Whether anybody waits for it."""
-        return bool(self._readers)
-
     def whole(self) -> bytes:
         """What has come so far, while all is kept."""
         return b"".join(self._parts)

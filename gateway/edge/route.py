@@ -27,6 +27,7 @@ from gateway.edge.multi_append import MultiAppendOffer
 from gateway.edge.origin_guard import GuardTimes, OriginGuard
 from gateway.errors import HeadgateError
 from gateway.live.feed import park
+from gateway.origin.waiting import answer_of
 from gateway.protocol import forwarding, http1, repair
 from gateway.protocol.edge_target import (
     EdgeLongPoll,
@@ -270,7 +271,7 @@ class EdgeRoute:
 
     async def _overheard(self, request: CacheRequest, sent: Awaitable[AnyAnswer]) -> AnyAnswer:
         """Let the guard know how the origin has answered whom it decides on."""
-        answer = await sent
+        answer = await answer_of(sent)
         assert self.origin_guard is not None, "it decides"
         self.origin_guard.heard(request.admitted_as, answer.status)
         return answer

@@ -31,7 +31,7 @@ from gateway.origin.raw_way import RawWay
 from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import OriginServer, OriginServers, OriginSettings, ServerState
 from gateway.origin.unreachable import why_unreachable
-from gateway.origin.waiting import Waiting, ask
+from gateway.origin.waiting import Waiting, answer_of, ask
 from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
 from gateway.stepped import in_task
 from gateway.telemetry import tracing
@@ -143,7 +143,7 @@ class Origin:
         if not poll and (body is None or isinstance(body, bytes)):
             waiting = self._sent_raw(method, target, headers, body, block)
             if waiting is not None:
-                return await waiting.answer()
+                return await answer_of(waiting)
         return await self._sent_in_task(method, target, headers, body, poll=poll)
 
     def sent(

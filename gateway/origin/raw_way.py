@@ -1,4 +1,4 @@
-"""The short way to an origin: a request goes out, and its plain answer comes, without a task.
+"""The raw way to an origin: a request goes out, and its plain answer comes, without a task.
 
 aiohttp's client takes a third of what passing a request on costs, in a dozen places (its request,
 URL, writer, timers, pool and parser, a task that waits). Here a request is written as it is, on a

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from gateway.later import Later
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from gateway.errors import HeadgateError
     from gateway.origin.raw_way import RawWay
     from gateway.origin.response import OriginAnswer
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 class Waiting(Later["AnyAnswer"]):
     """An answer of an origin that a handler waits for. Of an Asker.
 
-    Who is cancelled while they await it has to `leave`; who awaits its `answer` need not.
+    Who is cancelled while they await it has to `leave`; `answer_of` does.
     """
 
     __slots__ = ("question",)
@@ -42,15 +44,20 @@ class Waiting(Later["AnyAnswer"]):
         elif self.exception() is None:
             self.result().release()
 
-    async def answer(self) -> AnyAnswer:
-        """Return the answer. Raises OriginTimeout and OriginBroken."""
-        try:
-            return await self
-        except asyncio.CancelledError:
-            self.leave()
-            raise
-        finally:
-            del self  # its error has this frame: both would stay in memory
+
+async def answer_of(sent: Awaitable[AnyAnswer]) -> AnyAnswer:
+    """Return the answer, or leave where it is waited for in vain.
+
+    Raises OriginTimeout, OriginBroken and CancelledError.
+    """
+    try:
+        return await sent
+    except asyncio.CancelledError:
+        if isinstance(sent, Waiting):
+            sent.leave()
+        raise
+    finally:
+        del sent  # its error has this frame: both would stay in memory
 
 
 def ask(

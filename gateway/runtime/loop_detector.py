@@ -1,7 +1,7 @@
 """Readers that go in circles: who asks the same again and again is noticed.
 
-Looked for in half a second of every ten. A loop goes on until somebody ends it, and the short ways
-of answering have nothing to note in between.
+Looked for in half a second of every ten. A loop goes on until somebody ends it, and the fast path
+has nothing to note in between.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ class Connection(BoundedConnection):
     def is_answered(
         self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
     ) -> bool:
-        """Whether the short ways took a request; `head` is all of it, if it came as one piece."""
+        """Whether the fast path took a request; `head` is all of it, if it came as one piece."""
         if self.writing_paused or self.shared.closing or not is_plain(message, self.shared.hosts):
             return False
         if head is not None:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp.web import RequestPayloadError
+from msgspec.structs import replace
 
 from gateway.cache import policy
 from gateway.cache.decision import Fetch, Pass, ServeRecent, ServeTail, Validate
@@ -141,7 +142,10 @@ class EdgeHandlers:
         facts = result.cached.facts
         if stream is not None and facts is not None:
             span = Span(cache_request.start, facts.next_offset, result.cached.body)
-            stream.read_by_somebody(span, result)
+            # What is for one reader alone is no news for the others of a stream; who is identified
+            # may have one of their own.
+            is_news = result.cached.joinable or cache_request.identified
+            stream.read_by_somebody(span, result if is_news else replace(result, current=False))
         return present(request, route.recipient(read), result)
 
     # Live reads

@@ -60,7 +60,7 @@ _UNCHANGED = b"HTTP/1.1 304 "
 
 
 class ClientConnection(Parkable, Protocol):
-    """A client's connection, as far as the short ways of answering need it."""
+    """A client's connection, as far as the fast path needs it."""
 
     principal: Principal | None
     state: State
@@ -71,7 +71,7 @@ class ClientConnection(Parkable, Protocol):
 
 
 class FastPath:
-    """The short ways of answering a request."""
+    """What answers a request without a handler."""
 
     def __init__(self, routes: Router, shared: Context) -> None:
         self._routes = routes

@@ -150,6 +150,28 @@ async def test_a_read_ends_when_its_client_leaves(read: bytes) -> None:
         await until(lambda: origin.closed == 1)
 
 
+async def test_a_read_by_whom_the_origin_lets_in_ends_when_its_client_leaves() -> None:
+    async def play(wire: Wire) -> None:
+        if wire.heard.method == "HEAD":  # whether the reader may
+            await wire.send(HEAD % 4)
+        else:
+            await silence(wire)
+
+    who = "Authorization: Bearer canary-0123456789abcdef"
+    async with (
+        RawOrigin(play) as origin,
+        edge_serving(
+            origin, {"auth": "origin", "auth_ttl": 30.0, "response_timeout": 60.0}
+        ) as gateway,
+    ):
+        client = await gateway.connect()
+        client.send(get(f"{EDGE}/s?offset=-1", who))
+        await until(lambda: len(origin.heard) == 2)
+        assert gateway.edge.origin.in_flight == 1
+        client.close()
+        await until(lambda: gateway.edge.origin.in_flight == 0)
+
+
 async def test_a_read_goes_on_while_one_client_waits_for_it() -> None:
     steps = Steps(b"", answer(b"data", "Cache-Control: max-age=60"))
     async with RawOrigin(steps) as origin, edge_serving(origin) as gateway:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from gateway.edge import askers
 from gateway.web.connection import Connection
-from tests.support.raw_origin import RawOrigin, Steps, answer, close
+from tests.support.raw_origin import RawOrigin, Steps, answer, close, silence
 from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, post
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.support.http1 import Client
-    from tests.support.raw_origin import Play
+    from tests.support.raw_origin import Play, Wire
     from tests.web.serving import Serving
 
 MINUTE = "Cache-Control: max-age=60"
@@ -319,3 +319,30 @@ async def test_what_names_a_reader_is_kept_nowhere() -> None:
         for number in range(3):
             await gateway.ask(get(f"{READ}{number}", "Cookie: who=me"))
         assert "who=me" not in repr(gateway.edge.askers._known)
+
+
+@pytest.mark.parametrize(
+    "says", ["Cache-Control: private", "Set-Cookie: a=b", "Cache-Control: no-store"]
+)
+async def test_what_one_reader_alone_was_given_is_no_news_of_a_followed_stream(says: str) -> None:
+    """Whoever polls behind them would be given it from memory."""
+    told = ("Content-Type: text/plain", "Stream-Next-Offset: 2_0", "Stream-Up-To-Date: true")
+
+    async def play(wire: Wire) -> None:
+        if "live=" in wire.heard.target:
+            await silence(wire)
+        elif "offset=1_0" in wire.heard.target:
+            who = wire.heard.named.get("x-reader", "all")
+            await wire.send(answer(b"for %b" % who.encode(), *told, says))
+        else:
+            await wire.send(answer(b"", *told))
+
+    async with RawOrigin(play) as origin, edge_serving(origin) as gateway:
+        follower = await gateway.connect()
+        follower.send(get(f"{EDGE}/s?offset=2_0&live=sse"))
+        await until(lambda: any("live=" in heard.target for heard in origin.heard))
+        for who in ("ann", "ben"):
+            read = get(f"{EDGE}/s?offset=1_0", f"X-Reader: {who}")
+            assert (await gateway.ask(read)).body == b"for %b" % who.encode()
+        poll = get(f"{EDGE}/s?offset=1_0&live=long-poll", "X-Reader: cat")
+        assert (await gateway.ask(poll)).body == b"for all"

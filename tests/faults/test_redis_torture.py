@@ -52,7 +52,7 @@ def test_kills_lose_and_double_nothing_for_writers_and_readers(tmp_path: Path) -
     assert (report.gateway_kills, report.tears) == (2, 1)
     assert report.read_ends == READERS
     assert report.cuts >= READERS // 2
-    assert report.acked >= 1000
+    assert report.acked >= 300
 
 
 @pytest.mark.timeout(180)

@@ -36,6 +36,6 @@ def test_every_acknowledged_append_survives_every_kill(tmp_path: Path) -> None:
         server.kill()
     assert report.faults == Faults(), f"{report}\n{server.output()[-3000:]}"
     assert report.kills >= KILLS
-    assert report.acked >= 40 * KILLS
+    assert report.acked >= 10 * KILLS
     assert report.lifecycle_steps >= KILLS
     assert report.followed >= KILLS

@@ -13,6 +13,7 @@ from multidict import CIMultiDict
 from gateway.origin.client import Origin, OriginSettings
 from gateway.origin.connections import connector_of, key_of
 from gateway.origin.raw_connection import RawConnection
+from gateway.origin.waiting import answer_of
 from gateway.origin.waiting import ask as ask_raw
 from tests.support.raw_origin import RawOrigin
 
@@ -60,7 +61,7 @@ async def send(
         assert raw is not None, "open, and without a tracer"
         waiting = ask_raw(raw, method, target, raw.block(headers), body)
         if waiting is not None:
-            return await waiting.answer()
+            return await answer_of(waiting)
     return await origin.send_by_client(method, target, headers, body, poll=poll)
 
 

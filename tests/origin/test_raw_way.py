@@ -13,7 +13,7 @@ from gateway.origin import plain_head, raw_connection
 from gateway.origin.connections import connector_of
 from gateway.origin.plain_bodies import GATHERED_BYTES, MOST_CHUNKS
 from gateway.origin.plain_head import LONGEST_HEAD, MOST_LINES, PlainHeads
-from gateway.origin.waiting import Waiting
+from gateway.origin.waiting import Waiting, answer_of
 from gateway.origin.waiting import ask as ask_raw
 from gateway.origin.whole_answer import WholeAnswer
 from tests.origin import opening
@@ -306,7 +306,7 @@ async def test_an_answer_that_begins_as_nobody_waits_any_more_is_released(
         block = origin.raw.block(CIMultiDict())
         asked = ask_raw(origin.raw, "GET", TARGET, block, None)
         assert asked is not None, "a connection is kept"
-        task = asyncio.create_task(asked.answer())
+        task = asyncio.create_task(answer_of(asked))
         began = Waiting.began
 
         def began_and_left(self: Waiting, answer: OriginAnswer) -> None:

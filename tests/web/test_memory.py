@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.cache.fetch import SharedFetch
 from gateway.runtime.exchange import Exchange
 from gateway.web.connection import Connection
 from gateway.web.request import Request
@@ -21,7 +22,8 @@ from tests.web.serving import EDGE, PREFIX, edge_serving, post, put, request
 if TYPE_CHECKING:
     from tests.web.serving import Serving
 
-KINDS = (Answer, Connection, Exchange, Request)
+KINDS = (Answer, Connection, Exchange, Request, SharedFetch)
+IMPATIENT = {"response_timeout": 0.3}
 JSON = "application/json"
 LONG = b"[" + b"1," * 100_000 + b"]"
 WHOLE = post("s", b"0123456789")
@@ -51,6 +53,7 @@ EXCHANGES = {
     "read without an answer": (request("GET", f"{EDGE}/broken?offset=-1"), 1),
     "reads": (request("GET", f"{EDGE}/s?offset=-1") * 3, 3),
     "own reads": (request("GET", "s?offset=-1&a=b") * 3, 3),
+    "read that takes too long": (request("GET", f"{EDGE}/silent?offset=-1"), 1),
     "part of a read": (request("GET", f"{EDGE}/silent?offset=-1"), 0),
 }
 
@@ -91,7 +94,7 @@ async def test_nothing_of_a_request_stays_when_its_client_has_left(
             monkeypatch.setenv(name, value)
         async with traced() as tracer, RawOrigin(_origin) as origin:
             given = tracer if is_traced else None
-            async with edge_serving(origin, tracer=given) as gateway:
+            async with edge_serving(origin, IMPATIENT, tracer=given) as gateway:
                 for made in (put("s"), put("json", content_type=JSON)):
                     await gateway.ask(made)
                 await _exchange(gateway, *EXCHANGES[kind])
