@@ -100,7 +100,10 @@ class ResponseRules(msgspec.Struct):
         fields = policy.updated(known, self._fields(headers))
         facts = None if cached.facts is None else _renewed(cached.facts, headers)
         new = self._cached(request, cached.status, fields, facts, times)
-        return msgspec.structs.replace(new, body=cached.body, validators=cached.validators)
+        new = msgspec.structs.replace(new, body=cached.body, validators=cached.validators)
+        if "Set-Cookie" in headers:  # it is for who asked, also where the answer is for everybody
+            return msgspec.structs.replace(new, joinable=False, keep=False)
+        return new
 
     def _cached(
         self,

@@ -346,3 +346,25 @@ async def test_what_one_reader_alone_was_given_is_no_news_of_a_followed_stream(s
             assert (await gateway.ask(read)).body == b"for %b" % who.encode()
         poll = get(f"{EDGE}/s?offset=1_0&live=long-poll", "X-Reader: cat")
         assert (await gateway.ask(poll)).body == b"for all"
+
+
+async def test_a_cookie_in_a_304_is_for_who_asked_also_of_an_answer_for_everybody() -> None:
+    """What it was to confirm is not kept with the cookie: who asks next asks the origin."""
+
+    async def script(wire: Wire) -> None:
+        says = ('ETag: "1"', "Cache-Control: public, max-age=60")
+        if "if-none-match" in wire.heard.named:
+            cookie = f"Set-Cookie: of={wire.heard.named['x-reader']}"
+            await wire.send(answer(b"", cookie, *says, status="304 Not Modified"))
+        else:
+            await wire.send(answer(b"data", *says))
+
+    async with RawOrigin(script) as origin, edge_serving(origin) as gateway:
+        cookies = []
+        for who in ("ann", "ben", "cat", "dan"):
+            told = await gateway.ask(get(f"{EDGE}/s", f"X-Reader: {who}"))
+            assert told.body == b"data"
+            cookies.append(told.get("set-cookie"))
+            gateway.clock.advance(0 if who == "ben" else 61)
+        assert cookies == [None, "of=ben", None, "of=dan"]
+        assert len(origin.heard) == 4
