@@ -101,7 +101,7 @@ RULES = {
         "decision cache (bare)",
         cache__http_cache=(1, "the one who gathers what `decide` looks at"),
         web__edge_handlers=(1, "every read of an origin that has a handler"),
-        edge__explain=(1, "`explain` says what `decide` does, without using the cache"),
+        edge__explain=(1, "what a read would be answered, without using the cache"),
     ),
     "which copy is fresh": rule(
         "reuse fresh",

@@ -119,10 +119,20 @@ class HttpCache:
         return not self.is_hit_for_pass(request) and self.fetches.joinable(key) is not None
 
     def decide(
-        self, method: str, request: CacheRequest, stream: Followed | None, now: float
+        self,
+        method: str,
+        request: CacheRequest,
+        stream: Followed | None,
+        now: float,
+        *,
+        only_looks: bool = False,
     ) -> Decided:
-        """What answers a GET or HEAD, whose stream may be followed."""
-        variants, is_hit_for_pass = self.variants(request), self.is_hit_for_pass(request)
+        """Return what answers a GET or HEAD, whose stream may be followed.
+
+        For who `only_looks`, nothing counts as used.
+        """
+        variants = self.peek(request) if only_looks else self.variants(request)
+        is_hit_for_pass = self.is_hit_for_pass(request)
         use = decision.decide(
             method,
             request,

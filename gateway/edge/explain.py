@@ -73,19 +73,10 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
         return
     yield Step("Cache key", " ".join(request.key), "the host and the canonical target")
     now = route.clock()
-    variants = route.cache.peek(request)
-    yield _kept(variants, now)
+    decided = route.cache.decide(asked.method, request, stream, now, only_looks=True)
+    yield _kept(decided.variants, now)
     yield _followed(stream)
-    decided = decision.decide(
-        asked.method,
-        request,
-        variants,
-        stream,
-        now,
-        is_hit_for_pass=route.cache.is_hit_for_pass(request),
-        is_down=route.cache.is_down(),
-    )
-    yield _of_decision(decided, is_being_fetched=route.cache.is_being_fetched(request))
+    yield _of_decision(decided.use, is_being_fetched=route.cache.is_being_fetched(request))
 
 
 def _rule_of_form(route: EdgeRoute) -> str:
