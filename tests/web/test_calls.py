@@ -33,7 +33,9 @@ REPEAT, WITH_NEW_FIELDS = 20, 50  # calls of a kept read at most: byte for byte 
 LOGGED = 15  # more for its line in the log
 # Calls of what has a handler, with what answers it: a log in memory, or an origin.
 APPEND, CREATE, HEAD, PASSED_ON = 150, 182, 72, 155
+OWN_MISS, MISS = 215, 240  # a read that is not cached
 OWN_ID = 6  # more for an X-Request-Id
+READ_ID = 12  # and in a read, whose fields the origin is told
 
 
 @contextmanager
@@ -163,3 +165,18 @@ async def test_a_request_with_a_handler_takes_few_calls(
 
         calls = await calls_until_answered(gateway, *map(sent, range(6)))
         assert calls.total() <= most + more, calls
+
+
+@pytest.mark.parametrize("own", [[], ["X-Request-Id: {number}"]], ids=["", "id"])
+@pytest.mark.parametrize(("place", "most"), [(PREFIX, OWN_MISS), (EDGE, MISS)])
+async def test_a_read_that_is_not_cached_takes_few_calls(
+    place: str, most: int, own: list[str]
+) -> None:
+    async with RawOrigin(said(b"one")) as origin, edge_serving(origin) as gateway:
+        reads = []
+        for number in range(6):
+            await gateway.ask(put(f"s{number}", body=b"one"))
+            lines = [line.format(number=number) for line in own]
+            reads.append(get(f"{place}/s{number}?offset=-1", *lines))
+        calls = await calls_until_answered(gateway, *reads)
+        assert calls.total() <= most + READ_ID * len(own), calls
