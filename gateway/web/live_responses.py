@@ -118,8 +118,8 @@ def stream_events(
         exchange.begin_events()
         reader.principal = exchange.principal
         reader.paused = connection.writing_paused  # by what the client has not read yet
-        if connection.has_more:
-            reader.data_received(b"")  # it is as if that came now
+        if connection.has_more or request.is_last:
+            reader.data_received(b"")  # as if it came now: the connection ends with the answer
         connection.hand_over(reader, transport)
         feed.join(reader)
     except BaseException:

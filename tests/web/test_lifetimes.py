@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -92,3 +93,20 @@ async def test_events_are_kept_by_nobody() -> None:
         client = await gateway.connect()
         client.send(get(f"open?offset={END}&live=sse"))
         assert told(await client.answer()) == Told("no-cache, no-transform", None, None)
+
+
+@pytest.mark.parametrize("lines", [[], ["Connection: close"]])
+async def test_a_connection_ends_with_events_only_where_its_client_asks_for_it(
+    lines: list[str],
+) -> None:
+    async with serving() as gateway:
+        await gateway.ask(put("s", "Stream-Closed: true", body=b"one"))
+        client = await gateway.connect()
+        client.send(get("s?offset=-1&live=sse", *lines))
+        await client.head()
+        assert await client.events_to_the_end()
+        if lines:
+            async with asyncio.timeout(5):  # idle, it would be open for ten seconds
+                assert await client.rest() == b""
+        else:
+            assert (await client.ask(get("s?offset=-1"))).body == b"one"
