@@ -12,7 +12,7 @@ from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import TARGETS
 from tests.cdn.engines import ENGINES, started
-from tests.support.http1 import ask
+from tests.support.http1 import Wire, ask
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -110,8 +110,14 @@ def served(origin: Origin, name: str, credentials: CredentialMode, host: str = "
 
 
 def results(port: int, url: str, *readers: dict[str, str], method: str = "GET") -> list[str | None]:
-    """What the cache said to each of these who came one after the other."""
-    return [asked(port, url, who, method).get("X-Cache-Status") for who in readers]
+    """What the cache said to each of these who came one after the other.
+
+    On one connection they come to one worker of nginx: it has kept an answer before it reads on,
+    where another worker may be asked before that.
+    """
+    with Wire(port) as wire:
+        answers = [wire.request(method, url, None, **who) for who in readers]
+    return [answer.get("X-Cache-Status") for answer in answers]
 
 
 def asked(port: int, url: str, reader: dict[str, str], method: str = "GET") -> Answer:
