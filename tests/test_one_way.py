@@ -107,7 +107,6 @@ RULES = {
         "reuse fresh",
         "decision (bare)",
         cache__decision=(1, "`decide` itself"),
-        cache__http_cache=(1, "reads of the followers, which ask for no feed's data"),
         edge__kept_answers=(1, "cached reads: what `decide` begins with, without a request"),
     ),
     "concealing of a 404": rule(

@@ -147,12 +147,12 @@ class HttpCache:
     async def answer(
         self, request: CacheRequest, resources: Callable[[], ExitStack]
     ) -> CacheResult:
-        """The answer to a GET, whether or not its stream is followed; see `carry_out`."""
+        """Return the answer to a GET of all that is there, though its stream may be followed.
+
+        See `carry_out`.
+        """
         now = self._clock()
-        variants, is_hit_for_pass = self.variants(request), self.is_hit_for_pass(request)
-        use = decision.reuse(request.headers, variants, now, is_down=self.is_down())
-        decided = Decided(use, variants, is_hit_for_pass)
-        return await self.carry_out(decided, request, now, resources)
+        return await self.carry_out(self.decide("GET", request, None, now), request, now, resources)
 
     async def carry_out(
         self,
