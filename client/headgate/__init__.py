@@ -12,53 +12,67 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from headgate.errors import (
+        CannotConnect,
         NotAuthorized,
         ProducerFenced,
+        ProducerLost,
         ProtocolError,
         RequestRefused,
+        SourceFailed,
         StreamClosed,
         StreamConflict,
         StreamError,
+        StreamExists,
         StreamGone,
         StreamNotFound,
+        TextTrimmed,
         TooLarge,
         Unavailable,
     )
     from headgate.resumable import ResumableStreams
-    from headgate.runs import Answer, Runs, RunState
+    from headgate.runs import Answer, FormatName, Runs, RunState, Status
     from headgate.stream import Appended, Metadata, Stream
     from headgate.writer import StreamWriter
 
 __all__ = [
     "Answer",
     "Appended",
+    "CannotConnect",
+    "FormatName",
     "Metadata",
     "NotAuthorized",
     "ProducerFenced",
+    "ProducerLost",
     "ProtocolError",
     "RequestRefused",
     "ResumableStreams",
     "RunState",
     "Runs",
+    "SourceFailed",
+    "Status",
     "Stream",
     "StreamClosed",
     "StreamConflict",
     "StreamError",
+    "StreamExists",
     "StreamGone",
     "StreamNotFound",
     "StreamWriter",
+    "TextTrimmed",
     "TooLarge",
     "Unavailable",
 ]
 
-# Where the names are that are not errors.
+# The modules of the names that are not in `errors`.
 _MODULES = {
     "Answer": "runs",
     "Appended": "stream",
+    "FormatName": "runs",
     "Metadata": "stream",
     "ResumableStreams": "resumable",
     "RunState": "runs",
     "Runs": "runs",
+    "Status": "runs",
     "Stream": "stream",
     "StreamWriter": "writer",
 }

@@ -100,6 +100,22 @@ class TooLarge(RequestRefused):
     """The body is longer than the server takes (413)."""
 
 
+class StreamExists(StreamError):
+    """The id of a stream that was to be created is in use, or was until a short while ago."""
+
+
+class SourceFailed(StreamError):
+    """The source ended with an error, after the text that was read."""
+
+
+class ProducerLost(StreamError):
+    """Whoever produced the stream answers no longer; the rest of the text is unknown."""
+
+
+class TextTrimmed(StreamError):
+    """The text that was asked for has left the producer's buffer, which is bounded."""
+
+
 _KINDS: dict[int, type[RequestRefused]] = {
     401: NotAuthorized,
     403: NotAuthorized,

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from headgate import Stream, StreamWriter
 from headgate.names import stream_url
-from headgate.runs import Runs, Status
+from headgate.runs import Runs
 
 from tests.clients.readers import run_script
 from tests.clients.unicode_text import cut_into_tokens, make_text
@@ -84,7 +84,7 @@ async def test_a_chat_of_the_ai_sdk_is_read_to_its_end_though_it_is_cut(streams:
         async def resume(request: web.Request) -> web.Response:
             run = request.match_info["chat"]
             state = await runs.state(run)
-            if state is None or state.status is not Status.ACTIVE:
+            if state is None or state.status != "active":
                 return web.Response(status=204)
             return web.json_response({"streamUrl": stream_url(streams.read, run)})
 

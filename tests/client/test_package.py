@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 from importlib.metadata import requires, version
 from pathlib import Path
+from typing import Literal, get_origin
 
 import headgate
 import pytest
@@ -13,7 +16,19 @@ import pytest
 
 def test_every_exported_name_can_be_had() -> None:
     for name in headgate.__all__:
-        assert getattr(headgate, name).__name__ == name
+        exported = getattr(headgate, name)
+        assert get_origin(exported) is Literal or exported.__name__ == name
+
+
+def test_every_error_of_the_library_can_be_imported_from_its_top() -> None:
+    for module in pkgutil.walk_packages(headgate.__path__, "headgate."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    kinds = [headgate.StreamError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    own = {kind.__name__ for kind in kinds if kind.__module__.startswith("headgate")}
+    assert {"TooLarge", "SourceFailed"} <= own <= set(headgate.__all__)
 
 
 def test_another_name_is_refused_as_python_does() -> None:

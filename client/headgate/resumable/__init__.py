@@ -1,12 +1,12 @@
 """Streams of text that outlive their readers."""
 
-from headgate.resumable.contract import Broker, Publisher, Subscriber
-from headgate.resumable.errors import (
+from headgate.errors import (
     ProducerLost,
     SourceFailed,
     StreamExists,
     TextTrimmed,
 )
+from headgate.resumable.contract import Broker, Publisher, Subscriber
 from headgate.resumable.streams import ResumableStreams
 
 __all__ = [

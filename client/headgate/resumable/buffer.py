@@ -8,7 +8,7 @@ import sys
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from headgate.resumable.errors import SourceFailed, TextTrimmed
+from headgate.errors import SourceFailed, TextTrimmed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator

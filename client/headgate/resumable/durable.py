@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from headgate import following
 from headgate.backoff import Backoff
 from headgate.endpoint import unlimited_session
-from headgate.errors import ProtocolError, StreamError, Unavailable
+from headgate.errors import ProtocolError, StreamError, StreamExists, Unavailable
 from headgate.names import stream_url
-from headgate.resumable.errors import StreamExists
 from headgate.resumable.log_streams import FAILED, PRODUCER_TTL_S, LogStreams
 from headgate.resumable.per_loop import PerLoop
 from headgate.resumable.productions import read_up

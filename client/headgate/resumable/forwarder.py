@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from headgate.resumable.errors import TextTrimmed
+from headgate.errors import TextTrimmed
 from headgate.resumable.messages import Kind, Part
 
 if TYPE_CHECKING:

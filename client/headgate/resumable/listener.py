@@ -9,7 +9,7 @@ import secrets
 from collections import deque
 from typing import TYPE_CHECKING
 
-from headgate.resumable.errors import ProducerLost, SourceFailed, TextTrimmed
+from headgate.errors import ProducerLost, SourceFailed, TextTrimmed
 from headgate.resumable.messages import Ask, Kind, Part
 
 if TYPE_CHECKING:

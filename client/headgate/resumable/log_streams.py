@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
-from headgate.errors import ProtocolError, StreamConflict, StreamNotFound
-from headgate.resumable.errors import ProducerLost, SourceFailed
+from headgate.errors import (
+    ProducerLost,
+    ProtocolError,
+    SourceFailed,
+    StreamConflict,
+    StreamNotFound,
+)
 from headgate.retries import Retries
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from headgate.errors import Unavailable
-from headgate.resumable.errors import StreamExists
+from headgate.errors import StreamExists, Unavailable
 from headgate.resumable.listener import Listener
 from headgate.resumable.names import DONE, PREFIX, Names
 from headgate.resumable.production import Production

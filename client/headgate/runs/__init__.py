@@ -5,7 +5,8 @@ answer = await runs.start(id, produce(question), format="ai-sdk")
 """
 
 from headgate.runs.answer import Answer
+from headgate.runs.formats.contract import FormatName
 from headgate.runs.records import RunState, Status
 from headgate.runs.runs import Runs
 
-__all__ = ["Answer", "RunState", "Runs", "Status"]
+__all__ = ["Answer", "FormatName", "RunState", "Runs", "Status"]

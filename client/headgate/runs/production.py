@@ -15,7 +15,7 @@ from headgate.errors import ABSENT, ProducerFenced, StreamError
 from headgate.runs import claims, records
 from headgate.runs.claims import TAKEN
 from headgate.runs.formats.contract import NotAnItem
-from headgate.runs.records import RunState, Status
+from headgate.runs.records import RunState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -30,8 +30,8 @@ log = logging.getLogger("headgate.runs")
 CLOSE_TIMEOUT_S = 5.0  # for what a source does as it is closed, until it is left to itself
 BEATS = 3  # in the time after which a run counts as orphaned: two of them may be lost
 
-FINISHED = RunState(Status.FINISHED)
-TAKEN_OVER = RunState(Status.ACTIVE)  # by somebody else, who tells how it ends
+FINISHED = RunState("finished")
+TAKEN_OVER = RunState("active")  # by somebody else, who tells how it ends
 
 
 def class_name(error: Exception) -> str:
@@ -115,7 +115,7 @@ class Production:
             return TAKEN_OVER
         except Exception as error:
             log.warning("run %r: an item could not be written", self._place.id, exc_info=error)
-            return RunState(Status.FAILED, f"an item could not be written: {type(error).__name__}")
+            return RunState("failed", f"an item could not be written: {type(error).__name__}")
         self._is_all_written = True
         return state
 
@@ -123,10 +123,10 @@ class Production:
         await asyncio.wait({consuming, self._verdict}, return_when=asyncio.FIRST_COMPLETED)
         if not self._verdict.done():
             if consuming.cancelled():
-                return RunState(Status.FAILED, "the source was cancelled")
+                return RunState("failed", "the source was cancelled")
             return consuming.result()
         verdict = self._verdict.result()
-        if verdict.status is Status.STOPPED and self._watches_stop:
+        if verdict.status == "stopped" and self._watches_stop:
             await asyncio.wait({consuming}, timeout=self._rules.stop_grace_s)
         consuming.cancel()
         await asyncio.wait({consuming}, timeout=CLOSE_TIMEOUT_S)
@@ -145,16 +145,16 @@ class Production:
                 for item in self._items.items(given):
                     await self._write(item)
         except (NotAnItem, records.Forged) as error:
-            return RunState(Status.FAILED, str(error))
+            return RunState("failed", str(error))
         except _NotWritten:
             return FINISHED  # as far as it came: the writer itself tells why it could not go on
         except Exception as error:
             log.warning("run %r: its source failed", self._place.id, exc_info=error)
             words = told(error, self._rules.error_text, class_name, log)
-            return RunState(Status.FAILED, words)
+            return RunState("failed", words)
         finally:
             await close(source)
-        return RunState(Status.FAILED, "the source gave nothing") if is_empty else FINISHED
+        return RunState("failed", "the source gave nothing") if is_empty else FINISHED
 
     async def _write(self, item: object) -> None:
         try:
@@ -186,7 +186,7 @@ class Production:
                 await asyncio.sleep(self._lease.orphan_after_s / BEATS)
             else:
                 self._stopped.set()
-                self.end(RunState(Status.STOPPED))
+                self.end(RunState("stopped"))
 
     async def _flush(self) -> None:
         """Find out that the writer has failed also while the source gives nothing."""

@@ -18,7 +18,7 @@ from headgate.errors import ProtocolError, StreamError, StreamGone
 from headgate.runs import records
 from headgate.runs.formats import named
 from headgate.runs.formats.contract import NothingBegun
-from headgate.runs.records import RunState, Status
+from headgate.runs.records import RunState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -31,10 +31,8 @@ log = logging.getLogger("headgate.runs")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0  # before a lost connection is made again
 KEEP_ALIVE_S = 15.0  # of silence; proxies end what is silent for a minute
-GONE = RunState(
-    Status.FAILED, "the run is no longer there: deleted, expired, or lost by its server"
-)
-CUT = RunState(Status.FAILED, "the stream of the run was closed without an end")
+GONE = RunState("failed", "the run is no longer there: deleted, expired, or lost by its server")
+CUT = RunState("failed", "the stream of the run was closed without an end")
 
 _decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -65,8 +63,8 @@ class Rendering:
             return self._sent(lambda form, count: form.rendered(item, count))
         if told.format is not None and self.format is None:
             self.format = named(told.format)
-        if told.status not in {None, Status.ACTIVE}:
-            return self._end(RunState(Status(told.status), told.error))
+        if told.status is not None and told.status != "active":
+            return self._end(RunState(told.status, told.error))
         return b""
 
     def _end(self, state: RunState) -> bytes:

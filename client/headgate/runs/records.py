@@ -6,9 +6,8 @@ client which reads the stream itself is not disturbed by it.
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -19,14 +18,9 @@ TYPE: Final = "data-headgate-run"
 _T = TypeVar("_T")
 
 
-class Status(enum.StrEnum):
-    """What has become of a run."""
-
-    ACTIVE = "active"
-    FINISHED = "finished"  # the source came to its end
-    STOPPED = "stopped"  # somebody asked for it
-    FAILED = "failed"  # the source raised, or what it gave could not be written
-    ORPHANED = "orphaned"  # its producer was gone
+# What has become of a run: it is produced, its source came to its end, somebody stopped it, its
+# source raised or gave what could not be written, or its producer is gone.
+Status: TypeAlias = Literal["active", "finished", "stopped", "failed", "orphaned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +67,7 @@ def opening(format_name: str) -> bytes:
 
 def claim() -> bytes:
     """The record with which a producer begins."""
-    return _encode(_Record(TYPE, Told(status=Status.ACTIVE)))
+    return _encode(_Record(TYPE, Told(status="active")))
 
 
 def end(state: RunState) -> bytes:

@@ -21,16 +21,16 @@ from headgate.runs.output import output
 from headgate.runs.places import check_type, place
 from headgate.runs.production import CLOSE_TIMEOUT_S, Production, Rules, class_name, close
 from headgate.runs.reading import Reading, completed, count, end, left_open
-from headgate.runs.records import RunState, Status
+from headgate.runs.records import RunState
 from headgate.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterable, Callable
     from types import TracebackType
 
     import aiohttp
 
-    from headgate.runs.formats.contract import Format
+    from headgate.runs.formats.contract import Format, FormatName
     from headgate.runs.places import Place
     from headgate.stream import Metadata
 
@@ -96,9 +96,9 @@ class Runs:
     async def start(
         self,
         run_id: str,
-        source: AsyncIterator[object],
+        source: AsyncIterable[object],
         *,
-        format: str = "text",  # noqa: A002
+        format: FormatName = "text",  # noqa: A002
     ) -> Answer:
         """Produce a run from the source, in a task of its own, and answer with what it gives.
 
@@ -196,7 +196,7 @@ class Runs:
         run = self._place(run_id)
         try:
             if await self._is_active(run):
-                return RunState(Status.ACTIVE)
+                return RunState("active")
             return await end(run.items)
         except ABSENT:
             return None
@@ -211,7 +211,7 @@ class Runs:
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=wait)
         for production in self._tasks.values():
-            production.end(RunState(Status.FAILED, SHUTDOWN_ERROR))
+            production.end(RunState("failed", SHUTDOWN_ERROR))
         if self._tasks:
             await asyncio.wait(list(self._tasks))
         await self._end_readers(grace_s)
@@ -267,7 +267,7 @@ class Runs:
 
         if not await is_orphan():
             return False
-        state = RunState(Status.ORPHANED, ORPHAN_ERROR)
+        state = RunState("orphaned", ORPHAN_ERROR)
         ending = await completed(run.items, state)
         items = [records.end(state), *map(msgspec.json.encode, ending)]
         try:

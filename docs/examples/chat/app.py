@@ -13,7 +13,6 @@ import headgate
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
-from headgate.errors import StreamGone
 from headgate.runs.starlette import send
 from model import answer
 from pydantic import BaseModel, StringConstraints
@@ -98,7 +97,7 @@ async def next_questions(chat: str, after: str) -> dict[str, Any]:
                         found = [entry for body in batch.bodies for entry in json.loads(body)]
                         return {"questions": found, "after": batch.position.offset}
             raise headgate.StreamError("somebody has closed the chat")
-        except StreamGone:
+        except headgate.StreamGone:
             await asyncio.sleep(LOOK_AGAIN_S)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import aiohttp
 import msgspec
 import pytest
 from headgate.error_text import MOST_CHARACTERS
 from headgate.errors import ProtocolError, StreamClosed, Unavailable
-from headgate.runs import Runs, RunState, Status
+from headgate.runs import FormatName, Runs, RunState
 from headgate.runs.runs import DAY_S
 from headgate.stream import Stream
 
@@ -33,7 +33,7 @@ LONGEST = "é" * 170 + "abcd"  # six bytes for each é, as a URL has it: 1,024
 async def test_an_id_may_hold_what_a_url_does_not(runs: Runs, other: Runs, run_id: str) -> None:
     assert await read(await runs.start(run_id, of("Once"))) == b"Once"
     assert await read(await other.follow(run_id)) == b"Once"
-    assert await other.state(run_id) == RunState(Status.FINISHED)
+    assert await other.state(run_id) == RunState("finished")
 
 
 @pytest.mark.parametrize(
@@ -120,26 +120,26 @@ async def test_what_is_no_async_iterator_is_refused_before_anything_is_written(
     ],
 )
 async def test_a_run_fails_by_what_its_format_does_not_take(
-    runs: Runs, format_: str, given: object, error: str
+    runs: Runs, format_: FormatName, given: object, error: str
 ) -> None:
     feed = Feed(given)
     await read(await runs.start("a", feed.source(), format=format_))
     state = await runs.state("a")
     assert state is not None
-    assert (state.status, str(state.error)[: len(error)]) == (Status.FAILED, error)
+    assert (state.status, str(state.error)[: len(error)]) == ("failed", error)
     assert feed.closed.is_set()
 
 
 async def test_a_run_whose_source_gives_nothing_fails(runs: Runs) -> None:
     assert await read(await runs.start("a", of())) == b""
-    assert await runs.state("a") == RunState(Status.FAILED, "the source gave nothing")
+    assert await runs.state("a") == RunState("failed", "the source gave nothing")
 
 
 async def test_a_source_that_raises_is_told_by_its_class_alone(runs: Runs) -> None:
     feed = Feed("Once ", RuntimeError("key sk-123 is wrong"))
     assert await read(await runs.start("a", feed.source())) == b"Once "
     error = "the source failed: RuntimeError"
-    assert await runs.state("a") == RunState(Status.FAILED, error)
+    assert await runs.state("a") == RunState("failed", error)
 
 
 async def test_a_source_that_cannot_be_closed_has_finished_all_the_same(runs: Runs) -> None:
@@ -159,13 +159,13 @@ async def test_a_source_that_cannot_be_closed_has_finished_all_the_same(runs: Ru
             raise RuntimeError("the connection is not there")
 
     assert await read(await runs.start("a", Source())) == b"Once upon"
-    assert await runs.state("a") == RunState(Status.FINISHED)
+    assert await runs.state("a") == RunState("finished")
 
 
 async def test_an_application_may_tell_more_of_an_error(url: str) -> None:
     async with Runs(url, error_text=str) as runs:
         await read(await runs.start("a", Feed(RuntimeError("too long a question")).source()))
-        assert await runs.state("a") == RunState(Status.FAILED, "too long a question")
+        assert await runs.state("a") == RunState("failed", "too long a question")
 
 
 @pytest.mark.parametrize(
@@ -178,11 +178,11 @@ async def test_an_application_may_tell_more_of_an_error(url: str) -> None:
 )
 @pytest.mark.parametrize("format_", ["text", "ai-sdk"])
 async def test_any_text_of_an_error_is_told_as_far_as_it_can_be(
-    url: str, format_: str, told: Any, error: str
+    url: str, format_: FormatName, told: Any, error: str
 ) -> None:
     async with Runs(url, error_text=lambda _: told) as runs:
         await read(await runs.start("a", Feed(RuntimeError()).source(), format=format_))
-        assert await runs.state("a") == RunState(Status.FAILED, error)
+        assert await runs.state("a") == RunState("failed", error)
 
 
 async def test_a_source_that_is_cancelled_by_somebody_else_fails_its_run(runs: Runs) -> None:
@@ -192,7 +192,7 @@ async def test_a_source_that_is_cancelled_by_somebody_else_fails_its_run(runs: R
 
     assert await read(await runs.start("a", source())) == b"Once "
     error = "the source was cancelled"
-    assert await runs.state("a") == RunState(Status.FAILED, error)
+    assert await runs.state("a") == RunState("failed", error)
 
 
 async def test_an_item_that_the_server_does_not_take_fails_the_run_after_those_before(
@@ -201,7 +201,7 @@ async def test_an_item_that_the_server_does_not_take_fails_the_run_after_those_b
     feed = Feed("Once ", "x" * MAX_APPEND, "upon")
     assert await read(await runs.start("a", feed.source())) == b"Once "
     error = "an item could not be written: TooLarge"
-    assert await runs.state("a") == RunState(Status.FAILED, error)
+    assert await runs.state("a") == RunState("failed", error)
     assert feed.closed.is_set()
 
 
@@ -216,7 +216,7 @@ async def test_a_run_ends_when_its_stream_is_closed_by_somebody_else(runs: Runs,
     error = b"the stream of the run was closed without an end"
     expected = b'data: {"type":"error","errorText":"%s"}\n\ndata: {"type":"finish"}\n\n' % error
     assert await read(answer) == expected + b"data: [DONE]\n\n"
-    assert await runs.state("a") == RunState(Status.FAILED, error.decode())
+    assert await runs.state("a") == RunState("failed", error.decode())
 
 
 async def test_a_run_ends_for_its_readers_when_its_stream_is_deleted(runs: Runs, url: str) -> None:
@@ -257,7 +257,7 @@ async def test_what_others_write_to_the_lease_is_no_stop(runs: Runs, url: str) -
         await lease.append(b'["stop", null, {"stop": "no"}]', content_type="application/json")
     assert await runs.stop("a") is True
     assert await read(answer) == b"Once "
-    assert await runs.state("a") == RunState(Status.STOPPED)
+    assert await runs.state("a") == RunState("stopped")
 
 
 async def test_a_start_that_is_refused_closes_its_source_and_leaves_no_lease(
@@ -293,7 +293,7 @@ async def test_a_start_that_is_cancelled_leaves_no_active_run(url: str) -> None:
     assert feed.closed.is_set()
     async with Runs(url) as other:
         assert await other.stop("a") is False
-        assert await other.state("a") == RunState(Status.ORPHANED, "its producer is gone")
+        assert await other.state("a") == RunState("orphaned", "its producer is gone")
 
 
 async def test_a_start_that_is_refused_leaves_the_lease_of_a_producer(runs: Runs) -> None:
@@ -351,6 +351,6 @@ def test_times_before_now_are_refused(options: dict[str, float]) -> None:
 
 async def test_a_closed_run_is_not_reopened_by_any_format(runs: Runs, server: Headgate) -> None:
     await read(await runs.start("a", of("Once"), format="sse"))
-    for format_ in ("text", "ndjson", "sse", "ai-sdk"):
+    for format_ in get_args(FormatName):
         with pytest.raises(StreamClosed):
             await runs.start("a", of("again"), format=format_)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate.errors import StreamClosed
-from headgate.runs import Runs, RunState, Status
+from headgate.runs import Runs, RunState
 
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_to
@@ -22,7 +22,7 @@ async def test_a_run_is_answered_and_can_be_had_again_from_any_replica(
 ) -> None:
     assert await read(await runs.start("a", of("Once ", "upon ", "a time"))) == b"Once upon a time"
     assert await read(await other.follow("a")) == b"Once upon a time"
-    assert await other.state("a") == RunState(Status.FINISHED)
+    assert await other.state("a") == RunState("finished")
 
 
 async def test_a_run_goes_on_when_nobody_reads(runs: Runs, other: Runs) -> None:
@@ -33,7 +33,7 @@ async def test_a_run_goes_on_when_nobody_reads(runs: Runs, other: Runs) -> None:
     feed.give("upon ")
     second = await other.follow("a")
     assert await read_to(second, b"upon ") == b"Once upon "
-    assert await other.state("a") == RunState(Status.ACTIVE)
+    assert await other.state("a") == RunState("active")
     feed.give("a time")
     feed.end()
     assert await read(second) == b"a time"
@@ -76,7 +76,7 @@ async def test_a_stop_from_another_replica_closes_the_source(runs: Runs, other: 
     assert await other.stop("a") is True
     assert await read(answer) == b""
     assert feed.closed.is_set()
-    assert await other.state("a") == RunState(Status.STOPPED)
+    assert await other.state("a") == RunState("stopped")
     assert await other.stop("a") is False
 
 
@@ -92,7 +92,7 @@ async def test_a_source_that_watches_for_the_stop_may_say_a_last_word(
     await read_to(answer, b"Once ")
     await other.stop("a")
     assert await read(answer) == b"(stopped)"
-    assert await runs.state("a") == RunState(Status.STOPPED)
+    assert await runs.state("a") == RunState("stopped")
 
 
 async def test_only_who_produces_a_run_can_watch_for_its_stop(runs: Runs) -> None:
@@ -124,7 +124,7 @@ async def test_a_replica_with_another_orphan_after_takes_over_and_keeps_the_leas
         answer = await other.start("a", newer.source())
         assert await read_to(answer, b"again ") == b"Once again "
         await asyncio.sleep(2 * ORPHAN_AFTER_S)  # the promise is what does not happen meanwhile
-        assert await runs.state("a") == RunState(Status.ACTIVE)
+        assert await runs.state("a") == RunState("active")
         newer.end()
         assert await read(answer) == b""
 
@@ -138,7 +138,7 @@ async def test_of_many_producers_at_once_one_writes_to_the_end(runs: Runs) -> No
     bodies = [await read(answer) for answer in answers]
     assert bodies == [bodies[0]] * 10
     assert len(bodies[0]) == 1
-    assert await runs.state("a") == RunState(Status.FINISHED)
+    assert await runs.state("a") == RunState("finished")
 
 
 async def test_a_run_that_has_ended_is_not_started_again(runs: Runs) -> None:
@@ -159,7 +159,7 @@ async def test_a_run_whose_producer_is_gone_is_ended_by_its_readers(
             task.cancel()
     assert await read(await other.follow("a")) == b"Once "
     assert await read(answer) == b""
-    assert await other.state("a") == RunState(Status.ORPHANED, "its producer is gone")
+    assert await other.state("a") == RunState("orphaned", "its producer is gone")
 
 
 async def test_closing_ends_what_does_not_end_in_time(runs: Runs, other: Runs) -> None:
@@ -170,7 +170,7 @@ async def test_closing_ends_what_does_not_end_in_time(runs: Runs, other: Runs) -
     await runs.close(wait=0)
     assert feed.closed.is_set()
     assert b'"status":"failed","error":"the application was shut down"' in await read(answer)
-    assert await other.state("a") == RunState(Status.FAILED, "the application was shut down")
+    assert await other.state("a") == RunState("failed", "the application was shut down")
 
 
 async def test_closing_ends_those_who_read_here(runs: Runs, other: Runs) -> None:

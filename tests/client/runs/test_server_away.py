@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.runs import Runs, RunState, Status
+from headgate.runs import Runs, RunState
 
 from tests.client.runs.sources import Feed, read, read_to
 from tests.support.processes import headgate
@@ -36,7 +36,7 @@ async def test_a_run_goes_on_once_its_server_is_back(runs: Runs, server: Headgat
     body += await read(answer)
     assert body.decode().split() == [str(number) for number in range(100)]
     assert await read(await runs.follow("a")) == body
-    assert await runs.state("a") == RunState(Status.FINISHED)
+    assert await runs.state("a") == RunState("finished")
 
 
 async def test_a_run_ends_when_its_server_is_away_for_too_long(url: str, server: Headgate) -> None:

@@ -11,10 +11,10 @@ import msgspec
 from headgate.runs.adapters import Adapters, plain
 from headgate.runs.adapters.parts import Done, Text, ToolInput
 from headgate.runs.formats.contract import NotAnItem, named
-from headgate.runs.records import RunState, Status
 
 if TYPE_CHECKING:
     from headgate.runs.adapters.parts import Part
+    from headgate.runs.records import RunState
 
 STRINGS = "text"  # what strings of the source are pieces of
 ENDED = {"text", "reasoning"}  # the parts that have an end by themselves
@@ -160,9 +160,9 @@ class AiSdk:
     def ending(self, state: RunState) -> list[object]:
         """`finish` is the end of each: without it `WorkflowChatTransport` asks again for ever."""
         chunks: list[object] = [{"type": "finish"}]
-        if state.status is Status.STOPPED:
+        if state.status == "stopped":
             return [{"type": "abort"}, *chunks]
-        if state.status is not Status.FINISHED:
+        if state.status != "finished":
             return [{"type": "error", "errorText": state.error or state.status}, *chunks]
         return chunks
 

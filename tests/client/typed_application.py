@@ -1,0 +1,118 @@
+"""An application that uses the library, as both type checkers see it.
+
+`make lint` has mypy check it strictly, and tests/client/test_types.py has pyright do so. A mistake
+that they have to find is marked as ignored: a mark that ignores nothing is an error, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import fastapi
+import headgate
+import headgate.runs.aiohttp
+from headgate import FormatName, Runs, Status
+from headgate.runs.starlette import resume, send
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+
+    from aiohttp import web
+
+URL = "http://127.0.0.1:4437/v1/stream"
+CHAT: FormatName = "ai-sdk"
+
+app = fastapi.FastAPI()
+runs = Runs(f"{URL}/runs", orphan_after=30)
+
+
+class Model:
+    """An SDK's stream of events, which is only iterable."""
+
+    def __aiter__(self) -> AsyncIterator[dict[str, str]]:
+        return self.events()
+
+    async def events(self) -> AsyncGenerator[dict[str, str]]:
+        yield {"type": "text", "text": "Once"}
+
+
+async def words(run: str) -> AsyncIterator[str]:
+    stopped = runs.stopped(run)
+    for word in ("Once ", "upon ", "a time"):
+        if stopped.is_set():
+            return
+        yield word
+
+
+@app.post("/runs/{run}")
+async def ask(run: str) -> fastapi.Response:
+    return send(await runs.start(run, words(run), format=CHAT))
+
+
+@app.get("/runs/{run}")
+async def come_back(run: str, request: fastapi.Request) -> fastapi.Response:
+    return await resume(request, runs, run)
+
+
+@app.get("/runs/{run}/state")
+async def state(run: str) -> headgate.RunState | None:
+    return await runs.state(run)
+
+
+async def ask_by_aiohttp(request: web.Request) -> web.StreamResponse:
+    answer = await runs.start(request.match_info["run"], Model())
+    return await headgate.runs.aiohttp.send(request, answer)
+
+
+async def come_back_by_aiohttp(request: web.Request) -> web.StreamResponse:
+    return await headgate.runs.aiohttp.resume(request, runs, request.match_info["run"])
+
+
+async def whole(run: str) -> tuple[bytes, Status | None]:
+    """Read a run that this process may not have started."""
+    try:
+        answer = await runs.follow(run, after=0)
+        body = b"" if answer is None else b"".join([piece async for piece in answer.body])
+    except headgate.Unavailable as error:
+        await asyncio.sleep(error.retry_after_s)
+        return b"", None
+    found = await runs.state(run)
+    return body, None if found is None else found.status
+
+
+def is_to_be_asked_again(status: Status) -> bool:
+    match status:
+        case "active" | "finished" | "stopped":
+            return False
+        case "failed" | "orphaned":
+            return True
+
+
+async def written(source: AsyncIterable[str]) -> str | None:
+    async with headgate.Stream(f"{URL}/story") as story:
+        await story.create(content_type="text/plain")
+        async with headgate.StreamWriter(story) as writer:
+            async for part in source:
+                await writer.write(part)
+        async for batch in story.follow():
+            return b"".join(batch.bodies).decode()
+    return None
+
+
+async def resumed(streams: headgate.ResumableStreams) -> str:
+    text = await streams.resume("story", 3)
+    if text is None:
+        try:
+            text = await streams.create("story", lambda: words("story"))
+        except headgate.StreamExists:
+            return ""
+    return "".join([part async for part in text])
+
+
+async def mistaken(run: str) -> bool:
+    await runs.start(run, words(run), format="ai_sdk")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await runs.start(run, "Once")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    found = await runs.state(run)
+    assert found is not None
+    return found.status == "done"  # type: ignore[comparison-overlap]  # pyright: ignore[reportUnnecessaryComparison]
