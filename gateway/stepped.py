@@ -71,9 +71,12 @@ class Step(Generic[T]):
         """Return whether the handler has ended."""
         return self._on_done is None
 
-    def run(self) -> None:
-        """Call the handler, and run it until it ends or has to wait."""
-        if not turn.depth and asyncio.current_task() is not None:
+    def run(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """Call the handler, and run it until it ends or has to wait.
+
+        Whoever knows the running `loop` gives it: Python 3.11 asks the system before it tells.
+        """
+        if not turn.depth and asyncio.current_task(loop) is not None:
             self._start_soon()  # not inside somebody's task
             return
         turn.depth += 1

@@ -160,7 +160,7 @@ class HttpConnection(ClosingConnection):
         self.owner.connections.requests_count += 1
         self.request = request
         self._step = step = self.step_of(request, self._handled)
-        step.run()
+        step.run(self._loop)
 
     def step_of(
         self, request: Request, on_done: Callable[[Any, BaseException | None], object]
