@@ -172,6 +172,17 @@ class CodingNotSupported(HeadgateError):
     code = "content_coding_not_supported"
 
 
+class RangeNotSatisfiable(HeadgateError):
+    """The range begins behind the end of the answer, which has `size` bytes."""
+
+    code = "range_not_satisfiable"
+
+    def __init__(self, size: int) -> None:
+        """Name the size, by which the client can ask again."""
+        super().__init__(f"the answer has {size} bytes, and the range begins behind them")
+        self.size = size
+
+
 class HeadTooLarge(HeadgateError):
     """A header line, or all of them, are longer than any proxy would pass on."""
 

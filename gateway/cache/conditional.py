@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from gateway.cache.directives import date_of, parse_date, parse_range
+from gateway.errors import OriginBroken, RangeNotSatisfiable
 from gateway.protocol.cache_headers import matches
 from gateway.protocol.header_names import NEXT_OFFSET
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from multidict import MultiMapping
 
 
@@ -18,13 +19,20 @@ if TYPE_CHECKING:
 CONDITIONS = ("If-None-Match", "If-Modified-Since", "Range")
 
 
+# What an answer may be only to a request with one of these fields (RFC 9110 section 15).
+_ASKED_FOR_BY = {206: ("Range",), 304: ("If-None-Match", "If-Modified-Since")}
+
+
+def check_asked_for(status: int, sent: Container[str]) -> None:
+    """Raise OriginBroken for a part, or for "not modified", that the fields sent do not ask for."""
+    names = _ASKED_FOR_BY.get(status)
+    if names is not None and not any(name in sent for name in names):
+        raise OriginBroken(f"the origin answered with a {status} that was not asked for")
+
+
 def wants_all(headers: MultiMapping[str]) -> bool:
     """Whether a request wants an answer as it is."""
     return not any(map(headers.__contains__, CONDITIONS))
-
-
-class Unsatisfiable(msgspec.Struct, frozen=True):
-    """A range that lies outside of the response: 416."""
 
 
 def not_modified(
@@ -55,15 +63,19 @@ def has_tag(if_none_match: str, etag: str | None) -> bool:
 
 def byte_range(
     request_headers: MultiMapping[str], headers: MultiMapping[str], length: int
-) -> tuple[int, int] | Unsatisfiable | None:
-    """Where the one range asked of a complete 200 begins and ends (the end is not in it).
+) -> tuple[int, int] | None:
+    """Return where the one range asked of a complete 200 begins and ends (the end is not in it).
 
-    None serves all of it: no range, several, one of another unit or of another representation.
+    None serves all of it: no range, several, one of another unit or of another representation, or
+    any of an empty answer, such as a reader at the tail of a stream gets. Raises
+    RangeNotSatisfiable.
     """
     wanted = parse_range(request_headers.get("Range", ""), length)
-    if wanted is None or not _if_range_holds(request_headers, headers):
+    if not length or wanted is None or not _if_range_holds(request_headers, headers):
         return None
-    return wanted if wanted[0] < length else Unsatisfiable()
+    if wanted[0] >= length:
+        raise RangeNotSatisfiable(length)
+    return wanted
 
 
 def _if_range_holds(request_headers: MultiMapping[str], headers: MultiMapping[str]) -> bool:

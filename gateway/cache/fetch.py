@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gateway.cache import policy
+from gateway.cache import conditional, policy
 from gateway.cache.fetched import CONFIRMED, FETCHED, STOOD_IN, Fetched, Part
 from gateway.cache.shared_body import SharedBody
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     Doubt = Callable[[], Awaitable[None]]
     Rest = Callable[[], Coroutine[None, None, None]]  # what is still to be done for an answer
 
-# A part of the answer, or that it has not changed: we ask for all, and it was no condition of ours.
-NOT_ASKED_FOR = frozenset({206, 304})
+NO_CONDITIONS = ()  # what will be kept is whole
 # For the rest of an answer that will be kept, when nobody waits for it any more: those who left may
 # come back for it, and an origin that lets it trickle must not be asked for nobody for ever.
 FINISH_S = 10.0
@@ -290,8 +289,7 @@ class SharedFetch:
         """Whether what is kept stands in for a failure. Raises OriginBroken for the unasked."""
         status = answer.status
         self.history, self.server = answer.history, answer.server
-        if status in NOT_ASKED_FOR:
-            raise OriginBroken(f"the origin answered with a {status} that was not asked for")
+        conditional.check_asked_for(status, NO_CONDITIONS)
         return status >= 400 and policy.is_error(status) and self._stand_in()
 
     def _take(self, answer: WholeAnswer) -> Doubt | None:

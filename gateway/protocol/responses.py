@@ -63,6 +63,7 @@ STATUS: dict[type[errors.HeadgateError], int] = {
     errors.StreamGone: 410,
     errors.BodyTooLarge: 413,
     errors.CodingNotSupported: 415,
+    errors.RangeNotSatisfiable: 416,
     errors.MisdirectedRequest: 421,
     errors.ClientLimitReached: 429,
     errors.HeadTooLarge: 431,
@@ -268,22 +269,37 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
 
     `again_s` says when what passes is worth another try.
     """
-    status = STATUS[type(error)]
     fields = f"{SECURITY}{cache_headers.NO_STORE}Content-Type: application/problem+json\r\n"
+    fields += _explained(error) or _again(error, again_s)
+    return _document(STATUS[type(error)], error.code, error.detail, fields)
+
+
+def _explained(error: errors.HeadgateError) -> str:
+    """Return the lines that a program needs of a refusal: what was expected, or is allowed."""
+    lines = ""
     match error:
         case errors.Unauthenticated():
-            fields += f"WWW-Authenticate: {_challenge(error)}\r\n"
+            lines = f"WWW-Authenticate: {_challenge(error)}\r\n"
         case errors.StreamClosed():
-            fields += f"{CLOSED_LINE}{NEXT_OFFSET}: {error.next_offset}\r\n"
+            lines = f"{CLOSED_LINE}{NEXT_OFFSET}: {error.next_offset}\r\n"
         case errors.ProducerFenced():
-            fields += f"Producer-Epoch: {error.epoch}\r\n"
+            lines = f"Producer-Epoch: {error.epoch}\r\n"
         case errors.SequenceGap():
-            fields += (
-                f"Producer-Expected-Seq: {error.expected}\r\n"
-                f"Producer-Received-Seq: {error.received}\r\n"
-            )
+            expected, received = error.expected, error.received
+            line = f"Producer-Expected-Seq: {expected}\r\n"
+            lines = f"{line}Producer-Received-Seq: {received}\r\n"
+        case errors.RangeNotSatisfiable():
+            lines = f"Content-Range: bytes */{error.size}\r\n"
         case errors.MethodNotAllowed():
-            fields += f"Allow: {error.allowed or METHODS}\r\n"
+            lines = f"Allow: {error.allowed or METHODS}\r\n"
+        case _:
+            pass
+    return lines
+
+
+def _again(error: errors.HeadgateError, again_s: int) -> str:
+    """Return when another try is worth it, for what passes."""
+    match error:
         case (
             errors.KeysUnavailable()
             | errors.LimitReached()
@@ -294,13 +310,12 @@ def problem(error: errors.HeadgateError, again_s: int) -> Response:
             | errors.OriginTimeout()
             | errors.OriginUnreachable()
         ):
-            fields += f"Retry-After: {again_s}\r\n"
+            return f"Retry-After: {again_s}\r\n"
         case errors.ClientLimitReached() | errors.OriginBusy():
             wait_s = (error.again_s or 1) - 1 + again_s  # no sooner than it was said
-            fields += f"Retry-After: {wait_s}\r\n"
+            return f"Retry-After: {wait_s}\r\n"
         case _:
-            pass
-    return _document(status, error.code, error.detail, fields)
+            return ""
 
 
 def _challenge(error: errors.Unauthenticated) -> str:

@@ -146,7 +146,7 @@ class EdgeHandlers:
             # may have one of their own.
             is_news = result.cached.joinable or cache_request.identified
             stream.read_by_somebody(span, result if is_news else replace(result, current=False))
-        return present(request, route.recipient(read), result)
+        return present(request, route.recipient(read), result, self._shared)
 
     # Live reads
 
@@ -185,7 +185,7 @@ class EdgeHandlers:
                 result = await feeds.reader.catch_up(plain, position)
                 plain = feeds.found_apart(plain, result)
                 if result.cached.facts is None:
-                    return present(request, route.recipient(read), result)
+                    return present(request, route.recipient(read), result, self._shared)
                 snapshot = snapshot_of(plain, position, result, result.cached.facts)
                 there = feeds.found(plain, read, snapshot, result, position, client)
                 if there is not None:
@@ -247,7 +247,7 @@ class EdgeHandlers:
             plain = feeds.found_apart(plain, result)
             facts = result.cached.facts
             if facts is None:
-                return present(request, route.recipient(plain.read), result)
+                return present(request, route.recipient(plain.read), result, self._shared)
             snapshot = snapshot_of(plain, start, result, facts)
             if resumes and facts.is_empty and snapshot.closed:
                 # It was told of the end already; a 204 keeps a browser from asking for ever.

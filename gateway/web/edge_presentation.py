@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cache import conditional
 from gateway.cache.cached_response import fields_of
+from gateway.errors import RangeNotSatisfiable
 from gateway.protocol import http1
 from gateway.runtime.answer import Answered, Relayed
 
@@ -13,11 +14,17 @@ if TYPE_CHECKING:
     from gateway.cache.cache_result import CacheResult
     from gateway.cache.cached_response import CachedResponse
     from gateway.cache.private_fields import Recipient
+    from gateway.runtime.context import Context
     from gateway.web.request import Request
 
 
-def present(request: Request, recipient: Recipient, result: CacheResult) -> Answered:
-    """An answer as this request wants it: whole, a part of it, or only that it has not changed."""
+def present(
+    request: Request, recipient: Recipient, result: CacheResult, shared: Context
+) -> Answered:
+    """Return an answer as this request wants it: whole, a part of it, or that it has not changed.
+
+    Where the part begins behind the end, return the refusal.
+    """
     cached, source = result.cached, result.source
     status, head = cached.status, cached.told(recipient, known=result.tail_is_known)
     body = cached.body if source is None else source
@@ -28,23 +35,25 @@ def present(request: Request, recipient: Recipient, result: CacheResult) -> Answ
             status, body, length = 304, source or b"", None
             head = http1.status_line(304) + head.partition(b"\r\n")[2]
         elif source is None and cached.joinable and request.method == "GET":
-            status, head, body = _part(request, cached, head) or (200, head, cached.body)
+            try:
+                status, head, body = _part(request, cached, head) or (200, head, cached.body)
+            except RangeNotSatisfiable as refusal:
+                return Answered(shared.problem(refusal), result.cache)
             length = len(body)
     relayed = Relayed(status, head, body, length, cached.own_date, cached.own_cors)
     return Answered(relayed, result.cache)
 
 
 def _part(request: Request, cached: CachedResponse, head: bytes) -> tuple[int, bytes, bytes] | None:
-    """Status, head and body of the range that was asked for, if one was."""
-    size, fields = len(cached.body), fields_of(head)
-    wanted = conditional.byte_range(request.headers, fields, size)
+    """Return status, head and body of the range that was asked for, if one was.
+
+    Raises RangeNotSatisfiable.
+    """
+    size = len(cached.body)
+    wanted = conditional.byte_range(request.headers, fields_of(head), size)
     if wanted is None:
         return None
-    _, _, lines = head.partition(b"\r\n")
-    if isinstance(wanted, conditional.Unsatisfiable):
-        date = f"Date: {fields['Date']}\r\n".encode() if not cached.own_date else b""
-        line = b"Cache-Control: no-store\r\nContent-Range: bytes */%d\r\n" % size
-        return 416, http1.status_line(416) + date + line, b""
     begin, end = wanted
     line = b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)
+    lines = head.partition(b"\r\n")[2]
     return 206, http1.status_line(206) + lines + line, cached.body[begin:end]

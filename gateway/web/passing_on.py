@@ -7,7 +7,8 @@ import contextlib
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.cache import policy
+from gateway.access.credentials import READING
+from gateway.cache import conditional, policy
 from gateway.cache.cached_response import no_store
 from gateway.cache.directives import age_of
 from gateway.cache.private_fields import make_private
@@ -74,7 +75,12 @@ class PassingOn:
         sent: MultiMapping[str],
         answer: AnyAnswer,
     ) -> Answered:
-        """The answer to a request with the fields `sent` as its client is told it."""
+        """Return the answer to a request with the fields `sent` as its client is told it.
+
+        Raises OriginBroken for an answer that the request did not ask for.
+        """
+        if passed.method in READING:
+            conditional.check_asked_for(answer.status, sent)
         route.multi_append.heard(passed.method, answer)
         try:
             lacked = await route.lacked(passed.method, passed.read, sent, answer)
