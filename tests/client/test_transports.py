@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SEED = 4440
 TEXT = make_text(SEED, 8000)
 TOKENS = [token.decode() for token in cut_into_tokens(TEXT, SEED, 13)]
-CHUNKS = len(TOKENS) + 4  # start, text-start, text-end, finish
+CHUNKS = len(TOKENS) + 6  # start and finish of the message, of its step and of the text
 CUT_AFTER = (1500, 6000)  # bytes: less than the first half of the answer has
 APPS = {"aiohttp": aiohttp_app, "fastapi": fastapi_app}
 

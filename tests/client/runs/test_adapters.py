@@ -32,7 +32,7 @@ SAID = [
     {"type": "text-delta", "delta": "Once "},
     {"type": "text-delta", "delta": "upon"},
 ]
-CALLED = [
+CALLED: list[dict[str, Any]] = [
     {"type": "tool-input-start", "toolCallId": "call_1", "toolName": "weather"},
     {"type": "tool-input-delta", "toolCallId": "call_1", "inputTextDelta": '{"city":'},
     {"type": "tool-input-delta", "toolCallId": "call_1", "inputTextDelta": '"Rome"}'},
@@ -43,7 +43,7 @@ CALLED = [
         "input": {"city": "Rome"},
     },
 ]
-THOUGHT = [
+THOUGHT: list[dict[str, Any]] = [
     {"type": "reasoning-start", "id": "reasoning-1"},
     {"type": "reasoning-delta", "id": "reasoning-1", "delta": "Hm."},
     {"type": "reasoning-end", "id": "reasoning-1"},
@@ -59,12 +59,18 @@ def said(number: int) -> list[dict[str, str]]:
     ]
 
 
+def step(*chunks: object) -> list[object]:
+    """Return the chunks as those of one call of the model."""
+    return [{"type": "start-step"}, *chunks, {"type": "finish-step"}]
+
+
 # These tell that the text is complete only with the message.
-TOGETHER = [*said(1)[:-1], *CALLED[:-1], said(1)[-1], CALLED[-1]]
+TOGETHER = step(*said(1)[:-1], *CALLED[:-1], said(1)[-1], CALLED[-1])
+ONE_BY_ONE = step(*THOUGHT, *said(2), *CALLED)
 SOURCES = [
     pytest.param("CHAT", TOGETHER, id="openai-chat"),
-    pytest.param("RESPONSES_EVENTS", [*THOUGHT, *said(2), *CALLED], id="openai-responses"),
-    pytest.param("ANTHROPIC_EVENTS", [*THOUGHT, *said(2), *CALLED], id="anthropic"),
+    pytest.param("RESPONSES_EVENTS", ONE_BY_ONE, id="openai-responses"),
+    pytest.param("ANTHROPIC_EVENTS", ONE_BY_ONE, id="anthropic"),
     pytest.param("LANGCHAIN", TOGETHER, id="langchain"),
     pytest.param("LANGCHAIN_EVENTS", TOGETHER, id="langchain-events"),
     pytest.param("LANGGRAPH", TOGETHER, id="langgraph-messages"),
@@ -104,6 +110,7 @@ def test_a_second_message_has_parts_of_its_own(sdk: ModuleType) -> None:
     twice = items("ai-sdk", sdk.ANTHROPIC_EVENTS * 2)
     starts = [item["id"] for item in twice if item["type"] == "text-start"]
     assert starts == ["text-2", "text-4"]
+    assert [item["type"] for item in twice].count("start-step") == 2
 
 
 def test_blocks_of_content_are_told_apart(sdk: ModuleType) -> None:
@@ -112,7 +119,7 @@ def test_blocks_of_content_are_told_apart(sdk: ModuleType) -> None:
         sdk.message([{"type": "text", "text": "Once", "index": 1}, "upon"]),
     ]
     chunks = items("ai-sdk", blocks)
-    assert [(chunk["type"], chunk.get("delta")) for chunk in chunks] == [
+    assert [(chunk["type"], chunk.get("delta")) for chunk in chunks[1:-1]] == [
         ("reasoning-start", None),
         ("reasoning-delta", "Hm."),
         ("text-start", None),
@@ -125,9 +132,64 @@ def test_blocks_of_content_are_told_apart(sdk: ModuleType) -> None:
     ]
 
 
+def test_an_answer_of_a_tool_is_in_the_step_of_its_call(sdk: ModuleType) -> None:
+    output = {"type": "tool-output-available", "toolCallId": "call_1", "output": "sun"}
+    first = [*sdk.CHAT, output]
+    again = [chunk.model_copy(update={"id": "chatcmpl-2"}) for chunk in sdk.CHAT[:3]]
+    assert items("ai-sdk", [*first, *again]) == [
+        *TOGETHER[:-1],
+        output,
+        TOGETHER[-1],
+        *step(*said(2)),
+    ]
+
+
+def test_a_second_answer_with_the_id_of_the_first_is_another_step(sdk: ModuleType) -> None:
+    types = [item["type"] for item in items("ai-sdk", [*sdk.CHAT, sdk.CHAT[0], sdk.CHAT[1]])]
+    assert types.count("start-step") == types.count("finish-step") == 2
+
+
+def test_two_answers_that_come_at_once_are_each_whole(sdk: ModuleType) -> None:
+    one, other = sdk.CHAT[1], sdk.CHAT[2].model_copy(update={"id": "chatcmpl-2"})
+    assert items("ai-sdk", [one, other, one, other]) == [
+        *step(*said(1)[:2], said(1)[-1]),
+        {"type": "start-step"},
+        {"type": "text-start", "id": "text-2"},
+        {"type": "text-delta", "id": "text-2", "delta": "upon"},
+        {"type": "text-start", "id": "text-3"},
+        {"type": "text-delta", "id": "text-3", "delta": "Once "},
+        {"type": "text-delta", "id": "text-2", "delta": "upon"},
+        {"type": "text-end", "id": "text-2"},
+        {"type": "text-end", "id": "text-3"},
+        {"type": "finish-step"},
+    ]
+
+
+def test_chunks_of_ones_own_are_put_into_a_step() -> None:
+    call = {"type": "tool-input-available", "toolCallId": "1", "toolName": "t", "input": {}}
+    data = {"type": "data-a", "data": 1}
+    assert items("ai-sdk", [data, call]) == [data, *step(call)]
+
+
+def test_steps_of_ones_own_end_what_was_begun_in_them() -> None:
+    start, end = step()
+    begun = {"type": "text-start", "id": "1"}
+    ended = {"type": "text-end", "id": "1"}
+    assert items("ai-sdk", [start, begun, start, "Once ", "upon", end, end]) == [
+        *step(begun, ended),
+        *step(*said(1)),
+    ]
+
+
+def test_an_answer_of_a_tool_that_an_earlier_run_has_called_begins_no_step() -> None:
+    output = {"type": "tool-output-available", "toolCallId": "call_1", "output": "sun"}
+    said_after = [{**chunk, "id": "text-1"} for chunk in said(1)]
+    assert items("ai-sdk", [output, "Once ", "upon"]) == [output, *step(*said_after)]
+
+
 def test_an_input_that_is_no_json_is_an_error_of_the_tool(sdk: ModuleType) -> None:
     broken = [*sdk.CHAT[3:5], sdk.CHAT[6]]
-    assert items("ai-sdk", broken)[-1] == {
+    assert items("ai-sdk", broken)[-2] == {
         "type": "tool-input-error",
         "toolCallId": "call_1",
         "toolName": "weather",

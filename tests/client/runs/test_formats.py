@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from headgate.runs import FormatName, Runs
 
 ENDS = {"status": "finished"}  # what the record of an end tells
+STEP, STEP_END = {"type": "start-step"}, {"type": "finish-step"}
 
 
 def events(body: bytes) -> list[object]:
@@ -76,6 +77,7 @@ async def test_ai_sdk_is_a_ui_message_stream(runs: Runs) -> None:
     }
     assert events(await read(answer)) == [
         {"type": "start", "messageId": "chat 7"},
+        STEP,
         {"type": "text-start", "id": "text-1"},
         {"type": "text-delta", "id": "text-1", "delta": "Once "},
         {"type": "text-delta", "id": "text-1", "delta": "upon"},
@@ -84,6 +86,7 @@ async def test_ai_sdk_is_a_ui_message_stream(runs: Runs) -> None:
         {"type": "text-start", "id": "text-2"},
         {"type": "text-delta", "id": "text-2", "delta": "a time"},
         {"type": "text-end", "id": "text-2"},
+        STEP_END,
         {"type": "finish"},
         "[DONE]",
     ]
@@ -107,13 +110,13 @@ async def test_ai_sdk_tells_a_stop_and_a_failure_before_it_finishes(runs: Runs) 
     answer = await runs.start("a", feed.source(), format="ai-sdk")
     await read_to(answer, b'"Once"}\n\n')
     await runs.stop("a")
-    text_end = {"type": "text-end", "id": "text-1"}
+    ends = [{"type": "text-end", "id": "text-1"}, STEP_END]
     finish = [{"type": "finish"}, "[DONE]"]
-    assert events(await read(answer)) == [text_end, {"type": "abort"}, *finish]
+    assert events(await read(answer)) == [*ends, {"type": "abort"}, *finish]
     feed = Feed("Once", RuntimeError("key sk-123 is wrong"))
     body = await read(await runs.start("b", feed.source(), format="ai-sdk"))
     error = {"type": "error", "errorText": "the source failed: RuntimeError"}
-    assert events(body)[-4:] == [text_end, error, *finish]
+    assert events(body)[-5:] == [*ends, error, *finish]
 
 
 async def test_ai_sdk_ends_the_text_of_an_older_producer_before_a_newer_one_begins(
@@ -128,13 +131,17 @@ async def test_ai_sdk_ends_the_text_of_an_older_producer_before_a_newer_one_begi
     start = {"type": "start", "messageId": "a"}
     assert events(body) == [
         start,
+        STEP,
         {"type": "text-start", "id": "text-1"},
         {"type": "text-delta", "id": "text-1", "delta": "Once "},
         start,
         {"type": "text-end", "id": "text-1"},
+        STEP_END,
+        STEP,
         {"type": "text-start", "id": "text-1"},
         {"type": "text-delta", "id": "text-1", "delta": "again"},
         {"type": "text-end", "id": "text-1"},
+        STEP_END,
         {"type": "finish"},
         "[DONE]",
     ]
@@ -144,7 +151,7 @@ async def test_ai_sdk_ends_the_text_of_an_older_producer_before_a_newer_one_begi
 async def test_ai_sdk_ends_what_was_begun_before_an_item_that_it_refuses(runs: Runs) -> None:
     answer = await runs.start("a", of("Once", {"no": "type"}), format="ai-sdk")
     types = [chunk["type"] for chunk in events(await read(answer))[:-1]]  # type: ignore[index]
-    assert types[-4:] == ["text-delta", "text-end", "error", "finish"]
+    assert types[-5:] == ["text-delta", "text-end", "finish-step", "error", "finish"]
 
 
 async def test_an_orphan_is_ended_with_the_parts_that_it_has_begun(runs: Runs, url: str) -> None:
@@ -175,10 +182,10 @@ async def test_a_negative_cursor_begins_at_the_tail_and_tells_its_index(runs: Ru
     await read(await runs.start("a", of("Once ", "upon"), format="ai-sdk"))
     answer = await runs.follow("a", -2)
     assert answer is not None
-    # start, text-start, two deltas, text-end, finish
-    assert answer.headers["x-workflow-stream-tail-index"] == "5"
+    # start, start-step, text-start, two deltas, text-end, finish-step, finish
+    assert answer.headers["x-workflow-stream-tail-index"] == "7"
     assert events(await read(answer)) == [
-        {"type": "text-end", "id": "text-1"},
+        STEP_END,
         {"type": "finish"},
         "[DONE]",
     ]
@@ -226,9 +233,11 @@ async def test_clients_of_the_protocol_read_the_chunks_themselves(runs: Runs, ur
     assert all(item["transient"] for item in told)
     assert [item["type"] for item in items if item not in told] == [
         "start",
+        "start-step",
         "text-start",
         "text-delta",
         "text-end",
+        "finish-step",
         "finish",
     ]
 

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
 ANSWER = (
     b'data: {"type":"start","messageId":"chat 1"}\n\n'
+    b'data: {"type":"start-step"}\n\n'
     b'data: {"type":"text-start","id":"text-1"}\n\n'
     b'data: {"type":"text-delta","id":"text-1","delta":"Once"}\n\n'
     b'data: {"type":"text-end","id":"text-1"}\n\n'
+    b'data: {"type":"finish-step"}\n\n'
     b'data: {"type":"finish"}\n\n'
     b"data: [DONE]\n\n"
 )
@@ -109,7 +111,7 @@ async def test_an_answer_is_sent_as_it_comes(
         assert answer.status == 200
         assert answer.headers["Content-Type"] == "text/event-stream"
         assert answer.headers["x-workflow-run-id"] == "chat 1"
-        begun = ANSWER.partition(b'data: {"type":"text-start"')[0]
+        begun = ANSWER.partition(b'data: {"type":"start-step"')[0]
         assert await answer.content.readexactly(len(begun)) == begun
         feed.give("Once")
         feed.end()
@@ -126,13 +128,13 @@ async def test_a_client_that_comes_back_is_answered_from_where_it_was(
         assert whole.status == 200
         feed.end()
         assert await whole.read() == ANSWER
-    async with client.get(f"{chat}/chat%201/stream?startIndex=3") as rest:
+    async with client.get(f"{chat}/chat%201/stream?startIndex=4") as rest:
         assert await rest.read() == ANSWER[ANSWER.index(b'data: {"type":"text-end"') :]
-    headers = {"Last-Event-ID": "4"}
+    headers = {"Last-Event-ID": "6"}
     async with client.get(f"{chat}/chat%201/stream?startIndex=0", headers=headers) as rest:
         assert await rest.read() == ANSWER[ANSWER.index(b'data: {"type":"finish"') :]
     async with client.get(f"{chat}/chat%201/stream?startIndex=-1") as tail:
-        assert tail.headers["x-workflow-stream-tail-index"] == "4"
+        assert tail.headers["x-workflow-stream-tail-index"] == "6"
         assert await tail.read() == ANSWER[ANSWER.index(b'data: {"type":"finish"') :]
 
 
@@ -145,7 +147,7 @@ async def test_there_is_nothing_to_be_resumed_without_a_run_under_way(
     feed.end()
     async with client.post(chat) as answer:
         await answer.read()
-    for query in ("", "?startIndex=5"):
+    for query in ("", "?startIndex=7"):
         async with client.get(f"{chat}/chat%201/stream{query}") as answer:
             assert (answer.status, await answer.read()) == (204, b"")
 

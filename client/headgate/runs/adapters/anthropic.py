@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.parts import Done, ModelFailed, Text, ToolInput
+from headgate.runs.adapters.parts import Done, ModelCall, ModelFailed, Text, ToolInput
 
 if TYPE_CHECKING:
     from headgate.runs.adapters.parts import Part
@@ -40,18 +40,19 @@ class Anthropic:
         return type_ in TYPES or (type_ == "error" and isinstance(event.get("error"), dict))
 
     def parts(self, event: dict[str, Any]) -> list[Part]:
-        """Text, thinking and calls of tools; other events add nothing."""
+        """Calls of the model, text, thinking and calls of tools; other events add nothing."""
         type_ = event["type"]
         part = f"{self._message}/{event.get('index')}"
         if type_ == "message_start":
             self._message += 1
-        elif type_ == "content_block_start":
+            return [ModelCall()]
+        if type_ == "content_block_start":
             return self._started(part, event["content_block"])
-        elif type_ == "content_block_delta":
+        if type_ == "content_block_delta":
             return self._delta(part, event["delta"])
-        elif type_ == "content_block_stop":
+        if type_ == "content_block_stop":
             return [Done(part)]
-        elif type_ == "error":
+        if type_ == "error":
             raise ModelFailed(str(event["error"].get("message")))
         return []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.parts import Done, Text, ToolInput
+from headgate.runs.adapters.parts import Done, ModelCall, Text, ToolInput
 
 if TYPE_CHECKING:
     from headgate.runs.adapters.parts import Part
@@ -24,6 +24,7 @@ class LangChain:
 
     def __init__(self) -> None:
         self._calls: dict[str, tuple[str, str]] = {}
+        self._under_way: set[str] = set()  # ids of messages
 
     def takes(self, event: dict[str, Any]) -> bool:
         """An event is named `on_...`; a message tells its type and has content."""
@@ -45,7 +46,8 @@ class LangChain:
         message = str(chunk.get("id"))
         content = chunk.get("content") or []
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        parts: list[Part] = []
+        parts: list[Part] = [] if message in self._under_way else [ModelCall()]
+        self._under_way.add(message)
         for block in blocks:
             # A model may give strings among its blocks.
             whole = {"type": "text", "text": block} if isinstance(block, str) else block
@@ -56,6 +58,7 @@ class LangChain:
         parts += [self._call(message, call) for call in chunk.get("tool_call_chunks") or ()]
         if chunk.get("chunk_position") == "last":
             parts.append(Done(message))
+            self._under_way.discard(message)
         return parts
 
     def _call(self, message: str, call: dict[str, Any]) -> ToolInput:

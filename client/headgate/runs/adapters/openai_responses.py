@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.parts import Done, ModelFailed, Text, ToolInput
+from headgate.runs.adapters.parts import Done, ModelCall, ModelFailed, Text, ToolInput
 
 if TYPE_CHECKING:
     from headgate.runs.adapters.parts import Part
@@ -29,11 +29,13 @@ class OpenAIResponses:
         return type_.startswith("response.") or (type_ == "error" and "sequence_number" in event)
 
     def parts(self, event: dict[str, Any]) -> list[Part]:
-        """Text, refusals, reasoning and calls of functions; other events add nothing."""
+        """Calls of the model, text, reasoning and calls of functions; other events add nothing."""
         type_, item_id = event["type"], str(event.get("item_id"))
         if type_ in KINDS:
             number = event.get("content_index", event.get("summary_index"))
             return [Text(f"{item_id}/{number}", event["delta"], KINDS[type_])]
+        if type_ == "response.created":
+            return [ModelCall()]
         if type_ == "response.function_call_arguments.delta":
             return [ToolInput(item_id, *self._calls[item_id], event["delta"])]
         if type_ == "response.output_item.added":

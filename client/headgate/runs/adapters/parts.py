@@ -1,9 +1,17 @@
-"""What every API's events come down to: pieces of text, of reasoning and of tools' inputs."""
+"""What every API's events come down to: calls of the model, and pieces of what it says in them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """A call of the model begins: what it says, and what tools answer to it, belongs to this call.
+
+    An adapter gives one before the first part of each call, and none within a call.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,7 @@ class Done:
     id: str
 
 
-Part: TypeAlias = Text | ToolInput | Done
+Part: TypeAlias = ModelCall | Text | ToolInput | Done
 
 
 class ModelFailed(Exception):

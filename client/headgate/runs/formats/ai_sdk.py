@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.runs.adapters import Adapters, plain
-from headgate.runs.adapters.parts import Done, Text, ToolInput
+from headgate.runs.adapters.parts import Done, ModelCall, Text, ToolInput
+from headgate.runs.formats import steps
 from headgate.runs.formats.contract import NotAnItem, named
 
 if TYPE_CHECKING:
     from headgate.runs.adapters.parts import Part
     from headgate.runs.records import RunState
+    from headgate.runs.formats.steps import Chunk
 
 STRINGS = "text"  # what strings of the source are pieces of
-ENDED = {"text", "reasoning"}  # the parts that have an end by themselves
 
 
 @dataclass(slots=True)
@@ -35,34 +36,43 @@ class AiSdkWriter:
 
     def __init__(self) -> None:
         self._adapters = Adapters()
+        self._steps = steps.Steps()
         self._open: dict[str, _Open] = {}
         self._begun = 0
 
     def items(self, given: object) -> list[object]:
         """The chunks."""
         if isinstance(given, str):
-            return self._chunks(Text(STRINGS, given)) if given else []
+            return [*self._steps.placed(self._chunks(Text(STRINGS, given)) if given else [])]
         value = plain(given)
         parts = self._adapters.parts(value)
         # Nothing counts as ended by what is refused.
         own = _checked(value) if parts is None else []
-        before = self._chunks(Done(STRINGS))
-        return [*before, *own, *(chunk for part in parts or () for chunk in self._chunks(part))]
+        is_edge = any(chunk["type"] in steps.EDGES for chunk in own)
+        chunks = self._text_ends() if is_edge else self._chunks(Done(STRINGS))
+        chunks += [*own, *(chunk for part in parts or () for chunk in self._chunks(part))]
+        return [*self._steps.placed(chunks)]
 
     def closing(self) -> list[object]:
-        """The ends of the parts of text; a call that is not complete stays without one."""
-        texts = [key for key, part in self._open.items() if part.kind != "tool"]
-        return [chunk for key in texts for chunk in self._ended(key)]
+        """The ends of texts and of the step; a call that is not complete stays without one."""
+        return [*self._steps.closing()]
 
-    def _chunks(self, part: Part) -> list[object]:
+    def _chunks(self, part: Part) -> list[Chunk]:
+        if isinstance(part, ModelCall):
+            return [*self._text_ends(), steps.START]
         if isinstance(part, Done):
             below = f"{part.id}/"
             done = [key for key in self._open if key == part.id or key.startswith(below)]
             return [chunk for key in done for chunk in self._ended(key)]
         return self._text(part) if isinstance(part, Text) else self._tool(part)
 
-    def _text(self, part: Text) -> list[object]:
-        chunks: list[object] = []
+    def _text_ends(self) -> list[Chunk]:
+        """End what is open but calls of tools; what goes on all the same begins another part."""
+        texts = [key for key, part in self._open.items() if part.kind != "tool"]
+        return [chunk for key in texts for chunk in self._ended(key)]
+
+    def _text(self, part: Text) -> list[Chunk]:
+        chunks: list[Chunk] = []
         known = self._open.get(part.id)
         if known is None:
             self._begun += 1
@@ -70,8 +80,8 @@ class AiSdkWriter:
             chunks.append({"type": f"{part.kind}-start", "id": known.id})
         return [*chunks, {"type": f"{known.kind}-delta", "id": known.id, "delta": part.delta}]
 
-    def _tool(self, part: ToolInput) -> list[object]:
-        chunks: list[object] = []
+    def _tool(self, part: ToolInput) -> list[Chunk]:
+        chunks: list[Chunk] = []
         known = self._open.get(part.id)
         if known is None:
             known = self._open[part.id] = _Open("tool", part.call_id, part.name)
@@ -83,7 +93,7 @@ class AiSdkWriter:
             chunks.append({"type": "tool-input-delta", **delta})
         return chunks
 
-    def _ended(self, key: str) -> list[object]:
+    def _ended(self, key: str) -> list[Chunk]:
         part = self._open.pop(key)
         if part.kind != "tool":
             return [{"type": f"{part.kind}-end", "id": part.id}]
@@ -105,27 +115,23 @@ class _Begun(msgspec.Struct):
 
 
 class AiSdkCompletion:
-    """Ends parts of text and reasoning, without which the AI SDK shows them as still coming."""
+    """Ends what a producer has begun, which the AI SDK would show as still coming."""
 
     def __init__(self) -> None:
-        self._open: dict[tuple[str, str], None] = {}
+        self._unfinished = steps.Unfinished()
         self._decoder = msgspec.json.Decoder(_Begun)
 
     def take(self, item: bytes) -> None:
-        """Remember a part that begins, until it ends."""
+        """Remember what begins, until it ends."""
         try:
             chunk = self._decoder.decode(item)
         except msgspec.DecodeError:
-            return  # none that bears an id
-        kind, _, step = chunk.type.rpartition("-")
-        if kind in ENDED and step == "start":
-            self._open[kind, chunk.id] = None
-        elif step == "end":
-            self._open.pop((kind, chunk.id), None)
+            return  # none that begins anything
+        self._unfinished.take(chunk.type, chunk.id)
 
     def closing(self) -> list[object]:
         """The ends of what is open."""
-        return [{"type": f"{kind}-end", "id": part} for kind, part in self._open]
+        return [*self._unfinished.closing()]
 
 
 class AiSdk:
@@ -175,7 +181,7 @@ class AiSdk:
         return b""
 
 
-def _checked(chunk: object) -> list[object]:
+def _checked(chunk: object) -> list[Chunk]:
     """A chunk of the source's own, as it is; but the run itself tells its start and its end."""
     if not isinstance(chunk, dict) or not isinstance(chunk.get("type"), str):
         raise NotAnItem(

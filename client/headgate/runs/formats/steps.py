@@ -1,0 +1,87 @@
+"""Steps of a UI message: each holds one call of the model, and what tools have answered to it.
+
+A page that calls tools by itself looks at the last step to decide whether the model is asked again.
+So what belongs to a step stands in one, whoever gave it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import TypeAlias
+
+    Chunk: TypeAlias = dict[str, Any]
+
+START: Final[Chunk] = {"type": "start-step"}
+FINISH: Final[Chunk] = {"type": "finish-step"}
+EDGES = {"start-step", "finish-step"}
+# Chunks with which a piece of what the model says begins. An answer of a tool begins none: it may
+# belong to a call that an earlier run has made.
+BEGINNINGS = {
+    *("text-start", "reasoning-start"),
+    *("tool-input-start", "tool-input-available", "tool-input-error"),
+    *("source-url", "source-document", "file", "reasoning-file", "custom"),
+}
+KINDS_WITH_END = {"text", "reasoning"}
+
+
+class Unfinished:
+    """What a message's chunks have begun and not ended: a step, and parts of text and reasoning."""
+
+    def __init__(self) -> None:
+        self.has_step = False
+        self._parts: dict[tuple[str, str], None] = {}
+
+    def take(self, type_: str, part_id: str) -> None:
+        """Remember what a chunk of this type begins, until another one ends it."""
+        kind, _, edge = type_.rpartition("-")
+        if type_ == "start-step":
+            self.has_step = True
+        elif type_ == "finish-step":
+            self.has_step = False
+            self._parts.clear()  # a page forgets them, and fails at their ends
+        elif kind in KINDS_WITH_END and edge == "start":
+            self._parts[kind, part_id] = None
+        elif edge == "end":
+            self._parts.pop((kind, part_id), None)
+
+    def closing(self) -> list[Chunk]:
+        """Return the chunks that end it all."""
+        ends: list[Chunk] = [{"type": f"{kind}-end", "id": id_} for kind, id_ in self._parts]
+        return [*ends, FINISH] if self.has_step else ends
+
+
+class Steps:
+    """Puts chunks into steps: all of one message, in their order."""
+
+    def __init__(self) -> None:
+        self._unfinished = Unfinished()
+
+    def placed(self, chunks: Iterable[Chunk]) -> list[Chunk]:
+        """Return the chunks, with the ends and beginnings of steps that they need among them."""
+        return [placed for chunk in chunks for placed in self._placed(chunk)]
+
+    def closing(self) -> list[Chunk]:
+        """Return the chunks that end what has begun."""
+        closing = self._unfinished.closing()
+        self._see(closing)
+        return closing
+
+    def _placed(self, chunk: Chunk) -> list[Chunk]:
+        type_, has_step = chunk["type"], self._unfinished.has_step
+        if type_ == "start-step":
+            placed = [*self._unfinished.closing(), chunk]
+        elif type_ == "finish-step":
+            placed = self._unfinished.closing() if has_step else []
+        elif type_ in BEGINNINGS and not has_step:
+            placed = [START, chunk]
+        else:
+            placed = [chunk]
+        self._see(placed)
+        return placed
+
+    def _see(self, chunks: Iterable[Chunk]) -> None:
+        for chunk in chunks:
+            self._unfinished.take(chunk["type"], str(chunk.get("id", "")))
