@@ -15,8 +15,8 @@ from headgate.runs.formats.contract import NotAnItem, named
 
 if TYPE_CHECKING:
     from headgate.runs.adapters.parts import Part
-    from headgate.runs.records import RunState
     from headgate.runs.formats.steps import Chunk
+    from headgate.runs.records import RunState
 
 STRINGS = "text"  # what strings of the source are pieces of
 
