@@ -141,8 +141,8 @@ class Endpoint:
                 ),
             ) as answer:
                 if answer.status >= 300:
-                    said = await _said(answer)
-                    raise refusal(f"{self.shown}: {said}", answer.status, answer.headers)
+                    reason = await _said(answer)
+                    raise refusal(self.shown, reason, answer.status, answer.headers)
                 yield answer
         except (aiohttp.ClientError, TimeoutError, OSError) as cause:
             kind = CannotConnect if isinstance(cause, NO_CONNECTION) else Unavailable

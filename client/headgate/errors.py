@@ -5,6 +5,7 @@ No message holds a credential: a URL is shown without its password and its query
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from typing import TYPE_CHECKING
 
@@ -26,15 +27,35 @@ class ProtocolError(StreamError):
     """What answered is no Durable Streams server, or it broke the protocol."""
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedChunk:
+    """A chunk of a `StreamWriter` that the server does not take."""
+
+    number: int  # from 1 on, of those that were written
+    size: int  # bytes
+
+
 class RequestRefused(StreamError):
-    """The server, or the way to it, refused a request; `status` is None if nothing answered."""
+    """The server, or the way to it, refused a request; `status` is None if nothing answered.
+
+    `reason` is what the server said, without the URL of the stream. `chunk` is set where a writer
+    has found out that one chunk alone was refused.
+    """
 
     def __init__(
-        self, sentence: str, status: int | None = None, headers: Mapping[str, str] | None = None
+        self,
+        sentence: str,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        reason: str = "",
+        chunk: RefusedChunk | None = None,
     ) -> None:
         super().__init__(sentence)
         self.status = status
         self.headers = headers or {}
+        self.reason = reason
+        self.chunk = chunk
 
     @property
     def is_passing(self) -> bool:
@@ -139,11 +160,11 @@ def _moment_s(text: str) -> float | None:
         return None
 
 
-def refusal(sentence: str, status: int, headers: Mapping[str, str]) -> RequestRefused:
-    """The kind of refusal that an answer is."""
+def refusal(shown: str, reason: str, status: int, headers: Mapping[str, str]) -> RequestRefused:
+    """Return the kind of error that an answer is, which names the URL as it may be shown."""
     kind = Unavailable if status >= 500 else _KINDS.get(status, RequestRefused)
     if status == 409 and headers.get(CLOSED, "").lower() == "true":
         kind = StreamClosed
     elif status == 403 and whole_number(headers.get(PRODUCER_EPOCH, "")) is not None:
         kind = ProducerFenced
-    return kind(sentence, status, headers)
+    return kind(f"{shown}: {reason}", status, headers, reason=reason)

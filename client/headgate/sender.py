@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from headgate.errors import RequestRefused, TooLarge
+from headgate.errors import RefusedChunk, RequestRefused, TooLarge
 from headgate.framing import framing_of
 
 if TYPE_CHECKING:
@@ -126,9 +126,15 @@ class Sender:
         self._tell()
 
     def _named(self, refusal: RequestRefused, chunk: bytes) -> RequestRefused:
-        """The refusal of one chunk, with its number and length."""
-        which = f"chunk {self._backlog.acknowledged + 1}, of {len(chunk):,} bytes"
-        return type(refusal)(f"{refusal}; it was {which}", refusal.status, refusal.headers)
+        """Return the refusal of one chunk, with its number and length."""
+        refused = RefusedChunk(self._backlog.acknowledged + 1, len(chunk))
+        return type(refusal)(
+            f"{refusal}; it was chunk {refused.number}, of {refused.size:,} bytes",
+            refusal.status,
+            refusal.headers,
+            reason=refusal.reason,
+            chunk=refused,
+        )
 
     def _tell(self) -> None:
         """Wake all who wait for the sender."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.error_text import told
-from headgate.errors import ABSENT, ProducerFenced, StreamError
+from headgate.error_text import sendable, told
+from headgate.errors import ABSENT, ProducerFenced, RequestRefused, StreamError
 from headgate.runs import claims, records
 from headgate.runs.claims import TAKEN
 from headgate.runs.formats.contract import NotAnItem
@@ -115,7 +115,7 @@ class Production:
             return TAKEN_OVER
         except Exception as error:
             log.warning("run %r: an item could not be written", self._place.id, exc_info=error)
-            return RunState("failed", f"an item could not be written: {type(error).__name__}")
+            return RunState("failed", _unwritten(error))
         self._is_all_written = True
         return state
 
@@ -224,6 +224,14 @@ class Production:
         except StreamError as error:
             log.info("run %r: no lease: %s", self._place.id, error)
         return False
+
+
+def _unwritten(error: Exception) -> str:
+    """Return what readers are told of an error of the writer: never the URL of the stream."""
+    if not isinstance(error, RequestRefused) or error.chunk is None:
+        return f"an item could not be written: {type(error).__name__}"
+    which = f"item {error.chunk.number}, of {error.chunk.size:,} bytes"
+    return sendable(f"{which}, could not be written: {error.reason}")
 
 
 async def close(source: AsyncIterator[object]) -> None:
