@@ -133,6 +133,10 @@ class ProducerLost(StreamError):
     """Whoever produced the stream answers no longer; the rest of the text is unknown."""
 
 
+class RunFailed(StreamError):
+    """A run failed or is orphaned, and nothing that its readers were sent says so."""
+
+
 class TextTrimmed(StreamError):
     """The text that was asked for has left the producer's buffer, which is bounded."""
 

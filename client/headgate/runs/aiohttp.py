@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from headgate.errors import StreamError
 from headgate.runs.cursors import cursor
 
 if TYPE_CHECKING:
     from headgate.runs.answer import Answer
     from headgate.runs.runs import Runs
+
+log = logging.getLogger("headgate.runs")
 
 
 async def send(request: web.Request, answer: Answer | None) -> web.StreamResponse:
@@ -24,10 +28,20 @@ async def send(request: web.Request, answer: Answer | None) -> web.StreamRespons
         # Its reader has gone, which ends the reading and is nothing that has to be logged.
         with contextlib.suppress(ConnectionResetError):
             await response.prepare(request)
-            async for piece in body:
-                await response.write(piece)
+            try:
+                async for piece in body:
+                    await response.write(piece)
+            except StreamError as error:
+                _cut(request, error)
             await response.write_eof()
     return response
+
+
+def _cut(request: web.Request, error: StreamError) -> None:
+    """Close the connection without the end of the body, so that it is not taken for whole."""
+    log.info("an answer is cut: %s", error)
+    if request.transport is not None:
+        request.transport.close()
 
 
 async def resume(request: web.Request, runs: Runs, run_id: str) -> web.StreamResponse:

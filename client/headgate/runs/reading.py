@@ -14,7 +14,7 @@ import msgspec
 
 from headgate import following
 from headgate.backoff import Backoff
-from headgate.errors import ProtocolError, StreamError, StreamGone
+from headgate.errors import ProtocolError, RunFailed, StreamError, StreamGone, Unavailable
 from headgate.runs import records
 from headgate.runs.formats import named
 from headgate.runs.formats.contract import NothingBegun
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from headgate.following import Batch
     from headgate.runs.formats.contract import Completion, Format
+    from headgate.runs.records import Status
     from headgate.stream import Stream
 
 log = logging.getLogger("headgate.runs")
@@ -33,6 +34,9 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0  # before a lost connection is made agai
 KEEP_ALIVE_S = 15.0  # of silence; proxies end what is silent for a minute
 GONE = RunState("failed", "the run is no longer there: deleted, expired, or lost by its server")
 CUT = RunState("failed", "the stream of the run was closed without an end")
+
+# What is said of runs whose answers are not whole. One that was stopped is as it was wanted.
+UNFINISHED: dict[Status, str] = {"failed": "failed", "orphaned": "is orphaned"}
 
 _decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -168,7 +172,11 @@ class Reading:
     async def body(
         self, check: Callable[[], Awaitable[object]], quiet_s: float
     ) -> AsyncGenerator[bytes]:
-        """The bytes, until the end of the run; after `quiet_s` of silence it is checked."""
+        """The bytes, until the end of the run; after `quiet_s` of silence it is checked.
+
+        What ends here is the whole answer. Raises Unavailable when the reader is cut before, and
+        RunFailed at the end of a run that failed where its format cannot say so.
+        """
         try:
             if self._first:
                 yield self._first
@@ -184,6 +192,7 @@ class Reading:
             last = self._last(state)
             if last:
                 yield last
+            self._check_whole()
         finally:
             self.over.set_result(None)
 
@@ -191,6 +200,14 @@ class Reading:
         if self._leaving.done() and self.seen.end is None:
             return b""
         return self.seen.ended(state) + (self.seen.format.last if self.seen.format else b"")
+
+    def _check_whole(self) -> None:
+        """Raise unless a body that ends now would be right to do so."""
+        form, end = self.seen.format, self.seen.end
+        if end is None:
+            raise Unavailable(f"{self._stream.shown}: the reading of the run was closed")
+        if end.status in UNFINISHED and form is not None and not form.tells_end:
+            raise RunFailed(f"{self._stream.shown}: the run {UNFINISHED[end.status]}: {end.error}")
 
     def _keep_alive(self) -> bytes:
         return b"" if self.seen.format is None else self.seen.format.keep_alive

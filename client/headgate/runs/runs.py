@@ -39,8 +39,8 @@ ORPHAN_ERROR = "its producer is gone"
 SHUTDOWN_ERROR = "the application was shut down"
 CLOSED = "no run is started or read once Runs is closed"
 READERS_END_S = 1.0  # for those who wait for the end of a run that has just ended
-# Of all answers: neither a cache nor nginx may hold back what comes.
-HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+# Of all answers: no cache, nginx or proxy that compresses may hold back what comes.
+HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
 
 class Runs:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from headgate import RunFailed
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
@@ -46,6 +48,20 @@ async def read(answer: Answer | None) -> bytes:
     """The whole body."""
     assert answer is not None, "there is nothing to be read"
     return b"".join([piece async for piece in answer.body])
+
+
+async def read_failed(answer: Answer | None) -> bytes:
+    """The body of a run that failed: where its format cannot say so, it raises at its end."""
+    assert answer is not None, "there is nothing to be read"
+    pieces = []
+    try:
+        async for piece in answer.body:
+            pieces.append(piece)
+    except RunFailed:
+        assert answer.headers["Content-Type"].startswith("text/plain")
+    else:
+        assert not answer.headers["Content-Type"].startswith("text/plain"), "it ends as if whole"
+    return b"".join(pieces)
 
 
 async def read_to(answer: Answer | None, last: bytes) -> bytes:

@@ -17,7 +17,7 @@ from headgate.runs.runs import DAY_S
 from headgate.stream import Stream
 
 from tests.client.runs.conftest import MAX_APPEND
-from tests.client.runs.sources import Feed, of, read, read_to
+from tests.client.runs.sources import Feed, of, read, read_failed, read_to
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ async def test_a_run_fails_by_what_its_format_does_not_take(
     runs: Runs, format_: FormatName, given: object, error: str
 ) -> None:
     feed = Feed(given)
-    await read(await runs.start("a", feed.source(), format=format_))
+    await read_failed(await runs.start("a", feed.source(), format=format_))
     state = await runs.state("a")
     assert state is not None
     assert (state.status, str(state.error)[: len(error)]) == ("failed", error)
@@ -131,13 +131,13 @@ async def test_a_run_fails_by_what_its_format_does_not_take(
 
 
 async def test_a_run_whose_source_gives_nothing_fails(runs: Runs) -> None:
-    assert await read(await runs.start("a", of())) == b""
+    assert await read_failed(await runs.start("a", of())) == b""
     assert await runs.state("a") == RunState("failed", "the source gave nothing")
 
 
 async def test_a_source_that_raises_is_told_by_its_class_alone(runs: Runs) -> None:
     feed = Feed("Once ", RuntimeError("key sk-123 is wrong"))
-    assert await read(await runs.start("a", feed.source())) == b"Once "
+    assert await read_failed(await runs.start("a", feed.source())) == b"Once "
     error = "the source failed: RuntimeError"
     assert await runs.state("a") == RunState("failed", error)
 
@@ -164,7 +164,7 @@ async def test_a_source_that_cannot_be_closed_has_finished_all_the_same(runs: Ru
 
 async def test_an_application_may_tell_more_of_an_error(url: str) -> None:
     async with Runs(url, error_text=str) as runs:
-        await read(await runs.start("a", Feed(RuntimeError("too long a question")).source()))
+        await read_failed(await runs.start("a", Feed(RuntimeError("too long a question")).source()))
         assert await runs.state("a") == RunState("failed", "too long a question")
 
 
@@ -181,7 +181,7 @@ async def test_any_text_of_an_error_is_told_as_far_as_it_can_be(
     url: str, format_: FormatName, told: Any, error: str
 ) -> None:
     async with Runs(url, error_text=lambda _: told) as runs:
-        await read(await runs.start("a", Feed(RuntimeError()).source(), format=format_))
+        await read_failed(await runs.start("a", Feed(RuntimeError()).source(), format=format_))
         assert await runs.state("a") == RunState("failed", error)
 
 
@@ -190,7 +190,7 @@ async def test_a_source_that_is_cancelled_by_somebody_else_fails_its_run(runs: R
         yield "Once "
         raise asyncio.CancelledError
 
-    assert await read(await runs.start("a", source())) == b"Once "
+    assert await read_failed(await runs.start("a", source())) == b"Once "
     error = "the source was cancelled"
     assert await runs.state("a") == RunState("failed", error)
 
@@ -199,7 +199,7 @@ async def test_an_item_that_the_server_does_not_take_fails_the_run_after_those_b
     runs: Runs,
 ) -> None:
     feed = Feed("Once ", "x" * MAX_APPEND, "upon")
-    assert await read(await runs.start("a", feed.source())) == b"Once "
+    assert await read_failed(await runs.start("a", feed.source())) == b"Once "
     state = await runs.state("a")
     assert state is not None
     assert (state.status, str(state.error).partition(" (413 ")[0]) == (

@@ -32,7 +32,7 @@ async def test_text_is_the_strings(runs: Runs) -> None:
     answer = await runs.start("a", of("Once ", "", "upon é"), format="text")
     assert answer.status == 200
     assert answer.headers == {
-        "Cache-Control": "no-cache",
+        "Cache-Control": "no-cache, no-transform",
         "X-Accel-Buffering": "no",
         "Content-Type": "text/plain; charset=utf-8",
     }
@@ -69,7 +69,7 @@ async def test_ai_sdk_is_a_ui_message_stream(runs: Runs) -> None:
     tool = {"type": "data-weather", "data": {"sun": True}}
     answer = await runs.start("chat 7", of("Once ", "upon", tool, "a time"), format="ai-sdk")
     assert answer.headers == {
-        "Cache-Control": "no-cache",
+        "Cache-Control": "no-cache, no-transform",
         "X-Accel-Buffering": "no",
         "Content-Type": "text/event-stream",
         "x-vercel-ai-ui-message-stream": "v1",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import headgate.runs.aiohttp
@@ -118,6 +118,13 @@ async def test_an_answer_is_sent_as_it_comes(
         assert begun + await answer.read() == ANSWER
 
 
+async def test_no_proxy_may_change_an_answer(
+    chat: str, feed: Feed, client: aiohttp.ClientSession
+) -> None:
+    async with client.post(chat) as answer:
+        assert answer.headers["Cache-Control"] == "no-cache, no-transform"
+
+
 async def test_a_client_that_comes_back_is_answered_from_where_it_was(
     chat: str, feed: Feed, client: aiohttp.ClientSession
 ) -> None:
@@ -203,3 +210,64 @@ async def test_an_id_that_cannot_be_one_is_refused(
     async with client.get(f"{chat}/{'x' * 1025}/stream") as answer:
         assert answer.status == 400
         assert "at most 1024 bytes" in await answer.text()
+
+
+@contextlib.asynccontextmanager
+async def aiohttp_text(runs: Runs, feed: Feed) -> AsyncIterator[str]:
+    """An answer in the format text behind aiohttp."""
+
+    async def ask(request: web.Request) -> web.StreamResponse:
+        return await headgate.runs.aiohttp.send(request, await runs.start("a", feed.source()))
+
+    app = web.Application()
+    app.router.add_get("/", ask)
+    async with served(app) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def starlette_text(runs: Runs, feed: Feed) -> AsyncIterator[str]:
+    """The same behind Starlette and uvicorn."""
+
+    async def ask(request: Request) -> Response:
+        return headgate.runs.starlette.send(await runs.start("a", feed.source()))
+
+    async with uvicorn_of(Starlette(routes=[Route("/", ask)])) as url:
+        yield url
+
+
+BY_BOTH = pytest.mark.parametrize("app", [aiohttp_text, starlette_text])
+
+
+@BY_BOTH
+async def test_a_text_that_failed_is_cut_behind_what_had_come(
+    runs: Runs, feed: Feed, client: aiohttp.ClientSession, app: Any
+) -> None:
+    async with app(runs, feed) as url, client.get(url) as answer:
+        feed.give("Once ")
+        assert await answer.content.readexactly(5) == b"Once "
+        feed.give("upon ", RuntimeError())
+        assert await answer.content.readexactly(5) == b"upon "
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.content.read()
+
+
+@BY_BOTH
+async def test_a_text_that_was_stopped_ends_as_any_other(
+    runs: Runs, feed: Feed, client: aiohttp.ClientSession, app: Any
+) -> None:
+    async with app(runs, feed) as url, client.get(url) as answer:
+        feed.give("Once ")
+        assert await answer.content.readexactly(5) == b"Once "
+        assert await runs.stop("a")
+        assert await answer.content.read() == b""
+
+
+async def test_a_text_that_is_cut_is_no_error_of_aiohttp(
+    runs: Runs, feed: Feed, client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with aiohttp_text(runs, feed) as url, client.get(url) as answer:
+        feed.give("Once ", RuntimeError())
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
+    assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []

@@ -140,6 +140,7 @@ class AiSdk:
     name = "ai-sdk"
     media_type = "text/event-stream"
     last = b"data: [DONE]\n\n"
+    tells_end = True
     keep_alive = b": keep-alive\n\n"
 
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:

@@ -67,6 +67,10 @@ class Format(Protocol):
         """What a reader is sent after the last item."""
 
     @property
+    def tells_end(self) -> bool:
+        """Whether readers are sent how the run ended; else their body is cut when it failed."""
+
+    @property
     def keep_alive(self) -> bytes:
         """What a reader is sent from time to time while there is no item."""
 

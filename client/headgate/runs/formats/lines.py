@@ -32,6 +32,7 @@ class _Json:
     """What the two have in common."""
 
     last = b""
+    tells_end = True
 
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:  # noqa: ARG002
         """None of its own."""

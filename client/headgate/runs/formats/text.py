@@ -35,11 +35,12 @@ class TextWriter:
 
 
 class PlainText:
-    """The body is the text. How the run ended is not in it: the state of the run tells."""
+    """The body is the text, and is cut where the run failed: its state tells how it ended."""
 
     name = "text"
     media_type = "text/plain; charset=utf-8"
     last = b""
+    tells_end = False
     keep_alive = b""
 
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:  # noqa: ARG002
