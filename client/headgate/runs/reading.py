@@ -172,7 +172,10 @@ class Reading:
     async def body(
         self, check: Callable[[], Awaitable[object]], quiet_s: float
     ) -> AsyncGenerator[bytes]:
-        """The bytes, until the end of the run; after `quiet_s` of silence it is checked.
+        """Yield the bytes, until the end of the run.
+
+        After `quiet_s` of silence, look whether the stream is there and has more. Else `check`
+        whether somebody produces the run.
 
         What ends here is the whole answer. Raises Unavailable when the reader is cut before, and
         RunFailed at the end of a run that failed where its format cannot say so.
@@ -215,44 +218,91 @@ class Reading:
     async def _batches(
         self, check: Callable[[], Awaitable[object]], quiet_s: float
     ) -> AsyncGenerator[Batch | None]:
-        """The batches of the stream; None for each time of silence."""
+        """Yield the batches of the stream, and None for each time of silence.
+
+        Raises StreamGone when the stream is not there any more.
+        """
         loop = asyncio.get_running_loop()
-        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
-        batches = following.follow(
-            self._stream, self._offset, following.sse, backoff=backoff, note=log.info
-        )
         if self._leaving.done():
             return
-        awaited = asyncio.ensure_future(anext(batches))
+        connection = _Connection(self._stream, self._offset)
         heard_at = spoke_at = loop.time()
         try:
             while not self._leaving.done():
                 next_at = min(heard_at + quiet_s, spoke_at + KEEP_ALIVE_S)
-                await self._wait(awaited, max(0.0, next_at - loop.time()))
+                await self._wait(connection.next_batch, max(0.0, next_at - loop.time()))
                 now = loop.time()
-                if awaited.done():
-                    batch = awaited.result()
-                    awaited = asyncio.ensure_future(anext(batches))
+                if connection.next_batch.done():
+                    batch = connection.take()
                     if batch.bodies:
                         heard_at = spoke_at = now
                     yield batch
                     continue
                 if now >= heard_at + quiet_s:
                     heard_at = now
-                    with contextlib.suppress(StreamError):
-                        await check()
+                    connection = await self._looked(connection, check)
                 if now >= spoke_at + KEEP_ALIVE_S:
                     spoke_at = now
                     yield None
         except StopAsyncIteration:
             return
         finally:
-            awaited.cancel()
-            await asyncio.wait({awaited})
-            await batches.aclose()
+            await connection.close()
+
+    async def _looked(
+        self, connection: _Connection, check: Callable[[], Awaitable[object]]
+    ) -> _Connection:
+        """Return the connection to read on by, after a look whether the run goes on."""
+        if await connection.has_missed():
+            await connection.close()
+            return _Connection(self._stream, connection.offset)
+        with contextlib.suppress(StreamError):
+            await check()
+        return connection
 
     async def _wait(self, awaited: asyncio.Future[Batch], timeout_s: float) -> None:
         self.is_awaited = True
         either: set[asyncio.Future[Any]] = {awaited, self._leaving}
         await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         self.is_awaited = False
+
+
+class _Connection:
+    """A live read of a stream from an offset on.
+
+    A server may leave the connection open and silent when it deletes the stream, and so may a
+    proxy that has lost the server. So `has_missed` asks once more, on another connection.
+    """
+
+    def __init__(self, stream: Stream, offset: str) -> None:
+        self.offset = offset  # behind the last batch taken
+        self._stream = stream
+        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
+        self._batches = following.follow(
+            stream, offset, following.sse, backoff=backoff, note=log.info
+        )
+        self.next_batch = asyncio.ensure_future(anext(self._batches))
+
+    def take(self) -> Batch:
+        """Return the batch that has come; StopAsyncIteration behind the last one."""
+        batch = self.next_batch.result()
+        self.offset = batch.position.offset
+        self.next_batch = asyncio.ensure_future(anext(self._batches))
+        return batch
+
+    async def has_missed(self) -> bool:
+        """Return whether the stream has more than has come; StreamGone when it is not there."""
+        try:
+            found = await self._stream.find()
+        except StreamError:
+            return False  # the server is away: the connection finds out, and tries again
+        if found is None:
+            raise StreamGone(f"{self._stream.shown}: the stream is no longer there")
+        is_at_tail = found.next_offset == self.offset and not found.is_closed
+        return not (is_at_tail or self.next_batch.done())
+
+    async def close(self) -> None:
+        """End the read."""
+        self.next_batch.cancel()
+        await asyncio.wait({self.next_batch})
+        await self._batches.aclose()

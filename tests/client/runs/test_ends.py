@@ -1,0 +1,113 @@
+"""Every reader comes to an end, on a Headgate and on the protocol's reference server."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from headgate.runs import Runs
+from headgate.stream import Stream
+
+from tests.client.runs.conftest import ORPHAN_AFTER_S
+from tests.client.runs.sources import Feed, read, read_to
+from tests.edge.origins import reference
+from tests.support.processes import Headgate, headgate
+from tests.support.request_proxy import Fate, RequestProxy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from aiohttp import web
+
+    from tests.edge.origins import Reference
+
+# What a reader takes at most to find out, after the silence that it waits for.
+WITHIN_S = 10.0
+BEGUN = b'id: 1\ndata: "Once "\n\n'
+GONE = (
+    b'id: 2\nevent: end\ndata: {"status":"failed","error":'
+    b'"the run is no longer there: deleted, expired, or lost by its server"}\n\n'
+)
+ORPHANED = b'id: 2\nevent: end\ndata: {"status":"orphaned","error":"its producer is gone"}\n\n'
+
+
+@pytest.fixture(scope="module", params=["Headgate", "reference"])
+def server(request: pytest.FixtureRequest) -> Iterator[Headgate | Reference]:
+    with headgate() if request.param == "Headgate" else reference() as server:
+        yield server
+
+
+@pytest.fixture
+def url(server: Headgate | Reference) -> str:
+    streams = server.streams if isinstance(server, Headgate) else server.url
+    return f"{streams}/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+async def short(url: str) -> AsyncIterator[Runs]:
+    """Runs that are forgotten as soon as they may be."""
+    short = Runs(url, orphan_after=ORPHAN_AFTER_S, ttl=ORPHAN_AFTER_S)
+    yield short
+    await short.close(wait=0)
+
+
+async def rest(body: AsyncIterator[bytes]) -> bytes:
+    async with asyncio.timeout(WITHIN_S):
+        return b"".join([piece async for piece in body])
+
+
+async def test_a_reader_ends_when_the_stream_of_its_run_is_deleted(
+    runs: Runs, other: Runs, url: str
+) -> None:
+    await runs.start("a", Feed("Once ").source(), format="sse")
+    answer = await other.follow("a")
+    assert await read_to(answer, b"\n\n") == BEGUN
+    async with Stream(f"{url}/a") as stream:
+        await stream.delete()
+    assert answer is not None
+    assert await rest(answer.body) == GONE
+
+
+async def test_a_reader_ends_when_the_stream_of_its_run_expires(short: Runs) -> None:
+    answer = await short.start("a", Feed("Once ").source(), format="sse")
+    assert await read_to(answer, b"\n\n") == BEGUN
+    for task in asyncio.all_tasks():
+        if task.get_name() == "run a":
+            task.cancel()
+    # Whichever is looked for first, both the lease and the stream expire.
+    assert await rest(answer.body) in {GONE, ORPHANED}
+
+
+async def test_a_reader_whose_connection_went_silent_reads_on_by_another(
+    runs: Runs, url: str, server: Headgate | Reference
+) -> None:
+    """As behind a proxy that has lost its server and does not say so."""
+    live_reads, over = 0, asyncio.Event()
+
+    async def decide(request: web.Request) -> Fate:
+        nonlocal live_reads
+        if request.query.get("live") == "sse":
+            live_reads += 1
+            if live_reads == 1:
+                await over.wait()
+        return Fate.PASSED
+
+    feed = Feed("Once ")
+    assert await read_to(await runs.start("a", feed.source(), format="ndjson"), b"\n")
+    path = url.removeprefix(f"http://127.0.0.1:{server.port}")
+    async with (
+        RequestProxy(server.port, decide) as proxy,
+        Runs(f"{proxy.url}{path}", orphan_after=ORPHAN_AFTER_S) as behind,
+    ):
+        answer = await behind.follow("a")
+        assert await read_to(answer, b"\n") == b'"Once "\n'
+        feed.give("upon")
+        feed.end()
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                assert (await read(answer)).startswith(b'"upon"\n')
+        finally:
+            over.set()
+        assert live_reads == 2
