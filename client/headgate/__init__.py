@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headgate.endpoint import Authorization
     from headgate.errors import (
         CannotConnect,
         NotAuthorized,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "Appended",
+    "Authorization",
     "CannotConnect",
     "FormatName",
     "Metadata",
@@ -69,6 +71,7 @@ __all__ = [
 _MODULES = {
     "Answer": "runs",
     "Appended": "stream",
+    "Authorization": "endpoint",
     "FormatName": "runs",
     "Metadata": "stream",
     "ResumableStreams": "resumable",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Awaitable, Callable
 from io import BytesIO
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import aiohttp
 from yarl import URL
@@ -53,18 +54,24 @@ def unlimited_session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(headers=AGENT, connector=aiohttp.TCPConnector(limit=0))
 
 
+# The whole value of the field, or a function that gives it, which is called before each request.
+Authorization: TypeAlias = str | Callable[[], str | Awaitable[str]]
+
+
 class Endpoint:
     """A URL and the session that it is asked over.
 
-    `authorization` is the whole value of the field, such as `Bearer TOKEN`. Without a `session`
-    the stream makes one of its own, and closes it with the block: `async with Stream(url) as s`.
+    `authorization` is the whole value of the field, such as `Bearer TOKEN`, or a function, async or
+    not, that gives the value for each request: so a token that expires can be replaced. Without a
+    `session` the stream makes one of its own, and closes it with the block:
+    `async with Stream(url) as s`.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        authorization: str | None = None,
+        authorization: Authorization | None = None,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         self.url = url
@@ -76,8 +83,8 @@ class Endpoint:
             raise ValueError(
                 f"a stream has a URL such as http://HOST:PORT/NAME, and {_quoted(url)} is none"
             )
-        if authorization is not None and not NO_FIELD.isdisjoint(authorization):
-            raise ValueError("an authorization is the value of a header field: one line")
+        if authorization is not None and not callable(authorization):
+            _check_field(authorization)
         # Credentials in the URL become an Authorization too, and there can be only one.
         self._parsed = parsed if authorization is None else parsed.with_user(None)
 
@@ -126,7 +133,7 @@ class Endpoint:
         """The answer to one request; RequestRefused for errors and whatever breaks on the way."""
         all_headers = dict(headers or {})
         if self.authorization is not None:
-            all_headers["Authorization"] = self.authorization
+            all_headers["Authorization"] = await self._authorization(self.authorization)
         try:
             async with self.session.request(
                 method,
@@ -148,6 +155,22 @@ class Endpoint:
             kind = CannotConnect if isinstance(cause, NO_CONNECTION) else Unavailable
             raise kind(f"{self.shown}: {_words(cause)}") from cause
 
+    async def _authorization(self, given: Authorization) -> str:
+        """Return the value for one request. Raises CannotConnect when it cannot be had now.
+
+        That may pass: whoever waits for a server that is away waits for a token, too.
+        """
+        if isinstance(given, str):
+            return given
+        try:
+            made = given()
+            value = made if isinstance(made, str) else await made
+            _check_field(value)
+        except Exception as cause:
+            sentence = f"the function for its authorization failed: {type(cause).__name__}"
+            raise CannotConnect(f"{self.shown}: {sentence}") from cause
+        return value
+
     def next_offset(self, headers: Mapping[str, str]) -> str:
         """Where to read on; its absence means that no Durable Streams server answered."""
         offset = headers.get(NEXT_OFFSET)
@@ -156,6 +179,14 @@ class Endpoint:
                 f"{self.shown}: this is no Durable Streams server: it sent no {NEXT_OFFSET}"
             )
         return offset
+
+
+def _check_field(value: object) -> None:
+    """Raise TypeError or ValueError for what is no value of a header field."""
+    if not isinstance(value, str):
+        raise TypeError(f"an authorization is a str, or a function, not {type(value).__name__}")
+    if not NO_FIELD.isdisjoint(value):
+        raise ValueError("an authorization is the value of a header field: one line")
 
 
 def _quoted(url: str) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from headgate.endpoint import Authorization
     from headgate.stream import Metadata
 
 log = logging.getLogger("headgate")
@@ -65,7 +66,7 @@ class StreamWriter:
         max_batch_chunks: int = MAX_BATCH_CHUNKS,
         max_buffer_bytes: int = MAX_BUFFER_BYTES,
         retry_for: float = RETRY_FOR_S,
-        authorization: str | None = None,
+        authorization: Authorization | None = None,
         session: aiohttp.ClientSession | None = None,
         note: Callable[[str], None] = log.info,
     ) -> None:

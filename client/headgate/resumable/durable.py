@@ -24,6 +24,7 @@ from headgate.writer import StreamWriter
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from headgate.endpoint import Authorization
     from headgate.following import Batch
     from headgate.resumable.contract import MakeSource, State, Text, Told
     from headgate.resumable.productions import Productions
@@ -40,7 +41,11 @@ class Durable:
     """A Backplane: one stream of the log for the text of each, which all readers follow."""
 
     def __init__(
-        self, url: str, ttl_s: int, productions: Productions, authorization: str | None = None
+        self,
+        url: str,
+        ttl_s: int,
+        productions: Productions,
+        authorization: Authorization | None = None,
     ) -> None:
         self._url = url
         self._ttl_s = ttl_s

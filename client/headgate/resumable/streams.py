@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from headgate.endpoint import Authorization
     from headgate.resumable.contract import Backplane, ErrorText, KeepAlive, MakeSource, State, Text
 
 SENTINEL_TTL_S = 2 * 60 * 60.0
@@ -36,7 +37,7 @@ class ResumableStreams:
         resume_timeout: float = RESUME_TIMEOUT_S,
         max_buffer_bytes: int = MAX_BUFFER_BYTES,
         keep_alive: KeepAlive | None = None,
-        authorization: str | None = None,
+        authorization: Authorization | None = None,
         error_text: ErrorText = class_name,
     ) -> None:
         self._productions = Productions(keep_alive, partial(failed, error_text))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from headgate.endpoint import Authorization
     from headgate.runs.formats.contract import Format, FormatName
     from headgate.runs.places import Place
     from headgate.stream import Metadata
@@ -56,7 +57,7 @@ class Runs:
         self,
         url: str,
         *,
-        authorization: str | None = None,
+        authorization: Authorization | None = None,
         session: aiohttp.ClientSession | None = None,
         orphan_after: int = 30,
         ttl: int | None = DAY_S,

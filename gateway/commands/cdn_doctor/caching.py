@@ -83,6 +83,7 @@ async def credentials(deployment: Deployment) -> Finding:
     """
     own = await _closed_stream(deployment.streams, "-credentials")
     given = own.stream.authorization
+    assert not callable(given), "a command has one credential for as long as it runs"
     readers = {
         "an Authorization": partial(_as_somebody, given or _made_up(), None),
         "a Cookie": partial(_as_somebody, None, _session()),

@@ -1,0 +1,170 @@
+"""An authorization that is a function: tokens that expire are replaced while streams are used."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import headgate
+import pytest
+from headgate import ResumableStreams, Runs, RunState, Stream, StreamWriter
+
+from tests.client.runs.sources import Feed, read, read_to
+from tests.client.writing import messages
+from tests.support.processes import ROOT
+from tests.support.processes import headgate as headgate_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.processes import Headgate
+
+OPERATIONS = '["read", "append", "create", "close", "delete"]'
+
+
+class Issuer:
+    """Who gives tokens, and takes the older one back as it gives the newer one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._give("older")
+
+    def replace(self) -> None:
+        self._give("newer")
+
+    async def authorization(self) -> str:
+        await asyncio.sleep(0)
+        return bearer(self.valid)
+
+    def _give(self, name: str) -> None:
+        self.valid = name
+        digest = hashlib.sha256(token(name).encode()).hexdigest()
+        grants = f'grants = [{{ streams = "/v1/stream/*", operations = {OPERATIONS} }}]'
+        new = self.path.with_suffix(".new")
+        new.write_text(f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\n{grants}\n')
+        new.replace(self.path)
+
+
+def token(name: str) -> str:
+    return f"{name}-0123456789abcdef"
+
+
+def bearer(name: str) -> str:
+    return f"Bearer {token(name)}"
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> Issuer:
+    return Issuer(tmp_path / "tokens.toml")
+
+
+@pytest.fixture
+def guarded(issuer: Issuer) -> Iterator[Headgate]:
+    environment = {"HEADGATE_AUTH": "tokens", "HEADGATE_TOKENS_FILE": str(issuer.path)}
+    with headgate_server(environment=environment) as server:
+        yield server
+
+
+async def is_refused(url: str, authorization: str) -> bool:
+    async with Stream(url, authorization=authorization) as stream:
+        try:
+            await stream.head()
+        except headgate.NotAuthorized:
+            return True
+    return False
+
+
+async def test_a_run_and_its_reader_outlive_the_token_that_they_began_with(
+    guarded: Headgate, issuer: Issuer
+) -> None:
+    url = f"{guarded.streams}/runs"
+    feed = Feed("Once ")
+    async with Runs(url, authorization=issuer.authorization) as runs:
+        answer = await runs.start("a", feed.source())
+        assert await read_to(answer, b"Once ") == b"Once "
+        issuer.replace()
+        async with asyncio.timeout(10):
+            while not await is_refused(f"{url}/a", bearer("older")):
+                await asyncio.sleep(0.05)
+        feed.give("upon ", "a time")
+        feed.end()
+        assert await read(answer) == b"upon a time"
+        assert await runs.state("a") == RunState("finished")
+
+
+async def test_streams_writers_and_resumable_streams_take_a_function(guarded: Headgate) -> None:
+    def authorization() -> str:
+        return bearer("older")
+
+    url = f"{guarded.streams}/story"
+    async with Stream(url, authorization=authorization) as stream:
+        await stream.create(content_type="application/json")
+        async with StreamWriter(url, authorization=authorization) as writer:
+            await writer.write("Once")
+        (batch,) = [batch async for batch in stream.catch_up()]
+        assert batch.bodies == (b'["Once"]',)
+    async with ResumableStreams(f"{guarded.streams}/texts", authorization=authorization) as texts:
+
+        async def source() -> Any:
+            yield "upon"
+
+        assert [part async for part in await texts.create("a", source)] == ["upon"]
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        (lambda: None, "TypeError"),
+        (lambda: "Bearer s3cret\n", "ValueError"),
+        (lambda: int("s3cret"), "ValueError"),
+    ],
+)
+async def test_a_function_that_gives_no_authorization_is_an_error_without_secrets(
+    given: Any, cause: str
+) -> None:
+    async with Stream("http://127.0.0.1:9/x", authorization=given) as stream:
+        with pytest.raises(headgate.CannotConnect) as raised:
+            await stream.head()
+    sentence = f"the function for its authorization failed: {cause}"
+    assert str(raised.value) == f"http://127.0.0.1:9/x: {sentence}"
+
+
+async def test_a_writer_waits_for_a_token_that_cannot_be_had_yet() -> None:
+    failures: list[Exception] = [OSError(), OSError()]
+
+    def authorization() -> str:
+        if failures:
+            raise failures.pop()
+        return "Bearer any"
+
+    with headgate_server() as server:
+        url = f"{server.streams}/story"
+        async with Stream(url) as stream:
+            await stream.create(content_type="application/json")
+        async with StreamWriter(url, authorization=authorization) as writer:
+            await writer.write("Once")
+        assert await messages(url) == ["Once"]
+    assert not failures
+
+
+@pytest.mark.parametrize("given", [b"Bearer s3cret", 7])
+def test_what_is_neither_text_nor_a_function_is_refused_by_its_type(given: Any) -> None:
+    for made in (Stream, StreamWriter, Runs):
+        with pytest.raises(TypeError, match=f"a str, or a function, not {type(given).__name__}"):
+            made("http://127.0.0.1/x", authorization=given)
+
+
+async def test_the_function_of_the_page_asks_for_a_token_when_one_is_about_to_expire() -> None:
+    page = (ROOT / "docs/client/streams.md").read_text().split("## Tokens that expire")[1]
+    names: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    issued = iter([("brief", 0.0), ("long", 3600.0)])
+
+    async def issue() -> tuple[str, float]:
+        return next(issued)
+
+    authorization = names["Token"](issue).authorization
+    given = [await authorization() for _ in range(3)]
+    assert given == ["Bearer brief", "Bearer long", "Bearer long"]
