@@ -100,8 +100,13 @@ class Runs:
         source: AsyncIterable[object],
         *,
         format: FormatName = "text",  # noqa: A002
+        message_id: str | None = None,
     ) -> Answer:
         """Produce a run from the source, in a task of its own, and answer with what it gives.
+
+        `message_id` is for the format `ai-sdk`: the id of the message that the run writes, where
+        it goes on with one that the page has already, as after a tool has answered there. Without
+        it the message has the id of its run.
 
         An older producer of the same id is stopped, and this one writes on. Raises StreamClosed
         when the run of this id has ended, and Unavailable when the server is away; then, as after
@@ -112,7 +117,7 @@ class Runs:
         items = aiter(source)
         try:
             form, run = named(format), self._place(run_id)
-            production = await self._claimed(run, form)
+            production = await self._claimed(run, form, form.opening(run_id, message_id))
         except BaseException:
             await close(items)
             raise
@@ -122,17 +127,17 @@ class Runs:
         task.add_done_callback(lambda done: self._forget(run_id, done))
         return self._answer(run, form, Reading(run.items, form=form))
 
-    async def _claimed(self, run: Place, form: Format) -> Production:
+    async def _claimed(self, run: Place, form: Format, first: list[object]) -> Production:
         """Claim the run; what fails or is cancelled leaves no lease without a producer."""
         lease = Lease(run.lease, self._rules.orphan_after_s)
         try:
             await lease.take()
             metadata = await self._open(run, form)
-            opening = [records.claim(), *map(msgspec.json.encode, form.opening(run.id))]
+            opening = [records.claim(), *map(msgspec.json.encode, first)]
             epoch = await claims.claim(run.items, opening)
             assert epoch is not None, "it is always wanted"
             # From the claim on an older producer is refused, so what it has begun stays as it is.
-            first = (await left_open(run.items))[1] if epoch > 0 else []
+            completing = (await left_open(run.items))[1] if epoch > 0 else []
             self._check_open()
         except BaseException:
             with contextlib.suppress(TimeoutError, RuntimeError):  # the session may be closed
@@ -140,7 +145,7 @@ class Runs:
                     await lease.give_back()
             raise
         writer = output(run.items, metadata, epoch, self._rules.retry_for_s)
-        return Production(run, lease, epoch, writer, form, self._rules, first)
+        return Production(run, lease, epoch, writer, form, self._rules, completing)
 
     async def follow(
         self, run_id: str, after: int | None = None, *, only_active: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from headgate.runs import RunState, reading
@@ -103,6 +103,30 @@ async def test_the_run_itself_tells_the_start_and_the_end_of_its_message(runs: R
         {"type": "finish"},
         "[DONE]",
     ]
+
+
+async def test_a_run_may_go_on_with_a_message_that_the_page_has_already(runs: Runs) -> None:
+    answer = await runs.start("a", of("Once"), format="ai-sdk", message_id="m 1")
+    assert events(await read(answer))[0] == {"type": "start", "messageId": "m 1"}
+    assert answer.headers["x-workflow-run-id"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("format_", "message_id", "error"),
+    [
+        ("text", "1", "a run in the format ai-sdk: one in text has none"),
+        ("sse", "1", "a run in the format ai-sdk: one in sse has none"),
+        ("ai-sdk", "", "message_id is empty: leave it out"),
+        ("ai-sdk", 1, "message_id is a str, not int"),
+    ],
+)
+async def test_what_can_name_no_message_is_refused_before_anything_is_written(
+    runs: Runs, format_: Any, message_id: Any, error: str
+) -> None:
+    feed = Feed("Once")
+    with pytest.raises((TypeError, ValueError), match=error):
+        await runs.start("a", feed.source(), format=format_, message_id=message_id)
+    assert await runs.state("a") is None
 
 
 async def test_ai_sdk_tells_a_stop_and_a_failure_before_it_finishes(runs: Runs) -> None:

@@ -152,9 +152,15 @@ class AiSdk:
             fields["x-workflow-stream-tail-index"] = str(tail)
         return fields
 
-    def opening(self, run_id: str) -> list[object]:
-        """The message has the id of its run, so that a replay is known as the same message."""
-        return [{"type": "start", "messageId": run_id}]
+    def opening(self, run_id: str, message_id: str | None) -> list[object]:
+        """Name the message, by its run if not otherwise: a replay is known as the same message."""
+        if message_id is None:
+            message_id = run_id
+        elif not isinstance(message_id, str):
+            raise TypeError(f"message_id is a str, not {type(message_id).__name__}")
+        elif not message_id:
+            raise ValueError("message_id is empty: leave it out for a new message")
+        return [{"type": "start", "messageId": message_id}]
 
     def writer(self) -> AiSdkWriter:
         """A writer for one producer."""

@@ -20,6 +20,15 @@ def named(given: object) -> str:
     return "None" if given is None else f"this {type(given).__name__}"
 
 
+def refuse_message(format_name: str, message_id: str | None) -> None:
+    """Raise ValueError if a message is named in a format that has none."""
+    if message_id is not None:
+        raise ValueError(
+            f"message_id names the message of a run in the format ai-sdk: one in {format_name} "
+            "has none"
+        )
+
+
 class ItemWriter(Protocol):
     """What a source gives, turned into items of the stream; one for each producer."""
 
@@ -77,8 +86,11 @@ class Format(Protocol):
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:
         """Other fields of an answer; `tail` is the index of the newest item, where asked for."""
 
-    def opening(self, run_id: str) -> list[object]:
-        """The items before the first of the source."""
+    def opening(self, run_id: str, message_id: str | None) -> list[object]:
+        """Return the items before the first of the source.
+
+        ValueError for a `message_id` where the format has no messages, or that can be none.
+        """
 
     def writer(self) -> ItemWriter:
         """A writer for one producer of a run."""

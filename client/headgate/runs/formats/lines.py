@@ -8,7 +8,7 @@ import msgspec
 
 from headgate.runs import records
 from headgate.runs.adapters import plain
-from headgate.runs.formats.contract import NotAnItem, NothingBegun
+from headgate.runs.formats.contract import NotAnItem, NothingBegun, refuse_message
 
 if TYPE_CHECKING:
     from headgate.runs.records import RunState
@@ -31,6 +31,7 @@ class JsonWriter:
 class _Json:
     """What the two have in common."""
 
+    name: str
     last = b""
     tells_end = True
 
@@ -38,8 +39,9 @@ class _Json:
         """None of its own."""
         return {}
 
-    def opening(self, run_id: str) -> list[object]:  # noqa: ARG002 - nothing of it names the run
+    def opening(self, run_id: str, message_id: str | None) -> list[object]:  # noqa: ARG002
         """Nothing."""
+        refuse_message(self.name, message_id)
         return []
 
     def writer(self) -> JsonWriter:

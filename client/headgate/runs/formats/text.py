@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from headgate.runs.adapters import Adapters, plain
 from headgate.runs.adapters.parts import Text
-from headgate.runs.formats.contract import NotAnItem, NothingBegun, named
+from headgate.runs.formats.contract import NotAnItem, NothingBegun, named, refuse_message
 
 if TYPE_CHECKING:
     from headgate.runs.records import RunState
@@ -47,8 +47,9 @@ class PlainText:
         """None of its own."""
         return {}
 
-    def opening(self, run_id: str) -> list[object]:  # noqa: ARG002 - text names no run
+    def opening(self, run_id: str, message_id: str | None) -> list[object]:  # noqa: ARG002
         """Nothing."""
+        refuse_message(self.name, message_id)
         return []
 
     def writer(self) -> TextWriter:
