@@ -149,7 +149,7 @@ class HostedRoute:
             if start != state.tail and not self.feeds.reaches(active, position):
                 return False
             if isinstance(offset, Offset) and offset.position > state.tail:
-                return False  # another gateway may know more: it goes the ordinary way
+                return False  # another gateway may know more: a handler asks the log
             self.table.deadlines.touch(active)
             join = partial(self.feeds.join, active, state)
             park(connection, join, read, position)

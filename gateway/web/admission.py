@@ -1,4 +1,4 @@
-"""A request before a route's guard, on the ordinary way: before anything of it is looked up."""
+"""Admit a request by its route's guard, before anything of it is looked up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes on the ordinary way count for their client, before their bodies are taken."""
+"""Count writes for their clients, before their bodies are taken."""
 
 from __future__ import annotations
 

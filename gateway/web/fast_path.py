@@ -1,7 +1,7 @@
-"""What is answered, or parked, without a request object or a task.
+"""Answer reads that are cached, and park long-polls, without a handler.
 
-Each method says False when it has nothing to do with a request; it then goes the ordinary way,
-which gives the same bytes.
+Each method returns False for a request that it does not answer. A handler then does, with the same
+bytes.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.web.router import Router
 
 REMEMBERED_PATHS = 2048  # of streams that are used: 1 MB, at worst 10
-LONGEST_PATH = MAX_PATH_BYTES  # what is spelled at more length goes the ordinary way
+LONGEST_PATH = MAX_PATH_BYTES  # a handler looks at what is spelled at more length
 _CLOSE = b"Connection: close\r\n"
 
 
@@ -39,7 +39,7 @@ class _Found(NamedTuple):
 
 
 class ShortAdmission:
-    """What it says None of goes the ordinary way, which knows why."""
+    """Admits requests whose credentials are known; a handler asks the guard about all others."""
 
     def __init__(self, routes: Router, clock: Callable[[], float]) -> None:
         self._routes = routes
