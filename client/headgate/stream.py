@@ -154,6 +154,15 @@ class Stream(Endpoint):
         except RequestRefused as found:
             raise await self._told(found) from found
 
+    async def use(self, offset: str) -> None:
+        """Read at `offset`, so that the TTL counts anew, and leave what is there.
+
+        At the tail this is the least that counts as a use: `head` and, on some servers, a read
+        from `now` do not.
+        """
+        async with self.request("GET", query={"offset": offset}):
+            return
+
     async def find(self) -> Metadata | None:
         """What `head` tells; None when the stream is not there."""
         try:

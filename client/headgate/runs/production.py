@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("headgate.runs")
 
 CLOSE_TIMEOUT_S = 5.0  # for what a source does as it is closed, until it is left to itself
-BEATS = 3  # in the time after which a run counts as orphaned: two of them may be lost
+# In the time after which a run counts as orphaned, or is forgotten: two of them may be lost.
+BEATS = 3
 
 FINISHED = RunState("finished")
 TAKEN_OVER = RunState("active")  # by somebody else, who tells how it ends
@@ -44,6 +45,7 @@ class Rules:
     """What is the same for all runs of an application; times in seconds."""
 
     orphan_after_s: int  # of leases that are made here
+    ttl_s: int | None  # of streams, from their last use on
     stop_grace_s: float
     retry_for_s: float
     error_text: Callable[[Exception], str]
@@ -93,7 +95,7 @@ class Production:
     async def run(self, source: AsyncIterator[object]) -> None:
         """Produce the run to its end."""
         consuming = asyncio.create_task(self._consume(source))
-        others = (self._beat(), self._watch(), self._flush())
+        others = (self._beat(), self._keep(), self._watch(), self._flush())
         tasks = [consuming, *map(asyncio.create_task, others)]
         try:
             state = await self._written(consuming)
@@ -211,6 +213,18 @@ class Production:
             except StreamError as error:
                 log.info("run %r: no heartbeat: %s", self._place.id, error)
             await asyncio.sleep(self._lease.orphan_after_s / BEATS)
+
+    async def _keep(self) -> None:
+        """Keep the stream while the source is silent: nobody else may use it meanwhile."""
+        if self._rules.ttl_s is None:
+            return
+        while True:
+            await asyncio.sleep(self._rules.ttl_s / BEATS)
+            try:
+                await self._place.items.use(self._output.next_offset or "-1")
+            except StreamError as error:
+                # Of a stream that is gone, the next item tells.
+                log.info("run %r: its stream could not be kept: %s", self._place.id, error)
 
     async def _is_lost(self) -> bool:
         """Take the lease again, unless the run was ended as orphaned meanwhile."""

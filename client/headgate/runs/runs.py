@@ -48,9 +48,9 @@ class Runs:
     """The runs below one URL of a Durable Streams server. Times are in seconds.
 
     `orphan_after`: a run is orphaned when its producer was silent for so long. `ttl`: so long after
-    its last use a run is forgotten. `stop_grace`: so long a source that watches `stopped` may go on
-    after a stop. `retry_for`: so long a server that is away is waited for. `error_text` makes of a
-    source's exception what readers are told.
+    its last use a run is forgotten, but not while it is produced. `stop_grace`: so long a source
+    that watches `stopped` may go on after a stop. `retry_for`: so long a server that is away is
+    waited for. `error_text` makes of a source's exception what readers are told.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of an application, each by its name
@@ -75,8 +75,7 @@ class Runs:
         self._authorization = authorization
         self._session = session
         self._own_session: aiohttp.ClientSession | None = None
-        self._ttl_s = ttl
-        self._rules = Rules(orphan_after, stop_grace, retry_for, error_text)
+        self._rules = Rules(orphan_after, ttl, stop_grace, retry_for, error_text)
         self._produced: dict[str, Production] = {}
         self._tasks: dict[asyncio.Task[None], Production] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -251,7 +250,7 @@ class Runs:
         """Make the stream, or find that it holds a run of this format."""
         opening = json_array([records.opening(form.name)])
         try:
-            made = await run.items.create(content_type=JSON, ttl_s=self._ttl_s, body=opening)
+            made = await run.items.create(content_type=JSON, ttl_s=self._rules.ttl_s, body=opening)
         except StreamConflict as conflict:
             if not (await run.items.head()).is_closed:
                 raise

@@ -1,0 +1,67 @@
+"""A run whose source is silent for longer than `ttl` is kept for as long as it is produced."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+from headgate.runs import Runs, RunState
+
+from tests.client.runs.sources import Feed, read
+from tests.edge.origins import Reference, reference
+from tests.support.processes import Headgate, headgate
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TTL_S = 1  # the shortest
+SILENT_S = 2.5 * TTL_S
+
+
+@pytest.fixture(params=["memory", "file", "redis", "reference", "gateway"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Headgate | Reference]:
+    with contextlib.ExitStack() as servers:
+        kind = request.param
+        if kind in {"reference", "gateway"}:
+            origin = servers.enter_context(reference())
+        if kind == "reference":
+            yield origin
+            return
+        if kind == "redis":
+            redis = servers.enter_context(redis_server(tmp_path))
+            log = f"redis://127.0.0.1:{redis.port}"
+        else:
+            log = {"memory": "memory:", "file": f"file:{tmp_path}"}.get(kind) or origin.url
+        yield servers.enter_context(headgate(log))
+
+
+async def test_a_silent_run_outlives_its_ttl_while_it_is_produced(
+    server: Headgate | Reference,
+) -> None:
+    streams = server.streams if isinstance(server, Headgate) else server.url
+    async with Runs(f"{streams}/{uuid.uuid4().hex}", orphan_after=TTL_S, ttl=TTL_S) as runs:
+        feed = Feed("Once ")
+        await runs.start("a", feed.source())
+        await asyncio.sleep(SILENT_S)  # the promise is what does not happen meanwhile
+        assert await runs.state("a") == RunState("active")
+        feed.give("upon")
+        feed.end()
+        assert await read(await runs.follow("a")) == b"Once upon"
+
+
+async def test_a_silent_run_costs_no_more_than_a_read_for_each_third_of_its_ttl() -> None:
+    with reference() as server:
+        async with Runs(f"{server.url}/runs", orphan_after=TTL_S, ttl=TTL_S) as runs:
+            feed = Feed("Once ")
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            await runs.start("a", feed.source())
+            await until(lambda: server.counts().catch_up >= 3)
+            assert loop.time() - began >= TTL_S
+            feed.end()
