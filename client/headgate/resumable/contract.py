@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 Text: TypeAlias = AsyncGenerator[str, None]
-State: TypeAlias = Literal["active", "done"]
+State: TypeAlias = Literal["active", "lost", "done"]
 MakeSource: TypeAlias = Callable[[], AsyncIterable[str] | Iterable[str]]
 ErrorText: TypeAlias = Callable[[Exception], str]
 Told: TypeAlias = Callable[[str, Exception], str]  # of a stream's id and what ended its source

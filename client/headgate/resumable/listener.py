@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from headgate.errors import ProducerLost, SourceFailed, TextTrimmed
 from headgate.resumable.messages import Ask, Kind, Part
+from headgate.resumable.names import LOST
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -31,9 +32,10 @@ LEAVE_WITHIN_S = 5.0
 class Listener:
     """One reader: what it has received, and what it has asked for."""
 
-    def __init__(self, names: Names, broker: Broker, at: int) -> None:
+    def __init__(self, names: Names, broker: Broker, at: int, sentinel_ttl: float) -> None:
         self._names = names
         self._broker = broker
+        self._sentinel_ttl = sentinel_ttl
         self._id = secrets.token_urlsafe(12)
         self._production: str | None = None
         self._received = at
@@ -107,6 +109,8 @@ class Listener:
         now = asyncio.get_running_loop().time()
         lost_at = self._lost_at()
         if now >= lost_at:
+            with contextlib.suppress(OSError):
+                await self._broker.publisher.set(self._names.sentinel, LOST, self._sentinel_ttl)
             raise ProducerLost(
                 f"the producer of stream {self._names.stream_id!r} has not been heard of for "
                 f"{LOST_S:.0f} s, at character {self._received}"

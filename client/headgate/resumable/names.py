@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PREFIX = "headgate:resumable"
-DONE = "done"  # a sentinel is a count of those who asked for the stream, and then this
+# A sentinel is a count of those who asked for the stream, until it is done. A reader that has heard
+# nothing of the producer writes that it is lost, until it answers somebody again.
+LOST, DONE = "lost", "done"
+IN_USE = "1"
 
 
 @dataclass(frozen=True, slots=True)

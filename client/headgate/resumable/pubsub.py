@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from headgate.errors import StreamExists, Unavailable
 from headgate.resumable.listener import Listener
-from headgate.resumable.names import DONE, PREFIX, Names
+from headgate.resumable.names import DONE, IN_USE, LOST, PREFIX, Names
 from headgate.resumable.production import Production
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class PubSub:
         with _explained():
             count = await self._count(names)
             if count is None:
-                return None
+                return await self.resume(stream_id, resume_at)
             if count > 1:
                 return await self._resumed(names, resume_at)
             return await self._created(names, make_source)
@@ -70,10 +70,18 @@ class PubSub:
 
     async def resume(self, stream_id: str, resume_at: int) -> Text | None:
         """Read a stream that is being produced, or None."""
-        if await self.state(stream_id) != "active":
+        state = await self.state(stream_id)
+        if state not in {"active", "lost"}:
             return None
+        names = self._names(stream_id)
         with _explained():
-            return await self._resumed(self._names(stream_id), resume_at)
+            text = await self._resumed(names, resume_at)
+        if text is not None and state == "lost":  # its producer was only held up
+            with contextlib.suppress(OSError):
+                await self._broker.publisher.set(
+                    names.sentinel, IN_USE, self._settings.sentinel_ttl
+                )
+        return text
 
     async def state(self, stream_id: str) -> State | None:
         """What the sentinel says."""
@@ -81,7 +89,7 @@ class PubSub:
             value = await self._broker.publisher.get(self._names(stream_id).sentinel)
         if value is None:
             return None
-        return "done" if value == DONE else "active"
+        return "done" if value == DONE else "lost" if value == LOST else "active"
 
     async def aclose(self) -> None:
         """Close the connections of this event loop, unless they are somebody else's."""
@@ -131,9 +139,8 @@ class PubSub:
                 await self._broker.publisher.expire(names.sentinel, 0)
 
     async def _resumed(self, names: Names, resume_at: int) -> Text | None:
-        text = await Listener(names, self._broker, resume_at).answered(
-            self._settings.resume_timeout
-        )
+        listener = Listener(names, self._broker, resume_at, self._settings.sentinel_ttl)
+        text = await listener.answered(self._settings.resume_timeout)
         if text is None:  # its producer has died, or is held up and will take this back
             await self._broker.publisher.expire(names.sentinel, self._settings.sentinel_ttl)
         return text

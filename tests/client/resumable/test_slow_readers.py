@@ -317,8 +317,30 @@ def test_a_producer_that_is_gone_is_an_error_and_no_hang() -> None:
         ):
             await anext(reader)
         assert LOST_S <= asyncio.get_running_loop().time() - began < LOST_S + 1
+        assert await scene.streams.state("a") == "lost"
+        assert await scene.streams.resume("a") is None
         assert not [name for name in scene.broker.channels if ":text:" in name]
         await scene.streams.aclose()
+
+    virtual_time.run(main())
+
+
+def test_a_producer_that_was_taken_for_lost_and_answers_again_is_active() -> None:
+    async def main() -> None:
+        scene = Scene(FaultyBroker())
+        reader = await scene.open()
+        answering = scene.broker.channels.pop(Names("a").requests)
+        with pytest.raises(ProducerLost):
+            await anext(reader)
+        scene.broker.channels[Names("a").requests] = answering
+        resumed = await scene.streams.resume("a")
+        assert resumed is not None
+        assert await scene.streams.state("a") == "active"
+        scene.tap.give("text")
+        scene.tap.end()
+        assert await whole(resumed) == "text"
+        await scene.ended[0]
+        assert await scene.streams.state("a") == "done"
 
     virtual_time.run(main())
 
