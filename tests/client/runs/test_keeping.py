@@ -27,18 +27,13 @@ SILENT_S = 2.5 * TTL_S
 @pytest.fixture(params=["memory", "file", "redis", "reference", "gateway"])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Headgate | Reference]:
     with contextlib.ExitStack() as servers:
-        kind = request.param
-        if kind in {"reference", "gateway"}:
-            origin = servers.enter_context(reference())
-        if kind == "reference":
-            yield origin
+        if request.param == "reference":
+            yield servers.enter_context(reference())
             return
-        if kind == "redis":
-            redis = servers.enter_context(redis_server(tmp_path))
-            log = f"redis://127.0.0.1:{redis.port}"
-        else:
-            log = {"memory": "memory:", "file": f"file:{tmp_path}"}.get(kind) or origin.url
-        yield servers.enter_context(headgate(log))
+        log = {"memory": "memory:", "file": f"file:{tmp_path}"}.get(request.param)
+        if request.param == "redis":
+            log = f"redis://127.0.0.1:{servers.enter_context(redis_server(tmp_path)).port}"
+        yield servers.enter_context(headgate(log or servers.enter_context(reference()).url))
 
 
 async def test_a_silent_run_outlives_its_ttl_while_it_is_produced(
