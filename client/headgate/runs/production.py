@@ -169,7 +169,7 @@ class Production:
     async def _end(self, state: RunState) -> bool:
         """Write the end; False when the run is somebody else's by now."""
         closing = self._items.closing() if self._is_all_written else ()
-        ending = [*closing, *self._form.ending(state)]
+        ending = [*closing, *self._form.ending(state, self._items.finish_reason)]
         items = [records.end(state), *map(msgspec.json.encode, ending)]
         is_ours = await claims.end(self._place.items, self._epoch, items, self._rules.retry_for_s)
         if is_ours:

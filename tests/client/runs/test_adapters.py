@@ -28,6 +28,14 @@ def items(format_: str, events: Iterable[object]) -> list[Any]:
     return whole
 
 
+def bare(chunks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The chunks without what they say to their provider, and without the tokens."""
+    found = [{key: chunk[key] for key in chunk if key != "providerMetadata"} for chunk in chunks]
+    return [
+        chunk for chunk in found if chunk["type"] != "message-metadata" and chunk.get("delta") != ""
+    ]
+
+
 SAID = [
     {"type": "text-delta", "delta": "Once "},
     {"type": "text-delta", "delta": "upon"},
@@ -91,14 +99,14 @@ def test_events_become_text(events: list[Any], chunks: list[Any]) -> None:
 
 @pytest.mark.parametrize(("events", "chunks"), SOURCES, indirect=["events"])
 def test_events_become_chunks_of_a_message(events: list[Any], chunks: list[Any]) -> None:
-    assert items("ai-sdk", events) == chunks
+    assert bare(items("ai-sdk", events)) == chunks
 
 
 @pytest.mark.parametrize(("events", "chunks"), SOURCES, indirect=["events"])
 def test_events_are_the_same_as_dicts(events: list[Any], chunks: list[Any]) -> None:
     as_json = items("ndjson", events)
     assert len(as_json) == len(events)
-    assert items("ai-sdk", as_json) == chunks
+    assert bare(items("ai-sdk", as_json)) == chunks
 
 
 def test_what_a_helper_derives_from_events_is_not_told_twice(sdk: ModuleType) -> None:
@@ -136,7 +144,7 @@ def test_an_answer_of_a_tool_is_in_the_step_of_its_call(sdk: ModuleType) -> None
     output = {"type": "tool-output-available", "toolCallId": "call_1", "output": "sun"}
     first = [*sdk.CHAT, output]
     again = [chunk.model_copy(update={"id": "chatcmpl-2"}) for chunk in sdk.CHAT[:3]]
-    assert items("ai-sdk", [*first, *again]) == [
+    assert bare(items("ai-sdk", [*first, *again])) == [
         *TOGETHER[:-1],
         output,
         TOGETHER[-1],
@@ -185,6 +193,56 @@ def test_an_answer_of_a_tool_that_an_earlier_run_has_called_begins_no_step() -> 
     output = {"type": "tool-output-available", "toolCallId": "call_1", "output": "sun"}
     said_after = [{**chunk, "id": "text-1"} for chunk in said(1)]
     assert items("ai-sdk", [output, "Once ", "upon"]) == [output, *step(*said_after)]
+
+
+def dump(chunk: Any, **delta: object) -> dict[str, Any]:
+    """A chunk of chat completions as a dict, with a delta that the SDK's own types do not know."""
+    choice = {"index": 0, "delta": delta, "finish_reason": None}
+    told: dict[str, Any] = chunk.model_dump(mode="json")
+    return {**told, "choices": [choice]}
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_reasoning_of_compatible_services_ends_where_the_text_begins(
+    sdk: ModuleType, field: str
+) -> None:
+    thought = dump(sdk.CHAT[0], content="", **{field: "Hm."})
+    answer = items("ai-sdk", [sdk.CHAT[0], thought, *sdk.CHAT[1:3], sdk.CHAT[6]])
+    assert answer == step(*THOUGHT, *said(2))
+
+
+def test_calls_that_share_an_index_are_told_apart(sdk: ModuleType) -> None:
+    def call(call_id: str, arguments: str) -> dict[str, Any]:
+        function = {"name": "weather", "arguments": arguments}
+        return dump(sdk.CHAT[0], tool_calls=[{"index": 0, "id": call_id, "function": function}])
+
+    pieces = [call("call_1", '{"a":'), call("call_1", "1}"), call("call_2", "{}"), sdk.CHAT[6]]
+    called = [item for item in items("ai-sdk", pieces) if item["type"] == "tool-input-available"]
+    assert [(item["toolCallId"], item["input"]) for item in called] == [
+        ("call_1", {"a": 1}),
+        ("call_2", {}),
+    ]
+
+
+def test_the_filters_that_azure_tells_first_add_nothing() -> None:
+    first = {"id": "", "object": "", "choices": [], "prompt_filter_results": [{"index": 0}]}
+    assert items("ai-sdk", [first]) == items("text", [first]) == []
+
+
+def test_tokens_that_a_service_tells_with_each_chunk_count_once(sdk: ModuleType) -> None:
+    usage = {"prompt_tokens": 4, "completion_tokens": 6}
+    chunks = [chunk.model_dump(mode="json") | {"usage": usage} for chunk in sdk.CHAT]
+    told = [item for item in items("ai-sdk", chunks) if item["type"] == "message-metadata"]
+    assert [item["messageMetadata"]["usage"]["totalTokens"] for item in told] == [10]
+
+
+def test_tokens_of_several_calls_of_the_model_are_told_in_sum(sdk: ModuleType) -> None:
+    told = [
+        item["messageMetadata"]["usage"]["outputTokens"]
+        for item in items("ai-sdk", sdk.ANTHROPIC_EVENTS * 2)
+        if item["type"] == "message-metadata"
+    ]
+    assert told == [9, 18]
 
 
 def test_an_input_that_is_no_json_is_an_error_of_the_tool(sdk: ModuleType) -> None:

@@ -218,7 +218,8 @@ async def test_a_run_ends_when_its_stream_is_closed_by_somebody_else(runs: Runs,
     feed.give("upon")
     await feed.closed.wait()
     error = b"the stream of the run was closed without an end"
-    expected = b'data: {"type":"error","errorText":"%s"}\n\ndata: {"type":"finish"}\n\n' % error
+    expected = b'data: {"type":"error","errorText":"%s"}\n\n' % error
+    expected += b'data: {"type":"finish","finishReason":"error"}\n\n'
     assert await read(answer) == expected + b"data: [DONE]\n\n"
     assert await runs.state("a") == RunState("failed", error.decode())
 

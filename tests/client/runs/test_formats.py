@@ -129,6 +129,25 @@ async def test_what_can_name_no_message_is_refused_before_anything_is_written(
     assert await runs.state("a") is None
 
 
+async def test_a_finish_of_the_sources_own_tells_why_the_model_has_stopped(runs: Runs) -> None:
+    own = {"type": "finish", "finishReason": "length", "messageMetadata": {"tokens": 3}}
+    assert events(await read(await runs.start("a", of("Once", own), format="ai-sdk")))[-4:] == [
+        {"type": "message-metadata", "messageMetadata": {"tokens": 3}},
+        STEP_END,
+        {"type": "finish", "finishReason": "length"},
+        "[DONE]",
+    ]
+
+
+async def test_a_finish_reason_that_no_page_takes_fails_the_run_by_name(runs: Runs) -> None:
+    own = {"type": "finish", "finishReason": "max_tokens"}
+    await read(await runs.start("a", of("Once", own), format="ai-sdk"))
+    state = await runs.state("a")
+    assert state is not None
+    assert state.status == "failed"
+    assert "finishReason 'max_tokens'" in str(state.error)
+
+
 async def test_ai_sdk_tells_a_stop_and_a_failure_before_it_finishes(runs: Runs) -> None:
     feed = Feed("Once")
     answer = await runs.start("a", feed.source(), format="ai-sdk")
@@ -140,6 +159,7 @@ async def test_ai_sdk_tells_a_stop_and_a_failure_before_it_finishes(runs: Runs) 
     feed = Feed("Once", RuntimeError("key sk-123 is wrong"))
     body = await read(await runs.start("b", feed.source(), format="ai-sdk"))
     error = {"type": "error", "errorText": "the source failed: RuntimeError"}
+    finish = [{"type": "finish", "finishReason": "error"}, "[DONE]"]
     assert events(body)[-5:] == [*ends, error, *finish]
 
 
@@ -197,7 +217,7 @@ async def test_an_orphan_is_ended_with_the_parts_that_it_has_begun(runs: Runs, u
         {"type": "reasoning-end", "id": "2"},
         {"type": "text-end", "id": "1"},
         {"type": "error", "errorText": "its producer is gone"},
-        {"type": "finish"},
+        {"type": "finish", "finishReason": "error"},
         "[DONE]",
     ]
 

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.parts import Done, ModelCall, ModelFailed, Text, ToolInput
+from headgate.runs.adapters.anthropic_results import NAMES, caller, known, result
+from headgate.runs.adapters.parts import (
+    EXECUTED,
+    FUNCTION,
+    Done,
+    ModelCall,
+    ModelEnded,
+    ModelFailed,
+    Source,
+    Text,
+    ToolInput,
+    ToolTraits,
+    Usage,
+)
 
 if TYPE_CHECKING:
-    from headgate.runs.adapters.parts import Part
+    from collections.abc import Callable
+
+    from headgate.runs.adapters.parts import Metadata, Part
 
 TYPES = {
     "message_start",
@@ -20,9 +37,34 @@ TYPES = {
 }
 # What `client.messages.stream()` gives beside the events that it is made of.
 DERIVED = {"text", "thinking", "input_json", "citation", "signature"}
-# Where a delta has its text, by its type.
-TEXTS = {"text_delta": ("text", "text"), "thinking_delta": ("thinking", "reasoning")}
-CALLS = {"tool_use", "server_tool_use"}
+REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "tool_use": "tool-calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "content-filter",
+}
+# What the code execution of the provider is given, by the tool that the model calls for it.
+CODE_INPUTS = {
+    "code_execution": "programmatic-tool-call",
+    "bash_code_execution": "bash_code_execution",
+    "text_editor_code_execution": "text_editor_code_execution",
+}
+MCP = ToolTraits(is_executed=True, is_dynamic=True)
+
+
+@dataclass(slots=True)
+class _Block:
+    """A block of content that has begun."""
+
+    part: str
+    call: tuple[str, str] | None = None  # id and name of the tool that it calls
+    traits: ToolTraits = FUNCTION
+    metadata: Metadata | None = None  # for its end
+    input_type: str | None = None  # to be put before the first piece of the input
+    citations: list[Any] = field(default_factory=list)
 
 
 class Anthropic:
@@ -30,7 +72,17 @@ class Anthropic:
 
     def __init__(self) -> None:
         self._message = 0  # a run may ask the model several times
-        self._calls: dict[str, tuple[str, str]] = {}
+        self._blocks: dict[int, _Block] = {}
+        self._usage: dict[str, Any] = {}
+        self._reason: str | None = None
+        self._read: dict[str, Callable[[dict[str, Any]], list[Part]]] = {
+            "message_start": self._begun,
+            "message_delta": self._changed,
+            "message_stop": self._ended,
+            "content_block_start": self._block,
+            "content_block_delta": self._delta,
+            "content_block_stop": self._stopped,
+        }
 
     def takes(self, event: dict[str, Any]) -> bool:
         """Known types; those that others have, too, by what else is in them."""
@@ -40,33 +92,118 @@ class Anthropic:
         return type_ in TYPES or (type_ == "error" and isinstance(event.get("error"), dict))
 
     def parts(self, event: dict[str, Any]) -> list[Part]:
-        """Calls of the model, text, thinking and calls of tools; other events add nothing."""
-        type_ = event["type"]
-        part = f"{self._message}/{event.get('index')}"
-        if type_ == "message_start":
-            self._message += 1
-            return [ModelCall()]
-        if type_ == "content_block_start":
-            return self._started(part, event["content_block"])
-        if type_ == "content_block_delta":
-            return self._delta(part, event["delta"])
-        if type_ == "content_block_stop":
-            return [Done(part)]
-        if type_ == "error":
+        """Text, thinking, sources, calls of tools and what the provider's own tools gave."""
+        if event["type"] == "error":
             raise ModelFailed(str(event["error"].get("message")))
+        read = self._read.get(event["type"])
+        return [] if read is None else read(event)
+
+    def _begun(self, event: dict[str, Any]) -> list[Part]:
+        self._message += 1
+        self._blocks.clear()
+        self._usage = known(event["message"].get("usage") or {})
+        self._reason = None
+        return [ModelCall()]
+
+    def _changed(self, event: dict[str, Any]) -> list[Part]:
+        self._usage.update(known(event.get("usage") or {}))
+        reason = event["delta"].get("stop_reason")
+        self._reason = None if reason is None else REASONS.get(reason, "other")
         return []
 
-    def _started(self, part: str, block: dict[str, Any]) -> list[Part]:
-        if block.get("type") not in CALLS:
-            return []
-        call = self._calls[part] = (block["id"], block["name"])
-        return [ToolInput(part, *call, "")]
+    def _ended(self, event: dict[str, Any]) -> list[Part]:  # noqa: ARG002 - it repeats the message
+        return [ModelEnded(self._reason, _usage(self._usage))]
 
-    def _delta(self, part: str, delta: dict[str, Any]) -> list[Part]:
+    def _block(self, event: dict[str, Any]) -> list[Part]:
+        content = event["content_block"]
+        type_ = content["type"]
+        block = self._blocks[event["index"]] = _Block(f"{self._message}/{event['index']}")
+        if type_ == "text":
+            return [Text(block.part, content.get("text") or "")]
+        if type_ in {"thinking", "redacted_thinking"}:
+            data = content.get("data")
+            metadata = {"anthropic": {"redactedData": data}} if data else None
+            return [Text(block.part, content.get("thinking") or "", "reasoning", metadata)]
+        if type_ in {"tool_use", "server_tool_use", "mcp_tool_use"}:
+            return self._called(block, content)
+        return result(content)
+
+    def _called(self, block: _Block, content: dict[str, Any]) -> list[Part]:
+        name = content["name"]
+        block.metadata = caller(content)
+        if content["type"] == "server_tool_use":
+            block.traits = EXECUTED
+            block.input_type = CODE_INPUTS.get(name)
+            name = NAMES.get(name, name)
+        elif content["type"] == "mcp_tool_use":
+            block.traits = MCP
+            server = {"type": "mcp-tool-use", "serverName": content.get("server_name")}
+            block.metadata = {"anthropic": server}
+        block.call = (content["id"], name)
+        whole = json.dumps(content["input"]) if content.get("input") else ""
+        return [ToolInput(block.part, *block.call, whole, block.traits)]
+
+    def _delta(self, event: dict[str, Any]) -> list[Part]:
+        block, delta = self._blocks[event["index"]], event["delta"]
         type_ = delta["type"]
-        if type_ in TEXTS:
-            key, kind = TEXTS[type_]
-            return [Text(part, delta[key], kind)]
-        if type_ == "input_json_delta":
-            return [ToolInput(part, *self._calls[part], delta["partial_json"])]
+        if type_ == "text_delta":
+            return [Text(block.part, delta["text"])]
+        if type_ == "thinking_delta":
+            return [Text(block.part, delta["thinking"], "reasoning")]
+        if type_ == "signature_delta":
+            signature = {"anthropic": {"signature": delta["signature"]}}
+            return [Text(block.part, "", "reasoning", signature)]
+        if type_ == "citations_delta":
+            return _cited(block, delta["citation"])
+        if type_ == "input_json_delta" and block.call is not None:
+            return self._input(block, block.call, delta["partial_json"])
         return []
+
+    def _input(self, block: _Block, call: tuple[str, str], piece: str) -> list[Part]:
+        if not piece:
+            return []
+        if block.input_type is not None and piece.startswith("{"):
+            piece = f'{{"type": "{block.input_type}",{piece[1:]}'
+        block.input_type = None
+        return [ToolInput(block.part, *call, piece, block.traits)]
+
+    def _stopped(self, event: dict[str, Any]) -> list[Part]:
+        block = self._blocks.pop(event["index"], None)
+        if block is None:
+            return []
+        cited = {"anthropic": {"citations": block.citations}} if block.citations else None
+        return [Done(block.part, block.metadata or cited)]
+
+
+def _cited(block: _Block, citation: dict[str, Any]) -> list[Part]:
+    """Return the source of a citation: a page of the web, or a document of the request."""
+    type_ = citation["type"]
+    if type_ == "web_search_result_location":
+        block.citations.append(citation)
+        told = {"citedText": citation["cited_text"], "encryptedIndex": citation["encrypted_index"]}
+        return [Source(citation.get("title"), citation["url"], metadata={"anthropic": told})]
+    title = citation.get("document_title")
+    if title is None or type_ not in {"page_location", "char_location"}:
+        return []
+    unit, name = ("page_number", "PageNumber") if type_[0] == "p" else ("char_index", "CharIndex")
+    told = {
+        "citedText": citation["cited_text"],
+        f"start{name}": citation[f"start_{unit}"],
+        f"end{name}": citation[f"end_{unit}"],
+    }
+    media_type = "application/pdf" if type_[0] == "p" else "text/plain"
+    return [Source(title, media_type=media_type, metadata={"anthropic": told})]
+
+
+def _usage(told: dict[str, Any]) -> Usage | None:
+    """Return the tokens; of the input, the provider counts those of its cache apart."""
+    if not told:
+        return None
+    read, written = (told.get(f"cache_{kind}_input_tokens") or 0 for kind in ("read", "creation"))
+    return Usage(
+        input=(told.get("input_tokens") or 0) + read + written,
+        output=told.get("output_tokens"),
+        cache_read=read,
+        cache_write=written,
+        reasoning=(told.get("output_tokens_details") or {}).get("thinking_tokens"),
+    )

@@ -1,9 +1,12 @@
-"""What every API's events come down to: calls of the model, and pieces of what it says in them."""
+"""What every API's events come down to: calls of the model, what it says in them, their ends."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+# What one provider alone understands, under its name; its next request needs some of it again.
+Metadata: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,11 +19,27 @@ class ModelCall:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """More text of the part `id`; `kind` is `text` or `reasoning`."""
+    """More text of the part `id`; `kind` is `text` or `reasoning`.
+
+    An empty `delta` begins the part, or changes its metadata.
+    """
 
     id: str
     delta: str
     kind: str = "text"
+    metadata: Metadata | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolTraits:
+    """What the message says of a tool beside its name."""
+
+    is_executed: bool = False  # the provider calls it itself, so nobody else shall
+    is_dynamic: bool = False  # its name is no type that the page knows
+
+
+FUNCTION = ToolTraits()
+EXECUTED = ToolTraits(is_executed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +50,30 @@ class ToolInput:
     call_id: str
     name: str
     delta: str
+    traits: ToolTraits = FUNCTION
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """What the tool answered that was called as `call_id`; `error` is why it did not."""
+
+    call_id: str
+    output: object
+    error: str | None = None
+    traits: ToolTraits = FUNCTION
+    metadata: Metadata | None = None
+    is_preliminary: bool = False  # a later one replaces it
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A page or a document that the answer is based on, with what is known of it."""
+
+    title: str | None
+    url: str | None = None  # none: a document
+    media_type: str = "text/plain"  # of a document
+    file_name: str | None = None
+    metadata: Metadata | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +81,33 @@ class Done:
     """The part `id` is complete, or all whose ids begin with `id` and a slash."""
 
     id: str
+    metadata: Metadata | None = None
 
 
-Part: TypeAlias = ModelCall | Text | ToolInput | Done
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens of one call of the model; None where the provider does not tell."""
+
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None  # of `input`
+    cache_write: int | None = None  # of `input`
+    reasoning: int | None = None  # of `output`
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEnded:
+    """One call of the model is over.
+
+    `reason` is one of the AI SDK's: stop, length, content-filter, tool-calls, error, other. Either
+    may come first, so that what is None is told by another of them.
+    """
+
+    reason: str | None = None
+    usage: Usage | None = None
+
+
+Part: TypeAlias = ModelCall | Text | ToolInput | ToolOutput | Source | Done | ModelEnded
 
 
 class ModelFailed(Exception):

@@ -9,16 +9,27 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.runs.adapters import Adapters, plain
-from headgate.runs.adapters.parts import Done, ModelCall, Text, ToolInput
-from headgate.runs.formats import steps
+from headgate.runs.adapters.parts import (
+    FUNCTION,
+    Done,
+    ModelCall,
+    ModelEnded,
+    Source,
+    Text,
+    ToolInput,
+    ToolOutput,
+    ToolTraits,
+)
+from headgate.runs.formats import steps, ui_chunks
 from headgate.runs.formats.contract import NotAnItem, named
 
 if TYPE_CHECKING:
-    from headgate.runs.adapters.parts import Part
+    from headgate.runs.adapters.parts import Metadata, Part
     from headgate.runs.formats.steps import Chunk
     from headgate.runs.records import RunState
 
 STRINGS = "text"  # what strings of the source are pieces of
+FINISH_REASONS = ("stop", "length", "content-filter", "tool-calls", "error", "other")
 
 
 @dataclass(slots=True)
@@ -28,6 +39,7 @@ class _Open:
     kind: str
     id: str
     tool: str = ""
+    traits: ToolTraits = FUNCTION
     input: list[str] = field(default_factory=list)
 
 
@@ -39,6 +51,13 @@ class AiSdkWriter:
         self._steps = steps.Steps()
         self._open: dict[str, _Open] = {}
         self._begun = 0
+        self._usage = ui_chunks.UsageSum()
+        self._finish_reason: str | None = None
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model has stopped, as its events or a `finish` of the source's own say."""
+        return self._finish_reason
 
     def items(self, given: object) -> list[object]:
         """The chunks."""
@@ -48,6 +67,8 @@ class AiSdkWriter:
         parts = self._adapters.parts(value)
         # Nothing counts as ended by what is refused.
         own = _checked(value) if parts is None else []
+        if parts is None:
+            self._finish_reason = _told_reason(value) or self._finish_reason
         is_edge = any(chunk["type"] in steps.EDGES for chunk in own)
         chunks = self._text_ends() if is_edge else self._chunks(Done(STRINGS))
         chunks += [*own, *(chunk for part in parts or () for chunk in self._chunks(part))]
@@ -63,8 +84,26 @@ class AiSdkWriter:
         if isinstance(part, Done):
             below = f"{part.id}/"
             done = [key for key in self._open if key == part.id or key.startswith(below)]
-            return [chunk for key in done for chunk in self._ended(key)]
-        return self._text(part) if isinstance(part, Text) else self._tool(part)
+            return [chunk for key in done for chunk in self._ended(key, part.metadata)]
+        if isinstance(part, Text):
+            return self._text(part)
+        return self._tool(part) if isinstance(part, ToolInput) else self._whole(part)
+
+    def _whole(self, part: ToolOutput | Source | ModelEnded) -> list[Chunk]:
+        """Return what is not told piece by piece."""
+        if isinstance(part, ToolOutput):
+            return [ui_chunks.tool_output(part)]
+        if isinstance(part, Source):
+            self._begun += 1
+            return [ui_chunks.source(part, f"source-{self._begun}")]
+        return self._model_ended(part)
+
+    def _model_ended(self, part: ModelEnded) -> list[Chunk]:
+        self._finish_reason = part.reason or self._finish_reason
+        if part.usage is None:
+            return []
+        self._usage.add(part.usage)
+        return [self._usage.chunk()]
 
     def _text_ends(self) -> list[Chunk]:
         """End what is open but calls of tools; what goes on all the same begins another part."""
@@ -73,38 +112,46 @@ class AiSdkWriter:
 
     def _text(self, part: Text) -> list[Chunk]:
         chunks: list[Chunk] = []
+        metadata = ui_chunks.with_metadata(part.metadata)
         known = self._open.get(part.id)
         if known is None:
             self._begun += 1
             known = self._open[part.id] = _Open(part.kind, f"{part.kind}-{self._begun}")
-            chunks.append({"type": f"{part.kind}-start", "id": known.id})
-        return [*chunks, {"type": f"{known.kind}-delta", "id": known.id, "delta": part.delta}]
+            chunks.append({"type": f"{part.kind}-start", "id": known.id, **metadata})
+            metadata = {}
+        if part.delta or metadata:
+            delta = {"id": known.id, "delta": part.delta, **metadata}
+            chunks.append({"type": f"{known.kind}-delta", **delta})
+        return chunks
 
     def _tool(self, part: ToolInput) -> list[Chunk]:
         chunks: list[Chunk] = []
         known = self._open.get(part.id)
         if known is None:
-            known = self._open[part.id] = _Open("tool", part.call_id, part.name)
+            known = self._open[part.id] = _Open("tool", part.call_id, part.name, part.traits)
             call = {"toolCallId": part.call_id, "toolName": part.name}
-            chunks.append({"type": "tool-input-start", **call})
+            traits = ui_chunks.with_traits(part.traits)
+            chunks.append({"type": "tool-input-start", **call, **traits})
         if part.delta:
             known.input.append(part.delta)
             delta = {"toolCallId": known.id, "inputTextDelta": part.delta}
             chunks.append({"type": "tool-input-delta", **delta})
         return chunks
 
-    def _ended(self, key: str) -> list[Chunk]:
+    def _ended(self, key: str, metadata: Metadata | None = None) -> list[Chunk]:
         part = self._open.pop(key)
+        more = ui_chunks.with_metadata(metadata)
         if part.kind != "tool":
-            return [{"type": f"{part.kind}-end", "id": part.id}]
+            return [{"type": f"{part.kind}-end", "id": part.id, **more}]
         call = {"toolCallId": part.id, "toolName": part.tool}
+        more.update(ui_chunks.with_traits(part.traits))
         text = "".join(part.input)
         try:
             value = json.loads(text or "{}")
         except ValueError:
             error = {"input": text, "errorText": "the input of the tool is not JSON"}
-            return [{"type": "tool-input-error", **call, **error}]
-        return [{"type": "tool-input-available", **call, "input": value}]
+            return [{"type": "tool-input-error", **call, **error, **more}]
+        return [{"type": "tool-input-available", **call, "input": value, **more}]
 
 
 class _Begun(msgspec.Struct):
@@ -170,14 +217,14 @@ class AiSdk:
         """For a run of one message."""
         return AiSdkCompletion()
 
-    def ending(self, state: RunState) -> list[object]:
-        """`finish` is the end of each: without it `WorkflowChatTransport` asks again for ever."""
-        chunks: list[object] = [{"type": "finish"}]
+    def ending(self, state: RunState, finish_reason: str | None = None) -> list[object]:
+        """Return `finish` in any case: without it `WorkflowChatTransport` asks again for ever."""
         if state.status == "stopped":
-            return [{"type": "abort"}, *chunks]
+            return [{"type": "abort"}, {"type": "finish"}]
         if state.status != "finished":
-            return [{"type": "error", "errorText": state.error or state.status}, *chunks]
-        return chunks
+            error = {"type": "error", "errorText": state.error or state.status}
+            return [error, {"type": "finish", "finishReason": "error"}]
+        return [{"type": "finish", **ui_chunks.told(finishReason=finish_reason)}]
 
     def rendered(self, item: bytes, count: int) -> bytes:  # noqa: ARG002 - chunks bear no ids
         """The chunk as an event."""
@@ -186,6 +233,18 @@ class AiSdk:
     def rendered_end(self, state: RunState, count: int) -> bytes:  # noqa: ARG002
         """The ending has told it."""
         return b""
+
+
+def _told_reason(chunk: object) -> str | None:
+    """Return why the model has stopped, where a `finish` of the source's own says it."""
+    if not isinstance(chunk, dict) or chunk.get("type") != "finish":
+        return None
+    reason: object = chunk.get("finishReason")
+    if reason is None or (isinstance(reason, str) and reason in FINISH_REASONS):
+        return reason
+    raise NotAnItem(
+        f"a chunk `finish` has the finishReason {reason!r}: {', '.join(FINISH_REASONS)}"
+    )
 
 
 def _checked(chunk: object) -> list[Chunk]:

@@ -32,6 +32,10 @@ def refuse_message(format_name: str, message_id: str | None) -> None:
 class ItemWriter(Protocol):
     """What a source gives, turned into items of the stream; one for each producer."""
 
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model has stopped, where the source or its events tell."""
+
     def items(self, given: object) -> list[object]:
         """The items for what the source gave; NotAnItem for what is none."""
 
@@ -98,8 +102,8 @@ class Format(Protocol):
     def completion(self) -> Completion:
         """What finds out what is begun in a run that another process has left."""
 
-    def ending(self, state: RunState) -> list[object]:
-        """The items that tell in the format's own way how the run ended."""
+    def ending(self, state: RunState, finish_reason: str | None = None) -> list[object]:
+        """Return the items that tell in the format's own way how the run ended."""
 
     def rendered(self, item: bytes, count: int) -> bytes:
         """What a reader is sent for an item of the stream as its item number `count`, from 1."""

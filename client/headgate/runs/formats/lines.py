@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class JsonWriter:
     """Each value is an item; an SDK's event is all that `model_dump` gives of it."""
 
+    finish_reason = None  # it stands in the events
+
     def items(self, given: object) -> list[object]:
         """The value. Bytes are none: they would be the JSON text itself, with line breaks in it."""
         if isinstance(given, bytes | bytearray | memoryview):
@@ -52,8 +54,12 @@ class _Json:
         """None is needed."""
         return NothingBegun()
 
-    def ending(self, state: RunState) -> list[object]:  # noqa: ARG002
-        """Nothing: the record of the end is sent itself."""
+    def ending(
+        self,
+        state: RunState,  # noqa: ARG002
+        finish_reason: str | None = None,  # noqa: ARG002
+    ) -> list[object]:
+        """Return nothing: the record of the end is sent itself."""
         return []
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class TextWriter:
     """Each string is an item."""
 
+    finish_reason = None  # text has no room for it
+
     def __init__(self) -> None:
         self._adapters = Adapters()
 
@@ -60,8 +62,12 @@ class PlainText:
         """None is needed."""
         return NothingBegun()
 
-    def ending(self, state: RunState) -> list[object]:  # noqa: ARG002
-        """Nothing."""
+    def ending(
+        self,
+        state: RunState,  # noqa: ARG002
+        finish_reason: str | None = None,  # noqa: ARG002
+    ) -> list[object]:
+        """Return nothing."""
         return []
 
     def rendered(self, item: bytes, count: int) -> bytes:  # noqa: ARG002

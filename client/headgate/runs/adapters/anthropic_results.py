@@ -1,0 +1,122 @@
+"""What the tools gave that Anthropic's service calls itself, in the AI SDK's words."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from headgate.runs.adapters.parts import EXECUTED, Source, ToolOutput, ToolTraits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headgate.runs.adapters.parts import Metadata, Part
+
+# A provider's tool has several names where the model calls it in several ways.
+NAMES = {"bash_code_execution": "code_execution", "text_editor_code_execution": "code_execution"}
+MCP_RESULT = ToolTraits(is_executed=True, is_dynamic=True)
+
+
+def known(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields that have a value."""
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def caller(block: dict[str, Any]) -> Metadata | None:
+    """Return who called the tool, where the provider tells: the model, or code of its own."""
+    told = block.get("caller")
+    if told is None:
+        return None
+    return {"anthropic": {"caller": known({"type": told["type"], "toolId": told.get("tool_id")})}}
+
+
+def result(block: dict[str, Any]) -> list[Part]:
+    """Return what the block of a tool's result says; nothing for any other block."""
+    type_ = block["type"]
+    if not type_.endswith("_tool_result"):
+        return []
+    call_id, content, metadata = block["tool_use_id"], block["content"], caller(block)
+    if type_ == "mcp_tool_result":
+        error = _text(content) if block.get("is_error") else None
+        return [ToolOutput(call_id, content, error, MCP_RESULT)]
+    if _failed(content) and type_ in FAILING:
+        told = {"type": content["type"], "errorCode": content.get("error_code")}
+        return [ToolOutput(call_id, None, _text(told), EXECUTED, metadata)]
+    output = ToolOutput(
+        call_id, RESULTS[type_](content) if type_ in RESULTS else content, None, EXECUTED, metadata
+    )
+    return [output, *(_found(content) if type_ == "web_search_tool_result" else ())]
+
+
+def _failed(content: object) -> bool:
+    return isinstance(content, dict) and str(content.get("type")).endswith("_error")
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _found(pages: list[dict[str, Any]]) -> list[Source]:
+    return [
+        Source(
+            page["title"], page["url"], metadata={"anthropic": {"pageAge": page.get("page_age")}}
+        )
+        for page in pages
+    ]
+
+
+def _searched(pages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "url": page["url"],
+            "title": page["title"],
+            "pageAge": page.get("page_age"),
+            "encryptedContent": page["encrypted_content"],
+            "type": page["type"],
+        }
+        for page in pages
+    ]
+
+
+def _fetched(content: dict[str, Any]) -> dict[str, Any]:
+    document = content["content"]
+    source = document["source"]
+    return {
+        "type": content["type"],
+        "url": content["url"],
+        "retrievedAt": content.get("retrieved_at"),
+        "content": {
+            "type": document["type"],
+            "title": document.get("title"),
+            **known({"citations": document.get("citations")}),
+            "source": {
+                "type": source["type"],
+                "mediaType": source["media_type"],
+                "data": source["data"],
+            },
+        },
+    }
+
+
+def _executed(content: dict[str, Any]) -> dict[str, Any]:
+    return {**content, "content": content.get("content") or []}
+
+
+def _tools(content: dict[str, Any]) -> list[dict[str, Any]]:
+    found = content["tool_references"]
+    return [{"type": tool["type"], "toolName": tool["tool_name"]} for tool in found]
+
+
+# An error of these is told as one; that of other tools stands among their results.
+FAILING = {
+    "web_search_tool_result",
+    "web_fetch_tool_result",
+    "code_execution_tool_result",
+    "tool_search_tool_result",
+}
+RESULTS: dict[str, Callable[[Any], object]] = {
+    "web_search_tool_result": _searched,
+    "web_fetch_tool_result": _fetched,
+    "code_execution_tool_result": _executed,
+    "tool_search_tool_result": _tools,
+}

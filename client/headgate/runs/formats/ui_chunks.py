@@ -1,0 +1,106 @@
+"""Chunks of the AI SDK's UI message stream for the parts of an answer that stand by themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headgate.runs.adapters.parts import Metadata, Source, ToolOutput, ToolTraits, Usage
+
+# The counts of a usage that are told apart from others, by the group that the AI SDK has them in.
+DETAILS = {
+    "inputTokenDetails": ("noCacheTokens", "cacheReadTokens", "cacheWriteTokens"),
+    "outputTokenDetails": ("textTokens", "reasoningTokens"),
+}
+
+
+def told(**fields: object) -> dict[str, Any]:
+    """Return the fields that have a value."""
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def with_metadata(metadata: Metadata | None) -> dict[str, Any]:
+    """Return the field for what one provider alone understands."""
+    return told(providerMetadata=metadata)
+
+
+def with_traits(traits: ToolTraits) -> dict[str, Any]:
+    """Return the fields that say what is special about a tool."""
+    return told(
+        providerExecuted=traits.is_executed or None,
+        dynamic=traits.is_dynamic or None,
+    )
+
+
+def tool_output(part: ToolOutput) -> dict[str, Any]:
+    """Return the chunk for what a tool gave."""
+    more = {**with_traits(part.traits), **with_metadata(part.metadata)}
+    if part.error is not None:
+        return {
+            "type": "tool-output-error",
+            "toolCallId": part.call_id,
+            "errorText": part.error,
+            **more,
+        }
+    return {
+        "type": "tool-output-available",
+        "toolCallId": part.call_id,
+        "output": part.output,
+        **told(preliminary=part.is_preliminary or None),
+        **more,
+    }
+
+
+def source(part: Source, source_id: str) -> dict[str, Any]:
+    """Return the chunk for a page or a document."""
+    if part.url is not None:
+        about = {"type": "source-url", "sourceId": source_id, "url": part.url}
+        return {**about, **told(title=part.title), **with_metadata(part.metadata)}
+    return {
+        "type": "source-document",
+        "sourceId": source_id,
+        "mediaType": part.media_type,
+        "title": part.title or "",
+        **told(filename=part.file_name),
+        **with_metadata(part.metadata),
+    }
+
+
+class UsageSum:
+    """The tokens of all calls of the model so far."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def add(self, usage: Usage) -> None:
+        """Count one call, or a part of it."""
+        counts = {
+            "inputTokens": usage.input,
+            "outputTokens": usage.output,
+            "totalTokens": _sum(usage.input, usage.output),
+            "noCacheTokens": _rest(usage.input, usage.cache_read, usage.cache_write),
+            "cacheReadTokens": usage.cache_read,
+            "cacheWriteTokens": usage.cache_write,
+            "textTokens": None if usage.reasoning is None else _rest(usage.output, usage.reasoning),
+            "reasoningTokens": usage.reasoning,
+        }
+        for name, count in told(**counts).items():
+            self._counts[name] = self._counts.get(name, 0) + count
+
+    def chunk(self) -> dict[str, Any]:
+        """Return the chunk that tells it, in the shape of the `totalUsage` of `streamText`."""
+        counts = dict(self._counts)
+        details = {
+            group: {name: counts.pop(name) for name in names if name in counts}
+            for group, names in DETAILS.items()
+        }
+        return {"type": "message-metadata", "messageMetadata": {"usage": {**counts, **details}}}
+
+
+def _sum(*counts: int | None) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def _rest(whole: int | None, *parts: int | None) -> int | None:
+    return None if whole is None else max(0, whole - sum(part or 0 for part in parts))

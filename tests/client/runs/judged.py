@@ -1,0 +1,156 @@
+"""UI messages of the same recorded bytes: as the AI SDK makes them, and as a page reads a run.
+
+A server replays what a provider sent. The provider's own Python SDK reads it, its events go through
+a run of the format `ai-sdk`, and a page of the AI SDK reads that; and the AI SDK's own package for
+the provider reads it. Nobody but these packages says what the message is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import anthropic
+import openai
+from aiohttp import web
+from headgate.runs import Runs
+from headgate.runs.aiohttp import send
+
+from tests.support.processes import NODE, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+PROGRAM = ROOT / "tests" / "node" / "ui_messages.mjs"
+PATIENCE_S = 60.0
+ASKED = [{"role": "user", "content": "Tell."}]
+
+
+@dataclass
+class Case:
+    """What a provider sends, one body for each call of the model."""
+
+    name: str
+    api: str
+    bodies: Sequence[bytes]
+    outputs: dict[str, Any] = field(default_factory=dict)  # of the application's tools, by call
+    functions: tuple[str, ...] = ("weather",)
+
+    def told(self) -> dict[str, Any]:
+        """The case as the program reads it."""
+        about = {"name": self.name, "api": self.api, "calls": len(self.bodies)}
+        return {**about, "functions": self.functions, "outputs": self.outputs or None}
+
+
+async def openai_chat(url: str) -> AsyncIterator[object]:
+    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        about: Any = {"model": "gpt-5", "messages": ASKED}
+        async for event in await client.chat.completions.create(stream=True, **about):
+            yield event
+
+
+async def openai_responses(url: str) -> AsyncIterator[object]:
+    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        async for event in await client.responses.create(model="gpt-5", input="Tell.", stream=True):
+            yield event
+
+
+async def anthropic_messages(url: str) -> AsyncIterator[object]:
+    async with anthropic.AsyncAnthropic(base_url=url, api_key="none", max_retries=0) as client:
+        about: Any = {"model": "claude-sonnet-5", "max_tokens": 1024, "messages": ASKED}
+        async for event in await client.messages.create(stream=True, **about):
+            yield event
+
+
+ASK = {
+    "openai-chat": openai_chat,
+    "openai-responses": openai_responses,
+    "anthropic": anthropic_messages,
+}
+
+
+class _Provider:
+    """Replays the cases, and answers with the runs of them."""
+
+    def __init__(self, cases: Sequence[Case], runs: Runs) -> None:
+        self._cases = {case.name: case for case in cases}
+        self._runs = runs
+        self._calls: Counter[str] = Counter()
+        self.url = ""
+        self.app = web.Application()
+        self.app.add_routes(
+            [
+                web.post("/runs/{name}", self._run),
+                web.post("/{reader}/{name}/{path:.*}", self._replay),
+            ]
+        )
+
+    async def _replay(self, request: web.Request) -> web.Response:
+        reader, name = request.match_info["reader"], request.match_info["name"]
+        body = self._cases[name].bodies[self._calls[f"{reader}/{name}"]]
+        self._calls[f"{reader}/{name}"] += 1
+        return web.Response(body=body, content_type="text/event-stream")
+
+    async def _run(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        source = self._events(self._cases[name])
+        return await send(request, await self._runs.start(name, source, format="ai-sdk"))
+
+    async def _events(self, case: Case) -> AsyncIterator[object]:
+        """The events of each answer, and what the tools gave that the model has asked for."""
+        for body in case.bodies:
+            async for event in ASK[case.api](f"{self.url}/sdk/{case.name}"):
+                yield event
+            for call_id, output in case.outputs.items():
+                if call_id.encode() in body:
+                    chunk = {"type": "tool-output-available", "toolCallId": call_id}
+                    yield {**chunk, "output": output}
+
+
+async def made(cases: Sequence[Case], streams: str) -> dict[str, Any]:
+    """What the program has made of each case: `judged` and `run`."""
+    async with Runs(streams) as runs:
+        provider = _Provider(cases, runs)
+        runner = web.AppRunner(provider.app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        provider.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        try:
+            return await _program(provider.url, cases)
+        finally:
+            await runner.cleanup()
+
+
+async def _program(url: str, cases: Sequence[Case]) -> dict[str, Any]:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        NODE, PROGRAM, url, stdin=pipe, stdout=pipe, stderr=pipe
+    )
+    told = json.dumps([case.told() for case in cases]).encode()
+    try:
+        out, errors = await asyncio.wait_for(process.communicate(told), PATIENCE_S)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 0, errors.decode()
+    made: dict[str, Any] = json.loads(out)
+    return made
+
+
+def comparable(made: dict[str, Any]) -> dict[str, Any]:
+    """Return a message without the ids that whoever makes it gives."""
+    message = made["message"]
+    parts = [_comparable(part) for part in message["parts"]]
+    return {**made, "message": {**message, "id": "", "parts": parts}}
+
+
+def _comparable(part: dict[str, Any]) -> dict[str, Any]:
+    own = {"id", "sourceId"}
+    if not part.get("providerExecuted"):
+        # The AI SDK repeats the id of the call at the output of a tool that it has called itself.
+        own.add("resultProviderMetadata")
+    return {key: value for key, value in part.items() if key not in own}
