@@ -147,8 +147,8 @@ def test_who_is_refused_is_told_what_to_do_about_stream_auth(
     environment: dict[str, str], said: str
 ) -> None:
     target = resolve("http://host/s/chat", environment)
-    told = in_words(refusal("who? (401 Unauthorized)", 401, {}), target)
-    assert told == f"who? (401 Unauthorized); {said}"
+    told = in_words(refusal("http://host/s/chat", "who? (401)", 401, {}), target)
+    assert told == f"http://host/s/chat: who? (401); {said}"
 
 
 @pytest.mark.parametrize(
