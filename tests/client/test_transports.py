@@ -131,6 +131,30 @@ async def test_a_run_that_does_not_finish_is_not_asked_for_again(
     assert (report, said) == ({"error": error, "text": TEXT, "asked": [""]}, "")
 
 
+@pytest.mark.parametrize("version", [6, 7])
+async def test_a_page_is_told_that_its_answer_was_stopped_elsewhere(version: int) -> None:
+    waits = asyncio.Event()
+
+    async def model() -> AsyncIterator[str]:
+        yield TEXT
+        waits.set()
+        await asyncio.Event().wait()
+
+    async with serving() as gateway, Runs(f"http://127.0.0.1:{gateway.port}{PREFIX}") as runs:
+        chats = Chats(runs, model)
+        async with aiohttp_app(chats) as port:
+            api = f"http://127.0.0.1:{port}/chat"
+            client = f"useChat of ai {version} is stopped"
+            reading = asyncio.create_task(run_script("chat.mjs", client, api))
+            await waits.wait()
+            (run,) = chats.newest.values()
+            assert await runs.stop(run)
+            report, said = await reading
+    assert (report["status"], said) == ("ready", "")
+    assert report["shown"] == [["user", "Tell."], ["assistant", TEXT]]
+    assert report["told"] == {"isAbort": True, "isError": False}
+
+
 def start_index(asked: str) -> int:
     return int(asked.partition("/stream?startIndex=")[2])
 

@@ -70,6 +70,24 @@ async function useChat(ai, stays) {
   return { part, statuses, shown: shown(page), later: [await resume(later), shown(later)] }
 }
 
+/** The transport of docs/client/transports.md, as a page would have it. */
+async function stoppable({ DefaultChatTransport }) {
+  const { readFile } = await import("node:fs/promises")
+  const page = await readFile(new URL("../../docs/client/transports.md", import.meta.url), "utf8")
+  const [, code] = page.match(/```js\nimport [^\n]*\n\nexport (class StoppableChatTransport .*?)```/s)
+  return new Function("DefaultChatTransport", `return ${code}`)(DefaultChatTransport)
+}
+
+/** A page whose answer is stopped by somebody else, and what `onFinish` says of it. */
+async function stopped(ai) {
+  const Transport = await stoppable(ai)
+  const page = chat({ ...ai, DefaultChatTransport: Transport })
+  let told
+  page.onFinish = ({ isAbort, isError, finishReason }) => (told = { isAbort, isError, finishReason })
+  await page.sendMessage({ text: "Tell." })
+  return { status: page.status, shown: shown(page), told }
+}
+
 /** The whole answer, or what there is of the chat from START_INDEX on. */
 async function workflow() {
   const { WorkflowChatTransport } = await import("@ai-sdk/workflow/client")
@@ -161,6 +179,8 @@ const clients = {
   "useChat of ai 6 reloads": async () => useChat(await import("ai"), false),
   "useChat of ai 7 stays": async () => useChat(await import("ai-7"), true),
   "useChat of ai 7 reloads": async () => useChat(await import("ai-7"), false),
+  "useChat of ai 6 is stopped": async () => stopped(await import("ai")),
+  "useChat of ai 7 is stopped": async () => stopped(await import("ai-7")),
   workflow,
   durable,
   tanstack,
