@@ -12,6 +12,7 @@ import openai.types.chat
 import openai.types.responses
 from anthropic.lib.streaming import InputJsonEvent, TextEvent
 from langchain_core.messages import AIMessage, AIMessageChunk
+from openai.lib.streaming.chat import ChatCompletionStreamState
 from pydantic import TypeAdapter
 
 ANTHROPIC: TypeAdapter[Any] = TypeAdapter(anthropic.types.RawMessageStreamEvent)
@@ -245,3 +246,12 @@ FAILURES = {
         {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     ],
 }
+
+
+def helper_events() -> list[Any]:
+    """Return what `client.chat.completions.stream()` gives of the chunks."""
+    state: ChatCompletionStreamState[None] = ChatCompletionStreamState()
+    return [event for chunk in CHAT for event in state.handle_chunk(chunk)]
+
+
+HELPER = helper_events()

@@ -77,6 +77,7 @@ TOGETHER = step(*said(1)[:-1], *CALLED[:-1], said(1)[-1], CALLED[-1])
 ONE_BY_ONE = step(*THOUGHT, *said(2), *CALLED)
 SOURCES = [
     pytest.param("CHAT", TOGETHER, id="openai-chat"),
+    pytest.param("HELPER", TOGETHER, id="openai-chat-helper"),
     pytest.param("RESPONSES_EVENTS", ONE_BY_ONE, id="openai-responses"),
     pytest.param("ANTHROPIC_EVENTS", ONE_BY_ONE, id="anthropic"),
     pytest.param("LANGCHAIN", TOGETHER, id="langchain"),
@@ -112,6 +113,12 @@ def test_events_are_the_same_as_dicts(events: list[Any], chunks: list[Any]) -> N
 def test_what_a_helper_derives_from_events_is_not_told_twice(sdk: ModuleType) -> None:
     assert items("ai-sdk", sdk.DERIVED) == []
     assert items("text", sdk.DERIVED) == []
+
+
+def test_a_helper_of_whose_events_only_text_is_passed_on_gives_the_text(sdk: ModuleType) -> None:
+    passed_on = [event for event in sdk.HELPER if event.type.startswith("content.")]
+    assert items("text", passed_on) == ["Once ", "upon"]
+    assert items("ai-sdk", passed_on) == step(*said(1))
 
 
 def test_a_second_message_has_parts_of_its_own(sdk: ModuleType) -> None:

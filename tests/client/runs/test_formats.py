@@ -145,7 +145,7 @@ async def test_a_finish_reason_that_no_page_takes_fails_the_run_by_name(runs: Ru
     state = await runs.state("a")
     assert state is not None
     assert state.status == "failed"
-    assert "finishReason 'max_tokens'" in str(state.error)
+    assert "'max_tokens' - at `$.finishReason`" in str(state.error)
 
 
 async def test_ai_sdk_tells_a_stop_and_a_failure_before_it_finishes(runs: Runs) -> None:

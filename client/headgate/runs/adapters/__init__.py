@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from headgate.runs.adapters.anthropic import Anthropic
 from headgate.runs.adapters.langchain import LangChain
+from headgate.runs.adapters.langgraph import LangGraph, streamed
 from headgate.runs.adapters.openai_chat import OpenAIChat
+from headgate.runs.adapters.openai_helper import OpenAIHelper
 from headgate.runs.adapters.openai_responses import OpenAIResponses
+from headgate.runs.adapters.plain import plain
 
 if TYPE_CHECKING:
     from headgate.runs.adapters.parts import Part
@@ -30,22 +33,23 @@ class Adapters:
     """All adapters, for one source."""
 
     def __init__(self) -> None:
-        self._all: tuple[Adapter, ...] = (OpenAIChat(), OpenAIResponses(), Anthropic(), LangChain())
+        messages = LangChain()
+        self._graph = LangGraph(messages)
+        self._helper = OpenAIHelper()
+        self._all: tuple[Adapter, ...] = (
+            OpenAIChat(),
+            OpenAIResponses(),
+            Anthropic(),
+            messages,
+            self._helper,
+        )
 
-    def parts(self, event: object) -> list[Part] | None:
-        """What the event adds; None if it is no event of an SDK."""
-        # LangGraph gives a message with its metadata.
-        told = event[0] if isinstance(event, list) and event else event
-        if not isinstance(told, dict):
+    def parts(self, given: object) -> list[Part] | None:
+        """Return what an event adds to the answer; None if it is no event of an SDK."""
+        graph_event = streamed(given)
+        if graph_event is not None:
+            return self._graph.parts(graph_event)
+        event = plain(self._helper.chunk(given))
+        if not isinstance(event, dict):
             return None
-        return next((each.parts(told) for each in self._all if each.takes(told)), None)
-
-
-def plain(given: object) -> object:
-    """What a source gave, with SDK objects in it as dicts."""
-    if isinstance(given, dict):
-        return {key: plain(value) for key, value in given.items()}
-    if isinstance(given, list | tuple):
-        return [plain(value) for value in given]
-    dump = getattr(given, "model_dump", None)
-    return given if dump is None or isinstance(given, type) else dump(mode="json", warnings=False)
+        return next((each.parts(event) for each in self._all if each.takes(event)), None)

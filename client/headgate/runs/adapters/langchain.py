@@ -1,4 +1,4 @@
-"""Events of LangChain and LangGraph: those of `astream_events`, and chunks of messages."""
+"""Events of LangChain: those of `astream_events`, and chunks of messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXTS = {
 
 
 class LangChain:
-    """`astream_events()`, `astream()` of a chat model, `astream(stream_mode="messages")`."""
+    """`astream_events()`, `astream()` of a chat model, and the messages that LangGraph gives."""
 
     def __init__(self) -> None:
         self._calls: dict[str, tuple[str, str]] = {}
@@ -44,10 +44,20 @@ class LangChain:
 
     def _chunk(self, chunk: dict[str, Any]) -> list[Part]:
         message = str(chunk.get("id"))
+        begins = message not in self._under_way
+        self._under_way.add(message)
+        if chunk.get("chunk_position") == "last":
+            self._under_way.discard(message)
+        return [*([ModelCall()] if begins else ()), *self.said(chunk)]
+
+    def said(self, chunk: dict[str, Any]) -> list[Part]:
+        """Return what a chunk of a message adds, whatever call of the model it belongs to."""
+        if chunk.get("type") != CHUNK:
+            return []
+        message = str(chunk.get("id"))
         content = chunk.get("content") or []
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        parts: list[Part] = [] if message in self._under_way else [ModelCall()]
-        self._under_way.add(message)
+        parts: list[Part] = []
         for block in blocks:
             # A model may give strings among its blocks.
             whole = {"type": "text", "text": block} if isinstance(block, str) else block
@@ -58,7 +68,6 @@ class LangChain:
         parts += [self._call(message, call) for call in chunk.get("tool_call_chunks") or ()]
         if chunk.get("chunk_position") == "last":
             parts.append(Done(message))
-            self._under_way.discard(message)
         return parts
 
     def _call(self, message: str, call: dict[str, Any]) -> ToolInput:

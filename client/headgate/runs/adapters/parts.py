@@ -77,6 +77,15 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Data:
+    """What the application tells beside the answer; a page keeps it if it has an id."""
+
+    name: str
+    data: object
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The part `id` is complete, or all whose ids begin with `id` and a slash."""
 
@@ -107,7 +116,7 @@ class ModelEnded:
     usage: Usage | None = None
 
 
-Part: TypeAlias = ModelCall | Text | ToolInput | ToolOutput | Source | Done | ModelEnded
+Part: TypeAlias = ModelCall | Text | ToolInput | ToolOutput | Source | Data | Done | ModelEnded
 
 
 class ModelFailed(Exception):

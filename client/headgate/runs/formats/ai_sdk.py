@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.runs.adapters import Adapters, plain
+from headgate.runs.adapters import Adapters
 from headgate.runs.adapters.parts import (
     FUNCTION,
+    Data,
     Done,
     ModelCall,
     ModelEnded,
@@ -20,7 +21,8 @@ from headgate.runs.adapters.parts import (
     ToolOutput,
     ToolTraits,
 )
-from headgate.runs.formats import steps, ui_chunks
+from headgate.runs.adapters.plain import plain
+from headgate.runs.formats import steps, ui_chunks, ui_protocol
 from headgate.runs.formats.contract import NotAnItem, named
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from headgate.runs.records import RunState
 
 STRINGS = "text"  # what strings of the source are pieces of
-FINISH_REASONS = ("stop", "length", "content-filter", "tool-calls", "error", "other")
 
 
 @dataclass(slots=True)
@@ -63,12 +64,13 @@ class AiSdkWriter:
         """The chunks."""
         if isinstance(given, str):
             return [*self._steps.placed(self._chunks(Text(STRINGS, given)) if given else [])]
-        value = plain(given)
-        parts = self._adapters.parts(value)
+        parts = self._adapters.parts(given)
         # Nothing counts as ended by what is refused.
-        own = _checked(value) if parts is None else []
+        own: list[Chunk] = []
         if parts is None:
-            self._finish_reason = _told_reason(value) or self._finish_reason
+            chunk = _checked(plain(given))
+            self._finish_reason = chunk.get("finishReason") or self._finish_reason
+            own = _without_edges(chunk)
         is_edge = any(chunk["type"] in steps.EDGES for chunk in own)
         chunks = self._text_ends() if is_edge else self._chunks(Done(STRINGS))
         chunks += [*own, *(chunk for part in parts or () for chunk in self._chunks(part))]
@@ -89,8 +91,10 @@ class AiSdkWriter:
             return self._text(part)
         return self._tool(part) if isinstance(part, ToolInput) else self._whole(part)
 
-    def _whole(self, part: ToolOutput | Source | ModelEnded) -> list[Chunk]:
+    def _whole(self, part: ToolOutput | Source | Data | ModelEnded) -> list[Chunk]:
         """Return what is not told piece by piece."""
+        if isinstance(part, Data):
+            return [ui_chunks.data(part)]
         if isinstance(part, ToolOutput):
             return [ui_chunks.tool_output(part)]
         if isinstance(part, Source):
@@ -235,25 +239,21 @@ class AiSdk:
         return b""
 
 
-def _told_reason(chunk: object) -> str | None:
-    """Return why the model has stopped, where a `finish` of the source's own says it."""
-    if not isinstance(chunk, dict) or chunk.get("type") != "finish":
-        return None
-    reason: object = chunk.get("finishReason")
-    if reason is None or (isinstance(reason, str) and reason in FINISH_REASONS):
-        return reason
-    raise NotAnItem(
-        f"a chunk `finish` has the finishReason {reason!r}: {', '.join(FINISH_REASONS)}"
-    )
-
-
-def _checked(chunk: object) -> list[Chunk]:
-    """A chunk of the source's own, as it is; but the run itself tells its start and its end."""
-    if not isinstance(chunk, dict) or not isinstance(chunk.get("type"), str):
+def _checked(value: object) -> Chunk:
+    """Return a chunk of the source's own; NotAnItem for what clients would throw at."""
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         raise NotAnItem(
             "a run in the format ai-sdk takes str, chunks with a type, and events, "
-            f"not {named(chunk)}"
+            f"not {named(value)}"
         )
+    wrong = ui_protocol.fault(value)
+    if wrong is not None:
+        raise NotAnItem(wrong)
+    return value
+
+
+def _without_edges(chunk: Chunk) -> list[Chunk]:
+    """Return the chunk, but the metadata alone of a start or an end: the run itself tells these."""
     if chunk["type"] not in {"start", "finish"}:
         return [chunk]
     metadata = chunk.get("messageMetadata")

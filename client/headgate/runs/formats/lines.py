@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from headgate.runs import records
-from headgate.runs.adapters import plain
+from headgate.runs.adapters.plain import plain
 from headgate.runs.formats.contract import NotAnItem, NothingBegun, refuse_message
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from headgate.runs.adapters import Adapters, plain
+from headgate.runs.adapters import Adapters
 from headgate.runs.adapters.parts import Text
 from headgate.runs.formats.contract import NotAnItem, NothingBegun, named, refuse_message
 
@@ -25,7 +25,7 @@ class TextWriter:
         """The strings in it; empty ones are left out, as is what is no text of the answer."""
         if isinstance(given, str):
             return [given] if given else []
-        parts = self._adapters.parts(plain(given))
+        parts = self._adapters.parts(given)
         if parts is None:
             raise NotAnItem(f"a run in the format text takes str, and events, not {named(given)}")
         texts = [part.delta for part in parts if isinstance(part, Text) and part.kind == "text"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headgate.runs.adapters.parts import Metadata, Source, ToolOutput, ToolTraits, Usage
+    from headgate.runs.adapters.parts import Data, Metadata, Source, ToolOutput, ToolTraits, Usage
 
 # The counts of a usage that are told apart from others, by the group that the AI SDK has them in.
 DETAILS = {
@@ -64,6 +64,12 @@ def source(part: Source, source_id: str) -> dict[str, Any]:
         **told(filename=part.file_name),
         **with_metadata(part.metadata),
     }
+
+
+def data(part: Data) -> dict[str, Any]:
+    """Return the chunk for what the application tells beside the answer."""
+    kept = {"transient": True} if part.id is None else {"id": part.id}
+    return {"type": f"data-{part.name}", **kept, "data": part.data}
 
 
 class UsageSum:

@@ -1,0 +1,112 @@
+"""What `astream()` of LangGraph gives: events in either of its versions and any of its modes.
+
+Version 1 gives the data of a mode alone, or in a tuple behind its name and its namespace where
+there may be several; version 2 gives a dict in each case.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from headgate.runs.adapters.parts import Data, ModelCall
+from headgate.runs.adapters.plain import plain
+
+if TYPE_CHECKING:
+    from headgate.runs.adapters.langchain import LangChain
+    from headgate.runs.adapters.parts import Part
+
+MODES = {"values", "updates", "messages", "custom", "checkpoints", "tasks", "debug"}
+SEQUENCES = (list, tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An event of a graph, or of a graph within it that the namespace names."""
+
+    mode: str
+    data: Any
+    namespace: tuple[str, ...] = ()
+
+
+def streamed(given: object) -> Streamed | None:
+    """Return the event that a graph has given; None for anything else."""
+    if isinstance(given, dict):
+        return _of_version_2(given)
+    if not isinstance(given, SEQUENCES):
+        return None
+    if len(given) == 3 and _is_namespace(given[0]) and _is_mode(given[1]):
+        return Streamed(given[1], given[2], tuple(given[0]))
+    if len(given) == 2:
+        return _pair(*given)
+    return None
+
+
+def _of_version_2(given: dict[Any, Any]) -> Streamed | None:
+    if given.keys() >= {"type", "ns", "data"} and _is_mode(given["type"]):
+        return Streamed(given["type"], given["data"], tuple(given["ns"]))
+    return None
+
+
+def _pair(first: object, data: object) -> Streamed | None:
+    if isinstance(first, str):
+        return Streamed(first, data) if first in MODES else None
+    if _is_namespace(first):
+        within = streamed(data)  # of one mode, so that only messages can be told
+        return within and Streamed(within.mode, within.data, tuple(first))
+    return Streamed("messages", (first, data)) if _is_message(first) else None
+
+
+def _is_mode(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value in MODES
+
+
+def _is_namespace(value: object) -> TypeGuard[list[str] | tuple[str, ...]]:
+    return isinstance(value, SEQUENCES) and all(isinstance(segment, str) for segment in value)
+
+
+def _is_message(value: object) -> bool:
+    return "content" in value if isinstance(value, dict) else hasattr(value, "content")
+
+
+class LangGraph:
+    """The events of one graph: messages, and what its nodes give to `get_stream_writer()`.
+
+    The state of the graph, its tasks and its checkpoints are the application's own business.
+    """
+
+    def __init__(self, messages: LangChain) -> None:
+        self._messages = messages
+        self._steps: dict[tuple[str, ...], int] = {}  # by the namespace
+
+    def parts(self, event: Streamed) -> list[Part]:
+        """Return what the event adds to the answer."""
+        if event.mode == "custom":
+            return [_custom(plain(event.data))]
+        if event.mode != "messages":
+            return []
+        message, metadata = plain(event.data[0]), event.data[1]
+        if not (isinstance(message, dict) and self._messages.takes(message)):
+            return []
+        step = metadata.get("langgraph_step")
+        if not isinstance(step, int):
+            return self._messages.parts(message)
+        begins = self._begins(event.namespace, step)
+        return [*([ModelCall()] if begins else ()), *self._messages.said(message)]
+
+    def _begins(self, namespace: tuple[str, ...], step: int) -> bool:
+        """Whether a step begins: nodes that run at once, and graphs within a node, share one."""
+        is_first = not self._steps
+        last = self._steps.get(namespace)
+        self._steps[namespace] = step
+        return is_first or (last is not None and last != step)
+
+
+def _custom(data: object) -> Data:
+    named: dict[str, object] = data if isinstance(data, dict) else {}
+    name, id_ = named.get("type"), named.get("id")
+    return Data(
+        name if isinstance(name, str) and name else "custom",
+        data,
+        id_ if isinstance(id_, str) and id_ else None,
+    )

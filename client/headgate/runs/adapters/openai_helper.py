@@ -1,0 +1,58 @@
+"""Events of `client.chat.completions.stream()`, OpenAI's helper for chat completions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from headgate.runs.adapters.parts import Done, Text
+
+if TYPE_CHECKING:
+    from headgate.runs.adapters.parts import Part
+
+TEXTS = {"content.delta", "refusal.delta"}
+ENDS = {"content.done", "refusal.done"}
+# What the helper derives from the chunks, each of which it gives as an event, too.
+DERIVED = {
+    *TEXTS,
+    *ENDS,
+    "tool_calls.function.arguments.delta",
+    "tool_calls.function.arguments.done",
+    "logprobs.content.delta",
+    "logprobs.content.done",
+    "logprobs.refusal.delta",
+    "logprobs.refusal.done",
+}
+PART = "helper"
+
+
+class OpenAIHelper:
+    """What the helper derives adds nothing to its chunks, but for who passes on nothing else."""
+
+    def __init__(self) -> None:
+        self._has_chunks = False
+
+    def chunk(self, given: object) -> object:
+        """Return the chunk in an event of the helper; anything else as it is.
+
+        Of the event itself only its chunk is read: with each it repeats the whole answer so far.
+        """
+        if isinstance(given, dict):
+            type_, chunk = given.get("type"), given.get("chunk")
+        else:
+            type_, chunk = getattr(given, "type", None), getattr(given, "chunk", None)
+        if type_ != "chunk" or chunk is None:
+            return given
+        self._has_chunks = True
+        return chunk
+
+    def takes(self, event: dict[str, Any]) -> bool:
+        """Whether the helper has derived the event."""
+        return event.get("type") in DERIVED
+
+    def parts(self, event: dict[str, Any]) -> list[Part]:
+        """Return text where no chunk has told it."""
+        if self._has_chunks:
+            return []
+        if event["type"] in TEXTS:
+            return [Text(PART, event["delta"])] if event["delta"] else []
+        return [Done(PART)] if event["type"] in ENDS else []

@@ -1,0 +1,79 @@
+"""A graph of LangGraph with a model that calls a tool, alone or within another graph.
+
+To import it takes seconds: a test does so when it runs, not while tests are collected.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models.chat_models import BaseChatModel, agenerate_from_stream
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.tools import tool
+from langgraph.config import get_stream_writer
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SECRET = "what the state of the graph holds"
+QUESTION = {"messages": [("system", SECRET), ("user", "Is it sunny in Rome?")]}
+
+
+@tool
+def weather(city: str) -> str:
+    """Say what the weather is like."""
+    get_stream_writer()({"type": "progress", "city": city})
+    return "sun"
+
+
+class Model(BaseChatModel):
+    """Calls the tool, and then says what it has answered."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    def _generate(self, *args: object, **kwargs: object) -> ChatResult:
+        raise NotImplementedError
+
+    async def _agenerate(
+        self, messages: list[BaseMessage], *args: object, **kwargs: object
+    ) -> ChatResult:
+        return await agenerate_from_stream(self._astream(messages))
+
+    async def _astream(
+        self, messages: list[BaseMessage], *args: object, **kwargs: object
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        pieces: list[dict[str, Any]] = [{"content": "It is "}, {"content": "sunny"}]
+        if messages[-1].type != "tool":
+            first = {"name": "weather", "id": "call_1", "args": '{"city":'}
+            rest = {"name": None, "id": None, "args": '"Rome"}'}
+            calls = [{"type": "tool_call_chunk", "index": 0, **call} for call in (first, rest)]
+            pieces = [{"content": "", "tool_call_chunks": [call]} for call in calls]
+        for piece in pieces:
+            yield ChatGenerationChunk(message=AIMessageChunk(**piece))
+
+
+def graph(*, is_nested: bool = False) -> Any:
+    """Return the graph, or one that has it as a node."""
+    model = Model()
+
+    async def agent(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    inner = StateGraph(MessagesState)
+    inner.add_node("agent", agent)
+    inner.add_node("tools", ToolNode([weather]))
+    inner.add_edge(START, "agent")
+    inner.add_conditional_edges("agent", tools_condition)
+    inner.add_edge("tools", "agent")
+    compiled = inner.compile()
+    if not is_nested:
+        return compiled
+    outer = StateGraph(MessagesState)
+    outer.add_node("inner", compiled)
+    outer.add_edge(START, "inner")
+    return outer.compile()

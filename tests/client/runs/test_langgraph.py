@@ -1,0 +1,102 @@
+"""What LangGraph streams, in both of its versions and in any of its modes, as a run."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from headgate.runs.formats import FORMATS
+from headgate.runs.formats.contract import NotAnItem
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ALL = ["messages", "updates", "values", "custom", "tasks", "checkpoints", "debug"]
+SAID = [
+    {"type": "text-start", "id": "text-1"},
+    {"type": "text-delta", "id": "text-1", "delta": "It is "},
+    {"type": "text-delta", "id": "text-1", "delta": "sunny"},
+    {"type": "text-end", "id": "text-1"},
+]
+PROGRESS = {
+    "type": "data-progress",
+    "transient": True,
+    "data": {"type": "progress", "city": "Rome"},
+}
+
+
+@pytest.fixture(scope="module")
+def graphs() -> ModuleType:
+    return importlib.import_module("tests.client.runs.graph")
+
+
+async def streamed(graphs: ModuleType, **how: Any) -> list[Any]:
+    """Return what the graph streams: with subgraphs, it is a node of another one."""
+    graph = graphs.graph(is_nested="subgraphs" in how)
+    return [event async for event in graph.astream(graphs.QUESTION, **how)]
+
+
+def items(format_: str, events: list[Any]) -> list[Any]:
+    """Return the items of a run of these events."""
+    writer = FORMATS[format_].writer()
+    found = [item for event in events for item in writer.items(event)]
+    whole: list[Any] = json.loads(json.dumps([*found, *writer.closing()]))
+    return whole
+
+
+HOW = [
+    {"stream_mode": "messages"},
+    {"stream_mode": ALL},
+    {"stream_mode": "messages", "version": "v2"},
+    {"stream_mode": ALL, "version": "v2"},
+    {"stream_mode": "messages", "subgraphs": True},
+    {"stream_mode": ALL, "subgraphs": True},
+    {"stream_mode": "messages", "subgraphs": True, "version": "v2"},
+    {"stream_mode": ALL, "subgraphs": True, "version": "v2"},
+]
+
+
+@pytest.mark.parametrize("how", HOW, ids=str)
+async def test_a_graph_is_a_message_with_what_its_model_says(
+    graphs: ModuleType, how: dict[str, Any]
+) -> None:
+    events = await streamed(graphs, **how)
+    chunks = items("ai-sdk", events)
+    assert [chunk for chunk in chunks if chunk["type"].startswith("text-")] == SAID
+    (call,) = [chunk for chunk in chunks if chunk["type"] == "tool-input-available"]
+    assert call["input"] == {"city": "Rome"}
+    assert chunks.count(PROGRESS) == (how["stream_mode"] == ALL)
+    types = [chunk["type"] for chunk in chunks]
+    # Its call of the tool, the tool, and what it says of the answer.
+    assert types.count("start-step") == types.count("finish-step") == 3
+    assert types.index("tool-input-available") < types.index("finish-step")
+    assert items("text", events) == ["It is ", "sunny"]
+    assert graphs.SECRET not in json.dumps(chunks)
+
+
+@pytest.mark.parametrize("mode", ["updates", "values", "tasks", "debug"])
+async def test_the_state_of_a_graph_alone_fails_a_run_by_its_type(
+    graphs: ModuleType, mode: str
+) -> None:
+    events = await streamed(graphs, stream_mode=mode)
+    with pytest.raises(NotAnItem) as refused:
+        items("ai-sdk", events)
+    assert graphs.SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize("mode", ["updates", "values", "tasks", "checkpoints", "debug"])
+async def test_the_state_of_a_graph_adds_nothing_to_a_message_where_its_mode_is_named(
+    graphs: ModuleType, mode: str
+) -> None:
+    assert items("ai-sdk", await streamed(graphs, stream_mode=[mode])) == []
+    assert items("ai-sdk", await streamed(graphs, stream_mode=mode, version="v2")) == []
+
+
+async def test_what_a_node_gives_with_an_id_stays_in_the_message(graphs: ModuleType) -> None:
+    given = {"type": "progress", "id": "p1", "done": 1}
+    chunk = {"type": "data-progress", "id": "p1", "data": given}
+    assert items("ai-sdk", [("custom", given)]) == [chunk]
+    named = {"type": "data-custom", "transient": True, "data": "half"}
+    assert items("ai-sdk", [{"type": "custom", "ns": (), "data": "half"}]) == [named]
