@@ -38,6 +38,7 @@ class Case:
     bodies: Sequence[bytes]
     outputs: dict[str, Any] = field(default_factory=dict)  # of the application's tools, by call
     functions: tuple[str, ...] = ("weather",)
+    asked_with: str = ""  # a helper of the SDK, whose events are more than those that were sent
 
     def told(self) -> dict[str, Any]:
         """The case as the program reads it."""
@@ -65,10 +66,29 @@ async def anthropic_messages(url: str) -> AsyncIterator[object]:
             yield event
 
 
+async def responses_helper(url: str) -> AsyncIterator[object]:
+    async with (
+        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+        client.responses.stream(model="gpt-5", input="Tell.") as events,
+    ):
+        async for event in events:
+            yield event
+
+
+async def messages_helper(url: str) -> AsyncIterator[object]:
+    async with anthropic.AsyncAnthropic(base_url=url, api_key="none", max_retries=0) as client:
+        about: Any = {"model": "claude-sonnet-5", "max_tokens": 1024, "messages": ASKED}
+        async with client.messages.stream(**about) as events:
+            async for event in events:
+                yield event
+
+
 ASK = {
     "openai-chat": openai_chat,
     "openai-responses": openai_responses,
+    "openai-responses.stream": responses_helper,
     "anthropic": anthropic_messages,
+    "anthropic.stream": messages_helper,
 }
 
 
@@ -102,7 +122,7 @@ class _Provider:
     async def _events(self, case: Case) -> AsyncIterator[object]:
         """The events of each answer, and what the tools gave that the model has asked for."""
         for body in case.bodies:
-            async for event in ASK[case.api](f"{self.url}/sdk/{case.name}"):
+            async for event in ASK[case.asked_with or case.api](f"{self.url}/sdk/{case.name}"):
                 yield event
             for call_id, output in case.outputs.items():
                 if call_id.encode() in body:

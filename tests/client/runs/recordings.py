@@ -205,12 +205,20 @@ ANTHROPIC = {
     ],
 }
 
+RECORDED = {"openai-chat": CHAT, "openai-responses": RESPONSES, "anthropic": ANTHROPIC}
+HELPED = {
+    "openai-responses": ("text", "reasoning", "calls", "web-search", "steps"),
+    "anthropic": ("thinking", "calls", "web-search", "code", "steps"),
+}
+
+
+def _case(api: str, name: str, helper: str = "") -> Case:
+    outputs = {"call_1": OUTPUT} if name == "steps" else {}
+    asked_with = f"{api}{helper}"
+    return Case(f"{asked_with}--{name}", api, RECORDED[api][name], outputs, asked_with=asked_with)
+
+
 CASES = [
-    Case(f"{api}--{name}", api, bodies, {"call_1": OUTPUT} if name == "steps" else {})
-    for api, recorded in (
-        ("openai-chat", CHAT),
-        ("openai-responses", RESPONSES),
-        ("anthropic", ANTHROPIC),
-    )
-    for name, bodies in recorded.items()
+    *(_case(api, name) for api, recorded in RECORDED.items() for name in recorded),
+    *(_case(api, name, ".stream") for api, names in HELPED.items() for name in names),
 ]
