@@ -36,7 +36,8 @@ class Lease:
     def __init__(self, stream: Stream, orphan_after_s: int) -> None:
         self.orphan_after_s = orphan_after_s
         self._stream = stream
-        self._position = "-1"
+        self._position = "-1"  # from which on it is followed
+        self._tail: str | None = "-1"  # behind what was written as it was taken
         self._is_new = False
         self._beats = 0
 
@@ -46,6 +47,7 @@ class Lease:
             made = await self._made()
             self._position = made.next_offset
             self._is_new = made.is_new
+            self._tail = made.next_offset
             self._beats = 0
             # Whoever has made it, and gives its start up, shall find that it is in use.
             if made.is_new or await self._append(HEARTBEAT):
@@ -87,7 +89,7 @@ class Lease:
     async def _append(self, entry: bytes) -> bool:
         """Append to it; False when it is not there."""
         try:
-            await self._stream.append(entry, content_type=JSON)
+            self._tail = (await self._stream.append(entry, content_type=JSON)).next_offset
         except ABSENT:
             return False
         return True
@@ -96,10 +98,15 @@ class Lease:
         """Whether a producer lives, or did so less than `orphan_after` seconds ago."""
         return await self._stream.find() is not None
 
+    async def is_untouched(self) -> bool:
+        """Return whether nobody else has written to it since it was taken: a producer would."""
+        found = await self._stream.find()
+        return found is not None and found.next_offset == self._tail
+
     async def give_back(self) -> None:
-        """Delete it if it was made here, and nobody has written to it: a producer would have."""
+        """Delete it if it was made here, and nobody else has written to it."""
         with contextlib.suppress(StreamError):
-            if self._is_new and (await self._stream.head()).next_offset == self._position:
+            if self._is_new and await self.is_untouched():
                 await self._stream.delete()
 
     async def give_up(self) -> None:

@@ -10,18 +10,17 @@ from weakref import WeakSet
 import msgspec
 
 from headgate.endpoint import unlimited_session
-from headgate.errors import ABSENT, ProtocolError, StreamClosed, StreamConflict
-from headgate.framing import JSON, json_array
+from headgate.errors import ABSENT, ProtocolError, StreamClosed
 from headgate.names import stream_url
 from headgate.runs import claims, records
 from headgate.runs.answer import Answer
 from headgate.runs.formats import named
 from headgate.runs.lease import Lease
-from headgate.runs.output import output
 from headgate.runs.places import check_type, place
 from headgate.runs.production import CLOSE_TIMEOUT_S, Production, Rules, class_name, close
-from headgate.runs.reading import Reading, completed, count, end, left_open
+from headgate.runs.reading import Reading, completed, count, end
 from headgate.runs.records import RunState
+from headgate.runs.starting import Start
 from headgate.stream import Stream
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from headgate.endpoint import Authorization
     from headgate.runs.formats.contract import Format, FormatName
     from headgate.runs.places import Place
-    from headgate.stream import Metadata
 
 DAY_S = 24 * 3600
 ORPHAN_ERROR = "its producer is gone"
@@ -78,6 +76,7 @@ class Runs:
         self._rules = Rules(orphan_after, ttl, stop_grace, retry_for, error_text)
         self._produced: dict[str, Production] = {}
         self._tasks: dict[asyncio.Task[None], Production] = {}
+        self._starts: set[asyncio.Task[Production]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readings: WeakSet[Reading] = WeakSet()
         self._is_closed = False
@@ -109,14 +108,16 @@ class Runs:
 
         An older producer of the same id is stopped, and this one writes on. Raises StreamClosed
         when the run of this id has ended, and Unavailable when the server is away; then, as after
-        any other error and when it is cancelled, the source has been closed.
+        any other error and when it is cancelled, the source has been closed, and there is no run of
+        this id, unless there was one before.
         """
         if not hasattr(source, "__aiter__"):
             raise TypeError(f"a run takes an async iterator, not {type(source).__name__}")
         items = aiter(source)
         try:
             form, run = named(format), self._place(run_id)
-            production = await self._claimed(run, form, form.opening(run_id, message_id))
+            start = Start(run, form, self._rules, self._check_open)
+            production = await self._started(start, form.opening(run_id, message_id))
         except BaseException:
             await close(items)
             raise
@@ -126,25 +127,19 @@ class Runs:
         task.add_done_callback(lambda done: self._forget(run_id, done))
         return self._answer(run, form, Reading(run.items, form=form))
 
-    async def _claimed(self, run: Place, form: Format, first: list[object]) -> Production:
-        """Claim the run; what fails or is cancelled leaves no lease without a producer."""
-        lease = Lease(run.lease, self._rules.orphan_after_s)
+    async def _started(self, start: Start, first: list[object]) -> Production:
+        """Return what produces the run. When this is cancelled, the start is withdrawn."""
+        task = asyncio.create_task(start.production(first))
+        self._starts.add(task)
+        task.add_done_callback(self._starts.discard)
         try:
-            await lease.take()
-            metadata = await self._open(run, form)
-            opening = [records.claim(), *map(msgspec.json.encode, first)]
-            epoch = await claims.claim(run.items, opening)
-            assert epoch is not None, "it is always wanted"
-            # From the claim on an older producer is refused, so what it has begun stays as it is.
-            completing = (await left_open(run.items))[1] if epoch > 0 else []
-            self._check_open()
-        except BaseException:
-            with contextlib.suppress(TimeoutError, RuntimeError):  # the session may be closed
-                async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                    await lease.give_back()
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            start.cancel()
+            await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
+            if task.done() and not task.cancelled() and task.exception() is None:
+                await start.withdraw()  # it was cancelled as it came to its end
             raise
-        writer = output(run.items, metadata, epoch, self._rules.retry_for_s)
-        return Production(run, lease, epoch, writer, form, self._rules, completing)
 
     async def follow(
         self, run_id: str, after: int | None = None, *, only_active: bool = False
@@ -212,6 +207,8 @@ class Runs:
         Readers are cut then, of whatever run: they can go on at another replica.
         """
         self._is_closed = True
+        if self._starts:
+            await asyncio.wait(set(self._starts), timeout=CLOSE_TIMEOUT_S)
         grace_s = READERS_END_S if self._tasks else 0.0
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=wait)
@@ -245,23 +242,6 @@ class Runs:
     async def _is_active(self, run: Place) -> bool:
         """Whether the run goes on; one that nobody produces is ended. ABSENT if there is none."""
         return not (await run.items.head()).is_closed and not await self._end_orphan(run)
-
-    async def _open(self, run: Place, form: Format) -> Metadata:
-        """Make the stream, or find that it holds a run of this format."""
-        opening = json_array([records.opening(form.name)])
-        try:
-            made = await run.items.create(content_type=JSON, ttl_s=self._rules.ttl_s, body=opening)
-        except StreamConflict as conflict:
-            if not (await run.items.head()).is_closed:
-                raise
-            sentence = f"run {run.id!r} has ended: each run has an id of its own"
-            raise StreamClosed(sentence, conflict.status, conflict.headers) from conflict
-        if not made.is_new:
-            found = Reading(run.items)
-            await found.begin()
-            if found.seen.format is not form:
-                raise ValueError(f"run {run.id!r} is there, and not in the format {form.name}")
-        return made
 
     async def _end_orphan(self, run: Place) -> bool:
         """End the run if nobody produces it; whether it has ended, by whomever."""

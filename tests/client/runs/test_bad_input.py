@@ -7,7 +7,6 @@ import json
 import math
 from typing import TYPE_CHECKING, Any, get_args
 
-import aiohttp
 import msgspec
 import pytest
 from headgate.error_text import MOST_CHARACTERS
@@ -276,29 +275,6 @@ async def test_a_start_that_is_refused_closes_its_source_and_leaves_no_lease(
         await runs.start("a", source)
     assert feed.closed.is_set()
     assert await runs.stop("a") is False
-
-
-async def test_a_start_that_is_cancelled_leaves_no_active_run(url: str) -> None:
-    feed = Feed("Once ")
-    source = feed.source()
-    await anext(source)
-
-    async def answered(_: object, __: object, end: aiohttp.TraceRequestEndParams) -> None:
-        if end.method == "POST":
-            raise asyncio.CancelledError
-
-    trace = aiohttp.TraceConfig()
-    trace.on_request_end.append(answered)
-    async with (
-        aiohttp.ClientSession(trace_configs=[trace]) as session,
-        Runs(url, session=session) as runs,
-    ):
-        with pytest.raises(asyncio.CancelledError):
-            await runs.start("a", source)
-    assert feed.closed.is_set()
-    async with Runs(url) as other:
-        assert await other.stop("a") is False
-        assert await other.state("a") == RunState("orphaned", "its producer is gone")
 
 
 async def test_a_start_that_is_refused_leaves_the_lease_of_a_producer(runs: Runs) -> None:

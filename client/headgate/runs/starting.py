@@ -1,0 +1,132 @@
+"""The start of a run, which leaves nothing behind when it fails or is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate.errors import StreamClosed, StreamConflict, StreamError
+from headgate.framing import JSON, json_array
+from headgate.runs import claims, records
+from headgate.runs.lease import Lease
+from headgate.runs.output import output
+from headgate.runs.production import CLOSE_TIMEOUT_S, Production
+from headgate.runs.reading import Reading, completed, left_open
+from headgate.runs.records import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headgate.runs.formats.contract import Format
+    from headgate.runs.places import Place
+    from headgate.runs.production import Rules
+    from headgate.stream import Metadata
+
+WITHDRAWN = RunState("failed", "it was taken over, and the start of its new producer failed")
+
+
+class Start:
+    """One start of a run.
+
+    It goes on in a task of its own when whoever wants it is cancelled: only what the server has
+    answered tells what there is to be withdrawn.
+    """
+
+    def __init__(self, run: Place, form: Format, rules: Rules, check: Callable[[], None]) -> None:
+        """`check` raises when nothing can be started any more."""
+        self._run = run
+        self._form = form
+        self._rules = rules
+        self._check_open = check
+        self._lease = Lease(run.lease, rules.orphan_after_s)
+        self._is_cancelled = False
+        self._is_new = False  # the stream was made here
+        self._epoch: int | None = None  # that was claimed
+
+    def cancel(self) -> None:
+        """Have it withdraw what it has begun, unless it comes to its end first."""
+        self._is_cancelled = True
+
+    async def production(self, first: list[object]) -> Production:
+        """Claim the run, and return what produces it. `first` are the items before the source's."""
+        try:
+            return await self._claimed(first)
+        except BaseException:
+            await self.withdraw()
+            raise
+
+    async def withdraw(self) -> None:
+        """Leave nothing that has no producer, if the server can be asked."""
+        # Neither a server that is away nor a session that is closed can be.
+        with contextlib.suppress(StreamError, TimeoutError, RuntimeError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._withdraw()
+
+    async def _claimed(self, first: list[object]) -> Production:
+        await self._lease.take()
+        metadata = await self._open()
+        self._check()  # from the claim on an older producer is refused
+        opening = [records.claim(), *map(msgspec.json.encode, first)]
+        epoch = self._epoch = await claims.claim(self._run.items, opening)
+        assert epoch is not None, "it is always wanted"
+        # What an older producer has begun stays as it is.
+        completing = (await left_open(self._run.items))[1] if epoch > 0 else []
+        self._check()
+        writer = output(self._run.items, metadata, epoch, self._rules.retry_for_s)
+        return Production(
+            self._run, self._lease, epoch, writer, self._form, self._rules, completing
+        )
+
+    def _check(self) -> None:
+        self._check_open()
+        if self._is_cancelled:
+            raise asyncio.CancelledError
+
+    async def _open(self) -> Metadata:
+        """Make the stream, or find that it holds a run of this format."""
+        run = self._run
+        opening = json_array([records.opening(self._form.name)])
+        try:
+            made = await run.items.create(content_type=JSON, ttl_s=self._rules.ttl_s, body=opening)
+        except StreamConflict as conflict:
+            if not (await run.items.head()).is_closed:
+                raise
+            sentence = f"run {run.id!r} has ended: each run has an id of its own"
+            raise StreamClosed(sentence, conflict.status, conflict.headers) from conflict
+        self._is_new = made.is_new
+        if not made.is_new:
+            found = Reading(run.items)
+            await found.begin()
+            if found.seen.format is not self._form:
+                raise ValueError(
+                    f"run {run.id!r} is there, and not in the format {self._form.name}"
+                )
+        return made
+
+    async def _withdraw(self) -> None:
+        """Delete what was made here, unless somebody else has begun; end what was taken over."""
+        items = self._run.items
+        if self._is_new and await self._closed():
+            await items.delete()
+        elif self._epoch is not None:
+            ending = map(msgspec.json.encode, await completed(items, WITHDRAWN))
+            end = [records.end(WITHDRAWN), *ending]
+            if await claims.end(items, self._epoch, end, self._rules.retry_for_s):
+                await self._lease.give_up()
+        await self._lease.give_back()
+
+    async def _closed(self) -> bool:
+        """Close the stream unless somebody else has begun, and return whether it was closed.
+
+        Nobody can begin then: what is deleted afterwards is nobody else's.
+        """
+        epoch = await claims.claim(
+            self._run.items,
+            [records.end(WITHDRAWN)],
+            is_closing=True,
+            still_wanted=self._lease.is_untouched,
+        )
+        return epoch is not None
