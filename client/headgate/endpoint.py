@@ -16,6 +16,7 @@ from headgate.errors import CannotConnect, ProtocolError, Unavailable, refusal
 from headgate.names import NEXT_OFFSET, shown
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Mapping
     from types import TracebackType
 
@@ -27,6 +28,7 @@ PIECE_BYTES = 1 << 18
 # Of an error's body only one sentence is wanted.
 ERROR_BODY_BYTES = 1 << 16
 SENTENCE_CHARACTERS = 300
+_closing: set[asyncio.Task[None]] = set()  # else a task may be collected before it ends
 NO_FIELD = set("\r\n\0")  # no header field holds these
 MOST_SHOWN = 200  # characters of what is no URL
 WORDS = {
@@ -52,6 +54,21 @@ def unlimited_session() -> aiohttp.ClientSession:
     Each holds a connection: with a limit, those who wait for each other might have none.
     """
     return aiohttp.ClientSession(headers=AGENT, connector=aiohttp.TCPConnector(limit=0))
+
+
+def close_soon(session: aiohttp.ClientSession, loop: asyncio.AbstractEventLoop) -> None:
+    """Close a session that was forgotten, where its event loop still runs.
+
+    Where it does not, aiohttp says what was left open.
+    """
+
+    def close() -> None:
+        task = loop.create_task(session.close())
+        _closing.add(task)
+        task.add_done_callback(_closing.discard)
+
+    if loop.is_running():
+        loop.call_soon_threadsafe(close)
 
 
 # The whole value of the field, or a function that gives it, which is called before each request.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
@@ -11,7 +11,6 @@ State: TypeAlias = Literal["active", "lost", "done"]
 MakeSource: TypeAlias = Callable[[], AsyncIterable[str] | Iterable[str]]
 ErrorText: TypeAlias = Callable[[Exception], str]
 Told: TypeAlias = Callable[[str, Exception], str]  # of a stream's id and what ended its source
-KeepAlive: TypeAlias = Callable[[Awaitable[None]], object]
 
 
 class Backplane(Protocol):

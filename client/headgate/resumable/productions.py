@@ -6,10 +6,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from headgate.keep_alive import end_of
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from headgate.resumable.contract import KeepAlive, Told
+    from headgate.keep_alive import KeepAlive
+    from headgate.resumable.contract import Told
 
 CLOSE_WITHIN_S = 5.0  # for what a source does as it is closed, until it is left to itself
 
@@ -35,9 +38,7 @@ class Productions:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if self._keep_alive is not None:
-            ended: asyncio.Future[None] = loop.create_future()
-            task.add_done_callback(lambda _: _set(ended))
-            self._keep_alive(ended)
+            self._keep_alive(end_of(task))
 
     async def stop(self) -> None:
         """Cancel those of this event loop; each says so to its readers."""
@@ -59,8 +60,3 @@ async def read_up(stream_id: str, reading: Coroutine[None, None, None]) -> None:
         if (await asyncio.wait({task}, timeout=CLOSE_WITHIN_S))[1]:
             _log.error("the source of stream %r does not end when it is cancelled", stream_id)
         raise
-
-
-def _set(ended: asyncio.Future[None]) -> None:
-    if not ended.done():  # the host may have cancelled it
-        ended.set_result(None)

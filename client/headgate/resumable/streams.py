@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from headgate.endpoint import Authorization
-    from headgate.resumable.contract import Backplane, ErrorText, KeepAlive, MakeSource, State, Text
+    from headgate.keep_alive import KeepAlive
+    from headgate.resumable.contract import Backplane, ErrorText, MakeSource, State, Text
 
 SENTINEL_TTL_S = 2 * 60 * 60.0
 RESUME_TIMEOUT_S = 1.0

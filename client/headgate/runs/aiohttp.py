@@ -44,11 +44,16 @@ def _cut(request: web.Request, error: StreamError) -> None:
         request.transport.close()
 
 
-async def resume(request: web.Request, runs: Runs, run_id: str) -> web.StreamResponse:
-    """Answer a client of a chat that comes back: from its cursor, else with the run under way."""
+async def resume(
+    request: web.Request, runs: Runs, run_id: str, *, wait: float = 0.0
+) -> web.StreamResponse:
+    """Answer a client of a chat that comes back: from its cursor, else with the run under way.
+
+    A run that has not been started is waited for, for so many seconds.
+    """
     try:
         after = cursor(request.query, request.headers)
-        answer = await runs.follow(run_id, after, only_active=after is None)
+        answer = await runs.follow(run_id, after, only_active=after is None, wait=wait)
     except ValueError as error:
         return web.Response(status=400, text=f"{error}\n")
     return await send(request, answer)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import math
+import warnings
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
 import msgspec
 
-from headgate.endpoint import unlimited_session
-from headgate.errors import ABSENT, ProtocolError, StreamClosed
-from headgate.names import stream_url
+from headgate.backoff import Backoff
+from headgate.endpoint import close_soon, unlimited_session
+from headgate.errors import ABSENT, ProtocolError, StreamClosed, Unavailable
+from headgate.keep_alive import end_of
+from headgate.names import shown, stream_url
 from headgate.runs import claims, records
 from headgate.runs.answer import Answer
 from headgate.runs.formats import named
@@ -30,13 +35,17 @@ if TYPE_CHECKING:
     import aiohttp
 
     from headgate.endpoint import Authorization
+    from headgate.keep_alive import KeepAlive
     from headgate.runs.formats.contract import Format, FormatName
     from headgate.runs.places import Place
+
+log = logging.getLogger("headgate.runs")
 
 DAY_S = 24 * 3600
 ORPHAN_ERROR = "its producer is gone"
 SHUTDOWN_ERROR = "the application was shut down"
 CLOSED = "no run is started or read once Runs is closed"
+FIRST_LOOK_S, LOOK_AGAIN_S = 0.05, 0.5  # for a run that has not been started yet
 READERS_END_S = 1.0  # for those who wait for the end of a run that has just ended
 # Of all answers: no cache, nginx or proxy that compresses may hold back what comes.
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
@@ -48,7 +57,8 @@ class Runs:
     `orphan_after`: a run is orphaned when its producer was silent for so long. `ttl`: so long after
     its last use a run is forgotten, but not while it is produced. `stop_grace`: so long a source
     that watches `stopped` may go on after a stop. `retry_for`: so long a server that is away is
-    waited for. `error_text` makes of a source's exception what readers are told.
+    waited for. `error_text` makes of a source's exception what readers are told. `keep_alive` is
+    called with an awaitable for each run that is started here, which ends when its production does.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of an application, each by its name
@@ -62,6 +72,7 @@ class Runs:
         stop_grace: float = 2.0,
         retry_for: float = 30.0,
         error_text: Callable[[Exception], str] = class_name,
+        keep_alive: KeepAlive | None = None,
     ) -> None:
         if orphan_after < 1 or (ttl is not None and ttl < orphan_after):
             raise ValueError("orphan_after is 1 second or more, and ttl is no less")
@@ -74,12 +85,25 @@ class Runs:
         self._session = session
         self._own_session: aiohttp.ClientSession | None = None
         self._rules = Rules(orphan_after, ttl, stop_grace, retry_for, error_text)
+        self._keep_alive = keep_alive
         self._produced: dict[str, Production] = {}
         self._tasks: dict[asyncio.Task[None], Production] = {}
         self._starts: set[asyncio.Task[Production]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readings: WeakSet[Reading] = WeakSet()
-        self._is_closed = False
+        self._closing = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"Runs({shown(self._url)!r})"
+
+    def __del__(self) -> None:
+        session: aiohttp.ClientSession | None = getattr(self, "_own_session", None)
+        if session is None or session.closed or self._loop is None:
+            return
+        warn = f"{self!r} was not closed: use it in `async with`, or call its `close`"
+        log.warning(warn)
+        warnings.warn(warn, ResourceWarning, source=self, stacklevel=2)
+        close_soon(session, self._loop)
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,6 +149,8 @@ class Runs:
         task = asyncio.create_task(production.run(items), name=f"run {run_id}")
         self._tasks[task] = production
         task.add_done_callback(lambda done: self._forget(run_id, done))
+        if self._keep_alive is not None:
+            self._keep_alive(end_of(task))
         return self._answer(run, form, Reading(run.items, form=form))
 
     async def _started(self, start: Start, first: list[object]) -> Production:
@@ -142,27 +168,49 @@ class Runs:
             raise
 
     async def follow(
-        self, run_id: str, after: int | None = None, *, only_active: bool = False
+        self,
+        run_id: str,
+        after: int | None = None,
+        *,
+        only_active: bool = False,
+        wait: float = 0.0,
     ) -> Answer | None:
         """Answer with the run from its beginning, or `after` so many items, and on to its end.
 
         A negative `after` begins so many items before the newest one. None when there is no such
-        run, or it has ended and the reader has it all; with `only_active`, when it has ended.
+        run `wait` seconds from now, or it has ended and the reader has it all; with `only_active`,
+        when it has ended. Raises Unavailable when `close` is called while a run is waited for.
         """
         if not isinstance(after, int | None):
             raise TypeError(f"`after` counts items, as an int, and is no {type(after).__name__}")
+        if not 0 <= wait < math.inf:
+            raise ValueError("wait is a number of seconds, 0 or more")
         run = self._place(run_id)
+        waits = Backoff(FIRST_LOOK_S, LOOK_AGAIN_S)
+        give_up_at = asyncio.get_running_loop().time() + wait
+        while True:
+            try:
+                return await self._followed(run, after, only_active=only_active)
+            except ABSENT:
+                left_s = give_up_at - asyncio.get_running_loop().time()
+                if left_s <= 0:
+                    return None
+            only_active = False  # whatever begins from now on is new to who has waited for it
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), min(waits.next_s(), left_s))
+            if self._closing.is_set():
+                raise Unavailable(f"{run.items.shown}: {self!r} was closed")
+
+    async def _followed(self, run: Place, after: int | None, *, only_active: bool) -> Answer | None:
+        """Answer as `follow` does. Raises ABSENT where there is no such run."""
         tail: int | None = None
-        try:
-            if only_active and not await self._is_active(run):
-                return None
-            if after is not None and after < 0:
-                tail = await count(run.items) - 1
-                after = max(0, tail + 1 + after)
-            reading = Reading(run.items, after or 0)
-            await reading.begin()
-        except ABSENT:
+        if only_active and not await self._is_active(run):
             return None
+        if after is not None and after < 0:
+            tail = await count(run.items) - 1
+            after = max(0, tail + 1 + after)
+        reading = Reading(run.items, after or 0)
+        await reading.begin()
         if not reading.has_something:
             return None
         if reading.seen.format is None:
@@ -206,7 +254,7 @@ class Runs:
 
         Readers are cut then, of whatever run: they can go on at another replica.
         """
-        self._is_closed = True
+        self._closing.set()
         if self._starts:
             await asyncio.wait(set(self._starts), timeout=CLOSE_TIMEOUT_S)
         grace_s = READERS_END_S if self._tasks else 0.0
@@ -262,7 +310,7 @@ class Runs:
         return epoch is not None
 
     def _check_open(self) -> None:
-        if self._is_closed:
+        if self._closing.is_set():
             raise RuntimeError(CLOSED)
 
     def _place(self, run_id: str) -> Place:

@@ -82,6 +82,12 @@ async def test_a_cursor_that_is_no_number_is_refused_at_once(runs: Runs) -> None
         await runs.follow("a", after)
 
 
+@pytest.mark.parametrize("wait", [-1, math.nan, math.inf])
+async def test_a_time_that_nobody_can_wait_is_refused_at_once(runs: Runs, wait: float) -> None:
+    with pytest.raises(ValueError, match="wait is a number of seconds, 0 or more"):
+        await runs.follow("a", wait=wait)
+
+
 async def test_what_is_no_async_iterator_is_refused_before_anything_is_written(
     runs: Runs,
 ) -> None:

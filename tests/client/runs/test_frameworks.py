@@ -17,6 +17,7 @@ from starlette.routing import Route
 from tests.client.runs.serving import uvicorn_of
 from tests.client.runs.sources import Feed
 from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,7 +62,11 @@ async def aiohttp_app(runs: Runs, feed: Feed) -> AsyncIterator[str]:
     async def resume(request: web.Request) -> web.StreamResponse:
         return await headgate.runs.aiohttp.resume(request, runs, request.match_info["id"])
 
+    async def come_early(request: web.Request) -> web.StreamResponse:
+        return await headgate.runs.aiohttp.resume(request, runs, "chat 1", wait=PATIENCE_S)
+
     app = web.Application()
+    app.router.add_get("/chat/early", come_early)
     app.router.add_post("/chat", ask)
     app.router.add_get("/chat/{id}/stream", resume)
     async with served(app) as url:
@@ -79,7 +84,11 @@ async def starlette_app(runs: Runs, feed: Feed) -> AsyncIterator[str]:
     async def resume(request: Request) -> Response:
         return await headgate.runs.starlette.resume(request, runs, request.path_params["id"])
 
+    async def come_early(request: Request) -> Response:
+        return await headgate.runs.starlette.resume(request, runs, "chat 1", wait=PATIENCE_S)
+
     routes = [
+        Route("/chat/early", come_early),
         Route("/chat", ask, methods=["POST"]),
         Route("/chat/{id}/stream", resume),
     ]
@@ -157,6 +166,20 @@ async def test_there_is_nothing_to_be_resumed_without_a_run_under_way(
     for query in ("", "?startIndex=7"):
         async with client.get(f"{chat}/chat%201/stream{query}") as answer:
             assert (answer.status, await answer.read()) == (204, b"")
+
+
+async def test_a_client_that_comes_before_the_run_is_started_waits_for_it(
+    chat: str, feed: Feed, client: aiohttp.ClientSession
+) -> None:
+    early = asyncio.ensure_future(client.get(f"{chat}/early"))
+    async with client.get(f"{chat}/chat%201/stream") as nothing:
+        assert nothing.status == 204
+    assert not early.done()
+    feed.give("Once")
+    feed.end()
+    async with client.post(chat) as answer, await early as whole:
+        assert await answer.read() == ANSWER
+        assert await whole.read() == ANSWER
 
 
 @pytest.mark.parametrize("index", ["x", "1.5", "--1", "²", "1" * 16])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,10 +12,10 @@ from headgate.runs import Runs, RunState
 
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_failed, read_to
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
 
 async def test_a_run_is_answered_and_can_be_had_again_from_any_replica(
@@ -62,6 +63,25 @@ async def test_there_is_nothing_to_follow_where_no_run_is(runs: Runs) -> None:
     assert await runs.follow("none") is None
     assert await runs.state("none") is None
     assert await runs.stop("none") is False
+
+
+async def test_a_reader_who_comes_before_the_start_waits_for_it(runs: Runs, other: Runs) -> None:
+    early = asyncio.create_task(other.follow("a", wait=PATIENCE_S))
+    active = asyncio.create_task(other.follow("a", only_active=True, wait=PATIENCE_S))
+    assert await other.follow("a", wait=0.1) is None
+    feed = Feed("Once ")
+    await runs.start("a", feed.source())
+    answers = [await early, await active]
+    feed.end()
+    assert [await read(answer) for answer in answers] == [b"Once ", b"Once "]
+
+
+async def test_who_waits_for_a_start_is_told_at_once_when_the_replica_is_closed(runs: Runs) -> None:
+    early = asyncio.create_task(runs.follow("a", wait=PATIENCE_S))
+    assert await runs.follow("b") is None  # the other has begun, too
+    await runs.close()
+    with pytest.raises(Unavailable):
+        await early
 
 
 async def test_there_is_nothing_to_follow_for_who_has_all_of_a_run_that_ended(runs: Runs) -> None:
@@ -213,3 +233,41 @@ async def test_nothing_is_kept_of_a_run_that_has_ended(runs: Runs) -> None:
     await asyncio.sleep(0)  # what follows the end of a task is called in the loop's next pass
     with pytest.raises(LookupError):
         runs.stopped("a")
+
+
+async def test_a_host_is_told_when_the_runs_that_it_keeps_alive_are_over(
+    url: str, other: Runs
+) -> None:
+    pending: list[Awaitable[None]] = []
+    async with Runs(url, keep_alive=pending.append) as runs:
+        feeds = [Feed("Once "), Feed("upon ")]
+        for run_id, feed in zip("ab", feeds, strict=True):
+            await runs.start(run_id, feed.source())
+        first, second = map(asyncio.ensure_future, pending)
+        first.cancel()  # of the waiting, not of the run
+        for feed in feeds:
+            feed.end()
+        await second
+        assert await other.state("b") == RunState("finished")
+        assert await read(await other.follow("a")) == b"Once "
+
+
+async def test_runs_that_were_forgotten_are_named_and_closed(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = url.replace("http://", "http://ann:s3cret@")
+    forgotten = Runs(secret)
+    assert await forgotten.state("a") is None
+    session = forgotten._own_session
+    assert session is not None
+    with pytest.warns(ResourceWarning) as warned:
+        del forgotten
+    told = f"Runs({url!r}) was not closed: use it in `async with`, or call its `close`"
+    assert [str(warning.message) for warning in warned] == [told]
+    assert [record.getMessage() for record in caplog.records] == [told]
+    await until(lambda: session.closed)
+
+
+async def test_runs_that_were_never_used_need_not_be_closed(url: str) -> None:
+    Runs(url)
+    gc.collect()
