@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,9 @@ PIP = "pip --python /opt/headgate install --no-cache-dir "
 # To be published, and empty once they are: then `headgate` and `headgate-client` are installed by
 # their names, and the pages may say so.
 UNPUBLISHED = r"headgate(-client)?(\[\w+\])?"
+# A command that installs the folder of the clone, which is the server; and the ways to do that.
+SERVER = re.compile(r"install [^#`]*(?<=\s)'?\.(\[\w+\])?'?(?=\s|$|`)")
+OF_ITS_OWN = ("pipx install ", "uv tool install ", "/opt/headgate/bin/pip install ")
 
 
 def commands(text: str) -> list[str]:
@@ -41,3 +45,21 @@ def test_nothing_is_installed_by_a_name_that_the_index_does_not_have(path: Path)
         assert [word for word in words if re.fullmatch(UNPUBLISHED, word)] == []
         if any(re.fullmatch(r"\.(\[\w+\])?", word) for word in words):  # the server needs both
             assert "./client" in words
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=str)
+def test_the_server_is_installed_in_an_environment_of_its_own_and_the_page_says_why(
+    path: Path,
+) -> None:
+    text = (ROOT / path).read_text()
+    of_server = [line for line in text.splitlines() if SERVER.search(line)]
+    assert [line for line in of_server if not line.startswith(OF_ITS_OWN)] == []
+    if of_server:
+        assert "environment of its own" in " ".join(text.split())
+
+
+def test_the_page_of_installing_names_what_would_collide_with_an_application() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    top_level = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    installing = document("operating.md").split("## Installing")[1].split("\n## ")[0]
+    assert [name for name in top_level if f"`{name}`" not in installing] == []
