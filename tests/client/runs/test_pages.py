@@ -174,6 +174,21 @@ async def test_the_chat_of_the_page_answers_as_often_as_it_is_asked(
     assert len(shown) == 2
 
 
+async def test_the_chat_of_the_page_goes_on_in_the_message_of_the_assistant(
+    url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "Once upon"}]}
+    answer = {"id": "2", "role": "assistant", "parts": [{"type": "text", "text": "Once"}]}
+    async with (
+        application(url, monkeypatch) as app,
+        aiohttp.ClientSession(app) as client,
+        client.post("/api/chat", json={"id": "chat-1", "messages": [said, answer]}) as going_on,
+    ):
+        body = await going_on.read()
+    assert body.startswith(b'data: {"type":"start","messageId":"2"}\n\n')
+    assert b'"delta":"upon "' in body
+
+
 async def test_a_source_ends_by_itself_as_the_page_of_runs_has_it(runs: Runs) -> None:
     page = (ROOT / "docs/client/runs.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
