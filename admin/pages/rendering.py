@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec
 from urllib.parse import urlencode
 
 from admin.model import ALARM_RATIO, TARGET_RATIO
@@ -31,7 +31,10 @@ P = ParamSpec("P")
 TEMPLATES = Path(__file__).with_name("templates")
 LAYOUTS = ("document.html", "base.html", "bare.html")
 REGION = "live_"
-MOST_DRAWN = 256  # of each kind; the largest have some 30 kB
+# Drawings that are kept. An overview has one chart of each kind, of some 30 kB, in each of four
+# spans; while it changes, some look at the one before. A table has a small one for each route.
+MOST_CHARTS = 8
+MOST_SPARKS = 256
 FEWEST_READS = 100  # the first reads of a stream are never cached: a share of fewer says nothing
 RATIO_LEVELS = (
     charts.Reference("target", TARGET_RATIO, "good"),
@@ -66,7 +69,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        environment.filters |= _FILTERS
+        environment.filters |= FILTERS
         environment.globals |= {
             "link": link,
             "target": TARGET_RATIO,
@@ -125,12 +128,12 @@ def link(path: str, **query: object) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
-def once(draw: Callable[P, Markup]) -> Callable[P, Markup]:
+def once(draw: Callable[P, Markup], most: int = MOST_CHARTS) -> Callable[P, Markup]:
     """Draw the same values once: they change every few seconds, and are asked for more often.
 
-    MOST_DRAWN pictures are those of the overview in each span, and the routes' of a long table.
+    Keep `most` drawings: of values that have changed nobody asks any more.
     """
-    return lru_cache(MOST_DRAWN)(draw)  # type: ignore[return-value]  # values are all hashable
+    return lru_cache(most)(draw)  # type: ignore[return-value]  # values are all hashable
 
 
 def ratio_chart(chart: Chart, label: str) -> Markup:
@@ -144,7 +147,7 @@ def change(history: Sequence[float | None]) -> float | None:
     return known[-1] - known[0] if len(known) > 1 else None
 
 
-_FILTERS = {
+FILTERS: dict[str, Callable[..., Any]] = {
     "number": show.number,
     "count": show.count,
     "rate": show.rate,
@@ -163,7 +166,7 @@ _FILTERS = {
     "change": change,
     "preview": payloads.preview,
     "payload": payloads.payload,
-    "spark": once(charts.spark),
+    "spark": once(charts.spark, MOST_SPARKS),
     "stacked_area": once(charts.stacked_area),
     "line_chart": once(charts.line_chart),
     "ratio_chart": once(ratio_chart),

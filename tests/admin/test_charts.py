@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import strategies as st
 from admin.model import Chart, HeatMap, Line
 from admin.pages import charts, show
 from admin.pages.charts import HEIGHT, WIDTH, Reference
+from admin.pages.rendering import FILTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 VALUES = st.lists(st.none() | st.floats(min_value=0, max_value=1e12), min_size=1, max_size=40)
 HOSTILE = '"><script>alert(1)</script>'
@@ -151,3 +156,27 @@ def test_what_is_counted_has_whole_numbers_at_its_axis(highest: int) -> None:
     steps = {after - before for before, after in itertools.pairwise(numbers)}
     assert len(numbers) >= 2
     assert len(steps) == 1, numbers
+
+
+def _line(value: float) -> Chart:
+    return chart(readers=[value] * 180)
+
+
+def _heat(value: float) -> HeatMap:
+    return HeatMap(1_772_366_400, 5, (1.0,), ((value, value),) * 180)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [("line_chart", _line), ("ratio_chart", _line), ("stacked_area", _line), ("heat_map", _heat)],
+)
+def test_a_console_that_is_open_for_hours_keeps_few_drawings(
+    kind: str, values: Callable[[float], Chart | HeatMap]
+) -> None:
+    draw = FILTERS[kind]
+    drawings = [draw(values(look), "Readers") for look in range(300)]
+    again = [draw(values(look), "Readers") for look in reversed(range(300))]
+    is_kept = [one is other for one, other in zip(drawings, reversed(again), strict=True)]
+    assert drawings == again[::-1]
+    assert is_kept[-4:] == [True] * 4, "the last of each span is kept"
+    assert not any(is_kept[:-8]), "what has changed since is not"
