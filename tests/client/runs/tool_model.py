@@ -2,8 +2,8 @@
 
 The steps of a question stand behind each other with `then` between them:
 
-- `say WORDS`: it answers with these words. `say WORDS...` stops short, `say WORDS!` fails, and before
-  the last of `say WORDS?` it waits until somebody lets it go on.
+- `say WORDS`: it answers with these words. `say WORDS...` stops short, `say WORDS!` fails, and
+  before the last of `say WORDS?` it waits until somebody lets it go on.
 - `call NAME JSON and NAME JSON`: it calls these tools.
 """
 
