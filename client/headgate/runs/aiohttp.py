@@ -45,15 +45,18 @@ def _cut(request: web.Request, error: StreamError) -> None:
 
 
 async def resume(
-    request: web.Request, runs: Runs, run_id: str, *, wait: float = 0.0
+    request: web.Request, runs: Runs, run_id: str, *, only_active: bool = True, wait: float = 0.0
 ) -> web.StreamResponse:
-    """Answer a client of a chat that comes back: from its cursor, else with the run under way.
+    """Answer a client that comes back: from its cursor on, also when the run has ended.
 
-    A run that has not been started is waited for, for so many seconds.
+    A client without a cursor gets the run from its beginning, if it is under way; with
+    `only_active=False` also if it has ended. A run that has not been started is waited for, for
+    `wait` seconds.
     """
     try:
         after = cursor(request.query, request.headers)
-        answer = await runs.follow(run_id, after, only_active=after is None, wait=wait)
+        only_active = only_active and after is None
+        answer = await runs.follow(run_id, after, only_active=only_active, wait=wait)
     except ValueError as error:
         return web.Response(status=400, text=f"{error}\n")
     return await send(request, answer)

@@ -14,13 +14,13 @@ MOST_DIGITS = 15
 def cursor(query: Mapping[str, str], headers: Mapping[str, str]) -> int | None:
     """How many items the client has; None if it tells none, ValueError if it is no number.
 
-    A browser's `EventSource` sends `Last-Event-ID`, `WorkflowChatTransport` sends `startIndex`. The
-    first goes before: it is sent by the reader of a URL that may have the other in it.
+    A page says `after`, and `WorkflowChatTransport` says `startIndex`. The `Last-Event-ID` of a
+    browser's `EventSource` goes before either: it is sent with the URL that the reading began at.
     """
-    told = headers.get("Last-Event-ID") or query.get("startIndex")
+    told = headers.get("Last-Event-ID") or query.get("after") or query.get("startIndex")
     if told is None:
         return None
     digits = told.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS):
-        raise ValueError("startIndex and Last-Event-ID are whole numbers")
+        raise ValueError("after, startIndex and Last-Event-ID are whole numbers")
     return int(told)

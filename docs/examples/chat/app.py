@@ -13,7 +13,7 @@ import headgate
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
-from headgate.runs.starlette import send
+from headgate.runs.starlette import resume
 from model import answer
 from pydantic import BaseModel, StringConstraints
 
@@ -102,9 +102,9 @@ async def next_questions(chat: str, after: str) -> dict[str, Any]:
 
 
 @app.get("/answers/{run}")
-async def read(run: Id, after: int = 0) -> Response:
-    """The answer after so many events, and on to its end."""
-    return send(await runs.follow(run, after))
+async def read(run: Id, request: Request) -> Response:
+    """The answer after the events that the page has, and on to its end."""
+    return await resume(request, runs, run, only_active=False)
 
 
 @app.post("/answers/{run}/stop", status_code=204)

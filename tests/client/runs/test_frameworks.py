@@ -146,6 +146,8 @@ async def test_a_client_that_comes_back_is_answered_from_where_it_was(
         assert await whole.read() == ANSWER
     async with client.get(f"{chat}/chat%201/stream?startIndex=4") as rest:
         assert await rest.read() == ANSWER[ANSWER.index(b'data: {"type":"text-end"') :]
+    async with client.get(f"{chat}/chat%201/stream?after=4") as rest:
+        assert await rest.read() == ANSWER[ANSWER.index(b'data: {"type":"text-end"') :]
     headers = {"Last-Event-ID": "6"}
     async with client.get(f"{chat}/chat%201/stream?startIndex=0", headers=headers) as rest:
         assert await rest.read() == ANSWER[ANSWER.index(b'data: {"type":"finish"') :]
@@ -188,7 +190,7 @@ async def test_a_cursor_that_is_no_number_is_refused(
 ) -> None:
     async with client.get(f"{chat}/chat%201/stream", params={"startIndex": index}) as answer:
         assert answer.status == 400
-        assert await answer.text() == "startIndex and Last-Event-ID are whole numbers\n"
+        assert await answer.text() == "after, startIndex and Last-Event-ID are whole numbers\n"
 
 
 async def test_a_run_goes_on_when_its_client_leaves(

@@ -85,8 +85,11 @@ async def test_what_cannot_be_answered_has_a_status_that_says_so(
             assert (answer.status, await answer.text()) == (200, "Once ")
         async with client.post("/runs/1?question=again") as ended:
             assert (ended.status, await ended.text()) == (409, "StreamClosed\n")
-        async with client.get(f"/runs/{TOO_LONG}") as wrong:
+        async with client.post(f"/runs/{TOO_LONG}?question=Once") as wrong:
             assert (wrong.status, await wrong.text()) == (400, "ValueError\n")
+        async with client.get(f"/runs/{TOO_LONG}") as wrong:
+            assert wrong.status == 400
+            assert "at most 1024 bytes" in await wrong.text()
     nobody = f"http://127.0.0.1:{free_port()}/runs"
     async with (
         served(nobody, monkeypatch) as app,
@@ -94,6 +97,18 @@ async def test_what_cannot_be_answered_has_a_status_that_says_so(
         client.post("/runs/1?question=Once") as away,
     ):
         assert (away.status, await away.text()) == (503, "CannotConnect\n")
+
+
+@BOTH
+async def test_a_reader_that_connects_again_by_itself_goes_on_where_it_was(
+    url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch, served: Any
+) -> None:
+    async with served(url, monkeypatch) as app, aiohttp.ClientSession(app) as client:
+        async with client.post("/runs/1?question=Once+upon+a+time") as answer:
+            await answer.read()
+        headers = {"Last-Event-ID": "3"}  # as an EventSource does, with the URL that it began with
+        async with client.get("/runs/1?after=1", headers=headers) as rest:
+            assert await rest.text() == "time "
 
 
 async def test_the_aiohttp_application_answers_resumes_and_stops(
