@@ -5,7 +5,9 @@
 // Each case is made twice: by the AI SDK itself, of what the provider at BASE/judge/NAME sends, and
 // by a page that reads the run at BASE/runs/NAME. One line of JSON on stdout has both of each.
 import { createAnthropic } from "@ai-sdk/anthropic"
+import { toUIMessageStream } from "@ai-sdk/langchain"
 import { createOpenAI } from "@ai-sdk/openai"
+import { AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage } from "@langchain/core/messages"
 import { DefaultChatTransport, jsonSchema, readUIMessageStream, stepCountIs, streamText, tool } from "ai"
 
 const base = process.argv[2]
@@ -73,7 +75,28 @@ const functionTool = (outputs) =>
     ...(outputs && { execute: (_, { toolCallId }) => outputs[toolCallId] }),
   })
 
+/** A message of LangChain as its class has it in JavaScript. */
+function revived(value) {
+  if (Array.isArray(value)) return value.map(revived)
+  if (value === null || typeof value !== "object") return value
+  const kinds = { AIMessageChunk, ai: AIMessage, human: HumanMessage, system: SystemMessage, tool: ToolMessage }
+  const fields = Object.fromEntries(Object.entries(value).map(([key, each]) => [key, revived(each)]))
+  if (value.type === "citation") {
+    const camel = (name) => name.replace(/_(.)/g, (_, letter) => letter.toUpperCase())
+    return Object.fromEntries(Object.entries(fields).map(([key, each]) => [camel(key), each]))
+  }
+  const Kind = "content" in value && kinds[value.type]
+  return Kind ? new Kind(fields) : fields
+}
+
+/** An event of LangGraph for Python as it is for JavaScript, which has no version 2. */
+function asTuple(event) {
+  if (event.ns) return [...(event.ns.length > 0 ? [event.ns] : []), event.type, event.data]
+  return Array.isArray(event) && event[0].content !== undefined ? ["messages", event] : event
+}
+
 const judges = {
+  langchain: ({ events }) => toUIMessageStream(ReadableStream.from(events.map(asTuple).map(revived))),
   provider({ name, api, functions, outputs, calls }) {
     const { model, tools } = providers[api](`${base}/judge/${name}`)
     for (const each of functions) tools[each] = functionTool(outputs)
@@ -94,7 +117,7 @@ let input = ""
 for await (const piece of process.stdin) input += piece
 const made = {}
 for (const each of JSON.parse(input)) {
-  const judged = await read(judges[each.judge ?? "provider"](each))
+  const judged = await read(judges[each.events ? "langchain" : "provider"](each))
   made[each.name] = { judged, run: await read(await run(each)) }
 }
 process.stdout.write(JSON.stringify(made), () => process.exit(0))

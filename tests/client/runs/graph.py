@@ -14,6 +14,7 @@ from langchain_core.tools import tool
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
+from pydantic import Field
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,8 +30,19 @@ def weather(city: str) -> str:
     return "sun"
 
 
+@tool
+def broken(city: str) -> str:
+    """Fail."""
+    raise ValueError(f"no weather in {city}")
+
+
 class Model(BaseChatModel):
-    """Calls the tool, and then says what it has answered."""
+    """Calls the tool, and then says what it has answered; or says the pieces of a script.
+
+    The script has the pieces of each message, of which it says the one behind the last answers.
+    """
+
+    script: list[list[dict[str, Any]]] = Field(default_factory=list)
 
     @property
     def _llm_type(self) -> str:
@@ -47,6 +59,11 @@ class Model(BaseChatModel):
     async def _astream(
         self, messages: list[BaseMessage], *args: object, **kwargs: object
     ) -> AsyncIterator[ChatGenerationChunk]:
+        if self.script:
+            number = sum(message.type == "ai" for message in messages)
+            for piece in self.script[number]:
+                yield ChatGenerationChunk(message=AIMessageChunk(**piece))
+            return
         pieces: list[dict[str, Any]] = [{"content": "It is "}, {"content": "sunny"}]
         if messages[-1].type != "tool":
             first = {"name": "weather", "id": "call_1", "args": '{"city":'}
@@ -57,16 +74,16 @@ class Model(BaseChatModel):
             yield ChatGenerationChunk(message=AIMessageChunk(**piece))
 
 
-def graph(*, is_nested: bool = False) -> Any:
+def graph(*, is_nested: bool = False, script: list[list[dict[str, Any]]] | None = None) -> Any:
     """Return the graph, or one that has it as a node."""
-    model = Model()
+    model = Model(script=script or [])
 
     async def agent(state: MessagesState) -> dict[str, Any]:
         return {"messages": [await model.ainvoke(state["messages"])]}
 
     inner = StateGraph(MessagesState)
     inner.add_node("agent", agent)
-    inner.add_node("tools", ToolNode([weather]))
+    inner.add_node("tools", ToolNode([weather, broken], handle_tool_errors=True))
     inner.add_edge(START, "agent")
     inner.add_conditional_edges("agent", tools_condition)
     inner.add_edge("tools", "agent")

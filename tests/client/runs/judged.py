@@ -17,6 +17,7 @@ import anthropic
 import openai
 from aiohttp import web
 from headgate.runs import Runs
+from headgate.runs.adapters.plain import plain
 from headgate.runs.aiohttp import send
 
 from tests.support.processes import NODE, ROOT
@@ -25,17 +26,18 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 PROGRAM = ROOT / "tests" / "node" / "ui_messages.mjs"
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 ASKED = [{"role": "user", "content": "Tell."}]
 
 
 @dataclass
 class Case:
-    """What a provider sends, one body for each call of the model."""
+    """What a provider sends, one body for each call of the model, or what a graph has streamed."""
 
     name: str
     api: str
-    bodies: Sequence[bytes]
+    bodies: Sequence[bytes] = ()
+    events: Sequence[object] = ()
     outputs: dict[str, Any] = field(default_factory=dict)  # of the application's tools, by call
     functions: tuple[str, ...] = ("weather",)
     asked_with: str = ""  # a helper of the SDK, whose events are more than those that were sent
@@ -43,40 +45,61 @@ class Case:
     def told(self) -> dict[str, Any]:
         """The case as the program reads it."""
         about = {"name": self.name, "api": self.api, "calls": len(self.bodies)}
-        return {**about, "functions": self.functions, "outputs": self.outputs or None}
+        events = plain(self.events) if self.events else None
+        more = {"functions": self.functions, "outputs": self.outputs or None, "events": events}
+        return {**about, **more}
 
 
-async def openai_chat(url: str) -> AsyncIterator[object]:
-    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+class Models:
+    """The SDKs of the providers: one of each, since each loads all certificates of the system."""
+
+    def __init__(self) -> None:
+        self._openai = openai.AsyncOpenAI(api_key="none", max_retries=0)
+        self._anthropic = anthropic.AsyncAnthropic(api_key="none", max_retries=0)
+
+    async def close(self) -> None:
+        """Close their connections."""
+        await self._openai.close()
+        await self._anthropic.close()
+
+    async def chat(self, url: str) -> AsyncIterator[object]:
+        """Ask for chat completions."""
+        client = self._openai.with_options(base_url=f"{url}/v1")
         about: Any = {"model": "gpt-5", "messages": ASKED}
         async for event in await client.chat.completions.create(stream=True, **about):
             yield event
 
+    async def chat_helper(self, url: str) -> AsyncIterator[object]:
+        """Ask for chat completions with the helper of the SDK."""
+        client = self._openai.with_options(base_url=f"{url}/v1")
+        about: Any = {"model": "gpt-5", "messages": ASKED}
+        async with client.chat.completions.stream(**about) as events:
+            async for event in events:
+                yield event
 
-async def openai_responses(url: str) -> AsyncIterator[object]:
-    async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+    async def responses(self, url: str) -> AsyncIterator[object]:
+        """Ask for a response."""
+        client = self._openai.with_options(base_url=f"{url}/v1")
         async for event in await client.responses.create(model="gpt-5", input="Tell.", stream=True):
             yield event
 
+    async def responses_helper(self, url: str) -> AsyncIterator[object]:
+        """Ask for a response with the helper of the SDK."""
+        client = self._openai.with_options(base_url=f"{url}/v1")
+        async with client.responses.stream(model="gpt-5", input="Tell.") as events:
+            async for event in events:
+                yield event
 
-async def anthropic_messages(url: str) -> AsyncIterator[object]:
-    async with anthropic.AsyncAnthropic(base_url=url, api_key="none", max_retries=0) as client:
+    async def messages(self, url: str) -> AsyncIterator[object]:
+        """Ask for a message."""
+        client = self._anthropic.with_options(base_url=url)
         about: Any = {"model": "claude-sonnet-5", "max_tokens": 1024, "messages": ASKED}
         async for event in await client.messages.create(stream=True, **about):
             yield event
 
-
-async def responses_helper(url: str) -> AsyncIterator[object]:
-    async with (
-        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
-        client.responses.stream(model="gpt-5", input="Tell.") as events,
-    ):
-        async for event in events:
-            yield event
-
-
-async def messages_helper(url: str) -> AsyncIterator[object]:
-    async with anthropic.AsyncAnthropic(base_url=url, api_key="none", max_retries=0) as client:
+    async def messages_helper(self, url: str) -> AsyncIterator[object]:
+        """Ask for a message with the helper of the SDK."""
+        client = self._anthropic.with_options(base_url=url)
         about: Any = {"model": "claude-sonnet-5", "max_tokens": 1024, "messages": ASKED}
         async with client.messages.stream(**about) as events:
             async for event in events:
@@ -84,11 +107,12 @@ async def messages_helper(url: str) -> AsyncIterator[object]:
 
 
 ASK = {
-    "openai-chat": openai_chat,
-    "openai-responses": openai_responses,
-    "openai-responses.stream": responses_helper,
-    "anthropic": anthropic_messages,
-    "anthropic.stream": messages_helper,
+    "openai-chat": Models.chat,
+    "openai-chat.stream": Models.chat_helper,
+    "openai-responses": Models.responses,
+    "openai-responses.stream": Models.responses_helper,
+    "anthropic": Models.messages,
+    "anthropic.stream": Models.messages_helper,
 }
 
 
@@ -98,6 +122,7 @@ class _Provider:
     def __init__(self, cases: Sequence[Case], runs: Runs) -> None:
         self._cases = {case.name: case for case in cases}
         self._runs = runs
+        self._models = Models()
         self._calls: Counter[str] = Counter()
         self.url = ""
         self.app = web.Application()
@@ -107,6 +132,10 @@ class _Provider:
                 web.post("/{reader}/{name}/{path:.*}", self._replay),
             ]
         )
+
+    async def close(self) -> None:
+        """Close the connections of the SDKs."""
+        await self._models.close()
 
     async def _replay(self, request: web.Request) -> web.Response:
         reader, name = request.match_info["reader"], request.match_info["name"]
@@ -121,8 +150,12 @@ class _Provider:
 
     async def _events(self, case: Case) -> AsyncIterator[object]:
         """The events of each answer, and what the tools gave that the model has asked for."""
+        for event in case.events:
+            yield event
         for body in case.bodies:
-            async for event in ASK[case.asked_with or case.api](f"{self.url}/sdk/{case.name}"):
+            async for event in ASK[case.asked_with or case.api](
+                self._models, f"{self.url}/sdk/{case.name}"
+            ):
                 yield event
             for call_id, output in case.outputs.items():
                 if call_id.encode() in body:
@@ -143,6 +176,7 @@ async def made(cases: Sequence[Case], streams: str) -> dict[str, Any]:
             return await _program(provider.url, cases)
         finally:
             await runner.cleanup()
+            await provider.close()
 
 
 async def _program(url: str, cases: Sequence[Case]) -> dict[str, Any]:
@@ -161,16 +195,20 @@ async def _program(url: str, cases: Sequence[Case]) -> dict[str, Any]:
     return made
 
 
-def comparable(made: dict[str, Any]) -> dict[str, Any]:
+def comparable(made: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a message without the ids that whoever makes it gives."""
     message = made["message"]
     parts = [_comparable(part) for part in message["parts"]]
+    if name.startswith("langchain--"):
+        # The AI SDK makes no step of the messages of a model alone, so that a page whose tools the
+        # model calls would ask again for ever.
+        parts = [part for part in parts if part["type"] != "step-start"]
     return {**made, "message": {**message, "id": "", "parts": parts}}
 
 
 def _comparable(part: dict[str, Any]) -> dict[str, Any]:
     own = {"id", "sourceId"}
-    if not part.get("providerExecuted"):
+    if "openai" in part.get("resultProviderMetadata", {}) and "providerExecuted" not in part:
         # The AI SDK repeats the id of the call at the output of a tool that it has called itself.
         own.add("resultProviderMetadata")
     return {key: value for key, value in part.items() if key not in own}

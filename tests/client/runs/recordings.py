@@ -207,6 +207,7 @@ ANTHROPIC = {
 
 RECORDED = {"openai-chat": CHAT, "openai-responses": RESPONSES, "anthropic": ANTHROPIC}
 HELPED = {
+    "openai-chat": ("text", "refusal", "text-and-calls-at-once", "steps"),
     "openai-responses": ("text", "reasoning", "calls", "web-search", "steps"),
     "anthropic": ("thinking", "calls", "web-search", "code", "steps"),
 }
@@ -215,7 +216,9 @@ HELPED = {
 def _case(api: str, name: str, helper: str = "") -> Case:
     outputs = {"call_1": OUTPUT} if name == "steps" else {}
     asked_with = f"{api}{helper}"
-    return Case(f"{asked_with}--{name}", api, RECORDED[api][name], outputs, asked_with=asked_with)
+    return Case(
+        f"{asked_with}--{name}", api, RECORDED[api][name], outputs=outputs, asked_with=asked_with
+    )
 
 
 CASES = [

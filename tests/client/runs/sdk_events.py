@@ -11,7 +11,7 @@ import anthropic.types
 import openai.types.chat
 import openai.types.responses
 from anthropic.lib.streaming import InputJsonEvent, TextEvent
-from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from pydantic import TypeAdapter
 
@@ -204,6 +204,10 @@ DERIVED: list[Any] = [
 
 def message(content: Any, **more: Any) -> AIMessageChunk:
     return AIMessageChunk(content=content, id="run-1", **more)
+
+
+def answered(content: str) -> ToolMessage:
+    return ToolMessage(content, tool_call_id="call_1", name="weather")
 
 
 def call_chunk(args: str, **first: object) -> AIMessageChunk:

@@ -28,9 +28,12 @@ def items(format_: str, events: Iterable[object]) -> list[Any]:
     return whole
 
 
+UNCOMPARED = {"providerMetadata", "dynamic"}
+
+
 def bare(chunks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The chunks without what they say to their provider, and without the tokens."""
-    found = [{key: chunk[key] for key in chunk if key != "providerMetadata"} for chunk in chunks]
+    """The chunks without what is for their provider, the traits of tools, and the tokens."""
+    found = [{key: chunk[key] for key in chunk if key not in UNCOMPARED} for chunk in chunks]
     return [
         chunk for chunk in found if chunk["type"] != "message-metadata" and chunk.get("delta") != ""
     ]
@@ -128,23 +131,74 @@ def test_a_second_message_has_parts_of_its_own(sdk: ModuleType) -> None:
     assert [item["type"] for item in twice].count("start-step") == 2
 
 
-def test_blocks_of_content_are_told_apart(sdk: ModuleType) -> None:
+def test_the_reasoning_in_blocks_of_content_ends_where_the_text_begins(sdk: ModuleType) -> None:
     blocks = [
         sdk.message([{"type": "thinking", "thinking": "Hm.", "index": 0}]),
-        sdk.message([{"type": "text", "text": "Once", "index": 1}, "upon"]),
+        sdk.message([{"type": "text", "text": "Once ", "index": 1}, "upon"]),
     ]
-    chunks = items("ai-sdk", blocks)
-    assert [(chunk["type"], chunk.get("delta")) for chunk in chunks[1:-1]] == [
-        ("reasoning-start", None),
-        ("reasoning-delta", "Hm."),
-        ("text-start", None),
-        ("text-delta", "Once"),
-        ("text-start", None),
-        ("text-delta", "upon"),
-        ("reasoning-end", None),
-        ("text-end", None),
-        ("text-end", None),
+    assert items("ai-sdk", blocks) == step(*THOUGHT, *said(2))
+
+
+def test_reasoning_that_langchain_has_apart_is_reasoning(sdk: ModuleType) -> None:
+    thought = sdk.message("", additional_kwargs={"reasoning_content": "Hm."})
+    assert items("ai-sdk", [thought, *sdk.LANGCHAIN[:2]]) == step(*THOUGHT, *said(2))
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"finish_reason": "MAX_TOKENS"}, "length"),
+        ({"stop_reason": "refusal"}, "content-filter"),
+        ({"done_reason": "stop"}, "stop"),
+        ({"incomplete_details": {"reason": "content_filter"}}, "content-filter"),
+        ({"finish_reason": "by the provider's mood"}, "other"),
+        ({}, None),
+    ],
+)
+def test_langchain_tells_why_a_model_has_stopped(
+    sdk: ModuleType, told: dict[str, object], reason: str | None
+) -> None:
+    writer = FORMATS["ai-sdk"].writer()
+    writer.items(sdk.message("Once", response_metadata=told))
+    assert writer.finish_reason == reason
+
+
+def test_langchain_tells_the_tokens(sdk: ModuleType) -> None:
+    first = {"input_tokens": 7, "output_tokens": 0, "total_tokens": 7}
+    counts = {"input_tokens": 0, "output_tokens": 5, "total_tokens": 5}
+    last = counts | {"output_token_details": {"reasoning": 2}}
+    chunks = [sdk.message("", usage_metadata=told) for told in (first, last)]
+    assert items("ai-sdk", chunks)[-2]["messageMetadata"]["usage"] == {
+        "inputTokens": 7,
+        "outputTokens": 5,
+        "totalTokens": 12,
+        "inputTokenDetails": {"noCacheTokens": 7},
+        "outputTokenDetails": {"textTokens": 3, "reasoningTokens": 2},
+    }
+
+
+def test_tools_answer_among_the_events_of_langchain(sdk: ModuleType) -> None:
+    answer = sdk.answered("sun")
+    failed = {"error": ValueError("of nobody's business"), "tool_call_id": "call_2", "input": {}}
+    events = [
+        {"event": "on_tool_end", "run_id": "3", "data": {"output": answer}},
+        {"event": "on_tool_error", "run_id": "4", "data": failed},
+        {"event": "on_tool_error", "run_id": "5", "data": {"error": ValueError("of no call")}},
     ]
+    chunks = [
+        {"type": "tool-output-available", "toolCallId": "call_1", "output": "sun", "dynamic": True},
+        {
+            "type": "tool-output-error",
+            "toolCallId": "call_2",
+            "errorText": "the tool failed: ValueError",
+            "dynamic": True,
+        },
+    ]
+    assert items("ai-sdk", events) == chunks
+
+
+def test_an_answer_of_a_tool_adds_no_text(sdk: ModuleType) -> None:
+    assert items("text", [sdk.answered("sun")]) == []
 
 
 def test_an_answer_of_a_tool_is_in_the_step_of_its_call(sdk: ModuleType) -> None:

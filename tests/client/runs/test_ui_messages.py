@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
 
+@pytest.mark.timeout(200)  # the SDKs build the types of their events, which takes seconds
 async def test_messages_are_those_that_the_ai_sdk_makes_of_the_same_bytes(
     url: str, subtests: pytest.Subtests
 ) -> None:
     # To import the SDKs takes seconds.
     judged = importlib.import_module("tests.client.runs.judged")
-    cases = importlib.import_module("tests.client.runs.recordings").CASES
+    recorded = importlib.import_module("tests.client.runs.recordings").CASES
+    graphs = importlib.import_module("tests.client.runs.graph_recordings")
+    cases = [*recorded, *await graphs.cases()]
     messages = await judged.made(cases, url)
     assert list(messages) == [case.name for case in cases]
     for name, each in messages.items():
         with subtests.test(name):
-            assert judged.comparable(each["run"]) == judged.comparable(each["judged"])
+            run, wanted = (judged.comparable(each[kind], name) for kind in ("run", "judged"))
+            assert run == wanted

@@ -1,10 +1,21 @@
-"""Events of LangChain: those of `astream_events`, and chunks of messages."""
+"""Events of LangChain: those of `astream_events`, chunks of messages, and what tools answered."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.parts import Done, ModelCall, Text, ToolInput
+from headgate.runs.adapters import anthropic, openai_chat, openai_responses
+from headgate.runs.adapters.parts import (
+    Done,
+    ModelCall,
+    ModelEnded,
+    Source,
+    Text,
+    ToolInput,
+    ToolOutput,
+    ToolTraits,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from headgate.runs.adapters.parts import Part
@@ -17,6 +28,18 @@ TEXTS = {
     "thinking": ("thinking", "reasoning"),
     "reasoning": ("reasoning", "reasoning"),
 }
+# Where the providers say why a model has stopped.
+REASON_FIELDS = ("finish_reason", "stop_reason", "done_reason")
+REASONS = {**openai_responses.REASONS, **openai_chat.REASONS, **anthropic.REASONS}
+# What a citation is told with beside its title.
+CITATION_FIELDS = {
+    "citedText": "cited_text",
+    "startIndex": "start_index",
+    "endIndex": "end_index",
+    "source": "source",
+}
+# Which tools there are is the graph's business, and no page has types for them.
+TOOL = ToolTraits(is_dynamic=True)
 
 
 class LangChain:
@@ -25,6 +48,7 @@ class LangChain:
     def __init__(self) -> None:
         self._calls: dict[str, tuple[str, str]] = {}
         self._under_way: set[str] = set()  # ids of messages
+        self._sources: set[str] = set()  # the pages that the answer has named
 
     def takes(self, event: dict[str, Any]) -> bool:
         """An event is named `on_...`; a message tells its type and has content."""
@@ -33,13 +57,21 @@ class LangChain:
         return event.get("type") in {CHUNK, *OTHER_MESSAGES} and "content" in event
 
     def parts(self, event: dict[str, Any]) -> list[Part]:
-        """What chat models say; other events and whole messages add nothing."""
-        if event.get("type") == CHUNK:
-            return self._chunk(event)
-        if event.get("event") == "on_chat_model_stream":
-            return self._chunk(event["data"]["chunk"])
-        if event.get("event") == "on_chat_model_end":
-            return [Done(str((event["data"].get("output") or {}).get("id")))]
+        """What chat models say and tools answer; other events and whole messages add nothing."""
+        name, data = event.get("event"), event.get("data") or {}
+        if name is None:
+            return self._chunk(event) if event["type"] == CHUNK else self.said(event)
+        if name == "on_chat_model_stream":
+            return self._chunk(data["chunk"])
+        if name == "on_chat_model_end":
+            return [Done(str((data.get("output") or {}).get("id")))]
+        if name == "on_tool_end":
+            output = data.get("output")
+            return _answered(output) if isinstance(output, dict) else []
+        if name == "on_tool_error" and data.get("tool_call_id"):
+            # What it says may be none of the readers' business.
+            error = f"the tool failed: {type(data.get('error')).__name__}"
+            return [ToolOutput(data["tool_call_id"], None, error, TOOL)]
         return []
 
     def _chunk(self, chunk: dict[str, Any]) -> list[Part]:
@@ -51,28 +83,89 @@ class LangChain:
         return [*([ModelCall()] if begins else ()), *self.said(chunk)]
 
     def said(self, chunk: dict[str, Any]) -> list[Part]:
-        """Return what a chunk of a message adds, whatever call of the model it belongs to."""
+        """Return what a message adds, whatever call of the model it belongs to."""
         if chunk.get("type") != CHUNK:
-            return []
+            return _answered(chunk)
         message = str(chunk.get("id"))
         content = chunk.get("content") or []
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        # Some providers' packages have what the model thinks apart.
+        thought = (chunk.get("additional_kwargs") or {}).get("reasoning_content")
+        if isinstance(thought, str) and thought:
+            blocks = [{"type": "reasoning", "reasoning": thought}, *blocks]
         parts: list[Part] = []
         for block in blocks:
             # A model may give strings among its blocks.
             whole = {"type": "text", "text": block} if isinstance(block, str) else block
-            key, kind = TEXTS.get(whole.get("type", ""), ("", ""))
-            if whole.get(key):
-                part = f"{message}/{whole.get('index', kind)}"
-                parts.append(Text(part, whole[key], kind))
+            parts += self._block(message, whole)
         parts += [self._call(message, call) for call in chunk.get("tool_call_chunks") or ()]
+        parts += _ended(chunk)
         if chunk.get("chunk_position") == "last":
             parts.append(Done(message))
         return parts
+
+    def _block(self, message: str, block: dict[str, Any]) -> list[Part]:
+        """Return what a block adds to the text, or to the reasoning, of its message."""
+        key, kind = TEXTS.get(block.get("type", ""), ("", ""))
+        parts: list[Part] = []
+        if block.get(key):
+            if kind == "text":
+                parts.append(Done(f"{message}/reasoning"))
+            parts.append(Text(f"{message}/{kind}", block[key], kind))
+        return [*parts, *self._cited(block.get("annotations") or [])]
+
+    def _cited(self, annotations: list[dict[str, Any]]) -> list[Source]:
+        """Return a source for each page that is cited for the first time, and each document."""
+        sources: list[Source] = []
+        for cited in annotations:
+            url, title = cited.get("url"), cited.get("title") or cited.get("source")
+            is_new = url not in self._sources if url else title is not None
+            if cited.get("type") not in {"citation", "url_citation"} or not is_new:
+                continue
+            if url:
+                self._sources.add(url)
+            told = {key: cited.get(name) for key, name in CITATION_FIELDS.items()}
+            told = {key: value for key, value in told.items() if value is not None}
+            sources.append(Source(title, url, metadata={"langchain": told} if told else None))
+        return sources
 
     def _call(self, message: str, call: dict[str, Any]) -> ToolInput:
         part = f"{message}/call-{call.get('index')}"
         if call.get("id"):
             self._calls[part] = (call["id"], call.get("name") or "")
         call_id, name = self._calls.get(part, (part, ""))
-        return ToolInput(part, call_id, name, call.get("args") or "")
+        return ToolInput(part, call_id, name, call.get("args") or "", TOOL)
+
+
+def _answered(message: dict[str, Any]) -> list[Part]:
+    """Return what a tool answered, if the message is one of a tool."""
+    if message.get("type") != "tool" or not message.get("tool_call_id"):
+        return []
+    content, error = message["content"], None
+    if message.get("status") == "error":
+        error = content if isinstance(content, str) else "Tool execution failed"
+    return [ToolOutput(message["tool_call_id"], content, error, TOOL)]
+
+
+def _ended(chunk: dict[str, Any]) -> list[Part]:
+    """Return why the model has stopped, and the tokens, where a chunk tells either."""
+    metadata, told = chunk.get("response_metadata") or {}, chunk.get("usage_metadata")
+    reason = next((metadata[field] for field in REASON_FIELDS if metadata.get(field)), None)
+    incomplete = metadata.get("incomplete_details") or {}
+    reason = incomplete.get("reason") or reason
+    usage = None if told is None else _usage(told)
+    if reason is None and usage is None:
+        return []
+    known = None if reason is None else REASONS.get(str(reason).lower(), "other")
+    return [ModelEnded(known, usage)]
+
+
+def _usage(told: dict[str, Any]) -> Usage:
+    given = told.get("input_token_details") or {}
+    return Usage(
+        input=told["input_tokens"],
+        output=told["output_tokens"],
+        cache_read=given.get("cache_read"),
+        cache_write=given.get("cache_creation"),
+        reasoning=(told.get("output_token_details") or {}).get("reasoning"),
+    )

@@ -6,10 +6,10 @@ there may be several; version 2 gives a dict in each case.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from headgate.runs.adapters.parts import Data, ModelCall
+from headgate.runs.adapters.parts import Data, ModelCall, Source, Text, ToolInput, ToolOutput
 from headgate.runs.adapters.plain import plain
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Streamed:
 
     mode: str
     data: Any
-    namespace: tuple[str, ...] = ()
+    namespace: tuple[str, ...] | None = None  # none where no graph within is streamed
 
 
 def streamed(given: object) -> Streamed | None:
@@ -44,7 +44,7 @@ def streamed(given: object) -> Streamed | None:
 
 def _of_version_2(given: dict[Any, Any]) -> Streamed | None:
     if given.keys() >= {"type", "ns", "data"} and _is_mode(given["type"]):
-        return Streamed(given["type"], given["data"], tuple(given["ns"]))
+        return Streamed(given["type"], given["data"], tuple(given["ns"]) or None)
     return None
 
 
@@ -91,8 +91,9 @@ class LangGraph:
         step = metadata.get("langgraph_step")
         if not isinstance(step, int):
             return self._messages.parts(message)
-        begins = self._begins(event.namespace, step)
-        return [*([ModelCall()] if begins else ()), *self._messages.said(message)]
+        begins = self._begins(event.namespace or (), step)
+        said = (_within(event.namespace, part) for part in self._messages.said(message))
+        return [*([ModelCall()] if begins else ()), *said]
 
     def _begins(self, namespace: tuple[str, ...], step: int) -> bool:
         """Whether a step begins: nodes that run at once, and graphs within a node, share one."""
@@ -100,6 +101,14 @@ class LangGraph:
         last = self._steps.get(namespace)
         self._steps[namespace] = step
         return is_first or (last is not None and last != step)
+
+
+def _within(namespace: tuple[str, ...] | None, part: Part) -> Part:
+    """Return the part with the graph that has told it."""
+    if namespace is None or not isinstance(part, Text | ToolInput | ToolOutput | Source):
+        return part
+    told = (part.metadata or {}).get("langchain", {})
+    return replace(part, metadata={"langchain": {**told, "namespace": [*namespace]}})
 
 
 def _custom(data: object) -> Data:

@@ -51,6 +51,7 @@ class ToolInput:
     name: str
     delta: str
     traits: ToolTraits = FUNCTION
+    metadata: Metadata | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class _Open:
     id: str
     tool: str = ""
     traits: ToolTraits = FUNCTION
+    metadata: Metadata | None = None
     input: list[str] = field(default_factory=list)
 
 
@@ -116,13 +117,17 @@ class AiSdkWriter:
 
     def _text(self, part: Text) -> list[Chunk]:
         chunks: list[Chunk] = []
-        metadata = ui_chunks.with_metadata(part.metadata)
         known = self._open.get(part.id)
         if known is None:
             self._begun += 1
             known = self._open[part.id] = _Open(part.kind, f"{part.kind}-{self._begun}")
+            known.metadata = part.metadata
+            metadata = ui_chunks.with_metadata(part.metadata)
             chunks.append({"type": f"{part.kind}-start", "id": known.id, **metadata})
-            metadata = {}
+        metadata = {}
+        if part.metadata not in (None, known.metadata):
+            known.metadata = part.metadata
+            metadata = ui_chunks.with_metadata(part.metadata)
         if part.delta or metadata:
             delta = {"id": known.id, "delta": part.delta, **metadata}
             chunks.append({"type": f"{known.kind}-delta", **delta})
@@ -134,8 +139,8 @@ class AiSdkWriter:
         if known is None:
             known = self._open[part.id] = _Open("tool", part.call_id, part.name, part.traits)
             call = {"toolCallId": part.call_id, "toolName": part.name}
-            traits = ui_chunks.with_traits(part.traits)
-            chunks.append({"type": "tool-input-start", **call, **traits})
+            call |= ui_chunks.with_traits(part.traits) | ui_chunks.with_metadata(part.metadata)
+            chunks.append({"type": "tool-input-start", **call})
         if part.delta:
             known.input.append(part.delta)
             delta = {"toolCallId": known.id, "inputTextDelta": part.delta}
