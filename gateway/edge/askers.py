@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from gateway.origin.raw_way import RawWay
 from gateway.protocol.forwarding import SCHEME, Sender
 from gateway.protocol.paths import canonical_host
+from gateway.runtime.request_fields import OWN_LINES
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from gateway.protocol.identity import IdentityHeaders
 
 REMEMBERED = 1024  # blocks of fields, each with what the origin is asked by: 4 MB
-_OWN = ("X-Request-Id", "If-None-Match")  # the lines that a read may have beside fields it shares
 
 
 class Route(Protocol):
@@ -53,7 +53,7 @@ class Askers:
         identity = route.identity
         # A line of one request alone is not sent to the origin, unless it says who somebody is.
         self._may_have_own = not any(
-            identity.has(name) or name.lower() in identity.dropped for name in _OWN
+            identity.has(name) or name.lower() in identity.dropped for name in OWN_LINES
         )
 
     def __len__(self) -> int:

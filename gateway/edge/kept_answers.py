@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from gateway.cache.decision import fresh
 from gateway.cache.variants import Variants
 from gateway.protocol import http1
+from gateway.runtime.request_fields import OWN_LINES
 
 if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.route import KeptAnswer, PlainGet
 
-# What a request may have of its own (PlainGet), in lower case: no answer is chosen by it here.
-_OWN = frozenset({"x-request-id", "if-none-match"})
+# No answer is chosen by these here.
+_OWN = frozenset(map(str.lower, OWN_LINES))
 
 
 def kept_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:

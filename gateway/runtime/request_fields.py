@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Append, AppendHead
 
 
+# The lines by which reads differ although their answer is the same: proxies add an `X-Request-Id`
+# to each request, and browsers revalidate with `If-None-Match`.
+OWN_LINES = ("X-Request-Id", "If-None-Match")
 _ORIGIN, _CONTENT_ENCODING = istr("Origin"), istr("Content-Encoding")
 
 

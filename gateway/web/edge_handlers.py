@@ -110,7 +110,7 @@ class EdgeHandlers:
         read = route.parse(target)
         is_get = request.method == "GET" and not request.has_body
         if isinstance(read, EdgeCatchUp) and (is_get or request.method == "HEAD"):
-            return self._read(request, route, read)
+            return self._logged(self._read, request, route, read)
         if isinstance(read, EdgeLive) and is_get:
             return self._logged(self._live, request, route, read)
         return self._logged(self._pass_on, request, route, read)
@@ -127,18 +127,14 @@ class EdgeHandlers:
             self._shared.shedding.check(READS)
         match decided.use:
             case Pass():
-                return await self._logged(self._pass_on, request, route, read)
+                return await self._pass_on(request, route, read)
             case ServeTail(snapshot):
                 return Answered(source.empty(snapshot, read), cache_status.COLLAPSED)
             case ServeRecent(snapshot, span):
                 return Answered(source.data(snapshot, read, span), cache_status.COLLAPSED)
             case _:
-                try:
-                    held = request.resources
-                    result = await route.cache.carry_out(decided, cache_request, now, held)
-                except OF_THE_ORIGIN as error:
-                    route.log_failure(error, read.path)
-                    raise
+                held = request.resources
+                result = await route.cache.carry_out(decided, cache_request, now, held)
         facts = result.cached.facts
         if stream is not None and facts is not None:
             span = Span(cache_request.start, facts.next_offset, result.cached.body)

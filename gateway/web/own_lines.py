@@ -11,9 +11,8 @@ import re
 import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.runtime.request_fields import RequestFields
+from gateway.runtime.request_fields import OWN_LINES, RequestFields
 
-OWN_LINES = ("X-Request-Id", "If-None-Match")
 _ID, _TAG = (f"\r\n{name}: ".lower().encode() for name in OWN_LINES)
 # Values that are taken as they are: the parser changes nothing of them.
 _ID_VALUE = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")

@@ -23,8 +23,8 @@ from msgspec import Struct
 from multidict import MultiMapping
 
 from gateway.protocol.header_names import CLOSED
-from gateway.runtime.request_fields import RequestFields
-from gateway.web.own_lines import NOTHING, OWN_LINES, OwnLines, pared_read, without_own
+from gateway.runtime.request_fields import OWN_LINES, RequestFields
+from gateway.web.own_lines import NOTHING, OwnLines, pared_read, without_own
 
 if TYPE_CHECKING:
     from collections.abc import Callable
