@@ -36,7 +36,7 @@ class CommitFigures:
 
     def stored(self, changes: Sequence[Change]) -> None:
         """Count what a group has of appends, if it has any."""
-        appends = sum(it.appends for it in changes)
+        appends = sum([it.appends for it in changes])
         if appends:
             self.appends.observe(appends)
 

@@ -184,8 +184,9 @@ class Store(Generic[K]):
 
     def drop(self, group: Hashable) -> None:
         """Forget every answer of a group."""
-        for entry in self.of_group(group):
-            self._remove(entry)
+        if group in self._groups:  # most appends find none
+            for entry in self.of_group(group):
+                self._remove(entry)
 
     def discard(self, key: Hashable) -> None:
         """Drop what is cached under `key`, if anything is."""

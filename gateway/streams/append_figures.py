@@ -48,18 +48,22 @@ class AppendFigures:
     def _count_alike(
         self, waiting: Sequence[Waiting], outcomes: Sequence[Appended | HeadgateError], now: float
     ) -> bool:
-        """Count them five times as fast where all are stored and none is traced.
+        """Count them all at once where all are stored and none is traced.
 
         Else it does nothing, and says so.
         """
-        stored = [it.stored for it in outcomes if isinstance(it, Appended) and it.stored]
-        traced = [append for append, _, _ in waiting if append.trace_id is not None]
-        if len(stored) < len(waiting) or traced:
-            return False
-        self.stored += len(stored)
-        self.messages += sum(stored)
-        self.bytes += sum([len(append.body) for append, _, _ in waiting])
-        self.duration.observe_since(sorted([came for _, _, came in waiting]), now)
+        messages = size = 0
+        times: list[float] = []
+        for (append, _, came), outcome in zip(waiting, outcomes, strict=True):
+            if not isinstance(outcome, Appended) or not outcome.stored or append.trace_id:
+                return False
+            messages += outcome.stored
+            size += len(append.body)
+            times.append(came)
+        self.stored += len(times)
+        self.messages += messages
+        self.bytes += size
+        self.duration.observe_since(sorted(times), now)
         return True
 
     def _count_one(self, append: Append, outcome: Appended | HeadgateError, seconds: float) -> None:
