@@ -10,10 +10,11 @@ import headgate
 import pytest
 from headgate import ResumableStreams, Runs, RunState, Stream, StreamWriter
 
-from tests.client.runs.sources import Feed, read, read_to
+from tests.client.runs.sources import Feed, of, read, read_to
 from tests.client.writing import messages
 from tests.support.processes import ROOT
 from tests.support.processes import headgate as headgate_server
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,17 +35,28 @@ class Issuer:
     def replace(self) -> None:
         self._give("newer")
 
+    def allow(self, name: str, operations: str, *, beside: str) -> None:
+        """Have one token that may do less, and another that may do everything."""
+        self._write(entry(name, operations) + entry(beside, OPERATIONS))
+
     async def authorization(self) -> str:
         await asyncio.sleep(0)
         return bearer(self.valid)
 
     def _give(self, name: str) -> None:
         self.valid = name
-        digest = hashlib.sha256(token(name).encode()).hexdigest()
-        grants = f'grants = [{{ streams = "/v1/stream/*", operations = {OPERATIONS} }}]'
+        self._write(entry(name, OPERATIONS))
+
+    def _write(self, entries: str) -> None:
         new = self.path.with_suffix(".new")
-        new.write_text(f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\n{grants}\n')
+        new.write_text(entries)
         new.replace(self.path)
+
+
+def entry(name: str, operations: str) -> str:
+    digest = hashlib.sha256(token(name).encode()).hexdigest()
+    grants = f'grants = [{{ streams = "/v1/stream/*", operations = {operations} }}]'
+    return f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\n{grants}\n'
 
 
 def token(name: str) -> str:
@@ -73,7 +85,17 @@ async def is_refused(url: str, authorization: str) -> bool:
             await stream.head()
         except headgate.NotAuthorized:
             return True
+        except headgate.StreamNotFound:
+            return False
     return False
+
+
+def is_produced(runs: Runs, run_id: str) -> bool:
+    try:
+        runs.stopped(run_id)
+    except LookupError:
+        return False
+    return True
 
 
 async def test_a_run_and_its_reader_outlive_the_token_that_they_began_with(
@@ -92,6 +114,23 @@ async def test_a_run_and_its_reader_outlive_the_token_that_they_began_with(
         feed.end()
         assert await read(answer) == b"upon a time"
         assert await runs.state("a") == RunState("finished")
+
+
+async def test_a_run_whose_end_is_refused_is_not_active_any_more(
+    guarded: Headgate, issuer: Issuer
+) -> None:
+    url = f"{guarded.streams}/runs"
+    issuer.allow("older", '["read", "append", "create", "delete"]', beside="newer")
+    async with asyncio.timeout(10):
+        while await is_refused(f"{url}/none", bearer("newer")):
+            await asyncio.sleep(0.05)
+    async with (
+        Runs(url, authorization=bearer("older")) as runs,
+        Runs(url, authorization=bearer("newer")) as other,
+    ):
+        await runs.start("a", of("Once"))
+        await until(lambda: not is_produced(runs, "a"))
+        assert await other.state("a") == RunState("orphaned", "its producer is gone")
 
 
 async def test_streams_writers_and_resumable_streams_take_a_function(guarded: Headgate) -> None:

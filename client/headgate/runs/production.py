@@ -97,16 +97,22 @@ class Production:
         consuming = asyncio.create_task(self._consume(source))
         others = (self._beat(), self._keep(), self._watch(), self._flush())
         tasks = [consuming, *map(asyncio.create_task, others)]
+        is_ended = True
         try:
             state = await self._written(consuming)
             if state is TAKEN_OVER or not await self._end(state):
                 log.warning("run %r: another producer has taken over, or ended it", self._place.id)
         except StreamError as error:
             log.warning("run %r: its end could not be written: %s", self._place.id, error)
+            is_ended = False
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
+        if not is_ended:  # whoever looks shall not take it for active until the lease expires
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._lease.give_up()
 
     async def _written(self, consuming: asyncio.Task[RunState]) -> RunState:
         """How the run ended, once all that its source gave is in the stream."""
