@@ -32,7 +32,7 @@ READ = "s?offset=-1"
 REPEAT, WITH_NEW_FIELDS = 20, 50  # calls of a kept read at most: byte for byte the same, and else
 LOGGED = 15  # more for its line in the log
 # Calls of what has a handler, with what answers it: a log in memory, or an origin.
-APPEND, CREATE, HEAD, PASSED_ON = 146, 182, 72, 151
+APPEND, CREATE, HEAD, PASSED_ON = 142, 175, 72, 144
 OWN_MISS, MISS = 215, 240  # a read that is not cached
 OWN_ID = 6  # more for an X-Request-Id
 READ_ID = 12  # and in a read, whose fields the origin is told
