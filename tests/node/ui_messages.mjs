@@ -91,7 +91,9 @@ function revived(value) {
 
 /** An event of LangGraph for Python as it is for JavaScript, which has no version 2. */
 function asTuple(event) {
-  if (event.ns) return [...(event.ns.length > 0 ? [event.ns] : []), event.type, event.data]
+  const asked = event.interrupts?.length > 0 && { __interrupt__: event.interrupts }
+  const data = asked ? { ...event.data, ...asked } : event.data
+  if (event.ns) return [...(event.ns.length > 0 ? [event.ns] : []), event.type, data]
   return Array.isArray(event) && event[0].content !== undefined ? ["messages", event] : event
 }
 

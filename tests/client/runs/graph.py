@@ -11,14 +11,17 @@ from langchain_core.language_models.chat_models import BaseChatModel, agenerate_
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
+from langgraph.types import Command, interrupt
 from pydantic import Field
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+__all__ = ["QUESTION", "SECRET", "Command", "Model", "graph"]
 SECRET = "what the state of the graph holds"
 QUESTION = {"messages": [("system", SECRET), ("user", "Is it sunny in Rome?")]}
 
@@ -74,7 +77,20 @@ class Model(BaseChatModel):
             yield ChatGenerationChunk(message=AIMessageChunk(**piece))
 
 
-def graph(*, is_nested: bool = False, script: list[list[dict[str, Any]]] | None = None) -> Any:
+def ask(state: MessagesState) -> None:
+    """Have the user asked about the calls of the model, as the middleware of LangChain does."""
+    calls = state["messages"][-1].tool_calls  # type: ignore[union-attr]
+    actions = [{"name": call["name"], "args": call["args"]} for call in calls]
+    if actions:
+        interrupt({"action_requests": actions, "review_configs": []})
+
+
+def graph(
+    *,
+    is_nested: bool = False,
+    script: list[list[dict[str, Any]]] | None = None,
+    asks_first: bool = False,
+) -> Any:
     """Return the graph, or one that has it as a node."""
     model = Model(script=script or [])
 
@@ -85,9 +101,12 @@ def graph(*, is_nested: bool = False, script: list[list[dict[str, Any]]] | None 
     inner.add_node("agent", agent)
     inner.add_node("tools", ToolNode([weather, broken], handle_tool_errors=True))
     inner.add_edge(START, "agent")
-    inner.add_conditional_edges("agent", tools_condition)
+    if asks_first:
+        inner.add_node("ask", ask)
+        inner.add_edge("agent", "ask")
+    inner.add_conditional_edges("ask" if asks_first else "agent", tools_condition)
     inner.add_edge("tools", "agent")
-    compiled = inner.compile()
+    compiled = inner.compile(checkpointer=InMemorySaver() if asks_first else None)
     if not is_nested:
         return compiled
     outer = StateGraph(MessagesState)

@@ -80,12 +80,17 @@ async def cases() -> list[Case]:
         for way, how in WAYS.items()
         if how is not BOTH
     ]
+    made += [
+        await _case("text-and-calls-at-once", how, f"-asks-first{way}", asks_first=True)
+        for way, how in {"": BOTH, "-version-2": {**BOTH, **SECOND}}.items()
+    ]
     model = Model(script=SCRIPTS["reasoning"])
     chunks = [chunk async for chunk in model.astream("Tell.")]
     return [*made, Case("langchain--reasoning", "langchain", events=chunks)]
 
 
-async def _case(name: str, how: dict[str, Any], way: str = "") -> Case:
-    runnable = graph(is_nested="subgraphs" in how, script=SCRIPTS[name])
-    events = [event async for event in runnable.astream(QUESTION, **how)]
+async def _case(name: str, how: dict[str, Any], way: str = "", *, asks_first: bool = False) -> Case:
+    runnable = graph(is_nested="subgraphs" in how, script=SCRIPTS[name], asks_first=asks_first)
+    thread: Any = {"configurable": {"thread_id": "1"}}
+    events = [event async for event in runnable.astream(QUESTION, thread, **how)]
     return Case(f"langgraph--{name}{way}", "langgraph", events=events)

@@ -8,6 +8,7 @@ the provider reads it. Nobody but these packages says what the message is.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections import Counter
 from dataclasses import dataclass, field
@@ -184,7 +185,7 @@ async def _program(url: str, cases: Sequence[Case]) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
         NODE, PROGRAM, url, stdin=pipe, stdout=pipe, stderr=pipe
     )
-    told = json.dumps([case.told() for case in cases]).encode()
+    told = json.dumps([case.told() for case in cases], default=dataclasses.asdict).encode()
     try:
         out, errors = await asyncio.wait_for(process.communicate(told), PATIENCE_S)
     finally:

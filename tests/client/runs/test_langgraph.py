@@ -97,6 +97,43 @@ async def test_the_state_of_a_graph_adds_nothing_to_a_message_where_its_mode_is_
     assert items("ai-sdk", await streamed(graphs, stream_mode=mode, version="v2")) == []
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_a_graph_that_asks_first_has_the_user_asked_once_and_goes_on(
+    graphs: ModuleType, version: str
+) -> None:
+    graph = graphs.graph(asks_first=True)
+    how = {"stream_mode": ["messages", "updates", "values"], "version": version}
+    thread = {"configurable": {"thread_id": "1"}}
+    asked = items("ai-sdk", [each async for each in graph.astream(graphs.QUESTION, thread, **how)])
+    call = {"toolCallId": "call_1"}
+    assert asked[-2:] == [
+        {"type": "tool-approval-request", "approvalId": "call_1", **call},
+        {"type": "finish-step"},
+    ]
+    assert [chunk["type"] for chunk in asked].count("tool-approval-request") == 1
+    decided = graphs.Command(resume={"decisions": [{"type": "approve"}]})
+    answered = items("ai-sdk", [each async for each in graph.astream(decided, thread, **how)])
+    (output,) = [chunk for chunk in answered if chunk["type"] == "tool-output-available"]
+    assert (output["toolCallId"], output["output"]) == ("call_1", "sun")
+    assert [chunk for chunk in answered if chunk["type"].startswith("text-")] == SAID
+
+
+async def test_an_interrupt_names_a_call_that_the_model_has_not_streamed() -> None:
+    asked = {"action_requests": [{"name": "book", "args": {"city": "Rome"}}]}
+    event = ("updates", {"__interrupt__": [{"value": asked, "id": "i1"}]})
+    chunks = items("ai-sdk", [event, event])
+    (call,) = [chunk for chunk in chunks if chunk["type"] == "tool-input-available"]
+    assert (call["toolName"], call["input"]) == ("book", {"city": "Rome"})
+    (request,) = [chunk for chunk in chunks if chunk["type"] == "tool-approval-request"]
+    assert request["toolCallId"] == call["toolCallId"]
+
+
+@pytest.mark.parametrize("value", ["Are you sure?", {"action_requests": "book"}, None, 1])
+async def test_an_interrupt_of_another_shape_adds_nothing(value: object) -> None:
+    event = ("values", {"messages": [], "__interrupt__": [{"value": value, "id": "i1"}]})
+    assert items("ai-sdk", [event]) == []
+
+
 async def test_what_a_node_gives_with_an_id_stays_in_the_message(graphs: ModuleType) -> None:
     given = {"type": "progress", "id": "p1", "done": 1}
     chunk = {"type": "data-progress", "id": "p1", "data": given}

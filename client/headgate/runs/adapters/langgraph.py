@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from headgate.runs.adapters.interrupts import KEY, Interrupts
 from headgate.runs.adapters.parts import Data, ModelCall, Source, Text, ToolInput, ToolOutput
 from headgate.runs.adapters.plain import plain
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from headgate.runs.adapters.parts import Part
 
 MODES = {"values", "updates", "messages", "custom", "checkpoints", "tasks", "debug"}
+ASKING = {"values", "updates"}  # where a graph tells that it is interrupted
 SEQUENCES = (list, tuple)
 
 
@@ -44,7 +46,10 @@ def streamed(given: object) -> Streamed | None:
 
 def _of_version_2(given: dict[Any, Any]) -> Streamed | None:
     if given.keys() >= {"type", "ns", "data"} and _is_mode(given["type"]):
-        return Streamed(given["type"], given["data"], tuple(given["ns"]) or None)
+        # Version 1 tells interrupts in the state itself.
+        asked = given.get("interrupts")
+        data = {KEY: asked} if asked else given["data"]
+        return Streamed(given["type"], data, tuple(given["ns"]) or None)
     return None
 
 
@@ -70,19 +75,22 @@ def _is_message(value: object) -> bool:
 
 
 class LangGraph:
-    """The events of one graph: messages, and what its nodes give to `get_stream_writer()`.
+    """The events of one graph: messages, what its nodes give to `get_stream_writer()`, interrupts.
 
     The state of the graph, its tasks and its checkpoints are the application's own business.
     """
 
     def __init__(self, messages: LangChain) -> None:
         self._messages = messages
+        self._interrupts = Interrupts()
         self._steps: dict[tuple[str, ...], int] = {}  # by the namespace
 
     def parts(self, event: Streamed) -> list[Part]:
         """Return what the event adds to the answer."""
         if event.mode == "custom":
             return [_custom(plain(event.data))]
+        if event.mode in ASKING:
+            return self._interrupts.parts(event.data)
         if event.mode != "messages":
             return []
         message, metadata = plain(event.data[0]), event.data[1]
@@ -92,8 +100,10 @@ class LangGraph:
         if not isinstance(step, int):
             return self._messages.parts(message)
         begins = self._begins(event.namespace or (), step)
-        said = (_within(event.namespace, part) for part in self._messages.said(message))
-        return [*([ModelCall()] if begins else ()), *said]
+        said = self._messages.said(message)
+        self._interrupts.see(said)
+        within = (_within(event.namespace, part) for part in said)
+        return [*([ModelCall()] if begins else ()), *within]
 
     def _begins(self, namespace: tuple[str, ...], step: int) -> bool:
         """Whether a step begins: nodes that run at once, and graphs within a node, share one."""

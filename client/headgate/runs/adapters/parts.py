@@ -55,6 +55,13 @@ class ToolInput:
 
 
 @dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """The user is asked whether the tool shall be called; the answer comes with another request."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ToolOutput:
     """What the tool answered that was called as `call_id`; `error` is why it did not."""
 
@@ -117,7 +124,8 @@ class ModelEnded:
     usage: Usage | None = None
 
 
-Part: TypeAlias = ModelCall | Text | ToolInput | ToolOutput | Source | Data | Done | ModelEnded
+Whole: TypeAlias = ApprovalRequest | ToolOutput | Source | Data | ModelEnded
+Part: TypeAlias = ModelCall | Text | ToolInput | Done | Whole
 
 
 class ModelFailed(Exception):

@@ -11,6 +11,7 @@ import msgspec
 from headgate.runs.adapters import Adapters
 from headgate.runs.adapters.parts import (
     FUNCTION,
+    ApprovalRequest,
     Data,
     Done,
     ModelCall,
@@ -26,7 +27,7 @@ from headgate.runs.formats import steps, ui_chunks, ui_protocol
 from headgate.runs.formats.contract import NotAnItem, named
 
 if TYPE_CHECKING:
-    from headgate.runs.adapters.parts import Metadata, Part
+    from headgate.runs.adapters.parts import Metadata, Part, Whole
     from headgate.runs.formats.steps import Chunk
     from headgate.runs.records import RunState
 
@@ -92,10 +93,12 @@ class AiSdkWriter:
             return self._text(part)
         return self._tool(part) if isinstance(part, ToolInput) else self._whole(part)
 
-    def _whole(self, part: ToolOutput | Source | Data | ModelEnded) -> list[Chunk]:
+    def _whole(self, part: Whole) -> list[Chunk]:
         """Return what is not told piece by piece."""
         if isinstance(part, Data):
             return [ui_chunks.data(part)]
+        if isinstance(part, ApprovalRequest):
+            return [ui_chunks.approval_request(part)]
         if isinstance(part, ToolOutput):
             return [ui_chunks.tool_output(part)]
         if isinstance(part, Source):

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from headgate.runs.adapters.parts import Data, Metadata, Source, ToolOutput, ToolTraits, Usage
+    from headgate.runs.adapters.parts import (
+        ApprovalRequest,
+        Data,
+        Metadata,
+        Source,
+        ToolOutput,
+        ToolTraits,
+        Usage,
+    )
 
 # The counts of a usage that are told apart from others, by the group that the AI SDK has them in.
 DETAILS = {
@@ -49,6 +57,12 @@ def tool_output(part: ToolOutput) -> dict[str, Any]:
         **told(preliminary=part.is_preliminary or None),
         **more,
     }
+
+
+def approval_request(part: ApprovalRequest) -> dict[str, Any]:
+    """Return the chunk that has the user asked: one for each call, so it has the call's id."""
+    about = {"approvalId": part.call_id, "toolCallId": part.call_id}
+    return {"type": "tool-approval-request", **about}
 
 
 def source(part: Source, source_id: str) -> dict[str, Any]:
