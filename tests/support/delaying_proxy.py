@@ -12,12 +12,12 @@ _READ_BYTES = 1 << 16
 class DelayingProxy(Listener):
     """Forwards connections to a loopback port; each way takes `latency_s`.
 
-    `appends` counts the requests that begin with `POST /`.
+    `appends` counts the requests that begin with `POST /`, `answered` the bytes of all answers.
     """
 
     def __init__(self, target_port: int, *, latency_s: float) -> None:
         super().__init__(self._serve_both_ways)
-        self.appends = 0
+        self.appends = self.answered = 0
         self._target_port = target_port
         self._latency_s = latency_s
 
@@ -53,6 +53,7 @@ class DelayingProxy(Listener):
             while data:
                 data = await source.read(_READ_BYTES)
                 self.appends += is_up and data.count(b"POST /")
+                self.answered += 0 if is_up else len(data)
                 pieces.put_nowait((loop.time() + self._latency_s, data))
             await delivering
         finally:

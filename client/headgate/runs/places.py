@@ -1,4 +1,4 @@
-"""Where a run is: the URLs of its stream and of its lease."""
+"""Where a run is: the URLs of its streams."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The stream that holds a run's items, and the lease that its producer keeps while it lives."""
+    """The streams of a run: its items, its producer's lease, and the index of its marks."""
 
     id: str
     items: Stream
     lease: Stream
+    index: Stream
 
 
 def check_type(run_id: object) -> None:
@@ -44,4 +45,4 @@ def place(base: Stream, run_id: str) -> Place:
             f"not {size}"
         )
     url = stream_url(base.url, run_id)
-    return Place(run_id, base.beside(url), base.beside(f"{url}/lease"))
+    return Place(run_id, *map(base.beside, (url, f"{url}/lease", f"{url}/index")))

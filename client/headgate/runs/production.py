@@ -15,13 +15,16 @@ from headgate.errors import ABSENT, ProducerFenced, RequestRefused, StreamError
 from headgate.runs import claims, records
 from headgate.runs.claims import TAKEN
 from headgate.runs.formats.contract import NotAnItem
+from headgate.runs.marks import end_record
 from headgate.runs.records import RunState
+from headgate.runs.survey import START
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from headgate.runs.formats.contract import Format
     from headgate.runs.lease import Lease
+    from headgate.runs.marks import Marker
     from headgate.runs.places import Place
     from headgate.writer import StreamWriter
 
@@ -67,6 +70,7 @@ class Production:
         form: Format,
         rules: Rules,
         first: list[object],  # the items that complete what an older producer has begun
+        marker: Marker,
     ) -> None:
         self._place = place
         self._lease = lease
@@ -76,6 +80,7 @@ class Production:
         self._items = form.writer()
         self._rules = rules
         self._first = first
+        self._marker = marker
         self._stopped = asyncio.Event()
         self._watches_stop = False
         # How it ends when its source is not what ends it.
@@ -95,7 +100,7 @@ class Production:
     async def run(self, source: AsyncIterator[object]) -> None:
         """Produce the run to its end."""
         consuming = asyncio.create_task(self._consume(source))
-        others = (self._beat(), self._keep(), self._watch(), self._flush())
+        others = (self._beat(), self._keep(), self._watch(), self._flush(), self._marker.keep())
         tasks = [consuming, *map(asyncio.create_task, others)]
         is_ended = True
         try:
@@ -123,7 +128,7 @@ class Production:
             return TAKEN_OVER
         except Exception as error:
             log.warning("run %r: an item could not be written", self._place.id, exc_info=error)
-            return RunState("failed", _unwritten(error))
+            return RunState("failed", self._unwritten(error))
         self._is_all_written = True
         return state
 
@@ -166,17 +171,39 @@ class Production:
 
     async def _write(self, item: object) -> None:
         try:
-            await self._output.write(records.item(item))
+            data = records.item(item)
+            await self._output.write(data)
+            self._marker.wrote(data)
+            if self._marker.is_due:
+                await self._output.write(self._marker.mark(self._known_offset))
         except (TypeError, ValueError) as error:
             raise NotAnItem(f"what the source gave is not JSON: {error}") from error
         except StreamError as error:
             raise _NotWritten from error
 
+    def _unwritten(self, error: Exception) -> str:
+        """Return what readers are told of an error of the writer: never the URL of the stream."""
+        if not isinstance(error, RequestRefused) or error.chunk is None:
+            return f"an item could not be written: {type(error).__name__}"
+        number = self._marker.item_number(error.chunk.number)
+        which = f"item {number}, of {error.chunk.size:,} bytes"
+        return sendable(f"{which}, could not be written: {error.reason}")
+
+    @property
+    def _known_offset(self) -> str:
+        """Where the stream ended when the server last told it."""
+        return self._output.next_offset or START
+
     async def _end(self, state: RunState) -> bool:
         """Write the end; False when the run is somebody else's by now."""
+        await self._marker.end(self._known_offset)
+        count = self._marker.count if self._is_all_written else None
         closing = self._items.closing() if self._is_all_written else ()
         ending = [*closing, *self._form.ending(state, self._items.finish_reason)]
-        items = [records.end(state), *map(msgspec.json.encode, ending)]
+        items = [
+            end_record(state, self._form, count),
+            *map(msgspec.json.encode, ending),
+        ]
         is_ours = await claims.end(self._place.items, self._epoch, items, self._rules.retry_for_s)
         if is_ours:
             await self._lease.give_up()
@@ -227,7 +254,7 @@ class Production:
         while True:
             await asyncio.sleep(self._rules.ttl_s / BEATS)
             try:
-                await self._place.items.use(self._output.next_offset or "-1")
+                await self._place.items.use(self._known_offset)
             except StreamError as error:
                 # Of a stream that is gone, the next item tells.
                 log.info("run %r: its stream could not be kept: %s", self._place.id, error)
@@ -244,14 +271,6 @@ class Production:
         except StreamError as error:
             log.info("run %r: no lease: %s", self._place.id, error)
         return False
-
-
-def _unwritten(error: Exception) -> str:
-    """Return what readers are told of an error of the writer: never the URL of the stream."""
-    if not isinstance(error, RequestRefused) or error.chunk is None:
-        return f"an item could not be written: {type(error).__name__}"
-    which = f"item {error.chunk.number}, of {error.chunk.size:,} bytes"
-    return sendable(f"{which}, could not be written: {error.reason}")
 
 
 async def close(source: AsyncIterator[object]) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import random
-import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +13,20 @@ import msgspec
 
 from headgate import following
 from headgate.backoff import Backoff
-from headgate.errors import ProtocolError, RunFailed, StreamError, StreamGone, Unavailable
+from headgate.errors import RunFailed, StreamError, StreamGone, Unavailable
 from headgate.runs import records
 from headgate.runs.formats import named
-from headgate.runs.formats.contract import NothingBegun
+from headgate.runs.lookups import CUT
 from headgate.runs.records import RunState
+from headgate.runs.survey import BEGINNING, items_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from headgate.following import Batch
-    from headgate.runs.formats.contract import Completion, Format
+    from headgate.runs.formats.contract import Format
     from headgate.runs.records import Status
+    from headgate.runs.survey import Mark
     from headgate.stream import Stream
 
 log = logging.getLogger("headgate.runs")
@@ -33,26 +34,32 @@ log = logging.getLogger("headgate.runs")
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0  # before a lost connection is made again
 KEEP_ALIVE_S = 15.0  # of silence; proxies end what is silent for a minute
 GONE = RunState("failed", "the run is no longer there: deleted, expired, or lost by its server")
-CUT = RunState("failed", "the stream of the run was closed without an end")
 
 # What is said of runs whose answers are not whole. One that was stopped is as it was wanted.
 UNFINISHED: dict[Status, str] = {"failed": "failed", "orphaned": "is orphaned"}
-
-_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Rendering:
     """The items of one run as one reader is sent them."""
 
-    def __init__(self, after: int, form: Format | None) -> None:
-        self.format = form  # else the stream's first record tells it
-        self.count = 0  # of the items so far that readers are sent
+    def __init__(self, after: int, start: Mark) -> None:
+        self.format = start.form  # else the stream's first record tells it
+        self.count = start.count  # of the items so far that readers are sent
         self.end: RunState | None = None
         self._after = after
 
     def take(self, batch: Batch) -> bytes:
-        """What the reader is sent for these items; nothing for those that it has."""
-        return b"".join(map(self._item, _items(batch)))
+        """Return what the reader is sent for these items; nothing for those that it has."""
+        return b"".join([data for body in batch.bodies for data in self._taken(body)])
+
+    def _taken(self, body: bytes) -> list[bytes]:
+        items = items_of(body)
+        if records.MARK not in body:
+            # Those that the reader has need not be rendered.
+            had = min(len(items), max(0, self._after - self.count))
+            self.count += had
+            items = items[had:]
+        return [self._item(bytes(item)) for item in items]
 
     def ended(self, state: RunState) -> bytes:
         """What the reader is sent when the stream does not tell the end itself."""
@@ -83,68 +90,14 @@ class Rendering:
         return data if self.count > self._after else b""
 
 
-async def count(stream: Stream) -> int:
-    """How many items the run has by now."""
-    return (await _all_of(stream)).count
-
-
-async def end(stream: Stream) -> RunState:
-    """How a run ended whose stream is closed."""
-    return (await _all_of(stream)).end or CUT
-
-
-async def completed(stream: Stream, state: RunState) -> list[object]:
-    """The items that end a run which its producer has left, in the way of its format."""
-    form, closing = await left_open(stream)
-    return [*closing, *(form.ending(state) if form is not None else ())]
-
-
-async def left_open(stream: Stream) -> tuple[Format | None, list[object]]:
-    """A run's format, and the items that complete what a producer has begun which writes no more.
-
-    No format where the stream does not tell it.
-    """
-    form: Format | None = None
-    completion: Completion = NothingBegun()
-    async for batch in _batches_of(stream):
-        for item in _items(batch):
-            told = records.told(item)
-            if told is None:
-                completion.take(item)
-            elif told.format is not None and form is None:
-                form = named(told.format)
-                completion = form.completion()
-    return form, completion.closing()
-
-
-async def _all_of(stream: Stream) -> Rendering:
-    rendering = Rendering(sys.maxsize, None)
-    async for batch in _batches_of(stream):
-        rendering.take(batch)
-    return rendering
-
-
-def _items(batch: Batch) -> list[bytes]:
-    try:
-        return [bytes(item) for body in batch.bodies for item in _decoder.decode(body)]
-    except msgspec.DecodeError as error:
-        raise ProtocolError("this stream is no run: it does not hold JSON") from error
-
-
-async def _batches_of(stream: Stream) -> AsyncGenerator[Batch]:
-    async with aclosing(following.catch_up(stream, "-1")) as batches:
-        async for _, batch in batches:
-            yield batch
-
-
 class Reading:
     """One reader of one run."""
 
-    def __init__(self, stream: Stream, after: int = 0, form: Format | None = None) -> None:
+    def __init__(self, stream: Stream, after: int = 0, start: Mark = BEGINNING) -> None:
         self._stream = stream
-        self._offset = "-1"
+        self._offset = start.offset
         self._first = b""
-        self.seen = Rendering(after, form)
+        self.seen = Rendering(after, start)
         loop = asyncio.get_running_loop()
         self._leaving: asyncio.Future[None] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()  # set as the body ends

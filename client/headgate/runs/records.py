@@ -38,9 +38,10 @@ class Forged(Exception):
 class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a record tells."""
 
-    format: str | None = None  # in the record that opens a stream
+    format: str | None = None  # in the record that opens a stream, in marks and at the end
     status: Status | None = None  # active: a producer begins; any other: the run has ended
     error: str | None = None
+    count: int | None = None  # of the items before this record
 
 
 class _Record(msgspec.Struct, frozen=True):
@@ -57,7 +58,7 @@ class _Typed(msgspec.Struct, frozen=True):
 _encode = msgspec.json.Encoder().encode
 _decoder = msgspec.json.Decoder(_Record)
 _typed = msgspec.json.Decoder(_Typed)
-_MARK = TYPE.encode()
+MARK = TYPE.encode()  # what has not these bytes in it holds no record
 
 
 def opening(format_name: str) -> bytes:
@@ -70,9 +71,14 @@ def claim() -> bytes:
     return _encode(_Record(TYPE, Told(status="active")))
 
 
-def end(state: RunState) -> bytes:
-    """The record that says how the run ended."""
-    return _encode(_Record(TYPE, Told(status=state.status, error=state.error)))
+def mark(format_name: str, count: int) -> bytes:
+    """Return the record that says how many items are before it."""
+    return _encode(_Record(TYPE, Told(format=format_name, count=count)))
+
+
+def end(state: RunState, format_name: str | None = None, count: int | None = None) -> bytes:
+    """Return the record that says how the run ended, and maybe how many items are before it."""
+    return _encode(_Record(TYPE, Told(format_name, state.status, state.error, count)))
 
 
 def told(item: bytes) -> Told | None:
@@ -95,7 +101,7 @@ def item(value: object) -> bytes:
 
 
 def _read(decoder: msgspec.json.Decoder[_T], item: bytes) -> _T | None:
-    if _MARK not in item:
+    if MARK not in item:
         return None
     try:
         return decoder.decode(item)

@@ -7,25 +7,26 @@ import contextlib
 import logging
 import math
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
-
-import msgspec
 
 from headgate.backoff import Backoff
 from headgate.endpoint import close_soon, unlimited_session
 from headgate.errors import ABSENT, ProtocolError, StreamClosed, Unavailable
 from headgate.keep_alive import end_of
 from headgate.names import shown, stream_url
-from headgate.runs import claims, records
+from headgate.runs import claims
 from headgate.runs.answer import Answer
 from headgate.runs.formats import named
 from headgate.runs.lease import Lease
+from headgate.runs.lookups import how_it_ended, item_count, last_items, mark_before
 from headgate.runs.places import check_type, place
 from headgate.runs.production import CLOSE_TIMEOUT_S, Production, Rules, class_name, close
-from headgate.runs.reading import Reading, completed, count, end
+from headgate.runs.reading import Reading
 from headgate.runs.records import RunState
 from headgate.runs.starting import Start
+from headgate.runs.survey import BEGINNING
 from headgate.stream import Stream
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class Runs:
         task.add_done_callback(lambda done: self._forget(run_id, done))
         if self._keep_alive is not None:
             self._keep_alive(end_of(task))
-        return self._answer(run, form, Reading(run.items, form=form))
+        return self._answer(run, form, Reading(run.items, start=replace(BEGINNING, form=form)))
 
     async def _started(self, start: Start, first: list[object]) -> Production:
         """Return what produces the run. When this is cancelled, the start is withdrawn."""
@@ -207,9 +208,9 @@ class Runs:
         if only_active and not await self._is_active(run):
             return None
         if after is not None and after < 0:
-            tail = await count(run.items) - 1
+            tail = await item_count(run) - 1
             after = max(0, tail + 1 + after)
-        reading = Reading(run.items, after or 0)
+        reading = Reading(run.items, after or 0, await mark_before(run, after or 0))
         await reading.begin()
         if not reading.has_something:
             return None
@@ -245,7 +246,7 @@ class Runs:
         try:
             if await self._is_active(run):
                 return RunState("active")
-            return await end(run.items)
+            return await how_it_ended(run)
         except ABSENT:
             return None
 
@@ -301,8 +302,7 @@ class Runs:
         if not await is_orphan():
             return False
         state = RunState("orphaned", ORPHAN_ERROR)
-        ending = await completed(run.items, state)
-        items = [records.end(state), *map(msgspec.json.encode, ending)]
+        items = await last_items(run, state)
         try:
             epoch = await claims.claim(run.items, items, is_closing=True, still_wanted=is_orphan)
         except StreamClosed:

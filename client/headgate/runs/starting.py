@@ -12,10 +12,13 @@ from headgate.errors import StreamClosed, StreamConflict, StreamError
 from headgate.framing import JSON, json_array
 from headgate.runs import claims, records
 from headgate.runs.lease import Lease
+from headgate.runs.lookups import last_items
+from headgate.runs.marks import Marker
 from headgate.runs.output import output
 from headgate.runs.production import CLOSE_TIMEOUT_S, Production
-from headgate.runs.reading import Reading, completed, left_open
+from headgate.runs.reading import Reading
 from headgate.runs.records import RunState
+from headgate.runs.survey import survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,11 +76,14 @@ class Start:
         epoch = self._epoch = await claims.claim(self._run.items, opening)
         assert epoch is not None, "it is always wanted"
         # What an older producer has begun stays as it is.
-        completing = (await left_open(self._run.items))[1] if epoch > 0 else []
+        before = await survey(self._run.items, completes=True) if epoch > 0 else None
         self._check()
+        completing = [] if before is None else before.completion.closing()
+        count = len(first) if before is None else before.count or 0
+        marker = Marker(self._run.index, self._form.name, count, self._rules.ttl_s)
         writer = output(self._run.items, metadata, epoch, self._rules.retry_for_s)
         return Production(
-            self._run, self._lease, epoch, writer, self._form, self._rules, completing
+            self._run, self._lease, epoch, writer, self._form, self._rules, completing, marker
         )
 
     def _check(self) -> None:
@@ -112,8 +118,7 @@ class Start:
         if self._is_new and await self._closed():
             await items.delete()
         elif self._epoch is not None:
-            ending = map(msgspec.json.encode, await completed(items, WITHDRAWN))
-            end = [records.end(WITHDRAWN), *ending]
+            end = await last_items(self._run, WITHDRAWN)
             if await claims.end(items, self._epoch, end, self._rules.retry_for_s):
                 await self._lease.give_up()
         await self._lease.give_back()

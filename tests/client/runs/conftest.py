@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from headgate.runs import Runs
 
+from tests.edge.origins import Reference, reference
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
@@ -19,10 +20,27 @@ ORPHAN_AFTER_S = 1  # the shortest
 MAX_APPEND = 300_000  # bytes: less than of what aiohttp warns
 
 
+def streams_of(server: Headgate | Reference) -> str:
+    """Where streams are at a server."""
+    return server.url if isinstance(server, Reference) else server.streams
+
+
 @pytest.fixture(scope="package")
 def server() -> Iterator[Headgate]:
     with headgate(environment={"HEADGATE_MAX_APPEND": str(MAX_APPEND)}) as started:
         yield started
+
+
+@pytest.fixture(scope="package", params=["Headgate", "reference"])
+def any_server(request: pytest.FixtureRequest) -> Iterator[Headgate | Reference]:
+    """A Headgate, and the protocol's reference server: a run promises the same on each."""
+    with headgate() if request.param == "Headgate" else reference() as started:
+        yield started
+
+
+@pytest.fixture
+def any_url(any_server: Headgate | Reference) -> str:
+    return f"{streams_of(any_server)}/{uuid.uuid4().hex}"
 
 
 @pytest.fixture

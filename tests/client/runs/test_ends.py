@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,16 +11,15 @@ from headgate.stream import Stream
 
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, read, read_to
-from tests.edge.origins import reference
-from tests.support.processes import Headgate, headgate
 from tests.support.request_proxy import Fate, RequestProxy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from aiohttp import web
 
     from tests.edge.origins import Reference
+    from tests.support.processes import Headgate
 
 # What a reader takes at most to find out, after the silence that it waits for.
 WITHIN_S = 10.0
@@ -33,16 +31,9 @@ GONE = (
 ORPHANED = b'id: 2\nevent: end\ndata: {"status":"orphaned","error":"its producer is gone"}\n\n'
 
 
-@pytest.fixture(scope="module", params=["Headgate", "reference"])
-def server(request: pytest.FixtureRequest) -> Iterator[Headgate | Reference]:
-    with headgate() if request.param == "Headgate" else reference() as server:
-        yield server
-
-
 @pytest.fixture
-def url(server: Headgate | Reference) -> str:
-    streams = server.streams if isinstance(server, Headgate) else server.url
-    return f"{streams}/{uuid.uuid4().hex}"
+def url(any_url: str) -> str:
+    return any_url
 
 
 @pytest.fixture
@@ -81,7 +72,7 @@ async def test_a_reader_ends_when_the_stream_of_its_run_expires(short: Runs) -> 
 
 
 async def test_a_reader_whose_connection_went_silent_reads_on_by_another(
-    runs: Runs, url: str, server: Headgate | Reference
+    runs: Runs, url: str, any_server: Headgate | Reference
 ) -> None:
     """As behind a proxy that has lost its server and does not say so."""
     live_reads, over = 0, asyncio.Event()
@@ -96,9 +87,9 @@ async def test_a_reader_whose_connection_went_silent_reads_on_by_another(
 
     feed = Feed("Once ")
     assert await read_to(await runs.start("a", feed.source(), format="ndjson"), b"\n")
-    path = url.removeprefix(f"http://127.0.0.1:{server.port}")
+    path = url.removeprefix(f"http://127.0.0.1:{any_server.port}")
     async with (
-        RequestProxy(server.port, decide) as proxy,
+        RequestProxy(any_server.port, decide) as proxy,
         Runs(f"{proxy.url}{path}", orphan_after=ORPHAN_AFTER_S) as behind,
     ):
         answer = await behind.follow("a")

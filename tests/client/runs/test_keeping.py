@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from headgate.runs import Runs, RunState
 
+from tests.client.runs.conftest import streams_of
 from tests.client.runs.sources import Feed, read
 from tests.edge.origins import Reference, reference
 from tests.support.processes import Headgate, headgate
@@ -39,8 +40,9 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Headgate 
 async def test_a_silent_run_outlives_its_ttl_while_it_is_produced(
     server: Headgate | Reference,
 ) -> None:
-    streams = server.streams if isinstance(server, Headgate) else server.url
-    async with Runs(f"{streams}/{uuid.uuid4().hex}", orphan_after=TTL_S, ttl=TTL_S) as runs:
+    async with Runs(
+        f"{streams_of(server)}/{uuid.uuid4().hex}", orphan_after=TTL_S, ttl=TTL_S
+    ) as runs:
         feed = Feed("Once ")
         await runs.start("a", feed.source())
         await asyncio.sleep(SILENT_S)  # the promise is what does not happen meanwhile

@@ -200,6 +200,7 @@ class AiSdk:
     media_type = "text/event-stream"
     last = b"data: [DONE]\n\n"
     tells_end = True
+    numbers_end = False
     keep_alive = b": keep-alive\n\n"
 
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:

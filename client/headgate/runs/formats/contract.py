@@ -84,6 +84,10 @@ class Format(Protocol):
         """Whether readers are sent how the run ended; else their body is cut when it failed."""
 
     @property
+    def numbers_end(self) -> bool:
+        """Whether what readers are sent for the record of the end counts as an item."""
+
+    @property
     def keep_alive(self) -> bytes:
         """What a reader is sent from time to time while there is no item."""
 

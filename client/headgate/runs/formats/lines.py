@@ -36,6 +36,7 @@ class _Json:
     name: str
     last = b""
     tells_end = True
+    numbers_end = True
 
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:  # noqa: ARG002
         """None of its own."""

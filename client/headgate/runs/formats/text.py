@@ -43,6 +43,7 @@ class PlainText:
     media_type = "text/plain; charset=utf-8"
     last = b""
     tells_end = False
+    numbers_end = False
     keep_alive = b""
 
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:  # noqa: ARG002

@@ -1,0 +1,142 @@
+"""What the stream of a run tells from a place on: its format, how many items, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate import following
+from headgate.errors import ProtocolError, RequestRefused
+from headgate.runs import records
+from headgate.runs.formats import named
+from headgate.runs.formats.contract import NothingBegun
+from headgate.runs.records import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headgate.following import Batch
+    from headgate.runs.formats.contract import Completion, Format
+    from headgate.runs.records import Told
+    from headgate.stream import Stream
+
+START = "-1"
+# Looked at one by one, until other work has its turn: some servers send all of a stream at once.
+ITEMS_AT_ONCE = 1000
+
+_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place in the stream of a run, with the number of items before it."""
+
+    offset: str
+    count: int
+    form: Format | None  # None where the stream's first record tells it
+
+
+BEGINNING = Mark(START, 0, None)
+
+
+class Survey:
+    """What has been seen of a stream from an offset on.
+
+    With `completes`, also which items would complete what is begun: that takes each by itself.
+    """
+
+    def __init__(self, offset: str, *, completes: bool = False) -> None:
+        self.form: Format | None = None
+        self.end: RunState | None = None
+        self.tail = offset
+        self.completion: Completion = NothingBegun()
+        self._offset = offset
+        # How many items are before the offset; elsewhere than at the beginning a record tells it.
+        self._before = 0 if offset == START else None
+        self._seen = 0
+        self._completes = completes
+
+    @property
+    def count(self) -> int | None:
+        """How many items there are up to the place that was reached; None if nothing tells it."""
+        return None if self._before is None else self._before + self._seen
+
+    @property
+    def mark(self) -> Mark | None:
+        """The place where the survey began; None if no record tells how many are before it."""
+        if self._before is None or self.form is None:
+            return None
+        return Mark(self._offset, self._before, self.form)
+
+    async def take(self, batch: Batch) -> None:
+        """See the items of a batch."""
+        for body in batch.bodies:
+            parsed = items_of(body)
+            if not (self._completes or records.MARK in body):
+                self._seen += len(parsed)
+                continue
+            for number, item in enumerate(parsed, 1):
+                self._see(bytes(item))
+                if number % ITEMS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        self.tail = batch.position.offset
+
+    def _see(self, item: bytes) -> None:
+        told = records.told(item)
+        if told is None:
+            self._seen += 1
+            self.completion.take(item)
+        else:
+            self._learn(told)
+
+    def _learn(self, told: Told) -> None:
+        if told.format is not None and self.form is None:
+            self.form = named(told.format)
+            if self._completes:
+                self.completion = self.form.completion()
+        if told.count is not None and self._before is None:
+            self._before = told.count - self._seen
+        if told.status is not None and told.status != "active":
+            self.end = RunState(told.status, told.error)
+            self._seen += self.form is not None and self.form.numbers_end
+
+
+def items_of(body: bytes) -> list[msgspec.Raw]:
+    """Return the items of a body; ProtocolError if it holds no JSON."""
+    try:
+        return _decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise ProtocolError("this stream is no run: it does not hold JSON") from error
+
+
+async def survey(
+    stream: Stream,
+    offset: str = START,
+    *,
+    completes: bool = False,
+    until: Callable[[Survey], bool] = lambda _: False,
+) -> Survey:
+    """See what is in the stream from `offset` to its tail, or until enough has been seen."""
+    seen = Survey(offset, completes=completes)
+    async with aclosing(following.catch_up(stream, offset)) as batches:
+        async for _, batch in batches:
+            await seen.take(batch)
+            if until(seen):
+                break
+    return seen
+
+
+async def survey_if_there(
+    stream: Stream, offset: str, until: Callable[[Survey], bool] = lambda _: False
+) -> Survey | None:
+    """See what is there from an offset on that may be of no use; None if the server refuses it."""
+    try:
+        return await survey(stream, offset, until=until)
+    except RequestRefused as refusal:
+        if refusal.is_passing:
+            raise
+        return None

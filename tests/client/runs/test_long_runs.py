@@ -1,0 +1,227 @@
+"""The end of a long run, and what is near it, is found without reading what is before."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+from headgate.framing import JSON, json_array
+from headgate.runs import Runs, RunState
+from headgate.runs.marks import EVERY_BYTES, EVERY_ITEMS, Marker
+from headgate.stream import Stream
+
+from tests.client.runs.conftest import MAX_APPEND, ORPHAN_AFTER_S
+from tests.client.runs.sources import of, read, read_to
+from tests.support.delaying_proxy import DelayingProxy
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+
+    from tests.edge.origins import Reference
+    from tests.support.processes import Headgate
+
+COUNT = 10_000
+AT_ONCE = 500  # items, as of a fast model between two appends
+# What is read of the tail, with the heads of answers: all items have 59,000 bytes.
+LITTLE = 30_000
+FINISHED = RunState("finished")
+BEFORE = b"""{"type":"data-headgate-run","data":{"format":"sse"},"transient":true}
+{"type":"data-headgate-run","data":{"status":"active"},"transient":true}
+%b
+{"type":"data-headgate-run","data":{"status":"finished"},"transient":true}"""
+
+
+@pytest.fixture
+def url(any_url: str) -> str:
+    return any_url
+
+
+@pytest.fixture
+async def way(any_server: Headgate | Reference) -> AsyncIterator[DelayingProxy]:
+    """A way to the server that counts what comes back."""
+    async with DelayingProxy(any_server.port, latency_s=0) as way:
+        yield way
+
+
+@pytest.fixture
+async def counted(url: str, way: DelayingProxy) -> AsyncIterator[Runs]:
+    """Runs at another replica, which reads by that way."""
+    behind = urlsplit(url)._replace(netloc=f"127.0.0.1:{way.port}").geturl()
+    async with Runs(behind, orphan_after=ORPHAN_AFTER_S) as counted:
+        yield counted
+
+
+async def numbers(count: int, first: int = 0) -> AsyncGenerator[int]:
+    """Counts, with a short pause now and then."""
+    for number in range(first, first + count):
+        yield number
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0.01)
+
+
+async def numbers_then_silence(count: int) -> AsyncGenerator[int]:
+    """Counts, and then gives nothing."""
+    async for number in numbers(count):
+        yield number
+    await asyncio.Event().wait()
+
+
+async def produced(runs: Runs, count: int = COUNT) -> None:
+    """A run that has ended, of so many items."""
+    await runs.start("a", numbers(count), format="sse")
+    await ended(runs)
+
+
+async def ended(runs: Runs) -> None:
+    async def is_over() -> bool:
+        state = await runs.state("a")
+        return state is not None and state.status != "active"
+
+    await until(is_over)
+
+
+def seen(body: bytes) -> list[tuple[int, object]]:
+    """The events of a body: which item of the run each is, and its data."""
+    events = [event.split(b"\n") for event in body.split(b"\n\n") if event]
+    return [
+        (int(lines[0].removeprefix(b"id: ")), json.loads(lines[-1].removeprefix(b"data: ")))
+        for lines in events
+    ]
+
+
+END = (COUNT + 1, {"status": "finished", "error": None})
+
+
+def rest(after: int, count: int = COUNT) -> list[tuple[int, object]]:
+    return [(number + 1, number) for number in range(after, count)]
+
+
+async def check_tail_is_found(runs: Runs) -> None:
+    assert await runs.state("a") == FINISHED
+    assert seen(await read(await runs.follow("a", COUNT - 3))) == [*rest(COUNT - 3), END]
+    # The end is an item, too.
+    assert seen(await read(await runs.follow("a", -3))) == [*rest(COUNT - 2), END]
+
+
+async def check_all_is_found(runs: Runs) -> None:
+    await check_tail_is_found(runs)
+    for after in (0, 5, EVERY_ITEMS, COUNT // 2):
+        assert seen(await read(await runs.follow("a", after))) == [*rest(after), END]
+    assert seen(await read(await runs.follow("a", COUNT))) == [END]
+    assert await runs.follow("a", COUNT + 1) is None
+
+
+async def test_the_state_of_a_long_run_and_what_is_near_its_end_are_read_from_its_tail(
+    runs: Runs, counted: Runs, way: DelayingProxy
+) -> None:
+    await produced(runs)
+    asked: dict[str, Callable[[], Awaitable[object]]] = {
+        "state": lambda: counted.state("a"),
+        "follow": lambda: counted.follow("a", COUNT - 3),
+        "follow from the end": lambda: counted.follow("a", -3),
+    }
+    for what, ask in asked.items():
+        before = way.answered
+        assert await ask() is not None
+        assert way.answered - before < LITTLE, what
+    await check_all_is_found(counted)
+
+
+async def test_a_long_run_is_read_right_without_its_index(runs: Runs, url: str) -> None:
+    await produced(runs)
+    async with Stream(f"{url}/a/index") as index:
+        await index.delete()
+    await check_all_is_found(runs)
+
+
+async def test_an_index_that_is_wrong_misleads_nobody(runs: Runs, url: str) -> None:
+    await produced(runs)
+    async with Stream(f"{url}/a/index") as index, Stream(f"{url}/a") as items:
+        (batch,) = [batch async for batch in index.catch_up()]
+        first = json.loads(batch.bodies[0])[0]
+        tail = (await items.head()).next_offset
+        early, beyond = first["offset"], "9" * 16 + "_" + "9" * 16
+        places = [(offset, 1) for offset in ("-1", "now", early, tail, beyond, "none")]
+        for offset, count in [*places, (early, COUNT - 4), (early, 2 * COUNT)]:
+            await index.delete()
+            body = json.dumps([{"count": count, "offset": offset}]).encode()
+            await index.create(content_type=JSON, body=body)
+            await check_tail_is_found(runs)
+
+
+async def test_an_index_that_is_none_misleads_nobody(runs: Runs, url: str) -> None:
+    await produced(runs)
+    async with Stream(f"{url}/a/index") as index:
+        for body in (b'["?"]', b'[{"count":-1}]', b"[null,1]"):
+            await index.append(body, content_type=JSON)
+            await check_tail_is_found(runs)
+
+
+async def test_a_long_run_of_the_version_before_is_read_as_it_was(runs: Runs, url: str) -> None:
+    lines = BEFORE % b"\n".join(b"%d" % number for number in range(COUNT))
+    async with Stream(f"{url}/a") as items:
+        await items.create(content_type=JSON)
+        await items.append(json_array(lines.split(b"\n")), content_type=JSON, is_closing=True)
+    await check_all_is_found(runs)
+
+
+async def test_a_long_run_whose_producer_is_gone_is_ended_from_its_tail(
+    runs: Runs, counted: Runs, way: DelayingProxy
+) -> None:
+    answer = await runs.start("a", numbers_then_silence(COUNT), format="sse")
+    await read_to(answer, b"data: %d\n\n" % (COUNT - 1))
+    for task in asyncio.all_tasks():
+        if task.get_name() == "run a":
+            task.cancel()
+    await answer.body.aclose()
+    await asyncio.sleep(ORPHAN_AFTER_S + 0.5)
+    before = way.answered
+    assert await counted.state("a") == RunState("orphaned", "its producer is gone")
+    assert way.answered - before < LITTLE
+    orphaned = (COUNT + 1, {"status": "orphaned", "error": "its producer is gone"})
+    for after in (COUNT - 3, -4):
+        assert seen(await read(await counted.follow("a", after))) == [*rest(COUNT - 3), orphaned]
+
+
+async def test_the_items_of_a_long_run_are_counted_on_by_who_takes_it_over(
+    runs: Runs, other: Runs
+) -> None:
+    answer = await runs.start("a", numbers_then_silence(EVERY_ITEMS + 10), format="sse")
+    await read_to(answer, b"data: %d\n\n" % (EVERY_ITEMS + 9))
+    await other.start("a", numbers(COUNT - EVERY_ITEMS - 10, EVERY_ITEMS + 10), format="sse")
+    await ended(other)
+    await check_all_is_found(runs)
+
+
+async def test_a_refused_item_of_a_long_run_is_named_by_its_number(server: Headgate) -> None:
+    async with Runs(f"{server.streams}/{uuid.uuid4().hex}") as runs:
+        answer = await runs.start(
+            "a", of(*range(2 * EVERY_ITEMS), "x" * MAX_APPEND), format="ndjson"
+        )
+        last = (await read(answer)).split(b"\n")[-2]
+        assert f"item {2 * EVERY_ITEMS + 1}, of " in json.loads(last)["data"]["error"]
+
+
+def test_an_index_grows_with_the_logarithm_of_its_run() -> None:
+    marker = Marker(Stream("http://127.0.0.1/a"), "sse", 0, None)
+    made = 0
+    for _ in range(300_000):
+        marker.wrote(b"1")
+        if marker.is_due:
+            marker.mark("-1")
+            made += 1
+    assert 80 < made < 120
+
+
+def test_items_that_are_long_are_marked_by_their_bytes() -> None:
+    marker = Marker(Stream("http://127.0.0.1/a"), "sse", 0, None)
+    for size, is_due in ((EVERY_BYTES - 1, False), (1, True)):
+        marker.wrote(b"." * size)
+        assert marker.is_due is is_due
+    marker.mark("-1")
+    assert not marker.is_due
