@@ -7,6 +7,7 @@
 import { createAnthropic } from "@ai-sdk/anthropic"
 import { toUIMessageStream } from "@ai-sdk/langchain"
 import { createOpenAI } from "@ai-sdk/openai"
+import { createOpenAICompatible } from "@ai-sdk/openai-compatible"
 import { AIMessage, AIMessageChunk, HumanMessage, SystemMessage, ToolMessage } from "@langchain/core/messages"
 import { DefaultChatTransport, jsonSchema, readUIMessageStream, stepCountIs, streamText, tool } from "ai"
 
@@ -44,6 +45,10 @@ const providers = {
   "openai-chat": (url) => {
     const openai = createOpenAI({ baseURL: `${url}/v1`, apiKey: "none" })
     return { model: openai.chat("gpt-5"), tools: {} }
+  },
+  "openai-compatible": (url) => {
+    const service = createOpenAICompatible({ name: "service", baseURL: `${url}/v1` })
+    return { model: service.chatModel("deepseek-reasoner"), tools: {} }
   },
   "openai-responses": (url) => {
     const openai = createOpenAI({ baseURL: `${url}/v1`, apiKey: "none" })

@@ -110,6 +110,7 @@ class Models:
 ASK = {
     "openai-chat": Models.chat,
     "openai-chat.stream": Models.chat_helper,
+    "openai-compatible": Models.chat,
     "openai-responses": Models.responses,
     "openai-responses.stream": Models.responses_helper,
     "anthropic": Models.messages,

@@ -42,6 +42,27 @@ CHAT = {
         chat({"content": "It is "}, {"content": "sunny."}, id_="chatcmpl-2"),
     ],
 }
+# Of services that are compatible but for what their models think.
+COMPATIBLE = {
+    "text": [chat({"content": ""}, *({"content": word} for word in WORDS))],
+    "reasoning": [
+        chat(
+            {"content": ""},
+            {"reasoning_content": "Hm. "},
+            {"content": None, "reasoning_content": "So."},
+            {"content": "Once ", "reasoning_content": None},
+            {"content": "upon"},
+        )
+    ],
+    "reasoning-of-others": [chat({"reasoning": "Hm."}, {"content": "Once", "reasoning": None})],
+    "reasoning-and-call": [
+        chat({"content": "", "reasoning_content": "I look."}, *CALLED, finish="tool_calls")
+    ],
+    "steps": [
+        chat({"reasoning_content": "I look."}, *CALLED, finish="tool_calls"),
+        chat({"reasoning_content": "So."}, {"content": "It is sunny."}, id_="chatcmpl-2"),
+    ],
+}
 CITATION = {"type": "url_citation", **CITED_PAGE}
 SEARCHED = {"type": "search", "query": "weather rome", "queries": ["weather rome"]}
 RESPONSES = {
@@ -205,7 +226,12 @@ ANTHROPIC = {
     ],
 }
 
-RECORDED = {"openai-chat": CHAT, "openai-responses": RESPONSES, "anthropic": ANTHROPIC}
+RECORDED = {
+    "openai-chat": CHAT,
+    "openai-compatible": COMPATIBLE,
+    "openai-responses": RESPONSES,
+    "anthropic": ANTHROPIC,
+}
 HELPED = {
     "openai-chat": ("text", "refusal", "text-and-calls-at-once", "steps"),
     "openai-responses": ("text", "reasoning", "calls", "web-search", "steps"),
