@@ -296,7 +296,7 @@ class EdgeHandlers:
         except RequestPayloadError as error:
             raise request_head.bad_body(error) from error
         if not isinstance(answer, WholeAnswer):
-            request.resources().callback(answer.release)
+            request.releases(answer.release)
         elif alike is not None and sent is not None:
             answered = alike.answered(request, read, tails, answer)
             if answered is not None:

@@ -15,6 +15,7 @@ from gateway.web.request_block import SEQ, KnownRequest
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.http_writer import HttpVersion
@@ -143,6 +144,14 @@ class Request:
             if not grace_s:
                 raise ConnectionResetError("the client is gone")
             self.connection.ends_without_client(self)
+
+    def releases(self, release: Callable[[], object]) -> None:
+        """Have `release` called when the request is over, or at once where this cannot be noted."""
+        try:
+            self.resources().callback(release)
+        except BaseException:
+            release()
+            raise
 
     def resources(self) -> ExitStack:
         """Return what the request holds, which is given back when it is over, however it ends.
