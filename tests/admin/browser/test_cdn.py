@@ -37,6 +37,7 @@ async def test_a_target_is_chosen_and_its_file_is_seen_copied_and_saved(
     await tab.page.wait_for_url("**/cdn")
     *_, chosen = TARGETS.values()
     await tab.page.get_by_role("link", name=chosen.title, exact=True).click()
+    await tab.page.wait_for_load_state()  # else the letters of the host are taken for shortcuts
     facts = await tab.page.locator("main").inner_text()
     sentences = map(show.sentence, (*chosen.does, *chosen.does_not))
     assert [it for it in sentences if it not in facts] == []
