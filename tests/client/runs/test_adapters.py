@@ -113,6 +113,14 @@ def test_events_are_the_same_as_dicts(events: list[Any], chunks: list[Any]) -> N
     assert bare(items("ai-sdk", as_json)) == chunks
 
 
+@pytest.mark.parametrize("name", ["CHAT", "RESPONSES_EVENTS", "ANTHROPIC_EVENTS"])
+def test_deltas_of_text_are_enough(sdk: ModuleType, name: str) -> None:
+    dumped: list[Any] = items("ndjson", getattr(sdk, name))
+    events = [event for event in dumped if "Once " in str(event) or "'upon'" in str(event)]
+    deltas = [event for event in events if not str(event.get("type")).endswith("done")]
+    assert bare(items("ai-sdk", deltas)) == step(*said(1))
+
+
 def test_what_a_helper_derives_from_events_is_not_told_twice(sdk: ModuleType) -> None:
     assert items("ai-sdk", sdk.DERIVED) == []
     assert items("text", sdk.DERIVED) == []

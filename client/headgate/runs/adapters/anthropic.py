@@ -144,7 +144,10 @@ class Anthropic:
         return [ToolInput(block.part, *block.call, whole, block.traits)]
 
     def _delta(self, event: dict[str, Any]) -> list[Part]:
-        block, delta = self._blocks[event["index"]], event["delta"]
+        # A source may pass on deltas alone.
+        part = f"{self._message}/{event['index']}"
+        block = self._blocks.setdefault(event["index"], _Block(part))
+        delta = event["delta"]
         type_ = delta["type"]
         if type_ == "text_delta":
             return [Text(block.part, delta["text"])]
