@@ -52,12 +52,13 @@ const providers = {
   },
   "openai-responses": (url) => {
     const openai = createOpenAI({ baseURL: `${url}/v1`, apiKey: "none" })
-    const { webSearch, fileSearch, codeInterpreter, imageGeneration } = openai.tools
+    const { webSearch, fileSearch, codeInterpreter, imageGeneration, customTool } = openai.tools
     const tools = {
       web_search: webSearch({}),
       file_search: fileSearch({ vectorStoreIds: ["vs_1"] }),
       code_interpreter: codeInterpreter({}),
       image_generation: imageGeneration({}),
+      query: customTool({ name: "query" }),
     }
     return { model: openai.responses("gpt-5"), tools }
   },
@@ -106,7 +107,7 @@ const judges = {
   langchain: ({ events }) => toUIMessageStream(ReadableStream.from(events.map(asTuple).map(revived))),
   provider({ name, api, functions, outputs, calls }) {
     const { model, tools } = providers[api](`${base}/judge/${name}`)
-    for (const each of functions) tools[each] = functionTool(outputs)
+    for (const each of functions) tools[each] ??= functionTool(outputs)
     const streaming = streamText({
       model, tools, prompt: "Tell.", maxRetries: 0, stopWhen: stepCountIs(calls), onError: () => {},
     })

@@ -157,6 +157,17 @@ class Responses:
         self._end({**item, "status": "completed", "arguments": whole})
         return self
 
+    def custom(self, call_id: str, *pieces: str) -> Responses:
+        """A call of a tool of the application's whose input is text."""
+        item_id = f"ctc_{self._index + 1}"
+        item = {"id": item_id, "type": "custom_tool_call", "call_id": call_id, "name": "query"}
+        self._begin({**item, "status": "in_progress", "input": ""})
+        for piece in pieces:
+            self._of("custom_tool_call_input.delta", item_id, delta=piece)
+        self._of("custom_tool_call_input.done", item_id, input="".join(pieces))
+        self._end({**item, "status": "completed", "input": "".join(pieces)})
+        return self
+
     def tool(self, type_: str, item: dict[str, Any], *between: str, **done: Any) -> Responses:
         """A call of a tool of OpenAI's own, with the fields that only its end tells."""
         item = {"id": f"{type_[:2]}_{self._index + 1}", "type": type_, **item}

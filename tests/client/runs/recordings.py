@@ -76,6 +76,7 @@ RESPONSES = {
         .call("call_2", '{"city":"Oslo"}')
         .end()
     ],
+    "call-with-text": [Responses().custom("call_1", "SELECT ", '"sun"').end()],
     "call-without-pieces": [Responses().call("call_1").end()],
     "web-search": [
         Responses()

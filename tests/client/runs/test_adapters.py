@@ -305,6 +305,11 @@ def test_tokens_that_a_service_tells_with_each_chunk_count_once(sdk: ModuleType)
     assert [item["messageMetadata"]["usage"]["totalTokens"] for item in told] == [10]
 
 
+def test_a_beginning_of_a_message_that_is_repeated_begins_no_other(sdk: ModuleType) -> None:
+    events = sdk.ANTHROPIC_EVENTS
+    assert items("ai-sdk", [events[0], *events]) == items("ai-sdk", events)
+
+
 def test_tokens_of_several_calls_of_the_model_are_told_in_sum(sdk: ModuleType) -> None:
     told = [
         item["messageMetadata"]["usage"]["outputTokens"]

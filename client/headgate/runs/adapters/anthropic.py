@@ -72,6 +72,7 @@ class Anthropic:
 
     def __init__(self) -> None:
         self._message = 0  # a run may ask the model several times
+        self._open: str | None = None  # the id of the message that has begun and not ended
         self._blocks: dict[int, _Block] = {}
         self._usage: dict[str, Any] = {}
         self._reason: str | None = None
@@ -99,6 +100,9 @@ class Anthropic:
         return [] if read is None else read(event)
 
     def _begun(self, event: dict[str, Any]) -> list[Part]:
+        if self._open is not None and event["message"].get("id") == self._open:
+            return []  # the service repeats the beginning now and then
+        self._open = event["message"].get("id")
         self._message += 1
         self._blocks.clear()
         self._usage = known(event["message"].get("usage") or {})
@@ -112,6 +116,7 @@ class Anthropic:
         return []
 
     def _ended(self, event: dict[str, Any]) -> list[Part]:  # noqa: ARG002 - it repeats the message
+        self._open = None
         return [ModelEnded(self._reason, _usage(self._usage))]
 
     def _block(self, event: dict[str, Any]) -> list[Part]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from headgate.runs.adapters.openai_items import CALLED_AT_ONCE, output, source, whole_call
 from headgate.runs.adapters.parts import (
     EXECUTED,
+    FREE,
+    FUNCTION,
     Done,
     ModelCall,
     ModelEnded,
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from headgate.runs.adapters.parts import Part
 
 REASONS = {"max_output_tokens": "length", "content_filter": "content-filter"}
+
+
+# The application's tools: where the end of a call has its input, and what is special about it.
+FUNCTIONS = {"function_call": ("arguments", FUNCTION), "custom_tool_call": ("input", FREE)}
 
 
 @dataclass(slots=True)
@@ -58,6 +64,7 @@ class OpenAIResponses:
             "reasoning_summary_text.delta": self._summary,
             "output_text.annotation.added": self._annotated,
             "function_call_arguments.delta": self._input,
+            "custom_tool_call_input.delta": self._input,
             "code_interpreter_call_code.delta": self._code,
             "code_interpreter_call_code.done": self._code_ended,
             "image_generation_call.partial_image": self._image,
@@ -103,9 +110,9 @@ class OpenAIResponses:
         if type_ == "reasoning":
             item.encrypted = told.get("encrypted_content")
             return [self._summary_part(item, 0)]
-        if type_ == "function_call":
+        if type_ in FUNCTIONS:
             item.call = (told["call_id"], told["name"])
-            return [ToolInput(item.part, *item.call, "")]
+            return [ToolInput(item.part, *item.call, "", FUNCTIONS[type_][1])]
         if type_ == "code_interpreter_call":
             item.call = (told["id"], "code_interpreter")
             first = f'{{"containerId":{json.dumps(told["container_id"])},"code":"'
@@ -119,7 +126,7 @@ class OpenAIResponses:
         item, told = self._item(event), event["item"]
         self._items.pop(event.get("output_index", 0))
         type_ = told["type"]
-        if type_ == "function_call":
+        if type_ in FUNCTIONS:
             return self._called(item, told)
         if type_ == "reasoning":
             sealed = {**item.told, "reasoningEncryptedContent": told.get("encrypted_content")}
@@ -133,7 +140,8 @@ class OpenAIResponses:
         self._has_call = True
         call = (told["call_id"], told["name"])
         # Some services send the input with the end alone.
-        missing = [] if item.has_input else [ToolInput(item.part, *call, told["arguments"])]
+        field_, traits = FUNCTIONS[told["type"]]
+        missing = [] if item.has_input else [ToolInput(item.part, *call, told[field_], traits)]
         more = {key: told[key] for key in ("namespace",) if told.get(key) is not None}
         return [*missing, Done(item.part, {"openai": {"itemId": told.get("id"), **more}})]
 

@@ -36,15 +36,17 @@ class ToolTraits:
 
     is_executed: bool = False  # the provider calls it itself, so nobody else shall
     is_dynamic: bool = False  # its name is no type that the page knows
+    is_text: bool = False  # its input is text, and no JSON
 
 
 FUNCTION = ToolTraits()
 EXECUTED = ToolTraits(is_executed=True)
+FREE = ToolTraits(is_text=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolInput:
-    """More of the JSON that a tool is called with; the first piece of a call has its name."""
+    """More of what a tool is called with; the first piece of a call has its name."""
 
     id: str
     call_id: str

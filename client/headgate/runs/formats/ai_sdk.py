@@ -142,6 +142,8 @@ class AiSdkWriter:
         if known is None:
             known = self._open[part.id] = _Open("tool", part.call_id, part.name, part.traits)
             call = {"toolCallId": part.call_id, "toolName": part.name}
+            if part.traits.is_text:
+                call["inputEncoding"] = "text"
             call |= ui_chunks.with_traits(part.traits) | ui_chunks.with_metadata(part.metadata)
             chunks.append({"type": "tool-input-start", **call})
         if part.delta:
@@ -159,7 +161,7 @@ class AiSdkWriter:
         more.update(ui_chunks.with_traits(part.traits))
         text = "".join(part.input)
         try:
-            value = json.loads(text or "{}")
+            value = text if part.traits.is_text else json.loads(text or "{}")
         except ValueError:
             error = {"input": text, "errorText": "the input of the tool is not JSON"}
             return [{"type": "tool-input-error", **call, **error, **more}]
