@@ -107,9 +107,15 @@ const conversations = {
   error: { text: "say Once upon a time!" },
   stop: { text: "say Once upon a time?", act: "stop" },
   reload: { text: 'call weather {"city":"Rome"} then say Once upon a time?', act: "reload" },
+  "reload after the answer of the page": {
+    text: "call location {} then say Once upon a time?", act: "reload",
+  },
+  "reload after the answer of the user": {
+    text: 'call book {"city":"Rome"} then say Once upon a time?', approves: true, act: "reload",
+  },
 }
 
-/** Hold a conversation with a server; a page that is loaded anew knows the question alone. */
+/** Hold a conversation with a server; a page that is loaded anew has what the server keeps. */
 async function hold(name, server, { text, approves, act }, isJudge) {
   const id = `${name} ${version}`.replaceAll(/[ ,]+/g, "-")
   let page = open(id, server, { approves })
@@ -120,7 +126,7 @@ async function hold(name, server, { text, approves, act }, isJudge) {
       await page.chat.stop()
       if (!isJudge) await fetch(`${api}/${id}/stop`, { method: "POST" })
     } else if (!isJudge) {
-      const messages = page.chat.messages.slice(0, 1)
+      const messages = await (await fetch(`${api}/${id}`)).json()
       page = open(id, server, { messages })
       page.chat.resumeStream()
       await until(() => page.chat.messages.length === 2 && textOf(page.chat.lastMessage).includes("a "))

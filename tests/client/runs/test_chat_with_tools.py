@@ -57,7 +57,6 @@ REQUESTS = {
     "length": 1,
     "error": 1,
     "stop": 1,
-    "reload": 1,
 }
 
 
@@ -75,6 +74,12 @@ def end_texts(held: dict[str, Any]) -> None:
             part["state"] = "done"
 
 
+def forget_decisions(held: dict[str, Any]) -> None:
+    """Drop what the user has said: no chunk of version 6 can tell it to a page loaded anew."""
+    for part in held["messages"][-1]["parts"]:
+        part.get("approval", {}).pop("approved", None)
+
+
 @pytest.mark.parametrize("version", [3, 4])
 async def test_a_chat_with_tools_shows_what_the_ai_sdks_own_server_makes_it_show(
     url: str, monkeypatch: pytest.MonkeyPatch, version: int
@@ -83,5 +88,12 @@ async def test_a_chat_with_tools_shows_what_the_ai_sdks_own_server_makes_it_show
         report, _ = await run_script("react_chat.mjs", str(version), app, model_url)
     end_texts(report["error"]["judged"])
     for name, held in report.items():
-        assert without_ids(held["run"]) == without_ids(held["judged"]), name
-    assert {name: held["run"]["requests"] for name, held in report.items()} == REQUESTS
+        run, judged = held["run"], held["judged"]
+        if name.startswith("reload"):  # the run alone is read by a second page
+            for each in (run, judged):
+                del each["requests"], each["finished"]
+            forget_decisions(judged)
+        else:
+            assert run["requests"] == REQUESTS[name], name
+        assert without_ids(run) == without_ids(judged), name
+    assert report.keys() >= REQUESTS.keys()

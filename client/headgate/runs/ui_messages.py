@@ -1,0 +1,140 @@
+"""UI messages of the AI SDK that a run goes on with, for readers who come later.
+
+A run that goes on with a message holds only what is new in it. The page that asked for it has the
+rest; one that is loaded anew takes what it is sent for the whole message.
+"""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headgate.runs.formats import steps, ui_protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+
+    from headgate.runs.answer import Answer
+    from headgate.runs.formats.steps import Chunk
+
+EVENT_END = b"\n\n"
+# Fields of a part as its chunk has them, by the type of the part.
+FIELDS = {
+    "source-url": ("sourceId", "url", "title", "providerMetadata"),
+    "source-document": ("sourceId", "mediaType", "title", "filename", "providerMetadata"),
+    "file": ("mediaType", "url", "providerMetadata"),
+    "reasoning-file": ("mediaType", "url", "providerMetadata"),
+    "custom": ("kind", "providerMetadata"),
+}
+TEXTS = {"text", "reasoning"}
+TOOL_FIELDS = ("toolCallId", "dynamic", "providerExecuted", "title", "toolMetadata")
+
+
+def continued(answer: Answer | None, message: Mapping[str, Any]) -> Answer | None:
+    """Return the answer of a run that goes on with a message, with what the message held before.
+
+    Args:
+        answer: What `runs.follow(run_id)` gave, from the beginning of the run.
+        message: The last message that the page sent when the run was started.
+
+    What the user has said to an approval request is not told: version 6 of the AI SDK has no chunk
+    for it. The tool's answer follows in any case.
+
+    Returns:
+        The answer itself where the message is not the assistant's, and none where there is none.
+
+    Raises:
+        ValueError: A part of the message is none of the AI SDK's.
+    """
+    if answer is None or message.get("role") != "assistant":
+        return answer
+    events = b"".join(
+        b"data: " + msgspec.json.encode(chunk) + EVENT_END for chunk in _chunks(message["parts"])
+    )
+    return replace(answer, body=_inserted(answer.body, events))
+
+
+async def _inserted(body: AsyncGenerator[bytes], events: bytes) -> AsyncGenerator[bytes]:
+    """Send the events behind the first one of the body, which names the message."""
+    async with aclosing(body):
+        async for data in body:
+            if events and data.startswith(b"data:"):
+                first, end, rest = data.partition(EVENT_END)
+                data, events = first + end + events + rest, b""
+            yield data
+
+
+def _chunks(parts: Iterable[Mapping[str, Any]]) -> list[Chunk]:
+    """Return chunks of which a page makes these parts."""
+    placed = steps.Steps()
+    ids = (f"earlier-{number}" for number in itertools.count(1))
+    chunks = placed.placed(chunk for part in parts for chunk in _of_part(part, ids))
+    for chunk in chunks:
+        wrong = ui_protocol.fault(chunk)
+        if wrong is not None:
+            raise ValueError(wrong)
+    return [*chunks, *placed.closing()]
+
+
+def _of_part(part: Mapping[str, Any], ids: Iterator[str]) -> list[Chunk]:
+    type_ = str(part.get("type"))
+    if type_ == "step-start":
+        return [steps.START]
+    if type_ in TEXTS:
+        return _text(part, next(ids))
+    if type_.startswith("data-"):
+        return [{"type": type_, **_known(part, ("id", "data"))}]
+    if type_ in FIELDS:
+        return [{"type": type_, **_known(part, FIELDS[type_])}]
+    return [*_tool(part)]
+
+
+def _text(part: Mapping[str, Any], id_: str) -> list[Chunk]:
+    kind, metadata = part["type"], _known(part, ("providerMetadata",))
+    about = {"id": str(part.get("id", id_))}
+    return [
+        {"type": f"{kind}-start", **about, **metadata},
+        {"type": f"{kind}-delta", **about, "delta": part.get("text", "")},
+        {"type": f"{kind}-end", **about},
+    ]
+
+
+def _tool(part: Mapping[str, Any]) -> Iterator[Chunk]:
+    """Tell a call, whether the user was asked about it, and what the tool has answered."""
+    name = part.get("toolName") or str(part.get("type")).removeprefix("tool-")
+    about = {**_known(part, TOOL_FIELDS), "toolName": name}
+    if part.get("type") == "dynamic-tool":
+        about["dynamic"] = True
+    about.update(_metadata(part, "callProviderMetadata"))
+    id_, state = {"toolCallId": part.get("toolCallId")}, part.get("state")
+    if state == "input-streaming":
+        yield {"type": "tool-input-start", **about}
+        yield {"type": "tool-input-delta", **id_, "inputTextDelta": part.get("rawInput", "")}
+        return
+    if state == "output-error" and "input" not in part:
+        wrong = {"input": part.get("rawInput"), "errorText": part.get("errorText")}
+        yield {"type": "tool-input-error", **about, **wrong}
+        return
+    yield {"type": "tool-input-available", **about, "input": part.get("input")}
+    if part.get("approval"):
+        yield {"type": "tool-approval-request", **id_, "approvalId": part["approval"].get("id")}
+    more = {**id_, **_metadata(part, "resultProviderMetadata")}
+    if state == "output-available":
+        yield {"type": "tool-output-available", **more, **_known(part, ("output", "preliminary"))}
+    elif state == "output-error":
+        yield {"type": "tool-output-error", **more, "errorText": part.get("errorText")}
+    elif state == "output-denied":
+        yield {"type": "tool-output-denied", **id_}
+
+
+def _known(part: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the fields of these names that the part has; JSON has no undefined ones."""
+    return {name: part[name] for name in names if name in part}
+
+
+def _metadata(part: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {"providerMetadata": part[name]} if name in part else {}
