@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,18 +11,46 @@ if TYPE_CHECKING:
 
 # More items than any run has; what is longer only costs time to read.
 MOST_DIGITS = 15
+# Servers should keep offsets shorter. These characters stand in any URL and event as they are.
+_OFFSET = r"[A-Za-z0-9_~.-]{1,256}"
+_CURSOR = re.compile(rf"([0-9]{{1,{MOST_DIGITS}}})\.([0-9]{{1,{MOST_DIGITS}}})\.({_OFFSET})")
+_FITTING = re.compile(_OFFSET)
+_NO_PLACE = {"-1", "now"}  # offsets that are no place behind an item
 
 
-def cursor(query: Mapping[str, str], headers: Mapping[str, str]) -> int | None:
-    """How many items the client has; None if it tells none, ValueError if it is no number.
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in a long run: behind `count` items, the last `skip` of them behind `offset`."""
+
+    count: int
+    skip: int
+    offset: str
+
+    @property
+    def text(self) -> str:
+        """The cursor as the id of an event; of an odd offset, the count alone."""
+        return f"{self.count}.{self.skip}.{self.offset}" if fits(self.offset) else str(self.count)
+
+
+def fits(offset: str) -> bool:
+    """Return whether the id of an event can hold an offset as it is."""
+    return _FITTING.fullmatch(offset) is not None
+
+
+def cursor(query: Mapping[str, str], headers: Mapping[str, str]) -> int | Cursor | None:
+    """Return how many items the client has, or which place it was told last; None if it says none.
 
     A page says `after`, and `WorkflowChatTransport` says `startIndex`. The `Last-Event-ID` of a
     browser's `EventSource` goes before either: it is sent with the URL that the reading began at.
+    ValueError for what is neither a whole number nor the id of an event.
     """
     told = headers.get("Last-Event-ID") or query.get("after") or query.get("startIndex")
     if told is None:
         return None
     digits = told.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS):
-        raise ValueError("after, startIndex and Last-Event-ID are whole numbers")
-    return int(told)
+    if digits.isascii() and digits.isdigit() and len(digits) <= MOST_DIGITS:
+        return int(told)
+    found = _CURSOR.fullmatch(told)
+    if found is None or found[3] in _NO_PLACE or int(found[2]) > int(found[1]):
+        raise ValueError("after, startIndex and Last-Event-ID are whole numbers, or ids of events")
+    return Cursor(int(found[1]), int(found[2]), found[3])

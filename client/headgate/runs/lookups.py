@@ -37,7 +37,7 @@ async def item_count(run: Place) -> int:
 
 async def mark_before(run: Place, count: int) -> Mark:
     """Return a place in the run that has so many items before it or fewer, if need be none."""
-    if count < marks.EVERY_ITEMS:
+    if not marks.is_far(count, 0):
         return BEGINNING
     hints = [hint for hint in await marks.entries_of(run.index) if hint.count <= count]
     if not hints:

@@ -38,6 +38,11 @@ SHARE = 32
 END_TIMEOUT_S = 1.0  # the end of the run waits for its entry, which is only a hint
 
 
+def is_far(items: int, size: int) -> bool:
+    """Whether so many items, or so many bytes, are not read again from the beginning."""
+    return items >= EVERY_ITEMS or size >= EVERY_BYTES
+
+
 class Entry(msgspec.Struct, frozen=True):
     """A hint: from `offset` on, a mark comes soon that tells of `count` items or fewer."""
 

@@ -13,25 +13,28 @@ import msgspec
 
 from headgate import following
 from headgate.backoff import Backoff
-from headgate.errors import RunFailed, StreamError, StreamGone, Unavailable
+from headgate.errors import RequestRefused, RunFailed, StreamError, StreamGone, Unavailable
 from headgate.runs import records
+from headgate.runs.cursors import Cursor, fits
 from headgate.runs.formats import named
-from headgate.runs.lookups import CUT
+from headgate.runs.lookups import CUT, mark_before
+from headgate.runs.marks import is_far
 from headgate.runs.records import RunState
-from headgate.runs.survey import BEGINNING, items_of
+from headgate.runs.survey import BEGINNING, START, Mark, items_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from headgate.following import Batch
     from headgate.runs.formats.contract import Format
+    from headgate.runs.places import Place
     from headgate.runs.records import Status
-    from headgate.runs.survey import Mark
     from headgate.stream import Stream
 
 log = logging.getLogger("headgate.runs")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0  # before a lost connection is made again
+WITH_IDS = "sse"  # the format whose items tell where they are
 KEEP_ALIVE_S = 15.0  # of silence; proxies end what is silent for a minute
 GONE = RunState("failed", "the run is no longer there: deleted, expired, or lost by its server")
 
@@ -45,12 +48,23 @@ class Rendering:
     def __init__(self, after: int, start: Mark) -> None:
         self.format = start.form  # else the stream's first record tells it
         self.count = start.count  # of the items so far that readers are sent
+        self.offset = start.offset  # behind the last batch
         self.end: RunState | None = None
         self._after = after
+        self._before = start.count  # items up to the offset
+        self._is_far = start.offset != START
+        self._tells_offset = self._is_far and fits(start.offset)
+        self._bytes = 0
 
     def take(self, batch: Batch) -> bytes:
         """Return what the reader is sent for these items; nothing for those that it has."""
-        return b"".join([data for body in batch.bodies for data in self._taken(body)])
+        data = b"".join([data for body in batch.bodies for data in self._taken(body)])
+        self.offset = batch.position.offset
+        self._before = self.count
+        self._bytes += sum(map(len, batch.bodies))
+        if self._is_far or is_far(self.count, self._bytes):
+            self._is_far, self._tells_offset = True, fits(self.offset)
+        return data
 
     def _taken(self, body: bytes) -> list[bytes]:
         items = items_of(body)
@@ -71,7 +85,7 @@ class Rendering:
     def _item(self, item: bytes) -> bytes:
         told = records.told(item)
         if told is None:
-            return self._sent(lambda form, count: form.rendered(item, count))
+            return self._sent(lambda form, id_: form.rendered(item, id_))
         if told.format is not None and self.format is None:
             self.format = named(told.format)
         if told.status is not None and told.status != "active":
@@ -80,14 +94,18 @@ class Rendering:
 
     def _end(self, state: RunState) -> bytes:
         self.end = state
-        return self._sent(lambda form, count: form.rendered_end(state, count))
+        return self._sent(lambda form, id_: form.rendered_end(state, id_))
 
-    def _sent(self, rendered: Callable[[Format, int], bytes]) -> bytes:
+    def _sent(self, rendered: Callable[[Format, str], bytes]) -> bytes:
         if self.format is None:
             return b""
-        data = rendered(self.format, self.count + 1)
+        data = rendered(self.format, self._id(self.count + 1))
         self.count += bool(data)
         return data if self.count > self._after else b""
+
+    def _id(self, count: int) -> str:
+        """Return what leads behind the item of this number: near the beginning, the number does."""
+        return f"{count}.{count - self._before}.{self.offset}" if self._tells_offset else str(count)
 
 
 class Reading:
@@ -95,7 +113,6 @@ class Reading:
 
     def __init__(self, stream: Stream, after: int = 0, start: Mark = BEGINNING) -> None:
         self._stream = stream
-        self._offset = start.offset
         self._first = b""
         self.seen = Rendering(after, start)
         loop = asyncio.get_running_loop()
@@ -105,9 +122,8 @@ class Reading:
 
     async def begin(self) -> None:
         """Read up to the first item that the reader lacks, or to the tail."""
-        async with aclosing(following.catch_up(self._stream, self._offset)) as batches:
+        async with aclosing(following.catch_up(self._stream, self.seen.offset)) as batches:
             async for _, batch in batches:
-                self._offset = batch.position.offset
                 self._first = self.seen.take(batch)
                 if self._first:
                     return
@@ -178,7 +194,7 @@ class Reading:
         loop = asyncio.get_running_loop()
         if self._leaving.done():
             return
-        connection = _Connection(self._stream, self._offset)
+        connection = _Connection(self._stream, self.seen.offset)
         heard_at = spoke_at = loop.time()
         try:
             while not self._leaving.done():
@@ -259,3 +275,23 @@ class _Connection:
         self.next_batch.cancel()
         await asyncio.wait({self.next_batch})
         await self._batches.aclose()
+
+
+async def begun(run: Place, after: int | Cursor) -> Reading:
+    """Return a reading of what is behind a place in the run, with the first of it."""
+    if isinstance(after, Cursor):
+        start = Mark(after.offset, after.count - after.skip, named(WITH_IDS))
+        reading = Reading(run.items, after.count, start)
+        try:
+            await reading.begin()
+        except RequestRefused as refusal:
+            if refusal.is_passing:
+                raise
+        else:
+            # A later offset sorts behind an earlier one, on every server.
+            if reading.seen.offset >= after.offset:
+                return reading
+        after = after.count  # the stream has no such offset: that of another one, or forged
+    reading = Reading(run.items, after, await mark_before(run, after))
+    await reading.begin()
+    return reading

@@ -18,12 +18,13 @@ from headgate.keep_alive import end_of
 from headgate.names import shown, stream_url
 from headgate.runs import claims
 from headgate.runs.answer import Answer
+from headgate.runs.cursors import Cursor
 from headgate.runs.formats import named
 from headgate.runs.lease import Lease
-from headgate.runs.lookups import how_it_ended, item_count, last_items, mark_before
+from headgate.runs.lookups import how_it_ended, item_count, last_items
 from headgate.runs.places import check_type, place
 from headgate.runs.production import CLOSE_TIMEOUT_S, Production, Rules, class_name, close
-from headgate.runs.reading import Reading
+from headgate.runs.reading import Reading, begun
 from headgate.runs.records import RunState
 from headgate.runs.starting import Start
 from headgate.runs.survey import BEGINNING
@@ -171,19 +172,22 @@ class Runs:
     async def follow(
         self,
         run_id: str,
-        after: int | None = None,
+        after: int | Cursor | None = None,
         *,
         only_active: bool = False,
         wait: float = 0.0,
     ) -> Answer | None:
         """Answer with the run from its beginning, or `after` so many items, and on to its end.
 
-        A negative `after` begins so many items before the newest one. None when there is no such
+        `after` may also be what `headgate.runs.cursors.cursor` makes of the id of an event. A
+        negative one begins so many items before the newest one. None when there is no such
         run `wait` seconds from now, or it has ended and the reader has it all; with `only_active`,
         when it has ended. Raises Unavailable when `close` is called while a run is waited for.
         """
-        if not isinstance(after, int | None):
-            raise TypeError(f"`after` counts items, as an int, and is no {type(after).__name__}")
+        if not isinstance(after, int | Cursor | None):
+            raise TypeError(
+                f"`after` counts items, as an int, or is a Cursor, and is no {type(after).__name__}"
+            )
         if not 0 <= wait < math.inf:
             raise ValueError("wait is a number of seconds, 0 or more")
         run = self._place(run_id)
@@ -202,16 +206,17 @@ class Runs:
             if self._closing.is_set():
                 raise Unavailable(f"{run.items.shown}: {self!r} was closed")
 
-    async def _followed(self, run: Place, after: int | None, *, only_active: bool) -> Answer | None:
+    async def _followed(
+        self, run: Place, after: int | Cursor | None, *, only_active: bool
+    ) -> Answer | None:
         """Answer as `follow` does. Raises ABSENT where there is no such run."""
         tail: int | None = None
         if only_active and not await self._is_active(run):
             return None
-        if after is not None and after < 0:
+        if isinstance(after, int) and after < 0:
             tail = await item_count(run) - 1
             after = max(0, tail + 1 + after)
-        reading = Reading(run.items, after or 0, await mark_before(run, after or 0))
-        await reading.begin()
+        reading = await begun(run, after or 0)
         if not reading.has_something:
             return None
         if reading.seen.format is None:

@@ -78,7 +78,7 @@ async def test_an_id_that_is_no_text_is_named_by_its_type(runs: Runs, run_id: An
 
 async def test_a_cursor_that_is_no_number_is_refused_at_once(runs: Runs) -> None:
     after: Any = "3"
-    with pytest.raises(TypeError, match="`after` counts items, as an int, and is no str"):
+    with pytest.raises(TypeError, match="counts items, as an int, or is a Cursor, and is no str"):
         await runs.follow("a", after)
 
 

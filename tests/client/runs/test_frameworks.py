@@ -190,7 +190,10 @@ async def test_a_cursor_that_is_no_number_is_refused(
 ) -> None:
     async with client.get(f"{chat}/chat%201/stream", params={"startIndex": index}) as answer:
         assert answer.status == 400
-        assert await answer.text() == "after, startIndex and Last-Event-ID are whole numbers\n"
+        assert (
+            await answer.text()
+            == "after, startIndex and Last-Event-ID are whole numbers, or ids of events\n"
+        )
 
 
 async def test_a_run_goes_on_when_its_client_leaves(

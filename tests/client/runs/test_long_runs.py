@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from headgate.framing import JSON, json_array
 from headgate.runs import Runs, RunState
+from headgate.runs.cursors import cursor
 from headgate.runs.marks import EVERY_BYTES, EVERY_ITEMS, Marker
 from headgate.stream import Stream
 
@@ -85,13 +86,19 @@ async def ended(runs: Runs) -> None:
     await until(is_over)
 
 
+def ids(body: bytes) -> list[str]:
+    """The ids of the events of a body."""
+    return [event.split(b"\n")[0].removeprefix(b"id: ").decode() for event in events(body)]
+
+
 def seen(body: bytes) -> list[tuple[int, object]]:
     """The events of a body: which item of the run each is, and its data."""
-    events = [event.split(b"\n") for event in body.split(b"\n\n") if event]
-    return [
-        (int(lines[0].removeprefix(b"id: ")), json.loads(lines[-1].removeprefix(b"data: ")))
-        for lines in events
-    ]
+    data = [json.loads(event.split(b"\n")[-1].removeprefix(b"data: ")) for event in events(body)]
+    return [(int(id_.split(".")[0]), item) for id_, item in zip(ids(body), data, strict=True)]
+
+
+def events(body: bytes) -> list[bytes]:
+    return [event for event in body.split(b"\n\n") if event]
 
 
 END = (COUNT + 1, {"status": "finished", "error": None})
@@ -130,6 +137,34 @@ async def test_the_state_of_a_long_run_and_what_is_near_its_end_are_read_from_it
         assert await ask() is not None
         assert way.answered - before < LITTLE, what
     await check_all_is_found(counted)
+
+
+async def test_the_id_of_an_event_leads_a_reader_on_without_reading_what_is_before(
+    runs: Runs, counted: Runs, way: DelayingProxy
+) -> None:
+    live = await runs.start("a", numbers(COUNT), format="sse")
+    found = ids(await read(live))
+    assert found[:3] == ["1", "2", "3"]  # as they are near the beginning
+    assert sum("." in id_ for id_ in found) > COUNT / 2
+    for index in (0, EVERY_ITEMS, COUNT // 2, COUNT - 3):
+        place = cursor({}, {"Last-Event-ID": found[index]})
+        assert cursor({"after": found[index]}, {}) == place
+        before = way.answered
+        answer = await counted.follow("a", place)
+        if index == COUNT - 3:
+            assert way.answered - before < LITTLE
+        assert seen(await read(answer)) == [*rest(index + 1), END]
+    assert await runs.follow("a", cursor({}, {"Last-Event-ID": found[-1]})) is None
+
+
+@pytest.mark.parametrize("offset", ["0", "9" * 16 + "_" + "9" * 16, "~"])
+async def test_an_id_with_an_offset_that_the_server_refuses_leads_on_by_its_number(
+    runs: Runs, offset: str
+) -> None:
+    await produced(runs)
+    place = cursor({}, {"Last-Event-ID": f"{COUNT - 3}.5.{offset}"})
+    answer = await runs.follow("a", place)
+    assert seen(await read(answer)) == [*rest(COUNT - 3), END]
 
 
 async def test_a_long_run_is_read_right_without_its_index(runs: Runs, url: str) -> None:

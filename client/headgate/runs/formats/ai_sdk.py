@@ -241,11 +241,11 @@ class AiSdk:
             return [error, {"type": "finish", "finishReason": "error"}]
         return [{"type": "finish", **ui_chunks.told(finishReason=finish_reason)}]
 
-    def rendered(self, item: bytes, count: int) -> bytes:  # noqa: ARG002 - chunks bear no ids
+    def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002, ARG002 - chunks bear no ids
         """The chunk as an event."""
         return b"data: " + item + b"\n\n"
 
-    def rendered_end(self, state: RunState, count: int) -> bytes:  # noqa: ARG002
+    def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002, ARG002
         """The ending has told it."""
         return b""
 

@@ -109,8 +109,8 @@ class Format(Protocol):
     def ending(self, state: RunState, finish_reason: str | None = None) -> list[object]:
         """Return the items that tell in the format's own way how the run ended."""
 
-    def rendered(self, item: bytes, count: int) -> bytes:
-        """What a reader is sent for an item of the stream as its item number `count`, from 1."""
+    def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002 - what SSE calls it
+        """Return what a reader is sent for an item, which tells its `id` to go on behind it."""
 
-    def rendered_end(self, state: RunState, count: int) -> bytes:
-        """What a reader is sent for the record of the end, beside the items of the ending."""
+    def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002
+        """Return what a reader is sent for the record of the end, beside items of the ending."""

@@ -71,17 +71,17 @@ class Ndjson(_Json):
     media_type = "application/x-ndjson"
     keep_alive = b" "  # before a value JSON has room for it, where an empty line is no value
 
-    def rendered(self, item: bytes, count: int) -> bytes:  # noqa: ARG002 - lines have no numbers
+    def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002, ARG002 - lines have no numbers
         """The line."""
         return item + b"\n"
 
-    def rendered_end(self, state: RunState, count: int) -> bytes:  # noqa: ARG002
+    def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002, ARG002
         """The last line."""
         return records.end(state) + b"\n"
 
 
 class Sse(_Json):
-    """Server-sent events whose ids count them, and an event named `end`.
+    """Server-sent events whose ids begin with their number, and an event named `end`.
 
     A browser's `EventSource` that has lost its connection sends the last id.
     """
@@ -90,11 +90,11 @@ class Sse(_Json):
     media_type = "text/event-stream"
     keep_alive = b": keep-alive\n\n"
 
-    def rendered(self, item: bytes, count: int) -> bytes:
+    def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002
         """The event."""
-        return b"id: %d\ndata: %s\n\n" % (count, item)
+        return b"id: %s\ndata: %s\n\n" % (id.encode(), item)
 
-    def rendered_end(self, state: RunState, count: int) -> bytes:
+    def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002
         """The event of the end, whose data is what the run's state holds."""
         data = msgspec.json.encode({"status": state.status, "error": state.error})
-        return b"id: %d\nevent: end\ndata: %s\n\n" % (count, data)
+        return b"id: %s\nevent: end\ndata: %s\n\n" % (id.encode(), data)

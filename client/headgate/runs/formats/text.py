@@ -71,10 +71,10 @@ class PlainText:
         """Return nothing."""
         return []
 
-    def rendered(self, item: bytes, count: int) -> bytes:  # noqa: ARG002
+    def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002, ARG002
         """The characters."""
         return str(json.loads(item)).encode()
 
-    def rendered_end(self, state: RunState, count: int) -> bytes:  # noqa: ARG002
+    def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002, ARG002
         """Nothing."""
         return b""

@@ -1,0 +1,49 @@
+"""What a client says to go on behind an item."""
+
+from __future__ import annotations
+
+import pytest
+from headgate.runs.cursors import Cursor, cursor
+
+OFFSET = "0000000000000001_0000000000262144"
+
+
+def told(text: str) -> int | Cursor | None:
+    return cursor({"after": text}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "after"), [("0", 0), ("7", 7), ("-3", -3), ("9" * 15, 10**15 - 1)]
+)
+def test_the_number_of_an_item_is_a_place_as_it_was_in_the_version_before(
+    text: str, after: int
+) -> None:
+    assert told(text) == cursor({}, {"Last-Event-ID": text}) == after
+    assert cursor({"startIndex": text}, {}) == after
+
+
+@pytest.mark.parametrize("offset", [OFFSET, "01.5-a~", "9", "a" * 256])
+def test_the_id_of_an_event_leads_to_its_place(offset: str) -> None:
+    place = Cursor(1042, 3, offset)
+    assert place.text == f"1042.3.{offset}"
+    assert told(place.text) == place
+
+
+@pytest.mark.parametrize("offset", ["a+b", "a b", "a%20", "é", "a" * 257, ""])
+def test_the_id_of_an_event_whose_offset_no_url_can_have_as_it_is_is_its_number(
+    offset: str,
+) -> None:
+    assert Cursor(1042, 3, offset).text == "1042"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a", "1.5", "1e3", "--1", "-", "\u0661", "1" * 16, " 1", "1\n"),
+        *("1.2.", "1..x", ".1.x", "1.2.x", "-5.1.x", "5.-1.x", "5.1.now", "5.1.-1", "5.1.a/b"),
+        *("5.1.x\n", f"{'1' * 16}.1.x", f"5.1.{'x' * 257}"),
+    ],
+)
+def test_what_is_no_place_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="whole numbers, or ids of events"):
+        told(text)
