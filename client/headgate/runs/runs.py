@@ -31,7 +31,7 @@ from headgate.runs.survey import BEGINNING
 from headgate.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable
+    from collections.abc import AsyncIterable, Callable, Iterable
     from types import TracebackType
 
     import aiohttp
@@ -49,6 +49,9 @@ SHUTDOWN_ERROR = "the application was shut down"
 CLOSED = "no run is started or read once Runs is closed"
 FIRST_LOOK_S, LOOK_AGAIN_S = 0.05, 0.5  # for a run that has not been started yet
 READERS_END_S = 1.0  # for those who wait for the end of a run that has just ended
+# Each has up to four requests, one after the other, and a connection: a list of chats is a page of
+# them, and others use the server, too.
+STATES_AT_ONCE = 16
 # Of all answers: no cache, nginx or proxy that compresses may hold back what comes.
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
@@ -254,6 +257,31 @@ class Runs:
             return await how_it_ended(run)
         except ABSENT:
             return None
+
+    async def states(self, run_ids: Iterable[str]) -> dict[str, RunState | None]:
+        """Return what `state` does for each of these runs, by their ids, in their order.
+
+        Raises what `state` raises for any of them.
+        """
+        if isinstance(run_ids, str):
+            raise TypeError("states takes several ids: of one run, ask for its state")
+        states: dict[str, RunState | None] = dict.fromkeys(run_ids)
+        for run_id in states:
+            self._place(run_id)  # a wrong id is refused before any is asked for
+        rest = iter(list(states))
+
+        async def ask() -> None:
+            for run_id in rest:
+                states[run_id] = await self.state(run_id)
+
+        asking = [asyncio.create_task(ask()) for _ in range(min(STATES_AT_ONCE, len(states)))]
+        try:
+            await asyncio.gather(*asking)
+        finally:
+            for task in asking:
+                task.cancel()
+            await asyncio.gather(*asking, return_exceptions=True)
+        return states
 
     async def close(self, wait: float = 10.0) -> None:
         """Let the runs that are produced here end within `wait` seconds, then end them.
