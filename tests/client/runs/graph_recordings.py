@@ -86,7 +86,12 @@ async def cases() -> list[Case]:
     ]
     model = Model(script=SCRIPTS["reasoning"])
     chunks = [chunk async for chunk in model.astream("Tell.")]
-    return [*made, Case("langchain--reasoning", "langchain", events=chunks)]
+    told = [event async for event in model.astream_events("Tell.", version="v2")]
+    return [
+        *made,
+        Case("langchain--reasoning", "langchain", events=chunks),
+        Case("langchain--events", "langchain", events=told),
+    ]
 
 
 async def _case(name: str, how: dict[str, Any], way: str = "", *, asks_first: bool = False) -> Case:

@@ -48,6 +48,7 @@ class LangChain:
     def __init__(self) -> None:
         self._calls: dict[str, tuple[str, str]] = {}
         self._under_way: set[str] = set()  # ids of messages
+        self._thinking: set[str] = set()  # ids of messages
         self._sources: set[str] = set()  # the pages that the answer has named
 
     def takes(self, event: dict[str, Any]) -> bool:
@@ -109,7 +110,10 @@ class LangChain:
         key, kind = TEXTS.get(block.get("type", ""), ("", ""))
         parts: list[Part] = []
         if block.get(key):
-            if kind == "text":
+            if kind == "reasoning":
+                self._thinking.add(message)
+            elif message in self._thinking:
+                self._thinking.discard(message)
                 parts.append(Done(f"{message}/reasoning"))
             parts.append(Text(f"{message}/{kind}", block[key], kind))
         return [*parts, *self._cited(block.get("annotations") or [])]

@@ -30,6 +30,7 @@ class _Answer:
     # A tool call is named in its first piece only; the others tell its index.
     calls: dict[int, tuple[str, str, str]] = field(default_factory=dict)
     has_refusal: bool = False
+    is_thinking: bool = False
 
 
 class OpenAIChat:
@@ -86,10 +87,12 @@ def _said(key: str, answer: _Answer, delta: dict[str, Any]) -> list[Part]:
     # The service of DeepSeek and others name it so, OpenRouter and newer ones as the second.
     thought = delta.get("reasoning_content") or delta.get("reasoning")
     if isinstance(thought, str) and thought:
+        answer.is_thinking = True
         parts.append(Text(f"{key}/reasoning", thought, "reasoning"))
     texts = [text for name in ("content", "refusal") if (text := delta.get(name))]
     calls = delta.get("tool_calls") or ()
-    if texts or calls:
+    if answer.is_thinking and (texts or calls):
+        answer.is_thinking = False
         parts.append(Done(f"{key}/reasoning"))
     parts += [Text(f"{key}/text", text) for text in texts]
     answer.has_refusal |= bool(delta.get("refusal"))
