@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from headgate.runs import RunState, reading
-from headgate.stream import Stream
+from headgate.runs.runs import DAY_S
+from headgate.stream import ProducerStamp, Stream
 
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_to
@@ -220,6 +221,33 @@ async def test_an_orphan_is_ended_with_the_parts_that_it_has_begun(runs: Runs, u
         {"type": "finish", "finishReason": "error"},
         "[DONE]",
     ]
+
+
+async def test_a_run_that_was_begun_without_steps_is_taken_over_and_read_on(
+    runs: Runs, url: str
+) -> None:
+    begun = [
+        {"type": "start", "messageId": "a"},
+        {"type": "text-start", "id": "text-1"},
+        {"type": "text-delta", "id": "text-1", "delta": "Once "},
+    ]
+    opening = {"type": "data-headgate-run", "data": {"format": "ai-sdk"}, "transient": True}
+    claim = {**opening, "data": {"status": "active"}}
+    async with Stream(f"{url}/a") as stream:
+        body = json.dumps([opening]).encode()
+        await stream.create(content_type="application/json", ttl_s=DAY_S, body=body)
+        producer = ProducerStamp("run", 0, 0)
+        body = json.dumps([claim, *begun]).encode()
+        await stream.append(body, content_type="application/json", producer=producer)
+    answer = await runs.start("a", of("again"), format="ai-sdk")
+    chunks = events(await read(answer))
+    assert chunks[:6] == [
+        *begun,
+        {"type": "start", "messageId": "a"},
+        {"type": "text-end", "id": "text-1"},
+        STEP,
+    ]
+    assert chunks[-3:] == [STEP_END, {"type": "finish"}, "[DONE]"]
 
 
 async def test_a_negative_cursor_begins_at_the_tail_and_tells_its_index(runs: Runs) -> None:

@@ -44,12 +44,12 @@ class Adapters:
             self._helper,
         )
 
-    def parts(self, given: object) -> list[Part] | None:
-        """Return what an event adds to the answer; None if it is no event of an SDK."""
+    def read(self, given: object) -> tuple[list[Part] | None, object]:
+        """Return what an event adds to the answer; None and the plain value if it is none."""
         graph_event = streamed(given)
         if graph_event is not None:
-            return self._graph.parts(graph_event)
+            return self._graph.parts(graph_event), None
         event = plain(self._helper.chunk(given))
         if not isinstance(event, dict):
-            return None
-        return next((each.parts(event) for each in self._all if each.takes(event)), None)
+            return None, event
+        return next((each.parts(event) for each in self._all if each.takes(event)), None), event

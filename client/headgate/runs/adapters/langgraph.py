@@ -45,7 +45,7 @@ def streamed(given: object) -> Streamed | None:
 
 
 def _of_version_2(given: dict[Any, Any]) -> Streamed | None:
-    if given.keys() >= {"type", "ns", "data"} and _is_mode(given["type"]):
+    if _is_mode(given.get("type")) and "ns" in given and "data" in given:
         # Version 1 tells interrupts in the state itself.
         asked = given.get("interrupts")
         data = {KEY: asked} if asked else given["data"]

@@ -22,7 +22,6 @@ from headgate.runs.adapters.parts import (
     ToolOutput,
     ToolTraits,
 )
-from headgate.runs.adapters.plain import plain
 from headgate.runs.formats import steps, ui_chunks, ui_protocol
 from headgate.runs.formats.contract import NotAnItem, named
 
@@ -66,11 +65,11 @@ class AiSdkWriter:
         """The chunks."""
         if isinstance(given, str):
             return [*self._steps.placed(self._chunks(Text(STRINGS, given)) if given else [])]
-        parts = self._adapters.parts(given)
+        parts, value = self._adapters.read(given)
         # Nothing counts as ended by what is refused.
         own: list[Chunk] = []
         if parts is None:
-            chunk = _checked(plain(given))
+            chunk = _checked(value)
             self._finish_reason = chunk.get("finishReason") or self._finish_reason
             own = _without_edges(chunk)
         is_edge = any(chunk["type"] in steps.EDGES for chunk in own)

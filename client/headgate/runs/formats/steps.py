@@ -25,6 +25,8 @@ BEGINNINGS = {
     *("source-url", "source-document", "file", "reasoning-file", "custom"),
 }
 KINDS_WITH_END = {"text", "reasoning"}
+# What changes a step or what is open in it; most chunks are pieces, and do not.
+NOTED = {*EDGES, *BEGINNINGS, *(f"{kind}-end" for kind in KINDS_WITH_END)}
 
 
 class Unfinished:
@@ -61,7 +63,10 @@ class Steps:
 
     def placed(self, chunks: Iterable[Chunk]) -> list[Chunk]:
         """Return the chunks, with the ends and beginnings of steps that they need among them."""
-        return [placed for chunk in chunks for placed in self._placed(chunk)]
+        placed: list[Chunk] = []
+        for chunk in chunks:
+            placed += self._placed(chunk) if chunk["type"] in NOTED else (chunk,)
+        return placed
 
     def closing(self) -> list[Chunk]:
         """Return the chunks that end what has begun."""

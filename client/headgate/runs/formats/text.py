@@ -25,7 +25,7 @@ class TextWriter:
         """The strings in it; empty ones are left out, as is what is no text of the answer."""
         if isinstance(given, str):
             return [given] if given else []
-        parts = self._adapters.parts(given)
+        parts, _ = self._adapters.read(given)
         if parts is None:
             raise NotAnItem(f"a run in the format text takes str, and events, not {named(given)}")
         texts = [part.delta for part in parts if isinstance(part, Text) and part.kind == "text"]
