@@ -14,7 +14,8 @@ from headgate.backoff import Backoff
 from headgate.endpoint import unlimited_session
 from headgate.errors import ProtocolError, StreamError, StreamExists, Unavailable
 from headgate.names import stream_url
-from headgate.resumable.log_streams import FAILED, PRODUCER_TTL_S, LogStreams
+from headgate.records import RunState
+from headgate.resumable.log_streams import PRODUCER_TTL_S, LogStreams
 from headgate.resumable.per_loop import PerLoop
 from headgate.resumable.productions import read_up
 from headgate.resumable.source import text_of
@@ -104,14 +105,14 @@ async def _produce(
         try:
             await read_up(streams.stream_id, _write(streams, found, make_source))
         except Exception as error:  # noqa: BLE001 - readers get it, whatever it is
-            await streams.fail(FAILED, told(streams.stream_id, error))
+            await streams.fail(RunState("failed", told(streams.stream_id, error)))
     except StreamError as error:  # readers will find that the producer is gone
         _log.error("stream %r could not be ended: %s", streams.stream_id, error)
     except asyncio.CancelledError:
         with contextlib.suppress(StreamError, TimeoutError):
             async with asyncio.timeout(STOP_WITHIN_S):
                 stopped = f"the producer of stream {streams.stream_id!r} was stopped"
-                await streams.fail(FAILED, stopped)
+                await streams.fail(RunState("failed", stopped))
         raise
     finally:
         beating.cancel()

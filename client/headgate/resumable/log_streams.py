@@ -6,14 +6,17 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from headgate import records
 from headgate.backoff import Backoff
 from headgate.errors import (
+    ABSENT,
     ProducerLost,
     ProtocolError,
     SourceFailed,
     StreamConflict,
-    StreamNotFound,
 )
+from headgate.lease import Lease
+from headgate.records import RunState
 from headgate.retries import Retries
 
 if TYPE_CHECKING:
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
 
 TEXT = "text/plain; charset=utf-8"
 PRODUCER_TTL_S = 30  # without a word for so long, a producer is taken for dead
-FAILED, LOST = "failed", "lost"
 RETRY_FOR_S = 30.0  # as long as a server takes to be started again
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 4.0
 
@@ -31,28 +33,28 @@ _log = logging.getLogger("headgate.resumable")
 
 @dataclass(frozen=True, slots=True)
 class LogStreams:
-    """The text; the presence of its producer, which expires; and the error, if there was one."""
+    """The text; the lease of its producer; and the record of its end, if that was an error."""
 
     stream_id: str
     text: Stream
     ttl_s: int
 
     @property
-    def producer(self) -> Stream:
-        """Its appends are the signs of life; its disappearance is the producer's."""
-        return self.text.beside(f"{self.text.url}/producer")
+    def lease(self) -> Lease:
+        """The lease of the producer."""
+        return Lease(self.text.beside(f"{self.text.url}/producer"), PRODUCER_TTL_S)
 
     @property
     def error(self) -> Stream:
-        """A word for the kind of the error, and a line for people."""
+        """The record of an end that is not the source's own."""
         return self.text.beside(f"{self.text.url}/error")
 
     async def claim(self) -> Metadata | None:
         """Create the stream; None where somebody else did. Raises what `state` does.
 
-        The producer's comes first: who finds a text without a producer ends it.
+        The lease comes first: who finds a text without a producer ends it.
         """
-        await self.producer.create(content_type=TEXT, ttl_s=PRODUCER_TTL_S)
+        await self.lease.take()
         try:
             made = await self.text.create(content_type=TEXT, ttl_s=self.ttl_s)
         except StreamConflict:  # it may have been created and ended since it was looked for
@@ -63,10 +65,11 @@ class LogStreams:
 
     async def beat(self) -> None:
         """Say that the producer is alive."""
+        lease = self.lease
         try:
-            await self.producer.append(b".", content_type=TEXT)
-        except StreamNotFound:  # it was held up for too long, and nobody has noticed yet
-            await self.producer.create(content_type=TEXT, ttl_s=PRODUCER_TTL_S)
+            await lease.beat()
+        except ABSENT:  # it was held up for too long, and nobody has noticed yet
+            await lease.take()
 
     async def state(self) -> State | None:
         """What the streams say; a text whose producer is gone is ended."""
@@ -79,25 +82,22 @@ class LogStreams:
             )
         if found.is_closed:
             return "done"
-        if await self.producer.find() is not None:
+        if await self.lease.is_held():
             return "active"
         found = await self.text.find()  # it may just have ended
         if found is not None and not found.is_closed:
-            await self.fail(
-                LOST,
-                f"the producer of stream {self.stream_id!r} has not been heard of for "
-                f"{PRODUCER_TTL_S} s",
-            )
+            words = f"the producer of stream {self.stream_id!r} has not been heard of for "
+            await self.fail(RunState("orphaned", f"{words}{PRODUCER_TTL_S} s"))
         return "done"
 
     async def end_if_lost(self) -> None:
         """End a text whose producer is gone; where it is not, that costs one request."""
-        if await self.producer.find() is None:
+        if not await self.lease.is_held():
             await self.state()
 
-    async def fail(self, kind: str, told: str) -> None:
-        """Close the text, after a note of the error that it ended with."""
-        body = f"{kind}\n{told}".encode(errors="replace")
+    async def fail(self, state: RunState) -> None:
+        """Close the text, after the record of how it ended."""
+        body = records.end(state)
         retries = Retries(RETRY_FOR_S, Backoff(FIRST_WAIT_S, LONGEST_WAIT_S), _log.info)
         await retries.run(
             lambda: self.error.create(
@@ -112,5 +112,14 @@ class LogStreams:
         if await error.find() is None:
             return
         body = b"".join([part async for batch in error.catch_up() for part in batch.bodies])
-        kind, _, told = body.decode().partition("\n")
-        raise ProducerLost(told) if kind == LOST else SourceFailed(told)
+        state = _ended(body)
+        raise (ProducerLost if state.status == "orphaned" else SourceFailed)(state.error)
+
+
+def _ended(body: bytes) -> RunState:
+    """Return what the record of an end tells; versions before had a word and a line for people."""
+    told = records.told(body)
+    if told is not None and told.status is not None:
+        return RunState(told.status, told.error)
+    word, _, sentence = body.decode(errors="replace").partition("\n")
+    return RunState("orphaned" if word == "lost" else "failed", sentence)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from headgate.backoff import Backoff
 from headgate.errors import ProducerFenced, ProtocolError, StreamClosed
 from headgate.framing import JSON, json_array
+from headgate.lease import PRODUCER
 from headgate.retries import Retries
 from headgate.stream import ProducerStamp
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headgate.runs")
 
-PRODUCER = "run"
 # Each round is lost to another claim; so many at the same moment are no users but a mistake.
 MOST_ROUNDS = 1000
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0

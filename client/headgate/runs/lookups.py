@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headgate.records import RunState
 from headgate.runs import marks
 from headgate.runs.formats.contract import NothingBegun
 from headgate.runs.marks import end_record
-from headgate.runs.records import RunState
 from headgate.runs.survey import BEGINNING, survey, survey_if_there
 
 if TYPE_CHECKING:

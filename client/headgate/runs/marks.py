@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate import following
+from headgate import following, records
 from headgate.errors import ABSENT, StreamError
 from headgate.framing import JSON, json_array
-from headgate.runs import records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from headgate.records import RunState
     from headgate.runs.formats.contract import Format
-    from headgate.runs.records import RunState
     from headgate.stream import Stream
 
 log = logging.getLogger("headgate.runs")

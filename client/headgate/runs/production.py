@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headgate import records
 from headgate.error_text import sendable, told
 from headgate.errors import ABSENT, ProducerFenced, RequestRefused, StreamError
-from headgate.runs import claims, records
+from headgate.records import RunState
+from headgate.runs import claims
 from headgate.runs.claims import TAKEN
 from headgate.runs.formats.contract import NotAnItem
 from headgate.runs.marks import end_record
-from headgate.runs.records import RunState
 from headgate.runs.survey import START
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from headgate.lease import Lease
     from headgate.runs.formats.contract import Format
-    from headgate.runs.lease import Lease
     from headgate.runs.marks import Marker
     from headgate.runs.places import Place
     from headgate.writer import StreamWriter

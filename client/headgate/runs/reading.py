@@ -11,24 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headgate import following
+from headgate import following, records
 from headgate.backoff import Backoff
 from headgate.errors import RequestRefused, RunFailed, StreamError, StreamGone, Unavailable
-from headgate.runs import records
+from headgate.records import RunState
 from headgate.runs.cursors import Cursor, fits
 from headgate.runs.formats import named
 from headgate.runs.lookups import CUT, mark_before
 from headgate.runs.marks import is_far
-from headgate.runs.records import RunState
 from headgate.runs.survey import BEGINNING, START, Mark, items_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from headgate.following import Batch
+    from headgate.records import Status
     from headgate.runs.formats.contract import Format
     from headgate.runs.places import Place
-    from headgate.runs.records import Status
     from headgate.stream import Stream
 
 log = logging.getLogger("headgate.runs")

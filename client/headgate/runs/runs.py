@@ -15,17 +15,17 @@ from headgate.backoff import Backoff
 from headgate.endpoint import close_soon, unlimited_session
 from headgate.errors import ABSENT, ProtocolError, StreamClosed, Unavailable
 from headgate.keep_alive import end_of
+from headgate.lease import Lease
 from headgate.names import shown, stream_url
+from headgate.records import RunState
 from headgate.runs import claims
 from headgate.runs.answer import Answer
 from headgate.runs.cursors import Cursor
 from headgate.runs.formats import named
-from headgate.runs.lease import Lease
 from headgate.runs.lookups import how_it_ended, item_count, last_items
 from headgate.runs.places import check_type, place
 from headgate.runs.production import CLOSE_TIMEOUT_S, Production, Rules, class_name, close
 from headgate.runs.reading import Reading, begun
-from headgate.runs.records import RunState
 from headgate.runs.starting import Start
 from headgate.runs.survey import BEGINNING
 from headgate.stream import Stream

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from headgate import records
 from headgate.errors import StreamClosed, StreamConflict, StreamError
 from headgate.framing import JSON, json_array
-from headgate.runs import claims, records
-from headgate.runs.lease import Lease
+from headgate.lease import Lease
+from headgate.records import RunState
+from headgate.runs import claims
 from headgate.runs.lookups import last_items
 from headgate.runs.marks import Marker
 from headgate.runs.output import output
 from headgate.runs.production import CLOSE_TIMEOUT_S, Production
 from headgate.runs.reading import Reading
-from headgate.runs.records import RunState
 from headgate.runs.survey import survey
 
 if TYPE_CHECKING:

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate import following
+from headgate import following, records
 from headgate.errors import ProtocolError, RequestRefused
-from headgate.runs import records
+from headgate.records import RunState
 from headgate.runs.formats import named
 from headgate.runs.formats.contract import NothingBegun
-from headgate.runs.records import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headgate.following import Batch
+    from headgate.records import Told
     from headgate.runs.formats.contract import Completion, Format
-    from headgate.runs.records import Told
     from headgate.stream import Stream
 
 START = "-1"

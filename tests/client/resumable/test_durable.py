@@ -131,6 +131,25 @@ async def test_a_producer_says_that_it_is_alive(
         assert await whole(reader) == ""
 
 
+@pytest.mark.parametrize(
+    ("record", "error"),
+    [(b"lost\nnot heard of", ProducerLost), (b"failed\nwrong key", SourceFailed)],
+)
+async def test_how_a_stream_ended_is_understood_as_the_version_before_wrote_it(
+    server: Headgate, record: bytes, error: type[Exception]
+) -> None:
+    folder = f"{server.streams}/before-{error.__name__}"
+    for url, body in ((f"{folder}/a", b"text"), (f"{folder}/a/error", record)):
+        async with Stream(url) as stream:
+            await stream.create(content_type="text/plain; charset=utf-8", is_closed=True, body=body)
+    async with ResumableStreams(folder) as streams:
+        reader = await streams.resume("a")
+        assert reader is not None
+        assert await anext(reader) == "text"
+        with pytest.raises(error, match=record.partition(b"\n")[2].decode()):
+            await anext(reader)
+
+
 @pytest.mark.parametrize("operation", ["resumable", "create", "resume", "state"])
 async def test_a_server_that_is_away_at_the_start_is_an_error(operation: str) -> None:
     async with ResumableStreams(f"http://{HOST}:{free_port()}") as streams:

@@ -26,9 +26,9 @@ from headgate.runs.formats import steps, ui_chunks, ui_protocol
 from headgate.runs.formats.contract import NotAnItem, named
 
 if TYPE_CHECKING:
+    from headgate.records import RunState
     from headgate.runs.adapters.parts import Metadata, Part, Whole
     from headgate.runs.formats.steps import Chunk
-    from headgate.runs.records import RunState
 
 STRINGS = "text"  # what strings of the source are pieces of
 

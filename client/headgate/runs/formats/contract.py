@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from headgate.runs.records import RunState
+    from headgate.records import RunState
 
 # A literal, so that type checkers find a name that is none.
 FormatName: TypeAlias = Literal["text", "ndjson", "sse", "ai-sdk"]

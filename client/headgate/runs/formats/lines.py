@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.runs import records
+from headgate import records
 from headgate.runs.adapters.plain import plain
 from headgate.runs.formats.contract import NotAnItem, NothingBegun, refuse_message
 
 if TYPE_CHECKING:
-    from headgate.runs.records import RunState
+    from headgate.records import RunState
 
 
 class JsonWriter:

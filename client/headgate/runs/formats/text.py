@@ -10,7 +10,7 @@ from headgate.runs.adapters.parts import Text
 from headgate.runs.formats.contract import NotAnItem, NothingBegun, named, refuse_message
 
 if TYPE_CHECKING:
-    from headgate.runs.records import RunState
+    from headgate.records import RunState
 
 
 class TextWriter:

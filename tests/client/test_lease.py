@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from headgate.runs.lease import HEARTBEAT, STOP, asks_stop
+from headgate.lease import HEARTBEAT, STOP, asks_stop
 
 
 def test_a_stop_is_found_among_heartbeats() -> None:

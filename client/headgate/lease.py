@@ -1,8 +1,9 @@
-"""The lease of a run: a stream that exists for as long as its producer lives.
+"""The lease of what is produced: a stream that exists for as long as its producer lives.
 
-It expires `orphan_after` seconds after its last use (`Stream-TTL`, by the server's clock alone).
-The producer uses it: it follows the lease, and appends a heartbeat from time to time. Whoever wants
-the run stopped appends that. HEAD is no use, so anybody may look whether the lease is still there.
+It expires some seconds after its last use (`Stream-TTL`, by the server's clock alone). The producer
+uses it: it appends a heartbeat from time to time, and where it can be stopped it follows the lease.
+Whoever wants it stopped appends that. HEAD is no use, so anybody may look whether the lease is
+still there.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from headgate import following
 from headgate.backoff import Backoff
 from headgate.errors import ABSENT, StreamConflict, StreamError, StreamGone
 from headgate.framing import JSON, is_json
-from headgate.runs.claims import PRODUCER
 from headgate.stream import ProducerStamp
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headgate.runs")
 
+PRODUCER = "run"  # the id of the producer of a run, in its stream as in its lease
 HEARTBEAT, STOP = b'{"beat":true}', b'{"stop":true}'
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # until a lost connection is made again: a stop is urgent
 
 
 class Lease:
-    """The lease of one run."""
+    """The lease of one producer, which counts as gone `orphan_after_s` after its last heartbeat."""
 
     def __init__(self, stream: Stream, orphan_after_s: int) -> None:
         self.orphan_after_s = orphan_after_s
@@ -64,9 +65,12 @@ class Lease:
             self.orphan_after_s = found.ttl_s
             return found
 
-    async def beat(self, epoch: int) -> None:
-        """Tell that the producer of this epoch lives; ProducerFenced when a newer one does."""
-        stamp = ProducerStamp(PRODUCER, epoch, self._beats)
+    async def beat(self, epoch: int | None = None) -> None:
+        """Tell that the producer lives. ABSENT when the lease is lost.
+
+        Raises ProducerFenced where the producer has an epoch, and one with a newer epoch has it.
+        """
+        stamp = None if epoch is None else ProducerStamp(PRODUCER, epoch, self._beats)
         await self._stream.append(HEARTBEAT, content_type=JSON, producer=stamp)
         self._beats += 1
 
@@ -110,7 +114,7 @@ class Lease:
                 await self._stream.delete()
 
     async def give_up(self) -> None:
-        """The run has ended; what cannot be deleted now expires by itself."""
+        """Delete it, since nobody produces any more; what cannot be deleted now expires."""
         with contextlib.suppress(StreamError):
             await self._stream.delete()
 
