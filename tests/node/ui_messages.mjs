@@ -65,10 +65,13 @@ const providers = {
   anthropic: (url) => {
     const anthropic = createAnthropic({ baseURL: `${url}/v1`, apiKey: "none" })
     const { webSearch_20250305, webFetch_20250910, codeExecution_20250825 } = anthropic.tools
+    const { toolSearchBm25_20251119, advisor_20260301 } = anthropic.tools
     const tools = {
       web_search: webSearch_20250305({}),
       web_fetch: webFetch_20250910({}),
       code_execution: codeExecution_20250825({}),
+      tool_search_tool_bm25: toolSearchBm25_20251119({}),
+      advisor: advisor_20260301({ model: "claude-opus-5" }),
     }
     return { model: anthropic("claude-sonnet-5"), tools }
   },

@@ -273,13 +273,14 @@ class Anthropic:
         """What it gave."""
         return self.block({"type": type_, "tool_use_id": call_id, "content": content})
 
-    def end(self, reason: str = "end_turn") -> bytes:
-        """All of it, with why it ends."""
+    def end(self, reason: str = "end_turn", **tokens: object) -> bytes:
+        """All of it, with why it ends, and more that is told of its tokens."""
         usage = {
             "input_tokens": 31,
             "cache_creation_input_tokens": 7,
             "cache_read_input_tokens": 11,
             "output_tokens": 89,
+            **tokens,
         }
         delta = {"stop_reason": reason, "stop_sequence": None}
         self._events.append({"type": "message_delta", "delta": delta, "usage": usage})

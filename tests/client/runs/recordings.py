@@ -217,6 +217,64 @@ ANTHROPIC = {
         .text("42")
         .end()
     ],
+    "mcp": [
+        Anthropic()
+        .block(
+            {
+                "type": "mcp_tool_use",
+                "id": "mcptoolu_1",
+                "name": "forecast",
+                "server_name": "sky",
+                "input": {"city": "Rome"},
+            }
+        )
+        .block(
+            {
+                "type": "mcp_tool_result",
+                "tool_use_id": "mcptoolu_1",
+                "is_error": False,
+                "content": [{"type": "text", "text": "sunny"}],
+            }
+        )
+        .end()
+    ],
+    "tool-search": [
+        Anthropic()
+        .server_call("srvtoolu_1", "tool_search_tool_bm25", '{"query": "weather"}')
+        .server_result(
+            "srvtoolu_1",
+            "tool_search_tool_result",
+            {
+                "type": "tool_search_tool_search_result",
+                "tool_references": [{"type": "tool_reference", "tool_name": "weather"}],
+            },
+        )
+        .call("call_1", CITY)
+        .end("tool_use")
+    ],
+    "advisor": [
+        Anthropic()
+        .server_call("srvtoolu_1", "advisor")
+        .server_result(
+            "srvtoolu_1", "advisor_tool_result", {"type": "advisor_result", "text": "Look up."}
+        )
+        .text("Sunny.")
+        .end()
+    ],
+    "compaction": [
+        Anthropic()
+        .block(
+            {"type": "compaction", "content": None},
+            {"type": "compaction_delta", "content": "It was about Rome."},
+        )
+        .text("Sunny.")
+        .end(
+            iterations=[
+                {"type": "compaction", "input_tokens": 900, "output_tokens": 40},
+                {"type": "message", "input_tokens": 31, "output_tokens": 89},
+            ]
+        )
+    ],
     "length": [Anthropic().text("Once upon").end("max_tokens")],
     "call-cut-by-length": [Anthropic().call("call_1", '{"city":').end("max_tokens")],
     "refusal": [Anthropic().text("I will not.").end("refusal")],

@@ -37,6 +37,12 @@ TYPES = {
 }
 # What `client.messages.stream()` gives beside the events that it is made of.
 DERIVED = {"text", "thinking", "input_json", "citation", "signature"}
+# Where a delta has its text, by its type.
+TEXTS = {
+    "text_delta": ("text", "text"),
+    "thinking_delta": ("thinking", "reasoning"),
+    "compaction_delta": ("content", "text"),
+}
 REASONS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -52,6 +58,8 @@ CODE_INPUTS = {
     "bash_code_execution": "bash_code_execution",
     "text_editor_code_execution": "text_editor_code_execution",
 }
+TOKENS = ("input_tokens", "output_tokens")
+EXECUTOR_CALLS = {"compaction", "message"}  # those that are billed as the model that is asked
 MCP = ToolTraits(is_executed=True, is_dynamic=True)
 
 
@@ -74,6 +82,7 @@ class Anthropic:
         self._message = 0  # a run may ask the model several times
         self._open: str | None = None  # the id of the message that has begun and not ended
         self._blocks: dict[int, _Block] = {}
+        self._servers: dict[str, Metadata] = {}  # of calls of MCP
         self._usage: dict[str, Any] = {}
         self._reason: str | None = None
         self._read: dict[str, Callable[[dict[str, Any]], list[Part]]] = {
@@ -123,15 +132,16 @@ class Anthropic:
         content = event["content_block"]
         type_ = content["type"]
         block = self._blocks[event["index"]] = _Block(f"{self._message}/{event['index']}")
-        if type_ == "text":
-            return [Text(block.part, content.get("text") or "")]
+        if type_ in {"text", "compaction"}:
+            kind = {"anthropic": {"type": type_}} if type_ == "compaction" else None
+            return [Text(block.part, content.get("text") or "", metadata=kind)]
         if type_ in {"thinking", "redacted_thinking"}:
             data = content.get("data")
             metadata = {"anthropic": {"redactedData": data}} if data else None
             return [Text(block.part, content.get("thinking") or "", "reasoning", metadata)]
         if type_ in {"tool_use", "server_tool_use", "mcp_tool_use"}:
             return self._called(block, content)
-        return result(content)
+        return result(content, self._servers.pop(content.get("tool_use_id", ""), None))
 
     def _called(self, block: _Block, content: dict[str, Any]) -> list[Part]:
         name = content["name"]
@@ -143,7 +153,7 @@ class Anthropic:
         elif content["type"] == "mcp_tool_use":
             block.traits = MCP
             server = {"type": "mcp-tool-use", "serverName": content.get("server_name")}
-            block.metadata = {"anthropic": server}
+            block.metadata = self._servers[content["id"]] = {"anthropic": server}
         block.call = (content["id"], name)
         whole = json.dumps(content["input"]) if content.get("input") else ""
         return [ToolInput(block.part, *block.call, whole, block.traits)]
@@ -154,10 +164,9 @@ class Anthropic:
         block = self._blocks.setdefault(event["index"], _Block(part))
         delta = event["delta"]
         type_ = delta["type"]
-        if type_ == "text_delta":
-            return [Text(block.part, delta["text"])]
-        if type_ == "thinking_delta":
-            return [Text(block.part, delta["thinking"], "reasoning")]
+        if type_ in TEXTS:
+            key, kind = TEXTS[type_]
+            return [Text(block.part, delta.get(key) or "", kind)]
         if type_ == "signature_delta":
             signature = {"anthropic": {"signature": delta["signature"]}}
             return [Text(block.part, "", "reasoning", signature)]
@@ -208,6 +217,10 @@ def _usage(told: dict[str, Any]) -> Usage | None:
     if not told:
         return None
     read, written = (told.get(f"cache_{kind}_input_tokens") or 0 for kind in ("read", "creation"))
+    calls = [call for call in told.get("iterations") or () if call["type"] in EXECUTOR_CALLS]
+    if calls and all(call["type"] != "fallback_message" for call in told["iterations"]):
+        # The totals leave out what was compacted.
+        told = told | {key: sum(call[key] for call in calls) for key in TOKENS}
     return Usage(
         input=(told.get("input_tokens") or 0) + read + written,
         output=told.get("output_tokens"),

@@ -30,15 +30,18 @@ def caller(block: dict[str, Any]) -> Metadata | None:
     return {"anthropic": {"caller": known({"type": told["type"], "toolId": told.get("tool_id")})}}
 
 
-def result(block: dict[str, Any]) -> list[Part]:
-    """Return what the block of a tool's result says; nothing for any other block."""
+def result(block: dict[str, Any], server: Metadata | None = None) -> list[Part]:
+    """Return what the block of a tool's result says; nothing for any other block.
+
+    `server` is told with what a tool of MCP gave.
+    """
     type_ = block["type"]
     if not type_.endswith("_tool_result"):
         return []
     call_id, content, metadata = block["tool_use_id"], block["content"], caller(block)
     if type_ == "mcp_tool_result":
         error = _text(content) if block.get("is_error") else None
-        return [ToolOutput(call_id, content, error, MCP_RESULT)]
+        return [ToolOutput(call_id, content, error, MCP_RESULT, server)]
     if _failed(content) and type_ in FAILING:
         told = {"type": content["type"], "errorCode": content.get("error_code")}
         return [ToolOutput(call_id, None, _text(told), EXECUTED, metadata)]
@@ -107,16 +110,23 @@ def _tools(content: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"type": tool["type"], "toolName": tool["tool_name"]} for tool in found]
 
 
+def _advice(content: dict[str, Any]) -> dict[str, Any]:
+    told = {"text": content.get("text"), "encryptedContent": content.get("encrypted_content")}
+    return {"type": content["type"], **known(told)}
+
+
 # An error of these is told as one; that of other tools stands among their results.
 FAILING = {
     "web_search_tool_result",
     "web_fetch_tool_result",
     "code_execution_tool_result",
     "tool_search_tool_result",
+    "advisor_tool_result",
 }
 RESULTS: dict[str, Callable[[Any], object]] = {
     "web_search_tool_result": _searched,
     "web_fetch_tool_result": _fetched,
     "code_execution_tool_result": _executed,
     "tool_search_tool_result": _tools,
+    "advisor_tool_result": _advice,
 }
