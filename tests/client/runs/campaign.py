@@ -1,8 +1,9 @@
 """Many runs at once, whose producers are killed and whose readers are cut at random moments.
 
-`python -m tests.client.runs.campaign` plays it at full size. Whatever is killed and cut, readers of
-a run have the same lines, with its numbers in order and an end. Then a second process takes over
-all runs of a first, and then runs are stopped from another replica.
+`python -m tests.client.runs.campaign` plays it at full size, on a Headgate and on the protocol's
+reference server. Whatever is killed and cut, readers of a run have the same lines, with its numbers
+in order and an end. Then a second process takes over all runs of a first, the streams of runs are
+deleted under their readers, and runs are stopped from another replica.
 """
 
 from __future__ import annotations
@@ -17,21 +18,27 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from headgate.runs import Runs
+from headgate.names import stream_url
+from headgate.runs import Runs, RunState
+from headgate.stream import Stream
 
+from tests.edge.origins import reference
 from tests.support.processes import ROOT, headgate
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from headgate.runs import Answer
 
 PATIENCE_S = 60.0
 STOPPED_WITHIN_S = 0.1  # p99, on a machine that does nothing else
+STATE_WITHIN_S = 0.01  # the median of a long run, on the same
+STATES = 21  # asked for one after the other
 READERS = 2  # of each run; the first is never cut
 ENDLESS = 10**9
 LONGEST_LIFE_S = 2.0  # of a process that is killed
+ITEMS_AT_ONCE = 200  # of the source of a long run, until others have a turn
 ITEMS = 5  # of a run that is not
 
 
@@ -43,13 +50,14 @@ class Size:
     processes: int  # that produce them, an equal share each
     kills: int  # as many of each process
     cuts: int  # as many for each kill
+    long: int  # items of a long run
     orphan_after: int  # seconds: as many runs as there are, so many heartbeats there are in a third
 
 
 # A kill takes its process's start and the time until its runs are orphaned, about 15 s together.
 # One after the other they would take a quarter of an hour.
-FULL = Size(runs=200, processes=10, kills=50, cuts=500, orphan_after=5)
-SHORT = Size(runs=10, processes=2, kills=2, cuts=10, orphan_after=2)
+FULL = Size(runs=200, processes=10, kills=50, cuts=500, long=100_000, orphan_after=5)
+SHORT = Size(runs=10, processes=2, kills=2, cuts=10, long=5_000, orphan_after=2)
 
 
 @dataclass(slots=True)
@@ -59,7 +67,9 @@ class Found:
     ends: dict[str, int] = field(default_factory=dict)
     cuts: int = 0
     kills: int = 0
+    lost: int = 0  # readers who were told that their run was gone
     stops_s: list[float] = field(default_factory=list)
+    states_s: list[float] = field(default_factory=list)
 
 
 class Reader:
@@ -194,6 +204,24 @@ async def check_fencing(runs: Runs, size: Size, url: str) -> None:
         assert last["data"] == {"status": "finished"}, last
 
 
+async def check_deletions(runs: Runs, size: Size, found: Found, url: str) -> None:
+    """Delete the streams of runs under their producers and readers."""
+    run_ids = [f"deleted/{number}" for number in range(size.runs)]
+    readers = [Reader(runs, run_id) for run_id in run_ids]
+    async with producer(url, size, run_ids, ENDLESS):
+        reading = [asyncio.create_task(reader.read()) for reader in readers]
+        await until(lambda: all(reader.lines for reader in readers))
+        for run_id in run_ids:
+            async with Stream(stream_url(url, run_id)) as stream:
+                await stream.delete()
+        async with asyncio.timeout(PATIENCE_S):
+            await asyncio.gather(*reading)
+    for reader in readers:
+        *items, last = map(json.loads, reader.lines)
+        assert [item["n"] for item in items] == list(range(len(items))), items
+        found.lost += last["data"]["status"] == "failed"
+
+
 async def check_stops(url: str, size: Size, found: Found) -> None:
     """Stop runs that are produced on another replica, and take the time until they know."""
     async with Runs(url, stop_grace=PATIENCE_S) as here, Runs(url) as there:
@@ -218,14 +246,48 @@ async def check_stops(url: str, size: Size, found: Found) -> None:
             assert state.status == "stopped", state
 
 
-async def play(size: Size) -> Found:
-    """The whole campaign, with a Headgate of its own."""
+async def check_states(runs: Runs, size: Size, found: Found) -> None:
+    """Take the time that the state of a long run takes, once it has ended."""
+
+    async def source() -> AsyncIterator[str]:
+        for number in range(size.long):
+            yield "something"
+            if number % ITEMS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    await runs.start("long", source(), format="sse")
+    while (state := await runs.state("long")) == RunState("active"):
+        await asyncio.sleep(0.1)
+    for _ in range(STATES):
+        asked = time.monotonic()
+        assert await runs.state("long") == state == RunState("finished"), state
+        found.states_s.append(time.monotonic() - asked)
+
+
+SERVERS = ("Headgate", "reference")
+
+
+@contextlib.contextmanager
+def started(server: str) -> Iterator[str]:
+    """Where streams are at a server of this kind."""
+    if server == "Headgate":
+        with headgate() as gateway:
+            yield gateway.streams
+    else:
+        with reference() as other:
+            yield other.url
+
+
+async def play(size: Size, server: str) -> Found:
+    """The whole campaign, with a server of its own."""
     found = Found()
-    with headgate() as server:
-        url = f"{server.streams}/campaign"
+    with started(server) as streams:
+        url = f"{streams}/campaign"
         async with Runs(url, orphan_after=size.orphan_after) as runs:
             await check_ends(runs, size, found, url)
             await check_fencing(runs, size, url)
+            await check_deletions(runs, size, found, url)
+            await check_states(runs, size, found)
         await check_stops(url, size, found)
     return found
 
@@ -235,15 +297,19 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
-def broken(found: Found, size: Size, stopped_within_s: float) -> list[str]:
+def broken(found: Found, size: Size, stopped_within_s: float, state_within_s: float) -> list[str]:
     """The promises that were not kept, beside those that end the campaign at once."""
-    slow_s = percentile(found.stops_s, 0.99)
+    slow_s, state_s = percentile(found.stops_s, 0.99), percentile(found.states_s, 0.5)
     expected = (size.kills, size.cuts, {"orphaned": size.kills * (size.runs // size.processes)})
     seen = (found.kills, found.cuts, found.ends)
     kept = {
         f"kills, cuts and ends were to be {expected}, and are {seen}": seen == expected,
+        f"{size.runs} readers were to lose their runs, not {found.lost}": found.lost == size.runs,
         f"{size.runs} runs were to be stopped, not {len(found.stops_s)}": (
             len(found.stops_s) == size.runs
+        ),
+        f"the state of a long run was to take {state_within_s} s, not {state_s:.4f} s": (
+            state_s <= state_within_s
         ),
         f"p99 of a stop was to be {stopped_within_s} s, and is {slow_s:.3f} s": (
             slow_s <= stopped_within_s
@@ -262,21 +328,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=FULL.kills // FULL.processes,
         help=f"of {FULL.processes} kills, and 10 cuts for each",
     )
+    parser.add_argument("--server", choices=SERVERS, help="one of the two, else both")
     options = parser.parse_args(arguments)
     random.seed(options.seed)
     sys.stdout.write(f"seed {options.seed}\n")
     kills = options.rounds * FULL.processes
     size = replace(FULL, kills=kills, cuts=10 * kills)
+    servers = SERVERS if options.server is None else (options.server,)
+    return max([tell(server, size) for server in servers])
+
+
+def tell(server: str, size: Size) -> int:
+    """Play it with one server, and say what was found; 1 when a promise was broken."""
     began = time.monotonic()
-    found = asyncio.run(play(size))
+    found = asyncio.run(play(size, server))
     stops_ms = [1000 * stop for stop in found.stops_s]
     median, worst = (percentile(stops_ms, share) for share in (0.5, 0.99))
+    state_ms = 1000 * percentile(found.states_s, 0.5)
     sys.stdout.write(
-        f"{found.kills} kills, {found.cuts} cuts, ends: {found.ends}\n"
+        f"{server}: {found.kills} kills, {found.cuts} cuts, ends: {found.ends}\n"
+        f"{found.lost} runs whose streams were deleted\n"
+        f"the state of a run of {size.long:,} items takes {state_ms:.1f} ms\n"
         f"stops are known after {median:.1f} ms, p99 {worst:.1f} ms\n"
         f"{time.monotonic() - began:.0f} s\n"
     )
-    complaints = broken(found, size, STOPPED_WITHIN_S)
+    complaints = broken(found, size, STOPPED_WITHIN_S, STATE_WITHIN_S)
     sys.stdout.writelines(f"BROKEN: {complaint}\n" for complaint in complaints)
     return 1 if complaints else 0
 
