@@ -49,9 +49,16 @@ async def resume(
 ) -> web.StreamResponse:
     """Answer a client that comes back: from its cursor on, also when the run has ended.
 
-    A client without a cursor gets the run from its beginning, if it is under way; with
-    `only_active=False` also if it has ended. A run that has not been started is waited for, for
-    `wait` seconds.
+    Args:
+        request: The request, whose URL or fields may hold a cursor.
+        runs: Where the run is looked for.
+        run_id: The id of the run.
+        only_active: Whether a client without a cursor gets the run only while it is under way.
+        wait: Seconds for which a run is waited for that has not been started yet.
+
+    Returns:
+        The answer; 204 when there is nothing for the client, 400 for a cursor or an id that is
+        none.
     """
     try:
         after = cursor(request.query, request.headers)

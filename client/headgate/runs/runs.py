@@ -182,10 +182,19 @@ class Runs:
     ) -> Answer | None:
         """Answer with the run from its beginning, or `after` so many items, and on to its end.
 
-        `after` may also be what `headgate.runs.cursors.cursor` makes of the id of an event. A
-        negative one begins so many items before the newest one. None when there is no such
-        run `wait` seconds from now, or it has ended and the reader has it all; with `only_active`,
-        when it has ended. Raises Unavailable when `close` is called while a run is waited for.
+        Args:
+            run_id: The id that the run was, or will be, started with.
+            after: How many items the reader has, or what `headgate.runs.cursors.cursor` makes of
+                the id of an event. A negative number begins so many items before the newest one.
+            only_active: Whether a run that has ended already is of no use.
+            wait: Seconds for which a run is waited for that has not been started yet.
+
+        Returns:
+            The answer; None when there is no such run, or it has ended and the reader has it all.
+
+        Raises:
+            Unavailable: The server is away, or `close` was called while a run was waited for.
+            ProtocolError: What is there is no run.
         """
         if not isinstance(after, int | Cursor | None):
             raise TypeError(
