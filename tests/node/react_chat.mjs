@@ -52,14 +52,28 @@ async function until(condition) {
   }
 }
 
+/** The transport of docs/client/transports.md, for answers that are stopped by another page. */
+class StoppableChatTransport extends DefaultChatTransport {
+  processResponseStream(stream) {
+    return super.processResponseStream(stream).pipeThrough(
+      new TransformStream({
+        transform(chunk, controller) {
+          if (chunk.type !== "abort") return controller.enqueue(chunk)
+          controller.error(new DOMException("the answer was stopped", "AbortError"))
+        },
+      }),
+    )
+  }
+}
+
 /** A page of the chat; `requests` counts what it has asked for. */
-function open(id, server, { approves, messages = [] } = {}) {
+function open(id, server, { approves, messages = [], Transport = DefaultChatTransport } = {}) {
   const page = { requests: 0, finished: [] }
   const asked = (...about) => (page.requests++, server(...about))
   page.chat = new Chat({
     id,
     messages,
-    transport: new DefaultChatTransport({ api, fetch: asked }),
+    transport: new Transport({ api, fetch: asked }),
     sendAutomaticallyWhen: (about) => page.requests < 20 && (isAnswered(about) || isDecided(about)),
     onToolCall({ toolCall: { toolName, toolCallId } }) {
       if (toolName === "location") {
@@ -139,6 +153,18 @@ async function hold(name, server, { text, approves, act }, isJudge) {
   return { messages, status, requests: page.requests, finished: page.finished }
 }
 
+/** The answer is stopped by another page, where a tool has answered and the model says nothing yet. */
+async function stoppedElsewhere() {
+  const id = `stopped-elsewhere-${version}`
+  const page = open(id, fetch, { Transport: StoppableChatTransport })
+  const sending = page.chat.sendMessage({ text: 'call weather {"city":"Rome"} then think Once' })
+  await until(() => page.chat.lastMessage?.parts.at(-1)?.state === "output-available")
+  await fetch(`${api}/${id}/stop`, { method: "POST" })
+  await Promise.race([sending, pause(PATIENCE_MS)])
+  await settled(page)
+  return { requests: page.requests, status: page.chat.status, isAbort: page.finished[0].isAbort }
+}
+
 const report = {}
 for (const [name, about] of Object.entries(conversations)) {
   report[name] = {
@@ -146,4 +172,5 @@ for (const [name, about] of Object.entries(conversations)) {
     run: await hold(name, fetch, about, false).catch(String),
   }
 }
+report.stoppedElsewhere = await stoppedElsewhere().catch(String)
 process.stdout.write(JSON.stringify(report), () => process.exit(0))

@@ -86,6 +86,9 @@ async def test_a_chat_with_tools_shows_what_the_ai_sdks_own_server_makes_it_show
 ) -> None:
     async with application(url, monkeypatch) as (app, model_url):
         report, _ = await run_script("react_chat.mjs", str(version), app, model_url)
+    # The page whose answer was stopped by another one does not ask for it again.
+    stopped = {"requests": 1, "status": "ready", "isAbort": True}
+    assert report.pop("stoppedElsewhere") == stopped
     end_texts(report["error"]["judged"])
     for name, held in report.items():
         run, judged = held["run"], held["judged"]

@@ -4,6 +4,7 @@ The steps of a question stand behind each other with `then` between them:
 
 - `say WORDS`: it answers with these words. `say WORDS...` stops short, `say WORDS!` fails, and
   before the last of `say WORDS?` it waits until somebody lets it go on.
+- `think WORDS`: it answers with these words once somebody lets it.
 - `call NAME JSON and NAME JSON`: it calls these tools.
 """
 
@@ -81,6 +82,8 @@ def _step(messages: list[dict[str, Any]]) -> tuple[int, str]:
 def _pieces(step: tuple[int, str]) -> Iterator[tuple[Any, str | None]]:
     number, told = step
     verb, _, what = told.partition(" ")
+    if verb == "think":
+        yield "wait", None
     yield {"role": "assistant", "content": None if verb == "call" else ""}, None
     if verb == "call":
         for index, call in enumerate(what.split(" and ")):
