@@ -16,15 +16,21 @@ from headgate import FormatName, Runs, Status
 from headgate.runs.starlette import resume, send
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable
 
     from aiohttp import web
 
 URL = "http://127.0.0.1:4437/v1/stream"
 CHAT: FormatName = "ai-sdk"
 
+
+async def authorization() -> str:
+    return "Bearer TOKEN"
+
+
 app = fastapi.FastAPI()
-runs = Runs(f"{URL}/runs", orphan_after=30)
+pending: list[Awaitable[None]] = []
+runs = Runs(f"{URL}/runs", orphan_after=30, authorization=authorization, keep_alive=pending.append)
 
 
 class Model:
@@ -52,12 +58,17 @@ async def ask(run: str) -> fastapi.Response:
 
 @app.get("/runs/{run}")
 async def come_back(run: str, request: fastapi.Request) -> fastapi.Response:
-    return await resume(request, runs, run)
+    return await resume(request, runs, run, only_active=False, wait=10)
 
 
 @app.get("/runs/{run}/state")
 async def state(run: str) -> headgate.RunState | None:
     return await runs.state(run)
+
+
+@app.get("/runs")
+async def states(run: list[str]) -> dict[str, headgate.RunState | None]:
+    return await runs.states(run)
 
 
 async def ask_by_aiohttp(request: web.Request) -> web.StreamResponse:
