@@ -102,7 +102,7 @@ def _fetched(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _executed(content: dict[str, Any]) -> dict[str, Any]:
-    return {**content, "content": content.get("content") or []}
+    return {**known(content), "content": content.get("content") or []}
 
 
 def _tools(content: dict[str, Any]) -> list[dict[str, Any]]:
