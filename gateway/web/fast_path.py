@@ -71,7 +71,7 @@ class ClientConnection(Parkable, Protocol):
 
 
 class FastPath:
-    """What answers a request without a handler."""
+    """Answers cached reads, and parks long-polls, of all routes."""
 
     def __init__(self, routes: Router, shared: Context) -> None:
         self._routes = routes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from headgate.errors import StreamError
-from headgate.runs.cursors import cursor
+from headgate.runs.resuming import resumed
 
 if TYPE_CHECKING:
     from headgate.runs.answer import Answer
@@ -61,9 +61,8 @@ async def resume(
         none.
     """
     try:
-        after = cursor(request.query, request.headers)
-        only_active = only_active and after is None
-        answer = await runs.follow(run_id, after, only_active=only_active, wait=wait)
+        query, headers = request.query, request.headers
+        answer = await resumed(runs, run_id, query, headers, only_active=only_active, wait=wait)
     except ValueError as error:
         return web.Response(status=400, text=f"{error}\n")
     return await send(request, answer)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from headgate.runs.cursors import cursor
+from headgate.runs.resuming import resumed
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -39,9 +39,8 @@ async def resume(
         none.
     """
     try:
-        after = cursor(request.query_params, request.headers)
-        only_active = only_active and after is None
-        answer = await runs.follow(run_id, after, only_active=only_active, wait=wait)
+        query, headers = request.query_params, request.headers
+        answer = await resumed(runs, run_id, query, headers, only_active=only_active, wait=wait)
     except ValueError as error:
         return PlainTextResponse(f"{error}\n", status_code=400)
     return send(answer)

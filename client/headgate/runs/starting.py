@@ -18,7 +18,6 @@ from headgate.runs.lookups import last_items
 from headgate.runs.marks import Marker
 from headgate.runs.output import output
 from headgate.runs.production import CLOSE_TIMEOUT_S, Production
-from headgate.runs.reading import Reading
 from headgate.runs.survey import survey
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ WITHDRAWN = RunState("failed", "it was taken over, and the start of its new prod
 
 
 class Start:
-    """One start of a run.
+    """Starts a run, once.
 
     It goes on in a task of its own when whoever wants it is cancelled: only what the server has
     answered tells what there is to be withdrawn.
@@ -105,9 +104,8 @@ class Start:
             raise StreamClosed(sentence, conflict.status, conflict.headers) from conflict
         self._is_new = made.is_new
         if not made.is_new:
-            found = Reading(run.items)
-            await found.begin()
-            if found.seen.format is not self._form:
+            found = await survey(run.items, until=lambda seen: seen.form is not None)
+            if found.form is not self._form:
                 raise ValueError(
                     f"run {run.id!r} is there, and not in the format {self._form.name}"
                 )

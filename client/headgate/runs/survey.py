@@ -43,7 +43,7 @@ BEGINNING = Mark(START, 0, None)
 
 
 class Survey:
-    """What has been seen of a stream from an offset on.
+    """Gathers what has been seen of a stream from an offset on.
 
     With `completes`, also which items would complete what is begun: that takes each by itself.
     """

@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.anthropic_results import NAMES, caller, known, result
+from headgate.runs.adapters.anthropic_results import NAMES, caller, result
 from headgate.runs.adapters.parts import (
     EXECUTED,
     FUNCTION,
+    MCP,
     Done,
     ModelCall,
     ModelEnded,
@@ -20,6 +21,7 @@ from headgate.runs.adapters.parts import (
     ToolTraits,
     Usage,
 )
+from headgate.runs.adapters.plain import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +62,6 @@ CODE_INPUTS = {
 }
 TOKENS = ("input_tokens", "output_tokens")
 EXECUTOR_CALLS = {"compaction", "message"}  # those that are billed as the model that is asked
-MCP = ToolTraits(is_executed=True, is_dynamic=True)
 
 
 @dataclass(slots=True)
@@ -114,12 +115,12 @@ class Anthropic:
         self._open = event["message"].get("id")
         self._message += 1
         self._blocks.clear()
-        self._usage = known(event["message"].get("usage") or {})
+        self._usage = known(**event["message"].get("usage") or {})
         self._reason = None
         return [ModelCall()]
 
     def _changed(self, event: dict[str, Any]) -> list[Part]:
-        self._usage.update(known(event.get("usage") or {}))
+        self._usage.update(known(**event.get("usage") or {}))
         reason = event["delta"].get("stop_reason")
         self._reason = None if reason is None else REASONS.get(reason, "other")
         return []

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.parts import EXECUTED, Source, ToolOutput, ToolTraits
+from headgate.runs.adapters.parts import EXECUTED, MCP, Source, ToolOutput
+from headgate.runs.adapters.plain import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,12 +15,6 @@ if TYPE_CHECKING:
 
 # A provider's tool has several names where the model calls it in several ways.
 NAMES = {"bash_code_execution": "code_execution", "text_editor_code_execution": "code_execution"}
-MCP_RESULT = ToolTraits(is_executed=True, is_dynamic=True)
-
-
-def known(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields that have a value."""
-    return {key: value for key, value in fields.items() if value is not None}
 
 
 def caller(block: dict[str, Any]) -> Metadata | None:
@@ -27,7 +22,7 @@ def caller(block: dict[str, Any]) -> Metadata | None:
     told = block.get("caller")
     if told is None:
         return None
-    return {"anthropic": {"caller": known({"type": told["type"], "toolId": told.get("tool_id")})}}
+    return {"anthropic": {"caller": known(type=told["type"], toolId=told.get("tool_id"))}}
 
 
 def result(block: dict[str, Any], server: Metadata | None = None) -> list[Part]:
@@ -41,7 +36,7 @@ def result(block: dict[str, Any], server: Metadata | None = None) -> list[Part]:
     call_id, content, metadata = block["tool_use_id"], block["content"], caller(block)
     if type_ == "mcp_tool_result":
         error = _text(content) if block.get("is_error") else None
-        return [ToolOutput(call_id, content, error, MCP_RESULT, server)]
+        return [ToolOutput(call_id, content, error, MCP, server)]
     if _failed(content) and type_ in FAILING:
         told = {"type": content["type"], "errorCode": content.get("error_code")}
         return [ToolOutput(call_id, None, _text(told), EXECUTED, metadata)]
@@ -91,7 +86,7 @@ def _fetched(content: dict[str, Any]) -> dict[str, Any]:
         "content": {
             "type": document["type"],
             "title": document.get("title"),
-            **known({"citations": document.get("citations")}),
+            **known(citations=document.get("citations")),
             "source": {
                 "type": source["type"],
                 "mediaType": source["media_type"],
@@ -102,7 +97,7 @@ def _fetched(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _executed(content: dict[str, Any]) -> dict[str, Any]:
-    return {**known(content), "content": content.get("content") or []}
+    return {**known(**content), "content": content.get("content") or []}
 
 
 def _tools(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -111,8 +106,8 @@ def _tools(content: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _advice(content: dict[str, Any]) -> dict[str, Any]:
-    told = {"text": content.get("text"), "encryptedContent": content.get("encrypted_content")}
-    return {"type": content["type"], **known(told)}
+    text, sealed = content.get("text"), content.get("encrypted_content")
+    return {"type": content["type"], **known(text=text, encryptedContent=sealed)}
 
 
 # An error of these is told as one; that of other tools stands among their results.

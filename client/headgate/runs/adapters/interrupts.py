@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from headgate.runs.adapters.parts import ApprovalRequest, Done, ToolInput, ToolTraits
+from headgate.runs.adapters.parts import DYNAMIC, ApprovalRequest, Done, ToolInput
 from headgate.runs.adapters.plain import plain
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from headgate.runs.adapters.parts import Part
 
 KEY = "__interrupt__"
-TOOL = ToolTraits(is_dynamic=True)
 
 
 class Interrupts:
@@ -64,7 +63,7 @@ class Interrupts:
         if call_id is not None:
             self._asked.add(call_id)
             return [ApprovalRequest(call_id)]
-        call = ToolInput(f"interrupt/{own_id}", own_id, name, json.dumps(args), TOOL)
+        call = ToolInput(f"interrupt/{own_id}", own_id, name, json.dumps(args), DYNAMIC)
         return [call, Done(call.id), ApprovalRequest(own_id)]
 
     def _found(self, name: str, args: object) -> str | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from headgate.runs.adapters import anthropic, openai_chat, openai_responses
 from headgate.runs.adapters.parts import (
+    DYNAMIC,
     Done,
     ModelCall,
     ModelEnded,
@@ -13,9 +14,9 @@ from headgate.runs.adapters.parts import (
     Text,
     ToolInput,
     ToolOutput,
-    ToolTraits,
     Usage,
 )
+from headgate.runs.adapters.plain import known
 
 if TYPE_CHECKING:
     from headgate.runs.adapters.parts import Part
@@ -38,8 +39,6 @@ CITATION_FIELDS = {
     "endIndex": "end_index",
     "source": "source",
 }
-# Which tools there are is the graph's business, and no page has types for them.
-TOOL = ToolTraits(is_dynamic=True)
 
 
 class LangChain:
@@ -58,7 +57,7 @@ class LangChain:
         return event.get("type") in {CHUNK, *OTHER_MESSAGES} and "content" in event
 
     def parts(self, event: dict[str, Any]) -> list[Part]:
-        """What chat models say and tools answer; other events and whole messages add nothing."""
+        """Return what chat models say and tools answer; whole messages add nothing."""
         name, data = event.get("event"), event.get("data") or {}
         if name is None:
             return self._chunk(event) if event["type"] == CHUNK else self.said(event)
@@ -72,7 +71,7 @@ class LangChain:
         if name == "on_tool_error" and data.get("tool_call_id"):
             # What it says may be none of the readers' business.
             error = f"the tool failed: {type(data.get('error')).__name__}"
-            return [ToolOutput(data["tool_call_id"], None, error, TOOL)]
+            return [ToolOutput(data["tool_call_id"], None, error, DYNAMIC)]
         return []
 
     def _chunk(self, chunk: dict[str, Any]) -> list[Part]:
@@ -128,8 +127,7 @@ class LangChain:
                 continue
             if url:
                 self._sources.add(url)
-            told = {key: cited.get(name) for key, name in CITATION_FIELDS.items()}
-            told = {key: value for key, value in told.items() if value is not None}
+            told = known(**{key: cited.get(name) for key, name in CITATION_FIELDS.items()})
             sources.append(Source(title, url, metadata={"langchain": told} if told else None))
         return sources
 
@@ -138,7 +136,7 @@ class LangChain:
         if call.get("id"):
             self._calls[part] = (call["id"], call.get("name") or "")
         call_id, name = self._calls.get(part, (part, ""))
-        return ToolInput(part, call_id, name, call.get("args") or "", TOOL)
+        return ToolInput(part, call_id, name, call.get("args") or "", DYNAMIC)
 
 
 def _answered(message: dict[str, Any]) -> list[Part]:
@@ -148,7 +146,7 @@ def _answered(message: dict[str, Any]) -> list[Part]:
     content, error = message["content"], None
     if message.get("status") == "error":
         error = content if isinstance(content, str) else "Tool execution failed"
-    return [ToolOutput(message["tool_call_id"], content, error, TOOL)]
+    return [ToolOutput(message["tool_call_id"], content, error, DYNAMIC)]
 
 
 def _ended(chunk: dict[str, Any]) -> list[Part]:

@@ -25,7 +25,7 @@ SUBSTANCE = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls
 
 @dataclass(slots=True)
 class _Answer:
-    """One choice of an answer that is under way."""
+    """Holds what is known of one choice of an answer that is under way."""
 
     # A tool call is named in its first piece only; the others tell its index.
     calls: dict[int, tuple[str, str, str]] = field(default_factory=dict)

@@ -26,7 +26,7 @@ PART = "helper"
 
 
 class OpenAIHelper:
-    """What the helper derives adds nothing to its chunks, but for who passes on nothing else."""
+    """Reads the helper's chunks, and what it derives where a source passes on nothing else."""
 
     def __init__(self) -> None:
         self._has_chunks = False

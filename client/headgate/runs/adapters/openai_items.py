@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from headgate.runs.adapters.parts import (
     EXECUTED,
+    MCP,
     Done,
     Source,
     ToolInput,
     ToolOutput,
-    ToolTraits,
 )
+from headgate.runs.adapters.plain import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,6 @@ CALLED_AT_ONCE = {
     "file_search_call": "file_search",
     "image_generation_call": "image_generation",
 }
-MCP = ToolTraits(is_executed=True, is_dynamic=True)
 # What a source is told with beside its title, by the type of its annotation.
 DOCUMENTS = {
     "file_citation": {"fileId": "file_id", "index": "index"},
@@ -69,14 +69,14 @@ def output(item: dict[str, Any]) -> list[Part]:
 
 
 def _mcp(item: dict[str, Any]) -> dict[str, Any]:
-    told = {
-        "serverLabel": item["server_label"],
-        "name": item["name"],
-        "arguments": item["arguments"],
-        "output": item.get("output"),
-        "error": item.get("error"),
-    }
-    return {"type": "call", **{key: value for key, value in told.items() if value is not None}}
+    told = known(
+        serverLabel=item["server_label"],
+        name=item["name"],
+        arguments=item["arguments"],
+        output=item.get("output"),
+        error=item.get("error"),
+    )
+    return {"type": "call", **told}
 
 
 def _web_search(item: dict[str, Any]) -> dict[str, Any]:
@@ -84,10 +84,8 @@ def _web_search(item: dict[str, Any]) -> dict[str, Any]:
     if action is None:
         return {}
     if action["type"] == "search":
-        known = {key: action[key] for key in ("query", "queries") if action.get(key) is not None}
-        sources = action.get("sources")
-        more = {} if sources is None else {"sources": sources}
-        return {"action": {"type": "search", **known}, **more}
+        asked = known(query=action.get("query"), queries=action.get("queries"))
+        return {"action": {"type": "search", **asked}, **known(sources=action.get("sources"))}
     if action["type"] == "open_page":
         return {"action": {"type": "openPage", "url": action.get("url")}}
     about = {"url": action["url"], "pattern": action["pattern"]}

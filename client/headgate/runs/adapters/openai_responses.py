@@ -20,6 +20,7 @@ from headgate.runs.adapters.parts import (
     ToolOutput,
     Usage,
 )
+from headgate.runs.adapters.plain import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +143,7 @@ class OpenAIResponses:
         # Some services send the input with the end alone.
         field_, traits = FUNCTIONS[told["type"]]
         missing = [] if item.has_input else [ToolInput(item.part, *call, told[field_], traits)]
-        more = {key: told[key] for key in ("namespace",) if told.get(key) is not None}
+        more = known(namespace=told.get("namespace"))
         return [*missing, Done(item.part, {"openai": {"itemId": told.get("id"), **more}})]
 
     def _said(self, event: dict[str, Any]) -> list[Part]:

@@ -32,7 +32,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class ToolTraits:
-    """What the message says of a tool beside its name."""
+    """Says what is special about a tool, beside its name."""
 
     is_executed: bool = False  # the provider calls it itself, so nobody else shall
     is_dynamic: bool = False  # its name is no type that the page knows
@@ -41,6 +41,8 @@ class ToolTraits:
 
 FUNCTION = ToolTraits()
 EXECUTED = ToolTraits(is_executed=True)
+DYNAMIC = ToolTraits(is_dynamic=True)  # which tools a graph has, no page has types for
+MCP = ToolTraits(is_executed=True, is_dynamic=True)
 FREE = ToolTraits(is_text=True)
 
 
@@ -65,7 +67,7 @@ class ApprovalRequest:
 
 @dataclass(frozen=True, slots=True)
 class ToolOutput:
-    """What the tool answered that was called as `call_id`; `error` is why it did not."""
+    """The call `call_id` is answered with `output`, or has failed for the reason `error`."""
 
     call_id: str
     output: object
@@ -88,7 +90,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What the application tells beside the answer; a page keeps it if it has an id."""
+    """The application tells something beside the answer; a page keeps it if it has an id."""
 
     name: str
     data: object
@@ -116,7 +118,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ModelEnded:
-    """One call of the model is over.
+    """A call of the model is over.
 
     `reason` is one of the AI SDK's: stop, length, content-filter, tool-calls, error, other. Either
     may come first, so that what is None is told by another of them.

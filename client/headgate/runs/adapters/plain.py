@@ -1,6 +1,8 @@
-"""What a source gives, without the types of its SDK."""
+"""What a source gives, without the types of its SDK and without what has no value."""
 
 from __future__ import annotations
+
+from typing import Any
 
 
 def plain(given: object) -> object:
@@ -11,3 +13,8 @@ def plain(given: object) -> object:
         return [plain(value) for value in given]
     dump = getattr(given, "model_dump", None)
     return given if dump is None or isinstance(given, type) else dump(mode="json", warnings=False)
+
+
+def known(**fields: object) -> dict[str, Any]:
+    """Return the fields that have a value."""
+    return {key: value for key, value in fields.items() if value is not None}

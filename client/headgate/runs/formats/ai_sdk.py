@@ -22,6 +22,7 @@ from headgate.runs.adapters.parts import (
     ToolOutput,
     ToolTraits,
 )
+from headgate.runs.adapters.plain import known
 from headgate.runs.formats import steps, ui_chunks, ui_protocol
 from headgate.runs.formats.contract import NotAnItem, named
 
@@ -238,7 +239,7 @@ class AiSdk:
         if state.status != "finished":
             error = {"type": "error", "errorText": state.error or state.status}
             return [error, {"type": "finish", "finishReason": "error"}]
-        return [{"type": "finish", **ui_chunks.told(finishReason=finish_reason)}]
+        return [{"type": "finish", **known(finishReason=finish_reason)}]
 
     def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002, ARG002 - chunks bear no ids
         """The chunk as an event."""

@@ -30,7 +30,7 @@ NOTED = {*EDGES, *BEGINNINGS, *(f"{kind}-end" for kind in KINDS_WITH_END)}
 
 
 class Unfinished:
-    """What a message's chunks have begun and not ended: a step, and parts of text and reasoning."""
+    """Keeps what chunks have begun and not ended: a step, and parts of text and reasoning."""
 
     def __init__(self) -> None:
         self.has_step = False

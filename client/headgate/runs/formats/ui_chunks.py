@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from headgate.runs.adapters.plain import known
+
 if TYPE_CHECKING:
     from headgate.runs.adapters.parts import (
         ApprovalRequest,
@@ -22,19 +24,14 @@ DETAILS = {
 }
 
 
-def told(**fields: object) -> dict[str, Any]:
-    """Return the fields that have a value."""
-    return {key: value for key, value in fields.items() if value is not None}
-
-
 def with_metadata(metadata: Metadata | None) -> dict[str, Any]:
     """Return the field for what one provider alone understands."""
-    return told(providerMetadata=metadata)
+    return known(providerMetadata=metadata)
 
 
 def with_traits(traits: ToolTraits) -> dict[str, Any]:
     """Return the fields that say what is special about a tool."""
-    return told(
+    return known(
         providerExecuted=traits.is_executed or None,
         dynamic=traits.is_dynamic or None,
     )
@@ -54,7 +51,7 @@ def tool_output(part: ToolOutput) -> dict[str, Any]:
         "type": "tool-output-available",
         "toolCallId": part.call_id,
         "output": part.output,
-        **told(preliminary=part.is_preliminary or None),
+        **known(preliminary=part.is_preliminary or None),
         **more,
     }
 
@@ -69,13 +66,13 @@ def source(part: Source, source_id: str) -> dict[str, Any]:
     """Return the chunk for a page or a document."""
     if part.url is not None:
         about = {"type": "source-url", "sourceId": source_id, "url": part.url}
-        return {**about, **told(title=part.title), **with_metadata(part.metadata)}
+        return {**about, **known(title=part.title), **with_metadata(part.metadata)}
     return {
         "type": "source-document",
         "sourceId": source_id,
         "mediaType": part.media_type,
         "title": part.title or "",
-        **told(filename=part.file_name),
+        **known(filename=part.file_name),
         **with_metadata(part.metadata),
     }
 
@@ -104,7 +101,7 @@ class UsageSum:
             "textTokens": None if usage.reasoning is None else _rest(usage.output, usage.reasoning),
             "reasoningTokens": usage.reasoning,
         }
-        for name, count in told(**counts).items():
+        for name, count in known(**counts).items():
             self._counts[name] = self._counts.get(name, 0) + count
 
     def chunk(self) -> dict[str, Any]:
