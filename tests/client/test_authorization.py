@@ -10,7 +10,7 @@ import headgate
 import pytest
 from headgate import ResumableStreams, Runs, RunState, Stream, StreamWriter
 
-from tests.client.runs.sources import Feed, of, read, read_to
+from tests.client.runs.sources import Feed, is_produced, of, read, read_to
 from tests.client.writing import messages
 from tests.support.processes import ROOT
 from tests.support.processes import headgate as headgate_server
@@ -88,14 +88,6 @@ async def is_refused(url: str, authorization: str) -> bool:
         except headgate.StreamNotFound:
             return False
     return False
-
-
-def is_produced(runs: Runs, run_id: str) -> bool:
-    try:
-        runs.stopped(run_id)
-    except LookupError:
-        return False
-    return True
 
 
 async def test_a_run_and_its_reader_outlive_the_token_that_they_began_with(

@@ -10,7 +10,7 @@ from headgate import RunFailed
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from headgate.runs import Answer
+    from headgate.runs import Answer, Runs
 
 
 async def of(*items: object) -> AsyncGenerator[object]:
@@ -71,3 +71,12 @@ async def read_to(answer: Answer | None, last: bytes) -> bytes:
     while not body.endswith(last):
         body += await anext(answer.body)
     return body
+
+
+def is_produced(runs: Runs, run_id: str) -> bool:
+    """Whether the run is produced by these."""
+    try:
+        runs.stopped(run_id)
+    except LookupError:
+        return False
+    return True

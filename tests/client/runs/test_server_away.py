@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from headgate.runs import Runs, RunState
 
-from tests.client.runs.sources import Feed, read, read_to
+from tests.client.runs.sources import Feed, is_produced, read, read_to
 from tests.support.processes import headgate
 from tests.support.waiting import until
 
@@ -54,11 +54,3 @@ async def test_a_run_ends_when_its_server_is_away_for_too_long(url: str, server:
             b'id: 1\ndata: "Once "\n\n'
             b'id: 2\nevent: end\ndata: {"status":"orphaned","error":"its producer is gone"}\n\n'
         )
-
-
-def is_produced(runs: Runs, run_id: str) -> bool:
-    try:
-        runs.stopped(run_id)
-    except LookupError:
-        return False
-    return True
