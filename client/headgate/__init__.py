@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from headgate.chats import ChatBusy, Chats
     from headgate.endpoint import Authorization
     from headgate.errors import (
         CannotConnect,
@@ -41,6 +42,8 @@ __all__ = [
     "Appended",
     "Authorization",
     "CannotConnect",
+    "ChatBusy",
+    "Chats",
     "FormatName",
     "Metadata",
     "NotAuthorized",
@@ -72,6 +75,8 @@ _MODULES = {
     "Answer": "runs",
     "Appended": "stream",
     "Authorization": "endpoint",
+    "ChatBusy": "chats",
+    "Chats": "chats",
     "FormatName": "runs",
     "Metadata": "stream",
     "ResumableStreams": "resumable",

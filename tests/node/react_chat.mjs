@@ -140,7 +140,7 @@ async function hold(name, server, { text, approves, act }, isJudge) {
       await page.chat.stop()
       if (!isJudge) await fetch(`${api}/${id}/stop`, { method: "POST" })
     } else if (!isJudge) {
-      const messages = await (await fetch(`${api}/${id}`)).json()
+      const { messages } = await (await fetch(`${api}/${id}`)).json()
       page = open(id, server, { messages })
       page.chat.resumeStream()
       await until(() => page.chat.messages.length === 2 && textOf(page.chat.lastMessage).includes("a "))

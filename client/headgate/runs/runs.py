@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
+from headgate.at_once import at_once
 from headgate.backoff import Backoff
 from headgate.endpoint import close_soon, unlimited_session
 from headgate.errors import ABSENT, ProtocolError, StreamClosed, Unavailable
@@ -21,6 +22,7 @@ from headgate.records import RunState
 from headgate.runs import claims
 from headgate.runs.answer import Answer
 from headgate.runs.cursors import Cursor
+from headgate.runs.deletion import delete
 from headgate.runs.formats import named
 from headgate.runs.lookups import how_it_ended, item_count, last_items
 from headgate.runs.places import check_type, place
@@ -49,9 +51,6 @@ SHUTDOWN_ERROR = "the application was shut down"
 CLOSED = "no run is started or read once Runs is closed"
 FIRST_LOOK_S, LOOK_AGAIN_S = 0.05, 0.5  # for a run that has not been started yet
 READERS_END_S = 1.0  # for those who wait for the end of a run that has just ended
-# Each has up to four requests, one after the other, and a connection: a list of chats is a page of
-# them, and others use the server, too.
-STATES_AT_ONCE = 16
 # Of all answers: no cache, nginx or proxy that compresses may hold back what comes.
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
@@ -86,6 +85,7 @@ class Runs:
         # ValueError for what no run can be below, and for what no header can hold.
         Stream(stream_url(url, "id"), authorization=authorization)
         self._url = url
+        self.ttl_s = ttl
         self._authorization = authorization
         self._session = session
         self._own_session: aiohttp.ClientSession | None = None
@@ -144,7 +144,7 @@ class Runs:
             raise TypeError(f"a run takes an async iterator, not {type(source).__name__}")
         items = aiter(source)
         try:
-            form, run = named(format), self._place(run_id)
+            form, run = named(format), self.place(run_id)
             start = Start(run, form, self._rules, self._check_open)
             production = await self._started(start, form.opening(run_id, message_id))
         except BaseException:
@@ -202,7 +202,7 @@ class Runs:
             )
         if not 0 <= wait < math.inf:
             raise ValueError("wait is a number of seconds, 0 or more")
-        run = self._place(run_id)
+        run = self.place(run_id)
         waits = Backoff(FIRST_LOOK_S, LOOK_AGAIN_S)
         give_up_at = asyncio.get_running_loop().time() + wait
         while True:
@@ -237,7 +237,7 @@ class Runs:
 
     async def stop(self, run_id: str) -> bool:
         """Ask the producer of the run to stop, wherever it is; False if there is none."""
-        run = self._place(run_id)
+        run = self.place(run_id)
         if await Lease(run.lease, self._rules.orphan_after_s).ask_stop():
             return True
         with contextlib.suppress(*ABSENT):
@@ -259,7 +259,7 @@ class Runs:
 
     async def state(self, run_id: str) -> RunState | None:
         """What has become of the run; None if there is none."""
-        run = self._place(run_id)
+        run = self.place(run_id)
         try:
             if await self._is_active(run):
                 return RunState("active")
@@ -274,23 +274,19 @@ class Runs:
         """
         if isinstance(run_ids, str):
             raise TypeError("states takes several ids: of one run, ask for its state")
-        states: dict[str, RunState | None] = dict.fromkeys(run_ids)
-        for run_id in states:
-            self._place(run_id)  # a wrong id is refused before any is asked for
-        rest = iter(list(states))
+        wanted = list(run_ids)
+        for run_id in wanted:
+            self.place(run_id)  # a wrong id is refused before any is asked for
+        return await at_once(wanted, self.state)
 
-        async def ask() -> None:
-            for run_id in rest:
-                states[run_id] = await self.state(run_id)
+    async def delete(self, run_id: str) -> bool:
+        """Stop the run, if it goes on, and delete it; False if there is none.
 
-        asking = [asyncio.create_task(ask()) for _ in range(min(STATES_AT_ONCE, len(states)))]
-        try:
-            await asyncio.gather(*asking)
-        finally:
-            for task in asking:
-                task.cancel()
-            await asyncio.gather(*asking, return_exceptions=True)
-        return states
+        Whoever reads it is told that it failed.
+        """
+        run = self.place(run_id)
+        is_asked = await self.stop(run_id)
+        return await delete(run, end_within_s=self._rules.stop_grace_s + 1 if is_asked else 0)
 
     async def close(self, wait: float = 10.0) -> None:
         """Let the runs that are produced here end within `wait` seconds, then end them.
@@ -355,7 +351,12 @@ class Runs:
         if self._closing.is_set():
             raise RuntimeError(CLOSED)
 
-    def _place(self, run_id: str) -> Place:
+    def place(self, run_id: str) -> Place:
+        """Return the streams of the run of this id, to be used before `close`.
+
+        Raises TypeError or ValueError for what cannot be an id, and RuntimeError after `close` and
+        in another event loop than the first.
+        """
         self._check_open()
         loop = asyncio.get_running_loop()
         if self._loop is None:

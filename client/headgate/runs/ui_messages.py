@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from headgate.runs.formats import steps, ui_protocol
+from headgate.runs.ui_assembly import COPIED, known
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
     from headgate.runs.formats.steps import Chunk
 
 EVENT_END = b"\n\n"
-# Fields of a part as its chunk has them, by the type of the part.
-FIELDS = {
-    "source-url": ("sourceId", "url", "title", "providerMetadata"),
-    "source-document": ("sourceId", "mediaType", "title", "filename", "providerMetadata"),
-    "file": ("mediaType", "url", "providerMetadata"),
-    "reasoning-file": ("mediaType", "url", "providerMetadata"),
-    "custom": ("kind", "providerMetadata"),
-}
 TEXTS = {"text", "reasoning"}
 TOOL_FIELDS = ("toolCallId", "dynamic", "providerExecuted", "title", "toolMetadata")
 
@@ -87,14 +80,14 @@ def _of_part(part: Mapping[str, Any], ids: Iterator[str]) -> list[Chunk]:
     if type_ in TEXTS:
         return _text(part, next(ids))
     if type_.startswith("data-"):
-        return [{"type": type_, **_known(part, ("id", "data"))}]
-    if type_ in FIELDS:
-        return [{"type": type_, **_known(part, FIELDS[type_])}]
+        return [{"type": type_, **known(part, "id", "data")}]
+    if type_ in COPIED:
+        return [{"type": type_, **known(part, *COPIED[type_])}]
     return [*_tool(part)]
 
 
 def _text(part: Mapping[str, Any], id_: str) -> list[Chunk]:
-    kind, metadata = part["type"], _known(part, ("providerMetadata",))
+    kind, metadata = part["type"], known(part, "providerMetadata")
     about = {"id": str(part.get("id", id_))}
     return [
         {"type": f"{kind}-start", **about, **metadata},
@@ -106,7 +99,7 @@ def _text(part: Mapping[str, Any], id_: str) -> list[Chunk]:
 def _tool(part: Mapping[str, Any]) -> Iterator[Chunk]:
     """Tell a call, whether the user was asked about it, and what the tool has answered."""
     name = part.get("toolName") or str(part.get("type")).removeprefix("tool-")
-    about = {**_known(part, TOOL_FIELDS), "toolName": name}
+    about = {**known(part, *TOOL_FIELDS), "toolName": name}
     if part.get("type") == "dynamic-tool":
         about["dynamic"] = True
     about.update(_metadata(part, "callProviderMetadata"))
@@ -124,16 +117,11 @@ def _tool(part: Mapping[str, Any]) -> Iterator[Chunk]:
         yield {"type": "tool-approval-request", **id_, "approvalId": part["approval"].get("id")}
     more = {**id_, **_metadata(part, "resultProviderMetadata")}
     if state == "output-available":
-        yield {"type": "tool-output-available", **more, **_known(part, ("output", "preliminary"))}
+        yield {"type": "tool-output-available", **more, **known(part, "output", "preliminary")}
     elif state == "output-error":
         yield {"type": "tool-output-error", **more, "errorText": part.get("errorText")}
     elif state == "output-denied":
         yield {"type": "tool-output-denied", **id_}
-
-
-def _known(part: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return the fields of these names that the part has; JSON has no undefined ones."""
-    return {name: part[name] for name in names if name in part}
 
 
 def _metadata(part: Mapping[str, Any], name: str) -> dict[str, Any]:

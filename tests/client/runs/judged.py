@@ -20,6 +20,7 @@ from aiohttp import web
 from headgate.runs import Runs
 from headgate.runs.adapters.plain import plain
 from headgate.runs.aiohttp import send
+from headgate.runs.ui_assembly import read_message
 
 from tests.support.processes import NODE, ROOT
 
@@ -166,7 +167,7 @@ class _Provider:
 
 
 async def made(cases: Sequence[Case], streams: str) -> dict[str, Any]:
-    """What the program has made of each case: `judged` and `run`."""
+    """Return what is made of each case: `judged` and `run` by the program, `assembled` here."""
     async with Runs(streams) as runs:
         provider = _Provider(cases, runs)
         runner = web.AppRunner(provider.app)
@@ -175,7 +176,10 @@ async def made(cases: Sequence[Case], streams: str) -> dict[str, Any]:
         await site.start()
         provider.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         try:
-            return await _program(provider.url, cases)
+            made = await _program(provider.url, cases)
+            for case in cases:
+                made[case.name]["assembled"] = await read_message(runs.place(case.name))
+            return made
         finally:
             await runner.cleanup()
             await provider.close()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PAGE = (ROOT / "docs/client/chat-with-tools.md").read_text()
 PROGRAM = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
-RUNS = "http://127.0.0.1:4437/v1/stream/runs"  # as the page has it
+RUNS = "http://127.0.0.1:4437/v1/stream/chats"  # as the page has it
 OWN_IDS = {"id", "approvalId"}  # which whoever makes a message gives
 
 

@@ -170,15 +170,15 @@ async def test_the_ten_lines_answer_resume_and_stop(
 async def test_the_chat_of_the_page_answers_as_often_as_it_is_asked(
     url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = {"role": "user", "parts": [{"type": "text", "text": "Once upon"}]}
+    said = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "Once upon"}]}
     question = {"id": "chat-1", "messages": [said]}
     shown = set()
     async with (
         application(url, monkeypatch) as app,
         aiohttp.ClientSession(app) as client,
     ):
-        for _ in range(2):  # and then the answer is asked for anew
-            async with client.post("/api/chat", json=question) as answer:
+        for trigger in ("submit-message", "regenerate-message", "regenerate-message"):
+            async with client.post("/api/chat", json={**question, "trigger": trigger}) as answer:
                 run = answer.headers["x-workflow-run-id"]
                 assert b'"delta":"upon "' in await answer.read()
             shown.add(run)
@@ -186,22 +186,34 @@ async def test_the_chat_of_the_page_answers_as_often_as_it_is_asked(
                 assert b'"delta":"Once "' in await again.read()
         async with client.get("/api/chat/chat-1/stream") as nothing:
             assert nothing.status == 204
-    assert len(shown) == 2
+        async with client.get("/api/chat/chat-1") as history:
+            roles = [each["role"] for each in (await history.json())["messages"]]
+    assert len(shown) == 3
+    assert roles == ["user", "assistant"]
 
 
-async def test_the_chat_of_the_page_goes_on_in_the_message_of_the_assistant(
+async def test_the_server_of_the_page_of_chats_answers_with_all_that_was_said(
     url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "Once upon"}]}
-    answer = {"id": "2", "role": "assistant", "parts": [{"type": "text", "text": "Once"}]}
-    async with (
-        application(url, monkeypatch) as app,
-        aiohttp.ClientSession(app) as client,
-        client.post("/api/chat", json={"id": "chat-1", "messages": [said, answer]}) as going_on,
-    ):
-        body = await going_on.read()
-    assert body.startswith(b'data: {"type":"start","messageId":"2"}\n\n')
-    assert b'"delta":"upon "' in body
+    page = (ROOT / "docs/client/chats.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    async with model.served() as model_url:
+        monkeypatch.setenv("OPENAI_BASE_URL", model_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        exec(program.replace(RUNS.replace("runs", "chats"), url), names)
+        async with uvicorn_of(names["app"]) as app, aiohttp.ClientSession(app) as client:
+            for text in ("Once upon", "a time"):
+                last = {"id": text, "role": "user", "parts": [{"type": "text", "text": text}]}
+                question = {"id": "chat-1", "messages": [last]}
+                async with client.post("/api/chat", json=question) as answer:
+                    assert (answer.status, b'"type":"finish"' in await answer.read()) == (200, True)
+            async with client.get("/api/chat/chat-1") as history:
+                messages = (await history.json())["messages"]
+        await names["runs"].close(wait=0)
+        await names["model"].close()
+    said = [names["text"](each).strip() for each in messages]
+    assert said == ["Once upon", "Once upon", "a time", "a time"]
 
 
 async def test_a_source_ends_by_itself_as_the_page_of_runs_has_it(runs: Runs) -> None:

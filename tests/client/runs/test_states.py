@@ -7,9 +7,9 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from headgate.at_once import MOST_AT_ONCE
 from headgate.errors import Unavailable
 from headgate.runs import Runs, RunState
-from headgate.runs.runs import STATES_AT_ONCE
 
 from tests.client.runs.sources import Feed, of, read
 from tests.support.ports import free_port
@@ -48,10 +48,10 @@ async def test_no_more_than_so_many_states_are_asked_for_at_once(server: Headgat
         RequestProxy(server.port, decide) as proxy,
         Runs(f"{proxy.url}/v1/stream/{uuid.uuid4().hex}") as runs,
     ):
-        ids = [str(number) for number in range(2 * STATES_AT_ONCE + 1)]
+        ids = [str(number) for number in range(2 * MOST_AT_ONCE + 1)]
         asking = asyncio.create_task(runs.states(ids))
-        await until(lambda: waiting == STATES_AT_ONCE)
-        assert await at_rest(lambda: waiting) == STATES_AT_ONCE
+        await until(lambda: waiting == MOST_AT_ONCE)
+        assert await at_rest(lambda: waiting) == MOST_AT_ONCE
         gate.set()
         assert await asking == dict.fromkeys(ids)
 

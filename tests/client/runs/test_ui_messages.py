@@ -1,4 +1,7 @@
-"""A page shows of a run what the AI SDK's own packages make of the same bytes of a provider."""
+"""A page shows of a run what the AI SDK's own packages make of the same bytes of a provider.
+
+What the library makes of the run is what the page has made.
+"""
 
 from __future__ import annotations
 
@@ -22,3 +25,4 @@ async def test_messages_are_those_that_the_ai_sdk_makes_of_the_same_bytes(
         with subtests.test(name):
             run, wanted = (judged.comparable(each[kind], name) for kind in ("run", "judged"))
             assert run == wanted
+            assert each["assembled"] == each["run"]["message"]

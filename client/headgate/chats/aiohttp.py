@@ -1,0 +1,77 @@
+"""The routes of chats for aiohttp."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from headgate.chats.requests import Reply, Requests
+from headgate.runs.aiohttp import send
+
+if TYPE_CHECKING:
+    from headgate.chats.chats import Chats
+    from headgate.chats.requests import Authorize
+    from headgate.chats.turn import Answering
+    from headgate.runs import Answer
+
+
+def chat_router(
+    chats: Chats,
+    answering: Answering,
+    *,
+    authorize: Authorize[web.Request],
+    path: str = "/api/chat",
+) -> list[web.RouteDef]:
+    """Return the routes by which a page uses its chats, for `app.add_routes`.
+
+    Args:
+        chats: Where the chats are kept.
+        answering: Gives the source of an answer, of a `Turn`.
+        authorize: Is called with each request and the id of its chat, and may be async. It gives
+            who asks, for `Turn.user`, or True; anything false refuses the request with 403.
+        path: Where the page looks for them, as its `api`.
+    """
+    requests = Requests(chats, answering, authorize)
+
+    async def ask(request: web.Request) -> web.StreamResponse:
+        pieces = request.content.iter_any()
+        return await _response(request, await requests.send(request, pieces))
+
+    async def history(request: web.Request) -> web.StreamResponse:
+        answer = await requests.history(request, _chat(request), request.query)
+        return await _response(request, answer)
+
+    async def resume(request: web.Request) -> web.StreamResponse:
+        query, headers = request.query, request.headers
+        answer = await requests.resume(request, _chat(request), query, headers)
+        return await _response(request, answer)
+
+    async def stop(request: web.Request) -> web.StreamResponse:
+        return await _response(request, await requests.stop(request, _chat(request)))
+
+    async def delete(request: web.Request) -> web.StreamResponse:
+        return await _response(request, await requests.delete(request, _chat(request)))
+
+    one = f"{path}/{{chat}}"
+    return [
+        web.post(path, ask),
+        web.get(one, history),
+        web.delete(one, delete),
+        web.get(f"{one}/stream", resume),
+        web.post(f"{one}/stop", stop),
+    ]
+
+
+def _chat(request: web.Request) -> str:
+    return request.match_info["chat"]
+
+
+async def _response(request: web.Request, answer: Answer | Reply) -> web.StreamResponse:
+    if not isinstance(answer, Reply):
+        return await send(request, answer)
+    if answer.body is None:
+        return web.Response(status=answer.status)
+    if isinstance(answer.body, str):
+        return web.Response(status=answer.status, text=answer.body, headers=answer.headers)
+    return web.json_response(answer.body, status=answer.status, headers=answer.headers)

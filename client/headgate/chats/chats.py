@@ -1,0 +1,310 @@
+"""Chats, each of whose answers is a run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final
+
+from headgate.at_once import at_once
+from headgate.chats import ids
+from headgate.chats.conversation import NEVER_BEGUN, ChatState, Conversation, conversation
+from headgate.chats.entries import Answered, Question, checked, decoded, encode
+from headgate.chats.errors import BadRequest, ChatBusy
+from headgate.chats.turn import Turn
+from headgate.errors import ABSENT, ProducerFenced, StreamClosed, TooLarge
+from headgate.framing import JSON, json_array
+from headgate.records import RunState
+from headgate.runs.ui_assembly import read_message
+from headgate.runs.ui_messages import continued
+from headgate.stream import ProducerStamp
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Iterable, Mapping
+
+    from headgate.chats.conversation import Page
+    from headgate.chats.entries import Trigger
+    from headgate.chats.turn import Answering
+    from headgate.runs import Answer, Runs
+    from headgate.runs.cursors import Cursor
+    from headgate.stream import Stream
+
+FORMAT: Final = "ai-sdk"
+QUESTIONS = "question"  # the id of the producer whose epochs count the questions
+BEGINS_WITHIN_S = 3.0  # whoever has asked is about to start the run
+LOOK_AGAIN_S = 0.25  # whether an answer has ended, or a chat has begun
+MOST_MESSAGES = 100  # of a page, where nobody says how many
+
+
+class Chats:
+    """The chats below the URL of `runs`, whose times are theirs: say `ttl=None` to keep them.
+
+    `busy_after`: so many seconds a message waits for the end of the answer that goes on, until it
+    is refused.
+    """
+
+    def __init__(self, runs: Runs, *, busy_after: float = 3.0) -> None:
+        if not 0 <= busy_after < math.inf:
+            raise ValueError("busy_after is a number of seconds, 0 or more")
+        self.runs = runs
+        self._busy_after_s = busy_after
+
+    def __repr__(self) -> str:
+        return f"Chats({self.runs!r})"
+
+    async def send(
+        self,
+        chat: str,
+        message: Mapping[str, Any],
+        answering: Answering,
+        *,
+        trigger: Trigger = "submit-message",
+        user: object = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Take a message of a page, and answer it with a run, which `answering` is the source of.
+
+        Args:
+            chat: The id of the chat, which begins with its first message.
+            message: A UI message of the AI SDK: of the user, or the assistant's with what the page
+                has to say to its calls of tools. It takes the place of the message with its id.
+            answering: Gives the source of the answer, of a `Turn`.
+            trigger: Why the page asks. `regenerate-message` asks anew for an answer that is there.
+            user: What the turn tells as its user.
+            body: What the turn tells as its body.
+
+        Returns:
+            The answer from its beginning. Where the same message comes twice, both have the same.
+
+        Raises:
+            ChatBusy: The newest answer is for another message, and goes on.
+            BadRequest: This is no message, or the chat does not have it.
+            TooLarge: The message is larger than the server takes.
+            Unavailable: The server is away.
+        """
+        said = checked(message)
+        log = self._log(chat)
+        give_up_at = asyncio.get_running_loop().time() + self._busy_after_s
+        while True:
+            found, state = await self._settled(log)
+            left_s = give_up_at - asyncio.get_running_loop().time()
+            asked = found.asked(said)
+            if asked is not None and found.repeats(trigger, asked):
+                answer = await self.runs.follow(found.questions[-1].run, wait=BEGINS_WITHIN_S)
+                if answer is not None:
+                    return answer
+            elif found.is_open and left_s > 0:
+                await asyncio.sleep(LOOK_AGAIN_S)
+                continue
+            elif found.is_open and state is not None:
+                raise ChatBusy("the answer to another message goes on: stop it first")
+            if asked is None:
+                raise BadRequest(
+                    f"this chat has no message of the assistant's with the id {said['id']!r}"
+                )
+            question = Question(
+                run=ids.new_run(chat), trigger=trigger, message=asked, asked_at=now_s()
+            )
+            claimed = await self._claim(log, len(found.questions), question)
+            if claimed is not None:
+                break
+        found.take([question])
+        turn = Turn(chat, question.run, found.messages(), user, body or {})
+        return await self._begun(log, claimed, question, answering(turn))
+
+    async def resume(
+        self, chat: str, after: int | Cursor | None = None, *, wait: float = 0.0
+    ) -> Answer | None:
+        """Answer a page that comes back with the newest answer of the chat.
+
+        Args:
+            chat: The id of the chat, or that of a run, as `send` has told it in the field
+                `x-workflow-run-id`: then the answer is that run.
+            after: How many chunks of the answer the page has. Without it the page has none, and
+                gets an answer only while it goes on.
+            wait: Seconds for which the next question is waited for, where no answer goes on.
+
+        Returns:
+            The answer; None where there is nothing that the page lacks.
+
+        Raises:
+            BadRequest: This is the id of neither.
+            Unavailable: The server is away.
+        """
+        name, log = chat, self._log(ids.chat_of(chat))
+        if after is not None and ids.is_run(name):
+            return await self.runs.follow(name, after)
+        try:
+            found = await conversation(log)
+        except ABSENT:
+            found = Conversation()
+        question = found.question(name) if ids.is_run(name) else found.newest
+        answer = await self._followed(question, after)
+        if answer is None and wait and not ids.is_run(name):
+            question = await self._next_question(log, found.offset, wait)
+            answer = await self._followed(question, None, wait=BEGINS_WITHIN_S)
+        return answer
+
+    async def stop(self, chat: str) -> bool:
+        """Stop the newest answer of the chat, wherever it is produced; False if none goes on."""
+        newest = (await self._read(self._log(chat))).newest
+        return newest is not None and await self.runs.stop(newest.run)
+
+    async def history(
+        self, chat: str, *, limit: int = MOST_MESSAGES, before: str | None = None
+    ) -> Page:
+        """Return the last messages of a chat, without the answer under way, which `resume` gives.
+
+        Args:
+            chat: The id of the chat; one that has not begun has no messages.
+            limit: How many messages at most.
+            before: The id of a message: only those before it are wanted, as the page before says.
+
+        Raises:
+            BadRequest: The chat has no message with the id `before`, or not any more.
+            Unavailable: The server is away.
+        """
+        if limit < 1:
+            raise ValueError("limit is 1 or more")
+        found, _ = await self._settled(self._log(chat))
+        return found.page(limit, before)
+
+    async def state(self, chat: str) -> ChatState | None:
+        """Return what has become of the newest question of a chat; None if nothing was asked."""
+        found, state = await self._settled(self._log(chat))
+        return found.state(state)
+
+    async def states(self, chats: Iterable[str]) -> dict[str, ChatState | None]:
+        """Return what `state` does for each of these chats, by their ids, in their order."""
+        if isinstance(chats, str):
+            raise TypeError("states takes several ids: of one chat, ask for its state")
+        wanted = [ids.check(chat) for chat in chats]
+        return await at_once(wanted, self.state)
+
+    async def delete(self, chat: str) -> bool:
+        """Stop the answer that goes on, and delete the chat with its answers; False if none is.
+
+        From the beginning of it on, the chat takes no question. Where it was interrupted, do it
+        again.
+        """
+        log = self._log(chat)
+        try:
+            await log.close()
+            found = await conversation(log)
+        except ABSENT:
+            return False
+        await at_once([question.run for question in found.questions], self.runs.delete)
+        with contextlib.suppress(*ABSENT):
+            await log.delete()
+        return True
+
+    def _log(self, chat: str) -> Stream:
+        return self.runs.place(ids.check(chat) + ids.LOG).items
+
+    async def _read(self, log: Stream) -> Conversation:
+        try:
+            return await conversation(log)
+        except ABSENT:
+            return Conversation()
+
+    async def _settled(self, log: Stream) -> tuple[Conversation, RunState | None]:
+        """Read the chat, write down what has become of its runs, and look at the newest one."""
+        found, state = await self._read(log), None
+        for question in found.unanswered():
+            state = await self.runs.state(question.run)
+            if state is None and question is not found.newest:
+                state = RunState("failed", NEVER_BEGUN)
+            elif state is None or state.status == "active":
+                continue
+            answered = await self._answered(question, state)
+            found.take([answered])
+            # It is only kept for the next one who reads.
+            with contextlib.suppress(TooLarge, StreamClosed, *ABSENT):
+                await log.append(json_array([encode(answered)]), content_type=JSON)
+        return found, state
+
+    async def _answered(self, question: Question, state: RunState) -> Answered:
+        message = None
+        with contextlib.suppress(*ABSENT):
+            message = await read_message(self.runs.place(question.run), question.continued)
+        if message is not None and not message["parts"]:
+            message = None
+        return Answered(run=question.run, status=state.status, error=state.error, message=message)
+
+    async def _claim(self, log: Stream, number: int, question: Question) -> str | None:
+        """Ask it as the question of this number; None if another has got it, else where it ends.
+
+        Each question is an epoch of one producer: of all who ask the next one at the same time,
+        the server takes the first.
+        """
+        stamp = ProducerStamp(QUESTIONS, number, 0)
+        body = json_array([encode(question)])
+        try:
+            try:
+                appended = await log.append(body, content_type=JSON, producer=stamp)
+            except ABSENT:
+                await log.create(content_type=JSON, ttl_s=self.runs.ttl_s)
+                appended = await log.append(body, content_type=JSON, producer=stamp)
+        except ProducerFenced:
+            return None
+        return None if appended.is_duplicate else appended.next_offset
+
+    async def _begun(
+        self, log: Stream, claimed: str, question: Question, source: AsyncIterable[object]
+    ) -> Answer:
+        """Start the run of a question, unless it took so long that the chat has gone on."""
+        message = question.continued
+        message_id = None if message is None else message["id"]
+        answer = await self.runs.start(question.run, source, format=FORMAT, message_id=message_id)
+        try:
+            since = await conversation(log, claimed)
+            reason = "another message was sent meanwhile" if since.questions else None
+        except ABSENT:
+            reason = "the chat was deleted meanwhile"
+        if reason is not None:
+            await answer.body.aclose()
+            await self.runs.delete(question.run)
+            raise ChatBusy(reason)
+        return answer
+
+    async def _followed(
+        self, question: Question | None, after: int | Cursor | None, *, wait: float = 0.0
+    ) -> Answer | None:
+        if question is None:
+            return None
+        answer = await self.runs.follow(question.run, after, only_active=after is None, wait=wait)
+        if answer is None:
+            return None
+        if after is None:
+            answer = continued(answer, question.message) or answer
+        return answer
+
+    async def _next_question(self, log: Stream, offset: str, wait_s: float) -> Question | None:
+        """Wait for a question behind the offset, also where the chat has not begun."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                return await self._asked_next(log, offset)
+        return None
+
+    async def _asked_next(self, log: Stream, offset: str) -> Question | None:
+        """Return the next question; None once the chat is being deleted."""
+        while True:
+            try:
+                async with aclosing(log.follow(offset)) as batches:
+                    async for batch in batches:
+                        found = Conversation()
+                        found.take(entry for body in batch.bodies for entry in decoded(body))
+                        if found.newest is not None:
+                            return found.newest
+            except ABSENT:
+                await asyncio.sleep(LOOK_AGAIN_S)
+            else:
+                return None
+
+
+def now_s() -> float:
+    """Return the time for people who look at a list of chats: nothing is decided by it."""
+    return time.time()  # noqa: TID251

@@ -1,0 +1,185 @@
+"""What was said in a chat, as the entries of its stream tell it."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from headgate import following
+from headgate.chats.entries import Answered, Question, decoded
+from headgate.chats.errors import BadRequest
+from headgate.records import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from headgate.chats.entries import Message, Trigger
+    from headgate.records import Status
+    from headgate.stream import Stream
+
+BEGINNING = "-1"
+WHOLE = {"finished", "stopped"}
+NEVER_BEGUN = "its answer was never begun"
+# What a page may say of a call, by what the chat has of it: it may answer what is open.
+ANSWERS = {
+    "input-available": ("output-available", "output-error"),
+    "approval-requested": ("approval-responded",),
+}
+SAID_OF_A_CALL = ("state", "output", "errorText")
+SAID_OF_AN_APPROVAL = ("approved", "reason")
+
+
+@dataclass(frozen=True, slots=True)
+class ChatState:
+    """What has become of a chat's newest question.
+
+    `status` is `active` while its run is produced, and else how it ended.
+    """
+
+    run: str
+    status: Status
+    error: str | None
+    questions: int
+    asked_at: float  # seconds since 1970
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some messages of a chat, in their order; `before` leads to those before, if there are any."""
+
+    messages: list[Message]
+    before: str | None
+
+
+@dataclass
+class Conversation:
+    """The questions of a chat, and the answers that are known, by their runs."""
+
+    questions: list[Question] = field(default_factory=list)
+    answers: dict[str, Answered] = field(default_factory=dict)
+    offset: str = BEGINNING  # behind what is known
+
+    def take(self, entries: Iterable[Question | Answered]) -> None:
+        """Add entries, in their order."""
+        for entry in entries:
+            if isinstance(entry, Question):
+                self.questions.append(entry)
+            else:
+                self.answers[entry.run] = entry
+
+    @property
+    def newest(self) -> Question | None:
+        """The question that was asked last."""
+        return self.questions[-1] if self.questions else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not known what has become of the newest question."""
+        return self.newest is not None and self.newest.run not in self.answers
+
+    def question(self, run: str) -> Question | None:
+        """Return the question that a run answers."""
+        return next((each for each in self.questions if each.run == run), None)
+
+    def repeats(self, trigger: Trigger, message: Message) -> bool:
+        """Return whether this is the newest question again, as a double click asks it.
+
+        One that has its answer may be asked for another answer; one whose answer failed, too.
+        """
+        newest = self.newest
+        if newest is None or newest.trigger != trigger or newest.message != message:
+            return False
+        answered = self.answers.get(newest.run)
+        return answered is None or (trigger == "submit-message" and answered.status in WHOLE)
+
+    def state(self, run: RunState | None) -> ChatState | None:
+        """Return what has become of the newest question; `run` is the state of its run."""
+        newest = self.newest
+        if newest is None:
+            return None
+        known = self.answers.get(newest.run) or run or RunState("failed", NEVER_BEGUN)
+        return ChatState(
+            newest.run, known.status, known.error, len(self.questions), newest.asked_at
+        )
+
+    def unanswered(self) -> list[Question]:
+        """Return the questions of which it is not known what has become of them."""
+        return [each for each in self.questions if each.run not in self.answers]
+
+    def messages(self) -> list[Message]:
+        """Return what was said, without the answer under way.
+
+        A message takes the place of the one with its id, and ends what came after that.
+        """
+        said: list[Message] = []
+        places: dict[str, int] = {}
+        for question in self.questions:
+            answered = self.answers.get(question.run)
+            for message in (question.message, answered.message if answered else None):
+                if message is None:
+                    continue
+                place = places.get(message["id"], len(said))
+                for ended in said[place:]:
+                    del places[ended["id"]]
+                said[place:] = [message]
+                places[message["id"]] = place
+        return said
+
+    def asked(self, message: Message) -> Message | None:
+        """Return the message as it is asked with; None if it goes on with what is not there.
+
+        An assistant's message is the one that the chat has, with what the page says to the calls
+        that are open: all else that a page says the assistant has said is not taken.
+        """
+        if message["role"] == "user":
+            return message
+        for known in self.messages():
+            if known["id"] == message["id"] and known["role"] == "assistant":
+                return {**known, "parts": _answered(known["parts"], message["parts"])}
+        return None
+
+    def page(self, limit: int, before: str | None) -> Page:
+        """Return the last messages, or those before the one with the id `before`.
+
+        BadRequest where there is no such message, or not any more.
+        """
+        messages = self.messages()
+        end = len(messages)
+        if before is not None:
+            ids = [message["id"] for message in messages]
+            if before not in ids:
+                raise BadRequest(f"this chat has no message with the id {before!r}")
+            end = ids.index(before)
+        start = max(0, end - limit)
+        return Page(messages[start:end], messages[start]["id"] if start else None)
+
+
+async def conversation(stream: Stream, offset: str = BEGINNING) -> Conversation:
+    """Read what a chat's stream has from the offset on; raises ABSENT where there is no chat."""
+    found = Conversation(offset=offset)
+    async with aclosing(following.catch_up(stream, offset)) as batches:
+        async for _, batch in batches:
+            for body in batch.bodies:
+                found.take(decoded(body))
+            found.offset = batch.position.offset
+    return found
+
+
+def _answered(
+    parts: Iterable[Mapping[str, Any]], said: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    told = {str(part.get("toolCallId")): part for part in said}
+    return [_said(part, told.get(str(part.get("toolCallId")), {})) for part in parts]
+
+
+def _said(part: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a call with what a page has told of it."""
+    if told.get("state") not in ANSWERS.get(str(part.get("state")), ()):
+        return dict(part)
+    answered = {**part, **{name: told[name] for name in SAID_OF_A_CALL if name in told}}
+    about = told.get("approval")
+    if isinstance(about, dict) and "approval" in part:
+        approval = {name: about[name] for name in SAID_OF_AN_APPROVAL if name in about}
+        answered["approval"] = {**part["approval"], **approval}
+    return answered

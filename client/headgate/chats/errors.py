@@ -1,0 +1,13 @@
+"""What a chat does not take."""
+
+from __future__ import annotations
+
+from headgate.errors import StreamError
+
+
+class ChatBusy(StreamError):
+    """The chat has not come to the end of its newest answer, and takes no other message yet."""
+
+
+class BadRequest(ValueError):
+    """What a page has sent is no message, no id, or is about what the chat does not have."""

@@ -1,0 +1,186 @@
+"""What a page asks of its chats over HTTP, whatever framework the request is of.
+
+| request | answer |
+| --- | --- |
+| POST {path}, the body of `useChat` | 200 and the answer as it comes |
+| GET {path}/{id} | the last messages; `?before=` and `?limit=` lead through all |
+| GET {path}/{id}/stream | the answer that goes on; 204 when none does |
+| POST {path}/{id}/stop | whether there was an answer to be stopped |
+| DELETE {path}/{id} | whether there was a chat |
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+from headgate.chats import ids
+from headgate.chats.chats import MOST_MESSAGES
+from headgate.chats.entries import trigger_of
+from headgate.chats.errors import BadRequest, ChatBusy
+from headgate.errors import StreamClosed, TooLarge, Unavailable
+from headgate.runs.cursors import cursor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Mapping
+
+    from headgate.chats.chats import Chats
+    from headgate.chats.turn import Answering
+    from headgate.runs import Answer
+
+# `useChat` sends all messages each time, with the files in them. Of them one is kept, for which the
+# server has a bound of its own.
+MOST_BODY_BYTES = 16 << 20
+RETRY_AFTER_S = 1
+
+_Request = TypeVar("_Request")
+# Gives who asks, for `Turn.user`, or True; what is false refuses the request.
+Authorize: TypeAlias = Callable[[_Request, str], object | Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of one piece: JSON, or a sentence for people."""
+
+    status: int
+    body: object
+    headers: Mapping[str, str] | None = None
+
+
+class _Refused(Exception):
+    """A request that is answered with a status and a sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Requests(Generic[_Request]):
+    """Answers the requests of pages to the chats of an application."""
+
+    def __init__(self, chats: Chats, answering: Answering, authorize: Authorize[_Request]) -> None:
+        if not callable(authorize):
+            raise TypeError("authorize is a function of the request and the id of the chat")
+        self._chats = chats
+        self._answering = answering
+        self._authorize = authorize
+
+    async def send(self, request: _Request, pieces: AsyncIterable[bytes]) -> Answer | Reply:
+        """Answer a page that asks; `pieces` are the body of its request."""
+        return await _answered(self._send(request, pieces))
+
+    async def history(
+        self, request: _Request, chat: str, query: Mapping[str, str]
+    ) -> Answer | Reply:
+        """Answer with messages of the chat."""
+        return await _answered(self._history(request, chat, query))
+
+    async def resume(
+        self, request: _Request, chat: str, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> Answer | Reply:
+        """Answer a page that comes back."""
+        return await _answered(self._resume(request, chat, query, headers))
+
+    async def stop(self, request: _Request, chat: str) -> Answer | Reply:
+        """Stop the answer that goes on."""
+        return await _answered(self._stop(request, chat))
+
+    async def delete(self, request: _Request, chat: str) -> Answer | Reply:
+        """Delete the chat."""
+        return await _answered(self._delete(request, chat))
+
+    async def _send(self, request: _Request, pieces: AsyncIterable[bytes]) -> Answer:
+        body = await _json_object(pieces)
+        chat = ids.check(body.get("id") or "")
+        user = await self._user(request, chat)
+        trigger = trigger_of(body.get("trigger", "submit-message"))
+        return await self._chats.send(
+            chat, _last(body), self._answering, trigger=trigger, user=user, body=body
+        )
+
+    async def _history(self, request: _Request, chat: str, query: Mapping[str, str]) -> Reply:
+        await self._user(request, ids.check(chat))
+        limit = query.get("limit", str(MOST_MESSAGES))
+        if not limit.isdecimal() or not 1 <= int(limit[:9]) <= MOST_MESSAGES:
+            raise BadRequest(f"limit is a number from 1 to {MOST_MESSAGES}")
+        page = await self._chats.history(chat, limit=int(limit), before=query.get("before"))
+        return Reply(200, {"messages": page.messages, "before": page.before})
+
+    async def _resume(
+        self, request: _Request, chat: str, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> Answer | Reply:
+        await self._user(request, ids.chat_of(chat))
+        try:
+            after = cursor(query, headers)
+        except ValueError as error:
+            raise BadRequest(*error.args) from error
+        return await self._chats.resume(chat, after) or Reply(204, None)
+
+    async def _stop(self, request: _Request, chat: str) -> Reply:
+        await self._user(request, ids.check(chat))
+        return Reply(200, {"stopped": await self._chats.stop(chat)})
+
+    async def _delete(self, request: _Request, chat: str) -> Reply:
+        await self._user(request, ids.check(chat))
+        return Reply(200, {"deleted": await self._chats.delete(chat)})
+
+    async def _user(self, request: _Request, chat: str) -> object:
+        """Return who asks; a function that forgets to return something lets nobody in."""
+        user = self._authorize(request, chat)
+        if inspect.isawaitable(user):
+            user = await user
+        if not user:
+            raise _Refused(403, "you may not use this chat")
+        return user
+
+
+# What went wrong: the status, and what the page is told, or else what the error says.
+_FAULTS: dict[type[Exception], tuple[int, str]] = {
+    BadRequest: (400, ""),
+    ChatBusy: (409, ""),
+    StreamClosed: (409, "this chat is being deleted"),
+    TooLarge: (413, "the message is larger than the server takes"),
+    Unavailable: (503, "the chat cannot be reached for now"),
+}
+_KINDS = tuple(_FAULTS)
+
+
+async def _answered(answer: Awaitable[Answer | Reply]) -> Answer | Reply:
+    """Say what went wrong by a status, and in a sentence, which `useChat` shows as its error."""
+    try:
+        return await answer
+    except _Refused as refused:
+        return Reply(refused.status, f"{refused}\n")
+    except _KINDS as error:
+        kind = next(kind for kind in _KINDS if isinstance(error, kind))
+        status, words = _FAULTS[kind]
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
+        return Reply(status, f"{words or error}\n", headers)
+
+
+async def _json_object(pieces: AsyncIterable[bytes]) -> dict[str, Any]:
+    body = bytearray()
+    async for piece in pieces:
+        body += piece
+        if len(body) > MOST_BODY_BYTES:
+            raise _Refused(413, f"a request has at most {MOST_BODY_BYTES} bytes")
+    try:
+        told = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequest("the body of the request is no JSON") from None
+    if not isinstance(told, dict):
+        raise BadRequest("the body of the request is a JSON object with an id and messages")
+    return told
+
+
+def _last(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is asked: the `message`, or the last one of the `messages`."""
+    messages = body.get("messages")
+    if "message" in body:
+        messages = [body["message"]]
+    if not isinstance(messages, list) or not messages or not isinstance(messages[-1], dict):
+        raise BadRequest("there is no message: a page sends messages, or the last one as message")
+    return messages[-1]

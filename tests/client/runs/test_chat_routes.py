@@ -1,0 +1,194 @@
+"""The routes of chats in each framework, asked over HTTP as a page does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import fastapi
+import headgate.chats.aiohttp
+import headgate.chats.fastapi
+import headgate.chats.starlette
+import pytest
+from aiohttp import web
+from headgate.chats import Chats, requests
+from headgate.runs import Runs
+from starlette.applications import Starlette
+
+from tests.client.runs.serving import uvicorn_of
+from tests.client.runs.sources import Feed
+from tests.client.runs.test_frameworks import served
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from headgate.chats import Turn
+
+ALLOWED = {"Authorization": "ann"}
+
+
+def may_use(request: Any, chat: str) -> str | None:
+    """Give who asks; whoever is asked for another's chat forgets to."""
+    name: str | None = request.headers.get("Authorization")
+    return name if not chat.startswith("theirs") else None
+
+
+async def may_use_later(request: Any, chat: str) -> str | None:
+    """Give the same, as an application does that asks its database."""
+    return may_use(request, chat)
+
+
+class Page:
+    """A page with its session, and the model behind it."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession, feed: Feed) -> None:
+        self.url = url
+        self.feed = feed
+        self._session = session
+
+    async def ask(
+        self, method: str, path: str = "", headers: dict[str, str] = ALLOWED, **about: Any
+    ) -> tuple[int, str]:
+        """Return the status of the answer, and its body."""
+        url = f"{self.url}{path}"
+        async with self._session.request(method, url, headers=headers, **about) as answer:
+            return answer.status, await answer.text()
+
+    async def send(self, chat: str, text: str) -> tuple[int, str]:
+        """Ask as `useChat` does."""
+        message = {"id": text, "role": "user", "parts": [{"type": "text", "text": text}]}
+        body = {"id": chat, "messages": [message], "trigger": "submit-message"}
+        return await self.ask("POST", json=body)
+
+
+@contextlib.asynccontextmanager
+async def aiohttp_app(*about: Any) -> AsyncIterator[str]:
+    app = web.Application()
+    app.add_routes(headgate.chats.aiohttp.chat_router(*about, authorize=may_use))
+    async with served(app) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def starlette_app(*about: Any) -> AsyncIterator[str]:
+    routes = headgate.chats.starlette.chat_router(*about, authorize=may_use_later)
+    async with uvicorn_of(Starlette(routes=[*routes])) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def fastapi_app(*about: Any) -> AsyncIterator[str]:
+    app = fastapi.FastAPI()
+    app.include_router(headgate.chats.fastapi.chat_router(*about, authorize=may_use))
+    async with uvicorn_of(app) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def page_of(application: Callable[..., Any], runs: Runs) -> AsyncIterator[Page]:
+    feed = Feed()
+
+    def answer(turn: Turn) -> Any:
+        assert turn.user == "ann"
+        assert turn.body["id"] == turn.chat
+        return feed.source()
+
+    chats = Chats(runs, busy_after=0)
+    async with application(chats, answer) as url, aiohttp.ClientSession() as session:
+        yield Page(f"{url}/api/chat", session, feed)
+
+
+@pytest.fixture(params=[aiohttp_app, starlette_app, fastapi_app])
+async def page(request: pytest.FixtureRequest, runs: Runs) -> AsyncIterator[Page]:
+    async with page_of(request.param, runs) as page:
+        yield page
+
+
+async def test_a_chat_is_used_over_http(page: Page) -> None:
+    page.feed.give("Once")
+    page.feed.end()
+    status, body = await page.send("c", "Tell.")
+    assert status == 200
+    assert '"delta":"Once"' in body
+    status, body = await page.ask("GET", "/c")
+    history = json.loads(body)
+    assert status == 200
+    assert [each["role"] for each in history["messages"]] == ["user", "assistant"]
+    assert history["before"] is None
+    status, body = await page.ask("GET", "/c?limit=1")
+    assert json.loads(body)["before"] == history["messages"][1]["id"]
+    assert await page.ask("GET", "/c/stream") == (204, "")
+    run = history["messages"][1]["id"]
+    status, body = await page.ask("GET", f"/{run}/stream?startIndex=2")
+    assert status == 200
+    assert body.startswith('data: {"type":"text-start"')
+    assert json.loads((await page.ask("POST", "/c/stop"))[1]) == {"stopped": False}
+    assert json.loads((await page.ask("DELETE", "/c"))[1]) == {"deleted": True}
+    assert json.loads((await page.ask("GET", "/c"))[1]) == {"messages": [], "before": None}
+
+
+async def test_what_a_chat_does_not_take_is_said_by_a_status_and_a_sentence(page: Page) -> None:
+    refused = [
+        (b"{", "the body of the request is no JSON"),
+        (b"[]", "is a JSON object with an id and messages"),
+        (b"{}", "the id of a chat is"),
+        (b'{"id":"a/b"}', "the id of a chat is"),
+        (b'{"id":"c"}', "there is no message"),
+        (b'{"id":"c","messages":[]}', "there is no message"),
+        (b'{"id":"c","message":{"id":"1"}}', "a page sends messages of the role"),
+        (b'{"id":"c","messages":[1],"trigger":"submit-message"}', "there is no message"),
+        (b'{"id":"c","messages":[{}],"trigger":"other"}', "the trigger is"),
+    ]
+    for body, sentence in refused:
+        status, told = await page.ask("POST", data=body)
+        assert (status, sentence in told) == (400, True), (body, told)
+    for path in ("/c?limit=0", "/c?limit=x", "/c?before=x", "/c/stream?after=x", "/c.x/stream"):
+        assert (await page.ask("GET", path))[0] == 400, path
+
+
+async def test_a_body_of_the_most_bytes_is_read_and_a_longer_one_is_not(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "MOST_BODY_BYTES", 1000)
+    most = b'{"id":""}'.ljust(1000)
+    assert (await page.ask("POST", data=most))[0] == 400
+    assert await page.ask("POST", data=most + b" ") == (413, "a request has at most 1000 bytes\n")
+
+
+async def test_nobody_uses_a_chat_that_he_is_not_let_into(page: Page) -> None:
+    asked = [("GET", ""), ("DELETE", ""), ("GET", "/stream"), ("POST", "/stop")]
+    refusal = (403, "you may not use this chat\n")
+    for method, path in asked:
+        assert await page.ask(method, f"/theirs{path}") == refusal
+        assert await page.ask(method, f"/c{path}", headers={}) == refusal
+    run = f"theirs.{'0' * 16}"
+    assert await page.ask("GET", f"/{run}/stream?after=0") == refusal
+    assert await page.send("theirs", "Tell.") == refusal
+
+
+async def test_a_message_is_refused_while_another_is_answered(page: Page, other: Runs) -> None:
+    first = {"id": "1", "role": "user", "parts": []}
+    await Chats(other).send("c", first, lambda _: page.feed.source())
+    assert await page.send("c", "Tell.") == (
+        409,
+        "the answer to another message goes on: stop it first\n",
+    )
+    assert json.loads((await page.ask("POST", "/c/stop"))[1]) == {"stopped": True}
+
+
+async def test_a_server_that_is_away_is_told_of_as_such() -> None:
+    url = f"http://127.0.0.1:{free_port()}/v1/stream/chats"
+    async with Runs(url) as runs, page_of(aiohttp_app, runs) as page:
+        assert await page.ask("GET", "/c") == (503, "the chat cannot be reached for now\n")
+        assert (await page.send("c", "Tell."))[0] == 503
+
+
+async def test_a_chat_has_somebody_who_says_who_may_use_it(runs: Runs) -> None:
+    router: Any = headgate.chats.starlette.chat_router
+    with pytest.raises(TypeError, match="authorize"):
+        router(Chats(runs), None)
+    with pytest.raises(TypeError, match="authorize"):
+        router(Chats(runs), None, authorize=None)
