@@ -169,8 +169,8 @@ class Chats:
         """
         if limit < 1:
             raise ValueError("limit is 1 or more")
-        found, _ = await self._settled(self._log(chat))
-        return found.page(limit, before)
+        found, state = await self._settled(self._log(chat))
+        return found.page(limit, before, state)
 
     async def state(self, chat: str) -> ChatState | None:
         """Return what has become of the newest question of a chat; None if nothing was asked."""

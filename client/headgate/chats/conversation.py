@@ -45,11 +45,24 @@ class ChatState:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerState:
+    """What has become of the answer to a message: its run, and that run's state."""
+
+    run: str
+    status: Status
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """Some messages of a chat, in their order; `before` leads to those before, if there are any."""
+    """Some messages of a chat, in their order; `before` leads to those before, if there are any.
+
+    `states` tells of the answers, by the ids of the messages that were asked.
+    """
 
     messages: list[Message]
     before: str | None
+    states: dict[str, AnswerState]
 
 
 @dataclass
@@ -98,10 +111,20 @@ class Conversation:
         newest = self.newest
         if newest is None:
             return None
-        known = self.answers.get(newest.run) or run or RunState("failed", NEVER_BEGUN)
+        known = self._state(newest, run)
         return ChatState(
             newest.run, known.status, known.error, len(self.questions), newest.asked_at
         )
+
+    def _state(self, question: Question, run: RunState | None) -> AnswerState:
+        known = self.answers.get(question.run) or run or RunState("failed", NEVER_BEGUN)
+        return AnswerState(question.run, known.status, known.error)
+
+    def _states(self, asked: Iterable[Message], run: RunState | None) -> dict[str, AnswerState]:
+        """Return the states of the answers to these messages, of each to its newest question."""
+        newest = {question.message["id"]: question for question in self.questions}
+        ids = (message["id"] for message in asked)
+        return {id_: self._state(newest[id_], run) for id_ in ids if id_ in newest}
 
     def unanswered(self) -> list[Question]:
         """Return the questions of which it is not known what has become of them."""
@@ -139,10 +162,11 @@ class Conversation:
                 return {**known, "parts": _answered(known["parts"], message["parts"])}
         return None
 
-    def page(self, limit: int, before: str | None) -> Page:
+    def page(self, limit: int, before: str | None, run: RunState | None) -> Page:
         """Return the last messages, or those before the one with the id `before`.
 
-        BadRequest where there is no such message, or not any more.
+        `run` is the state of the newest run. BadRequest where there is no message with that id, or
+        not any more.
         """
         messages = self.messages()
         end = len(messages)
@@ -152,7 +176,8 @@ class Conversation:
                 raise BadRequest(f"this chat has no message with the id {before!r}")
             end = ids.index(before)
         start = max(0, end - limit)
-        return Page(messages[start:end], messages[start]["id"] if start else None)
+        wanted = messages[start:end]
+        return Page(wanted, messages[start]["id"] if start else None, self._states(wanted, run))
 
 
 async def conversation(stream: Stream, offset: str = BEGINNING) -> Conversation:

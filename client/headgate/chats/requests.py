@@ -4,7 +4,7 @@
 | --- | --- |
 | POST {path}, the body of `useChat` | 200 and the answer as it comes |
 | GET {path}/{id} | the last messages; `?before=` and `?limit=` lead through all |
-| GET {path}/{id}/stream | the answer that goes on; 204 when none does |
+| GET {path}/{id}/stream | the answer that goes on; 204 when none does, nor one begins in `?wait=` |
 | POST {path}/{id}/stop | whether there was an answer to be stopped |
 | DELETE {path}/{id} | whether there was a chat |
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from headgate.chats import ids
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 # server has a bound of its own.
 MOST_BODY_BYTES = 16 << 20
 RETRY_AFTER_S = 1
+LONGEST_WAIT_S = 30  # less than proxies wait for an answer
 
 _Request = TypeVar("_Request")
 # Gives who asks, for `Turn.user`, or True; what is false refuses the request.
@@ -107,7 +108,7 @@ class Requests(Generic[_Request]):
         if not limit.isdecimal() or not 1 <= int(limit[:9]) <= MOST_MESSAGES:
             raise BadRequest(f"limit is a number from 1 to {MOST_MESSAGES}")
         page = await self._chats.history(chat, limit=int(limit), before=query.get("before"))
-        return Reply(200, {"messages": page.messages, "before": page.before})
+        return Reply(200, asdict(page))
 
     async def _resume(
         self, request: _Request, chat: str, query: Mapping[str, str], headers: Mapping[str, str]
@@ -117,7 +118,10 @@ class Requests(Generic[_Request]):
             after = cursor(query, headers)
         except ValueError as error:
             raise BadRequest(*error.args) from error
-        return await self._chats.resume(chat, after) or Reply(204, None)
+        wait = query.get("wait", "0")
+        if not wait.isdecimal() or int(wait[:9]) > LONGEST_WAIT_S:
+            raise BadRequest(f"wait is a whole number of seconds, up to {LONGEST_WAIT_S}")
+        return await self._chats.resume(chat, after, wait=int(wait)) or Reply(204, None)
 
     async def _stop(self, request: _Request, chat: str) -> Reply:
         await self._user(request, ids.check(chat))

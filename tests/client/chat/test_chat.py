@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import runpy
 import signal
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from headgate.errors import StreamNotFound
 from headgate.stream import Stream
 from playwright.async_api import expect
 
@@ -43,11 +41,12 @@ async def test_to_look_at_a_chat_makes_no_stream(
     monkeypatch.syspath_prepend(FOLDER)
     monkeypatch.setenv("CHAT_STREAMS", f"{gateway.streams}/looked-at")
     app = runpy.run_path(str(FOLDER / "app.py"))
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(app["next_questions"]("unknown", "-1"), 2 * app["LOOK_AGAIN_S"])
-    async with Stream(f"{gateway.streams}/looked-at/questions/unknown") as stream:
-        with pytest.raises(StreamNotFound):
-            await stream.head()
+    chats = app["chats"]
+    assert (await chats.history("unknown")).messages == []
+    assert await chats.resume("unknown", wait=0.5) is None
+    await app["runs"].close()
+    async with Stream(f"{gateway.streams}/looked-at/unknown.chat") as stream:
+        assert await stream.find() is None
 
 
 async def test_an_answer_goes_on_through_a_reload_and_in_a_second_tab(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from headgate.chats import Turn
 
+NOTHING: dict[str, Any] = {"messages": [], "before": None, "states": {}}
 ALLOWED = {"Authorization": "ann"}
 
 
@@ -118,6 +119,8 @@ async def test_a_chat_is_used_over_http(page: Page) -> None:
     assert status == 200
     assert [each["role"] for each in history["messages"]] == ["user", "assistant"]
     assert history["before"] is None
+    states = {"Tell.": {"run": history["messages"][1]["id"], "status": "finished", "error": None}}
+    assert history["states"] == states
     status, body = await page.ask("GET", "/c?limit=1")
     assert json.loads(body)["before"] == history["messages"][1]["id"]
     assert await page.ask("GET", "/c/stream") == (204, "")
@@ -127,7 +130,7 @@ async def test_a_chat_is_used_over_http(page: Page) -> None:
     assert body.startswith('data: {"type":"text-start"')
     assert json.loads((await page.ask("POST", "/c/stop"))[1]) == {"stopped": False}
     assert json.loads((await page.ask("DELETE", "/c"))[1]) == {"deleted": True}
-    assert json.loads((await page.ask("GET", "/c"))[1]) == {"messages": [], "before": None}
+    assert json.loads((await page.ask("GET", "/c"))[1]) == NOTHING
 
 
 async def test_what_a_chat_does_not_take_is_said_by_a_status_and_a_sentence(page: Page) -> None:
@@ -145,7 +148,15 @@ async def test_what_a_chat_does_not_take_is_said_by_a_status_and_a_sentence(page
     for body, sentence in refused:
         status, told = await page.ask("POST", data=body)
         assert (status, sentence in told) == (400, True), (body, told)
-    for path in ("/c?limit=0", "/c?limit=x", "/c?before=x", "/c/stream?after=x", "/c.x/stream"):
+    for path in (
+        "/c?limit=0",
+        "/c?limit=x",
+        "/c?before=x",
+        "/c/stream?after=x",
+        "/c/stream?wait=31",
+        "/c/stream?wait=x",
+        "/c.x/stream",
+    ):
         assert (await page.ask("GET", path))[0] == 400, path
 
 

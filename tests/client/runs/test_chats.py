@@ -70,7 +70,7 @@ async def anywhere(any_url: str) -> AsyncIterator[Chats]:
 
 async def test_a_message_is_answered_and_kept_with_its_answer(anywhere: Chats) -> None:
     model = Model("Once", "upon")
-    assert await anywhere.history("c") == Page([], None)
+    assert await anywhere.history("c") == Page([], None, {})
     first = await anywhere.send("c", user("1"), model)
     assert b'"delta":"Once"' in await read(first)
     await read(await anywhere.send("c", user("2", "And then?"), model, user="ann", body={"a": 1}))
@@ -305,7 +305,7 @@ async def test_a_chat_is_deleted_with_all_its_answers(chats: Chats, runs: Runs) 
     left = (newest.items, newest.lease, newest.index, runs.place("c.chat").items)
     assert [await stream.find() for stream in left] == [None] * 4
     assert await chats.delete("c") is False
-    assert await chats.history("c") == Page([], None)
+    assert await chats.history("c") == Page([], None, {})
     await read(await chats.send("c", user("1"), Model("again")))
     assert texts(await chats.history("c")) == ["Tell.", "again"]
 
