@@ -12,13 +12,19 @@ from typing import TYPE_CHECKING
 import fastapi
 import headgate
 import headgate.runs.aiohttp
-from headgate import FormatName, Runs, Status
+import headgate.runs.django
+import headgate.sync.django
+import headgate.sync.flask
+from headgate import FormatName, Runs, Status, sync
 from headgate.runs.starlette import resume, send
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Iterator
 
+    import flask
     from aiohttp import web
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
 
 URL = "http://127.0.0.1:4437/v1/stream"
 CHAT: FormatName = "ai-sdk"
@@ -80,6 +86,43 @@ async def come_back_by_aiohttp(request: web.Request) -> web.StreamResponse:
     return await headgate.runs.aiohttp.resume(request, runs, request.match_info["run"])
 
 
+async def ask_by_django(request: HttpRequest, run: str) -> HttpResponseBase:
+    if request.method == "POST":
+        return headgate.runs.django.send(await runs.start(run, words(run)))
+    return await headgate.runs.django.resume(request, runs, run, wait=10)
+
+
+threads = sync.Runs(f"{URL}/runs", orphan_after=30, authorization=lambda: "Bearer TOKEN")
+
+
+def words_of_a_thread(run: str) -> Iterator[str]:
+    stopped = threads.stopped(run)
+    with sync.StreamWriter(f"{URL}/story") as writer:
+        while not stopped.wait(1):
+            writer.write("Once")
+            yield "Once"
+
+
+def ask_in_a_thread(request: HttpRequest, run: str) -> HttpResponseBase:
+    if request.method == "POST":
+        return headgate.sync.django.send(threads.start(run, words_of_a_thread(run), format=CHAT))
+    return headgate.sync.django.resume(request, threads, run, only_active=False)
+
+
+def ask_by_flask(request: flask.Request, run: str) -> flask.Response:
+    if request.method == "POST":
+        return headgate.sync.flask.send(threads.start(run, ["Once"]))
+    return headgate.sync.flask.resume(request, threads, run)
+
+
+def produced(run: str) -> tuple[bytes, Status | None]:
+    """Work off a run, as a worker does, and read it."""
+    state = threads.produce(run, words_of_a_thread(run))
+    answer = threads.follow(run)
+    body = b"" if answer is None else b"".join(answer.body)
+    return body, None if state is None else state.status
+
+
 async def whole(run: str) -> tuple[bytes, Status | None]:
     """Read a run that this process may not have started."""
     try:
@@ -124,6 +167,7 @@ async def resumed(streams: headgate.ResumableStreams) -> str:
 async def mistaken(run: str) -> bool:
     await runs.start(run, words(run), format="ai_sdk")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await runs.start(run, "Once")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    threads.start(run, words(run))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     found = await runs.state(run)
     assert found is not None
     return found.status == "done"  # type: ignore[comparison-overlap]  # pyright: ignore[reportUnnecessaryComparison]

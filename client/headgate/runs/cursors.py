@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Protocol
 
 # More items than any run has; what is longer only costs time to read.
 MOST_DIGITS = 15
@@ -16,6 +13,14 @@ _OFFSET = r"[A-Za-z0-9_~.-]{1,256}"
 _CURSOR = re.compile(rf"([0-9]{{1,{MOST_DIGITS}}})\.([0-9]{{1,{MOST_DIGITS}}})\.({_OFFSET})")
 _FITTING = re.compile(_OFFSET)
 _NO_PLACE = {"-1", "now"}  # offsets that are no place behind an item
+
+
+class Fields(Protocol):
+    """Query parameters or header fields, as any framework has them."""
+
+    def get(self, name: str, /) -> str | None:
+        """Return the value of a field; None if there is none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ def fits(offset: str) -> bool:
     return _FITTING.fullmatch(offset) is not None
 
 
-def cursor(query: Mapping[str, str], headers: Mapping[str, str]) -> int | Cursor | None:
+def cursor(query: Fields, headers: Fields) -> int | Cursor | None:
     """Return how many items the client has, or which place it was told last; None if it says none.
 
     A page says `after`, and `WorkflowChatTransport` says `startIndex`. The `Last-Event-ID` of a

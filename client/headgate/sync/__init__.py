@@ -1,0 +1,11 @@
+"""Headgate for threads: twins of the library's classes, for programs that are not asyncio's.
+
+runs = headgate.sync.Runs("http://127.0.0.1:4437/v1/stream/runs")
+answer = runs.start(id, produce(question), format="ai-sdk")
+"""
+
+from headgate.sync.answer import Answer
+from headgate.sync.runs import Runs
+from headgate.sync.writer import StreamWriter
+
+__all__ = ["Answer", "Runs", "StreamWriter"]

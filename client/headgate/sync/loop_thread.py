@@ -1,0 +1,113 @@
+"""The event loop that works for all other threads of a process, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+IN_A_COROUTINE = (
+    "headgate.sync waits, which would hold up the event loop that runs in this thread: "
+    "use `headgate` there"
+)
+
+
+class LoopThread:
+    """An event loop that runs in a thread for as long as the process does."""
+
+    def __init__(self) -> None:
+        # No other loop, such as uvloop's, is as indifferent to a fork as this one.
+        self._loop = asyncio.SelectorEventLoop()
+        self._kept: dict[object, Callable[[], object] | None] = {}
+        threading.Thread(target=self._serve, name="headgate.sync", daemon=True).start()
+
+    def call(
+        self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call the function in the loop, and wait for what it returns or raises.
+
+        What interrupts the waiting, such as KeyboardInterrupt, cancels it.
+        """
+        check_may_wait()
+        future = asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # no effect on what raised by itself
+            raise
+
+    def keep(self, user: object, at_exit: Callable[[], object] | None = None) -> None:
+        """Remember who uses the loop, and what is called where the interpreter exits before."""
+        self._kept[user] = at_exit
+
+    def forget(self, user: object) -> None:
+        """Remember nothing of who does not use the loop any more."""
+        self._kept.pop(user, None)
+
+    def close(self) -> None:
+        """Call what its users want to be called as the interpreter exits."""
+        for at_exit in list(self._kept.values()):
+            if at_exit is not None:
+                at_exit()
+
+    def post(self, callback: Callable[[], object]) -> None:
+        """Have the loop call this soon, and do not wait for it."""
+        self._loop.call_soon_threadsafe(callback)
+
+    def begin(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """Have the loop run this, and do not wait for it."""
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def _serve(self) -> None:
+        # In a child process that is forked, this frame is never left, since its thread is not
+        # there. So nothing that it refers to is finalized there: sockets would be taken off the
+        # parent's epoll, which the child shares.
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+
+_lock = threading.Lock()
+_current: LoopThread | None = None
+
+
+def current() -> LoopThread:
+    """Return the loop of this process; the first call starts it."""
+    global _current
+    with _lock:
+        if _current is None:
+            _current = LoopThread()
+        return _current
+
+
+def check_may_wait() -> None:
+    """Raise RuntimeError in a thread whose own event loop would be held up."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(IN_A_COROUTINE)
+
+
+def _forget() -> None:
+    """Begin anew in a child process: threads are not forked, and a lock may be held for ever."""
+    global _current, _lock
+    _current, _lock = None, threading.Lock()
+
+
+@atexit.register
+def _close() -> None:
+    """Close what is open as the interpreter exits, while daemon threads go on."""
+    if _current is not None:
+        _current.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -1,0 +1,237 @@
+"""Runs for threads: started here or elsewhere, followed, stopped and looked at by their ids."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+from weakref import WeakValueDictionary
+
+from headgate import runs as for_asyncio
+from headgate.runs.production import CLOSE_TIMEOUT_S, class_name
+from headgate.runs.runs import DAY_S
+from headgate.sync.answer import answer_of
+from headgate.sync.loop_thread import current
+from headgate.sync.sources import ThreadSource
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Awaitable, Callable, Iterable
+    from types import TracebackType
+
+    from headgate.endpoint import Authorization
+    from headgate.records import RunState
+    from headgate.runs.cursors import Cursor
+    from headgate.runs.formats.contract import FormatName
+    from headgate.sync.answer import Answer
+    from headgate.sync.loop_thread import LoopThread
+
+log = logging.getLogger("headgate.runs")
+
+
+@dataclass(slots=True)
+class _InProcess:
+    """The runs of one process, and the sources that are iterated in its threads."""
+
+    thread: LoopThread
+    runs: for_asyncio.Runs
+    ends: list[Awaitable[None]]  # of the run that has just been started
+    # Of each run that is produced here, which is what keeps it.
+    sources: WeakValueDictionary[str, ThreadSource] = field(default_factory=WeakValueDictionary)
+    threads: set[ThreadSource] = field(default_factory=set)
+
+
+class Runs:
+    """The runs below one URL, for threads. The options are those of `headgate.Runs`.
+
+    Make one for all threads, where the program begins: a process that is forked has connections of
+    its own. It is closed when the interpreter exits, unless it was before.
+    """
+
+    def __init__(  # noqa: PLR0913 - the settings of an application, each by its name
+        self,
+        url: str,
+        *,
+        authorization: Authorization | None = None,
+        orphan_after: int = 30,
+        ttl: int | None = DAY_S,
+        stop_grace: float = 2.0,
+        retry_for: float = 30.0,
+        error_text: Callable[[Exception], str] = class_name,
+    ) -> None:
+        self._make = partial(
+            for_asyncio.Runs,
+            url,
+            authorization=authorization,
+            orphan_after=orphan_after,
+            ttl=ttl,
+            stop_grace=stop_grace,
+            retry_for=retry_for,
+            error_text=error_text,
+        )
+        self._shown = repr(self._make())  # ValueError for what no run can be below
+        self._here: _InProcess | None = None
+
+    def __repr__(self) -> str:
+        return f"headgate.sync.{self._shown}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def start(
+        self,
+        run_id: str,
+        source: Iterable[object],
+        *,
+        format: FormatName = "text",  # noqa: A002
+        message_id: str | None = None,
+    ) -> Answer:
+        """Produce a run from the source, in a thread of its own, and answer with what it gives.
+
+        As `start` of `headgate.Runs`. The source is closed once it has given what it was asked for
+        when the run is stopped: nothing can interrupt it while it waits for something itself.
+        """
+        here = self._in_process()
+        items = ThreadSource(source, here.thread)
+        answer, _ = self._started(here, items, run_id, format, message_id)
+        here.threads.add(items)
+        items.start(here.threads.discard)
+        return answer_of(here.thread, answer)
+
+    def produce(
+        self,
+        run_id: str,
+        source: Iterable[object],
+        *,
+        format: FormatName = "text",  # noqa: A002
+        message_id: str | None = None,
+    ) -> RunState | None:
+        """Produce a run from the source, in this thread, and return how it has ended.
+
+        For workers, whose job the run is. What the source raises is raised here, too, once the run
+        has ended; so is what interrupts it, such as a limit of the job's time.
+        """
+        here = self._in_process()
+        items = ThreadSource(source, here.thread)
+        _, ended = self._started(here, items, run_id, format, message_id)
+
+        async def end() -> None:
+            await ended
+
+        try:
+            items.pump()
+        finally:
+            here.thread.call(end)
+        return self.state(run_id)
+
+    def follow(
+        self,
+        run_id: str,
+        after: int | Cursor | None = None,
+        *,
+        only_active: bool = False,
+        wait: float = 0.0,
+    ) -> Answer | None:
+        """Answer with the run from its beginning, or `after` so many items, and on to its end.
+
+        As `follow` of `headgate.Runs`.
+        """
+        here = self._in_process()
+        answer = here.thread.call(
+            here.runs.follow, run_id, after, only_active=only_active, wait=wait
+        )
+        return None if answer is None else answer_of(here.thread, answer)
+
+    def stop(self, run_id: str) -> bool:
+        """Ask the producer of the run to stop, wherever it is; False if there is none."""
+        here = self._in_process()
+        return here.thread.call(here.runs.stop, run_id)
+
+    def stopped(self, run_id: str) -> threading.Event:
+        """For the source of a run: an event that is set when the run is to stop.
+
+        A source that has asked for it may go on for `stop_grace` seconds after it was set, and what
+        it gives then is written. LookupError if the run is not produced here.
+        """
+        here = self._in_process()
+
+        async def stopped() -> threading.Event:
+            event = here.runs.stopped(run_id)
+            return await here.sources[run_id].stopped(event)
+
+        return here.thread.call(stopped)
+
+    def state(self, run_id: str) -> RunState | None:
+        """What has become of the run; None if there is none."""
+        here = self._in_process()
+        return here.thread.call(here.runs.state, run_id)
+
+    def states(self, run_ids: Iterable[str]) -> dict[str, RunState | None]:
+        """Return what `state` does for each of these runs, by their ids, in their order.
+
+        Raises what `state` raises for any of them.
+        """
+        here = self._in_process()
+        return here.thread.call(here.runs.states, run_ids)
+
+    def delete(self, run_id: str) -> bool:
+        """Stop the run, if it goes on, and delete it; False if there is none.
+
+        Whoever reads it is told that it failed.
+        """
+        here = self._in_process()
+        return here.thread.call(here.runs.delete, run_id)
+
+    def close(self, wait: float = 10.0) -> None:
+        """Let the runs that are produced here end within `wait` seconds, then end them.
+
+        Readers are cut then, of whatever run: they can go on at another replica. Sources have a
+        while to be closed; those that wait for something themselves are left to themselves.
+        """
+        here = self._in_process()
+        here.thread.call(here.runs.close, wait)
+        here.thread.forget(self)
+        give_up_at = monotonic() + CLOSE_TIMEOUT_S
+        for source in list(here.threads):
+            if not source.join(max(0.0, give_up_at - monotonic())):
+                log.error("%r: a source does not end when it is closed", self)
+
+    def _in_process(self) -> _InProcess:
+        thread = current()
+        here = self._here
+        if here is None or here.thread is not thread:
+            ends: list[Awaitable[None]] = []
+            here = self._here = _InProcess(thread, self._make(keep_alive=ends.append), ends)
+            thread.keep(self, at_exit=self.close)
+        return here
+
+    def _started(
+        self,
+        here: _InProcess,
+        items: ThreadSource,
+        run_id: str,
+        form: FormatName,
+        message_id: str | None,
+    ) -> tuple[for_asyncio.Answer, Awaitable[None]]:
+        """Start the run, whose source is not iterated yet; the answer, and what ends with it."""
+
+        async def started() -> tuple[for_asyncio.Answer, Awaitable[None]]:
+            answer = await here.runs.start(run_id, items, format=form, message_id=message_id)
+            here.sources[run_id] = items
+            return answer, here.ends.pop()
+
+        try:
+            return here.thread.call(started)
+        except BaseException as error:
+            items.give_up(error)
+            raise

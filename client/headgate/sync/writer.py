@@ -1,0 +1,151 @@
+"""Writing many small chunks to a stream from threads: in batches, and each exactly once."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Self
+
+import headgate.writer
+from headgate.sync.loop_thread import current
+from headgate.writer import (
+    FLUSH_INTERVAL_S,
+    MAX_BATCH_BYTES,
+    MAX_BATCH_CHUNKS,
+    MAX_BUFFER_BYTES,
+    RETRY_FOR_S,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from headgate.endpoint import Authorization
+    from headgate.sync.loop_thread import LoopThread
+
+log = logging.getLogger("headgate")
+
+
+class StreamWriter:
+    """Takes chunks at once and sends them in batches, one request at a time.
+
+        with StreamWriter(url) as writer:
+            for token in model:
+                writer.write(token)
+
+    The options are those of `headgate.StreamWriter`. Several threads may write by one.
+    """
+
+    def __init__(  # noqa: PLR0913 - one for each option
+        self,
+        stream: str,
+        *,
+        content_type: str | None = None,
+        producer_id: str | None = None,
+        epoch: int = 0,
+        flush_interval: float = FLUSH_INTERVAL_S,
+        max_batch_bytes: int = MAX_BATCH_BYTES,
+        max_batch_chunks: int = MAX_BATCH_CHUNKS,
+        max_buffer_bytes: int = MAX_BUFFER_BYTES,
+        retry_for: float = RETRY_FOR_S,
+        authorization: Authorization | None = None,
+        note: Callable[[str], None] = log.info,
+    ) -> None:
+        self._writer = headgate.writer.StreamWriter(
+            stream,
+            content_type=content_type,
+            producer_id=producer_id,
+            epoch=epoch,
+            flush_interval=flush_interval,
+            max_batch_bytes=max_batch_bytes,
+            max_batch_chunks=max_batch_chunks,
+            max_buffer_bytes=max_buffer_bytes,
+            retry_for=retry_for,
+            authorization=authorization,
+            note=note,
+        )
+        self._opened_in: LoopThread | None = None
+
+    @property
+    def producer_id(self) -> str:
+        """The producer that the server knows this writer by."""
+        return self._writer.producer_id
+
+    @property
+    def content_type(self) -> str:
+        """The stream's content type, which is known inside of the block."""
+        return self._writer.content_type
+
+    @property
+    def taken(self) -> int:
+        """How many chunks were written; those that add nothing do not count."""
+        return self._writer.taken
+
+    @property
+    def acknowledged(self) -> int:
+        """How many chunks are in the stream, by the word of the server."""
+        return self._writer.acknowledged
+
+    @property
+    def next_offset(self) -> str | None:
+        """Where the stream ends, as far as this writer knows."""
+        return self._writer.next_offset
+
+    def __enter__(self) -> Self:
+        self._opened_in = current()
+        self._opened_in.call(self._writer.__aenter__)
+        self._opened_in.keep(self._writer)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        thread = self._opened_in
+        if thread is None or thread is not current():
+            return  # a child process leaves the block too, and it is still the parent's
+        try:
+            thread.call(self._writer.__aexit__, kind, error, traceback)
+        finally:
+            thread.forget(self._writer)
+
+    def write(self, chunk: object) -> None:
+        """Take a chunk: bytes, str, or in a JSON stream any JSON value.
+
+        Waits while `max_buffer_bytes` wait for the server; interrupted then, it has not taken it.
+        A chunk that the stream cannot hold is a TypeError or ValueError, and harms nothing else.
+        """
+        self._thread().call(self._writer.write, chunk)
+
+    def flush(self) -> None:
+        """Wait until all that was taken is in the stream."""
+        self._thread().call(self._writer.flush)
+
+    def close(self) -> None:
+        """Flush, and write no more; the stream stays open.
+
+        After an `end` that was interrupted it waits for that; after `abort`, for nothing.
+        """
+        self._thread().call(self._writer.close)
+
+    def end(self) -> None:
+        """Flush, and close the stream with the last batch."""
+        self._thread().call(self._writer.end)
+
+    def abort(self) -> None:
+        """Discard what was not sent; whether a request under way is stored stays open."""
+        self._thread().call(self._writer.abort)
+
+    def _thread(self) -> LoopThread:
+        """Return the loop that this is open in. Raises RuntimeError where there is none."""
+        thread = self._opened_in
+        if thread is None:
+            raise RuntimeError("a writer is used as: with StreamWriter(url) as writer")
+        if thread is not current():
+            raise RuntimeError(
+                f"this writer belongs to the process that opened it, not to {os.getpid()}, "
+                "which was forked from that one: open another"
+            )
+        return thread

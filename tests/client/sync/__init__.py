@@ -1,0 +1,1 @@
+"""The library for threads, and the frameworks and workers that use it."""

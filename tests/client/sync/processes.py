@@ -1,0 +1,81 @@
+"""Programs with runs in threads that are forked, or come to their end: one by its name.
+
+python -m tests.client.sync.processes NAME URL
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+from headgate import sync
+
+from tests.client.sync.feeds import Feed, read, read_to
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def forked_under_way(url: str) -> None:
+    """A run goes on in the parent while children use and leave what they have inherited."""
+    runs, feed = sync.Runs(url), Feed("Once ")
+    answer = runs.start("parent", feed.source())
+    read_to(answer, b"Once ")
+    with sync.StreamWriter(f"{url}/writer", content_type="text/plain") as writer:
+        for number in range(3):
+            in_child(partial(child, runs, writer, number))
+    feed.give("upon ")
+    assert read_to(answer, b"upon ") == b"upon "
+    assert runs.states(["0", "1", "2"]) == dict.fromkeys("012", runs.state("0"))
+    feed.end()
+    read(answer)
+    sys.stdout.write(f"{runs.state('parent')}\n")
+
+
+def child(runs: sync.Runs, writer: sync.StreamWriter, number: int) -> None:
+    assert read(runs.start(str(number), ["a", "child"])) == b"achild"
+    assert read_to(runs.follow("parent"), b"Once ") == b"Once "
+    refusal = ""
+    try:
+        writer.write("Once")
+    except RuntimeError as error:
+        refusal = str(error)
+    assert "belongs to the process that opened it" in refusal
+
+
+def in_child(work: Callable[[], None]) -> None:
+    pid = os.fork()
+    if pid == 0:
+        work()
+        sys.exit()  # all that is left is finalized
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def ends_soon(url: str) -> None:
+    """The program comes to its end before its run does."""
+    runs = sync.Runs(url)
+
+    def source() -> Iterator[str]:
+        yield "Once "
+        threading.main_thread().join()  # its work, not its thread
+        yield "upon a time"
+
+    runs.start("a", source())
+
+
+def never_ends(url: str) -> None:
+    """The program comes to its end, and its run never would."""
+    runs = sync.Runs(url)
+    read_to(runs.start("a", Feed("Once ").source()), b"Once ")
+    atexit.register(runs.close, wait=0)
+
+
+PROGRAMS = {"forked under way": forked_under_way, "ends soon": ends_soon, "never ends": never_ends}
+
+if __name__ == "__main__":
+    PROGRAMS[sys.argv[1]](sys.argv[2])

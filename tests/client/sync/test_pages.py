@@ -1,0 +1,85 @@
+"""The programs of the pages for threads that need no server of a framework."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import queue
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from headgate import RunState, sync
+
+from tests.client.runs import model
+from tests.client.sync.applications import RUNS, programs
+from tests.client.sync.feeds import read, read_to
+from tests.support.processes import ROOT
+
+if TYPE_CHECKING:
+    from tests.support.processes import Headgate
+
+PAGE = (ROOT / "docs/client/sync.md").read_text()
+FIRST, WATCHING, WRITING, PLAIN = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+def test_the_first_program_reads_the_run_that_it_has_started(url: str) -> None:
+    assert RUNS in FIRST
+    program = FIRST.replace(RUNS, url)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=30
+    )
+    assert (done.stderr, done.stdout) == ("", "You asked: why? finished\n")
+
+
+def test_a_source_of_the_page_ends_by_itself_when_its_run_is_stopped(runs: sync.Runs) -> None:
+    jobs: queue.Queue[str] = queue.Queue()
+    jobs.put("Once ")
+    names: dict[str, Any] = {"runs": runs, "queue": queue}
+    exec(WATCHING, names)
+    read_to(runs.start("a", names["produce"]("a", jobs)), b"Once ")
+    assert runs.stop("a")
+    assert read(runs.follow("a")) == b"Once "
+    assert runs.state("a") == RunState("stopped")
+
+
+def test_the_official_client_makes_and_reads_what_the_page_writes(server: Headgate) -> None:
+    create, reads = PLAIN.split("with stream(")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        for program in (PLAIN, WRITING, f"{create.partition('with ')[0]}with stream({reads}"):
+            assert "http://127.0.0.1:4437" in program
+            exec(program.replace("http://127.0.0.1:4437", server.url), {})
+    assert printed.getvalue() == "Once upon a time\nOnce upon a timeOnce upon a time\n"
+
+
+async def given(source: AsyncIterator[object] | Iterator[object]) -> list[Any]:
+    """Return what a source gives, without holding up the model, which is in this loop."""
+    if isinstance(source, AsyncIterator):
+        return [item async for item in source]
+    return await asyncio.to_thread(list, source)
+
+
+@pytest.mark.parametrize(
+    ("page", "heading"),
+    [("django.md", "ASGI"), ("django.md", "WSGI"), ("flask.md", ""), ("celery-and-rq.md", "")],
+)
+async def test_the_model_of_each_page_gives_the_events_of_its_sdk(
+    page: str, heading: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = programs(page, heading)
+    (program,) = [text for name, text in files.items() if name.endswith("model.py")]
+    names: dict[str, Any] = {}
+    async with model.served() as model_url:
+        monkeypatch.setenv("OPENAI_BASE_URL", model_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        exec(program, names)
+        events = await given(names["produce"]("Once upon"))
+        closed = names["model"].close()
+        if closed is not None:
+            await closed
+    assert [event.choices[0].delta.content for event in events] == ["Once ", "upon "]

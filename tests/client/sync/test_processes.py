@@ -1,0 +1,44 @@
+"""Runs in threads of processes that are forked, and of processes that come to their end."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from headgate import RunState, sync
+
+
+def ran(name: str, url: str) -> str:
+    """Run one of the programs, and return what it has printed."""
+    command = [sys.executable, "-W", "error", "-m", "tests.client.sync.processes", name, url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_children_have_runs_of_their_own_and_leave_those_of_their_parent(url: str) -> None:
+    assert ran("forked under way", url) == "RunState(status='finished', error=None)\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "log", "state"),
+    [
+        ("ends soon", "", RunState("finished")),
+        (
+            "never ends",
+            r"headgate\.sync\.Runs\(.*\): a source does not end when it is closed\n",
+            RunState("failed", "the application was shut down"),
+        ),
+    ],
+)
+def test_a_program_that_comes_to_its_end_ends_its_run(
+    url: str, program: str, log: str, state: RunState
+) -> None:
+    began = time.monotonic()
+    assert re.fullmatch(log, ran(program, url))
+    assert time.monotonic() - began < 15
+    with sync.Runs(url) as runs:
+        assert runs.state("a") == state

@@ -1,0 +1,223 @@
+"""Runs that are produced, followed and stopped from threads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from headgate import RunFailed, RunState, StreamClosed, Unavailable, sync
+from headgate.sync.loop_thread import current
+from headgate.sync.sources import MOST_WAITING, ThreadSource
+
+from tests.client.sync.feeds import Feed, read, read_to
+from tests.support.ports import free_port
+from tests.support.waiting import PATIENCE_S, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+
+def test_a_run_of_a_generator_is_read_followed_and_remembered(runs: sync.Runs) -> None:
+    answer = runs.start("a", iter(["Once ", "upon ", "a time"]))
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    assert read(answer) == b"Once upon a time"
+    assert read(runs.follow("a", after=1)) == b"upon a time"
+    assert runs.state("a") == RunState("finished")
+    assert runs.states(["a", "b"]) == {"a": RunState("finished"), "b": None}
+    assert runs.follow("b") is None
+    assert runs.delete("a")
+    assert runs.state("a") is None
+
+
+def test_a_stop_closes_the_generator_of_another_thread_between_two_items(runs: sync.Runs) -> None:
+    feed = Feed("Once ")
+    answer = runs.start("a", feed.source())
+    assert read_to(answer, b"Once ") == b"Once "
+    assert runs.stop("a")
+    assert read(answer) == b""
+    assert runs.state("a") == RunState("stopped")
+    feed.give("upon ")
+    assert feed.closed.wait(PATIENCE_S)
+    assert read(runs.follow("a")) == b"Once "
+
+
+def test_a_stop_ends_a_run_at_once_whose_source_waits_for_something_itself(runs: sync.Runs) -> None:
+    feed = Feed("Once ")
+    answer = runs.start("a", feed.source())
+    read_to(answer, b"Once ")
+    began = time.monotonic()
+    assert runs.stop("a")
+    assert read(answer) == b""
+    assert time.monotonic() - began < 4  # and not the 5 s that a task is waited for
+    assert not feed.closed.is_set()
+    feed.end()
+
+
+def test_a_source_that_watches_for_a_stop_ends_by_itself(runs: sync.Runs) -> None:
+    def source() -> Iterator[str]:
+        stopped = runs.stopped("a")
+        yield "Once "
+        if stopped.wait(PATIENCE_S):
+            yield "(stopped)"
+
+    answer = runs.start("a", source())
+    read_to(answer, b"Once ")
+    assert runs.stop("a")
+    assert read(answer) == b"(stopped)"
+    assert runs.state("a") == RunState("stopped")
+    with pytest.raises(LookupError, match="run 'a' is not produced here"):
+        runs.stopped("a")
+
+
+def test_what_a_source_raises_fails_its_run(runs: sync.Runs) -> None:
+    feed = Feed("Once ", OSError("secret"))
+    answer = runs.start("a", feed.source())
+    with pytest.raises(RunFailed, match="the run failed: the source failed: OSError"):
+        read(answer)
+    assert runs.state("a") == RunState("failed", "the source failed: OSError")
+
+
+def test_a_run_is_produced_in_the_thread_of_a_worker(runs: sync.Runs) -> None:
+    threads = set()
+
+    def source() -> Iterator[str]:
+        threads.add(threading.current_thread())
+        yield from map(str, range(100 * MOST_WAITING))
+
+    assert runs.produce("a", source(), format="ndjson") == RunState("finished")
+    assert threads == {threading.current_thread()}
+    lines = read(runs.follow("a")).splitlines()
+    assert lines[: 100 * MOST_WAITING] == [b'"%d"' % number for number in range(100 * MOST_WAITING)]
+
+
+def test_a_worker_whose_run_is_stopped_learns_so(runs: sync.Runs) -> None:
+    feed = Feed("Once ")
+
+    def stop() -> None:
+        read_to(runs.follow("a", wait=PATIENCE_S), b"Once ")
+        assert runs.stop("a")
+        wait_until(lambda: runs.state("a") == RunState("stopped"))
+        feed.give("upon ")
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    assert runs.produce("a", feed.source()) == RunState("stopped")
+    assert feed.closed.is_set()
+    stopping.join()
+
+
+@pytest.mark.parametrize("kind", [OSError, SystemExit])
+def test_what_a_source_raises_is_raised_in_its_worker_once_the_run_has_ended(
+    runs: sync.Runs, kind: type[BaseException]
+) -> None:
+    def source() -> Iterator[str]:
+        yield "Once "
+        raise kind
+
+    with pytest.raises(kind):
+        runs.produce("a", source())
+    state = runs.state("a")
+    assert state is not None
+    assert state.status == "failed"
+
+
+def test_a_run_that_cannot_be_started_has_its_source_closed(runs: sync.Runs) -> None:
+    read(runs.start("a", ["Once"]))
+    feed, other = Feed(), Feed()
+    begun, begun_too = feed.source(), other.source()
+    with pytest.raises(StreamClosed, match="run 'a' has ended"):
+        runs.start("a", begun)
+    nobody = sync.Runs(f"http://127.0.0.1:{free_port()}/runs")
+    with nobody, pytest.raises(Unavailable, match="cannot connect"):
+        nobody.produce("a", begun_too)
+    assert [*begun, *begun_too] == []
+
+
+@pytest.mark.parametrize("source", ["Once", b"Once", {"text": "Once"}, 3])
+def test_what_is_no_iterator_of_items_is_refused(runs: sync.Runs, source: object) -> None:
+    kind = type(source).__name__
+    with pytest.raises(TypeError, match=f"takes an iterator of items here, not {kind}"):
+        runs.start("a", source)  # type: ignore[arg-type]
+
+
+def test_a_source_waits_while_nobody_takes_what_it_gives() -> None:
+    given = []
+
+    def source() -> Generator[int]:
+        for number in range(1000):
+            given.append(number)
+            yield number
+
+    items = ThreadSource(source(), current())
+    ended: list[ThreadSource] = []
+    items.start(ended.append)
+    wait_until(lambda: len(given) > MOST_WAITING)
+
+    async def take(count: int) -> list[object]:
+        return [await anext(items) for _ in range(count)]
+
+    assert current().call(take, 10) == [*range(10)]
+    wait_until(lambda: len(given) == MOST_WAITING + 11)
+    current().call(items.aclose)
+    wait_until(lambda: ended == [items])
+    assert len(given) == MOST_WAITING + 11
+
+
+def test_who_waits_for_a_run_can_be_interrupted(runs: sync.Runs) -> None:
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            runs.follow("a", wait=PATIENCE_S)
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert runs.state("a") is None
+
+
+async def test_a_coroutine_is_told_to_use_the_library_for_asyncio(runs: sync.Runs) -> None:
+    with pytest.raises(RuntimeError, match="use `headgate` there"):
+        runs.state("a")
+
+
+def test_readers_are_cut_when_runs_are_closed(runs: sync.Runs, url: str) -> None:
+    feed = Feed("Once ")
+    answer = runs.start("a", feed.source(), format="ndjson")
+    reader = sync.Runs(url)
+    cut = reader.follow("a")
+    read_to(cut, b'"Once "\n')
+    threading.Timer(0.05, reader.close).start()
+    with pytest.raises(Unavailable, match="the reading of the run was closed"):
+        read(cut)
+    with pytest.raises(RuntimeError, match="once Runs is closed"):
+        reader.state("a")
+    feed.end()
+    assert b'"data":{"status":"finished"}' in read(answer)
+
+
+def test_a_close_fails_what_is_under_way_and_waits_for_sources_to_be_closed(
+    runs: sync.Runs, url: str
+) -> None:
+    closed = []
+
+    def source() -> Iterator[str]:
+        stopped = runs.stopped("a")
+        try:
+            yield "Once "
+            stopped.wait(PATIENCE_S)
+            yield "never written"
+        finally:
+            time.sleep(0.1)
+            closed.append(True)
+
+    read_to(runs.start("a", source()), b"Once ")
+    runs.close(wait=0)
+    assert closed == [True]
+    with sync.Runs(url) as other:
+        assert other.state("a") == RunState("failed", "the application was shut down")

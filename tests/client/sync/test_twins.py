@@ -1,0 +1,84 @@
+"""The classes for threads beside those for asyncio: their methods, parameters and defaults."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+import headgate
+import headgate.sync
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+TWINS = [
+    (headgate.sync.Runs, headgate.Runs),
+    (headgate.sync.StreamWriter, headgate.StreamWriter),
+]
+# What belongs to an event loop, or is made by what is for asyncio alone.
+FOR_ASYNCIO = {"session", "keep_alive", "metadata", "place"}
+FOR_THREADS = {"produce"}  # in asyncio, a worker awaits what `keep_alive` is called with
+# What the other one is annotated with.
+ANNOTATIONS = {
+    "AsyncIterable[object]": "Iterable[object]",
+    "str | Stream": "str",
+    "asyncio.Event": "threading.Event",
+}
+
+
+def public(kind: type) -> set[str]:
+    """Return the names of what a class offers."""
+    return {name for name in vars(kind) if not name.startswith("_")} - FOR_ASYNCIO
+
+
+def parameters(function: object) -> Mapping[str, inspect.Parameter]:
+    assert callable(function)
+    return inspect.signature(function).parameters
+
+
+def of_threads(parameter: inspect.Parameter) -> inspect.Parameter:
+    """Return the parameter as it is for threads."""
+    annotation = ANNOTATIONS.get(parameter.annotation, parameter.annotation)
+    return parameter.replace(annotation=annotation)
+
+
+@pytest.mark.parametrize(("for_threads", "for_asyncio"), TWINS)
+def test_a_class_for_threads_offers_what_the_one_for_asyncio_does(
+    for_threads: type, for_asyncio: type
+) -> None:
+    assert public(for_threads) - FOR_THREADS == public(for_asyncio)
+
+
+@pytest.mark.parametrize(
+    ("for_threads", "for_asyncio", "name"),
+    [
+        (*twins, name)
+        for twins in TWINS
+        for name in ["__init__", *sorted(public(twins[1]))]
+        if inspect.isfunction(getattr(twins[1], name))
+    ],
+)
+def test_a_method_for_threads_takes_and_returns_what_the_one_for_asyncio_does(
+    for_threads: type, for_asyncio: type, name: str
+) -> None:
+    ours, theirs = getattr(for_threads, name), getattr(for_asyncio, name)
+    expected = [of_threads(each) for each in parameters(theirs).values()]
+    assert [*parameters(ours).values()] == [
+        each for each in expected if each.name not in FOR_ASYNCIO
+    ]
+    returned = inspect.signature(theirs).return_annotation
+    assert inspect.signature(ours).return_annotation == ANNOTATIONS.get(returned, returned)
+
+
+def test_a_worker_produces_a_run_by_what_it_would_be_started_with() -> None:
+    runs = headgate.sync.Runs
+    assert parameters(runs.produce) == parameters(runs.start)
+
+
+@pytest.mark.parametrize("framework", ["django", "flask"])
+def test_each_framework_of_threads_resumes_by_the_parameters_of_the_others(framework: str) -> None:
+    module = __import__(f"headgate.sync.{framework}", fromlist=["resume", "send"])
+    starlette = __import__("headgate.runs.starlette", fromlist=["resume", "send"])
+    assert [*parameters(module.resume)] == [*parameters(starlette.resume)]
+    assert [*parameters(module.send)] == [*parameters(starlette.send)]

@@ -1,0 +1,121 @@
+"""The application of the page for Celery and RQ, with real workers and a real Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from headgate import RunState
+
+from tests.client.sync.applications import MODEL, process, programs, write
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from werkzeug.test import TestResponse
+
+    from tests.support.redis_servers import RedisServer
+
+PRINTED_REDIS = "redis://127.0.0.1:6379"
+WORKERS = {
+    "Celery": (
+        *("celery", "-A", "work", "worker", "--concurrency", "1"),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+    ),
+    "RQ": ("rq", "worker", "--path", "."),
+}
+
+# As `ask` of the page does, without the wait for a worker.
+ENQUEUE: Mapping[str, Callable[[Any, str], object]] = {
+    "Celery": lambda app, run: app.answer.apply_async([run, "forever"], task_id=run),
+    "RQ": lambda app, run: app.queue.enqueue(app.answer, run, "forever", job_id=run),
+}
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as started:
+        yield started
+
+
+@pytest.fixture
+def application(
+    tmp_path: Path, url: str, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> Iterator[Any]:
+    """The module `app` of the page, in this process."""
+    redis.command("FLUSHALL")
+    files = {
+        name: program.replace(PRINTED_REDIS, redis.url)
+        for name, program in programs("celery-and-rq.md", kind).items()
+    }
+    assert any(redis.url in program for program in files.values())
+    write(tmp_path, files | {"model.py": MODEL}, url, "orphan_after=1")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = import_module("app")
+    yield module
+    module.runs.close(wait=0)
+    for name in ("app", "work", "model"):
+        del sys.modules[name]
+
+
+def asked(application: Any, run: str, question: str) -> TestResponse:
+    response: TestResponse = application.app.test_client().post(
+        f"/runs/{run}", query_string={"question": question}
+    )
+    assert response.status_code == 200
+    return response
+
+
+def read_to(response: TestResponse, last: bytes) -> Iterator[bytes]:
+    """Read up to an event, and return what comes after it."""
+    pieces = response.iter_encoded()
+    for piece in pieces:
+        if last in piece:
+            return pieces
+    raise AssertionError(f"no {last!r} came")
+
+
+def ends(status: str) -> bytes:
+    return f'event: end\ndata: {{"status":"{status}"'.encode()
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [*map(int, found.split())]
+
+
+@pytest.mark.parametrize("kind", ["Celery", "RQ"])
+def test_a_worker_answers_is_stopped_and_leaves_an_end_when_it_is_killed(
+    application: Any, tmp_path: Path, kind: str, redis: RedisServer
+) -> None:
+    runs = application.runs
+    environment = {"RQ_REDIS_URL": redis.url} if kind == "RQ" else {}
+    with process(tmp_path, *WORKERS[kind], **environment) as worker:
+        answer = asked(application, "1", "Once upon")
+        assert answer.data.endswith(ends("finished") + b',"error":null}\n\n')
+        again = application.app.test_client().get("/runs/1?after=1")
+        assert again.data.startswith(b'id: 2\ndata: "upon "')
+
+        rest = read_to(asked(application, "2", "forever"), b"forever")
+        ENQUEUE[kind](application, "waiting")
+        assert application.app.test_client().delete("/runs/waiting").json == {"stopped": False}
+        assert application.app.test_client().delete("/runs/2").json == {"stopped": True}
+        assert ends("stopped") in b"".join(rest)
+
+        rest = read_to(asked(application, "3", "forever"), b"forever")
+        os.kill(children(worker.pid)[-1], signal.SIGKILL)
+        assert ends("orphaned") in b"".join(rest)
+
+        assert ends("finished") in asked(application, "4", "a time").data
+        assert runs.state("3") == RunState("orphaned", "its producer is gone")
+        assert runs.state("waiting") is None
+        worker.send_signal(signal.SIGTERM)
+        wait_until(lambda: worker.poll() is not None, told=(tmp_path / "log").read_text)

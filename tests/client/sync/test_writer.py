@@ -1,0 +1,109 @@
+"""Many small chunks, written to a stream from threads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+
+import durable_streams
+import pytest
+from headgate import ProducerFenced, StreamClosed, StreamNotFound, Unavailable, sync
+
+from tests.client import writing
+from tests.support.ports import free_port
+
+
+@pytest.fixture
+def stream(url: str) -> str:
+    """The URL of a JSON stream, which the official client makes."""
+    durable_streams.DurableStream.create(url, content_type="application/json").close()
+    return url
+
+
+def messages(url: str) -> list[object]:
+    """Read the messages of a stream by the official client."""
+    with durable_streams.stream(url, live=False) as found:
+        return [*found.iter_json()]
+
+
+def test_what_a_thread_writes_is_in_the_stream_once_and_in_order(stream: str) -> None:
+    with sync.StreamWriter(stream) as writer:
+        for number in range(2000):
+            writer.write(number)
+        writer.flush()
+        assert (writer.taken, writer.acknowledged) == (2000, 2000)
+        writer.end()
+    assert messages(stream) == [*range(2000)]
+    assert asyncio.run(writing.is_closed(stream))
+    assert (writer.content_type, writer.next_offset is not None) == ("application/json", True)
+
+
+def test_several_threads_write_by_one_writer(stream: str) -> None:
+    with sync.StreamWriter(stream) as writer:
+
+        def write(first: int) -> None:
+            for number in range(first, first + 100):
+                writer.write(number)
+
+        threads = [threading.Thread(target=write, args=(100 * each,)) for each in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    found = messages(stream)
+    assert sorted(found, key=str) == sorted(range(500), key=str)
+
+
+def test_a_full_buffer_holds_up_the_thread_that_writes(stream: str) -> None:
+    with sync.StreamWriter(stream, max_buffer_bytes=1000, max_batch_bytes=500) as writer:
+        for _ in range(100):
+            writer.write("x" * 200)
+            assert writer.taken - writer.acknowledged <= 5
+    assert len(messages(stream)) == 100
+
+
+def test_what_goes_wrong_is_raised_by_its_own_class(stream: str, url: str) -> None:
+    with pytest.raises(StreamNotFound), sync.StreamWriter(f"{url}/none"):
+        pass
+    nobody = f"http://127.0.0.1:{free_port()}/none"
+    with pytest.raises(Unavailable), sync.StreamWriter(nobody, retry_for=0):
+        pass
+    with sync.StreamWriter(stream, producer_id="p", epoch=1) as newer:
+        newer.write("Once")
+    with pytest.raises(ProducerFenced) as fenced, sync.StreamWriter(stream, producer_id="p") as old:
+        old.write("upon")
+    assert fenced.value.epoch == 1
+    with sync.StreamWriter(stream) as writer:
+        with pytest.raises(TypeError):
+            writer.write(object())
+        writer.end()
+    with pytest.raises(StreamClosed), sync.StreamWriter(stream) as late:
+        late.write("upon")
+    assert messages(stream) == ["Once"]
+
+
+@pytest.mark.parametrize(
+    ("error", "stored"), [(ZeroDivisionError, ["Once"]), (KeyboardInterrupt, [])]
+)
+def test_an_error_of_the_block_sends_what_was_written_and_an_interrupt_discards_it(
+    stream: str, error: type[BaseException], stored: list[str]
+) -> None:
+    def write() -> None:
+        with sync.StreamWriter(stream, flush_interval=60) as writer:
+            writer.write("Once")
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert messages(stream) == stored
+
+
+def test_a_writer_that_is_not_open_says_how_it_is_used(stream: str) -> None:
+    writer = sync.StreamWriter(stream)
+    with pytest.raises(RuntimeError, match="with StreamWriter"):
+        writer.write("Once")
+    with writer:
+        writer.abort()
+        with pytest.raises(RuntimeError, match="the writer was aborted"):
+            writer.write(json.dumps("Once"))
