@@ -15,7 +15,7 @@ from admin.errors import NotTold
 from admin.model import Instance
 from admin.record.overview import state
 from admin.record.overviews import Overviews
-from admin.streams import lists
+from admin.streams import lists, runs
 from admin.streams.client import canonical
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
@@ -23,8 +23,10 @@ from gateway.telemetry.inspection import (
     DescribeStream,
     ExplainRequest,
     Explanation,
+    ListRuns,
     ListStreams,
     NotAnswered,
+    RunPage,
     StreamDescription,
     StreamOrder,
     StreamPage,
@@ -43,15 +45,16 @@ if TYPE_CHECKING:
         Overview,
         Place,
         RouteView,
+        RunsView,
         Span,
     )
     from admin.record.recorder import Recorder
     from admin.source import Setup, Source
     from admin.streams.client import StreamClient
     from gateway.access.read_tokens import Made, Wish
-    from gateway.telemetry.inspection import Answer, Question
+    from gateway.telemetry.inspection import Answer, Question, RunStatus
 
-A = TypeVar("A", StreamPage, StreamDescription, Explanation)
+A = TypeVar("A", StreamPage, StreamDescription, RunPage, Explanation)
 
 
 class Console:
@@ -72,6 +75,7 @@ class Console:
         self._streams = streams
         self._overviews = Overviews(recorder, setup, self.instance)
         self._routes = {route.prefix for route in settings.route_table}
+        self._routes_of_runs = tuple(it.prefix for it in settings.route_table if it.runs)
 
     # What is shown
 
@@ -124,6 +128,19 @@ class Console:
         processes = self._settings.workers
         answers = await self._ask(lists.asked(question, processes), StreamPage)
         return lists.page(question, answers, processes)
+
+    @property
+    def routes_of_runs(self) -> tuple[str, ...]:
+        """The prefixes of the routes below which there are runs."""
+        return self._routes_of_runs
+
+    async def runs(
+        self, route: str, *, status: RunStatus | None = None, after: str = "", limit: int = PAGE
+    ) -> RunsView:
+        """A page of a route's runs."""
+        self._check_route(route)
+        question = ListRuns(route, status, after, max(1, min(limit, LARGEST_PAGE)))
+        return runs.page(question, await self._ask(question, RunPage), self._clock())
 
     async def stream(self, route: str, name: str) -> StreamDescription:
         """A stream, its producers and its readers. The name is percent-encoded, as in a URL."""
@@ -181,6 +198,12 @@ class Console:
     async def delete(self, route: str, name: str) -> None:
         """Delete a stream."""
         await self._streams.delete(self._stream(route, name)[0])
+
+    async def stop_run(self, route: str, name: str) -> bool:
+        """Ask the producer of a run to stop; False if nobody produces it."""
+        if route not in self._routes_of_runs:
+            raise NotTold(404, "no route with runs = true has this prefix")
+        return await self._streams.stop_run(self._stream(route, name)[0])
 
     async def make_token(self, wish: Wish) -> tuple[Made, str]:
         """A read token, and the value of a Set-Cookie with it."""

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from gateway.monitoring.promql import ALARM, TARGET
+from gateway.telemetry.inspection import RunStatus
 
 Level = Literal["good", "warning", "bad"]
 Span = Literal["15m", "1h", "6h", "24h"]
@@ -138,6 +139,34 @@ class Overview(msgspec.Struct, frozen=True):
     by_transport: Chart
     delivery: HeatMap
     routes: tuple[RouteView, ...]
+
+
+class RunView(msgspec.Struct, frozen=True):
+    """A run of an application. Figures are None where this gateway has not seen all of it.
+
+    `items_per_second` counts from the first item on, which came `first_item_after` its start.
+    """
+
+    name: str  # below the prefix of its route
+    status: RunStatus
+    error: str | None
+    started_at: float | None
+    lasted: float | None
+    first_item_after: float | None
+    items: int | None
+    items_per_second: float | None
+
+
+class RunsView(msgspec.Struct, frozen=True):
+    """A page of a route's runs: those that go on, then the newest.
+
+    `after` is where the next page begins. `is_cut` says that the route has more streams than were
+    looked at, so that runs from before the gateway's start may be missing.
+    """
+
+    runs: tuple[RunView, ...]
+    after: str | None = None
+    is_cut: bool = False
 
 
 class SettingView(msgspec.Struct, frozen=True):

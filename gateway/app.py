@@ -120,7 +120,7 @@ def hosted_route(
     settings: Settings, route: RouteSettings, log: Log, shared: Context, access: Access = OPEN
 ) -> HostedRoute:
     """The route to a log of our own."""
-    return HostedRoute(
+    made = HostedRoute(
         route.prefix,
         log,
         _freshness(route, is_private=access.is_private),
@@ -129,6 +129,11 @@ def hosted_route(
         shared,
         access,
     )
+    if route.runs:
+        from gateway.hosted.runs import RouteRuns  # with what it needs of the library
+
+        made.runs = RouteRuns(made, shared)
+    return made
 
 
 def edge_route(

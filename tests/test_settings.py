@@ -481,6 +481,7 @@ FOR_ALL = {
     *("chunk_max_age", "stale_while_revalidate", "tail_max_age", "cache_share"),
 } | {
     *("anonymous", "visibility", "conceal", "reader_keys"),
+    "runs",
 }
 
 
@@ -522,6 +523,20 @@ def test_every_setting_for_redis_is_refused_without_it() -> None:
         default = Route.settings[key].default
         with pytest.raises(Mistaken, match=r"must be left out: http://b is no Redis"):
             Route.of({"prefix": "/a", "origin": "http://b", key: default})
+
+
+def test_runs_are_of_logs(tmp_path: Path) -> None:
+    toml = '[[routes]]\nprefix = "/a"\norigin = "http://b"\nruns = true\n'
+    assert problems(toml, folder=tmp_path) == [
+        "h.toml:4: routes[0].runs is true, but must be left out: http://b is no log; a Headgate "
+        "there shows its runs itself.",
+    ]
+    toml = '[[routes]]\nprefix = "/a"\norigin = "memory:"\nruns = "on"\n'
+    assert problems(toml, folder=tmp_path) == [
+        'h.toml:4: routes[0].runs is "on", but must be true or false.'
+    ]
+    (route,) = load(None, {}, {"origin": "memory:"}).route_table
+    assert not route.runs
 
 
 def test_every_setting_for_http_is_refused_for_redis_without_its_password() -> None:

@@ -17,12 +17,14 @@ from admin.api.values import (
     OfCdnFile,
     OfMessages,
     OfRoute,
+    OfRuns,
     OfSpan,
     OfStream,
     OfTail,
     Question,
     ReadToken,
     Routes,
+    Stopping,
     TokenWish,
     Written,
 )
@@ -38,6 +40,7 @@ from admin.model import (
     Messages,
     Overview,
     Place,
+    RunsView,
     Viewer,
 )
 from gateway.access.read_tokens import Wish
@@ -134,6 +137,12 @@ async def _stream(request: web.Request, query: OfStream, _body: None) -> StreamD
     return await request.app[CONSOLE].stream(query.route, query.name)
 
 
+async def _runs(request: web.Request, query: OfRuns, _body: None) -> RunsView:
+    return await request.app[CONSOLE].runs(
+        query.route, status=query.status, after=query.after, limit=query.limit
+    )
+
+
 async def _messages(request: web.Request, query: OfMessages, _body: None) -> Messages:
     place = Place(query.offset, query.skip)
     return await request.app[CONSOLE].messages(query.route, query.name, place, query.limit)
@@ -179,6 +188,11 @@ async def _close(request: web.Request, _query: None, body: OfStream) -> Written:
 async def _delete(request: web.Request, query: OfStream, _body: None) -> None:
     with audited(request, "delete", query.route, query.name):
         await request.app[CONSOLE].delete(query.route, query.name)
+
+
+async def _stop_run(request: web.Request, _query: None, body: OfStream) -> Stopping:
+    with audited(request, "stop", body.route, body.name):
+        return Stopping(await request.app[CONSOLE].stop_run(body.route, body.name))
 
 
 async def _make_token(request: web.Request, _query: None, body: TokenWish) -> ReadToken:
@@ -297,6 +311,15 @@ OPERATIONS = (
     Operation("POST", "/api/stream/append", "Append text.", _append, body=Append, answer=Written),
     Operation(
         "POST", "/api/stream/close", "Close a stream.", _close, body=OfStream, answer=Written
+    ),
+    Operation("GET", "/api/runs", "A page of a route's runs.", _runs, OfRuns, answer=RunsView),
+    Operation(
+        "POST",
+        "/api/runs/stop",
+        "Ask the producer of a run to stop.",
+        _stop_run,
+        body=OfStream,
+        answer=Stopping,
     ),
     Operation(
         "POST", "/api/tokens", "Make a read token.", _make_token, body=TokenWish, answer=ReadToken

@@ -11,7 +11,7 @@ from admin.model import RouteView, Span
 from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
 from gateway.access.read_tokens import LONGEST_SUBJECT
 from gateway.settings.grants import Operation
-from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, StreamOrder
+from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, RunStatus, StreamOrder
 
 Target = Annotated[str, msgspec.Meta(max_length=8192)]
 
@@ -28,6 +28,15 @@ class OfRoute(msgspec.Struct, frozen=True):
     route: str
     begins: str = ""
     order: StreamOrder = "name"
+    after: str = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)] = PAGE
+
+
+class OfRuns(msgspec.Struct, frozen=True):
+    """A page of a route's runs; with a status of those that are so."""
+
+    route: str
+    status: RunStatus | None = None
     after: str = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_PAGE)] = PAGE
 
@@ -97,6 +106,12 @@ class Written(msgspec.Struct, frozen=True):
     """A change was made; the stream's next offset."""
 
     next_offset: str
+
+
+class Stopping(msgspec.Struct, frozen=True):
+    """Whether the run has a producer, who was asked to stop."""
+
+    is_asked: bool
 
 
 class TokenWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

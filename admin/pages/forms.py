@@ -1,4 +1,4 @@
-"""What people do by forms: sign in and out, ask for an explanation, change a stream.
+"""What people do by forms: sign in and out, ask for an explanation, change a stream, stop a run.
 
 Who may, and whether a form comes from these pages, `admin.access.check` has checked before.
 """
@@ -16,7 +16,7 @@ from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
 from admin.bodies import fields
 from admin.console import CONSOLE
 from admin.errors import NotTold
-from admin.pages import show, views
+from admin.pages import runs, show, views
 from admin.pages.rendering import Page, link
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Forms:
         router.add_post("/sign-out", _sign_out)
         router.add_post("/explain", self._explain)
         router.add_post("/stream", self._change)
+        router.add_post("/runs", self._stop)
 
     async def _ask_who(self, request: web.Request) -> web.Response:
         there = _here(request.query.get("next", ""))
@@ -115,6 +116,19 @@ class Forms:
         raise web.HTTPSeeOther(
             link("/stream", route=form.route, name=form.name, tab="change", done=action)
         )
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        """Ask the producer of a run to stop."""
+        route, name = request.query.get("route", ""), (await fields(request)).get("name", "")
+        try:
+            with audited(request, "stop", route, name):
+                is_asked = await request.app[CONSOLE].stop_run(route, name)
+        except NotTold as refusal:
+            template, told = await runs.page(self._visit(request))
+            page = Page(template, {**told, "refusal": refusal.reason})
+            return await self._shown(request, page, refusal.status)
+        query = {key: request.query.get(key, "") for key in ("route", "status", "after")}
+        raise web.HTTPSeeOther(link("/runs", **query, done="asked" if is_asked else "nobody"))
 
     async def _refused(
         self, request: web.Request, form: StreamForm, refusal: NotTold

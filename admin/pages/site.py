@@ -13,7 +13,7 @@ from admin.access.check import VIEWER
 from admin.console import CONSOLE
 from admin.errors import NotTold, phrase
 from admin.events import serve_events
-from admin.pages import cdn, views
+from admin.pages import cdn, runs, views
 from admin.pages.forms import Forms
 from admin.pages.live import LivePages
 from admin.pages.rendering import Page, Renderer
@@ -33,6 +33,7 @@ READ: Mapping[str, Callable[[Visit], Awaitable[Page]]] = {
     "/routes": views.routes,
     "/streams": views.streams,
     "/stream": views.stream,
+    "/runs": runs.page,
     "/explain": views.explain,
     "/cdn": cdn.page,
     "/configuration": views.configuration,

@@ -64,7 +64,7 @@ class Visit(NamedTuple):
 
 async def overview(visit: Visit) -> Page:
     """The first page."""
-    span = _choice(visit.query.get("span", "15m"), get_args(Span), "span")
+    span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
     told = await visit.console.overview(span)
     return Page(
         "overview.html",
@@ -89,7 +89,7 @@ async def streams(visit: Visit) -> Page:
     """A page of a route's streams; why there are none, when the log does not tell."""
     prefixes = [route.prefix for route in await visit.console.routes()]
     route = visit.query.get("route", prefixes[0])
-    order = _choice(visit.query.get("order", "name"), get_args(StreamOrder), "order")
+    order = choice(visit.query.get("order", "name"), get_args(StreamOrder), "order")
     begins, after = visit.query.get("begins", ""), visit.query.get("after", "")
     page, trouble = None, None
     try:
@@ -122,7 +122,7 @@ async def stream(visit: Visit) -> Page:
     tabs = OPERATOR_TABS if visit.viewer.role == "operator" else TABS
     if visit.query.get("tab") in OPERATOR_TABS.keys() - tabs.keys():
         raise NotTold(403, f"{visit.viewer.name} may look, but not change streams.")
-    tab = _choice(visit.query.get("tab", "messages"), tuple(tabs), "tab")
+    tab = choice(visit.query.get("tab", "messages"), tuple(tabs), "tab")
     described = await visit.console.stream(route, name)
     told: dict[str, object] = {
         "here": "/streams",
@@ -226,10 +226,11 @@ async def frame(visit: Visit) -> dict[str, object]:
     return {"instance": await visit.console.instance()}
 
 
-def _choice(value: str, choices: Sequence[C], name: str) -> C:
-    for choice in choices:
-        if value == choice:
-            return choice
+def choice(value: str, choices: Sequence[C], name: str) -> C:
+    """Return the value if it is one of these. Raises NotTold."""
+    for one in choices:
+        if value == one:
+            return one
     raise NotTold(400, f"{name} must be one of {', '.join(choices)}.")
 
 

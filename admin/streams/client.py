@@ -120,6 +120,15 @@ class StreamClient:
         async with self._request("DELETE", path):
             return
 
+    async def stop_run(self, path: str) -> bool:
+        """Ask the producer of a run to stop; False if nobody produces it."""
+        from admin.streams.run_stops import stop  # with the library's part for runs
+
+        session = self._session
+        assert session is not None, "not open"
+        url = str(self._base.join(URL(path, encoded=True)))
+        return await stop(url, self._credentials.of(path).get("Authorization"), session)
+
     async def _latest(self, path: str, limit: int) -> Messages:
         async with self._request("HEAD", path) as answer:
             offset = before(answer.headers.get("Stream-Next-Offset", ""))

@@ -19,6 +19,7 @@ from headgate import following
 from headgate.backoff import Backoff
 from headgate.errors import ABSENT, StreamConflict, StreamError, StreamGone
 from headgate.framing import JSON, is_json
+from headgate.names import PRODUCER
 from headgate.stream import ProducerStamp
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headgate.runs")
 
-PRODUCER = "run"  # the id of the producer of a run, in its stream as in its lease
 HEARTBEAT, STOP = b'{"beat":true}', b'{"stop":true}'
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # until a lost connection is made again: a stop is urgent
 

@@ -19,6 +19,9 @@ PRODUCER_ID = "Producer-Id"
 PRODUCER_EPOCH = "Producer-Epoch"
 PRODUCER_SEQ = "Producer-Seq"
 MULTI = "X-Stream-Multi"
+# Of a run: what stands below the name of its stream, and the id of its producer in both.
+LEASE, INDEX = "lease", "index"
+PRODUCER = "run"
 MOST_SHOWN = 300  # characters of a URL in an error
 MOST_DIGITS = 20  # of 64 bits; Python itself refuses to read thousands
 

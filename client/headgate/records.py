@@ -33,6 +33,21 @@ class RunState:
     error: str | None = None
 
 
+ORPHANED: Final = RunState("orphaned", "its producer is gone")
+CUT: Final = RunState("failed", "the stream of the run was closed without an end")
+
+
+def state_of(end: RunState | None, *, is_closed: bool, is_held: bool) -> RunState:
+    """Return what has become of a run, by the end that its stream tells of, if any.
+
+    Its producer writes the end, closes the stream and then gives up its lease: only who has asked
+    whether the lease `is_held` before whether the stream `is_closed` may take both for one moment.
+    """
+    if is_closed:
+        return end or CUT
+    return RunState("active") if is_held else ORPHANED
+
+
 class Forged(Exception):
     """A source gave what only a run itself may tell."""
 
@@ -44,6 +59,13 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     status: Status | None = None  # active: a producer begins; any other: the run has ended
     error: str | None = None
     count: int | None = None  # of the items before this record
+
+    @property
+    def end(self) -> RunState | None:
+        """How the run ended, if this is the record of an end."""
+        if self.status is None or self.status == "active":
+            return None
+        return RunState(self.status, self.error)
 
 
 class _Record(msgspec.Struct, frozen=True):

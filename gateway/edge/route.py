@@ -71,6 +71,7 @@ _CONNECTION_NAMES = frozenset({"", "close", "keep-alive", "upgrade", "te", "http
 class EdgeRoute:
     """Its cache and its feeds, and how requests are seen by them."""
 
+    runs = None  # whoever keeps the log sees them
     keeps_order = False  # on their way to the origin they may overtake each other
 
     def __init__(  # noqa: PLR0913 - what a route is made of

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from gateway.protocol.retention import Retention
     from gateway.protocol.state import StreamState
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
+    from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet, RunsLike
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.traffic import Hits
 
@@ -98,6 +98,7 @@ class HostedRoute:
         self.feeds.source.reader_keys = access.reader_keys
         self.sweeper = Sweeper(self.table, self.lifecycle)
         self.streams = StreamList(self.table)
+        self.runs: RunsLike | None = None  # where the settings say that there are some
 
     def checked(self, name: str) -> str:
         """The name of a stream; raises for one that the protocol keeps for itself."""
@@ -295,6 +296,8 @@ class HostedRoute:
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
+        if self.runs is not None:
+            yield from self.runs.samples()
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
         refused = self.appender.refused_for_room
         yield Sample(traffic_metrics.REFUSALS, ("max_pending_appends",), refused)
@@ -331,6 +334,8 @@ class HostedRoute:
         await self.sweeper.stop()
         self.sweeper.note()
         await self.streams.survey.close()
+        if self.runs is not None:
+            await self.runs.close()
         await self.table.log.close()
 
 

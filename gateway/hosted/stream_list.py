@@ -92,6 +92,14 @@ class StreamList:
     async def _state(self, path: str) -> StreamState | None:
         return (await self._table.log.load(path)).place.state
 
+    async def present(self, path: str) -> StreamState | None:
+        """Return the stream of a path as a client may use it now, which does not count as a use."""
+        state = await self._state(path)
+        try:
+            return None if state is None else present(self._known(state), self._table.clock())
+        except HeadgateError:  # it is over, and not taken away yet
+            return None
+
     def _rows(self, states: Iterable[StreamState]) -> Sequence[StreamRow]:
         now = self._table.clock()
         rows = []

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
     from gateway.runtime.writes import Write
-    from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
+    from gateway.telemetry.inspection import (
+        ListRuns,
+        ListStreams,
+        RunPage,
+        StreamDescription,
+        StreamPage,
+    )
     from gateway.telemetry.metrics import Sample
     from gateway.telemetry.traffic import Hits, Traffic
 
@@ -70,6 +76,19 @@ class Access(NamedTuple):
 OPEN = Access()
 
 
+class RunsLike(Protocol):
+    """The runs of a route, for the dashboard and the metrics."""
+
+    async def page(self, question: ListRuns, /) -> RunPage:
+        """Return a page of them. Raises HeadgateError."""
+
+    def samples(self) -> Iterable[Sample]:
+        """Return their numbers as they are now."""
+
+    async def close(self) -> None:
+        """End what is under way."""
+
+
 class StreamRoute(Protocol):
     """The streams below one prefix. Whoever adds a kind of route keeps this, in a package."""
 
@@ -79,6 +98,10 @@ class StreamRoute(Protocol):
     identity: IdentityHeaders
     traffic: Traffic
     keeps_order: bool  # of writes that are begun one after the other
+
+    @property
+    def runs(self) -> RunsLike | None:
+        """The runs below it; None where its settings say of none."""
 
     def checked(self, name: str) -> str:
         """The name of a stream; raises HeadgateError where it cannot be one."""

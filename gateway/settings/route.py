@@ -9,6 +9,7 @@ from gateway.settings.auth import BY_ORIGIN, Anonymous, RouteAuth, Visibility
 from gateway.settings.kinds import (
     Count,
     FilePath,
+    Flag,
     HeaderNames,
     HealthPath,
     Origin,
@@ -178,6 +179,12 @@ class Route(Table):
         "on", description="Whether the certificates of servers are checked."
     )
 
+    runs: Flag = setting(
+        False,
+        description="Whether applications keep runs of headgate.runs below the prefix, which the "
+        "console then shows.",
+    )
+
     retention_age: WholeSeconds = setting(
         0,
         ge=0,
@@ -265,6 +272,16 @@ class Route(Table):
             if name.lower() in known_by:
                 raise ValueError(f"must not have {name}, which identity_headers has: choose one")
         return names
+
+    @checks("runs")
+    @classmethod
+    def _is_for_logs(cls, value: bool, around: Around) -> bool:
+        origin = around.values.get("origin")
+        if origin is not None and split_origins(origin):
+            raise ValueError(
+                f"must be left out: {origin} is no log; a Headgate there shows its runs itself"
+            )
+        return value
 
     @checks("connect_timeout", "tls_ca", "tls_verify")
     @classmethod

@@ -66,6 +66,8 @@ class Appender:
         self.pending = 0
         self.refused_for_room = 0
         self.figures = AppendFigures()
+        # Told of what was stored before its writers are; None where nobody wants to know.
+        self.on_stored: Callable[[Change, Outcomes], None] | None = None
         self.answered_at = 0.0  # when those were answered who are told now (perf_counter)
 
     def submit(self, path: str, append: Append, done: Done, came: float | None = None) -> None:
@@ -180,6 +182,8 @@ class Appender:
                 continue
             try:
                 active.count(change.appends, now)
+                if self.on_stored is not None:
+                    self.on_stored(change, decisions)
                 active.committing = False
                 active.conflicts = 0
                 first = active.leave(len(decisions))

@@ -44,6 +44,8 @@ class Lifecycle:
         self._table = table
         self._retention = retention
         self._ended = ended
+        # Told of each change that stands; None where nobody wants to know.
+        self.on_stored: Callable[[Change], None] | None = None
         # Streams that this process has created, and those it has taken from their paths, by why.
         self.figures: dict[Fate, int] = {"created": 0, "expired": 0, "deleted": 0}
 
@@ -234,6 +236,8 @@ class Lifecycle:
         if isinstance(failure, Conflict):
             return
         for change in changes:
+            if self.on_stored is not None and failure is None:
+                self.on_stored(change)
             self.figures["created"] += failure is None and change.expected is None
             begins = anew and change.expected is None
             if change.removes or change.state.soft_deleted or begins:

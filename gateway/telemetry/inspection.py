@@ -17,6 +17,7 @@ MOST_PRODUCERS = 100
 # Bytes that a gateway tells others of its figures. A route takes less than a thousand.
 LONGEST_FIGURES = 256 << 10
 
+RunStatus = Literal["active", "finished", "stopped", "failed", "orphaned"]
 StreamOrder = Literal["name", "readers", "rate", "size"]
 ReaderMode = Literal["sse", "long-poll"]
 
@@ -99,6 +100,52 @@ class StreamDescription(msgspec.Struct, tag=True, frozen=True):
     readers_by_mode: dict[ReaderMode, int] = {}
 
 
+class ListRuns(msgspec.Struct, tag=True, frozen=True):
+    """The runs of a route, or those that are so, a page of them: active ones, then the newest.
+
+    `after` is the `after` of the page before.
+    """
+
+    route: str
+    status: RunStatus | None = None
+    after: str = ""
+    limit: int = PAGE
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as one process knows it. Times are epoch seconds; None is what is not known.
+
+    `items` are those that this process has stored, with `seen_bytes` of the stream; of its whole
+    `size` there may be more, which others have stored. Of the items, `first_items` were there with
+    the first one of the source. `counted` are all, where the log tells that.
+    """
+
+    name: str  # below the prefix of its route
+    status: RunStatus
+    error: str | None = None
+    created_at: int | None = None  # in whole seconds, by the log
+    started_at: float | None = None
+    first_item_at: float | None = None
+    last_item_at: float | None = None
+    ended_at: float | None = None
+    items: int = 0
+    first_items: int = 0
+    seen_bytes: int = 0
+    size: int = 0
+    counted: int | None = None
+
+
+class RunPage(msgspec.Struct, tag=True, frozen=True):
+    """Runs, and where the next page begins; None when there is none.
+
+    `is_cut` says that the log has more streams than were looked at for runs.
+    """
+
+    rows: tuple[RunRow, ...]
+    after: str | None = None
+    is_cut: bool = False
+
+
 class ExplainRequest(msgspec.Struct, tag=True, frozen=True):
     """What would become of a request, if it came now.
 
@@ -148,5 +195,5 @@ class NotAnswered(msgspec.Struct, tag=True, frozen=True):
     reason: str
 
 
-Question = ListStreams | DescribeStream | ExplainRequest | ShareFigures
-Answer = StreamPage | StreamDescription | Explanation | SharedFigures | NotAnswered
+Question = ListStreams | DescribeStream | ListRuns | ExplainRequest | ShareFigures
+Answer = StreamPage | StreamDescription | RunPage | Explanation | SharedFigures | NotAnswered

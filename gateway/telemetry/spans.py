@@ -43,10 +43,12 @@ from gateway.telemetry.logs import log
 from gateway.telemetry.span_export import CountedSpans, Exports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from multidict import CIMultiDict, MultiMapping
     from opentelemetry.trace import Span
+
+    from gateway.telemetry.tracing import RunSpan
 
     Attributes = Mapping[str, str | int]
 
@@ -228,6 +230,29 @@ class Tracer:
             [Link(_span_context(append)) for append in of],
             now - int(duration_s * 1e9),
         )
+        span.end(now)
+
+    def run(self, run: RunSpan, of: Sequence[TraceContext]) -> None:
+        """Make a span of a run that ends now, below the first of these appends, linked to all."""
+        now = time_ns()
+        attributes: dict[str, str | int | float] = {
+            "http.route": f"{run.route}/{{stream}}",
+            "headgate.stream.name": _text(run.stream),
+            "headgate.run.status": run.status,
+            "headgate.run.items": run.items,
+        }
+        if run.first_item_s is not None:
+            attributes["gen_ai.response.time_to_first_chunk"] = run.first_item_s
+        span = self._tracer.start_span(
+            f"run {run.route}/{{stream}}",
+            _parent(of[0]) if of else Context(),
+            SpanKind.INTERNAL,
+            attributes,
+            [Link(_span_context(append)) for append in of],
+            now - int(run.lasted_s * 1e9),
+        )
+        if run.status in {"failed", "orphaned"}:
+            _tell_failure(span, run.status)
         span.end(now)
 
     async def close(self) -> None:

@@ -13,6 +13,7 @@ from gateway.protocol.responses import STATUS
 from gateway.telemetry.inspection import (
     DescribeStream,
     ExplainRequest,
+    ListRuns,
     ListStreams,
     NotAnswered,
     SharedFigures,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.runtime.asked import ExplainSteps
-    from gateway.runtime.route import StreamRoute
+    from gateway.runtime.route import RunsLike, StreamRoute
     from gateway.telemetry.inspection import Answer, Question
     from gateway.web.router import Router
 
@@ -56,6 +57,8 @@ class Inspector:
             case DescribeStream():
                 route = self._route(question.route)
                 return await route.describe(route.checked(question.name))
+            case ListRuns():
+                return await self._runs(question.route).page(question)
             case ExplainRequest():
                 return await explain(self._routes, self._kinds, question)
             case ShareFigures():
@@ -63,6 +66,12 @@ class Inspector:
                 return SharedFigures({name: told for one in found for name, told in one.items()})
             case _:
                 assert_never(question)
+
+    def _runs(self, prefix: str) -> RunsLike:
+        runs = self._route(prefix).runs
+        if runs is None:
+            raise StreamNotFound(f"the route {prefix} does not say runs = true")
+        return runs
 
     def _route(self, prefix: str) -> StreamRoute:
         for route in self._routes:

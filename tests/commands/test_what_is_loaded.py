@@ -36,11 +36,13 @@ OF_OPERATORS = {"difflib", "tomllib"}  # who write settings, and make mistakes i
 OF_OTHERS = {"greenlet", "pydantic", "rich"}  # whom nothing of ours needs, but for what others have
 OF_PURGES = {"gateway.purge.drivers", "gateway.purge.purger"}
 OF_REDIS = {"gateway.backends.redis", "redis"}
+OF_RUNS = {"gateway.hosted.runs", "headgate.records", "headgate.runs"}
 OF_TOKENS = {"cryptography", "gateway.access.jws", "joserfc"}
 OF_TRACES = {"opentelemetry"}
 OF_WORKERS = {"gateway.workers"}
 UNNEEDED = OF_COMMANDS | OF_CONSOLE | OF_CREDENTIALS | OF_EDGES | OF_FILES | OF_METRICS
-UNNEEDED |= OF_OPERATORS | OF_OTHERS | OF_PURGES | OF_REDIS | OF_TOKENS | OF_TRACES | OF_WORKERS
+UNNEEDED |= OF_OPERATORS | OF_OTHERS | OF_PURGES | OF_REDIS | OF_RUNS | OF_TOKENS | OF_TRACES
+UNNEEDED |= OF_WORKERS
 
 
 def telling(origin: str) -> AbstractContextManager[Headgate]:

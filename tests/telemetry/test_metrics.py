@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client import generate_latest
@@ -13,6 +13,7 @@ from gateway.access.remote_keys import FETCHES
 from gateway.access.watched_file import FILE_OK
 from gateway.edge import metrics as edge_metrics
 from gateway.hosted import metrics as hosted_metrics
+from gateway.hosted import run_figures
 from gateway.purge import purges
 from gateway.telemetry import metrics, traffic_metrics
 from gateway.telemetry.exposition import registry
@@ -21,12 +22,9 @@ from gateway.telemetry.traffic import OPERATIONS
 from gateway.web.metrics import LAG, OF_SHARED
 from tests.access.guarded import tokens_file
 from tests.support.http1 import ask
-from tests.support.processes import headgate
+from tests.support.processes import Headgate, headgate
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
-
-if TYPE_CHECKING:
-    from tests.support.processes import Headgate
 
 ISSUERS = (
     '[{"issuer": "i", "audience": "a", "jwks": "http://127.0.0.1:9/", "algorithms": ["EdDSA"],'
@@ -54,6 +52,7 @@ DECLARED = (
     *OF_SHARED,
     *traffic_metrics.DECLARED,
     *hosted_metrics.DECLARED,
+    *run_figures.DECLARED,
     *OF_EDGE_ROUTES,
     *OF_ASKED_ORIGINS,
     *purges.DECLARED,
@@ -182,7 +181,9 @@ def test_every_metric_that_is_declared_is_told_by_a_server_that_has_it(tmp_path:
         for origin in (f"file:{tmp_path}/file", "http://127.0.0.1:9"):
             with headgate(origin, environment=before) as server:
                 names |= names_told(server)
-        with headgate(redis.url) as server:  # which asks Redis how it is just after its start
+        with closing(Headgate()) as server:
+            server.serve_routes({"prefix": "/v1/stream", "origin": redis.url, "runs": True})
+            server.start()  # which asks Redis how it is just after its start
             wait_until(lambda: "headgate_redis_memory_bytes" in names_told(server), "an answer")
             names |= names_told(server)
     told = {metric.name for metric in DECLARED} - {metric.name for metric in OF_ASKED_ORIGINS}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from headgate.backoff import Backoff
 from headgate.errors import ProducerFenced, ProtocolError, StreamClosed
 from headgate.framing import JSON, json_array
-from headgate.lease import PRODUCER
+from headgate.names import PRODUCER
 from headgate.retries import Retries
 from headgate.stream import ProducerStamp
 

@@ -6,17 +6,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from headgate.records import RunState
+from headgate.records import CUT
 from headgate.runs import marks
 from headgate.runs.formats.contract import NothingBegun
 from headgate.runs.marks import end_record
 from headgate.runs.survey import BEGINNING, survey, survey_if_there
 
 if TYPE_CHECKING:
+    from headgate.records import RunState
     from headgate.runs.places import Place
     from headgate.runs.survey import Mark, Survey
-
-CUT = RunState("failed", "the stream of the run was closed without an end")
 
 
 async def how_it_ended(run: Place) -> RunState:

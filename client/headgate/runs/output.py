@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headgate.framing import JSON
-from headgate.lease import PRODUCER
+from headgate.names import PRODUCER
 from headgate.stream import Stream
 from headgate.writer import StreamWriter
 

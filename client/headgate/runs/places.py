@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from headgate.names import stream_url
+from headgate.names import INDEX, LEASE, stream_url
 
 if TYPE_CHECKING:
     from headgate.stream import Stream
@@ -45,4 +45,4 @@ def place(base: Stream, run_id: str) -> Place:
             f"not {size}"
         )
     url = stream_url(base.url, run_id)
-    return Place(run_id, *map(base.beside, (url, f"{url}/lease", f"{url}/index")))
+    return Place(run_id, *map(base.beside, (url, f"{url}/{LEASE}", f"{url}/{INDEX}")))

@@ -14,10 +14,10 @@ import msgspec
 from headgate import following, records
 from headgate.backoff import Backoff
 from headgate.errors import RequestRefused, RunFailed, StreamError, StreamGone, Unavailable
-from headgate.records import RunState
+from headgate.records import CUT, RunState
 from headgate.runs.cursors import Cursor, fits
 from headgate.runs.formats import named
-from headgate.runs.lookups import CUT, mark_before
+from headgate.runs.lookups import mark_before
 from headgate.runs.marks import is_far
 from headgate.runs.survey import BEGINNING, START, Mark, items_of
 

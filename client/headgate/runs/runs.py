@@ -18,7 +18,7 @@ from headgate.errors import ABSENT, ProtocolError, StreamClosed, Unavailable
 from headgate.keep_alive import end_of
 from headgate.lease import Lease
 from headgate.names import shown, stream_url
-from headgate.records import RunState
+from headgate.records import ORPHANED, RunState
 from headgate.runs import claims
 from headgate.runs.answer import Answer
 from headgate.runs.cursors import Cursor
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("headgate.runs")
 
 DAY_S = 24 * 3600
-ORPHAN_ERROR = "its producer is gone"
 SHUTDOWN_ERROR = "the application was shut down"
 CLOSED = "no run is started or read once Runs is closed"
 FIRST_LOOK_S, LOOK_AGAIN_S = 0.05, 0.5  # for a run that has not been started yet
@@ -339,8 +338,7 @@ class Runs:
 
         if not await is_orphan():
             return False
-        state = RunState("orphaned", ORPHAN_ERROR)
-        items = await last_items(run, state)
+        items = await last_items(run, ORPHANED)
         try:
             epoch = await claims.claim(run.items, items, is_closing=True, still_wanted=is_orphan)
         except StreamClosed:

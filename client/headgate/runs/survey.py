@@ -11,7 +11,6 @@ import msgspec
 
 from headgate import following, records
 from headgate.errors import ProtocolError, RequestRefused
-from headgate.records import RunState
 from headgate.runs.formats import named
 from headgate.runs.formats.contract import NothingBegun
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headgate.following import Batch
-    from headgate.records import Told
+    from headgate.records import RunState, Told
     from headgate.runs.formats.contract import Completion, Format
     from headgate.stream import Stream
 
@@ -99,8 +98,8 @@ class Survey:
                 self.completion = self.form.completion()
         if told.count is not None and self._before is None:
             self._before = told.count - self._seen
-        if told.status is not None and told.status != "active":
-            self.end = RunState(told.status, told.error)
+        if told.end is not None:
+            self.end = told.end
             self._seen += self.form is not None and self.form.numbers_end
 
 

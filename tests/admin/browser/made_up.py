@@ -23,6 +23,8 @@ from admin.model import (
     Place,
     RouteFigures,
     RouteView,
+    RunsView,
+    RunView,
     Server,
     SettingView,
     Stat,
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 
     from admin.cdn import Choice
     from admin.model import CdnFile, CdnTargets, Span
-    from gateway.telemetry.inspection import StreamOrder
+    from gateway.telemetry.inspection import RunStatus, StreamOrder
 
 NOW = 1_772_366_710.0  # 2026-03-01 12:05:10 UTC
 POINTS = 180
@@ -240,6 +242,23 @@ class MadeUp(Console):
         more = str(first + 50) if first + 50 < len(found) else None
         return StreamPage(rows, more, NOW - 12 if order != "name" else None)
 
+    @property
+    def routes_of_runs(self) -> tuple[str, ...]:
+        return ("/v1/stream", "/v1/audit")
+
+    async def runs(
+        self, route: str, *, status: RunStatus | None = None, after: str = "", limit: int = 50
+    ) -> RunsView:
+        if self.trouble is not None:
+            raise self.trouble
+        shown = [] if route == "/v1/audit" else [*map(_run, range(14)), *map(_hostile_run, HOSTILE)]
+        found = tuple(run for run in shown if status in {None, run.status})
+        return RunsView(found, "1:1772366000:chat/0013" if found and not after else None)
+
+    async def stop_run(self, route: str, name: str) -> bool:
+        self.done.append(("stop", name))
+        return True
+
     async def stream(self, route: str, name: str) -> StreamDescription:
         if name == "missing":
             raise NotTold(404, "there is no such stream; create it with PUT")
@@ -348,6 +367,40 @@ def _delays(at: int) -> tuple[float, ...] | None:
     if at % 37 == 5:
         counts[9] += 12
     return tuple(round(count) for count in counts)
+
+
+def _run(number: int) -> RunView:
+    endings: tuple[tuple[RunStatus, str | None], ...] = (
+        ("finished", None),
+        ("failed", "the source failed: RateLimitError"),
+        ("stopped", None),
+        ("finished", None),
+        ("orphaned", "its producer is gone"),
+    )
+    name = f"chat/{number * 7919:08x}-5d1c-4e7e-9d5a-0c7a4c1f{number:04d}"
+    started_at = NOW - 3 - number * 41
+    if number < 3:
+        items = 0 if number == 1 else 412 * (number + 1)
+        first = 0.38 + number / 9 if items else None
+        return RunView(
+            name,
+            "active",
+            None,
+            started_at,
+            NOW - started_at,
+            first,
+            items,
+            61.4 if items else None,
+        )
+    status, error = endings[number % len(endings)]
+    seen = number != 7  # of that one, this gateway has seen a part alone
+    lasted = None if status == "orphaned" or not seen else 4.2 * number
+    first = 0.2 + number / 20 if seen else None
+    return RunView(name, status, error, started_at, lasted, first, 180 * number, 43.0)
+
+
+def _hostile_run(name: str) -> RunView:
+    return RunView(name, "failed", "</td><img src=x onerror=alert(1)>\u202e" * 5, NOW, 1, 1, 1, 1)
 
 
 def _row(name: str) -> StreamRow:

@@ -29,6 +29,7 @@ PAGES = {
     "stream-producers": f"{STREAM}&tab=producers",
     "stream-metadata": f"{STREAM}&tab=metadata",
     "stream-change": f"{STREAM}&tab=change",
+    "runs": "/runs",
     "explain": "/explain?target=/v1/stream/chat/0000?offset=-1",
     "cdn": "/cdn?target=nginx&host=streams.example.com",
     "configuration": "/configuration",
@@ -37,6 +38,7 @@ PAGES = {
     "sign-in": "/sign-in",
     "error": "/stream?route=/v1/stream&name=missing",
     "empty": "/streams?route=/v1/audit",
+    "runs-empty": "/runs?route=/v1/audit",
 }
 KINDS = {
     "light": ("light", 1280, 900),

@@ -28,6 +28,7 @@ PAGES = [
     f"{STREAM}&tab=producers",
     f"{STREAM}&tab=metadata",
     f"{STREAM}&tab=change",
+    "/runs",
     "/explain?target=/v1/stream/chat/0000",
     "/cdn?target=nginx&host=streams.example.com",
     "/configuration",

@@ -1,0 +1,69 @@
+"""The page of runs: what is produced, how the others ended, and a button that stops one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, get_args
+
+from admin.errors import NotTold
+from admin.pages.rendering import Page
+from admin.pages.views import choice, frame
+from gateway.telemetry.inspection import RunStatus
+
+if TYPE_CHECKING:
+    from admin.pages.views import Visit
+
+STATUSES: dict[str, str] = {
+    "": "All",
+    "active": "Running",
+    "finished": "Finished",
+    "stopped": "Stopped",
+    "failed": "Failed",
+    "orphaned": "Orphaned",
+}
+LEVELS: dict[RunStatus, str] = {
+    "active": "good",
+    "finished": "good",
+    "stopped": "warning",
+    "failed": "bad",
+    "orphaned": "bad",
+}
+WORDS = {"active": "running"} | {it: it for it in get_args(RunStatus) if it != "active"}
+DONE = {
+    "asked": "The run was asked to stop.",
+    "nobody": "Nobody produces this run any more: there was nothing to stop.",
+}
+
+
+async def page(visit: Visit) -> Page:
+    """A page of a route's runs; why there are none, when the log does not tell."""
+    prefixes = visit.console.routes_of_runs
+    route = visit.query.get("route", prefixes[0] if prefixes else "")
+    status = choice(visit.query.get("status", ""), tuple(STATUSES), "status")
+    after = visit.query.get("after", "")
+    told, trouble = None, None
+    try:
+        if prefixes:
+            wanted: RunStatus | None = status or None  # type: ignore[assignment]  # one of these
+            told = await visit.console.runs(route, status=wanted, after=after)
+    except NotTold as refusal:
+        trouble = refusal
+    return Page(
+        "runs.html",
+        {
+            "here": "/runs",
+            **await frame(visit),
+            "prefixes": prefixes,
+            "route": route,
+            "status": status,
+            "statuses": list(STATUSES.items()),
+            "levels": LEVELS,
+            "words": WORDS,
+            "after": after,
+            "told": told,
+            "trouble": trouble,
+            "can_stop": visit.viewer.role == "operator",
+            "done": DONE.get(visit.query.get("done", "")),
+            "refusal": None,
+            "now": visit.now,
+        },
+    )

@@ -1,0 +1,125 @@
+"""One run as this process sees its stream being written, and what one commit brings of it.
+
+A run is a stream whose first message is a record of `headgate.records`; that module says what such
+records are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from headgate import records
+
+from gateway.errors import BadRequest
+from gateway.protocol.appends import Appended
+from gateway.protocol.content import json_messages
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Sequence
+
+    from headgate.records import RunState, Told
+
+    from gateway.errors import HeadgateError
+    from gateway.protocol.state import Change
+    from gateway.protocol.trace_context import TraceContext
+
+# What the library writes as a record is shorter, and to parse so much takes 0.2 ms.
+LONGEST_RECORD = 32 << 10
+# Of the records of one commit, that are parsed: a client may write their mark in any message.
+MOST_PARSED = 8
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class RunEntry:
+    """One run. Moments are of perf_counter; `wall_s` more is epoch seconds.
+
+    `is_whole` says that its stream was created here, in this process. What is counted is what was
+    committed here: other gateways and workers count the rest.
+    """
+
+    path: str
+    stream_id: int
+    created_at: int | None
+    wall_s: float
+    begun_at: float
+    is_whole: bool
+    items: int = 0
+    size: int = 0  # bytes of the stream that were committed here
+    first_at: float | None = None  # when the first item came that the source gave
+    first_items: int = 0  # how many there were then
+    last_at: float | None = None
+    end: RunState | None = None
+    ended_at: float | None = None
+    traced: deque[TraceContext] | None = None  # of the first append, and of the latest
+    # What the log has told when somebody asked.
+    is_run: bool = False
+    told_items: int | None = None  # in all, by the record of the end
+    counted: int = 0  # items from the beginning up to this position
+    counted_to: int = 0
+
+    def wall(self, moment: float | None) -> float | None:
+        """Return a moment as epoch seconds."""
+        return None if moment is None else moment + self.wall_s
+
+    @property
+    def seconds_per_item(self) -> float | None:
+        """The mean time from one item to the next after the first; None where only one came."""
+        later = self.items - self.first_items
+        if self.first_at is None or self.last_at is None or later <= 0:
+            return None
+        return (self.last_at - self.first_at) / later
+
+
+class Brought(NamedTuple):
+    """What is in one commit: items, whether a producer begins with it, and how the run ended."""
+
+    items: int
+    begins: bool
+    end: RunState | None
+
+
+def brought(change: Change, outcomes: Sequence[Appended | HeadgateError]) -> Brought:
+    """Return what a commit brings. Items that go with the record of an end do not count."""
+    items, parsed, begins, end = 0, 0, False, None
+    for outcome in outcomes:
+        if isinstance(outcome, Appended):
+            items += outcome.stored
+    for record in change.records:
+        if records.MARK in record.data and parsed < MOST_PARSED:
+            parsed += 1
+            found = records_of(record.data)
+            begins = begins or any(one.status == "active" for one in found.told)
+            end = found.end or end
+            items -= found.messages - found.items
+    return Brought(max(items, 0), begins, end)
+
+
+class Found(NamedTuple):
+    """What is in a record of the log: messages, of which some are items; `told` by the others."""
+
+    messages: int
+    items: int
+    told: list[Told]
+    end: RunState | None
+
+
+def records_of(data: bytes) -> Found:
+    """Return what a record of a JSON stream holds: one message or more, joined by commas."""
+    if len(data) > LONGEST_RECORD and records.MARK in data:
+        return Found(0, 0, [], None)
+    try:
+        messages = json_messages(b"[%b]" % data)
+    except BadRequest:  # a log of another program's
+        return Found(0, 0, [], None)
+    items, all_told = 0, []
+    for message in messages:
+        told = records.told(message)
+        if told is None:
+            items += 1
+            continue
+        all_told.append(told)
+        if told.end is not None:
+            return Found(len(messages), items, all_told, told.end)
+    return Found(len(messages), items, all_told, None)

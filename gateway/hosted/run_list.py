@@ -1,0 +1,243 @@
+"""Pages of a route's runs: those that this process has seen being written, and those of its log.
+
+What was written before this process began, or through another gateway, is looked for in the log
+when somebody asks. How a run is, is said by the rule of `headgate.records` of what the log has now.
+Nothing here counts as a use of a stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from typing import TYPE_CHECKING
+
+from headgate import names, records
+
+from gateway.errors import BadRequest
+from gateway.hosted.run_entry import records_of
+from gateway.hosted.run_table import BESIDE, MOST_RUNS
+from gateway.protocol.content import is_json
+from gateway.telemetry.inspection import LARGEST_PAGE, RunPage, RunRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from headgate.records import RunState
+
+    from gateway.hosted.run_entry import RunEntry
+    from gateway.hosted.run_table import RunTable
+    from gateway.hosted.stream_list import StreamList
+    from gateway.protocol.state import StreamState
+    from gateway.streams.stream_table import StreamTable
+    from gateway.telemetry.inspection import ListRuns
+
+    Ranked = tuple[int, int, str, "Look"]
+
+# Streams of the log that are looked at for runs: the states of so many take a third of a second.
+MOST_LOOKED_AT = 20_000
+PAGE_OF_LOG = 500
+SURVEY_KEPT_S = 60.0  # where other gateways begin runs, too; else one survey is enough
+AT_ONCE = 32  # looks at the log that wait together
+# Of a stream whose items were not counted as they came. It is one chunk of a log.
+MOST_COUNTED_BYTES = 256 << 10
+TAIL_BYTES = 32 << 10  # from which the record of an end is read: it goes with the last few items
+
+
+class Look:
+    """What the log has of a run, and how the run is by that."""
+
+    __slots__ = ("entry", "state", "status")
+
+    def __init__(self, entry: RunEntry, state: StreamState, status: RunState) -> None:
+        self.entry = entry
+        self.state = state
+        self.status = status
+
+    @property
+    def rank(self) -> tuple[int, int, str]:
+        """Where it is in the list: runs that go on come first, then the newest."""
+        return (self.status.status != "active", -(self.state.created_at or 0), self.entry.path)
+
+
+class RunList:
+    """The runs behind one table of streams."""
+
+    def __init__(self, streams: StreamTable, listed: StreamList, runs: RunTable) -> None:
+        self._streams = streams
+        self._listed = listed
+        self._runs = runs
+        self._survey: asyncio.Task[None] | None = None
+        self._surveyed_at: float | None = None
+        self._is_cut = False  # the log has more streams than are looked at
+
+    async def page(self, question: ListRuns) -> RunPage:
+        """The page that is asked for. Raises BadRequest, LogUnavailable."""
+        after = _parsed(question.after) if question.after else None
+        await self._surveyed()
+        looks = [
+            look
+            for look in await self._looks(list(self._runs))
+            if question.status in {None, look.status.status}
+            and (after is None or look.rank > after)
+        ]
+        limit = max(1, min(question.limit, LARGEST_PAGE))
+        page = heapq.nsmallest(limit, looks, key=lambda look: look.rank)
+        for look in page:
+            await self._count(look)
+        more = None
+        if len(looks) > limit:
+            is_over, created, path = page[-1].rank
+            more = f"{int(is_over)}:{-created}:{path}"
+        return RunPage(tuple(map(_row, page)), more, self._is_cut)
+
+    # Those that are known
+
+    async def _looks(self, runs: list[RunEntry]) -> list[Look]:
+        """Look at each; those that are gone, or are no runs, are forgotten."""
+        found: list[Look] = []
+        for begin in range(0, len(runs), AT_ONCE):
+            part = runs[begin : begin + AT_ONCE]
+            looks = await asyncio.gather(*map(self._look, part))
+            for run, look in zip(part, looks, strict=True):
+                if look is not None:
+                    found.append(look)
+                elif self._runs.get(run.path) is run:
+                    self._runs.remove(run.path)
+        return found
+
+    async def _look(self, run: RunEntry) -> Look | None:
+        # The lease first: see `state_of`.
+        is_held = run.end is None and await self._is_there(f"{run.path}/{names.LEASE}")
+        state = await self._listed.present(run.path)
+        if state is None or state.stream_id != run.stream_id:
+            return None
+        if not run.is_run and not await self._is_run(run, state):
+            return None
+        if state.closed and run.end is None:
+            await self._find_end(run, state)
+        status = records.state_of(run.end, is_closed=state.closed, is_held=is_held)
+        if status.status != "active":
+            self._runs.settle(run)
+        return Look(run, state, status)
+
+    async def _is_there(self, path: str) -> bool:
+        return await self._listed.present(path) is not None
+
+    async def _is_run(self, run: RunEntry, state: StreamState) -> bool:
+        """Whether the stream begins as a run does."""
+        chunk = await self._streams.log.read(state, state.first, state.first + 1)
+        told = records_of(chunk.records[0]).told if chunk.records else []
+        run.is_run = bool(told) and told[0].format is not None
+        return run.is_run
+
+    async def _find_end(self, run: RunEntry, state: StreamState) -> None:
+        start = max(state.first, state.tail - TAIL_BYTES)
+        run.end = records.CUT
+        while start < state.tail:
+            chunk = await self._streams.log.read(state, start, state.tail)
+            for data in chunk.records:
+                for told in records_of(data).told:
+                    if told.end is not None:
+                        run.end, run.told_items = told.end, told.count
+            if chunk.end <= start:
+                return
+            start = chunk.end
+
+    async def _count(self, look: Look) -> None:
+        """Count the items of a short run from its beginning, unless all were seen as they came."""
+        run, state = look.entry, look.state
+        if run.size == state.tail or state.tail > MOST_COUNTED_BYTES or run.told_items is not None:
+            return
+        while run.counted_to < state.tail:
+            chunk = await self._streams.log.read(
+                state, max(run.counted_to, state.first), state.tail
+            )
+            if chunk.end <= run.counted_to:
+                return
+            run.counted += sum(records_of(data).items for data in chunk.records)
+            run.counted_to = chunk.end
+
+    # Those that the log may have beside them
+
+    async def _surveyed(self) -> None:
+        """Take up the newest runs of the log: once, or now and then where others begin some."""
+        now = asyncio.get_running_loop().time()
+        if self._surveyed_at is not None and (
+            not self._streams.log.shared or now - self._surveyed_at < SURVEY_KEPT_S
+        ):
+            return
+        if self._survey is None:
+            self._survey = asyncio.get_running_loop().create_task(self._take_survey())
+        try:
+            await asyncio.shield(self._survey)
+        finally:
+            if self._survey is not None and self._survey.done():
+                self._survey = None
+        self._surveyed_at = now
+
+    async def _take_survey(self) -> None:
+        newest: list[tuple[int, str, StreamState]] = []
+        after: str | None = ""
+        looked_at = 0
+        while after is not None and looked_at < MOST_LOOKED_AT:
+            listed = await self._streams.log.list_streams("", after, PAGE_OF_LOG)
+            looked_at += len(listed.states)
+            after = listed.after
+            newest += [(it.created_at or 0, it.path, it) for it in self._candidates(listed.states)]
+            newest = heapq.nlargest(MOST_RUNS, newest, key=lambda it: it[:2])
+        self._is_cut = after is not None
+        for _, path, state in newest:  # the newest first, so that none makes room for an older one
+            if self._runs.is_full:
+                break
+            if self._runs.get(path) is None:
+                await self._take_up(state)
+
+    def _candidates(self, states: Iterable[StreamState]) -> Iterable[StreamState]:
+        for state in states:
+            is_beside = state.path.endswith(BESIDE)
+            if not is_beside and is_json(state.content_type) and not state.soft_deleted:
+                yield state
+
+    async def _take_up(self, state: StreamState) -> None:
+        present = await self._listed.present(state.path)
+        if present is None or self._runs.get(state.path) is not None:
+            return
+        run = self._runs.add(present, is_whole=False)
+        if not await self._is_run(run, present):
+            self._runs.remove(run.path)
+
+    async def close(self) -> None:
+        """End the survey that is under way."""
+        if self._survey is not None:
+            self._survey.cancel()
+            await asyncio.gather(self._survey, return_exceptions=True)
+
+
+def _row(look: Look) -> RunRow:
+    run, state = look.entry, look.state
+    counted = run.told_items
+    if counted is None and run.counted_to >= state.tail:  # a read may have brought newer ones
+        counted = run.counted
+    return RunRow(
+        name=run.path,
+        status=look.status.status,
+        error=look.status.error,
+        created_at=state.created_at,
+        started_at=run.wall(run.begun_at) if run.is_whole else None,
+        first_item_at=run.wall(run.first_at),
+        last_item_at=run.wall(run.last_at),
+        ended_at=run.wall(run.ended_at),
+        items=run.items,
+        first_items=run.first_items,
+        seen_bytes=run.size,
+        size=state.tail,
+        counted=counted,
+    )
+
+
+def _parsed(after: str) -> tuple[bool, int, str]:
+    is_over, _, rest = after.partition(":")
+    created, _, path = rest.partition(":")
+    if is_over not in {"0", "1"} or not (created.isascii() and created.isdecimal()):
+        raise BadRequest("after is not where a page of this order ended")
+    return is_over == "1", -int(created[:20]), path

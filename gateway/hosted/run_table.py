@@ -1,0 +1,184 @@
+"""The newest runs of a route, as this process sees their streams being written.
+
+Each commit of a route that says `runs = true` comes by here: two dictionaries are asked for its
+stream, and its messages are counted.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from headgate import names, records
+
+from gateway.hosted.run_entry import RunEntry, brought, records_of
+from gateway.hosted.run_figures import RunFigures
+from gateway.protocol.appends import MOST_TRACED
+from gateway.protocol.content import is_json
+from gateway.telemetry.logs import log
+from gateway.telemetry.tracing import RunSpan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gateway.errors import HeadgateError
+    from gateway.hosted.run_entry import Brought
+    from gateway.protocol.appends import Appended
+    from gateway.protocol.state import Change, StreamState
+    from gateway.protocol.trace_context import TraceContext
+    from gateway.telemetry.spans import Tracer
+
+# Of a route, in each process: twenty pages, which is further than anybody leafs. One takes 1 KB.
+MOST_RUNS = 1_000
+BESIDE = (f"/{names.LEASE}", f"/{names.INDEX}")  # at the end of paths of what stands beside a run
+
+
+class RunTable:
+    """The runs that are produced, and those that are not any more, the oldest first."""
+
+    def __init__(
+        self,
+        prefix: str,
+        clock: Callable[[], float],
+        tracer: Tracer | None,
+    ) -> None:
+        self._prefix = prefix
+        self._clock = clock
+        self._tracer = tracer
+        self._open: OrderedDict[str, RunEntry] = OrderedDict()
+        self._over: OrderedDict[str, RunEntry] = OrderedDict()
+        self.figures = RunFigures()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next one takes the place of another."""
+        return len(self) >= MOST_RUNS
+
+    def __len__(self) -> int:
+        return len(self._open) + len(self._over)
+
+    def __iter__(self) -> Iterator[RunEntry]:
+        """Yield all of them, those that may be produced first."""
+        return iter([*self._open.values(), *self._over.values()])
+
+    def get(self, path: str) -> RunEntry | None:
+        """Return the run of a path, if it is known."""
+        return self._open.get(path) or self._over.get(path)
+
+    # What happens to streams
+
+    def on_settled(self, change: Change) -> None:
+        """Note a stream that was created, deleted or has expired here."""
+        state = change.state
+        if change.expected is not None:
+            if change.removes or state.soft_deleted:
+                self.remove(state.path)
+            return
+        self.remove(state.path)
+        if not change.records or not is_json(state.content_type):
+            return
+        found = (
+            records_of(change.records[0].data) if records.MARK in change.records[0].data else None
+        )
+        if found is not None and found.told and found.told[0].format is not None:
+            run = self.add(state, is_whole=True)
+            run.is_run = True
+            run.size = state.tail
+            self.figures.started += 1
+
+    def remove(self, path: str) -> None:
+        """Forget a run, whose stream is gone or is none of a run."""
+        self._open.pop(path, None)
+        self._over.pop(path, None)
+
+    def on_stored(self, change: Change, outcomes: Sequence[Appended | HeadgateError]) -> None:
+        """Note what was appended here. It never raises: the writers wait for their answers."""
+        try:
+            run = self._open.get(change.state.path) or self._found(change)
+            if run is not None and (change.records or change.state.closed):
+                self._take(run, change, brought(change, outcomes))
+        except Exception:  # noqa: BLE001 - what the console shows is not worth an append
+            log.exception("runs.not_counted", path=change.state.path)
+            self.remove(change.state.path)
+
+    def _found(self, change: Change) -> RunEntry | None:
+        """Return the run that its producer has appended to; it was begun elsewhere."""
+        state = change.state
+        over = self._over.pop(state.path, None)
+        if over is not None:  # it was taken for an orphan, and goes on
+            self._open[state.path] = over
+            return over
+        is_of_run = bool(change.producers) and change.producers[0][0] == names.PRODUCER
+        if not is_of_run or state.path.endswith(BESIDE) or not is_json(state.content_type):
+            return None
+        return self.add(state, is_whole=False)
+
+    def add(self, state: StreamState, *, is_whole: bool) -> RunEntry:
+        """Take up a run, in place of the oldest where there are too many."""
+        if self.is_full:
+            oldest = self._over or self._open
+            oldest.popitem(last=False)
+            self.figures.forgotten += 1
+        now = perf_counter()
+        run = self._open[state.path] = RunEntry(
+            path=state.path,
+            stream_id=state.stream_id,
+            created_at=state.created_at,
+            wall_s=self._clock() - now,
+            begun_at=now,
+            is_whole=is_whole,
+        )
+        return run
+
+    def _take(self, run: RunEntry, change: Change, news: Brought) -> None:
+        now = perf_counter()
+        if change.records:
+            first = change.records[0]
+            run.size += change.records[-1].end - first.end + len(first.data)
+        if change.traced and self._tracer is not None:
+            _note_trace(run, change.traced)
+        if news.items:
+            self._count(run, news, now)
+        if change.state.closed and run.ended_at is None:
+            run.end = news.end or records.CUT
+            self._end(run, now)
+
+    def _count(self, run: RunEntry, news: Brought, now: float) -> None:
+        """Count items; those that come with a claim are the library's, which say nothing yet."""
+        run.items += news.items
+        self.figures.items += news.items
+        if news.begins:
+            return
+        if run.first_at is None:
+            run.first_at, run.first_items = now, run.items
+            if run.is_whole:
+                self.figures.first_item.observe(now - run.begun_at)
+        run.last_at = now
+
+    def _end(self, run: RunEntry, now: float) -> None:
+        assert run.end is not None, "it was closed"
+        run.ended_at = now
+        self.settle(run)
+        lasted_s = now - run.begun_at if run.is_whole else None
+        self.figures.end(run.end.status, lasted_s, run.seconds_per_item)
+        if self._tracer is not None and lasted_s is not None:
+            first_s = None if run.first_at is None else run.first_at - run.begun_at
+            status = run.end.status
+            span = RunSpan(self._prefix, run.path, status, run.items, first_s, lasted_s)
+            self._tracer.run(span, tuple(run.traced or ()))
+
+    def settle(self, run: RunEntry) -> None:
+        """Count a run among those that are not produced any more."""
+        if self._open.pop(run.path, None) is not None:
+            self._over[run.path] = run
+
+
+def _note_trace(run: RunEntry, traced: Sequence[TraceContext]) -> None:
+    """Keep the first append, below which the span of the run will be, and the latest ones."""
+    if run.traced is None:
+        run.traced = deque(traced, MOST_TRACED)
+        return
+    first = run.traced[0]
+    run.traced.extend(traced)
+    run.traced[0] = first

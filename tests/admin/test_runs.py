@@ -1,0 +1,470 @@
+"""Runs of the library on the console: what is shown of them, and the button that stops one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import subprocess
+import sys
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import aiohttp
+import pytest
+from headgate.runs import Runs
+
+from gateway.hosted import run_list, run_table
+from gateway.serve import Gateway
+from gateway.settings import Settings
+from tests.access.guarded import token, tokens_file
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, Headgate
+from tests.support.redis_servers import redis_server
+from tests.support.waiting import until
+from tests.workers.several import several
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+    from pathlib import Path
+
+ROUTE = "/v1/stream"
+OPERATOR, VIEWER = "o" * 32, "v" * 32
+ADMITTED = [
+    {"name": "shop", "role": "operator", "token": OPERATOR},
+    {"name": "wall", "role": "viewer", "token": VIEWER},
+]
+WRITER = f"Bearer {token('all')}"
+ORPHAN_AFTER_S = 1  # the shortest
+HELD_S = 20  # of runs whose producer lives: a busy machine may keep its heartbeats back
+FIELD = re.compile(r'name="csrf" value="([^"]*)"')
+
+
+async def counting(count: int, pause_s: float = 0.0) -> AsyncIterator[dict[str, int]]:
+    for number in range(count):
+        yield {"n": number}
+        await asyncio.sleep(pause_s)
+
+
+async def endless() -> AsyncIterator[str]:
+    while True:
+        yield "word "
+        await asyncio.sleep(0.01)
+
+
+async def failing() -> AsyncIterator[str]:
+    yield "word"
+    raise ConnectionError("of which readers learn nothing")
+
+
+class Console(NamedTuple):
+    """The console of a server, as an operator's scripts use it."""
+
+    url: str
+    http: aiohttp.ClientSession
+    folder: str = ""  # below which the runs of a test are
+
+    async def ask(
+        self, method: str, path: str, body: object = None, by: str = OPERATOR, **query: str
+    ) -> tuple[int, Any]:
+        async with self.http.request(
+            method,
+            f"{self.url}{path}",
+            params=query,
+            json=body,
+            headers={"Authorization": f"Bearer {by}"},
+        ) as answer:
+            return answer.status, await answer.json()
+
+    async def runs(self, **query: str) -> list[dict[str, Any]]:
+        """Those of this test, as they are listed."""
+        status, told = await self.ask("GET", "/api/runs", route=ROUTE, **query)
+        assert status == 200, told
+        return [it for it in told["runs"] if it["name"].startswith(self.folder)]
+
+    async def run(self, run_id: str) -> dict[str, Any]:
+        found = {it["name"]: it for it in await self.runs()}
+        return found.get(f"{self.folder}{run_id}", {"status": None})
+
+    async def shows(self, run_id: str, status: str) -> dict[str, Any]:
+        """Return the run once it is shown with this status."""
+
+        async def is_so() -> bool:
+            if (await self.run(run_id))["status"] == status:
+                return True
+            await asyncio.sleep(0.02)  # each look costs two processes some milliseconds
+            return False
+
+        await until(is_so, f"{run_id} is {status}")
+        return await self.run(run_id)
+
+    async def metrics(self) -> dict[str, float]:
+        headers = {"Authorization": f"Bearer {VIEWER}"}
+        async with self.http.get(f"{self.url}/metrics", headers=headers) as answer:
+            text = await answer.text()
+        lines = [line.rpartition(" ") for line in text.splitlines() if line[:1] != "#"]
+        return {name: float(number) for name, _, number in lines}
+
+
+def serving(origin: str, tokens: Path, **route: object) -> Headgate:
+    """A server whose route is guarded and has runs; not started."""
+    server = Headgate(
+        environment={
+            "HEADGATE_AUTH": "tokens",
+            "HEADGATE_TOKENS_FILE": str(tokens),
+            "HEADGATE_ADMIN_TOKENS": json.dumps(ADMITTED),
+        }
+    )
+    server.serve_routes({"prefix": ROUTE, "origin": origin, "runs": True, **route})
+    return server
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Headgate]:
+    started = serving("memory:", tokens_file(tmp_path_factory.mktemp("tokens")))
+    try:
+        yield started.start()
+    finally:
+        started.close()
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    admin_url: str, streams: str, **options: Any
+) -> AsyncIterator[tuple[Console, Runs]]:
+    """A console, and an application whose runs are in a folder of their own."""
+    folder = uuid.uuid4().hex
+    runs = Runs(f"{streams}/{folder}", authorization=WRITER, orphan_after=HELD_S, **options)
+    async with aiohttp.ClientSession() as http:
+        try:
+            yield Console(admin_url, http, f"{folder}/"), runs
+        finally:
+            await runs.close(wait=0)
+
+
+@pytest.fixture
+async def at(server: Headgate) -> AsyncIterator[tuple[Console, Runs]]:
+    async with opened(server.admin_url, server.streams) as both:
+        yield both
+
+
+def audited(server: Headgate, name: str) -> list[Mapping[str, Any]]:
+    """The lines for an audit about a stream."""
+    lines = [json.loads(line) for line in server.output().splitlines() if line[:1] == "{"]
+    return [it for it in lines if it["event"].startswith("admin.change") and it["stream"] == name]
+
+
+# ---------------------------------------------------------------- what is shown
+
+
+async def test_a_run_is_shown_as_it_goes_on_and_as_it_has_ended(
+    at: tuple[Console, Runs],
+) -> None:
+    console, runs = at
+    before = await console.metrics()
+    await runs.start("slow", endless())
+    await runs.start("quick", counting(40, 0.005), format="ndjson")
+    await runs.start("broken", failing())
+    ended = await console.shows("quick", "finished")
+    assert (ended["items"], ended["error"]) == (40, None)
+    assert 0 < ended["first_item_after"] < ended["lasted"]
+    assert ended["items_per_second"] == pytest.approx(39 / ended["lasted"], rel=0.6)
+    failed = await console.shows("broken", "failed")
+    assert (failed["items"], failed["error"]) == (1, "the source failed: ConnectionError")
+    going_on = await console.shows("slow", "active")
+    assert going_on["items"] > 0
+    assert going_on["first_item_after"] is not None
+    assert (await console.runs())[0]["name"] == f"{console.folder}slow"
+    assert [it["status"] for it in await console.runs(status="failed")] == ["failed"]
+    after = await console.metrics()
+    for name, more in (
+        ('headgate_runs_started_total{route="/v1/stream"}', 3),
+        ('headgate_runs_ended_total{route="/v1/stream",status="finished"}', 1),
+        ('headgate_runs_ended_total{route="/v1/stream",status="failed"}', 1),
+        ('headgate_run_duration_seconds_count{route="/v1/stream",status="finished"}', 1),
+        ('headgate_run_first_item_seconds_count{route="/v1/stream"}', 3),
+        ('headgate_run_seconds_per_item_count{route="/v1/stream"}', 1),
+    ):
+        assert after[name] - before[name] == more, name
+
+
+async def test_what_the_library_adds_is_neither_an_item_of_the_source_nor_its_first(
+    at: tuple[Console, Runs],
+) -> None:
+    console, runs = at
+    begin = asyncio.Event()
+
+    async def waiting() -> AsyncIterator[str]:
+        await begin.wait()
+        yield "word"
+
+    await runs.start("chat", waiting(), format="ai-sdk")
+    silent = await console.shows("chat", "active")
+    assert (silent["items"], silent["first_item_after"]) == (1, None)  # the chunk `start`
+    begin.set()
+    ended = await console.shows("chat", "finished")
+    assert ended["first_item_after"] >= 0
+
+
+async def test_a_run_whose_producer_was_killed_is_shown_as_orphaned(
+    at: tuple[Console, Runs], server: Headgate, tmp_path: Path
+) -> None:
+    console, _ = at
+    program = (
+        "import asyncio\n"
+        "from headgate.runs import Runs\n"
+        "from tests.admin.test_runs import WRITER, endless\n"
+        "async def main():\n"
+        f"    runs = Runs({f'{server.streams}/{console.folder}'!r}, authorization=WRITER,"
+        f" orphan_after={ORPHAN_AFTER_S})\n"
+        "    await runs.start('left', endless())\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) as producer:
+        try:
+            assert (await console.shows("left", "active"))["error"] is None
+        finally:
+            producer.kill()
+    left = await console.shows("left", "orphaned")
+    assert (left["error"], left["lasted"]) == ("its producer is gone", None)
+    # Nobody but a reader, or whoever stops it, writes that end.
+    stop = {"route": ROUTE, "name": f"{console.folder}left"}
+    assert await console.ask("POST", "/api/runs/stop", stop) == (200, {"is_asked": False})
+    ended = await console.shows("left", "orphaned")
+    assert ended["lasted"] > 0
+
+
+async def test_other_streams_of_the_route_are_no_runs(at: tuple[Console, Runs]) -> None:
+    console, runs = at
+    await runs.start("one", counting(1), format="ndjson")
+    await console.shows("one", "finished")
+    url = f"{runs._url}/other"
+    headers = {"Authorization": WRITER, "Content-Type": "application/json"}
+    async with console.http.put(url, headers=headers, data=b'[{"type":"chat"}]') as made:
+        assert made.status == 201
+    async with console.http.post(
+        url,
+        headers={**headers, "Producer-Id": "run", "Producer-Epoch": "0", "Producer-Seq": "0"},
+        data=b"[1]",
+    ) as appended:
+        assert appended.status == 200
+    assert [it["name"] for it in await console.runs()] == [f"{console.folder}one"]
+
+
+# ---------------------------------------------------------------- stop
+
+
+async def test_an_operator_stops_a_run_with_the_button(
+    at: tuple[Console, Runs], server: Headgate
+) -> None:
+    console, runs = at
+    await runs.start("long", endless())
+    await console.shows("long", "active")
+    name, query = f"{console.folder}long", {"route": ROUTE, "status": "active"}
+    page = {"Accept": "text/html", "Authorization": f"Bearer {OPERATOR}"}
+    async with console.http.get(f"{console.url}/runs", params=query, headers=page) as shown:
+        text = await shown.text()
+        assert f'form="stop" name="name" value="{name}"' in text
+        (csrf,) = FIELD.findall(text) or [""]
+    form = {"csrf": csrf, "name": name}
+    async with console.http.post(
+        f"{console.url}/runs", params=query, data=form, headers=page
+    ) as stopped:
+        assert stopped.url.query == {**query, "done": "asked"}
+        assert "The run was asked to stop." in await stopped.text()
+    state = await runs.state("long")
+    await until_ended(runs, "long")
+    state = await runs.state("long")
+    assert state is not None
+    assert state.status == "stopped"
+    assert (await console.shows("long", "stopped"))["lasted"] > 0
+    (line,) = audited(server, name)
+    assert (line["event"], line["operation"], line["route"], line["by"]) == (
+        "admin.changed",
+        "stop",
+        ROUTE,
+        "shop",
+    )
+
+
+async def until_ended(runs: Runs, run_id: str) -> None:
+    async def has_ended() -> bool:
+        state = await runs.state(run_id)
+        return state is not None and state.status != "active"
+
+    await until(has_ended)
+
+
+async def test_a_viewer_sees_runs_and_stops_none(
+    at: tuple[Console, Runs], server: Headgate
+) -> None:
+    console, runs = at
+    await runs.start("kept", endless())
+    await console.shows("kept", "active")
+    page = {"Accept": "text/html", "Authorization": f"Bearer {VIEWER}"}
+    query, name = {"route": ROUTE}, f"{console.folder}kept"
+    async with console.http.get(f"{console.url}/runs", params=query, headers=page) as shown:
+        text = await shown.text()
+        assert name in text
+        assert 'form="stop"' not in text
+    stop = {"route": ROUTE, "name": name}
+    status, problem = await console.ask("POST", "/api/runs/stop", stop, by=VIEWER)
+    assert (status, problem["detail"]) == (403, "wall may look, but not change anything")
+    async with console.http.post(
+        f"{console.url}/runs", params=query, data={"name": name}, headers=page
+    ) as refused:
+        assert refused.status == 403
+    state = await runs.state("kept")
+    assert state is not None
+    assert state.status == "active"
+    assert audited(server, name) == []
+
+
+async def test_what_cannot_be_stopped_says_why(at: tuple[Console, Runs], server: Headgate) -> None:
+    console, runs = at
+    await runs.start("over", counting(1), format="ndjson")
+    await until_ended(runs, "over")
+    for route, name, answer in (
+        (ROUTE, f"{console.folder}over", (200, {"is_asked": False})),
+        (ROUTE, f"{console.folder}never", (200, {"is_asked": False})),
+        ("/nowhere", "one", (404, "no route with runs = true has this prefix")),
+        (ROUTE, "%FF", (400, "the path is not UTF-8")),
+    ):
+        stop = {"route": route, "name": name}
+        status, told = await console.ask("POST", "/api/runs/stop", stop)
+        assert (status, told.get("detail", told)) == answer
+    assert [line["event"] for line in audited(server, "%FF")] == ["admin.change_failed"]
+
+
+# ---------------------------------------------------------------- what the log tells
+
+
+async def test_a_gateway_that_was_started_anew_finds_runs_in_its_log(tmp_path: Path) -> None:
+    server = serving(f"file:{tmp_path / 'data'}", tokens_file(tmp_path))
+    try:
+        server.start()
+        async with opened(server.admin_url, server.streams) as (console, runs):
+            await runs.start("over", counting(30), format="ndjson")
+            await runs.start("broken", failing())
+            await runs.start("goes-on", endless())
+            await runs.start("longer", counting(2_500), format="ndjson")
+            for run_id in ("over", "broken", "longer"):
+                await until_ended(runs, run_id)
+            server.kill()
+            server.start()
+            ended = await console.shows("over", "finished")
+            assert (ended["items"], ended["first_item_after"], ended["lasted"]) == (30, None, None)
+            assert ended["started_at"] is not None
+            assert (await console.shows("longer", "finished"))["items"] == 2_500
+            assert (await console.shows("broken", "failed"))["items"] == 1
+            before = (await console.shows("goes-on", "active"))["items"]
+
+            async def goes_on() -> bool:
+                found = await console.run("goes-on")
+                rate = found["items_per_second"]  # which two appends tell
+                return bool(found["items"] > before and rate is not None and rate > 0)
+
+            await until(goes_on)
+            stop = {"route": ROUTE, "name": f"{console.folder}goes-on"}
+            assert await console.ask("POST", "/api/runs/stop", stop) == (200, {"is_asked": True})
+            await console.shows("goes-on", "stopped")
+    finally:
+        server.close()
+
+
+@pytest.mark.timeout(120)
+async def test_two_workers_show_one_run_as_one(tmp_path: Path) -> None:
+    with (
+        redis_server(tmp_path / "redis") as redis,
+        several(redis.url, route={"runs": True}, admin_tokens=json.dumps(ADMITTED)) as server,
+    ):
+        # Each of several applications has connections of its own, which the workers share out.
+        async with contextlib.AsyncExitStack() as stack:
+            begun = []
+            for _ in range(4):
+                one = await stack.enter_async_context(opened(server.admin_url, server.streams))
+                await one[1].start("quick", counting(200, 0.001), format="ndjson")
+                await one[1].start("slow", endless())
+                begun.append(one)
+            for console, _ in begun:
+                ended = await console.shows("quick", "finished")
+                assert ended["items"] == 200
+                assert 0 <= ended["first_item_after"] <= ended["lasted"]
+                going_on = await console.shows("slow", "active")
+                assert going_on["first_item_after"] is not None
+                stop = {"route": ROUTE, "name": f"{console.folder}slow"}
+                assert await console.ask("POST", "/api/runs/stop", stop) == (
+                    200,
+                    {"is_asked": True},
+                )
+                await console.shows("slow", "stopped")
+            (console, _), *_ = begun
+            numbers = await console.metrics()
+            assert numbers['headgate_runs_started_total{route="/v1/stream"}'] == 8
+            assert numbers['headgate_runs_ended_total{route="/v1/stream",status="stopped"}'] == 4
+            # Page by page, the same as all at once.
+            everything = console._replace(folder="")
+            whole = [it["name"] for it in await everything.runs()]
+            paged: list[str] = []
+            after: str | None = ""
+            while after is not None:
+                _, told = await console.ask("GET", "/api/runs", route=ROUTE, limit="3", after=after)
+                paged += [it["name"] for it in told["runs"]]
+                after = told["after"]
+            assert paged == whole
+
+
+# ---------------------------------------------------------------- bounds
+
+
+@pytest.fixture
+async def inside() -> AsyncIterator[tuple[Console, Runs]]:
+    """A gateway in this process, whose bounds a test can change."""
+    settings = Settings(
+        listen=f"127.0.0.1:{free_port()}",
+        admin=f"127.0.0.1:{free_port()}",
+        routes=({"prefix": ROUTE, "origin": "memory:", "runs": True},),
+    )
+    gateway = Gateway(settings)
+    try:
+        await gateway.start()
+        streams = f"http://{settings.listen}{ROUTE}"
+        async with opened(f"http://{settings.admin}", streams) as both:
+            yield both
+    finally:
+        await gateway.stop()
+
+
+async def test_the_newest_runs_are_known_and_those_that_go_on_before_others(
+    monkeypatch: pytest.MonkeyPatch, inside: tuple[Console, Runs]
+) -> None:
+    console, runs = inside
+    monkeypatch.setattr(run_table, "MOST_RUNS", 3)
+    await runs.start("goes-on", endless())
+    for run_id in ("one", "two"):
+        await runs.start(run_id, counting(1), format="ndjson")
+        await until_ended(runs, run_id)
+    names = {it["name"].removeprefix(console.folder) for it in await console.runs()}
+    assert names == {"goes-on", "one", "two"}
+    await runs.start("three", counting(1), format="ndjson")
+    await until_ended(runs, "three")
+    names = {it["name"].removeprefix(console.folder) for it in await console.runs()}
+    assert names == {"goes-on", "two", "three"}
+    numbers = await console.metrics()
+    assert numbers['headgate_runs_known{route="/v1/stream"}'] == 3
+    assert numbers['headgate_runs_forgotten_total{route="/v1/stream"}'] == 1
+
+
+async def test_a_log_of_many_streams_is_not_looked_through_to_its_end(
+    monkeypatch: pytest.MonkeyPatch, inside: tuple[Console, Runs]
+) -> None:
+    console, runs = inside
+    monkeypatch.setattr(run_list, "MOST_LOOKED_AT", 2)
+    monkeypatch.setattr(run_list, "PAGE_OF_LOG", 1)
+    await runs.start("one", endless())  # three streams: the run, and its lease beside it
+    await runs.start("two", endless())
+    _, told = await console.ask("GET", "/api/runs", route=ROUTE)
+    assert told["is_cut"]
+    assert len(told["runs"]) == 2  # seen as they began
