@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headgate import following
 from headgate.chats.entries import Answered, Question, decoded
 from headgate.chats.errors import BadRequest
+from headgate.chats.tool_answers import answered
 from headgate.records import RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from headgate.chats.entries import Message, Trigger
     from headgate.records import Status
@@ -21,13 +22,6 @@ if TYPE_CHECKING:
 BEGINNING = "-1"
 WHOLE = {"finished", "stopped"}
 NEVER_BEGUN = "its answer was never begun"
-# What a page may say of a call, by what the chat has of it: it may answer what is open.
-ANSWERS = {
-    "input-available": ("output-available", "output-error"),
-    "approval-requested": ("approval-responded",),
-}
-SAID_OF_A_CALL = ("state", "output", "errorText")
-SAID_OF_AN_APPROVAL = ("approved", "reason")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +153,7 @@ class Conversation:
             return message
         for known in self.messages():
             if known["id"] == message["id"] and known["role"] == "assistant":
-                return {**known, "parts": _answered(known["parts"], message["parts"])}
+                return {**known, "parts": answered(known["parts"], message["parts"])}
         return None
 
     def page(self, limit: int, before: str | None, run: RunState | None) -> Page:
@@ -189,22 +183,3 @@ async def conversation(stream: Stream, offset: str = BEGINNING) -> Conversation:
                 found.take(decoded(body))
             found.offset = batch.position.offset
     return found
-
-
-def _answered(
-    parts: Iterable[Mapping[str, Any]], said: Iterable[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    told = {str(part.get("toolCallId")): part for part in said}
-    return [_said(part, told.get(str(part.get("toolCallId")), {})) for part in parts]
-
-
-def _said(part: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a call with what a page has told of it."""
-    if told.get("state") not in ANSWERS.get(str(part.get("state")), ()):
-        return dict(part)
-    answered = {**part, **{name: told[name] for name in SAID_OF_A_CALL if name in told}}
-    about = told.get("approval")
-    if isinstance(about, dict) and "approval" in part:
-        approval = {name: about[name] for name in SAID_OF_AN_APPROVAL if name in about}
-        answered["approval"] = {**part["approval"], **approval}
-    return answered

@@ -12,10 +12,11 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+import msgspec
 
 from headgate.chats import ids
 from headgate.chats.chats import MOST_MESSAGES
@@ -172,8 +173,8 @@ async def _json_object(pieces: AsyncIterable[bytes]) -> dict[str, Any]:
         if len(body) > MOST_BODY_BYTES:
             raise _Refused(413, f"a request has at most {MOST_BODY_BYTES} bytes")
     try:
-        told = json.loads(body)
-    except (ValueError, RecursionError):
+        told = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
         raise BadRequest("the body of the request is no JSON") from None
     if not isinstance(told, dict):
         raise BadRequest("the body of the request is a JSON object with an id and messages")

@@ -197,6 +197,26 @@ async def test_a_page_may_answer_open_calls_and_change_nothing_else_of_an_answer
     assert texts(await chats.history("c")) == ["Tell.", "Onceupon"]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"state": "output-error", "errorText": 5},
+        {"state": "output-error"},
+        {"state": "approval-responded", "approval": {"approved": "yes"}},
+        {"state": "approval-responded", "approval": None},
+    ],
+)
+async def test_an_answer_to_a_call_that_no_page_gives_is_refused(
+    chats: Chats, said: dict[str, Any]
+) -> None:
+    approval = {"type": "tool-approval-request", "toolCallId": "2", "approvalId": "a"}
+    await read(await chats.send("c", user("1"), Model(of(CALL, ASKED, approval))))
+    message = (await chats.history("c")).messages[-1]
+    parts = [{**part, **said} for part in message["parts"]]
+    with pytest.raises(BadRequest, match="cannot be answered so"):
+        await chats.send("c", {**message, "parts": parts}, Model())
+
+
 async def test_what_goes_on_with_an_unknown_message_is_refused(chats: Chats) -> None:
     with pytest.raises(BadRequest, match="no message of the assistant's with the id 'm'"):
         await chats.send("c", {"id": "m", "role": "assistant", "parts": []}, Model())
