@@ -51,7 +51,7 @@ def answered(
 def _said(part: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a call with what a page has told of it."""
     wanted = ANSWERS.get(str(part.get("state")), {}).get(str(told.get("state")))
-    if wanted is None:
+    if wanted is None or part.get("providerExecuted"):
         return dict(part)
     try:
         fields: dict[str, Any] = msgspec.to_builtins(msgspec.convert(told, wanted))

@@ -165,6 +165,7 @@ async def test_a_message_that_is_changed_ends_what_came_after_it(chats: Chats) -
 CALL = {"type": "tool-input-available", "toolCallId": "1", "toolName": "place", "input": {}}
 ASKED = {**CALL, "toolCallId": "2", "toolName": "book"}
 DONE = {**CALL, "toolCallId": "3", "toolName": "sky"}
+OF_THE_PROVIDER = {**CALL, "toolCallId": "4", "toolName": "search", "providerExecuted": True}
 
 
 async def test_a_page_may_answer_open_calls_and_change_nothing_else_of_an_answer(
@@ -176,6 +177,7 @@ async def test_a_page_may_answer_open_calls_and_change_nothing_else_of_an_answer
         {"type": "tool-approval-request", "toolCallId": "2", "approvalId": "a"},
         DONE,
         {"type": "tool-output-available", "toolCallId": "3", "output": "clear"},
+        OF_THE_PROVIDER,
     ]
     await read(await chats.send("c", user("1"), Model(of("Once", *calls))))
     message = (await chats.history("c")).messages[-1]
@@ -183,6 +185,7 @@ async def test_a_page_may_answer_open_calls_and_change_nothing_else_of_an_answer
     told["1"].update(state="output-available", output="Rome", input={"forged": True})
     told["2"].update(state="approval-responded", approval={"id": "forged", "approved": True})
     told["3"].update(output="forged")
+    told["4"].update(state="output-available", output="forged")
     forged = [{"type": "text", "text": "forged"}, *told.values()]
     model = Model("upon")
     answer = await chats.send("c", {**message, "parts": forged, "metadata": "forged"}, model)
@@ -192,6 +195,7 @@ async def test_a_page_may_answer_open_calls_and_change_nothing_else_of_an_answer
     assert (known["1"]["output"], known["1"]["input"]) == ("Rome", {})
     assert known["2"]["approval"] == {"id": "a", "approved": True}
     assert known["3"]["output"] == "clear"
+    assert known["4"]["state"] == "input-available"
     ids = [each["id"] for each in (await chats.history("c")).messages]
     assert ids == ["1", message["id"]]
     assert texts(await chats.history("c")) == ["Tell.", "Onceupon"]
