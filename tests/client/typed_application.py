@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import fastapi
 import headgate
+import headgate.chats.django
 import headgate.runs.aiohttp
 import headgate.runs.django
 import headgate.sync.django
@@ -92,6 +93,14 @@ async def ask_by_django(request: HttpRequest, run: str) -> HttpResponseBase:
     return await headgate.runs.django.resume(request, runs, run, wait=10)
 
 
+async def may_use(request: HttpRequest, chat: str) -> object:
+    user = await request.auser()
+    return user.is_authenticated and chat.startswith(user.get_username())
+
+
+urlpatterns = headgate.chats.django.chat_router(
+    headgate.Chats(runs), lambda turn: words(turn.run), authorize=may_use
+)
 threads = sync.Runs(f"{URL}/runs", orphan_after=30, authorization=lambda: "Bearer TOKEN")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -12,13 +12,11 @@ from tests.support.ports import free_port
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from starlette.applications import Starlette
+    from collections.abc import AsyncIterator, Callable
 
 
 @contextlib.asynccontextmanager
-async def uvicorn_of(app: Starlette) -> AsyncIterator[str]:
+async def uvicorn_of(app: Callable[..., Any]) -> AsyncIterator[str]:
     """The URL of its root."""
     port = free_port()
     config = uvicorn.Config(app, port=port, log_level="error", lifespan="off", ws="none")

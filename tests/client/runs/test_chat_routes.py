@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import fastapi
 import headgate.chats.aiohttp
+import headgate.chats.django
 import headgate.chats.fastapi
 import headgate.chats.starlette
 import pytest
@@ -17,6 +18,7 @@ from headgate.chats import Chats, requests
 from headgate.runs import Runs
 from starlette.applications import Starlette
 
+from tests.client.runs.django_serving import django_of
 from tests.client.runs.serving import uvicorn_of
 from tests.client.runs.sources import Feed
 from tests.client.runs.test_frameworks import served
@@ -89,6 +91,13 @@ async def fastapi_app(*about: Any) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
+async def django_app(*about: Any) -> AsyncIterator[str]:
+    routes = headgate.chats.django.chat_router(*about, authorize=may_use_later)
+    async with django_of(routes) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
 async def page_of(application: Callable[..., Any], runs: Runs) -> AsyncIterator[Page]:
     feed = Feed()
 
@@ -102,7 +111,7 @@ async def page_of(application: Callable[..., Any], runs: Runs) -> AsyncIterator[
         yield Page(f"{url}/api/chat", session, feed)
 
 
-@pytest.fixture(params=[aiohttp_app, starlette_app, fastapi_app])
+@pytest.fixture(params=[aiohttp_app, starlette_app, fastapi_app, django_app])
 async def page(request: pytest.FixtureRequest, runs: Runs) -> AsyncIterator[Page]:
     async with page_of(request.param, runs) as page:
         yield page
@@ -167,6 +176,11 @@ async def test_a_body_of_the_most_bytes_is_read_and_a_longer_one_is_not(
     most = b'{"id":""}'.ljust(1000)
     assert (await page.ask("POST", data=most))[0] == 400
     assert await page.ask("POST", data=most + b" ") == (413, "a request has at most 1000 bytes\n")
+
+
+async def test_no_other_method_is_allowed(page: Page) -> None:
+    for path in ("", "/c", "/c/stream", "/c/stop"):
+        assert (await page.ask("PUT", path))[0] == 405
 
 
 async def test_nobody_uses_a_chat_that_he_is_not_let_into(page: Page) -> None:

@@ -1,0 +1,96 @@
+"""The routes of chats for Django, whose server is one of ASGI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.http import HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.urls import path as url_path
+
+from headgate.chats.requests import Reply, Requests
+from headgate.runs.django import send
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+    from typing import Any
+
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
+    from django.urls import URLPattern
+
+    from headgate.chats.chats import Chats
+    from headgate.chats.requests import Authorize
+    from headgate.chats.turn import Answering
+    from headgate.runs import Answer
+
+PIECE_BYTES = 1 << 16
+
+
+def chat_router(
+    chats: Chats,
+    answering: Answering,
+    *,
+    authorize: Authorize[HttpRequest],
+    path: str = "/api/chat",
+) -> list[URLPattern]:
+    """Return the routes by which a page uses its chats, for `urlpatterns`.
+
+    Args:
+        chats: Where the chats are kept.
+        answering: Gives the source of an answer, of a `Turn`.
+        authorize: Is called with each request and the id of its chat, and may be async. It gives
+            who asks, for `Turn.user`, or True; anything false refuses the request with 403.
+        path: Where the page looks for them, as its `api`.
+    """
+    requests = Requests(chats, answering, authorize)
+
+    async def ask(request: HttpRequest) -> Answer | Reply:
+        return await requests.send(request, _pieces(request))
+
+    async def history(request: HttpRequest, chat: str) -> Answer | Reply:
+        return await requests.history(request, chat, request.GET.dict())
+
+    async def resume(request: HttpRequest, chat: str) -> Answer | Reply:
+        query, headers = request.GET.dict(), request.headers
+        return await requests.resume(request, chat, query, headers)
+
+    base = path.removeprefix("/")
+    return [
+        url_path(base, _by_method(POST=ask)),
+        url_path(f"{base}/<chat>", _by_method(GET=history, DELETE=requests.delete)),
+        url_path(f"{base}/<chat>/stream", _by_method(GET=resume)),
+        url_path(f"{base}/<chat>/stop", _by_method(POST=requests.stop)),
+    ]
+
+
+def _by_method(
+    **answers: Callable[..., Awaitable[Answer | Reply]],
+) -> Callable[..., Coroutine[Any, Any, HttpResponseBase]]:
+    """Return a view that answers each of these methods."""
+
+    async def view(request: HttpRequest, **where: str) -> HttpResponseBase:
+        answer = answers.get(request.method or "")
+        if answer is None:
+            return HttpResponseNotAllowed([*answers])
+        return _response(await answer(request, **where))
+
+    return view
+
+
+async def _pieces(request: HttpRequest) -> AsyncGenerator[bytes]:
+    """Yield the body. Django has it all, but would refuse one that a chat still takes."""
+    while piece := request.read(PIECE_BYTES):
+        yield piece
+
+
+def _response(answer: Answer | Reply) -> HttpResponseBase:
+    if not isinstance(answer, Reply):
+        return send(answer)
+    if answer.body is None:
+        return HttpResponse(status=answer.status)
+    if isinstance(answer.body, str):
+        kind = "text/plain; charset=utf-8"
+        return HttpResponse(
+            answer.body, status=answer.status, content_type=kind, headers=answer.headers
+        )
+    return JsonResponse(answer.body, status=answer.status, headers=answer.headers, safe=False)

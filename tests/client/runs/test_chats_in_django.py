@@ -1,0 +1,97 @@
+"""Chats in Django: the program of their page, and the chat with tools of another."""
+
+from __future__ import annotations
+
+import re
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from django.utils.decorators import async_only_middleware
+from headgate.chats.django import chat_router
+
+from tests.client.runs import model, tool_model
+from tests.client.runs.django_serving import django_of
+from tests.client.runs.test_chat_with_tools import PROGRAM, RUNS, check_chats
+from tests.clients.readers import run_script
+from tests.support.processes import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import pytest
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
+
+    from tests.support.processes import Headgate
+
+CSRF = "django.middleware.csrf.CsrfViewMiddleware"
+SIGNED_IN = f"{__name__}.signed_in"
+
+
+@async_only_middleware
+def signed_in(
+    respond: Callable[[HttpRequest], Awaitable[HttpResponseBase]],
+) -> Callable[[HttpRequest], Awaitable[HttpResponseBase]]:
+    """Know whoever says a name, as the middleware of sessions would."""
+
+    async def known(request: HttpRequest) -> HttpResponseBase:
+        async def auser() -> Any:
+            return SimpleNamespace(is_authenticated="Name" in request.headers)
+
+        request.auser = auser
+        return await respond(request)
+
+    return known
+
+
+async def test_the_chats_of_the_page_answer_stop_and_are_read_again_in_django(
+    url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = (ROOT / "docs/client/chats.md").read_text().split("\n## In Django\n")[1]
+    (program,) = re.findall(r"```python\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
+    names: dict[str, Any] = {}
+    async with model.served() as model_url:
+        monkeypatch.setenv("OPENAI_BASE_URL", model_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        assert RUNS in program
+        exec(program.replace(RUNS, url), names)
+        async with django_of(names["urlpatterns"], SIGNED_IN, CSRF) as app:
+            await use(f"{app}/api/chat")
+        await names["runs"].close(wait=0)
+        await names["model"].close()
+
+
+async def use(api: str) -> None:
+    """Ask, come back and stop, as whoever is signed in, with Django's token, and as others."""
+    token = "a" * 32
+    message = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "Once upon"}]}
+    question = {"id": "c", "messages": [message], "trigger": "submit-message"}
+    async with httpx.AsyncClient(cookies={"csrftoken": token}) as page:
+        assert (await page.post(api, json=question)).status_code == 403
+        page.headers["X-CSRFToken"] = token
+        told = await page.post(api, json=question)
+        assert (told.status_code, told.text) == (403, "you may not use this chat\n")
+        page.headers["Name"] = "ann"
+        answer = await page.post(api, json=question)
+        assert '"delta":"upon "' in answer.text
+        history = (await page.get(f"{api}/c")).json()["messages"]
+        assert [each["role"] for each in history] == ["user", "assistant"]
+        assert (await page.get(f"{api}/c/stream")).status_code == 204
+        assert (await page.post(f"{api}/c/stop")).json() == {"stopped": False}
+
+
+async def test_a_chat_with_tools_in_django_shows_what_the_ai_sdk_makes_it_show(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: dict[str, Any] = {}
+    async with tool_model.served() as model_url:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{model_url}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        exec(PROGRAM.replace(RUNS, url), names)
+        routes = chat_router(names["chats"], names["answer"], authorize=names["may_use"])
+        async with django_of(routes) as app:
+            report, _ = await run_script("react_chat.mjs", "4", app, model_url)
+        await names["runs"].close(wait=0)
+        await names["model"].close()
+    check_chats(report)
