@@ -26,10 +26,12 @@ TEST_READY := $(VENV)/.ready-test
 WHEELS_READY := $(VENV)/.ready-wheels
 CHAT_READY := $(VENV)/.ready-chat
 NODE_READY := $(if $(wildcard tests/node/package.json),tests/node/node_modules/.package-lock.json)
+# The last file of a build.
+JS_READY := client/js/dist/cjs/package.json
 
 .PHONY: setup setup-test setup-bench system-%
 setup: $(RUN_READY)  ## Make .venv with everything to run Headgate
-setup-test: system-test $(TEST_READY) $(WHEELS_READY) $(NODE_READY)  ## ... and everything to test it
+setup-test: system-test $(TEST_READY) $(WHEELS_READY) $(NODE_READY) $(JS_READY)  ## ... and everything to test it
 setup-bench: system-bench setup-test  ## ... and the servers it is measured against
 
 system-%:
@@ -76,11 +78,19 @@ $(CHAT_READY): requirements/chat.txt $(RUN_READY)
 	@touch $@
 
 # Programs that npm runs find the same Node.js.
+npm = PATH="$(abspath $(BIN)):$$PATH" node \
+	"$$(dirname "$$(readlink $(abspath $(BIN))/node)")/../lib/node_modules/npm/bin/npm-cli.js" --loglevel=error
+
 tests/node/node_modules/.package-lock.json: tests/node/package.json tests/node/package-lock.json $(TEST_READY)
-	cd tests/node && PATH="$(abspath $(BIN)):$$PATH" node \
-		"$$(dirname "$$(readlink $(abspath $(BIN))/node)")/../lib/node_modules/npm/bin/npm-cli.js" \
-		ci --no-audit --no-fund --loglevel=error
+	cd tests/node && $(npm) ci --no-audit --no-fund
 	@touch $@
+
+client/js/node_modules/.package-lock.json: client/js/package.json client/js/package-lock.json $(TEST_READY)
+	cd client/js && $(npm) ci --no-audit --no-fund
+	@touch $@
+
+$(JS_READY): client/js/node_modules/.package-lock.json $(wildcard client/js/src/*.ts client/js/*.json)
+	cd client/js && $(npm) run build
 
 # ---------------------------------------------------------------- run
 
@@ -96,8 +106,8 @@ chat: setup $(CHAT_READY)  ## Chat with a simulated model on 127.0.0.1:8000 (doc
 
 # ---------------------------------------------------------------- check
 
-.PHONY: test lint lint-mypy lint-format lint-rules lint-imports lint-audit lint-tests format bench paired torture soak
-LINT := lint-mypy lint-tests lint-format lint-rules lint-imports lint-audit
+.PHONY: test lint lint-mypy lint-format lint-rules lint-imports lint-audit lint-js lint-tests format bench paired torture soak
+LINT := lint-mypy lint-tests lint-format lint-rules lint-imports lint-audit lint-js
 # Lint goes before the tests (it would disturb those that measure time), while what only they need
 # is fetched; they run even when it fails, so that one run tells everything. What fails once is run
 # again, alone.
@@ -108,7 +118,7 @@ test: system-test $(TEST_READY)  ## Set up, lint and run every test
 	$(BIN)/python -m tests.rerun -n $(JOBS) $(ARGS) || status=$$?; \
 	exit $$status
 
-lint: $(TEST_READY)  ## Formatting, ruff, mypy, the layers and known vulnerabilities
+lint: $(TEST_READY)  ## Formatting, ruff, mypy, the npm package, the layers and known vulnerabilities
 	@$(MAKE) --no-print-directory --output-sync --keep-going -j $(JOBS) $(LINT)
 
 lint-mypy:
@@ -125,6 +135,9 @@ lint-imports:
 
 lint-audit:
 	$(BIN)/python -m tests.audit
+
+# To build the npm package is to check its types.
+lint-js: $(JS_READY)
 
 # It also leaves every test compiled, and the SDKs that tests import late, while mypy has but one
 # core: else each worker of `make test` would compile all of them.
@@ -196,7 +209,7 @@ lock: setup  ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/python -m tests.docker.wheels > requirements/wheels.txt
 
 clean:  ## Remove everything that make made
-	rm -rf $(VENV) tests/node/node_modules tests/bench/bin build dist test-failures
+	rm -rf $(VENV) tests/node/node_modules client/js/node_modules client/js/dist tests/bench/bin build dist test-failures
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
 

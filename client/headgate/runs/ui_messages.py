@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from headgate.runs.formats.steps import Chunk
 
 EVENT_END = b"\n\n"
+# How many chunks behind the first one are none of the run's: whoever counts those of the run in
+# order to go on by `startIndex` leaves them out.
+EARLIER_CHUNKS = "x-headgate-earlier-chunks"
 TEXTS = {"text", "reasoning"}
 TOOL_FIELDS = ("toolCallId", "dynamic", "providerExecuted", "title", "toolMetadata")
 
@@ -45,10 +48,10 @@ def continued(answer: Answer | None, message: Mapping[str, Any]) -> Answer | Non
     """
     if answer is None or message.get("role") != "assistant":
         return answer
-    events = b"".join(
-        b"data: " + msgspec.json.encode(chunk) + EVENT_END for chunk in _chunks(message["parts"])
-    )
-    return replace(answer, body=_inserted(answer.body, events))
+    chunks = _chunks(message["parts"])
+    events = b"".join(b"data: " + msgspec.json.encode(chunk) + EVENT_END for chunk in chunks)
+    headers = {**answer.headers, EARLIER_CHUNKS: str(len(chunks))}
+    return replace(answer, headers=headers, body=_inserted(answer.body, events))
 
 
 async def _inserted(body: AsyncGenerator[bytes], events: bytes) -> AsyncGenerator[bytes]:

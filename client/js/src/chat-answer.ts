@@ -1,0 +1,140 @@
+import { Backoff } from "./backoff.js"
+import { DataEvents } from "./data-events.js"
+import { isPassing, RunError } from "./errors.js"
+
+/** A chunk of a UI message stream, as the application has sent it. */
+interface Chunk {
+  readonly type: string
+}
+
+export interface AnswerHooks {
+  /** Ask for the answer from the chunk of this number on; from its beginning where there is none. */
+  readonly ask: (startIndex: number | undefined, signal: AbortSignal) => Promise<Response>
+  /** Is called when nothing more will be read. */
+  readonly onOver: () => void
+}
+
+const DONE = "[DONE]"
+
+/** The chunks of one answer, through lost connections. */
+export class ChatAnswer {
+  #events: DataEvents
+  #count = 0 // of the chunks so far
+  #toSkip = 0 // chunks that are sent once more
+  #isOver = false
+  readonly #run: string | null
+  // So many chunks behind the first one are not the run's own: what its message held before.
+  readonly #earlier: number
+  readonly #left = new AbortController()
+  readonly #backoff: Backoff
+
+  constructor(
+    response: Response,
+    retries: number,
+    private readonly hooks: AnswerHooks,
+  ) {
+    this.#run = runOf(response)
+    this.#earlier = Number(response.headers.get("x-headgate-earlier-chunks") ?? 0)
+    this.#events = new DataEvents(response.body)
+    this.#backoff = new Backoff(retries)
+  }
+
+  /** Return the stream that `useChat` reads. Nothing is read ahead, so that nothing is kept. */
+  stream(): ReadableStream<Chunk> {
+    return new ReadableStream<Chunk>(
+      {
+        pull: async (controller) => {
+          try {
+            await this.#pull(controller)
+          } catch (error) {
+            this.leave()
+            controller.error(error)
+          }
+        },
+        cancel: () => this.leave(),
+      },
+      { highWaterMark: 0 },
+    )
+  }
+
+  /** Read no further. */
+  leave(): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#left.abort()
+    this.#events.cancel()
+    this.hooks.onOver()
+  }
+
+  async #pull(controller: ReadableStreamDefaultController<Chunk>): Promise<void> {
+    const chunk = await this.#next()
+    // The AI SDK passes over this one, and would take the answer for complete.
+    if (chunk?.type === "abort") throw new DOMException("the answer was stopped", "AbortError")
+    if (chunk !== undefined) controller.enqueue(chunk)
+    if (chunk !== undefined && chunk.type !== "finish") return
+    this.leave()
+    controller.close()
+  }
+
+  /** Return the next chunk; undefined behind the last one, or when nobody reads any more. */
+  async #next(): Promise<Chunk | undefined> {
+    while (!this.#isOver) {
+      const data = await this.#events.next()
+      if (data === DONE) return undefined
+      if (data === undefined) {
+        await this.#reconnect()
+      } else if (this.#toSkip > 0) {
+        this.#toSkip--
+      } else {
+        this.#count++
+        this.#backoff.reset()
+        return JSON.parse(data) as Chunk
+      }
+    }
+    return undefined
+  }
+
+  async #reconnect(): Promise<void> {
+    this.#events.cancel()
+    while (!this.#isOver) {
+      // useChat knows a lost connection by this word, and resumes when the page is seen again.
+      if (!this.#backoff.fail()) throw new TypeError("network error: the answer is cut")
+      await paused(this.#backoff.nextMs(), this.#left.signal)
+      if (this.#isOver) return
+      const isWithinEarlier = this.#count > 0 && this.#count <= this.#earlier
+      const index = isWithinEarlier ? undefined : Math.max(0, this.#count - this.#earlier)
+      const response = await this.hooks.ask(index, this.#left.signal).catch(() => undefined)
+      if (response === undefined || !this.#isRest(response)) continue
+      this.#events = new DataEvents(response.body)
+      this.#toSkip = isWithinEarlier ? this.#count : 0
+      return
+    }
+  }
+
+  /** Return whether a response is the rest of this answer; throw where there is none. */
+  #isRest(response: Response): boolean {
+    if (response.status === 200 && runOf(response) === this.#run) return true
+    response.body?.cancel().catch(() => undefined)
+    if (isPassing(response.status)) return false
+    const why = response.status === 200 ? "the chat goes on with another one" : `status ${response.status}`
+    throw new RunError(`the rest of the answer is not to be had: ${why}`, response.status)
+  }
+}
+
+function runOf(response: Response): string | null {
+  return response.headers.get("x-workflow-run-id")
+}
+
+/** Wait, unless it is left. */
+export function paused(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((done) => {
+    const over = (): void => {
+      clearTimeout(timer)
+      signal?.removeEventListener("abort", over)
+      done()
+    }
+    const timer = setTimeout(over, ms)
+    if (signal?.aborted) over()
+    else signal?.addEventListener("abort", over)
+  })
+}

@@ -1,0 +1,264 @@
+import { Backoff } from "./backoff.js"
+import { ChatAnswer, paused } from "./chat-answer.js"
+import { isPassing, RunError } from "./errors.js"
+
+type Resolvable<Value> = Value | PromiseLike<Value> | (() => Value | PromiseLike<Value>)
+
+export interface RunChatTransportOptions {
+  /** Where the chat is asked: `/api/chat`, if not said. */
+  readonly api?: string
+  readonly headers?: Resolvable<Record<string, string> | Headers>
+  readonly credentials?: Resolvable<RequestCredentials>
+  /** What is sent with each question besides `id`, `messages`, `trigger` and `messageId`. */
+  readonly body?: Resolvable<object>
+  readonly fetch?: typeof fetch
+  /** So many attempts in a row to read on may bring nothing before the chat fails: 20, which is about four minutes. */
+  readonly retries?: number
+}
+
+// The shapes of the AI SDK's own types, in versions 6 and 7: so none of it need be installed.
+interface RequestOptions {
+  readonly chatId: string
+  readonly headers?: Record<string, string> | Headers | undefined
+  readonly body?: object | undefined
+}
+
+export interface SendMessagesOptions extends RequestOptions {
+  readonly trigger: "submit-message" | "regenerate-message"
+  readonly messageId: string | undefined
+  readonly messages: readonly object[]
+  readonly abortSignal: AbortSignal | undefined
+}
+
+export interface ReconnectToStreamOptions extends RequestOptions {
+  readonly abortSignal?: AbortSignal | undefined
+}
+
+/** Chunks of a UI message stream as the application has sent them: the AI SDK knows their types. */
+export type Chunks = ReadableStream<any>
+
+const RETRIES = 20
+const STOP_RETRIES = 5 // some ten seconds; whoever has pressed the button may press it again
+
+/**
+ * The `transport` of `useChat` for a chat whose answers are runs.
+ *
+ * An answer is read on through lost connections. `stop()` of the chat stops the run, and the chat
+ * says `isAbort` also when somebody else has stopped it.
+ */
+export class RunChatTransport {
+  /** An answer that is resumed comes from its beginning. */
+  readonly resumeStreamIsReplay = true
+  #isLeaving = false
+  #resumes = 0
+  readonly #stops = new Map<string, Promise<void>>() // under way, by chat
+
+  constructor(private readonly options: RunChatTransportOptions = {}) {}
+
+  /** Ask, and return the chunks of the answer. */
+  async sendMessages(options: SendMessagesOptions): Promise<Chunks> {
+    let asking: Promise<Response> | undefined
+    let isAnswered = false
+    const watch = this.#watch(options, false, () => {
+      if (asking !== undefined) this.#stopInBackground(options, isAnswered ? undefined : asking)
+    })
+    try {
+      await this.#stops.get(options.chatId) // it would stop the run that begins now
+      watch.check()
+      // Not aborted with the chat: a request that was given up may have started a run all the same.
+      asking = this.#asked(options)
+      const response = await watch.unlessAborted(asking)
+      isAnswered = true
+      return await this.#answer(response, options, watch)
+    } catch (error) {
+      watch.end()
+      throw error
+    }
+  }
+
+  /** Return the chunks of the answer under way, from its beginning; null where there is none. */
+  async reconnectToStream(options: ReconnectToStreamOptions): Promise<Chunks | null> {
+    this.#resumes++
+    const watch = this.#watch(options, true, () => this.#stopInBackground(options))
+    try {
+      const response = await watch.unlessAborted(this.#read(options, options.chatId, undefined))
+      if (response.status !== 204) return await this.#answer(response, options, watch)
+      watch.end()
+      return null
+    } catch (error) {
+      watch.end()
+      throw error
+    }
+  }
+
+  /** Stop the run that answers in a chat; return when the application has taken it. */
+  stop(chatId: string, headers?: Record<string, string> | Headers): Promise<void> {
+    return this.#stop({ chatId, headers })
+  }
+
+  /**
+   * Have the runs go on that `stop()` of a chat would stop, until the next microtask.
+   *
+   * For frameworks that stop a chat when its component leaves the page: call this right before.
+   * `useChatTransport` does.
+   */
+  leave(): void {
+    this.#isLeaving = true
+    queueMicrotask(() => (this.#isLeaving = false))
+  }
+
+  // ---------------------------------------------------------------- requests
+
+  async #asked(options: SendMessagesOptions): Promise<Response> {
+    const { chatId: id, messages, trigger, messageId } = options
+    const more = { ...(await resolved(this.options.body)), ...options.body }
+    const body = JSON.stringify({ ...more, id, messages, trigger, messageId })
+    return this.#request("", options, { method: "POST", body }, { "Content-Type": "application/json" })
+  }
+
+  #read(options: RequestOptions, id: string, startIndex?: number, signal?: AbortSignal): Promise<Response> {
+    const query = startIndex === undefined ? "" : `?startIndex=${startIndex}`
+    return this.#request(`/${segment(id)}/stream${query}`, options, signal ? { signal } : {})
+  }
+
+  async #request(
+    path: string,
+    { headers: given }: RequestOptions,
+    init: RequestInit,
+    first?: Record<string, string>,
+  ): Promise<Response> {
+    const headers = new Headers(first)
+    for (const source of [await resolved(this.options.headers), given]) {
+      new Headers(source).forEach((value, name) => headers.set(name, value))
+    }
+    const credentials = await resolved(this.options.credentials)
+    const fetching = this.options.fetch ?? globalThis.fetch
+    const url = withPath(this.options.api ?? "/api/chat", path)
+    return fetching(url, { ...init, headers, ...(credentials && { credentials }) })
+  }
+
+  async #answer(response: Response, options: RequestOptions, watch: Watch): Promise<Chunks> {
+    if (!response.ok || response.body === null) {
+      throw new RunError((await response.text()) || `the application answers ${response.status}`, response.status)
+    }
+    const run = response.headers.get("x-workflow-run-id") ?? options.chatId
+    const answer = new ChatAnswer(response, this.options.retries ?? RETRIES, {
+      ask: (startIndex, signal) =>
+        this.#read(options, startIndex === undefined ? options.chatId : run, startIndex, signal),
+      onOver: () => watch.end(),
+    })
+    return answer.stream()
+  }
+
+  // ---------------------------------------------------------------- stopping
+
+  #watch(options: SendMessagesOptions | ReconnectToStreamOptions, isResume: boolean, onStop: () => void): Watch {
+    return new Watch(options.abortSignal, () => {
+      if (this.#isLeaving) return
+      const resumes = this.#resumes
+      // A chat that resumes once more gives up the resume before, in the same call.
+      queueMicrotask(() => {
+        if (!isResume || this.#resumes === resumes) onStop()
+      })
+    })
+  }
+
+  /** Stop, and once more when a question that is under way has been answered. */
+  #stopInBackground(options: RequestOptions, asking?: Promise<Response>): void {
+    const stopping = (async () => {
+      await this.#stop(options)
+      if (asking === undefined) return
+      await asking.catch(() => undefined)
+      await this.#stop(options)
+    })()
+    const settled = stopping.catch(report).then(() => {
+      if (this.#stops.get(options.chatId) === settled) this.#stops.delete(options.chatId)
+    })
+    this.#stops.set(options.chatId, settled)
+  }
+
+  async #stop(options: RequestOptions): Promise<void> {
+    const backoff = new Backoff(STOP_RETRIES)
+    for (;;) {
+      // Also when the page is left in this moment.
+      const init = { method: "POST", keepalive: true }
+      const response = await this.#request(`/${segment(options.chatId)}/stop`, options, init).catch(() => undefined)
+      response?.body?.cancel().catch(() => undefined)
+      if (response?.ok) return
+      const status = response?.status
+      if ((status !== undefined && !isPassing(status)) || !backoff.fail()) {
+        throw new RunError(`the run could not be stopped: ${status ?? "no answer"}`, status)
+      }
+      await paused(backoff.nextMs())
+    }
+  }
+}
+
+/** Sees whether a request of a chat is aborted by the page, until its answer is over. */
+class Watch {
+  #isHidden = false
+  readonly #aborted: Promise<never>
+  #reject!: (reason: unknown) => void
+
+  constructor(
+    private readonly signal: AbortSignal | undefined,
+    private readonly onAbort: () => void,
+  ) {
+    this.#aborted = new Promise<never>((_, reject) => (this.#reject = reject))
+    this.#aborted.catch(() => undefined)
+    signal?.addEventListener("abort", this.#take)
+    globalThis.addEventListener?.("pagehide", this.#see)
+    globalThis.addEventListener?.("pageshow", this.#see)
+  }
+
+  /** Throw if it has been aborted. */
+  check(): void {
+    this.signal?.throwIfAborted()
+  }
+
+  /** Return what is awaited; reject when it is aborted before. */
+  async unlessAborted(awaited: Promise<Response>): Promise<Response> {
+    this.check()
+    const dropIfAborted = ({ body }: Response): void => {
+      if (this.signal?.aborted) body?.cancel().catch(() => undefined)
+    }
+    void awaited.then(dropIfAborted, () => undefined)
+    return Promise.race([awaited, this.#aborted])
+  }
+
+  end(): void {
+    this.signal?.removeEventListener("abort", this.#take)
+    globalThis.removeEventListener?.("pagehide", this.#see)
+    globalThis.removeEventListener?.("pageshow", this.#see)
+  }
+
+  // A page that is closed or loaded anew leaves the run alone, also if it ends its requests itself.
+  readonly #see = ({ type }: Event): void => void (this.#isHidden = type === "pagehide")
+
+  readonly #take = (): void => {
+    this.end()
+    this.#reject(this.signal!.reason)
+    if (!this.#isHidden) this.onAbort()
+  }
+}
+
+async function resolved<Value>(value: Resolvable<Value> | undefined): Promise<Value | undefined> {
+  return typeof value === "function" ? (value as () => Value | PromiseLike<Value>)() : value
+}
+
+function segment(id: string): string {
+  if (id === "." || id === "..") throw new RangeError(`a chat cannot have the id ${id}`)
+  return encodeURIComponent(id)
+}
+
+/** Return a URL with more of a path, which may have a query of its own. */
+function withPath(url: string, path: string): string {
+  const [, base, query] = /^([^?#]*)\??([^#]*)/.exec(url)!
+  const [more, added] = path.split("?")
+  const queries = [query, added].filter(Boolean).join("&")
+  return `${more ? base!.replace(/\/$/, "") : base}${more}${queries && `?${queries}`}`
+}
+
+function report(error: unknown): void {
+  console.error("headgate-client:", error)
+}

@@ -1,0 +1,17 @@
+/** Why a run cannot be followed any further; its `status` is the one that the application answered. */
+export class RunError extends Error {
+  override readonly name = "RunError"
+
+  constructor(
+    message: string,
+    /** The HTTP status of the answer, or undefined where none has come. */
+    readonly status?: number,
+  ) {
+    super(message)
+  }
+}
+
+/** Return whether a request may be answered in another way when it is sent again. */
+export function isPassing(status: number): boolean {
+  return status >= 500 || status === 408 || status === 425 || status === 429
+}

@@ -1,0 +1,180 @@
+import { Connection, type RunEvent } from "./connection.js"
+import { RunError } from "./errors.js"
+import { Memory } from "./remembered.js"
+import { canShare, Tabs } from "./tabs.js"
+
+/** How a run has ended. */
+export interface RunEnd {
+  readonly status: "finished" | "stopped" | "failed" | "orphaned"
+  /** Why it failed or is orphaned; else null. */
+  readonly error: string | null
+}
+
+export interface FollowRunOptions<Item = unknown> {
+  /**
+   * Is called with each item, once and in order, and with the cursor behind it.
+   *
+   * There is no iterator instead: what nobody has taken from it would have to be kept.
+   */
+  readonly onItem: (item: Item, cursor: string) => void
+  /** Is called when the run has ended, after its last item. Nothing comes after it. */
+  readonly onEnd?: (end: RunEnd) => void
+  /** Is called when the run cannot be followed any further; by default the console is told. */
+  readonly onError?: (error: RunError) => void
+  /** The cursor behind which to begin, or the number of items that the page has. */
+  readonly after?: string | number
+  /**
+   * Whether the cursor is kept in `sessionStorage`, so that the tab goes on behind the last item
+   * when it is loaded anew. For pages that keep what they have shown; by default a page that is
+   * loaded anew has the whole run once more.
+   */
+  readonly remember?: boolean
+  /** Whether cookies go to another origin, too. */
+  readonly withCredentials?: boolean
+  /** So many attempts in a row may bring nothing before `onError` is called: 40, which is about ten minutes. */
+  readonly retries?: number
+  /** Ends the following, as `close` does. */
+  readonly signal?: AbortSignal
+}
+
+/** A run that is followed by this page. */
+export interface FollowedRun {
+  /** The cursor behind the last item; undefined before the first one. */
+  readonly cursor: string | undefined
+  /** Follow no further. The run itself goes on. */
+  close(): void
+}
+
+const RETRIES = 40
+
+/**
+ * Follow a run in the format `sse` to its end, through lost connections.
+ *
+ * All tabs that follow it share one connection where the browser has `BroadcastChannel` and Web
+ * Locks, because by HTTP/1.1 it has six for all of its tabs.
+ */
+export function followRun<Item = unknown>(url: string | URL, options: FollowRunOptions<Item>): FollowedRun {
+  return new Follower(new URL(url, globalThis.location?.href).href, options as FollowRunOptions)
+}
+
+class Follower implements FollowedRun {
+  cursor: string | undefined
+  #count = 0 // the number of the last item
+  #goal = 0 // the number to which another tab has come
+  #isLeading = false
+  #isOver = false
+  readonly #memory: Memory | undefined
+  readonly #connection: Connection
+  readonly #tabs: Tabs | undefined
+
+  constructor(
+    url: string,
+    private readonly options: FollowRunOptions,
+  ) {
+    const { after, remember = false, withCredentials = false, retries = RETRIES, signal } = options
+    this.#memory = remember ? new Memory(url) : undefined
+    const remembered = this.#memory?.get()
+    this.cursor = remembered?.cursor ?? (after === undefined ? undefined : String(after))
+    this.#count = numberOf(this.cursor)
+    this.#connection = new Connection(
+      { url, withCredentials, retries },
+      {
+        cursor: () => this.cursor,
+        onEvent: (event) => this.#take(event),
+        onError: (error) => this.#fail(error),
+      },
+    )
+    if (signal?.aborted) {
+      this.#isOver = true
+      return
+    }
+    signal?.addEventListener("abort", this.close)
+    if (remembered?.end !== undefined) {
+      const { end } = remembered
+      queueMicrotask(() => this.#end(end))
+    } else if (canShare()) {
+      this.#tabs = this.#joined(`headgate-client:${withCredentials ? "with-credentials:" : ""}${url}`)
+    } else {
+      this.#lead()
+    }
+  }
+
+  readonly close = (): void => {
+    this.#isOver = true
+    this.options.signal?.removeEventListener("abort", this.close)
+    this.#connection.close()
+    this.#tabs?.close()
+  }
+
+  #joined(name: string): Tabs {
+    return new Tabs(name, {
+      count: () => this.#count,
+      onLead: () => this.#lead(),
+      onDeposed: () => {
+        this.#isLeading = false
+        this.#adjust()
+      },
+      onEvent: (event) => this.#hear(event),
+      onProgress: (count) => this.#catchUp(count),
+    })
+  }
+
+  #lead(): void {
+    this.#isLeading = true
+    this.#adjust()
+  }
+
+  /** Read what the other tabs have and this one lacks, also when they read no more. */
+  #catchUp(count: number): void {
+    this.#goal = Math.max(this.#goal, count)
+    this.#adjust()
+  }
+
+  /** Have a connection while this tab holds it for all, or lacks what the others have. */
+  #adjust(): void {
+    if (this.#isOver) return
+    if (this.#isLeading || this.#count < this.#goal) this.#connection.open()
+    else this.#connection.close()
+  }
+
+  #hear(event: RunEvent): void {
+    if (event.number === this.#count + 1) this.#take(event)
+    else this.#catchUp(event.number)
+  }
+
+  /** Handle an event, whoever has read it, unless this tab has it already. */
+  #take(event: RunEvent): void {
+    if (this.#isOver || event.number <= this.#count) return
+    if (this.#isLeading) this.#tabs?.tell(event)
+    this.#count = event.number
+    this.cursor = event.cursor
+    if (event.isEnd) return this.#end(event.data)
+    this.#adjust()
+    try {
+      this.options.onItem(JSON.parse(event.data), event.cursor)
+    } finally {
+      this.#memory?.set({ cursor: event.cursor })
+    }
+  }
+
+  #end(data: string): void {
+    if (this.#isOver) return
+    this.#memory?.set({ cursor: this.cursor!, end: data })
+    this.close()
+    this.options.onEnd?.(JSON.parse(data) as RunEnd)
+  }
+
+  #fail(error: RunError): void {
+    this.close()
+    if (this.options.onError) this.options.onError(error)
+    else console.error("headgate-client: a run cannot be followed:", error)
+  }
+}
+
+/** Return how many items are before a cursor. */
+function numberOf(cursor: string | undefined): number {
+  if (cursor === undefined) return 0
+  const number = parseInt(cursor, 10)
+  if (!(number >= 0)) throw new RangeError(`after is a number of items or a cursor, not ${cursor}`)
+  return number
+}

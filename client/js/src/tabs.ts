@@ -1,0 +1,156 @@
+import type { RunEvent } from "./connection.js"
+
+/** What tabs that follow one run say to each other. */
+type Message =
+  | { readonly type: "ask" } // does anybody hold the connection?
+  | { readonly type: "here"; readonly count: number } // yes, and it has come so far
+  | { readonly type: "event"; readonly event: RunEvent }
+
+export interface TabHooks {
+  /** Hold the connection from now on. */
+  readonly onLead: () => void
+  /** Leave the connection to another tab. */
+  readonly onDeposed: () => void
+  readonly onEvent: (event: RunEvent) => void
+  /** Learn how far the tab that holds the connection has come. */
+  readonly onProgress: (count: number) => void
+  /** Return how far this tab has come. */
+  readonly count: () => number
+}
+
+// A tab in the background runs its timers once a second, or once a minute, but is told messages at
+// once. So nobody sends heartbeats: whoever has heard nothing for some time asks.
+const ASK_MS = 2000
+// A tab that does not answer for so long is frozen, or busy: then another one is the better choice.
+const SILENCE_MS = 4000
+
+/** Return whether tabs of this browser can share a connection. */
+export function canShare(): boolean {
+  return typeof BroadcastChannel !== "undefined" && globalThis.navigator?.locks !== undefined
+}
+
+/** One of the tabs that follow a run: whichever has the lock holds the connection. */
+export class Tabs {
+  readonly #channel: BroadcastChannel
+  readonly #ticking: ReturnType<typeof setInterval>
+  #queue: AbortController | undefined // of the wait for the lock; undefined while it is left
+  #release: (() => void) | undefined // set while this tab has the lock
+  #isClosed = false
+  #heardAt = Date.now() // of the tab that holds the connection
+  #askedAt = 0 // since then without an answer; 0: nothing was asked
+
+  constructor(
+    private readonly name: string,
+    private readonly hooks: TabHooks,
+  ) {
+    this.#channel = new BroadcastChannel(name)
+    this.#channel.onmessage = ({ data }: MessageEvent<Message>) => this.#hear(data)
+    // Of several tabs one asks, and all hear the answer.
+    this.#ticking = setInterval(() => this.#tick(), ASK_MS * (0.5 + Math.random() / 2))
+    globalThis.document?.addEventListener("freeze", this.#leave)
+    globalThis.document?.addEventListener("resume", this.#join)
+    this.#join()
+  }
+
+  /** Pass an event on to the other tabs. */
+  tell(event: RunEvent): void {
+    if (this.#release) this.#send({ type: "event", event })
+  }
+
+  /** Leave: another tab may have the lock. */
+  close(): void {
+    this.#isClosed = true
+    clearInterval(this.#ticking)
+    globalThis.document?.removeEventListener("freeze", this.#leave)
+    globalThis.document?.removeEventListener("resume", this.#join)
+    this.#channel.close()
+    this.#leave()
+  }
+
+  #send(message: Message): void {
+    this.#channel.postMessage(message)
+  }
+
+  #hear(message: Message): void {
+    if (this.#isClosed) return
+    if (message.type === "ask") return this.#answer()
+    this.#heardAt = Date.now()
+    this.#askedAt = 0
+    if (message.type === "event") this.hooks.onEvent(message.event)
+    else this.hooks.onProgress(message.count)
+  }
+
+  #answer(): void {
+    if (this.#release) this.#send({ type: "here", count: this.hooks.count() })
+  }
+
+  readonly #join = (): void => {
+    if (this.#queue || this.#isClosed) return
+    this.#queue = new AbortController()
+    void this.#request({ signal: this.#queue.signal })
+    this.#ask()
+  }
+
+  /** Leave the lock to others, because a frozen tab keeps it but reads nothing. */
+  readonly #leave = (): void => {
+    this.#queue?.abort()
+    this.#queue = undefined
+    const release = this.#release
+    this.#release = undefined
+    release?.()
+    if (release && !this.#isClosed) this.hooks.onDeposed()
+  }
+
+  #ask(): void {
+    this.#askedAt = Date.now()
+    this.#send({ type: "ask" })
+  }
+
+  async #request(options: LockOptions): Promise<void> {
+    let wasHeld = false
+    try {
+      await navigator.locks.request(this.name, options, () => {
+        if (!this.#queue) return undefined // it has been left meanwhile
+        wasHeld = true
+        return this.#hold()
+      })
+    } catch (error) {
+      if (!this.#queue) return
+      if (wasHeld) {
+        this.#leave()
+        this.#join()
+      } else if (!isAbort(error)) {
+        this.hooks.onLead() // no locks for this page, such as a sandboxed frame: for itself alone
+      }
+    }
+  }
+
+  #hold(): Promise<void> {
+    const held = new Promise<void>((release) => (this.#release = release))
+    this.hooks.onLead()
+    this.#answer()
+    return held
+  }
+
+  #tick(): void {
+    const now = Date.now()
+    if (this.#release || !this.#queue) return
+    if (this.#askedAt === 0) {
+      if (now - this.#heardAt >= ASK_MS) this.#ask()
+    } else if (now - this.#askedAt >= SILENCE_MS) {
+      this.#steal()
+    }
+  }
+
+  #steal(): void {
+    this.#askedAt = 0
+    this.#heardAt = Date.now()
+    this.#queue?.abort()
+    this.#queue = new AbortController()
+    void this.#request({ steal: true })
+  }
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "AbortError"
+}

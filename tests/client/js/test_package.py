@@ -1,0 +1,108 @@
+"""The npm package as `npm pack` makes it, installed in an empty folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.processes import NODE, ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PACKAGE = ROOT / "client" / "js"
+NPM = NODE.resolve().parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+TSC = PACKAGE / "node_modules" / "typescript" / "bin" / "tsc"
+CONSUMER = Path(__file__).with_name("consumer")
+ENTRIES = {
+    "headgate-client": ["RunError", "followRun"],
+    "headgate-client/chat": ["RunChatTransport"],
+    "headgate-client/react": ["useChatTransport", "useRun"],
+}
+# What a project has of its own that uses all entries.
+OTHERS = ("react", "ai", "ai-7", "@ai-sdk/react", "@ai-sdk/react-4")
+
+
+def ran(folder: Path, script: Path | str, *arguments: str | Path) -> str:
+    """Run a program of Node.js that has to succeed; what it prints."""
+    environment = {**os.environ, "PATH": f"{NODE.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [NODE, script, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package in it, and a project's own packages."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "package.json").write_text('{"private": true}')
+    packing = ("pack", "--ignore-scripts", "--json", "--pack-destination")
+    (packed,) = json.loads(ran(PACKAGE, NPM, *packing, folder))
+    ran(folder, NPM, "install", "--offline", "--no-audit", "--no-fund", packed["filename"])
+    installed = [path.name for path in (folder / "node_modules").iterdir()]
+    assert sorted(installed) == [".package-lock.json", "headgate-client"], "it needs nothing else"
+    modules = folder / "node_modules"
+    for name in OTHERS:
+        link(modules / name, ROOT / "tests" / "node" / "node_modules" / name)
+    link(modules / "@types" / "react", PACKAGE / "node_modules" / "@types" / "react")
+    return folder
+
+
+def link(at: Path, to: Path) -> None:
+    at.parent.mkdir(exist_ok=True)
+    at.symlink_to(to)
+
+
+def test_the_package_holds_what_is_published_and_nothing_else(project: Path) -> None:
+    installed = project / "node_modules" / "headgate-client"
+    assert {path.name for path in installed.iterdir()} == {
+        *("LICENSE", "README.md", "dist", "package.json")
+    }
+    kinds = {"".join(path.suffixes) for path in installed.glob("dist/*/*")}
+    assert kinds == {".js", ".d.ts", ".json"}
+
+
+@pytest.mark.parametrize("kind", ["mjs", "cjs"])
+def test_a_program_loads_each_entry(project: Path, kind: str) -> None:
+    load = "await import(name)" if kind == "mjs" else "require(name)"
+    program = project / f"program.{kind}"
+    program.write_text(f"""
+        const entries = {{}};
+        for (const name of {json.dumps([*ENTRIES])}) {{
+          const given = {load};
+          const isFunction = (key) => typeof given[key] === "function";
+          entries[name] = Object.keys(given).filter(isFunction).sort();
+        }}
+        console.log(JSON.stringify(entries));
+    """)
+    assert json.loads(ran(project, program)) == ENTRIES
+
+
+@pytest.mark.parametrize(
+    ("names", "options"),
+    [
+        (["page.mts", "page.cts"], ["--module", "node16"]),
+        (["page.ts"], ["--module", "esnext", "--moduleResolution", "bundler"]),
+        (["chat.mts"], ["--module", "node16", "--skipLibCheck", "--jsx", "react"]),
+    ],
+)
+def test_the_types_are_those_of_its_functions(
+    project: Path, names: Sequence[str], options: Sequence[str]
+) -> None:
+    for name in names:
+        source = CONSUMER / name
+        shutil.copy(source if source.exists() else CONSUMER / "page.ts", project / name)
+    ran(project, TSC, "--noEmit", "--strict", "--target", "es2022", *options, *names)

@@ -1,0 +1,145 @@
+"""Tabs of one browser follow a run by one connection, whatever becomes of the tab that holds it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.client.js.site import Tab
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from playwright.async_api import BrowserContext
+
+    from tests.client.js.site import Site
+    from tests.client.runs.sources import Feed
+
+TABS = 7  # by HTTP/1.1 a browser has six connections to a host
+FINISHED = [{"status": "finished", "error": None}]
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+class Story:
+    """A run that is told word by word to tabs, each of which has to have them all."""
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self.words: list[str] = []
+
+    async def goes_on(self, tabs: list[Tab], *words: str) -> None:
+        self.words += words
+        self.feed.give(*words)
+        await asyncio.gather(*(tab.has(self.words) for tab in tabs))
+
+    async def ends(self, tabs: list[Tab]) -> None:
+        """Have it end, and look that nothing has come twice."""
+        self.feed.end()
+        for tab in tabs:
+            await tab.has(FINISHED, "ends")
+            assert await tab.told("items") == self.words
+            assert await tab.told("refusals") == []
+
+
+async def test_seven_tabs_follow_and_post_whatever_becomes_of_the_one_that_is_connected(
+    site: Site, tabs: BrowserContext
+) -> None:
+    story = Story(await site.start("story"))
+    opened: list[Tab] = []
+    for number in range(TABS):  # each comes later than the one before
+        opened.append(await Tab.open(tabs, site, "story"))
+        await story.goes_on(opened, f"word {number}")
+    await until(lambda: site.connections == 1)
+    assert await asyncio.gather(*(tab.post("hello") for tab in opened)) == [200] * TABS
+
+    await opened.pop(0).page.close()
+    await story.goes_on(opened, "closed")
+
+    frozen = opened.pop(0)
+    await frozen.freeze()
+    await story.goes_on(opened, "frozen")
+
+    await opened.pop(0).crash()
+    await story.goes_on(opened, "killed")
+
+    hanging = opened.pop(0)
+    await hanging.hang()
+    await story.goes_on(opened, "silent")
+
+    await frozen.thaw()
+    site.answers.set()
+    opened += [frozen, hanging]
+    await story.goes_on(opened, "all are back")
+    await story.ends(opened)
+    await until(lambda: site.connections == 0)
+
+
+@pytest.mark.parametrize(
+    "missing", ["delete window.BroadcastChannel", "delete Navigator.prototype.locks"]
+)
+async def test_tabs_that_cannot_share_have_a_connection_each(
+    site: Site, tabs: BrowserContext, missing: str
+) -> None:
+    story = Story(await site.start("story"))
+    opened = [await Tab.open(tabs, site, "story", missing) for _ in range(2)]
+    await story.goes_on(opened, "once")
+    assert site.connections == 2
+    await story.ends(opened)
+
+
+async def test_a_tab_that_remembers_goes_on_behind_its_last_item_when_it_is_loaded_anew(
+    site: Site, tabs: BrowserContext
+) -> None:
+    site.options = {"remember": True}
+    feed = await site.start("story")
+    tab = await Tab.open(tabs, site, "story")
+    feed.give("one", "two")
+    await tab.has(["one", "two"])
+    await tab.page.reload()
+    feed.give("three")
+    await tab.has(["three"])
+    feed.end()
+    await tab.has(FINISHED, "ends")
+    asked = len(site.requests)
+    await tab.page.reload()  # of what has ended, nothing is asked any more
+    await tab.has(FINISHED, "ends")
+    assert (await tab.told(), len(site.requests)) == ([], asked)
+
+
+async def test_a_tab_that_does_not_remember_has_the_whole_run_when_it_is_loaded_anew(
+    site: Site, tabs: BrowserContext
+) -> None:
+    story = Story(await site.start("story"))
+    tab = await Tab.open(tabs, site, "story")
+    await story.goes_on([tab], "one", "two")
+    await tab.page.reload()
+    await story.goes_on([tab], "three")
+
+
+async def test_an_application_that_is_away_is_waited_for(site: Site, tabs: BrowserContext) -> None:
+    story = Story(await site.start("story"))
+    site.status = 503
+    tab = await Tab.open(tabs, site, "story")
+    await until(lambda: len(site.requests) >= 2)  # the second one asks which status it was
+    site.status = 200
+    await story.goes_on([tab], "once")
+
+
+@pytest.mark.parametrize("status", [204, 401])
+async def test_an_application_that_refuses_is_asked_no_more(
+    site: Site, tabs: BrowserContext, status: int
+) -> None:
+    site.status = status
+    tab = await Tab.open(tabs, site, "story")
+    ((told, _),) = await tab.page.evaluate("toldOf('refusals', 1)")
+    assert (told, len(site.requests)) == (status, 2)
+
+
+async def test_an_application_that_stays_away_is_given_up(site: Site, tabs: BrowserContext) -> None:
+    site.status, site.options = 503, {"retries": 1}
+    tab = await Tab.open(tabs, site, "story")
+    refusal = [503, "2 attempts have brought nothing"]
+    await tab.has([refusal], "refusals")
+    assert len(site.requests) == 2
