@@ -42,17 +42,22 @@ class Lease:
         self._is_new = False
         self._beats = 0
 
-    async def take(self) -> None:
-        """Make it, or find it made; from here on no stop is missed."""
+    async def take(self, *, only_free: bool = False) -> bool:
+        """Make it, or find it made; from here on no stop is missed.
+
+        With `only_free`, return False where another producer has it.
+        """
         while True:
             made = await self._made()
+            if only_free and not made.is_new:
+                return False
             self._position = made.next_offset
             self._is_new = made.is_new
             self._tail = made.next_offset
             self._beats = 0
             # Whoever has made it, and gives its start up, shall find that it is in use.
             if made.is_new or await self._append(HEARTBEAT):
-                return
+                return True
 
     async def _made(self) -> Metadata:
         """What is there by now; where it was made with another `orphan_after`, that one counts."""

@@ -20,7 +20,7 @@ PRODUCER_EPOCH = "Producer-Epoch"
 PRODUCER_SEQ = "Producer-Seq"
 MULTI = "X-Stream-Multi"
 # Of a run: what stands below the name of its stream, and the id of its producer in both.
-LEASE, INDEX = "lease", "index"
+LEASE, INDEX, WAIT = "lease", "index", "wait"
 PRODUCER = "run"
 MOST_SHOWN = 300  # characters of a URL in an error
 MOST_DIGITS = 20  # of 64 bits; Python itself refuses to read thousands

@@ -9,7 +9,7 @@ client which reads the stream itself is not disturbed by it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -59,6 +59,8 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     status: Status | None = None  # active: a producer begins; any other: the run has ended
     error: str | None = None
     count: int | None = None  # of the items before this record
+    step: str | None = None  # the key of a step that is done with the items before this record
+    value: Any = None  # what the step came to
 
     @property
     def end(self) -> RunState | None:
@@ -98,6 +100,11 @@ def claim() -> bytes:
 def mark(format_name: str, count: int) -> bytes:
     """Return the record that says how many items are before it."""
     return _encode(_Record(TYPE, Told(format=format_name, count=count)))
+
+
+def step(key: str, value: msgspec.Raw) -> bytes:
+    """Return the record that says that a step is done, and what it came to."""
+    return _encode(_Record(TYPE, Told(step=key, value=value)))
 
 
 def end(state: RunState, format_name: str | None = None, count: int | None = None) -> bytes:

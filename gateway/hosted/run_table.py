@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 # Of a route, in each process: twenty pages, which is further than anybody leafs. One takes 1 KB.
 MOST_RUNS = 1_000
-BESIDE = (f"/{names.LEASE}", f"/{names.INDEX}")  # at the end of paths of what stands beside a run
+# At the end of paths of what stands beside a run.
+BESIDE = (f"/{names.LEASE}", f"/{names.INDEX}", f"/{names.WAIT}")
 
 
 class RunTable:

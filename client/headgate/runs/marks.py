@@ -99,7 +99,8 @@ class Marker:
         self._bytes = 0
         self._next_count = count + max(EVERY_ITEMS, count // SHARE)
         self._next_bytes = EVERY_BYTES
-        self._chunks: list[int] = []  # the numbers of the marks among what is written
+        self._chunks: list[int] = []  # the numbers of the records among what is written
+        self._has_index = False
         self._written = 0
         self._pending: list[Entry] = []
         self._is_wanted = asyncio.Event()
@@ -110,6 +111,11 @@ class Marker:
         self._written += 1
         self._bytes += len(item)
 
+    def wrote_record(self) -> None:
+        """Count a record, which is a chunk of the writer's and no item."""
+        self._written += 1
+        self._chunks.append(self._written)
+
     @property
     def is_due(self) -> bool:
         """Whether a mark is to be written now."""
@@ -119,8 +125,8 @@ class Marker:
         """Return the mark; `offset` is any before it, the nearest that is known."""
         self._next_count = self.count + max(EVERY_ITEMS, self.count // SHARE)
         self._next_bytes = self._bytes + max(EVERY_BYTES, self._bytes // SHARE)
-        self._written += 1
-        self._chunks.append(self._written)
+        self.wrote_record()
+        self._has_index = True
         self._pending.append(Entry(self.count, offset))
         self._is_wanted.set()
         return records.mark(self._format_name, self.count)
@@ -138,7 +144,7 @@ class Marker:
 
     async def end(self, offset: str) -> None:
         """Have the end of a long run found at once: it begins at `offset`."""
-        if self._chunks:
+        if self._has_index:
             self._pending.append(Entry(self.count, offset))
             try:
                 async with asyncio.timeout(END_TIMEOUT_S):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from headgate.names import INDEX, LEASE, stream_url
+from headgate.names import INDEX, LEASE, WAIT, stream_url
 
 if TYPE_CHECKING:
     from headgate.stream import Stream
@@ -19,12 +19,16 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The streams of a run: its items, its producer's lease, and the index of its marks."""
+    """The streams of a run: its items, its producer's lease, the index of its marks.
+
+    And where it may be taken over, `wait`: a lease that outlives the producer's own.
+    """
 
     id: str
     items: Stream
     lease: Stream
     index: Stream
+    wait: Stream
 
 
 def check_type(run_id: object) -> None:
@@ -45,4 +49,5 @@ def place(base: Stream, run_id: str) -> Place:
             f"not {size}"
         )
     url = stream_url(base.url, run_id)
-    return Place(run_id, *map(base.beside, (url, f"{url}/{LEASE}", f"{url}/{INDEX}")))
+    beside = (f"{url}/{name}" for name in (LEASE, INDEX, WAIT))
+    return Place(run_id, *map(base.beside, (url, *beside)))

@@ -13,18 +13,21 @@ import msgspec
 from headgate import records
 from headgate.error_text import sendable, told
 from headgate.errors import ABSENT, ProducerFenced, RequestRefused, StreamError
+from headgate.framing import json_text
+from headgate.lease import Lease
 from headgate.records import RunState
 from headgate.runs import claims
+from headgate.runs.adapters.plain import plain
 from headgate.runs.claims import TAKEN
 from headgate.runs.formats.contract import NotAnItem
 from headgate.runs.marks import end_record
+from headgate.runs.progress import Step
 from headgate.runs.survey import START
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from headgate.lease import Lease
-    from headgate.runs.formats.contract import Format
+    from headgate.runs.formats.contract import Completion, Format
     from headgate.runs.marks import Marker
     from headgate.runs.places import Place
     from headgate.writer import StreamWriter
@@ -37,6 +40,7 @@ BEATS = 3
 
 FINISHED = RunState("finished")
 TAKEN_OVER = RunState("active")  # by somebody else, who tells how it ends
+SHUT_DOWN = RunState("failed", "the application was shut down")
 
 
 def class_name(error: Exception) -> str:
@@ -53,6 +57,17 @@ class Rules:
     stop_grace_s: float
     retry_for_s: float
     error_text: Callable[[Exception], str]
+    takeover_within_s: int = 0  # so long a run without a producer waits for another one
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one producer does of a run, which others may have begun and may end."""
+
+    first: list[object]  # items before those of the source
+    begun: Completion | None = None  # what goes on
+    has_items: bool = False  # of an older producer's source
+    closes: bool = True  # the run ends with the source
 
 
 class _NotWritten(Exception):
@@ -70,7 +85,7 @@ class Production:
         output: StreamWriter,
         form: Format,
         rules: Rules,
-        first: list[object],  # the items that complete what an older producer has begun
+        turn: Turn,
         marker: Marker,
     ) -> None:
         self._place = place
@@ -78,14 +93,16 @@ class Production:
         self._epoch = epoch
         self._output = output
         self._form = form
-        self._items = form.writer()
+        self._items = form.writer(turn.begun)
         self._rules = rules
-        self._first = first
+        self._turn = turn
+        self._wait = Lease(place.wait, rules.takeover_within_s) if rules.takeover_within_s else None
         self._marker = marker
         self._stopped = asyncio.Event()
         self._watches_stop = False
         # How it ends when its source is not what ends it.
         self._verdict: asyncio.Future[RunState] = asyncio.get_running_loop().create_future()
+        self.outcome = TAKEN_OVER  # of what is done here
         self._is_all_written = False  # so that the end may complete what was begun
 
     def stopped(self) -> asyncio.Event:
@@ -101,12 +118,17 @@ class Production:
     async def run(self, source: AsyncIterator[object]) -> None:
         """Produce the run to its end."""
         consuming = asyncio.create_task(self._consume(source))
-        others = (self._beat(), self._keep(), self._watch(), self._flush(), self._marker.keep())
+        others = [self._beat(), self._keep(), self._watch(), self._flush(), self._marker.keep()]
+        if self._wait is not None:
+            others.append(self._keep_waiting(self._wait))
         tasks = [consuming, *map(asyncio.create_task, others)]
         is_ended = True
         try:
-            state = await self._written(consuming)
-            if state is TAKEN_OVER or not await self._end(state):
+            state = self.outcome = await self._written(consuming)
+            if self._is_left(state):
+                is_ended = state is not SHUT_DOWN
+            elif state is TAKEN_OVER or not await self._end(state):
+                self.outcome = TAKEN_OVER
                 log.warning("run %r: another producer has taken over, or ended it", self._place.id)
         except StreamError as error:
             log.warning("run %r: its end could not be written: %s", self._place.id, error)
@@ -150,14 +172,13 @@ class Production:
 
     async def _consume(self, source: AsyncIterator[object]) -> RunState:
         """Write what the source gives; how it ended is the result."""
-        is_empty = True
+        is_empty = not self._turn.has_items
         try:
-            for item in self._first:
+            for item in self._turn.first:
                 await self._write(item)
             async for given in source:
                 is_empty = False
-                for item in self._items.items(given):
-                    await self._write(item)
+                await self._take(given)
         except (NotAnItem, records.Forged) as error:
             return RunState("failed", str(error))
         except _NotWritten:
@@ -169,6 +190,40 @@ class Production:
         finally:
             await close(source)
         return RunState("failed", "the source gave nothing") if is_empty else FINISHED
+
+    async def _take(self, given: object) -> None:
+        """Write what the source gave."""
+        if isinstance(given, Step):
+            await self._write_step(given)
+            return
+        for item in self._items.items(given):
+            await self._write(item)
+
+    async def _write_step(self, step: Step) -> None:
+        """Write that a step is done, and wait until the stream has it: the next is not begun."""
+        if not isinstance(step.key, str) or not step.key:
+            raise NotAnItem("the key of a Step is a str that is not empty")
+        items = [item for given in step.items for item in self._items.items(given)]
+        try:
+            record = records.step(step.key, msgspec.Raw(json_text(plain(step.value))))
+        except (TypeError, ValueError) as error:
+            raise NotAnItem(f"the value of the step {step.key!r} is not JSON: {error}") from error
+        try:
+            if items:
+                await self._output.flush()  # so that one request takes them all
+            for item in items:
+                await self._write(item)
+            await self._output.write(record)
+            self._marker.wrote_record()
+            await self._output.flush()
+        except StreamError as error:
+            raise _NotWritten from error
+
+    def _is_left(self, state: RunState) -> bool:
+        """Return whether the run waits for another producer, and has no end yet."""
+        if self._wait is None or state is TAKEN_OVER:
+            return False
+        return state is SHUT_DOWN or not (self._turn.closes or state.status == "stopped")
 
     async def _write(self, item: object) -> None:
         try:
@@ -208,6 +263,8 @@ class Production:
         is_ours = await claims.end(self._place.items, self._epoch, items, self._rules.retry_for_s)
         if is_ours:
             await self._lease.give_up()
+            if self._wait is not None:
+                await self._wait.give_up()
         return is_ours
 
     async def _watch(self) -> None:
@@ -247,6 +304,15 @@ class Production:
             except StreamError as error:
                 log.info("run %r: no heartbeat: %s", self._place.id, error)
             await asyncio.sleep(self._lease.orphan_after_s / BEATS)
+
+    async def _keep_waiting(self, wait: Lease) -> None:
+        """Keep the time for which the run waits for another producer, should this one be gone."""
+        while True:
+            await asyncio.sleep(self._rules.takeover_within_s / BEATS)
+            try:
+                await wait.take()
+            except StreamError as error:
+                log.info("run %r: nobody would wait for a producer: %s", self._place.id, error)
 
     async def _keep(self) -> None:
         """Keep the stream while the source is silent: nobody else may use it meanwhile."""

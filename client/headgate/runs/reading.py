@@ -22,7 +22,7 @@ from headgate.runs.marks import is_far
 from headgate.runs.survey import BEGINNING, START, Mark, items_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
     from headgate.following import Batch
     from headgate.records import Status
@@ -34,6 +34,7 @@ log = logging.getLogger("headgate.runs")
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0  # before a lost connection is made again
 WITH_IDS = "sse"  # the format whose items tell where they are
+READERS_END_S = 1.0  # for those who wait for the end of a run that has just ended
 KEEP_ALIVE_S = 15.0  # of silence; proxies end what is silent for a minute
 GONE = RunState("failed", "the run is no longer there: deleted, expired, or lost by its server")
 
@@ -294,3 +295,14 @@ async def begun(run: Place, after: int | Cursor) -> Reading:
     reading = Reading(run.items, after, await mark_before(run, after))
     await reading.begin()
     return reading
+
+
+async def end_readings(readings: Sequence[Reading], grace_s: float) -> None:
+    """Cut who still reads, after a moment in which they can read the end."""
+    awaited = {reading.over for reading in readings if reading.is_awaited}
+    if awaited and grace_s:
+        await asyncio.wait(awaited, timeout=grace_s)
+    for reading in readings:
+        reading.leave()
+    if awaited:
+        await asyncio.wait(awaited, timeout=READERS_END_S)

@@ -14,42 +14,42 @@ from weakref import WeakSet
 from headgate.at_once import at_once
 from headgate.backoff import Backoff
 from headgate.endpoint import close_soon, unlimited_session
-from headgate.errors import ABSENT, ProtocolError, StreamClosed, Unavailable
+from headgate.errors import ABSENT, ProtocolError, Unavailable
 from headgate.keep_alive import end_of
 from headgate.lease import Lease
 from headgate.names import shown, stream_url
-from headgate.records import ORPHANED, RunState
-from headgate.runs import claims
 from headgate.runs.answer import Answer
 from headgate.runs.cursors import Cursor
 from headgate.runs.deletion import delete
 from headgate.runs.formats import named
-from headgate.runs.lookups import how_it_ended, item_count, last_items
+from headgate.runs.lookups import item_count
+from headgate.runs.orphans import is_active, looked, state_of, stop_waiting
 from headgate.runs.places import check_type, place
-from headgate.runs.production import CLOSE_TIMEOUT_S, Production, Rules, class_name, close
-from headgate.runs.reading import Reading, begun
-from headgate.runs.starting import Start
+from headgate.runs.production import CLOSE_TIMEOUT_S, SHUT_DOWN, Rules, class_name, close
+from headgate.runs.reading import READERS_END_S, Reading, begun, end_readings
+from headgate.runs.starting import Manner, NotOrphaned, Start
 from headgate.runs.survey import BEGINNING
 from headgate.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
     from types import TracebackType
 
     import aiohttp
 
     from headgate.endpoint import Authorization
     from headgate.keep_alive import KeepAlive
+    from headgate.records import RunState
     from headgate.runs.formats.contract import Format, FormatName
     from headgate.runs.places import Place
+    from headgate.runs.production import Production
+    from headgate.runs.progress import Written
 
 log = logging.getLogger("headgate.runs")
 
 DAY_S = 24 * 3600
-SHUTDOWN_ERROR = "the application was shut down"
 CLOSED = "no run is started or read once Runs is closed"
 FIRST_LOOK_S, LOOK_AGAIN_S = 0.05, 0.5  # for a run that has not been started yet
-READERS_END_S = 1.0  # for those who wait for the end of a run that has just ended
 # Of all answers: no cache, nginx or proxy that compresses may hold back what comes.
 HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
@@ -62,6 +62,8 @@ class Runs:
     that watches `stopped` may go on after a stop. `retry_for`: so long a server that is away is
     waited for. `error_text` makes of a source's exception what readers are told. `keep_alive` is
     called with an awaitable for each run that is started here, which ends when its production does.
+    `takeover_within`: so long a run whose producer is gone waits for `take_over`, before it ends as
+    orphaned; 0 for none.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of an application, each by its name
@@ -76,11 +78,14 @@ class Runs:
         retry_for: float = 30.0,
         error_text: Callable[[Exception], str] = class_name,
         keep_alive: KeepAlive | None = None,
+        takeover_within: int = 0,
     ) -> None:
         if orphan_after < 1 or (ttl is not None and ttl < orphan_after):
             raise ValueError("orphan_after is 1 second or more, and ttl is no less")
         if not (stop_grace >= 0 and retry_for >= 0):
             raise ValueError("stop_grace and retry_for are 0 seconds or more")
+        if takeover_within and takeover_within < orphan_after:
+            raise ValueError("takeover_within is 0, or no less seconds than orphan_after")
         # ValueError for what no run can be below, and for what no header can hold.
         Stream(stream_url(url, "id"), authorization=authorization)
         self._url = url
@@ -88,7 +93,7 @@ class Runs:
         self._authorization = authorization
         self._session = session
         self._own_session: aiohttp.ClientSession | None = None
-        self._rules = Rules(orphan_after, ttl, stop_grace, retry_for, error_text)
+        self._rules = Rules(orphan_after, ttl, stop_grace, retry_for, error_text, takeover_within)
         self._keep_alive = keep_alive
         self._produced: dict[str, Production] = {}
         self._tasks: dict[asyncio.Task[None], Production] = {}
@@ -144,32 +149,80 @@ class Runs:
         items = aiter(source)
         try:
             form, run = named(format), self.place(run_id)
-            start = Start(run, form, self._rules, self._check_open)
-            production = await self._started(start, form.opening(run_id, message_id))
+            start = Start(run, form, self._rules, self._check_open, Manner())
+            production = await start.begun(form.opening(run_id, message_id), self._starts)
         except BaseException:
             await close(items)
             raise
+        self._produce(run_id, production, items)
+        return self._answer(run, form, Reading(run.items, start=replace(BEGINNING, form=form)))
+
+    async def take_over(
+        self,
+        run_id: str,
+        make_source: Callable[[Written], AsyncIterable[object]],
+        *,
+        format: FormatName = "text",  # noqa: A002
+        message_id: str | None = None,
+        only_orphaned: bool = True,
+        closes: bool = True,
+    ) -> RunState | None:
+        """Go on with a run that another process has left, or start it, and wait for the end of it.
+
+        Args:
+            run_id: The id that the run was, or will be, started with.
+            make_source: Is called with what is written, and returns a source of what is not.
+            format: As of `start`; the same that the run was started with.
+            message_id: As of `start`, for a run that is not there yet.
+            only_orphaned: Whether a run that another producer has is left to it. Otherwise that
+                one is stopped, as by `start`.
+            closes: Whether the run ends with the source. Otherwise it waits for `takeover_within`
+                seconds to be taken over again, also where the source fails; a stop does end it.
+
+        Returns:
+            What came of the source: `finished`, `failed` with the error, `stopped`, or `active`
+            where another producer has taken over meanwhile. None where one had the run before.
+
+        Raises:
+            StreamClosed: The run has ended.
+            Unavailable: The server is away.
+            ValueError: The run is there in another format, or `closes` is false although these
+                `Runs` have no `takeover_within`.
+        """
+        if not (closes or self._rules.takeover_within_s):
+            raise ValueError("a run that goes on needs Runs(..., takeover_within=SECONDS)")
+        form, run = named(format), self.place(run_id)
+        manner = Manner(goes_on=True, only_orphaned=only_orphaned, closes=closes)
+        start = Start(run, form, self._rules, self._check_open, manner)
+        try:
+            production = await start.begun(form.opening(run_id, message_id), self._starts)
+        except NotOrphaned:
+            return None
+        try:
+            items = aiter(make_source(start.written))
+        except BaseException:
+            await start.withdraw()
+            raise
+        task = self._produce(run_id, production, items)
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            production.end(SHUT_DOWN)
+            await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
+            raise
+        return production.outcome
+
+    def _produce(
+        self, run_id: str, production: Production, items: AsyncIterator[object]
+    ) -> asyncio.Task[None]:
+        """Produce a run from its source, in a task of its own."""
         self._produced[run_id] = production
         task = asyncio.create_task(production.run(items), name=f"run {run_id}")
         self._tasks[task] = production
         task.add_done_callback(lambda done: self._forget(run_id, done))
         if self._keep_alive is not None:
             self._keep_alive(end_of(task))
-        return self._answer(run, form, Reading(run.items, start=replace(BEGINNING, form=form)))
-
-    async def _started(self, start: Start, first: list[object]) -> Production:
-        """Return what produces the run. When this is cancelled, the start is withdrawn."""
-        task = asyncio.create_task(start.production(first))
-        self._starts.add(task)
-        task.add_done_callback(self._starts.discard)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            start.cancel()
-            await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
-            if task.done() and not task.cancelled() and task.exception() is None:
-                await start.withdraw()  # it was cancelled as it came to its end
-            raise
+        return task
 
     async def follow(
         self,
@@ -222,7 +275,7 @@ class Runs:
     ) -> Answer | None:
         """Answer as `follow` does. Raises ABSENT where there is no such run."""
         tail: int | None = None
-        if only_active and not await self._is_active(run):
+        if only_active and not await is_active(run):
             return None
         if isinstance(after, int) and after < 0:
             tail = await item_count(run) - 1
@@ -240,7 +293,7 @@ class Runs:
         if await Lease(run.lease, self._rules.orphan_after_s).ask_stop():
             return True
         with contextlib.suppress(*ABSENT):
-            await self._end_orphan(run)
+            return await stop_waiting(run)
         return False
 
     def stopped(self, run_id: str) -> asyncio.Event:
@@ -258,13 +311,7 @@ class Runs:
 
     async def state(self, run_id: str) -> RunState | None:
         """What has become of the run; None if there is none."""
-        run = self.place(run_id)
-        try:
-            if await self._is_active(run):
-                return RunState("active")
-            return await how_it_ended(run)
-        except ABSENT:
-            return None
+        return await state_of(self.place(run_id))
 
     async def states(self, run_ids: Iterable[str]) -> dict[str, RunState | None]:
         """Return what `state` does for each of these runs, by their ids, in their order.
@@ -299,10 +346,10 @@ class Runs:
         if self._tasks:
             await asyncio.wait(list(self._tasks), timeout=wait)
         for production in self._tasks.values():
-            production.end(RunState("failed", SHUTDOWN_ERROR))
+            production.end(SHUT_DOWN)
         if self._tasks:
             await asyncio.wait(list(self._tasks))
-        await self._end_readers(grace_s)
+        await end_readings(list(self._readings), grace_s)
         own, self._own_session = self._own_session, None
         if own is not None:
             await own.close()
@@ -312,38 +359,8 @@ class Runs:
     ) -> Answer:
         fields = {**HEADERS, "Content-Type": form.media_type, **form.headers(run.id, tail)}
         self._readings.add(reading)
-        body = reading.body(lambda: self._end_orphan(run), self._rules.orphan_after_s)
+        body = reading.body(lambda: looked(run), self._rules.orphan_after_s)
         return Answer(200, fields, body)
-
-    async def _end_readers(self, grace_s: float) -> None:
-        """Cut who still reads, after a moment in which they can read the end."""
-        awaited = {reading.over for reading in self._readings if reading.is_awaited}
-        if awaited and grace_s:
-            await asyncio.wait(awaited, timeout=grace_s)
-        for reading in list(self._readings):
-            reading.leave()
-        if awaited:
-            await asyncio.wait(awaited, timeout=READERS_END_S)
-
-    async def _is_active(self, run: Place) -> bool:
-        """Whether the run goes on; one that nobody produces is ended. ABSENT if there is none."""
-        return not (await run.items.head()).is_closed and not await self._end_orphan(run)
-
-    async def _end_orphan(self, run: Place) -> bool:
-        """End the run if nobody produces it; whether it has ended, by whomever."""
-        lease = Lease(run.lease, self._rules.orphan_after_s)
-
-        async def is_orphan() -> bool:
-            return not await lease.is_held()
-
-        if not await is_orphan():
-            return False
-        items = await last_items(run, ORPHANED)
-        try:
-            epoch = await claims.claim(run.items, items, is_closing=True, still_wanted=is_orphan)
-        except StreamClosed:
-            return True
-        return epoch is not None
 
     def _check_open(self) -> None:
         if self._closing.is_set():

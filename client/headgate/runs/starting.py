@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,7 +18,8 @@ from headgate.runs import claims
 from headgate.runs.lookups import last_items
 from headgate.runs.marks import Marker
 from headgate.runs.output import output
-from headgate.runs.production import CLOSE_TIMEOUT_S, Production
+from headgate.runs.production import CLOSE_TIMEOUT_S, Production, Turn
+from headgate.runs.progress import Written
 from headgate.runs.survey import survey
 
 if TYPE_CHECKING:
@@ -26,32 +28,69 @@ if TYPE_CHECKING:
     from headgate.runs.formats.contract import Format
     from headgate.runs.places import Place
     from headgate.runs.production import Rules
+    from headgate.runs.survey import Survey
     from headgate.stream import Metadata
 
 WITHDRAWN = RunState("failed", "it was taken over, and the start of its new producer failed")
 
 
+class NotOrphaned(Exception):
+    """Another producer has the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a run is begun that may be there already."""
+
+    goes_on: bool = False  # in what an older producer has begun; else behind it
+    only_orphaned: bool = False
+    closes: bool = True
+
+
 class Start:
-    """Starts a run, once.
+    """Starts a run, or takes it over, once.
 
     It goes on in a task of its own when whoever wants it is cancelled: only what the server has
     answered tells what there is to be withdrawn.
     """
 
-    def __init__(self, run: Place, form: Format, rules: Rules, check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        run: Place,
+        form: Format,
+        rules: Rules,
+        check: Callable[[], None],
+        manner: Manner,
+    ) -> None:
         """`check` raises when nothing can be started any more."""
         self._run = run
         self._form = form
         self._rules = rules
         self._check_open = check
+        self._manner = manner
+        self.written = Written()  # by older producers, for one that goes on
         self._lease = Lease(run.lease, rules.orphan_after_s)
+        self._wait = Lease(run.wait, rules.takeover_within_s)
         self._is_cancelled = False
         self._is_new = False  # the stream was made here
         self._epoch: int | None = None  # that was claimed
 
-    def cancel(self) -> None:
-        """Have it withdraw what it has begun, unless it comes to its end first."""
-        self._is_cancelled = True
+    async def begun(self, first: list[object], starts: set[asyncio.Task[Production]]) -> Production:
+        """Return what produces the run, by a task among `starts`.
+
+        When this is cancelled, the start is withdrawn.
+        """
+        task = asyncio.create_task(self.production(first))
+        starts.add(task)
+        task.add_done_callback(starts.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._is_cancelled = True
+            await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
+            if task.done() and not task.cancelled() and task.exception() is None:
+                await self.withdraw()  # it was cancelled as it came to its end
+            raise
 
     async def production(self, first: list[object]) -> Production:
         """Claim the run, and return what produces it. `first` are the items before the source's."""
@@ -69,22 +108,36 @@ class Start:
                 await self._withdraw()
 
     async def _claimed(self, first: list[object]) -> Production:
-        await self._lease.take()
+        if not await self._lease.take(only_free=self._manner.only_orphaned):
+            raise NotOrphaned
+        if self._rules.takeover_within_s:
+            await self._wait.take()
         metadata = await self._open()
         self._check()  # from the claim on an older producer is refused
-        opening = [records.claim(), *map(msgspec.json.encode, first)]
+        begins = self._is_new or not self._manner.goes_on
+        opening = [records.claim(), *map(msgspec.json.encode, first if begins else ())]
         epoch = self._epoch = await claims.claim(self._run.items, opening)
         assert epoch is not None, "it is always wanted"
-        # What an older producer has begun stays as it is.
-        before = await survey(self._run.items, completes=True) if epoch > 0 else None
+        before = await survey(self._run.items, completes=True) if epoch > 0 or not begins else None
         self._check()
-        completing = [] if before is None else before.completion.closing()
+        turn = self._turn(first, before)
         count = len(first) if before is None else before.count or 0
         marker = Marker(self._run.index, self._form.name, count, self._rules.ttl_s)
         writer = output(self._run.items, metadata, epoch, self._rules.retry_for_s)
         return Production(
-            self._run, self._lease, epoch, writer, self._form, self._rules, completing, marker
+            self._run, self._lease, epoch, writer, self._form, self._rules, turn, marker
         )
+
+    def _turn(self, first: list[object], before: Survey | None) -> Turn:
+        """Return what is to be done behind what was there before."""
+        closes = self._manner.closes
+        if before is None:
+            return Turn([], closes=closes)
+        if not self._manner.goes_on:
+            return Turn(before.completion.closing())
+        self.written = before.written()
+        has_items = bool(self.written.half or self.written.steps)
+        return Turn([] if before.count else first, before.completion, has_items, closes)
 
     def _check(self) -> None:
         self._check_open()
@@ -116,11 +169,14 @@ class Start:
         items = self._run.items
         if self._is_new and await self._closed():
             await items.delete()
+        elif self._epoch is not None and self._rules.takeover_within_s:
+            await self._lease.give_up()  # another one may go on
         elif self._epoch is not None:
             end = await last_items(self._run, WITHDRAWN)
             if await claims.end(items, self._epoch, end, self._rules.retry_for_s):
                 await self._lease.give_up()
         await self._lease.give_back()
+        await self._wait.give_back()
 
     async def _closed(self) -> bool:
         """Close the stream unless somebody else has begun, and return whether it was closed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -13,6 +13,7 @@ from headgate import following, records
 from headgate.errors import ProtocolError, RequestRefused
 from headgate.runs.formats import named
 from headgate.runs.formats.contract import NothingBegun
+from headgate.runs.progress import Written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 START = "-1"
 # Looked at one by one, until other work has its turn: some servers send all of a stream at once.
 ITEMS_AT_ONCE = 1000
+MOST_HALF_BYTES = 4 << 20  # as much as an answer of a model has, with all that is around its words
 
 _decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -44,7 +46,8 @@ BEGINNING = Mark(START, 0, None)
 class Survey:
     """Gathers what has been seen of a stream from an offset on.
 
-    With `completes`, also which items would complete what is begun: that takes each by itself.
+    With `completes`, also which items would complete what is begun, and how far its steps are: that
+    takes each by itself.
     """
 
     def __init__(self, offset: str, *, completes: bool = False) -> None:
@@ -57,6 +60,10 @@ class Survey:
         self._before = 0 if offset == START else None
         self._seen = 0
         self._completes = completes
+        self._first = 0  # items of the run itself, before those of its source
+        self._steps: dict[str, Any] = {}
+        self._half: list[bytes] = []
+        self._half_bytes = 0
 
     @property
     def count(self) -> int | None:
@@ -69,6 +76,12 @@ class Survey:
         if self._before is None or self.form is None:
             return None
         return Mark(self._offset, self._before, self.form)
+
+    def written(self) -> Written:
+        """Return how far the run is, with its beginning seen."""
+        half = [] if self._half_bytes > MOST_HALF_BYTES else [*map(msgspec.json.decode, self._half)]
+        name = "" if self.form is None else self.form.name
+        return Written(self.count or 0, self._steps, half, name)
 
     async def take(self, batch: Batch) -> None:
         """See the items of a batch."""
@@ -88,6 +101,9 @@ class Survey:
         if told is None:
             self._seen += 1
             self.completion.take(item)
+            self._half_bytes += len(item)
+            if self._seen > self._first and self._half_bytes <= MOST_HALF_BYTES:
+                self._half.append(item)
         else:
             self._learn(told)
 
@@ -96,8 +112,13 @@ class Survey:
             self.form = named(told.format)
             if self._completes:
                 self.completion = self.form.completion()
+                self._first = len(self.form.opening("id", None))
         if told.count is not None and self._before is None:
             self._before = told.count - self._seen
+        if told.step is not None:
+            self._steps.pop(told.step, None)  # so that the last one is the last
+            self._steps[told.step] = told.value
+            self._half, self._half_bytes = [], 0
         if told.end is not None:
             self.end = told.end
             self._seen += self.form is not None and self.form.numbers_end

@@ -60,6 +60,7 @@ class Runs:
         stop_grace: float = 2.0,
         retry_for: float = 30.0,
         error_text: Callable[[Exception], str] = class_name,
+        takeover_within: int = 0,
     ) -> None:
         self._make = partial(
             for_asyncio.Runs,
@@ -70,6 +71,7 @@ class Runs:
             stop_grace=stop_grace,
             retry_for=retry_for,
             error_text=error_text,
+            takeover_within=takeover_within,
         )
         self._shown = repr(self._make())  # ValueError for what no run can be below
         self._here: _InProcess | None = None

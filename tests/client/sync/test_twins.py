@@ -17,7 +17,7 @@ TWINS = [
     (headgate.sync.StreamWriter, headgate.StreamWriter),
 ]
 # What belongs to an event loop, or is made by what is for asyncio alone.
-FOR_ASYNCIO = {"session", "keep_alive", "metadata", "place"}
+FOR_ASYNCIO = {"session", "keep_alive", "metadata", "place", "take_over"}
 FOR_THREADS = {"produce"}  # in asyncio, a worker awaits what `keep_alive` is called with
 # What the other one is annotated with.
 ANNOTATIONS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,9 +29,12 @@ from headgate.runs.formats.contract import NotAnItem, named
 if TYPE_CHECKING:
     from headgate.records import RunState
     from headgate.runs.adapters.parts import Metadata, Part, Whole
+    from headgate.runs.formats.contract import Completion
     from headgate.runs.formats.steps import Chunk
 
 STRINGS = "text"  # what strings of the source are pieces of
+# Chunks whose ids are numbered here.
+NUMBERED = {"text-start", "reasoning-start", "source-url", "source-document"}
 
 
 @dataclass(slots=True)
@@ -49,12 +52,14 @@ class _Open:
 class AiSdkWriter:
     """The items are the chunks: as the source gives them, or made of strings and SDK events."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: AiSdkCompletion | None = None) -> None:
+        before = before or AiSdkCompletion()
         self._adapters = Adapters()
-        self._steps = steps.Steps()
+        self._steps = steps.Steps(before.unfinished)
+        self._left = [*before.unfinished.parts]  # open parts of an older producer
         self._open: dict[str, _Open] = {}
-        self._begun = 0
-        self._usage = ui_chunks.UsageSum()
+        self._begun = before.begun
+        self._usage = ui_chunks.UsageSum(before.usage)
         self._finish_reason: str | None = None
 
     @property
@@ -73,6 +78,10 @@ class AiSdkWriter:
             chunk = _checked(value)
             self._finish_reason = chunk.get("finishReason") or self._finish_reason
             own = _without_edges(chunk)
+            if chunk["type"] == steps.RESET:
+                self._open.clear()
+            if chunk["type"] in {steps.RESET, *steps.EDGES}:
+                self._left.clear()
         is_edge = any(chunk["type"] in steps.EDGES for chunk in own)
         chunks = self._text_ends() if is_edge else self._chunks(Done(STRINGS))
         chunks += [*own, *(chunk for part in parts or () for chunk in self._chunks(part))]
@@ -84,6 +93,7 @@ class AiSdkWriter:
 
     def _chunks(self, part: Part) -> list[Chunk]:
         if isinstance(part, ModelCall):
+            self._left.clear()  # the step of an older producer ends
             return [*self._text_ends(), steps.START]
         if isinstance(part, Done):
             below = f"{part.id}/"
@@ -121,6 +131,8 @@ class AiSdkWriter:
     def _text(self, part: Text) -> list[Chunk]:
         chunks: list[Chunk] = []
         known = self._open.get(part.id)
+        if known is None and (left := self._part_left(part.kind)) is not None:
+            known = self._open[part.id] = _Open(part.kind, left, metadata=part.metadata)
         if known is None:
             self._begun += 1
             known = self._open[part.id] = _Open(part.kind, f"{part.kind}-{self._begun}")
@@ -135,6 +147,14 @@ class AiSdkWriter:
             delta = {"id": known.id, "delta": part.delta, **metadata}
             chunks.append({"type": f"{known.kind}-delta", **delta})
         return chunks
+
+    def _part_left(self, kind: str) -> str | None:
+        """Return the id of a part that an older producer has left open, for this one to go on."""
+        for part in self._left:
+            if part[0] == kind and part in self._steps.open_parts:
+                self._left.remove(part)
+                return part[1]
+        return None
 
     def _tool(self, part: ToolInput) -> list[Chunk]:
         chunks: list[Chunk] = []
@@ -173,13 +193,16 @@ class _Begun(msgspec.Struct):
 
     type: str = ""
     id: str = ""
+    messageMetadata: Any = None  # noqa: N815 - as the AI SDK has it
 
 
 class AiSdkCompletion:
     """Ends what a producer has begun, which the AI SDK would show as still coming."""
 
     def __init__(self) -> None:
-        self._unfinished = steps.Unfinished()
+        self.unfinished = steps.Unfinished()
+        self.begun = 0  # parts with ids of their own
+        self.usage: dict[str, Any] | None = None  # as it was told last
         self._decoder = msgspec.json.Decoder(_Begun)
 
     def take(self, item: bytes) -> None:
@@ -188,11 +211,15 @@ class AiSdkCompletion:
             chunk = self._decoder.decode(item)
         except msgspec.DecodeError:
             return  # none that begins anything
-        self._unfinished.take(chunk.type, chunk.id)
+        self.unfinished.take(chunk.type, chunk.id)
+        self.begun += chunk.type in NUMBERED
+        if isinstance(chunk.messageMetadata, dict):
+            usage = chunk.messageMetadata.get("usage")
+            self.usage = usage if isinstance(usage, dict) else self.usage
 
     def closing(self) -> list[object]:
         """The ends of what is open."""
-        return [*self._unfinished.closing()]
+        return [*self.unfinished.closing()]
 
 
 class AiSdk:
@@ -224,9 +251,9 @@ class AiSdk:
             raise ValueError("message_id is empty: leave it out for a new message")
         return [{"type": "start", "messageId": message_id}]
 
-    def writer(self) -> AiSdkWriter:
+    def writer(self, begun: Completion | None = None) -> AiSdkWriter:
         """A writer for one producer."""
-        return AiSdkWriter()
+        return AiSdkWriter(begun if isinstance(begun, AiSdkCompletion) else None)
 
     def completion(self) -> AiSdkCompletion:
         """For a run of one message."""

@@ -100,8 +100,8 @@ class Format(Protocol):
         ValueError for a `message_id` where the format has no messages, or that can be none.
         """
 
-    def writer(self) -> ItemWriter:
-        """A writer for one producer of a run."""
+    def writer(self, begun: Completion | None = None) -> ItemWriter:
+        """A writer for one producer of a run, which goes on in what another one has begun."""
 
     def completion(self) -> Completion:
         """What finds out what is begun in a run that another process has left."""

@@ -12,6 +12,7 @@ from headgate.runs.formats.contract import NotAnItem, NothingBegun, refuse_messa
 
 if TYPE_CHECKING:
     from headgate.records import RunState
+    from headgate.runs.formats.contract import Completion
 
 
 class JsonWriter:
@@ -47,7 +48,7 @@ class _Json:
         refuse_message(self.name, message_id)
         return []
 
-    def writer(self) -> JsonWriter:
+    def writer(self, begun: Completion | None = None) -> JsonWriter:  # noqa: ARG002
         """A writer for one producer."""
         return JsonWriter()
 

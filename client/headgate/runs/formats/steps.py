@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 START: Final[Chunk] = {"type": "start-step"}
 FINISH: Final[Chunk] = {"type": "finish-step"}
 EDGES = {"start-step", "finish-step"}
+RESET: Final = "reset-step"  # takes back what is in the step
 # Chunks with which a piece of what the model says begins. An answer of a tool begins none: it may
 # belong to a call that an earlier run has made.
 BEGINNINGS = {
@@ -26,40 +27,55 @@ BEGINNINGS = {
 }
 KINDS_WITH_END = {"text", "reasoning"}
 # What changes a step or what is open in it; most chunks are pieces, and do not.
-NOTED = {*EDGES, *BEGINNINGS, *(f"{kind}-end" for kind in KINDS_WITH_END)}
+NOTED = {*EDGES, RESET, *BEGINNINGS, *(f"{kind}-end" for kind in KINDS_WITH_END)}
 
 
 class Unfinished:
-    """Keeps what chunks have begun and not ended: a step, and parts of text and reasoning."""
+    """Keeps what chunks have begun and not ended: a step, and parts of text and reasoning.
+
+    `parts` are these, by kind and id, in their order.
+    """
 
     def __init__(self) -> None:
         self.has_step = False
-        self._parts: dict[tuple[str, str], None] = {}
+        self.is_reset = False  # and nothing has begun since
+        self.parts: dict[tuple[str, str], None] = {}
 
     def take(self, type_: str, part_id: str) -> None:
         """Remember what a chunk of this type begins, until another one ends it."""
         kind, _, edge = type_.rpartition("-")
+        if type_ in BEGINNINGS:
+            self.is_reset = False
         if type_ == "start-step":
             self.has_step = True
+            self.is_reset = False
         elif type_ == "finish-step":
             self.has_step = False
-            self._parts.clear()  # a page forgets them, and fails at their ends
+            self.parts.clear()  # a page forgets them, and fails at their ends
+        elif type_ == RESET:
+            self.parts.clear()
+            self.is_reset = True
         elif kind in KINDS_WITH_END and edge == "start":
-            self._parts[kind, part_id] = None
+            self.parts[kind, part_id] = None
         elif edge == "end":
-            self._parts.pop((kind, part_id), None)
+            self.parts.pop((kind, part_id), None)
 
     def closing(self) -> list[Chunk]:
         """Return the chunks that end it all."""
-        ends: list[Chunk] = [{"type": f"{kind}-end", "id": id_} for kind, id_ in self._parts]
+        ends: list[Chunk] = [{"type": f"{kind}-end", "id": id_} for kind, id_ in self.parts]
         return [*ends, FINISH] if self.has_step else ends
 
 
 class Steps:
     """Puts chunks into steps: all of one message, in their order."""
 
-    def __init__(self) -> None:
-        self._unfinished = Unfinished()
+    def __init__(self, unfinished: Unfinished | None = None) -> None:
+        self._unfinished = unfinished or Unfinished()
+
+    @property
+    def open_parts(self) -> Iterable[tuple[str, str]]:
+        """The kinds and ids of parts that have begun and not ended."""
+        return self._unfinished.parts
 
     def placed(self, chunks: Iterable[Chunk]) -> list[Chunk]:
         """Return the chunks, with the ends and beginnings of steps that they need among them."""
@@ -77,7 +93,9 @@ class Steps:
     def _placed(self, chunk: Chunk) -> list[Chunk]:
         type_, has_step = chunk["type"], self._unfinished.has_step
         if type_ == "start-step":
-            placed = [*self._unfinished.closing(), chunk]
+            # A step that was taken back is the one that begins anew.
+            is_same = has_step and self._unfinished.is_reset
+            placed = [] if is_same else [*self._unfinished.closing(), chunk]
         elif type_ == "finish-step":
             placed = self._unfinished.closing() if has_step else []
         elif type_ in BEGINNINGS and not has_step:

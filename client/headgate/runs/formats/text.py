@@ -11,6 +11,7 @@ from headgate.runs.formats.contract import NotAnItem, NothingBegun, named, refus
 
 if TYPE_CHECKING:
     from headgate.records import RunState
+    from headgate.runs.formats.contract import Completion
 
 
 class TextWriter:
@@ -55,7 +56,7 @@ class PlainText:
         refuse_message(self.name, message_id)
         return []
 
-    def writer(self) -> TextWriter:
+    def writer(self, begun: Completion | None = None) -> TextWriter:  # noqa: ARG002
         """A writer for one producer."""
         return TextWriter()
 

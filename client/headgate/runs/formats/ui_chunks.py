@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from headgate.runs.adapters.plain import known
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from headgate.runs.adapters.parts import (
         ApprovalRequest,
         Data,
@@ -84,10 +86,12 @@ def data(part: Data) -> dict[str, Any]:
 
 
 class UsageSum:
-    """The tokens of all calls of the model so far."""
+    """The tokens of all calls of the model so far; `before` are those that were told already."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Mapping[str, Any] | None = None) -> None:
         self._counts: dict[str, int] = {}
+        for name, count in (before or {}).items():
+            self._counts |= count if isinstance(count, dict) else {name: count}
 
     def add(self, usage: Usage) -> None:
         """Count one call, or a part of it."""

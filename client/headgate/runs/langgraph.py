@@ -1,0 +1,224 @@
+"""The answer of a graph of LangGraph, step by step, from its last checkpoint on.
+
+A source of runs, for `Runs.start` and `Runs.take_over`. LangGraph itself is not imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import msgspec
+
+from headgate.runs.adapters.langchain import CHUNK
+from headgate.runs.formats.steps import RESET
+from headgate.runs.progress import Step, Written
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+
+NO_CHECKPOINT = "none"  # the key of the step in which a run begins whose thread is new
+CHECKPOINTS, MESSAGES = "checkpoints", "messages"
+TOOL_INPUT = "tool-input-available"
+# A state as its graph tells it, and where it is.
+Config: TypeAlias = Mapping[str, Any]
+TOLD = {"ai", "tool"}  # types of messages that belong to the answer
+
+
+class Message(Protocol):
+    """A message of LangChain."""
+
+    id: str | None
+    type: str
+    content: Any
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """Return it as JSON has it."""
+
+
+class Graph(Protocol):
+    """A compiled graph with a checkpointer; its own types are LangGraph's."""
+
+    async def aget_state(self, config: Any) -> Any:  # noqa: ANN401
+        """Return the newest state of a thread."""
+
+    def aget_state_history(self, config: Any) -> AsyncIterator[Any]:  # noqa: ANN401
+        """Return all its states, the newest first."""
+
+    def astream(
+        self,
+        input: Any,  # noqa: A002, ANN401
+        config: Any,  # noqa: ANN401
+        *,
+        stream_mode: Any,  # noqa: ANN401
+        durability: Any,  # noqa: ANN401
+    ) -> AsyncIterator[Any]:
+        """Run it, and return the events."""
+
+
+async def steps(
+    graph: Graph,
+    given: object,
+    config: Config,
+    written: Written | None = None,
+    *,
+    live: bool = True,
+    resets: bool = False,
+) -> AsyncGenerator[object]:
+    """Stream the answer of a graph, and tell each of its checkpoints as a step that is done.
+
+    A step that has a checkpoint is not done again, and none begins before the stream of the run has
+    the one before it.
+
+    Args:
+        graph: A compiled graph with a checkpointer.
+        given: What the graph is asked. It is given once, whoever takes the run over.
+        config: Names the thread: `{"configurable": {"thread_id": ...}}`.
+        written: What `Runs.take_over` tells; nothing for a run that begins.
+        live: Whether readers get the words of a model as they come. Otherwise they get the messages
+            of each step when it is done, and nothing of one that is done anew after a kill.
+        resets: Whether what a killed process has told of a step is taken back by a `reset-step`,
+            when that is done anew. For the format `ai-sdk`, and pages of its version 7.
+
+    Yields:
+        What a run takes: events of LangGraph, and a `Step` for each checkpoint.
+    """
+    telling = _Telling(written or Written())
+    state = await graph.aget_state(config)
+    if telling.is_new:
+        yield telling.begun(state.config)
+    missed = await telling.missed(graph, config)
+    for each in missed:
+        yield telling.step(each.config, each.values, each.metadata)
+    is_asked = _id(state.config) != telling.first
+    if is_asked and not state.next:
+        return
+    if resets and telling.half:
+        yield {"type": RESET}
+        telling.half = []
+    modes = [MESSAGES, CHECKPOINTS] if live else [CHECKPOINTS]
+    events = graph.astream(
+        None if is_asked else given, config, stream_mode=modes, durability="sync"
+    )
+    async for mode, data in events:
+        if mode == MESSAGES:
+            telling.see([data[0]])
+            yield mode, data
+        elif not telling.knows(data["config"]):
+            yield telling.step(data["config"], data["values"], data["metadata"])
+
+
+class _Telling:
+    """Knows which checkpoints and messages of a thread are in the stream of a run."""
+
+    def __init__(self, written: Written) -> None:
+        self.half = [*written.half]
+        self._half_text = written.text
+        self._format = written.format
+        self._done = [*written.steps]
+        self._seen: set[str] = set()  # ids of messages
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no step is in the stream, not even the one in which the run begins."""
+        return not self._done
+
+    @property
+    def first(self) -> str:
+        """The checkpoint at which the graph was not asked yet."""
+        return self._done[0]
+
+    def begun(self, config: Config) -> Step:
+        """Return the step in which the run begins."""
+        self._done.append(_id(config))
+        return Step(self.first)
+
+    def knows(self, config: Config) -> bool:
+        """Whether the stream has the checkpoint."""
+        return _id(config) in self._done
+
+    async def missed(self, graph: Graph, config: Config) -> list[Any]:
+        """Return the states that the stream has not, the oldest first; see the one before."""
+        missed: list[Any] = []
+        async for state in graph.aget_state_history(config):
+            if self.knows(state.config):
+                self.see(_messages(state.values))
+                break
+            missed.insert(0, state)
+        return missed
+
+    def see(self, messages: Iterable[Message]) -> None:
+        """Remember that the stream has these messages."""
+        self._seen.update(str(message.id) for message in messages)
+
+    def step(self, config: Config, values: object, metadata: Mapping[str, Any]) -> Step:
+        """Return a step with the messages of it that the stream has not."""
+        messages = [each for each in _messages(values) if str(each.id) not in self._seen]
+        self.see(messages)
+        key = _id(config)
+        self._done.append(key)
+        told = [message for message in messages if message.type in TOLD]
+        items = [item for each in told for item in self._items(each, metadata.get("step"))]
+        self.half = []
+        return Step(key, items=items)
+
+    def _items(self, message: Message, step: object) -> list[object]:
+        """Return what a message adds to what is there of it."""
+        half, self.half = self.half, []
+        is_ai = message.type == "ai"
+        if not (half and is_ai and self._format in {"text", "ai-sdk"}):
+            return [(MESSAGES, (_chunk(message) if is_ai else message, {"langgraph_step": step}))]
+        text = _text(message)
+        if not text.startswith(self._half_text):
+            self.half = half  # that of another message
+            return [(MESSAGES, (_chunk(message), {"langgraph_step": step}))]
+        rest: list[object] = [text.removeprefix(self._half_text)]
+        if self._format == "ai-sdk":
+            known = {item.get("toolCallId") for item in half if item.get("type") == TOOL_INPUT}
+            rest += [_call(call) for call in _calls(message) if call["id"] not in known]
+        return rest
+
+
+def _id(config: Config) -> str:
+    return config["configurable"].get("checkpoint_id") or NO_CHECKPOINT
+
+
+def _messages(values: object) -> list[Message]:
+    """Return the messages in the state of a graph, whatever its fields are."""
+    fields = values.values() if isinstance(values, dict) else ()
+    lists = [field for field in fields if isinstance(field, list)]
+    return [each for field in lists for each in field if hasattr(each, "content")]
+
+
+def _text(message: Message) -> str:
+    """Return the text of a message, which may stand in blocks."""
+    if isinstance(message.content, str):
+        return message.content
+    blocks = [{"text": each} if isinstance(each, str) else each for each in message.content]
+    return "".join(block.get("text", "") for block in blocks)
+
+
+def _chunk(message: Message) -> dict[str, Any]:
+    """Return a message as the one chunk in which a model would have said it."""
+    calls = [
+        {
+            "type": "tool_call_chunk",
+            "index": index,
+            "id": call["id"],
+            "name": call["name"],
+            "args": msgspec.json.encode(call["args"]).decode(),
+        }
+        for index, call in enumerate(_calls(message))
+    ]
+    told = {"type": CHUNK, "tool_call_chunks": calls, "chunk_position": "last"}
+    return {**message.model_dump(mode="json"), **told}
+
+
+def _calls(message: Message) -> list[dict[str, Any]]:
+    return getattr(message, "tool_calls", [])
+
+
+def _call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the chunk of a UI message for a call of a tool."""
+    about = {"toolCallId": call["id"], "toolName": call["name"], "dynamic": True}
+    return {"type": TOOL_INPUT, **about, "input": call["args"]}

@@ -1,0 +1,330 @@
+"""Runs that are left by one producer and go on by another."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import partial
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from headgate import StreamClosed
+from headgate.runs import Runs, RunState, Step, Written
+
+from tests.client.runs.conftest import ORPHAN_AFTER_S
+from tests.client.runs.sources import Feed, of, read, read_to
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from headgate.runs import FormatName
+
+WAITING = RunState("orphaned", "its producer is gone, and it can be taken over")
+WITHIN_S = 60
+
+
+@pytest.fixture
+async def runs(url: str) -> AsyncIterator[Runs]:
+    async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=WITHIN_S) as runs:
+        yield runs
+
+
+async def left(url: str, run_id: str, *given: object, form: FormatName = "text") -> None:
+    """Have a replica of the application give these items of a run, and then be shut down."""
+    feed = Feed(*given)
+    async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=WITHIN_S) as replica:
+        answer = await replica.start(run_id, feed.source(), format=form)
+        (*_, last) = (item for item in given if isinstance(item, str))
+        body = b""
+        while last.encode() not in body:
+            body += await anext(answer.body)
+        await replica.close(wait=0)
+
+
+async def test_a_replica_that_is_shut_down_leaves_its_run_to_another(runs: Runs, url: str) -> None:
+    reader = asyncio.create_task(_followed(runs, "a"))
+    await left(url, "a", "Once ", Step("1", {"n": 1}), "upon ")
+    assert await runs.state("a") == WAITING
+    seen: list[Written] = []
+
+    def source(written: Written) -> AsyncIterator[object]:
+        seen.append(written)
+        return of("a time")
+
+    assert await runs.take_over("a", source) == RunState("finished")
+    assert seen == [Written(2, {"1": {"n": 1}}, ["upon "], "text")]
+    assert (seen[0].last_step, seen[0].text) == ("1", "upon ")
+    assert await reader == b"Once upon a time"
+    assert await runs.state("a") == RunState("finished")
+
+
+async def _followed(runs: Runs, run_id: str) -> bytes:
+    return await read(await runs.follow(run_id, wait=10))
+
+
+@pytest.mark.parametrize("format_", ["ndjson", "sse", "ai-sdk"])
+async def test_what_readers_get_is_that_of_one_producer(
+    runs: Runs, url: str, format_: FormatName
+) -> None:
+    whole = await read(await runs.start("b", of("Once ", Step("1"), "upon"), format=format_))
+    await left(url, "a", "Once ", Step("1"), form=format_)
+    await runs.take_over("a", lambda _: of("upon"), format=format_)
+    assert (await _all(runs, "a")).replace(b'"a"', b'"b"') == whole
+
+
+async def _all(runs: Runs, run_id: str) -> bytes:
+    return await read(await runs.follow(run_id))
+
+
+async def test_a_run_that_is_not_there_is_started(runs: Runs) -> None:
+    seen: list[Written] = []
+
+    def source(written: Written) -> AsyncIterator[object]:
+        seen.append(written)
+        return of("Once")
+
+    assert await runs.take_over("a", source) == RunState("finished")
+    assert seen == [Written()]
+    assert await _all(runs, "a") == b"Once"
+
+
+async def test_a_step_is_in_the_stream_before_the_source_is_asked_for_more(runs: Runs) -> None:
+    async def source() -> AsyncIterator[object]:
+        yield "Once "
+        yield Step("1", items=["upon ", "a "])
+        async with aiohttp.ClientSession() as session, session.get(f"{runs._url}/a") as answer:
+            items = [item for item in await answer.json() if isinstance(item, str)]
+        yield json.dumps(items)
+
+    answer = await runs.start("a", source())
+    assert (await read(answer)).endswith(b'["Once ", "upon ", "a "]')
+
+
+async def test_the_items_of_a_step_are_in_the_stream_at_once_with_it(runs: Runs, url: str) -> None:
+    bodies: list[bytes] = []
+    trace = aiohttp.TraceConfig()
+
+    async def sent(_: object, __: object, params: aiohttp.TraceRequestChunkSentParams) -> None:
+        bodies.append(params.chunk)
+
+    trace.on_request_chunk_sent.append(sent)
+    async with (
+        aiohttp.ClientSession(trace_configs=[trace]) as session,
+        Runs(url, session=session) as traced,
+    ):
+        words = [f"word-{number} " for number in range(900)]
+        await read(await traced.start("a", of("Once ", Step("1", items=words))))
+    assert [b"word-0 " in body for body in bodies if b"word-" in body] == [True]
+    (body,) = (body for body in bodies if b"word-" in body)
+    assert b"word-899 " in body
+    assert b'"step":"1"' in body
+
+
+async def test_a_run_that_somebody_produces_is_left_to_it(runs: Runs, url: str) -> None:
+    feed = Feed("Once ")
+    answer = await runs.start("a", feed.source())
+    async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=WITHIN_S) as other:
+        assert await other.take_over("a", lambda _: of("never")) is None
+    feed.end()
+    assert await read(answer) == b"Once "
+
+
+async def test_of_many_who_take_a_run_over_at_once_one_does(runs: Runs, url: str) -> None:
+    await left(url, "a", "Once ")
+    asked = (runs.take_over("a", lambda _: _slowly("upon")) for _ in range(8))
+    found = await asyncio.gather(*asked)
+    assert sorted(found, key=str) == [None] * 7 + [RunState("finished")]
+    assert await _all(runs, "a") == b"Once upon"
+
+
+async def _slowly(*items: object) -> AsyncIterator[object]:
+    for item in items:
+        yield item
+        await asyncio.sleep(0.5)  # the others ask meanwhile
+
+
+async def test_an_engine_that_knows_better_takes_over_a_run_with_a_producer(
+    runs: Runs, url: str
+) -> None:
+    older = Feed("Once ")
+    async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=WITHIN_S) as stale:
+        stale_turn = asyncio.create_task(
+            stale.take_over("a", lambda _: older.source(), closes=False)
+        )
+        reader = await runs.follow("a", wait=10)
+        await read_to(reader, b"Once ")
+        found = await runs.take_over("a", lambda written: of(written.text), only_orphaned=False)
+        assert found == RunState("finished")
+        older.give("too late")
+        assert await stale_turn == RunState("active")
+        assert older.closed.is_set()
+    assert await read(reader) == b"Once "
+
+
+async def test_a_run_goes_on_turn_by_turn_until_one_closes_it(runs: Runs, url: str) -> None:
+    reader = asyncio.create_task(_followed(runs, "a"))
+    for word in ("Once ", "upon "):
+        async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=WITHIN_S) as turn:
+            source = of(word, Step(word))
+            done = await turn.take_over(
+                "a", partial(_whatever, source), only_orphaned=False, closes=False
+            )
+            assert done == RunState("finished")
+        assert await runs.state("a") == RunState("active")
+    assert await runs.take_over("a", lambda _: of("a time"), only_orphaned=False) == RunState(
+        "finished"
+    )
+    assert await reader == b"Once upon a time"
+
+
+def _whatever(source: AsyncIterator[object], _: Written) -> AsyncIterator[object]:
+    """Return a source that does not depend on what is written."""
+    return source
+
+
+async def test_a_turn_that_fails_can_be_done_again(runs: Runs) -> None:
+    feed = Feed("Once ", RuntimeError("the model is overloaded"))
+    state = await runs.take_over("a", lambda _: feed.source(), closes=False)
+    assert state == RunState("failed", "the source failed: RuntimeError")
+    await runs.take_over("a", lambda written: of(*written.half), only_orphaned=False)
+    assert await _all(runs, "a") == b"Once Once "
+    assert await runs.state("a") == RunState("finished")
+
+
+async def test_steps_that_are_all_done_need_nothing_more(runs: Runs, url: str) -> None:
+    await left(url, "a", "Once", Step("1"))
+    assert await runs.take_over("a", lambda _: of()) == RunState("finished")
+    assert await _all(runs, "a") == b"Once"
+
+
+async def test_a_run_that_nobody_takes_over_ends_as_orphaned(url: str) -> None:
+    async with Runs(url, orphan_after=1, takeover_within=2) as runs:
+        feed = Feed("Once ")
+        async with Runs(url, orphan_after=1, takeover_within=2) as replica:
+            await read_to(await replica.start("a", feed.source(), format="sse"), b"\n\n")
+            reader = asyncio.create_task(_followed(runs, "a"))
+            await replica.close(wait=0)
+        assert await runs.state("a") == WAITING
+        # It is the reader that looks, and ends the run.
+        assert b'{"status":"orphaned","error":"its producer is gone"}' in await reader
+        assert await runs.state("a") == RunState("orphaned", "its producer is gone")
+        with pytest.raises(StreamClosed):
+            await runs.take_over("a", lambda _: of("too late"), format="sse")
+
+
+async def test_a_run_that_waits_can_be_stopped(runs: Runs, url: str) -> None:
+    await left(url, "a", "Once ")
+    reader = await runs.follow("a")
+    assert await runs.stop("a") is True
+    assert await runs.state("a") == RunState("stopped")
+    assert await read(reader) == b"Once "
+    with pytest.raises(StreamClosed):
+        await runs.take_over("a", lambda _: of("never"))
+
+
+async def test_a_page_that_comes_back_while_a_run_waits_reads_all_of_it(
+    runs: Runs, url: str
+) -> None:
+    await left(url, "a", "Once ")
+    reader = await runs.follow("a", only_active=True)
+    await read_to(reader, b"Once ")
+    await runs.take_over("a", lambda _: of("upon"))
+    assert await read(reader) == b"upon"
+
+
+async def test_a_takeover_that_is_cancelled_leaves_the_run_to_the_next(runs: Runs) -> None:
+    feed = Feed("Once ", Step("1"))
+    turn = asyncio.create_task(runs.take_over("a", lambda _: feed.source()))
+    await read_to(await runs.follow("a", wait=10), b"Once ")
+    turn.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await turn
+    assert feed.closed.is_set()
+    assert await runs.state("a") == WAITING
+    await runs.take_over("a", lambda written: of(str(written.last_step)))
+    assert await _all(runs, "a") == b"Once 1"
+
+
+async def test_a_source_that_cannot_be_made_leaves_the_run_to_the_next(
+    runs: Runs, url: str
+) -> None:
+    await left(url, "a", "Once ")
+
+    def source(_: Written) -> AsyncIterator[object]:
+        raise LookupError("there is no such thread")
+
+    with pytest.raises(LookupError):
+        await runs.take_over("a", source)
+    assert await runs.state("a") == WAITING
+    assert await runs.take_over("a", lambda _: of("upon")) == RunState("finished")
+
+
+async def test_a_part_of_text_goes_on_where_it_was_left(runs: Runs, url: str) -> None:
+    await left(url, "a", "Once ", form="ai-sdk")
+    await runs.take_over("a", lambda _: of("upon"), format="ai-sdk")
+    body = (await _all(runs, "a")).decode()
+    assert body.count('"text-start"') == body.count('"text-end"') == body.count('"start"') == 1
+
+
+async def test_what_a_source_takes_back_of_a_step_begins_anew_in_the_same_step(
+    runs: Runs, url: str
+) -> None:
+    await left(url, "a", "Once ", form="ai-sdk")
+    again = of({"type": "reset-step"}, {"type": "start-step"}, "Twice")
+    await runs.take_over("a", lambda _: again, format="ai-sdk")
+    types = [
+        json.loads(line[6:])["type"]
+        for line in (await _all(runs, "a")).splitlines()
+        if line.startswith(b"data: {")
+    ]
+    assert types == [
+        *("start", "start-step", "text-start", "text-delta", "reset-step"),
+        *("text-start", "text-delta", "text-end", "finish-step", "finish"),
+    ]
+
+
+@pytest.mark.parametrize("step", [Step(""), Step(1), Step("1", float("nan")), Step("1", object())])  # type: ignore[arg-type]
+async def test_a_step_that_no_stream_can_hold_fails_the_run(runs: Runs, step: Step) -> None:
+    state = await runs.take_over("a", lambda _: of("Once", step))
+    assert state is not None
+    assert state.status == "failed"
+    assert "step" in str(state.error).lower()
+
+
+async def test_of_a_step_of_many_bytes_nothing_is_told(
+    runs: Runs, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headgate.runs.survey.MOST_HALF_BYTES", len(b'"Once ""upon "'))
+    seen: list[Written] = []
+
+    def source(written: Written) -> AsyncIterator[object]:
+        seen.append(written)
+        return of("!")
+
+    await left(url, "a", "Once ", "upon ")
+    await runs.take_over("a", source)
+    await left(url, "b", "Once ", "upon ", "a ")
+    await runs.take_over("b", source)
+    assert [(each.items, [*each.half]) for each in seen] == [(2, ["Once ", "upon "]), (3, [])]
+
+
+async def test_a_run_that_is_left_open_needs_a_time_for_which_it_waits(url: str) -> None:
+    async with Runs(url) as runs:
+        with pytest.raises(ValueError, match="takeover_within"):
+            await runs.take_over("a", lambda _: of("Once"), closes=False)
+    with pytest.raises(ValueError, match="takeover_within"):
+        Runs(url, orphan_after=30, takeover_within=29)
+
+
+async def test_a_silent_run_can_be_taken_over_for_as_long_as_it_has_a_producer(url: str) -> None:
+    async with Runs(url, orphan_after=1, takeover_within=1) as runs:
+        feed = Feed("Once ")
+        async with Runs(url, orphan_after=1, takeover_within=1) as replica:
+            await read_to(await replica.start("a", feed.source()), b"Once ")
+            loop = asyncio.get_running_loop()
+            silent_until = loop.time() + 2
+            await until(lambda: loop.time() > silent_until)
+            await replica.close(wait=0)
+        assert await runs.take_over("a", lambda _: of("upon")) == RunState("finished")
