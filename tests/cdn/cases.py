@@ -27,6 +27,7 @@ CASES: Mapping[str, Case] = {
     "two users and an anonymous reader": read_cases.users_apart,
     "HEAD around an append": read_cases.head_around_append,
     "PUT, POST, OPTIONS and DELETE": read_cases.writes,
+    "an append of 1.1 MB with `Expect: 100-continue`": read_cases.large_append,
     "an append behind an empty tail": read_cases.empty_tail,
     "`offset=now` around an append": read_cases.now_twice,
     "a stale copy while the origin is slow": read_cases.stale_while_revalidate,

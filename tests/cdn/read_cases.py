@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from http import HTTPStatus
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from tests.cdn.findings import Fault, finding
 from tests.cdn.live_cases import crowd
 from tests.cdn.origin import AGEING, PERSONAL, STREAMS
 from tests.cdn.viewers import Crowd, milliseconds
+from tests.support.http1 import Client, ask, request
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -25,7 +27,10 @@ TAIL_S = 2.0  # a copy of one second, and one more where a server counts in whol
 LATE_IN_SECOND_S = 0.3
 STALLED_S = 1.0  # an answer in this time has not waited for a stalled origin
 FRESH_S = 2.1  # after this, what is fresh for a second is stale where seconds are whole ones, too
+BINARY = "application/octet-stream"
 BODY = 1 << 20
+# Above a mebibyte curl asks first whether it may send; and many proxies take no more by default.
+LARGE_BODY = 1_100_000
 
 
 def whole_chunk(edge: Edge, prefix: str = STREAMS) -> str:
@@ -102,8 +107,8 @@ async def writes(edge: Edge) -> Finding:
     """Every operation through the CDN; the body of an append is a mebibyte of noise."""
     path, body = edge.origin.path(), os.urandom(BODY)
     statuses = [
-        edge.ask("PUT", path, Content_Type="application/octet-stream").status,
-        edge.ask("POST", path, body, Content_Type="application/octet-stream").status,
+        edge.ask("PUT", path, Content_Type=BINARY).status,
+        edge.ask("POST", path, body, Content_Type=BINARY).status,
         edge.ask("OPTIONS", path).status,
     ]
     stored = edge.stored(path)
@@ -115,6 +120,20 @@ async def writes(edge: Edge) -> Finding:
             Fault.NOT_PASSED: statuses != [201, 204, 204, 204],
         },
     )
+
+
+async def large_append(edge: Edge) -> Finding:
+    """An append of 1.1 MB with the `Expect: 100-continue` of curl."""
+    path, body = edge.origin.path(), os.urandom(LARGE_BODY)
+    assert ask(edge.origin.port, "PUT", path, Content_Type=BINARY).status == 201
+    client = await Client.connect(edge.port)
+    try:
+        client.send(request("POST", path, body, Content_Type=BINARY, Expect="100-continue"))
+        while (answer := await client.answer()).status == HTTPStatus.CONTINUE:
+            pass  # a proxy may say so itself, and pass on that its origin does
+    finally:
+        client.close()
+    return finding(f"{answer.status}", {Fault.WRITE_LOST: edge.stored(path) != body})
 
 
 async def empty_tail(edge: Edge) -> Finding:

@@ -246,6 +246,8 @@ async function reach(request, target) {
   const { method, signal } = request
   const headers = new Headers(request.headers)
   for (const name of HOP_BY_HOP) headers.delete(name)
+  // For the server that the client speaks to (curl sends it above 1 MiB); a fetch with it fails.
+  headers.delete("Expect")
   // Vercel writes X-Forwarded-For. What a client says of itself would give it its quota twice.
   headers.delete("Forwarded")
   const body = ["GET", "HEAD"].includes(method) ? null : request.body
