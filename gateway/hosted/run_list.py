@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from headgate import names, records
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.inspection import ListRuns
 
-    Ranked = tuple[int, int, str, "Look"]
-
 # Streams of the log that are looked at for runs: the states of so many take a third of a second.
 MOST_LOOKED_AT = 20_000
 PAGE_OF_LOG = 500
@@ -43,20 +41,17 @@ MOST_COUNTED_BYTES = 256 << 10
 TAIL_BYTES = 32 << 10  # from which the record of an end is read: it goes with the last few items
 
 
-class Look:
-    """What the log has of a run, and how the run is by that."""
+class Look(NamedTuple):
+    """A run, and how it is; what the log has of it, where that was looked at."""
 
-    __slots__ = ("entry", "state", "status")
-
-    def __init__(self, entry: RunEntry, state: StreamState, status: RunState) -> None:
-        self.entry = entry
-        self.state = state
-        self.status = status
+    run: RunEntry
+    status: RunState
+    state: StreamState | None
 
     @property
-    def rank(self) -> tuple[int, int, str]:
+    def rank(self) -> tuple[bool, int, str]:
         """Where it is in the list: runs that go on come first, then the newest."""
-        return (self.status.status != "active", -(self.state.created_at or 0), self.entry.path)
+        return self.status.status != "active", -(self.run.created_at or 0), self.run.path
 
 
 class RunList:
@@ -76,52 +71,59 @@ class RunList:
         await self._surveyed()
         looks = [
             look
-            for look in await self._looks(list(self._runs))
+            for look in await self._looks()
             if question.status in {None, look.status.status}
             and (after is None or look.rank > after)
         ]
         limit = max(1, min(question.limit, LARGEST_PAGE))
         page = heapq.nsmallest(limit, looks, key=lambda look: look.rank)
-        for look in page:
-            await self._count(look)
+        rows = [row for look in page if (row := await self._row(look)) is not None]
         more = None
         if len(looks) > limit:
             is_over, created, path = page[-1].rank
             more = f"{int(is_over)}:{-created}:{path}"
-        return RunPage(tuple(map(_row, page)), more, self._is_cut)
+        return RunPage(tuple(rows), more, self._is_cut)
 
     # Those that are known
 
-    async def _looks(self, runs: list[RunEntry]) -> list[Look]:
-        """Look at each; those that are gone, or are no runs, are forgotten."""
-        found: list[Look] = []
-        for begin in range(0, len(runs), AT_ONCE):
-            part = runs[begin : begin + AT_ONCE]
-            looks = await asyncio.gather(*map(self._look, part))
-            for run, look in zip(part, looks, strict=True):
-                if look is not None:
-                    found.append(look)
-                elif self._runs.get(run.path) is run:
-                    self._runs.remove(run.path)
+    async def _looks(self) -> list[Look]:
+        """Look at all that are known. How a run has ended stays as it is."""
+        known = list(self._runs)
+        found = [Look(run, run.end, None) for run in known if run.end is not None]
+        others = [run for run in known if run.end is None]
+        for begin in range(0, len(others), AT_ONCE):
+            looks = await asyncio.gather(*map(self._look, others[begin : begin + AT_ONCE]))
+            found += [look for look in looks if look is not None]
         return found
 
     async def _look(self, run: RunEntry) -> Look | None:
+        """Look at a run that goes on, as far as is known; None if it is gone, or is none."""
         # The lease first: see `state_of`.
-        is_held = run.end is None and await self._is_there(f"{run.path}/{names.LEASE}")
-        state = await self._listed.present(run.path)
-        if state is None or state.stream_id != run.stream_id:
+        is_held = await self._listed.present(f"{run.path}/{names.LEASE}") is not None
+        state = await self._present(run)
+        if state is None:
             return None
         if not run.is_run and not await self._is_run(run, state):
+            self._forget(run)
             return None
         if state.closed and run.end is None:
             await self._find_end(run, state)
         status = records.state_of(run.end, is_closed=state.closed, is_held=is_held)
         if status.status != "active":
             self._runs.settle(run)
-        return Look(run, state, status)
+        return Look(run, status, state)
 
-    async def _is_there(self, path: str) -> bool:
-        return await self._listed.present(path) is not None
+    async def _present(self, run: RunEntry) -> StreamState | None:
+        """Return the stream of the run, which is forgotten if that is gone."""
+        state = await self._listed.present(run.path)
+        if state is None or state.stream_id != run.stream_id:
+            self._forget(run)
+            return None
+        return state
+
+    def _forget(self, run: RunEntry) -> None:
+        if self._runs.get(run.path) is run:
+            self._runs.remove(run.path)
 
     async def _is_run(self, run: RunEntry, state: StreamState) -> bool:
         """Whether the stream begins as a run does."""
@@ -143,9 +145,33 @@ class RunList:
                 return
             start = chunk.end
 
-    async def _count(self, look: Look) -> None:
+    async def _row(self, look: Look) -> RunRow | None:
+        run = look.run
+        state = look.state or await self._present(run)
+        if state is None:
+            return None
+        await self._count(run, state)
+        counted = run.told_items
+        if counted is None and run.counted_to >= state.tail:  # a read may have brought newer ones
+            counted = run.counted
+        return RunRow(
+            name=run.path,
+            status=look.status.status,
+            error=look.status.error,
+            created_at=run.created_at,
+            started_at=run.wall(run.begun_at) if run.is_whole else None,
+            first_item_at=run.wall(run.first_at),
+            last_item_at=run.wall(run.last_at),
+            ended_at=run.wall(run.ended_at),
+            items=run.items,
+            first_items=run.first_items,
+            seen_bytes=run.size,
+            size=state.tail,
+            counted=counted,
+        )
+
+    async def _count(self, run: RunEntry, state: StreamState) -> None:
         """Count the items of a short run from its beginning, unless all were seen as they came."""
-        run, state = look.entry, look.state
         if run.size == state.tail or state.tail > MOST_COUNTED_BYTES or run.told_items is not None:
             return
         while run.counted_to < state.tail:
@@ -211,28 +237,6 @@ class RunList:
         if self._survey is not None:
             self._survey.cancel()
             await asyncio.gather(self._survey, return_exceptions=True)
-
-
-def _row(look: Look) -> RunRow:
-    run, state = look.entry, look.state
-    counted = run.told_items
-    if counted is None and run.counted_to >= state.tail:  # a read may have brought newer ones
-        counted = run.counted
-    return RunRow(
-        name=run.path,
-        status=look.status.status,
-        error=look.status.error,
-        created_at=state.created_at,
-        started_at=run.wall(run.begun_at) if run.is_whole else None,
-        first_item_at=run.wall(run.first_at),
-        last_item_at=run.wall(run.last_at),
-        ended_at=run.wall(run.ended_at),
-        items=run.items,
-        first_items=run.first_items,
-        seen_bytes=run.size,
-        size=state.tail,
-        counted=counted,
-    )
 
 
 def _parsed(after: str) -> tuple[bool, int, str]:

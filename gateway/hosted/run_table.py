@@ -70,19 +70,21 @@ class RunTable:
     # What happens to streams
 
     def on_settled(self, change: Change) -> None:
-        """Note a stream that was created, deleted or has expired here."""
-        state = change.state
-        if change.expected is not None:
-            if change.removes or state.soft_deleted:
-                self.remove(state.path)
+        """Note a stream that was created, deleted or has expired here. It never raises."""
+        try:
+            if change.expected is None or change.removes or change.state.soft_deleted:
+                self.remove(change.state.path)
+            if change.expected is None and change.records:
+                self._note_creation(change)
+        except Exception:  # noqa: BLE001 - what the console shows is not worth a stream
+            log.exception("runs.not_counted", path=change.state.path)
+
+    def _note_creation(self, change: Change) -> None:
+        state, data = change.state, change.records[0].data
+        if records.MARK not in data or not is_json(state.content_type):
             return
-        self.remove(state.path)
-        if not change.records or not is_json(state.content_type):
-            return
-        found = (
-            records_of(change.records[0].data) if records.MARK in change.records[0].data else None
-        )
-        if found is not None and found.told and found.told[0].format is not None:
+        told = records_of(data).told
+        if told and told[0].format is not None:
             run = self.add(state, is_whole=True)
             run.is_run = True
             run.size = state.tail

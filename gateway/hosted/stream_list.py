@@ -94,7 +94,9 @@ class StreamList:
 
     async def present(self, path: str) -> StreamState | None:
         """Return the stream of a path as a client may use it now, which does not count as a use."""
-        state = await self._state(path)
+        active = None if self._table.log.shared else self._table.peek(path)
+        is_known = active is not None and (active.state is not None or active.absent)
+        state = active.state if active is not None and is_known else await self._state(path)
         try:
             return None if state is None else present(self._known(state), self._table.clock())
         except HeadgateError:  # it is over, and not taken away yet

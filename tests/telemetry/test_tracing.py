@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
+from headgate.runs import Runs
 
 from gateway.protocol.appends import MOST_TRACED
 from gateway.streams import appender
@@ -16,12 +18,15 @@ from tests.telemetry.collector import traced
 from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.telemetry.collector import Collector
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
 PARENT = f"Traceparent: 00-{TRACE}-{SPAN}-01"
 READ = f"GET {PREFIX}/{{stream}}"
+RUN = f"run {PREFIX}/{{stream}}"
 READ_AT_EDGE = f"GET {EDGE}/{{stream}}"
 KEPT = ("Cache-Control: max-age=600", "Stream-Next-Offset: 1", "Content-Type: text/plain")
 
@@ -405,3 +410,43 @@ async def test_writes_that_are_sent_ahead_have_each_a_span_and_an_answer(
         log.commits.set()
         assert [(await client.answer()).status for _ in range(3)] == [204] * 3
         assert len(await collector.several(APPEND, 4)) == 4
+
+
+# ---------------------------------------------------------------- runs
+
+
+async def test_a_run_is_a_span_in_the_trace_that_started_it(collector: Collector) -> None:
+    async def words() -> AsyncIterator[str]:
+        yield "one"
+        yield "two"
+
+    async def failing() -> AsyncIterator[str]:
+        yield "one"
+        raise ConnectionError
+
+    async with (
+        traced() as tracer,
+        serving(tracer=tracer, own={"runs": True}) as gateway,
+        aiohttp.ClientSession(headers=dict([PARENT.split(": ")])) as session,
+        Runs(f"http://127.0.0.1:{gateway.port}{PREFIX}/chats", session=session) as runs,
+    ):
+        await runs.start("good", words())
+        (good,) = await collector.several(RUN, 1)
+        await runs.start("bad", failing())
+        _, bad = await collector.several(RUN, 2)
+        appends = {span.span_id: span for span in collector.named(f"POST {PREFIX}/{{stream}}")}
+        for span in (good, bad):
+            assert (span.kind, span.trace_id) == ("internal", TRACE)
+            assert appends[span.parent_id].attributes["headgate.stream.name"].startswith("chats/")
+            assert span.links[0] == span.parent_id
+            assert set(span.links) <= appends.keys()
+        first_s = good.attributes.pop("gen_ai.response.time_to_first_chunk")
+        assert 0 < first_s <= good.duration_s
+        assert good.attributes == {
+            "http.route": f"{PREFIX}/{{stream}}",
+            "headgate.stream.name": "chats/good",
+            "headgate.run.status": "finished",
+            "headgate.run.items": 2,
+        }
+        assert not good.is_error
+        assert (bad.is_error, bad.attributes["error.type"]) == (True, "failed")

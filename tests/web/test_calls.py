@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from headgate import records
+from headgate.framing import json_array
 
 from gateway.telemetry import logs
 from gateway.web.connection import Connection
@@ -35,6 +37,7 @@ LOGGED = 15  # more for its line in the log
 APPEND, CREATE, HEAD, PASSED_ON = 142, 175, 72, 144
 OWN_MISS, MISS = 215, 240  # a read that is not cached
 OWN_ID = 6  # more for an X-Request-Id
+RUNS, RUN = 2, 4  # more where a route says `runs = true`: for any append, and for one to a run
 READ_ID = 12  # and in a read, whose fields the origin is told
 
 
@@ -165,6 +168,24 @@ async def test_a_request_with_a_handler_takes_few_calls(
 
         calls = await calls_until_answered(gateway, *map(sent, range(6)))
         assert calls.total() <= most + more, calls
+
+
+async def calls_for_an_append(opening: bytes, *lines: str, **route: object) -> int:
+    async with serving(own=route) as gateway:
+        kind = "application/json"
+        await gateway.ask(put("s", body=opening, content_type=kind))
+        fields = [[line.format(seq) for line in lines] for seq in range(6)]
+        appends = [post("s", b"[1]", *its, content_type=kind) for its in fields]
+        return (await calls_until_answered(gateway, *appends)).total()
+
+
+async def test_an_append_on_a_route_with_runs_takes_few_calls_more() -> None:
+    as_run = ("Producer-Id: run", "Producer-Epoch: 0", "Producer-Seq: {}")
+    opening = json_array([records.opening("ndjson")])
+    plain = await calls_for_an_append(b"[0]")
+    assert await calls_for_an_append(b"[0]", runs=True) - plain <= RUNS
+    produced = await calls_for_an_append(opening, *as_run)
+    assert await calls_for_an_append(opening, *as_run, runs=True) - produced <= RUN
 
 
 @pytest.mark.parametrize("own", [[], ["X-Request-Id: {number}"]], ids=["", "id"])

@@ -251,7 +251,11 @@ class MadeUp(Console):
     ) -> RunsView:
         if self.trouble is not None:
             raise self.trouble
-        shown = [] if route == "/v1/audit" else [*map(_run, range(14)), *map(_hostile_run, HOSTILE)]
+        shown = (
+            []
+            if route == "/v1/audit"
+            else [*(_run(n, self.load) for n in range(14)), *map(_hostile_run, HOSTILE)]
+        )
         found = tuple(run for run in shown if status in {None, run.status})
         return RunsView(found, "1:1772366000:chat/0013" if found and not after else None)
 
@@ -369,7 +373,7 @@ def _delays(at: int) -> tuple[float, ...] | None:
     return tuple(round(count) for count in counts)
 
 
-def _run(number: int) -> RunView:
+def _run(number: int, load: float) -> RunView:
     endings: tuple[tuple[RunStatus, str | None], ...] = (
         ("finished", None),
         ("failed", "the source failed: RateLimitError"),
@@ -390,7 +394,7 @@ def _run(number: int) -> RunView:
             NOW - started_at,
             first,
             items,
-            61.4 if items else None,
+            61.4 * load if items else None,
         )
     status, error = endings[number % len(endings)]
     seen = number != 7  # of that one, this gateway has seen a part alone

@@ -55,6 +55,22 @@ async def test_a_chart_moves_when_its_values_change(browser: Browser) -> None:
         assert await span.evaluate("(link) => link === document.activeElement")
 
 
+async def test_a_run_is_stopped_by_the_button_of_a_row_that_was_sent_again(
+    browser: Browser,
+) -> None:
+    console = MadeUp()
+    async with showing(browser, console, "/runs") as tab:
+        row = tab.page.get_by_role("row").nth(1)
+        stop = row.get_by_role("button", name="Stop")
+        await stop.focus()
+        console.load = 30.0
+        await expect(row).to_contain_text("1.84k/s")
+        assert await stop.evaluate("(button) => button === document.activeElement")
+        await stop.press("Enter")
+        await tab.page.get_by_text("The run was asked to stop.").wait_for()
+        assert console.done == [("stop", "chat/00000000-5d1c-4e7e-9d5a-0c7a4c1f0000")]
+
+
 async def test_a_card_keeps_its_size_while_its_numbers_change(browser: Browser) -> None:
     console = MadeUp()
     sizes = "(cards) => cards.map((it) => JSON.stringify(it.getBoundingClientRect()))"
