@@ -20,9 +20,9 @@ from gateway.serve import Gateway
 from gateway.settings import Settings
 from tests.access.guarded import token, tokens_file
 from tests.support.ports import free_port
-from tests.support.processes import ROOT, Headgate
+from tests.support.processes import Headgate
 from tests.support.redis_servers import redis_server
-from tests.support.waiting import until
+from tests.support.waiting import SERVER_PATIENCE_S, until
 from tests.workers.several import several
 
 if TYPE_CHECKING:
@@ -38,6 +38,22 @@ ADMITTED = [
 WRITER = f"Bearer {token('all')}"
 ORPHAN_AFTER_S = 1  # the shortest
 HELD_S = 20  # of runs whose producer lives: a busy machine may keep its heartbeats back
+# Begins a run, and is silent from then on.
+LEFT = """
+import asyncio
+from headgate.runs import Runs
+
+async def words():
+    yield "word"
+    await asyncio.Event().wait()
+
+async def main():
+    runs = Runs({url!r}, authorization={writer!r}, orphan_after={orphan_after})
+    await runs.start("left", words())
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
 FIELD = re.compile(r'name="csrf" value="([^"]*)"')
 
 
@@ -96,7 +112,7 @@ class Console(NamedTuple):
             await asyncio.sleep(0.02)  # each look costs two processes some milliseconds
             return False
 
-        await until(is_so, f"{run_id} is {status}")
+        await until(is_so, f"{run_id} is {status}", within_s=SERVER_PATIENCE_S)
         return await self.run(run_id)
 
     async def metrics(self) -> dict[str, float]:
@@ -211,18 +227,10 @@ async def test_a_run_whose_producer_was_killed_is_shown_as_orphaned(
     at: tuple[Console, Runs], server: Headgate, tmp_path: Path
 ) -> None:
     console, _ = at
-    program = (
-        "import asyncio\n"
-        "from headgate.runs import Runs\n"
-        "from tests.admin.test_runs import WRITER, endless\n"
-        "async def main():\n"
-        f"    runs = Runs({f'{server.streams}/{console.folder}'!r}, authorization=WRITER,"
-        f" orphan_after={ORPHAN_AFTER_S})\n"
-        "    await runs.start('left', endless())\n"
-        "    await asyncio.Event().wait()\n"
-        "asyncio.run(main())\n"
+    program = LEFT.format(
+        url=f"{server.streams}/{console.folder}", writer=WRITER, orphan_after=ORPHAN_AFTER_S
     )
-    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT) as producer:
+    with subprocess.Popen([sys.executable, "-c", program]) as producer:
         try:
             assert (await console.shows("left", "active"))["error"] is None
         finally:
@@ -419,22 +427,26 @@ async def test_two_workers_show_one_run_as_one(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- bounds
 
 
-@pytest.fixture
-async def inside() -> AsyncIterator[tuple[Console, Runs]]:
-    """A gateway in this process, whose bounds a test can change."""
+@contextlib.asynccontextmanager
+async def gateway(origin: str) -> AsyncIterator[tuple[str, str]]:
+    """A gateway in this process, whose bounds a test can change: its console and its streams."""
     settings = Settings(
         listen=f"127.0.0.1:{free_port()}",
         admin=f"127.0.0.1:{free_port()}",
-        routes=({"prefix": ROUTE, "origin": "memory:", "runs": True},),
+        routes=({"prefix": ROUTE, "origin": origin, "runs": True},),
     )
-    gateway = Gateway(settings)
+    started = Gateway(settings)
     try:
-        await gateway.start()
-        streams = f"http://{settings.listen}{ROUTE}"
-        async with opened(f"http://{settings.admin}", streams) as both:
-            yield both
+        await started.start()
+        yield f"http://{settings.admin}", f"http://{settings.listen}{ROUTE}"
     finally:
-        await gateway.stop()
+        await started.stop()
+
+
+@pytest.fixture
+async def inside() -> AsyncIterator[tuple[Console, Runs]]:
+    async with gateway("memory:") as urls, opened(*urls) as both:
+        yield both
 
 
 async def test_the_newest_runs_are_known_and_those_that_go_on_before_others(
@@ -468,3 +480,23 @@ async def test_a_log_of_many_streams_is_not_looked_through_to_its_end(
     _, told = await console.ask("GET", "/api/runs", route=ROUTE)
     assert told["is_cut"]
     assert len(told["runs"]) == 2  # seen as they began
+
+
+async def test_items_of_before_are_counted_in_a_run_that_is_not_long(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    origin = f"file:{tmp_path}"
+    async with gateway(origin) as urls, opened(*urls) as (console, runs):
+        await runs.start("one", counting(100), format="ndjson")
+        await runs.start("one-more", counting(101), format="ndjson")
+        for run_id in ("one", "one-more"):
+            await until_ended(runs, run_id)
+        stream = {"route": ROUTE, "name": f"{console.folder}one"}
+        _, described = await console.ask("GET", "/api/stream", **stream)
+    monkeypatch.setattr(run_list, "MOST_COUNTED_BYTES", described["row"]["size"])
+    async with gateway(origin) as (url, _):
+        again = console._replace(url=url, http=aiohttp.ClientSession())
+        async with again.http:
+            found = {it["name"].removeprefix(console.folder): it for it in await again.runs()}
+    assert (found["one"]["items"], found["one-more"]["items"]) == (100, None)
+    assert found["one-more"]["status"] == "finished"

@@ -342,6 +342,20 @@ async def test_a_change_needs_the_token_of_the_page(
     assert console.done == [("append", "chat/0000", "[1]")]
 
 
+async def test_a_stop_needs_the_token_of_the_page(
+    client: TestClient[Any, Any], console: MadeUp
+) -> None:
+    form = {"name": "chat/0000"}
+    async with client.post("/runs?route=/v1/stream", data=form, allow_redirects=False) as answer:
+        assert answer.status == 403
+    assert console.done == []
+    form["csrf"] = await csrf(client)
+    path = "/runs?route=/v1/stream&status=active"
+    async with client.post(path, data=form, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (303, f"{path}&done=asked")
+    assert console.done == [("stop", "chat/0000")]
+
+
 @pytest.mark.parametrize("action", ["close", "delete"])
 async def test_what_cannot_be_undone_needs_the_name(
     client: TestClient[Any, Any], console: MadeUp, action: str

@@ -1,0 +1,68 @@
+"""What several processes know of runs, as one page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from admin.streams import runs
+from gateway.telemetry.inspection import ListRuns, RunPage, RunRow
+
+if TYPE_CHECKING:
+    from admin.model import RunView
+
+NOW = 2_000.0
+
+
+def row(name: str = "r", **known: Any) -> RunRow:
+    return RunRow(**{"name": name, "status": "active", "created_at": 1_000, "size": 100, **known})
+
+
+def shown(*of_one: RunRow) -> RunView:
+    (view,) = runs.page(ListRuns("/r"), [RunPage((it,)) for it in of_one], NOW).runs
+    return view
+
+
+def test_a_run_whose_parts_are_all_known_is_counted_together() -> None:
+    begun = row(started_at=1_000.25, seen_bytes=40, items=1)
+    written = row(
+        first_item_at=1_001.25, last_item_at=1_003.25, items=5, first_items=1, seen_bytes=60
+    )
+    view = shown(begun, written)
+    assert (view.items, view.first_item_after, view.items_per_second) == (6, 1.0, 2.0)
+    assert (view.started_at, view.lasted) == (1_000.25, 999.75)
+
+
+def test_of_a_run_that_others_wrote_in_part_only_what_the_log_tells_is_shown() -> None:
+    seen = row(started_at=1_000.25, first_item_at=1_001.25, items=3, seen_bytes=99)
+    assert (shown(seen).items, shown(seen).first_item_after) == (None, None)
+    assert shown(row(items=3, seen_bytes=99, counted=4)).items == 4
+
+
+def test_answers_of_two_moments_are_as_whole_as_the_earlier_one() -> None:
+    earlier = row(items=2, seen_bytes=50, size=100)
+    later = row(items=3, seen_bytes=70, size=130)
+    assert shown(earlier, later).items == 5
+
+
+def test_who_has_seen_the_end_is_right() -> None:
+    ended = row(status="stopped", ended_at=1_004.0)
+    view = shown(row(), ended)
+    assert (view.status, view.lasted) == ("stopped", 4.0)
+    assert shown(row(status="orphaned", error="gone")).lasted is None
+
+
+def test_a_page_goes_on_where_the_one_before_ended() -> None:
+    names = [f"r{number}" for number in range(5)]
+    question, seen = ListRuns("/r", limit=2), []
+    while True:
+        _, _, last = question.after.partition("1000:")
+        rest = tuple(row(name) for name in names if name > last)
+        more = "some" if len(rest) > 2 else None
+        # The second process knows of nothing but what it has written itself.
+        answers = [RunPage(rest[:2], more), RunPage(rest[1:2])]
+        page = runs.page(question, answers, NOW)
+        seen += [it.name for it in page.runs]
+        if page.after is None:
+            break
+        question = ListRuns("/r", after=page.after, limit=2)
+    assert seen == names

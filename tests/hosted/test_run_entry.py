@@ -1,0 +1,57 @@
+"""What a commit brings of a run: items, the records of the library among them, and bounds."""
+
+from __future__ import annotations
+
+import pytest
+from headgate import records
+from headgate.records import RunState
+
+from gateway.hosted.run_entry import LONGEST_RECORD, MOST_PARSED, Brought, brought, records_of
+from gateway.protocol.appends import Appended
+from gateway.protocol.state import Change, StreamState, records_after
+
+STATE = StreamState("r", 1, 1, "application/json")
+FINISHED = RunState("finished")
+
+
+def of(*appended: bytes, stored: int) -> Brought:
+    change = Change(STATE, 1, tuple(records_after(0, appended)))
+    return brought(change, [Appended("1", False, stored)])
+
+
+def test_items_are_counted_without_the_records_of_the_library() -> None:
+    assert of(b'{"n":1},{"n":2}', b'{"n":3}', stored=3) == Brought(3, False, None)
+    assert of(records.claim() + b',{"type":"start"}', stored=2) == Brought(1, True, None)
+    assert of(b"1", records.mark("ndjson", 1000), b"2", stored=3) == Brought(2, False, None)
+    failed = RunState("failed", "no more")
+    last = b"1," + records.end(failed) + b',{"type":"finish"}'
+    assert of(last, stored=3) == Brought(1, False, failed)
+
+
+def test_an_item_that_only_mentions_a_record_is_an_item() -> None:
+    assert of(b'"about data-headgate-run"', stored=1) == Brought(1, False, None)
+
+
+def test_what_was_not_stored_is_no_item() -> None:
+    assert of(stored=0) == Brought(0, False, None)
+
+
+def padded(size: int) -> bytes:
+    """A message and the record of an end, of so many bytes together."""
+    end = records.end(FINISHED)
+    return b'"' + b"x" * (size - len(end) - 3) + b'",' + end
+
+
+@pytest.mark.parametrize(("size", "end"), [(LONGEST_RECORD, FINISHED), (LONGEST_RECORD + 1, None)])
+def test_the_record_of_an_end_is_found_in_what_is_not_long(size: int, end: RunState | None) -> None:
+    assert len(padded(size)) == size
+    assert records_of(padded(size)).end == end
+    assert of(padded(size), stored=2).end == end
+
+
+@pytest.mark.parametrize(("before", "end"), [(MOST_PARSED - 1, FINISHED), (MOST_PARSED, None)])
+def test_so_many_messages_of_a_commit_are_looked_into_for_a_record(
+    before: int, end: RunState | None
+) -> None:
+    mentions = [b'"data-headgate-run"'] * before
+    assert of(*mentions, records.end(FINISHED), stored=before + 1).end == end
