@@ -7,8 +7,9 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.support.ports import accepts, free_port
 from tests.support.processes import AT_ONCE, ROOT
@@ -16,6 +17,8 @@ from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    import pytest
 
 BIN = Path(sys.executable).parent
 RUNS = "http://127.0.0.1:4437/v1/stream/runs"  # as the pages have it
@@ -50,7 +53,7 @@ def write(folder: Path, files: Mapping[str, str], url: str, *options: str) -> No
     assert any(RUNS in program for program in files.values())
     for name, program in files.items():
         path = folder / name
-        before = path.read_text() if name.endswith("settings.py") else ""
+        before = path.read_text() if name.endswith("/settings.py") else ""
         path.write_text(before + program.replace(f'"{RUNS}"', arguments))
 
 
@@ -90,3 +93,16 @@ def web_server(folder: Path, *command: str) -> Iterator[tuple[subprocess.Popen[b
 
         wait_until(accepts_connections, told=(folder / "log").read_text)
         yield running, f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def application(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module `app` of a folder, in this process; its runs are closed when the block ends."""
+    monkeypatch.syspath_prepend(folder)
+    module = import_module("app")
+    try:
+        yield module
+    finally:
+        module.runs.close(wait=0)
+        for name in ("app", "model", "work"):
+            sys.modules.pop(name, None)

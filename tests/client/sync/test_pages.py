@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
 import queue
 import re
 import subprocess
@@ -18,7 +19,7 @@ from headgate import RunState, sync
 from tests.client.runs import model
 from tests.client.sync.applications import RUNS, programs
 from tests.client.sync.feeds import read, read_to
-from tests.support.processes import ROOT
+from tests.support.processes import AT_ONCE, ROOT
 
 if TYPE_CHECKING:
     from tests.support.processes import Headgate
@@ -30,9 +31,9 @@ FIRST, WATCHING, WRITING, PLAIN = re.findall(r"```python\n(.*?)```", PAGE, re.DO
 def test_the_first_program_reads_the_run_that_it_has_started(url: str) -> None:
     assert RUNS in FIRST
     program = FIRST.replace(RUNS, url)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=30
-    )
+    command = [sys.executable, "-W", "error", "-c", program]
+    environment = {**os.environ, **AT_ONCE}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
     assert (done.stderr, done.stdout) == ("", "You asked: why? finished\n")
 
 

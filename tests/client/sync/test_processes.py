@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -10,11 +11,17 @@ import time
 import pytest
 from headgate import RunState, sync
 
+from tests.support.processes import AT_ONCE
+
+OURS = {**os.environ, **AT_ONCE}
+
 
 def ran(name: str, url: str) -> str:
     """Run one of the programs, and return what it has printed."""
     command = [sys.executable, "-W", "error", "-m", "tests.client.sync.processes", name, url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=40, check=False, env=OURS
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
+import threading
+import uuid
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from headgate import RunState, sync
+from werkzeug.serving import make_server
 
-from tests.client.sync.applications import BIN, MODEL, programs, web_server, write
+from tests.client.sync.applications import MODEL, application, programs, web_server, write
 from tests.client.sync.feeds import Feed
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable
-    from pathlib import Path
 
 ASYNC_MODEL = (
     MODEL.replace("import time", "import asyncio")
     .replace("def produce", "async def produce")
     .replace("time.sleep", "await asyncio.sleep")
 )
+TEMPLATES = Path(find_spec("django").origin).parent / "conf/project_template"  # type: ignore[union-attr,arg-type]
 GUNICORN = ("gunicorn", "--bind", "127.0.0.1:PORT", "--no-control-socket")
 UVICORN = ("uvicorn", "--port", "PORT", "--timeout-graceful-shutdown", "1")
 
 
 def django(folder: Path, url: str, served_by: str) -> None:
-    """Make a project as Django does, and change it as its page says."""
-    command = [sys.executable, str(BIN / "django-admin"), "startproject", "mysite", str(folder)]
-    subprocess.run(command, check=True)
+    """Make a project of what `django-admin` makes one of, and change it as the page says."""
+    for template in TEMPLATES.rglob("*.py-tpl"):
+        name = str(template.relative_to(TEMPLATES)).replace("project_name", "mysite")
+        path = (folder / name).with_suffix(".py")
+        path.parent.mkdir(exist_ok=True)
+        program = template.read_text().replace("{{ project_name }}", "mysite")
+        path.write_text(program.replace("{{ secret_key }}", uuid.uuid4().hex))
     files = programs("django.md", "ASGI")
     if served_by == "WSGI":
         files |= programs("django.md", "WSGI") | {"mysite/model.py": MODEL}
@@ -49,17 +57,12 @@ def django_wsgi(folder: Path, url: str) -> tuple[str, ...]:
     return (*GUNICORN, "mysite.wsgi")
 
 
-def flask(folder: Path, url: str) -> tuple[str, ...]:
-    write(folder, programs("flask.md") | {"model.py": MODEL}, url)
-    return (*GUNICORN, "--preload", "app:app")
-
-
 def ends(status: str) -> str:
     return f'event: end\ndata: {{"status":"{status}","error":null}}\n\n'
 
 
-@pytest.mark.parametrize("made", [django_asgi, django_wsgi, flask])
-def test_an_application_answers_resumes_stops_and_leaves_with_its_server(
+@pytest.mark.parametrize("made", [django_asgi, django_wsgi])
+def test_a_project_of_django_answers_resumes_stops_and_leaves_with_its_server(
     tmp_path: Path, url: str, made: Callable[[Path, str], tuple[str, ...]]
 ) -> None:
     with web_server(tmp_path, *made(tmp_path, url)) as (server, base), sync.Runs(url) as runs:
@@ -70,6 +73,31 @@ def test_an_application_answers_resumes_stops_and_leaves_with_its_server(
         log = (tmp_path / "log").read_text()
         assert "Traceback" not in log, log
         leaves(server, base, runs)
+
+
+def test_an_application_of_flask_answers_resumes_and_stops(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, programs("flask.md") | {"model.py": MODEL}, url)
+    with application(tmp_path, monkeypatch) as module:
+        server = make_server("127.0.0.1", 0, module.app, threaded=True)  # as `flask run` has it
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{server.port}/runs") as page:
+                answers(page)
+                refuses(page)
+                is_stopped(page)
+        finally:
+            server.shutdown()
+            serving.join()
+            server.server_close()
+
+
+def test_gunicorn_is_told_the_same_of_flask_as_of_django() -> None:
+    flask = programs("flask.md")["gunicorn.conf.py"]
+    django = programs("django.md", "WSGI")["gunicorn.conf.py"]
+    assert flask.replace("from app import", "from mysite.views import") == django
 
 
 def answers(page: httpx.Client) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from headgate import RunState
 
-from tests.client.sync.applications import MODEL, process, programs, write
+from tests.client.sync.applications import MODEL, application, process, programs, write
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
 
@@ -29,7 +27,7 @@ WORKERS = {
         *("celery", "-A", "work", "worker", "--concurrency", "1"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
     ),
-    "RQ": ("rq", "worker", "--path", "."),
+    "RQ": ("rq", "worker", "--path", ".", "--config", "settings"),
 }
 
 # As `ask` of the page does, without the wait for a worker.
@@ -46,7 +44,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def application(
+def web(
     tmp_path: Path, url: str, redis: RedisServer, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> Iterator[Any]:
     """The module `app` of the page, in this process."""
@@ -57,16 +55,12 @@ def application(
     }
     assert any(redis.url in program for program in files.values())
     write(tmp_path, files | {"model.py": MODEL}, url, "orphan_after=1")
-    monkeypatch.syspath_prepend(tmp_path)
-    module = import_module("app")
-    yield module
-    module.runs.close(wait=0)
-    for name in ("app", "work", "model"):
-        del sys.modules[name]
+    with application(tmp_path, monkeypatch) as module:
+        yield module
 
 
-def asked(application: Any, run: str, question: str) -> TestResponse:
-    response: TestResponse = application.app.test_client().post(
+def asked(web: Any, run: str, question: str) -> TestResponse:
+    response: TestResponse = web.app.test_client().post(
         f"/runs/{run}", query_string={"question": question}
     )
     assert response.status_code == 200
@@ -94,27 +88,27 @@ def children(pid: int) -> list[int]:
 
 @pytest.mark.parametrize("kind", ["Celery", "RQ"])
 def test_a_worker_answers_is_stopped_and_leaves_an_end_when_it_is_killed(
-    application: Any, tmp_path: Path, kind: str, redis: RedisServer
+    web: Any, tmp_path: Path, kind: str, redis: RedisServer
 ) -> None:
-    runs = application.runs
+    runs = web.runs
     environment = {"RQ_REDIS_URL": redis.url} if kind == "RQ" else {}
     with process(tmp_path, *WORKERS[kind], **environment) as worker:
-        answer = asked(application, "1", "Once upon")
+        answer = asked(web, "1", "Once upon")
         assert answer.data.endswith(ends("finished") + b',"error":null}\n\n')
-        again = application.app.test_client().get("/runs/1?after=1")
+        again = web.app.test_client().get("/runs/1?after=1")
         assert again.data.startswith(b'id: 2\ndata: "upon "')
 
-        rest = read_to(asked(application, "2", "forever"), b"forever")
-        ENQUEUE[kind](application, "waiting")
-        assert application.app.test_client().delete("/runs/waiting").json == {"stopped": False}
-        assert application.app.test_client().delete("/runs/2").json == {"stopped": True}
+        rest = read_to(asked(web, "2", "forever"), b"forever")
+        ENQUEUE[kind](web, "waiting")
+        assert web.app.test_client().delete("/runs/waiting").json == {"stopped": False}
+        assert web.app.test_client().delete("/runs/2").json == {"stopped": True}
         assert ends("stopped") in b"".join(rest)
 
-        rest = read_to(asked(application, "3", "forever"), b"forever")
+        rest = read_to(asked(web, "3", "forever"), b"forever")
         os.kill(children(worker.pid)[-1], signal.SIGKILL)
         assert ends("orphaned") in b"".join(rest)
 
-        assert ends("finished") in asked(application, "4", "a time").data
+        assert ends("finished") in asked(web, "4", "a time").data
         assert runs.state("3") == RunState("orphaned", "its producer is gone")
         assert runs.state("waiting") is None
         worker.send_signal(signal.SIGTERM)
