@@ -18,6 +18,7 @@ from headgate.chats.turn import Turn
 from headgate.errors import ABSENT, ProducerFenced, StreamClosed, TooLarge
 from headgate.framing import JSON, json_array
 from headgate.records import RunState
+from headgate.runs.orphans import ACTIVE, WAITING
 from headgate.runs.ui_assembly import read_message
 from headgate.runs.ui_messages import continued
 from headgate.stream import ProducerStamp
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from headgate.runs.cursors import Cursor
     from headgate.stream import Stream
 
+# Or about to, where its process is about to start it or another one may take it over.
+GOING_ON = (None, ACTIVE, WAITING)
 FORMAT: Final = "ai-sdk"
 QUESTIONS = "question"  # the id of the producer whose epochs count the questions
 BEGINS_WITHIN_S = 3.0  # whoever has asked is about to start the run
@@ -217,7 +220,7 @@ class Chats:
             state = await self.runs.state(question.run)
             if state is None and question is not found.newest:
                 state = RunState("failed", NEVER_BEGUN)
-            elif state is None or state.status == "active":
+            elif state in GOING_ON:
                 continue
             answered = await self._answered(question, state)
             found.take([answered])

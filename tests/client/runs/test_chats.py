@@ -288,6 +288,25 @@ async def test_a_chat_whose_producer_died_has_what_it_said_and_goes_on(
     assert texts(await elsewhere.history("c")) == ["Tell.", "Once", "Tell.", "upon"]
 
 
+async def test_an_answer_that_waits_for_another_process_goes_on_in_its_chat(url: str) -> None:
+    async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=60) as runs:
+        chats = Chats(runs, busy_after=0)
+        answer = await chats.send("c", user("1"), Model(Feed("Once").source()))
+        await read_to(answer, b'"Once"}\n\n')
+        run = answer.headers["x-workflow-run-id"]
+        for task in asyncio.all_tasks():
+            if task.get_name() == f"run {run}":
+                task.cancel()
+        await until(lambda: has_ended(chats, "c"))
+        state = await chats.state("c")
+        assert state is not None
+        assert state.error == "its producer is gone, and it can be taken over"
+        with pytest.raises(ChatBusy):
+            await chats.send("c", user("2"), Model("upon"))
+        await runs.take_over(run, lambda _: of("upon"), format="ai-sdk")
+        assert texts(await chats.history("c")) == ["Tell.", "Onceupon"]
+
+
 async def test_a_page_that_comes_back_reads_the_answer_that_goes_on(
     chats: Chats, elsewhere: Chats
 ) -> None:
