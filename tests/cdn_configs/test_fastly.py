@@ -121,5 +121,8 @@ def test_what_varnish_has_otherwise_is_there_for_fastly() -> None:
     # Fastly lets those who wait go on at once only after an answer that counts as cacheable.
     passes = "set beresp.cacheable = true; set beresp.ttl = 1s; return(pass);"
     assert sub("vcl_fetch").count("return(pass)") == sub("vcl_fetch").count(passes) == 3
-    for macro in ("recv", "hash", "fetch"):
+    # Varnish's own answer to a failed fetch in the background replaces no copy; Fastly's does.
+    stays = "if (obj.status >= 500 && stale.exists) { return(deliver_stale); }"
+    assert stays in sub("vcl_error")
+    for macro in ("recv", "hash", "fetch", "error"):
         assert f"#FASTLY {macro}" in sub(f"vcl_{macro}")

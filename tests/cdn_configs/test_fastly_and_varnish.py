@@ -26,9 +26,10 @@ from tests.cdn_configs.varnish_twin import (
     watched,
 )
 from tests.support.ports import HOST
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Case(NamedTuple):
@@ -114,6 +115,10 @@ PASSES: dict[str, tuple[str, str, dict[str, str]]] = {
 
 
 OTHERS = ("order", "hosts", "sites", "shared", "resumed")
+# Stale after a second, and then served for five minutes while a new copy is fetched.
+AGEING = Answer(fields=says(cache_headers.chunk_lifetime(Freshness(chunk_max_age=1), None)))
+FAILING = Answer(503, says(cache_headers.NO_STORE))
+IN_VAIN = 3  # fetches: a stale copy has to survive more than the first
 
 
 def vcl(name: str, origin_port: int) -> str:
@@ -129,7 +134,7 @@ def vcl(name: str, origin_port: int) -> str:
 def edge(request: pytest.FixtureRequest) -> Iterator[Edge]:
     answers = {f"/{name}": case.answer for name, case in CASES.items()}
     others = {f"/{name}": Answer(fields=says(CHUNK)) for name in (*PASSES, *OTHERS)}
-    origin = Origin({**answers, **others})
+    origin = Origin({**answers, **others, "/failing": AGEING, "/away": AGEING})
     with serving(origin), varnish(vcl(request.param, origin.server_port), origin) as edge:
         yield edge
 
@@ -189,3 +194,32 @@ def test_two_sites_are_kept_apart_and_what_is_no_site_makes_no_copy(edge: Edge) 
     ]
     assert bodies == [b"1", b"2", b"1"]
     assert nobody == [b"3", b"3", b"3"]
+
+
+def give_stale_copies(edge: Edge, target: str, failures: Callable[[], int]) -> None:
+    """Ask until so many fetches have failed; each answer has to be the first copy."""
+    before = failures()
+
+    def has_failed() -> bool:
+        answer = edge.ask(target)
+        assert (answer.status, answer.body) == (200, b"1")
+        return failures() >= before + IN_VAIN
+
+    wait_until(has_failed)
+
+
+def test_a_stale_copy_stays_while_the_gateway_cannot_be_reached(edge: Edge) -> None:
+    target = f"/away{CATCH_UP}"
+    edge.ask(target)
+    with edge.origin.away():
+        give_stale_copies(edge, target, lambda: edge.origin.turned_away)
+    wait_until(lambda: edge.ask(target).body == b"2", "a new copy, as the gateway is back")
+
+
+def test_a_stale_copy_stays_while_the_gateway_answers_503(edge: Edge) -> None:
+    target = f"/failing{CATCH_UP}"
+    edge.ask(target)
+    edge.origin.answers["/failing"] = FAILING
+    give_stale_copies(edge, target, lambda: edge.origin.requests("/failing")["GET"])
+    edge.origin.answers["/failing"] = AGEING
+    wait_until(lambda: edge.ask(target).body != b"1", "a new copy, as the gateway is back")

@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import TYPE_CHECKING, NamedTuple
 
+from typing_extensions import override
+
 from tests.cdn.engines import Varnish, started
 from tests.support.ports import HOST, free_port
 
@@ -59,6 +61,8 @@ def _translated(name: str, body: str) -> str:
     elif name == "vcl_hash":
         body = re.sub(r"set req\.hash \+= ([^;]+);", r"hash_data(\1);", body)
         body = body.replace("return(hash)", "return(lookup)")
+    elif name == "vcl_error":
+        name, body = "vcl_backend_error", body.replace("obj.", "beresp.")
     else:
         assert name == "vcl_fetch"
         name = "vcl_backend_response"
@@ -66,6 +70,8 @@ def _translated(name: str, body: str) -> str:
         body = body.replace("set beresp.cacheable = true;", "")  # Varnish stores any status
         body = body.replace("beresp.stale_while_revalidate", "beresp.grace")
         body = body.replace("beresp.stale_if_error", "beresp.keep")
+    # Of a request in the background there is a stale copy.
+    body = body.replace("stale.exists", "bereq.is_bgfetch").replace("deliver_stale", "abandon")
     return f"sub {name} {{\n{body}}}\n"
 
 
@@ -84,8 +90,25 @@ class Origin(ThreadingHTTPServer):
 
     def __init__(self, answers: Mapping[str, Answer]) -> None:
         super().__init__((HOST, free_port()), _Handler)
-        self.answers = answers
+        self.answers = dict(answers)
         self.asked: Counter[tuple[str, str]] = Counter()
+        self.turned_away = 0
+        """Connections that were ended before anything was read of them."""
+        self._is_away = False
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """End each connection that is made, or asked on, until the block ends."""
+        self._is_away = True
+        try:
+            yield
+        finally:
+            self._is_away = False
+
+    @override
+    def verify_request(self, request: object, client_address: object) -> bool:
+        self.turned_away += self._is_away
+        return not self._is_away
 
     def requests(self, path: str) -> dict[str, int]:
         """How often the path was asked for, by method."""
@@ -97,6 +120,9 @@ class _Handler(BaseHTTPRequestHandler):
     server: Origin
 
     def _answer(self) -> None:
+        if not self.server.verify_request(self.request, self.client_address):
+            self.close_connection = True
+            return
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = self.path.partition("?")[0]
         self.server.asked[self.command, path] += 1

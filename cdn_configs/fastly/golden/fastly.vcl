@@ -60,6 +60,10 @@ sub vcl_fetch {
     set beresp.stale_while_revalidate = 0s;
     set beresp.stale_if_error = 0s;
   }
+  # While the gateway fails, a copy that may be stale goes on to be given; this would replace it.
+  if (beresp.status >= 500 && stale.exists) {
+    return(deliver_stale);
+  }
   # An answer for somebody. Fastly obeys none of these by itself.
   if (beresp.http.Cache-Control ~ "(?i)private" || beresp.http.Set-Cookie || beresp.http.Vary ~ "\*") {
     set beresp.cacheable = true;
@@ -95,5 +99,18 @@ sub vcl_fetch {
     return(pass);
   }
   # The rest is kept for as long as the gateway says, by Surrogate-Control or Cache-Control.
+  return(deliver);
+}
+
+sub vcl_error {
+  #FASTLY error
+
+  # The same, while the gateway is away.
+  if (obj.status >= 500 && stale.exists) {
+    return(deliver_stale);
+  }
+  set obj.http.Retry-After = "1";
+  set obj.http.Cache-Control = "no-store";
+  set obj.http.Access-Control-Allow-Origin = "*";  # else a page sees no status
   return(deliver);
 }

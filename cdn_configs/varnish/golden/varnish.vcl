@@ -51,6 +51,8 @@ sub vcl_backend_response {
     set beresp.grace = 0s;  # 10 s by default, in which an old tail would be given out
     set beresp.keep = 0s;
     if (bereq.uncacheable) { return (deliver); }
+    # A stale copy was given meanwhile, and goes on to be: what is stored now would replace it.
+    if (bereq.is_bgfetch && beresp.status >= 500) { return (abandon); }
 
     # An answer for somebody. All branches return: the builtin code would have everybody who waits
     # go on one after the other for two minutes whenever an answer may not be kept.
@@ -95,6 +97,8 @@ sub vcl_backend_response {
 }
 
 sub vcl_backend_error {
+    # As for an answer that says so: the gateway is away, and the stale copy is not.
+    if (bereq.is_bgfetch) { return (abandon); }
     # Everybody who waited is told now, and not one after the other.
     set beresp.ttl = 1s;
     set beresp.grace = 0s;
