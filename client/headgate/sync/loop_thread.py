@@ -8,6 +8,8 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from headgate.sync.helper_thread import HelperThread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
@@ -26,6 +28,7 @@ class LoopThread:
     def __init__(self) -> None:
         # No other loop, such as uvloop's, is as indifferent to a fork as this one.
         self._loop = asyncio.SelectorEventLoop()
+        self._loop.set_default_executor(HelperThread())
         self._kept: dict[object, Callable[[], object] | None] = {}
         threading.Thread(target=self._serve, name="headgate.sync", daemon=True).start()
 

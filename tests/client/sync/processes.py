@@ -57,8 +57,10 @@ def in_child(work: Callable[[], None]) -> None:
 
 
 def ends_soon(url: str) -> None:
-    """The program comes to its end before its run does."""
+    """The program comes to its end before its run does, and connects anew after it has."""
     runs = sync.Runs(url)
+    named = sync.Runs(url.replace("127.0.0.1", "localhost"))
+    atexit.register(lambda: sys.stdout.write(f"{named.state('none')}\n"))
 
     def source() -> Iterator[str]:
         yield "Once "

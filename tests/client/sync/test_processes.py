@@ -33,7 +33,7 @@ def test_children_have_runs_of_their_own_and_leave_those_of_their_parent(url: st
 @pytest.mark.parametrize(
     ("program", "log", "state"),
     [
-        ("ends soon", "", RunState("finished")),
+        ("ends soon", "None\n", RunState("finished")),
         (
             "never ends",
             r"headgate\.sync\.Runs\(.*\): a source does not end when it is closed\n",
