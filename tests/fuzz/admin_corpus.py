@@ -15,15 +15,52 @@ CSRF = b"the-token-against-forgery"
 """In place of the one that the server has made, so that all else follows from the seed."""
 _PROBES = ("/healthz", "/readyz", "/readyz?verbose", "/metrics", "/nothing", "/api/nothing", "//")
 _PAGES = (
-    *("/", "/streams", "/stream", "/explain", "/routes", "/cdn", "/configuration", "/about"),
+    *(
+        "/",
+        "/streams",
+        "/stream",
+        "/explain",
+        "/routes",
+        "/cdn",
+        "/configuration",
+        "/about",
+        "/runs",
+    ),
     *("/sign-in", "/static/style.css", "/static/..%2fapp.py", "/cdn/file", "/?span=1h", "/?span=x"),
 )
 _ANSWERS = (
     *("session", "overview", "overview/events", "routes", "streams", "stream", "stream/messages"),
-    *("stream/events", "cdn", "cdn/file", "configuration", "about", "openapi.json"),
+    *("stream/events", "cdn", "cdn/file", "configuration", "about", "openapi.json", "runs"),
 )
-_VALUES = ("", PREFIX, "/none", "a", "-1", "0", "15m", "nginx", "%", "\u00e9", "x" * 300, "9" * 30)
-_KEYS = ("route", "name", "offset", "skip", "limit", "span", "order", "after", "begins", "target")
+_VALUES = (
+    "",
+    PREFIX,
+    "/none",
+    "a",
+    "-1",
+    "0",
+    "active",
+    "0:9:a",
+    "15m",
+    "nginx",
+    "%",
+    "\u00e9",
+    "x" * 300,
+    "9" * 30,
+)
+_KEYS = (
+    "route",
+    "name",
+    "offset",
+    "skip",
+    "limit",
+    "span",
+    "order",
+    "after",
+    "begins",
+    "target",
+    "status",
+)
 _FIELDS = (
     *(
         "Expect: 100-continue",
@@ -90,6 +127,7 @@ def _call(chance: random.Random) -> bytes:
             ("explain", {"url": chance.choice(_VALUES), "method": "PATCH"}),
             ("stream/append", {"route": PREFIX, "name": name, "data": chance.choice(_VALUES)}),
             ("stream/close", {"route": PREFIX, "name": name}),
+            ("runs/stop", {"route": PREFIX, "name": name}),
             ("tokens", {"subject": chance.choice(_VALUES), "streams": f"{PREFIX}/*"}),
         )
     )
@@ -103,7 +141,9 @@ def _form(chance: random.Random) -> bytes:
     said = {"csrf": CSRF.decode(), "name": chance.choice(_VALUES), "next": chance.choice(_VALUES)}
     said |= {"action": chance.choice(("append", "close", "delete", "x")), "content": "text"}
     said |= {"password": "x", "target": chance.choice(_VALUES), "confirm": chance.choice(NAMES)}
-    path = chance.choice(("/sign-in", "/explain", f"/stream{_query(chance)}", "/sign-out"))
+    path = chance.choice(
+        ("/sign-in", "/explain", f"/stream{_query(chance)}", f"/runs{_query(chance)}", "/sign-out")
+    )
     return _request(
         chance, "POST", path, urlencode(said).encode(), "application/x-www-form-urlencoded"
     )

@@ -18,14 +18,12 @@ from tests.fuzz.answers import PROBE, RIGHT, SpoilingOrigin
 from tests.fuzz.talk import Talkers
 from tests.fuzz.watch import Resources, Watch
 from tests.support.http1 import ask
-from tests.support.processes import headgate
+from tests.support.processes import Headgate
 
 if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
-
-    from tests.support.processes import Headgate
 
     Kind = Literal["file", "http", "spoilt", "admin"]
 
@@ -116,9 +114,11 @@ async def _gateway(kind: Kind, seed: int) -> AsyncIterator[Headgate]:
 def _kept() -> Iterator[Headgate]:
     with (
         tempfile.TemporaryDirectory(prefix="headgate-fuzz-") as folder,
-        headgate(f"file:{folder}/streams", environment=_SETTINGS) as gateway,
+        contextlib.closing(Headgate(environment=_SETTINGS)) as gateway,
     ):
-        yield gateway
+        origin = f"file:{folder}/streams"
+        gateway.serve_routes({"prefix": corpus.PREFIX, "origin": origin, "runs": True})
+        yield gateway.start()
 
 
 @contextlib.contextmanager

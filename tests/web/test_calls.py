@@ -37,7 +37,7 @@ LOGGED = 15  # more for its line in the log
 APPEND, CREATE, HEAD, PASSED_ON = 142, 175, 72, 144
 OWN_MISS, MISS = 215, 240  # a read that is not cached
 OWN_ID = 6  # more for an X-Request-Id
-RUNS, RUN = 2, 4  # more where a route says `runs = true`: for any append, and for one to a run
+RUNS, RUN = 1, 3  # more where a route says `runs = true`: for any append, and for one to a run
 READ_ID = 12  # and in a read, whose fields the origin is told
 
 
