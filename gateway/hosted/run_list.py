@@ -103,7 +103,8 @@ class RunList:
         state = await self._present(run)
         if state is None:
             return None
-        if not run.is_run and not await self._is_run(run, state):
+        run.is_run = run.is_run or await self._is_run(state)
+        if not run.is_run:
             self._forget(run)
             return None
         if state.closed and run.end is None:
@@ -125,12 +126,11 @@ class RunList:
         if self._runs.get(run.path) is run:
             self._runs.remove(run.path)
 
-    async def _is_run(self, run: RunEntry, state: StreamState) -> bool:
+    async def _is_run(self, state: StreamState) -> bool:
         """Whether the stream begins as a run does."""
         chunk = await self._streams.log.read(state, state.first, state.first + 1)
         told = records_of(chunk.records[0]).told if chunk.records else []
-        run.is_run = bool(told) and told[0].format is not None
-        return run.is_run
+        return bool(told) and told[0].format is not None
 
     async def _find_end(self, run: RunEntry, state: StreamState) -> None:
         start = max(state.first, state.tail - TAIL_BYTES)
@@ -202,7 +202,9 @@ class RunList:
         self._surveyed_at = now
 
     async def _take_survey(self) -> None:
-        newest: list[tuple[int, str, StreamState]] = []
+        newest: list[tuple[int, str, StreamState | None]] = [
+            (run.created_at or 0, run.path, None) for run in self._runs
+        ]
         after: str | None = ""
         looked_at = 0
         while after is not None and looked_at < MOST_LOOKED_AT:
@@ -212,25 +214,22 @@ class RunList:
             newest += [(it.created_at or 0, it.path, it) for it in self._candidates(listed.states)]
             newest = heapq.nlargest(MOST_RUNS, newest, key=lambda it: it[:2])
         self._is_cut = after is not None
-        for _, path, state in newest:  # the newest first, so that none makes room for an older one
-            if self._runs.is_full:
-                break
-            if self._runs.get(path) is None:
+        for _, _, state in reversed(newest):  # the oldest first, as runs begin
+            if state is not None:
                 await self._take_up(state)
 
     def _candidates(self, states: Iterable[StreamState]) -> Iterable[StreamState]:
         for state in states:
-            is_beside = state.path.endswith(BESIDE)
-            if not is_beside and is_json(state.content_type) and not state.soft_deleted:
+            is_other = state.path.endswith(BESIDE) or not is_json(state.content_type)
+            if not (is_other or state.soft_deleted or self._runs.get(state.path)):
                 yield state
 
     async def _take_up(self, state: StreamState) -> None:
         present = await self._listed.present(state.path)
-        if present is None or self._runs.get(state.path) is not None:
+        if present is None or not await self._is_run(present):
             return
-        run = self._runs.add(present, is_whole=False)
-        if not await self._is_run(run, present):
-            self._runs.remove(run.path)
+        if self._runs.get(state.path) is None:  # else it was seen meanwhile
+            self._runs.add(present, is_whole=False).is_run = True
 
     async def close(self) -> None:
         """End the survey that is under way."""

@@ -43,10 +43,14 @@ class RunTable:
         prefix: str,
         clock: Callable[[], float],
         tracer: Tracer | None,
+        *,
+        is_shared: bool,
     ) -> None:
+        """`is_shared` says that other processes write to the runs as well."""
         self._prefix = prefix
         self._clock = clock
         self._tracer = tracer
+        self._is_shared = is_shared
         self._open: OrderedDict[str, RunEntry] = OrderedDict()
         self._over: OrderedDict[str, RunEntry] = OrderedDict()
         self.figures = RunFigures()
@@ -120,8 +124,7 @@ class RunTable:
     def add(self, state: StreamState, *, is_whole: bool) -> RunEntry:
         """Take up a run, in place of the oldest where there are too many."""
         if self.is_full:
-            oldest = self._over or self._open
-            oldest.popitem(last=False)
+            self._oldest().popitem(last=False)
             self.figures.forgotten += 1
         now = perf_counter()
         run = self._open[state.path] = RunEntry(
@@ -133,6 +136,20 @@ class RunTable:
             is_whole=is_whole,
         )
         return run
+
+    def _oldest(self) -> OrderedDict[str, RunEntry]:
+        """Return where the first one is the next to make room.
+
+        Runs that go on stay longest, where it is known here that others do not.
+        """
+        if not (self._over and self._open):
+            return self._over or self._open
+        if not self._is_shared:
+            return self._over
+        first = next(iter(self._open.values()))
+        return (
+            self._open if first.begun_at < next(iter(self._over.values())).begun_at else self._over
+        )
 
     def _take(self, run: RunEntry, change: Change, news: Brought) -> None:
         now = perf_counter()
