@@ -111,6 +111,16 @@ const scenes = {
     return page.report()
   },
 
+  async "stopped by the second attempt"() {
+    let attempts = 0
+    const answering = (url, init) =>
+      url.endsWith("/stop") && attempts++ === 0 ? new Response("", { status: 503 }) : fetch(url, init)
+    const page = await asked("late", { answering })
+    await page.chat.stop()
+    await page.state.is("stopped")
+    return page.report()
+  },
+
   async "stopped before the answer begins"() {
     let release
     const released = new Promise((resolve) => (release = resolve))

@@ -69,14 +69,14 @@ export class Connection {
     const source = new EventSource(this.#url(), { withCredentials: this.options.withCredentials })
     this.#source = source
     this.#openedAt = 0
-    source.onopen = () => (this.#openedAt = Date.now())
+    source.onopen = () => (this.#openedAt = performance.now())
     source.onmessage = (event) => this.#take(event, false)
     source.addEventListener("end", (event) => this.#take(event, true))
     source.onerror = () => {
       // The browser itself would connect for ever, and tells no status: so it may do it only once.
       const isRefused = source.readyState === EventSource.CLOSED
       this.close()
-      if (this.#openedAt !== 0 && Date.now() - this.#openedAt >= STEADY_MS) this.#backoff.reset()
+      if (this.#openedAt !== 0 && performance.now() - this.#openedAt >= STEADY_MS) this.#backoff.reset()
       this.#retry(isRefused)
     }
   }

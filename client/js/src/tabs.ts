@@ -26,7 +26,8 @@ const SILENCE_MS = 4000
 
 /** Return whether tabs of this browser can share a connection. */
 export function canShare(): boolean {
-  return typeof BroadcastChannel !== "undefined" && globalThis.navigator?.locks !== undefined
+  // A worker has both, but cannot tell when it is frozen.
+  return typeof BroadcastChannel !== "undefined" && !!globalThis.navigator?.locks && "document" in globalThis
 }
 
 /** One of the tabs that follow a run: whichever has the lock holds the connection. */
@@ -36,7 +37,7 @@ export class Tabs {
   #queue: AbortController | undefined // of the wait for the lock; undefined while it is left
   #release: (() => void) | undefined // set while this tab has the lock
   #isClosed = false
-  #heardAt = Date.now() // of the tab that holds the connection
+  #heardAt = performance.now() // of the tab that holds the connection
   #askedAt = 0 // since then without an answer; 0: nothing was asked
 
   constructor(
@@ -47,8 +48,7 @@ export class Tabs {
     this.#channel.onmessage = ({ data }: MessageEvent<Message>) => this.#hear(data)
     // Of several tabs one asks, and all hear the answer.
     this.#ticking = setInterval(() => this.#tick(), ASK_MS * (0.5 + Math.random() / 2))
-    globalThis.document?.addEventListener("freeze", this.#leave)
-    globalThis.document?.addEventListener("resume", this.#join)
+    this.#listen("addEventListener")
     this.#join()
   }
 
@@ -61,10 +61,17 @@ export class Tabs {
   close(): void {
     this.#isClosed = true
     clearInterval(this.#ticking)
-    globalThis.document?.removeEventListener("freeze", this.#leave)
-    globalThis.document?.removeEventListener("resume", this.#join)
+    this.#listen("removeEventListener")
     this.#channel.close()
     this.#leave()
+  }
+
+  /** Hear of the page's being frozen, and of its being kept for the user's way back. */
+  #listen(how: "addEventListener" | "removeEventListener"): void {
+    document[how]("freeze", this.#leave)
+    document[how]("resume", this.#join)
+    window[how]("pagehide", this.#leave)
+    window[how]("pageshow", this.#join)
   }
 
   #send(message: Message): void {
@@ -74,7 +81,7 @@ export class Tabs {
   #hear(message: Message): void {
     if (this.#isClosed) return
     if (message.type === "ask") return this.#answer()
-    this.#heardAt = Date.now()
+    this.#heardAt = performance.now()
     this.#askedAt = 0
     if (message.type === "event") this.hooks.onEvent(message.event)
     else this.hooks.onProgress(message.count)
@@ -102,7 +109,7 @@ export class Tabs {
   }
 
   #ask(): void {
-    this.#askedAt = Date.now()
+    this.#askedAt = performance.now()
     this.#send({ type: "ask" })
   }
 
@@ -133,7 +140,7 @@ export class Tabs {
   }
 
   #tick(): void {
-    const now = Date.now()
+    const now = performance.now()
     if (this.#release || !this.#queue) return
     if (this.#askedAt === 0) {
       if (now - this.#heardAt >= ASK_MS) this.#ask()
@@ -144,7 +151,7 @@ export class Tabs {
 
   #steal(): void {
     this.#askedAt = 0
-    this.#heardAt = Date.now()
+    this.#heardAt = performance.now()
     this.#queue?.abort()
     this.#queue = new AbortController()
     void this.#request({ steal: true })

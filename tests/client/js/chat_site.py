@@ -1,4 +1,4 @@
-"""An application with chats, whose answers the test gives word by word."""
+"""Chats of an application, whose answers the test gives word by word."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.client.runs.sources import Feed
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
+    from aiohttp.typedefs import Handler
     from headgate.chats import Turn
     from headgate.runs import Runs
 
@@ -23,31 +24,45 @@ class ChatSite:
     """The chats at /api/chat; to /feed goes what the model says in a chat."""
 
     def __init__(self, runs: Runs) -> None:
-        self._chats = Chats(runs)
-        self._feeds: dict[str, Feed] = {}
+        self.chats = Chats(runs)
+        self.feeds: dict[str, Feed] = {}  # the newest of each chat
+        self.stops = 0  # requests
 
-    @contextlib.asynccontextmanager
-    async def served(self) -> AsyncIterator[int]:
-        """The port where it listens."""
-        app = web.Application()
-        routes = chat_router(self._chats, self._answer, authorize=lambda *_: True)
+    def application(self) -> web.Application:
+        """Make an application of the chats alone."""
+        app = web.Application(middlewares=[self._count])
         app.add_routes(
             [
-                *routes,
+                *chat_router(self.chats, self._answer, authorize=lambda *_: True),
                 web.post("/feed/{chat}", self._feed),
                 web.get("/state/{chat}", self._state),
             ]
         )
-        async with TestServer(app, host="127.0.0.1") as server:
+        return app
+
+    @contextlib.asynccontextmanager
+    async def served(self) -> AsyncIterator[int]:
+        """The port where it listens."""
+        async with TestServer(self.application(), host="127.0.0.1") as server:
             assert server.port is not None, "it listens"
             yield server.port
 
+    async def state(self, chat: str) -> tuple[int, str]:
+        """How many questions were asked in a chat, and what has become of the newest."""
+        state = await self.chats.state(chat)
+        return (0, "nothing") if state is None else (state.questions, state.status)
+
     def _answer(self, turn: Turn) -> AsyncGenerator[object]:
-        feed = self._feeds[turn.chat] = Feed()
+        feed = self.feeds[turn.chat] = Feed()
         return feed.source()
 
+    @web.middleware
+    async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.stops += request.path.endswith("/stop")
+        return await handler(request)
+
     async def _feed(self, request: web.Request) -> web.Response:
-        feed = self._feeds.get(request.match_info["chat"])
+        feed = self.feeds.get(request.match_info["chat"])
         if feed is None:
             raise web.HTTPNotFound  # it has not been asked yet
         for item in await request.json():
@@ -58,6 +73,4 @@ class ChatSite:
         return web.Response()
 
     async def _state(self, request: web.Request) -> web.Response:
-        """Answer with how many questions were asked, and what has become of the newest."""
-        state = await self._chats.state(request.match_info["chat"])
-        return web.json_response(None if state is None else [state.questions, state.status])
+        return web.json_response(await self.state(request.match_info["chat"]))

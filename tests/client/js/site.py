@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from headgate.runs.aiohttp import resume
 
+from tests.client.js.chat_site import ChatSite
 from tests.client.runs.sources import Feed
 from tests.support.processes import ROOT
 from tests.support.waiting import SERVER_PATIENCE_S
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, CDPSession, Page
 
 MODULES = ROOT / "client" / "js" / "dist" / "esm"
-PAGE = """<!doctype html>
+BEGINNING = """<!doctype html>
+<body></body>
+<script type="importmap">{"imports": {"headgate-client": "/package/index.js"}}</script>
 <script type="module">
-  import {{ followRun }} from "/package/index.js";
+"""
+PAGE = """
+  import {{ followRun }} from "headgate-client";
   const waiting = [];
   const tell = (name, what) => {{
     window[name].push(what);
@@ -44,7 +49,6 @@ PAGE = """<!doctype html>
     onEnd: (end) => tell("ends", end),
     onError: ({{ message, status }}) => tell("refusals", [status, message]),
   }});
-</script>
 """
 
 
@@ -55,10 +59,13 @@ class Site:
         self.runs = runs
         self.url = ""
         self.options: dict[str, Any] = {}  # of the pages that are opened next
+        self.script = ""  # what these pages run instead of following a run
         self.status = 200  # any other is what is answered instead of a run
         self.connections = 0
         self.requests: list[str] = []  # the cursor of each
         self.said: list[str] = []
+        self.chat = ChatSite(runs)
+        self.app = MODULES  # the script of /app
         self.answers = asyncio.Event()  # of what a tab asks for in vain
 
     async def start(self, run: str) -> Feed:
@@ -71,10 +78,12 @@ class Site:
     @contextlib.asynccontextmanager
     async def served(self) -> AsyncIterator[Site]:
         """Serve it while the block runs."""
-        app = web.Application()
+        app = self.chat.application()
         app.add_routes(
             [
                 web.get("/", self._page),
+                web.get("/app", self._app),
+                web.get("/app.js", self._app_script),
                 web.static("/package", MODULES),
                 web.get("/runs/{run}", self._run),
                 web.post("/say", self._say),
@@ -86,8 +95,17 @@ class Site:
             yield self
 
     async def _page(self, request: web.Request) -> web.Response:
-        page = PAGE.format(run=request.query["run"], options=json.dumps(self.options))
+        script = self.script or PAGE.format(
+            run=request.query["run"], options=json.dumps(self.options)
+        )
+        return web.Response(text=f"{BEGINNING}{script}</script>", content_type="text/html")
+
+    async def _app(self, _: web.Request) -> web.Response:
+        page = '<!doctype html><body></body><script type="module" src="/app.js"></script>'
         return web.Response(text=page, content_type="text/html")
+
+    async def _app_script(self, _: web.Request) -> web.FileResponse:
+        return web.FileResponse(self.app)
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(

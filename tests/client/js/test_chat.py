@@ -49,6 +49,9 @@ SCENES = {
         f"{EARLIER}upon a time", *["GET /CHAT/stream"] * 2, run="finished"
     ),
     "stopped here": shown("Once ", "POST ", "POST /CHAT/stop", run="stopped", isAbort=True),
+    "stopped by the second attempt": shown(
+        "Once ", "POST ", *["POST /CHAT/stop"] * 2, run="stopped", isAbort=True
+    ),
     "stopped before the answer begins": {
         **shown("Tell.", "POST ", *["POST /CHAT/stop"] * 2, run="stopped", isAbort=True),
         "messages": 1,

@@ -6,8 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.async_api import expect
 
 from tests.client.js.site import Tab
+from tests.clients.pages import examples
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -106,6 +108,41 @@ async def test_a_tab_that_remembers_goes_on_behind_its_last_item_when_it_is_load
     await tab.page.reload()  # of what has ended, nothing is asked any more
     await tab.has(FINISHED, "ends")
     assert (await tab.told(), len(site.requests)) == ([], asked)
+
+
+async def test_the_example_of_the_page_shows_a_run(site: Site, tabs: BrowserContext) -> None:
+    (example,) = (each for each in examples("docs/client/pages.md") if "onItem" in each)
+    site.script = f"""
+        {example}
+        function show(item) {{ document.body.append(item); }}
+        function showEnd(status, error) {{ document.body.append(status, error); }}
+    """
+    feed = await site.start("1")
+    feed.give("Once ", "upon ")
+    feed.end()
+    tab = await Tab.open(tabs, site, "1")
+    await expect(tab.page.locator("body")).to_have_text("Once upon finishednull")
+
+
+@pytest.mark.parametrize(("runs_before", "forgotten"), [(49, []), (50, ["run 0"])])
+async def test_a_tab_remembers_fifty_runs(
+    site: Site, tabs: BrowserContext, runs_before: int, forgotten: list[str]
+) -> None:
+    site.options = {"remember": True}
+    remembered = f"""
+        for (let at = 0; at < {runs_before}; at++) {{
+          const remembered = JSON.stringify({{ cursor: "1", at }});
+          sessionStorage.setItem(`headgate-client:run ${{at}}`, remembered);
+        }}
+        sessionStorage.setItem("of the page", "stays");
+    """
+    story = Story(await site.start("story"))
+    tab = await Tab.open(tabs, site, "story", remembered)
+    await story.goes_on([tab], "once")
+    names = await tab.page.evaluate("Object.keys(sessionStorage)")
+    assert len(names) == 51
+    kept = {f"headgate-client:run {at}" for at in range(runs_before)}
+    assert kept - set(names) == {f"headgate-client:{name}" for name in forgotten}
 
 
 async def test_a_tab_that_does_not_remember_has_the_whole_run_when_it_is_loaded_anew(
