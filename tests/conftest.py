@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.forking import forks
 from tests.support.examples import examples
 from tests.support.long_first import long_first
 
@@ -44,11 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start servers with the signals of a terminal, also where the tests themselves ignore them.
 
     Under `nohup`, or behind an `&`, what is ignored is inherited; a handler that does nothing
-    ignores as well, and is not. The controller of pytest-xdist runs no tests: it leaves to its
-    workers what it was given.
+    ignores as well, and is not.
     """
-    is_controller = bool(config.getoption("tx", None))
-    for number in () if is_controller else (signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, _do_nothing)
 
@@ -69,8 +68,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     The longer they may take, the sooner they begin.
     """
-    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
-    if workers == 1:
+    workers = forks(config)
+    if workers < 2:
         return
     limits_s: dict[Path, float] = {}
     for item in items:

@@ -11,17 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import forking
 from tests.outcomes import Failure, Outcomes, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_CRASHED = "???"
-"""What pytest-xdist calls the phase in which a worker has died."""
-
 
 class Recorder:
-    """A plugin of pytest; with pytest-xdist it hears of everything in the controller."""
+    """A plugin of pytest; with workers it hears of everything in the first process."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -33,7 +31,7 @@ class Recorder:
         """A phase of a test is over."""
         if report.failed:
             self._failed.setdefault(report.nodeid, []).append(_told(report))
-            self._is_whole &= report.when != _CRASHED
+            self._is_whole &= report.when != forking.CRASHED
         elif report.when == "call" and report.passed:
             self._passed.add(report.nodeid)
 
@@ -48,8 +46,6 @@ class Recorder:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Every test had its turn, unless the session was told to stop before."""
-        if hasattr(session.config, "workerinput"):
-            return
         is_cut = bool(session.shouldstop or session.shouldfail)
         outcomes = Outcomes(
             passed=len(self._passed - self._failed.keys()),
@@ -76,7 +72,7 @@ def _seed(config: pytest.Config) -> int | None:
 def main(arguments: Sequence[str]) -> int:
     """Run pytest with all arguments but the first, which names the file to write."""
     path, *others = arguments
-    return int(pytest.main(list(others), plugins=[Recorder(Path(path))]))
+    return int(pytest.main(list(others), plugins=[forking, Recorder(Path(path))]))
 
 
 if __name__ == "__main__":

@@ -51,15 +51,14 @@ TEARDOWN = """
 
     def test_sore(sore): pass
 """
-# Without the plugins of which it has no need, each run of it costs less than half.
-PLAIN = """[pytest]
-addopts = -p no:aiohttp -p no:anyio -p no:asyncio -p no:hypothesispytest -p no:langsmith_plugin
-"""
+# Without looking for plugins, and those of which it has no need, each run of it costs a third.
+ALONE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+WITH_ORDER = "[pytest]\naddopts = -p randomly\n"
 
 
 def project(folder: Path, modules: dict[str, str]) -> None:
     """A folder of tests that has nothing to do with ours."""
-    (folder / "pytest.ini").write_text(PLAIN)
+    (folder / "pytest.ini").write_text(WITH_ORDER)
     for name, text in modules.items():
         (folder / f"test_{name}.py").write_text(textwrap.dedent(text))
 
@@ -70,7 +69,7 @@ def start(
     return subprocess.Popen(
         [sys.executable, *program, *arguments],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, **ALONE, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 from tests.docker.image import Image, built_image
+from tests.forking import shared_folder
 
 
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """Return the built image, shared with the other workers of the run."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    return built_image(shared / "image")
+    return built_image(shared_folder(tmp_path_factory) / "image")

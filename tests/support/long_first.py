@@ -14,8 +14,8 @@ Test = TypeVar("Test")
 def long_first(long: Sequence[Sequence[Test]], others: Sequence[Test], workers: int) -> list[Test]:
     """The tests of long modules, each in one piece, and the others in their own order.
 
-    pytest-xdist gives every worker one part of the list, all of one length, and later takes tests
-    from the end of one part for a worker that has none left. A long test at the end of its part
+    Every worker is given one part of the list, all of one length, and one that has
+    none left takes tests from the end of another's. A long test at the end of its part
     would keep one worker busy when all others have ended. Not every worker begins with long ones:
     more of them than cores would be in one another's way.
     """
