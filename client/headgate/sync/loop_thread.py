@@ -12,6 +12,7 @@ from headgate.sync.helper_thread import HelperThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from concurrent.futures import Future
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,13 +40,19 @@ class LoopThread:
 
         What interrupts the waiting, such as KeyboardInterrupt, cancels it.
         """
-        check_may_wait()
-        future = asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
+        future = self.submit(function, *args, **kwargs)
         try:
             return future.result()
         except BaseException:
             future.cancel()  # no effect on what raised by itself
             raise
+
+    def submit(
+        self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """Call the function in the loop, for a thread that waits for it later."""
+        check_may_wait()
+        return asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
 
     def keep(self, user: object, at_exit: Callable[[], object] | None = None) -> None:
         """Remember who uses the loop, and what is called where the interpreter exits before."""

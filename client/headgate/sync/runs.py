@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
 from headgate import runs as for_asyncio
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from headgate.records import RunState
     from headgate.runs.cursors import Cursor
     from headgate.runs.formats.contract import FormatName
+    from headgate.runs.progress import Written
     from headgate.sync.answer import Answer
     from headgate.sync.loop_thread import LoopThread
 
@@ -37,7 +40,7 @@ class _InProcess:
 
     thread: LoopThread
     runs: for_asyncio.Runs
-    ends: list[Awaitable[None]]  # of the run that has just been started
+    ends: deque[Awaitable[None]]  # of the run that has just been started, and no other
     # Of each run that is produced here, which is what keeps it.
     sources: WeakValueDictionary[str, ThreadSource] = field(default_factory=WeakValueDictionary)
     threads: set[ThreadSource] = field(default_factory=set)
@@ -132,9 +135,59 @@ class Runs:
 
         try:
             items.pump()
+        except BaseException as error:
+            items.give_up(error)
+            raise
         finally:
             here.thread.call(end)
         return self.state(run_id)
+
+    def take_over(
+        self,
+        run_id: str,
+        make_source: Callable[[Written], Iterable[object]],
+        *,
+        format: FormatName = "text",  # noqa: A002
+        message_id: str | None = None,
+        only_orphaned: bool = True,
+        closes: bool = True,
+    ) -> RunState | None:
+        """Go on with a run that another process has left, or start it, and wait for the end of it.
+
+        As `take_over` of `headgate.Runs`. `make_source` is called, and its source is iterated, in
+        this thread; what they raise is raised here, too, once the run has ended or waits for the
+        next. Interrupted, as by KeyboardInterrupt, it leaves the run to the next at once.
+        """
+        here = self._in_process()
+        items = ThreadSource((), here.thread)
+        begun: Future[Written] = Future()
+
+        def begin(written: Written) -> ThreadSource:
+            here.sources[run_id] = items
+            begun.set_result(written)
+            return items
+
+        ended = here.thread.submit(
+            here.runs.take_over,
+            run_id,
+            begin,
+            format=format,
+            message_id=message_id,
+            only_orphaned=only_orphaned,
+            closes=closes,
+        )
+        try:
+            either: set[Future[Any]] = {begun, ended}
+            wait(either, return_when=FIRST_COMPLETED)
+            if begun.done():
+                items.pump(lambda: make_source(begun.result()))
+            return ended.result()
+        except Exception:
+            wait({ended})
+            raise
+        except BaseException:
+            ended.cancel()
+            raise
 
     def follow(
         self,
@@ -212,7 +265,7 @@ class Runs:
         thread = current()
         here = self._here
         if here is None or here.thread is not thread:
-            ends: list[Awaitable[None]] = []
+            ends: deque[Awaitable[None]] = deque(maxlen=1)
             here = self._here = _InProcess(thread, self._make(keep_alive=ends.append), ends)
             thread.keep(self, at_exit=self.close)
         return here

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
+from headgate.runs.progress import Step
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from headgate.sync.loop_thread import LoopThread
 
@@ -31,12 +33,11 @@ class ThreadSource:
     """
 
     def __init__(self, source: Iterable[object], thread: LoopThread) -> None:
-        if not isinstance(source, Iterable) or isinstance(source, str | bytes | Mapping):
-            raise TypeError(f"a run takes an iterator of items here, not {type(source).__name__}")
-        self._iterator = iter(source)
+        self._iterator = _iterator(source)
         self._loop_thread = thread
         self._waiting: deque[object] = deque()
         self._moved = threading.Condition()  # guards what follows
+        self._is_wanted = False  # all was taken, and the next item is waited for
         self._is_closed = False  # nobody reads any more
         self._is_over = False  # nothing comes any more
         self._error: Exception | None = None
@@ -51,7 +52,11 @@ class ThreadSource:
 
         def pump() -> None:
             with contextlib.suppress(BaseException):  # the run tells
-                context.run(self.pump)
+                try:
+                    context.run(self.pump)
+                except BaseException as error:
+                    self.give_up(error)
+                    raise
             on_end(self)
 
         self._thread = threading.Thread(target=pump, name="headgate run", daemon=True)
@@ -73,22 +78,25 @@ class ThreadSource:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def pump(self) -> None:
+    def pump(self, make_source: Callable[[], Iterable[object]] | None = None) -> None:
         """Iterate in this thread to the end, or until this is closed.
 
-        Whatever is raised here is told to the run, and raised again.
+        An exception is told to the run, and raised again. Whatever else ends a thread is for the
+        caller to tell.
         """
         try:
+            if make_source is not None:
+                self._iterator = _iterator(make_source())
             try:
                 for item in self._iterator:
                     if not self._give(item):
                         break
             finally:
                 self.close_iterator()
-        except BaseException as error:
+        except Exception as error:
             if self._is_closed:  # so that nobody is told
                 log.warning("the source of a run could not be closed", exc_info=error)
-            self._end(_told(error))
+            self._end(error)
             raise
         self._end(None)
 
@@ -123,6 +131,8 @@ class ThreadSource:
                 if self._is_over:
                     raise StopAsyncIteration
                 self._arrived.clear()
+                self._is_wanted = True
+                self._moved.notify()
             await self._arrived.wait()
 
     async def aclose(self) -> None:
@@ -141,15 +151,23 @@ class ThreadSource:
             if self._is_closed:
                 return False
             self._waiting.append(item)
-            is_first = len(self._waiting) == 1
-        if is_first:
-            self._loop_thread.post(self._arrived.set)
-        return True
+            self._is_wanted = False
+            if len(self._waiting) == 1:
+                self._loop_thread.post(self._arrived.set)
+            if isinstance(item, Step):  # what comes after it begins when the stream has it
+                self._moved.wait_for(lambda: self._is_closed or self._is_wanted)
+            return not self._is_closed
 
     def _end(self, error: Exception | None) -> None:
         with self._moved:
             self._is_over, self._error = True, error
         self._loop_thread.post(self._arrived.set)
+
+
+def _iterator(source: Iterable[object]) -> Iterator[object]:
+    if not isinstance(source, Iterable) or isinstance(source, str | bytes | Mapping):
+        raise TypeError(f"a run takes an iterator of items here, not {type(source).__name__}")
+    return iter(source)
 
 
 def _told(error: BaseException) -> Exception:

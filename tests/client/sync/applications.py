@@ -39,11 +39,13 @@ def produce(question):
 """
 
 
-def programs(page: str, heading: str = "") -> dict[str, str]:
-    """Return the files that a page shows below one of its headings, by their names."""
+def programs(page: str, *headings: str) -> dict[str, str]:
+    """Return the files that a page shows below its headings, up to the next one."""
     text = (ROOT / "docs/client" / page).read_text()
-    if heading:
-        text = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    for level, heading in zip(("##", "###"), headings, strict=False):
+        text = text.split(f"\n{level} {heading}\n")[1].split(f"\n{level} ")[0]
+    if headings:
+        text = text.split("\n###")[0]
     return dict(BLOCK.findall(text))
 
 

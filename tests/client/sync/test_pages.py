@@ -67,12 +67,12 @@ async def given(source: AsyncIterator[object] | Iterator[object]) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("page", "heading"),
-    [("django.md", "ASGI"), ("django.md", "WSGI"), ("flask.md", ""), ("celery-and-rq.md", "")],
+    [("django.md", ["ASGI"]), ("django.md", ["WSGI"]), ("flask.md", []), ("celery-and-rq.md", [])],
 )
 async def test_the_model_of_each_page_gives_the_events_of_its_sdk(
-    page: str, heading: str, monkeypatch: pytest.MonkeyPatch
+    page: str, heading: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = programs(page, heading)
+    files = programs(page, *heading)
     (program,) = [text for name, text in files.items() if name.endswith("model.py")]
     names: dict[str, Any] = {}
     async with model.served() as model_url:

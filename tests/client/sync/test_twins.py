@@ -17,13 +17,14 @@ TWINS = [
     (headgate.sync.StreamWriter, headgate.StreamWriter),
 ]
 # What belongs to an event loop, or is made by what is for asyncio alone.
-FOR_ASYNCIO = {"session", "keep_alive", "metadata", "place", "take_over"}
+FOR_ASYNCIO = {"session", "keep_alive", "metadata", "place"}
 FOR_THREADS = {"produce"}  # in asyncio, a worker awaits what `keep_alive` is called with
 # What the other one is annotated with.
 ANNOTATIONS = {
     "AsyncIterable[object]": "Iterable[object]",
     "str | Stream": "str",
     "asyncio.Event": "threading.Event",
+    "Callable[[Written], AsyncIterable[object]]": "Callable[[Written], Iterable[object]]",
 }
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from headgate import RunState
 
-from tests.client.sync.applications import MODEL, application, process, programs, write
+from tests.client.sync.applications import MODEL, RUNS, application, process, programs, write
 from tests.support.redis_servers import redis_server
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from werkzeug import Response
     from werkzeug.test import TestResponse
 
     from tests.support.redis_servers import RedisServer
@@ -29,6 +31,14 @@ WORKERS = {
     ),
     "RQ": ("rq", "worker", "--path", ".", "--config", "settings"),
 }
+# It also writes down what it is asked.
+LOGGED_MODEL = MODEL.replace(
+    "def produce(question):\n",
+    """def produce(question):
+    with open("questions", "a") as questions:
+        questions.write(f"{question}\\n")
+""",
+)
 
 # As `ask` of the page does, without the wait for a worker.
 ENQUEUE: Mapping[str, Callable[[Any, str], object]] = {
@@ -54,7 +64,11 @@ def web(
         for name, program in programs("celery-and-rq.md", kind).items()
     }
     assert any(redis.url in program for program in files.values())
-    write(tmp_path, files | {"model.py": MODEL}, url, "orphan_after=1")
+    write(tmp_path, files | {"model.py": LOGGED_MODEL}, url, "orphan_after=1")
+    if kind == "Celery":
+        (added,) = programs("celery-and-rq.md", "Celery", "Go on after a kill").values()
+        with (tmp_path / "work.py").open("a") as work:
+            work.write(added.replace(RUNS, url))
     with application(tmp_path, monkeypatch) as module:
         yield module
 
@@ -67,7 +81,7 @@ def asked(web: Any, run: str, question: str) -> TestResponse:
     return response
 
 
-def read_to(response: TestResponse, last: bytes) -> Iterator[bytes]:
+def read_to(response: Response, last: bytes) -> Iterator[bytes]:
     """Read up to an event, and return what comes after it."""
     pieces = response.iter_encoded()
     for piece in pieces:
@@ -111,5 +125,21 @@ def test_a_worker_answers_is_stopped_and_leaves_an_end_when_it_is_killed(
         assert ends("finished") in asked(web, "4", "a time").data
         assert runs.state("3") == RunState("orphaned", "its producer is gone")
         assert runs.state("waiting") is None
+        if kind == "Celery":
+            goes_on_after_a_kill(web, worker.pid, tmp_path / "questions")
         worker.send_signal(signal.SIGTERM)
         wait_until(lambda: worker.poll() is not None, told=(tmp_path / "log").read_text)
+
+
+def goes_on_after_a_kill(web: Any, worker: int, questions: Path) -> None:
+    """Kill the process of a job in its second step, which another one does again."""
+    sys.modules["work"].report.apply_async(["5", "Once upon a time"])
+    rest = read_to(web.send(web.runs.follow("5", wait=30)), b'data: "time "')
+    wait_until(lambda: "write Once upon a time" in questions.read_text())
+    os.kill(children(worker)[-1], signal.SIGKILL)
+    assert b"".join(rest).count(b'data: "write "') == 1
+    told = web.app.test_client().get("/runs/5").data.decode()
+    words = [line[7:-2] for line in told.splitlines() if line.startswith('data: "')]
+    assert words == ["plan", "Once", "upon", "a", "time", "write", "Once", "upon", "a", "time"]
+    asked = questions.read_text().splitlines()[-3:]
+    assert asked == [f"{key} Once upon a time" for key in ("plan", "write", "write")]
