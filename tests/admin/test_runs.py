@@ -38,7 +38,7 @@ ADMITTED = [
 WRITER = f"Bearer {token('all')}"
 ORPHAN_AFTER_S = 1  # the shortest
 HELD_S = 20  # of runs whose producer lives: a busy machine may keep its heartbeats back
-# Begins a run, and is silent from then on.
+# Begins two runs, and is silent from then on.
 LEFT = """
 import asyncio
 from headgate.runs import Runs
@@ -50,6 +50,7 @@ async def words():
 async def main():
     runs = Runs({url!r}, authorization={writer!r}, orphan_after={orphan_after})
     await runs.start("left", words())
+    await runs.start("taken", words())
     await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -223,16 +224,16 @@ async def test_what_the_library_adds_is_neither_an_item_of_the_source_nor_its_fi
     assert ended["first_item_after"] >= 0
 
 
-async def test_a_run_whose_producer_was_killed_is_shown_as_orphaned(
-    at: tuple[Console, Runs], server: Headgate, tmp_path: Path
+async def test_a_run_whose_producer_was_killed_is_orphaned_until_another_goes_on(
+    at: tuple[Console, Runs], server: Headgate
 ) -> None:
-    console, _ = at
+    console, runs = at
     program = LEFT.format(
         url=f"{server.streams}/{console.folder}", writer=WRITER, orphan_after=ORPHAN_AFTER_S
     )
     with subprocess.Popen([sys.executable, "-c", program]) as producer:
         try:
-            assert (await console.shows("left", "active"))["error"] is None
+            assert (await console.shows("taken", "active"))["error"] is None
         finally:
             producer.kill()
     left = await console.shows("left", "orphaned")
@@ -240,8 +241,18 @@ async def test_a_run_whose_producer_was_killed_is_shown_as_orphaned(
     # Nobody but a reader, or whoever stops it, writes that end.
     stop = {"route": ROUTE, "name": f"{console.folder}left"}
     assert await console.ask("POST", "/api/runs/stop", stop) == (200, {"is_asked": False})
-    ended = await console.shows("left", "orphaned")
-    assert ended["lasted"] > 0
+    assert (await console.shows("left", "orphaned"))["lasted"] > 0
+    await console.shows("taken", "orphaned")
+    begin = asyncio.Event()
+
+    async def more() -> AsyncIterator[str]:
+        await begin.wait()
+        yield "more"
+
+    await runs.start("taken", more())
+    assert (await console.shows("taken", "active"))["items"] == 1
+    begin.set()
+    assert (await console.shows("taken", "finished"))["items"] == 2
 
 
 async def test_other_streams_of_the_route_are_no_runs(at: tuple[Console, Runs]) -> None:
