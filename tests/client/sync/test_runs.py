@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate import RunFailed, RunState, StreamClosed, Unavailable, sync
+from headgate.runs import Step
 from headgate.sync.loop_thread import current
 from headgate.sync.sources import MOST_WAITING, ThreadSource
 
@@ -166,6 +167,20 @@ def test_a_source_waits_while_nobody_takes_what_it_gives() -> None:
     current().call(items.aclose)
     wait_until(lambda: ended == [items])
     assert len(given) == MOST_WAITING + 11
+
+
+def test_a_source_does_not_begin_a_step_before_the_one_before_it_is_written() -> None:
+    items = ThreadSource(iter([Step("plan"), "write"]), current())
+    items.start(lambda _: None)
+
+    async def next_item() -> object:
+        return await anext(items)
+
+    assert not items.join(0.1)
+    assert current().call(next_item) == Step("plan")
+    assert not items.join(0.1)  # it is being written
+    assert current().call(next_item) == "write"
+    assert items.join(PATIENCE_S)
 
 
 def test_who_waits_for_a_run_can_be_interrupted(runs: sync.Runs) -> None:
