@@ -17,6 +17,7 @@ import headgate.runs.django
 import headgate.sync.django
 import headgate.sync.flask
 from headgate import FormatName, Runs, Status, sync
+from headgate.runs import Step, Written
 from headgate.runs.starlette import resume, send
 
 if TYPE_CHECKING:
@@ -48,6 +49,20 @@ class Model:
 
     async def events(self) -> AsyncGenerator[dict[str, str]]:
         yield {"type": "text", "text": "Once"}
+
+
+async def steps(written: Written) -> AsyncIterator[object]:
+    for key in ("plan", "write"):
+        if key not in written.steps:
+            yield written.text
+            yield Step(key, {"done": True}, items=["Once"])
+
+
+async def go_on(run: str) -> Status | None:
+    async with Runs(URL, takeover_within=60) as left:
+        state = await left.take_over(run, steps, format=CHAT, only_orphaned=False, closes=False)
+        await left.take_over(run, words)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    return None if state is None else state.status
 
 
 async def words(run: str) -> AsyncIterator[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 
+from headgate.runs.adapters.interrupts import KEY
 from headgate.runs.adapters.langchain import CHUNK
 from headgate.runs.formats.steps import RESET
 from headgate.runs.progress import Step, Written
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
 NO_CHECKPOINT = "none"  # the key of the step in which a run begins whose thread is new
-CHECKPOINTS, MESSAGES = "checkpoints", "messages"
+CHECKPOINTS, MESSAGES, UPDATES = "checkpoints", "messages", "updates"
+# Updates tell what the user is asked.
+LIVE = [MESSAGES, "custom", UPDATES, CHECKPOINTS]
+WHOLE = [UPDATES, CHECKPOINTS]
 TOOL_INPUT = "tool-input-available"
 # A state as its graph tells it, and where it is.
 Config: TypeAlias = Mapping[str, Any]
@@ -91,21 +95,21 @@ async def steps(
     for each in missed:
         yield telling.step(each.config, each.values, each.metadata)
     is_asked = _id(state.config) != telling.first
-    if is_asked and not state.next:
+    if is_asked and not state.tasks:  # `next` leaves out those whose writes wait for a checkpoint
         return
     if resets and telling.half:
         yield {"type": RESET}
         telling.half = []
-    modes = [MESSAGES, CHECKPOINTS] if live else [CHECKPOINTS]
     events = graph.astream(
-        None if is_asked else given, config, stream_mode=modes, durability="sync"
+        None if is_asked else given,
+        config,
+        stream_mode=LIVE if live else WHOLE,
+        durability="sync",
     )
     async for mode, data in events:
-        if mode == MESSAGES:
-            telling.see([data[0]])
-            yield mode, data
-        elif not telling.knows(data["config"]):
-            yield telling.step(data["config"], data["values"], data["metadata"])
+        told = telling.told(mode, data)
+        if told is not None:
+            yield told
 
 
 class _Telling:
@@ -136,6 +140,18 @@ class _Telling:
     def knows(self, config: Config) -> bool:
         """Whether the stream has the checkpoint."""
         return _id(config) in self._done
+
+    def told(self, mode: str, data: Any) -> object:  # noqa: ANN401 - LangGraph's own
+        """Return what a run takes of an event; None if nothing."""
+        if mode == CHECKPOINTS:
+            config = data["config"]
+            return (
+                None if self.knows(config) else self.step(config, data["values"], data["metadata"])
+            )
+        if mode == UPDATES and KEY not in data:
+            return None
+        self.see([data[0]] if mode == MESSAGES else [])
+        return mode, data
 
     async def missed(self, graph: Graph, config: Config) -> list[Any]:
         """Return the states that the stream has not, the oldest first; see the one before."""

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headgate.runs")
 
+# Whoever takes a run over has the values of all its steps in memory.
+MOST_STEP_BYTES = 16 << 20
 CLOSE_TIMEOUT_S = 5.0  # for what a source does as it is closed, until it is left to itself
 # In the time after which a run counts as orphaned, or is forgotten: two of them may be lost.
 BEATS = 3
@@ -68,6 +70,7 @@ class Turn:
     begun: Completion | None = None  # what goes on
     has_items: bool = False  # of an older producer's source
     closes: bool = True  # the run ends with the source
+    step_bytes: int = 0  # of the records of steps
 
 
 class _NotWritten(Exception):
@@ -96,6 +99,7 @@ class Production:
         self._items = form.writer(turn.begun)
         self._rules = rules
         self._turn = turn
+        self._step_bytes = turn.step_bytes
         self._wait = Lease(place.wait, rules.takeover_within_s) if rules.takeover_within_s else None
         self._marker = marker
         self._stopped = asyncio.Event()
@@ -208,6 +212,9 @@ class Production:
             record = records.step(step.key, msgspec.Raw(json_text(plain(step.value))))
         except (TypeError, ValueError) as error:
             raise NotAnItem(f"the value of the step {step.key!r} is not JSON: {error}") from error
+        self._step_bytes += len(record)
+        if self._step_bytes > MOST_STEP_BYTES:
+            raise NotAnItem(f"the steps of a run hold no more than {MOST_STEP_BYTES:,} bytes")
         try:
             if items:
                 await self._output.flush()  # so that one request takes them all

@@ -137,7 +137,8 @@ class Start:
             return Turn(before.completion.closing())
         self.written = before.written()
         has_items = bool(self.written.half or self.written.steps)
-        return Turn([] if before.count else first, before.completion, has_items, closes)
+        first = [] if before.count else first
+        return Turn(first, before.completion, has_items, closes, before.step_bytes)
 
     def _check(self) -> None:
         self._check_open()

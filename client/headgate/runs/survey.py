@@ -61,6 +61,7 @@ class Survey:
         self._seen = 0
         self._completes = completes
         self._first = 0  # items of the run itself, before those of its source
+        self.step_bytes = 0  # of their records
         self._steps: dict[str, Any] = {}
         self._half: list[bytes] = []
         self._half_bytes = 0
@@ -105,9 +106,9 @@ class Survey:
             if self._seen > self._first and self._half_bytes <= MOST_HALF_BYTES:
                 self._half.append(item)
         else:
-            self._learn(told)
+            self._learn(told, len(item))
 
-    def _learn(self, told: Told) -> None:
+    def _learn(self, told: Told, size: int) -> None:
         if told.format is not None and self.form is None:
             self.form = named(told.format)
             if self._completes:
@@ -116,6 +117,7 @@ class Survey:
         if told.count is not None and self._before is None:
             self._before = told.count - self._seen
         if told.step is not None:
+            self.step_bytes += size
             self._steps.pop(told.step, None)  # so that the last one is the last
             self._steps[told.step] = told.value
             self._half, self._half_bytes = [], 0

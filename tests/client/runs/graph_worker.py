@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,24 @@ def graph(effects: str, moment: Moment) -> StateGraph[MessagesState]:
     return builder
 
 
+class Saver(AsyncSqliteSaver):
+    """Saves checkpoints, unless the process is killed when only the writes of a step are saved."""
+
+    moment: Moment
+    are_written: asyncio.Event
+
+    async def aput_writes(self, config: Any, writes: Any, *args: Any, **kwargs: Any) -> None:
+        await super().aput_writes(config, writes, *args, **kwargs)
+        if any(channel == "branch:to:search" for channel, _ in writes):
+            self.are_written.set()
+
+    async def aput(self, config: Any, checkpoint: Any, metadata: Any, versions: Any) -> Any:
+        if metadata["step"] == 1 and self.moment.where == "saving":
+            await self.are_written.wait()
+            self.moment.reached("plan", "saving")
+        return await super().aput(config, checkpoint, metadata, versions)
+
+
 async def work(
     url: str,
     run_id: str,
@@ -108,9 +127,11 @@ async def work(
 ) -> None:
     """Answer, or go on with the answer that another process has left."""
     async with (
-        AsyncSqliteSaver.from_conn_string(f"{folder}/{run_id}.db") as saver,
+        Saver.from_conn_string(f"{folder}/{run_id}.db") as saver,
         Runs(url, orphan_after=1, takeover_within=60) as runs,
     ):
+        assert isinstance(saver, Saver)
+        saver.moment, saver.are_written = moment, asyncio.Event()
         compiled = graph(f"{folder}/{run_id}.txt", moment).compile(checkpointer=saver)
         if form == "ai-sdk" and not options:
             await by_the_page(runs, compiled, run_id, moment)

@@ -75,7 +75,7 @@ async def test_a_page_that_is_loaded_anew_makes_the_whole_message(runs: Runs) ->
             check=True,
             timeout=60,
         )
-        message = json.loads(made.stdout)
+        (message,) = json.loads(made.stdout)
         assert (message["id"], message["role"]) == ("m 1", "assistant")
         if version == "7":  # which has what was no JSON as the input
             broken = message["parts"][8]

@@ -8,9 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import aiohttp
+import msgspec
 import pytest
-from headgate import StreamClosed
+from headgate import StreamClosed, records
+from headgate.chats import Chats
 from headgate.runs import Runs, RunState, Step, Written
+from headgate.runs.orphans import WAITING
 
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_to
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 
     from headgate.runs import FormatName
 
-WAITING = RunState("orphaned", "its producer is gone, and it can be taken over")
 WITHIN_S = 60
 
 
@@ -308,6 +310,34 @@ async def test_of_a_step_of_many_bytes_nothing_is_told(
     await left(url, "b", "Once ", "upon ", "a ")
     await runs.take_over("b", source)
     assert [(each.items, [*each.half]) for each in seen] == [(2, ["Once ", "upon "]), (3, [])]
+
+
+async def test_the_steps_of_a_run_hold_so_much_whoever_has_done_them(
+    runs: Runs, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (len(records.step(key, msgspec.Raw(b'"x"'))) for key in ("1", "2"))
+    monkeypatch.setattr("headgate.runs.production.MOST_STEP_BYTES", first + second)
+    await left(url, "a", "Once ", Step("1", "x"), "upon ")
+    assert await runs.take_over("a", lambda _: of(Step("2", "x"))) == RunState("finished")
+    await left(url, "b", "Once ", Step("1", "x"), "upon ")
+    error = f"the steps of a run hold no more than {first + second:,} bytes"
+    assert await runs.take_over("b", lambda _: of(Step("2", "xx"))) == RunState("failed", error)
+
+
+async def test_a_chat_waits_as_long_as_the_run_of_its_answer(runs: Runs, url: str) -> None:
+    asked = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Tell."}]}
+    feed = Feed("Once ")
+    async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=WITHIN_S) as replica:
+        answer = await Chats(replica).send("c", asked, lambda _: feed.source())
+        await read_to(answer, b'"delta":"Once "}\n\n')
+        await replica.close(wait=0)
+    chats = Chats(runs)
+    state = await chats.state("c")
+    assert state is not None
+    assert (state.status, state.error) == (WAITING.status, WAITING.error)
+    await runs.take_over(state.run, lambda _: of("upon"), format="ai-sdk")
+    (_, told) = (await chats.history("c")).messages
+    assert [part["text"] for part in told["parts"] if "text" in part] == ["Once upon"]
 
 
 async def test_a_run_that_is_left_open_needs_a_time_for_which_it_waits(url: str) -> None:

@@ -26,9 +26,13 @@ if TYPE_CHECKING:
     import pytest
     from headgate.runs import FormatName
 
+LOOK_AGAIN_S = 0.1  # of many runs at once
 WHOLE = Moment()  # nobody is killed
 BETWEEN = Moment("write", "before")  # the step before is in the stream
-COMMITTED = Moment("2", "committed")  # LangGraph has the step, the stream has not all of it
+SAVING = Moment("plan", "saving")  # LangGraph has what the step has written, and no checkpoint
+COMMITTED = Moment("3", "committed")  # LangGraph has the step, the stream has not all of it
+UNASKED = Moment("0", "committed")  # nothing has begun
+ASKED = Moment("1", "committed")  # LangGraph has the question, or is about to
 AMID = Moment("plan", "amid")  # the model has said a word
 FIRST, AGAIN = "I look ", "(again) "
 REST = "at the weather. It is sunny in Rome."
@@ -58,7 +62,7 @@ class Workers:
             first.kill()
         assert await ended(first) == (0 if moment == WHOLE else -signal.SIGKILL)
         if moment != WHOLE:
-            await until(lambda: self._is_orphaned(name), within_s=PATIENCE_S)
+            await asyncio.wait_for(self._orphaned(name), PATIENCE_S)
             assert not reading.done()
             assert await ended(self._work(name, WHOLE, form, options)) == 0
         await asyncio.wait_for(reading, PATIENCE_S)
@@ -71,37 +75,46 @@ class Workers:
         folder = str(self.folder)
         return forked("graph_worker", "work", self.url, name, folder, moment, form, options)
 
-    async def _is_orphaned(self, name: str) -> bool:
-        state = await self.runs.state(name)
-        return state is None or state.status == "orphaned"
+    async def _orphaned(self, name: str) -> None:
+        """Wait until the run has no producer any more, or none has begun it."""
+        while (state := await self.runs.state(name)) is not None and state.status == "active":
+            await asyncio.sleep(LOOK_AGAIN_S)
 
 
-async def message_of(body: bytes, version: int) -> Any:
-    """Return the parts of the message that a page of the AI SDK makes of an answer."""
+async def messages_of(version: int, *bodies: bytes) -> list[Any]:
+    """Return the parts of the messages that a page of the AI SDK makes of answers."""
     program = ROOT / "tests/node/read_message.mjs"
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         NODE, program, str(version), stdin=pipe, stdout=pipe
     )
-    out, _ = await asyncio.wait_for(process.communicate(body), PATIENCE_S)
-    return json.loads(out)["parts"]
+    out, _ = await asyncio.wait_for(process.communicate(b"\0".join(bodies)), PATIENCE_S)
+    return [message["parts"] for message in json.loads(out)]
+
+
+def again(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the parts of a message whose first step was done anew."""
+    return [
+        {**part, "text": AGAIN + part["text"]} if part.get("text", "").startswith(FIRST) else part
+        for part in parts
+    ]
 
 
 async def test_a_graph_goes_on_at_its_checkpoint_and_readers_have_one_text(
     url: str, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
     cases: dict[str, tuple[Moment, FormatName, dict[str, bool]]] = {
-        "text": (WHOLE, "text", {}),
+        "text-unasked": (UNASKED, "text", {}),
+        "text-asked": (ASKED, "text", {}),
         "text-between": (BETWEEN, "text", {}),
-        "text-committed": (COMMITTED, "text", {}),
         "text-amid": (AMID, "text", {}),
         "steps": (WHOLE, "ai-sdk", {"live": False}),
-        "steps-between": (BETWEEN, "ai-sdk", {"live": False}),
-        "steps-committed": (COMMITTED, "ai-sdk", {"live": False}),
         "steps-amid": (AMID, "ai-sdk", {"live": False}),
         "chunks": (WHOLE, "ai-sdk", {}),
         "chunks-between": (BETWEEN, "ai-sdk", {}),
         "chunks-committed": (COMMITTED, "ai-sdk", {}),
+        "chunks-saving": (SAVING, "ai-sdk", {}),
+        "chunks-amid": (AMID, "ai-sdk", {}),
         "chunks-reset": (AMID, "ai-sdk", {"resets": True}),
     }
     async with Runs(url, orphan_after=1, takeover_within=60) as runs:
@@ -116,28 +129,29 @@ async def test_a_graph_goes_on_at_its_checkpoint_and_readers_have_one_text(
             assert done == ["plan", "search", "write"]
         with subtests.test(f"{name}: the run has finished"):
             assert states[name] == RunState("finished")
-    for name in ("text-between", "text-committed"):
+    for name in ("text-unasked", "text-asked", "text-between"):
         with subtests.test(f"{name}: the text is that of a run that nobody killed"):
             assert bodies[name].decode() == FIRST + REST
-    with subtests.test("a step that was killed is begun anew, behind what was told of it"):
+    with subtests.test("text-amid: a step that was killed begins anew, behind what it has said"):
         assert bodies["text-amid"].decode() == FIRST + AGAIN + FIRST + REST
-    for name in ("steps-between", "steps-committed", "chunks-between"):
-        with subtests.test(f"{name}: the bytes are those of a run that nobody killed"):
-            assert bodies[name] == bodies[name.partition("-")[0]]
-    with subtests.test("of whole steps, nothing is told of one that was killed"):
-        again = json.dumps(AGAIN + FIRST).strip('"').encode()
-        assert bodies["steps-amid"] == bodies["steps"].replace(FIRST.encode(), again)
-    whole, committed, reset = await asyncio.gather(
-        message_of(bodies["chunks"], 6),
-        message_of(bodies["chunks-committed"], 6),
-        message_of(bodies["chunks-reset"], 7),
+    with subtests.test("chunks-between: the bytes are those of a run that nobody killed"):
+        assert bodies["chunks-between"] == bodies["chunks"]
+    with subtests.test("steps-amid: of whole steps, nothing is told of one that was killed"):
+        said = (AGAIN + FIRST).encode()
+        assert bodies["steps-amid"] == bodies["steps"].replace(FIRST.encode(), said)
+    names = ("chunks", "chunks-committed", "chunks-saving", "chunks-amid")
+    (whole, committed, saving, amid), (reset,) = await asyncio.gather(
+        messages_of(6, *(bodies[name] for name in names)), messages_of(7, bodies["chunks-reset"])
     )
     with subtests.test("chunks-committed: a page shows what it shows of a run nobody killed"):
         assert committed == whole
-    with subtests.test("chunks-reset: a page shows nothing of the step that was killed"):
-        (text,) = (part for part in whole if part.get("text", "").startswith(FIRST))
-        text["text"] = AGAIN + text["text"]
-        assert reset == whole
+    with subtests.test("chunks-saving: a page shows what it shows of a run nobody killed"):
+        assert saving == whole
+    with subtests.test("chunks-amid: a page of version 6 shows the killed step as one of its own"):
+        killed = {"type": "text", "text": FIRST, "state": "done"}
+        assert amid == [{"type": "step-start"}, killed, *again(whole)]
+    with subtests.test("chunks-reset: a page of version 7 shows nothing of the killed step"):
+        assert reset == again(whole)
 
 
 @contextlib.contextmanager
@@ -156,38 +170,33 @@ def temporal() -> Iterator[str]:
 async def test_a_workflow_goes_on_at_its_activity_and_readers_have_one_text(
     url: str, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
-    text = "I look outside. It is sunny."
+    # Each worker is killed at its moment: the last one is not.
     cases = {
-        "whole": (Moment(), text),
-        "between": (Moment("write", "before"), text),
-        "written": (Moment("0", "written"), text),
-        "amid": (Moment("write", "amid"), "I look outside. It is It is sunny."),
+        "between": [Moment("0", "written"), Moment("write", "before"), Moment()],
+        "amid": [Moment("write", "amid"), Moment()],
     }
     with temporal() as server:
         async with Runs(url) as runs:
 
-            async def answered(name: str, moment: Moment) -> tuple[str, list[str]]:
+            async def answered(name: str, moments: list[Moment]) -> tuple[str, list[str]]:
                 folder = tmp_path / name
                 folder.mkdir()
                 body = bytearray()
                 reading = asyncio.create_task(_read(runs, name, body))
-                about = (url, name, str(folder), server)
-                first = forked("temporal_worker", "work", *about, moment, True)
-                if name == "amid":
-                    await until(lambda: b"It is " in body, within_s=PATIENCE_S)
-                    first.kill()
-                assert await ended(first) == (-signal.SIGKILL if moment.step else 0)
-                if moment.step:
-                    second = forked("temporal_worker", "work", *about, Moment(), False)
-                    assert await ended(second) == 0
+                for number, moment in enumerate(moments):
+                    about = (url, name, str(folder), server, moment, number == 0)
+                    worker = forked("temporal_worker", "work", *about)
+                    if moment.where == "amid":
+                        await until(lambda: b"It is " in body, within_s=PATIENCE_S)
+                        worker.kill()
+                    assert await ended(worker) == (-signal.SIGKILL if moment.step else 0)
                 await asyncio.wait_for(reading, PATIENCE_S)
                 return body.decode(), (folder / "effects.txt").read_text().split()
 
-            answers = await asyncio.gather(
-                *(answered(name, moment) for name, (moment, _) in cases.items())
-            )
+            answers = await asyncio.gather(*(answered(*case) for case in cases.items()))
             states = await runs.states(cases)
-    for (name, (_, wanted)), (told, done) in zip(cases.items(), answers, strict=True):
+    texts = ["I look outside. It is sunny.", "I look outside. It is It is sunny."]
+    for name, wanted, (told, done) in zip(cases, texts, answers, strict=True):
         with subtests.test(f"{name}: the text"):
             assert told == wanted
         with subtests.test(f"{name}: no step is done twice"):
