@@ -11,7 +11,6 @@ import aiohttp
 import msgspec
 import pytest
 from headgate import StreamClosed, records
-from headgate.chats import Chats
 from headgate.runs import Runs, RunState, Step, Written
 from headgate.runs.orphans import WAITING
 
@@ -322,22 +321,6 @@ async def test_the_steps_of_a_run_hold_so_much_whoever_has_done_them(
     await left(url, "b", "Once ", Step("1", "x"), "upon ")
     error = f"the steps of a run hold no more than {first + second:,} bytes"
     assert await runs.take_over("b", lambda _: of(Step("2", "xx"))) == RunState("failed", error)
-
-
-async def test_a_chat_waits_as_long_as_the_run_of_its_answer(runs: Runs, url: str) -> None:
-    asked = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": "Tell."}]}
-    feed = Feed("Once ")
-    async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=WITHIN_S) as replica:
-        answer = await Chats(replica).send("c", asked, lambda _: feed.source())
-        await read_to(answer, b'"delta":"Once "}\n\n')
-        await replica.close(wait=0)
-    chats = Chats(runs)
-    state = await chats.state("c")
-    assert state is not None
-    assert (state.status, state.error) == (WAITING.status, WAITING.error)
-    await runs.take_over(state.run, lambda _: of("upon"), format="ai-sdk")
-    (_, told) = (await chats.history("c")).messages
-    assert [part["text"] for part in told["parts"] if "text" in part] == ["Once upon"]
 
 
 async def test_a_run_that_is_left_open_needs_a_time_for_which_it_waits(url: str) -> None:
