@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,6 +62,13 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have one process fork servers for all workers: each of its own would import everything."""
+    processes = sys.modules.get("tests.support.processes")
+    if processes is not None and forks(session.config) and not session.config.option.collectonly:
+        processes.have_forks()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

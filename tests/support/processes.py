@@ -92,6 +92,11 @@ def _early(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith(READ_LATE)}
 
 
+def have_forks() -> None:
+    """Start what forks the commands: the processes that are forked from this one share it then."""
+    _forks()
+
+
 @cache
 def _forks() -> Forks:
     return Forks(_OURS, ROOT)
