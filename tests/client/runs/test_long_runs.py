@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ AT_ONCE = 500  # items, as of a fast model between two appends
 # mark is from the tail depends on how many items were written at once.
 LITTLE = 45_000
 FINISHED = RunState("finished")
+EVENT = re.compile(rb"id: ([^\n]*)\n(?:[^\n]+\n)*?data: ([^\n]*)\n\n")
 BEFORE = b"""{"type":"data-headgate-run","data":{"format":"sse"},"transient":true}
 {"type":"data-headgate-run","data":{"status":"active"},"transient":true}
 %b
@@ -89,17 +91,22 @@ async def ended(runs: Runs) -> None:
 
 def ids(body: bytes) -> list[str]:
     """The ids of the events of a body."""
-    return [event.split(b"\n")[0].removeprefix(b"id: ").decode() for event in events(body)]
+    return [id_.decode() for id_, _ in events(body)]
 
 
 def seen(body: bytes) -> list[tuple[int, object]]:
     """The events of a body: which item of the run each is, and its data."""
-    data = [json.loads(event.split(b"\n")[-1].removeprefix(b"data: ")) for event in events(body)]
-    return [(int(id_.split(".")[0]), item) for id_, item in zip(ids(body), data, strict=True)]
+    found = events(body)
+    data: list[object] = json.loads(b"[%b]" % b",".join(item for _, item in found))
+    numbers = (int(id_.partition(b".")[0]) for id_, _ in found)
+    return [*zip(numbers, data, strict=True)]
 
 
-def events(body: bytes) -> list[bytes]:
-    return [event for event in body.split(b"\n\n") if event]
+def events(body: bytes) -> list[tuple[bytes, bytes]]:
+    """The id and the data of each event of a body, of which nothing else is left."""
+    found = EVENT.findall(body)
+    assert EVENT.sub(b"", body) == b""
+    return found
 
 
 END = (COUNT + 1, {"status": "finished", "error": None})
