@@ -38,6 +38,7 @@ export interface ReconnectToStreamOptions extends RequestOptions {
 export type Chunks = ReadableStream<any>
 
 const RETRIES = 20
+const UNLOADING = ["beforeunload", "pagehide", "pageshow"]
 const STOP_RETRIES = 5 // some ten seconds; whoever has pressed the button may press it again
 
 /**
@@ -196,7 +197,7 @@ export class RunChatTransport {
 
 /** Sees whether a request of a chat is aborted by the page, until its answer is over. */
 class Watch {
-  #isHidden = false
+  #isUnloading = false
   readonly #aborted: Promise<never>
   #reject!: (reason: unknown) => void
 
@@ -207,8 +208,8 @@ class Watch {
     this.#aborted = new Promise<never>((_, reject) => (this.#reject = reject))
     this.#aborted.catch(() => undefined)
     signal?.addEventListener("abort", this.#take)
-    globalThis.addEventListener?.("pagehide", this.#see)
-    globalThis.addEventListener?.("pageshow", this.#see)
+    // Before the page's own listeners, also those that were there before.
+    for (const type of UNLOADING) globalThis.addEventListener?.(type, this.#see, true)
   }
 
   /** Throw if it has been aborted. */
@@ -228,17 +229,19 @@ class Watch {
 
   end(): void {
     this.signal?.removeEventListener("abort", this.#take)
-    globalThis.removeEventListener?.("pagehide", this.#see)
-    globalThis.removeEventListener?.("pageshow", this.#see)
+    for (const type of UNLOADING) globalThis.removeEventListener?.(type, this.#see, true)
   }
 
   // A page that is closed or loaded anew leaves the run alone, also if it ends its requests itself.
-  readonly #see = ({ type }: Event): void => void (this.#isHidden = type === "pagehide")
+  readonly #see = ({ type }: Event): void => {
+    this.#isUnloading = type !== "pageshow"
+    if (type === "beforeunload") setTimeout(() => (this.#isUnloading = false)) // the user may stay
+  }
 
   readonly #take = (): void => {
     this.end()
     this.#reject(this.signal!.reason)
-    if (!this.#isHidden) this.onAbort()
+    if (!this.#isUnloading) this.onAbort()
   }
 }
 

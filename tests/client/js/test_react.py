@@ -103,6 +103,8 @@ async def test_only_a_stop_by_somebody_stops_the_run_of_a_chat(
     await page.has("Tell: Once ")
     messages = await page.do("chat.messages.slice(0, 1)")
 
+    for event in ("beforeunload", "pagehide"):  # as some pages do
+        await page.do(f"addEventListener('{event}', () => chat.stop())")
     await page.reload()
     await page.show("Chat", id="one", messages=messages)
     await page.has("Tell: Once ")
