@@ -6,6 +6,7 @@ records are.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +15,8 @@ from headgate import records
 from gateway.errors import BadRequest
 from gateway.protocol.appends import Appended
 from gateway.protocol.content import json_messages
+
+_first_value = json.JSONDecoder().raw_decode
 
 if TYPE_CHECKING:
     from collections import deque
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.protocol.state import Change
     from gateway.protocol.trace_context import TraceContext
 
-# What the library writes as a record is shorter, and to parse so much takes 0.2 ms.
+# Bytes that are parsed, in 0.2 ms, to find a record of the library, each of which is shorter.
 LONGEST_RECORD = 32 << 10
 # Of the records of one commit, that are parsed: a client may write their mark in any message.
 MOST_PARSED = 8
@@ -89,7 +92,7 @@ def brought(change: Change, outcomes: Sequence[Appended | HeadgateError]) -> Bro
     for record in change.records:
         if records.MARK in record.data and parsed < MOST_PARSED:
             parsed += 1
-            found = records_of(record.data)
+            found = found_in(record.data)
             begins = begins or any(one.status == "active" for one in found.told)
             end = found.end or end
             items -= found.messages - found.items
@@ -105,14 +108,29 @@ class Found(NamedTuple):
     end: RunState | None
 
 
-def records_of(data: bytes) -> Found:
-    """Return what a record of a JSON stream holds: one message or more, joined by commas."""
-    if len(data) > LONGEST_RECORD and records.MARK in data:
-        return Found(0, 0, [], None)
+def found_in(data: bytes) -> Found:
+    """Return what a record tells; of a long one, what its first message does.
+
+    The library's records come first in their append, or alone.
+    """
+    if len(data) <= LONGEST_RECORD:
+        return all_in(data)
     try:
-        messages = json_messages(b"[%b]" % data)
+        _, end = _first_value(data[:LONGEST_RECORD].decode("latin-1"))  # a character for each byte
+    except ValueError:  # it is longer itself, so it is none of the library's
+        return Found(1, 1, [], None)
+    return _found([data[:end]])
+
+
+def all_in(data: bytes) -> Found:
+    """Return what a record of a JSON stream holds: one message or more, joined by commas."""
+    try:
+        return _found(json_messages(b"[%b]" % data))
     except BadRequest:  # a log of another program's
         return Found(0, 0, [], None)
+
+
+def _found(messages: Sequence[bytes]) -> Found:
     items, all_told = 0, []
     for message in messages:
         told = records.told(message)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from headgate import names, records
 
 from gateway.errors import BadRequest
-from gateway.hosted.run_entry import records_of
+from gateway.hosted.run_entry import all_in, found_in
 from gateway.hosted.run_table import BESIDE, MOST_RUNS
 from gateway.protocol.content import is_json
 from gateway.telemetry.inspection import LARGEST_PAGE, RunPage, RunRow
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 MOST_LOOKED_AT = 20_000
 PAGE_OF_LOG = 500
 SURVEY_KEPT_S = 60.0  # where other gateways begin runs, too; else one survey is enough
+LOOK_KEPT_S = 1.0  # of a run that goes on: pages are drawn anew every two seconds
 AT_ONCE = 32  # looks at the log that wait together
 # Of a stream whose items were not counted as they came. It is one chunk of a log.
 MOST_COUNTED_BYTES = 256 << 10
@@ -63,6 +64,8 @@ class RunList:
         self._runs = runs
         self._survey: asyncio.Task[None] | None = None
         self._surveyed_at: float | None = None
+        self._turn = asyncio.Lock()  # of those who look
+        self._kept: dict[str, tuple[float, Look]] = {}  # by path, and when that was seen
         self._is_cut = False  # the log has more streams than are looked at
 
     async def page(self, question: ListRuns) -> RunPage:
@@ -87,8 +90,16 @@ class RunList:
     # Those that are known
 
     async def _looks(self) -> list[Look]:
-        """Look at all that are known. How a run has ended stays as it is."""
+        """Look at all that are known. How a run has ended stays as it is.
+
+        Who asks within a moment of another is told what that one was, of the runs that go on.
+        """
+        async with self._turn:
+            return await self._look_at_all()
+
+    async def _look_at_all(self) -> list[Look]:
         known = list(self._runs)
+        self._kept = {run.path: kept for run in known if (kept := self._kept.get(run.path))}
         found = [Look(run, run.end, None) for run in known if run.end is not None]
         others = [run for run in known if run.end is None]
         for begin in range(0, len(others), AT_ONCE):
@@ -98,6 +109,10 @@ class RunList:
 
     async def _look(self, run: RunEntry) -> Look | None:
         """Look at a run that goes on, as far as is known; None if it is gone, or is none."""
+        now = asyncio.get_running_loop().time()
+        before = self._kept.get(run.path)
+        if before is not None and before[1].run is run and now - before[0] < LOOK_KEPT_S:
+            return before[1]
         # The lease first: see `state_of`.
         is_held = await self._listed.present(f"{run.path}/{names.LEASE}") is not None
         state = await self._present(run)
@@ -112,7 +127,9 @@ class RunList:
         status = records.state_of(run.end, is_closed=state.closed, is_held=is_held)
         if status.status != "active":
             self._runs.settle(run)
-        return Look(run, status, state)
+        look = Look(run, status, state)
+        self._kept[run.path] = now, look
+        return look
 
     async def _present(self, run: RunEntry) -> StreamState | None:
         """Return the stream of the run, which is forgotten if that is gone."""
@@ -129,21 +146,22 @@ class RunList:
     async def _is_run(self, state: StreamState) -> bool:
         """Whether the stream begins as a run does."""
         chunk = await self._streams.log.read(state, state.first, state.first + 1)
-        told = records_of(chunk.records[0]).told if chunk.records else []
+        told = found_in(chunk.records[0]).told if chunk.records else []
         return bool(told) and told[0].format is not None
 
     async def _find_end(self, run: RunEntry, state: StreamState) -> None:
+        """Read how a run has ended whose stream is closed."""
         start = max(state.first, state.tail - TAIL_BYTES)
-        run.end = records.CUT
+        end, count = records.CUT, None
         while start < state.tail:
             chunk = await self._streams.log.read(state, start, state.tail)
-            for data in chunk.records:
-                for told in records_of(data).told:
-                    if told.end is not None:
-                        run.end, run.told_items = told.end, told.count
+            for told in (it for data in chunk.records for it in found_in(data).told):
+                if told.end is not None:
+                    end, count = told.end, told.count
             if chunk.end <= start:
-                return
+                break
             start = chunk.end
+        run.end, run.told_items = end, count
 
     async def _row(self, look: Look) -> RunRow | None:
         run = look.run
@@ -180,7 +198,7 @@ class RunList:
             )
             if chunk.end <= run.counted_to:
                 return
-            run.counted += sum(records_of(data).items for data in chunk.records)
+            run.counted += sum(all_in(data).items for data in chunk.records)
             run.counted_to = chunk.end
 
     # Those that the log may have beside them

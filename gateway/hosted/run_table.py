@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from headgate import names, records
 
-from gateway.hosted.run_entry import RunEntry, brought, records_of
+from gateway.hosted.run_entry import RunEntry, brought, found_in
 from gateway.hosted.run_figures import RunFigures
 from gateway.protocol.appends import MOST_TRACED
 from gateway.protocol.content import is_json
@@ -87,7 +87,7 @@ class RunTable:
         state, data = change.state, change.records[0].data
         if records.MARK not in data or not is_json(state.content_type):
             return
-        told = records_of(data).told
+        told = found_in(data).told
         if told and told[0].format is not None:
             run = self.add(state, is_whole=True)
             run.is_run = True

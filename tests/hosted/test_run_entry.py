@@ -6,7 +6,7 @@ import pytest
 from headgate import records
 from headgate.records import RunState
 
-from gateway.hosted.run_entry import LONGEST_RECORD, MOST_PARSED, Brought, brought, records_of
+from gateway.hosted.run_entry import LONGEST_RECORD, MOST_PARSED, Brought, brought, found_in
 from gateway.protocol.appends import Appended
 from gateway.protocol.state import Change, StreamState, records_after
 
@@ -45,8 +45,16 @@ def padded(size: int) -> bytes:
 @pytest.mark.parametrize(("size", "end"), [(LONGEST_RECORD, FINISHED), (LONGEST_RECORD + 1, None)])
 def test_the_record_of_an_end_is_found_in_what_is_not_long(size: int, end: RunState | None) -> None:
     assert len(padded(size)) == size
-    assert records_of(padded(size)).end == end
+    assert found_in(padded(size)).end == end
     assert of(padded(size), stored=2).end == end
+
+
+def test_of_a_long_record_the_first_message_is_looked_at() -> None:
+    long = b'"' + b"\\u00e9x" * LONGEST_RECORD + b'"'
+    failed = RunState("failed", "caf\u00e9 is closed")
+    assert of(records.end(failed) + b"," + long, stored=2).end == failed
+    assert found_in(long + b"," + records.end(FINISHED)) == (1, 1, [], None)
+    assert found_in("\u00e9".encode() * LONGEST_RECORD) == (1, 1, [], None)
 
 
 @pytest.mark.parametrize(("before", "end"), [(MOST_PARSED - 1, FINISHED), (MOST_PARSED, None)])
