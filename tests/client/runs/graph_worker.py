@@ -146,6 +146,15 @@ async def work(
         assert await runs.state(run_id) == RunState("finished")
 
 
+async def work_on(
+    url: str, folder: str, left: list[tuple[str, FormatName, dict[str, bool]]]
+) -> None:
+    """Work on all of these to their ends."""
+    await asyncio.gather(
+        *(work(url, name, folder, Moment(), form, options) for name, form, options in left)
+    )
+
+
 async def by_the_page(runs: Runs, compiled: Any, run_id: str, moment: Moment) -> None:
     """Answer with the program of the documentation."""
     page = PAGE.read_text().split("\n## LangGraph\n")[1]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
-PATIENCE_S = 40.0
+PATIENCE_S = 90.0
 PRELOADED = ("graph_worker", "temporal_worker")
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([f"{__package__}.{name}" for name in PRELOADED])

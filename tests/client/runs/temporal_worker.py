@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
@@ -41,6 +41,8 @@ def model(effects: str, moment: Moment) -> ModuleType:
 
     async def say(key: str, question: str) -> AsyncIterator[str]:
         moment.reached(key, "before")
+        if moment == Moment(key, "failing"):
+            raise RuntimeError("the model is overloaded")
         note(effects, f"{key}-begun")
         for word in SAID[key]:
             yield word
@@ -82,8 +84,13 @@ async def work(
             max_cached_workflows=0,  # no other worker waits for one that is gone
         )
         async with worker:
-            texts = await client.get_workflow_handle(run_id).result()
-    assert texts == ["".join(words) for words in SAID.values()]
+            result = client.get_workflow_handle(run_id).result()
+            outcome: object
+            (outcome,) = await asyncio.gather(result, return_exceptions=True)
+    if moment.where == "failing":
+        assert isinstance(outcome, WorkflowFailureError), outcome
+    else:
+        assert outcome == ["".join(words) for words in SAID.values()]
 
 
 async def connected(server: str) -> Client:

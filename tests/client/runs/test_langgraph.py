@@ -7,8 +7,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from headgate.runs import Step
 from headgate.runs.formats import FORMATS
 from headgate.runs.formats.contract import NotAnItem
+from headgate.runs.langgraph import steps
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -116,6 +118,36 @@ async def test_a_graph_that_asks_first_has_the_user_asked_once_and_goes_on(
     (output,) = [chunk for chunk in answered if chunk["type"] == "tool-output-available"]
     assert (output["toolCallId"], output["output"]) == ("call_1", "sun")
     assert [chunk for chunk in answered if chunk["type"].startswith("text-")] == SAID
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_steps_of_a_graph_that_asks_first_are_what_the_graph_streams(
+    graphs: ModuleType, live: bool
+) -> None:
+    how = {"stream_mode": ["messages", "custom", "updates"]}
+    decided = graphs.Command(resume={"decisions": [{"type": "approve"}]})
+    streaming, stepping = graphs.graph(asks_first=True), graphs.graph(asks_first=True)
+    for given in (graphs.QUESTION, decided):
+        thread = {"configurable": {"thread_id": "1"}}
+        told = items("ai-sdk", [each async for each in streaming.astream(given, thread, **how)])
+        parts: list[object] = []
+        async for each in steps(stepping, given, thread, live=live):
+            parts += each.items if isinstance(each, Step) else [each]
+        if live:
+            assert items("ai-sdk", parts) == told
+        else:
+            assert whole(items("ai-sdk", parts)) == whole(told)
+
+
+def whole(chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what chunks say, in however many pieces; not what a tool has told meanwhile."""
+    said: list[dict[str, Any]] = []
+    for chunk in chunks:
+        if chunk["type"] == "text-delta" and said[-1]["type"] == "text-delta":
+            said[-1] = {**chunk, "delta": said[-1]["delta"] + chunk["delta"]}
+        elif not chunk["type"].startswith(("data-", "tool-input-delta")):
+            said.append(chunk)
+    return said
 
 
 async def test_an_interrupt_names_a_call_that_the_model_has_not_streamed() -> None:

@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from headgate.runs import FormatName
 
 WITHIN_S = 60
+FINISHED = RunState("finished")
+REQUESTS = 6  # of a takeover, until its source is asked
+
+
+@pytest.fixture
+def url(any_url: str) -> str:
+    return any_url
 
 
 @pytest.fixture
@@ -54,11 +61,11 @@ async def test_a_replica_that_is_shut_down_leaves_its_run_to_another(runs: Runs,
         seen.append(written)
         return of("a time")
 
-    assert await runs.take_over("a", source) == RunState("finished")
+    assert await runs.take_over("a", source) == FINISHED
     assert seen == [Written(2, {"1": {"n": 1}}, ["upon "], "text")]
     assert (seen[0].last_step, seen[0].text) == ("1", "upon ")
     assert await reader == b"Once upon a time"
-    assert await runs.state("a") == RunState("finished")
+    assert await runs.state("a") == FINISHED
 
 
 async def _followed(runs: Runs, run_id: str) -> bytes:
@@ -86,7 +93,7 @@ async def test_a_run_that_is_not_there_is_started(runs: Runs) -> None:
         seen.append(written)
         return of("Once")
 
-    assert await runs.take_over("a", source) == RunState("finished")
+    assert await runs.take_over("a", source) == FINISHED
     assert seen == [Written()]
     assert await _all(runs, "a") == b"Once"
 
@@ -136,7 +143,7 @@ async def test_of_many_who_take_a_run_over_at_once_one_does(runs: Runs, url: str
     await left(url, "a", "Once ")
     asked = (runs.take_over("a", lambda _: _slowly("upon")) for _ in range(8))
     found = await asyncio.gather(*asked)
-    assert sorted(found, key=str) == [None] * 7 + [RunState("finished")]
+    assert sorted(found, key=str) == [None] * 7 + [FINISHED]
     assert await _all(runs, "a") == b"Once upon"
 
 
@@ -157,7 +164,7 @@ async def test_an_engine_that_knows_better_takes_over_a_run_with_a_producer(
         reader = await runs.follow("a", wait=10)
         await read_to(reader, b"Once ")
         found = await runs.take_over("a", lambda written: of(written.text), only_orphaned=False)
-        assert found == RunState("finished")
+        assert found == FINISHED
         older.give("too late")
         assert await stale_turn == RunState("active")
         assert older.closed.is_set()
@@ -172,11 +179,9 @@ async def test_a_run_goes_on_turn_by_turn_until_one_closes_it(runs: Runs, url: s
             done = await turn.take_over(
                 "a", partial(_whatever, source), only_orphaned=False, closes=False
             )
-            assert done == RunState("finished")
+            assert done == FINISHED
         assert await runs.state("a") == RunState("active")
-    assert await runs.take_over("a", lambda _: of("a time"), only_orphaned=False) == RunState(
-        "finished"
-    )
+    assert await runs.take_over("a", lambda _: of("a time"), only_orphaned=False) == FINISHED
     assert await reader == b"Once upon a time"
 
 
@@ -191,12 +196,12 @@ async def test_a_turn_that_fails_can_be_done_again(runs: Runs) -> None:
     assert state == RunState("failed", "the source failed: RuntimeError")
     await runs.take_over("a", lambda written: of(*written.half), only_orphaned=False)
     assert await _all(runs, "a") == b"Once Once "
-    assert await runs.state("a") == RunState("finished")
+    assert await runs.state("a") == FINISHED
 
 
 async def test_steps_that_are_all_done_need_nothing_more(runs: Runs, url: str) -> None:
     await left(url, "a", "Once", Step("1"))
-    assert await runs.take_over("a", lambda _: of()) == RunState("finished")
+    assert await runs.take_over("a", lambda _: of()) == FINISHED
     assert await _all(runs, "a") == b"Once"
 
 
@@ -248,6 +253,42 @@ async def test_a_takeover_that_is_cancelled_leaves_the_run_to_the_next(runs: Run
     assert await _all(runs, "a") == b"Once 1"
 
 
+@pytest.mark.parametrize("number", range(1, REQUESTS + 1))
+async def test_a_takeover_that_is_cancelled_as_it_begins_leaves_the_run_to_the_next(
+    runs: Runs, url: str, number: int
+) -> None:
+    await left(url, "a", "Once ", Step("1"))
+    count = 0
+
+    async def sent(*_: object) -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            turn.cancel()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(sent)
+    async with (
+        aiohttp.ClientSession(trace_configs=[trace]) as session,
+        Runs(url, session=session, orphan_after=1, takeover_within=WITHIN_S) as cancelled,
+    ):
+        turn = asyncio.create_task(cancelled.take_over("a", lambda _: Feed().source()))
+        with pytest.raises(asyncio.CancelledError):
+            await turn
+    assert await runs.state("a") == WAITING
+    assert await runs.take_over("a", lambda written: of(str(written.last_step))) == FINISHED
+    assert await _all(runs, "a") == b"Once 1"
+
+
+async def test_a_stop_in_the_middle_of_a_turn_ends_the_run(runs: Runs) -> None:
+    feed = Feed("Once ")
+    turn = asyncio.create_task(runs.take_over("a", lambda _: feed.source(), closes=False))
+    await read_to(await runs.follow("a", wait=10), b"Once ")
+    assert await runs.stop("a") is True
+    assert await turn == RunState("stopped")
+    assert await runs.state("a") == RunState("stopped")
+
+
 async def test_a_source_that_cannot_be_made_leaves_the_run_to_the_next(
     runs: Runs, url: str
 ) -> None:
@@ -259,7 +300,7 @@ async def test_a_source_that_cannot_be_made_leaves_the_run_to_the_next(
     with pytest.raises(LookupError):
         await runs.take_over("a", source)
     assert await runs.state("a") == WAITING
-    assert await runs.take_over("a", lambda _: of("upon")) == RunState("finished")
+    assert await runs.take_over("a", lambda _: of("upon")) == FINISHED
 
 
 async def test_a_part_of_text_goes_on_where_it_was_left(runs: Runs, url: str) -> None:
@@ -317,7 +358,7 @@ async def test_the_steps_of_a_run_hold_so_much_whoever_has_done_them(
     first, second = (len(records.step(key, msgspec.Raw(b'"x"'))) for key in ("1", "2"))
     monkeypatch.setattr("headgate.runs.production.MOST_STEP_BYTES", first + second)
     await left(url, "a", "Once ", Step("1", "x"), "upon ")
-    assert await runs.take_over("a", lambda _: of(Step("2", "x"))) == RunState("finished")
+    assert await runs.take_over("a", lambda _: of(Step("2", "x"))) == FINISHED
     await left(url, "b", "Once ", Step("1", "x"), "upon ")
     error = f"the steps of a run hold no more than {first + second:,} bytes"
     assert await runs.take_over("b", lambda _: of(Step("2", "xx"))) == RunState("failed", error)
@@ -340,4 +381,4 @@ async def test_a_silent_run_can_be_taken_over_for_as_long_as_it_has_a_producer(u
             silent_until = loop.time() + 2
             await until(lambda: loop.time() > silent_until)
             await replica.close(wait=0)
-        assert await runs.take_over("a", lambda _: of("upon")) == RunState("finished")
+        assert await runs.take_over("a", lambda _: of("upon")) == FINISHED

@@ -8,10 +8,12 @@ import json
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+from headgate import RunFailed
 from headgate.runs import Runs, RunState
 
 from tests.client.runs.killed import PATIENCE_S, Moment, ended, forked
@@ -21,9 +23,7 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from multiprocessing.context import ForkServerProcess
 
-    import pytest
     from headgate.runs import FormatName
 
 LOOK_AGAIN_S = 0.1  # of many runs at once
@@ -39,46 +39,43 @@ REST = "at the weather. It is sunny in Rome."
 
 
 @dataclass
-class Workers:
-    """Processes that answer with a graph, killed at a moment until one comes to the end."""
+class Case:
+    """An answer of a graph whose process is killed at a moment."""
 
-    runs: Runs
-    url: str
-    folder: Path
+    name: str
+    moment: Moment
+    form: FormatName
+    options: dict[str, bool] = field(default_factory=dict)
+    body: bytearray = field(default_factory=bytearray)  # what its reader has
 
-    async def answer(
-        self, name: str, moment: Moment, form: FormatName, options: dict[str, bool]
-    ) -> tuple[bytes, list[str]]:
-        """Return what a reader had who was there all the time, and what was done in the world."""
-        effects = self.folder / f"{name}.txt"
+    async def read(self, runs: Runs) -> None:
+        """Read along from before the run begins, and on to its end."""
+        answer = await runs.follow(self.name, wait=PATIENCE_S)
+        assert answer is not None
+        async for piece in answer.body:
+            self.body += piece
+
+    async def killed(self, runs: Runs, url: str, folder: Path) -> None:
+        """Begin the work in a process that is killed, and wait until it is known to be gone."""
+        effects = folder / f"{self.name}.txt"
         effects.touch()
-        body = bytearray()
-        reading = asyncio.create_task(_read(self.runs, name, body))
-        first = self._work(name, moment, form, options)
-        if moment == AMID:
+        if self.moment == WHOLE:
+            return
+        about = (url, self.name, str(folder), self.moment, self.form, self.options)
+        process = forked("graph_worker", "work", *about)
+        if self.moment == AMID:
             await until(lambda: "plan-begun" in effects.read_text(), within_s=PATIENCE_S)
-            if options.get("live", True):
-                await until(lambda: FIRST.encode() in body, within_s=PATIENCE_S)
-            first.kill()
-        assert await ended(first) == (0 if moment == WHOLE else -signal.SIGKILL)
-        if moment != WHOLE:
-            await asyncio.wait_for(self._orphaned(name), PATIENCE_S)
-            assert not reading.done()
-            assert await ended(self._work(name, WHOLE, form, options)) == 0
-        await asyncio.wait_for(reading, PATIENCE_S)
-        done = [line for line in effects.read_text().split() if not line.endswith("-begun")]
-        return bytes(body).replace(name.encode(), b"RUN"), done
-
-    def _work(
-        self, name: str, moment: Moment, form: FormatName, options: dict[str, bool]
-    ) -> ForkServerProcess:
-        folder = str(self.folder)
-        return forked("graph_worker", "work", self.url, name, folder, moment, form, options)
-
-    async def _orphaned(self, name: str) -> None:
-        """Wait until the run has no producer any more, or none has begun it."""
-        while (state := await self.runs.state(name)) is not None and state.status == "active":
+            if self.options.get("live", True):
+                await until(lambda: FIRST.encode() in self.body, within_s=PATIENCE_S)
+            process.kill()
+        assert await ended(process) == -signal.SIGKILL
+        while (state := await runs.state(self.name)) is not None and state.status == "active":
             await asyncio.sleep(LOOK_AGAIN_S)
+
+    def effects(self, folder: Path) -> list[str]:
+        """Return which steps were done in the world."""
+        lines = (folder / f"{self.name}.txt").read_text().split()
+        return [line for line in lines if not line.endswith("-begun")]
 
 
 async def messages_of(version: int, *bodies: bytes) -> list[Any]:
@@ -100,35 +97,37 @@ def again(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.timeout(200)  # what the processes import takes seconds
 async def test_a_graph_goes_on_at_its_checkpoint_and_readers_have_one_text(
     url: str, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
-    cases: dict[str, tuple[Moment, FormatName, dict[str, bool]]] = {
-        "text-unasked": (UNASKED, "text", {}),
-        "text-asked": (ASKED, "text", {}),
-        "text-between": (BETWEEN, "text", {}),
-        "text-amid": (AMID, "text", {}),
-        "steps": (WHOLE, "ai-sdk", {"live": False}),
-        "steps-amid": (AMID, "ai-sdk", {"live": False}),
-        "chunks": (WHOLE, "ai-sdk", {}),
-        "chunks-between": (BETWEEN, "ai-sdk", {}),
-        "chunks-committed": (COMMITTED, "ai-sdk", {}),
-        "chunks-saving": (SAVING, "ai-sdk", {}),
-        "chunks-amid": (AMID, "ai-sdk", {}),
-        "chunks-reset": (AMID, "ai-sdk", {"resets": True}),
-    }
+    cases = [
+        Case("text-unasked", UNASKED, "text"),
+        Case("text-asked", ASKED, "text"),
+        Case("text-between", BETWEEN, "text"),
+        Case("text-amid", AMID, "text"),
+        Case("steps", WHOLE, "ai-sdk", {"live": False}),
+        Case("steps-amid", AMID, "ai-sdk", {"live": False}),
+        Case("chunks", WHOLE, "ai-sdk"),
+        Case("chunks-between", BETWEEN, "ai-sdk"),
+        Case("chunks-committed", COMMITTED, "ai-sdk"),
+        Case("chunks-saving", SAVING, "ai-sdk"),
+        Case("chunks-amid", AMID, "ai-sdk"),
+        Case("chunks-reset", AMID, "ai-sdk", {"resets": True}),
+    ]
     async with Runs(url, orphan_after=1, takeover_within=60) as runs:
-        workers = Workers(runs, url, tmp_path)
-        answers = await asyncio.gather(
-            *(workers.answer(name, *case) for name, case in cases.items())
-        )
-        states = await runs.states(cases)
-    bodies = {name: body for name, (body, _) in zip(cases, answers, strict=True)}
-    for name, (_, done) in zip(cases, answers, strict=True):
-        with subtests.test(f"{name}: no step is done twice"):
-            assert done == ["plan", "search", "write"]
-        with subtests.test(f"{name}: the run has finished"):
-            assert states[name] == RunState("finished")
+        reading = asyncio.gather(*(case.read(runs) for case in cases))
+        await asyncio.gather(*(case.killed(runs, url, tmp_path) for case in cases))
+        left = [(case.name, case.form, case.options) for case in cases]
+        assert await ended(forked("graph_worker", "work_on", url, str(tmp_path), left)) == 0
+        await asyncio.wait_for(reading, PATIENCE_S)
+        states = await runs.states(case.name for case in cases)
+    bodies = {case.name: bytes(case.body).replace(case.name.encode(), b"RUN") for case in cases}
+    for case in cases:
+        with subtests.test(f"{case.name}: no step is done twice"):
+            assert case.effects(tmp_path) == ["plan", "search", "write"]
+        with subtests.test(f"{case.name}: the run has finished"):
+            assert states[case.name] == RunState("finished")
     for name in ("text-unasked", "text-asked", "text-between"):
         with subtests.test(f"{name}: the text is that of a run that nobody killed"):
             assert bodies[name].decode() == FIRST + REST
@@ -167,6 +166,7 @@ def temporal() -> Iterator[str]:
         process.wait()
 
 
+@pytest.mark.timeout(200)
 async def test_a_workflow_goes_on_at_its_activity_and_readers_have_one_text(
     url: str, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
@@ -174,6 +174,7 @@ async def test_a_workflow_goes_on_at_its_activity_and_readers_have_one_text(
     cases = {
         "between": [Moment("0", "written"), Moment("write", "before"), Moment()],
         "amid": [Moment("write", "amid"), Moment()],
+        "failing": [Moment("write", "failing")],
     }
     with temporal() as server:
         async with Runs(url) as runs:
@@ -189,14 +190,20 @@ async def test_a_workflow_goes_on_at_its_activity_and_readers_have_one_text(
                     if moment.where == "amid":
                         await until(lambda: b"It is " in body, within_s=PATIENCE_S)
                         worker.kill()
-                    assert await ended(worker) == (-signal.SIGKILL if moment.step else 0)
-                await asyncio.wait_for(reading, PATIENCE_S)
+                    is_killed = number < len(moments) - 1
+                    assert await ended(worker) == (-signal.SIGKILL if is_killed else 0)
+                with contextlib.suppress(RunFailed):
+                    await asyncio.wait_for(reading, PATIENCE_S)
                 return body.decode(), (folder / "effects.txt").read_text().split()
 
             answers = await asyncio.gather(*(answered(*case) for case in cases.items()))
             states = await runs.states(cases)
+    (*_, (told, done)) = answers
+    with subtests.test("failing: what has failed too often ends the run"):
+        assert (told, done) == ("I look outside. ", ["plan-begun", "plan"])
+        assert states.pop("failing") == RunState("failed", "the source failed: RuntimeError")
     texts = ["I look outside. It is sunny.", "I look outside. It is It is sunny."]
-    for name, wanted, (told, done) in zip(cases, texts, answers, strict=True):
+    for name, wanted, (told, done) in zip(states, texts, answers[:2], strict=True):
         with subtests.test(f"{name}: the text"):
             assert told == wanted
         with subtests.test(f"{name}: no step is done twice"):
