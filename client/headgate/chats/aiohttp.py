@@ -10,6 +10,8 @@ from headgate.chats.requests import Reply, Requests
 from headgate.runs.aiohttp import send
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from headgate.chats.chats import Chats
     from headgate.chats.requests import Authorize
     from headgate.chats.turn import Answering
@@ -35,8 +37,7 @@ def chat_router(
     requests = Requests(chats, answering, authorize)
 
     async def ask(request: web.Request) -> web.StreamResponse:
-        pieces = request.content.iter_any()
-        return await _response(request, await requests.send(request, pieces))
+        return await _response(request, await requests.send(request, _pieces(request)))
 
     async def history(request: web.Request) -> web.StreamResponse:
         answer = await requests.history(request, _chat(request), request.query)
@@ -65,6 +66,15 @@ def chat_router(
 
 def _chat(request: web.Request) -> str:
     return request.match_info["chat"]
+
+
+async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
+    """Yield the body; 400 for one that is not encoded as its head says."""
+    try:
+        async for piece in request.content.iter_any():
+            yield piece
+    except web.RequestPayloadError as error:
+        raise web.HTTPBadRequest(text="the body is not encoded as the request says\n") from error
 
 
 async def _response(request: web.Request, answer: Answer | Reply) -> web.StreamResponse:

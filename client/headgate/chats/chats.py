@@ -7,15 +7,17 @@ import contextlib
 import math
 import time
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+from headgate import records
 from headgate.at_once import at_once
 from headgate.chats import ids
 from headgate.chats.conversation import NEVER_BEGUN, ChatState, Conversation, conversation
 from headgate.chats.entries import Answered, Question, checked, decoded, encode
 from headgate.chats.errors import BadRequest, ChatBusy
 from headgate.chats.turn import Turn
-from headgate.errors import ABSENT, ProducerFenced, StreamClosed, TooLarge
+from headgate.errors import ABSENT, ProducerFenced, RequestRefused, StreamClosed, StreamConflict
 from headgate.framing import JSON, json_array
 from headgate.records import RunState
 from headgate.runs.orphans import ACTIVE, WAITING
@@ -40,6 +42,24 @@ QUESTIONS = "question"  # the id of the producer whose epochs count the question
 BEGINS_WITHIN_S = 3.0  # whoever has asked is about to start the run
 LOOK_AGAIN_S = 0.25  # whether an answer has ended, or a chat has begun
 MOST_MESSAGES = 100  # of a page, where nobody says how many
+
+
+class Patience:
+    """How long one message waits: for the end of the answers before it, and for them to begin."""
+
+    def __init__(self, busy_after_s: float) -> None:
+        self._time = asyncio.get_running_loop().time
+        self._busy_at = self._time() + busy_after_s
+        self._run = ""  # that has not begun
+        self._begins_until = math.inf
+
+    def is_over(self, run: str, *, has_begun: bool) -> bool:
+        """Return whether the run is not waited for any more."""
+        if has_begun:
+            return self._time() >= self._busy_at
+        if run != self._run:
+            self._run, self._begins_until = run, self._time() + BEGINS_WITHIN_S
+        return self._time() >= self._begins_until
 
 
 class Chats:
@@ -90,20 +110,18 @@ class Chats:
         """
         said = checked(message)
         log = self._log(chat)
-        give_up_at = asyncio.get_running_loop().time() + self._busy_after_s
+        patience = Patience(self._busy_after_s)
+        number = 0
         while True:
             found, state = await self._settled(log)
-            left_s = give_up_at - asyncio.get_running_loop().time()
             asked = found.asked(said)
             if asked is not None and found.repeats(trigger, asked):
-                answer = await self.runs.follow(found.questions[-1].run, wait=BEGINS_WITHIN_S)
+                answer = await self.runs.follow(found.questions[-1].run, wait=LOOK_AGAIN_S)
                 if answer is not None:
                     return answer
-            elif found.is_open and left_s > 0:
-                await asyncio.sleep(LOOK_AGAIN_S)
+            if found.is_open:
+                await self._wait_for(found.questions[-1], state, patience)
                 continue
-            elif found.is_open and state is not None:
-                raise ChatBusy("the answer to another message goes on: stop it first")
             if asked is None:
                 raise BadRequest(
                     f"this chat has no message of the assistant's with the id {said['id']!r}"
@@ -111,12 +129,14 @@ class Chats:
             question = Question(
                 run=ids.new_run(chat), trigger=trigger, message=asked, asked_at=now_s()
             )
-            claimed = await self._claim(log, len(found.questions), question)
-            if claimed is not None:
+            number = max(number, len(found.questions))
+            newest = await self._claim(log, number, question)
+            if newest is None:
                 break
+            number = newest + 1
         found.take([question])
         turn = Turn(chat, question.run, found.messages(), user, body or {})
-        return await self._begun(log, claimed, question, answering(turn))
+        return await self._begun(log, question, answering(turn))
 
     async def resume(
         self, chat: str, after: int | Cursor | None = None, *, wait: float = 0.0
@@ -224,8 +244,9 @@ class Chats:
                 continue
             answered = await self._answered(question, state)
             found.take([answered])
-            # It is only kept for the next one who reads.
-            with contextlib.suppress(TooLarge, StreamClosed, *ABSENT):
+            # It is only kept for the next one who reads. Where the server does not take it, since
+            # it is too large or too deep for one append, each reads the run.
+            with contextlib.suppress(RequestRefused):
                 await log.append(json_array([encode(answered)]), content_type=JSON)
         return found, state
 
@@ -237,8 +258,31 @@ class Chats:
             message = None
         return Answered(run=question.run, status=state.status, error=state.error, message=message)
 
-    async def _claim(self, log: Stream, number: int, question: Question) -> str | None:
-        """Ask it as the question of this number; None if another has got it, else where it ends.
+    async def _wait_for(
+        self, question: Question, state: RunState | None, patience: Patience
+    ) -> None:
+        """Wait a moment for the end of an answer, or for its beginning.
+
+        Raises ChatBusy where it has gone on for too long. One that nobody has begun is given up.
+        """
+        if not patience.is_over(question.run, has_begun=state is not None):
+            await asyncio.sleep(LOOK_AGAIN_S)
+        elif state is not None:
+            raise ChatBusy("the answer to another message goes on: stop it first")
+        else:
+            await self._give_up(question)
+
+    async def _give_up(self, question: Question) -> None:
+        """End the run of a question before it begins: who would still start it is refused."""
+        end = records.end(RunState("failed", NEVER_BEGUN), FORMAT, 0)
+        opening = json_array([records.opening(FORMAT), end])
+        with contextlib.suppress(StreamConflict):  # it has begun meanwhile
+            await self.runs.place(question.run).items.create(
+                content_type=JSON, ttl_s=self.runs.ttl_s, is_closed=True, body=opening
+            )
+
+    async def _claim(self, log: Stream, number: int, question: Question) -> int | None:
+        """Ask it as the question of this number; return the newest one's if that is not this one.
 
         Each question is an epoch of one producer: of all who ask the next one at the same time,
         the server takes the first.
@@ -249,28 +293,36 @@ class Chats:
             try:
                 appended = await log.append(body, content_type=JSON, producer=stamp)
             except ABSENT:
+                if number:
+                    return -1  # the chat that this follows on has been deleted
                 await log.create(content_type=JSON, ttl_s=self.runs.ttl_s)
                 appended = await log.append(body, content_type=JSON, producer=stamp)
-        except ProducerFenced:
-            return None
-        return None if appended.is_duplicate else appended.next_offset
+        except ProducerFenced as fenced:
+            return fenced.epoch
+        except RequestRefused as refused:
+            if refused.status != HTTPStatus.BAD_REQUEST:
+                raise
+            raise BadRequest(refused.reason) from refused  # it is nested too deep, for example
+        return number if appended.is_duplicate else None
 
     async def _begun(
-        self, log: Stream, claimed: str, question: Question, source: AsyncIterable[object]
+        self, log: Stream, question: Question, source: AsyncIterable[object]
     ) -> Answer:
-        """Start the run of a question, unless it took so long that the chat has gone on."""
+        """Start the run of a question, unless that took so long that the chat has gone on."""
         message = question.continued
         message_id = None if message is None else message["id"]
-        answer = await self.runs.start(question.run, source, format=FORMAT, message_id=message_id)
         try:
-            since = await conversation(log, claimed)
-            reason = "another message was sent meanwhile" if since.questions else None
-        except ABSENT:
-            reason = "the chat was deleted meanwhile"
-        if reason is not None:
+            answer = await self.runs.start(
+                question.run, source, format=FORMAT, message_id=message_id
+            )
+        except StreamClosed as error:
+            raise ChatBusy("another message was sent meanwhile") from error
+        # Whoever deletes a chat closes it, and then deletes the runs that there are.
+        kept = await log.find()
+        if kept is None or kept.is_closed:
             await answer.body.aclose()
             await self.runs.delete(question.run)
-            raise ChatBusy(reason)
+            raise ChatBusy("the chat was deleted meanwhile")
         return answer
 
     async def _followed(

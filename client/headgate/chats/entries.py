@@ -68,11 +68,17 @@ def checked(message: object) -> Message:
         raise BadRequest("a message is a JSON object with an id, a role and parts")
     if not (isinstance(message.get("id"), str) and message["id"]):
         raise BadRequest("a message has an id, which is a string and not empty")
-    if message.get("role") not in {"user", "assistant"}:
+    if message.get("role") not in ("user", "assistant"):
         raise BadRequest("a page sends messages of the role 'user' or 'assistant'")
     parts = message.get("parts")
     if not isinstance(parts, list) or not all(
         isinstance(part, dict) and isinstance(part.get("type"), str) for part in parts
     ):
         raise BadRequest("a message has parts: a list of objects, each with a type")
+    try:
+        encode(message)
+    except UnicodeEncodeError:
+        raise BadRequest("there is half of a surrogate pair in the message") from None
+    except RecursionError:
+        raise BadRequest("the message is nested too deep") from None
     return message

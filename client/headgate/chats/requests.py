@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # server has a bound of its own.
 MOST_BODY_BYTES = 16 << 20
 RETRY_AFTER_S = 1
+MOST_DIGITS = 9  # of a number in a query: more than any bound here has
 LONGEST_WAIT_S = 30  # less than proxies wait for an answer
 
 _Request = TypeVar("_Request")
@@ -96,7 +97,8 @@ class Requests(Generic[_Request]):
 
     async def _send(self, request: _Request, pieces: AsyncIterable[bytes]) -> Answer:
         body = await _json_object(pieces)
-        chat = ids.check(body.get("id") or "")
+        chat = body.get("id")
+        chat = ids.check(chat if isinstance(chat, str) else "")
         user = await self._user(request, chat)
         trigger = trigger_of(body.get("trigger", "submit-message"))
         return await self._chats.send(
@@ -105,10 +107,10 @@ class Requests(Generic[_Request]):
 
     async def _history(self, request: _Request, chat: str, query: Mapping[str, str]) -> Reply:
         await self._user(request, ids.check(chat))
-        limit = query.get("limit", str(MOST_MESSAGES))
-        if not limit.isdecimal() or not 1 <= int(limit[:9]) <= MOST_MESSAGES:
+        limit = _number(query.get("limit", str(MOST_MESSAGES)))
+        if limit is None or not 1 <= limit <= MOST_MESSAGES:
             raise BadRequest(f"limit is a number from 1 to {MOST_MESSAGES}")
-        page = await self._chats.history(chat, limit=int(limit), before=query.get("before"))
+        page = await self._chats.history(chat, limit=limit, before=query.get("before"))
         return Reply(200, asdict(page))
 
     async def _resume(
@@ -119,10 +121,10 @@ class Requests(Generic[_Request]):
             after = cursor(query, headers)
         except ValueError as error:
             raise BadRequest(*error.args) from error
-        wait = query.get("wait", "0")
-        if not wait.isdecimal() or int(wait[:9]) > LONGEST_WAIT_S:
+        wait = _number(query.get("wait", "0"))
+        if wait is None or wait > LONGEST_WAIT_S:
             raise BadRequest(f"wait is a whole number of seconds, up to {LONGEST_WAIT_S}")
-        return await self._chats.resume(chat, after, wait=int(wait)) or Reply(204, None)
+        return await self._chats.resume(chat, after, wait=wait) or Reply(204, None)
 
     async def _stop(self, request: _Request, chat: str) -> Reply:
         await self._user(request, ids.check(chat))
@@ -164,6 +166,11 @@ async def _answered(answer: Awaitable[Answer | Reply]) -> Answer | Reply:
         status, words = _FAULTS[kind]
         headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
         return Reply(status, f"{words or error}\n", headers)
+
+
+def _number(text: str) -> int | None:
+    """Return a whole number of a query; None for what is none, or is beyond all bounds."""
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
 async def _json_object(pieces: AsyncIterable[bytes]) -> dict[str, Any]:

@@ -44,6 +44,12 @@ async def may_use_later(request: Any, chat: str) -> str | None:
     return may_use(request, chat)
 
 
+def message_of(metadata: bytes) -> bytes:
+    """Return a whole request whose message has this metadata, of JSON."""
+    about = b'"id":"1","role":"user","parts":[]'
+    return b'{"id":"c","message":{%b,"metadata":%b}}' % (about, metadata)
+
+
 class Page:
     """A page with its session, and the model behind it."""
 
@@ -153,6 +159,11 @@ async def test_what_a_chat_does_not_take_is_said_by_a_status_and_a_sentence(page
         (b'{"id":"c","message":{"id":"1"}}', "a page sends messages of the role"),
         (b'{"id":"c","messages":[1],"trigger":"submit-message"}', "there is no message"),
         (b'{"id":"c","messages":[{}],"trigger":"other"}', "the trigger is"),
+        (b'{"id":["c"],"messages":[{}]}', "the id of a chat is"),
+        (b'{"id":"c","message":{"id":"1","role":["user"],"parts":[]}}', "of the role"),
+        (message_of(rb'"\ud800"'), "is no JSON"),
+        (message_of(b'{"a":' * 70 + b"1" + b"}" * 70), "nested more than 64 levels deep"),
+        (message_of(b'{"a":' * 900 + b"1" + b"}" * 900), "nested more than 64 levels deep"),
     ]
     for body, sentence in refused:
         status, told = await page.ask("POST", data=body)
@@ -160,13 +171,23 @@ async def test_what_a_chat_does_not_take_is_said_by_a_status_and_a_sentence(page
     for path in (
         "/c?limit=0",
         "/c?limit=x",
+        "/c?limit=101",
+        "/c?limit=0000000011",
+        f"/c?limit=1{'0' * 5000}",
         "/c?before=x",
         "/c/stream?after=x",
         "/c/stream?wait=31",
         "/c/stream?wait=x",
+        "/c/stream?wait=0000000001",
         "/c.x/stream",
     ):
         assert (await page.ask("GET", path))[0] == 400, path
+
+
+async def test_a_body_that_is_not_encoded_as_it_says_is_refused(page: Page) -> None:
+    headers = {**ALLOWED, "Content-Encoding": "gzip"}
+    status, told = await page.ask("POST", headers=headers, data=b"{}")
+    assert status == 400, told
 
 
 async def test_a_body_of_the_most_bytes_is_read_and_a_longer_one_is_not(

@@ -9,6 +9,7 @@ import pytest
 from headgate import ProtocolError, StreamClosed
 from headgate.chats import BadRequest, ChatBusy, Chats
 from headgate.chats.conversation import NEVER_BEGUN, Page
+from headgate.records import RunState
 from headgate.runs import Runs
 
 from tests.client.runs.conftest import ORPHAN_AFTER_S
@@ -272,6 +273,102 @@ async def test_a_question_whose_process_died_before_the_run_is_asked_anew(
     assert texts(await chats.history("c")) == ["Tell.", "Tell.", "Once"]
 
 
+class LateStarts:
+    """Lets runs of these `Runs` begin only once `go` is set."""
+
+    def __init__(self, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_asked, self.go = asyncio.Event(), asyncio.Event()
+        self._start = runs.start
+        monkeypatch.setattr(runs, "start", self._started)
+
+    async def _started(self, *about: Any, **more: Any) -> Answer:
+        self.is_asked.set()
+        await self.go.wait()
+        return await self._start(*about, **more)
+
+
+async def test_a_message_waits_for_the_answer_before_it_to_begin(
+    runs: Runs, other: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, feed = LateStarts(runs, monkeypatch), Feed("Once")
+    first = asyncio.create_task(Chats(runs).send("c", user("1"), Model(feed.source())))
+    await late.is_asked.wait()
+    model = Model("upon")
+    second = asyncio.create_task(Chats(other, busy_after=0).send("c", user("2"), model))
+    await asyncio.wait({second}, timeout=0.5)
+    assert not second.done()
+    late.go.set()
+    answer = await first
+    with pytest.raises(ChatBusy):
+        await second
+    feed.end()
+    assert b"Once" in await read(answer)
+    assert model.turns == []
+
+
+async def test_an_answer_that_was_given_up_before_it_began_never_begins(
+    runs: Runs, elsewhere: Chats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headgate.chats.chats.BEGINS_WITHIN_S", 0.05)
+    late, model = LateStarts(runs, monkeypatch), Model(Feed("lost").source())
+    first = asyncio.create_task(Chats(runs).send("c", user("1"), model))
+    await late.is_asked.wait()
+    await read(await elsewhere.send("c", user("2"), Model("Once")))
+    late.go.set()
+    with pytest.raises(ChatBusy, match="another message"):
+        await first
+    assert texts(await elsewhere.history("c")) == ["Tell.", "Tell.", "Once"]
+    state = await elsewhere.runs.state(model.turns[0].run)
+    assert state == RunState("failed", NEVER_BEGUN)
+
+
+async def test_an_answer_is_kept_although_the_next_message_came_as_it_began(
+    chats: Chats, elsewhere: Chats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, model = chats.runs.start, Model("Once")
+
+    async def start_slowly(*about: Any, **more: Any) -> Answer:
+        answer = await start(*about, **more)
+        await read(await elsewhere.send("c", user("2"), Model("upon")))
+        return answer
+
+    monkeypatch.setattr(chats.runs, "start", start_slowly)
+    assert b"Once" in await read(await chats.send("c", user("1"), model))
+    assert texts(await chats.history("c")) == ["Tell.", "Once", "Tell.", "upon"]
+
+
+async def test_a_message_that_comes_as_its_chat_is_deleted_begins_it_anew(
+    chats: Chats, elsewhere: Chats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        await read(await chats.send("c", user(str(number)), Model("Once")))
+    claim = chats._claim
+
+    async def claim_late(*about: Any) -> int | None:
+        monkeypatch.undo()
+        assert await elsewhere.delete("c")
+        return await claim(*about)
+
+    monkeypatch.setattr(chats, "_claim", claim_late)
+    model = Model("again", "and on")
+    await read(await chats.send("c", user("4", "New."), model))
+    await read(await elsewhere.send("c", user("5"), model))
+    assert texts(await chats.history("c")) == ["New.", "again", "Tell.", "and on"]
+    assert len(model.turns[0].messages) == 1
+
+
+async def test_an_answer_too_deep_to_be_kept_is_read_anew_each_time(chats: Chats) -> None:
+    deep: Any = 1
+    for _ in range(62):
+        deep = {"a": deep}
+    await read(await chats.send("c", user("1"), Model({"type": "data-x", "data": deep})))
+    for _ in range(2):
+        page = await chats.history("c")
+        assert page.messages[1]["parts"] == [{"type": "data-x", "data": deep}]
+    await read(await chats.send("c", user("2"), Model("upon")))
+    assert texts(await chats.history("c")) == ["Tell.", "", "Tell.", "upon"]
+
+
 async def test_a_chat_whose_producer_died_has_what_it_said_and_goes_on(
     chats: Chats, elsewhere: Chats
 ) -> None:
@@ -369,6 +466,21 @@ async def test_a_question_whose_chat_is_deleted_before_its_run_begins_leaves_no_
     assert await chats.state("c") is None
 
 
+async def test_a_run_that_begins_while_its_chat_is_being_deleted_is_deleted(
+    chats: Chats, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, model = runs.start, Model(Feed("Once").source())
+
+    async def start_late(*about: Any, **more: Any) -> Answer:
+        await runs.place("c.chat").items.close()  # its runs have been deleted, and it has not
+        return await start(*about, **more)
+
+    monkeypatch.setattr(runs, "start", start_late)
+    with pytest.raises(ChatBusy, match="deleted"):
+        await chats.send("c", user("1"), model)
+    assert await runs.state(model.turns[0].run) is None
+
+
 async def test_a_chat_that_is_being_deleted_takes_no_message(chats: Chats, runs: Runs) -> None:
     await read(await chats.send("c", user("1"), Model("Once")))
     await runs.place("c.chat").items.close()
@@ -406,10 +518,20 @@ async def test_what_can_be_no_id_of_a_chat_is_refused(chats: Chats, chat: str) -
         {"id": "1", "role": "system", "parts": []},
         {"id": "1", "role": "user"},
         {"id": "1", "role": "user", "parts": [{}]},
+        {"id": "1", "role": ["user"], "parts": []},
+        user("1", "\ud800"),
     ],
 )
 async def test_what_is_no_message_is_refused(chats: Chats, message: dict[str, Any]) -> None:
     with pytest.raises(BadRequest):
+        await chats.send("c", message, Model())
+
+
+async def test_a_message_that_is_too_deep_to_be_written_is_refused(chats: Chats) -> None:
+    message = user("1")
+    for _ in range(9_999):
+        message["metadata"] = {"deeper": message.get("metadata")}
+    with pytest.raises(BadRequest, match="too deep"):
         await chats.send("c", message, Model())
 
 
