@@ -133,6 +133,17 @@ def ask_in_a_thread(request: HttpRequest, run: str) -> HttpResponseBase:
     return headgate.sync.django.resume(request, threads, run, only_active=False)
 
 
+def may_use_in_a_thread(request: flask.Request, chat: str) -> bool:
+    return chat.startswith(request.headers["Name"])
+
+
+chat_blueprint = headgate.sync.flask.chat_router(
+    sync.Chats(threads),
+    lambda turn: words_of_a_thread(turn.run),
+    authorize=may_use_in_a_thread,
+)
+
+
 def ask_by_flask(request: flask.Request, run: str) -> flask.Response:
     if request.method == "POST":
         return headgate.sync.flask.send(threads.start(run, ["Once"]))

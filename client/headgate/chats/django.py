@@ -8,7 +8,7 @@ from django.http import HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.urls import path as url_path
 
 from headgate.chats.requests import Reply, Requests
-from headgate.runs.django import send
+from headgate.runs.django import AnswerLike, send
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
@@ -72,7 +72,7 @@ def _by_method(
         answer = answers.get(request.method or "")
         if answer is None:
             return HttpResponseNotAllowed([*answers])
-        return _response(await answer(request, **where))
+        return response(await answer(request, **where))
 
     return view
 
@@ -83,7 +83,8 @@ async def _pieces(request: HttpRequest) -> AsyncGenerator[bytes]:
         yield piece
 
 
-def _response(answer: Answer | Reply) -> HttpResponseBase:
+def response(answer: AnswerLike | Reply) -> HttpResponseBase:
+    """Return the response that an answer is."""
     if not isinstance(answer, Reply):
         return send(answer)
     if answer.body is None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from headgate.chats.chats import Chats
     from headgate.chats.turn import Answering
     from headgate.runs import Answer
+    from headgate.runs.cursors import Fields
 
 # `useChat` sends all messages each time, with the files in them. Of them one is kept, for which the
 # server has a bound of its own.
@@ -82,7 +83,7 @@ class Requests(Generic[_Request]):
         return await _answered(self._history(request, chat, query))
 
     async def resume(
-        self, request: _Request, chat: str, query: Mapping[str, str], headers: Mapping[str, str]
+        self, request: _Request, chat: str, query: Mapping[str, str], headers: Fields
     ) -> Answer | Reply:
         """Answer a page that comes back."""
         return await _answered(self._resume(request, chat, query, headers))
@@ -114,7 +115,7 @@ class Requests(Generic[_Request]):
         return Reply(200, asdict(page))
 
     async def _resume(
-        self, request: _Request, chat: str, query: Mapping[str, str], headers: Mapping[str, str]
+        self, request: _Request, chat: str, query: Mapping[str, str], headers: Fields
     ) -> Answer | Reply:
         await self._user(request, ids.chat_of(chat))
         try:

@@ -5,7 +5,8 @@ answer = runs.start(id, produce(question), format="ai-sdk")
 """
 
 from headgate.sync.answer import Answer
+from headgate.sync.chats import Chats
 from headgate.sync.runs import Runs
 from headgate.sync.writer import StreamWriter
 
-__all__ = ["Answer", "Runs", "StreamWriter"]
+__all__ = ["Answer", "Chats", "Runs", "StreamWriter"]

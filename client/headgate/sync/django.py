@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.http import HttpResponseNotAllowed
+from django.urls import path as url_path
+
+from headgate.chats.django import response
 from headgate.runs.django import refused, send
+from headgate.sync.chat_requests import MOST_READ, ChatRequests
 from headgate.sync.resuming import resumed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
+    from django.urls import URLPattern
 
+    from headgate.chats.requests import Reply
+    from headgate.sync.answer import Answer
+    from headgate.sync.chats import Answering, Chats
     from headgate.sync.runs import Runs
 
-__all__ = ["resume", "send"]
+__all__ = ["chat_router", "resume", "send"]
 
 
 def resume(
@@ -38,3 +49,51 @@ def resume(
     except ValueError as error:
         return refused(error)
     return send(answer)
+
+
+def chat_router(
+    chats: Chats,
+    answering: Answering,
+    *,
+    authorize: Callable[[HttpRequest, str], object],
+    path: str = "/api/chat",
+) -> list[URLPattern]:
+    """Return the routes by which a page uses its chats, for `urlpatterns`.
+
+    Args:
+        chats: Where the chats are kept.
+        answering: Gives the source of an answer, of a `Turn`.
+        authorize: Is called with each request and the id of its chat. It gives who asks, for
+            `Turn.user`, or True; anything false refuses the request with 403.
+        path: Where the page looks for them, as its `api`.
+    """
+    requests = ChatRequests(chats, answering, authorize)
+
+    def ask(request: HttpRequest) -> Answer | Reply:
+        return requests.send(request, request.read(MOST_READ))
+
+    def history(request: HttpRequest, chat: str) -> Answer | Reply:
+        return requests.history(request, chat, request.GET.dict())
+
+    def resume(request: HttpRequest, chat: str) -> Answer | Reply:
+        return requests.resume(request, chat, request.GET.dict(), request.headers)
+
+    base = path.removeprefix("/")
+    return [
+        url_path(base, _by_method(POST=ask)),
+        url_path(f"{base}/<chat>", _by_method(GET=history, DELETE=requests.delete)),
+        url_path(f"{base}/<chat>/stream", _by_method(GET=resume)),
+        url_path(f"{base}/<chat>/stop", _by_method(POST=requests.stop)),
+    ]
+
+
+def _by_method(**answers: Callable[..., Answer | Reply]) -> Callable[..., HttpResponseBase]:
+    """Return a view that answers each of these methods."""
+
+    def view(request: HttpRequest, **where: str) -> HttpResponseBase:
+        answer = answers.get(request.method or "")
+        if answer is None:
+            return HttpResponseNotAllowed([*answers])
+        return response(answer(request, **where))
+
+    return view

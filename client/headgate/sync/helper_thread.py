@@ -30,7 +30,7 @@ class HelperThread(ThreadPoolExecutor):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Call the function in the thread, behind those before it."""
         future: Future[T] = Future()
-        self._calls.put(partial(_settle, future, partial(fn, *args, **kwargs)))
+        self._calls.put(partial(settle, future, partial(fn, *args, **kwargs)))
         return future
 
     def _work(self) -> None:
@@ -38,7 +38,8 @@ class HelperThread(ThreadPoolExecutor):
             self._calls.get()()
 
 
-def _settle(future: Future[T], call: Callable[[], T]) -> None:
+def settle(future: Future[T], call: Callable[[], T]) -> None:
+    """Have the future hold what the call returns or raises."""
     if not future.set_running_or_notify_cancel():
         return
     try:

@@ -6,13 +6,18 @@ import asyncio
 import atexit
 import os
 import threading
+from concurrent.futures import Future
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from headgate.sync.helper_thread import HelperThread
+from headgate.sync.helper_thread import HelperThread, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from concurrent.futures import Future
+    from collections.abc import Awaitable, Callable, Coroutine
+    from typing import TypeAlias
+
+    Ask: TypeAlias = Callable[[Callable[[], object]], Awaitable[object]]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +50,28 @@ class LoopThread:
             return future.result()
         except BaseException:
             future.cancel()  # no effect on what raised by itself
+            raise
+
+    def call_back(self, function: Callable[[Ask], Coroutine[Any, Any, T]]) -> T:
+        """Call the function in the loop with what it may ask this thread by, which waits for it.
+
+        What it asks is called here: it may wait for long, and belong to a request of this thread.
+        """
+        calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+
+        async def ask(asked: Callable[[], object]) -> object:
+            answer: Future[object] = Future()
+            calls.put(partial(settle, answer, asked))
+            return await asyncio.wrap_future(answer)
+
+        future = self.submit(function, ask)
+        future.add_done_callback(lambda _: calls.put(None))
+        try:
+            while (call := calls.get()) is not None:
+                call()
+            return future.result()
+        except BaseException:
+            future.cancel()
             raise
 
     def submit(

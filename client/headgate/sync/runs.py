@@ -35,7 +35,7 @@ log = logging.getLogger("headgate.runs")
 
 
 @dataclass(slots=True)
-class _InProcess:
+class InProcess:
     """The runs of one process, and the sources that are iterated in its threads."""
 
     thread: LoopThread
@@ -76,11 +76,11 @@ class Runs:
             error_text=error_text,
             takeover_within=takeover_within,
         )
-        self._shown = repr(self._make())  # ValueError for what no run can be below
-        self._here: _InProcess | None = None
+        self.unopened = self._make()  # ValueError for what no run can be below
+        self._here: InProcess | None = None
 
     def __repr__(self) -> str:
-        return f"headgate.sync.{self._shown}"
+        return f"headgate.sync.{self.unopened!r}"
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +106,7 @@ class Runs:
         As `start` of `headgate.Runs`. The source is closed once it has given what it was asked for
         when the run is stopped: nothing can interrupt it while it waits for something itself.
         """
-        here = self._in_process()
+        here = self.in_process()
         items = ThreadSource(source, here.thread)
         answer, _ = self._started(here, items, run_id, format, message_id)
         here.threads.add(items)
@@ -126,7 +126,7 @@ class Runs:
         For workers, whose job the run is. What the source raises is raised here, too, once the run
         has ended; so is what interrupts it, such as a limit of the job's time.
         """
-        here = self._in_process()
+        here = self.in_process()
         items = ThreadSource(source, here.thread)
         _, ended = self._started(here, items, run_id, format, message_id)
 
@@ -158,7 +158,7 @@ class Runs:
         this thread; what they raise is raised here, too, once the run has ended or waits for the
         next. Interrupted, as by KeyboardInterrupt, it leaves the run to the next at once.
         """
-        here = self._in_process()
+        here = self.in_process()
         items = ThreadSource((), here.thread)
         begun: Future[Written] = Future()
 
@@ -201,7 +201,7 @@ class Runs:
 
         As `follow` of `headgate.Runs`.
         """
-        here = self._in_process()
+        here = self.in_process()
         answer = here.thread.call(
             here.runs.follow, run_id, after, only_active=only_active, wait=wait
         )
@@ -209,7 +209,7 @@ class Runs:
 
     def stop(self, run_id: str) -> bool:
         """Ask the producer of the run to stop, wherever it is; False if there is none."""
-        here = self._in_process()
+        here = self.in_process()
         return here.thread.call(here.runs.stop, run_id)
 
     def stopped(self, run_id: str) -> threading.Event:
@@ -218,7 +218,7 @@ class Runs:
         A source that has asked for it may go on for `stop_grace` seconds after it was set, and what
         it gives then is written. LookupError if the run is not produced here.
         """
-        here = self._in_process()
+        here = self.in_process()
 
         async def stopped() -> threading.Event:
             event = here.runs.stopped(run_id)
@@ -228,7 +228,7 @@ class Runs:
 
     def state(self, run_id: str) -> RunState | None:
         """What has become of the run; None if there is none."""
-        here = self._in_process()
+        here = self.in_process()
         return here.thread.call(here.runs.state, run_id)
 
     def states(self, run_ids: Iterable[str]) -> dict[str, RunState | None]:
@@ -236,7 +236,7 @@ class Runs:
 
         Raises what `state` raises for any of them.
         """
-        here = self._in_process()
+        here = self.in_process()
         return here.thread.call(here.runs.states, run_ids)
 
     def delete(self, run_id: str) -> bool:
@@ -244,7 +244,7 @@ class Runs:
 
         Whoever reads it is told that it failed.
         """
-        here = self._in_process()
+        here = self.in_process()
         return here.thread.call(here.runs.delete, run_id)
 
     def close(self, wait: float = 10.0) -> None:
@@ -253,7 +253,7 @@ class Runs:
         Readers are cut then, of whatever run: they can go on at another replica. Sources have a
         while to be closed; those that wait for something themselves are left to themselves.
         """
-        here = self._in_process()
+        here = self.in_process()
         here.thread.call(here.runs.close, wait)
         here.thread.forget(self)
         give_up_at = monotonic() + CLOSE_TIMEOUT_S
@@ -261,18 +261,19 @@ class Runs:
             if not source.join(max(0.0, give_up_at - monotonic())):
                 log.error("%r: a source does not end when it is closed", self)
 
-    def _in_process(self) -> _InProcess:
+    def in_process(self) -> InProcess:
+        """Return what this process has of it; the first call makes that."""
         thread = current()
         here = self._here
         if here is None or here.thread is not thread:
             ends: deque[Awaitable[None]] = deque(maxlen=1)
-            here = self._here = _InProcess(thread, self._make(keep_alive=ends.append), ends)
+            here = self._here = InProcess(thread, self._make(keep_alive=ends.append), ends)
             thread.keep(self, at_exit=self.close)
         return here
 
     def _started(
         self,
-        here: _InProcess,
+        here: InProcess,
         items: ThreadSource,
         run_id: str,
         form: FormatName,

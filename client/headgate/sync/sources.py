@@ -45,15 +45,35 @@ class ThreadSource:
         self._watch: asyncio.Task[None] | None = None
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+        self._begin: Callable[[], None] | None = None
 
-    def start(self, on_end: Callable[[ThreadSource], object]) -> None:
+    def start_late(
+        self,
+        make_source: Callable[[], Iterable[object]],
+        on_begin: Callable[[ThreadSource], object],
+        on_end: Callable[[ThreadSource], object],
+    ) -> None:
+        """Iterate what is made in a thread of its own, once the first item is wanted."""
+        context = copy_context()
+
+        def begin() -> None:
+            on_begin(self)
+            context.run(self.start, on_end, make_source)
+
+        self._begin = begin
+
+    def start(
+        self,
+        on_end: Callable[[ThreadSource], object],
+        make_source: Callable[[], Iterable[object]] | None = None,
+    ) -> None:
         """Iterate in a thread of its own, in the caller's context."""
         context = copy_context()
 
         def pump() -> None:
             with contextlib.suppress(BaseException):  # the run tells
                 try:
-                    context.run(self.pump)
+                    context.run(self.pump, make_source)
                 except BaseException as error:
                     self.give_up(error)
                     raise
@@ -121,6 +141,9 @@ class ThreadSource:
         return self
 
     async def __anext__(self) -> object:
+        begin, self._begin = self._begin, None
+        if begin is not None:
+            begin()
         while True:
             with self._moved:
                 if self._waiting:

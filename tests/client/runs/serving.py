@@ -1,4 +1,4 @@
-"""An ASGI application served by uvicorn in this process."""
+"""An application served in this process: of ASGI by uvicorn, of WSGI by werkzeug in threads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from werkzeug.serving import make_server
 
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -28,3 +29,16 @@ async def uvicorn_of(app: Callable[..., Any]) -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await serving
+
+
+@contextlib.asynccontextmanager
+async def werkzeug_of(app: Callable[..., Any]) -> AsyncIterator[str]:
+    """The URL of its root."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    serving = asyncio.create_task(asyncio.to_thread(server.serve_forever))
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        await asyncio.to_thread(server.shutdown)
+        await serving
+        server.server_close()

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import fastapi
+import flask
 import headgate.chats.aiohttp
 import headgate.chats.django
 import headgate.chats.fastapi
 import headgate.chats.starlette
+import headgate.sync.django
+import headgate.sync.flask
 import pytest
 from aiohttp import web
+from headgate import sync
 from headgate.chats import Chats, requests
 from headgate.runs import Runs
 from starlette.applications import Starlette
 
-from tests.client.runs.django_serving import django_of
-from tests.client.runs.serving import uvicorn_of
+from tests.client.runs.django_serving import django_of, django_of_threads
+from tests.client.runs.serving import uvicorn_of, werkzeug_of
 from tests.client.runs.sources import Feed
 from tests.client.runs.test_frameworks import served
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from headgate.chats import Turn
 
@@ -104,6 +109,42 @@ async def django_app(*about: Any) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
+async def flask_app(*about: Any) -> AsyncIterator[str]:
+    app = flask.Flask(__name__)
+    async with of_threads(*about) as ours:
+        app.register_blueprint(headgate.sync.flask.chat_router(*ours, authorize=may_use))
+        async with werkzeug_of(app) as url:
+            yield url
+
+
+@contextlib.asynccontextmanager
+async def django_app_of_threads(*about: Any) -> AsyncIterator[str]:
+    async with of_threads(*about) as ours:
+        routes = headgate.sync.django.chat_router(*ours, authorize=may_use)
+        async with django_of_threads(routes) as url:
+            yield url
+
+
+@contextlib.asynccontextmanager
+async def of_threads(chats: Chats, answer: Any) -> AsyncIterator[tuple[sync.Chats, Any]]:
+    """The chats, and what gives the source of an answer, as threads have them."""
+    loop = asyncio.get_running_loop()
+
+    def answer_in_thread(turn: Turn) -> Iterator[object]:
+        source = answer(turn)
+
+        async def next_item() -> object:
+            return await anext(source, None)
+
+        while item := asyncio.run_coroutine_threadsafe(next_item(), loop).result():
+            yield item
+
+    runs = sync.Runs(chats.runs._url)
+    yield sync.Chats(runs, busy_after=0), answer_in_thread
+    await asyncio.to_thread(runs.close, 0)
+
+
+@contextlib.asynccontextmanager
 async def page_of(application: Callable[..., Any], runs: Runs) -> AsyncIterator[Page]:
     feed = Feed()
 
@@ -117,7 +158,17 @@ async def page_of(application: Callable[..., Any], runs: Runs) -> AsyncIterator[
         yield Page(f"{url}/api/chat", session, feed)
 
 
-@pytest.fixture(params=[aiohttp_app, starlette_app, fastapi_app, django_app])
+APPLICATIONS = [
+    aiohttp_app,
+    starlette_app,
+    fastapi_app,
+    django_app,
+    django_app_of_threads,
+    flask_app,
+]
+
+
+@pytest.fixture(params=APPLICATIONS)
 async def page(request: pytest.FixtureRequest, runs: Runs) -> AsyncIterator[Page]:
     async with page_of(request.param, runs) as page:
         yield page

@@ -13,12 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TWINS = [
+    (headgate.sync.Chats, headgate.Chats),
     (headgate.sync.Runs, headgate.Runs),
     (headgate.sync.StreamWriter, headgate.StreamWriter),
 ]
 # What belongs to an event loop, or is made by what is for asyncio alone.
 FOR_ASYNCIO = {"session", "keep_alive", "metadata", "place"}
-FOR_THREADS = {"produce"}  # in asyncio, a worker awaits what `keep_alive` is called with
+FOR_THREADS = {
+    "produce",  # in asyncio, a worker awaits what `keep_alive` is called with
+    "in_process",  # for the modules beside it
+    "for_requests",
+}
 # What the other one is annotated with.
 ANNOTATIONS = {
     "AsyncIterable[object]": "Iterable[object]",
@@ -78,8 +83,10 @@ def test_a_worker_produces_a_run_by_what_it_would_be_started_with() -> None:
 
 
 @pytest.mark.parametrize("framework", ["django", "flask"])
-def test_each_framework_of_threads_resumes_by_the_parameters_of_the_others(framework: str) -> None:
+def test_each_framework_of_threads_answers_by_the_parameters_of_the_others(framework: str) -> None:
     module = __import__(f"headgate.sync.{framework}", fromlist=["resume", "send"])
     starlette = __import__("headgate.runs.starlette", fromlist=["resume", "send"])
     assert [*parameters(module.resume)] == [*parameters(starlette.resume)]
     assert [*parameters(module.send)] == [*parameters(starlette.send)]
+    router = __import__("headgate.chats.starlette", fromlist=["chat_router"]).chat_router
+    assert [*parameters(module.chat_router)] == [*parameters(router)]

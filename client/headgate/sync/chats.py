@@ -1,0 +1,118 @@
+"""Chats for threads, each of whose answers is a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from headgate import chats as for_asyncio
+from headgate.chats.chats import MOST_MESSAGES
+from headgate.chats.turn import Turn
+from headgate.sync.answer import answer_of
+from headgate.sync.sources import ThreadSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import headgate.runs as for_asyncio_runs
+    from headgate.chats import ChatState, Page
+    from headgate.chats.entries import Trigger
+    from headgate.chats.turn import Answering as AsyncAnswering
+    from headgate.runs.cursors import Cursor
+    from headgate.sync.answer import Answer
+    from headgate.sync.runs import InProcess, Runs
+
+# Makes the source of a run, which is iterated in a thread of its own.
+Answering: TypeAlias = Callable[[Turn], Iterable[object]]
+
+
+class Chats:
+    """The chats below the URL of `runs`, for threads. The options are those of `headgate.Chats`."""
+
+    def __init__(self, runs: Runs, *, busy_after: float = 3.0) -> None:
+        self.runs = runs
+        self._make = partial(for_asyncio.Chats, busy_after=busy_after)
+        self._make(runs.unopened)  # ValueError for what is no such time
+
+    def __repr__(self) -> str:
+        return f"headgate.sync.Chats({self.runs!r})"
+
+    def send(
+        self,
+        chat: str,
+        message: Mapping[str, Any],
+        answering: Answering,
+        *,
+        trigger: Trigger = "submit-message",
+        user: object = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Take a message of a page, and answer it with a run, which `answering` is the source of.
+
+        As `send` of `headgate.Chats`. `answering` is called in the thread of its source.
+        """
+        here = self.runs.in_process()
+        source = in_threads(here, answering)
+        send = self._make(here.runs).send
+        answer = here.thread.call(
+            send, chat, message, source, trigger=trigger, user=user, body=body
+        )
+        return answer_of(here.thread, answer)
+
+    def resume(
+        self, chat: str, after: int | Cursor | None = None, *, wait: float = 0.0
+    ) -> Answer | None:
+        """Answer a page that comes back with the newest answer of the chat.
+
+        As `resume` of `headgate.Chats`.
+        """
+        here = self.runs.in_process()
+        answer = here.thread.call(self._make(here.runs).resume, chat, after, wait=wait)
+        return None if answer is None else answer_of(here.thread, answer)
+
+    def stop(self, chat: str) -> bool:
+        """Stop the newest answer of the chat, wherever it is produced; False if none goes on."""
+        here = self.runs.in_process()
+        return here.thread.call(self._make(here.runs).stop, chat)
+
+    def history(self, chat: str, *, limit: int = MOST_MESSAGES, before: str | None = None) -> Page:
+        """Return the last messages of a chat, without the answer under way, which `resume` gives.
+
+        As `history` of `headgate.Chats`.
+        """
+        here = self.runs.in_process()
+        return here.thread.call(self._make(here.runs).history, chat, limit=limit, before=before)
+
+    def state(self, chat: str) -> ChatState | None:
+        """Return what has become of the newest question of a chat; None if nothing was asked."""
+        here = self.runs.in_process()
+        return here.thread.call(self._make(here.runs).state, chat)
+
+    def states(self, chats: Iterable[str]) -> dict[str, ChatState | None]:
+        """Return what `state` does for each of these chats, by their ids, in their order."""
+        here = self.runs.in_process()
+        return here.thread.call(self._make(here.runs).states, chats)
+
+    def delete(self, chat: str) -> bool:
+        """Stop the answer that goes on, and delete the chat with its answers; False if none is.
+
+        As `delete` of `headgate.Chats`.
+        """
+        here = self.runs.in_process()
+        return here.thread.call(self._make(here.runs).delete, chat)
+
+    def for_requests(self, runs: for_asyncio_runs.Runs) -> for_asyncio.Chats:
+        """Return the chats that the loop answers requests by."""
+        return self._make(runs)
+
+
+def in_threads(here: InProcess, answering: Answering) -> AsyncAnswering:
+    """Return what gives the same sources to an event loop, each iterated in a thread."""
+
+    def source_of(turn: Turn) -> ThreadSource:
+        items = here.sources[turn.run] = ThreadSource((), here.thread)
+        items.start_late(partial(answering, turn), here.threads.add, here.threads.discard)
+        return items
+
+    return source_of

@@ -1,0 +1,98 @@
+"""Chats of programs made of threads."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import flask
+import pytest
+from headgate import RunState, sync
+from headgate.chats import ChatBusy
+from headgate.sync.flask import chat_router
+
+from tests.client.sync.feeds import Feed, read, read_to
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from headgate.chats import Turn
+
+QUESTION = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "Why?"}]}
+
+
+@pytest.fixture
+def chats(runs: sync.Runs) -> sync.Chats:
+    return sync.Chats(runs, busy_after=0)
+
+
+def test_a_chat_is_answered_stopped_told_and_deleted(chats: sync.Chats) -> None:
+    feed = Feed("Once ")
+    stopped: list[threading.Event] = []
+
+    def answer(turn: Turn) -> Iterator[object]:
+        assert [each["id"] for each in turn.messages] == ["1"]
+        stopped.append(chats.runs.stopped(turn.run))
+        yield from feed.source()
+
+    first = chats.send("c", QUESTION, answer)
+    read_to(first, b'"delta":"Once "}\n\n')
+    with pytest.raises(ChatBusy):
+        chats.send("c", QUESTION | {"id": "2"}, answer)
+    again = chats.resume("c")
+    assert again is not None
+    assert chats.stop("c")
+    assert stopped[0].wait(10)
+    feed.end()
+    assert read(first).endswith(b"data: [DONE]\n\n")
+    assert b'"type":"abort"' in read(again)
+    page = chats.history("c")
+    assert [each["role"] for each in page.messages] == ["user", "assistant"]
+    state = chats.state("c")
+    assert state is not None
+    assert (state.status, chats.states(["c", "d"])) == ("stopped", {"c": state, "d": None})
+    assert chats.runs.state(state.run) == RunState("stopped")
+    assert chats.delete("c")
+    assert chats.state("c") is None
+
+
+def test_what_no_chat_can_be_told_is_refused_at_once(runs: sync.Runs) -> None:
+    with pytest.raises(ValueError, match="busy_after"):
+        sync.Chats(runs, busy_after=-1)
+    router: Any = chat_router
+    with pytest.raises(TypeError, match="authorize is a function"):
+        router(sync.Chats(runs), None, authorize=None)
+
+
+def test_who_may_use_a_chat_is_asked_in_the_thread_of_the_request(chats: sync.Chats) -> None:
+    asked = []
+
+    def may_use(request: flask.Request, chat: str) -> bool:
+        asked.append((threading.current_thread(), flask.request.path, request.path, chat))
+        return True
+
+    app = flask.Flask(__name__)
+    app.register_blueprint(chat_router(chats, lambda _: [], authorize=may_use))
+    assert app.test_client().post("/api/chat/c/stop").json == {"stopped": False}
+    path = "/api/chat/c/stop"
+    assert asked == [(threading.current_thread(), path, path, "c")]
+
+
+def test_a_coroutine_function_lets_nobody_into_a_chat(chats: sync.Chats) -> None:
+    async def may_use(request: flask.Request, chat: str) -> bool:
+        return False
+
+    app = flask.Flask(__name__)
+    app.testing = True
+    app.register_blueprint(chat_router(chats, lambda _: [], authorize=may_use))
+    with pytest.raises(TypeError, match="authorize is no coroutine function here"):
+        app.test_client().get("/api/chat/c")
+
+
+def test_what_a_framework_raises_for_who_may_not_is_its_own_answer(chats: sync.Chats) -> None:
+    def may_use(request: flask.Request, chat: str) -> object:
+        flask.abort(401)
+
+    app = flask.Flask(__name__)
+    app.register_blueprint(chat_router(chats, lambda _: [], authorize=may_use))
+    assert app.test_client().get("/api/chat/c").status_code == 401
