@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.protocol.trace_context import TraceContext
     from gateway.telemetry.spans import Tracer
 
-# Of a route, in each process: twenty pages, which is further than anybody leafs. One takes 1 KB.
+# Of a route, in each process: twenty pages, further than anybody leafs. One takes half a KB.
 MOST_RUNS = 1_000
 # At the end of paths of what stands beside a run.
 BESIDE = (f"/{names.LEASE}", f"/{names.INDEX}", f"/{names.WAIT}")
