@@ -98,6 +98,7 @@ class JudgedHeads:
             answer.stable,  # and so which fields are volatile
             len(answer.body) <= repair.EMPTY_BYTES and answer.body,
             request.read.offset == NOW,
+            request.read.is_fixed,
             request.read.is_clear,
             rules.tails_are_told,
         )

@@ -24,10 +24,12 @@ from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW
 
 if TYPE_CHECKING:
+    from gateway.protocol.edge_target import EdgeCatchUp
     from gateway.protocol.repair import StreamRead
 
-# What an answer may lack, or have amiss: `tail` is a lifetime that is shortened at an open tail,
-# `end` where the stream ends, in the answer to a repeated append.
+# What an answer may lack, or have amiss: `tail` is a lifetime that is shortened where the next
+# append or the next stream at the path makes the answer old, `end` where the stream ends, in the
+# answer to a repeated append.
 REPAIRS = ("cache_control", "cors", "cursor", "end", "etag", "no_store", "tail")
 
 
@@ -118,7 +120,7 @@ class ResponseRules(msgspec.Struct):
         if facts is not None:
             fields, repairs = self._repaired(request, fields, facts, times)
             is_ours = "cache_control" in repairs
-            said = self._shortened(fields, facts, is_ours=is_ours)
+            said = self._shortened(request.read, fields, facts, is_ours=is_ours)
         if status >= 400:
             fields = no_store(fields)
         stored = policy.storable("GET", request.headers, status, fields, times, self.defaults)
@@ -179,16 +181,16 @@ class ResponseRules(msgspec.Struct):
         )
 
     def _shortened(
-        self, fields: CIMultiDict[str], facts: StreamRead, *, is_ours: bool
+        self, read: EdgeCatchUp, fields: CIMultiDict[str], facts: StreamRead, *, is_ours: bool
     ) -> list[tuple[str, str]]:
-        """Say of the tail what holds now; what the origin had said of it to caches, if it was more.
+        """Cap the lifetime of what is soon old; return what the origin had said, if it was more.
 
         What it says of the stream's tail is told in one spelling, so that a copy can leave it out.
         """
         fields.popall(UP_TO_DATE, None)
         if facts.up_to_date:
             fields[UP_TO_DATE] = "true"
-        if is_ours or not facts.reaches_open_tail:
+        if is_ours or not repair.is_brief(read, facts):
             return []
         said = tails.shorten(fields, self.freshness.tail_max_age)
         self.repairs.update(["tail"] if said else [])

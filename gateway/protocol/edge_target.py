@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.errors import BadRequest
 from gateway.protocol.cursors import parse_cursor
-from gateway.protocol.offsets import BEGINNING, is_plain
+from gateway.protocol.offsets import BEGINNING, NOW, is_plain
 from gateway.protocol.paths import MAX_PATH_BYTES, PLAIN, canonical_query
 from gateway.protocol.requests import CatchUp, Events, LongPoll
 from gateway.protocol.target import canonical_target, split
@@ -37,6 +37,11 @@ class EdgeCatchUp(CatchUp, frozen=True, gc=False):
 
     others: tuple[str, ...]
     is_clear: bool
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the URL has an offset, which is not that of the next stream at the path, too."""
+        return self.is_clear and self.offset not in {None, NOW}
 
 
 class EdgeLongPoll(LongPoll, frozen=True):

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.edge_target import EdgeCatchUp
-    from gateway.protocol.requests import CatchUp
     from gateway.protocol.state import Lifetime
 
 _TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
@@ -172,7 +171,7 @@ def repaired(  # noqa: PLR0913 - what an answer's head depends on
         repairs.append("no_store")
     if not any(name in fields for name in LIFETIMES if name != "Surrogate-Control"):
         remaining = lifetime.remaining(now)
-        if facts.reaches_open_tail:
+        if is_brief(read, facts):
             fields.popall("Surrogate-Control", None)
         fields.extend(_lifetime(read, facts, freshness, remaining, identified=identified))
         repairs.append("cache_control")
@@ -207,8 +206,13 @@ def _is_only_no_store(fields: MultiMapping[str]) -> bool:
     return "no-store" in said and "private" not in said
 
 
+def is_brief(read: EdgeCatchUp, facts: StreamRead) -> bool:
+    """Whether an answer is soon old: by the next append, or by the next stream at the path."""
+    return facts.reaches_open_tail or not read.is_fixed
+
+
 def _lifetime(
-    read: CatchUp,
+    read: EdgeCatchUp,
     facts: StreamRead,
     freshness: Freshness,
     remaining: float | None,
@@ -219,7 +223,7 @@ def _lifetime(
         return cache_headers.fields(cache_headers.PRIVATE)
     if read.offset == NOW:
         return cache_headers.fields(cache_headers.NO_STORE)
-    if facts.reaches_open_tail:
+    if is_brief(read, facts):
         return cache_headers.fields(cache_headers.tail_lifetime(freshness, remaining))
     return cache_headers.fields(cache_headers.chunk_lifetime(freshness, remaining))
 

@@ -74,7 +74,7 @@ class Route(Table):
         le=YEAR_S,
         description="How long caches may keep a whole chunk. Where an offset may come to mean "
         "other data, that is for any origin but file:PATH, it is 60 unless it is given. "
-        "What an http(s) origin says itself goes before it.",
+        "What an http(s) origin says itself counts instead, except of reads from the beginning.",
     )
     stale_while_revalidate: WholeSeconds = setting(
         300,
@@ -88,8 +88,8 @@ class Route(Table):
         ge=0,
         le=LONGEST_S,
         description="How long shared caches may keep an answer that reached the tail of an open "
-        "stream; browsers ask again each time. A shorter time that an http(s) origin says "
-        "counts instead.",
+        "stream, or was read from the beginning (-1); browsers ask again each time. A shorter time "
+        "that an http(s) origin says counts instead.",
     )
     stale_if_error: WholeSeconds = setting(
         300,

@@ -117,7 +117,7 @@ async def test_a_hundred_first_requests_of_one_make_one_question() -> None:
 
 async def test_a_yes_counts_for_auth_ttl_and_no_longer() -> None:
     club = Club(says=("Cache-Control: max-age=600",), ends=CLOSED)
-    async with guarded(club) as gateway:
+    async with guarded(club, tail_max_age=600) as gateway:
         assert (await read(gateway, "ann")).status == 200
         club.members.discard("ann")
         gateway.clock.now += TTL_S - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,11 +13,13 @@ from tests.edge.events import Events
 from tests.edge.gateways import PREFIX, edge
 from tests.edge.origins import own_log, reference
 from tests.support.http1 import ask
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 OLD, NEW = b"old content", b"new content!"
+SOON_S = 5.0  # a second at each of two gateways, on a busy machine
 _numbers = itertools.count()
 
 
@@ -70,6 +73,26 @@ def test_old_bytes_are_never_served_for_the_new_stream(port: int, path: str) -> 
             # An offset of the old stream is refused, or means what the origin takes it for.
             found = ask(port, "GET", path + query)
             assert found.status == 410 or NEW.endswith(found.body)
+
+
+def test_a_closed_stream_made_anew_at_its_origin_is_read_from_the_beginning_soon(
+    origin: str, port: int, path: str
+) -> None:
+    at_origin = urlsplit(origin).port
+    assert at_origin
+    closed = {"content_type": "text/plain", "stream_closed": "true"}
+    assert ask(at_origin, "PUT", path, OLD, **closed).status == 201
+    queries = ("", "?cursor=1", "?offset=-1", "?offset=-1&cursor=1")
+    found = [ask(port, "GET", path + query) for query in queries]
+    assert {answer.body for answer in found} == {OLD}
+    # For a browser's own copy, nothing says that the stream is another one.
+    assert {answer.get("cache-control") for answer in found} == {"no-cache, s-maxage=1"}
+    assert ask(at_origin, "DELETE", path).status == 204
+    assert ask(at_origin, "PUT", path, NEW, **closed).status == 201
+    wait_until(
+        lambda: {ask(port, "GET", path + query).body for query in queries} == {NEW},
+        within_s=SOON_S,
+    )
 
 
 def test_viewers_of_the_old_stream_are_sent_away(port: int, path: str) -> None:
