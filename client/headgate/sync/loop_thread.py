@@ -36,6 +36,7 @@ class LoopThread:
         self._loop = asyncio.SelectorEventLoop()
         self._loop.set_default_executor(HelperThread())
         self._kept: dict[object, Callable[[], object] | None] = {}
+        self._ident = 0
         threading.Thread(target=self._serve, name="headgate.sync", daemon=True).start()
 
     def call(
@@ -78,7 +79,7 @@ class LoopThread:
         self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
         """Call the function in the loop, for a thread that waits for it later."""
-        check_may_wait()
+        self._check_may_wait()
         return asyncio.run_coroutine_threadsafe(function(*args, **kwargs), self._loop)
 
     def keep(self, user: object, at_exit: Callable[[], object] | None = None) -> None:
@@ -103,10 +104,21 @@ class LoopThread:
         """Have the loop run this, and do not wait for it."""
         asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
+    def _check_may_wait(self) -> None:
+        """Raise RuntimeError in a thread whose own event loop would be held up."""
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        # The threads of gevent are one for asyncio, so that each has the loop of this one.
+        if running is not self._loop or threading.get_ident() == self._ident:
+            raise RuntimeError(IN_A_COROUTINE)
+
     def _serve(self) -> None:
         # In a child process that is forked, this frame is never left, since its thread is not
         # there. So nothing that it refers to is finalized there: sockets would be taken off the
         # parent's epoll, which the child shares.
+        self._ident = threading.get_ident()
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
@@ -122,15 +134,6 @@ def current() -> LoopThread:
         if _current is None:
             _current = LoopThread()
         return _current
-
-
-def check_may_wait() -> None:
-    """Raise RuntimeError in a thread whose own event loop would be held up."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RuntimeError(IN_A_COROUTINE)
 
 
 def _forget() -> None:

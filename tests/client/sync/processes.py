@@ -77,7 +77,34 @@ def never_ends(url: str) -> None:
     atexit.register(runs.close, wait=0)
 
 
-PROGRAMS = {"forked under way": forked_under_way, "ends soon": ends_soon, "never ends": never_ends}
+def many_at_once(url: str) -> None:
+    """Threads start runs, whose sources wait for each other, and read them."""
+    everybody = threading.Barrier(30, timeout=40)
+
+    def source() -> Iterator[str]:
+        for word in ("Once ", "upon ", "a time"):
+            everybody.wait()
+            yield word
+
+    def use(number: int) -> None:
+        assert read(runs.start(str(number), source())) == b"Once upon a time"
+
+    with sync.Runs(url) as runs:
+        threads = [threading.Thread(target=use, args=(number,)) for number in range(30)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        states = runs.states(map(str, range(30))).values()
+    sys.stdout.write(f"{[*map(str, {state and state.status for state in states})]}\n")
+
+
+PROGRAMS = {
+    "many at once": many_at_once,
+    "forked under way": forked_under_way,
+    "ends soon": ends_soon,
+    "never ends": never_ends,
+}
 
 if __name__ == "__main__":
     PROGRAMS[sys.argv[1]](sys.argv[2])

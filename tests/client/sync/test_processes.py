@@ -16,9 +16,10 @@ from tests.support.processes import AT_ONCE
 OURS = {**os.environ, **AT_ONCE}
 
 
-def ran(name: str, url: str) -> str:
+def ran(name: str, url: str, *by: str) -> str:
     """Run one of the programs, and return what it has printed."""
-    command = [sys.executable, "-W", "error", "-m", "tests.client.sync.processes", name, url]
+    module = ("-m", *by, "tests.client.sync.processes")
+    command = [sys.executable, "-W", "error", *module, name, url]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=40, check=False, env=OURS
     )
@@ -49,3 +50,7 @@ def test_a_program_that_comes_to_its_end_ends_its_run(
     assert time.monotonic() - began < 15
     with sync.Runs(url) as runs:
         assert runs.state("a") == state
+
+
+def test_threads_that_gevent_makes_greenlets_of_use_runs_as_others_do(url: str) -> None:
+    assert ran("many at once", url, "gevent.monkey", "--module") == "['finished']\n"
