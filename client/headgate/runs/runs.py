@@ -84,8 +84,8 @@ class Runs:
             raise ValueError("orphan_after is 1 second or more, and ttl is no less")
         if not (stop_grace >= 0 and retry_for >= 0):
             raise ValueError("stop_grace and retry_for are 0 seconds or more")
-        if takeover_within and takeover_within < orphan_after:
-            raise ValueError("takeover_within is 0, or no less seconds than orphan_after")
+        if takeover_within and not orphan_after <= takeover_within <= (ttl or math.inf):
+            raise ValueError("takeover_within is 0, or from orphan_after to ttl seconds")
         # ValueError for what no run can be below, and for what no header can hold.
         Stream(stream_url(url, "id"), authorization=authorization)
         self._url = url

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from headgate.runs.survey import Survey
     from headgate.stream import Metadata
 
+# What to do about it, where a run was to go on, or else to begin.
+WHY_ENDED = {
+    True: "it can be taken over for takeover_within seconds, as it was started with",
+    False: "each run has an id of its own",
+}
 WITHDRAWN = RunState("failed", "it was taken over, and the start of its new producer failed")
 
 
@@ -154,7 +159,7 @@ class Start:
         except StreamConflict as conflict:
             if not (await run.items.head()).is_closed:
                 raise
-            sentence = f"run {run.id!r} has ended: each run has an id of its own"
+            sentence = f"run {run.id!r} has ended: {WHY_ENDED[self._manner.goes_on]}"
             raise StreamClosed(sentence, conflict.status, conflict.headers) from conflict
         self._is_new = made.is_new
         if not made.is_new:
