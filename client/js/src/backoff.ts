@@ -8,9 +8,9 @@ export class Backoff {
 
   constructor(private readonly most: number) {}
 
-  /** Count an attempt that has failed; return whether there may be another one. */
+  /** Count an attempt that has failed, unless the device is offline; return whether there may be another. */
   fail(): boolean {
-    return ++this.#attempts <= this.most
+    return globalThis.navigator?.onLine === false || ++this.#attempts <= this.most
   }
 
   /** Forget the attempts, because one has brought something. */

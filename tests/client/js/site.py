@@ -61,12 +61,22 @@ class Site:
         self.options: dict[str, Any] = {}  # of the pages that are opened next
         self.script = ""  # what these pages run instead of following a run
         self.status = 200  # any other is what is answered instead of a run
-        self.connections = 0
+        self._open: list[asyncio.Transport] = []  # for runs
         self.requests: list[str] = []  # the cursor of each
         self.said: list[str] = []
         self.chat = ChatSite(runs)
         self.app = MODULES  # the script of /app
         self.answers = asyncio.Event()  # of what a tab asks for in vain
+
+    @property
+    def connections(self) -> int:
+        """How many are open for runs."""
+        return len(self._open)
+
+    def cut(self) -> None:
+        """Cut these."""
+        for transport in self._open:
+            transport.abort()
 
     async def start(self, run: str) -> Feed:
         """Start a run, whose items the test gives."""
@@ -113,11 +123,12 @@ class Site:
         )
         if self.status != 200:
             return web.Response(status=self.status)
-        self.connections += 1
+        assert request.transport is not None, "it is open"
+        self._open.append(transport := request.transport)
         try:
             return await resume(request, self.runs, request.match_info["run"], only_active=False)
         finally:
-            self.connections -= 1
+            self._open.remove(transport)
 
     async def _say(self, request: web.Request) -> web.Response:
         self.said.append(await request.text())

@@ -174,6 +174,28 @@ async def test_an_application_that_refuses_is_asked_no_more(
     assert (told, len(site.requests)) == (status, 2)
 
 
+async def test_a_page_that_is_offline_waits_for_as_long_as_it_is(
+    site: Site, tabs: BrowserContext
+) -> None:
+    site.options = {"retries": 1}
+    counting = """
+        window.opened = 0;
+        window.EventSource = class extends EventSource {
+          constructor(...about) { super(...about); window.opened++; }
+        };
+    """
+    story = Story(await site.start("story"))
+    tab = await Tab.open(tabs, site, "story", counting)
+    await story.goes_on([tab], "once")
+    await tabs.set_offline(True)
+    try:
+        site.cut()
+        await tab.page.wait_for_function("opened >= 3", polling=20)  # two have failed
+    finally:
+        await tabs.set_offline(False)
+    await story.goes_on([tab], "upon")
+
+
 async def test_an_application_that_stays_away_is_given_up(site: Site, tabs: BrowserContext) -> None:
     site.status, site.options = 503, {"retries": 1}
     tab = await Tab.open(tabs, site, "story")
