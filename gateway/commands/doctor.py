@@ -48,29 +48,42 @@ def doctor() -> None:
     metavar="FILE",
     help="A file with the token for it.  [default: the value of STREAM_ADMIN_TOKEN]",
 )
+@click.option(
+    "--for",
+    "later_s",
+    type=click.FloatRange(0, 86400),
+    default=0,
+    metavar="SECONDS",
+    help="Look for the copy of a whole chunk again after so long.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def doctor_url(url: str, admin: str | None, admin_token: Path | None, as_json: bool) -> None:
+def doctor_url(
+    url: str, admin: str | None, admin_token: Path | None, later_s: float, as_json: bool
+) -> None:
     """Examine a proxy or CDN before a Durable Streams server, through it.
 
     Streams with a name by chance are made below the URL, read, written to, and removed: at most
-    200 requests. The value of STREAM_AUTH is sent as their Authorization. The exit status is 1
-    when something is wrong, and 2 when the URL cannot be examined.
+    200 requests. The value of STREAM_AUTH is sent as their Authorization; that of STREAM_READ_AUTH,
+    a read token, only reads. The exit status is 1 when something is wrong, and 2 when the URL
+    cannot be examined.
     """
     if admin is None and admin_token is not None:
         raise click.UsageError("--admin-token needs --admin.")
     from gateway.commands.cdn_doctor import report
     from gateway.commands.cdn_doctor.gateway_counters import admin_target
-    from gateway.commands.cdn_doctor.streams import first_target
+    from gateway.commands.cdn_doctor.streams import first_target, reader_of
 
     try:
         target = first_target(url, os.environ)
+        reader = reader_of(url, os.environ)
     except ValueError as refusal:
         raise click.BadParameter(str(refusal), param_hint="URL") from refusal
     try:
         admin_at = None if admin is None else admin_target(admin, admin_token, os.environ)
     except ValueError as refusal:
         raise click.BadParameter(str(refusal), param_hint="--admin") from refusal
-    sys.exit(report.run(target.shown.rpartition("/")[0], target, admin_at, as_json=as_json))
+    shown = target.shown.rpartition("/")[0]
+    sys.exit(report.run(shown, target, admin_at, as_json=as_json, later_s=later_s, reader=reader))
 
 
 @doctor.command("redis")

@@ -40,6 +40,11 @@ class Target:
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
     @property
+    def has_credentials(self) -> bool:
+        """Whether requests have an Authorization, be it from the URL."""
+        return self.authorization is not None or "@" in urlsplit(self.url).netloc
+
+    @property
     def advice(self) -> str:
         """What to do where the server says that nobody is known by the authorization."""
         if self.is_elsewhere:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -13,7 +15,7 @@ from yarl import URL
 from tests.support.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
 # Of the connection, or made anew.
 NOT_PASSED_ON = {"Host", "Connection", "Transfer-Encoding", "Content-Length", "Content-Encoding"}
@@ -27,12 +29,18 @@ class Faults:
     cuts_bodies_at: int | None = None
     lets_through: int | None = None  # so many events with data, and nothing after them
     drops_comments: bool = False
+    longest_body: int = 1 << 24
     ends_polls_after_s: float | None = None
     ends_polls_with: int = 504
     drops: tuple[str, ...] = ()  # header fields of requests and answers
+    drops_from_reads: tuple[str, ...] = ()  # header fields of answers to GET
     refuses: tuple[str, ...] = ()  # methods
+    refuses_to_wait: bool = False  # for a body that comes after a 100
+    lowers_paths: bool = False
+    keeps_404: bool = False
     wants: str | None = None  # an Authorization without which nobody is let in
     keeps_for_all: bool = False
+    forgets_after_s: float = 3600.0
 
 
 class Hop:
@@ -43,19 +51,26 @@ class Hop:
         self._session = session
         self._faults = faults
         self.requests: list[str] = []
-        self._kept: dict[str, tuple[bytes, dict[str, str]]] = {}
+        self._missing: set[str] = set()
+        self._kept: dict[str, tuple[bytes, dict[str, str], float]] = {}
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """Pass a request on."""
         faults = self._faults
         self.requests.append(request.method)
         kept = self._kept.get(request.raw_path) if faults.keeps_for_all else None
-        if kept is not None and request.method == "GET":
+        is_kept = kept is not None and self._now_s() - kept[2] < faults.forgets_after_s
+        if kept is not None and is_kept and request.method == "GET":
             return web.Response(body=kept[0], headers=kept[1])
         if faults.wants not in {None, request.headers.get("Authorization")}:
             return web.Response(status=401)
         if request.method in faults.refuses:
             return web.Response(status=405)
+        if faults.keeps_404 and request.method == "GET" and request.raw_path in self._missing:
+            return web.Response(status=404)
         method = request.method
         if faults.loses_appends and method == "POST":
             method = "GET"  # as by `fetch(url)` in a Worker
@@ -69,15 +84,19 @@ class Hop:
         faults = self._faults
         async with self._session.request(
             method,
-            URL(f"{self._gateway}{request.raw_path}", encoded=True),
+            URL(f"{self._gateway}{self._path(request)}", encoded=True),
             headers=self._passed(request.headers),
-            data=None if method == "GET" else body[: faults.cuts_bodies_at],
+            data=None if method == "GET" else BytesIO(body[: faults.cuts_bodies_at]),
             skip_auto_headers=("Content-Type", "Accept-Encoding"),
             timeout=aiohttp.ClientTimeout(total=self._patience_s(request)),
         ) as answer:
             if answer.content_type == "text/event-stream":
                 return await self._events(request, answer)
             return await self._whole(request, answer)
+
+    def _path(self, request: web.Request) -> str:
+        path, mark, query = request.raw_path.partition("?")
+        return f"{path.lower() if self._faults.lowers_paths else path}{mark}{query}"
 
     def _patience_s(self, request: web.Request) -> float | None:
         is_poll = request.query.get("live") == "long-poll"
@@ -87,8 +106,15 @@ class Hop:
         self, request: web.Request, answer: aiohttp.ClientResponse
     ) -> web.StreamResponse:
         body, headers = await answer.read(), self._passed(answer.headers)
+        if request.method == "GET":
+            dropped = {name.lower() for name in self._faults.drops_from_reads}
+            headers = {
+                name: value for name, value in headers.items() if name.lower() not in dropped
+            }
+            if answer.status == 404:
+                self._missing.add(request.raw_path)
         if request.method == "GET" and answer.status == 200:
-            self._kept[request.raw_path] = body, headers
+            self._kept[request.raw_path] = body, headers, self._now_s()
         return web.Response(status=answer.status, headers=headers, body=body)
 
     async def _events(
@@ -106,8 +132,16 @@ class Hop:
         return passed
 
     def _passed(self, headers: Mapping[str, str]) -> dict[str, str]:
-        dropped = {name.lower() for name in (*NOT_PASSED_ON, *self._faults.drops)}
-        return {name: value for name, value in headers.items() if name.lower() not in dropped}
+        return _without(headers, (*NOT_PASSED_ON, *self._faults.drops))
+
+
+def _without(headers: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
+    dropped = {name.lower() for name in names}
+    return {name: value for name, value in headers.items() if name.lower() not in dropped}
+
+
+async def _refuse_to_wait(_: web.Request) -> web.StreamResponse:
+    return web.Response(status=417)
 
 
 @contextlib.asynccontextmanager
@@ -119,8 +153,9 @@ async def hop(gateway: str, faults: Faults) -> AsyncIterator[tuple[str, Hop]]:
         connector=aiohttp.TCPConnector(limit=0),  # as many at once as it is asked itself
     ) as session:
         handler = Hop(gateway, faults, session)
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", handler.answer)
+        app = web.Application(client_max_size=faults.longest_body)
+        waiting = _refuse_to_wait if faults.refuses_to_wait else None
+        app.router.add_route("*", "/{path:.*}", handler.answer, expect_handler=waiting)
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
         await runner.setup()
         port = free_port()

@@ -14,6 +14,7 @@ from tests.commands.deployments import (
     ALL,
     ARGUMENTS,
     ENVIRONMENT,
+    MADE,
     examined,
     failures,
     names_of_streams,
@@ -112,13 +113,17 @@ async def test_each_fault_is_found_and_no_other(
     assert {name: failures(one) for name, one in asked.items()} == WITH_ADMIN
     passes = {name: of(one, Verdict.PASS) for name, one in found.items()}
     assert passes["none"] == passes["refuses removals"] == ALL
-    assert passes["wants credentials"] == ALL
+    assert ALL - passes["wants credentials"] == {
+        "chunks kept"
+    }  # as the copies of all are not theirs
     # Polls that end so soon may be too short for two of the checks.
-    assert ALL - passes["ends polls quietly"] <= {"204 kept", "equal polls"}
+    assert ALL - passes["ends polls quietly"] <= {"204 kept", "cursor", "equal polls"}
     assert ALL - passes["refuses HEAD"] == {"HEAD"}
     assert ALL - passes["drops comments"] == {"keep-alive"}
     # Without a word of any cache, nobody knows what was shared.
-    assert ALL - passes["tells nothing"] == {"query order", "credentials", "equal polls"}
+    assert ALL - passes["tells nothing"] == {
+        *("query order", "credentials", "equal polls", "chunks kept")
+    }
     assert "4,096 bytes were appended" in saw(found["loses appends"], "POST body")
     assert "and 0 are there" in saw(found["loses appends"], "POST body")
     assert "and 1,024 are there" in saw(found["cuts bodies"], "POST body")
@@ -130,9 +135,9 @@ async def test_each_fault_is_found_and_no_other(
     assert given_to_all.startswith("a reader with a Cookie and one with no credentials and one")
     assert "an event that was appended" in saw(found["holds later events"], "SSE")
     left = {url.partition("/v1/stream/")[2] for url in found["refuses removals"].left}
-    assert len(left) == 10
+    assert len(left) == MADE
     assert left <= set(names_of_streams(gateway))
-    assert max(one.requests for one in found.values()) <= 115
+    assert max(one.requests for one in found.values()) <= 165
 
 
 @pytest.mark.parametrize(
@@ -159,11 +164,11 @@ async def test_a_stream_that_cannot_be_removed_is_named(gateway: Headgate) -> No
     notes: list[str] = []
     async with hop(gateway.url, Faults(refuses=("DELETE",))) as (url, met):
         task = asyncio.create_task(examined(f"{url}/v1/stream", notes=notes))
-        await until(lambda: met.requests.count("PUT") == 10)
+        await until(lambda: met.requests.count("PUT") == MADE)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    assert len(notes) == 10
+    assert len(notes) == MADE
     for note in notes:
         assert note.startswith(f"headgate: {url}/v1/stream/headgate-doctor-")
         assert note.endswith(" could not be removed; it expires within an hour.")

@@ -12,9 +12,18 @@ from hypothesis import strategies as st
 from gateway.commands.cdn_doctor.asker import Reply
 from gateway.commands.cdn_doctor.budget import MOST_REQUESTS, BudgetSpent, RequestBudget
 from gateway.commands.cdn_doctor.evidence import CLAIM_CHARACTERS, Source, source, told
-from gateway.commands.cdn_doctor.examination import CHECKS
+from gateway.commands.cdn_doctor.examination import BESIDE, CHECKS
 from gateway.commands.cdn_doctor.gateway_counters import admin_target
-from gateway.commands.cdn_doctor.hints import AT, EVERYWHERE, FILES, LIKELY, Check, hint, vendors
+from gateway.commands.cdn_doctor.hints import (
+    AT,
+    EVERYWHERE,
+    FILES,
+    LIKELY,
+    Cause,
+    Check,
+    hint,
+    vendors,
+)
 from gateway.commands.cdn_doctor.streams import first_target
 
 if TYPE_CHECKING:
@@ -137,8 +146,9 @@ def test_what_a_cache_says_is_shown_as_one_short_line() -> None:
 
 
 def test_every_check_is_made_once_and_has_advice() -> None:
-    assert sorted(name for row in CHECKS for name in row.finds) == sorted(NAMES)
-    assert set(EVERYWHERE) == set(NAMES)
+    made = [*(name for row in CHECKS for name in row.finds), *BESIDE]
+    assert sorted(made) == sorted(NAMES)
+    assert set(EVERYWHERE) == {*NAMES, *get_args(Cause)}
 
 
 @pytest.mark.parametrize("vendor", AT)

@@ -7,6 +7,7 @@ import contextlib
 import re
 import secrets
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from headgate.errors import RequestRefused
@@ -48,11 +49,28 @@ class Reply:
         return 200 <= self.status < 300
 
 
+class TooManyRequests(Failed):
+    """A hop or the server takes no more from this address for now: nothing else can be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What an answer may take, in seconds, ANSWER_S unless it is given; and its longest body."""
+
+    within_s: float | None = None
+    most_bytes: int = BODY_BYTES
+
+
+USUAL = Bounds()
+
+
 class Asker:
     """Sends requests as long as the budget lasts."""
 
-    def __init__(self, budget: RequestBudget) -> None:
+    def __init__(self, budget: RequestBudget, *, has_credentials: bool = False) -> None:
         self.budget = budget
+        # Most caches are passed by then.
+        self.has_credentials = has_credentials
 
     async def ask(
         self,
@@ -62,16 +80,19 @@ class Asker:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        within_s: float | None = None,
+        bounds: Bounds = USUAL,
     ) -> Reply:
         """The answer to a request, whatever its status; RequestRefused if there is none in time.
 
-        It has ANSWER_S unless it may take longer.
+        Raises TooManyRequests for a 429.
         """
         self.budget.spend()
-        return await exchange(
-            stream, method, query=query, headers=headers, body=body, within_s=within_s
+        reply = await exchange(
+            stream, method, query=query, headers=headers, body=body, bounds=bounds
         )
+        if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise TooManyRequests("a request was refused: 429, too many of them")
+        return reply
 
     @contextlib.asynccontextmanager
     async def opened(
@@ -90,10 +111,10 @@ async def exchange(
     query: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
-    within_s: float | None = None,
+    bounds: Bounds = USUAL,
 ) -> Reply:
     """As `Asker.ask`, for a request that is counted already."""
-    within_s = ANSWER_S if within_s is None else within_s
+    within_s = ANSWER_S if bounds.within_s is None else bounds.within_s
     request_id = f"{ID_MARK}{secrets.token_hex(8)}"
     loop = asyncio.get_running_loop()
     sent = {**(headers or {}), REQUEST_ID: request_id}
@@ -102,7 +123,7 @@ async def exchange(
             asyncio.timeout(within_s),
             stream.request(method, query=query, headers=sent, body=body, idle_s=within_s) as answer,
         ):
-            data = await _bounded(stream, answer)
+            data = await _bounded(stream, answer, bounds.most_bytes)
             return Reply(answer.status, _joined(answer.headers), data, request_id, loop.time())
     except TimeoutError as cause:
         raise RequestRefused(f"{stream.shown}: no answer within {within_s:g} s") from cause
@@ -118,15 +139,15 @@ def words(failure: Exception) -> str:
     return re.sub(r"^https?://\S+: ", "", str(failure))
 
 
-async def _bounded(stream: Stream, answer: aiohttp.ClientResponse) -> bytes:
+async def _bounded(stream: Stream, answer: aiohttp.ClientResponse, most_bytes: int) -> bytes:
     """The body, which ends in time and within its bound."""
     parts = bytearray()
     async for part in answer.content.iter_any():
         parts += part
-        if len(parts) > BODY_BYTES:
+        if len(parts) > most_bytes:
             # Closed, so that the connection does not go on receiving what nobody wants.
             answer.close()
-            raise Failed(f"{stream.shown}: the answer is longer than {BODY_BYTES >> 10} KiB")
+            raise Failed(f"{stream.shown}: the answer is longer than {most_bytes >> 10} KiB")
     return bytes(parts)
 
 

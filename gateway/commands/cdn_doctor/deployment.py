@@ -20,3 +20,7 @@ class Deployment:
     streams: OwnStreams
     reads: TwoReads
     gateway: GatewayCounters | None
+    # Seconds after which the copy of a chunk is looked for once more; 0 for never.
+    later_s: float = 0.0
+    # The Authorization of somebody who may only read, where one was given.
+    reader: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -14,14 +15,17 @@ from gateway.commands.cdn_doctor.asker import words
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.patience import given_time
 from gateway.commands.cdn_doctor.streams import TEXT
-from gateway.commands.failure import Failed
+from gateway.commands.failure import FAILURES, Failed
 
 if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.deployment import Deployment
     from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
+    from gateway.commands.cdn_doctor.hints import Check
     from gateway.commands.cdn_doctor.streams import OwnStream
 
-EVENT_STREAM = "text/event-stream"
+OF_EVENTS: tuple[Check, ...] = ("SSE", "SSE resume", "keep-alive")
+EVENT_STREAM, LAST_EVENT_ID = "text/event-stream", "Last-Event-ID"
+FIRST, SECOND = b"first", b"second"
 # An event takes a round trip; who buffers holds it until a buffer is full or the answer ends.
 PROMPT_S = 3.0
 # Hops commonly end a connection that is silent for a minute, some of them after half of one. Unless
@@ -51,6 +55,8 @@ class Watch:
         self._line_begins = True
         self.comments = 0
         self.data = 0
+        self.first_data = b""
+        self.has_ids = False
 
     async def data_event(self) -> None:
         """Until one more event with data has come."""
@@ -75,14 +81,18 @@ class Watch:
             )
         before = b"\n" if self._line_begins else b""
         self.comments += (before + piece).count(b"\n:")
+        self.has_ids = self.has_ids or b"\nid:" in before + piece
         self._line_begins = piece.endswith(b"\n")
-        self.data += sum(event.name == "data" for event in self._decoder.feed(piece))
+        for event in self._decoder.feed(piece):
+            if event.name == "data":
+                self.first_data = self.first_data if self.data else event.data
+                self.data += 1
 
 
 async def server_sent_events(deployment: Deployment) -> list[Finding]:
-    """An event that is there, one that is appended, and a comment after both."""
+    """An event that is there, one that is appended, who comes back, and a comment after all."""
     own = await deployment.streams.create("-sse", TEXT)
-    await own.append(b"first")
+    behind_first = await own.append(FIRST)
     try:
         async with contextlib.AsyncExitStack() as connection:
             opened = deployment.asker.opened(
@@ -91,43 +101,73 @@ async def server_sent_events(deployment: Deployment) -> list[Finding]:
                 headers={"Accept": EVENT_STREAM},
             )
             answer = await given_time(connection.enter_async_context(opened), own, PROMPT_S)
-            return await _watched(Watch(answer), own, deployment.gateway)
+            return await _watched(Watch(answer), own, behind_first, deployment.gateway)
     except TimeoutError:
         wrong = f"not even the head of the answer came within {PROMPT_S:g} s"
     except RequestRefused as refusal:
         wrong = words(refusal)
+        if refusal.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return [unknown(name, wrong) for name in OF_EVENTS]
     return _wrong(wrong)
 
 
 def _wrong(saw: str) -> list[Finding]:
-    return [failed("SSE", saw), unknown("keep-alive", "no events come as they happen")]
+    none = "no events come as they happen"
+    return [failed("SSE", saw), unknown("SSE resume", none), unknown("keep-alive", none)]
 
 
-async def _watched(watch: Watch, own: OwnStream, gateway: GatewayCounters | None) -> list[Finding]:
-    wrong = await _arrivals(watch, own)
-    if wrong is not None:
-        return _wrong(wrong)
+async def _watched(
+    watch: Watch, own: OwnStream, behind_first: str, gateway: GatewayCounters | None
+) -> list[Finding]:
+    if watch.content_type != EVENT_STREAM:
+        return _wrong(f"the answer is not {EVENT_STREAM}")
+    # At once: who shares answers shares those of the last moments.
+    resuming = asyncio.create_task(_resumed(own, behind_first))
+    try:
+        if wrong := await _arrival(watch, own, "the first event"):
+            return _wrong(wrong)
+        await own.append(SECOND)
+        if wrong := await _arrival(watch, own, "an event that was appended"):
+            return _wrong(wrong)
+        resumed = await resuming
+    finally:
+        resuming.cancel()
+    if not watch.has_ids:
+        resumed = unknown("SSE resume", "events have no id by which a browser could go on")
     return [
         passed("SSE", "an event came at once, and one that was appended, too"),
+        resumed,
         await _keep_alive(watch, gateway),
     ]
 
 
-async def _arrivals(watch: Watch, own: OwnStream) -> str | None:
-    """What is wrong with the way that events take; None if they come at once."""
-    if watch.content_type != EVENT_STREAM:
-        return f"the answer is not {EVENT_STREAM}"
-    waited = "the first event"
+async def _arrival(watch: Watch, own: OwnStream, waited: str) -> str | None:
+    """Return what is wrong with the way that the next event takes; None if it comes at once."""
     try:
-        await given_time(watch.data_event(), own, PROMPT_S)
-        waited = "an event that was appended"
-        await own.append(b"second")
         await given_time(watch.data_event(), own, PROMPT_S)
     except TimeoutError:
         return f"{waited} did not come within {PROMPT_S:g} s"
     except EventsEnded:
         return f"the answer ended before {waited} came"
     return None
+
+
+async def _resumed(own: OwnStream, behind_first: str) -> Finding:
+    """Check that who comes back after the first event, by the same URL, is not given it again."""
+    headers = {"Accept": EVENT_STREAM, LAST_EVENT_ID: behind_first}
+    query = {"live": "sse", "offset": own.start}
+    try:
+        async with contextlib.AsyncExitStack() as connection:
+            opened = own.asker.opened(own.stream, query=query, headers=headers)
+            answer = await given_time(connection.enter_async_context(opened), own, PROMPT_S)
+            again = Watch(answer)
+            await given_time(again.data_event(), own, 2 * PROMPT_S)
+    except (TimeoutError, *FAILURES, aiohttp.ClientError):
+        return unknown("SSE resume", f"who came back with {LAST_EVENT_ID} was given no events")
+    if again.first_data == FIRST:
+        saw = f"who came back with {LAST_EVENT_ID} was given old events again"
+        return failed("SSE resume", saw)
+    return passed("SSE resume", f"who comes back goes on after {LAST_EVENT_ID}")
 
 
 async def _keep_alive(watch: Watch, gateway: GatewayCounters | None) -> Finding:

@@ -19,6 +19,8 @@ OF_VENDORS = ("X-Cache-Status", "CF-Cache-Status", "X-Vercel-Cache", "CDN-Cache"
 HEADGATE = "headgate"
 _KEPT = re.compile(r"\b(?:\w*hit|stale|updating|revalidated|collapsed)\b", re.IGNORECASE)
 _KEPT_BY_RFC_9211 = re.compile(r";\s*(?:hit|collapsed)\b", re.IGNORECASE)
+_MISSED = re.compile(r"\b(?:\w*miss|expired)\b", re.IGNORECASE)
+_MISSED_BY_RFC_9211 = re.compile(r";\s*fwd=(?:uri-miss|vary-miss|miss|stale)\b", re.IGNORECASE)
 CLAIM_CHARACTERS = 60
 
 
@@ -38,21 +40,31 @@ def source(reply: Reply) -> Source:
     echoed = reply.headers.get(REQUEST_ID, "")
     if echoed.startswith(ID_MARK):
         return Source.OWN if echoed == reply.request_id else Source.SHARED
-    for name in OF_VENDORS:
-        if name in reply.headers:
-            return _of(_KEPT, reply.headers[name])
-    steps = [step.strip() for step in reply.headers.get("Cache-Status", "").split(",")]
-    names = [step.partition(";")[0].strip().lower() for step in steps]
-    if names[-1] not in {"", HEADGATE}:
-        return _of(_KEPT_BY_RFC_9211, steps[-1])
-    if "X-Cache" in reply.headers and HEADGATE not in names:
-        return _of(_KEPT, reply.headers["X-Cache"])
+    said, is_rfc_9211 = _last_claim(reply.headers)
+    if said is not None:
+        kept = (_KEPT_BY_RFC_9211 if is_rfc_9211 else _KEPT).search(said)
+        return Source.OWN if kept is None else Source.SHARED
     # An Age of 0 says nothing: who waited for another's answer gets it as new as he did.
     return Source.SHARED if _is_old(reply.headers) else Source.UNKNOWN
 
 
-def _of(pattern: re.Pattern[str], said: str) -> Source:
-    return Source.OWN if pattern.search(said) is None else Source.SHARED
+def claims_missed(headers: Mapping[str, str]) -> bool:
+    """Whether the nearest cache before the server says that it looked for a copy and had none."""
+    said, is_rfc_9211 = _last_claim(headers)
+    pattern = _MISSED_BY_RFC_9211 if is_rfc_9211 else _MISSED
+    return said is not None and pattern.search(said) is not None
+
+
+def _last_claim(headers: Mapping[str, str]) -> tuple[str | None, bool]:
+    """Return what the nearest cache before the server says, and whether it does by RFC 9211."""
+    for name in OF_VENDORS:
+        if name in headers:
+            return headers[name], False
+    steps = [step.strip() for step in headers.get("Cache-Status", "").split(",")]
+    names = [step.partition(";")[0].strip().lower() for step in steps]
+    if names[-1] not in {"", HEADGATE}:
+        return steps[-1], True
+    return (None if HEADGATE in names else headers.get("X-Cache")), False
 
 
 def _is_old(headers: Mapping[str, str]) -> bool:

@@ -5,22 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.commands.cdn_doctor import caching, events, polls, writes
+from gateway.commands.cdn_doctor import (
+    appends,
+    caching,
+    events,
+    fields,
+    offsets,
+    polls,
+    private_copies,
+    writes,
+)
 from gateway.commands.cdn_doctor.asker import Asker, words
 from gateway.commands.cdn_doctor.budget import RequestBudget
 from gateway.commands.cdn_doctor.deployment import Deployment
-from gateway.commands.cdn_doctor.finding import Finding, unknown
+from gateway.commands.cdn_doctor.finding import Finding, noted, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import DATA, TwoReads, read_twice
 from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
 from gateway.commands.cdn_doctor.hints import vendors
-from gateway.commands.cdn_doctor.streams import NotMade, OwnStreams
+from gateway.commands.cdn_doctor.streams import LIFETIME, NotMade, OwnStreams
+from gateway.commands.cdn_doctor.wire import protocol_of
 from gateway.commands.client import connect
 from gateway.commands.failure import FAILURES, Failed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from headgate.stream import Stream
 
     from gateway.commands.cdn_doctor.asker import Reply
     from gateway.commands.cdn_doctor.hints import Check, Vendor
@@ -47,12 +60,20 @@ CHECKS = (
     _Row(("paths",), caching.paths),
     _Row(("credentials",), caching.credentials, needs_appends=False),
     _Row(("equal polls",), polls.with_news),
-    _Row(("204 together", "204 kept", "poll held"), polls.without_news, needs_appends=False),
-    _Row(("SSE", "keep-alive"), events.server_sent_events),
+    _Row(polls.OF_QUIET_POLLS, polls.without_news, needs_appends=False),
+    _Row(events.OF_EVENTS, events.server_sent_events),
     _Row(("HEAD",), writes.head),
-    _Row(("POST body",), writes.post_body, needs_appends=False),
+    _Row(("POST body", "large append", "Expect"), appends.bodies, needs_appends=False),
     _Row(("empty tail",), writes.empty_tail),
+    _Row(("early 404",), writes.early_404, needs_appends=False),
+    _Row(("offsets", "chunks kept"), offsets.chunks),
+    _Row(("headers",), fields.headers),
+    _Row(("CORS",), fields.cors, needs_appends=False),
+    _Row(("reader-key",), private_copies.reader_key),
+    _Row(("verified",), private_copies.verified),
 )
+# Of https URLs only, and only where it is not spoken.
+BESIDE: tuple[Check, ...] = ("HTTP/2",)
 
 
 class Unusable(Failed):
@@ -71,15 +92,24 @@ class Examination:
     left: tuple[str, ...]
 
 
-async def examine(target: Target, admin: Target | None, note: Callable[[str], None]) -> Examination:
+async def examine(
+    target: Target,
+    admin: Target | None,
+    note: Callable[[str], None],
+    *,
+    later_s: float = 0.0,
+    reader: str | None = None,
+) -> Examination:
     """Examine what lies before the server of a stream that is not there yet.
 
+    After `later_s` seconds the copy of a chunk is looked for again; 0 means not at all. `reader` is
+    the Authorization of somebody who may read the streams and not write them.
     Unusable if there is nothing to examine. However it ends, the streams that it made are removed;
     which of them could not be is noted.
     """
     loop = asyncio.get_running_loop()
     began_s = loop.time()
-    asker = Asker(RequestBudget())
+    asker = Asker(RequestBudget(), has_credentials=target.has_credentials)
     async with contextlib.AsyncExitStack() as connections:
         gateway = None
         if admin is not None:
@@ -90,11 +120,12 @@ async def examine(target: Target, admin: Target | None, note: Callable[[str], No
         # A cookie, such as a load balancer's, would take what is asked next past most caches;
         # and what is repeated by itself is not counted.
         stream = await connections.enter_async_context(connect(target, as_sent=True))
-        streams = OwnStreams(asker, stream)
+        streams = OwnStreams(asker, stream, LIFETIME + timedelta(seconds=later_s))
         left: list[str] = []
         async with _removed(streams, left, note):
             reads = await _usable(_begin(streams, target))
-            findings = await _findings(Deployment(asker, streams, reads, gateway))
+            deployment = Deployment(asker, streams, reads, gateway, later_s, reader)
+            findings = (*await _findings(deployment), *await _protocol(stream))
         on_the_way = vendors(reads.again.headers)
     return Examination(findings, on_the_way, asker.budget.spent, loop.time() - began_s, tuple(left))
 
@@ -156,7 +187,7 @@ async def _findings(deployment: Deployment) -> tuple[Finding, ...]:
     """Those of all checks, which run beside each other, since most of their time they wait."""
     tasks = [asyncio.create_task(_guarded(row, deployment)) for row in CHECKS]
     try:
-        await asyncio.wait(tasks, timeout=LONGEST_S)
+        await asyncio.wait(tasks, timeout=LONGEST_S + deployment.later_s)
         return tuple(
             finding
             for task, row in zip(tasks, CHECKS, strict=True)
@@ -166,6 +197,20 @@ async def _findings(deployment: Deployment) -> tuple[Finding, ...]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _protocol(stream: Stream) -> list[Finding]:
+    """Say of an https URL that has no HTTP/2 what that means."""
+    if not stream.url.lower().startswith("https:"):
+        return []
+    try:
+        protocol = await protocol_of(stream)
+    except FAILURES as failure:
+        return [unknown("HTTP/2", words(failure))]
+    if protocol == "h2":
+        return [passed("HTTP/2", "it is spoken")]
+    saw = "it is not spoken: a browser then has six connections to a host, one for each live read"
+    return [noted("HTTP/2", saw)]
 
 
 async def _guarded(row: _Row, deployment: Deployment) -> list[Finding]:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.commands.cdn_doctor.hints import Check
+    from gateway.commands.cdn_doctor.hints import Advice, Check
 
 
 class Verdict(StrEnum):
@@ -16,6 +16,7 @@ class Verdict(StrEnum):
     PASS = "pass"
     FAIL = "fail"
     UNKNOWN = "could not tell"
+    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,18 @@ class Finding:
     check: Check
     verdict: Verdict
     saw: str
+    # What to do about it, where that is not what most failures of this check are mended by.
+    advice: Advice | None = None
+
+    @property
+    def is_pass(self) -> bool:
+        """Whether all is as it should be."""
+        return self.verdict is Verdict.PASS
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether something is to be changed."""
+        return self.verdict is Verdict.FAIL
 
 
 def passed(check: Check, saw: str) -> Finding:
@@ -32,9 +45,14 @@ def passed(check: Check, saw: str) -> Finding:
     return Finding(check, Verdict.PASS, saw)
 
 
-def failed(check: Check, saw: str) -> Finding:
+def failed(check: Check, saw: str, advice: Advice | None = None) -> Finding:
     """Something is to be changed."""
-    return Finding(check, Verdict.FAIL, saw)
+    return Finding(check, Verdict.FAIL, saw, advice)
+
+
+def noted(check: Check, saw: str) -> Finding:
+    """Report a fact that is no fault of its own: perhaps it was meant."""
+    return Finding(check, Verdict.NOTE, saw)
 
 
 def unknown(check: Check, saw: str) -> Finding:

@@ -16,13 +16,28 @@ Check = Literal[
     "equal polls",
     "204 together",
     "204 kept",
+    "cursor",
     "poll held",
     "SSE",
+    "SSE resume",
     "keep-alive",
     "HEAD",
     "POST body",
+    "large append",
+    "Expect",
     "empty tail",
+    "early 404",
+    "offsets",
+    "chunks kept",
+    "headers",
+    "CORS",
+    "HTTP/2",
+    "reader-key",
+    "verified",
 ]
+# What else can be behind a failure of a check.
+Cause = Literal["body limit", "live in key", "rate limit"]
+Advice = Check | Cause
 Vendor = Literal[
     "nginx", "Varnish", "Fastly", "Cloudflare", "CloudFront", "Bunny", "Vercel", "Caddy"
 ]
@@ -50,7 +65,7 @@ FILES: Mapping[Vendor, str] = {
     "Cloudflare": "the Worker, or the rules",
 }
 
-EVERYWHERE: Mapping[Check, str] = {
+EVERYWHERE: Mapping[Advice, str] = {
     "query order": "Sort the query's parameters in the cache key.",
     "304": "Keep the ETag of answers, and pass If-None-Match on or answer it.",
     "credentials": "Pass requests with Authorization or Cookie by the cache, or put a hash of both "
@@ -70,9 +85,35 @@ EVERYWHERE: Mapping[Check, str] = {
     "HEAD": "Pass HEAD on as HEAD, and keep no answer to it.",
     "POST body": "Pass POST on with its method, its header and its body.",
     "empty tail": "Keep an answer with Stream-Up-To-Date for a second at most: obey s-maxage or "
-    "CDN-Cache-Control, and add no lifetime of your own.",
+    "CDN-Cache-Control, serve it stale to nobody, and add no lifetime of your own.",
+    "cursor": "Take cursor into the cache key.",
+    "SSE resume": "Share no answer to live=sse, or take Last-Event-ID into the cache key.",
+    "large append": "Let bodies be as long as max_append, 16 MiB unless set, and pass them on as "
+    "they come.",
+    "body limit": "Let bodies be as long as max_append, 16 MiB unless set.",
+    "Expect": "Answer Expect: 100-continue, pass it on, or take the header away; curl sends it "
+    "above 1 MiB.",
+    "early 404": "Keep no 404 of a read from the beginning, not for a second: a stream may begin "
+    "at any time, and clients stop for good at a 404.",
+    "offsets": "Take offset, live and cursor into the cache key: no rule may ignore the query, or "
+    "these parameters of it.",
+    "chunks kept": "Keep answers for as long as their max-age says, with an Age, and look what "
+    "prevents it: a Set-Cookie, a Vary, a place that is too small, a time after which unused "
+    "copies go.",
+    "headers": "Pass the fields of answers on, also from copies: Stream-Next-Offset, "
+    "Stream-Up-To-Date, Stream-Cursor, Stream-Closed, ETag and Content-Type.",
+    "CORS": "Pass OPTIONS and the Access-Control fields of all answers on; keep Origin in the key "
+    "where answers vary by it.",
+    "HTTP/2": "Let the hop speak HTTP/2: http2 on, alpn h2,http/1.1.",
+    "reader-key": "Take rk into the cache key, and answer what has no rk and credentials from no "
+    "copy.",
+    "verified": "Verify the signature, the algorithm and the claims of a token before a copy is "
+    "looked for; pass on what is not verified.",
+    "live in key": "Take live into the cache key.",
+    "rate limit": "Let one address ask more often, and more at once: a hundred readers may be "
+    "behind one, and each asks again with every message.",
 }
-AT: Mapping[Vendor, Mapping[Check, str]] = {
+AT: Mapping[Vendor, Mapping[Advice, str]] = {
     "nginx": {
         "query order": "proxy_cache_key of $arg_cursor, $arg_live and $arg_offset in this order.",
         "304": "proxy_cache_revalidate on.",
@@ -90,6 +131,19 @@ AT: Mapping[Vendor, Mapping[Check, str]] = {
         "POST body": "no proxy_pass_request_body off; proxy_method as it is.",
         "empty tail": "no proxy_ignore_headers Cache-Control with a proxy_cache_valid of minutes; "
         "proxy_no_cache by $upstream_http_stream_up_to_date.",
+        "cursor": "$arg_cursor in proxy_cache_key.",
+        "live in key": "$arg_live in proxy_cache_key.",
+        "rate limit": "a higher rate and burst of limit_req and limit_conn, or none.",
+        "offsets": "$arg_offset in proxy_cache_key.",
+        "large append": "client_max_body_size 0; proxy_request_buffering off.",
+        "body limit": "client_max_body_size 0, or the max_append of the gateway; it is 1m.",
+        "Expect": "nothing: it answers 100 itself, unless it is made not to.",
+        "early 404": "no proxy_cache_valid for 404 or any.",
+        "chunks kept": "inactive of proxy_cache_path, 10 minutes unless set, as long as a copy is "
+        "to lie unused; max_size and keys_zone large enough.",
+        "headers": "no proxy_hide_header of them.",
+        "CORS": "no proxy_hide_header of Access-Control-Allow-Origin, no limit_except of OPTIONS.",
+        "reader-key": "$arg_rk in proxy_cache_key.",
     },
     "Varnish": {
         "query order": "std.querysort(req.url) in vcl_recv.",
@@ -103,6 +157,14 @@ AT: Mapping[Vendor, Mapping[Check, str]] = {
         "HEAD": 'return (pass) in vcl_recv if req.method != "GET".',
         "POST body": 'return (pass) in vcl_recv if req.method != "GET".',
         "empty tail": "beresp.ttl = 1s and beresp.grace = 0s if Stream-Up-To-Date.",
+        "cursor": "hash_data(req.url) with the whole query in vcl_hash.",
+        "live in key": "hash_data(req.url) with the whole query in vcl_hash.",
+        "offsets": "hash_data(req.url) with the whole query in vcl_hash; no regsub of it away.",
+        "SSE resume": "hash_data(req.http.Last-Event-ID) in vcl_hash.",
+        "early 404": "return (pass(1s)) for a 404 in vcl_backend_response.",
+        "headers": "no unset of them in vcl_deliver or vcl_backend_response.",
+        "CORS": "no unset of resp.http.Access-Control-Allow-Origin; return (pass) for OPTIONS.",
+        "reader-key": "hash_data(req.url) with rk in it; return (pass) for credentials without rk.",
     },
     "Fastly": {
         "query order": "querystring.sort(req.url) in vcl_recv.",
@@ -117,6 +179,9 @@ AT: Mapping[Vendor, Mapping[Check, str]] = {
         "POST body": 'return(pass) in vcl_recv if req.method != "GET".',
         "empty tail": "beresp.ttl = 1s and beresp.stale_while_revalidate = 0s if "
         "Stream-Up-To-Date.",
+        "offsets": "req.url with its whole query in req.hash.",
+        "SSE resume": "req.http.Last-Event-ID in req.hash.",
+        "early 404": "return(pass) for a 404 in vcl_fetch.",
     },
     "Cloudflare": {
         "query order": "sort query string in the cache key of the rule; in a Worker sort "
@@ -131,6 +196,10 @@ AT: Mapping[Vendor, Mapping[Check, str]] = {
         "HEAD": "fetch(new Request(target, request)) for all but GET.",
         "POST body": "fetch(new Request(target, request)), which keeps method and body.",
         "empty tail": "a cache response rule of 1 s for Stream-Up-To-Date.",
+        "offsets": "no Ignore Query String in the caching level or in the cache key of the rule.",
+        "Expect": "a Worker deletes Expect before it passes a request on.",
+        "early 404": "no Edge TTL for 404.",
+        "large append": "request_body_buffering: none.",
     },
 }
 # Of a hop that says nothing of itself any could be meant.
@@ -148,11 +217,11 @@ def vendors(headers: Mapping[str, str]) -> tuple[Vendor, ...]:
     return tuple(one for one in known if one != "Varnish") if "Fastly" in known else known
 
 
-def hint(check: Check, on_the_way: tuple[Vendor, ...]) -> str:
+def hint(advice: Advice, on_the_way: tuple[Vendor, ...]) -> str:
     """What to change, and where."""
     places = [
-        f"In {FILES[vendor]} ({vendor}): {AT[vendor][check]}"
+        f"In {FILES[vendor]} ({vendor}): {AT[vendor][advice]}"
         for vendor in on_the_way or LIKELY
-        if check in AT.get(vendor, {})
+        if advice in AT.get(vendor, {})
     ]
-    return " ".join((EVERYWHERE[check], *places))
+    return " ".join((EVERYWHERE[advice], *places))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from headgate.errors import RequestRefused
 
-from gateway.commands.cdn_doctor.asker import words
-from gateway.commands.cdn_doctor.evidence import Source, claims_kept, source
+from gateway.commands.cdn_doctor.asker import Bounds, TooManyRequests, words
+from gateway.commands.cdn_doctor.evidence import Source, claims_kept, source, told
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.patience import given_time
 from gateway.commands.failure import FAILURES
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.commands.cdn_doctor.asker import Reply
     from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.hints import Check
     from gateway.commands.cdn_doctor.streams import OwnStream
 
 # Enough to tell one request from one for each reader.
@@ -38,6 +39,7 @@ LATER_S = 2.5
 # Longer than a CDN lets an answer take; who polls longer is told that it was not waited for.
 LONGEST_POLL_S = 100.0
 AT_ONCE_S = 0.5
+OF_QUIET_POLLS: tuple[Check, ...] = ("204 together", "204 kept", "cursor", "poll held")
 GATEWAY_TIMEOUTS = {502, 503, 504, 520, 522, 524}
 
 
@@ -52,6 +54,7 @@ class Poll:
     ended_s: float
     reply: Reply | None = None
     cut: str = ""
+    is_limited: bool = False
 
     @property
     def is_good(self) -> bool:
@@ -62,6 +65,12 @@ class Poll:
     def is_timeout(self) -> bool:
         """Whether a hop did not wait as long as the server."""
         return self.reply is not None and self.reply.status in GATEWAY_TIMEOUTS
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether a hop, or the server, has too many requests; a time-out takes longer."""
+        is_busy = self.reply is not None and self.reply.status == HTTPStatus.SERVICE_UNAVAILABLE
+        return self.is_limited or (is_busy and self.took_s < SETTLE_S)
 
     @property
     def status(self) -> str:
@@ -113,10 +122,15 @@ class EqualPolls:
         loop = asyncio.get_running_loop()
         try:
             reply = await self._own.asker.ask(
-                self._own.stream, "GET", query=self._query, within_s=LONGEST_POLL_S + PROMPT_S
+                self._own.stream,
+                "GET",
+                query=self._query,
+                bounds=Bounds(within_s=LONGEST_POLL_S + PROMPT_S),
             )
         except FAILURES as failure:
-            return Poll(loop.time() - self._began_s, loop.time(), cut=words(failure))
+            is_limited = isinstance(failure, TooManyRequests)
+            took_s = loop.time() - self._began_s
+            return Poll(took_s, loop.time(), cut=words(failure), is_limited=is_limited)
         return Poll(loop.time() - self._began_s, loop.time(), reply)
 
 
@@ -126,7 +140,7 @@ async def with_news(deployment: Deployment) -> Finding:
     async with EqualPolls(own, await _live_query(own)) as polls:
         ended = await polls.first(SETTLE_S)
         if ended is not None:
-            return unknown("equal polls", f"one ended after {ended.took_s:.1f} s: {ended.status}")
+            return _ended_early(polls, ended)
         counted = None
         if deployment.gateway is not None:
             counted = await deployment.gateway.polls_waiting(own)
@@ -151,6 +165,14 @@ async def with_news(deployment: Deployment) -> Finding:
     if any(reply.status == HTTPStatus.NO_CONTENT for reply in replies):
         return unknown("equal polls", "the time of some was over before an append could end them")
     return _judged(deployment, replies, counted, slowest)
+
+
+def _ended_early(polls: EqualPolls, ended: Poll) -> Finding:
+    refused = sum(poll.is_refused for poll in polls.ended)
+    if not refused:
+        return unknown("equal polls", f"one ended after {ended.took_s:.1f} s: {ended.status}")
+    saw = f"{refused} of {READERS} readers at one address were refused at once: {ended.status}"
+    return failed("equal polls", saw, "rate limit")
 
 
 def _judged(
@@ -181,16 +203,18 @@ async def without_news(deployment: Deployment) -> list[Finding]:
         first = await polls.first(LONGEST_POLL_S)
         if first is None:
             saw = f"polls were still held after {LONGEST_POLL_S:g} s, and were left"
-            return [unknown(name, saw) for name in ("204 together", "204 kept", "poll held")]
-        held = _held(first, None if deployment.gateway is None else deployment.gateway.poll_s)
+            return [unknown(name, saw) for name in OF_QUIET_POLLS]
+        held = _ended(first, None if deployment.gateway is None else deployment.gateway.poll_s)
         if not first.is_good:
             saw = "polls do not end as they should"
-            return [unknown("204 together", saw), unknown("204 kept", saw), held]
+            return [*(unknown(name, saw) for name in OF_QUIET_POLLS[:-1]), held]
+        following = asyncio.create_task(_followed(own, first))
         # Where they wait for each other, the second one takes as long again as the first.
         await polls.all(min(PROMPT_S, max(SETTLE_S, 0.75 * first.took_s)))
         together = _together(polls, first)
         last = max(polls.ended, key=lambda poll: poll.ended_s)
-    return [together, await _kept(own, query, last), held]
+        cursor = await following
+    return [together, await _kept(own, query, last), cursor, held]
 
 
 def _together(polls: EqualPolls, first: Poll) -> Finding:
@@ -216,7 +240,9 @@ async def _kept(own: OwnStream, query: dict[str, str], last: Poll) -> Finding:
     await asyncio.sleep(max(0.0, last.ended_s + LATER_S - loop.time()))
     asked_s = loop.time()
     try:
-        reply = await own.asker.ask(own.stream, "GET", query=query, within_s=LATER_S / 2)
+        reply = await own.asker.ask(
+            own.stream, "GET", query=query, bounds=Bounds(within_s=LATER_S / 2)
+        )
     except RequestRefused as refusal:
         if isinstance(refusal.__cause__, TimeoutError):
             return passed("204 kept", f"the same poll waits again {LATER_S:g} s later")
@@ -226,6 +252,34 @@ async def _kept(own: OwnStream, query: dict[str, str], last: Poll) -> Finding:
     return failed(
         "204 kept", f"the same poll, {asked_s - last.ended_s:.1f} s later, was answered at once"
     )
+
+
+async def _followed(own: OwnStream, first: Poll) -> Finding:
+    """Check that the next poll, with the cursor of the answer, is not given that answer again."""
+    assert first.reply is not None, "only good polls are followed"
+    cursor = first.reply.headers.get(CURSOR)
+    if cursor is None or first.took_s < LATER_S:
+        return unknown("cursor", "polls are too short, or give no cursor for the next one")
+    query = {"live": "long-poll", "offset": own.start, "cursor": cursor}
+    try:
+        reply = await own.asker.ask(
+            own.stream, "GET", query=query, bounds=Bounds(within_s=LATER_S / 2)
+        )
+    except RequestRefused as refusal:
+        if isinstance(refusal.__cause__, TimeoutError):
+            return passed("cursor", "the next poll, with the new cursor, waits")
+        return unknown("cursor", "the next poll could not be asked for")
+    if not reply.is_good:
+        return unknown("cursor", f"the next poll was answered with: {reply.said}")
+    return failed(
+        "cursor", f"the next poll, with the new cursor, was answered at once{told(reply)}"
+    )
+
+
+def _ended(first: Poll, poll_s: float | None) -> Finding:
+    if first.is_refused:
+        return unknown("poll held", f"a poll was refused at once: {first.status}")
+    return _held(first, poll_s)
 
 
 def _held(first: Poll, poll_s: float | None) -> Finding:
@@ -239,8 +293,16 @@ def _held(first: Poll, poll_s: float | None) -> Finding:
     if poll_s is not None and first.took_s < poll_s - AT_ONCE_S:
         return failed("poll held", f"a poll ended {after}; the gateway holds it {poll_s:g} s")
     if first.took_s < AT_ONCE_S:
-        return unknown("poll held", "a poll for news was answered at once, without any")
+        return _answered_at_once(first.reply)
     return passed("poll held", f"a poll was held, and ended {after} with {first.reply.status}")
+
+
+def _answered_at_once(reply: Reply) -> Finding:
+    saw = "a poll for news was answered at once, without any"
+    if reply.status == HTTPStatus.OK:
+        saw = f"{saw}, with the 200 of a read that is not live{told(reply)}"
+        return failed("poll held", saw, "live in key")
+    return unknown("poll held", saw)
 
 
 async def _live_query(own: OwnStream) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.commands.cdn_doctor import examination
 from gateway.commands.cdn_doctor.budget import MOST_REQUESTS
-from gateway.commands.cdn_doctor.examination import Unusable, examine
+from gateway.commands.cdn_doctor.examination import BESIDE, Unusable, examine
 from gateway.commands.cdn_doctor.finding import Verdict
 from gateway.commands.cdn_doctor.hints import hint
 from gateway.commands.cdn_doctor.polls import READERS
@@ -30,16 +30,24 @@ WIDTH = 100
 MARGIN = 16
 
 
-def run(url: str, target: Target, admin: Target | None, *, as_json: bool) -> int:
+def run(
+    url: str,
+    target: Target,
+    admin: Target | None,
+    *,
+    as_json: bool,
+    later_s: float = 0.0,
+    reader: str | None = None,
+) -> int:
     """Examine, print, and give the exit status; `url` is as it may be printed."""
     note(
         f"headgate: {url} is sent at most {MOST_REQUESTS} requests, {READERS} long-polls twice "
         "among them, to streams of the doctor's own, which are removed in the end. This takes as "
         "long as a long-poll does, or a comment between events, and a few seconds; "
-        f"and never more than {examination.LONGEST_S:g} s."
+        f"and never more than {examination.LONGEST_S + later_s:g} s."
     )
     try:
-        examined = asyncio.run(_until_told(target, admin))
+        examined = asyncio.run(_until_told(target, admin, later_s, reader))
     except KeyboardInterrupt:
         return INTERRUPTED
     except asyncio.CancelledError:
@@ -56,12 +64,14 @@ def run(url: str, target: Target, admin: Target | None, *, as_json: bool) -> int
     return FAULTY if _count(examined, Verdict.FAIL) else SOUND
 
 
-async def _until_told(target: Target, admin: Target | None) -> Examination:
+async def _until_told(
+    target: Target, admin: Target | None, later_s: float, reader: str | None
+) -> Examination:
     """Whoever runs this in a pipeline ends it by SIGTERM, and its streams go then, too."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await examine(target, admin, note)
+    return await examine(target, admin, note, later_s=later_s, reader=reader)
 
 
 def _object(url: str, examined: Examination) -> dict[str, object]:
@@ -84,7 +94,10 @@ def _object(url: str, examined: Examination) -> dict[str, object]:
 
 
 def _change(finding: Finding, examined: Examination) -> str:
-    return hint(finding.check, examined.on_the_way) if finding.verdict is Verdict.FAIL else ""
+    wants_change = finding.is_failure or (
+        finding.check in BESIDE and finding.verdict is Verdict.NOTE
+    )
+    return hint(finding.advice or finding.check, examined.on_the_way) if wants_change else ""
 
 
 def _lines(url: str, examined: Examination) -> Iterator[str]:

@@ -16,10 +16,10 @@ from headgate.errors import RequestRefused
 from headgate.names import is_closed
 from headgate.stream import Stream
 
-from gateway.commands.cdn_doctor.asker import exchange
+from gateway.commands.cdn_doctor.asker import USUAL, Bounds, exchange
 from gateway.commands.failure import Failed
-from gateway.commands.target import Target, resolve
-from gateway.protocol.header_names import CLOSED, NEXT_OFFSET
+from gateway.commands.target import AUTHORIZATION_VARIABLE, Target, resolve
+from gateway.protocol.header_names import CLOSED, NEXT_OFFSET, READER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +35,7 @@ LIFETIME = timedelta(hours=1)
 REMOVAL_S = 8.0
 PAUSE_BEFORE_RETRY_S = 1.0
 GONE = {404, 410}
+READER_VARIABLE = "STREAM_READ_AUTH"
 
 
 class NotMade(Failed):
@@ -53,11 +54,13 @@ class OwnStream:
     stream: Stream
     content_type: str
     start: str
+    # What the server says who may read is to have in its URLs, if it does.
+    reader_key: str | None = None
 
-    async def append(self, body: bytes, *, close: bool = False) -> str:
+    async def append(self, body: bytes, *, close: bool = False, bounds: Bounds = USUAL) -> str:
         """Append, and perhaps close; the next offset. Failed if it is refused."""
         headers = {"Content-Type": self.content_type} | ({CLOSED: "true"} if close else {})
-        reply = await self.asker.ask(self.stream, "POST", headers=headers, body=body)
+        reply = await self.asker.ask(self.stream, "POST", headers=headers, body=body, bounds=bounds)
         if not reply.is_good:
             raise Failed(f"an append was answered with: {reply.said}")
         return self.stream.next_offset(reply.headers)
@@ -83,19 +86,24 @@ class OwnStream:
 class OwnStreams:
     """Makes streams with a name that nobody else has, and remembers them until they are removed."""
 
-    def __init__(self, asker: Asker, first: Stream) -> None:
+    def __init__(self, asker: Asker, first: Stream, lifetime: timedelta = LIFETIME) -> None:
         self._asker = asker
         self._first = first
+        self._lifetime = lifetime
         self._made: list[Stream] = []
+
+    def planned(self, suffix: str) -> Stream:
+        """A stream that is not there until it is created."""
+        url, mark, query = self._first.url.partition("?")
+        return self._first.beside(f"{url}{suffix}{mark}{query}")
 
     async def create(self, suffix: str = "", content_type: str = OCTETS) -> OwnStream:
         """A new, empty stream; NotMade if the server makes none."""
-        url, mark, query = self._first.url.partition("?")
-        stream = self._first.beside(f"{url}{suffix}{mark}{query}")
+        stream = self.planned(suffix)
         self._asker.budget.spend(promise=True)
         # Before it is sent: what is interrupted may have been done all the same.
         self._made.append(stream)
-        headers = {"Content-Type": content_type, "Stream-Expires-At": _end()}
+        headers = {"Content-Type": content_type, "Stream-Expires-At": _end(self._lifetime)}
         try:
             reply = await exchange(stream, "PUT", headers=headers)
         except RequestRefused as refusal:
@@ -106,9 +114,13 @@ class OwnStreams:
         if reply.status != 201 or offset is None or is_closed(reply.headers):
             if 300 <= reply.status < 500 or reply.status == 501:
                 self._made.remove(stream)  # refused; what is not ours must not be removed
-            said = reply.said or f"{reply.status}, where 201 with a {NEXT_OFFSET} was expected"
+            said = reply.said or (
+                f"{reply.status}, where 201 with a {NEXT_OFFSET} was expected, which no hop may "
+                "take away"
+            )
             raise NotMade(f"a new stream was answered with: {said}", reply)
-        return OwnStream(self._asker, stream, content_type, offset)
+        reader_key = reply.headers.get(READER_KEY)
+        return OwnStream(self._asker, stream, content_type, offset, reader_key)
 
     async def remove(self) -> list[str]:
         """Remove them all; those that may be left, as they may be printed."""
@@ -128,7 +140,7 @@ class OwnStreams:
     async def _is_removed(self, stream: Stream) -> bool:
         self._asker.budget.redeem()
         with contextlib.suppress(RequestRefused):
-            reply = await exchange(stream, "DELETE", within_s=REMOVAL_S)
+            reply = await exchange(stream, "DELETE", bounds=Bounds(within_s=REMOVAL_S))
             if reply.is_good or reply.status in GONE:
                 return True
             if reply.status != 429 and reply.status < 500:
@@ -138,9 +150,9 @@ class OwnStreams:
         return reply.is_good or reply.status in GONE
 
 
-def _end() -> str:
+def _end(lifetime: timedelta) -> str:
     now = datetime.now(UTC)  # noqa: TID251 - there is no caller to hand a clock down
-    return (now + LIFETIME).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (now + lifetime).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def first_target(url: str, environment: Mapping[str, str]) -> Target:
@@ -150,3 +162,9 @@ def first_target(url: str, environment: Mapping[str, str]) -> Target:
     home, mark, query = url.partition("#")[0].partition("?")
     name = f"headgate-doctor-{secrets.token_hex(8)}"
     return resolve(f"{home.rstrip('/')}/{name}{mark}{query}", environment)
+
+
+def reader_of(url: str, environment: Mapping[str, str]) -> str | None:
+    """Return the Authorization of READER_VARIABLE, if the server of the URL may learn it."""
+    given = {**environment, AUTHORIZATION_VARIABLE: environment.get(READER_VARIABLE, "")}
+    return first_target(url, given).authorization

@@ -1,0 +1,106 @@
+"""What no client library does as it is wanted here: a body that waits, and a look at TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+import aiohttp
+from headgate.errors import RequestRefused
+from yarl import URL
+
+from gateway import trust
+from gateway.commands.cdn_doctor.asker import ANSWER_S
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from headgate.stream import Stream
+
+# curl sends the body if no 100 has come in this time.
+CONTINUE_S = 1.0
+HEAD_BYTES = 1 << 16
+PROTOCOLS = ["h2", "http/1.1"]
+_STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})\b")
+
+
+async def append_expecting(
+    stream: Stream, headers: Mapping[str, str], body: bytes
+) -> tuple[int, bool]:
+    """Append as curl does above 1 MiB, with `Expect: 100-continue`.
+
+    Return the status, and whether a 100 came before it. Raises RequestRefused without an answer.
+    """
+    url = URL(stream.url, encoded=True)
+    fields = {
+        "Host": url.host_port_subcomponent or "",
+        "Connection": "close",
+        "Content-Length": str(len(body)),
+        "Expect": "100-continue",
+        **headers,
+        **_authorization(stream, url),
+    }
+    lines = [f"POST {url.raw_path_qs} HTTP/1.1", *(f"{k}: {v}" for k, v in fields.items()), "", ""]
+    try:
+        async with asyncio.timeout(ANSWER_S), _connected(url) as (reader, writer):
+            writer.write("\r\n".join(lines).encode("latin-1"))
+            status: int | None = None
+            with contextlib.suppress(TimeoutError):
+                status = await asyncio.wait_for(_status(reader), CONTINUE_S)
+            is_told = status is not None and 100 <= status < 200
+            if status is None or is_told:
+                writer.write(body)
+                status = await _status(reader)
+            while 100 <= status < 200:
+                is_told, status = True, await _status(reader)
+            return status, is_told
+    except TimeoutError as cause:
+        raise RequestRefused(f"{stream.shown}: no answer within {ANSWER_S:g} s") from cause
+    except (OSError, EOFError, asyncio.LimitOverrunError, ValueError) as cause:
+        raise RequestRefused(f"{stream.shown}: the connection was lost") from cause
+
+
+async def protocol_of(stream: Stream) -> str | None:
+    """Return the protocol that the server of an https URL chooses by ALPN; None if it does not."""
+    try:
+        async with asyncio.timeout(ANSWER_S), _connected(URL(stream.url), PROTOCOLS) as (_, writer):
+            tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
+            return tls.selected_alpn_protocol()
+    except (OSError, TimeoutError) as cause:
+        raise RequestRefused(f"{stream.shown}: cannot connect again") from cause
+
+
+@contextlib.asynccontextmanager
+async def _connected(
+    url: URL, protocols: Sequence[str] = ()
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    tls = trust.context() if url.scheme == "https" else None
+    if tls is not None and protocols:
+        tls.set_alpn_protocols(protocols)
+    reader, writer = await asyncio.open_connection(url.host, url.port, ssl=tls, limit=HEAD_BYTES)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _status(reader: asyncio.StreamReader) -> int:
+    """Return the status of the next head; ValueError if it is none of HTTP/1.1."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    match = _STATUS.match(head)
+    if match is None:
+        raise ValueError("no HTTP/1.1")
+    return int(match[1])
+
+
+def _authorization(stream: Stream, url: URL) -> dict[str, str]:
+    given = stream.authorization
+    assert not callable(given), "a command has one credential for as long as it runs"
+    if given is None and url.user is not None:
+        given = aiohttp.BasicAuth(url.user, url.password or "").encode()
+    return {} if given is None else {"Authorization": given}
