@@ -16,6 +16,7 @@ import pytest
 from headgate import RunFailed
 from headgate.runs import Runs, RunState
 
+from tests.client.runs import takeover_campaign
 from tests.client.runs.killed import PATIENCE_S, Moment, ended, forked
 from tests.support.ports import free_port
 from tests.support.processes import NODE, ROOT
@@ -217,3 +218,8 @@ async def _read(runs: Runs, name: str, body: bytearray) -> None:
     assert answer is not None
     async for piece in answer.body:
         body += piece
+
+
+@pytest.mark.timeout(200)
+async def test_whenever_a_process_is_killed_each_step_is_told_once_as_a_whole(url: str) -> None:
+    takeover_campaign.check(await takeover_campaign.killed_again_and_again(url, 3))
