@@ -78,14 +78,12 @@ async def test_seven_tabs_follow_and_post_whatever_becomes_of_the_one_that_is_co
     await until(lambda: site.connections == 0)
 
 
-@pytest.mark.parametrize(
-    "missing", ["delete window.BroadcastChannel", "delete Navigator.prototype.locks"]
-)
 async def test_tabs_that_cannot_share_have_a_connection_each(
-    site: Site, tabs: BrowserContext, missing: str
+    site: Site, tabs: BrowserContext
 ) -> None:
     story = Story(await site.start("story"))
-    opened = [await Tab.open(tabs, site, "story", missing) for _ in range(2)]
+    missing = ("delete window.BroadcastChannel", "delete Navigator.prototype.locks")
+    opened = [await Tab.open(tabs, site, "story", script) for script in missing]
     await story.goes_on(opened, "once")
     assert site.connections == 2
     await story.ends(opened)
