@@ -11,14 +11,18 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from headgate.chats.django import chat_router
 
+from tests.client.runs.django_serving import django_of
 from tests.client.runs.serving import uvicorn_of
 from tests.client.runs.tool_model import served
 from tests.clients.readers import run_script
+from tests.support.examples import IS_WHOLE
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
 PAGE = (ROOT / "docs/client/chat-with-tools.md").read_text()
 PROGRAM = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
@@ -26,8 +30,29 @@ RUNS = "http://127.0.0.1:4437/v1/stream/chats"  # as the page has it
 OWN_IDS = {"id", "approvalId"}  # which whoever makes a message gives
 
 
+def by_fastapi(names: dict[str, Any]) -> AbstractAsyncContextManager[str]:
+    """Serve the application of the page."""
+    return uvicorn_of(names["app"])
+
+
+def by_django(names: dict[str, Any]) -> AbstractAsyncContextManager[str]:
+    """Serve its chats and answers as a project of Django does."""
+    routes = chat_router(names["chats"], names["answer"], authorize=names["may_use"])
+    return django_of(routes)
+
+
+# The version of @ai-sdk/react, and what serves; the others are in `make torture`.
+PAIRS = [(3, by_fastapi), (4, by_django)]
+if IS_WHOLE:
+    PAIRS += [(3, by_django), (4, by_fastapi)]
+
+
 @contextlib.asynccontextmanager
-async def application(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[str, str]]:
+async def application(
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    serve: Callable[[dict[str, Any]], AbstractAsyncContextManager[str]],
+) -> AsyncIterator[tuple[str, str]]:
     """The programs of the page as one application, and its model: the URLs of both."""
     names: dict[str, Any] = {}
     async with served() as model_url:
@@ -36,7 +61,7 @@ async def application(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         assert RUNS in PROGRAM
         exec(PROGRAM.replace(RUNS, url), names)
         try:
-            async with uvicorn_of(names["app"]) as app:
+            async with serve(names) as app:
                 yield app, model_url
         finally:
             await names["runs"].close(wait=0)
@@ -80,8 +105,12 @@ def forget_decisions(held: dict[str, Any]) -> None:
         part.get("approval", {}).pop("approved", None)
 
 
-def check_chats(report: dict[str, Any]) -> None:
-    """Check that each conversation shows the same with both servers."""
+@pytest.mark.parametrize(("version", "serve"), PAIRS)
+async def test_a_chat_with_tools_shows_what_the_ai_sdks_own_server_makes_it_show(
+    url: str, monkeypatch: pytest.MonkeyPatch, version: int, serve: Any
+) -> None:
+    async with application(url, monkeypatch, serve) as (app, model_url):
+        report, _ = await run_script("react_chat.mjs", str(version), app, model_url)
     # The page whose answer was stopped by another one does not ask for it again.
     stopped = {"requests": 1, "status": "ready", "isAbort": True}
     assert report.pop("stoppedElsewhere") == stopped
@@ -96,12 +125,3 @@ def check_chats(report: dict[str, Any]) -> None:
             assert run["requests"] == REQUESTS[name], name
         assert without_ids(run) == without_ids(judged), name
     assert report.keys() >= REQUESTS.keys()
-
-
-@pytest.mark.parametrize("version", [3, 4])
-async def test_a_chat_with_tools_shows_what_the_ai_sdks_own_server_makes_it_show(
-    url: str, monkeypatch: pytest.MonkeyPatch, version: int
-) -> None:
-    async with application(url, monkeypatch) as (app, model_url):
-        report, _ = await run_script("react_chat.mjs", str(version), app, model_url)
-    check_chats(report)

@@ -1,4 +1,4 @@
-"""Chats in Django: the program of their page, and the chat with tools of another."""
+"""The program of the page of chats for Django."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 from django.utils.decorators import async_only_middleware
-from headgate.chats.django import chat_router
 
-from tests.client.runs import model, tool_model
+from tests.client.runs import model
 from tests.client.runs.django_serving import django_of
-from tests.client.runs.test_chat_with_tools import PROGRAM, RUNS, check_chats
-from tests.clients.readers import run_script
+from tests.client.runs.test_chat_with_tools import RUNS
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
@@ -79,19 +77,3 @@ async def use(api: str) -> None:
         assert [each["role"] for each in history] == ["user", "assistant"]
         assert (await page.get(f"{api}/c/stream")).status_code == 204
         assert (await page.post(f"{api}/c/stop")).json() == {"stopped": False}
-
-
-async def test_a_chat_with_tools_in_django_shows_what_the_ai_sdk_makes_it_show(
-    url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names: dict[str, Any] = {}
-    async with tool_model.served() as model_url:
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{model_url}/v1")
-        monkeypatch.setenv("OPENAI_API_KEY", "none")
-        exec(PROGRAM.replace(RUNS, url), names)
-        routes = chat_router(names["chats"], names["answer"], authorize=names["may_use"])
-        async with django_of(routes) as app:
-            report, _ = await run_script("react_chat.mjs", "4", app, model_url)
-        await names["runs"].close(wait=0)
-        await names["model"].close()
-    check_chats(report)
