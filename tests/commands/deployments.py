@@ -13,6 +13,7 @@ from tests.support.http1 import ask
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.commands.cdn_doctor.finding import Finding
     from gateway.commands.cdn_doctor.hints import Check
     from tests.support.processes import Headgate
 
@@ -33,12 +34,15 @@ async def examined(
     admin: str | None = None,
     environment: Mapping[str, str] | None = None,
     notes: list[str] | None = None,
+    later_s: float = 0.0,
+    reader: str | None = None,
 ) -> Examination:
     """What is found at a URL of streams; what is said at the terminal goes to `notes`."""
     heard = [] if notes is None else notes
     given = environment or {}
     at = None if admin is None else admin_target(admin, None, given)
-    return await examine(first_target(url, given), at, heard.append)
+    target = first_target(url, given)
+    return await examine(target, at, heard.append, later_s=later_s, reader=reader)
 
 
 def of(examination: Examination, verdict: Verdict) -> set[Check]:
@@ -51,9 +55,14 @@ def failures(examination: Examination) -> set[Check]:
     return of(examination, Verdict.FAIL)
 
 
+def finding(examination: Examination, check: Check) -> Finding:
+    """What one of the checks has found."""
+    return next(one for one in examination.findings if one.check == check)
+
+
 def saw(examination: Examination, check: Check) -> str:
     """What one of the checks has seen."""
-    return next(one.saw for one in examination.findings if one.check == check)
+    return finding(examination, check).saw
 
 
 def names_of_streams(server: Headgate) -> list[str]:

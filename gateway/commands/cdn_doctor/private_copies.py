@@ -8,7 +8,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Literal
 
-from gateway.commands.cdn_doctor.evidence import Source, source
+from gateway.commands.cdn_doctor.evidence import Source, source, told
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import DATA
 from gateway.commands.cdn_doctor.streams import READER_VARIABLE
@@ -36,18 +36,16 @@ async def reader_key(deployment: Deployment) -> Finding:
             "reader-key", f"a read with it was answered with: {(first.said or again.said)}"
         )
     others: dict[str, Mapping[str, str]] = {
-        "none": {},
-        "another": {"rk": _altered(key)},
-        "the start of it": {"rk": key[:-1]},
+        "no key": {},
+        "another key": {"rk": _altered(key)},
+        "the start of the key": {"rk": key[:-1]},
     }
     for name, query in others.items():
-        for authorization in (None, "Bearer doctor-made-up"):
+        for who, authorization in {"no": None, "made-up": "Bearer doctor-made-up"}.items():
             reply = await _read(own, authorization, query)
             if reply.is_good and reply.body == DATA:
-                who = "nobody's" if authorization is None else "made-up"
-                return failed(
-                    "reader-key", f"with {who} credentials and {name} for a key a copy is given out"
-                )
+                saw = f"a reader with {who} credentials and {name} was given the data"
+                return failed("reader-key", f"{saw}{told(reply)}")
     return _shared("reader-key", again, "no other key, and none, has the copy of a reader key")
 
 

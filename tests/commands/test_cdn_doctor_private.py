@@ -1,0 +1,100 @@
+"""What the doctor finds of copies that readers with credentials share, and who else gets them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdn_configs.options import from_settings
+from cdn_configs.render import render
+from cdn_configs.targets import target
+from gateway.commands.cdn_doctor.finding import Verdict
+from gateway.commands.cdn_doctor.streams import reader_of
+from tests.cdn.engines import ENGINES, run_here, started
+from tests.cdn.guarded_origin import PREFIX, WRITER, guarded_origin
+from tests.commands.deployments import POLL_S, examined, failures, finding
+from tests.commands.hop import Faults, hop
+from tests.support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cdn_configs.options import CredentialMode
+    from gateway.commands.cdn_doctor.examination import Examination
+    from gateway.commands.cdn_doctor.hints import Check
+    from tests.cdn.guarded_origin import GuardedOrigin
+
+BY_KEY = "&rk=$arg_rk"
+
+
+@contextlib.contextmanager
+def edge(
+    name: str, origin: GuardedOrigin, mode: CredentialMode, left_out: str = ""
+) -> Iterator[str]:
+    """The URL of a target before the origin, from whose file a text is left out."""
+    port, whole = free_port(), run_here(name)
+    options = from_settings(
+        origin.settings,
+        upstream=f"127.0.0.1:{origin.port}",
+        listen=port,
+        credentials=mode,
+        standalone=whole.can_stand_alone,
+    )
+    text = render(whole, options)
+    assert left_out in text
+    with started(ENGINES[name], {target(name).file_name: text.replace(left_out, "")}, port):
+        yield f"http://127.0.0.1:{port}{PREFIX}"
+
+
+async def examine(url: str, token: str | None) -> Examination:
+    environment = {"STREAM_URL": url, "STREAM_AUTH": f"Bearer {WRITER}"}
+    reader = None
+    if token is not None:
+        reader = reader_of(url, environment | {"STREAM_READ_AUTH": f"Bearer {token}"})
+        assert reader == f"Bearer {token}"
+    return await examined(url, environment=environment, reader=reader)
+
+
+@pytest.mark.timeout(120)
+async def test_copies_of_those_who_may_read_are_examined_in_each_mode(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HEADGATE_SSE_HEARTBEAT", "1")
+    async with contextlib.AsyncExitStack() as end:
+        origin = end.enter_context(guarded_origin(POLL_S))
+        token = origin.signer.token(f"{PREFIX}/*", "a reader")
+        url, _ = await end.enter_async_context(hop(origin.url, Faults(keeps_for_all=True)))
+        urls = {
+            "right": end.enter_context(edge("nginx", origin, "reader-key")),
+            "no key": end.enter_context(edge("nginx", origin, "reader-key", BY_KEY)),
+            "verified": end.enter_context(edge("cloudflare-worker", origin, "verified")),
+            "for all": f"{url}{PREFIX}",
+        }
+        all_found = await asyncio.gather(*(examine(url, token) for url in urls.values()))
+    found = dict(zip(urls, all_found, strict=True))
+    assert {name: failures(one) for name, one in found.items() if name != "for all"} == {
+        "right": set(),
+        "no key": {"reader-key"},
+        "verified": set(),
+    }
+    assert {"verified", "credentials"} <= failures(found["for all"])
+    expected: tuple[tuple[str, Check, Verdict, str], ...] = (
+        ("right", "reader-key", Verdict.PASS, "an equal read has a copy; no other key, and none"),
+        ("right", "verified", Verdict.NOTE, "but equal reads share no copy"),
+        ("no key", "reader-key", Verdict.FAIL, "with no credentials and no key was given the data"),
+        ("verified", "verified", Verdict.PASS, "who has an altered token is not let in"),
+        ("for all", "verified", Verdict.FAIL, "a token with another signature is let in"),
+    )
+    for name, check, verdict, words in expected:
+        one = finding(found[name], check)
+        assert (one.verdict, words in one.saw) == (verdict, True), (name, one)
+
+
+async def test_a_token_of_no_kind_is_not_examined_and_goes_to_no_other_server() -> None:
+    environment = {"STREAM_URL": "http://home/v1/stream", "STREAM_READ_AUTH": "Bearer a.b.c"}
+    assert reader_of("http://home/v1/stream", environment) == "Bearer a.b.c"
+    assert reader_of("http://other/v1/stream", environment) is None
+    assert reader_of("http://home/v1/stream", {"STREAM_AUTH": "Bearer x"}) is None
