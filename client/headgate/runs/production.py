@@ -25,7 +25,7 @@ from headgate.runs.progress import Step
 from headgate.runs.survey import START
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from headgate.runs.formats.contract import Completion, Format
     from headgate.runs.marks import Marker
@@ -265,7 +265,7 @@ class Production:
         ending = [*closing, *self._form.ending(state, self._items.finish_reason)]
         items = [
             end_record(state, self._form, count),
-            *map(msgspec.json.encode, ending),
+            *_encoded(ending),
         ]
         is_ours = await claims.end(self._place.items, self._epoch, items, self._rules.retry_for_s)
         if is_ours:
@@ -345,6 +345,13 @@ class Production:
         except StreamError as error:
             log.info("run %r: no lease: %s", self._place.id, error)
         return False
+
+
+def _encoded(ending: Iterable[object]) -> Iterator[bytes]:
+    """Yield the items as JSON, without the end of what could not be written when it began."""
+    for item in ending:
+        with contextlib.suppress(UnicodeEncodeError):
+            yield msgspec.json.encode(item)
 
 
 async def close(source: AsyncIterator[object]) -> None:

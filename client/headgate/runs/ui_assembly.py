@@ -15,6 +15,7 @@ import msgspec
 from headgate import following, records
 from headgate.errors import ProtocolError
 from headgate.runs.formats.ui_protocol import DATA
+from headgate.runs.partial_json import NOTHING, partial_value
 from headgate.runs.survey import ITEMS_AT_ONCE, START, items_of
 
 if TYPE_CHECKING:
@@ -41,7 +42,11 @@ COPIED = {
 OF_ONE_STATE = ("input", "output", "errorText", "rawInput", "inputEncoding", "preliminary")
 OUTPUT_STATES = {"output-available", "output-error"}
 # Of a call, for all of its states.
-LASTING = ("title", "toolMetadata", "providerExecuted")
+LASTING = ("toolMetadata", "providerExecuted")
+# What a call has of its beginning while its input comes.
+OF_BEGINNING = ("toolCallId", "toolName", "dynamic", "title", "toolMetadata", "inputEncoding")
+# Names that no metadata is merged by, as the SDK keeps them from the prototypes of JavaScript.
+UNMERGED = {"__proto__", "constructor", "prototype"}
 
 
 class Assembly:
@@ -57,8 +62,8 @@ class Assembly:
         self._metadata: object = earlier.get("metadata")
         self._parts: list[Part] = [{**part} for part in earlier.get("parts", ())]
         self._texts: dict[tuple[str, str], tuple[Part, list[str]]] = {}
-        self._inputs: dict[str, list[str]] = {}
-        self._actions: dict[str, Callable[[Mapping[str, Any]], None]] = {
+        self._inputs: dict[str, tuple[Part, Part, list[str]]] = {}  # and what began each of them
+        self._actions: dict[str, Callable[[Mapping[str, Any]], object]] = {
             **{f"{kind}-start": self._begin for kind in ("text", "reasoning")},
             **{f"{kind}-delta": self._extend for kind in ("text", "reasoning")},
             **{f"{kind}-end": self._finish for kind in ("text", "reasoning")},
@@ -89,10 +94,8 @@ class Assembly:
         """Return the message as it is by now."""
         for part, pieces in self._texts.values():
             part["text"] = "".join(pieces)
-        for part in self._calls():
-            pieces = self._inputs.get(part["toolCallId"], [])
-            if part["state"] == "input-streaming" and pieces:
-                part["rawInput"] = "".join(pieces)
+        for id_ in self._inputs:
+            self._set_input(id_)
         about = {} if self._metadata is None else {"metadata": self._metadata}
         return {"id": self._id, **about, "role": "assistant", "parts": [*map(dict, self._parts)]}
 
@@ -107,6 +110,8 @@ class Assembly:
         named = {"id": chunk["id"]} if kind == "reasoning" else {}
         about = known(chunk, "providerMetadata")
         part = {"type": kind, **named, "text": "", **about, "state": "streaming"}
+        before, pieces = self._texts.get((kind, chunk["id"]), (part, []))
+        before["text"] = "".join(pieces)
         self._texts[kind, chunk["id"]] = part, []
         self._parts.append(part)
 
@@ -143,10 +148,29 @@ class Assembly:
         del self._parts[len(self._parts) - len(self._step()) :]
 
     def _extend_input(self, chunk: Mapping[str, Any]) -> None:
-        if chunk["toolCallId"] in self._inputs:
-            self._inputs[chunk["toolCallId"]].append(chunk["inputTextDelta"])
+        begun = self._inputs.get(chunk["toolCallId"])
+        if begun is None:
+            return
+        part, beginning, pieces = begun
+        if part["state"] != "input-streaming" or not self._is_in_step(part):
+            self._set_input(chunk["toolCallId"])
+            part = self._call({**beginning, "type": "tool-input-delta"}, "input-streaming")
+            self._inputs[chunk["toolCallId"]] = part, beginning, pieces
+        pieces.append(chunk["inputTextDelta"])
 
-    def _call(self, chunk: Mapping[str, Any], state: str) -> None:
+    def _set_input(self, id_: str) -> None:
+        """Tell in a call what has come of its input."""
+        part, _, pieces = self._inputs.get(id_, ({}, {}, []))
+        if pieces and part["state"] == "input-streaming":
+            text = "".join(pieces)
+            value = text if part.get("inputEncoding") == "text" else partial_value(text)
+            part.update({"rawInput": text} | ({} if value is NOTHING else {"input": value}))
+
+    def _is_in_step(self, call: Part) -> bool:
+        """Return whether a call is in the step under way: nearly always it is the newest part."""
+        return self._parts[-1] is call or any(part is call for part in self._step())
+
+    def _call(self, chunk: Mapping[str, Any], state: str) -> Part:
         """Begin a call in this step, or go on with it."""
         id_ = chunk["toolCallId"]
         is_dynamic = bool(chunk.get("dynamic"))
@@ -158,7 +182,8 @@ class Assembly:
             same = [{"type": DYNAMIC if is_dynamic else "", "toolCallId": id_}]
             self._parts += same
         if chunk["type"] == "tool-input-start":
-            self._inputs[id_] = []
+            self._set_input(id_)
+            self._inputs[id_] = same[0], known(chunk, *OF_BEGINNING), []
         if is_dynamic:
             same[0]["toolName"] = chunk["toolName"]
         else:
@@ -166,6 +191,9 @@ class Assembly:
         has_raw_input = chunk["type"] == "tool-input-error" and not is_dynamic
         inputs = {"rawInput": chunk["input"]} if has_raw_input else known(chunk, "input")
         _set_state(same[0], state, {**inputs, **known(chunk, "errorText", "inputEncoding")}, chunk)
+        if chunk["type"] != "tool-input-error":
+            same[0].update(known(chunk, "title"))
+        return same[0]
 
     def _answer(self, chunk: Mapping[str, Any], state: str) -> None:
         """Give a call its output, in whatever step it is."""
@@ -190,7 +218,7 @@ class Assembly:
         part["state"] = "approval-requested"
         part["approval"] = {"id": chunk["approvalId"], **known(chunk, "signature")}
         part["approval"].update(known(chunk, "inputSchemaInput"))
-        if "approvalDescriptor" in chunk:
+        if chunk.get("approvalDescriptor") is not None:
             part["approval"]["descriptor"] = chunk["approvalDescriptor"]
 
     def _respond(self, chunk: Mapping[str, Any]) -> None:
@@ -243,7 +271,8 @@ def merged(old: object, new: object) -> object:
     """Return metadata with what is new in it, object by object."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return new
-    return {**old, **{name: merged(old.get(name), value) for name, value in new.items()}}
+    names = [name for name in new if name not in UNMERGED]
+    return {**old, **{name: merged(old.get(name), new[name]) for name in names}}
 
 
 async def read_message(run: Place, message: Mapping[str, Any] | None = None) -> dict[str, Any]:

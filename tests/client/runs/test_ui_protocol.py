@@ -90,3 +90,21 @@ async def test_a_chunk_that_no_client_takes_fails_the_run_by_its_type(
     assert state is not None
     assert state.status == "failed"
     assert error in str(state.error)
+
+
+@pytest.mark.parametrize("kind", ["text", "reasoning"])
+@pytest.mark.parametrize("edge", ["delta", "end"])
+async def test_a_piece_of_what_is_not_open_fails_the_run(runs: Runs, kind: str, edge: str) -> None:
+    wrong = {"type": f"{kind}-{edge}", "id": "1", "delta": "a"}
+    chunks = ({"type": f"{kind}-start", "id": "1"}, {"type": "finish-step"}, wrong)
+    body = await read(await runs.start("run", of(*chunks), format="ai-sdk"))
+    assert f"no {kind} with the id '1' is open for {kind}-{edge}".encode() in body
+    assert body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_run_ends_although_what_it_has_begun_is_no_text(runs: Runs) -> None:
+    answer = await runs.start("run", of({"type": "text-start", "id": "\ud800"}), format="ai-sdk")
+    assert b"surrogates not allowed" in await read(answer)
+    state = await runs.state("run")
+    assert state is not None
+    assert state.status == "failed"

@@ -76,6 +76,7 @@ class AiSdkWriter:
         own: list[Chunk] = []
         if parts is None:
             chunk = _checked(value)
+            self._steps.check(chunk)
             self._finish_reason = chunk.get("finishReason") or self._finish_reason
             own = _without_edges(chunk)
             if chunk["type"] == steps.RESET:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from headgate.runs.formats.contract import NotAnItem
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import TypeAlias
@@ -83,6 +85,18 @@ class Steps:
         for chunk in chunks:
             placed += self._placed(chunk) if chunk["type"] in NOTED else (chunk,)
         return placed
+
+    def check(self, chunk: Chunk) -> None:
+        """Raise NotAnItem for a piece or the end of what is not open: clients would throw at it."""
+        kind, _, edge = chunk["type"].rpartition("-")
+        if (
+            kind in KINDS_WITH_END
+            and edge != "start"
+            and (kind, chunk["id"]) not in self.open_parts
+        ):
+            raise NotAnItem(
+                f"no {kind} with the id {chunk['id'][:50]!r} is open for {chunk['type']}"
+            )
 
     def closing(self) -> list[Chunk]:
         """Return the chunks that end what has begun."""
