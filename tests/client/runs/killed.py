@@ -11,12 +11,14 @@ import multiprocessing
 import os
 import signal
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
 
 PATIENCE_S = 90.0
+_one_at_a_time = Lock()  # a start looks whether other processes have ended, and takes their codes
 PRELOADED = ("graph_worker", "temporal_worker")
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([f"{__package__}.{name}" for name in PRELOADED])
@@ -50,12 +52,20 @@ def _run(module: str, function: str, args: tuple[Any, ...]) -> None:
     asyncio.run(getattr(importlib.import_module(module), function)(*args))
 
 
-def forked(module: str, function: str, *args: object) -> ForkServerProcess:
-    """Run a coroutine function of a module of this package in a process of its own."""
+async def forked(module: str, function: str, *args: object) -> ForkServerProcess:
+    """Run a coroutine function of a module of this package in a process of its own.
+
+    The first start waits for what processes import: so long no reader may be kept waiting.
+    """
     process = _FORKS.Process(
         target=_run, args=(f"{__package__}.{module}", function, args), daemon=True
     )
-    process.start()
+
+    def start() -> None:
+        with _one_at_a_time:
+            process.start()
+
+    await asyncio.to_thread(start)
     return process
 
 
@@ -68,8 +78,7 @@ async def ended(process: ForkServerProcess) -> int:
         await asyncio.wait_for(over.wait(), PATIENCE_S)
     finally:
         loop.remove_reader(process.sentinel)
-        if process.is_alive():
-            process.kill()
-    process.join()
+    with _one_at_a_time:
+        process.join()
     assert process.exitcode is not None
     return process.exitcode

@@ -77,14 +77,14 @@ async def killed_again_and_again(url: str, kills: int) -> str:
 
         reading = asyncio.create_task(read())
         for _ in range(kills):
-            process = forked("takeover_campaign", "work", url, run_id)
+            process = await forked("takeover_campaign", "work", url, run_id)
             await asyncio.sleep(random.uniform(0.02, LONGEST_LIFE_S))
             process.kill()
             if await ended(process) == 0:  # it has come to its end
                 break
             assert process.exitcode == -signal.SIGKILL
         else:
-            assert await ended(forked("takeover_campaign", "work", url, run_id)) == 0
+            assert await ended(await forked("takeover_campaign", "work", url, run_id)) == 0
         return await asyncio.wait_for(reading, PATIENCE_S)
 
 

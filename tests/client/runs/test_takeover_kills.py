@@ -63,7 +63,7 @@ class Case:
         if self.moment == WHOLE:
             return
         about = (url, self.name, str(folder), self.moment, self.form, self.options)
-        process = forked("graph_worker", "work", *about)
+        process = await forked("graph_worker", "work", *about)
         if self.moment == AMID:
             await until(lambda: "plan-begun" in effects.read_text(), within_s=PATIENCE_S)
             if self.options.get("live", True):
@@ -120,7 +120,7 @@ async def test_a_graph_goes_on_at_its_checkpoint_and_readers_have_one_text(
         reading = asyncio.gather(*(case.read(runs) for case in cases))
         await asyncio.gather(*(case.killed(runs, url, tmp_path) for case in cases))
         left = [(case.name, case.form, case.options) for case in cases]
-        assert await ended(forked("graph_worker", "work_on", url, str(tmp_path), left)) == 0
+        assert await ended(await forked("graph_worker", "work_on", url, str(tmp_path), left)) == 0
         await asyncio.wait_for(reading, PATIENCE_S)
         states = await runs.states(case.name for case in cases)
     bodies = {case.name: bytes(case.body).replace(case.name.encode(), b"RUN") for case in cases}
@@ -187,7 +187,7 @@ async def test_a_workflow_goes_on_at_its_activity_and_readers_have_one_text(
                 reading = asyncio.create_task(_read(runs, name, body))
                 for number, moment in enumerate(moments):
                     about = (url, name, str(folder), server, moment, number == 0)
-                    worker = forked("temporal_worker", "work", *about)
+                    worker = await forked("temporal_worker", "work", *about)
                     if moment.where == "amid":
                         await until(lambda: b"It is " in body, within_s=PATIENCE_S)
                         worker.kill()
