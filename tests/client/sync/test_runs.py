@@ -19,7 +19,7 @@ from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE_S, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 
 def test_a_run_of_a_generator_is_read_followed_and_remembered(runs: sync.Runs) -> None:
@@ -183,17 +183,48 @@ def test_a_source_does_not_begin_a_step_before_the_one_before_it_is_written() ->
     assert items.join(PATIENCE_S)
 
 
-def test_who_waits_for_a_run_can_be_interrupted(runs: sync.Runs) -> None:
-    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+@pytest.fixture
+def interrupt() -> Iterator[Callable[[type[BaseException]], None]]:
+    """Have a signal raise an exception in this thread soon, as limits of a job's time do."""
     timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1))
-    timer.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            runs.follow("a", wait=PATIENCE_S)
-    finally:
-        timer.join()
-        signal.signal(signal.SIGUSR1, before)
+    before = signal.getsignal(signal.SIGUSR1)
+
+    def soon(kind: type[BaseException]) -> None:
+        def fire(*_: object) -> None:
+            raise kind
+
+        signal.signal(signal.SIGUSR1, fire)
+        timer.start()
+
+    yield soon
+    timer.join()
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_who_waits_for_a_run_can_be_interrupted(
+    runs: sync.Runs, interrupt: Callable[[type[BaseException]], None]
+) -> None:
+    interrupt(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        runs.follow("a", wait=PATIENCE_S)
     assert runs.state("a") is None
+
+
+def test_a_job_that_takes_too_long_fails_its_run(
+    runs: sync.Runs, interrupt: Callable[[type[BaseException]], None]
+) -> None:
+    def source() -> Iterator[str]:
+        yield "Once "
+        interrupt(TooLong)
+        time.sleep(PATIENCE_S)
+
+    with pytest.raises(TooLong):
+        runs.produce("a", source())
+    assert runs.state("a") == RunState("failed", "the source failed: TooLong")
+
+
+class TooLong(Exception):
+    """The limit of a job's time."""
 
 
 async def test_a_coroutine_is_told_to_use_the_library_for_asyncio(runs: sync.Runs) -> None:
