@@ -24,7 +24,7 @@ POLL_S = 6.0
 ARGUMENTS = ["--long-poll-timeout", f"{POLL_S:g}"]
 ENVIRONMENT = {"HEADGATE_SSE_HEARTBEAT": "1"}
 PRIVATE: set[Check] = {"reader-key", "verified"}
-ALL = {name for row in CHECKS for name in row.finds} - PRIVATE
+ALL = {name for row in CHECKS for name in row.finds} - PRIVATE | {"rate limit"}
 """All that are made of streams that everybody may read."""
 
 

@@ -144,6 +144,7 @@ def test_a_gateway_that_does_not_answer_is_an_end(server: Headgate, cli: Command
         (["http://h/x", "--admin-token", "f"], "--admin-token needs --admin."),
         (["http://h/x", "--admin", "h:1"], "it must be a URL such as http://127.0.0.1:4439"),
         (["http://h/x", "--admin", "http://h", "--admin-token", "/none"], "cannot be read"),
+        (["http://h/x", "--for", "86401"], "86401.0 is not in the range 0<=x<=86400"),
         (["http://h/x?live=sse"], "the URL has live= in its query"),
     ],
 )

@@ -56,6 +56,12 @@ USUAL = """
 """
 SERVERS: dict[str, tuple[str, set[str]]] = {
     "right": (RIGHT, set()),
+    # As of a CDN whose servers have copies of their own, of which any is asked.
+    "two_places": (
+        'set $place 0; if ($request_id ~ "^[89a-f]") { set $place 1; }'
+        + RIGHT.replace("$raw_path", "$place $raw_path"),
+        set(),
+    ),
     "no_cache": (BODIES + "location / { proxy_cache off; proxy_pass http://GATEWAY; }", set()),
     "usual": (
         USUAL,

@@ -71,6 +71,8 @@ class Asker:
         self.budget = budget
         # Most caches are passed by then.
         self.has_credentials = has_credentials
+        # Requests that were answered 429.
+        self.limited = 0
 
     async def ask(
         self,
@@ -91,6 +93,7 @@ class Asker:
             stream, method, query=query, headers=headers, body=body, bounds=bounds
         )
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+            self.limited += 1
             raise TooManyRequests("a request was refused: 429, too many of them")
         return reply
 

@@ -21,7 +21,7 @@ from gateway.commands.cdn_doctor import (
 from gateway.commands.cdn_doctor.asker import Asker, words
 from gateway.commands.cdn_doctor.budget import RequestBudget
 from gateway.commands.cdn_doctor.deployment import Deployment
-from gateway.commands.cdn_doctor.finding import Finding, noted, passed, unknown
+from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import DATA, TwoReads, read_twice
 from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
 from gateway.commands.cdn_doctor.hints import vendors
@@ -72,8 +72,8 @@ CHECKS = (
     _Row(("reader-key",), private_copies.reader_key),
     _Row(("verified",), private_copies.verified),
 )
-# Of https URLs only, and only where it is not spoken.
-BESIDE: tuple[Check, ...] = ("HTTP/2",)
+# Of the whole examination; HTTP/2 is looked for at https URLs only.
+BESIDE: tuple[Check, ...] = ("rate limit", "HTTP/2")
 
 
 class Unusable(Failed):
@@ -125,7 +125,7 @@ async def examine(
         async with _removed(streams, left, note):
             reads = await _usable(_begin(streams, target))
             deployment = Deployment(asker, streams, reads, gateway, later_s, reader)
-            findings = (*await _findings(deployment), *await _protocol(stream))
+            findings = (*await _findings(deployment), _limits(asker), *await _protocol(stream))
         on_the_way = vendors(reads.again.headers)
     return Examination(findings, on_the_way, asker.budget.spent, loop.time() - began_s, tuple(left))
 
@@ -197,6 +197,14 @@ async def _findings(deployment: Deployment) -> tuple[Finding, ...]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _limits(asker: Asker) -> Finding:
+    """Say whether one address may ask as often as an examination does."""
+    if asker.limited:
+        saw = f"{asker.limited} requests of one address were refused: 429, too many of them"
+        return failed("rate limit", saw)
+    return passed("rate limit", "no request was refused as one too many")
 
 
 async def _protocol(stream: Stream) -> list[Finding]:

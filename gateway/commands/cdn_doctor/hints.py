@@ -32,11 +32,12 @@ Check = Literal[
     "headers",
     "CORS",
     "HTTP/2",
+    "rate limit",
     "reader-key",
     "verified",
 ]
 # What else can be behind a failure of a check.
-Cause = Literal["body limit", "live in key", "rate limit"]
+Cause = Literal["body limit", "live in key"]
 Advice = Check | Cause
 Vendor = Literal[
     "nginx", "Varnish", "Fastly", "Cloudflare", "CloudFront", "Bunny", "Vercel", "Caddy"

@@ -169,7 +169,7 @@ async def with_news(deployment: Deployment) -> Finding:
 
 def _ended_early(polls: EqualPolls, ended: Poll) -> Finding:
     refused = sum(poll.is_refused for poll in polls.ended)
-    if not refused:
+    if not refused or ended.is_limited:  # of which the examination has a finding of its own
         return unknown("equal polls", f"one ended after {ended.took_s:.1f} s: {ended.status}")
     saw = f"{refused} of {READERS} readers at one address were refused at once: {ended.status}"
     return failed("equal polls", saw, "rate limit")
@@ -214,7 +214,12 @@ async def without_news(deployment: Deployment) -> list[Finding]:
         together = _together(polls, first)
         last = max(polls.ended, key=lambda poll: poll.ended_s)
         cursor = await following
-    return [together, await _kept(own, query, last), cursor, held]
+    if first.took_s < LATER_S:
+        saw = "polls are too short to tell a kept answer from a new one"
+        kept = unknown("204 kept", saw)
+    else:
+        kept = await _kept(own, query, last)
+    return [together, kept, cursor, held]
 
 
 def _together(polls: EqualPolls, first: Poll) -> Finding:
@@ -234,8 +239,6 @@ def _together(polls: EqualPolls, first: Poll) -> Finding:
 
 async def _kept(own: OwnStream, query: dict[str, str], last: Poll) -> Finding:
     """Whether a reader who comes later waits, and is not given the old answer at once."""
-    if last.took_s < LATER_S:
-        return unknown("204 kept", "polls are too short to tell a kept answer from a new one")
     loop = asyncio.get_running_loop()
     await asyncio.sleep(max(0.0, last.ended_s + LATER_S - loop.time()))
     asked_s = loop.time()

@@ -8,6 +8,7 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
@@ -110,6 +111,7 @@ class OwnStreams:
             if isinstance(refusal.__cause__, aiohttp.ClientConnectorError):
                 self._made.remove(stream)  # nobody was told of it
             raise
+        self._asker.limited += reply.status == HTTPStatus.TOO_MANY_REQUESTS
         offset = reply.headers.get(NEXT_OFFSET)
         if reply.status != 201 or offset is None or is_closed(reply.headers):
             if 300 <= reply.status < 500 or reply.status == 501:
