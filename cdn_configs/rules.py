@@ -42,9 +42,10 @@ TABLE = (
     ),
     Rule(
         "now",
-        "GET with offset=now and no live.",
-        "Nothing.",
-        "The same URL means another place in the stream each time.",
+        "GET with offset=now, but for live=sse.",
+        "Nothing. An edge that can hand an answer to those alone who wait for it does so.",
+        "The same URL means another place in the stream each time, also to one who waits there and "
+        "is given what was appended before.",
     ),
     Rule(
         "sse",
@@ -55,7 +56,7 @@ TABLE = (
     ),
     Rule(
         "poll",
-        "GET with live=long-poll.",
+        "GET with live=long-poll, but for offset=now.",
         "Equal requests wait for one. Data is kept for as long as the gateway says, at most "
         f"{POLL_DATA_S} s; a 204 or an error, which has none, for {MOMENT_S} s. Nothing is "
         "served stale.",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     _Late = asyncio.Task[Response | None]
     Spares = Callable[[str], bool]
-    _Key = tuple[str, bool, int | None, bool | None, str]
+    _Key = tuple[str, str | None, int | None, bool | None, str]
 
 
 NO_MORE = "the token counts no more"
@@ -370,9 +370,9 @@ class _Alike(Generic[V, N]):
     def answer(self, waiter: Waiter, parked: Parked) -> None:
         """Give it to one more."""
         read = parked.read
-        # What the URL of one without an offset of its own means is another place soon.
-        is_fixed = not (read.offset is None or read.offset == NOW)
-        key = (parked.position, is_fixed, read.cursor, read.by_key, read.told_key)
+        # The URL of one without an offset of its own means another place soon, each in its way.
+        unfixed = read.offset if read.offset in {None, NOW} else ""
+        key = (parked.position, unfixed, read.cursor, read.by_key, read.told_key)
         try:
             answer = self.answers[key]
         except KeyError:

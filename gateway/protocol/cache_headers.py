@@ -23,6 +23,9 @@ PRIVATE_EVENT_STREAM = "Cache-Control: private, no-cache, no-transform\r\n"
 # collapsing into a queue. One second at the edge is the middle way.
 EDGE_SECOND = "CDN-Cache-Control: public, max-age=1\r\nSurrogate-Control: public, max-age=1\r\n"
 POLL_TIMEOUT = f"{NO_STORE}{EDGE_SECOND}"
+# Data for those who wait from `now`. Whoever asks later means another place, so no cache keeps it;
+# an edge that shares answers with those alone who wait for them may do so.
+NEWS_FROM_NOW = f"{NO_STORE}CDN-Cache-Control: no-cache\r\n"
 
 _ETAG = re.compile(r'[\s,]*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?=,|$)')
 
@@ -114,6 +117,11 @@ def poll_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
     """Cache-Control for the data of a long-poll that moves on: one cursor interval."""
     age = INTERVAL_S if remaining_s is None else max(0, min(INTERVAL_S, int(remaining_s)))
     return _for_whom(freshness, f"max-age={age}")
+
+
+def news_from_now(*, is_private: bool) -> str:
+    """Return the Cache-Control of the data of a long-poll that waits from `now`."""
+    return PRIVATE_NO_STORE if is_private else NEWS_FROM_NOW
 
 
 def poll_timeout(freshness: Freshness, *, closed: bool) -> str:

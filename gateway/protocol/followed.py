@@ -144,6 +144,9 @@ def moves_on(read: LongPoll, now: float) -> bool:
 def _lifetime(snapshot: Snapshot, read: Read, now: float, freshness: Freshness) -> str:
     waits = isinstance(read, LongPoll)
     said = (snapshot.polls_say or snapshot.reads_say) if waits else snapshot.reads_say
+    if waits and read.offset == NOW:  # whatever an origin says of it
+        is_private = snapshot.private or freshness.is_private
+        return cache_headers.news_from_now(is_private=is_private) + repair.varying(said or "")
     if said:
         return said
     if snapshot.private:

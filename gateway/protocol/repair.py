@@ -111,6 +111,11 @@ def said(headers: MultiMapping[str], *, ignore_no_store: bool) -> str:
     return "".join(f"{name}: {value}\r\n" for name in names for value in headers.getall(name, ()))
 
 
+def varying(said: str) -> str:
+    """Return the `Vary` lines among those that an origin says to caches."""
+    return "".join(line for line in said.splitlines(keepends=True) if line.startswith("Vary: "))
+
+
 def cors(headers: MultiMapping[str]) -> str:
     """The lines by which an origin says whose pages may read an answer, where they are for all.
 
@@ -207,7 +212,7 @@ def _is_only_no_store(fields: MultiMapping[str]) -> bool:
 
 
 def is_brief(read: EdgeCatchUp, facts: StreamRead) -> bool:
-    """Whether an answer is soon old: by the next append, or by the next stream at the path."""
+    """Return whether the next append, or the next stream at the path, makes an answer old."""
     return facts.reaches_open_tail or not read.is_fixed
 
 

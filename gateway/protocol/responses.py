@@ -11,7 +11,7 @@ from gateway.protocol import cache_headers, chunks, header_names
 from gateway.protocol.content import is_json, is_text, read_body, runs_scripts
 from gateway.protocol.cursors import next_cursor
 from gateway.protocol.header_names import CURSOR, MULTI, NEXT_OFFSET, READER_KEY
-from gateway.protocol.offsets import Offset, format_offset
+from gateway.protocol.offsets import NOW, Offset, format_offset
 from gateway.protocol.requests import LongPoll, echoed_cursor
 
 if TYPE_CHECKING:
@@ -188,6 +188,8 @@ def data(chunk: Chunk, read: Read, freshness: Freshness, now: float) -> Response
         remaining = same_until(state, now) - now
     if freshness.is_private and read.by_key is not None:
         lifetime = cache_headers.PRIVATE_NO_STORE  # its URL has a key of before
+    elif isinstance(read, LongPoll) and read.offset == NOW:
+        lifetime = cache_headers.news_from_now(is_private=freshness.is_private)
     elif isinstance(read, LongPoll) and cache_headers.moves_on(
         read.cursor, now, is_fixed=_is_fixed(chunk, read)
     ):

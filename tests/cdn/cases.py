@@ -22,6 +22,7 @@ CASES: Mapping[str, Case] = {
     "the reader whom others wait for goes away": live_cases.leader_gone,
     "polls of two users": live_cases.polls_of_users,
     "a client that ignores cursors is answered at once": live_cases.cursors_ignored,
+    "20 polls from `offset=now`, and one after the append": live_cases.polls_from_now,
     "200 equal reads of an open stream": read_cases.reads_at_once,
     "the query in another order": read_cases.reordered_query,
     "two users and an anonymous reader": read_cases.users_apart,

@@ -28,6 +28,7 @@ MOST_AT_ORIGIN = 2
 MANY_VIEWERS = 1000
 CHAIN = (b"first", b"second", b"third")
 SAME_USER = 20  # polls of each of two
+FROM_NOW = 20
 WAITS_S = 0.5  # an answer that takes longer waits for news
 # A copy of one second, one more where a server counts in whole ones, and one in which the client
 # itself comes too late to see that it ended.
@@ -194,6 +195,33 @@ async def polls_of_users(edge: Edge, *, have_copies: bool = False) -> Finding:
 async def polls_of_users_with_copies(edge: Edge) -> Finding:
     """The same where each user has copies of his own: those who are the same wait for one."""
     return await polls_of_users(edge, have_copies=True)
+
+
+async def polls_from_now(edge: Edge) -> Finding:
+    """Polls from `offset=now` that an append ends, and one that begins after it."""
+    stream = edge.stream(b"before")
+    before = edge.polls()
+    async with crowd(edge, FROM_NOW) as waiting, crowd(edge, 1) as late:
+        waiting.ask(stream.poll("now"))
+        await edge.polls_at_rest(before)
+        appended = asyncio.get_running_loop().time()
+        stream.append(b"news")
+        answers = await waiting.answers()
+        polls = edge.polls()
+        late.ask(stream.poll("now"))
+        await until(lambda: late.is_answered or edge.polls() > polls)
+        stream.append(b"later")
+        seen = [one.answer.body for one in await late.answers()]
+    right = [one.at - appended for one in answers if one.answer.body == b"news"]
+    is_old = seen != [b"later"]
+    return finding(
+        f"{FROM_NOW} → {polls - before}, {milliseconds(right)}" + ", old" * is_old,
+        {
+            Fault.LOST: len(right) < FROM_NOW,
+            Fault.LATE: median(right or [0]) > GRACE_S,
+            Fault.NOW_OLD: is_old,
+        },
+    )
 
 
 async def cursors_ignored(edge: Edge) -> Finding:

@@ -58,6 +58,11 @@ class Crowd:
         """Of those who were answered in time."""
         return [one for one in await asyncio.gather(*self._waiting) if one is not None]
 
+    @property
+    def is_answered(self) -> bool:
+        """Whether nobody waits any more."""
+        return all(task.done() for task in self._waiting)
+
     def close(self) -> None:
         """Everybody goes."""
         for task in self._waiting:

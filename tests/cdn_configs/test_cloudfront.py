@@ -224,7 +224,6 @@ SHARED = {
     "catch-up": event("/v1/stream/a?offset=-1"),
     "all-of-it": event("/v1/stream/a"),
     "long-poll": event("/v1/stream/a?offset=0_1&live=long-poll&cursor=7"),
-    "long-poll-from-now": event("/v1/stream/a?offset=now&live=long-poll"),
     "a-header-that-is-no-credential": event("/v1/stream/a?offset=-1", accept="*/*"),
 }
 ALONE = {
@@ -232,6 +231,7 @@ ALONE = {
     "a-live-that-is-unknown": event("/v1/stream/a?offset=-1&live=%73se"),
     "live-in-disguise": event("/v1/stream/a?offset=-1&l%69ve=sse"),
     "now": event("/v1/stream/a?offset=now"),
+    "long-poll-from-now": event("/v1/stream/a?offset=now&live=long-poll"),
     "offset-twice": event("/v1/stream/a?offset=1&offset=2"),
     "live-twice": event("/v1/stream/a?offset=1&live=long-poll&live=sse"),
     "cursor-twice": event("/v1/stream/a?offset=1&live=long-poll&cursor=1&cursor=1"),

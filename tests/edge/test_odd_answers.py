@@ -189,6 +189,30 @@ async def test_what_the_origin_says_of_reads_is_said_of_the_news_too(
         assert (poll.body, poll.get("Cache-Control")) == (b"b", said)
 
 
+@pytest.mark.parametrize(
+    ("says", "said"),
+    [
+        ([], ("no-store", "no-cache", None)),
+        (["Cache-Control: public, max-age=9"], ("no-store", "no-cache", None)),
+        (["Cache-Control: max-age=9", "Vary: X"], ("no-store", "no-cache", "X")),
+        (["Cache-Control: private, max-age=9"], ("private, no-store", None, None)),
+    ],
+)
+async def test_news_of_a_poll_from_now_are_kept_by_no_cache(
+    says: list[str], said: tuple[str | None, ...]
+) -> None:
+    async with live(b"a") as (origin, gateway):
+        origin.says = says
+        waiters = [await polling(gateway, offset) for offset in ("now", "0001")]
+        await origin.polled(1)
+        origin.append(b"b")
+        from_now, at_tail = [await waiter.answer() for waiter in waiters]
+    names = ("Cache-Control", "CDN-Cache-Control", "Vary")
+    assert news(from_now) == news(at_tail) == (200, b"b", "0002", "true")
+    assert tuple(from_now.get(name) for name in names) == said
+    assert "no-store" not in (at_tail.get("Cache-Control") or "")
+
+
 async def test_what_the_origin_says_of_polls_goes_before_what_it_says_of_reads() -> None:
     async with live(b"a") as (origin, gateway):
         origin.says_of_reads = ["Cache-Control: max-age=1"]

@@ -367,7 +367,10 @@ def test_data_says_how_far_it_goes(snapshot: Snapshot, end: str, more: dict[str,
         (f"offset=5&cursor={CURSOR - 1}", ASKED_AGAIN),
         ("offset=5", ASKED_AGAIN),
         (f"offset=-1&cursor={CURSOR}", ASKED_AGAIN),
-        (f"offset=now&cursor={CURSOR}", ASKED_AGAIN),
+        (
+            f"offset=now&cursor={CURSOR}",
+            {"Cache-Control": "no-store", "CDN-Cache-Control": "no-cache"},
+        ),
     ],
 )
 def test_only_a_poll_whose_url_is_asked_for_once_is_kept(

@@ -264,6 +264,7 @@ def test_json_messages_come_as_one_array() -> None:
     )
 
 
+FROM_NOW = ("Cache-Control: no-store", "CDN-Cache-Control: no-cache")
 FOLLOWING = replace(POLL, offset=Offset(3, 3), cursor=7)
 
 
@@ -275,7 +276,7 @@ FOLLOWING = replace(POLL, offset=Offset(3, 3), cursor=7)
         (replace(FOLLOWING, cursor=6), asked_again()),
         (replace(FOLLOWING, cursor=None), asked_again()),
         (replace(FOLLOWING, offset=None), asked_again()),
-        (replace(FOLLOWING, offset="now"), asked_again()),
+        (replace(FOLLOWING, offset="now"), FROM_NOW),
         (replace(FOLLOWING, offset=Offset(2, 3)), asked_again()),
     ],
     ids=["now's", "a later one", "passed", "none", "beginning", "tail", "all streams' offset"],
@@ -287,6 +288,15 @@ def test_only_a_poll_whose_url_is_asked_for_once_is_kept_for_one_cursor_interval
     got = data(state, 3, 5, b"de", read=read)
     told = [line for line in got.fields.split("\r\n") if "-Control: " in line]
     assert tuple(told) == lifetime
+
+
+@pytest.mark.parametrize("by_key", [None, False, True])
+def test_news_from_now_are_kept_by_nobody_on_a_private_route(by_key: bool | None) -> None:
+    chunk = Chunk(OPEN, 3, 5, (b"de",))
+    read = replace(FOLLOWING, offset="now", by_key=by_key)
+    got = responses.data(chunk, read, replace(FRESHNESS, is_private=True), NOW)
+    told = [line for line in got.fields.split("\r\n") if "-Control: " in line]
+    assert tuple(told) == (FROM_NOW if by_key else ("Cache-Control: private, no-store",))
 
 
 def test_a_polls_data_says_where_it_ends() -> None:

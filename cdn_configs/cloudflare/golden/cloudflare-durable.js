@@ -547,10 +547,11 @@ function storeFor(key, answer, lifetime) {
   return { kept_ms: KEPT_MS, stored }
 }
 
-/** What an object keeps of its one read: polls, whose readers go on to another key. */
+/** What an object keeps of its one read: polls that may be kept, whose readers go on to another key. */
 function keepPoll(read, answer) {
-  const isPoll = modeOf(read, new URL(read.url)) === "poll"
-  return { kept_ms: isPoll && answer.status < 300 ? KEPT_MS : 0 }
+  const mode = modeOf(read, new URL(read.url))
+  const mayKeep = mode === "poll" && lifetimeOf(mode, answer, isOwnSlot(read), CONFIG).fresh_s > 0
+  return { kept_ms: mayKeep ? KEPT_MS : 0 }
 }
 
 // Workers Cache keeps what says nothing for two hours, and gives it out for good when this fails:

@@ -30,10 +30,10 @@ function mayShare(request, query) {
   if (Object.keys(query).some((name) => /[%+]/.test(name))) return false;
   // Of two values for one key, an edge and a server may take different ones.
   if (ONCE.some((name) => name in query && query[name].multiValue)) return false;
+  // The tail of now has no URL of its own, also for those who wait there.
+  if ("offset" in query && query.offset.value === "now") return false;
   // SSE goes through for each reader: CloudFront may hold back those who wait for an equal request.
-  if ("live" in query) return query.live.value === "long-poll";
-  // The tail of now has no URL of its own.
-  return !("offset" in query && query.offset.value === "now");
+  return !("live" in query) || query.live.value === "long-poll";
 }
 
 // The same question in another order is the same question; the values of one key stay in order.

@@ -30,8 +30,9 @@ sub vcl_recv {
   if (req.http.Authorization || req.http.Cookie || req.url ~ "[?&]token=") {
     return(pass);
   }
-  # The same URL means another place each time, unless live says that it is waited for.
-  if (req.url ~ "[?&]offset=now(?:&|$)" && req.url !~ "[?&]live=long-poll(?:&|$)") {
+  # The same URL means another place each time. What nobody may keep would come too late for all but
+  # the first of those who wait for it here.
+  if (req.url ~ "[?&]offset=now(?:&|$)") {
     return(pass);
   }
   # The same question in another order is the same question.

@@ -27,8 +27,9 @@ sub vcl_recv {
     if (req.http.Host !~ "(?i)^streams[.]example[.]com(:[0-9]+)?$") { return (synth(421)); }
     # HEAD, too: Varnish would send a GET instead, and tell an old tail from its copy.
     if (req.method != "GET") { return (pass); }
-    # The same URL means another place each time, unless live says that it is waited for.
-    if (req.url ~ "[?&]offset=now(&|$)" && req.url !~ "[?&]live=long-poll(&|$)") { return (pass); }
+    # The same URL means another place each time. What nobody may keep would come too late for all but
+    # the first of those who wait for it here.
+    if (req.url ~ "[?&]offset=now(&|$)") { return (pass); }
     # One key for two users would give one the other's answers.
     if (req.http.Authorization) { return (pass); }
     if (req.http.Cookie) { return (pass); }
