@@ -23,8 +23,7 @@ PASSED = 332
 # What the suite's `subscriptions: false` leaves out; vitest reports these as skipped.
 SUBSCRIPTIONS = "Reserved subscription APIs"
 SUBSCRIPTION_TESTS = 6
-# Of each property, where the code that it is about is played in full elsewhere: the suite's own
-# numbers are 10 to 50, and `make torture` has them everywhere.
+# Of each property: the suite's own numbers are 10 to 50, which `make torture` has.
 FEW_EXAMPLES = int(os.environ.get("CONFORMANCE_EXAMPLES", "3"))
 # Where a set-up differs from others only in who is asked, these are played, which take seconds;
 # `make torture` plays the whole suite there, too.
@@ -42,8 +41,7 @@ PASSED_OF_PART = 134
 def test_official_suite_passes(scheme: str, tmp_path: Path) -> None:
     origin = "memory:" if scheme == "memory" else f"file:{tmp_path / 'log'}"
     with headgate(origin, arguments=ARGUMENTS) as server:
-        examples = None if scheme == "memory" else FEW_EXAMPLES
-        results = run_suite(server.url, tmp_path / "report.json", examples)
+        results = run_suite(server.url, tmp_path / "report.json")
     failed = [describe(result) for result in results if result["status"] == "failed"]
     assert not failed, f"{len(failed)} failed:\n" + "\n".join(failed)
     passed = [result for result in results if result["status"] == "passed"]
@@ -55,23 +53,20 @@ def test_official_suite_passes(scheme: str, tmp_path: Path) -> None:
 
 def run_part(url: str, report: Path) -> tuple[list[dict[str, Any]], int]:
     """Return the tests of the suite's part, or of the whole suite, and how many are to pass."""
-    results = run_suite(url, report, FEW_EXAMPLES, () if IS_WHOLE else PART)
+    results = run_suite(url, report, () if IS_WHOLE else PART)
     assert len(results) == PASSED + SUBSCRIPTION_TESTS
     if IS_WHOLE:
         return results, PASSED
     return [one for one in results if one["ancestorTitles"][0] in PART], PASSED_OF_PART
 
 
-def run_suite(
-    url: str, report: Path, examples: int | None = None, groups: Sequence[str] = ()
-) -> list[dict[str, Any]]:
+def run_suite(url: str, report: Path, groups: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Every test of the suite with its status, as vitest reports it.
 
-    No property is tried with more examples than these, and only tests of these groups are played,
-    if they are given.
+    Only tests of these groups are played, if they are given.
     """
     names = "|".join(map(re.escape, groups))
-    most = {} if examples is None else {"CONFORMANCE_EXAMPLES": str(examples)}
+    most = {"CONFORMANCE_EXAMPLES": str(FEW_EXAMPLES)}
     vitest = subprocess.run(
         [
             *(str(NODE), "node_modules/vitest/vitest.mjs", "run"),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conformance.test_conformance import (
-    FEW_EXAMPLES,
     PASSED,
     SUBSCRIPTION_TESTS,
     SUITE_TIMEOUT_S,
@@ -51,7 +50,7 @@ def documented(column: int) -> set[str]:
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
 def test_what_fails_is_what_is_documented(tmp_path: Path) -> None:
     with behind(1, 1) as url:
-        results = run_suite(url, tmp_path / "report.json", FEW_EXAMPLES)
+        results = run_suite(url, tmp_path / "report.json")
     assert len(results) == PASSED + SUBSCRIPTION_TESTS
     _assert_fails(results, documented(2), PASSED)
 

@@ -9,7 +9,6 @@ import pytest
 
 from tests.conformance.test_conformance import (
     ARGUMENTS,
-    FEW_EXAMPLES,
     PASSED,
     PASSED_OF_PART,
     SUBSCRIPTION_TESTS,
@@ -59,7 +58,7 @@ def three_node_cluster(folder: Path) -> Iterator[str]:
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
 def test_official_suite_passes(tmp_path: Path) -> None:
     with one_gateway(tmp_path) as url:
-        results = run_suite(url, tmp_path / "report.json", FEW_EXAMPLES)
+        results = run_suite(url, tmp_path / "report.json")
     assert len(results) == PASSED + SUBSCRIPTION_TESTS
     _assert_pass(results, PASSED)
 
