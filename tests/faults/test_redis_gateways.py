@@ -82,6 +82,7 @@ def test_a_reader_of_one_gateway_keeps_a_stream_that_nobody_uses_elsewhere(
             began = time.monotonic()
             while time.monotonic() < began + KEPT_S:
                 assert ask(gateway.port, "HEAD", LOG).status == 200
+                time.sleep(0.05)
         wait_until(
             lambda: ask(gateway.port, "HEAD", LOG).status == 404,
             "the stream to expire once its reader has left",

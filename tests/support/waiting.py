@@ -12,8 +12,11 @@ import redis
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-LOOK_AGAIN_S = 0.002
-ASK_AGAIN_S = 0.01
+# At first, and at last where it takes long: what is looked at is often asked of a server, and
+# whoever asks all the time keeps a core busy. The first pauses are the shortest.
+LOOK_AGAIN_S, LOOK_SELDOM_S = 0.002, 0.02
+ASK_AGAIN_S, ASK_SELDOM_S = 0.01, 0.1
+SHARE_OF_WAIT = 0.1  # by which a wait may be longer than it need be
 PATIENCE_S = 15.0  # for what happens at once on an idle machine
 SERVER_PATIENCE_S = 45.0  # for what other processes do; a test may take 60
 UNREACHABLE = (OSError, redis.ConnectionError, redis.TimeoutError)
@@ -29,7 +32,7 @@ async def until(
         waited = loop.time() - began
         if waited > within_s:
             raise AssertionError(_in_vain(waited, what or _source(condition)))
-        await asyncio.sleep(LOOK_AGAIN_S)
+        await asyncio.sleep(_pause(waited, LOOK_AGAIN_S, LOOK_SELDOM_S))
 
 
 async def at_rest(value: Callable[[], int], for_s: float = 0.2) -> int:
@@ -63,7 +66,11 @@ def wait_until(
         if waited > within_s:
             said = f"{_in_vain(waited, what or _source(condition))}\n{told()}"
             raise AssertionError(said.strip()) from trouble
-        time.sleep(ASK_AGAIN_S)
+        time.sleep(_pause(waited, ASK_AGAIN_S, ASK_SELDOM_S))
+
+
+def _pause(waited_s: float, shortest_s: float, longest_s: float) -> float:
+    return min(max(shortest_s, waited_s * SHARE_OF_WAIT), longest_s)
 
 
 def _in_vain(waited_s: float, what: str) -> str:
