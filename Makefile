@@ -172,6 +172,7 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	EXAMPLES=whole $(BIN)/pytest -n $(JOBS) tests/cdn/test_engines.py \
 		tests/hostile/test_stream_names.py tests/support/test_forked.py tests/faults/test_stalls.py \
 		tests/client/runs/test_chat_with_tools.py \
+		tests/clients/test_text_through_cuts.py \
 		tests/backends/test_redis_torn_file.py tests/faults/test_redis_cuts.py tests/faults/test_redis_cluster.py \
 		$$(grep -rl '^from hypothesis' tests --include='test_*.py')
 	CONFORMANCE_EXAMPLES=100 $(BIN)/pytest -n $(JOBS) tests/conformance
