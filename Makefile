@@ -185,6 +185,7 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	$(BIN)/python -m tests.client.runs.campaign
 	$(BIN)/python -m tests.client.runs.takeover_campaign
 	$(BIN)/python -m tests.client.runs.chunk_fuzz
+	$(BIN)/python -m tests.client.runs.chat_histories
 	$(BIN)/python -m tests.client.js.campaign
 
 soak: setup-test  ## Fuzz for five hours, mix 1,000,000 reads, play 10,000 writers (ARGS="--seconds 600 --seed 1")

@@ -1,0 +1,251 @@
+"""Random histories of chats over several replicas, against what the pages promise.
+
+`python -m tests.client.runs.chat_histories` plays for minutes; `--seed` repeats what is asked for,
+not the moments at which it happens. In each burst some replicas send, stop, delete or give up at
+the same time. Then the history is what the newest answer was asked with, and that answer; no run
+was begun twice, all readers came to an end, and no run is left of what was deleted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import random
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from headgate import StreamClosed
+from headgate.chats import ChatBusy, Chats
+from headgate.runs import Runs
+
+from tests.client.runs.sources import read
+from tests.support.processes import headgate
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Sequence
+
+    from headgate.chats import Turn
+
+    Message = dict[str, Any]
+
+REPLICAS = 3
+CHATS_AT_ONCE = 3
+FULL_S, SHORT_BURSTS = 300.0, 12
+PATIENCE_S = 60.0
+KINDS = ("fast", "fast", "slow", "slow", "endless", "raises", "nothing", "garbage")
+
+
+class History:
+    """One chat, what was sent to it, and what its answers were asked with."""
+
+    def __init__(self, name: str, replicas: Sequence[Chats], dice: random.Random) -> None:
+        self._name = name
+        self._replicas = replicas
+        self._dice = dice
+        self._count = 0
+        self._sent: list[Message] = []
+        self._turns: list[Turn] = []
+        self._given: dict[str, str] = {}  # by run
+        self._runs: list[str] = []
+        self._is_deleted = False
+        self.seen: Counter[str] = Counter()
+
+    @property
+    def _chats(self) -> Chats:
+        return self._dice.choice(self._replicas)
+
+    async def burst(self) -> None:
+        """Ask for something at the same time, wait for the end of it, and check what is there."""
+        tasks = [asyncio.create_task(self._in_time(each)) for each in self._asked()]
+        while not all(task.done() for task in tasks):
+            await asyncio.wait(tasks, timeout=self._dice.choice([0.05, 0.3]))
+            await self._chats.stop(self._name)  # what has no end
+        for task in tasks:
+            self.seen[task.result()] += 1
+        await until(self._is_quiet)
+        await self._check()
+
+    async def _in_time(self, asked: Awaitable[str]) -> str:
+        async with asyncio.timeout(PATIENCE_S):
+            return await asked
+
+    def _asked(self) -> list[Awaitable[str]]:
+        """Return what is to be done at once."""
+        questions = [each for each in self._sent if each["role"] == "user"][-3:]
+        kind = self._dice.choice(["one", "twice", "two", "edit", "anew", "left", "delete", "gone"])
+        if kind == "edit" and questions:
+            return [self._send(self._message(self._dice.choice(questions)["id"]))]
+        if kind == "anew" and questions:
+            return [self._send(questions[-1], trigger="regenerate-message")]
+        if kind == "delete":
+            return [self._delete()]
+        if kind == "left":
+            return [self._left(self._message())]
+        message = self._message()
+        asked = [self._send(message)]
+        if kind == "twice":
+            asked += [self._send(message) for _ in range(1, REPLICAS)]
+        elif kind == "two":
+            asked += [self._send(self._message())]
+        return [*asked, self._delete() if kind == "gone" else self._resume()]
+
+    def _message(self, id_: str = "") -> Message:
+        self._count += 1
+        text = f"{self._dice.choice(KINDS)} {self._count}"
+        parts = [{"type": "text", "text": text}]
+        return {"id": id_ or f"question-{self._count}", "role": "user", "parts": parts}
+
+    async def _send(self, message: Message, **about: Any) -> str:
+        self._sent.append(message)
+        try:
+            body = await read(await self._chats.send(self._name, message, self._answer, **about))
+        except (ChatBusy, StreamClosed) as refused:
+            return type(refused).__name__
+        assert body.endswith(b"data: [DONE]\n\n"), body
+        return "answered"
+
+    async def _left(self, message: Message) -> str:
+        """Send it, and give up soon."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._dice.choice([0.001, 0.003, 0.01])):
+                return await self._send(message)
+        return "left"
+
+    async def _resume(self) -> str:
+        answer = await self._chats.resume(self._name, wait=0.1)
+        if answer is not None:
+            assert (await read(answer)).endswith(b"data: [DONE]\n\n")
+        return "resumed"
+
+    async def _delete(self) -> str:
+        await asyncio.sleep(self._dice.choice([0, 0.003, 0.02]))
+        self._is_deleted = True
+        await self._chats.delete(self._name)
+        return "deleted"
+
+    async def _answer(self, turn: Turn) -> AsyncIterator[object]:
+        self._turns.append(turn)
+        self._runs.append(turn.run)
+        self._given[turn.run] = ""
+        kind = turn.messages[-1]["parts"][0]["text"].split()[0]
+        for number in range({"nothing": 0, "slow": 4}.get(kind, 2)):
+            given = f"[{turn.run}:{number}]"
+            self._given[turn.run] += given
+            yield given
+            await asyncio.sleep(0.03 if kind == "slow" else 0)
+        if kind == "raises":
+            raise ValueError(kind)
+        if kind == "garbage":
+            yield {"type": kind}
+        if kind == "endless":
+            await asyncio.Event().wait()
+
+    async def _is_quiet(self) -> bool:
+        state = await self._chats.state(self._name)
+        return state is None or state.status != "active"
+
+    async def _check(self) -> None:
+        chats = self._chats
+        page = await chats.history(self._name)
+        self._check_messages(page.messages)
+        runs = [turn.run for turn in self._turns]
+        assert len(set(runs)) == len(runs), "a run was begun twice"
+        for each in page.states.values():
+            assert each.status != "active", each
+        await self._check_pages(page.messages)
+        if self._is_deleted:
+            await self._check_deleted()
+        elif self._turns:
+            self._check_newest(page.messages)
+        self._is_deleted = False
+
+    def _check_messages(self, messages: list[Message]) -> None:
+        """Each is one that was sent or given, and none is there twice."""
+        ids = [each["id"] for each in messages]
+        assert len(set(ids)) == len(ids), ids
+        for message in messages:
+            if message["role"] == "user":
+                assert message in self._sent, message
+            else:
+                said = "".join(part.get("text", "") for part in message["parts"])
+                assert self._given[message["id"]].startswith(said), message
+
+    def _check_newest(self, messages: list[Message]) -> None:
+        """The newest answer was asked with all that is before it."""
+        newest = self._turns[-1]
+        ids = [each["id"] for each in messages]
+        asked = newest.messages[-1]["id"]
+        if asked not in ids or messages[: ids.index(asked) + 1] != newest.messages:
+            # Of what was given up, a question without an answer may have come since.
+            left = [each["id"] for each in messages if each["id"] not in self._given]
+            assert self.seen["left"], f"{messages} is not {newest.messages}, and has {left}"
+        for before in newest.messages[:-1]:
+            assert before in self._sent or before["id"] in self._given, before
+
+    async def _check_pages(self, messages: list[Message]) -> None:
+        found: list[Message] = []
+        before = None
+        while True:
+            page = await self._chats.history(self._name, limit=2, before=before)
+            found[:0] = page.messages
+            before = page.before
+            if before is None:
+                break
+        assert found[-len(messages) :] == messages or not messages, f"{found} is not {messages}"
+
+    async def _check_deleted(self) -> None:
+        """Of the runs that were begun, none is left but those of the chat that is there now."""
+        chats = self._chats
+        page = await chats.history(self._name)
+        kept = {each.run for each in page.states.values()}
+        for run in set(self._runs) - kept:
+            place = chats.runs.place(run)
+            for stream in (place.items, place.lease, place.index):
+                assert await stream.find() is None, f"{stream!r} of {json.dumps(page.messages)}"
+        self._runs = [*kept]
+        self._turns.clear()
+
+
+async def play(seed: int, *, for_s: float = 0.0, bursts: int = 0) -> Counter[str]:
+    """Play for so long, or so many bursts of each of some chats; count what came of it."""
+    dice, seen = random.Random(seed), Counter[str]()
+    with headgate() as server:
+        ends_at = time.monotonic() + for_s
+        async with contextlib.AsyncExitStack() as stack:
+            url = f"{server.streams}/histories"
+            each = [Runs(url, orphan_after=1) for _ in range(REPLICAS)]
+            runs = [await stack.enter_async_context(replica) for replica in each]
+            replicas = [Chats(replica, busy_after=0.2) for replica in runs]
+
+            async def live(number: int) -> None:
+                played = 0
+                while played < bursts or time.monotonic() < ends_at:
+                    history = History(f"chat-{number}-{played}", replicas, dice)
+                    for _ in range(12):
+                        await history.burst()
+                        played += 1
+                    seen.update(history.seen)
+
+            await asyncio.gather(*map(live, range(CHATS_AT_ONCE)))
+    return seen
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play it, and say what came of it; a promise that is not kept is an error."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**9)
+    parser.add_argument("--seconds", type=float, default=FULL_S)
+    options = parser.parse_args(arguments)
+    sys.stdout.write(f"seed {options.seed}\n")
+    seen = asyncio.run(play(options.seed, for_s=options.seconds))
+    sys.stdout.write(f"{dict(seen)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

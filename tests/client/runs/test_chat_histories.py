@@ -1,0 +1,14 @@
+"""The random histories of chats at a small size."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.client.runs.chat_histories import SHORT_BURSTS, play
+
+
+@pytest.mark.timeout(180)  # what is given up is waited for
+async def test_random_histories_of_chats_are_as_promised() -> None:
+    seen = await play(1, bursts=SHORT_BURSTS)
+    assert seen["answered"] > 0
+    assert seen["deleted"] > 0
