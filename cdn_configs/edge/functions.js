@@ -12,6 +12,9 @@ const OF_WHAT_WAS_READ = [
   ...["Surrogate-Control", "Surrogate-Key", "Cache-Tag", "Vercel-Cache-Tag"],
 ]
 
+// They tell browsers which pages may read the events.
+const FOR_PAGES = ["Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Vary"]
+
 /**
  * Answer /generated, /transformed/STREAM or /events/STREAM.
  *
@@ -58,17 +61,21 @@ async function events(request, target, times) {
   const followed = new URL(target)
   followed.searchParams.set("live", "sse")
   const headers = new Headers()
-  const place = request.headers.get("Last-Event-ID") // where an EventSource wants to go on
-  if (place !== null) headers.set("Last-Event-ID", place)
+  // Where an EventSource wants to go on, and whose page it is of.
+  for (const name of ["Last-Event-ID", "Origin"]) {
+    if (request.headers.has(name)) headers.set(name, request.headers.get(name))
+  }
   const read = await fetch(followed, { headers })
   if (read.status !== 200 || !read.body) return new Response(read.body, read)
   // Nothing is left to be done for a reader who has left: so `keep` is not told, and the connection
   // to the origin ends with the request.
-  return new Response(eventsUntil(read.body, times), {
-    headers: {
-      "Content-Type": "text/event-stream",
-      // Nothing on the way may keep, compress or gather the events.
-      "Cache-Control": "no-cache, no-transform",
-    },
+  const answered = new Headers({
+    "Content-Type": "text/event-stream",
+    // Nothing on the way may keep, compress or gather the events.
+    "Cache-Control": "no-cache, no-transform",
   })
+  for (const name of FOR_PAGES) {
+    if (read.headers.has(name)) answered.set(name, read.headers.get(name))
+  }
+  return new Response(eventsUntil(read.body, times), { headers: answered })
 }

@@ -227,6 +227,7 @@ async def test_events_begin_with_a_comment_and_may_not_be_held_back(
         head = await client.head()
         assert head.get("content-type") == "text/event-stream"
         assert head.get("cache-control") == "no-cache, no-transform"
+        assert head.get("access-control-allow-origin") == "*"  # an EventSource needs it
         assert (await client.chunk()).startswith(b":\n\n")
         await client.events_until(lambda events: any(one.data == "there" for one in events))
 
