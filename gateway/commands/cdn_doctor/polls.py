@@ -282,6 +282,10 @@ async def _followed(own: OwnStream, first: Poll) -> Finding:
 def _ended(first: Poll, poll_s: float | None) -> Finding:
     if first.is_refused:
         return unknown("poll held", f"a poll was refused at once: {first.status}")
+    if first.reply is not None and first.reply.status == HTTPStatus.OK:
+        # However long it took: what ends a poll without news is a 204.
+        saw = "a poll for news was answered without any, with the 200 of a read that is not live"
+        return failed("poll held", f"{saw}{told(first.reply)}", "live in key")
     return _held(first, poll_s)
 
 
@@ -296,16 +300,8 @@ def _held(first: Poll, poll_s: float | None) -> Finding:
     if poll_s is not None and first.took_s < poll_s - AT_ONCE_S:
         return failed("poll held", f"a poll ended {after}; the gateway holds it {poll_s:g} s")
     if first.took_s < AT_ONCE_S:
-        return _answered_at_once(first.reply)
+        return unknown("poll held", "a poll for news was answered at once, without any")
     return passed("poll held", f"a poll was held, and ended {after} with {first.reply.status}")
-
-
-def _answered_at_once(reply: Reply) -> Finding:
-    saw = "a poll for news was answered at once, without any"
-    if reply.status == HTTPStatus.OK:
-        saw = f"{saw}, with the 200 of a read that is not live{told(reply)}"
-        return failed("poll held", saw, "live in key")
-    return unknown("poll held", saw)
 
 
 async def _live_query(own: OwnStream) -> dict[str, str]:
