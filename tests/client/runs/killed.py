@@ -69,6 +69,10 @@ async def forked(module: str, function: str, *args: object) -> ForkServerProcess
     return process
 
 
+async def nothing() -> None:
+    """Do nothing: once this process has ended, others start at once."""
+
+
 async def ended(process: ForkServerProcess) -> int:
     """Wait for the end of a process, and return its exit code."""
     loop = asyncio.get_running_loop()

@@ -116,6 +116,7 @@ async def test_a_graph_goes_on_at_its_checkpoint_and_readers_have_one_text(
         Case("chunks-amid", AMID, "ai-sdk"),
         Case("chunks-reset", AMID, "ai-sdk", {"resets": True}),
     ]
+    assert await ended(await forked("killed", "nothing")) == 0
     async with Runs(url, orphan_after=1, takeover_within=60) as runs:
         reading = asyncio.gather(*(case.read(runs) for case in cases))
         await asyncio.gather(*(case.killed(runs, url, tmp_path) for case in cases))
