@@ -196,7 +196,7 @@ async def test_the_server_of_the_page_of_chats_answers_with_all_that_was_said(
     url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (ROOT / "docs/client/chats.md").read_text()
-    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    program, _of_django = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}
     async with model.served() as model_url:
         monkeypatch.setenv("OPENAI_BASE_URL", model_url)
