@@ -187,6 +187,7 @@ async def test_a_chat_is_used_over_http(page: Page) -> None:
     assert history["before"] is None
     states = {"Tell.": {"run": history["messages"][1]["id"], "status": "finished", "error": None}}
     assert history["states"] == states
+    assert (await page.ask("GET", "/c?limit=100"))[0] == 200
     status, body = await page.ask("GET", "/c?limit=1")
     assert json.loads(body)["before"] == history["messages"][1]["id"]
     assert await page.ask("GET", "/c/stream") == (204, "")

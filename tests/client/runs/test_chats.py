@@ -510,6 +510,12 @@ async def test_what_can_be_no_id_of_a_chat_is_refused(chats: Chats, chat: str) -
             await asked
 
 
+async def test_the_longest_id_of_a_chat_is_taken(chats: Chats) -> None:
+    chat = "a" * 128
+    await read(await chats.send(chat, user("1"), Model("upon")))
+    assert texts(await chats.history(chat)) == ["Tell.", "upon"]
+
+
 @pytest.mark.parametrize(
     "message",
     [
