@@ -11,7 +11,7 @@ from headgate.errors import ABSENT
 if TYPE_CHECKING:
     from headgate.runs.places import Place
 
-LOOK_AGAIN_S = 0.05
+LOOK_AGAIN_S = 0.05  # for the end of a producer, which comes within milliseconds of a stop
 
 
 async def delete(run: Place, *, end_within_s: float) -> bool:
@@ -22,7 +22,7 @@ async def delete(run: Place, *, end_within_s: float) -> bool:
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(end_within_s):
-            await _given_up(run)
+            await _wait_until_given_up(run)
     is_there = True
     try:
         await run.items.delete()
@@ -34,7 +34,7 @@ async def delete(run: Place, *, end_within_s: float) -> bool:
     return is_there
 
 
-async def _given_up(run: Place) -> None:
+async def _wait_until_given_up(run: Place) -> None:
     """Wait until nobody produces the run any more."""
     while await run.lease.find() is not None:  # noqa: ASYNC110 - whoever gives it up may be elsewhere
         await asyncio.sleep(LOOK_AGAIN_S)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NO_CHECKPOINT = "none"  # the key of the step in which a run begins whose thread is new
 CHECKPOINTS, MESSAGES, UPDATES = "checkpoints", "messages", "updates"
-# Updates tell what the user is asked.
+# Updates have what the user is asked by an interrupt.
 LIVE = [MESSAGES, "custom", UPDATES, CHECKPOINTS]
 WHOLE = [UPDATES, CHECKPOINTS]
 TOOL_INPUT = "tool-input-available"
@@ -29,7 +29,7 @@ Config: TypeAlias = Mapping[str, Any]
 TOLD = {"ai", "tool"}  # types of messages that belong to the answer
 
 
-class Message(Protocol):
+class MessageLike(Protocol):
     """A message of LangChain."""
 
     id: str | None
@@ -37,17 +37,17 @@ class Message(Protocol):
     content: Any
 
     def model_dump(self, *, mode: str) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the fields of the message, for JSON."""
 
 
-class Graph(Protocol):
+class GraphLike(Protocol):
     """A compiled graph with a checkpointer; its own types are LangGraph's."""
 
     async def aget_state(self, config: Any) -> Any:  # noqa: ANN401
         """Return the newest state of a thread."""
 
     def aget_state_history(self, config: Any) -> AsyncIterator[Any]:  # noqa: ANN401
-        """Return all its states, the newest first."""
+        """Yield all states of a thread, the newest first."""
 
     def astream(
         self,
@@ -57,12 +57,12 @@ class Graph(Protocol):
         stream_mode: Any,  # noqa: ANN401
         durability: Any,  # noqa: ANN401
     ) -> AsyncIterator[Any]:
-        """Run it, and return the events."""
+        """Run the graph, and yield its events."""
 
 
 async def steps(
-    graph: Graph,
-    given: object,
+    graph: GraphLike,
+    input: object,  # noqa: A002 - as LangGraph calls it
     config: Config,
     written: Written | None = None,
     *,
@@ -76,7 +76,7 @@ async def steps(
 
     Args:
         graph: A compiled graph with a checkpointer.
-        given: What the graph is asked. It is given once, whoever takes the run over.
+        input: What the graph is asked. The graph gets it once, whoever takes the run over.
         config: Names the thread: `{"configurable": {"thread_id": ...}}`.
         written: What `Runs.take_over` tells; nothing for a run that begins.
         live: Whether readers get the words of a model as they come. Otherwise they get the messages
@@ -101,7 +101,7 @@ async def steps(
         yield {"type": RESET}
         telling.half = []
     events = graph.astream(
-        None if is_asked else given,
+        None if is_asked else input,
         config,
         stream_mode=LIVE if live else WHOLE,
         durability="sync",
@@ -138,7 +138,7 @@ class _Telling:
         return Step(self.first)
 
     def knows(self, config: Config) -> bool:
-        """Whether the stream has the checkpoint."""
+        """Return whether the stream has the checkpoint."""
         return _id(config) in self._done
 
     def told(self, mode: str, data: Any) -> object:  # noqa: ANN401 - LangGraph's own
@@ -153,8 +153,11 @@ class _Telling:
         self.see([data[0]] if mode == MESSAGES else [])
         return mode, data
 
-    async def missed(self, graph: Graph, config: Config) -> list[Any]:
-        """Return the states that the stream has not, the oldest first; see the one before."""
+    async def missed(self, graph: GraphLike, config: Config) -> list[Any]:
+        """Return the states that the stream lacks, the oldest first.
+
+        The messages of the newest state that it has are remembered.
+        """
         missed: list[Any] = []
         async for state in graph.aget_state_history(config):
             if self.knows(state.config):
@@ -163,12 +166,12 @@ class _Telling:
             missed.insert(0, state)
         return missed
 
-    def see(self, messages: Iterable[Message]) -> None:
+    def see(self, messages: Iterable[MessageLike]) -> None:
         """Remember that the stream has these messages."""
         self._seen.update(str(message.id) for message in messages)
 
     def step(self, config: Config, values: object, metadata: Mapping[str, Any]) -> Step:
-        """Return a step with the messages of it that the stream has not."""
+        """Return the step of a checkpoint, with those of its messages that the stream lacks."""
         messages = [each for each in _messages(values) if str(each.id) not in self._seen]
         self.see(messages)
         key = _id(config)
@@ -178,7 +181,7 @@ class _Telling:
         self.half = []
         return Step(key, items=items)
 
-    def _items(self, message: Message, step: object) -> list[object]:
+    def _items(self, message: MessageLike, step: object) -> list[object]:
         """Return what a message adds to what is there of it."""
         half, self.half = self.half, []
         is_ai = message.type == "ai"
@@ -199,14 +202,14 @@ def _id(config: Config) -> str:
     return config["configurable"].get("checkpoint_id") or NO_CHECKPOINT
 
 
-def _messages(values: object) -> list[Message]:
+def _messages(values: object) -> list[MessageLike]:
     """Return the messages in the state of a graph, whatever its fields are."""
     fields = values.values() if isinstance(values, dict) else ()
     lists = [field for field in fields if isinstance(field, list)]
     return [each for field in lists for each in field if hasattr(each, "content")]
 
 
-def _text(message: Message) -> str:
+def _text(message: MessageLike) -> str:
     """Return the text of a message, which may stand in blocks."""
     if isinstance(message.content, str):
         return message.content
@@ -214,7 +217,7 @@ def _text(message: Message) -> str:
     return "".join(block.get("text", "") for block in blocks)
 
 
-def _chunk(message: Message) -> dict[str, Any]:
+def _chunk(message: MessageLike) -> dict[str, Any]:
     """Return a message as the one chunk in which a model would have said it."""
     calls = [
         {
@@ -230,7 +233,7 @@ def _chunk(message: Message) -> dict[str, Any]:
     return {**message.model_dump(mode="json"), **told}
 
 
-def _calls(message: Message) -> list[dict[str, Any]]:
+def _calls(message: MessageLike) -> list[dict[str, Any]]:
     return getattr(message, "tool_calls", [])
 
 

@@ -19,15 +19,15 @@ STOPPED = RunState("stopped")
 
 
 async def is_active(run: Place) -> bool:
-    """Whether the run goes on, or may; any other is ended. ABSENT if there is none."""
-    return not (await run.items.head()).is_closed and await looked(run) is not ORPHANED
+    """Return whether the run goes on, or may; end any other. Raises ABSENT if there is none."""
+    return not (await run.items.head()).is_closed and await end_if_orphaned(run) is not ORPHANED
 
 
 async def state_of(run: Place) -> RunState | None:
     """Return what has become of a run; None if there is none."""
     try:
         if not (await run.items.head()).is_closed:
-            found = await looked(run)
+            found = await end_if_orphaned(run)
             if found is not ORPHANED:
                 return found
         return await how_it_ended(run)
@@ -35,10 +35,10 @@ async def state_of(run: Place) -> RunState | None:
         return None
 
 
-async def looked(run: Place) -> RunState:
-    """Return ACTIVE, WAITING, or ORPHANED for a run that has ended, which this does if need be.
+async def end_if_orphaned(run: Place) -> RunState:
+    """End the run if it has no producer and waits for none; return ACTIVE, WAITING or ORPHANED.
 
-    The stream of the run is not asked for, where it has a producer.
+    Where the run has a producer, its lease alone is looked at.
     """
     if await _is_held(run.lease):
         return ACTIVE
@@ -49,11 +49,11 @@ async def looked(run: Place) -> RunState:
 
 async def stop_waiting(run: Place) -> bool:
     """Stop a run that waits for a producer; end any other that has none."""
-    return await looked(run) is WAITING and await _ended(run, STOPPED, even_waiting=True)
+    return await end_if_orphaned(run) is WAITING and await _ended(run, STOPPED, even_waiting=True)
 
 
 async def _ended(run: Place, state: RunState, *, even_waiting: bool) -> bool:
-    """End the run if nobody produces it; whether it has ended, by whomever."""
+    """End the run if nobody produces it; return whether it has ended, by whomever."""
 
     async def is_orphan() -> bool:
         return not await _is_held(run.lease) and (even_waiting or not await _is_held(run.wait))

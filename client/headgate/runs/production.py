@@ -63,8 +63,8 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """What one producer does of a run, which others may have begun and may end."""
+class Plan:
+    """What one producer is to do of a run, which others may have begun and may end."""
 
     first: list[object]  # items before those of the source
     begun: Completion | None = None  # what goes on
@@ -88,7 +88,7 @@ class Production:
         output: StreamWriter,
         form: Format,
         rules: Rules,
-        turn: Turn,
+        plan: Plan,
         marker: Marker,
     ) -> None:
         self._place = place
@@ -96,10 +96,10 @@ class Production:
         self._epoch = epoch
         self._output = output
         self._form = form
-        self._items = form.writer(turn.begun)
+        self._items = form.writer(plan.begun)
         self._rules = rules
-        self._turn = turn
-        self._step_bytes = turn.step_bytes
+        self._plan = plan
+        self._step_bytes = plan.step_bytes
         self._wait = Lease(place.wait, rules.takeover_within_s) if rules.takeover_within_s else None
         self._marker = marker
         self._stopped = asyncio.Event()
@@ -176,9 +176,9 @@ class Production:
 
     async def _consume(self, source: AsyncIterator[object]) -> RunState:
         """Write what the source gives; how it ended is the result."""
-        is_empty = not self._turn.has_items
+        is_empty = not self._plan.has_items
         try:
-            for item in self._turn.first:
+            for item in self._plan.first:
                 await self._write(item)
             async for given in source:
                 is_empty = False
@@ -230,7 +230,7 @@ class Production:
         """Return whether the run waits for another producer, and has no end yet."""
         if self._wait is None or state is TAKEN_OVER:
             return False
-        return state is SHUT_DOWN or not (self._turn.closes or state.status == "stopped")
+        return state is SHUT_DOWN or not (self._plan.closes or state.status == "stopped")
 
     async def _write(self, item: object) -> None:
         try:

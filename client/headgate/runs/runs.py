@@ -23,7 +23,7 @@ from headgate.runs.cursors import Cursor
 from headgate.runs.deletion import delete
 from headgate.runs.formats import named
 from headgate.runs.lookups import item_count
-from headgate.runs.orphans import is_active, looked, state_of, stop_waiting
+from headgate.runs.orphans import end_if_orphaned, is_active, state_of, stop_waiting
 from headgate.runs.places import check_type, place
 from headgate.runs.production import CLOSE_TIMEOUT_S, SHUT_DOWN, Rules, class_name, close
 from headgate.runs.reading import READERS_END_S, Reading, begun, end_readings
@@ -288,7 +288,10 @@ class Runs:
         return self._answer(run, reading.seen.format, reading, tail)
 
     async def stop(self, run_id: str) -> bool:
-        """Ask the producer of the run to stop, wherever it is; False if there is none."""
+        """Ask the producer of the run to stop, wherever it is, or end a run that waits for one.
+
+        False if there is neither.
+        """
         run = self.place(run_id)
         if await Lease(run.lease, self._rules.orphan_after_s).ask_stop():
             return True
@@ -310,7 +313,7 @@ class Runs:
             raise LookupError(f"run {run_id!r} is not produced here") from None
 
     async def state(self, run_id: str) -> RunState | None:
-        """What has become of the run; None if there is none."""
+        """Return what has become of the run; None if there is none."""
         return await state_of(self.place(run_id))
 
     async def states(self, run_ids: Iterable[str]) -> dict[str, RunState | None]:
@@ -359,7 +362,7 @@ class Runs:
     ) -> Answer:
         fields = {**HEADERS, "Content-Type": form.media_type, **form.headers(run.id, tail)}
         self._readings.add(reading)
-        body = reading.body(lambda: looked(run), self._rules.orphan_after_s)
+        body = reading.body(lambda: end_if_orphaned(run), self._rules.orphan_after_s)
         return Answer(200, fields, body)
 
     def _check_open(self) -> None:

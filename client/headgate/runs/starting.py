@@ -18,7 +18,7 @@ from headgate.runs import claims
 from headgate.runs.lookups import last_items
 from headgate.runs.marks import Marker
 from headgate.runs.output import output
-from headgate.runs.production import CLOSE_TIMEOUT_S, Production, Turn
+from headgate.runs.production import CLOSE_TIMEOUT_S, Plan, Production
 from headgate.runs.progress import Written
 from headgate.runs.survey import survey
 
@@ -125,25 +125,25 @@ class Start:
         assert epoch is not None, "it is always wanted"
         before = await survey(self._run.items, completes=True) if epoch > 0 or not begins else None
         self._check()
-        turn = self._turn(first, before)
+        plan = self._plan(first, before)
         count = len(first) if before is None else before.count or 0
         marker = Marker(self._run.index, self._form.name, count, self._rules.ttl_s)
         writer = output(self._run.items, metadata, epoch, self._rules.retry_for_s)
         return Production(
-            self._run, self._lease, epoch, writer, self._form, self._rules, turn, marker
+            self._run, self._lease, epoch, writer, self._form, self._rules, plan, marker
         )
 
-    def _turn(self, first: list[object], before: Survey | None) -> Turn:
+    def _plan(self, first: list[object], before: Survey | None) -> Plan:
         """Return what is to be done behind what was there before."""
         closes = self._manner.closes
         if before is None:
-            return Turn([], closes=closes)
+            return Plan([], closes=closes)
         if not self._manner.goes_on:
-            return Turn(before.completion.closing())
+            return Plan(before.completion.closing())
         self.written = before.written()
         has_items = bool(self.written.half or self.written.steps)
         first = [] if before.count else first
-        return Turn(first, before.completion, has_items, closes, before.step_bytes)
+        return Plan(first, before.completion, has_items, closes, before.step_bytes)
 
     def _check(self) -> None:
         self._check_open()

@@ -208,7 +208,10 @@ class Runs:
         return None if answer is None else answer_of(here.thread, answer)
 
     def stop(self, run_id: str) -> bool:
-        """Ask the producer of the run to stop, wherever it is; False if there is none."""
+        """Ask the producer of the run to stop, wherever it is, or end a run that waits for one.
+
+        False if there is neither.
+        """
         here = self.in_process()
         return here.thread.call(here.runs.stop, run_id)
 
