@@ -12,7 +12,7 @@ export interface RunChatTransportOptions {
   /** What is sent with each question besides `id`, `messages`, `trigger` and `messageId`. */
   readonly body?: Resolvable<object>
   readonly fetch?: typeof fetch
-  /** So many attempts in a row to read on may bring nothing before the chat fails: 20, which is about four minutes. */
+  /** So many attempts in a row to read on may bring nothing before the chat fails: 20, which is about three minutes. */
   readonly retries?: number
 }
 

@@ -31,7 +31,7 @@ export interface FollowRunOptions<Item = unknown> {
   readonly remember?: boolean
   /** Whether cookies go to another origin, too. */
   readonly withCredentials?: boolean
-  /** So many attempts in a row may bring nothing before `onError` is called: 40, which is about ten minutes. */
+  /** So many attempts in a row may bring nothing before `onError` is called: 40, which is about seven minutes. */
   readonly retries?: number
   /** Ends the following, as `close` does. */
   readonly signal?: AbortSignal
