@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 async def stop(url: str, authorization: str | None, session: aiohttp.ClientSession) -> bool:
-    """Ask the producer of the run at this URL to stop; False if nobody produces it.
+    """Ask the producer of the run at this URL to stop, or end a run that waits for one.
 
-    A run that its producer has left is ended as orphaned, as by whoever looks at it.
+    False if there is neither: then the run is ended as orphaned, as by whoever looks at it.
     """
     base, _, name = url.rpartition("/")
     try:

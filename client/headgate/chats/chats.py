@@ -41,7 +41,7 @@ FORMAT: Final = "ai-sdk"
 QUESTIONS = "question"  # the id of the producer whose epochs count the questions
 BEGINS_WITHIN_S = 3.0  # whoever has asked is about to start the run
 LOOK_AGAIN_S = 0.25  # whether an answer has ended, or a chat has begun
-MOST_MESSAGES = 100  # of a page, where nobody says how many
+MOST_MESSAGES = 100  # of a page: by default, and the most that a page may ask for over HTTP
 
 
 class Patience:
@@ -104,6 +104,7 @@ class Chats:
 
         Raises:
             ChatBusy: The newest answer is for another message, and goes on.
+            StreamClosed: The chat is being deleted.
             BadRequest: This is no message, or the chat does not have it.
             TooLarge: The message is larger than the server takes.
             Unavailable: The server is away.

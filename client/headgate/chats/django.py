@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from headgate.chats.turn import Answering
     from headgate.runs import Answer
 
-PIECE_BYTES = 1 << 16
+PIECE_BYTES = 1 << 16  # of a body that is too long, little more than the bound is in memory
 
 
 def chat_router(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # `useChat` sends all messages each time, with the files in them. Of them one is kept, for which the
 # server has a bound of its own.
 MOST_BODY_BYTES = 16 << 20
-RETRY_AFTER_S = 1
+RETRY_AFTER_S = 1  # a server that restarts is back within seconds
 MOST_DIGITS = 9  # of a number in a query: more than any bound here has
 LONGEST_WAIT_S = 30  # less than proxies wait for an answer
 
