@@ -18,20 +18,14 @@ def page(question: ListRuns, answers: Sequence[RunPage], now: float) -> RunsView
     for answer in answers:
         for row in answer.rows:
             rows.setdefault(row.name, []).append(row)
-    ordered = sorted(rows.values(), key=_rank)
+    ordered = sorted(rows.values(), key=lambda of_one: _latest(of_one).rank)
     shown = ordered[: question.limit]
     after = max((it.after for it in answers if it.after is not None), default=None)
     if shown and (after is not None or len(ordered) > len(shown)):
-        is_over, created, name = _rank(shown[-1])
-        after = f"{int(is_over)}:{-created}:{name}"
+        after = _latest(shown[-1]).rank.after
     return RunsView(
         tuple(_view(of_one, now) for of_one in shown), after, any(it.is_cut for it in answers)
     )
-
-
-def _rank(rows: Sequence[RunRow]) -> tuple[bool, int, str]:
-    row = _latest(rows)
-    return row.status != "active", -(row.created_at or 0), row.name
 
 
 def _latest(rows: Sequence[RunRow]) -> RunRow:

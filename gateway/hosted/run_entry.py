@@ -99,7 +99,7 @@ def brought(change: Change, outcomes: Sequence[Appended | HeadgateError]) -> Bro
     return Brought(max(items, 0), begins, end)
 
 
-class Found(NamedTuple):
+class RecordContents(NamedTuple):
     """What is in a record of the log: messages, of which some are items; `told` by the others."""
 
     messages: int
@@ -108,7 +108,7 @@ class Found(NamedTuple):
     end: RunState | None
 
 
-def found_in(data: bytes) -> Found:
+def found_in(data: bytes) -> RecordContents:
     """Return what a record tells; of a long one, what its first message does.
 
     The library's records come first in their append, or alone.
@@ -118,19 +118,19 @@ def found_in(data: bytes) -> Found:
     try:
         _, end = _first_value(data[:LONGEST_RECORD].decode("latin-1"))  # a character for each byte
     except ValueError:  # it is longer itself, so it is none of the library's
-        return Found(1, 1, [], None)
+        return RecordContents(1, 1, [], None)
     return _found([data[:end]])
 
 
-def all_in(data: bytes) -> Found:
+def all_in(data: bytes) -> RecordContents:
     """Return what a record of a JSON stream holds: one message or more, joined by commas."""
     try:
         return _found(json_messages(b"[%b]" % data))
     except BadRequest:  # a log of another program's
-        return Found(0, 0, [], None)
+        return RecordContents(0, 0, [], None)
 
 
-def _found(messages: Sequence[bytes]) -> Found:
+def _found(messages: Sequence[bytes]) -> RecordContents:
     items, all_told = 0, []
     for message in messages:
         told = records.told(message)
@@ -139,5 +139,5 @@ def _found(messages: Sequence[bytes]) -> Found:
             continue
         all_told.append(told)
         if told.end is not None:
-            return Found(len(messages), items, all_told, told.end)
-    return Found(len(messages), items, all_told, None)
+            return RecordContents(len(messages), items, all_told, told.end)
+    return RecordContents(len(messages), items, all_told, None)

@@ -74,7 +74,7 @@ class RunFigures:
 
 
 def samples(prefix: str, figures: RunFigures, known: int) -> Iterator[Sample]:
-    """Every number of the runs of the route with this prefix, of which so many are known."""
+    """Yield every number of the runs of the route with this prefix; `known` are in its list."""
     yield Sample(STARTED, (prefix,), figures.started)
     yield Sample(ITEMS, (prefix,), figures.items)
     yield Sample(KNOWN, (prefix,), known)

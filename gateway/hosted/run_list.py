@@ -17,7 +17,7 @@ from gateway.errors import BadRequest
 from gateway.hosted.run_entry import all_in, found_in
 from gateway.hosted.run_table import BESIDE, MOST_RUNS
 from gateway.protocol.content import is_json
-from gateway.telemetry.inspection import LARGEST_PAGE, RunPage, RunRow
+from gateway.telemetry.inspection import LARGEST_PAGE, RunPage, RunRank, RunRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +42,7 @@ MOST_COUNTED_BYTES = 256 << 10
 TAIL_BYTES = 32 << 10  # from which the record of an end is read: it goes with the last few items
 
 
-class Look(NamedTuple):
+class RunLook(NamedTuple):
     """A run, and how it is; what the log has of it, where that was looked at."""
 
     run: RunEntry
@@ -50,9 +50,9 @@ class Look(NamedTuple):
     state: StreamState | None
 
     @property
-    def rank(self) -> tuple[bool, int, str]:
-        """Where it is in the list: runs that go on come first, then the newest."""
-        return self.status.status != "active", -(self.run.created_at or 0), self.run.path
+    def rank(self) -> RunRank:
+        """Where it is in the list."""
+        return RunRank.of(self.status.status, self.run.created_at, self.run.path)
 
 
 class RunList:
@@ -65,11 +65,11 @@ class RunList:
         self._survey: asyncio.Task[None] | None = None
         self._surveyed_at: float | None = None
         self._turn = asyncio.Lock()  # of those who look
-        self._kept: dict[str, tuple[float, Look]] = {}  # by path, and when that was seen
+        self._kept: dict[str, tuple[float, RunLook]] = {}  # by path, and when that was seen
         self._is_cut = False  # the log has more streams than are looked at
 
     async def page(self, question: ListRuns) -> RunPage:
-        """The page that is asked for. Raises BadRequest, LogUnavailable."""
+        """Return the page that is asked for. Raises BadRequest, LogUnavailable."""
         after = _parsed(question.after) if question.after else None
         await self._surveyed()
         looks = [
@@ -81,15 +81,12 @@ class RunList:
         limit = max(1, min(question.limit, LARGEST_PAGE))
         page = heapq.nsmallest(limit, looks, key=lambda look: look.rank)
         rows = [row for look in page if (row := await self._row(look)) is not None]
-        more = None
-        if len(looks) > limit:
-            is_over, created, path = page[-1].rank
-            more = f"{int(is_over)}:{-created}:{path}"
+        more = page[-1].rank.after if len(looks) > limit else None
         return RunPage(tuple(rows), more, self._is_cut)
 
     # Those that are known
 
-    async def _looks(self) -> list[Look]:
+    async def _looks(self) -> list[RunLook]:
         """Look at all that are known. How a run has ended stays as it is.
 
         Who asks within a moment of another is told what that one was, of the runs that go on.
@@ -97,17 +94,17 @@ class RunList:
         async with self._turn:
             return await self._look_at_all()
 
-    async def _look_at_all(self) -> list[Look]:
+    async def _look_at_all(self) -> list[RunLook]:
         known = list(self._runs)
         self._kept = {run.path: kept for run in known if (kept := self._kept.get(run.path))}
-        found = [Look(run, run.end, None) for run in known if run.end is not None]
+        found = [RunLook(run, run.end, None) for run in known if run.end is not None]
         others = [run for run in known if run.end is None]
         for begin in range(0, len(others), AT_ONCE):
             looks = await asyncio.gather(*map(self._look, others[begin : begin + AT_ONCE]))
             found += [look for look in looks if look is not None]
         return found
 
-    async def _look(self, run: RunEntry) -> Look | None:
+    async def _look(self, run: RunEntry) -> RunLook | None:
         """Look at a run that goes on, as far as is known; None if it is gone, or is none."""
         now = asyncio.get_running_loop().time()
         before = self._kept.get(run.path)
@@ -127,7 +124,7 @@ class RunList:
         status = records.state_of(run.end, is_closed=state.closed, is_held=is_held)
         if status.status != "active":
             self._runs.settle(run)
-        look = Look(run, status, state)
+        look = RunLook(run, status, state)
         self._kept[run.path] = now, look
         return look
 
@@ -144,7 +141,7 @@ class RunList:
             self._runs.remove(run.path)
 
     async def _is_run(self, state: StreamState) -> bool:
-        """Whether the stream begins as a run does."""
+        """Return whether the stream begins as a run does."""
         chunk = await self._streams.log.read(state, state.first, state.first + 1)
         told = found_in(chunk.records[0]).told if chunk.records else []
         return bool(told) and told[0].format is not None
@@ -163,7 +160,7 @@ class RunList:
             start = chunk.end
         run.end, run.told_items = end, count
 
-    async def _row(self, look: Look) -> RunRow | None:
+    async def _row(self, look: RunLook) -> RunRow | None:
         run = look.run
         state = look.state or await self._present(run)
         if state is None:
@@ -256,9 +253,10 @@ class RunList:
             await asyncio.gather(self._survey, return_exceptions=True)
 
 
-def _parsed(after: str) -> tuple[bool, int, str]:
+def _parsed(after: str) -> RunRank:
+    """Return the rank whose `after` this is."""
     is_over, _, rest = after.partition(":")
     created, _, path = rest.partition(":")
     if is_over not in {"0", "1"} or not (created.isascii() and created.isdecimal()):
         raise BadRequest("after is not where a page of this order ended")
-    return is_over == "1", -int(created[:20]), path
+    return RunRank(is_over == "1", -int(created[:20]), path)

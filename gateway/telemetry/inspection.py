@@ -6,7 +6,7 @@ that they pass between processes as JSON.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -133,6 +133,29 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     seen_bytes: int = 0
     size: int = 0
     counted: int | None = None
+
+    @property
+    def rank(self) -> RunRank:
+        """Where it is in the list."""
+        return RunRank.of(self.status, self.created_at, self.name)
+
+
+class RunRank(NamedTuple):
+    """Where a run is in the list, which is sorted by this: those that go on, then the newest."""
+
+    is_over: bool
+    minus_created_at: int
+    name: str
+
+    @classmethod
+    def of(cls, status: RunStatus, created_at: int | None, name: str) -> RunRank:
+        """Return the rank of a run."""
+        return cls(status != "active", -(created_at or 0), name)
+
+    @property
+    def after(self) -> str:
+        """What the page behind this run is asked for with."""
+        return f"{int(self.is_over)}:{-self.minus_created_at}:{self.name}"
 
 
 class RunPage(msgspec.Struct, tag=True, frozen=True):
