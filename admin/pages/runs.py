@@ -35,7 +35,7 @@ DONE = {
 
 
 async def page(visit: Visit) -> Page:
-    """A page of a route's runs; why there are none, when the log does not tell."""
+    """Return a page of a route's runs, or why there are none where the log cannot be read."""
     prefixes = visit.console.routes_of_runs
     route = visit.query.get("route", prefixes[0] if prefixes else "")
     status = choice(visit.query.get("status", ""), tuple(STATUSES), "status")

@@ -230,7 +230,7 @@ class Runs:
         return here.thread.call(stopped)
 
     def state(self, run_id: str) -> RunState | None:
-        """What has become of the run; None if there is none."""
+        """Return what has become of the run; None if there is none."""
         here = self.in_process()
         return here.thread.call(here.runs.state, run_id)
 

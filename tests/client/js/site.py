@@ -168,7 +168,7 @@ class Tab:
         assert told == value
 
     async def post(self, words: str) -> int:
-        """The status of a POST of its own."""
+        """Return the status of a POST of its own."""
         asked = "async (body) => (await fetch('/say', { method: 'POST', body })).status"
         return int(await self.page.evaluate(asked, words))
 

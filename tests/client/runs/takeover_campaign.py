@@ -40,7 +40,7 @@ def words(step: int) -> list[str]:
 
 
 def is_live(step: int) -> bool:
-    """Whether readers have the words of a step as they come."""
+    """Return whether readers have the words of a step as they come."""
     return step % 2 == 0
 
 

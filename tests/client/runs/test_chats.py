@@ -30,7 +30,7 @@ def user(id_: str, text: str = "Tell.") -> dict[str, Any]:
 
 
 def texts(page: Page) -> list[str]:
-    """What was said, without steps and ids."""
+    """Return what was said, without steps and ids."""
     return ["".join(part.get("text", "") for part in each["parts"]) for each in page.messages]
 
 

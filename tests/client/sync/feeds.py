@@ -40,13 +40,13 @@ class Feed:
 
 
 def read(answer: Answer | None) -> bytes:
-    """The whole body."""
+    """Return the whole body."""
     assert answer is not None, "there is nothing to be read"
     return b"".join(answer.body)
 
 
 def read_to(answer: Answer | None, last: bytes) -> bytes:
-    """The body up to these bytes; the answer stays open."""
+    """Return the body up to these bytes; the answer stays open."""
     assert answer is not None, "there is nothing to be read"
     body = b""
     while not body.endswith(last):
