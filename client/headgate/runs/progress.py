@@ -17,7 +17,9 @@ class Step:
 
     The source is asked for more when the stream has it. `key` names the step among those of its
     run. `value` is any JSON, for whoever takes the run over. `items` are given as if before; up to
-    999 of them, and 256 KiB, are in the stream at once with the step, or not at all.
+    998 of them are in the stream at once with the step, or not at all, with the chunks that the
+    format adds, and up to 256 KiB with `value`. (A request has 1,000 chunks: the step is one, and a
+    mark may be another.)
     """
 
     key: str

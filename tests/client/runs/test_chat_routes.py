@@ -256,7 +256,7 @@ async def test_no_other_method_is_allowed(page: Page) -> None:
         assert (await page.ask("PUT", path))[0] == 405
 
 
-async def test_nobody_uses_a_chat_that_he_is_not_let_into(page: Page) -> None:
+async def test_a_user_who_is_not_let_into_a_chat_is_refused_by_every_route(page: Page) -> None:
     asked = [("GET", ""), ("DELETE", ""), ("GET", "/stream"), ("POST", "/stop")]
     refusal = (403, "you may not use this chat\n")
     for method, path in asked:

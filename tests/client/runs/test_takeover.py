@@ -122,11 +122,12 @@ async def test_the_items_of_a_step_are_in_the_stream_at_once_with_it(runs: Runs,
         aiohttp.ClientSession(trace_configs=[trace]) as session,
         Runs(url, session=session) as traced,
     ):
-        words = [f"word-{number} " for number in range(900)]
-        await read(await traced.start("a", of("Once ", Step("1", items=words))))
+        words = [f"word-{number} " for number in range(998)]  # a mark comes among them
+        await read(await traced.start("a", of("Once ", "upon ", "a ", Step("1", items=words))))
     assert [b"word-0 " in body for body in bodies if b"word-" in body] == [True]
     (body,) = (body for body in bodies if b"word-" in body)
-    assert b"word-899 " in body
+    assert b"word-997 " in body
+    assert b'"count":1000' in body
     assert b'"step":"1"' in body
 
 
