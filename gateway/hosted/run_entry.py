@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from gateway.protocol.state import Change
     from gateway.protocol.trace_context import TraceContext
 
-# Bytes that are parsed, in 0.2 ms, to find a record of the library, each of which is shorter.
+# Bytes that are parsed, in 0.2 ms, to find a record of the library; only steps may be longer.
 LONGEST_RECORD = 32 << 10
 # Of the records of one commit, that are parsed: a client may write their mark in any message.
 MOST_PARSED = 8
+# How the library's records begin. Marks and steps may be behind items, and a step may be long.
+_RECORD = b'{"type":"%b"' % records.MARK
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -96,6 +98,8 @@ def brought(change: Change, outcomes: Sequence[Appended | HeadgateError]) -> Bro
             begins = begins or any(one.status == "active" for one in found.told)
             end = found.end or end
             items -= found.messages - found.items
+            if len(record.data) > LONGEST_RECORD:
+                items -= record.data.count(b"," + _RECORD)
     return Brought(max(items, 0), begins, end)
 
 
@@ -111,14 +115,14 @@ class RecordContents(NamedTuple):
 def found_in(data: bytes) -> RecordContents:
     """Return what a record tells; of a long one, what its first message does.
 
-    The library's records come first in their append, or alone.
+    The library's records of a beginning and of an end are in short appends, or first in theirs.
     """
     if len(data) <= LONGEST_RECORD:
         return all_in(data)
     try:
         _, end = _first_value(data[:LONGEST_RECORD].decode("latin-1"))  # a character for each byte
-    except ValueError:  # it is longer itself, so it is none of the library's
-        return RecordContents(1, 1, [], None)
+    except ValueError:  # it is longer itself: an item, or a step with what it came to
+        return RecordContents(1, 0 if data.startswith(_RECORD) else 1, [], None)
     return _found([data[:end]])
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiohttp
 import pytest
-from headgate.runs import Runs
+from headgate.runs import Runs, Step
 
 from gateway.hosted import run_list, run_table
 from gateway.hosted.stream_list import StreamList
@@ -228,6 +228,18 @@ async def test_what_the_library_adds_is_neither_an_item_of_the_source_nor_its_fi
     begin.set()
     ended = await console.shows("chat", "finished")
     assert ended["first_item_after"] >= 0
+
+
+async def test_marks_and_steps_of_long_appends_are_no_items(at: tuple[Console, Runs]) -> None:
+    console, runs = at
+
+    async def source() -> AsyncIterator[object]:
+        for number in range(3000):
+            yield {"n": number, "text": "x" * 100}
+        yield Step("done", value="y" * 40_000)
+
+    await runs.start("long-appends", source(), format="ndjson")
+    assert (await console.shows("long-appends", "finished"))["items"] == 3000
 
 
 async def test_a_run_whose_producer_was_killed_is_orphaned_until_another_goes_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from headgate import records
 from headgate.records import RunState
@@ -26,6 +27,14 @@ def test_items_are_counted_without_the_records_of_the_library() -> None:
     failed = RunState("failed", "no more")
     last = b"1," + records.end(failed) + b',{"type":"finish"}'
     assert of(last, stored=3) == Brought(1, False, failed)
+
+
+def test_records_behind_items_are_none_in_a_long_append_either() -> None:
+    item = b'"' + b"x" * LONGEST_RECORD + b'"'
+    step = records.step("1", msgspec.Raw(item))
+    long = b",".join([item, records.mark("ndjson", 1000), item, step])
+    assert of(long, stored=4) == Brought(2, False, None)
+    assert of(step, stored=1) == Brought(0, False, None)
 
 
 def test_an_item_that_only_mentions_a_record_is_an_item() -> None:
