@@ -92,10 +92,15 @@ class Conversation:
     def repeats(self, trigger: Trigger, message: Message) -> bool:
         """Return whether this is the newest question again, as a double click asks it.
 
-        One that has its answer may be asked for another answer; one whose answer failed, too.
+        So is a message of the assistant's that says nothing new to its calls of tools. One that has
+        its answer may be asked for another answer; one whose answer failed, too.
         """
         newest = self.newest
-        if newest is None or newest.trigger != trigger or newest.message != message:
+        if newest is None or newest.trigger != trigger:
+            return False
+        asked = newest.message
+        known = self._known(asked["id"]) if newest.continued else asked
+        if message != known:
             return False
         answered = self.answers.get(newest.run)
         return answered is None or (trigger == "submit-message" and answered.status in WHOLE)
@@ -151,9 +156,14 @@ class Conversation:
         """
         if message["role"] == "user":
             return message
+        known = self._known(message["id"])
+        return known and {**known, "parts": answered(known["parts"], message["parts"])}
+
+    def _known(self, id_: str) -> Message | None:
+        """Return the assistant's message of this id."""
         for known in self.messages():
-            if known["id"] == message["id"] and known["role"] == "assistant":
-                return {**known, "parts": answered(known["parts"], message["parts"])}
+            if known["id"] == id_ and known["role"] == "assistant":
+                return known
         return None
 
     def page(self, limit: int, before: str | None, run: RunState | None) -> Page:

@@ -75,6 +75,8 @@ def checked(message: object) -> Message:
         isinstance(part, dict) and isinstance(part.get("type"), str) for part in parts
     ):
         raise BadRequest("a message has parts: a list of objects, each with a type")
+    if any(part["type"] == "text" and not isinstance(part.get("text"), str) for part in parts):
+        raise BadRequest("a part of the type text has a text")
     try:
         encode(message)
     except UnicodeEncodeError:

@@ -38,7 +38,7 @@ def continued(answer: Answer | None, message: Mapping[str, Any]) -> Answer | Non
         message: The last message that the page sent when the run was started.
 
     What the user has said to an approval request is not told: version 6 of the AI SDK has no chunk
-    for it. The tool's answer follows in any case.
+    for it. Until the tool has answered, its call looks as one that is under way.
 
     Returns:
         The answer itself where the message is not the assistant's, and none where there is none.
@@ -108,17 +108,32 @@ def _tool(part: Mapping[str, Any]) -> Iterator[Chunk]:
     about.update(_metadata(part, "callProviderMetadata"))
     id_, state = {"toolCallId": part.get("toolCallId")}, part.get("state")
     if state == "input-streaming":
-        yield {"type": "tool-input-start", **about}
-        yield {"type": "tool-input-delta", **id_, "inputTextDelta": part.get("rawInput", "")}
+        yield from _input(about, part.get("rawInput", ""))
         return
     if state == "output-error" and "input" not in part:
         wrong = {"input": part.get("rawInput"), "errorText": part.get("errorText")}
         yield {"type": "tool-input-error", **about, **wrong}
         return
-    yield {"type": "tool-input-available", **about, "input": part.get("input")}
-    if part.get("approval"):
+    if state == "output-available":
+        # A page calls its own tools at each `tool-input-available`, also at one that is old.
+        input_ = msgspec.json.encode(part.get("input")).decode()
+        yield from _input(about, input_)
+    else:
+        yield {"type": "tool-input-available", **about, "input": part.get("input")}
+    # Nobody is asked again who has decided.
+    if part.get("approval") and state != "approval-responded":
         yield {"type": "tool-approval-request", **id_, "approvalId": part["approval"].get("id")}
-    more = {**id_, **_metadata(part, "resultProviderMetadata")}
+    yield from _output(part, id_)
+
+
+def _input(about: Mapping[str, Any], text: str) -> Iterator[Chunk]:
+    yield {"type": "tool-input-start", **about}
+    call = about.get("toolCallId")
+    yield {"type": "tool-input-delta", "toolCallId": call, "inputTextDelta": text}
+
+
+def _output(part: Mapping[str, Any], id_: Mapping[str, Any]) -> Iterator[Chunk]:
+    more, state = {**id_, **_metadata(part, "resultProviderMetadata")}, part.get("state")
     if state == "output-available":
         yield {"type": "tool-output-available", **more, **known(part, "output", "preliminary")}
     elif state == "output-error":

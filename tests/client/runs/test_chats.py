@@ -222,6 +222,22 @@ async def test_an_answer_to_a_call_that_no_page_gives_is_refused(
         await chats.send("c", {**message, "parts": parts}, Model())
 
 
+async def test_an_answer_to_a_call_that_comes_again_or_too_late_starts_no_other_run(
+    chats: Chats,
+) -> None:
+    await read(await chats.send("c", user("1"), Model(of(CALL))))
+    message = (await chats.history("c")).messages[-1]
+    *before, call = message["parts"]
+    yes, no = (
+        {**message, "parts": [*before, {**call, "state": "output-available", "output": said}]}
+        for said in ("yes", "no")
+    )
+    model = Model("upon")
+    bodies = {await read(await chats.send("c", each, model)) for each in (yes, yes, no)}
+    assert (len(bodies), len(model.turns)) == (1, 1)
+    assert (await chats.history("c")).messages[-1]["parts"][1]["output"] == "yes"
+
+
 async def test_what_goes_on_with_an_unknown_message_is_refused(chats: Chats) -> None:
     with pytest.raises(BadRequest, match="no message of the assistant's with the id 'm'"):
         await chats.send("c", {"id": "m", "role": "assistant", "parts": []}, Model())
@@ -524,6 +540,7 @@ async def test_the_longest_id_of_a_chat_is_taken(chats: Chats) -> None:
         {"id": "1", "role": "system", "parts": []},
         {"id": "1", "role": "user"},
         {"id": "1", "role": "user", "parts": [{}]},
+        {"id": "1", "role": "user", "parts": [{"type": "text"}]},
         {"id": "1", "role": ["user"], "parts": []},
         user("1", "\ud800"),
     ],

@@ -83,6 +83,22 @@ async def test_a_page_that_is_loaded_anew_makes_the_whole_message(runs: Runs) ->
         assert message["parts"] == [*PARTS, *new]
 
 
+async def test_a_page_loaded_anew_neither_calls_its_tools_again_nor_asks_who_has_decided(
+    runs: Runs,
+) -> None:
+    call = {"type": "tool-place", "input": {"city": "Rome"}}
+    decided = {"state": "approval-responded", "approval": {"id": "a", "approved": True}}
+    parts = [
+        {**call, "toolCallId": "1", "state": "output-available", "output": "Rome"},
+        {**call, "toolCallId": "2", **decided},
+    ]
+    await read(await runs.start("a", of("upon"), format="ai-sdk", message_id="m 1"))
+    body = await read(continued(await runs.follow("a"), {"role": "assistant", "parts": parts}))
+    assert b"tool-approval-request" not in body
+    assert body.count(b"tool-input-available") == 1
+    assert b'{"type":"tool-input-available","toolCallId":"2"' in body
+
+
 async def test_what_a_message_held_comes_at_once_behind_its_start(runs: Runs) -> None:
     feed = Feed()
     await runs.start("a", feed.source(), format="ai-sdk", message_id="m 1")
