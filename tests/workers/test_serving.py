@@ -57,7 +57,7 @@ def lasting(log: Headgate) -> Iterator[Several]:
 @pytest.fixture
 def server(origin: Headgate) -> Iterator[Several]:
     # On a busy machine, more than the second may pass for which a tail is kept otherwise.
-    with several(origin.url, tail_max_age="60") as started:
+    with several(origin.url, route={"tail_max_age": 60}) as started:
         yield started
 
 
