@@ -38,7 +38,7 @@ _RECORD = b'{"type":"%b"' % records.MARK
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class RunEntry:
-    """One run. Moments are of perf_counter; `wall_s` more is epoch seconds.
+    """Counts one run. Moments are of perf_counter; `wall_s` more is epoch seconds.
 
     `is_whole` says that its stream was created here, in this process. What is counted is what was
     committed here: other gateways and workers count the rest.
@@ -78,7 +78,7 @@ class RunEntry:
 
 
 class Brought(NamedTuple):
-    """What is in one commit: items, whether a producer begins with it, and how the run ended."""
+    """Tells of one commit: its items, whether a producer begins with it, and how the run ended."""
 
     items: int
     begins: bool
@@ -104,7 +104,7 @@ def brought(change: Change, outcomes: Sequence[Appended | HeadgateError]) -> Bro
 
 
 class RecordContents(NamedTuple):
-    """What is in a record of the log: messages, of which some are items; `told` by the others."""
+    """Tells of a record of the log: its messages, the items among them; `told` by the others."""
 
     messages: int
     items: int

@@ -154,7 +154,7 @@ class RunRank(NamedTuple):
 
     @property
     def after(self) -> str:
-        """What the page behind this run is asked for with."""
+        """Return what the page behind this run is asked for with."""
         return f"{int(self.is_over)}:{-self.minus_created_at}:{self.name}"
 
 

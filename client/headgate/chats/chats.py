@@ -161,10 +161,7 @@ class Chats:
         name, log = chat, self._log(ids.chat_of(chat))
         if after is not None and ids.is_run(name):
             return await self.runs.follow(name, after)
-        try:
-            found = await conversation(log)
-        except ABSENT:
-            found = Conversation()
+        found = await self._read(log)
         question = found.question(name) if ids.is_run(name) else found.newest
         answer = await self._followed(question, after)
         if answer is None and wait and not ids.is_run(name):
@@ -229,6 +226,7 @@ class Chats:
         return self.runs.place(ids.check(chat) + ids.LOG).items
 
     async def _read(self, log: Stream) -> Conversation:
+        """Read the chat; one that has not begun has no questions."""
         try:
             return await conversation(log)
         except ABSENT:

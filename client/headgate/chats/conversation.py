@@ -26,7 +26,7 @@ NEVER_BEGUN = "its answer was never begun"
 
 @dataclass(frozen=True, slots=True)
 class ChatState:
-    """What has become of a chat's newest question.
+    """Tells what has become of a chat's newest question.
 
     `status` is `active` while its run is produced, and else how it ended.
     """
@@ -40,7 +40,7 @@ class ChatState:
 
 @dataclass(frozen=True, slots=True)
 class AnswerState:
-    """What has become of the answer to a message: its run, and that run's state."""
+    """Tells what has become of the answer to a message: its run, and that run's state."""
 
     run: str
     status: Status

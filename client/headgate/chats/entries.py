@@ -34,7 +34,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="answer"):
-    """What a run has become; without a message it gave nothing."""
+    """Tells what a run has become; without a message it gave nothing."""
 
     run: str
     status: Status

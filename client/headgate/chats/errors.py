@@ -10,4 +10,4 @@ class ChatBusy(StreamError):
 
 
 class BadRequest(ValueError):
-    """What a page has sent is no message, no id, or is about what the chat does not have."""
+    """A page has sent no message, no id, or something about what the chat does not have."""

@@ -64,7 +64,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one producer is to do of a run, which others may have begun and may end."""
+    """Says what one producer does of a run, which others may have begun and may end."""
 
     first: list[object]  # items before those of the source
     begun: Completion | None = None  # what goes on

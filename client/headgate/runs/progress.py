@@ -29,7 +29,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What is in the stream of a run as it is taken over; nothing, where it begins."""
+    """Holds what is in the stream of a run as it is taken over; nothing, where it begins."""
 
     items: int = 0  # that readers are sent
     steps: dict[str, Any] = field(default_factory=dict)  # their values by their keys

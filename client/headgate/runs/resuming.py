@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Resumption(NamedTuple):
-    """What `follow` is asked for."""
+    """Holds what `follow` is asked for."""
 
     after: int | Cursor | None
     only_active: bool

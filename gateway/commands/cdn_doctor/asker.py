@@ -55,7 +55,7 @@ class TooManyRequests(Failed):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What an answer may take, in seconds, ANSWER_S unless it is given; and its longest body."""
+    """Bounds an answer: the seconds it may take, ANSWER_S unless given, and its longest body."""
 
     within_s: float | None = None
     most_bytes: int = BODY_BYTES
