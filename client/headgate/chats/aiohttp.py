@@ -80,8 +80,4 @@ async def _pieces(request: web.Request) -> AsyncIterator[bytes]:
 async def _response(request: web.Request, answer: Answer | Reply) -> web.StreamResponse:
     if not isinstance(answer, Reply):
         return await send(request, answer)
-    if answer.body is None:
-        return web.Response(status=answer.status)
-    if isinstance(answer.body, str):
-        return web.Response(status=answer.status, text=answer.body, headers=answer.headers)
-    return web.json_response(answer.body, status=answer.status, headers=answer.headers)
+    return web.Response(status=answer.status, body=answer.body or None, headers=answer.headers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.http import HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http import HttpResponse, HttpResponseNotAllowed
 from django.urls import path as url_path
 
 from headgate.chats.requests import Reply, Requests
@@ -87,11 +87,4 @@ def response(answer: AnswerLike | Reply) -> HttpResponseBase:
     """Return the response that an answer is."""
     if not isinstance(answer, Reply):
         return send(answer)
-    if answer.body is None:
-        return HttpResponse(status=answer.status)
-    if isinstance(answer.body, str):
-        kind = "text/plain; charset=utf-8"
-        return HttpResponse(
-            answer.body, status=answer.status, content_type=kind, headers=answer.headers
-        )
-    return JsonResponse(answer.body, status=answer.status, headers=answer.headers, safe=False)
+    return HttpResponse(answer.body, status=answer.status, headers={**answer.headers})

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import msgspec
@@ -47,11 +48,11 @@ Authorize: TypeAlias = Callable[[_Request, str], object | Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of one piece: JSON, or a sentence for people."""
+    """An answer of one piece, as any framework sends it."""
 
     status: int
-    body: object
-    headers: Mapping[str, str] | None = None
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Refused(Exception):
@@ -112,7 +113,7 @@ class Requests(Generic[_Request]):
         if limit is None or not 1 <= limit <= MOST_MESSAGES:
             raise BadRequest(f"limit is a number from 1 to {MOST_MESSAGES}")
         page = await self._chats.history(chat, limit=limit, before=query.get("before"))
-        return Reply(200, asdict(page))
+        return _json(page)
 
     async def _resume(
         self, request: _Request, chat: str, query: Mapping[str, str], headers: Fields
@@ -125,15 +126,15 @@ class Requests(Generic[_Request]):
         wait = _number(query.get("wait", "0"))
         if wait is None or wait > LONGEST_WAIT_S:
             raise BadRequest(f"wait is a whole number of seconds, up to {LONGEST_WAIT_S}")
-        return await self._chats.resume(chat, after, wait=wait) or Reply(204, None)
+        return await self._chats.resume(chat, after, wait=wait) or Reply(204)
 
     async def _stop(self, request: _Request, chat: str) -> Reply:
         await self._user(request, ids.check(chat))
-        return Reply(200, {"stopped": await self._chats.stop(chat)})
+        return _json({"stopped": await self._chats.stop(chat)})
 
     async def _delete(self, request: _Request, chat: str) -> Reply:
         await self._user(request, ids.check(chat))
-        return Reply(200, {"deleted": await self._chats.delete(chat)})
+        return _json({"deleted": await self._chats.delete(chat)})
 
     async def _user(self, request: _Request, chat: str) -> object:
         """Return who asks; a function that forgets to return something lets nobody in."""
@@ -161,12 +162,24 @@ async def _answered(answer: Awaitable[Answer | Reply]) -> Answer | Reply:
     try:
         return await answer
     except _Refused as refused:
-        return Reply(refused.status, f"{refused}\n")
+        return _sentence(refused.status, refused)
     except _KINDS as error:
         kind = next(kind for kind in _KINDS if isinstance(error, kind))
         status, words = _FAULTS[kind]
-        headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
-        return Reply(status, f"{words or error}\n", headers)
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
+        return _sentence(status, words or error, headers)
+
+
+def _json(value: object) -> Reply:
+    return Reply(200, msgspec.json.encode(value), {"Content-Type": "application/json"})
+
+
+def _sentence(
+    status: int, sentence: object, headers: Mapping[str, str] = MappingProxyType({})
+) -> Reply:
+    """Return a reply for people, which `useChat` shows as its error."""
+    kind = {"Content-Type": "text/plain; charset=utf-8"}
+    return Reply(status, f"{sentence}\n".encode(), {**kind, **headers})
 
 
 def _number(text: str) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from headgate.chats.requests import Reply, Requests
@@ -70,7 +70,4 @@ def _chat(request: Request) -> str:
 def _response(answer: Answer | Reply) -> Response:
     if not isinstance(answer, Reply):
         return send(answer)
-    if answer.body is None:
-        return Response(status_code=answer.status)
-    kind = PlainTextResponse if isinstance(answer.body, str) else JSONResponse
-    return kind(answer.body, status_code=answer.status, headers=answer.headers)
+    return Response(answer.body, status_code=answer.status, headers=answer.headers)

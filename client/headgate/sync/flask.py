@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response
 from flask import request as current
 
 from headgate.chats.requests import Reply
@@ -97,11 +97,4 @@ def chat_router(
 def _response(answer: Answer | Reply) -> Response:
     if not isinstance(answer, Reply):
         return send(answer)
-    if answer.body is None:
-        return Response(status=answer.status)
-    if isinstance(answer.body, str):
-        return Response(answer.body, answer.status, answer.headers, mimetype="text/plain")
-    response = jsonify(answer.body)
-    response.status_code = answer.status
-    response.headers.update(answer.headers or {})
-    return response
+    return Response(answer.body, answer.status, answer.headers)
