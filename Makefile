@@ -159,7 +159,7 @@ bench: setup-bench  ## Measure against nginx, nchan, the reference server and it
 paired: setup-bench  ## Measure against another checkout, OTHER=folder
 	$(BIN)/python -m tests.bench.paired $(OTHER) $(ARGS)
 
-torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and viewers; takes long
+torture: setup-test  ## Every test whole, 1,000 kills, 5,000 slow clients and viewers; takes long
 	$(BIN)/python -m tests.faults --kills 1000
 	$(BIN)/python -m tests.faults --memory
 	$(BIN)/python -m tests.faults --raises
@@ -169,16 +169,7 @@ torture: setup-test  ## 1,000 kills, the memory bound, 5,000 slow clients and vi
 	$(BIN)/python -m tests.edge viewers
 	$(BIN)/python -m tests.edge zipf
 	$(BIN)/python -m tests.edge histories
-	EXAMPLES=whole $(BIN)/pytest -n $(JOBS) tests/cdn/test_engines.py \
-		tests/hostile/test_stream_names.py tests/support/test_forked.py tests/faults/test_stalls.py \
-		tests/client/runs/test_chat_with_tools.py \
-		tests/clients/test_text_through_cuts.py \
-		tests/backends/test_redis_torn_file.py tests/faults/test_redis_cuts.py tests/faults/test_redis_cluster.py \
-		$$(grep -rl '^from hypothesis' tests --include='test_*.py')
-	CONFORMANCE_EXAMPLES=100 $(BIN)/pytest -n $(JOBS) tests/conformance
-	REDIS_LOSSES=20 $(BIN)/pytest tests/faults/test_redis_failovers.py
-	AGREE_SEEDS=100 $(BIN)/pytest tests/streams/test_logs_agree.py
-	POWER_CUTS=2400 $(BIN)/pytest -n $(JOBS) tests/backends/test_power_loss.py
+	EXAMPLES=whole $(BIN)/pytest -n $(JOBS) tests
 	$(BIN)/python -m tests.telemetry
 	$(BIN)/python -m tests.streams.simulation --seeds 5000
 	$(BIN)/python -m tests.edge.simulation --seeds 5000 --seconds 1800

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.forking import forks
-from tests.support.examples import examples
+from tests.support.examples import examples, leave_to_torture
 from tests.support.long_first import long_first
 
 if TYPE_CHECKING:
@@ -72,10 +72,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the modules that have time limits of their own, in a run on several workers.
+    """Leave out what is left to `make torture`; begin with the modules that have time limits.
 
-    The longer they may take, the sooner they begin.
+    The longer they may take, the sooner they begin, in a run on several workers.
     """
+    items[:], left = leave_to_torture(items)
+    if left:
+        config.hook.pytest_deselected(items=left)
     workers = forks(config)
     if workers < 2:
         return

@@ -16,12 +16,13 @@ from gateway.errors import LogUnavailable
 from gateway.protocol.state import Change, ProducerState, StreamState
 from tests.backends.contract import appended, created, removed, with_producers
 from tests.backends.power_loss_vfs import PowerLossVFS
+from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-CUTS = int(os.environ.get("POWER_CUTS", "72"))  # `make torture` has 2,400
+CUTS = 2400 if IS_WHOLE else 72
 CUTS_IN_A_RUN = 24
 SEED = int(os.environ.get("POWER_SEED", "1"))
 PAIR = ("left", "right")

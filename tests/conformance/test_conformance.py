@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.examples import IS_WHOLE, cases
 from tests.support.processes import NODE, ROOT, headgate
 
 if TYPE_CHECKING:
@@ -24,10 +25,9 @@ PASSED = 332
 SUBSCRIPTIONS = "Reserved subscription APIs"
 SUBSCRIPTION_TESTS = 6
 # Of each property: the suite's own numbers are 10 to 50, which `make torture` has.
-FEW_EXAMPLES = int(os.environ.get("CONFORMANCE_EXAMPLES", "3"))
+FEW_EXAMPLES = 100 if IS_WHOLE else 3
 # Where a set-up differs from others only in who is asked, these are played, which take seconds;
 # `make torture` plays the whole suite there, too.
-IS_WHOLE = "CONFORMANCE_EXAMPLES" in os.environ
 PART = (
     *("Basic Stream Operations", "Append Operations", "Read Operations", "Long-Poll Operations"),
     *("HTTP Protocol", "Idempotent Producer Operations", "Read-Your-Writes Consistency"),
@@ -37,7 +37,7 @@ PASSED_OF_PART = 134
 
 
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
-@pytest.mark.parametrize("scheme", ["memory", "file"])
+@pytest.mark.parametrize("scheme", cases(["memory", "file"], {"file"}, "file"))
 def test_official_suite_passes(scheme: str, tmp_path: Path) -> None:
     origin = "memory:" if scheme == "memory" else f"file:{tmp_path / 'log'}"
     with headgate(origin, arguments=ARGUMENTS) as server:

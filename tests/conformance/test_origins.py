@@ -56,6 +56,7 @@ def test_what_fails_is_what_is_documented(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
+@pytest.mark.torture("one gateway of one worker before it")
 @pytest.mark.parametrize(("gateways", "workers", "column"), [(0, 1, 1), (2, 1, 2), (1, 2, 2)])
 def test_what_fails_behind_none_or_several_is_what_is_documented(
     tmp_path: Path, gateways: int, workers: int, column: int

@@ -17,6 +17,7 @@ from tests.conformance.test_conformance import (
     run_part,
     run_suite,
 )
+from tests.support.examples import cases
 from tests.support.processes import headgate
 from tests.support.redis_groups import ClusterServers
 from tests.support.redis_servers import redis_server
@@ -55,6 +56,7 @@ def three_node_cluster(folder: Path) -> Iterator[str]:
         yield gateway.url
 
 
+@pytest.mark.torture("two gateways that share it")
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
 def test_official_suite_passes(tmp_path: Path) -> None:
     with one_gateway(tmp_path) as url:
@@ -64,7 +66,9 @@ def test_official_suite_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(SUITE_TIMEOUT_S + 60)
-@pytest.mark.parametrize("started", [two_gateways, three_node_cluster])
+@pytest.mark.parametrize(
+    "started", cases([two_gateways, three_node_cluster], {two_gateways}, "one server of Redis")
+)
 def test_what_depends_on_who_is_asked_passes(
     started: Callable[[Path], AbstractContextManager[str]], tmp_path: Path
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from tests.faults.readback import check
 from tests.faults.redis_failovers import Report, lose_again_and_again, roaming_gateways
 from tests.faults.redis_torture import QUICK, session
 from tests.support.cutting_proxy import CuttingProxy
+from tests.support.examples import IS_WHOLE
 from tests.support.http1 import ask
 from tests.support.processes import Headgate
 from tests.support.redis_groups import SentinelGroup
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 GATEWAYS = 3
 SEED = 11
-LOSSES = int(os.environ.get("REDIS_LOSSES", "2"))  # one after another; `make torture` has 20
+LOSSES = 20 if IS_WHOLE else 2  # one after another
 REPLICATION = {"repl-diskless-sync-delay": "0"}
 
 
@@ -124,6 +124,7 @@ def test_restarts_with_nothing_never_give_an_offset_twice(tmp_path: Path) -> Non
     _assert_kept_its_word(report, LOSSES)
 
 
+@pytest.mark.torture("restarts with less, and each way to lose a primary, alone")
 @pytest.mark.timeout(200 + 20 * LOSSES)
 def test_failovers_without_the_last_writes_never_give_an_offset_twice(tmp_path: Path) -> None:
     with SentinelGroup(tmp_path) as group:

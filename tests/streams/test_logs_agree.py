@@ -21,6 +21,7 @@ from gateway.protocol.offsets import NOW, Offset
 from gateway.protocol.state import Lifetime, Segment, Stamp, StreamState
 from tests.streams.clock import PAST, ManualClock
 from tests.streams.service import Service
+from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     Act = Callable[[Service], Awaitable[object]]
 
 SEED = int(os.environ.get("AGREE_SEED", "3"))
-SEEDS = int(os.environ.get("AGREE_SEEDS", "3"))  # `make torture` has 100
+SEEDS = 100 if IS_WHOLE else 3
 STEPS = 200
 PATHS = ("a", "b", "c", "d", "e")
 ALL = 1 << 40
