@@ -203,6 +203,7 @@ def _freshness(route: RouteSettings, *, is_private: bool = False) -> Freshness:
         route.tail_max_age,
         tags.of_route(route.prefix),
         is_private,
+        route.tail_directive,
     )
 
 

@@ -478,7 +478,8 @@ def test_settings_for_servers_are_refused_without_one(origin: str, tmp_path: Pat
 
 FOR_ALL = {
     *("prefix", "origin", "auth", "anonymous", "visibility", "conceal"),
-    *("chunk_max_age", "stale_while_revalidate", "tail_max_age", "cache_share"),
+    *("chunk_max_age", "stale_while_revalidate", "tail_max_age", "tail_directive"),
+    "cache_share",
 } | {
     *("anonymous", "visibility", "conceal", "reader_keys"),
     "runs",

@@ -30,6 +30,8 @@ TARGETS = (
             "hides appends.",
             "It does not keep the answers for one web site apart from those for another, which "
             "differ where cors_origins is a list.",
+            "It does not store what reached the tail, nor a 204, while these say no-cache and "
+            "no-store. tail_directive = max-age=0 on the route may let it; that was not tried.",
             "It holds no long-polls of more than 50 s.",
         ),
         keeps_readers_apart=False,

@@ -192,7 +192,7 @@ class ResponseRules(msgspec.Struct):
             fields[UP_TO_DATE] = "true"
         if is_ours or not repair.is_brief(read, facts):
             return []
-        said = tails.shorten(fields, self.freshness.tail_max_age)
+        said = tails.shorten(fields, self.freshness)
         self.repairs.update(["tail"] if said else [])
         return said
 

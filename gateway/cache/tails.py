@@ -22,17 +22,20 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
+    from gateway.protocol.cache_headers import Freshness, TailDirective
+
 _AGES = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"})
 _NEVER_FRESH = frozenset({"no-store", "no-cache"})
 _FOR_ALL = frozenset({"public", "s-maxage"})
 
 
-def shortened(fields: MultiMapping[str], longest_s: int) -> list[tuple[str, str]] | None:
+def shortened(fields: MultiMapping[str], freshness: Freshness) -> list[tuple[str, str]] | None:
     """What an origin tells caches of an answer, for browsers to ask again each time.
 
-    Shared caches hold it for `longest_s` at most. For whom it is, and all else that was told,
+    Shared caches hold it for `tail_max_age` at most. For whom it is, and all else that was told,
     stays. None where no more was allowed anyway.
     """
+    longest_s = freshness.tail_max_age
     browsers = Directives(parse_directives(fields.getall("Cache-Control", ())))
     shared = governing(fields)
     told_s = _shared_s(shared, fields)
@@ -41,7 +44,8 @@ def shortened(fields: MultiMapping[str], longest_s: int) -> list[tuple[str, str]
         return None
     is_for_all = not _FOR_ALL.isdisjoint(shared.given) and "private" not in browsers
     age = min(told_s, longest_s)
-    lines = [("Cache-Control", _asked_again(browsers, age if is_for_all else 0))]
+    shared_s = age if is_for_all else 0
+    lines = [("Cache-Control", _asked_again(browsers, shared_s, freshness.tail_directive))]
     if age and "private" not in browsers:
         kept = {name: value for name, value in shared.given.items() if name not in _AGES}
         edge = _said({**kept, "max-age": str(age)}, targeted=shared.targeted)
@@ -52,10 +56,13 @@ def shortened(fields: MultiMapping[str], longest_s: int) -> list[tuple[str, str]
     return lines
 
 
-def _asked_again(told: Directives, shared_s: int = 0) -> str:
+def _asked_again(
+    told: Directives, shared_s: int = 0, tail_directive: TailDirective = "no-cache"
+) -> str:
     kept = {name: value for name, value in told.given.items() if name not in _AGES}
-    if "no-store" not in kept:
-        kept.setdefault("no-cache", "")
+    if _NEVER_FRESH.isdisjoint(kept):
+        name, _, value = (tail_directive if shared_s else "no-cache").partition("=")
+        kept[name] = value
     if shared_s:
         kept["s-maxage"] = str(shared_s)
     return _said(kept, targeted=told.targeted)
@@ -102,9 +109,9 @@ def _are_short_for_surrogates(fields: MultiMapping[str], longest_s: int) -> bool
     return seconds is not None and seconds <= longest_s and "stale-while-revalidate" not in told
 
 
-def shorten(fields: CIMultiDict[str], longest_s: int) -> list[tuple[str, str]]:
+def shorten(fields: CIMultiDict[str], freshness: Freshness) -> list[tuple[str, str]]:
     """Have `fields` say the same; returns what its origin had said, where that was more."""
-    lines = shortened(fields, longest_s)
+    lines = shortened(fields, freshness)
     if lines is None:
         return []
     said = [(name, value) for name in LIFETIMES for value in fields.popall(name, ())]
@@ -113,10 +120,10 @@ def shorten(fields: CIMultiDict[str], longest_s: int) -> list[tuple[str, str]]:
 
 
 @lru_cache(maxsize=256)  # an origin says the same of all its streams, or of each type of them
-def shortened_lines(said: str, longest_s: int) -> str:
+def shortened_lines(said: str, freshness: Freshness) -> str:
     """Header lines for caches, such as an origin says for every poll, shortened; none stay none."""
     if not said:
         return ""
     fields = CIMultiDict(cache_headers.fields(said))
-    shorten(fields, longest_s)
+    shorten(fields, freshness)
     return "".join(f"{name}: {value}\r\n" for name, value in fields.items())

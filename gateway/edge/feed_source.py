@@ -83,16 +83,16 @@ class EdgeFeedSource:
 
     def data(self, snapshot: Snapshot, read: CatchUp | LongPoll, span: Span) -> Response:
         """200 with data; a poll whose URL others ask for, too, is told no more than of the tail."""
-        now, longest_s = self.shared.clock(), self._freshness.tail_max_age
+        now, freshness = self.shared.clock(), self._freshness
         read = renewed(self.reader_keys, read)
         if snapshot.reads_say:
-            short = tails.shortened_lines(snapshot.reads_say, longest_s)
+            short = tails.shortened_lines(snapshot.reads_say, freshness)
             snapshot = snapshot._replace(reads_say=short)
         if isinstance(read, LongPoll) and not followed.moves_on(read, now):
             said = snapshot.polls_say or snapshot.reads_say or ""
-            snapshot = snapshot._replace(polls_say=tails.shortened_lines(said, longest_s))
-        snapshot = as_told(snapshot, read, self._freshness)
-        return followed.data(snapshot, read, span, now, self._freshness.toward(read.by_key))
+            snapshot = snapshot._replace(polls_say=tails.shortened_lines(said, freshness))
+        snapshot = as_told(snapshot, read, freshness)
+        return followed.data(snapshot, read, span, now, freshness.toward(read.by_key))
 
     def empty(self, snapshot: Snapshot, read: CatchUp) -> Response:
         """200 without data, for a catch-up at the tail."""
@@ -104,7 +104,8 @@ class EdgeFeedSource:
         """204: the time is over, or the stream is closed."""
         read = renewed(self.reader_keys, read)
         told = as_told(snapshot, read, self._freshness)
-        return followed.poll_ended(told, read, offset, self.shared.clock())
+        freshness = self._freshness.toward(read.by_key)
+        return followed.poll_ended(told, read, offset, self.shared.clock(), freshness)
 
     def news_bytes(self, news: Sequence[Span]) -> int:
         """How much data they have."""

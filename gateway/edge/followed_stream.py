@@ -200,7 +200,7 @@ class FollowedStream:
         self._said_at = asyncio.get_running_loop().time()
         known = self.snapshot.reads_say
         # A poll tells of what holds at the tail alone, which may be what is known already.
-        is_known = known and said == shortened_lines(known, self._registry.origin.tail_max_age)
+        is_known = known and said == shortened_lines(known, self._registry.origin.freshness)
         if said != known and not is_known:
             self.snapshot = with_directives(
                 self.snapshot, self.request, said, self.snapshot.polls_say

@@ -67,9 +67,7 @@ class FollowedStreams:
         ignores_no_store: bool,
         freshness: Freshness,
     ) -> None:
-        self.origin = PolledOrigin(
-            origin, identity, ignores_no_store, freshness.tail_max_age, Counter()
-        )
+        self.origin = PolledOrigin(origin, identity, ignores_no_store, freshness, Counter())
         self.budget = WindowBudget(NEWS_BYTES)
         self.holdings = Holdings()
         self.reader = StreamReader(cache)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.edge.lenders import Lenders
     from gateway.edge.recent_window import RecentWindow
     from gateway.origin.client import Origin
+    from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.identity import IdentityHeaders
 
     Steps: TypeAlias = "Generator[PollerRequest, Heard, Polled]"
@@ -50,7 +51,7 @@ MOST_DOUBTS = 3  # in a row, while one question is asked
 
 
 class PolledOrigin(NamedTuple):
-    """A route's origin and how its cache directives are taken; `tail_max_age` is in seconds.
+    """A route's origin and how its cache directives are taken.
 
     `comparisons` counts the verdicts on followed streams that were in doubt.
     """
@@ -58,7 +59,7 @@ class PolledOrigin(NamedTuple):
     client: Origin
     identity: IdentityHeaders
     ignores_no_store: bool
-    tail_max_age: int
+    freshness: Freshness
     comparisons: Counter[str]
 
 
@@ -360,7 +361,7 @@ class Poller:
         caught_up = nothing or repair.is_true(headers, UP_TO_DATE)
         if said is not None and caught_up and not question.waits:
             shortened = CIMultiDict(headers)
-            tails.shorten(shortened, self._origin.tail_max_age)
+            tails.shorten(shortened, self._origin.freshness)
             self._tell_directives(self._said(shortened))
         return Polled(
             end,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -23,9 +23,13 @@ PRIVATE_EVENT_STREAM = "Cache-Control: private, no-cache, no-transform\r\n"
 # collapsing into a queue. One second at the edge is the middle way.
 EDGE_SECOND = "CDN-Cache-Control: public, max-age=1\r\nSurrogate-Control: public, max-age=1\r\n"
 POLL_TIMEOUT = f"{NO_STORE}{EDGE_SECOND}"
+# For caches that read Cache-Control alone, and take no-store and no-cache for "never".
+POLL_TIMEOUT_FOR_ALL = f"Cache-Control: max-age=0, s-maxage=1\r\n{EDGE_SECOND}"
 # Data for those who wait from `now`. Whoever asks later means another place, so no cache keeps it;
 # an edge that shares answers with those alone who wait for them may do so.
 NEWS_FROM_NOW = f"{NO_STORE}CDN-Cache-Control: no-cache\r\n"
+
+TailDirective = Literal["no-cache", "max-age=0"]
 
 _ETAG = re.compile(r'[\s,]*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))\s*(?=,|$)')
 
@@ -34,7 +38,9 @@ class Freshness(msgspec.Struct, frozen=True):
     """A route's lifetimes, in seconds: of whole chunks, and of what reached an open tail.
 
     With a `route_tag` caches in front can be told to forget its answers before they are over. What
-    `is_private` is for browsers' own caches alone.
+    `is_private` is for browsers' own caches alone. `tail_directive` has browsers ask again for what
+    shared caches may keep for a moment: both spellings mean that to them, and some shared caches
+    take no-cache for "never".
     """
 
     chunk_max_age: int = 86_400
@@ -42,6 +48,7 @@ class Freshness(msgspec.Struct, frozen=True):
     tail_max_age: int = 1
     route_tag: str = ""
     is_private: bool = False
+    tail_directive: TailDirective = "no-cache"
 
     def toward(self, by_key: bool | None) -> Freshness:
         """What it is for a read whose URL may have a reader key: with the current it is public."""
@@ -73,7 +80,7 @@ def tail_lifetime(freshness: Freshness, remaining_s: float | None = None) -> str
         return "Cache-Control: no-cache\r\n"
     edge = f"public, max-age={age}"
     return (
-        f"Cache-Control: no-cache, s-maxage={age}\r\n"
+        f"Cache-Control: {freshness.tail_directive}, s-maxage={age}\r\n"
         f"CDN-Cache-Control: {edge}\r\nSurrogate-Control: {edge}\r\n"
     )
 
@@ -128,7 +135,9 @@ def poll_timeout(freshness: Freshness, *, closed: bool) -> str:
     """What caches may do with a long-poll's 204."""
     if freshness.is_private:
         return PRIVATE_NO_STORE
-    return NO_STORE if closed else POLL_TIMEOUT
+    if closed:
+        return NO_STORE
+    return POLL_TIMEOUT if freshness.tail_directive == "no-cache" else POLL_TIMEOUT_FOR_ALL
 
 
 def tag_mark(*, closed: bool, at_tail: bool) -> str:

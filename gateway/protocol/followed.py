@@ -162,11 +162,15 @@ def is_end(snapshot: Snapshot, offset: str) -> bool:
     return offset == snapshot.tail and snapshot.caught_up
 
 
-def poll_ended(snapshot: Snapshot, read: Read, offset: str, now: float) -> Response:
+def poll_ended(
+    snapshot: Snapshot, read: Read, offset: str, now: float, freshness: Freshness
+) -> Response:
     """204: the time is over, or the stream is closed."""
     at_tail = is_end(snapshot, offset)
     closed = at_tail and snapshot.closed
-    lifetime = cache_headers.NO_STORE if closed or snapshot.private else cache_headers.POLL_TIMEOUT
+    lifetime = cache_headers.NO_STORE
+    if not snapshot.private:
+        lifetime = cache_headers.poll_timeout(freshness, closed=closed)
     end = End(offset, at_tail, closed, f"{snapshot.place}:{offset}")
     return Response(204, f"{SECURITY}{snapshot.cors}{lifetime}{end_fields(end, read, now)}")
 

@@ -91,6 +91,12 @@ class Route(Table):
         "stream, or was read from the beginning (-1); browsers ask again each time. A shorter time "
         "that an http(s) origin says counts instead.",
     )
+    tail_directive: Literal["no-cache", "max-age=0"] = setting(
+        "no-cache",
+        description="How Cache-Control has browsers ask again for what shared caches keep for "
+        "tail_max_age, and for the 204 of a long-poll: max-age=0 is for caches that take no-cache "
+        'for "never", such as CloudFront.',
+    )
     stale_if_error: WholeSeconds = setting(
         300,
         ge=0,

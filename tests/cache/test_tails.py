@@ -6,6 +6,7 @@ import pytest
 from multidict import CIMultiDict
 
 from gateway.cache.tails import shorten, shortened_lines
+from gateway.protocol.cache_headers import Freshness
 
 DATE = ("Date", "Fri, 15 Jan 2027 08:00:00 GMT")
 LATER = ("Expires", "Fri, 15 Jan 2027 08:01:00 GMT")
@@ -14,7 +15,7 @@ CONTROL, CDN, SURROGATE = "Cache-Control", "CDN-Cache-Control", "Surrogate-Contr
 
 def told(*fields: tuple[str, str], longest_s: int = 1) -> list[tuple[str, str]]:
     headers = CIMultiDict(fields)
-    said = shorten(headers, longest_s)
+    said = shorten(headers, Freshness(tail_max_age=longest_s))
     assert not said or sorted(said) == sorted(one for one in fields if one[0] != "Date")
     return [(name, value) for name, value in headers.items() if name != "Date"]
 
@@ -132,11 +133,27 @@ def test_a_word_for_surrogates_that_allows_no_more_stands(said: str) -> None:
 
 @pytest.mark.parametrize("said", ["", f"Vary: Accept\r\n{CONTROL}: no-store\r\n"])
 def test_lines_that_allow_no_more_stay(said: str) -> None:
-    assert shortened_lines(said, 1) == said
+    assert shortened_lines(said, Freshness()) == said
 
 
 def test_lines_that_allow_more_say_the_same_as_the_fields_of_an_answer() -> None:
-    assert shortened_lines(f"{CONTROL}: public, max-age=60\r\nVary: Accept\r\n", 1) == (
+    assert shortened_lines(f"{CONTROL}: public, max-age=60\r\nVary: Accept\r\n", Freshness()) == (
         f"Vary: Accept\r\n{CONTROL}: public, no-cache, s-maxage=1\r\n"
         f"{CDN}: public, max-age=1\r\n{SURROGATE}: public, max-age=1\r\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "browsers"),
+    [
+        ("public, max-age=60", "public, max-age=0, s-maxage=1"),
+        ("max-age=60, s-maxage=5", "max-age=0, s-maxage=1"),
+        # Here Cache-Control tells shared caches nothing.
+        ("max-age=60", "no-cache"),
+        ("private, max-age=60", "private, no-cache"),
+    ],
+)
+def test_browsers_may_be_told_to_ask_again_by_max_age(said: str, browsers: str) -> None:
+    fields = CIMultiDict([(CONTROL, said)])
+    assert shorten(fields, Freshness(tail_directive="max-age=0")) == [(CONTROL, said)]
+    assert fields[CONTROL] == browsers

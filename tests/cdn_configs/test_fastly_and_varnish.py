@@ -48,6 +48,7 @@ def says(lines: str, **more: str) -> tuple[tuple[str, str], ...]:
 
 
 USUALLY = Freshness()
+SPELLED = Freshness(tail_directive="max-age=0")
 CHUNK = cache_headers.chunk_lifetime(USUALLY, None)
 TAIL = cache_headers.tail_lifetime(USUALLY)
 EVENTS = "text/event-stream"
@@ -60,6 +61,14 @@ CASES = {
         USUALLY.stale_while_revalidate,
     ),
     "the-tail": Case(CATCH_UP, Answer(fields=says(TAIL, Stream_Up_To_Date="true")), RULES.moment_s),
+    "the-tail-in-another-spelling": Case(
+        CATCH_UP, Answer(fields=says(cache_headers.tail_lifetime(SPELLED))), RULES.moment_s
+    ),
+    "no-news-in-another-spelling": Case(
+        POLL,
+        Answer(204, says(cache_headers.poll_timeout(SPELLED, closed=False))),
+        RULES.moment_s,
+    ),
     "a-tail-that-is-asked-for-each-time": Case(
         CATCH_UP, Answer(fields=says(cache_headers.tail_lifetime(Freshness(tail_max_age=0)))), None
     ),

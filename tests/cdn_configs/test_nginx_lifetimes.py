@@ -31,6 +31,7 @@ def readers_apart(origin: Origin) -> Iterator[int]:
 KEPT = (
     Said(READ, 200, ("Cache-Control: public, max-age=60",)),
     Said(READ, 200, ("Cache-Control: no-cache, s-maxage=60",)),
+    Said(READ, 200, ("Cache-Control: max-age=0, s-maxage=60",)),
     Said(READ, 200, ("Cache-Control: no-store", EDGE[0])),
     Said(READ, 200, ("Cache-Control: no-cache", EDGE[1])),
     Said(READ, 200, ("Cache-Control: no-cache, s-maxage=60", *EDGE)),

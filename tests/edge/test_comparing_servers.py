@@ -18,6 +18,7 @@ from gateway.edge.lenders import Lenders
 from gateway.edge.poller import PolledOrigin, Poller
 from gateway.edge.recent_window import RecentWindow, WindowBudget
 from gateway.errors import OriginBusy
+from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.edge_target import EdgeCatchUp
 from gateway.protocol.followed import Span
 from gateway.protocol.identity import IdentityHeaders
@@ -54,7 +55,7 @@ def noted(doubts: Doubts, request: CacheRequest, span: Span, server: str) -> Non
 
 
 def poller_of(doubts: Doubts, request: CacheRequest, window: RecentWindow) -> Poller:
-    origin = PolledOrigin(Mock(), IdentityHeaders(), False, 1, Counter())
+    origin = PolledOrigin(Mock(), IdentityHeaders(), False, Freshness(), Counter())
     return Poller(origin, Lenders(request), KIND, window, doubts.others(request), Mock())
 
 

@@ -22,6 +22,7 @@ from gateway.edge.lenders import Lenders
 from gateway.edge.poller import PolledOrigin, Poller
 from gateway.edge.recent_window import RecentWindow, WindowBudget
 from gateway.origin.plain_bodies import GATHERED_BYTES
+from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.edge_target import EdgeCatchUp
 from gateway.protocol.followed import Span
 from gateway.protocol.identity import IdentityHeaders
@@ -122,7 +123,7 @@ async def stage(*scripts: bytes | Play, is_raw: bool = True) -> AsyncIterator[St
     async with RawOrigin(*scripts) as server, opened(server, poll_timeout=2) as origin:
         if not is_raw:
             origin.raw = origin.raw_polls = None
-        polled = PolledOrigin(origin, IdentityHeaders(), False, 1, Counter())
+        polled = PolledOrigin(origin, IdentityHeaders(), False, Freshness(), Counter())
         others = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock()).others(request)
         poller = Poller(polled, Lenders(request), "text/plain", window, others, watcher.said)
 

@@ -13,6 +13,7 @@ from gateway.protocol.cache_headers import (
     etag,
     matches,
     poll_lifetime,
+    poll_timeout,
     tail_lifetime,
 )
 from gateway.protocol.chunks import Chunk
@@ -121,3 +122,24 @@ def test_a_list_matches_when_one_of_its_tags_does(tag: str, others: list[tuple[s
     header = ", ".join(prefix + other for prefix, other in others)
     assert matches(header, tag) is any(other == tag for _, other in others)
     assert matches(f"{header}, {tag}" if header else tag, tag)
+
+
+def test_max_age_0_is_another_spelling_of_no_cache_for_caches_that_take_that_for_never() -> None:
+    spelled = replace(FRESHNESS, tail_directive="max-age=0")
+    for lines, usual in (
+        (tail_lifetime(spelled), tail_lifetime(FRESHNESS)),
+        (poll_timeout(spelled, closed=False), poll_timeout(FRESHNESS, closed=False)),
+    ):
+        age = 5 if "s-maxage" in usual else 1
+        first, _, edge = lines.partition("\r\n")
+        assert first == f"Cache-Control: max-age=0, s-maxage={age}"
+        assert edge == usual.partition("\r\n")[2]
+
+
+@pytest.mark.parametrize("is_private", [True, False])
+def test_what_shared_caches_may_not_keep_has_one_spelling(is_private: bool) -> None:
+    usual = replace(FRESHNESS, is_private=is_private, tail_max_age=0)
+    spelled = replace(usual, tail_directive="max-age=0")
+    assert tail_lifetime(spelled) == tail_lifetime(usual)
+    assert poll_timeout(spelled, closed=True) == poll_timeout(usual, closed=True)
+    assert tail_lifetime(spelled, 0.5) == tail_lifetime(usual, 0.5)

@@ -380,9 +380,14 @@ def test_only_a_poll_whose_url_is_asked_for_once_is_kept(
     assert {name: value for name, value in fields.items() if "-Control" in name} == lifetime
 
 
+def test_a_poll_without_news_may_be_kept_by_caches_that_know_no_other_spelling() -> None:
+    response = poll_ended(VIEW, POLL, "9", NOW, Freshness(tail_directive="max-age=0"))
+    assert told(response.fields)["Cache-Control"] == "max-age=0, s-maxage=1"
+
+
 @pytest.mark.parametrize("closed", [True, False])
 def test_a_poll_without_news_ends_with_204(closed: bool) -> None:
-    response = poll_ended(VIEW._replace(closed=closed), POLL, "9", NOW)
+    response = poll_ended(VIEW._replace(closed=closed), POLL, "9", NOW, Freshness())
     lifetime = {"Cache-Control": "no-store"}
     if not closed:
         second = "public, max-age=1"
@@ -419,7 +424,7 @@ def test_a_cursor_never_stays_at_the_one_it_came_with() -> None:
     read = polling(f"offset=5&cursor={CURSOR + 3}")
     for response in (
         data(VIEW, read, Span("5", "9", b"x"), NOW, Freshness()),
-        poll_ended(VIEW, read, "9", NOW),
+        poll_ended(VIEW, read, "9", NOW, Freshness()),
     ):
         assert int(told(response.fields)["Stream-Cursor"]) > CURSOR + 3
 

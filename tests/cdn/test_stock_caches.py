@@ -1,0 +1,91 @@
+"""What caches without Headgate's file keep of a tail and a 204, by the spelling of both.
+
+`tail_directive` of a route is that spelling: some caches take no-cache for "never".
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cdn.engines import Nginx, Varnish, Workerd
+from tests.cdn.origin import HeadgateOrigin, telling_who
+from tests.cdn.patients import Patient, before
+from tests.clients.pages import chromium, site
+from tests.support.examples import cases
+from tests.support.http1 import Wire, ask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NO_CACHE, MAX_AGE = "/v1/no-cache", "/v1/max-age"
+SPELLED = {NO_CACHE: "no-cache, s-maxage=1", MAX_AGE: "max-age=0, s-maxage=1"}
+ENDED = {NO_CACHE: "no-store", MAX_AGE: SPELLED[MAX_AGE]}
+POLL_S = 0.3
+TEXT = {"Content_Type": "text/plain"}
+STOCK = {
+    "nginx": (Patient("stock-nginx.conf", Nginx(), frozenset()), "MISS", "HIT", "MISS", "HIT"),
+    "varnish": (Patient("stock-varnish.vcl", Varnish(), frozenset()), "HIT", "HIT", "HIT", "HIT"),
+    # Its Cache API keeps no 204, whatever that says.
+    "workerd": (Patient("stock-worker.js", Workerd(), frozenset()), "MISS", "HIT", "MISS", "MISS"),
+}
+"""With the result of the second request: of the tail by each spelling, and of the 204."""
+TRIED = cases(STOCK, {"nginx"}, "nginx, and the files for the others in tests of their own")
+TWICE = """async (url) => {
+  const statuses = []
+  for (const _ of [1, 2]) statuses.push((await fetch(url)).status)
+  return statuses
+}"""
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[HeadgateOrigin]:
+    routes = [
+        {"prefix": NO_CACHE, "origin": "memory:"},
+        {"prefix": MAX_AGE, "origin": "memory:", "tail_directive": "max-age=0"},
+    ]
+    with telling_who() as readers_port:
+        started = HeadgateOrigin(readers_port, POLL_S, (), ("*",), private=routes)
+        with contextlib.closing(started):
+            started.start()
+            yield started
+
+
+def tail_of(origin: HeadgateOrigin, prefix: str) -> str:
+    """A new stream with a record: the target of a read of it, and of its tail."""
+    path = origin.path(prefix)
+    made = ask(origin.port, "PUT", path, b"news", **TEXT)
+    assert made.status == 201, made
+    return f"{path}?offset={made.next_offset}"
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_a_cache_keeps_a_tail_and_a_204_by_the_spelling_that_it_knows(
+    origin: HeadgateOrigin, name: str
+) -> None:
+    patient, *expected = STOCK[name]
+    with before(patient, origin.port) as port:
+        found = []
+        for query, spelled in (("", SPELLED), ("&live=long-poll", ENDED)):
+            for prefix, said in spelled.items():
+                target = f"{tail_of(origin, prefix)}{query}"
+                with Wire(port) as wire:
+                    answers = [wire.request("GET", target, None) for _ in range(2)]
+                assert {one.get("Cache-Control") for one in answers} == {said}
+                assert {one.status for one in answers} == {204 if query else 200}
+                found.append(answers[1].get("X-Cache-Status"))
+    assert found == expected
+
+
+async def test_a_browser_asks_again_for_a_tail_in_either_spelling(origin: HeadgateOrigin) -> None:
+    targets = {prefix: tail_of(origin, prefix) for prefix in SPELLED}
+    before = {prefix: origin.asked(prefix).reads for prefix in SPELLED}
+    async with site(page="<!doctype html>") as url, chromium() as browser:
+        page = await browser.new_page()
+        await page.goto(f"{url}/page")
+        for prefix, target in targets.items():
+            there = f"http://127.0.0.1:{origin.port}{target}"
+            assert await page.evaluate(TWICE, there) == [200, 200]
+            assert origin.asked(prefix).reads - before[prefix] == 2
