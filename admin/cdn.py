@@ -63,6 +63,7 @@ def _told(target: Target) -> CdnTarget:
         does=target.does,
         does_not=target.does_not,
         limits=tuple(limits(target)),
+        state=target.state,
         checked=target.checked,
         credentials=target.credentials,
         needs_host=target.needs_host,

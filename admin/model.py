@@ -251,6 +251,7 @@ class CdnTarget(msgspec.Struct, frozen=True):
     does: tuple[str, ...]
     does_not: tuple[str, ...]
     limits: tuple[str, ...]  # of its options, with their reasons
+    state: str  # how far its configuration was put to the test
     checked: str  # how its configuration is tested
     credentials: tuple[str, ...]  # the modes that it can keep
     needs_host: bool  # unless the file is standalone

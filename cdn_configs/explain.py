@@ -40,7 +40,7 @@ def _lists(target: Target) -> tuple[tuple[str, tuple[str, ...]], ...]:
         ("It does this:", target.does),
         ("It does not do this:", target.does_not),
         ("Options:", tuple(limits(target))),
-        ("How it is checked:", (f"{target.checked}.",) if target.checked else ()),
+        ("How it is checked:", (f"State: {target.state}.", f"{target.checked}.")),
     )
 
 

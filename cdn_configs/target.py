@@ -20,6 +20,12 @@ Ability = Literal[
     "caches", "collapses", "collapses-sse", "sorts-query", "stale", "conditional", "purges"
 ]
 Comment = Literal["#", "//", "json"]
+# How far a target's file was put to the test:
+#   run              by the tests, in its software, or in what its vendor gives out for that
+#   run by hand      once; the tests parse it by its vendor's published schema, and do not run it
+#   parsed, not run  as far as the tests go, and nobody has run it
+#   not tried        made from its vendor's pages; no machine of that vendor has had it
+State = Literal["run", "run by hand", "parsed, not run", "not tried"]
 
 # Why most targets do not have a mode of credentials.
 WHY_NOT: dict[CredentialMode, str] = {
@@ -68,6 +74,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     longest_heartbeat_s: int | None = None  # of SSE: how long the edge bears silence
     longest_heartbeat_reason: str = ""
     no_purge: str = ""  # why `purge` is refused; "" where it is not
+    state: State = "not tried"
     checked: str = ""  # how its file is checked here, and what is not
     # The vendor's own checker; {file} is the file in a {folder} of its own.
     checker: tuple[str, ...] = ()

@@ -27,6 +27,7 @@ TARGETS = (
         why_not=dict.fromkeys(("reader-key", "asked", "verified"), "it has no cache"),
         no_purge="it keeps nothing",
         is_plain=True,
+        state="run",
         checked="caddy validate, and the suite of real engines with Caddy 2.6",
         checker=("caddy", "validate", "--adapter", "caddyfile", "--config", "{file}"),
     ),

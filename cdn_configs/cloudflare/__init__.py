@@ -38,6 +38,7 @@ _WORKER = Target(
     longest_poll_reason="a Worker may wait for 30 s after its reader has left, and the others "
     "who wait for the same answer need it",
     no_purge="what the Cache API of a data centre keeps, no other can purge",
+    state="run",
     checked="The suite runs it in workerd, the runtime of Cloudflare. Cloudflare's network was "
     "not there: Workers Cache, many isolates and data centres were not run.",
     checker=("node", "--check", "{file}"),

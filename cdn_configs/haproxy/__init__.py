@@ -29,6 +29,7 @@ TARGETS = (
         why_not=dict.fromkeys(("reader-key", "asked", "verified"), "it has no cache"),
         no_purge="it keeps nothing",
         is_plain=True,
+        state="run",
         checked="haproxy -c, and the suite of real engines with HAProxy 2.6",
         checker=("haproxy", "-c", "-q", "-f", "{file}"),
     ),

@@ -41,6 +41,7 @@ _NGINX = Target(
     no_per_credential="stock nginx cannot hash a credential, and would have it in its files in "
     "clear; nginx-njs can",
     is_plain=True,
+    state="run",
     checked="nginx -t, and the suite of real engines with nginx 1.22; once, by hand, with 1.30.4",
     checker=("nginx", "-t", "-q", "-p", "{folder}", "-c", "{file}"),
     whole="whole.conf.j2",
@@ -81,6 +82,7 @@ _SCRIPT = Target(
     can_stand_alone=True,
     credentials=("bypass", "per-credential", "reader-key", "asked"),
     why_not={"verified": "its njs has no Ed25519 (of Web Crypto it has ECDSA, RSA and HMAC)"},
+    state="run",
     checked="node --check, and with nginx-njs",
     checker=("node", "--check", "{file}"),
 )

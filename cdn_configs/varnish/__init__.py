@@ -42,6 +42,7 @@ TARGETS = (
         credentials=("bypass", "per-credential", "reader-key", "asked"),
         why_not={"verified": "VCL verifies no signatures"},
         is_plain=True,
+        state="run",
         checked="varnishd -C, and the suite of real engines with Varnish 7.1; not run by Vinyl 9",
         checker=("varnishd", "-j", "none", "-C", "-n", "{folder}/work", "-f", "{file}"),
     ),

@@ -38,6 +38,7 @@ TARGETS = (
         longest_poll_s=20,
         longest_poll_reason="Vercel ends an edge function that has not begun to answer in 25 s",
         no_purge="a function cannot tell Vercel's CDN which of its copies to drop",
+        state="run",
         checked="The suite runs it in edge-runtime, the local runtime of Vercel. Vercel's CDN is "
         "not part of it: that it keeps and drops copies was not run.",
         checker=("node", "--check", "{file}"),

@@ -77,12 +77,13 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 @cdn.command("list")
 def list_targets() -> None:
-    """List the targets that a configuration can be made for."""
+    """List the targets that a configuration can be made for, and how far each was tried."""
     from cdn_configs.targets import TARGETS
 
-    width = max(map(len, TARGETS))
+    names = max(map(len, TARGETS))
+    states = max(len(target.state) for target in TARGETS.values())
     for target in TARGETS.values():
-        click.echo(f"{target.name:<{width}}  {target.title}")
+        click.echo(f"{target.name:<{names}}  {target.state:<{states}}  {target.title}")
 
 
 @cdn.command("render")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from cdn_configs.targets import TARGETS
 from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL, SHARING
 from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS, OF_PATIENTS, OF_SHARING
+from tests.cdn.engines import ENGINES
 from tests.cdn.patients import PATIENTS
 from tests.cdn.table import PAGE
 
@@ -20,3 +22,8 @@ def test_the_page_has_each_case_of_each_candidate() -> None:
         rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line[:2] == "| "]
         assert rows[0] == ["case", *columns]
         assert [row[0] for row in rows[2:]] == cases
+
+
+def test_the_targets_that_say_that_they_are_run_are_those_that_the_suite_runs() -> None:
+    run = {part for name in ENGINES for part in (name, *TARGETS[name].beside)}
+    assert {name for name, target in TARGETS.items() if target.state == "run"} == run

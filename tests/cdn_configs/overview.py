@@ -21,6 +21,7 @@ HEAD = (
     "longest long-poll",
     "readers with credentials",
     "purges",
+    "state",
 )
 
 
@@ -52,6 +53,7 @@ def _cells(target: Target) -> tuple[str, ...]:
         poll,
         ", ".join(target.credentials),
         able("purges", "yes", "no"),
+        target.state,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,11 +47,11 @@ def config(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_all_targets_are_listed_with_what_they_are() -> None:
+def test_all_targets_are_listed_with_their_state_and_what_they_are() -> None:
     status, listed, said = headgate("list")
     assert (status, said) == (0, "")
-    rows = [line.split(maxsplit=1) for line in listed.splitlines()]
-    assert rows == [[one.name, one.title] for one in TARGETS.values()]
+    rows = [re.split(r" {2,}", line, maxsplit=2) for line in listed.splitlines()]
+    assert rows == [[one.name, one.state, one.title] for one in TARGETS.values()]
 
 
 def test_a_configuration_is_made_from_the_settings(config: str) -> None:
