@@ -65,7 +65,8 @@ async function events(request, target, times) {
   for (const name of ["Last-Event-ID", "Origin"]) {
     if (request.headers.has(name)) headers.set(name, request.headers.get(name))
   }
-  const read = await fetch(followed, { headers })
+  // The reader's signal: who leaves in silence is followed no longer.
+  const read = await fetch(followed, { headers, signal: request.signal })
   if (read.status !== 200 || !read.body) return new Response(read.body, read)
   // Nothing is left to be done for a reader who has left: so `keep` is not told, and the connection
   // to the origin ends with the request.

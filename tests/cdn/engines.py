@@ -116,14 +116,14 @@ class Workerd(Engine):
         return _of_package("workerd")
 
 
-class EdgeRuntime(Engine):
-    """By which Vercel has edge functions run locally."""
+class NodeFunction(Engine):
+    """Node.js, in which Vercel runs functions, with a server that hands requests over to one."""
 
     def command(self, file: Path, port: int) -> list[str]:
-        return [str(NODE), str(SCRIPTS / "edge_engine.mjs"), str(file), str(port)]
+        return [str(NODE), str(SCRIPTS / "function_engine.mjs"), str(file), str(port)]
 
     def version(self) -> list[str]:
-        return _of_package("edge-runtime")
+        return [str(NODE), "--version"]
 
 
 ENGINES: Mapping[str, Engine] = {
@@ -134,7 +134,7 @@ ENGINES: Mapping[str, Engine] = {
     "caddy": Caddy(),
     "cloudflare-worker": Workerd(),
     "cloudflare-durable": Workerd(),
-    "vercel": EdgeRuntime(),
+    "vercel": NodeFunction(),
 }
 """By the target whose configuration they run."""
 

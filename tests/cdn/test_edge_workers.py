@@ -289,7 +289,7 @@ def test_vercel_is_told_to_keep_whole_chunks_and_nothing_else() -> None:
 
 
 async def test_vercel_ends_events_before_the_platform_does() -> None:
-    values = {'"end_s": 20': '"end_s": 1'}
+    values = {'"end_s": 240': '"end_s": 1'}
     with headgate() as server, serving("vercel", server.port, values=values) as port:
         path = f"{PATH}/events"
         ask(server.port, "PUT", path, b"here", Content_Type=TEXT)

@@ -1,7 +1,7 @@
 // headgate cdn vercel {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
 const CONFIG = {
   "events": {
-    "end_s": 20,
+    "end_s": 240,
     "keepAlive_s": 15
   },
   "identity_headers": [
@@ -280,8 +280,4 @@ function keptByVercel(request, mode, { status, headers }) {
 
 // ---------------------------------------------------------------- entrypoint
 
-export const config = { runtime: "edge" }
-
-export default function headgate(request) {
-  return gateway(request)
-}
+export default { fetch: gateway }
