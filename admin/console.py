@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from admin.record.recorder import Recorder
     from admin.source import Setup, Source
     from admin.streams.client import StreamClient
+    from gateway.access.key_versions import Rotated
     from gateway.access.read_tokens import Made, Wish
     from gateway.telemetry.inspection import Answer, Question, RunStatus
 
@@ -212,6 +213,12 @@ class Console:
         now = self._clock()
         made = await make_token(self._settings, wish, now)
         return made, cookie_of(made, wish.streams, now)
+
+    async def rotate_keys(self, streams: str) -> Rotated:
+        """Give streams other reader keys; every gateway with the file goes by them in a second."""
+        from admin.tokens import rotate_keys
+
+        return await rotate_keys(self._settings, streams)
 
     def _stream(self, route: str, name: str) -> tuple[str, str]:
         self._check_route(route)

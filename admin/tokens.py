@@ -1,4 +1,4 @@
-"""Read tokens that operators' programs ask for: signed with the keys as the file has them now."""
+"""Read tokens, and new reader keys, for operators' programs, by the files as they are now."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from admin.errors import NotTold
 from gateway.access import read_tokens
+from gateway.protocol.paths import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
+    from gateway.access.key_versions import Rotated
     from gateway.access.read_tokens import Made, Wish
     from gateway.settings import Settings
 
@@ -41,3 +43,39 @@ def cookie_of(made: Made, streams: str, now: float) -> str:
         return read_tokens.cookie(made, streams, now)
     except ValueError:
         return ""
+
+
+_ROTATING = asyncio.Lock()  # each reads the file, changes and replaces it
+
+
+async def rotate_keys(settings: Settings, streams: str) -> Rotated:
+    """Give streams other reader keys, by the tokens_file. Raises NotTold when that cannot be."""
+    from gateway.access.doubts import meets
+    from gateway.access.key_versions import rotate_file
+    from gateway.access.unrotated import keyed_routes
+    from gateway.settings.grants import check_pattern
+
+    try:
+        check_pattern(streams)
+    except ValueError as refusal:
+        raise NotTold(400, f"streams {refusal}") from refusal
+    routes = keyed_routes(settings)
+    if not any(meets(streams, route.prefix) for route in routes):
+        raise NotTold(404, f"{streams[:MAX_PATH_BYTES]} is below no route with reader_keys = on")
+    path = settings.tokens_file
+    if not path:
+        raise NotTold(
+            409,
+            "the settings have no tokens_file, in which the versions of reader keys would stand",
+        )
+    async with _ROTATING:
+        try:
+            return await asyncio.to_thread(rotate_file, path, streams, routes)
+        except OSError as cause:
+            raise NotTold(
+                503,
+                f"{path} cannot be replaced: {cause.strerror}; use headgate token rotate where it "
+                "can be written",
+            ) from cause
+        except ValueError as refusal:
+            raise NotTold(409, f"{refusal}") from refusal

@@ -14,6 +14,7 @@ from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
 from admin.api.values import (
     Append,
     Credentials,
+    KeyRotation,
     OfCdnFile,
     OfMessages,
     OfRoute,
@@ -23,6 +24,7 @@ from admin.api.values import (
     OfTail,
     Question,
     ReadToken,
+    RotatedKeys,
     Routes,
     Stopping,
     TokenWish,
@@ -204,6 +206,13 @@ async def _make_token(request: web.Request, _query: None, body: TokenWish) -> Re
     return ReadToken(made.token, made.expires, made.token_id, cookie)
 
 
+async def _rotate_keys(request: web.Request, _query: None, body: KeyRotation) -> RotatedKeys:
+    with audited(request, "rotate", "", body.streams) as told:
+        made = await request.app[CONSOLE].rotate_keys(body.streams)
+        told["version"] = made.version
+    return RotatedKeys(body.streams, made.version, made.unnoted)
+
+
 # ---------------------------------------------------------------- sessions
 
 
@@ -323,6 +332,14 @@ OPERATIONS = (
     ),
     Operation(
         "POST", "/api/tokens", "Make a read token.", _make_token, body=TokenWish, answer=ReadToken
+    ),
+    Operation(
+        "POST",
+        "/api/reader-keys/rotate",
+        "Give streams other reader keys.",
+        _rotate_keys,
+        body=KeyRotation,
+        answer=RotatedKeys,
     ),
     Operation(
         "POST",

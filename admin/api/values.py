@@ -143,6 +143,23 @@ class ReadToken(msgspec.Struct, frozen=True):
         return f"ReadToken(jti={self.jti!r})"
 
 
+class KeyRotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One stream, or with `/*` at the end all below a path."""
+
+    streams: Target
+
+
+class RotatedKeys(msgspec.Struct, frozen=True):
+    """The version of these streams' reader keys, by which all gateways go within a second.
+
+    `unnoted` are revoked readers whom the tokens_file could not be told of: note them yourself.
+    """
+
+    streams: str
+    version: int
+    unnoted: tuple[str, ...] = ()
+
+
 class Problem(msgspec.Struct, frozen=True):
     """What went wrong (RFC 9457)."""
 

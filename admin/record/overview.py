@@ -162,7 +162,12 @@ def state(health: Health) -> State:
 def _named(check: str) -> str:
     """What a failing check means, by its name."""
     what, _, of = check.partition(" ")
-    words = {"log": "log takes no appends", "origin": "origin unreachable", "loss": "data lost"}
+    words = {
+        "log": "log takes no appends",
+        "origin": "origin unreachable",
+        "loss": "data lost",
+        "reader-keys": "revoked, reader keys not rotated",
+    }
     return f"{words[what]} ({of})" if what in words else f"{check} is not well"
 
 

@@ -13,7 +13,8 @@ from gateway.access.console import ConsoleAuthority
 from gateway.access.reader_keys import ReaderKeys
 from gateway.access.revocations import NOTHING
 from gateway.access.static_tokens import StaticTokens
-from gateway.access.tokens_file import TokensFile, parse_tokens
+from gateway.access.tokens_file import MOST_TOLD, TokensFile, parse_tokens
+from gateway.access.unrotated import keyed_routes, removed, still_unrotated, unrotated
 from gateway.access.verifier import Verifier
 from gateway.access.watched_file import FILE_OK, WatchedFile
 from gateway.errors import StartError
@@ -22,13 +23,15 @@ from gateway.telemetry.metrics import Sample
 from gateway.turns import LONGEST_TURN_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from gateway.access.contract import Authority
     from gateway.access.jwt_issuers import KeySource
     from gateway.access.key_sets import KeySet
     from gateway.access.keys_file import Keys
     from gateway.access.remote_keys import RemoteKeys
+    from gateway.access.revocations import Unrotated
+    from gateway.access.unrotated import KeyedRoute
     from gateway.background import Background
     from gateway.settings import JwtIssuer, Settings
 
@@ -54,6 +57,9 @@ class Authorities:
         self._clock = clock
         self._sources = settings.sources
         self._prefixes = tuple(route.prefix for route in settings.route_table)
+        self._keyed = keyed_routes(settings)
+        # Tokens that the file had, whose streams have had no other key since.
+        self._removed: tuple[Unrotated, ...] = ()
         self._issuers = settings.jwt_issuers
         asked = {f"routes[{index}].auth": one.auth for index, one in enumerate(settings.routes)}
         self._asked = {"auth": settings.auth, **asked}
@@ -64,7 +70,9 @@ class Authorities:
         self._verifiers: list[Verifier] = []
         self._files: list[WatchedFile[Any]] = []
         self._urls: list[RemoteKeys] = []
+        self._tokens_path = str(Path(settings.tokens_file).absolute())
         self._tokens = tokens = self._watch_tokens(settings.tokens_file)
+        self._last_tokens = tokens()
         self._keys: Callable[[], Keys] | None = None
         self._reader_keys: ReaderKeys | None = None
         issuers = {
@@ -91,7 +99,7 @@ class Authorities:
 
     @classmethod
     def check(cls, settings: Settings) -> tuple[str, ...]:
-        """What has no effect, as nobody means it, a sentence each.
+        """Return what has no effect, or less than is meant, a sentence each.
 
         Raises StartError for a file that cannot be used, or a kind nothing is said of.
         """
@@ -100,7 +108,7 @@ class Authorities:
             authorities.verifier(kind for kind in settings.auth_of(route) if kind in NEEDED)
             if route.reader_keys == "on":
                 authorities.reader_keys()
-        return authorities.without_effect()
+        return (*authorities.without_effect(), *authorities.not_rotated())
 
     def verifier(self, kinds: Iterable[str]) -> Verifier:
         """Who verifies tokens of these kinds, whatever their order.
@@ -132,9 +140,17 @@ class Authorities:
         """What of the settings and the tokens_file has no effect, a sentence each."""
         return (*doubts.of_issuers(self._issuers, self._prefixes), *self._tokens().doubts)
 
+    def not_rotated(self) -> tuple[str, ...]:
+        """Return the revocations that caches in front do not know of, a sentence each."""
+        return tuple(f"{self._tokens_path}: {it.sentence}" for it in self._unrotated())
+
+    def _unrotated(self) -> tuple[Unrotated, ...]:
+        return (*self._tokens().unrotated, *self._removed)
+
     def start(self) -> None:
         """Begin to watch, on the running loop."""
         _warn(self.without_effect())
+        self._warn_of_keys()
         for watched in self._watched():
             watched.start()
 
@@ -149,9 +165,19 @@ class Authorities:
         return (*self._files, *self._urls)
 
     def notes(self) -> dict[str, str | None]:
-        """What is wrong with each file and URL, for whoever asks how this process is."""
+        """What is wrong with each file and URL, for whoever asks how this process is.
+
+        And for each route with reader keys, whose revocation no rotation has followed.
+        """
         files = {file.path: file.trouble for file in self._files}
-        return files | {keys.shown: keys.trouble for keys in self._urls}
+        urls = {keys.shown: keys.trouble for keys in self._urls}
+        return files | urls | self._notes_of_keys()
+
+    def _notes_of_keys(self) -> dict[str, str | None]:
+        said: dict[str, list[str]] = {route.prefix: [] for route in self._keyed}
+        for one in self._unrotated()[:MOST_TOLD]:
+            said[one.prefix].append(one.sentence)
+        return {f"reader-keys {prefix}": "; ".join(it) or None for prefix, it in said.items()}
 
     def samples(self) -> Iterator[Sample]:
         """Yield the state of each file, and the numbers of all issuers whose keys are at a URL."""
@@ -189,12 +215,23 @@ class Authorities:
     def _watch_tokens(self, path: str) -> Callable[[], TokensFile]:
         if not path:
             return lambda: EMPTY
-        parse = partial(_parse_tokens, self._prefixes)
+        parse = partial(_parse_tokens, self._prefixes, self._keyed)
         return self._watch("tokens_file", path, parse, self._take_tokens)
 
     def _take_tokens(self) -> None:
-        _warn(self._tokens().doubts)
+        before, self._last_tokens = self._last_tokens, self._tokens()
+        _warn(self._last_tokens.doubts)
+        versions = before.reader_keys, self._last_tokens.reader_keys
+        self._removed = (
+            *still_unrotated(self._removed, *versions),
+            *removed(before, self._last_tokens, self._keyed),
+        )[:MOST_TOLD]
+        self._warn_of_keys()
         self.judge_again()
+
+    def _warn_of_keys(self) -> None:
+        for sentence in self.not_rotated()[:MOST_TOLD]:
+            log.warning("access.not_rotated", what=sentence)
 
     def _watch(
         self,
@@ -249,10 +286,14 @@ class _KeysOfFile:
         """Wait for nothing: a change of the file is seen by itself."""
 
 
-def _parse_tokens(prefixes: Collection[str], path: str, data: bytes) -> TokensFile:
+def _parse_tokens(
+    prefixes: Collection[str], keyed: Sequence[KeyedRoute], path: str, data: bytes
+) -> TokensFile:
     """The file with what to doubt of it, which for a large one is found beside the requests."""
     file = parse_tokens(path, data)
-    return file._replace(doubts=doubts.of_file(path, file, prefixes))
+    return file._replace(
+        doubts=doubts.of_file(path, file, prefixes), unrotated=unrotated(file, keyed)
+    )
 
 
 def _warn(said: Iterable[str]) -> None:

@@ -55,12 +55,12 @@ def _keyed(file: TokensFile, prefixes: Collection[str]) -> Iterator[str]:
 def _astray(patterns: Iterable[str], prefixes: Collection[str]) -> Iterator[str]:
     """Those that mean no stream of any route."""
     for pattern in patterns:
-        if not any(_meets(pattern, prefix) for prefix in prefixes):
+        if not any(meets(pattern, prefix) for prefix in prefixes):
             yield pattern
 
 
-def _meets(pattern: str, prefix: str) -> bool:
-    """Whether a pattern may mean a stream below a prefix; a {claim} stands for any segment."""
+def meets(pattern: str, prefix: str) -> bool:
+    """Return whether a pattern may mean streams below a prefix; a {claim} is any segment."""
     given, wanted = pattern.removesuffix(BELOW).split("/"), prefix.split("/")
     agrees = all(
         one == other or CLAIM.fullmatch(one) for one, other in zip(given, wanted, strict=False)

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+MOST_NAMED = 3  # of those whom a sentence is about
+
+
 class Issued(NamedTuple):
     """What a signed token says of itself, by which it is revoked; `at` is its iat."""
 
@@ -36,6 +39,25 @@ class Revocations:
             return True
         before = None if token.subject is None else self.subjects.get(token.subject)
         return before is not None and (token.at is None or token.at < before)
+
+
+class Unrotated(NamedTuple):
+    """Streams of a route, and revoked readers who may have a key of one of them."""
+
+    prefix: str  # of the route
+    streams: str  # a pattern
+    readers: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """What goes on, and the command that ends it."""
+        names = ", ".join(self.readers[:MOST_NAMED])
+        more = len(self.readers) - MOST_NAMED
+        names += f" and {more:,} more" if more > 0 else ""
+        return (
+            f"{names} may still have a reader key of {self.streams}, by which a cache in front "
+            f"goes on giving out new messages; end that by: headgate token rotate '{self.streams}'"
+        )
 
 
 NOTHING = Revocations()

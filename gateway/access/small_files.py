@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 LARGEST_FILE = 1 << 20  # 5,000 tokens, which take a tenth of a second to parse
 
 
@@ -12,3 +20,29 @@ def read_file(path: str) -> bytes:
     if len(data) > LARGEST_FILE:
         raise ValueError(f"{path} is larger than {LARGEST_FILE >> 20} MiB")
     return data
+
+
+def create(file: Path, data: bytes) -> None:
+    """Write a new file that is the user's alone from its first byte on. Raises OSError."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(data)
+        opened.flush()
+        os.fsync(descriptor)
+
+
+def replace(file: Path, data: bytes) -> None:
+    """Give a file, or what a link leads to, other content, or leave it as it was. Raises OSError.
+
+    Its owner, its group and who may read it stay: the gateway may be another user than this one.
+    """
+    file = file.resolve()
+    like = file.stat()
+    new = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
+    try:
+        create(new, data)
+        os.chown(new, like.st_uid, like.st_gid)
+        new.chmod(stat.S_IMODE(like.st_mode))
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)

@@ -6,10 +6,11 @@ import re
 from datetime import datetime
 from math import inf
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from gateway.access.operations import Grant
-from gateway.access.revocations import Revocations
+from gateway.access.revocations import Revocations, Unrotated
 from gateway.settings.access import check_name
 from gateway.settings.grants import Operations, check_pattern
 from gateway.settings.tables import Table, setting
@@ -29,7 +30,7 @@ MOST_TOLD = 20  # mistakes of a file: each takes a look through all of it
 # What a value of another type must be, by its key.
 _KINDS = {
     **dict.fromkeys(("roles", "tokens", "revoked", "grants"), "an array of tables"),
-    "reader_keys": "a table",
+    **dict.fromkeys(("reader_keys", "rotated_for"), "a table"),
 }
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
@@ -49,7 +50,10 @@ class TokensFile(NamedTuple):
     tokens: Mapping[bytes, StaticToken]
     revocations: Revocations
     reader_keys: Mapping[str, int]  # versions, by pattern
+    # The revoked readers whose keys a rotation has ended, by its pattern.
+    rotated_for: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     doubts: tuple[str, ...] = ()  # what of it has no effect, a sentence each
+    unrotated: tuple[Unrotated, ...] = ()  # revocations that caches in front do not know of
 
 
 def parse_tokens(path: str, data: bytes) -> TokensFile:
@@ -222,6 +226,7 @@ class _File(Table):
     tokens: tuple[_Token, ...] = ()
     revoked: tuple[_Revoked, ...] = ()
     reader_keys: dict[Annotated[str, After(check_pattern)], Version] = setting({})
+    rotated_for: dict[Annotated[str, After(check_pattern)], tuple[str, ...]] = setting({})
 
     def mistakes(self) -> Iterator[_Mistake]:
         """Where its tables do not fit together."""
@@ -257,7 +262,10 @@ class _File(Table):
             for token in self.tokens
         )
         return TokensFile(
-            {token.digest: token for token in tokens}, self._revocations(), self.reader_keys
+            {token.digest: token for token in tokens},
+            self._revocations(),
+            self.reader_keys,
+            self.rotated_for,
         )
 
     def _revocations(self) -> Revocations:

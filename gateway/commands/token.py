@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import stat
 import sys
 import time
 from contextlib import contextmanager
@@ -69,15 +67,16 @@ def make_keys(file: Path, *, rotate: bool, public: bool) -> None:
     if rotate and public:
         raise click.UsageError("--rotate and --public exclude each other.")
     from gateway.access import keys_file
+    from gateway.access.small_files import create, replace
 
     with _refusals(file):
         if public:
             click.echo(keys_file.written(keys_file.public(_content(file))), nl=False)
         elif rotate:
-            _replace(file, keys_file.written(keys_file.rotated(_content(file))))
+            replace(file, keys_file.written(keys_file.rotated(_content(file))))
             complain(f"{file} signs with its next key now; its last one still verifies.")
         else:
-            _create(file, keys_file.written(keys_file.new_keys()))
+            create(file, keys_file.written(keys_file.new_keys()))
             complain(f'{file} has new keys: name it in the settings as keys_file = "{file}".')
 
 
@@ -175,19 +174,23 @@ def rotate_key(config: Path | None, streams: str) -> None:
     """Give STREAMS, such as /v1/stream/chat or /v1/stream/rooms/*, another reader key.
 
     Whoever has it gets nothing that a cache has kept until now. It raises a version in the
-    tokens_file of the settings, and leaves the rest of that as it is.
+    tokens_file of the settings, notes which revoked readers that leaves without a key, and leaves
+    the rest of the file as it is.
     """
     settings = load_settings(config, {})
     if not settings.tokens_file:
         complain("the settings have no tokens_file, in which the versions of reader keys stand.")
         sys.exit(UNUSABLE)
-    from gateway.access.key_versions import rotated
+    from gateway.access.key_versions import rotate_file
+    from gateway.access.unrotated import keyed_routes
 
     file = Path(settings.tokens_file)
     with _refusals(file):
-        made = rotated(str(file), file.read_bytes(), streams)
-        _replace(file, made.data)
+        made = rotate_file(str(file), streams, keyed_routes(settings))
     complain(f"{streams} has version {made.version} of its reader key within a second.")
+    if made.unnoted:
+        readers = ", ".join(made.unnoted)
+        complain(f"note in {file}, at rotated_for, that this was for {readers}.")
 
 
 def _is_origin(url: str) -> bool:
@@ -230,32 +233,6 @@ def _content(file: Path) -> Json:
 
     load_keys(str(file))  # with all that it checks
     return load_object(file.read_bytes())
-
-
-def _create(file: Path, data: bytes) -> None:
-    """A new file that is the user's alone from its first byte on."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(data)
-        opened.flush()
-        os.fsync(descriptor)
-
-
-def _replace(file: Path, data: bytes) -> None:
-    """The file, or what a link leads to, with other content, or as it was.
-
-    Its owner, its group and who may read it stay: the gateway may be another user than this one.
-    """
-    file = file.resolve()
-    like = file.stat()
-    new = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-    try:
-        _create(new, data)
-        os.chown(new, like.st_uid, like.st_gid)
-        new.chmod(stat.S_IMODE(like.st_mode))
-        new.replace(file)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -142,10 +142,10 @@ class GuardedOrigin(HeadgateOrigin):
         assert key is not None
         return key
 
-    def rotated(self, path: str, versions: dict[str, int]) -> str:
-        """The key of a stream, when these versions count."""
+    def rotated(self, path: str, versions: dict[str, int], *, revoked: str = "") -> str:
+        """The key of a stream, when these versions count, and while somebody is revoked."""
         before = self.reader_key(path)
-        self.tell(versions=versions)
+        self.tell(revoked=revoked, versions=versions)
         wait_until(lambda: self.reader_key(path) != before, "another reader key")
         return self.reader_key(path)
 

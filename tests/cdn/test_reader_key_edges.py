@@ -17,7 +17,7 @@ from tests.clients.readers import read_with_typescript
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
 from tests.support.http1 import Client, Wire, ask, request
 from tests.support.ports import free_port
-from tests.support.waiting import at_rest, until
+from tests.support.waiting import at_rest, until, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,6 +194,67 @@ def test_a_rotation_is_a_purge_for_all_who_have_the_new_key(edge: Edge) -> None:
         "private, no-store",
         new,
     )
+
+
+async def test_a_revoked_reader_gets_nothing_that_is_appended_after_the_rotation(
+    edge: Edge,
+) -> None:
+    """But what its poll under way is given: until then others' polls go on feeding it."""
+    origin, path = edge.origin, edge.origin.path(PREFIX)
+    assert origin.write("PUT", path, b"before").status == 201
+    mallory = f"mallory-{edge.target}"
+    friend, late, revoked = (origin.signer.token(path, it) for it in ("friend", "late", mallory))
+    old = origin.reader_key(path)
+
+    def appended(data: bytes) -> str:
+        """Return the tail that this was appended at."""
+        tail = origin.write("HEAD", path, None).next_offset
+        assert origin.write("POST", path, data).status == 204
+        return tail
+
+    async def polls(*whose: tuple[str, str]) -> list[asyncio.Task[Answer]]:
+        """Poll at the tail with these tokens and keys, the first before the others."""
+        tail = origin.write("HEAD", path, None).next_offset
+        begun: list[asyncio.Task[Answer]] = []
+        before = origin.asked(PREFIX).polls
+        for token, key in whose:
+            url = f"{path}?offset={tail}&live=long-poll&rk={key}"
+            begun.append(asyncio.create_task(get(edge.port, url, token)))
+            if len(begun) == 1:
+                await until(lambda: origin.asked(PREFIX).polls > before, "a poll")
+        await at_rest(lambda: origin.asked(PREFIX).polls, QUIET_S)
+        return begun
+
+    origin.tell(revoked=mallory)
+    direct = f"{path}?offset=-1"
+    wait_until(
+        lambda: (
+            ask(origin.port, "GET", direct, None, Authorization=f"Bearer {revoked}").status == 401
+        )
+    )
+    waiting = await polls((friend, old), (revoked, old))
+    appended(b"one")
+    assert [one.body for one in await asyncio.gather(*waiting)] == [b"one"] * 2
+
+    waiting = await polls((friend, old), (revoked, old))
+    new = origin.rotated(path, {path: 1}, revoked=mallory)
+    appended(b"two")
+    under_way = await asyncio.gather(*waiting)
+    assert under_way[0].body == b"two"
+    assert under_way[1].status == 401 or under_way[1].body == b"two"
+
+    # One reader has the new key, another one does not know of it yet.
+    for record in (b"three", b"four"):
+        waiting = await polls((friend, new), (late, old), (revoked, old))
+        tail = appended(record)
+        *others, given = await asyncio.gather(*waiting)
+        assert [one.body for one in others] == [record] * 2
+        reads = [
+            edge.read(f"{path}?offset={tail}{live}&rk={old}", one)
+            for one in (revoked, None)
+            for live in ("", "&live=long-poll")
+        ]
+        assert [(one.status, record in one.body) for one in (given, *reads)] == [(401, False)] * 5
 
 
 async def test_the_official_client_sends_the_key_with_each_request(edge: Edge) -> None:

@@ -1,0 +1,270 @@
+"""A revocation on a route with reader keys is told of, until the keys have been rotated."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from click.testing import CliRunner
+
+from gateway.__main__ import cli
+from gateway.access.authorities import Authorities
+from gateway.access.key_versions import rotated
+from gateway.access.keys_file import new_keys, written
+from gateway.access.tokens_file import parse_tokens
+from gateway.access.unrotated import KeyedRoute, removed, unrotated
+from gateway.settings import load
+from tests.support.http1 import ask
+from tests.support.processes import Headgate
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PREFIX = "/v1/rooms"
+OPERATOR, VIEWER = "o" * 32, "v" * 32
+BOTH = KeyedRoute(PREFIX, frozenset(("tokens", "read-tokens")))
+ROUTES = (
+    {"prefix": PREFIX, "origin": "memory:", "reader_keys": "on"},
+    {"prefix": "/v1/plain", "origin": "memory:"},
+)
+ELSEWHERE = KeyedRoute("/v1/halls", frozenset(("tokens",)))
+
+
+def token(name: str, *streams: str, operations: str = '["read"]') -> str:
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    grants = ", ".join(f'{{ streams = "{it}", operations = {operations} }}' for it in streams)
+    return f'[[tokens]]\nname = "{name}"\ntoken = "sha256:{digest}"\ngrants = [{grants}]\n'
+
+
+ANN, BEN = token("ann", f"{PREFIX}/a/*", "/v1/*"), token("ben", f"{PREFIX}/b")
+TOKENS = ANN + BEN + token("writer", f"{PREFIX}/*", operations='["append"]')
+
+
+def revoked(**what: str) -> str:
+    return "[[revoked]]\n" + "".join(f'{key} = "{value}"\n' for key, value in what.items())
+
+
+def found(text: str, *routes: KeyedRoute) -> dict[str, tuple[str, ...]]:
+    file = parse_tokens("t.toml", text.encode())
+    return {it.streams: it.readers for it in unrotated(file, routes or (BOTH,))}
+
+
+# ---------------------------------------------------------------- what a file says
+
+
+@pytest.mark.parametrize(
+    ("more", "streams"),
+    [
+        ("", {}),
+        (revoked(name="ben"), {f"{PREFIX}/b": ("name ben",)}),
+        (revoked(name="ann"), {f"{PREFIX}/a/*": ("name ann",), f"{PREFIX}/*": ("name ann",)}),
+        (revoked(name="writer"), {}),
+        (revoked(name="nobody"), {}),
+        (
+            revoked(jti="7") + revoked(sub="x", before="2026-11-22T09:00:00Z") + revoked(kid="k"),
+            {f"{PREFIX}/*": ("jti 7", "kid k", "sub x before 2026-11-22T09:00:00Z")},
+        ),
+    ],
+)
+def test_a_revoked_reader_may_have_the_keys_of_what_it_might_read(
+    more: str, streams: dict[str, tuple[str, ...]]
+) -> None:
+    assert found(TOKENS + more) == streams
+
+
+def test_a_revocation_tells_nothing_where_its_kind_reads_no_route_with_keys() -> None:
+    assert found(TOKENS + revoked(sub="x") + revoked(name="ben"), ELSEWHERE) == {}
+    assert found(TOKENS + revoked(name="ben"), KeyedRoute(PREFIX, frozenset(("jwt",)))) == {}
+    assert found(TOKENS + revoked(sub="x"), KeyedRoute(PREFIX, frozenset(("tokens",)))) == {}
+
+
+@pytest.mark.parametrize(
+    ("streams", "left"),
+    [
+        (f"{PREFIX}/*", {}),
+        ("/v1/*", {}),
+        ("/*", {}),
+        (f"{PREFIX}/b", {f"{PREFIX}/*": ("sub x",)}),
+        (f"{PREFIX}/a/*", {f"{PREFIX}/b": ("name ben",), f"{PREFIX}/*": ("sub x",)}),
+    ],
+)
+def test_a_rotation_notes_whom_it_was_for_and_a_later_revocation_is_another(
+    streams: str, left: dict[str, tuple[str, ...]]
+) -> None:
+    text = TOKENS + revoked(name="ben") + revoked(sub="x")
+    once = rotated("t.toml", text.encode(), streams, [BOTH])
+    assert (once.version, once.unnoted) == (1, ())
+    assert found(once.data.decode()) == left
+    later = once.data.decode() + revoked(sub="x", before="2030-01-01T00:00:00Z")
+    assert found(later) == left  # its tokens were revoked already
+    later = once.data.decode() + revoked(jti=r"of \"ann\"\n")
+    assert 'jti of "ann"\n' in found(later)[f"{PREFIX}/*"]
+    twice = rotated("t.toml", later.encode(), f"{PREFIX}/*", [BOTH])
+    assert found(twice.data.decode()) == {}
+    assert twice.data.decode().count("[rotated_for]") == 1
+
+
+def test_a_note_in_another_form_hinders_no_rotation() -> None:
+    text = f'rotated_for = {{ "{PREFIX}/*" = [] }}\n{TOKENS}{revoked(sub="x")}'
+    made = rotated("t.toml", text.encode(), f"{PREFIX}/*", [BOTH])
+    assert (made.version, made.unnoted) == (1, ("sub x",))
+    assert parse_tokens("t.toml", made.data).reader_keys == {f"{PREFIX}/*": 1}
+
+
+def test_a_token_that_is_taken_out_is_revoked_unless_its_key_goes_with_it() -> None:
+    before, after = (parse_tokens("t.toml", text.encode()) for text in (ANN + BEN, ANN))
+    (one,) = removed(before, after, [BOTH])
+    assert (one.streams, one.readers) == (f"{PREFIX}/b", ("removed token ben",))
+    with_key = rotated("t.toml", ANN.encode(), f"{PREFIX}/*").data
+    assert removed(before, parse_tokens("t.toml", with_key), [BOTH]) == ()
+
+
+# ---------------------------------------------------------------- whom it is told
+
+
+class Guarded(NamedTuple):
+    server: Headgate
+    config: Path
+    tokens: Path
+
+    def say(self, text: str) -> None:
+        new = self.tokens.with_suffix(".new")
+        new.write_text(text)
+        new.replace(self.tokens)
+
+    def warned(self) -> list[str]:
+        """What the log has said, a sentence each."""
+        lines = [json.loads(line) for line in self.server.output().splitlines()]
+        return [it["what"] for it in lines if it["event"] == "access.not_rotated"]
+
+    def shown(self) -> list[tuple[str, str | None]]:
+        """What the first page of the console has of it, with the route."""
+        told = self.api("GET", "/api/overview")[1]["attention"]
+        return [
+            (it["sentence"], it["route"]) for it in told if it["sentence"].startswith("reader-keys")
+        ]
+
+    def checked(self) -> str:
+        return CliRunner().invoke(cli, ["check", "--config", str(self.config)]).stderr
+
+    def api(
+        self, method: str, path: str, body: object = None, token: str = OPERATOR
+    ) -> tuple[int, Any]:
+        sent = None if body is None else json.dumps(body).encode()
+        answer = ask(
+            self.server.admin_port,
+            method,
+            path,
+            sent,
+            Authorization=f"Bearer {token}",
+            Content_Type="application/json",
+        )
+        return answer.status, json.loads(answer.body)
+
+
+def configuration(folder: Path) -> Path:
+    keys, config = folder / "keys.json", folder / "h.toml"
+    keys.write_bytes(written(new_keys()))
+    keys.chmod(0o600)
+    routes = "\n".join(
+        "[[routes]]\n" + "\n".join(f'{key} = "{value}"' for key, value in route.items())
+        for route in ROUTES
+    )
+    config.write_text(f"""
+        auth = ["tokens", "read-tokens"]
+        tokens_file = "{folder / "tokens.toml"}"
+        keys_file = "{keys}"
+        {routes}
+        [[admin_tokens]]
+        name = "shop"
+        role = "operator"
+        token = "{OPERATOR}"
+        [[admin_tokens]]
+        name = "wall"
+        role = "viewer"
+        token = "{VIEWER}"
+    """)
+    return config
+
+
+@contextlib.contextmanager
+def guarded(folder: Path, text: str) -> Iterator[Guarded]:
+    config, tokens = configuration(folder), folder / "tokens.toml"
+    tokens.write_text(text)
+    environment = {"HEADGATE_CONFIG": str(config), "HEADGATE_LOG_FORMAT": "json"}
+    server = Headgate(environment=environment)
+    server.serve_routes(*ROUTES)
+    try:
+        yield Guarded(server.start(), config, tokens)
+    finally:
+        server.close()
+
+
+def of(streams: str, names: str) -> str:
+    return (
+        f"{names} may still have a reader key of {streams}, by which a cache in front goes on "
+        f"giving out new messages; end that by: headgate token rotate '{streams}'"
+    )
+
+
+def test_a_revocation_is_told_by_log_check_and_console_until_the_key_is_rotated(
+    tmp_path: Path,
+) -> None:
+    first, whole = of(f"{PREFIX}/b", "name ben"), f"{PREFIX}/*"
+    second = of(whole, "sub ann")
+    with guarded(tmp_path, TOKENS + revoked(name="ben")) as gateway:
+        file = gateway.tokens
+        assert gateway.warned() == [f"{file}: {first}"]
+        assert gateway.checked() == f"headgate: warning: {file}: {first}.\n"
+        wait_until(lambda: gateway.shown() == [(f"reader-keys: {first}", PREFIX)])
+
+        done = CliRunner().invoke(
+            cli, ["token", "rotate", "--config", str(gateway.config), f"{PREFIX}/b"]
+        )
+        assert done.exit_code == 0, done.stderr
+        wait_until(lambda: gateway.shown() == [])
+        assert (gateway.checked(), len(gateway.warned())) == ("", 1)
+
+        gateway.say(file.read_text() + revoked(sub="ann"))
+        wait_until(lambda: gateway.shown() == [(f"reader-keys: {second}", PREFIX)])
+        assert gateway.warned()[1:] == [f"{file}: {second}"]
+        assert gateway.checked() == f"headgate: warning: {file}: {second}.\n"
+
+        wish = {"streams": whole}
+        assert gateway.api("POST", "/api/reader-keys/rotate", wish, VIEWER)[0] == 403
+        status, made = gateway.api("POST", "/api/reader-keys/rotate", wish)
+        assert (status, made) == (200, {"streams": whole, "version": 1, "unnoted": []})
+        wait_until(lambda: gateway.shown() == [])
+        assert (gateway.checked(), len(gateway.warned())) == ("", 2)
+        (line,) = [it for it in gateway.server.output().splitlines() if "admin.changed" in it]
+        told = json.loads(line)
+        assert (told["operation"], told["by"], told["stream"]) == ("rotate", "shop", whole)
+
+        gateway.say(file.read_text().replace(BEN, "").replace(revoked(name="ben"), ""))
+        third = of(f"{PREFIX}/b", "removed token ben")
+        wait_until(lambda: gateway.shown() == [(f"reader-keys: {third}", PREFIX)])
+
+
+def test_a_rotation_that_cannot_be_made_is_told_in_a_sentence(tmp_path: Path) -> None:
+    text = f'reader_keys = {{ "{PREFIX}/b" = 1 }}\n{TOKENS}'
+    with guarded(tmp_path, text) as gateway:
+        for streams, status, said in (
+            ("rooms", 400, "streams must be a canonical path"),
+            ("/v1/plain/*", 404, "/v1/plain/* is below no route with reader_keys = on"),
+            (f"{PREFIX}/b", 409, "has its reader_keys in another form"),
+        ):
+            got, problem = gateway.api("POST", "/api/reader-keys/rotate", {"streams": streams})
+            assert (got, said in problem["detail"]) == (status, True), problem
+        assert gateway.tokens.read_text() == text
+
+
+def test_a_revocation_where_no_route_has_reader_keys_warns_of_nothing(tmp_path: Path) -> None:
+    config = configuration(tmp_path)
+    config.write_text(config.read_text().replace('reader_keys = "on"', ""))
+    (tmp_path / "tokens.toml").write_text(TOKENS + revoked(name="ben"))
+    assert Authorities.check(load(config, {}, {})) == ()
