@@ -45,7 +45,7 @@ _NGINX = Target(
     checked="nginx -t, and the suite of real engines with nginx 1.22; once, by hand, with 1.30.4",
     checker=("nginx", "-t", "-q", "-p", "{folder}", "-c", "{file}"),
     whole="whole.conf.j2",
-    machine_folders=("/var/cache/headgate",),
+    machine_folders=("/var/cache/headgate-polls", "/var/cache/headgate"),
 )
 _NJS = msgspec.structs.replace(
     _NGINX,

@@ -32,6 +32,20 @@ async def test_a_purge_drops_the_copy_of_a_url_and_no_other(edge: Edge) -> None:
     assert edge.origin.asked().reads == before + 1
 
 
+@pytest.mark.parametrize("edge", ABLE, indirect=True, ids=str)
+async def test_a_purge_drops_the_copy_of_an_answer_to_a_poll(edge: Edge) -> None:
+    stream = edge.stream(b"first")
+    stream.append(b"second")
+    cursor = edge.at_origin(stream.poll(stream.tail)).get("Stream-Cursor")
+    poll = stream.poll(stream.tail, cursor)
+    for _ in range(2):
+        assert edge.ask("GET", poll).body == b"second"
+    before = edge.polls()
+    edge.ask("PURGE", poll)  # some say that there was none, of what is no poll
+    assert edge.ask("GET", poll).body == b"second"
+    assert edge.polls() == before + 1
+
+
 @pytest.mark.parametrize("candidate", OTHERS, ids=str)
 async def test_what_cannot_be_purged_is_not_made_for_it(
     candidate: Candidate, origin: HeadgateOrigin
