@@ -17,7 +17,8 @@ TARGETS = (
             "it fetches new ones.",
             "It keeps what has no news for one second, at the edge only.",
             "It knows a question in whatever order its query is.",
-            "It passes SSE on without a buffer.",
+            "It passes SSE and appends on without a buffer.",
+            "It asks the gateway from one data centre, which others ask (Tiered Cache).",
             "It needs no code and no paid plan: six rules at most.",
         ),
         does_not=(
@@ -37,6 +38,6 @@ TARGETS = (
         longest_heartbeat_s=45,
         longest_heartbeat_reason="Cloudflare ends an answer that is without a byte for 100 s",
         checked="Compared with the types that Cloudflare publishes for the Rulesets API. The rules "
-        "were not run at Cloudflare",
+        "were not tried at Cloudflare",
     ),
 )

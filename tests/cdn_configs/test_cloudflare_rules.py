@@ -18,6 +18,7 @@ from gateway.protocol import cache_headers
 from gateway.protocol.cache_headers import Freshness
 from tests.cdn_configs.cloudflare_expressions import holds
 from tests.cdn_configs.published_types import mismatches
+from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,6 +29,7 @@ CONFIG, REQUEST, RESPONSE = (
     "http_response_cache_settings",
 )
 PHASES = (CONFIG, REQUEST, RESPONSE)
+SETTINGS = "zone_settings"
 FREE_RULES = 10  # of each phase, on the smallest plan
 HOST = "streams.example.com"
 # Fields of an answer, which a rule about requests cannot look at.
@@ -61,13 +63,28 @@ def test_each_ruleset_is_what_the_published_types_describe(
     changes: dict[str, Any], published: ModuleType
 ) -> None:
     made = rulesets(**changes)
-    assert made.keys() == {"description", *PHASES}
+    assert made.keys() == {"description", SETTINGS, *PHASES}
     for phase in PHASES:
         assert mismatches(phase, published.Phase) == []
         assert mismatches(made[phase], published.PhaseUpdateParams, phase) == []
         assert len(made[phase]["rules"]) <= FREE_RULES
         refs = [rule["ref"] for rule in made[phase]["rules"]]
         assert len(set(refs)) == len(refs)
+
+
+def test_tiered_cache_is_switched_on_by_the_calls_of_the_published_client(
+    published: ModuleType,
+) -> None:
+    kinds = {
+        "argo/tiered_caching": published.TieredCachingEditParams,
+        "cache/tiered_cache_smart_topology_enable": published.SmartTieredCacheEditParams,
+    }
+    settings = rulesets()[SETTINGS]
+    assert settings == {place: {"value": "on"} for place in kinds}
+    for place, kind in kinds.items():
+        assert mismatches({"zone_id": "a", **settings[place]}, kind) == []
+    readme = (ROOT / "cdn_configs/cloudflare_rules/README.md").read_text()
+    assert f"for SETTING in {' '.join(kinds)}; do" in readme
 
 
 @pytest.mark.parametrize("changes", CHANGES)
@@ -171,7 +188,7 @@ def test_the_rest_of_the_zone_is_left_alone(name: str) -> None:
 def test_no_body_of_a_stream_is_held_back_or_rewritten() -> None:
     for facts in (*SHARED.values(), *PASSED.values()):
         said = settled(rulesets(), CONFIG, facts)
-        assert said["response_body_buffering"] == "none"
+        assert said["request_body_buffering"] == said["response_body_buffering"] == "none"
         assert said["email_obfuscation"] is said["rocket_loader"] is False
 
 
