@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from gateway.cache.cached_response import CachedResponse
+from gateway.cache.order import BEFORE_ALL
 from gateway.cache.shared_body import SharedBodyReader
 from gateway.protocol import cache_status
 
@@ -13,7 +14,8 @@ class CacheResult(msgspec.Struct, frozen=True):
     """What a request gets: an answer, whether it is news of the origin, and what to say of it.
 
     `source` has the body when it is not whole yet, for as long as the asker holds it.
-    `tail_is_known` where it may say that it reached the stream's tail, if it did.
+    `tail_is_known` where it may say that it reached the stream's tail, if it did. `number` is the
+    one of the fetch that has brought it.
     """
 
     cached: CachedResponse
@@ -21,6 +23,7 @@ class CacheResult(msgspec.Struct, frozen=True):
     current: bool
     tail_is_known: bool
     source: SharedBodyReader | None = None
+    number: int = BEFORE_ALL
 
 
 def told_before(cached: CachedResponse, now: float) -> CacheResult:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gateway.cache import conditional, policy
 from gateway.cache.fetched import CONFIRMED, FETCHED, STOOD_IN, Fetched, Part
+from gateway.cache.order import next_number
 from gateway.cache.shared_body import SharedBody
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
 from gateway.later import Later, is_set_within
@@ -47,8 +47,6 @@ FINISH_S = 10.0
 REST_S = 1.0  # an origin that failed to refresh a copy is not asked for it again at once
 UNUSABLE = "the origin's answer could not be used"
 NOBODY = "nobody waited for the origin's answer any more"
-
-_numbers = count()
 
 
 class SharedFetch:
@@ -100,7 +98,7 @@ class SharedFetch:
         longest: int,
     ) -> None:
         self.key = key
-        self.number = next(_numbers)
+        self.number = next_number()
         self.request = request
         self.leader = tracing.current.get()  # for whom it is made
         self.begun: Later[CachedResponse] = Later()

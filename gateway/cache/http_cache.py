@@ -286,7 +286,7 @@ class HttpCache:
             told_status, age, is_stale=old is not None, shared=is_collapsed, stored=fetch.is_stored
         )
         is_current = not fetch.outdated or fetch.is_current
-        return CacheResult(cached, lines, is_current, is_current, source)
+        return CacheResult(cached, lines, is_current, is_current, source, fetch.number)
 
     def _made(self, key: Hashable, request: CacheRequest, old: Variant | None) -> SharedFetch:
         self.fetched += 1

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from itertools import count
 from typing import TYPE_CHECKING
 
+from gateway.cache.order import next_number
 from gateway.cache.replica_lag import ANOTHER_STREAM
 from gateway.cache.tails import shortened_lines
 from gateway.edge.follower import Follower
@@ -70,7 +71,7 @@ class FollowedStream:
         loop = asyncio.get_running_loop()
         self.lenders = Lenders(request)
         self.key, self.path = request.stream_key, request.path
-        self.snapshot = snapshot
+        self.snapshot = snapshot._replace(number=next_number())
         self.confirmed = False
         self._is_told = snapshot.caught_up  # by a read of the tail, or since by a poll
         self._has_tail = has_tail
@@ -275,7 +276,7 @@ class FollowedStream:
             content_type=facts.content_type,
             tail=facts.next_offset,
             closed=facts.closed and facts.up_to_date,
-            may_be_past=fetch.passed_by.closed,
+            number=fetch.number,
         )
         if self._is_contradicted(snapshot, ends=facts.up_to_date or facts.is_empty):
             return True
@@ -343,6 +344,7 @@ class FollowedStream:
             closed=closed,
             caught_up=polled.caught_up and self._written.is_told_by(polled.end, closed=closed),
             cors=polled.cors,
+            number=next_number(),
         )
         for span in news:
             self._window.append(span)

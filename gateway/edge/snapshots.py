@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from multidict import CIMultiDict
 
 from gateway.cache.directives import normalised
+from gateway.cache.order import BEFORE_ALL
 from gateway.cache.private_fields import private_lines
 from gateway.protocol import cache_headers, repair
 from gateway.protocol.followed import Snapshot, is_of_type
@@ -46,7 +47,7 @@ def snapshot_of(
         # Of older parts an origin may say something else than of the tail.
         said_of_data(result.cached) if tells_of_tail else None,
         cors=repair.cors(fields),
-        may_be_past=not result.current,
+        number=result.number if result.current else BEFORE_ALL,
     )
 
 
@@ -123,11 +124,11 @@ def contradicts(known: Snapshot, read: Snapshot, *, ends: bool) -> bool:
     """Return whether a read, which perhaps `ends`, shows that another stream is at the path.
 
     One of another type, for example. Where a closed one is seen to go on, or to end elsewhere,
-    nobody follows it any more, and who waits here would wait for ever. What may be past had perhaps
-    not come to its end.
+    nobody follows it any more, and who waits here would wait for ever. What was asked for before
+    the end was known had perhaps not come to it.
     """
     if not is_of_type(read.content_type, known.content_type):
         return True
     if not known.closed or (read.closed and read.tail == known.tail):
         return False
-    return (ends and not read.may_be_past) or read.closed or read.tail > known.tail
+    return (ends and read.number > known.number) or read.closed or read.tail > known.tail

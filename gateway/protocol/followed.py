@@ -36,7 +36,7 @@ class Snapshot(NamedTuple):
     reads_say: str | None = None  # not known yet
     polls_say: str = ""
     cors: str = ""  # whose pages may read, where the origin says so
-    may_be_past: bool = False  # it was asked for before something that is known since
+    number: int = 0  # as a fetch has one: a read of a higher one was asked for after this was known
 
 
 def goes_past(one: Snapshot, known: Snapshot) -> bool:

@@ -248,15 +248,17 @@ async def test_news_of_a_stream_that_may_be_no_more_are_not_told() -> None:
         assert (await gateway.ask(get(at("0001")))).status == 410
 
 
+@pytest.mark.parametrize("come", [0, 200])
 @pytest.mark.parametrize("mode", ["", "&live=sse", "&live=long-poll"])
 async def test_a_read_that_was_asked_before_the_end_and_comes_after_it_says_nothing_of_it(
-    mode: str,
+    mode: str, come: int
 ) -> None:
     """Its answer was right when it was given: the stream is no other one."""
     async with live(b"a") as (origin, gateway):
         await stalled(origin, gateway)
         fields = ("Content-Type: text/plain", "Stream-Next-Offset: 0002", "Stream-Up-To-Date: true")
-        late = Steps(b"", answer(b"a" + LONG, *fields, NEVER_KEPT))
+        whole = answer(b"a" + LONG, *fields, NEVER_KEPT)
+        late = Steps(whole[:come], whole[come:])
         origin.instead = late
         reader = await gateway.connect()
         reader.send(get(f"{S}?offset=-1{mode}"))

@@ -1,0 +1,14 @@
+"""The order of requests and of what became known: a read can only tell of what was before it."""
+
+from __future__ import annotations
+
+from itertools import count
+
+BEFORE_ALL = -1  # the number of what no request has brought just now, as of a copy
+
+_numbers = count()
+
+
+def next_number() -> int:
+    """Return a number that is higher than all that were given out before."""
+    return next(_numbers)
