@@ -22,7 +22,7 @@ from gateway.runtime.exchange import CLIENT_GONE
 from gateway.stepped import outcome_of
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import NOWHERE, READ
-from gateway.web import accounting, charges, request_head, web_origins
+from gateway.web import accounting, charges, event_sources, request_head, web_origins
 from gateway.web.admission import Place, admit, admitted, check_again, concealed
 from gateway.web.front_page import front_page
 from gateway.web.request import exchange_of
@@ -158,6 +158,8 @@ class Handlers:
         if exchange.begins != NOWHERE:
             accounting.told(exchange, answered.answer, status)
         request_id = exchange.request_id if status >= 400 else exchange.asked_id
+        if status in event_sources.PASSING and event_sources.is_from_one(request):
+            answered, status = event_sources.told_to_wait(answered, status), 200
         response = self._response(request, answered, status, request_id, abandon=abandon)
         exchange.sent = response
         return response
