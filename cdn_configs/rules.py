@@ -17,6 +17,11 @@ POLL_DATA_S = INTERVAL_S
 # Of SSE at edges that give one answer to many: how much later than the first others may join.
 SSE_JOIN_S = 2
 
+# While the gateway is away: when to come back, and how long a request for events is held where an
+# edge can hold it. A restart takes some seconds, a deployment half a minute.
+AGAIN_S = 2
+HOLD_S = 30
+
 
 class Rule(msgspec.Struct, frozen=True):
     """One mode: which requests are of it, what is kept of their answers, and why. All sentences."""
@@ -81,6 +86,8 @@ class Rules(msgspec.Struct, frozen=True):
     moment_s: int = MOMENT_S
     poll_data_s: int = POLL_DATA_S
     sse_join_s: int = SSE_JOIN_S
+    again_s: int = AGAIN_S
+    hold_s: int = HOLD_S
 
 
 RULES = Rules()

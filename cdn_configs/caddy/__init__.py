@@ -17,6 +17,7 @@ TARGETS = (
             "It speaks TLS for the host name, with certificates that it gets itself.",
             "Every request goes to the gateway as it is, and every answer comes back as it is.",
             "SSE comes through unbuffered.",
+            "While the gateway is away it holds requests for events for up to 30 s.",
         ),
         does_not=(
             "It caches nothing: the Caddy that everybody has is without a cache.",

@@ -21,6 +21,7 @@ _WORKER = Target(
         "It serves a stale copy at once, and fetches a new one behind it.",
         "It answers a reader's If-None-Match itself.",
         "It passes SSE, HEAD and writes on as they come.",
+        "While the gateway is away it holds requests for events for up to 30 s.",
         "With verified, whoever has a read token of the gateway shares the copies of the streams "
         "of its own logs, as the token permits; the key of a copy has nothing of the reader.",
     ),

@@ -1,6 +1,7 @@
 // Who comes, and what nobody shares: a gateway that runs for every request.
 
 import { isOddlyAsked, mayRead, tokenOf, tokensIn } from "./read_tokens.js"
+import { away, isForEvents } from "../edge/away.js"
 import { isNotModified, modeOf, saysWho, sortedQuery } from "../edge/reads.js"
 
 // What a reader is known by. A request with Authorization would go around Workers Cache, so these
@@ -41,7 +42,9 @@ async function pass(request, url) {
   forwarded.headers.delete("Forwarded")
   // For the server that the client speaks to (curl sends it above 1 MiB); a fetch with it fails.
   forwarded.headers.delete("Expect")
-  const answer = await reach(forwarded, { cache: "no-store", redirect: "manual" })
+  const options = { cache: "no-store", redirect: "manual" }
+  const hold = () => reachAgain(request, forwarded, options)
+  const answer = await (isForEvents(request, url) ? hold() : reach(request, forwarded, options))
   const response = marked(new Response(answer.body, answer), "BYPASS")
   const place = answer.headers.get("Location") ?? ""
   if (place.startsWith(`${CONFIG.origin}/`)) {
@@ -61,17 +64,34 @@ export function load(read) {
   }
   const signal = AbortSignal.timeout(CONFIG.timeout_s * 1000)
   const options = { headers, signal, cache: "no-store", redirect: "manual" }
-  return reach(CONFIG.origin + pathname + search, options)
+  return reach(read, CONFIG.origin + pathname + search, options)
 }
 
-async function reach(target, options) {
-  try {
-    return await fetch(target, options)
-  } catch {
-    const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": "2" })
-    headers.set("Access-Control-Allow-Origin", "*") // so that pages see what it is
-    return new Response("the origin cannot be reached\n", { status: 502, headers })
+// What Cloudflare's network answers where a server refuses, resets or does not take a connection, has
+// no address, or no certificate that counts. In workerd such a fetch fails.
+const UNREACHED = [520, 521, 522, 523, 525, 526, 530]
+
+async function reach(request, target, options) {
+  return (await reached(target, options)) ?? away(request, CONFIG)
+}
+
+/** As `reach`, but what is asked waits while the gateway is away. */
+async function reachAgain(request, target, options) {
+  const end_ms = Date.now() + CONFIG.hold_s * 1000
+  while (Date.now() < end_ms && !request.signal?.aborted) {
+    const answer = await reached(new Request(target), options)
+    if (answer !== null) return answer
+    // Not all at the same moment: a thousand may wait.
+    await new Promise((resolve) => setTimeout(resolve, 500 + 1000 * Math.random()))
   }
+  return away(request, CONFIG)
+}
+
+async function reached(target, options) {
+  const answer = await fetch(target, options).catch(() => null)
+  if (answer === null || !UNREACHED.includes(answer.status)) return answer
+  await answer.body?.cancel()
+  return null
 }
 
 /** Whether a read is in a slot in which what is private is for everybody who comes to it. */

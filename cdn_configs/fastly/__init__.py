@@ -21,6 +21,7 @@ TARGETS = (
             "each event on as it comes.",
             "It knows a question in whatever order its query is.",
             "It asks for a key before it purges; surrogate keys purge a stream at once.",
+            "While the gateway is away it tells each EventSource to ask again.",
         ),
         does_not=(
             "It stores and shares nothing of readers with credentials: their requests pass.",

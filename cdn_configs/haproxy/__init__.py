@@ -17,6 +17,7 @@ TARGETS = (
             "Every request goes to the gateway as it is, and every answer comes back as it is.",
             "The first event of SSE comes at once.",
             "Long-polls and SSE outlive its time-outs.",
+            "While the gateway is away it holds requests for events for up to 30 s.",
         ),
         does_not=(
             "It caches nothing: its cache collapses no requests, and gave one reader's answer to "

@@ -23,6 +23,7 @@ _NGINX = Target(
         "a new one is fetched, for as long as the gateway allows.",
         "SSE comes through unbuffered; writes and HEAD go through as they are.",
         "The order of offset, live and cursor makes no difference to the key.",
+        "While the gateway is away it tells each EventSource to ask again.",
     ),
     does_not=(
         "It shares no SSE: each such reader has a connection to the gateway.",
@@ -56,6 +57,7 @@ _NJS = msgspec.structs.replace(
         "The order of all parameters makes no difference to the key.",
         "With per-credential, readers with credentials have copies of their own, under the "
         "SHA-256 of what tells who they are.",
+        "While the gateway is away it holds requests for events for up to 30 s.",
     ),
     does_not=(
         *_NGINX.does_not[:2],
@@ -76,7 +78,10 @@ _SCRIPT = Target(
     template="headgate.js.j2",
     file_name="headgate.js",
     comment="//",
-    does=("It puts the parameters of the query in order, and hashes who a reader is.",),
+    does=(
+        "It puts the parameters of the query in order, and hashes who a reader is.",
+        "It holds requests for events while the gateway is away.",
+    ),
     does_not=("It does nothing without the configuration nginx-njs, which imports it.",),
     needs_host=False,
     can_stand_alone=True,

@@ -21,6 +21,7 @@ TARGETS = (
             "The order of the parameters makes no difference to the key.",
             "A reader who has the answer already gets a 304 without the gateway.",
             "With purge, all copies of a stream are dropped by its tag.",
+            "While the gateway is away it tells each EventSource to ask again.",
         ),
         does_not=(
             "It speaks no TLS: that is done in front of it.",

@@ -19,6 +19,7 @@ TARGETS = (
             "It ends SSE behind a control event before the limit of the platform, so that readers "
             "go on where they were.",
             "It passes long-polls, HEAD and writes on as they come.",
+            "While the gateway is away it tells each EventSource to ask again.",
         ),
         does_not=(
             "It takes no appends of more than 4.5 MB: Vercel answers them with 413.",

@@ -1,5 +1,6 @@
 // Requests passed on to the origin, with what Vercel's CDN may keep of the answers.
 
+import { away } from "../edge/away.js"
 import { directivesOf, modeOf, saysWho } from "../edge/reads.js"
 import { eventsUntil } from "../edge/bodies.js"
 
@@ -10,6 +11,7 @@ export async function gateway(request) {
   const url = new URL(request.url)
   const mode = modeOf(request, url)
   const answer = await reach(request, CONFIG.origin + url.pathname + url.search)
+  if (answer === null) return away(request, CONFIG)
   const headers = new Headers(answer.headers)
   // The runtime has unpacked the body, and sends it in its own way.
   for (const name of [...HOP_BY_HOP, "Content-Encoding", "Content-Length"]) headers.delete(name)
@@ -25,6 +27,7 @@ export async function gateway(request) {
   return new Response(hasBody ? body : null, { status: answer.status, headers })
 }
 
+/** What the gateway answers; null while it is away. */
 async function reach(request, target) {
   const { method, signal } = request
   const headers = new Headers(request.headers)
@@ -38,9 +41,7 @@ async function reach(request, target) {
     const options = { method, headers, body, signal, duplex: "half", redirect: "manual" }
     return await fetch(target, options)
   } catch {
-    const failed = new Headers({ "Cache-Control": "no-store", "Retry-After": "2" })
-    failed.set("Access-Control-Allow-Origin", "*") // so that pages see what it is
-    return new Response("the origin cannot be reached\n", { status: 502, headers: failed })
+    return null
   }
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cdn_configs.options import from_settings
 from cdn_configs.render import render
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from cdn_configs.options import CredentialMode
     from cdn_configs.target import Ability
+    from gateway.settings import Settings
     from tests.cdn.engines import Engine
     from tests.cdn.origin import HeadgateOrigin
 
@@ -32,6 +33,13 @@ LACKS: dict[Ability, frozenset[Fault]] = {
     "conditional": frozenset({Fault.CONFIRMED_BEHIND}),
 }
 """What is no fault of a target that does not say it can."""
+
+
+class Gateway(Protocol):
+    """What a file is rendered for."""
+
+    port: int
+    settings: Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,7 @@ class Candidate:
             *(faults for ability, faults in LACKS.items() if ability not in self.abilities)
         )
 
-    def files(self, port: int, origin: HeadgateOrigin) -> dict[str, str]:
+    def files(self, port: int, origin: Gateway) -> dict[str, str]:
         """What `headgate cdn render` makes for the settings of the origin, by file name."""
         whole = run_here(self.target)
         options = from_settings(

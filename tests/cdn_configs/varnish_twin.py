@@ -62,7 +62,9 @@ def _translated(name: str, body: str) -> str:
         body = re.sub(r"set req\.hash \+= ([^;]+);", r"hash_data(\1);", body)
         body = body.replace("return(hash)", "return(lookup)")
     elif name == "vcl_error":
-        name, body = "vcl_backend_error", body.replace("obj.", "beresp.")
+        name, body = "vcl_backend_error", body.replace("obj.response", "obj.reason")
+        body = body.replace("obj.", "beresp.").replace("req.", "bereq.")
+        body = re.sub(r'synthetic (\{".*?"\});', r"synthetic(\1);", body, flags=re.DOTALL)
     else:
         assert name == "vcl_fetch"
         name = "vcl_backend_response"

@@ -2,7 +2,9 @@
 import { WorkerEntrypoint } from "cloudflare:workers"
 
 const CONFIG = {
+  "again_s": 2,
   "credentials": "bypass",
+  "hold_s": 30,
   "identity_headers": [
     "Authorization",
     "Cookie"
@@ -13,6 +15,7 @@ const CONFIG = {
   "patience_s": 30,
   "poll_data_s": 20,
   "read_keys": [],
+  "sites": false,
   "timeout_s": 65,
   "token_age_s": 900,
   "usual_path": "^(?:[A-Za-z0-9._~!$\u0026\u0027()*+,;=:@/-]|%(?!2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F][0-9A-F])*"
@@ -86,6 +89,37 @@ async function within(promise, ms) {
   } finally {
     clearTimeout(timer)
   }
+}
+
+// What is answered while the gateway is away.
+
+const AWAY = "the gateway is away"
+
+/** Whether a request is for events, which may be held. */
+function isForEvents(request, url) {
+  return request.method === "GET" && url.searchParams.get("live") === "sse"
+}
+
+/**
+ * The answer while the gateway is away: 502, or to an EventSource when to ask again.
+ *
+ * It closes for good at any status but 200. The standard has it send both fields; whoever sets Accept
+ * by itself goes by the status.
+ */
+function away(request, { again_s, sites }) {
+  const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": String(again_s) })
+  const site = sites ? request.headers.get("Origin") : "*"
+  if (site !== null) headers.set("Access-Control-Allow-Origin", site) // so that pages see what it is
+  if (site !== null && sites) headers.set("Access-Control-Allow-Credentials", "true")
+  if (sites) headers.set("Vary", "Origin")
+  headers.set("Access-Control-Expose-Headers", "Retry-After")
+  const [accept, caching] = ["Accept", "Cache-Control"].map((name) => request.headers.get(name) ?? "")
+  const isEventSource = accept.includes("text/event-stream") && caching.includes("no-cache")
+  if (!isEventSource || !isForEvents(request, new URL(request.url))) {
+    return new Response(`${AWAY}\n`, { status: 502, headers })
+  }
+  headers.set("Content-Type", "text/event-stream")
+  return new Response(`: ${AWAY}\nretry: ${again_s}000\n\n`, { headers })
 }
 
 // Reads that are under way, one for all who ask the same.
@@ -405,7 +439,9 @@ async function pass(request, url) {
   forwarded.headers.delete("Forwarded")
   // For the server that the client speaks to (curl sends it above 1 MiB); a fetch with it fails.
   forwarded.headers.delete("Expect")
-  const answer = await reach(forwarded, { cache: "no-store", redirect: "manual" })
+  const options = { cache: "no-store", redirect: "manual" }
+  const hold = () => reachAgain(request, forwarded, options)
+  const answer = await (isForEvents(request, url) ? hold() : reach(request, forwarded, options))
   const response = marked(new Response(answer.body, answer), "BYPASS")
   const place = answer.headers.get("Location") ?? ""
   if (place.startsWith(`${CONFIG.origin}/`)) {
@@ -425,17 +461,34 @@ function load(read) {
   }
   const signal = AbortSignal.timeout(CONFIG.timeout_s * 1000)
   const options = { headers, signal, cache: "no-store", redirect: "manual" }
-  return reach(CONFIG.origin + pathname + search, options)
+  return reach(read, CONFIG.origin + pathname + search, options)
 }
 
-async function reach(target, options) {
-  try {
-    return await fetch(target, options)
-  } catch {
-    const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": "2" })
-    headers.set("Access-Control-Allow-Origin", "*") // so that pages see what it is
-    return new Response("the origin cannot be reached\n", { status: 502, headers })
+// What Cloudflare's network answers where a server refuses, resets or does not take a connection, has
+// no address, or no certificate that counts. In workerd such a fetch fails.
+const UNREACHED = [520, 521, 522, 523, 525, 526, 530]
+
+async function reach(request, target, options) {
+  return (await reached(target, options)) ?? away(request, CONFIG)
+}
+
+/** As `reach`, but what is asked waits while the gateway is away. */
+async function reachAgain(request, target, options) {
+  const end_ms = Date.now() + CONFIG.hold_s * 1000
+  while (Date.now() < end_ms && !request.signal?.aborted) {
+    const answer = await reached(new Request(target), options)
+    if (answer !== null) return answer
+    // Not all at the same moment: a thousand may wait.
+    await new Promise((resolve) => setTimeout(resolve, 500 + 1000 * Math.random()))
   }
+  return away(request, CONFIG)
+}
+
+async function reached(target, options) {
+  const answer = await fetch(target, options).catch(() => null)
+  if (answer === null || !UNREACHED.includes(answer.status)) return answer
+  await answer.body?.cancel()
+  return null
 }
 
 /** Whether a read is in a slot in which what is private is for everybody who comes to it. */

@@ -110,8 +110,21 @@ sub vcl_error {
   if (obj.status >= 500 && stale.exists) {
     return(deliver_stale);
   }
-  set obj.http.Retry-After = "1";
+  set obj.http.Retry-After = "2";
   set obj.http.Cache-Control = "no-store";
-  set obj.http.Access-Control-Allow-Origin = "*";  # else a page sees no status
+  # Without it a page sees no status.
+  set obj.http.Access-Control-Allow-Origin = "*";
+  set obj.http.Access-Control-Expose-Headers = "Retry-After";
+  # An EventSource closes for good at any status but 200. The standard has it send both fields; whoever
+  # sets Accept by itself goes by the status.
+  if (obj.status >= 500 && req.method == "GET" && req.url ~ "[?&]live=sse(?:&|$)" && req.http.Accept ~ "(?i)text/event-stream" && req.http.Cache-Control ~ "(?i)no-cache") {
+    set obj.status = 200;
+    set obj.response = "OK";
+    set obj.http.Content-Type = "text/event-stream";
+    synthetic {": the gateway is away
+retry: 2000
+
+"};
+  }
   return(deliver);
 }

@@ -29,4 +29,17 @@ function query(r) {
   return pairs.sort().join("&");
 }
 
-export default { query, reader };
+// Hold a request for events while the gateway is away, and pass it on when the gateway answers. Then
+// an EventSource is told to ask again, and others are told that nobody answers.
+async function wait(r) {
+  const end_ms = Date.now() + 30000;
+  while (Date.now() < end_ms) {
+    // Not all at the same moment: a thousand may wait.
+    await new Promise((resolve) => setTimeout(resolve, 500 + 1000 * Math.random()));
+    const there = await r.subrequest("/headgate-there", { method: "HEAD" });
+    if (there.status < 500) return r.internalRedirect("@headgate_waited");
+  }
+  r.internalRedirect(r.variables.headgate_event_source === "1" ? "@headgate_later" : "@headgate_away");
+}
+
+export default { query, reader, wait };

@@ -103,13 +103,46 @@ sub vcl_backend_error {
     # Everybody who waited is told now, and not one after the other.
     set beresp.ttl = 1s;
     set beresp.grace = 0s;
-    set beresp.http.Retry-After = "1";
+    set beresp.http.Headgate-Away = "1";
     set beresp.http.Cache-Control = "no-store";
-    set beresp.http.Access-Control-Allow-Origin = "*";  # else a page sees no status
+    set beresp.http.Content-Type = "text/plain";
+    set beresp.body = "the gateway is away" + {"
+"};
     return (deliver);
 }
 
+sub vcl_synth {
+    if (resp.status == 1200) {
+        set resp.status = 200;
+        set resp.reason = "OK";
+        set resp.http.Content-Type = "text/event-stream";
+        set resp.http.Cache-Control = "no-store";
+        call headgate_away;
+        set resp.body = {": the gateway is away
+retry: 2000
+
+"};
+        return (deliver);
+    }
+}
+
+# What is said of every answer while the gateway is away; without it a page sees no status.
+sub headgate_away {
+    set resp.http.Retry-After = "2";
+    set resp.http.Access-Control-Allow-Origin = "*";
+    set resp.http.Access-Control-Expose-Headers = "Retry-After";
+}
+
 sub vcl_deliver {
+    if (resp.http.Headgate-Away) {
+        # An EventSource closes for good at any status but 200. The standard has it send both fields;
+        # whoever sets Accept by itself goes by the status.
+        if (req.method == "GET" && req.url ~ "[?&]live=sse(&|$)" && req.http.Accept ~ "(?i)text/event-stream" && req.http.Cache-Control ~ "(?i)no-cache") {
+            return (synth(1200));
+        }
+        unset resp.http.Headgate-Away;
+        call headgate_away;
+    }
     if (obj.uncacheable) { set resp.http.X-Cache = "PASS"; }
     elsif (obj.hits > 0) { set resp.http.X-Cache = "HIT"; }
     else { set resp.http.X-Cache = "MISS"; }

@@ -1,5 +1,6 @@
 // headgate cdn vercel {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
 const CONFIG = {
+  "again_s": 2,
   "events": {
     "end_s": 240,
     "keepAlive_s": 15
@@ -8,7 +9,8 @@ const CONFIG = {
     "Authorization",
     "Cookie"
   ],
-  "origin": "http://gateway.example.com:4437"
+  "origin": "http://gateway.example.com:4437",
+  "sites": false
 }
 
 // What a request to a stream is, and which requests are the same read.
@@ -79,6 +81,37 @@ async function within(promise, ms) {
   } finally {
     clearTimeout(timer)
   }
+}
+
+// What is answered while the gateway is away.
+
+const AWAY = "the gateway is away"
+
+/** Whether a request is for events, which may be held. */
+function isForEvents(request, url) {
+  return request.method === "GET" && url.searchParams.get("live") === "sse"
+}
+
+/**
+ * The answer while the gateway is away: 502, or to an EventSource when to ask again.
+ *
+ * It closes for good at any status but 200. The standard has it send both fields; whoever sets Accept
+ * by itself goes by the status.
+ */
+function away(request, { again_s, sites }) {
+  const headers = new Headers({ "Cache-Control": "no-store", "Retry-After": String(again_s) })
+  const site = sites ? request.headers.get("Origin") : "*"
+  if (site !== null) headers.set("Access-Control-Allow-Origin", site) // so that pages see what it is
+  if (site !== null && sites) headers.set("Access-Control-Allow-Credentials", "true")
+  if (sites) headers.set("Vary", "Origin")
+  headers.set("Access-Control-Expose-Headers", "Retry-After")
+  const [accept, caching] = ["Accept", "Cache-Control"].map((name) => request.headers.get(name) ?? "")
+  const isEventSource = accept.includes("text/event-stream") && caching.includes("no-cache")
+  if (!isEventSource || !isForEvents(request, new URL(request.url))) {
+    return new Response(`${AWAY}\n`, { status: 502, headers })
+  }
+  headers.set("Content-Type", "text/event-stream")
+  return new Response(`: ${AWAY}\nretry: ${again_s}000\n\n`, { headers })
 }
 
 // Bodies that are sent while they come: generated, transformed, or events that end in time.
@@ -227,6 +260,7 @@ async function gateway(request) {
   const url = new URL(request.url)
   const mode = modeOf(request, url)
   const answer = await reach(request, CONFIG.origin + url.pathname + url.search)
+  if (answer === null) return away(request, CONFIG)
   const headers = new Headers(answer.headers)
   // The runtime has unpacked the body, and sends it in its own way.
   for (const name of [...HOP_BY_HOP, "Content-Encoding", "Content-Length"]) headers.delete(name)
@@ -242,6 +276,7 @@ async function gateway(request) {
   return new Response(hasBody ? body : null, { status: answer.status, headers })
 }
 
+/** What the gateway answers; null while it is away. */
 async function reach(request, target) {
   const { method, signal } = request
   const headers = new Headers(request.headers)
@@ -255,9 +290,7 @@ async function reach(request, target) {
     const options = { method, headers, body, signal, duplex: "half", redirect: "manual" }
     return await fetch(target, options)
   } catch {
-    const failed = new Headers({ "Cache-Control": "no-store", "Retry-After": "2" })
-    failed.set("Access-Control-Allow-Origin", "*") // so that pages see what it is
-    return new Response("the origin cannot be reached\n", { status: 502, headers: failed })
+    return null
   }
 }
 
