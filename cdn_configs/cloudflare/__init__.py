@@ -41,7 +41,7 @@ _WORKER = Target(
     no_purge="what the Cache API of a data centre keeps, no other can purge",
     state="run",
     checked="The suite runs it in workerd, the runtime of Cloudflare. Cloudflare's network was "
-    "not there: Workers Cache, many isolates and data centres were not run.",
+    "not there: Workers Cache, many isolates and data centres were not run",
     checker=("node", "--check", "{file}"),
 )
 _DURABLE = msgspec.structs.replace(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cdn_configs.rules import RULES
 from cdn_configs.targets import TARGETS
 from tests.test_architecture import ROOT
 
@@ -49,7 +50,7 @@ def _cells(target: Target) -> tuple[str, ...]:
     return (
         f"[{target.title}](../../cdn_configs/{target.folder}/README.md)",
         able("collapses", "one request", "passed on"),
-        able("collapses-sse", "one request", "passed on"),
+        able("collapses-sse", f"one for {RULES.sse_join_s} s of arrivals", "passed on"),
         poll,
         ", ".join(target.credentials),
         able("purges", "yes", "no"),

@@ -43,8 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(target: str, language: str) -> str:
     """The lines for TLS on the page of a target."""
     page = (ROOT / "cdn_configs" / target / "README.md").read_text()
-    (found,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
-    return found
+    found = re.search(rf"```{language}\n(.*?)```", page, re.DOTALL)
+    assert found is not None
+    return found[1]
 
 
 def of_nginx(text: str, port: int, folder: Path) -> str:

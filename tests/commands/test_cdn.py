@@ -210,6 +210,9 @@ def test_a_target_is_explained_in_all_that_it_says_of_itself(name: str) -> None:
     flowing = " ".join(printed.split())
     one = TARGETS[name]
     assert [text for text in (*one.does, *one.does_not) if text not in flowing] == []
+    items = re.split(r"\n(?:  - |\n)", printed.rstrip())
+    sentences = [item for item in items if item.startswith("  - ") or not item.endswith(":")]
+    assert [item for item in sentences[1:] if not re.search(r"[^.]\.$", item)] == []
 
 
 def test_an_unknown_target_is_not_explained() -> None:
