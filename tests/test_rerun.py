@@ -14,6 +14,7 @@ import pytest
 
 from tests import rerun
 from tests.outcomes import Failure, Outcomes
+from tests.support.examples import cases
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def test_a_run_without_failures_is_one_run_and_ends_as_pytest_does(runner: Runne
     assert "FLAKY" not in done.stdout
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("workers", cases(["0", "1"], {"1"}, "a worker"))
 def test_what_passes_alone_is_flaky_and_told_last(
     runner: Runner, workers: str, tmp_path: Path
 ) -> None:
@@ -138,14 +139,19 @@ def test_options_choose_the_tests_of_the_first_run_alone(runner: Runner) -> None
     ("arguments", "modules", "status"),
     [
         ((), {"broken": BROKEN, "green": GREEN}, 2),
-        (("-n", "1"), {"broken": BROKEN, "flaky": FLAKY}, {1, 2}),
-        (("--continue-on-collection-errors",), {"broken": BROKEN, "flaky": FLAKY}, 1),
         (("-n", "1"), {"crash": CRASH, "flaky": FLAKY}, 1),
-        (("-x", "-p", "no:randomly"), {"flaky": FLAKY, "green": GREEN}, {1, 2}),
         (("-x", "-n", "1"), {"flaky": FLAKY, "green": GREEN}, {1, 2}),
         (("-k", "none"), {"green": GREEN}, 5),
-        (("--no-such-option",), {"green": GREEN}, 4),
-        (("none.py",), {"green": GREEN}, 4),
+        *(
+            pytest.param(*case, marks=pytest.mark.torture("one of its kind above"))
+            for case in (
+                (("-n", "1"), {"broken": BROKEN, "flaky": FLAKY}, {1, 2}),
+                (("--continue-on-collection-errors",), {"broken": BROKEN, "flaky": FLAKY}, 1),
+                (("-x", "-p", "no:randomly"), {"flaky": FLAKY, "green": GREEN}, {1, 2}),
+                (("--no-such-option",), {"green": GREEN}, 4),
+                (("none.py",), {"green": GREEN}, 4),
+            )
+        ),
     ],
 )
 def test_whatever_else_goes_wrong_is_red_and_not_tried_again(
@@ -187,7 +193,7 @@ def test_the_folder_of_logs_stays_small(runner: Runner, tmp_path: Path) -> None:
     assert max(path.stat().st_size for path in logs.iterdir()) == rerun.MAX_LOG_BYTES
 
 
-@pytest.mark.parametrize("at_try", ["first", "second"])
+@pytest.mark.parametrize("at_try", cases(["first", "second"], {"second"}, "the second try"))
 def test_ctrl_c_ends_all(tmp_path: Path, at_try: str) -> None:
     hanging = """
         import sys, time
@@ -209,7 +215,9 @@ def test_ctrl_c_ends_all(tmp_path: Path, at_try: str) -> None:
     assert "FLAKY" not in rest
 
 
-@pytest.mark.parametrize("handler", ["hear_the_second", "signal.SIG_IGN"])
+@pytest.mark.parametrize(
+    "handler", cases(["hear_the_second", "signal.SIG_IGN"], {"signal.SIG_IGN"}, "the deafer one")
+)
 def test_ctrl_c_ends_a_run_that_does_not_hear_it(tmp_path: Path, handler: str) -> None:
     """As where the signal comes just before a call that waits: it is told again, then killed."""
     deaf = """

@@ -15,6 +15,7 @@ from playwright.async_api import async_playwright
 from gateway.protocol.chunks import CHUNK_BYTES
 from tests.clients.readers import CHROMIUM
 from tests.edge.origins import reference
+from tests.support.examples import cases
 from tests.support.processes import NODE, ROOT, headgate
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bundle
 
 
-@pytest.fixture(params=["file", "reference"])
+@pytest.fixture(params=cases(["file", "reference"], {"reference"}, "a log through a gateway"))
 def streams(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         origin = f"file:{tmp_path}"

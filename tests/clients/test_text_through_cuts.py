@@ -11,7 +11,7 @@ from tests.clients.behind_proxies import assert_received, reading
 from tests.clients.readers import read_with_browser, read_with_python, read_with_typescript
 from tests.clients.token_writer import TokenWriter, close_stream, create_stream
 from tests.clients.unicode_text import cut_into_tokens, make_text
-from tests.support.examples import IS_WHOLE
+from tests.support.examples import cases
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ LATE_READERS: Sequence[tuple[Read, Mode]] = (
     (read_with_python, "sse"),
     (read_with_browser, "sse"),
 )
-# Without a gateway before it, a log in memory is not read in another way than one in a file.
-SCHEMES = ("memory", "file", "http") if IS_WHOLE else ("file", "http")
+SCHEMES = cases(["memory", "file", "http"], {"http"}, "a log that a gateway reads, as clients do")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.edge.origins import reference
+from tests.support.examples import cases
 from tests.support.processes import NODE, ROOT, headgate
 from tests.support.redis_servers import redis_server
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 SCRIPT = ROOT / "tests" / "node" / "yjs.mjs"
 TIMEOUT_S = 90
+KINDS = ("memory", "file", "redis", "reference", "headgate")
 
 
 @contextlib.contextmanager
@@ -37,7 +39,7 @@ def served(kind: str, folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.timeout(TIMEOUT_S + 30)
-@pytest.mark.parametrize("kind", ["memory", "file", "redis", "reference", "headgate"])
+@pytest.mark.parametrize("kind", cases(KINDS, {"file", "reference"}, "a file, and an origin"))
 def test_a_document_opens_after_it_was_compacted(kind: str, tmp_path: Path) -> None:
     with served(kind, tmp_path) as url:
         run = subprocess.run(

@@ -9,6 +9,7 @@ import pytest
 from tests.edge.audience import Show, Style, Tools, perform, perform_from_now
 from tests.edge.gateways import PREFIX, edge
 from tests.edge.origins import LONG_POLL_S, Counts, reference
+from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tests.support.processes import Headgate
 
 MESSAGES = 40
+VIEWERS = 1000 if IS_WHOLE else 300
+LATE = VIEWERS // 10
 START = 10  # reads that viewers may cost who begin, whatever their number
 
 
@@ -41,7 +44,7 @@ def gateway(origin: Reference) -> Iterator[Headgate]:
 def test_viewers_cost_one_request_a_message(
     tools: Tools, origin: Reference, gateway: Headgate, style: Style
 ) -> None:
-    show = Show(style, viewers=900, late=100, messages=MESSAGES, interval_s=0.1)
+    show = Show(style, viewers=VIEWERS - LATE, late=LATE, messages=MESSAGES, interval_s=0.1)
     before = origin.counts()
     seconds = perform(tools, show, origin.port, gateway.port, f"{PREFIX}/{style}")
     assert_one_for_all(show, origin.counts() - before, seconds)
@@ -52,7 +55,7 @@ def test_who_begins_at_the_tail_of_a_followed_stream_costs_the_origin_nothing(
     tools: Tools, origin: Reference, gateway: Headgate, style: Style
 ) -> None:
     """The first one has it read, and has a poll wait there; that tells the others where it is."""
-    show = Show(style, viewers=500, late=0, messages=10, interval_s=0.1)
+    show = Show(style, viewers=VIEWERS // 2, late=0, messages=10, interval_s=0.1)
     coming, asked = perform_from_now(tools, show, origin, gateway)
     assert coming.reads <= 3, coming
     assert asked.reads <= 2 * show.messages + START, asked

@@ -69,7 +69,11 @@ async def test_readers_go_on_when_the_origin_is_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("origin_of", "content_type"),
-    [(reference, "text/plain"), (reference, "application/octet-stream"), (own_log, "text/plain")],
+    [
+        pytest.param(reference, "text/plain", marks=pytest.mark.torture("the others")),
+        (reference, "application/octet-stream"),
+        (own_log, "text/plain"),
+    ],
 )
 async def test_readers_miss_nothing_when_connections_to_the_origin_are_cut(
     origin_of: Callable[..., AbstractContextManager[Reference | OwnLog]], content_type: str

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.processes import ROOT
 
-SEEDS = 3  # `make torture` takes 5,000
+SEEDS = 1  # `make torture` takes 5,000
 
 
 @pytest.mark.timeout(300)

@@ -12,6 +12,7 @@ from tests.edge.zipf import Crowd
 CROWD = Crowd(streams=2000, reads=6000, exponent=1.0)
 
 
+@pytest.mark.torture("what is evicted, in tests/cache/test_store.py")
 @pytest.mark.timeout(240)
 def test_popular_streams_are_hits_in_a_cache_that_holds_a_tenth() -> None:
     with own_log() as origin:

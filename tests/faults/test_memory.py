@@ -8,13 +8,14 @@ import pytest
 
 from tests.faults import memory
 from tests.faults.memory import Load, measure
+from tests.support.examples import IS_WHOLE
 from tests.support.http1 import ask
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOAD = Load(readers=400, silent=100, content_bytes=8 << 20)
+LOAD = Load(400, 100, 8 << 20) if IS_WHOLE else Load(200, 50, 4 << 20)
 BOUND_BYTES = (30 << 20) + LOAD.readers * (20 << 10)
 """The cached content, the data file's page cache, what the console records, and 20 KiB a reader."""
 

@@ -117,6 +117,7 @@ def test_restarts_with_an_older_snapshot_never_give_an_offset_twice(tmp_path: Pa
     assert report.named > 0, report
 
 
+@pytest.mark.torture("restarts with an older snapshot, and each loss alone in tests/backends")
 @pytest.mark.timeout(200 + 20 * LOSSES)
 def test_restarts_with_nothing_never_give_an_offset_twice(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:

@@ -55,6 +55,7 @@ def test_kills_lose_and_double_nothing_for_writers_and_readers(tmp_path: Path) -
     assert report.acked >= 300
 
 
+@pytest.mark.torture("one server, and each loss of a node alone in test_redis_cluster.py")
 @pytest.mark.timeout(180)
 def test_node_of_a_cluster_that_dies_loses_and_doubles_nothing(tmp_path: Path) -> None:
     environment = tearable(tmp_path)

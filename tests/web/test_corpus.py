@@ -7,6 +7,7 @@ from zlib import crc32
 
 import pytest
 
+from tests.support.examples import IS_WHOLE
 from tests.web.corpus.player import LOGGED, MODES, QUIET
 from tests.web.corpus.recordings import Plays, differences, exchanges_of, group_names, recorded
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from tests.web.corpus.player import Mode
 
 EXCHANGES = [(group, name) for group in group_names() for name in exchanges_of(group)]
-# Every play takes 8 ms: `python -m tests.web.corpus` plays each exchange in every mode.
-LOGGED_OF, EVERY_MODE_OF = 4, 24
+# Every play takes 8 ms: `make torture` plays each exchange in every mode.
+LOGGED_OF, EVERY_MODE_OF = (1, 1) if IS_WHOLE else (8, 48)
 AGAIN = "if this is meant, record it: python -m tests.web.corpus --record"
 
 

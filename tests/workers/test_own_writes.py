@@ -12,6 +12,7 @@ import pytest
 from gateway.runtime.write_journal import RING_BYTES
 from tests.edge.gateways import edge
 from tests.support.blocking_origin import BlockingOrigin
+from tests.support.examples import cases
 from tests.support.http1 import Wire, request
 from tests.support.waiting import wait_until
 from tests.workers.own_writes import KEPT, ORIGINS, connections, read_after_appends, stopped
@@ -32,7 +33,7 @@ MISSED = "headgate_missed_writes_total"
 _numbers = count()
 
 
-@pytest.mark.parametrize("kind", ORIGINS)
+@pytest.mark.parametrize("kind", cases(ORIGINS, {"file", "reference"}, "a file, and an origin"))
 def test_reads_right_after_an_append_have_it_while_workers_stop_and_go_on(
     kind: str, tmp_path: Path
 ) -> None:

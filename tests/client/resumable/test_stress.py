@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.client.resumable.stress import MOST_GROWTH_MB, OURS, load
+from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
     from tests.support.redis_servers import RedisServer
 
-STREAMS, SECONDS, INTERVAL_S = 10, 10, 0.3
+STREAMS, SECONDS, INTERVAL_S = 10, 10 if IS_WHOLE else 4, 0.3
 
 
 @pytest.mark.timeout(180)

@@ -17,7 +17,6 @@ from tests.client.runs.django_serving import django_of
 from tests.client.runs.serving import uvicorn_of
 from tests.client.runs.tool_model import served
 from tests.clients.readers import run_script
-from tests.support.examples import IS_WHOLE
 from tests.support.processes import ROOT
 
 if TYPE_CHECKING:
@@ -41,10 +40,15 @@ def by_django(names: dict[str, Any]) -> AbstractAsyncContextManager[str]:
     return django_of(routes)
 
 
-# The version of @ai-sdk/react, and what serves; the others are in `make torture`.
-PAIRS = [(3, by_fastapi), (4, by_django)]
-if IS_WHOLE:
-    PAIRS += [(3, by_django), (4, by_fastapi)]
+# The version of @ai-sdk/react, and what serves.
+ANOTHER = pytest.mark.torture("each version and each framework alone")
+PAIRS = [
+    (4, by_django),
+    *(
+        pytest.param(*pair, marks=ANOTHER)
+        for pair in ((3, by_fastapi), (3, by_django), (4, by_fastapi))
+    ),
+]
 
 
 @contextlib.asynccontextmanager

@@ -221,6 +221,7 @@ async def _read(runs: Runs, name: str, body: bytearray) -> None:
         body += piece
 
 
+@pytest.mark.torture("the two above, which kill at each moment")
 @pytest.mark.timeout(200)
 async def test_whenever_a_process_is_killed_each_step_is_told_once_as_a_whole(url: str) -> None:
     takeover_campaign.check(await takeover_campaign.killed_again_and_again(url, 3))
