@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.cdn.edges import Edge
     from tests.cdn.origin import HeadgateOrigin
 
-FEW = 60  # which show what a crowd shows: `make torture` and the table have 200
+FEW = 25  # which show what a crowd shows: `make torture` and the table have 200
 POLL_S = 3.0  # so long that on a busy machine, too, everybody waits before there are news
 
 

@@ -11,9 +11,10 @@ import pytest
 from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL, SHARING
 from tests.cdn.candidates import edge as started_edge
 from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS, OF_SHARING
-from tests.cdn.live_cases import polls_without_news
+from tests.cdn.live_cases import polls_of_users_with_copies, polls_without_news
 from tests.cdn.origin import headgate_origin
-from tests.support.examples import IS_WHOLE
+from tests.cdn.read_cases import users_apart
+from tests.support.examples import cases
 
 if TYPE_CHECKING:
     from tests.cdn.cases import Case
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
 COLLAPSING = [one for one in CANDIDATES if "collapses" in one.abilities]
 # nginx has a patience of 5 s by default, so only a longer poll shows whether it was given another.
 LONG_POLL_S = 7.0
-FEW = 50
-# Of a thousand polls without news there is but one case more, which `make torture` has.
-MANY_HERE = MANY if IS_WHOLE else dict(list(MANY.items())[:1])
+FEW = 20
+# Who must not have what another one has.
+APART = {polls_of_users_with_copies, users_apart}
 
 
 @pytest.mark.parametrize("edge", CANDIDATES, indirect=True, ids=str)
@@ -35,7 +36,11 @@ async def test_has_just_the_faults_that_its_target_tells(edge: Edge, case: Case)
 
 
 @pytest.mark.parametrize("edge", PER_CREDENTIAL, indirect=True, ids=str)
-@pytest.mark.parametrize("case", OF_CREDENTIALS.values(), ids=OF_CREDENTIALS)
+@pytest.mark.parametrize(
+    "case",
+    cases(OF_CREDENTIALS.values(), APART, "the same without credentials"),
+    ids=OF_CREDENTIALS,
+)
 async def test_has_no_other_faults_with_a_copy_for_each_reader(edge: Edge, case: Case) -> None:
     found = await case(edge)
     assert found.faults == found.looked_for & edge.known_faults, found.figures
@@ -48,8 +53,9 @@ async def test_has_no_other_faults_where_those_who_may_read_share(edge: Edge, ca
     assert found.faults == found.looked_for & edge.known_faults, found.figures
 
 
+@pytest.mark.torture("the same with few")
 @pytest.mark.parametrize("edge", COLLAPSING, indirect=True, ids=str)
-@pytest.mark.parametrize("case", MANY_HERE.values(), ids=MANY_HERE)
+@pytest.mark.parametrize("case", MANY.values(), ids=MANY)
 async def test_collapses_a_thousand(edge: Edge, case: Case) -> None:
     found = await case(edge)
     assert not found.faults, found.figures
