@@ -56,6 +56,8 @@ def limits(target: Target) -> Iterator[str]:
     yield f"--credentials {' or '.join(target.credentials)}."
     missing = (mode for mode in CREDENTIAL_MODES if mode not in target.credentials)
     yield from (f"No --credentials {mode}: it cannot {target.cannot(mode)}." for mode in missing)
+    if target.shield:
+        yield f"--shield may be {target.shield_words}: that place alone asks the gateway."
     if target.no_purge:
         yield f"No --purge: {target.no_purge}."
     if not target.keeps_readers_apart:

@@ -62,6 +62,7 @@ _UPSTREAM = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
 _IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+_SHIELD = re.compile(r"(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)+")
 # %61 is a to the gateway, and %2f is %2F: it takes such a path for another one than was sent.
 _USUAL_PATH = (
     "^(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]"
@@ -94,6 +95,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     remember_s: int = 10  # how long an edge that asks goes by a yes; 0 asks each time
     token_age_s: int = TOKEN_AGE_S  # read tokens that last longer are the gateway's to judge
     read_keys: tuple[ReadKey, ...] = ()  # by which an edge verifies read tokens
+    shield: str = ""  # the place of its vendor by which all others ask the gateway; "" is none
 
     def __post_init__(self) -> None:
         _check_upstream(self.upstream)
@@ -109,6 +111,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_number("the lifetime at a tail in seconds", self.tail_s, 0, 3600)
         _check_number("--remember", self.remember_s, 0, LONGEST_MEMORY_S)
         _check_number("read_token_max_age", self.token_age_s, 1, 24 * 3600)
+        if self.shield and not _SHIELD.fullmatch(self.shield):
+            raise Refused(f"--shield {_shown(self.shield)} is no name of a place")
         if len(self.read_keys) > MOST_KEYS:
             raise Refused(f"a configuration has at most {MOST_KEYS} read keys")
         _check_items("route prefix", self.prefixes, _PREFIX)

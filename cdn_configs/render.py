@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,10 @@ def _not_offered(target: Target, options: Options) -> Iterator[str]:
             f"speaks plain HTTP to the gateway, and port {HTTPS_PORT} is that of HTTPS: give "
             "--upstream another port"
         )
+    if options.shield and not target.shield:
+        yield "has no shield: --shield is for a vendor that has one place ask for all others"
+    elif options.shield and not re.fullmatch(target.shield, options.shield):
+        yield f"takes {target.shield_words} as --shield, not {options.shield}"
     if options.purge and target.no_purge:
         yield f"takes no purges: {target.no_purge}"
 

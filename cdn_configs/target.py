@@ -73,6 +73,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     longest_poll_reason: str = ""
     longest_heartbeat_s: int | None = None  # of SSE: how long the edge bears silence
     longest_heartbeat_reason: str = ""
+    # What a shield is called there (`shield`), as a regular expression and as words; "" has none.
+    shield: str = ""
+    shield_words: str = ""
     no_purge: str = ""  # why `purge` is refused; "" where it is not
     state: State = "not tried"
     checked: str = ""  # how its file is checked here, and what is not

@@ -93,7 +93,10 @@ class Gateway:
             self._shared.journal = journal
             journal.on_write, journal.on_loss = self._invalidate, self._invalidate_all
         self._purges = Purges(
-            settings.purges, time.monotonic, give_up_s=longest_kept_s(settings.route_table)
+            settings.purges,
+            time.monotonic,
+            wall_clock=time.time,
+            give_up_s=longest_kept_s(settings.route_table),
         )
         self._shared.purge = self._purges.purge
         self._console = ConsoleToken()

@@ -18,6 +18,8 @@ _DISTRIBUTION = Target(
         "It makes equal requests for them one, as far as CloudFront documents it.",
         "It gives SSE, HEAD and readers with credentials a key of their own: they share nothing.",
         "It knows a question in whatever order its query is.",
+        "It drops the copies of a stream, or of a route, by their tags, when the gateway says so.",
+        "With --shield, one of its regions asks the gateway for all others (Origin Shield).",
     ),
     does_not=(
         "It stores and shares nothing of readers with credentials: their requests pass.",
@@ -26,18 +28,18 @@ _DISTRIBUTION = Target(
         "gateway. tail_directive = max-age=0 on the route lets it keep both for a second, by its "
         "documentation; that was not tried.",
         "It shares no SSE: each such reader has a connection to the gateway.",
-        "It drops no copies on request: Headgate has no driver for CloudFront.",
     ),
     is_elsewhere=True,
-    abilities=frozenset({"caches", "sorts-query", "conditional"}),
+    abilities=frozenset({"caches", "sorts-query", "conditional", "purges"}),
     why_not={"reader-key": "CloudFront sends credentials on only where they are in its key"},
     no_per_credential="CloudFront stores nothing that is private",
-    no_purge="Headgate has no driver for CloudFront's invalidations",
+    shield=r"[a-z]{2}(-[a-z]+)+-[0-9]",
+    shield_words="a region of AWS such as eu-central-1",
     longest_poll_s=75,
     longest_poll_reason="CloudFront waits 120 s for an origin, of which 45 s are to spare",
     longest_heartbeat_s=30,
     longest_heartbeat_reason="its time-out for a silent origin may be as short as 46 s here",
-    checked="Compared with the service model that AWS publishes. It was not run at AWS",
+    checked="Compared with the service model that AWS publishes. It was not tried at AWS",
     beside=("cloudfront-function",),
 )
 _FUNCTION = msgspec.structs.replace(
@@ -50,7 +52,7 @@ _FUNCTION = msgspec.structs.replace(
     clears_forwarded="delete request.headers.forwarded;",
     abilities=frozenset({"sorts-query"}),
     checked="Run in Node.js, in a context without any global of Node's, on events as CloudFront "
-    "makes them. It was not run at AWS",
+    "makes them. It was not tried at AWS",
     checker=("node", "--check", "{file}"),
     beside=(),
 )

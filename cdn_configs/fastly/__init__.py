@@ -20,6 +20,7 @@ TARGETS = (
             "It makes SSE reads that come within two seconds of each other one request, and passes "
             "each event on as it comes.",
             "It knows a question in whatever order its query is.",
+            "With --shield, one of its places asks the gateway for all others.",
             "It asks for a key before it purges; surrogate keys purge a stream at once.",
             "While the gateway is away it tells each EventSource to ask again.",
         ),
@@ -48,13 +49,15 @@ TARGETS = (
         },
         no_per_credential="whether its queue of equal requests keeps two readers apart could not "
         "be tried, and a mistake hands one reader's data to another",
+        shield=r"[a-z]+(-[a-z0-9]+)+",
+        shield_words="a shield of Fastly such as frankfurt-de",
         longest_poll_s=50,
         longest_poll_reason="between nodes of a cluster Fastly waits 60 s for the first byte",
         longest_heartbeat_s=25,
         longest_heartbeat_reason="after 60 s without a byte Fastly takes what came for a whole "
         "answer, and stores it",
         checked="Linted with falco, without errors or warnings; its rules run, translated, in "
-        "Varnish, with all readers of the suite. It was not run at Fastly",
+        "Varnish, with all readers of the suite. It was not tried at Fastly",
         checker=("falco", "lint", "-vv", "{file}"),
     ),
 )

@@ -62,6 +62,11 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
             help="With asked, for how long a yes of the gateway counts; 10.",
         ),
         click.option("--cache-size", metavar="SIZE", help="Size of the target's cache; 1GiB."),
+        click.option(
+            "--shield",
+            metavar="PLACE",
+            help="Where the vendor's machines ask the gateway for all others; none by default.",
+        ),
         click.option("--purge", is_flag=True, default=None, help="Let the gateway purge copies."),
         click.option(
             "--standalone",

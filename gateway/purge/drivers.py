@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final, NamedTuple
+import secrets
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from yarl import URL
 
 from gateway.errors import StartError
+from gateway.purge import aws
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,10 +44,10 @@ class Driver(NamedTuple):
     why_not: Callable[[int, bytes], str | None]
 
 
-def driver_of(cache: PurgedCache) -> Driver:
-    """The driver of a cache; raises StartError when its token cannot be read."""
+def driver_of(cache: PurgedCache, wall_clock: Callable[[], float]) -> Driver:
+    """Return the driver of a cache; raise StartError when its token cannot be read."""
     try:
-        made = _MAKERS[cache.kind](cache, cache.secret())
+        made = _MAKERS[cache.kind](cache, cache.secret(), wall_clock)
     except ValueError as cause:
         raise StartError(f"cannot use the token_file of {cache.kind}: it {cause}") from cause
     at_once, call, why_not = made
@@ -58,6 +60,7 @@ def _place(cache: PurgedCache) -> str:
     return cache.zone or (f"{server} for {cache.host}" if cache.host else server)
 
 
+_Clock: TypeAlias = "Callable[[], float]"
 _Made = tuple[int, "Callable[[Sequence[Copies]], Call]", "Callable[[int, bytes], str | None]"]
 
 
@@ -75,7 +78,7 @@ def _status(status: int, _body: bytes) -> str | None:
     return "has had too many purges: it answers 429" if status == 429 else f"answers {status}"
 
 
-def _nginx(cache: PurgedCache, _token: str) -> _Made:
+def _nginx(cache: PurgedCache, _token: str, _clock: _Clock) -> _Made:
     """ngx_cache_purge from version 2.4: a `*` at the end stands for all that begins so."""
     host = {"Host": cache.host} if cache.host else {}
 
@@ -92,7 +95,7 @@ def _no_wildcard(status: int, body: bytes) -> str | None:
     return _status(status, body)
 
 
-def _varnish(_cache: PurgedCache, _token: str) -> _Made:
+def _varnish(_cache: PurgedCache, _token: str, _clock: _Clock) -> _Made:
     """BAN with the tags as a regular expression, for VCL that bans by obj.http.Surrogate-Key."""
 
     def call(copies: Sequence[Copies]) -> Call:
@@ -101,7 +104,7 @@ def _varnish(_cache: PurgedCache, _token: str) -> _Made:
     return 64, call, _status  # 1.3 KB: a field of Varnish may have 8
 
 
-def _fastly(cache: PurgedCache, token: str) -> _Made:
+def _fastly(cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
     """Purging many surrogate keys, 256 of them in one call."""
     headers = {"Fastly-Key": token, "Accept": "application/json", **JSON}
 
@@ -112,7 +115,7 @@ def _fastly(cache: PurgedCache, token: str) -> _Made:
     return 256, call, _status
 
 
-def _cloudflare(cache: PurgedCache, token: str) -> _Made:
+def _cloudflare(cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
     """Purging by tags: 100 in one call today, and 30 on older accounts."""
     headers = {"Authorization": f"Bearer {token}", **JSON}
 
@@ -135,7 +138,36 @@ def _no_success(status: int, body: bytes) -> str | None:
     return None if is_done else "does not answer that it was a success"
 
 
-def _bunny(cache: PurgedCache, token: str) -> _Made:
+def _cloudfront(cache: PurgedCache, token: str, clock: _Clock) -> _Made:
+    """Invalidating by tags, for a distribution with a CacheTagConfig; AWS bills each tag."""
+    key = aws.AccessKey.parse(token)
+    host = URL(cache.url).host_port_subcomponent or ""
+    path = f"/2020-05-31/distribution/{cache.zone}/invalidation"
+
+    def call(copies: Sequence[Copies]) -> Call:
+        items = "".join(f"<Path>#{tag}</Path>" for tag in _tags(copies))
+        paths = f"<Paths><Quantity>{len(copies)}</Quantity><Items>{items}</Items></Paths>"
+        # What bears the same reference as a call before is not done once more.
+        reference = f"<CallerReference>{secrets.token_hex(16)}</CallerReference>"
+        batch = f'<InvalidationBatch xmlns="{_CLOUDFRONT}">{paths}{reference}</InvalidationBatch>'
+        body = batch.encode()
+        scope = aws.Scope("cloudfront", "us-east-1", clock())
+        signature = aws.signed(key, scope, f"POST {path}", host, body)
+        return Call("POST", path, {**signature, "Content-Type": "text/xml"}, body)
+
+    return 100, call, _too_many_in_progress  # of 3,000 that may be under way
+
+
+_CLOUDFRONT: Final = "http://cloudfront.amazonaws.com/doc/2020-05-31/"
+
+
+def _too_many_in_progress(status: int, body: bytes) -> str | None:
+    if status == 400 and b"TooManyInvalidationsInProgress" in body:
+        return "has had too many purges: it answers 400"
+    return _status(status, body)
+
+
+def _bunny(cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
     """Purging a pull zone by tag, one in each call."""
     headers = {"AccessKey": token, **JSON}
 
@@ -147,10 +179,11 @@ def _bunny(cache: PurgedCache, token: str) -> _Made:
     return 1, call, _status
 
 
-_MAKERS: Mapping[str, Callable[[PurgedCache, str], _Made]] = {
+_MAKERS: Mapping[str, Callable[[PurgedCache, str, _Clock], _Made]] = {
     "nginx": _nginx,
     "varnish": _varnish,
     "fastly": _fastly,
     "cloudflare": _cloudflare,
+    "cloudfront": _cloudfront,
     "bunny": _bunny,
 }

@@ -51,9 +51,12 @@ class Purges:
         clock: Callable[[], float],
         settle_s: float = SETTLE_S,
         *,
+        wall_clock: Callable[[], float],
         give_up_s: float = GIVE_UP_S,
     ) -> None:
         """`clock` gives seconds since any moment; a call comes `settle_s` after its cause.
+
+        Calls that are signed say when they were made, by `wall_clock`.
 
         Raises StartError where a token is missing.
         """
@@ -63,7 +66,7 @@ class Purges:
             from gateway.purge.purger import Purger
 
             self._purgers += (
-                Purger(driver_of(cache), clock, settle_s=settle_s, give_up_s=give_up_s)
+                Purger(driver_of(cache, wall_clock), clock, settle_s=settle_s, give_up_s=give_up_s)
                 for cache in caches
             )
         self._tasks: list[asyncio.Task[None]] = []

@@ -12,22 +12,24 @@ from gateway.settings.kinds import FilePath, Kind
 from gateway.settings.tables import Around, Table, checks, setting
 from gateway.settings.values import After, Secret
 
-Driver = Literal["nginx", "varnish", "fastly", "cloudflare", "bunny"]
+Driver = Literal["nginx", "varnish", "fastly", "cloudflare", "cloudfront", "bunny"]
 # Where a vendor takes purges, and what its calls name besides a token.
 APIS = {
     "fastly": "https://api.fastly.com",
     "cloudflare": "https://api.cloudflare.com",
+    "cloudfront": "https://cloudfront.amazonaws.com",
     "bunny": "https://api.bunny.net",
 }
 ZONES = {
     "fastly": ("the id of a service", r"[A-Za-z0-9]{1,64}"),
     "cloudflare": ("the id of a zone", r"[A-Za-z0-9]{1,64}"),
+    "cloudfront": ("the id of a distribution", r"[A-Z0-9]{1,64}"),
     "bunny": ("the number of a pull zone", r"\d{1,18}"),
 }
 PURGES_KIND = "an array of tables, each with kind and what that kind needs"
 URL_KIND = "http(s)://HOST[:PORT]"
 NAME_KIND = "a host name, maybe with a port"
-ZONE_KIND = "the id of a service or zone"
+ZONE_KIND = "the id of a service, zone or distribution"
 TOKEN_KIND = "a token of at most 1,024 visible characters"
 
 
@@ -72,12 +74,13 @@ class PurgedCache(Table):
     )
     zone: Annotated[str, Kind(ZONE_KIND)] = setting(
         "",
-        description="Id of the service of fastly, the zone of cloudflare or the pull zone of "
-        "bunny.",
+        description="Id of the service of fastly, the zone of cloudflare, the distribution of "
+        "cloudfront or the pull zone of bunny.",
     )
     token: Annotated[Secret, After(_check_token), Kind(TOKEN_KIND)] = setting(
         Secret(""),
-        description="Token of the vendor's API, which may purge and nothing else.",
+        description="Token of the vendor's API, which may purge and nothing else; of cloudfront "
+        "ACCESS_KEY_ID:SECRET_ACCESS_KEY.",
     )
     token_file: FilePath = setting(
         "", description="File with the token, instead of token; it is read at start."

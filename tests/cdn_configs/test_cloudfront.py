@@ -15,6 +15,7 @@ from cdn_configs.errors import Refused
 from cdn_configs.options import Options
 from cdn_configs.render import render
 from cdn_configs.targets import target
+from gateway.protocol import tags
 from tests.support.processes import NODE, ROOT
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ CHANGES = [
     {"upstream": "gateway.example.com:4437", "poll_s": 75},
     {"identity_headers": ("Authorization",), "sites": True},
     {"identity_headers": ()},
+    {"shield": "eu-central-1"},
 ]
 
 
@@ -155,6 +157,23 @@ def test_port_443_is_spoken_to_by_tls(port: int, policy: str, plain: int) -> Non
     assert (custom["OriginProtocolPolicy"], custom["HTTPPort"]) == (policy, plain)
 
 
+def test_its_copies_are_dropped_by_the_tags_that_the_gateway_sends() -> None:
+    made = parts(purge=True)["distribution"]
+    (header,) = made["CacheTagConfig"].values()
+    assert (header, ",") in tags.HEADERS  # AWS wants commas between tags
+    # AWS takes no case for a difference, and has 256 characters for a tag.
+    assert re.fullmatch(r"[!-+\--@\[-~]{1,256}", tags.of_stream("/v1/stream/A%2Fb"))
+
+
+def test_one_region_asks_for_all_others_only_where_it_is_named() -> None:
+    (own,), (shielded,) = (
+        parts(**changes)["distribution"]["Origins"]["Items"]
+        for changes in ({}, {"shield": "ap-northeast-1"})
+    )
+    assert "OriginShield" not in own
+    assert shielded["OriginShield"] == {"Enabled": True, "OriginShieldRegion": "ap-northeast-1"}
+
+
 @pytest.mark.parametrize("name", ["cloudfront", "cloudfront-function"])
 @pytest.mark.parametrize(
     ("changes", "told"),
@@ -162,7 +181,7 @@ def test_port_443_is_spoken_to_by_tls(port: int, policy: str, plain: int) -> Non
         ({"poll_s": 76}, "cannot hold long-polls of 76 s: CloudFront waits 120 s"),
         ({"heartbeat_s": 31}, "cannot pass on SSE with heartbeats every 31 s"),
         ({"credentials": "per-credential"}, "CloudFront stores nothing that is private"),
-        ({"purge": True}, "takes no purges: Headgate has no driver"),
+        ({"shield": "frankfurt-de"}, "takes a region of AWS such as eu-central-1 as --shield"),
     ],
 )
 def test_what_it_cannot_hold_is_refused_with_the_reason(

@@ -52,8 +52,9 @@ def passes(file: Path) -> bool:
         {"upstream": "[2001:db8::1]:443", "identity_headers": ()},
         {"identity_headers": ("Authorization", "X-Api-Key"), "purge": True, "poll_s": 1},
         {"credentials": "reader-key"},
+        {"shield": "frankfurt-de"},
     ],
-    ids=["usual", "longest", "no-credentials", "other-credentials", "reader-key"],
+    ids=["usual", "longest", "no-credentials", "other-credentials", "reader-key", "shield"],
 )
 def test_the_linter_finds_no_error_and_no_doubt(changes: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "headgate.vcl"
@@ -88,6 +89,7 @@ def test_the_naive_file_is_refused_because_it_is_written_for_another_program() -
         ({"credentials": "per-credential"}, "cannot keep a cache for each reader: whether its"),
         ({"standalone": True}, "has no standalone file"),
         ({"host": ""}, "needs the host name"),
+        ({"shield": "1-a"}, "takes a shield of Fastly such as frankfurt-de as --shield, not 1-a"),
     ],
 )
 def test_what_it_cannot_hold_is_refused_with_the_reason(changes: dict[str, Any], told: str) -> None:
@@ -108,6 +110,15 @@ def sub(name: str) -> str:
     """One of the file's subroutines, without comments and with one space between words."""
     (body,) = re.findall(rf"(?ms)^sub {name} \{{\n(.*?)^\}}\n", fastly())
     return " ".join(re.sub(r"(?m)^ *# .*", "", body).split())
+
+
+def test_a_shield_is_asked_for_every_request_that_begins_anew() -> None:
+    own, shielded = fastly(), fastly(shield="iad-va-us")
+    assert "shield" not in own
+    chosen = "set req.backend = fastly.try_select_shield(ssl_shield_iad_va_us, F_headgate);"
+    (guard,) = re.findall(rf"(?s)if \(req.restarts == 0\) \{{[^}}]*?{re.escape(chosen)}", shielded)
+    # Before anything passes: HEAD, writes and readers with credentials go that way, too.
+    assert shielded.index(guard) < shielded.index("return(pass)")
 
 
 def test_what_varnish_has_otherwise_is_there_for_fastly() -> None:

@@ -11,6 +11,7 @@ from tests.support.raw_origin import RawOrigin, Wire, answer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+NOW_S = 1_795_467_600.0  # 2026-11-23 21:00:00 UTC
 SUCCESS = b'{"success": true, "errors": [], "messages": [], "result": {"id": "z"}}'
 
 

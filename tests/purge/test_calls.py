@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import botocore.session
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.serialize import create_serializer
 from structlog.testing import capture_logs
 
 from gateway.errors import StartError
@@ -13,7 +19,7 @@ from gateway.protocol import tags
 from gateway.purge.drivers import driver_of
 from gateway.purge.purges import Purges
 from gateway.settings import PurgedCache
-from tests.purge.double import SUCCESS, Double, refusal
+from tests.purge.double import NOW_S, SUCCESS, Double, refusal
 from tests.support.raw_origin import answer
 from tests.support.waiting import until
 
@@ -23,15 +29,24 @@ if TYPE_CHECKING:
 
 PREFIX = "/v1/stream"
 TOKEN = "s3cret-t0ken"
+KEY_ID = "AKIDEXAMPLE"
 PATH = f"{PREFIX}/a%2Fb"
 KINDS: dict[str, dict[str, Any]] = {
     "nginx": {"host": "streams.example.com"},
     "varnish": {},
     "fastly": {"zone": "SU1Z0isxPaozGVKXdv0eY", "token": TOKEN},
     "cloudflare": {"zone": "023e105f4ecef8ad9ca31a8372d0c353", "token": TOKEN},
+    "cloudfront": {"zone": "EDFDVBD6EXAMPLE", "token": f"{KEY_ID}:{TOKEN}"},
     "bunny": {"zone": "12345", "token": TOKEN},
 }
-AT_ONCE = {"nginx": 1, "varnish": 64, "fastly": 256, "cloudflare": 30, "bunny": 1}
+AT_ONCE = {
+    "nginx": 1,
+    "varnish": 64,
+    "fastly": 256,
+    "cloudflare": 30,
+    "cloudfront": 100,
+    "bunny": 1,
+}
 
 
 def configured(kind: str, url: str = "http://localhost:1") -> PurgedCache:
@@ -41,7 +56,7 @@ def configured(kind: str, url: str = "http://localhost:1") -> PurgedCache:
 @asynccontextmanager
 async def purging(kind: str) -> AsyncIterator[tuple[Double, Purges]]:
     async with Double() as double:
-        purges = Purges([configured(kind, double.url)], lambda: 0.0, 0.0)
+        purges = Purges([configured(kind, double.url)], lambda: 0.0, 0.0, wall_clock=lambda: NOW_S)
         purges.open()
         try:
             yield double, purges
@@ -71,6 +86,11 @@ EXPECTED: dict[str, tuple[str, dict[str, str], object]] = {
         {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"},
         {"tags": [STREAM]},
     ),
+    "cloudfront": (
+        "POST /2020-05-31/distribution/EDFDVBD6EXAMPLE/invalidation",
+        {"content-type": "text/xml"},
+        None,  # XML: what is in it, below
+    ),
     "bunny": (
         "POST /pullzone/12345/purgeCache",
         {"accesskey": TOKEN, "content-type": "application/json"},
@@ -88,7 +108,7 @@ async def test_a_stream_is_purged_by_the_documented_call(kind: str) -> None:
         (call,) = double.calls
         assert call.line == line
         assert fields.items() <= call.named.items()
-        assert (call.json if call.body else None) == body
+        assert (call.json if call.body[:1] == b"{" else None) == body
         here = f"localhost:{double.port}"
         places = {"nginx": f"{here} for streams.example.com", "varnish": here}
         place = places.get(kind) or KINDS[kind]["zone"]
@@ -139,6 +159,13 @@ async def test_tags_are_one_expression_for_varnish() -> None:
         ("cloudflare", refusal("200 OK"), "does not answer that it was a success"),
         ("cloudflare", answer(b"<html>"), "answers with what is no JSON"),
         ("cloudflare", answer(b"[]"), "does not answer that it was a success"),
+        ("cloudfront", refusal("403 Forbidden"), "does not let us purge: it answers 403"),
+        ("cloudfront", refusal("404 Not Found"), "answers 404"),
+        (
+            "cloudfront",
+            answer(b"<Code>TooManyInvalidationsInProgress</Code>", status="400 Bad Request"),
+            "has had too many purges: it answers 400",
+        ),
         ("bunny", refusal("429 Too Many Requests"), "has had too many purges"),
         ("bunny", refusal("302 Found", "Location: /elsewhere"), "answers 302"),
         ("bunny", b"HTTP/1.1 nonsense\r\n\r\n", "broke off"),
@@ -178,7 +205,9 @@ async def test_of_two_of_a_kind_at_one_server_the_one_that_fails_is_shown_and_to
         given = [
             {"kind": kind, "url": double.url, **KINDS[kind], field: name} for name in (one, other)
         ]
-        purges = Purges([PurgedCache.of(each) for each in given], lambda: 0.0, 0.0)
+        purges = Purges(
+            [PurgedCache.of(each) for each in given], lambda: 0.0, 0.0, wall_clock=lambda: NOW_S
+        )
         with capture_logs() as lines:
             purges.open()
             purges.purge(PREFIX, PATH)
@@ -196,7 +225,9 @@ async def test_of_two_of_a_kind_at_one_server_the_one_that_fails_is_shown_and_to
 async def test_one_cache_named_twice_is_well_when_both_have_been_told() -> None:
     async with Double() as double:
         double.answers, double.last = [answer(SUCCESS)], refusal("500 Oops")
-        purges = Purges([configured("varnish", double.url)] * 2, lambda: 0.0, 0.0)
+        purges = Purges(
+            [configured("varnish", double.url)] * 2, lambda: 0.0, 0.0, wall_clock=lambda: NOW_S
+        )
         purges.open()
         purges.purge(PREFIX, PATH)
         await until(lambda: counted(purges, "varnish")["failed"] == 1)
@@ -213,12 +244,49 @@ async def test_bunny_says_with_any_2xx_that_it_is_done(status: str) -> None:
         await until(lambda: counted(purges, "bunny")["done"] == 1)
 
 
+async def test_the_call_to_cloudfront_is_what_awss_own_client_sends() -> None:
+    async with purging("cloudfront") as (double, purges):
+        purges.purge(PREFIX, PATH)
+        await until(lambda: counted(purges, "cloudfront")["done"] == 1)
+        (call,) = double.calls
+    model = botocore.session.get_session().get_service_model("cloudfront")
+    operation = model.operation_model("CreateInvalidation")
+    reference = re.findall(r"<CallerReference>(\w{16,})<", call.body.decode())[0]
+    batch = {"Paths": {"Quantity": 1, "Items": [f"#{STREAM}"]}, "CallerReference": reference}
+    given = {"DistributionId": "EDFDVBD6EXAMPLE", "InvalidationBatch": batch}
+    sent = create_serializer("rest-xml").serialize_to_request(given, operation)
+    assert call.line == f"{sent['method']} {sent['url_path']}"
+    assert call.body == sent["body"]
+    # Its own signer, given what has come, signs as it was signed.
+    url = f"http://{call.named['host']}{sent['url_path']}"
+    signed = ("host", "x-amz-content-sha256", "x-amz-date")
+    fields = {name: call.named[name] for name in signed}
+    request = AWSRequest("POST", url, headers=fields, data=call.body)
+    request.context["timestamp"] = call.named["x-amz-date"]
+    signer = SigV4Auth(Credentials(KEY_ID, TOKEN), "cloudfront", "us-east-1")
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    scope = signer.scope(request)
+    assert call.named["authorization"] == (
+        f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders={';'.join(signed)}, "
+        f"Signature={signer.signature(text, request)}"
+    )
+    assert call.named["x-amz-date"] == "20261123T210000Z"
+
+
+@pytest.mark.parametrize("token", ["s3cret", ":s3cret", "AKID:"])
+def test_an_access_key_that_is_none_keeps_the_gateway_from_starting(token: str) -> None:
+    given = {"kind": "cloudfront", "zone": "EDFDVBD6EXAMPLE", "token": token}
+    with pytest.raises(StartError, match="must be ACCESS_KEY_ID:SECRET_ACCESS_KEY") as refused:
+        driver_of(PurgedCache.of(given), lambda: NOW_S)
+    assert "s3cret" not in str(refused.value)
+
+
 async def test_a_token_comes_from_its_file(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
     async with Double() as double:
         given = {"kind": "bunny", "url": double.url, "zone": "1", "token_file": str(file)}
-        purges = Purges([PurgedCache.of(given)], lambda: 0.0, 0.0)
+        purges = Purges([PurgedCache.of(given)], lambda: 0.0, 0.0, wall_clock=lambda: NOW_S)
         purges.open()
         purges.purge(PREFIX, PATH)
         await until(lambda: len(double.calls) == 1)
@@ -229,8 +297,8 @@ async def test_a_token_comes_from_its_file(tmp_path: Path) -> None:
 def test_a_file_without_a_token_keeps_the_gateway_from_starting(tmp_path: Path) -> None:
     given = {"kind": "bunny", "zone": "1", "token_file": str(tmp_path / "absent")}
     with pytest.raises(StartError, match="must be a file that can be read"):
-        driver_of(PurgedCache.of(given))
+        driver_of(PurgedCache.of(given), lambda: NOW_S)
 
 
 def test_the_answer_of_cloudflare_is_as_documented() -> None:
-    assert driver_of(configured("cloudflare")).why_not(200, SUCCESS) is None
+    assert driver_of(configured("cloudflare"), lambda: NOW_S).why_not(200, SUCCESS) is None

@@ -16,7 +16,7 @@ from gateway.purge.pending import GIVE_UP_S, Copies
 from gateway.purge.purger import ANSWER_BYTES, Purger
 from gateway.purge.purges import Purges, longest_kept_s
 from gateway.settings import PurgedCache, Route
-from tests.purge.double import SUCCESS, Double, refusal
+from tests.purge.double import NOW_S, SUCCESS, Double, refusal
 from tests.streams.clock import ManualClock
 from tests.streams.gated_log import turns
 from tests.support.ports import free_port
@@ -38,7 +38,7 @@ class Cache:
     ) -> None:
         given = {"kind": "cloudflare", "url": url, "zone": "z", "token": "t0ken"}
         self.clock = ManualClock()
-        driver = driver_of(PurgedCache.of(given))
+        driver = driver_of(PurgedCache.of(given), lambda: NOW_S)
         self.purger = Purger(
             driver,
             self.clock,
@@ -333,7 +333,7 @@ async def test_a_stop_tries_once_more_what_failed_and_tells_what_is_left() -> No
         async with Double() as double:
             double.last = refusal("500 Oops")
             given = {"kind": "cloudflare", "url": double.url, "zone": "z", "token": "t0ken"}
-            purges = Purges([PurgedCache.of(given)], lambda: 0.0, 0.0)
+            purges = Purges([PurgedCache.of(given)], lambda: 0.0, 0.0, wall_clock=lambda: NOW_S)
             purges.open()
             purges.purge("/r", "/r/x")
             await until(lambda: len(lines) == 1)  # it has failed
@@ -349,7 +349,7 @@ async def test_a_call_that_a_stop_cuts_is_among_what_is_left() -> None:
         async with Double() as double:
             double.goes.clear()
             given = {"kind": "varnish", "url": double.url}
-            purges = Purges([PurgedCache.of(given)], lambda: 0.0, 0.0)
+            purges = Purges([PurgedCache.of(given)], lambda: 0.0, 0.0, wall_clock=lambda: NOW_S)
             purges.open()
             purges.purge("/r", "/r/x")
             await until(lambda: len(double.calls) == 1)
@@ -359,7 +359,7 @@ async def test_a_call_that_a_stop_cuts_is_among_what_is_left() -> None:
 
 
 async def test_without_caches_there_is_nothing_to_do() -> None:
-    purges = Purges((), lambda: 0.0, 0.0)
+    purges = Purges((), lambda: 0.0, 0.0, wall_clock=lambda: NOW_S)
     purges.open()
     purges.purge("/r", "/r/x")
     await purges.drain()
@@ -371,7 +371,7 @@ async def test_a_call_waits_until_others_have_heard_of_its_cause() -> None:
     settle_s, loop = 0.3, asyncio.get_running_loop()
     async with Double() as double:
         given = {"kind": "cloudflare", "url": double.url, "zone": "z", "token": "t0ken"}
-        purges = Purges([PurgedCache.of(given)], loop.time, settle_s)
+        purges = Purges([PurgedCache.of(given)], loop.time, settle_s, wall_clock=lambda: NOW_S)
         purges.open()
         began = loop.time()
         purges.purge("/r", "/r/x")
