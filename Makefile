@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV := $(BIN)/uv
 # Of two cores: most tests wait most of the time.
-JOBS ?= 6
+JOBS ?= 8
 SOURCES := gateway admin cdn_configs client docs/examples tests
 ARGS ?=
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import re
 import signal
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
 from tests.forking import forks
@@ -16,8 +18,10 @@ from tests.support.examples import examples, leave_to_torture
 from tests.support.long_first import long_first
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncIterator, Generator
     from pathlib import Path
+
+    from playwright.async_api import Browser
 
 # A busy machine is no bug: examples are bounded by their number, never by the clock.
 settings.register_profile(
@@ -94,6 +98,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.path in long:
             long[item.path].append(item)
     items[:] = long_first([*long.values()], others, workers)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """Return the one browser of a worker: to start another one takes a second and a half of a core.
+
+    What is stored by pages is in a context, of which each test makes its own.
+    """
+    # To import what drives it takes half a second, also where no test needs it.
+    async with importlib.import_module("tests.clients.pages").chromium() as opened:
+        yield opened
 
 
 def _do_nothing(_number: int, _frame: object) -> None:

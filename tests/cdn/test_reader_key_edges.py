@@ -15,6 +15,7 @@ from tests.cdn.guarded_origin import BODY, PREFIX, GuardedOrigin, guarded_origin
 from tests.cdn_configs.varnish_twin import FastlysVarnish, translated
 from tests.clients.readers import read_with_typescript
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
+from tests.support.examples import cases
 from tests.support.http1 import Client, Wire, ask, request
 from tests.support.ports import free_port
 from tests.support.waiting import at_rest, until, wait_until
@@ -257,6 +258,7 @@ async def test_a_revoked_reader_gets_nothing_that_is_appended_after_the_rotation
         assert [(one.status, record in one.body) for one in (given, *reads)] == [(401, False)] * 5
 
 
+@pytest.mark.parametrize("edge", cases(TARGETS, {"varnish"}, "one edge"), indirect=True)
 async def test_the_official_client_sends_the_key_with_each_request(edge: Edge) -> None:
     """Two readers from the beginning to the end: the chunks of the first are the second's."""
     origin, path = edge.origin, edge.origin.path(PREFIX)

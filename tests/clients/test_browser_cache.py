@@ -10,10 +10,8 @@ import httpx
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from playwright.async_api import async_playwright
 
 from gateway.protocol.chunks import CHUNK_BYTES
-from tests.clients.readers import CHROMIUM
 from tests.edge.origins import reference
 from tests.support.examples import cases
 from tests.support.processes import NODE, ROOT, headgate
@@ -22,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from playwright.async_api import Page
+    from playwright.async_api import Browser, Page
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PAGE = ROOT / "tests" / "clients" / "two_reads_page.html"
 MODULES = ROOT / "tests" / "node" / "node_modules"
@@ -50,8 +50,8 @@ def streams(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def page(client: Path) -> AsyncIterator[Page]:
-    """A page of another origin than the streams, in a browser with an empty cache."""
+async def page(browser: Browser, client: Path) -> AsyncIterator[Page]:
+    """A page of another origin than the streams, in a window with an empty cache."""
 
     async def shown(_: web.Request) -> web.FileResponse:
         return web.FileResponse(PAGE)
@@ -61,16 +61,14 @@ async def page(client: Path) -> AsyncIterator[Page]:
 
     application = web.Application()
     application.add_routes([web.get("/", shown), web.get("/client.js", script)])
-    path, _, *arguments = CHROMIUM
-    async with TestServer(application, host="127.0.0.1") as server, async_playwright() as tool:
-        browser = await tool.chromium.launch(executable_path=path, args=arguments)
-        try:
-            opened = await browser.new_page()
-            await opened.goto(str(server.make_url("/")))
-            await opened.wait_for_function("window.readAll !== undefined")
-            yield opened
-        finally:
-            await browser.close()
+    async with (
+        TestServer(application, host="127.0.0.1") as server,
+        await browser.new_context() as window,
+    ):
+        opened = await window.new_page()
+        await opened.goto(str(server.make_url("/")))
+        await opened.wait_for_function("window.readAll !== undefined")
+        yield opened
 
 
 async def read(page: Page, url: str, offset: str = "-1") -> dict[str, Any]:
@@ -81,10 +79,10 @@ async def read(page: Page, url: str, offset: str = "-1") -> dict[str, Any]:
 
 
 async def test_what_is_read_again_at_once_has_what_was_appended_between(
-    client: Path, streams: str
+    browser: Browser, client: Path, streams: str
 ) -> None:
     url = f"{streams}/s"
-    async with httpx.AsyncClient(verify=False) as writer, page(client) as reader:
+    async with httpx.AsyncClient(verify=False) as writer, page(browser, client) as reader:
         made = await writer.put(url, headers=TEXT, content="one")
         begin = made.headers["Stream-Next-Offset"]
         for offset, before in (("-1", "one"), (begin, "")):
@@ -97,12 +95,12 @@ async def test_what_is_read_again_at_once_has_what_was_appended_between(
 
 
 async def test_what_is_confirmed_after_the_stream_has_grown_does_not_say_that_it_is_all(
-    client: Path, tmp_path: Path
+    browser: Browser, client: Path, tmp_path: Path
 ) -> None:
     """A whole chunk at the tail has the same bytes later, when there is more."""
     with headgate(f"file:{tmp_path}") as server:
         url = f"{server.streams}/s"
-        async with httpx.AsyncClient(verify=False) as writer, page(client) as reader:
+        async with httpx.AsyncClient(verify=False) as writer, page(browser, client) as reader:
             await writer.put(url, headers=TEXT, content="x" * CHUNK_BYTES)
             for more in ("", "more"):
                 if more:

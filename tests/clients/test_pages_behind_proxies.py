@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+import pytest_asyncio
 import uvicorn
 
-from tests.clients.pages import chromium, examples, nginx, page_with, site
+from tests.clients.pages import examples, nginx, page_with, site
 from tests.support.ports import free_port
 from tests.support.processes import Headgate, headgate
 from tests.support.waiting import SERVER_PATIENCE_S, until
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from playwright.async_api import Page
+    from playwright.async_api import Browser, BrowserContext, Page
 
-pytestmark = pytest.mark.timeout(180)  # a browser waits for seconds before it connects again
+pytestmark = [
+    pytest.mark.timeout(180),  # a browser waits for seconds before it connects again
+    pytest.mark.asyncio(loop_scope="session"),
+]
 
 PRINTED = "http://127.0.0.1:4437/v1/stream"
 JSON = {"Content-Type": "application/json"}
@@ -41,6 +45,12 @@ POSTING = """async (url) => {
 }"""
 
 
+@pytest_asyncio.fixture(loop_scope="session")
+async def window(browser: Browser) -> AsyncIterator[BrowserContext]:
+    async with await browser.new_context() as opened:
+        yield opened
+
+
 def of_stream(page: str) -> str:
     """Return the example of a page that follows a stream."""
     (found,) = [one for one in examples(page) if "/v1/stream/chat" in one]
@@ -55,11 +65,13 @@ async def holds(page: Page, condition: str) -> None:
     await page.wait_for_function(condition, timeout=SERVER_PATIENCE_S * 1000)
 
 
-def test_the_pages_that_follow_a_stream_show_one_example() -> None:
+async def test_the_pages_that_follow_a_stream_show_one_example() -> None:
     assert of_stream("README.md") == of_stream("docs/http.md")
 
 
-async def test_the_examples_read_on_after_a_proxy_has_answered_502(tmp_path: Path) -> None:
+async def test_the_examples_read_on_after_a_proxy_has_answered_502(
+    tmp_path: Path, window: BrowserContext
+) -> None:
     port, upstream = free_port(), free_port()
     server = Headgate(f"file:{tmp_path / 'log'}", port=upstream)
     here = f"http://127.0.0.1:{port}/v1/stream"
@@ -75,11 +87,10 @@ async def test_the_examples_read_on_after_a_proxy_has_answered_502(tmp_path: Pat
         async with (
             httpx.AsyncClient(base_url=here, verify=False) as writer,
             site(readme=code["README.md"], browsers=code["docs/browsers.md"]) as url,
-            chromium() as browser,
         ):
             await writer.put("/chat", headers=JSON)
             await writer.post("/chat", headers=JSON, content=b'["one"]')
-            pages = [await browser.new_page() for _ in code]
+            pages = [await window.new_page() for _ in code]
             for page, name in zip(pages, ("readme", "browsers"), strict=True):
                 await page.goto(f"{url}/{name}")
                 await holds(page, "shown.length === 1")
@@ -98,18 +109,17 @@ async def test_the_examples_read_on_after_a_proxy_has_answered_502(tmp_path: Pat
 
 
 async def test_the_example_with_statuses_asks_no_more_for_a_stream_that_is_gone(
-    tmp_path: Path,
+    window: BrowserContext,
 ) -> None:
     with headgate() as server:
         code = of_stream("docs/browsers.md").replace(PRINTED, server.streams)
         async with (
             httpx.AsyncClient(base_url=server.streams, verify=False) as writer,
             site(page=page_with(code)) as url,
-            chromium() as browser,
         ):
             await writer.put("/chat", headers=JSON)
             await writer.post("/chat", headers=JSON, content=b'["one"]')
-            page = await browser.new_page()
+            page = await window.new_page()
             await page.goto(f"{url}/page")
             await holds(page, "shown.length === 1")
             await writer.delete("/chat")
@@ -136,7 +146,7 @@ async def serving(app: Any, port: int) -> AsyncIterator[None]:
 
 
 async def test_the_example_of_a_run_reads_on_after_a_proxy_has_answered_502(
-    tmp_path: Path,
+    tmp_path: Path, window: BrowserContext
 ) -> None:
     goes_on = asyncio.Event()
 
@@ -156,8 +166,8 @@ async def test_the_example_of_a_run_reads_on_after_a_proxy_has_answered_502(
             return names["fastapi"].responses.HTMLResponse(page_with(script))
 
         names["app"].add_api_route("/", page_of_run)
-        async with names["lifespan"](names["app"]), chromium() as browser:
-            page = await browser.new_page()
+        async with names["lifespan"](names["app"]):
+            page = await window.new_page()
             async with serving(names["app"], upstream):
                 await page.goto(f"http://127.0.0.1:{port}/")
                 await holds(page, "shown.length === 1")
@@ -169,9 +179,11 @@ async def test_the_example_of_a_run_reads_on_after_a_proxy_has_answered_502(
                 assert await value(page, "ends") == ["finished"]
 
 
-async def test_the_seventh_tab_of_http1_waits_without_an_error_and_posts_of_all_tabs_hang() -> None:
+async def test_the_seventh_tab_of_http1_waits_without_an_error_and_posts_of_all_tabs_hang(
+    browser: Browser,
+) -> None:
     with headgate(environment={"HEADGATE_SSE_MAX_AGE": "600"}) as server:
-        async with tabs(server, server.url, {}) as (pages, url):
+        async with tabs(browser, server, server.url, {}) as (pages, url):
             *six, seventh = pages
             for page in six:
                 await page.evaluate(OPENING, url)
@@ -190,13 +202,17 @@ async def test_the_seventh_tab_of_http1_waits_without_an_error_and_posts_of_all_
             await holds(seventh, f"posted !== null || source.readyState === {OPEN}")
 
 
-async def test_by_http2_many_tabs_follow_and_their_posts_are_answered(tmp_path: Path) -> None:
+async def test_by_http2_many_tabs_follow_and_their_posts_are_answered(
+    tmp_path: Path, browser: Browser
+) -> None:
     tls_port = free_port()
     with (
         headgate() as server,
         nginx(tmp_path, port=free_port(), tls_port=tls_port, upstream=server.port),
     ):
-        async with tabs(server, f"https://127.0.0.1:{tls_port}", {"ignore_https_errors": True}) as (
+        async with tabs(
+            browser, server, f"https://127.0.0.1:{tls_port}", {"ignore_https_errors": True}
+        ) as (
             pages,
             url,
         ):
@@ -210,13 +226,12 @@ async def test_by_http2_many_tabs_follow_and_their_posts_are_answered(tmp_path: 
 
 @contextlib.asynccontextmanager
 async def tabs(
-    server: Headgate, base: str, options: dict[str, Any]
+    browser: Browser, server: Headgate, base: str, options: dict[str, Any]
 ) -> AsyncIterator[tuple[list[Page], str]]:
     """Open a tab more than a browser has connections, on pages of the host of the streams."""
     async with httpx.AsyncClient(verify=False) as writer:
         await writer.put(f"{server.streams}/chat", headers=TEXT, content=b"one")
-    async with chromium() as browser:
-        context = await browser.new_context(bypass_csp=True, **options)
+    async with await browser.new_context(bypass_csp=True, **options) as context:
         pages = [await context.new_page() for _ in range(MOST + 1)]
         for page in pages:
             await page.goto(f"{base}/")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.edge.histories import play
+from tests.support.examples import IS_WHOLE
 
 
 @pytest.mark.parametrize("kind", ["echoes", "file"])
 async def test_nobody_is_given_a_content_that_never_existed(kind: str) -> None:
-    findings = await play(kind, restores=4, seed=7)
+    findings = await play(kind, restores=4 if IS_WHOLE else 2, seed=7)
     assert findings.wrong == []
     assert all(findings.read[one] for one in ("events", "poll", "read"))
     assert kind != "echoes" or sum(findings.gone.values()) > 0

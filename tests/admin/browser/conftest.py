@@ -1,4 +1,4 @@
-"""One browser for all tests of a module; and one site, whose figures are made up."""
+"""One site, whose figures are made up, and one tab for those who only look."""
 
 from __future__ import annotations
 
@@ -6,23 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest_asyncio
 from aiohttp.test_utils import TestServer
-from playwright.async_api import async_playwright
 
 from tests.admin.browser.made_up import MadeUp
-from tests.admin.browser.serving import Tab, application, launch
+from tests.admin.browser.serving import Tab, application
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from playwright.async_api import Browser
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as tool:
-        opened = await launch(tool)
-        yield opened
-        await opened.close()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -10,6 +10,7 @@ from admin.pages import show
 from admin.pages.rendering import link
 from tests.admin.browser.made_up import HOSTILE, PAYLOADS
 from tests.admin.browser.serving import Tab
+from tests.support.examples import cases
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Locator
@@ -35,6 +36,8 @@ PAGES = [
     "/about",
     "/alerts",
 ]
+# Charts, tables, messages, forms and states.
+WITH_EACH_PART = {"/", "/streams", STREAM, f"{STREAM}&tab=change", "/alerts"}
 HOSTILE_TEXT = [show.visible(show.spoken(name)) for name in HOSTILE]
 
 
@@ -46,9 +49,17 @@ async def test_a_page_can_be_read_by_everybody(tab: Tab, path: str) -> None:
     assert await tab.page.locator("h1").count() == 1
     assert await tab.inaccessible() == []
     assert not await tab.is_wider_than_its_window()
-    # The same document: what can differ is its colours and its layout.
+    await tab.page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    assert not await tab.is_wider_than_its_window()
+    assert await tab.take_wrong() == []
+
+
+@pytest.mark.parametrize("path", cases(PAGES, WITH_EACH_PART, "pages with the same parts"))
+async def test_a_page_can_be_read_in_the_dark_on_a_phone(tab: Tab, path: str) -> None:
+    """The same document as by day: what can differ is its colours and its layout."""
     await tab.page.emulate_media(color_scheme="dark")
     await tab.page.set_viewport_size(NARROW)  # type: ignore[arg-type]
+    await tab.goto(path)
     assert not await tab.is_wider_than_its_window()
     assert await tab.inaccessible("color-contrast", "target-size") == []
     assert await tab.take_wrong() == []

@@ -1,4 +1,4 @@
-"""One Headgate, one app and one browser for the tests of a module."""
+"""One Headgate and one app for the tests of a module."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import async_playwright
 
-from tests.admin.browser.serving import launch
 from tests.client.chat.example import chat_app
 from tests.support.processes import headgate
 
@@ -38,14 +36,6 @@ def app(started_app: App) -> App:
     """The app, whose model is held in the middle of an answer."""
     started_app.hold()
     return started_app
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as tool:
-        opened = await launch(tool)
-        yield opened
-        await opened.close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from tests.support.examples import cases
 from tests.support.processes import NODE, ROOT
 from tests.support.waiting import SERVER_PATIENCE_S, until
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-@pytest_asyncio.fixture(params=["18", "19"], scope="module", loop_scope="session")
+VERSIONS = ("18", "19")
+
+
+@pytest_asyncio.fixture(params=VERSIONS, scope="module", loop_scope="session")
 async def app(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The application of react_app.mjs as one script."""
     script = ROOT / "tests" / "node" / "react_app.mjs"
@@ -90,6 +94,7 @@ async def test_a_component_follows_a_run_as_long_as_it_is_shown(
     await page.has(answer(["one", "two"], "finished"))
 
 
+@pytest.mark.parametrize("app", cases(VERSIONS, {"19"}, "the newer one"), indirect=True)
 async def test_only_a_stop_by_somebody_stops_the_run_of_a_chat(
     app: Path, site: Site, tabs: BrowserContext
 ) -> None:
