@@ -57,13 +57,7 @@ def check(text: str, settings: Settings) -> Report:
 
     Raises Refused when the file bears no mark, or no right file can be made any more.
     """
-    if len(text) > LONGEST_FILE:
-        raise Refused(f"the file is over {LONGEST_FILE >> 20} MiB: no target's is so long")
-    named, given = _marked(text)
-    decided = settled(settings, given.get("credentials"))
-    chosen = {name: value for name, value in given.items() if name not in decided}
-    now = from_settings(settings, **chosen)
-    as_made = render(named, now)
+    named, now, as_made = rendered_now(text, settings)
     difference = "".join(
         difflib.unified_diff(
             text.splitlines(keepends=True),
@@ -78,6 +72,20 @@ def check(text: str, settings: Settings) -> Report:
     passes_on = bool(clears) and text.count(clears) < as_made.count(clears)
     warning = f"{_PASSES_ON}: {clears}" if passes_on else ""
     return Report(named.name, difference, program, accepted, said, warning)
+
+
+def rendered_now(text: str, settings: Settings) -> tuple[Target, Options, str]:
+    """Return a rendered file's target, and its options and text as the settings make them now.
+
+    Raises Refused as `check` does.
+    """
+    if len(text) > LONGEST_FILE:
+        raise Refused(f"the file is over {LONGEST_FILE >> 20} MiB: no target's is so long")
+    named, given = _marked(text)
+    decided = settled(settings, given.get("credentials"))
+    chosen = {name: value for name, value in given.items() if name not in decided}
+    now = from_settings(settings, **chosen)
+    return named, now, render(named, now)
 
 
 def _marked(text: str) -> tuple[Target, dict[str, object]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from cdn_configs.target import Target
 
 MARK = "headgate cdn "
+# Every answer of a deployed file has this header, with the target and a digest of the file as it
+# was rendered: who renders it again sees whether that would be another one.
+DIGEST_HEADER = "Headgate-Config"
+DIGEST_DIGITS = 16  # hexadecimal: enough to tell versions of one file apart
 HTTPS_PORT = 443
 
 _FOLDER = Path(__file__).parent
@@ -30,7 +35,24 @@ def render(target: Target, options: Options) -> str:
     """The file; Refused says in one sentence why there is none."""
     check_fit(target, options)
     template = _environment().get_template(f"{target.folder}/{target.template}")
-    return template.render(target=target, o=options, rules=RULES, mark=mark(target, options))
+    blank = f"{target.name}/{'0' * DIGEST_DIGITS}"
+    text = template.render(
+        target=target,
+        o=options,
+        rules=RULES,
+        mark=mark(target, options),
+        digest_header=DIGEST_HEADER,
+        digest=blank,
+    )
+    # Of the whole text, in which all options are and what this version makes of them.
+    digest = sha256(text.encode()).hexdigest()[:DIGEST_DIGITS]
+    return text.replace(blank, f"{target.name}/{digest}")
+
+
+def digest_of(target: Target, text: str) -> str | None:
+    """Return the digest that a rendered file answers with, or None if it answers nothing itself."""
+    found = re.search(rf"\b{target.name}/[0-9a-f]{{{DIGEST_DIGITS}}}\b", text)
+    return None if found is None else found[0]
 
 
 def whole(target: Target, options: Options) -> str:

@@ -56,16 +56,31 @@ def doctor() -> None:
     metavar="SECONDS",
     help="Look for the copy of a whole chunk again after so long.",
 )
+@click.option(
+    "--rendered",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The file of headgate cdn render that is deployed there: has it drifted?",
+)
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def doctor_url(
-    url: str, admin: str | None, admin_token: Path | None, later_s: float, as_json: bool
+def doctor_url(  # noqa: PLR0913 - one for each option
+    url: str,
+    admin: str | None,
+    admin_token: Path | None,
+    later_s: float,
+    rendered: Path | None,
+    config: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Examine a proxy or CDN before a Durable Streams server, through it.
 
     Streams with a name by chance are made below the URL, read, written to, and removed: at most
     200 requests. The value of STREAM_AUTH is sent as their Authorization; that of STREAM_READ_AUTH,
-    a read token, only reads. The exit status is 1 when something is wrong, and 2 when the URL
-    cannot be examined.
+    a read token, only reads. With --rendered, the digest that answers have is compared with that of
+    the file, rendered again by the settings (--config). The exit status is 1 when something is
+    wrong, and 2 when the URL cannot be examined.
     """
     if admin is None and admin_token is not None:
         raise click.UsageError("--admin-token needs --admin.")
@@ -82,8 +97,41 @@ def doctor_url(
         admin_at = None if admin is None else admin_target(admin, admin_token, os.environ)
     except ValueError as refusal:
         raise click.BadParameter(str(refusal), param_hint="--admin") from refusal
+    digest = None if rendered is None else _digest(rendered, config)
     shown = target.shown.rpartition("/")[0]
-    sys.exit(report.run(shown, target, admin_at, as_json=as_json, later_s=later_s, reader=reader))
+    sys.exit(
+        report.run(
+            shown,
+            target,
+            admin_at,
+            as_json=as_json,
+            later_s=later_s,
+            reader=reader,
+            rendered=digest,
+        )
+    )
+
+
+def _digest(file: Path, config: Path | None) -> str:
+    """Return the digest of a rendered file as the settings make it now; else end the program."""
+    from cdn_configs.check import LONGEST_FILE, rendered_now
+    from cdn_configs.errors import Refused
+    from cdn_configs.render import digest_of
+
+    settings = load_settings(config, {})
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(LONGEST_FILE + 1).decode(errors="replace")
+        target, _, as_made = rendered_now(text, settings)
+    except (OSError, Refused) as refusal:
+        why = refusal.strerror if isinstance(refusal, OSError) else refusal.detail
+        complain(f"{file} cannot be compared: {why}.")
+        sys.exit(UNUSABLE)
+    digest = digest_of(target, as_made)
+    if digest is None:
+        complain(f"{file} answers nothing itself: give the file that it lies beside.")
+        sys.exit(UNUSABLE)
+    return digest
 
 
 @doctor.command("redis")

@@ -142,7 +142,8 @@ def test_those_who_wait_for_an_equal_poll_wait_longer_than_it_lasts(poll_s: int)
     "names", [("Authorization", "Cookie"), ("Authorization", "X-Api-Key"), ()], ids=str
 )
 def test_readers_with_credentials_share_neither_copies_nor_requests(names: tuple[str, ...]) -> None:
-    *uncached, shared = made(identity_headers=names)["edge_rules"]
+    digest, *uncached, shared = made(identity_headers=names)["edge_rules"]
+    assert EdgeRuleActionType(digest["ActionType"]) is EdgeRuleActionType.SET_RESPONSE_HEADER
     of_readers = [rule for rule in uncached if rule["Triggers"][0]["Type"] == HAS_HEADER]
     assert [rule["Triggers"][0]["Parameter1"] for rule in of_readers] == list(names)
     # Such a rule stores what it names for as long as it says: here that is never.

@@ -29,6 +29,7 @@ CONFIG, REQUEST, RESPONSE = (
     "http_response_cache_settings",
 )
 PHASES = (CONFIG, REQUEST, RESPONSE)
+TRANSFORM = "http_response_headers_transform"
 SETTINGS = "zone_settings"
 FREE_RULES = 10  # of each phase, on the smallest plan
 HOST = "streams.example.com"
@@ -63,8 +64,8 @@ def test_each_ruleset_is_what_the_published_types_describe(
     changes: dict[str, Any], published: ModuleType
 ) -> None:
     made = rulesets(**changes)
-    assert made.keys() == {"description", SETTINGS, *PHASES}
-    for phase in PHASES:
+    assert made.keys() == {"description", SETTINGS, *PHASES, TRANSFORM}
+    for phase in (*PHASES, TRANSFORM):
         assert mismatches(phase, published.Phase) == []
         assert mismatches(made[phase], published.PhaseUpdateParams, phase) == []
         assert len(made[phase]["rules"]) <= FREE_RULES

@@ -54,6 +54,9 @@ def calls(made: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "CreateFunction": {**made["function"], "FunctionCode": b"// the other file"},
         "CreateCachePolicy": {"CachePolicyConfig": made["cache_policy"]},
         "CreateOriginRequestPolicy": {"OriginRequestPolicyConfig": made["origin_request_policy"]},
+        "CreateResponseHeadersPolicy": {
+            "ResponseHeadersPolicyConfig": made["response_headers_policy"]
+        },
         "CreateDistribution": {"DistributionConfig": made["distribution"]},
     }
 
@@ -342,4 +345,4 @@ def test_what_only_the_account_knows_is_named_as_the_readme_fills_it_in() -> Non
     open_places = set(re.findall(r'"([A-Z_]+_(?:ID|ARN))"', text))
     readme = (ROOT / "cdn_configs/cloudfront/README.md").read_text()
     assert open_places == set(re.findall(r"s\|([A-Z_]+)\|", readme))
-    assert len(open_places) == 4
+    assert len(open_places) == 5

@@ -65,7 +65,7 @@ def _translated(name: str, body: str) -> str:
         name, body = "vcl_backend_error", body.replace("obj.response", "obj.reason")
         body = body.replace("obj.", "beresp.").replace("req.", "bereq.")
         body = re.sub(r'synthetic (\{".*?"\});', r"synthetic(\1);", body, flags=re.DOTALL)
-    else:
+    elif name != "vcl_deliver":
         assert name == "vcl_fetch"
         name = "vcl_backend_response"
         body = body.replace("req.url", "bereq.url").replace("return(pass)", "return(pass(1s))")

@@ -24,7 +24,8 @@ POLL_S = 6.0
 ARGUMENTS = ["--long-poll-timeout", f"{POLL_S:g}"]
 ENVIRONMENT = {"HEADGATE_SSE_HEARTBEAT": "1"}
 PRIVATE: set[Check] = {"reader-key", "verified"}
-ALL = {name for row in CHECKS for name in row.finds} - PRIVATE | {"rate limit"}
+COMPARED: set[Check] = {"configuration"}  # with a rendered file, where one is given
+ALL = {name for row in CHECKS for name in row.finds} - PRIVATE - COMPARED | {"rate limit"}
 """All that are made of streams that everybody may read."""
 
 
@@ -36,13 +37,16 @@ async def examined(
     notes: list[str] | None = None,
     later_s: float = 0.0,
     reader: str | None = None,
+    rendered: str | None = None,
 ) -> Examination:
     """What is found at a URL of streams; what is said at the terminal goes to `notes`."""
     heard = [] if notes is None else notes
     given = environment or {}
     at = None if admin is None else admin_target(admin, None, given)
     target = first_target(url, given)
-    return await examine(target, at, heard.append, later_s=later_s, reader=reader)
+    return await examine(
+        target, at, heard.append, later_s=later_s, reader=reader, rendered=rendered
+    )
 
 
 def of(examination: Examination, verdict: Verdict) -> set[Check]:

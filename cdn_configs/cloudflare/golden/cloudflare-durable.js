@@ -4,6 +4,7 @@ import { DurableObject, WorkerEntrypoint } from "cloudflare:workers"
 const CONFIG = {
   "again_s": 2,
   "credentials": "bypass",
+  "digest": "cloudflare-durable/6d7dbc1eb79972b6",
   "hold_s": 30,
   "identity_headers": [
     "Authorization",
@@ -643,9 +644,12 @@ export class CachedReads extends WorkerEntrypoint {
 }
 
 export default {
-  fetch(request, env, ctx) {
+  async fetch(request, env, ctx) {
     const { host } = new URL(request.url)
     const share = (read, slot) => ctx.exports.CachedReads({ props: { slot, host } }).fetch(read)
-    return gateway(request, share)
+    const response = await gateway(request, share)
+    // By which the doctor tells whether this file is what its settings ask for.
+    response.headers.set("Headgate-Config", CONFIG.digest)
+    return response
   },
 }

@@ -103,6 +103,14 @@ sub vcl_fetch {
   return(deliver);
 }
 
+sub vcl_deliver {
+  #FASTLY deliver
+
+  # By which the doctor tells whether this file is what its settings ask for.
+  set resp.http.Headgate-Config = "fastly/722a8f040e606fb0";
+  return(deliver);
+}
+
 sub vcl_error {
   #FASTLY error
 

@@ -147,5 +147,7 @@ sub vcl_deliver {
     elsif (obj.hits > 0) { set resp.http.X-Cache = "HIT"; }
     else { set resp.http.X-Cache = "MISS"; }
     set resp.http.X-Cache-Hits = obj.hits;
+    # By which the doctor tells whether this file is what its settings ask for.
+    set resp.http.Headgate-Config = "varnish/71e967363a5d55d6";
     unset resp.http.Surrogate-Control;  # said to this cache alone
 }

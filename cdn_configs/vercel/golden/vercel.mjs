@@ -1,6 +1,7 @@
 // headgate cdn vercel {"upstream":"gateway.example.com:4437","host":"streams.example.com"}
 const CONFIG = {
   "again_s": 2,
+  "digest": "vercel/78302ed0b3b49e11",
   "events": {
     "end_s": 240,
     "keepAlive_s": 15
@@ -313,4 +314,11 @@ function keptByVercel(request, mode, { status, headers }) {
 
 // ---------------------------------------------------------------- entrypoint
 
-export default { fetch: gateway }
+export default {
+  async fetch(request) {
+    const response = await gateway(request)
+    // By which the doctor tells whether this file is what its settings ask for.
+    response.headers.set("Headgate-Config", CONFIG.digest)
+    return response
+  },
+}

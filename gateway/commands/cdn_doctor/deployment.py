@@ -24,3 +24,5 @@ class Deployment:
     later_s: float = 0.0
     # The Authorization of somebody who may only read, where one was given.
     reader: str | None = None
+    # The digest that the answers of the deployed file should have, where one was given.
+    rendered: str | None = None

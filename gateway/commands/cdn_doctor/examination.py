@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gateway.commands.cdn_doctor import (
     appends,
     caching,
+    deployed_file,
     events,
     fields,
     offsets,
@@ -71,6 +72,7 @@ CHECKS = (
     _Row(("CORS",), fields.cors, needs_appends=False),
     _Row(("reader-key",), private_copies.reader_key),
     _Row(("verified",), private_copies.verified),
+    _Row(("configuration",), deployed_file.configuration, needs_appends=False),
 )
 # Of the whole examination; HTTP/2 is looked for at https URLs only.
 BESIDE: tuple[Check, ...] = ("rate limit", "HTTP/2")
@@ -99,11 +101,13 @@ async def examine(
     *,
     later_s: float = 0.0,
     reader: str | None = None,
+    rendered: str | None = None,
 ) -> Examination:
     """Examine what lies before the server of a stream that is not there yet.
 
     After `later_s` seconds the copy of a chunk is looked for again; 0 means not at all. `reader` is
-    the Authorization of somebody who may read the streams and not write them.
+    the Authorization of somebody who may read the streams and not write them; `rendered` the digest
+    that the deployed file should answer with.
     Unusable if there is nothing to examine. However it ends, the streams that it made are removed;
     which of them could not be is noted.
     """
@@ -124,7 +128,7 @@ async def examine(
         left: list[str] = []
         async with _removed(streams, left, note):
             reads = await _usable(_begin(streams, target))
-            deployment = Deployment(asker, streams, reads, gateway, later_s, reader)
+            deployment = Deployment(asker, streams, reads, gateway, later_s, reader, rendered)
             findings = (*await _findings(deployment), _limits(asker), *await _protocol(stream))
         on_the_way = vendors(reads.again.headers)
     return Examination(findings, on_the_way, asker.budget.spent, loop.time() - began_s, tuple(left))

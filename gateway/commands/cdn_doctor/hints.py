@@ -35,6 +35,7 @@ Check = Literal[
     "rate limit",
     "reader-key",
     "verified",
+    "configuration",
 ]
 # What else can be behind a failure of a check.
 Cause = Literal["body limit", "live in key"]
@@ -110,6 +111,8 @@ EVERYWHERE: Mapping[Advice, str] = {
     "copy.",
     "verified": "Verify the signature, the algorithm and the claims of a token before a copy is "
     "looked for; pass on what is not verified.",
+    "configuration": "Render the file again by the command in its first line, deploy it, and let "
+    "its header Headgate-Config through.",
     "live in key": "Take live into the cache key.",
     "rate limit": "Let one address ask more often, and more at once: a hundred readers may be "
     "behind one, and each asks again with every message.",

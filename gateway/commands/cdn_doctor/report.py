@@ -30,7 +30,7 @@ WIDTH = 100
 MARGIN = 16
 
 
-def run(
+def run(  # noqa: PLR0913 - one for each option
     url: str,
     target: Target,
     admin: Target | None,
@@ -38,6 +38,7 @@ def run(
     as_json: bool,
     later_s: float = 0.0,
     reader: str | None = None,
+    rendered: str | None = None,
 ) -> int:
     """Examine, print, and give the exit status; `url` is as it may be printed."""
     note(
@@ -47,7 +48,7 @@ def run(
         f"and never more than {examination.LONGEST_S + later_s:g} s."
     )
     try:
-        examined = asyncio.run(_until_told(target, admin, later_s, reader))
+        examined = asyncio.run(_until_told(target, admin, later_s, reader, rendered))
     except KeyboardInterrupt:
         return INTERRUPTED
     except asyncio.CancelledError:
@@ -65,13 +66,17 @@ def run(
 
 
 async def _until_told(
-    target: Target, admin: Target | None, later_s: float, reader: str | None
+    target: Target,
+    admin: Target | None,
+    later_s: float,
+    reader: str | None,
+    rendered: str | None,
 ) -> Examination:
     """Whoever runs this in a pipeline ends it by SIGTERM, and its streams go then, too."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await examine(target, admin, note, later_s=later_s, reader=reader)
+    return await examine(target, admin, note, later_s=later_s, reader=reader, rendered=rendered)
 
 
 def _object(url: str, examined: Examination) -> dict[str, object]:

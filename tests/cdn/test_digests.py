@@ -1,0 +1,154 @@
+"""A rendered file answers with its digest, by which the doctor sees that it has drifted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdn_configs.options import Options, from_settings
+from cdn_configs.render import DIGEST_HEADER, digest_of, render
+from cdn_configs.targets import TARGETS, target
+from gateway.settings import Settings
+from tests.cdn.engines import ENGINES, run_here, started
+from tests.support.http1 import ask
+from tests.support.ports import free_port
+from tests.support.processes import HEADGATE, headgate, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.processes import Headgate
+
+HOST, UPSTREAM = "streams.example.com", "gateway.example.com:4437"
+# They lie beside a file that answers.
+BESIDE = {name for one in TARGETS.values() for name in one.beside}
+STREAM = "/v1/stream/s"
+
+
+# ---------------------------------------------------------------- what the digest is of
+
+
+@pytest.mark.parametrize("name", sorted(TARGETS.keys() - BESIDE))
+def test_the_digest_is_of_the_options_and_what_is_made_of_them(name: str) -> None:
+    def digest(**options: object) -> str:
+        made = from_settings(Settings(), host=HOST, upstream=UPSTREAM, **options)
+        text = render(target(name), made)
+        found = digest_of(target(name), text)
+        assert found is not None, "the file does not answer with its digest"
+        assert DIGEST_HEADER in text
+        return found
+
+    assert digest() == digest()
+    assert digest() != digest(poll_s=7)
+    assert digest().startswith(f"{name}/")
+
+
+# ---------------------------------------------------------------- what answers with it
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[Headgate]:
+    quick = {"HEADGATE_SSE_HEARTBEAT": "1"}
+    with headgate(arguments=["--long-poll-timeout", "2"], environment=quick) as server:
+        assert ask(server.port, "PUT", STREAM, b"data", Content_Type="text/plain").status == 201
+        yield server
+
+
+@contextlib.contextmanager
+def deployed(name: str, text: str, port: int) -> Iterator[int]:
+    one = run_here(name)
+    with started(ENGINES[name], {one.file_name: text}, port):
+        yield port
+
+
+def rendered(name: str, gateway: Headgate, port: int, **options: object) -> str:
+    one = run_here(name)
+    made = Options(
+        upstream=f"127.0.0.1:{gateway.port}",
+        is_upstream_given=True,
+        listen=port,
+        host="" if one.can_stand_alone else "localhost",
+        standalone=one.can_stand_alone,
+        **options,  # type: ignore[arg-type]
+    )
+    return render(one, made)
+
+
+@pytest.mark.parametrize(
+    "name", ["nginx", "varnish", "haproxy", "caddy", "cloudflare-worker", "vercel"]
+)
+def test_every_answer_of_a_deployed_file_has_its_digest(name: str, gateway: Headgate) -> None:
+    port = free_port()
+    text = rendered(name, gateway, port)
+    digest = digest_of(target(name), text)
+    with deployed(name, text, port):
+        answers = [
+            ask(port, "GET", f"{STREAM}?offset=-1", None),
+            ask(port, "GET", f"{STREAM}?offset=-1", None),
+            ask(port, "HEAD", STREAM, None),
+            ask(port, "GET", "/v1/stream/none?offset=-1", None),
+            ask(port, "POST", STREAM, b"more", Content_Type="text/plain"),
+        ]
+    assert [one.get(DIGEST_HEADER.lower()) for one in answers] == [digest] * len(answers)
+
+
+# ---------------------------------------------------------------- the doctor
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "said"),
+    [
+        ({}, "pass", "what is deployed is what the settings ask for: nginx/"),
+        (
+            {"cache_size": 64 << 20},
+            "fail",
+            "drifted: rendered with other options or by another version, render anew (deployed",
+        ),
+        (None, "fail", "no answer has Headgate-Config: the file is not deployed, or is older"),
+    ],
+    ids=["same", "changed", "older"],
+)
+def test_the_doctor_says_that_a_deployed_nginx_has_drifted(
+    change: dict[str, object] | None,
+    verdict: str,
+    said: str,
+    gateway: Headgate,
+    tmp_path: Path,
+) -> None:
+    port, file = free_port(), tmp_path / "headgate.conf"
+    options = ["--standalone", "--upstream", f"127.0.0.1:{gateway.port}", "--listen", str(port)]
+    made = run([HEADGATE, "cdn", "render", "nginx", *options, "-o", file])
+    assert made.returncode == 0, made.stderr
+    text = file.read_text() if change is None else rendered("nginx", gateway, port, **change)
+    if change is None:
+        lines = text.splitlines(keepends=True)
+        text = "".join(line for line in lines if DIGEST_HEADER not in line)
+    with deployed("nginx", text, port):
+        url = f"http://127.0.0.1:{port}/v1/stream"
+        done = run([HEADGATE, "doctor", url, "--rendered", file, "--json"], timeout_s=120)
+    checks = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
+    found = checks["configuration"]
+    assert (found["verdict"], said in found["saw"]) == (verdict, True), found
+    assert ("Render the file again" in found["change"]) is (verdict == "fail")
+
+
+def test_a_file_that_answers_nothing_is_no_help_to_the_doctor(tmp_path: Path) -> None:
+    for text, why in (
+        (
+            render(
+                target("cloudfront-function"),
+                from_settings(Settings(), host=HOST, upstream=UPSTREAM),
+            ),
+            "answers nothing itself: give the file that it lies beside",
+        ),
+        ("# mine", "cannot be compared: the file bears no mark of headgate cdn render"),
+    ):
+        file = tmp_path / "file"
+        file.write_text(text)
+        done = run([HEADGATE, "doctor", "http://127.0.0.1:9/v1", "--rendered", file])
+        assert done.returncode == 2
+        assert why in done.stderr.decode()
