@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+import itertools
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import httpx
+
+from cdn_configs.rules import AGAIN_S
 from gateway.settings import load
 from tests.cdn.candidates import Candidate
 from tests.cdn.engines import ENGINES, started
+from tests.clients.pages import chromium, site
+from tests.clients.readers import read_with_python, read_with_typescript
+from tests.clients.token_writer import close_stream, create_stream
 from tests.support.ports import free_port
 from tests.support.processes import Headgate
+from tests.support.waiting import SERVER_PATIENCE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from tests.clients.behind_proxies import Read
+    from tests.clients.readers import Mode
+
+    Client = tuple[str, Read, Mode]  # at which target
+    Told = Callable[[], Awaitable[dict[str, dict[str, Any]]]]
+
 TEXT = "text/plain"
+PAUSE_S = 0.05  # between two appends
+FEW = 10  # appends, to see that all goes on
+MOST_TRIES = 60
+_NUMBERS = itertools.count()
 # What the standard has an EventSource send.
 EVENT_SOURCE: Mapping[str, str] = {"Accept": "text/event-stream", "Cache_Control": "no-cache"}
+EVERY: Sequence[tuple[Read, Mode]] = (
+    (read_with_typescript, "sse"),
+    (read_with_typescript, "long-poll"),
+    (read_with_python, "sse"),
+    (read_with_python, "long-poll"),
+)
 HOLDING = frozenset({"nginx-njs", "haproxy", "caddy", "cloudflare-worker", "cloudflare-durable"})
 """Those that hold a request for events until the gateway is back."""
 
@@ -42,3 +68,129 @@ def in_front(
             files = Candidate(name).files(port, gateway)
             stack.enter_context(started(ENGINES[name], files, port))
         yield ports
+
+
+PAGE = """<!doctype html><script>
+  const readers = {};
+  for (const [name, url] of Object.entries(%s)) {
+    const reader = readers[name] = { text: "", isClosed: false, isDead: false, opened: 0 };
+    const source = new EventSource(url);
+    let pending = [];
+    source.addEventListener("open", () => { reader.opened += 1; });
+    source.addEventListener("data", (event) => pending.push(event.data));
+    source.addEventListener("control", (event) => {
+      reader.text += pending.splice(0).join("");
+      if (!JSON.parse(event.data).streamClosed) return;
+      reader.isClosed = true;
+      source.close();
+    });
+    source.addEventListener("error", () => {
+      pending = [];
+      reader.isDead ||= source.readyState === EventSource.CLOSED && !reader.isClosed;
+    });
+  }
+</script>"""
+"""A page that never opens an EventSource again: the browser alone does."""
+
+
+class Outage(NamedTuple):
+    """What was acknowledged, what each reader has read, and whose EventSource has closed."""
+
+    written: bytes
+    read: Mapping[str, bytes]
+    dead: Sequence[str]
+
+
+class Writer:
+    """An idempotent producer, which repeats what nobody has acknowledged."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.acknowledged: list[bytes] = []
+
+    async def write_until(self, is_over: asyncio.Event) -> None:
+        """Append one word after the other."""
+        async with httpx.AsyncClient(verify=False, timeout=SERVER_PATIENCE_S) as client:
+            while not is_over.is_set():
+                word = b"%d " % len(self.acknowledged)
+                await self._append(client, word)
+                self.acknowledged.append(word)
+                await asyncio.sleep(PAUSE_S)
+
+    async def _append(self, client: httpx.AsyncClient, word: bytes) -> None:
+        seq = str(len(self.acknowledged))
+        headers = {"Content-Type": TEXT, "Producer-Id": "w", "Producer-Epoch": "0"}
+        for _ in range(MOST_TRIES):
+            with contextlib.suppress(httpx.TransportError):
+                answer = await client.post(
+                    self.url, content=word, headers={**headers, "Producer-Seq": seq}
+                )
+                if answer.status_code in {200, 204}:
+                    return
+                assert answer.status_code in {502, 503, 504}, answer
+            await asyncio.sleep(AGAIN_S)
+        raise AssertionError(f"{word!r} was not taken in {MOST_TRIES} tries")
+
+
+async def _read(read: Read, url: str, mode: Mode) -> bytes:
+    """What an official client has read at the end of the stream."""
+    reading = await read(url, mode)
+    assert reading.closed, f"{read.__name__} {mode} of {url}"
+    return reading.text
+
+
+@contextlib.asynccontextmanager
+async def _event_sources(urls: Mapping[str, str]) -> AsyncIterator[Told]:
+    """An EventSource at each URL, in one page of Chromium; the block asks what they have read."""
+    async with site(page=PAGE % json.dumps(urls)) as url, chromium() as browser:
+        page = await browser.new_page()
+        await page.goto(f"{url}/page")
+
+        async def told() -> dict[str, dict[str, Any]]:
+            return dict(await page.evaluate("readers"))
+
+        yield told
+
+
+async def outage(
+    gateway: LastingGateway, targets: Mapping[str, int], away_s: float, clients: Sequence[Client]
+) -> Outage:
+    """Kill the gateway while all read, start it again after so long, and let them read to the end.
+
+    An EventSource reads at each target, and so do these official clients.
+    """
+    path = f"/v1/stream/s{next(_NUMBERS)}"
+    writer, is_over = Writer(f"{gateway.url}{path}"), asyncio.Event()
+    urls = {name: f"http://127.0.0.1:{port}{path}" for name, port in targets.items()}
+    await create_stream(writer.url, TEXT)
+    async with (
+        asyncio.timeout(away_s + 2 * SERVER_PATIENCE_S),
+        _event_sources({it: f"{url}?offset=-1&live=sse" for it, url in urls.items()}) as told,
+        asyncio.TaskGroup() as tasks,
+    ):
+        reading = {
+            f"{read.__name__} {mode} at {name}": tasks.create_task(_read(read, urls[name], mode))
+            for name, read, mode in clients
+        }
+        writing = tasks.create_task(writer.write_until(is_over))
+        await until(lambda: _all_have(told, "text"), "news for all", within_s=SERVER_PATIENCE_S)
+        gateway.kill()
+        await asyncio.sleep(away_s)
+        await asyncio.to_thread(gateway.start)
+        before = len(writer.acknowledged)
+        await until(lambda: len(writer.acknowledged) > before + FEW, within_s=SERVER_PATIENCE_S)
+        is_over.set()
+        await writing
+        await close_stream(writer.url)
+        await until(lambda: _all_have(told, "isClosed"), "the end", within_s=SERVER_PATIENCE_S)
+        sources = await told()
+    read = {f"an EventSource at {name}": it["text"].encode() for name, it in sources.items()}
+    read |= {name: task.result() for name, task in reading.items()}
+    return Outage(
+        b"".join(writer.acknowledged), read, [it for it in sources if sources[it]["isDead"]]
+    )
+
+
+async def _all_have(told: Told, what: str) -> bool:
+    """Whether it is so of each EventSource, or it has closed for good."""
+    return all(one[what] or one["isDead"] for one in (await told()).values())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from durable_streams import astream
+from durable_streams import DurableStreamError, astream
 
 from tests.support.processes import NODE, ROOT
 
@@ -52,7 +52,9 @@ CHROMIUM = (
     f"--disable-features={','.join(UNNEEDED_FEATURES)}",
 )
 # Longer than any long-poll; a reader that waits this long has lost the stream.
-ANSWER_TIMEOUT_S = 30.0
+ANSWER_TIMEOUT_S = 45.0
+PASSING = frozenset({429, 502, 503, 504})
+PAUSE_S = 0.5  # after such a status
 # A posted result is a whole text with its JSON escapes.
 MAX_RESULT_BYTES = 1 << 26
 
@@ -136,11 +138,21 @@ async def read_with_python(url: str, mode: Mode) -> Reading:
             return session.headers.get("stream-closed") == "true"
 
     while not closed:
-        with contextlib.suppress(httpx.NetworkError, httpx.RemoteProtocolError):
+        try:
             with contextlib.suppress(_StreamEnded):
                 await read_session(mode)
             closed = await read_session("catch-up")
+        except (httpx.NetworkError, httpx.RemoteProtocolError, DurableStreamError) as error:
+            await _pause_after(error)
     return Reading("".join(parts).encode(), closed, dict(requests))
+
+
+async def _pause_after(error: Exception) -> None:
+    """Wait a while where a status says that another try may do; raise any other one."""
+    if isinstance(error, DurableStreamError):
+        if error.status not in PASSING:
+            raise error
+        await asyncio.sleep(PAUSE_S)
 
 
 class _StreamEnded(Exception):
