@@ -28,7 +28,11 @@ export async function gateway(request, share) {
   const shared = await share(read, isAnybody ? ANYBODY : await sha256(JSON.stringify([whose, site])))
   const response = new Response(shared.body, shared)
   response.headers.set("Cloudflare-CDN-Cache-Control", "no-store")
-  if (!isNotModified(request, response.headers.get("ETag"))) return response
+  return isNotModified(request, response.headers.get("ETag")) ? unchanged(response) : response
+}
+
+/** Say of a response that its reader has it already. */
+export async function unchanged(response) {
   await response.body?.cancel()
   response.headers.delete("Content-Length")
   return new Response(null, { status: 304, headers: response.headers })

@@ -126,6 +126,17 @@ def _cloudflare(cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
     return 30, call, _no_success
 
 
+def _worker(_cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
+    """Have the Worker that `headgate cdn render --purge` made purge by tags."""
+    headers = {"Authorization": f"Bearer {token}", **JSON}
+
+    def call(copies: Sequence[Copies]) -> Call:
+        body = json.dumps({"tags": _tags(copies)}).encode()
+        return Call("POST", "/.headgate/purge", headers, body)
+
+    return 30, call, _no_success
+
+
 def _no_success(status: int, body: bytes) -> str | None:
     reason = _status(status, body)
     if reason is not None:
@@ -184,6 +195,7 @@ _MAKERS: Mapping[str, Callable[[PurgedCache, str, _Clock], _Made]] = {
     "varnish": _varnish,
     "fastly": _fastly,
     "cloudflare": _cloudflare,
+    "cloudflare-worker": _worker,
     "cloudfront": _cloudfront,
     "bunny": _bunny,
 }

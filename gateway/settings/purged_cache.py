@@ -12,7 +12,9 @@ from gateway.settings.kinds import FilePath, Kind
 from gateway.settings.tables import Around, Table, checks, setting
 from gateway.settings.values import After, Secret
 
-Driver = Literal["nginx", "varnish", "fastly", "cloudflare", "cloudfront", "bunny"]
+Driver = Literal[
+    "nginx", "varnish", "fastly", "cloudflare", "cloudflare-worker", "cloudfront", "bunny"
+]
 # Where a vendor takes purges, and what its calls name besides a token.
 APIS = {
     "fastly": "https://api.fastly.com",
@@ -20,6 +22,7 @@ APIS = {
     "cloudfront": "https://cloudfront.amazonaws.com",
     "bunny": "https://api.bunny.net",
 }
+TAKE_TOKENS = {*APIS, "cloudflare-worker"}
 ZONES = {
     "fastly": ("the id of a service", r"[A-Za-z0-9]{1,64}"),
     "cloudflare": ("the id of a zone", r"[A-Za-z0-9]{1,64}"),
@@ -64,8 +67,8 @@ class PurgedCache(Table):
     kind: Driver = setting(description="What it is, and so how it is told.")
     url: Annotated[str, After(_check_url), Kind(URL_KIND)] = setting(
         "",
-        description="The server, of nginx and varnish: one table for each. Of the others it is "
-        "the vendor's API unless it is given.",
+        description="The server, of nginx and varnish: one table for each. Of cloudflare-worker "
+        "the address that readers use; of the others it is the vendor's API unless it is given.",
     )
     host: Annotated[str, After(_check_name), Kind(NAME_KIND)] = setting(
         "",
@@ -80,7 +83,7 @@ class PurgedCache(Table):
     token: Annotated[Secret, After(_check_token), Kind(TOKEN_KIND)] = setting(
         Secret(""),
         description="Token of the vendor's API, which may purge and nothing else; of cloudfront "
-        "ACCESS_KEY_ID:SECRET_ACCESS_KEY.",
+        "ACCESS_KEY_ID:SECRET_ACCESS_KEY, of cloudflare-worker its PURGE_TOKEN.",
     )
     token_file: FilePath = setting(
         "", description="File with the token, instead of token; it is read at start."
@@ -93,7 +96,7 @@ class PurgedCache(Table):
         if kind is not None and kind not in APIS and not url:
             raise ValueError(f"must be the {URL_KIND} of the server")
         if (
-            kind in APIS
+            kind in TAKE_TOKENS
             and url.startswith("http:")
             and not is_loopback(urlsplit(url).hostname or "")
         ):
@@ -126,9 +129,9 @@ class PurgedCache(Table):
         given = bool(path) + bool(token)
         if kind is None or token is None:
             return path
-        if kind not in APIS and given:
+        if kind not in TAKE_TOKENS and given:
             raise ValueError(f"must be left out, as must token: {kind} asks for none")
-        if kind in APIS and given != 1:
+        if kind in TAKE_TOKENS and given != 1:
             raise ValueError(f"must be given for {kind}, or token, but not both")
         if path and isinstance(around.look, files.Look):
             read_token(path)

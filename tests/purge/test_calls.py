@@ -36,6 +36,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "varnish": {},
     "fastly": {"zone": "SU1Z0isxPaozGVKXdv0eY", "token": TOKEN},
     "cloudflare": {"zone": "023e105f4ecef8ad9ca31a8372d0c353", "token": TOKEN},
+    "cloudflare-worker": {"token": TOKEN},
     "cloudfront": {"zone": "EDFDVBD6EXAMPLE", "token": f"{KEY_ID}:{TOKEN}"},
     "bunny": {"zone": "12345", "token": TOKEN},
 }
@@ -44,6 +45,7 @@ AT_ONCE = {
     "varnish": 64,
     "fastly": 256,
     "cloudflare": 30,
+    "cloudflare-worker": 30,
     "cloudfront": 100,
     "bunny": 1,
 }
@@ -86,6 +88,11 @@ EXPECTED: dict[str, tuple[str, dict[str, str], object]] = {
         {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"},
         {"tags": [STREAM]},
     ),
+    "cloudflare-worker": (
+        "POST /.headgate/purge",
+        {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"},
+        {"tags": [STREAM]},
+    ),
     "cloudfront": (
         "POST /2020-05-31/distribution/EDFDVBD6EXAMPLE/invalidation",
         {"content-type": "text/xml"},
@@ -111,6 +118,7 @@ async def test_a_stream_is_purged_by_the_documented_call(kind: str) -> None:
         assert (call.json if call.body[:1] == b"{" else None) == body
         here = f"localhost:{double.port}"
         places = {"nginx": f"{here} for streams.example.com", "varnish": here}
+        places["cloudflare-worker"] = here
         place = places.get(kind) or KINDS[kind]["zone"]
         assert purges.notes() == {f"purge {kind} {place}": None}
 
@@ -159,6 +167,8 @@ async def test_tags_are_one_expression_for_varnish() -> None:
         ("cloudflare", refusal("200 OK"), "does not answer that it was a success"),
         ("cloudflare", answer(b"<html>"), "answers with what is no JSON"),
         ("cloudflare", answer(b"[]"), "does not answer that it was a success"),
+        ("cloudflare-worker", refusal("401 Unauthorized"), "does not let us purge"),
+        ("cloudflare-worker", refusal("200 OK"), "does not answer that it was a success"),
         ("cloudfront", refusal("403 Forbidden"), "does not let us purge: it answers 403"),
         ("cloudfront", refusal("404 Not Found"), "answers 404"),
         (

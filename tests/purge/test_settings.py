@@ -50,12 +50,12 @@ def test_every_kind_has_what_it_needs_and_the_address_of_its_api() -> None:
         (
             {"kind": "akamai"},
             '[0].kind is "akamai", but must be one of nginx, varnish, fastly, cloudflare, '
-            "cloudfront, bunny.",
+            "cloudflare-worker, cloudfront, bunny.",
         ),
         (
             {"url": "http://v"},
             "[0].kind is missing; it must be one of nginx, varnish, fastly, cloudflare, "
-            "cloudfront, bunny.",
+            "cloudflare-worker, cloudfront, bunny.",
         ),
         (
             {"kind": "varnish"},

@@ -1,0 +1,117 @@
+"""Workers that were made for purges keep no copy that a purge would miss, and take none of others.
+
+Workers Cache, which does the rest, is at Cloudflare only: workerd has no `ctx.cache`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdn_configs.options import Options
+from cdn_configs.render import render
+from gateway.protocol import tags
+from gateway.purge.purges import Purges
+from gateway.settings import PurgedCache
+from tests.cdn.engines import ENGINES, run_here, running
+from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
+from tests.support.http1 import ask
+from tests.support.ports import free_port
+from tests.support.processes import headgate
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.processes import Headgate
+
+PREFIX = "/v1/stream"
+TOKEN = "worker-s3cret"
+PURGES = "/.headgate/purge"
+ONE_TAG = json.dumps({"tags": ["s-1"]}).encode()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Headgate]:
+    with headgate() as one:
+        yield one
+
+
+@pytest.fixture(scope="module", params=["cloudflare-worker", "cloudflare-durable"])
+def worker(
+    request: pytest.FixtureRequest,
+    server: Headgate,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[int]:
+    """The port of a Worker with the secret that its purges are sent with."""
+    options = Options(upstream=f"127.0.0.1:{server.port}", purge=True)
+    file = tmp_path_factory.mktemp("worker") / "worker.js"
+    file.write_text(render(run_here(request.param), options))
+    port = free_port()
+    environment = {"FUNCTION_VARIABLES": json.dumps({"PURGE_TOKEN": TOKEN})}
+    with running(ENGINES[request.param].command(file, port), port, environment):
+        yield port
+
+
+def test_copies_are_where_they_can_be_purged_and_nowhere_else(
+    server: Headgate, worker: int
+) -> None:
+    path = f"{PREFIX}/purged-{worker}"
+    first = ask(server.port, "PUT", path, b"first", Content_Type="text/plain")
+    ask(server.port, "POST", path, b"second", Content_Type="text/plain")
+    target = f"{path}?offset={first.next_offset}"
+    reads = [ask(worker, "GET", target) for _ in range(2)]
+    # Without --purge the second is a HIT, of the Cache API of this data centre.
+    assert [read.get("x-cache") for read in reads] == ["MISS", "MISS"]
+    assert [read.body for read in reads] == [b"second"] * 2
+    assert tags.of_stream(path) in (reads[0].get("cache-tag") or "")
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "authorization", "status"),
+    [
+        ("POST", ONE_TAG, f"Bearer {TOKEN}", 501),  # it would, if there were a Workers Cache
+        ("POST", ONE_TAG, f"Bearer {TOKEN}x", 401),
+        ("POST", ONE_TAG, TOKEN, 401),
+        ("POST", ONE_TAG, "Bearer ", 401),
+        ("POST", b"{", f"Bearer {TOKEN}", 400),
+        ("POST", b"null", f"Bearer {TOKEN}", 400),
+        ("POST", b'{"tags": []}', f"Bearer {TOKEN}", 400),
+        ("POST", b'{"tags": ["a,b"]}', f"Bearer {TOKEN}", 400),
+        ("POST", b'{"tags": [1]}', f"Bearer {TOKEN}", 400),
+        ("POST", json.dumps({"tags": ["s"] * 101}).encode(), f"Bearer {TOKEN}", 400),
+        ("POST", b'{"tags": ["s"], "x": "%b"}' % (b"x" * 16_384), f"Bearer {TOKEN}", 400),
+        ("GET", None, f"Bearer {TOKEN}", 405),
+    ],
+)
+def test_a_purge_is_taken_of_the_gateway_alone(
+    worker: int, method: str, body: bytes | None, authorization: str, status: int
+) -> None:
+    told = ask(worker, method, PURGES, body, Authorization=authorization)
+    assert told.status == status
+    assert told.json()["success"] is False
+    assert TOKEN.encode() not in told.body
+
+
+async def test_the_gateway_says_that_a_worker_without_workers_cache_takes_no_purges(
+    worker: int,
+) -> None:
+    url = f"http://127.0.0.1:{worker}"
+    cache = PurgedCache.of({"kind": "cloudflare-worker", "url": url, "token": TOKEN})
+    purges = Purges([cache], lambda: 0.0, 0.0, wall_clock=lambda: 0.0)
+    purges.open()
+    try:
+        purges.purge(PREFIX, f"{PREFIX}/a")
+        await until(lambda: any(purges.notes().values()), "the failure to be shown")
+        (note,) = purges.notes().values()
+        assert note is not None
+        assert "answers 501: it takes no purges" in note
+    finally:
+        await purges.close()
+
+
+def test_a_worker_that_was_not_made_for_purges_has_no_way_in(server: Headgate) -> None:
+    text = render(run_here("cloudflare-worker"), Options(upstream=f"127.0.0.1:{server.port}"))
+    assert PURGES not in text
