@@ -4,7 +4,7 @@ import { DurableObject, WorkerEntrypoint } from "cloudflare:workers"
 const CONFIG = {
   "again_s": 2,
   "credentials": "bypass",
-  "digest": "cloudflare-durable/6d7dbc1eb79972b6",
+  "digest": "cloudflare-durable/961040e0e35851fe",
   "hold_s": 30,
   "identity_headers": [
     "Authorization",

@@ -4,7 +4,7 @@ import { WorkerEntrypoint } from "cloudflare:workers"
 const CONFIG = {
   "again_s": 2,
   "credentials": "bypass",
-  "digest": "cloudflare-worker/8d3bbbfd1f026633",
+  "digest": "cloudflare-worker/58b2745ffa566837",
   "hold_s": 30,
   "identity_headers": [
     "Authorization",
