@@ -50,6 +50,7 @@ ORIGINS_IDENTITY = (
 MIB = 1 << 20
 TIB = 1 << 40
 LONGEST_HOST = 253  # RFC 1035
+LOOPBACK_IPV6 = "[::1]"  # as in a URL
 MOST_LISTED = 64  # prefixes, and headers: more would make no file that anybody reads
 LONGEST_ITEM = 256
 TOKEN_AGE_S = 900
@@ -99,8 +100,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         _check_upstream(self.upstream)
-        if self.host and (len(self.host) > LONGEST_HOST or not _HOST.fullmatch(self.host)):
-            raise Refused(f"--host {_shown(self.host)} is no host name in lower case")
+        _check_host(self.host, standalone=self.standalone)
         if self.credentials not in CREDENTIAL_MODES:
             known = " or ".join(CREDENTIAL_MODES)
             raise Refused(f"--credentials must be {known}, not {_shown(self.credentials)}")
@@ -133,14 +133,12 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def is_upstream_here(self) -> bool:
         """Whether every machine that asks there asks itself."""
-        host = self.upstream.rpartition(":")[0].strip("[]")
-        if host.lower() == "localhost":
-            return True
-        try:
-            address = ip_address(host)
-        except ValueError:  # a name
-            return False
-        return address.is_loopback or address.is_unspecified
+        return _is_here(self.upstream.rpartition(":")[0])
+
+    @property
+    def is_host_here(self) -> bool:
+        """Whether the readers' host is an address of their own machine."""
+        return _is_here(self.host)
 
     @property
     def public_keys(self) -> list[dict[str, str]]:
@@ -234,6 +232,26 @@ def _in_order(names: Iterable[str]) -> tuple[str, ...]:
     for name in names:
         first.setdefault(name.lower(), name)
     return tuple(first.values())
+
+
+def _check_host(host: str, *, standalone: bool) -> None:
+    if not host or (len(host) <= LONGEST_HOST and _HOST.fullmatch(host)):
+        return
+    if host != LOOPBACK_IPV6 and not (host.startswith("127.") and _is_here(host)):
+        raise Refused(f"--host {_shown(host)} is no host name in lower case")
+    if not standalone:
+        raise Refused(f"--host {host} is of this machine alone: it is for --standalone")
+
+
+def _is_here(host: str) -> bool:
+    """Return whether every machine that asks there asks itself."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:  # a name
+        return False
+    return address.is_loopback or address.is_unspecified
 
 
 def _either(prefixes: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cdn_configs.errors import Refused
-from cdn_configs.options import Options
+from cdn_configs.options import LOOPBACK_IPV6, Options
 from cdn_configs.rules import RULES
 
 if TYPE_CHECKING:
@@ -77,24 +77,30 @@ def mark(target: Target, options: Options) -> str:
 
 def check_fit(target: Target, options: Options) -> None:
     """Refuse what the target cannot do."""
-    reasons = (_not_offered, _not_shared, _not_held)
+    reasons = (_not_reached, _not_offered, _not_shared, _not_held)
     for sentence in (one for reason in reasons for one in reason(target, options)):
         raise Refused(f"{target.name} {sentence}")
 
 
-def _not_offered(target: Target, options: Options) -> Iterator[str]:
-    """Which of the options the target does not have, and why."""
+def _not_reached(target: Target, options: Options) -> Iterator[str]:
+    """Why the target cannot be where readers reach it, and reach the gateway."""
     if options.standalone and not target.can_stand_alone:
         yield "has no standalone file: it runs at its vendor only"
     if target.needs_host and not options.host and not options.standalone:
         yield "needs the host name that readers use: give --host"
-    if target.is_elsewhere and options.is_upstream_here:
+    if options.host == LOOPBACK_IPV6 and not target.is_elsewhere:
+        yield "listens at addresses of IPv4: give --host 127.0.0.1"
+    if target.is_elsewhere and options.is_upstream_here and not options.standalone:
         yield f"cannot reach {options.upstream} from its vendor's machines: give --upstream"
     if target.is_plain and options.upstream_port == HTTPS_PORT:
         yield (
             f"speaks plain HTTP to the gateway, and port {HTTPS_PORT} is that of HTTPS: give "
             "--upstream another port"
         )
+
+
+def _not_offered(target: Target, options: Options) -> Iterator[str]:
+    """Which of the options the target does not have, and why."""
     if options.shield and not target.shield:
         yield "has no shield: --shield is for a vendor that has one place ask for all others"
     elif options.shield and not re.fullmatch(target.shield, options.shield):

@@ -34,6 +34,7 @@ _WORKER = Target(
     ),
     abilities=frozenset({"caches", "collapses", "sorts-query", "stale", "conditional", "purges"}),
     needs_host=False,
+    can_stand_alone=True,
     is_elsewhere=True,
     credentials=("bypass", "per-credential", "reader-key", "verified"),
     why_not={"asked": "it verifies read tokens itself, without asking"},
@@ -44,6 +45,7 @@ _WORKER = Target(
     checked="The suite runs it in workerd, the runtime of Cloudflare. Cloudflare's network was "
     "not there: Workers Cache, and with it --purge, many isolates and data centres were not tried",
     checker=("node", "--check", "{file}"),
+    beside=("cloudflare-worker-wrangler", "cloudflare-package"),
 )
 _DURABLE = msgspec.structs.replace(
     _WORKER,
@@ -60,5 +62,42 @@ _DURABLE = msgspec.structs.replace(
         "It does not cost as little: a Durable Object is billed for as long as a long-poll waits "
         "in it.",
     ),
+    beside=("cloudflare-durable-wrangler", "cloudflare-package"),
 )
-TARGETS = (_WORKER, _DURABLE)
+_WRANGLER = msgspec.structs.replace(
+    _WORKER,
+    name="cloudflare-worker-wrangler",
+    title="Cloudflare Worker (wrangler.jsonc)",
+    template="wrangler.jsonc.j2",
+    file_name="wrangler.jsonc",
+    clears_forwarded="",
+    does=(
+        "It has Workers Cache before the reads that many ask, and not before the gateway.",
+        "It leads the host name to the Worker, as a custom domain.",
+        "Standalone, it has wrangler dev listen on an address of this machine alone.",
+    ),
+    does_not=("It does nothing without the Worker and package.json, which lie beside it.",),
+    abilities=frozenset(),
+    state="run by hand",
+    checked="wrangler 4.164 took it, deploy --dry-run and dev. It was not deployed",
+    checker=(),
+    beside=(),
+)
+_OF_DURABLE = msgspec.structs.replace(
+    _WRANGLER,
+    name="cloudflare-durable-wrangler",
+    title="Cloudflare, Durable Objects (wrangler.jsonc)",
+    does=(*_WRANGLER.does, "It names the class of the Durable Objects."),
+)
+_PACKAGE = msgspec.structs.replace(
+    _WRANGLER,
+    name="cloudflare-package",
+    title="Cloudflare Workers (package.json)",
+    template="package.json.j2",
+    file_name="package.json",
+    comment="json",
+    does=("It has npm install the wrangler that knows what wrangler.jsonc says.",),
+    does_not=("It does nothing without the Worker and wrangler.jsonc, which lie beside it.",),
+    checked="npm installed wrangler 4.164 by it",
+)
+TARGETS = (_WORKER, _DURABLE, _WRANGLER, _OF_DURABLE, _PACKAGE)

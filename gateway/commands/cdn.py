@@ -13,7 +13,7 @@ from gateway.commands.configuration import UNUSABLE, complain, config_option, lo
 from gateway.commands.terminal import safe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from cdn_configs.check import Report
 
@@ -44,7 +44,11 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
             metavar="HOST:PORT",
             help="Address of the gateway, as the target reaches it; by default that of listen.",
         ),
-        click.option("--host", metavar="NAME", help="Host name that readers use."),
+        click.option(
+            "--host",
+            metavar="NAME",
+            help="Host name that readers use; with --standalone, an address of loopback, too.",
+        ),
         click.option("--listen", metavar="PORT", type=int, help="Port of the target; 8080."),
         click.option(
             "--credentials",
@@ -98,7 +102,7 @@ def list_targets() -> None:
     "--output",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write to this file instead of stdout.",
+    help="Write to this file instead of stdout; into a folder, with the files that lie beside it.",
 )
 @_options
 def render_target(
@@ -113,11 +117,15 @@ def render_target(
         from cdn_configs import options, render, targets
 
         overrides["cache_size"] = _size(overrides["cache_size"])
-        text = render.render(targets.target(target), options.from_settings(settings, **overrides))
+        made = options.from_settings(settings, **overrides)
+        whole = targets.target(target)
+        in_folder = output is not None and output.is_dir()
+        named = (whole, *map(targets.target, whole.beside)) if in_folder else (whole,)
+        files = {one.file_name: render.render(one, made) for one in named}
     if output is None:
-        click.echo(text, nl=False)
+        click.echo(files[whole.file_name], nl=False)
     else:
-        _write(output, text)
+        _write({output / name if in_folder else output: text for name, text in files.items()})
     _say_whose(config)
 
 
@@ -157,15 +165,18 @@ def explain_target(target: str) -> None:
         click.echo(explain(targets.target(target)), nl=False)
 
 
-def _write(output: Path, text: str) -> None:
-    """Write a file, over none but one that was made so, too."""
+def _write(files: Mapping[Path, str]) -> None:
+    """Write files, over none but those that were made so, too; all of them, or none."""
     from cdn_configs.render import MARK
 
-    with _file_errors(output, "written"):
-        if output.is_file() and MARK not in output.read_text(errors="replace"):
-            complain(f"{output} was not made by headgate cdn render: move it, or choose another.")
-            sys.exit(UNUSABLE)
-        output.write_text(text)
+    for file in files:
+        with _file_errors(file, "written"):
+            if file.is_file() and MARK not in file.read_text(errors="replace"):
+                complain(f"{file} was not made by headgate cdn render: move it, or choose another.")
+                sys.exit(UNUSABLE)
+    for file, text in files.items():
+        with _file_errors(file, "written"):
+            file.write_text(text)
 
 
 def _say_whose(config: Path | None) -> None:

@@ -25,5 +25,6 @@ def test_the_page_has_each_case_of_each_candidate() -> None:
 
 
 def test_the_targets_that_say_that_they_are_run_are_those_that_the_suite_runs() -> None:
-    run = {part for name in ENGINES for part in (name, *TARGETS[name].beside)}
+    parts = {part for name in ENGINES for part in TARGETS[name].beside}
+    run = {*ENGINES, *(part for part in parts if TARGETS[part].state != "run by hand")}
     assert {name for name, target in TARGETS.items() if target.state == "run"} == run

@@ -235,12 +235,23 @@ def test_a_host_name_is_taken(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["A.example", "-a", "a-", "a..b", ".a", "a.", "127.0.0.1", "[::1]", "a:80", "*.a", "a_b",
+    ["A.example", "-a", "a-", "a..b", ".a", "a.", "10.0.0.1", "127.0.0", "127.0.0.01", "[::2]",
+     "::1", "0.0.0.0", "a:80", "*.a", "a_b",
      LONG_LABEL + "a", f"a{LONG_HOST}"],
 )  # fmt: skip
 def test_what_is_no_host_name_is_refused(host: str) -> None:
     with pytest.raises(Refused, match="is no host name in lower case"):
         Options(host=host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "[::1]"])
+def test_a_host_of_this_machine_alone_is_for_a_file_to_try(host: str) -> None:
+    assert Options(host=host, standalone=True).is_host_here
+    with pytest.raises(Refused) as refusal:
+        Options(host=host)
+    assert refusal.value.detail == (
+        f"--host {host} is of this machine alone: it is for --standalone"
+    )
 
 
 @pytest.mark.parametrize(

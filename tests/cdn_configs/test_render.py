@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -160,10 +161,56 @@ def test_a_vendor_is_given_no_address_that_is_its_own_machine_to_it(here: str) -
 
 def test_a_target_is_at_a_vendor_or_makes_a_file_that_anybody_can_run() -> None:
     for one in TARGETS.values():
-        assert one.is_elsewhere != one.can_stand_alone, one.name
+        assert one.is_elsewhere or one.can_stand_alone, one.name
         if one.is_elsewhere:
             with pytest.raises(Refused, match=r"from its vendor's machines: give --upstream$"):
                 render(one, Options(host=HOST))
+
+
+@pytest.mark.parametrize("name", ["cloudflare-worker", "cloudflare-durable"])
+def test_a_local_try_of_a_worker_has_a_gateway_of_this_machine(name: str) -> None:
+    tried = Options(upstream="127.0.0.1:4437", host="127.0.0.1", listen=8787, standalone=True)
+    assert '"origin": "http://127.0.0.1:4437"' in render(TARGETS[name], tried)
+    for host, ip in (("127.0.0.1", "127.0.0.1"), ("[::1]", "::1"), ("", "127.0.0.1")):
+        options = msgspec.structs.replace(tried, host=host)
+        told = commented(render(TARGETS[f"{name}-wrangler"], options))
+        assert told["dev"] == {"ip": ip, "port": 8787}
+        assert "routes" not in told
+
+
+@pytest.mark.parametrize("name", ["nginx", "haproxy", "caddy", "varnish"])
+def test_a_standalone_file_may_be_for_an_address_of_this_machine(name: str) -> None:
+    assert "127.0.0.1" in render(TARGETS[name], Options(host="127.0.0.1", standalone=True))
+    with pytest.raises(Refused, match=r"listens at addresses of IPv4: give --host 127\.0\.0\.1$"):
+        render(TARGETS[name], Options(host="[::1]", standalone=True))
+
+
+def test_wrangler_is_told_of_the_host_name_the_cache_and_the_objects() -> None:
+    options = Options(host=HOST, upstream="gateway.example.com:443")
+    worker, durable = (
+        commented(render(TARGETS[f"cloudflare-{kind}-wrangler"], options))
+        for kind in ("worker", "durable")
+    )
+    objects = {key: durable.pop(key) for key in ("durable_objects", "migrations")}
+    assert durable == worker
+    assert worker["routes"] == [{"pattern": HOST, "custom_domain": True}]
+    assert worker["main"] == TARGETS["cloudflare-worker"].file_name
+    caches = {name: one["cache"]["enabled"] for name, one in worker["exports"].items()}
+    assert caches == {"default": False, "CachedReads": True}
+    code = render(TARGETS["cloudflare-durable"], options)
+    assert "export class CachedReads extends" in code
+    (binding,) = objects["durable_objects"]["bindings"]
+    assert f"export class {binding['class_name']} extends DurableObject" in code
+    assert f"env.{binding['name']}." in code
+    assert objects["migrations"][0]["new_sqlite_classes"] == [binding["class_name"]]
+    engine = (ROOT / "tests" / "node" / "worker_engine.mjs").read_text()
+    assert f'compatibilityDate: "{worker["compatibility_date"]}"' in engine
+
+
+def commented(text: str) -> Any:
+    """A JSON value of a file with comments."""
+    lines = [re.sub(r"(^|[\s,])// .*$", "", line) for line in text.splitlines()]
+    return json.loads("\n".join(lines))
 
 
 def test_a_copy_that_is_looked_for_before_the_reader_is_for_no_http_origin() -> None:

@@ -109,6 +109,27 @@ def test_no_file_is_written_over_but_one_that_was_made_so(tmp_path: Path) -> Non
     assert f"server_name other.{HOST};" in file.read_text()
 
 
+def test_a_folder_gets_the_file_and_those_that_lie_beside_it(tmp_path: Path) -> None:
+    given = ("render", "cloudflare-durable", "--upstream", "gateway.example.com:443")
+    names = {"worker.js", "wrangler.jsonc", "package.json"}
+    for host in (HOST, f"other.{HOST}"):
+        made = headgate(*given, "--host", host, "-o", str(tmp_path))
+        assert made == (0, "", DEFAULTS)
+        assert {file.name for file in tmp_path.iterdir()} == names
+        assert f'"pattern": "{host}"' in (tmp_path / "wrangler.jsonc").read_text()
+        for name in names:
+            assert headgate("check", str(tmp_path / name))[0] == 0
+
+
+def test_a_folder_with_a_file_of_somebody_gets_none_of_them(tmp_path: Path) -> None:
+    mine = tmp_path / "package.json"
+    mine.write_text("{}")
+    given = ("render", "cloudflare-worker", "--upstream", "gateway.example.com:443")
+    status, _, said = headgate(*given, "-o", str(tmp_path))
+    assert (status, list(tmp_path.iterdir()), mine.read_text()) == (2, [mine], "{}")
+    assert said.startswith(f"headgate: {mine} was not made by headgate cdn render: move it")
+
+
 def test_whoever_names_the_settings_is_not_reminded_of_them(config: str) -> None:
     assert headgate("render", "nginx", "--config", config, "--host", HOST)[2] == ""
 
