@@ -16,7 +16,7 @@ from gateway.errors import LogUnavailable
 from gateway.protocol.state import Change, ProducerState, StreamState
 from tests.backends.contract import appended, created, removed, with_producers
 from tests.backends.power_loss_vfs import PowerLossVFS
-from tests.support.examples import IS_WHOLE
+from tests.support.examples import IS_WHOLE, cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,7 +206,7 @@ def base(log: SqliteLog, path: str) -> Change:
 
 @pytest.mark.parametrize("once", [True, False], ids=["once", "until it is mended"])
 @pytest.mark.parametrize("error", [apsw.FullError, apsw.IOError])
-@pytest.mark.parametrize("nth", range(1, 31))
+@pytest.mark.parametrize("nth", cases(range(1, 31), range(1, 31, 3), "every third"))
 async def test_a_disk_that_refuses_refuses_whole_commits(
     nth: int, error: type[apsw.Error], once: bool, tmp_path: Path
 ) -> None:

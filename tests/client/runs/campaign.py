@@ -57,7 +57,7 @@ class Size:
 # A kill takes its process's start and the time until its runs are orphaned, about 15 s together.
 # One after the other they would take a quarter of an hour.
 FULL = Size(runs=200, processes=10, kills=50, cuts=500, long=100_000, orphan_after=5)
-SHORT = Size(runs=10, processes=2, kills=2, cuts=10, long=5_000, orphan_after=2)
+SHORT = Size(runs=10, processes=2, kills=2, cuts=10, long=2_000, orphan_after=2)
 
 
 @dataclass(slots=True)
