@@ -8,23 +8,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from admin.model import About
+from gateway.settings.log_kinds import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.settings import Settings
 
-PACKAGES = (
-    "headgate",
-    "aiohttp",
-    "apsw",
-    "argon2-cffi",
-    "hiredis",
-    "jinja2",
-    "msgspec",
-    "redis",
-    "uvloop",
-)
+PACKAGES = {"aiohttp", "argon2-cffi", "jinja2", "msgspec", "uvloop"}
 _LIMITS = {
     "open files": resource.RLIMIT_NOFILE,
     "address space": resource.RLIMIT_AS,
@@ -46,7 +37,8 @@ def versions() -> dict[str, str]:
     """Of Headgate and what it runs on, by name."""
     from importlib.metadata import version  # 2 MB, with zip files and messages of e-mail
 
-    found = {name: version(name) for name in PACKAGES}
+    packages = PACKAGES.union(*(kind.libraries for kind in KINDS.values()))
+    found = {name: version(name) for name in ("headgate", *sorted(packages))}
     found["sqlite"] = found["apsw"].rpartition(".")[0]  # which apsw brings
     found["python"] = platform.python_version()
     found["system"] = platform.platform()

@@ -109,7 +109,7 @@ class RouteView(msgspec.Struct, frozen=True):
 
     prefix: str
     origin: str  # without credentials
-    kind: Literal["memory", "file", "redis", "http"]
+    kind: str  # a kind of log, such as `redis`, or `http`
     state: State
     policy: tuple[str, ...]  # a sentence each
     figures: RouteFigures

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 INTERRUPTED = 130
-LIBRARIES = ("aiohttp", "apsw", "hiredis", "redis", "uvloop")
 
 
 def end_with_version(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
@@ -164,7 +163,10 @@ def show_version(*, as_json: bool) -> None:
     """Print it as a line, or as an object."""
     from importlib.metadata import version as distribution_version
 
-    versions = {name: distribution_version(name) for name in ("headgate", *LIBRARIES)}
+    from gateway.settings.log_kinds import KINDS
+
+    libraries = {"aiohttp", "uvloop"}.union(*(kind.libraries for kind in KINDS.values()))
+    versions = {name: distribution_version(name) for name in ("headgate", *sorted(libraries))}
     versions["python"] = platform.python_version()
     if as_json:
         click.echo(json.dumps(versions))

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from gateway.settings import RedisOrigin, parse_redis
-from gateway.settings.redis_origin import is_redis
+from gateway.settings.log_kinds import kind_of
+from gateway.settings.log_kinds.redis import KIND, RedisOrigin, parse_redis
 
 SECRETS = ("s3cret", "hidden")
 
@@ -82,7 +82,7 @@ def origin(**fields: object) -> RedisOrigin:
 def test_a_url_is_understood_and_shown_without_its_secrets(
     url: str, meant: RedisOrigin, shown: str | None
 ) -> None:
-    assert is_redis(url)
+    assert kind_of(url) is KIND
     understood = parse_redis(url)
     assert understood == meant
     assert shown is None or str(understood) == shown
@@ -93,7 +93,6 @@ def test_a_url_is_understood_and_shown_without_its_secrets(
 
 @pytest.mark.parametrize("url", ["redis:host", "redis+tcp://h", "REDIS://h", "http://redis://h"])
 def test_what_is_no_redis_url_is_not_taken_for_one(url: str) -> None:
-    assert not is_redis(url)
     with pytest.raises(ValueError, match=r"^must be a redis:// URL"):
         parse_redis(url)
 

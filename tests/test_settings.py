@@ -23,6 +23,7 @@ from gateway.settings import (
     shown_origin,
 )
 from gateway.settings.kinds import parse_address, show_size
+from gateway.settings.log_kinds.redis import KIND, parse_redis
 from gateway.settings.values import Mistaken
 
 if TYPE_CHECKING:
@@ -292,7 +293,7 @@ def test_a_size_is_shown_in_its_largest_whole_unit(size: int, shown: str) -> Non
 
 
 ORIGIN_KIND = (
-    "one of memory:, file:PATH, redis://HOST[:PORT][/DB] or another redis URL, "
+    "one of file:PATH, memory:, redis://HOST[:PORT][/DB] or another redis URL, "
     "http(s)://HOST[:PORT][/PATH] or a list of such http(s) URLs"
 )
 
@@ -469,10 +470,10 @@ def test_a_server_is_asked_alike_whoever_has_the_defaults() -> None:
 @pytest.mark.parametrize("origin", ["memory:", "file:./data"])
 def test_settings_for_servers_are_refused_without_one(origin: str, tmp_path: Path) -> None:
     toml = f'[[routes]]\nprefix = "/a"\norigin = "{origin}"\ntls_verify = "on"\ndrop_headers = []\n'
+    shown = shown_origin(origin)
     assert problems(toml, folder=tmp_path) == [
-        f'h.toml:4: routes[0].tls_verify is "on", but must be left out: {origin} is no server.',
-        f"h.toml:5: routes[0].drop_headers is [], but must be left out: {origin} is no http "
-        "origin.",
+        f'h.toml:4: routes[0].tls_verify is "on", but must be left out: {shown} is no server.',
+        f"h.toml:5: routes[0].drop_headers is [], but must be left out: {shown} is no http origin.",
     ]
 
 
@@ -513,8 +514,13 @@ def test_a_route_to_redis_says_what_it_keeps_and_waits_for(tmp_path: Path) -> No
         """
     )
     (route,) = load(config, {}, {}).route_table
-    assert (route.is_redis, route.is_http, route.is_here) == (True, False, False)
-    assert (route.redis.nodes, route.redis.password) == ((("h", 6379),), "p@ss")
+    assert route.log_kind is KIND
+    assert not route.is_http
+    redis = parse_redis(route.origin)
+    assert (redis.nodes, redis.password) == (
+        (("h", 6379),),
+        "p@ss",
+    )
     assert (route.retention_age, route.retention_size, route.wait_replicas) == (60, 1 << 20, 1)
     assert (route.connect_timeout, route.tls_ca, route.tls_verify) == (2, "/etc/ca.pem", "off")
 
@@ -815,7 +821,7 @@ def test_two_routes_may_share_a_redis(first: str, second: str, tmp_path: Path) -
 def test_streams_that_live_here_are_served_by_one_worker(origin: str, why: str) -> None:
     assert load(None, {}, {"origin": origin, "workers": "1"}).workers == 1
     assert problems(flags={"origin": origin, "workers": "2"}) == [
-        f"--workers is 2, but must be 1 while streams live in {origin}, as {why}; "
+        f"--workers is 2, but must be 1 while streams live in {shown_origin(origin)}, as {why}; "
         "only streams in Redis or at http(s) origins may have more."
     ]
 

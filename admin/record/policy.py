@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.settings import Route
 
-Kind = Literal["memory", "file", "redis", "http"]
 _CREDENTIALS = {
     "tokens": "a token of the tokens file",
     "jwt": "a JWT of an issuer",
@@ -18,13 +17,9 @@ _CREDENTIALS = {
 _UNITS = ((365 * 86400, "year"), (86400, "day"), (3600, "hour"), (60, "minute"))
 
 
-def kind(route: Route) -> Kind:
-    """Where the streams of a route live."""
-    if route.is_http:
-        return "http"
-    if route.is_redis:
-        return "redis"
-    return "memory" if route.origin == "memory:" else "file"
+def kind(route: Route) -> str:
+    """Return where the streams of a route live: a kind of log, or `http`."""
+    return "http" if route.log_kind is None else route.log_kind.name
 
 
 def sentences(route: Route, auth: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -92,8 +87,8 @@ def _before_origin(route: Route) -> Iterator[str]:
 
 
 def _keeping(route: Route) -> Iterator[str]:
-    if kind(route) == "memory":
-        yield "Streams last as long as the process."
+    if route.log_kind is not None and route.log_kind.lasts:
+        yield route.log_kind.lasts
     if route.retention_age:
         yield f"Records are removed after {spell(route.retention_age)}."
     if route.retention_size:

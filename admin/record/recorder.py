@@ -37,7 +37,10 @@ class Recorder:
         self._prefixes = tuple(route.prefix for route in routes)
         self.history = History(self._prefixes)
         self.watch = Watch()
-        self.fleet = Fleet(instance, (route.prefix for route in routes if route.is_redis))
+        self.fleet = Fleet(
+            instance,
+            (route.prefix for route in routes if route.log_kind and route.log_kind.is_shared),
+        )
         self.samples: Snapshot = ()
         self.health = Health({}, {})
         self._growing = Growing()

@@ -1,11 +1,10 @@
-"""Origin URLs and the logs they stand for."""
+"""The logs of routes, each made by the kind of its origin."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import pkgutil
 from typing import TYPE_CHECKING
 
-from gateway.backends.memory import MemoryLog
 from gateway.errors import StartError
 
 if TYPE_CHECKING:
@@ -16,36 +15,15 @@ if TYPE_CHECKING:
 
 
 def log_for(route: Route) -> Log:
-    """The log behind a route's origin: `memory:`, `file:PATH` or one in Redis.
-
-    The log's library is imported here: redis-py takes a tenth of a start that needs none.
-    """
-    if route.is_redis:
-        from gateway.backends.redis.connector import RedisSettings
-        from gateway.backends.redis.log import RedisLog
-
-        return RedisLog(RedisSettings.of(route))
-    origin = route.origin
-    scheme, separator, rest = origin.partition(":")
-    if separator and scheme == "memory" and not rest:
-        return MemoryLog()
-    if separator and scheme == "file" and rest:
-        from gateway.backends.sqlite.log import SqliteLog
-
-        return SqliteLog(Path(rest))
-    raise StartError(f"the origin {origin!r} is not one of memory:, file:PATH and redis://…")
+    """Return the log behind a route's origin. Raises StartError for an origin that is no log."""
+    kind = route.log_kind
+    if kind is None:
+        raise StartError(f"the origin {route.origin!r} is no log")
+    log: Log = pkgutil.resolve_name(kind.make)(route)
+    return log
 
 
 def formats(routes: Iterable[Route]) -> dict[str, str]:
-    """What the logs of these routes write, with the version of each form."""
-    told: dict[str, str] = {}
-    for route in routes:
-        if route.is_redis:
-            from gateway.backends.redis.names import VERSION
-
-            told["functions in Redis"] = VERSION
-        elif route.origin.startswith("file:"):
-            from gateway.backends.sqlite.data_folder import SCHEMA_VERSION
-
-            told["data file"] = str(SCHEMA_VERSION)
-    return told
+    """Return what the logs of these routes write, with the version of each form."""
+    kinds = [route.log_kind for route in routes]
+    return dict(pkgutil.resolve_name(kind.format)() for kind in kinds if kind and kind.format)

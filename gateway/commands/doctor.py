@@ -144,8 +144,12 @@ def doctor_redis(url: str | None, config: Path | None, as_json: bool) -> None:
     Without a URL, the Redis of each route in the settings is examined. Nothing is changed in it.
     The exit status is 1 when an error is found, and 69 when a Redis cannot be examined.
     """
+    from gateway.settings.log_kinds.redis import KIND
+
     if url is None:
-        routes = [route for route in load_settings(config, {}).route_table if route.is_redis]
+        routes = [
+            route for route in load_settings(config, {}).route_table if route.log_kind is KIND
+        ]
     else:
         routes = [_route_to(url)]
     if not routes:
@@ -158,7 +162,8 @@ def doctor_redis(url: str | None, config: Path | None, as_json: bool) -> None:
 
 def _route_to(url: str) -> Route:
     """A route with nothing but defaults, as one by HEADGATE_ORIGIN alone is."""
-    from gateway.settings import Settings, parse_redis
+    from gateway.settings import Settings
+    from gateway.settings.log_kinds.redis import parse_redis
 
     try:
         parse_redis(url)

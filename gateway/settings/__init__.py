@@ -10,7 +10,6 @@ from gateway.settings.jwt_issuers import JwtIssuer
 from gateway.settings.kinds import Address, LogFormat, LogLevel, RequestLevel, shown_origin
 from gateway.settings.loading import SettingsError, load
 from gateway.settings.purged_cache import PurgedCache
-from gateway.settings.redis_origin import RedisOrigin, parse_redis
 from gateway.settings.route import Route
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "PurgedCache",
-    "RedisOrigin",
     "RequestLevel",
     "Role",
     "Route",
@@ -31,7 +29,6 @@ __all__ = [
     "declarations",
     "is_loopback",
     "load",
-    "parse_redis",
     "shown_origin",
     "variable",
 ]

@@ -34,8 +34,10 @@ from gateway.settings.kinds import (
     clash,
     read_json,
     show_size,
+    shown_origin,
 )
 from gateway.settings.limits import LimitSettings
+from gateway.settings.log_kinds import KINDS
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.repeated import places, prefixes, repeated
 from gateway.settings.route import LONGEST_S, Route
@@ -49,12 +51,6 @@ if TYPE_CHECKING:
 DEFAULT_PREFIX = "/v1/stream"
 GIB = 1 << 30
 MOST_PURGED = 32  # each has a task and a connection in every worker, and up to 8 MiB that wait
-
-
-def _why_alone(route: Route) -> str:
-    if route.origin == "memory:":
-        return "each process would have streams of its own"
-    return "one process alone can keep its data in a folder"
 
 
 class Settings(LimitSettings):
@@ -231,7 +227,7 @@ class Settings(LimitSettings):
     @classmethod
     def _is_no_file(cls, origin: str, around: Around) -> str:
         if isinstance(around.look, files.Look) and around.look.only_route:
-            files.check_folder(origin, around.look)
+            files.check_place(origin, around.look)
         return origin
 
     @checks("routes")
@@ -261,10 +257,13 @@ class Settings(LimitSettings):
         if workers == 1 or routes is None or (origin is None and not routes):
             return workers
         for route in routes or (Route(prefix=DEFAULT_PREFIX, origin=origin),):
-            if route.is_here:
+            kind = route.log_kind
+            if kind is not None and not kind.is_shared:
+                others = ", ".join(one.title for one in KINDS.values() if one.is_shared)
                 raise ValueError(
-                    f"must be 1 while streams live in {route.origin}, as {_why_alone(route)}; "
-                    "only streams in Redis or at http(s) origins may have more"
+                    f"must be 1 while streams live in {shown_origin(route.origin)}, as "
+                    f"{kind.why_alone}; only streams in {others} or at http(s) origins may have "
+                    "more"
                 )
         return workers
 

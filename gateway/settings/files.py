@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from dataclasses import dataclass
 
 from gateway import trust
-
-FILE = "file:"
+from gateway.settings.log_kinds import kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +26,8 @@ def check_authorities(path: str, look: object) -> None:
         raise ValueError(f"must be a file of authorities: {trust.why_not(cause)}") from cause
 
 
-def check_folder(origin: str, look: object) -> None:
-    """Refuse an origin in a folder that is none."""
-    if not (isinstance(look, Look) and origin.startswith(FILE)):
-        return
-    folder = origin.removeprefix(FILE)
-    # Whether it can be written is for the user to say as whom the server runs.
-    if os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112 - Path raises
-        raise ValueError("must be a folder, or nothing yet: this is a file")
-
-
-def place(origin: str) -> str:
-    """The one name of the folder behind an origin, by whatever links and ways it is written."""
-    return os.path.realpath(origin.removeprefix(FILE))  # Path.resolve raises where links go round
+def check_place(origin: str, look: object) -> None:
+    """Refuse an origin whose log has no place on this machine, such as a folder that is a file."""
+    kind = kind_of(origin)
+    if isinstance(look, Look) and kind is not None:
+        kind.look(origin)

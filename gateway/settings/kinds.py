@@ -6,14 +6,13 @@ import json
 import re
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 from typing import Annotated, Literal
 
 from gateway.protocol.forwarding import OF_THE_GATEWAY
 from gateway.protocol.paths import fits
 from gateway.settings import hints
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
-from gateway.settings.redis_origin import is_redis, parse_redis, without_passwords
+from gateway.settings.log_kinds import KINDS, kind_of
 from gateway.settings.values import After, Before, Shown
 
 SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -105,7 +104,7 @@ def show_size(size: int) -> str:
 
 
 ORIGIN_KIND = (
-    "one of memory:, file:PATH, redis://HOST[:PORT][/DB] or another redis URL, "
+    f"one of {', '.join(kind.words for kind in KINDS.values())}, "
     "http(s)://HOST[:PORT][/PATH] or a list of such http(s) URLs"
 )
 ORIGIN_URL = re.compile(rf"https?://{HOST}{PORT}(?P<path>(/[A-Za-z0-9._~!$&'()*+;=:@%-]*)*)")
@@ -127,17 +126,11 @@ def check_origin(value: object) -> str:
 
 
 def _check_log(origin: str) -> str:
-    if is_redis(origin):
-        parse_redis(origin)
-        return origin
-    scheme, _, path = origin.partition(":")
-    if scheme == "file" and path.startswith("~"):
-        raise ValueError("must have its folder written out: ~ is not expanded here")
-    if scheme == "file" and re.match("//[^/]", path):
-        raise ValueError("must be file:PATH without a host, such as file:/var/lib/headgate")
-    if (scheme == "file" and path) or origin == "memory:":
-        return origin
-    raise ValueError(f"must be {ORIGIN_KIND}")
+    kind = kind_of(origin)
+    if kind is None:
+        raise ValueError(f"must be {ORIGIN_KIND}")
+    kind.check(origin)
+    return origin
 
 
 def _check_url(url: str) -> None:
@@ -162,9 +155,9 @@ def split_origins(origin: str) -> tuple[str, ...]:
 
 
 def shown_origin(origin: str) -> str:
-    """The origin as it may be seen: its folder from anywhere, a Redis without its passwords."""
-    path = origin.removeprefix("file:")
-    return without_passwords(origin) if path == origin else f"file:{Path(path).absolute()}"
+    """Return the origin as it may be seen: its folder from anywhere, a log without its secrets."""
+    kind = kind_of(origin)
+    return origin if kind is None else kind.shown(origin)
 
 
 PREFIX_KIND = (

@@ -20,6 +20,7 @@ from gateway.settings.declared import Settings
 from gateway.settings.files import Look
 from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
 from gateway.settings.kinds import ROUTE_KIND
+from gateway.settings.log_kinds import KINDS
 from gateway.settings.own_listener import leading_back
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
 from gateway.settings.route import Route
@@ -293,8 +294,8 @@ def _show(value: object) -> str:
     # A backslash and what follows it are one character: a quote may be part of a password.
     shown = re.sub(r"//(?:[^\"\\]|\\.)*@", "//***@", shown)
     # A mistyped key may be that of a password.
-    if "redis" in shown:
-        shown = re.sub(
-            r"([?&](?!(?:prefix|db|sentinel_username)=)[^=&\"]*=)(?:[^&\"\\]|\\.)*", r"\1***", shown
-        )
+    for kind in KINDS.values():
+        if kind.open_keys and kind.name in shown:
+            hidden = rf"([?&](?!(?:{'|'.join(kind.open_keys)})=)[^=&\"]*=)(?:[^&\"\\]|\\.)*"
+            shown = re.sub(hidden, r"\1***", shown)
     return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]}…"

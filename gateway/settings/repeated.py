@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.settings import files
 from gateway.settings.route import Route
 from gateway.settings.tables import Table
 from gateway.settings.values import Mistake
@@ -21,10 +20,8 @@ def prefixes(route: Route) -> Sequence[object]:
 
 
 def places(route: Route) -> Sequence[object]:
-    """Where a log lives: a folder that one log locks, keys in Redis; memory is everybody's own."""
-    if route.is_redis:
-        return route.redis.places
-    return (files.place(route.origin),) if route.origin.startswith(files.FILE) else ()
+    """Return where a log keeps its streams: a folder that one log locks, for example."""
+    return () if route.log_kind is None else route.log_kind.places(route.origin)
 
 
 def repeated(
@@ -37,8 +34,6 @@ def repeated(
         other = min(owners, default=index)
         if other != index:
             message = f"must not be the {key} of {of}[{other}] too"
-            if isinstance(table, Route) and key == "origin" and table.is_redis:
-                message += ": they need databases or prefixes apart"
-            elif isinstance(table, Route) and key == "origin":
-                message += f": both are {files.place(table.origin)}"
+            if isinstance(table, Route) and key == "origin" and table.log_kind is not None:
+                message += f": {table.log_kind.apart(table.origin)}"
             yield Mistake((index, key), "refused", getattr(table, key), message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gateway.settings import files
 from gateway.settings.auth import BY_ORIGIN, Anonymous, RouteAuth, Visibility
@@ -18,10 +18,14 @@ from gateway.settings.kinds import (
     Seconds,
     Size,
     WholeSeconds,
+    shown_origin,
     split_origins,
 )
-from gateway.settings.redis_origin import RedisOrigin, is_redis, parse_redis, without_passwords
+from gateway.settings.log_kinds import kind_of, kinds_with
 from gateway.settings.tables import Around, Table, checks, setting
+
+if TYPE_CHECKING:
+    from gateway.settings.log_kinds.declaration import LogKind
 
 MINUTE_S, DAY_S = 60, 24 * 3600
 YEAR_S = 365 * DAY_S
@@ -230,7 +234,7 @@ class Route(Table):
         """Only what is given comes here: a default is no mistake."""
         origin = around.values.get("origin")
         if origin is not None and not split_origins(origin):
-            raise ValueError(f"must be left out: {without_passwords(origin)} is no http origin")
+            raise ValueError(f"must be left out: {shown_origin(origin)} is no http origin")
         return value
 
     @checks("auth")
@@ -239,7 +243,7 @@ class Route(Table):
         origin = around.values.get("origin")
         if "origin" in auth and origin is not None and not split_origins(origin):
             raise ValueError(
-                f"must not have origin: {without_passwords(origin)} is no http origin that decides"
+                f"must not have origin: {shown_origin(origin)} is no http origin that decides"
             )
         return auth
 
@@ -260,7 +264,7 @@ class Route(Table):
     @checks("origin")
     @classmethod
     def _is_no_file(cls, origin: str, around: Around) -> str:
-        files.check_folder(origin, around.look)
+        files.check_place(origin, around.look)
         return origin
 
     @checks("tls_ca")
@@ -293,17 +297,18 @@ class Route(Table):
     @classmethod
     def _is_for_servers(cls, value: object, around: Around) -> object:
         origin = around.values.get("origin")
-        if origin is not None and not split_origins(origin) and not is_redis(origin):
-            raise ValueError(f"must be left out: {without_passwords(origin)} is no server")
-        return value
+        if origin is None or split_origins(origin) or kind_of(origin) in kinds_with(around.key):
+            return value
+        raise ValueError(f"must be left out: {shown_origin(origin)} is no server")
 
     @checks("retention_age", "retention_size", "wait_replicas")
     @classmethod
-    def _is_for_redis(cls, value: object, around: Around) -> object:
-        origin = around.values.get("origin")
-        if origin is not None and not is_redis(origin):
-            raise ValueError(f"must be left out: {without_passwords(origin)} is no Redis")
-        return value
+    def _is_for_some_logs(cls, value: object, around: Around) -> object:
+        origin, kinds = around.values.get("origin"), kinds_with(around.key)
+        if origin is None or kind_of(origin) in kinds:
+            return value
+        titles = " or ".join(kind.title for kind in kinds)
+        raise ValueError(f"must be left out: {shown_origin(origin)} is no {titles}")
 
     def is_private(self, auth: tuple[str, ...]) -> bool:
         """Whether answers are for no shared cache, where users are known by these credentials."""
@@ -315,10 +320,11 @@ class Route(Table):
     def chunk_lifetime(self) -> int:
         """How long caches may keep a whole chunk, in seconds.
 
-        Streams in memory begin anew with the process, a failover of Redis may lose the end of a
-        chunk, and what the offsets of other servers mean after a stream was made anew is theirs.
+        Not every log keeps what an offset means, and what the offsets of other servers mean after a
+        stream was made anew is theirs.
         """
-        if self.origin.startswith("file:") or "chunk_max_age" in self.given:
+        kind = self.log_kind
+        if (kind is not None and kind.keeps_offsets) or "chunk_max_age" in self.given:
             return self.chunk_max_age
         return MINUTE_S
 
@@ -333,16 +339,6 @@ class Route(Table):
         return bool(self.origins)
 
     @property
-    def is_here(self) -> bool:
-        """Whether the streams live in this process or a folder of its own."""
-        return not self.is_http and not self.is_redis
-
-    @property
-    def is_redis(self) -> bool:
-        """Whether the streams live in Redis."""
-        return is_redis(self.origin)
-
-    @property
-    def redis(self) -> RedisOrigin:
-        """Which Redis that is; only for a route that `is_redis`."""
-        return parse_redis(self.origin)
+    def log_kind(self) -> LogKind | None:
+        """Return the kind of log that has the streams; None where they are on other servers."""
+        return kind_of(self.origin)

@@ -32,8 +32,9 @@ from gateway.protocol.state import (
     Stamp,
     StreamState,
 )
-from gateway.settings.redis_origin import parse_redis
+from gateway.settings.log_kinds.redis import parse_redis
 from tests.streams.clock import at
+from tests.support.toy_log import ToyLog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -49,8 +50,9 @@ FACTORIES: dict[str, Factory] = {
     "memory": lambda folder, max_retired: MemoryLog(max_retired),
     "sqlite": lambda folder, max_retired: SqliteLog(folder, max_retired=max_retired),
     "redis": lambda folder, max_retired: redis_log(),
+    "toy": lambda folder, max_retired: ToyLog("toy://:k@shelf", max_retired),
 }
-ATOMIC = ["memory", "sqlite"]  # whose commits may be of several streams
+ATOMIC = ["memory", "sqlite", "toy"]  # whose commits may be of several streams
 # Whose history it is that a log's streams are changed in.
 HISTORIES: weakref.WeakKeyDictionary[Log, int] = weakref.WeakKeyDictionary()
 REDIS: list[RedisServer] = []  # the one that the session has started

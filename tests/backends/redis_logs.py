@@ -12,7 +12,7 @@ from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.names import Names
 from gateway.errors import LogUnavailable
-from gateway.settings.redis_origin import parse_redis
+from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends import contract
 from tests.support.listener import Listener
 from tests.support.redis_servers import redis_server

@@ -18,7 +18,7 @@ from gateway.backends.redis.notifications import AT_ONCE, Subscription
 from gateway.backends.redis.topology import Topology
 from gateway.protocol.state import Change, ProducerState
 from gateway.protocol.trace_context import TraceContext
-from gateway.settings.redis_origin import parse_redis
+from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends import contract
 from tests.backends.contract import appended, created, redis_log, removed, with_producers
 from tests.backends.redis_logs import Hearing, connected

@@ -11,7 +11,7 @@ import pytest
 from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
 from gateway.errors import LogUnavailable
-from gateway.settings.redis_origin import parse_redis
+from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends.redis_logs import connected
 from tests.streams.service import Service
 from tests.support.processes import ROOT

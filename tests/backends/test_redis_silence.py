@@ -13,7 +13,7 @@ from gateway.backends.redis.connector import ONLY, RedisSettings
 from gateway.backends.redis.names import Names
 from gateway.backends.redis.topology import Topology
 from gateway.errors import LogUnavailable
-from gateway.settings.redis_origin import parse_redis
+from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends.contract import appended, created
 from tests.backends.redis_logs import connected
 from tests.streams.gated_log import turns

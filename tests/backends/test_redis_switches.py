@@ -14,7 +14,7 @@ from gateway.backends.redis import call, failover_watch, notifications, primary
 from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.failover_watch import FailoverWatch
 from gateway.backends.redis.topology import Topology
-from gateway.settings.redis_origin import parse_redis
+from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends.contract import appended, created
 from tests.backends.redis_logs import Hearing, connected
 from tests.support.processes import ROOT

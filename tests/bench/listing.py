@@ -15,7 +15,7 @@ from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.protocol.state import Change, StreamState
-from gateway.settings.redis_origin import parse_redis
+from gateway.settings.log_kinds.redis import parse_redis
 from gateway.telemetry.inspection import PAGE
 from tests.bench.redis_log import DISK
 from tests.bench.report import Column, Section, at_most

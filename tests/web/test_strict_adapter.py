@@ -14,7 +14,7 @@ from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.cache.store import Store
-from gateway.settings.redis_origin import parse_redis
+from gateway.settings.log_kinds.redis import parse_redis
 from tests.edge.origins import reference
 from tests.support.redis_servers import redis_server
 from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, request, serving

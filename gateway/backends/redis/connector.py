@@ -16,6 +16,7 @@ from gateway.backends.redis.failures import translated
 from gateway.backends.redis.names import LIBRARY
 from gateway.backends.redis.pipeline import Unreachable
 from gateway.backends.redis.sentinels import connection_to, primary_of
+from gateway.settings.log_kinds.redis import parse_redis
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.connection import RedisConnection
     from gateway.settings import Route
-    from gateway.settings.redis_origin import RedisOrigin
+    from gateway.settings.log_kinds.redis import RedisOrigin
 
 ONLY = ("", 0)  # the address of the primary of what is no cluster: it is looked for anew each time
 
@@ -43,7 +44,7 @@ class RedisSettings(NamedTuple):
     def of(cls, route: Route) -> RedisSettings:
         """Those of a route."""
         return cls(
-            route.redis,
+            parse_redis(route.origin),
             route.connect_timeout,
             route.tls_ca,
             route.tls_verify == "on",

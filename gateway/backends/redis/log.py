@@ -19,6 +19,7 @@ from gateway.backends.redis.commands import (
     is_current,
     loaded,
 )
+from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.deadline_index import DeadlineIndex
 from gateway.backends.redis.losses import LossWatch
 from gateway.backends.redis.names import Names
@@ -38,12 +39,12 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Listener
     from gateway.backends.redis.connection import Packed, Reply
-    from gateway.backends.redis.connector import RedisSettings
     from gateway.backends.redis.pipeline import Answer
     from gateway.backends.redis.primary import Primary
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.moments import ClockNote
     from gateway.protocol.state import Change, StreamState
+    from gateway.settings import Route
     from gateway.telemetry.metrics import Histogram
 
 ID_BITS = 62  # drawn at random: gateways need not agree on ids
@@ -312,3 +313,8 @@ def _settle(answered: asyncio.Future[list[Reply]], answer: Answer | LogUnavailab
         answered.set_exception(answer)
     else:
         answered.set_result(answer[0])
+
+
+def log_of(route: Route) -> RedisLog:
+    """Return the log in the Redis of a route's origin."""
+    return RedisLog(RedisSettings.of(route))

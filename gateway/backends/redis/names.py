@@ -73,3 +73,8 @@ class Names(NamedTuple):
     def gone(self) -> str:
         """The channel on which removals are published, for those who keep answers."""
         return f"{self.prefix}:gone"
+
+
+def form_written() -> tuple[str, str]:
+    """Return what this log has in Redis besides streams, and its version."""
+    return "functions in Redis", VERSION

@@ -304,3 +304,8 @@ def upgrade(folder: DataFolder, connection: apsw.Connection) -> None:
 def _look(name: str) -> _Held:
     found = os.stat(name)  # noqa: PTH116 - a path object costs as much as the call
     return _Held((found.st_dev, found.st_ino), found.st_size)
+
+
+def form_written() -> tuple[str, str]:
+    """Return what this log writes, and the version of that form."""
+    return "data file", str(SCHEMA_VERSION)

@@ -7,6 +7,7 @@ import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import apsw
@@ -23,15 +24,16 @@ from gateway.backends.sqlite.writer import Writer
 from gateway.backends.sqlite.writer_thread import WriterThread, words
 from gateway.errors import LogUnavailable, RecordDamaged, StartError
 from gateway.protocol.moments import ClockNote, Moment
+from gateway.settings.log_kinds.file import folder
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from gateway.backends.contract import Listed, Loaded, Settled
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.state import Change, StreamState
+    from gateway.settings import Route
     from gateway.telemetry.metrics import Histogram
 
 READERS = 2  # reads are mostly page-cache hits; more threads only contend for the interpreter
@@ -237,3 +239,8 @@ class SqliteLog(SoleLog):
             "groups": self._thread.groups,
             "failed_groups": self._thread.failed_groups,
         }
+
+
+def log_of(route: Route) -> SqliteLog:
+    """Return the log in the folder of a route's origin."""
+    return SqliteLog(Path(folder(route.origin)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.commands.redis_doctor.facts import Finding, count
+from gateway.settings.log_kinds.redis import parse_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,10 @@ def _version(server: ServerFacts) -> Finding:
 
 
 def _deployment(server: ServerFacts) -> Iterator[Finding]:
-    if server.info.get("cluster_enabled") == 1 and server.route.redis.kind != "cluster":
+    if (
+        server.info.get("cluster_enabled") == 1
+        and parse_redis(server.route.origin).kind != "cluster"
+    ):
         yield Finding(
             "error",
             "deployment",
@@ -89,7 +93,10 @@ def _rights(server: ServerFacts) -> Iterator[Finding]:
 
 def _guard(server: ServerFacts) -> Iterator[Finding]:
     # A default user without a password is let in by loopback alone unless this is off.
-    is_open = server.route.redis.password is None and server.route.redis.kind != "unix"
+    is_open = (
+        parse_redis(server.route.origin).password is None
+        and parse_redis(server.route.origin).kind != "unix"
+    )
     if is_open and server.config.get("protected-mode") == "no":
         yield Finding(
             "warning",

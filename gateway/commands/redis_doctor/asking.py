@@ -19,6 +19,7 @@ from gateway.commands.redis_doctor.facts import (
     StreamSize,
 )
 from gateway.commands.redis_doctor.rights import refused
+from gateway.settings.log_kinds.redis import parse_redis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,17 +68,17 @@ class Asked:
 
 def ask(route: Route) -> Asked:
     """Everything that there is to know of a route's Redis. Raises Unreachable."""
-    kind = route.redis.kind
+    kind = parse_redis(route.origin).kind
     if kind == "sentinel":
         return _ask_sentinels(route)
     if kind == "cluster":
         return _ask_cluster(route)
-    nodes: Sequence[tuple[str, int] | None] = route.redis.nodes or (None,)
+    nodes: Sequence[tuple[str, int] | None] = parse_redis(route.origin).nodes or (None,)
     return Asked(tuple(_server(route, node) for node in nodes), (), (), None)
 
 
 def _ask_sentinels(route: Route) -> Asked:
-    views = tuple(_sentinel(route, node) for node in route.redis.nodes)
+    views = tuple(_sentinel(route, node) for node in parse_redis(route.origin).nodes)
     told = next((view for view in views if view.why_unhealthy is None), None)
     if told is None:
         raise ServerUnreachable(
@@ -88,7 +89,7 @@ def _ask_sentinels(route: Route) -> Asked:
 
 
 def _sentinel(route: Route, node: tuple[str, int]) -> SentinelFacts:
-    service = route.redis.service
+    service = parse_redis(route.origin).service
     address = _shown(node)
     try:
         with connected_to_sentinel(route, node) as client:
@@ -105,7 +106,7 @@ def _sentinel(route: Route, node: tuple[str, int]) -> SentinelFacts:
 
 def _ask_cluster(route: Route) -> Asked:
     troubles = []
-    for node in route.redis.nodes:
+    for node in parse_redis(route.origin).nodes:
         try:
             with connected(route, node) as client:
                 view = _cluster(client)
@@ -140,7 +141,7 @@ def _cluster(client: Client) -> ClusterFacts:
 
 
 def _server(route: Route, node: tuple[str, int] | None) -> ServerFacts:
-    address = route.redis.path if node is None else _shown(node)
+    address = parse_redis(route.origin).path if node is None else _shown(node)
     try:
         with connected(route, node) as client:
             info = client.ask("INFO")
@@ -152,10 +153,10 @@ def _server(route: Route, node: tuple[str, int] | None) -> ServerFacts:
                 info=info,
                 config=_settings(client),
                 refused=refused(client, route),
-                user=route.redis.username or "default",
+                user=parse_redis(route.origin).username or "default",
                 libraries=_libraries(client),
                 this_library=f"headgate_{VERSION}",
-                sample=_sample(client, Names(route.redis.prefix)),
+                sample=_sample(client, Names(parse_redis(route.origin).prefix)),
             )
     except redis.RedisError as cause:
         raise ServerUnreachable(f"{address}: {_sentence(cause, route)}") from cause
@@ -223,8 +224,8 @@ def _sentence(error: redis.RedisError, route: Route) -> str:
     if isinstance(error, redis.AuthenticationError):
         refuses = "invalid username-password pair" in words
         return "it refuses the user or the password" if refuses else "it asks for a password"
-    if isinstance(error, redis.TimeoutError) and route.redis.tls:
+    if isinstance(error, redis.TimeoutError) and parse_redis(route.origin).tls:
         return f"{words}; perhaps it speaks no TLS, which is redis rather than rediss"
-    if ENDED.search(words) and not route.redis.tls:
+    if ENDED.search(words) and not parse_redis(route.origin).tls:
         return f"{words}; perhaps it speaks TLS, which is rediss rather than redis"
     return words

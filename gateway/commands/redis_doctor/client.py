@@ -9,6 +9,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from gateway.settings.log_kinds.redis import parse_redis
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -53,7 +55,7 @@ class Client:
 @contextlib.contextmanager
 def connected(route: Route, node: tuple[str, int] | None) -> Iterator[Client]:
     """A connection to a server that holds streams; to the socket if there is no node."""
-    origin = route.redis
+    origin = parse_redis(route.origin)
     where: dict[str, Any] = {"unix_socket_path": origin.path}
     if node is not None:
         where = {"host": node[0], "port": node[1], **_tls(route)}
@@ -66,7 +68,7 @@ def connected(route: Route, node: tuple[str, int] | None) -> Iterator[Client]:
 @contextlib.contextmanager
 def connected_to_sentinel(route: Route, node: tuple[str, int]) -> Iterator[Client]:
     """A connection to one of the sentinels."""
-    origin = route.redis
+    origin = parse_redis(route.origin)
     login = {"username": origin.sentinel_username, "password": origin.sentinel_password}
     where = {"host": node[0], "port": node[1], **_tls(route)}
     options = {"socket_connect_timeout": route.connect_timeout, **where, **login}
@@ -75,7 +77,7 @@ def connected_to_sentinel(route: Route, node: tuple[str, int]) -> Iterator[Clien
 
 
 def _tls(route: Route) -> dict[str, Any]:
-    if not route.redis.tls:
+    if not parse_redis(route.origin).tls:
         return {}
     is_checked = route.tls_verify == "on"
     return {

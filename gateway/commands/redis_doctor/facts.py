@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from gateway.settings.log_kinds.redis import parse_redis
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -90,7 +92,7 @@ class ServerFacts:
     @property
     def fails_over(self) -> bool:
         """Whether somebody puts a replica in its place when it dies."""
-        return self.route.redis.kind in {"sentinel", "cluster"}
+        return parse_redis(self.route.origin).kind in {"sentinel", "cluster"}
 
     def number(self, key: str) -> int | None:
         """A setting that is a number."""

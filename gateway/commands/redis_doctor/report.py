@@ -15,6 +15,7 @@ from gateway.commands.redis_doctor.asking import ServerUnreachable, ask
 from gateway.commands.redis_doctor.durability import durability
 from gateway.commands.redis_doctor.facts import LEVELS, Finding, count
 from gateway.commands.redis_doctor.memory import memory
+from gateway.settings.log_kinds.redis import parse_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -46,7 +47,7 @@ def run(routes: Sequence[Route], *, as_json: bool) -> int:
         try:
             parts = tuple(examine(ask(route)))
         except ServerUnreachable as cause:
-            note(f"headgate: {route.redis} cannot be examined: {cause}.")
+            note(f"headgate: {parse_redis(route.origin)} cannot be examined: {cause}.")
             status = UNREACHABLE
             continue
         reports.append((route, parts))
@@ -78,13 +79,13 @@ def _all(server: ServerFacts) -> Iterator[Finding]:
 
 def _object(route: Route, parts: Sequence[Part]) -> dict[str, object]:
     return {
-        "origin": str(route.redis),
+        "origin": str(parse_redis(route.origin)),
         "parts": [asdict(part) for part in parts],
     }
 
 
 def _lines(route: Route, parts: Sequence[Part]) -> Iterator[str]:
-    yield f"{route.redis}\n"
+    yield f"{parse_redis(route.origin)}\n"
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
     for part in parts:
         yield f"\n{part.title}\n"

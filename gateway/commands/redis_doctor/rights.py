@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.backends.redis.names import Names
+from gateway.settings.log_kinds.redis import parse_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,7 @@ def _note(reasons: dict[str, str], client: Client, *words: str) -> None:
 
 def needed(route: Route) -> Iterator[tuple[str, ...]]:
     """Every command of a gateway on keys and channels of its own."""
-    names = Names(route.redis.prefix)
+    names = Names(parse_redis(route.origin).prefix)
     meta, records, retired = names.keys(NAME)
     deadlines, gone = names.deadlines, names.gone
     yield ("FCALL", NAME, "3", meta, records, retired)
@@ -81,7 +82,7 @@ def needed(route: Route) -> Iterator[tuple[str, ...]]:
     yield ("SUNSUBSCRIBE", meta)
     if route.wait_replicas:
         yield ("WAIT", "0", "0")
-    if route.redis.kind == "cluster":
+    if parse_redis(route.origin).kind == "cluster":
         yield ("CLUSTER", "SLOTS")
         yield ("COMMAND",)
         yield ("ASKING",)

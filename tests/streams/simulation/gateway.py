@@ -11,7 +11,7 @@ from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.pipeline import Unreachable
 from gateway.backends.redis.topology import Topology
 from gateway.settings import Route
-from gateway.settings.redis_origin import parse_redis
+from gateway.settings.log_kinds.redis import parse_redis
 from gateway.web.fast_path import FastPath
 from gateway.web.router import Router
 from tests.streams.simulation.link import Link

@@ -17,6 +17,7 @@ from typing import Literal, get_args
 from urllib.parse import quote, unquote
 
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
+from gateway.settings.log_kinds.declaration import LogKind
 
 Deployment = Literal["single", "unix", "sentinel", "cluster"]
 
@@ -84,16 +85,6 @@ class RedisOrigin:
         }
         query = "&".join(f"{key}={value}" for key, value in pairs.items() if value)
         return f"?{query}" if query else ""
-
-
-def is_redis(origin: str) -> bool:
-    """Whether the streams live in Redis."""
-    return REDIS_URL.fullmatch(origin) is not None
-
-
-def without_passwords(origin: str) -> str:
-    """Any origin as it may be repeated."""
-    return str(parse_redis(origin)) if is_redis(origin) else origin
 
 
 def parse_redis(origin: str) -> RedisOrigin:
@@ -251,3 +242,34 @@ def _quoted(text: str | None) -> str:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
+
+
+def _check(origin: str) -> None:
+    parse_redis(origin)
+
+
+KIND = LogKind(
+    name="redis",
+    title="Redis",
+    form=REDIS_URL,
+    words="redis://HOST[:PORT][/DB] or another redis URL",
+    make="gateway.backends.redis.log:log_of",
+    format="gateway.backends.redis.names:form_written",
+    libraries=("hiredis", "redis"),
+    check=_check,
+    shown=lambda origin: str(parse_redis(origin)),
+    open_keys=frozenset({"prefix", "db", "sentinel_username"}),
+    places=lambda origin: parse_redis(origin).places,
+    apart=lambda _origin: "they need databases or prefixes apart",
+    settings=frozenset(
+        {
+            "connect_timeout",
+            "tls_ca",
+            "tls_verify",
+            "retention_age",
+            "retention_size",
+            "wait_replicas",
+        }
+    ),
+    keeps_offsets=False,  # a failover may lose the end of a chunk
+)

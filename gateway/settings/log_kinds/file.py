@@ -1,0 +1,55 @@
+"""Streams in a folder of this machine: `file:PATH`, which one process at a time has open."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from gateway.settings.log_kinds.declaration import LogKind
+
+
+def folder(origin: str) -> str:
+    """Return the folder behind an origin."""
+    return origin.removeprefix("file:")
+
+
+def _check(origin: str) -> None:
+    path = folder(origin)
+    if path.startswith("~"):
+        raise ValueError("must have its folder written out: ~ is not expanded here")
+    if re.match("//[^/]", path):
+        raise ValueError("must be file:PATH without a host, such as file:/var/lib/headgate")
+
+
+def _look(origin: str) -> None:
+    path = folder(origin)
+    # Whether it can be written is for the user to say as whom the server runs.
+    if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - Path raises
+        raise ValueError("must be a folder, or nothing yet: this is a file")
+
+
+def _shown(origin: str) -> str:
+    return f"file:{Path(folder(origin)).absolute()}"
+
+
+def _place(origin: str) -> str:
+    """Return the one name of the folder, by whatever links and ways it is written."""
+    return os.path.realpath(folder(origin))  # Path.resolve raises where links go round
+
+
+KIND = LogKind(
+    name="file",
+    title="folder",
+    form=re.compile("file:.+", re.DOTALL),
+    words="file:PATH",
+    make="gateway.backends.sqlite.log:log_of",
+    format="gateway.backends.sqlite.data_folder:form_written",
+    libraries=("apsw",),
+    check=_check,
+    look=_look,
+    shown=_shown,
+    places=lambda origin: (_place(origin),),
+    apart=lambda origin: f"both are {_place(origin)}",
+    why_alone="one process alone can keep its data in a folder",
+)

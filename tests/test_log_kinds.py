@@ -1,0 +1,96 @@
+"""A kind of log is added by one module: everything that has to know of it reads its declaration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from admin import about
+from admin.record import policy
+from gateway.backends.registry import formats, log_for
+from gateway.monitoring.parts import parts_of
+from gateway.settings import Route, Settings, SettingsError, load, shown_origin
+from gateway.settings.log_kinds import KINDS
+from tests.support.toy_log import KIND, ToyLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ORIGIN = "toy://:s3cret@blocks"
+
+
+@pytest.fixture(autouse=True)
+def _added(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have the kind found, as if its module were among the others."""
+    monkeypatch.setitem(KINDS, KIND.name, KIND)
+    about.versions.cache_clear()
+    yield
+    about.versions.cache_clear()
+
+
+def toy(**values: object) -> Route:
+    return Route.of({"prefix": "/a", "origin": ORIGIN, **values})
+
+
+def refusal(**values: object) -> str:
+    with pytest.raises(SettingsError) as refused:
+        load(None, {}, values)
+    return str(refused.value)
+
+
+def test_a_route_gets_the_log_that_its_kind_makes() -> None:
+    log = log_for(toy())
+    assert isinstance(log, ToyLog)
+    assert log.shelf == "blocks"
+    assert formats([toy()]) == {"labels of shelves": "7"}
+
+
+def test_an_origin_is_checked_by_its_kind_and_shown_without_its_password() -> None:
+    assert shown_origin(ORIGIN) == "toy://:***@blocks"
+    told = refusal(origin="toy://:s3cret@4")
+    assert "must have the name of a shelf" in told
+    assert "s3cret" not in told
+
+
+def test_two_routes_on_one_shelf_are_refused_in_the_words_of_the_kind() -> None:
+    routes = [{"prefix": "/a", "origin": ORIGIN}, {"prefix": "/b", "origin": "toy://:k@blocks"}]
+    told = refusal(routes=routes)
+    assert "both are on the shelf blocks" in told
+    assert "s3cret" not in told
+
+
+def test_settings_that_some_logs_have_are_taken_for_those_alone() -> None:
+    assert toy(wait_replicas=1).wait_replicas == 1
+    told = refusal(routes=[{"prefix": "/a", "origin": ORIGIN, "retention_age": 60}])
+    assert "must be left out: toy://:***@blocks is no Redis" in told
+    told = refusal(routes=[{"prefix": "/a", "origin": "memory:", "wait_replicas": 1}])
+    assert "memory: is no Redis or a toy" in told
+
+
+def test_as_many_workers_are_allowed_as_can_share_a_log() -> None:
+    told = refusal(origin=ORIGIN, workers=2)
+    assert "as one process alone can open a shelf" in told
+    assert "s3cret" not in told
+
+
+@pytest.mark.parametrize(
+    ("keeps", "lifetime"), [(True, Route.settings["chunk_max_age"].default), (False, 60)]
+)
+def test_chunks_are_kept_for_long_where_offsets_stay_what_they_are(
+    monkeypatch: pytest.MonkeyPatch, keeps: bool, lifetime: int
+) -> None:
+    monkeypatch.setitem(KINDS, KIND.name, replace(KIND, keeps_offsets=keeps))
+    assert toy().chunk_lifetime == lifetime
+
+
+def test_the_console_tells_the_kind_its_libraries_and_how_long_streams_last() -> None:
+    assert policy.kind(toy()) == "toy"
+    assert KIND.lasts in policy.sentences(toy())
+    assert "click" in about.versions()
+
+
+def test_what_is_watched_depends_on_the_kinds_that_routes_have() -> None:
+    assert parts_of(Settings(origin=ORIGIN)) == {"log", "toy"}
+    assert parts_of(Settings(origin="memory:")) == {"log", "memory"}
