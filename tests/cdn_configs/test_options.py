@@ -314,3 +314,9 @@ def test_an_edge_waits_longer_than_any_long_poll() -> None:
 def test_a_connection_may_be_silent_for_a_poll_and_for_two_lost_heartbeats() -> None:
     assert Options(poll_s=30, heartbeat_s=25).silence_s == 75
     assert Options(poll_s=30, heartbeat_s=26).silence_s == 78
+
+
+@pytest.mark.parametrize("shield", ["a b", "A-b", 'a-b";', "a", "-a", f"a-{'b' * 64}", "a-b\n"])
+def test_a_shield_is_a_name_that_cannot_break_out_of_a_file(shield: str) -> None:
+    with pytest.raises(Refused, match="is no name of a place"):
+        Options(shield=shield)

@@ -79,6 +79,10 @@ NARROW = Target(
             "narrow cannot pass on SSE with heartbeats every 31 s: it ends what is silent; set "
             "sse_heartbeat to at most 30",
         ),
+        (
+            Options(host=HOST, shield="eu-central-1"),
+            "narrow has no shield: --shield is for a vendor that has one place ask for all others",
+        ),
         (Options(host=HOST, purge=True), "narrow takes no purges: it has no way in"),
         (
             Options(host=HOST, told_apart=True),
@@ -105,6 +109,7 @@ NARROW = Target(
         "asked",
         "poll",
         "heartbeat",
+        "shield",
         "purge",
         "readers",
         "sites",
