@@ -26,6 +26,9 @@ AGEING = "/v1/ageing"
 PERSONAL = "/v1/personal"
 """Each reader is told who he is."""
 LIFETIMES = {"chunk_max_age": 1, "stale_while_revalidate": 30}
+BRIEF = "/v1/brief"
+"""Whole chunks are gone some seconds after their stream was deleted."""
+BRIEF_LIFETIMES = {"chunk_max_age": 4, "stale_while_revalidate": 1}
 TEXT = "text/plain"
 _SAMPLE = re.compile(r"headgate_(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>[0-9.e+]+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -74,6 +77,7 @@ class HeadgateOrigin(Headgate):
         routes: list[Mapping[str, object]] = [
             *private,
             {"prefix": AGEING, "origin": "memory:", **LIFETIMES},
+            {"prefix": BRIEF, "origin": "memory:", **BRIEF_LIFETIMES},
             {"prefix": PERSONAL, "origin": f"http://127.0.0.1:{readers_port}"},
         ]
         routes += ({"prefix": prefix, "origin": "memory:"} for prefix in (STREAMS, *prefixes))
