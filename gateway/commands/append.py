@@ -33,7 +33,8 @@ async def begun(
     say: Callable[[str], None] = tell,
 ) -> AppendSession:
     """Appends of the content type that was asked for, else the stream's."""
-    patience = retries(producer, say)
+    # Only the appends of a producer are told from their copies.
+    patience = retries(say, is_repeatable=producer is not None)
     content_type = headers.get("Content-Type")
     if content_type is None:
         content_type = (await patience.run(stream.head)).content_type

@@ -13,8 +13,6 @@ from gateway.commands.output import note
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.commands.append import Producer
-
 # How long a producer waits for a server that restarts, and at most between two attempts.
 RETRY_FOR_S = 30.0
 LIMITED_FOR_S = 60.0  # and how long any append does what a limit of the server asks for
@@ -28,12 +26,12 @@ def backoff(longest_s: float = 30.0) -> Backoff:
     return Backoff(FIRST_WAIT_S, longest_s, lambda: chance)
 
 
-def retries(producer: Producer | None, say: Callable[[str], None]) -> Retries:
-    """Time for what may be done twice: only a producer's appends are told from their copies.
+def retries(say: Callable[[str], None], *, is_repeatable: bool) -> Retries:
+    """Return how long appends are sent again: if they are repeatable, also after a cut.
 
     What a limit has refused was not done, so it is sent again in any case.
     """
-    time_s = 0.0 if producer is None else RETRY_FOR_S
+    time_s = RETRY_FOR_S if is_repeatable else 0.0
     return Retries(time_s, backoff(LONGEST_WAIT_S), say, LIMITED_FOR_S)
 
 

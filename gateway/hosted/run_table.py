@@ -16,8 +16,8 @@ from gateway.hosted.run_entry import RunEntry, brought, found_in
 from gateway.hosted.run_figures import RunFigures
 from gateway.protocol.appends import MOST_TRACED
 from gateway.protocol.content import is_json
+from gateway.telemetry.ended_run import EndedRun
 from gateway.telemetry.logs import log
-from gateway.telemetry.tracing import RunSpan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -185,7 +185,7 @@ class RunTable:
         if self._tracer is not None and lasted_s is not None:
             first_s = None if run.first_at is None else run.first_at - run.begun_at
             status = run.end.status
-            span = RunSpan(self._prefix, run.path, status, run.items, first_s, lasted_s)
+            span = EndedRun(self._prefix, run.path, status, run.items, first_s, lasted_s)
             self._tracer.run(span, tuple(run.traced or ()))
 
     def settle(self, run: RunEntry) -> None:

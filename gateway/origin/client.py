@@ -290,7 +290,9 @@ class Origin:
         request = attempt.request
         if self._tracer is None or request.is_poll:
             return await self._exchange(attempt, request.headers, held)
-        with self._tracer.asking(attempt.attributes, request.headers) as span:
+        with self._tracer.asking(
+            tracing.current.get(), attempt.attributes, request.headers
+        ) as span:
             try:
                 response = await self._exchange(attempt, span.headers, held)
             except HeadgateError as error:

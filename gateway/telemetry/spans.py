@@ -38,7 +38,6 @@ from gateway.protocol.trace_context import (
     format_traceparent,
     parse_traceparent,
 )
-from gateway.telemetry import tracing
 from gateway.telemetry.logs import log
 from gateway.telemetry.span_export import CountedSpans, Exports
 
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
     from opentelemetry.trace import Span
 
-    from gateway.telemetry.tracing import RunSpan
+    from gateway.telemetry.ended_run import EndedRun
 
     Attributes = Mapping[str, str | int]
 
@@ -198,9 +197,10 @@ class Tracer:
         return RequestSpan(span, continues=named is not None)
 
     @contextmanager
-    def asking(self, attributes: Attributes, headers: CIMultiDict[str]) -> Iterator[OriginSpan]:
-        """A span for a request at an origin, on behalf of the one that is being answered."""
-        behalf = tracing.current.get()
+    def asking(
+        self, behalf: RequestSpan | None, attributes: Attributes, headers: CIMultiDict[str]
+    ) -> Iterator[OriginSpan]:
+        """Time a request at an origin, on behalf of one that is being answered if any."""
         if behalf is None:
             method = str(attributes["http.request.method"])
             span = self.begin(method, SpanKind.CLIENT, attributes, Context())
@@ -232,7 +232,7 @@ class Tracer:
         )
         span.end(now)
 
-    def run(self, run: RunSpan, of: Sequence[TraceContext]) -> None:
+    def run(self, run: EndedRun, of: Sequence[TraceContext]) -> None:
         """Make a span of a run that ends now, below the first of these appends, linked to all."""
         now = time_ns()
         attributes: dict[str, str | int | float] = {

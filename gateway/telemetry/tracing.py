@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gateway.errors import StartError
 
@@ -23,17 +23,6 @@ _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL
 SPOKEN = "http/protobuf"
 
 current: ContextVar[RequestSpan | None] = ContextVar("current", default=None)
-
-
-class RunSpan(NamedTuple):
-    """A run that has ended, as its span tells of it."""
-
-    route: str
-    stream: str
-    status: str
-    items: int
-    first_item_s: float | None
-    lasted_s: float
 
 
 def is_wanted(environment: Mapping[str, str]) -> bool:
