@@ -58,8 +58,8 @@ def limits(target: Target) -> Iterator[str]:
     yield from (f"No --credentials {mode}: it cannot {target.cannot(mode)}." for mode in missing)
     if target.shield:
         yield f"--shield may be {target.shield_words}: that place alone asks the gateway."
-    if target.no_purge:
-        yield f"No --purge: {target.no_purge}."
+    reasons = {"stale-if-error": target.no_stale_if_error, "purge": target.no_purge}
+    yield from (f"No --{option}: {reason}." for option, reason in reasons.items() if reason)
     if not target.keeps_readers_apart:
         yield "No routes to HTTP origins that tell their readers apart."
     if not target.keeps_sites_apart:

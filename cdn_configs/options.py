@@ -54,6 +54,7 @@ LOOPBACK_IPV6 = "[::1]"  # as in a URL
 MOST_LISTED = 64  # prefixes, and headers: more would make no file that anybody reads
 LONGEST_ITEM = 256
 TOKEN_AGE_S = 900
+LONGEST_STALE_S = 24 * 3600
 LONGEST_MEMORY_S = 900  # of a yes: as long as a read token lasts that no look-up can take back
 
 _HOST = re.compile(
@@ -94,6 +95,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     told_apart: bool = False  # an HTTP origin may answer each of these readers otherwise
     own_logs: tuple[str, ...] = ("/v1/stream",)  # of the prefixes: all readers read the same there
     remember_s: int = 10  # how long an edge that asks goes by a yes; 0 asks each time
+    stale_if_error_s: int = 0  # how long after its lifetime a copy is given while nobody answers
     token_age_s: int = TOKEN_AGE_S  # read tokens that last longer are the gateway's to judge
     read_keys: tuple[ReadKey, ...] = ()  # by which an edge verifies read tokens
     shield: str = ""  # the place of its vendor by which all others ask the gateway; "" is none
@@ -109,6 +111,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         _check_number("the longest poll in seconds", self.poll_s, 1, 24 * 3600)
         _check_number("the heartbeat in seconds", self.heartbeat_s, 1, 3600)
         _check_number("the lifetime at a tail in seconds", self.tail_s, 0, 3600)
+        _check_number("--stale-if-error", self.stale_if_error_s, 0, LONGEST_STALE_S)
         _check_number("--remember", self.remember_s, 0, LONGEST_MEMORY_S)
         _check_number("read_token_max_age", self.token_age_s, 1, 24 * 3600)
         if self.shield and not _SHIELD.fullmatch(self.shield):

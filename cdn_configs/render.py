@@ -77,7 +77,7 @@ def mark(target: Target, options: Options) -> str:
 
 def check_fit(target: Target, options: Options) -> None:
     """Refuse what the target cannot do."""
-    reasons = (_not_reached, _not_offered, _not_shared, _not_held)
+    reasons = (_not_reached, _not_offered, _not_stale, _not_shared, _not_held)
     for sentence in (one for reason in reasons for one in reason(target, options)):
         raise Refused(f"{target.name} {sentence}")
 
@@ -107,6 +107,12 @@ def _not_offered(target: Target, options: Options) -> Iterator[str]:
         yield f"takes {target.shield_words} as --shield, not {options.shield}"
     if options.purge and target.no_purge:
         yield f"takes no purges: {target.no_purge}"
+
+
+def _not_stale(target: Target, options: Options) -> Iterator[str]:
+    """Why copies cannot be served while the gateway is away."""
+    if options.stale_if_error_s and target.no_stale_if_error:
+        yield f"serves no stale copies for --stale-if-error: {target.no_stale_if_error}"
 
 
 def _not_shared(target: Target, options: Options) -> Iterator[str]:

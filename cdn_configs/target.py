@@ -76,6 +76,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     # What a shield is called there (`shield`), as a regular expression and as words; "" has none.
     shield: str = ""
     shield_words: str = ""
+    # Why `stale_if_error` is refused; "" where it is not.
+    no_stale_if_error: str = "no rules for that were made and tried"
     no_purge: str = ""  # why `purge` is refused; "" where it is not
     state: State = "not tried"
     checked: str = ""  # how its file is checked here, and what is not

@@ -26,6 +26,7 @@ TARGETS = (
         can_stand_alone=True,
         no_per_credential="it has no cache",
         why_not=dict.fromkeys(("reader-key", "asked", "verified"), "it has no cache"),
+        no_stale_if_error="it keeps nothing",
         no_purge="it keeps nothing",
         is_plain=True,
         state="run",

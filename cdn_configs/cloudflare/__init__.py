@@ -42,6 +42,7 @@ _WORKER = Target(
     longest_poll_reason="a Worker may wait for 30 s after its reader has left, and the others "
     "who wait for the same answer need it",
     state="run",
+    no_stale_if_error="",
     checked="The suite runs it in workerd, the runtime of Cloudflare. Cloudflare's network was "
     "not there: Workers Cache, and with it --purge, many isolates and data centres were not tried",
     checker=("node", "--check", "{file}"),

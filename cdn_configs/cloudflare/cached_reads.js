@@ -28,6 +28,10 @@ export async function cachedRead(read, key, { reads, ctx, loadOnce }) {
     return told(marked(copy.response, "STALE"), NEVER)
   }
   const { response, answer } = await join()
+  if (response.status >= 500 && copy?.error_s > 0) {
+    await response.body?.cancel()
+    return told(marked(copy.response, "STALE"), NEVER)
+  }
   const whole = told(response, answer ? lifetime(answer) : NEVER)
   // Workers Cache asks so for what was marked as stale. Who reads was answered before, by gateway.js.
   return isNotModified(read, whole.headers.get("ETag")) ? unchanged(whole) : whole
@@ -67,8 +71,9 @@ export function keepPoll(read, answer) {
 
 // Workers Cache keeps what says nothing for two hours, and gives it out for good when this fails:
 // so it is told each time, of what is left of the lifetime.
-function told(response, { fresh_s, stale_s }) {
-  const left = `public, max-age=${fresh_s}, stale-while-revalidate=${stale_s}, stale-if-error=0`
+function told(response, { fresh_s, stale_s, error_s }) {
+  const stale = `stale-while-revalidate=${stale_s}, stale-if-error=${error_s}`
+  const left = `public, max-age=${fresh_s}, ${stale}`
   response.headers.set("Cloudflare-CDN-Cache-Control", fresh_s > 0 ? left : "no-store")
   return response
 }

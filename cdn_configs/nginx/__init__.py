@@ -43,6 +43,7 @@ _NGINX = Target(
     "clear; nginx-njs can",
     is_plain=True,
     state="run",
+    no_stale_if_error="",
     checked="nginx -t, and the suite of real engines with nginx 1.22; once, by hand, with 1.30.4",
     checker=("nginx", "-t", "-q", "-p", "{folder}", "-c", "{file}"),
     whole="whole.conf.j2",
@@ -68,6 +69,7 @@ _NJS = msgspec.structs.replace(
     credentials=("bypass", "per-credential", "reader-key", "asked"),
     no_per_credential="",
     why_not={"verified": "its njs has no Ed25519 (of Web Crypto it has ECDSA, RSA and HMAC)"},
+    no_stale_if_error="",
     checked="nginx -t, and the suite of real engines with nginx 1.22 and njs 0.7.9",
     beside=("nginx-njs-script",),
 )
@@ -88,6 +90,7 @@ _SCRIPT = Target(
     credentials=("bypass", "per-credential", "reader-key", "asked"),
     why_not={"verified": "its njs has no Ed25519 (of Web Crypto it has ECDSA, RSA and HMAC)"},
     state="run",
+    no_stale_if_error="",
     checked="node --check, and with nginx-njs",
     checker=("node", "--check", "{file}"),
 )

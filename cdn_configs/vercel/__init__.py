@@ -40,6 +40,7 @@ TARGETS = (
         longest_poll_s=255,
         longest_poll_reason="Vercel ends a function after 300 s, unless its plan and its "
         "maxDuration say more, of which 45 s are to spare",
+        no_stale_if_error="Vercel's CDN decides on its copies, and what it does was not tried",
         no_purge="Headgate has no driver for Vercel's purges, which are by a tag of its own",
         state="run",
         checked="The suite runs it in Node.js, where Vercel runs it. Vercel's own machines and "

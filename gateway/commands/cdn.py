@@ -65,6 +65,13 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
             type=int,
             help="With asked, for how long a yes of the gateway counts; 10.",
         ),
+        click.option(
+            "--stale-if-error",
+            "stale_if_error_s",
+            metavar="SECONDS",
+            type=int,
+            help="For how long after its lifetime a copy is served while the gateway is away; 0.",
+        ),
         click.option("--cache-size", metavar="SIZE", help="Size of the target's cache; 1GiB."),
         click.option(
             "--shield",

@@ -49,6 +49,7 @@ class Candidate:
     target: str
     credentials: CredentialMode = "bypass"
     purge: bool = False
+    stale_if_error_s: int = 0
 
     def __str__(self) -> str:
         return self.target if self.credentials == "bypass" else f"{self.target}, {self.credentials}"
@@ -77,6 +78,7 @@ class Candidate:
             listen=port,
             credentials=self.credentials,
             purge=self.purge,
+            stale_if_error_s=self.stale_if_error_s,
             standalone=whole.can_stand_alone,
         )
         targets = (whole, *map(run_here, whole.beside))

@@ -14,6 +14,7 @@ from cdn_configs.rules import AGAIN_S
 from gateway.settings import load
 from tests.cdn.candidates import Candidate
 from tests.cdn.engines import ENGINES, started
+from tests.cdn.origin import STREAMS
 from tests.clients.pages import chromium, site
 from tests.clients.readers import read_with_python, read_with_typescript
 from tests.clients.token_writer import close_stream, create_stream
@@ -51,10 +52,14 @@ HOLDING = frozenset({"nginx-njs", "haproxy", "caddy", "cloudflare-worker", "clou
 class LastingGateway(Headgate):
     """A Headgate that has its streams again when it is started again."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
-        environment = {"HEADGATE_LONG_POLL_TIMEOUT": "3", **(environment or {})}
+    def __init__(self, folder: Path, *routes: Mapping[str, object]) -> None:
+        """With `routes` besides the usual one, each to a log of its own."""
+        logs = ({"prefix": STREAMS}, *routes)
+        kept = [{**one, "origin": f"file:{folder / str(at)}"} for at, one in enumerate(logs)]
+        environment = {"HEADGATE_LONG_POLL_TIMEOUT": "3", "HEADGATE_ROUTES": json.dumps(kept)}
         self.settings = load(None, environment, {})
-        super().__init__(f"file:{folder / 'log'}", environment=environment)
+        super().__init__(environment=environment)
+        self.serve_routes(*kept)
 
 
 @contextlib.contextmanager

@@ -137,3 +137,14 @@ def test_what_varnish_has_otherwise_is_there_for_fastly() -> None:
     assert stays in sub("vcl_error")
     for macro in ("recv", "hash", "fetch", "error"):
         assert f"#FASTLY {macro}" in sub(f"vcl_{macro}")
+
+
+def test_copies_of_reads_that_are_not_live_may_outlive_the_gateway() -> None:
+    rule = '  if (req.url !~ "[?&]live=") {\n    set beresp.stale_if_error = 30s;\n  }\n'
+    assert rule in fastly(stale_if_error_s=30)
+    assert rule not in fastly()
+
+
+def test_an_event_source_is_told_to_ask_again() -> None:
+    assert 'synthetic {": the gateway is away\nretry: 2000\n\n"};' in fastly()
+    assert 'set obj.http.Content-Type = "text/event-stream";' in fastly()

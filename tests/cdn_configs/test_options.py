@@ -281,6 +281,7 @@ def test_what_is_no_upstream_is_refused(upstream: str) -> None:
         ("heartbeat_s", 1, 3600),
         ("tail_s", 0, 3600),
         ("remember_s", 0, 900),
+        ("stale_if_error_s", 0, 24 * 3600),
         ("token_age_s", 1, 24 * 3600),
     ],
 )

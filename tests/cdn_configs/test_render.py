@@ -85,6 +85,11 @@ NARROW = Target(
         ),
         (Options(host=HOST, purge=True), "narrow takes no purges: it has no way in"),
         (
+            Options(host=HOST, stale_if_error_s=30),
+            "narrow serves no stale copies for --stale-if-error: no rules for that were made and "
+            "tried",
+        ),
+        (
             Options(host=HOST, told_apart=True),
             "narrow may give a reader with credentials the copy of an anonymous reader's answer, "
             "and an HTTP origin tells these apart: take another target for its routes, or name all "
@@ -111,6 +116,7 @@ NARROW = Target(
         "heartbeat",
         "shield",
         "purge",
+        "stale-if-error",
         "readers",
         "sites",
         "tail",

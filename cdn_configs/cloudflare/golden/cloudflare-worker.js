@@ -4,7 +4,7 @@ import { WorkerEntrypoint } from "cloudflare:workers"
 const CONFIG = {
   "again_s": 2,
   "credentials": "bypass",
-  "digest": "cloudflare-worker/58b2745ffa566837",
+  "digest": "cloudflare-worker/d54382a7df2e72aa",
   "hold_s": 30,
   "identity_headers": [
     "Authorization",
@@ -18,6 +18,7 @@ const CONFIG = {
   "purges": false,
   "read_keys": [],
   "sites": false,
+  "stale_if_error_s": 0,
   "timeout_s": 65,
   "token_age_s": 900,
   "usual_path": "^(?:[A-Za-z0-9._~!$\u0026\u0027()*+,;=:@/-]|%(?!2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])[0-9A-F][0-9A-F])*"
@@ -231,7 +232,7 @@ class SharedReads {
 // For how long an answer may be given to others, and what the Cache API is told of it.
 
 
-const NEVER = { fresh_s: 0, stale_s: 0 }
+const NEVER = { fresh_s: 0, stale_s: 0, error_s: 0 }
 const FORBID_STALE = ["s-maxage", "must-revalidate", "proxy-revalidate"] // RFC 9111, 4.2.4
 
 const OF_ALL_SLOTS = /\b(origin|accept-encoding)\b/gi
@@ -255,16 +256,20 @@ function mayShare(response, isOwnSlot, isOfMany) {
   return status !== 200 || !said.has("no-store")
 }
 
-/** How long an answer is fresh, and how long it may be given out while a new one is fetched. */
-function lifetimeOf(mode, answer, isOwnSlot, { moment_s, poll_data_s }) {
+/**
+ * How long an answer is fresh, and how long it may be given out while a new one is fetched
+ * (`stale_s`), or nobody answers (`error_s`).
+ */
+function lifetimeOf(mode, answer, isOwnSlot, { moment_s, poll_data_s, stale_if_error_s }) {
+  const error_s = mode === "catch-up" ? stale_if_error_s : 0
   const headers = new Headers(answer.headers)
   const said = governing(headers)
-  if (mode === "poll" && answer.status === 204) return { fresh_s: moment_s, stale_s: 0 }
+  if (mode === "poll" && answer.status === 204) return { ...NEVER, fresh_s: moment_s }
   if (answer.status !== 200 || headers.has("Set-Cookie")) return NEVER
   if (said.has("private") && !isOwnSlot) return NEVER
   if (said.has("no-store")) return NEVER
   // What is private says nothing to shared caches of what reached the tail.
-  if (said.has("no-cache")) return said.has("private") ? { fresh_s: moment_s, stale_s: 0 } : NEVER
+  if (said.has("no-cache")) return said.has("private") ? { fresh_s: moment_s, stale_s: 0, error_s } : NEVER
   const age_s = Number(headers.get("Age") ?? 0)
   const left_s = Number(said.get("s-maxage") ?? said.get("max-age") ?? 0) - age_s
   const isEmpty = isEmptyTail(headers, answer.body)
@@ -272,7 +277,8 @@ function lifetimeOf(mode, answer, isOwnSlot, { moment_s, poll_data_s }) {
   const fresh_s = Math.min(left_s, most_s)
   if (!(fresh_s > 0)) return NEVER // nor when it is no number
   const mayBeStale = most_s === Infinity && !FORBID_STALE.some((one) => said.has(one))
-  return { fresh_s, stale_s: (mayBeStale && Number(said.get("stale-while-revalidate"))) || 0 }
+  const stale_s = (mayBeStale && Number(said.get("stale-while-revalidate"))) || 0
+  return { fresh_s, stale_s, error_s }
 }
 
 function governing(headers) {
@@ -285,19 +291,19 @@ const SPOKEN = ["Cache-Control", "CDN-Cache-Control", "Surrogate-Control", "Age"
 const KEPT = "Headgate-Kept"
 
 /** An answer as the Cache API keeps it. */
-function toStored(answer, { fresh_s, stale_s }) {
+function toStored(answer, { fresh_s, stale_s, error_s }) {
   const headers = new Headers(answer.headers)
   const spoken = SPOKEN.map((name) => headers.get(name))
   for (const name of SPOKEN) headers.delete(name)
-  headers.set("Cache-Control", `public, max-age=${fresh_s + stale_s}`)
-  headers.set(KEPT, JSON.stringify({ at_ms: Date.now(), fresh_s, stale_s, spoken }))
+  headers.set("Cache-Control", `public, max-age=${fresh_s + Math.max(stale_s, error_s)}`)
+  headers.set(KEPT, JSON.stringify({ at_ms: Date.now(), fresh_s, stale_s, error_s, spoken }))
   return new Response(answer.body.slice(0), { status: answer.status, headers })
 }
 
-/** The answer that a stored one keeps, how long it is fresh yet, and may be stale after that. */
+/** The answer that a stored one keeps, how long it is fresh yet, and may be given out after that. */
 function fromStored(stored) {
   const response = new Response(stored.body, stored)
-  const { at_ms, fresh_s, stale_s, spoken } = JSON.parse(response.headers.get(KEPT))
+  const { at_ms, fresh_s, stale_s, error_s, spoken } = JSON.parse(response.headers.get(KEPT))
   const passed_s = Math.floor((Date.now() - at_ms) / 1000)
   for (const name of [KEPT, "CF-Cache-Status"]) response.headers.delete(name)
   SPOKEN.forEach((name, at) => {
@@ -306,7 +312,8 @@ function fromStored(stored) {
   })
   response.headers.set("Age", String(Number(spoken[3] ?? 0) + passed_s))
   const left_s = fresh_s - passed_s
-  return { response, fresh_s: left_s, stale_s: stale_s + Math.min(0, left_s) }
+  const over_s = Math.min(0, left_s)
+  return { response, fresh_s: left_s, stale_s: stale_s + over_s, error_s: error_s + over_s }
 }
 
 // Read tokens (JWT by Ed25519), verified here: whoever has one may have the copies of all.
@@ -583,6 +590,10 @@ async function cachedRead(read, key, { reads, ctx, loadOnce }) {
     return told(marked(copy.response, "STALE"), NEVER)
   }
   const { response, answer } = await join()
+  if (response.status >= 500 && copy?.error_s > 0) {
+    await response.body?.cancel()
+    return told(marked(copy.response, "STALE"), NEVER)
+  }
   const whole = told(response, answer ? lifetime(answer) : NEVER)
   // Workers Cache asks so for what was marked as stale. Who reads was answered before, by gateway.js.
   return isNotModified(read, whole.headers.get("ETag")) ? unchanged(whole) : whole
@@ -622,8 +633,9 @@ function keepPoll(read, answer) {
 
 // Workers Cache keeps what says nothing for two hours, and gives it out for good when this fails:
 // so it is told each time, of what is left of the lifetime.
-function told(response, { fresh_s, stale_s }) {
-  const left = `public, max-age=${fresh_s}, stale-while-revalidate=${stale_s}, stale-if-error=0`
+function told(response, { fresh_s, stale_s, error_s }) {
+  const stale = `stale-while-revalidate=${stale_s}, stale-if-error=${error_s}`
+  const left = `public, max-age=${fresh_s}, ${stale}`
   response.headers.set("Cloudflare-CDN-Cache-Control", fresh_s > 0 ? left : "no-store")
   return response
 }
