@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cdn.edges import Edge
 from tests.cdn.engines import Nginx, Varnish, Workerd
+from tests.cdn.findings import Fault
+from tests.cdn.live_cases import polls_without_news
 from tests.cdn.origin import HeadgateOrigin, telling_who
-from tests.cdn.patients import Patient, before
+from tests.cdn.patients import LOCKED, Patient, before
 from tests.clients.pages import chromium, site
 from tests.support.examples import cases
 from tests.support.http1 import Wire, ask
@@ -24,6 +27,7 @@ NO_CACHE, MAX_AGE = "/v1/no-cache", "/v1/max-age"
 SPELLED = {NO_CACHE: "no-cache, s-maxage=1", MAX_AGE: "max-age=0, s-maxage=1"}
 ENDED = {NO_CACHE: "no-store", MAX_AGE: SPELLED[MAX_AGE]}
 POLL_S = 0.3
+FEW = 12
 TEXT = {"Content_Type": "text/plain"}
 STOCK = {
     "nginx": (Patient("stock-nginx.conf", Nginx(), frozenset()), "MISS", "HIT", "MISS", "HIT"),
@@ -77,6 +81,18 @@ def test_a_cache_keeps_a_tail_and_a_204_by_the_spelling_that_it_knows(
                 assert {one.status for one in answers} == {204 if query else 200}
                 found.append(answers[1].get("X-Cache-Status"))
     assert found == expected
+
+
+async def test_equal_polls_become_one_at_a_cache_that_goes_by_s_maxage(
+    origin: HeadgateOrigin,
+) -> None:
+    with before(LOCKED, origin.port) as port:
+        found = {
+            prefix: await polls_without_news(Edge(port, origin, prefix=prefix), FEW)
+            for prefix in SPELLED
+        }
+    assert Fault.NO_COLLAPSE in found[NO_CACHE].faults, found
+    assert not found[MAX_AGE].faults, found
 
 
 async def test_a_browser_asks_again_for_a_tail_in_either_spelling(origin: HeadgateOrigin) -> None:
