@@ -25,7 +25,8 @@ ARGUMENTS = ["--long-poll-timeout", f"{POLL_S:g}"]
 ENVIRONMENT = {"HEADGATE_SSE_HEARTBEAT": "1"}
 PRIVATE: set[Check] = {"reader-key", "verified"}
 COMPARED: set[Check] = {"configuration"}  # with a rendered file, where one is given
-ALL = {name for row in CHECKS for name in row.finds} - PRIVATE - COMPARED | {"rate limit"}
+BESIDE: set[Check] = {"one server", "sent once", "waiting readers", "rate limit"}
+ALL = {name for row in CHECKS for name in row.finds} - PRIVATE - COMPARED | BESIDE
 """All that are made of streams that everybody may read."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
 # Of the connection, or made anew.
-NOT_PASSED_ON = {"Host", "Connection", "Transfer-Encoding", "Content-Length", "Content-Encoding"}
+NOT_PASSED_ON = {"Connection", "Transfer-Encoding", "Content-Length", "Content-Encoding"}
 
 
 @dataclass
@@ -37,6 +38,9 @@ class Faults:
     refuses: tuple[str, ...] = ()  # methods
     refuses_to_wait: bool = False  # for a body that comes after a 100
     lowers_paths: bool = False
+    requires_length: bool = False
+    reads_as_text: bool = False  # answers to reads
+    writes_json_anew: bool = False  # as JavaScript does, whose numbers are floating
     keeps_404: bool = False
     wants: str | None = None  # an Authorization without which nobody is let in
     keeps_for_all: bool = False
@@ -65,20 +69,30 @@ class Hop:
         is_kept = kept is not None and self._now_s() - kept[2] < faults.forgets_after_s
         if kept is not None and is_kept and request.method == "GET":
             return web.Response(body=kept[0], headers=kept[1])
-        if faults.wants not in {None, request.headers.get("Authorization")}:
-            return web.Response(status=401)
-        if request.method in faults.refuses:
-            return web.Response(status=405)
-        if faults.keeps_404 and request.method == "GET" and request.raw_path in self._missing:
-            return web.Response(status=404)
+        if refusal := self._refusal(request):
+            return web.Response(status=refusal)
         method = request.method
         if faults.loses_appends and method == "POST":
             method = "GET"  # as by `fetch(url)` in a Worker
         body = await request.read()
+        if faults.writes_json_anew and request.content_type == "application/json" and body:
+            body = json.dumps(json.loads(body, parse_int=float)).encode()
         try:
             return await self._asked(method, request, body)
         except TimeoutError:
             return web.Response(status=faults.ends_polls_with)
+
+    def _refusal(self, request: web.Request) -> int | None:
+        """Return the status of what is not passed on."""
+        faults = self._faults
+        if faults.wants not in {None, request.headers.get("Authorization")}:
+            return 401
+        if request.method in faults.refuses:
+            return 405
+        if faults.requires_length and request.method == "POST" and request.content_length is None:
+            return 411
+        is_missing = request.method == "GET" and request.raw_path in self._missing
+        return 404 if faults.keeps_404 and is_missing else None
 
     async def _asked(self, method: str, request: web.Request, body: bytes) -> web.StreamResponse:
         faults = self._faults
@@ -106,6 +120,8 @@ class Hop:
         self, request: web.Request, answer: aiohttp.ClientResponse
     ) -> web.StreamResponse:
         body, headers = await answer.read(), self._passed(answer.headers)
+        if self._faults.reads_as_text and request.method == "GET":
+            body = body.decode(errors="replace").encode()
         if request.method == "GET":
             dropped = {name.lower() for name in self._faults.drops_from_reads}
             headers = {

@@ -62,7 +62,12 @@ CHANGED: dict[str, Changed] = {
         "nginx", KEY, "$headgate_path$arg_live,$arg_offset", {"cursor"}
     ),
     "live is not in the key": Changed(
-        "nginx", KEY, "$headgate_path$arg_offset,$arg_cursor", {"headers"}
+        "nginx",
+        KEY,
+        "$headgate_path$arg_offset,$arg_cursor",
+        {"headers"},
+        # Polls have a cache of their own, whose keys need no live.
+        ("proxy_cache headgate_polls;", "proxy_cache headgate;"),
     ),
     "bodies are as long as nginx has them": Changed(
         "nginx", "client_max_body_size 0;", "", {"large append"}

@@ -73,6 +73,8 @@ class Asker:
         self.has_credentials = has_credentials
         # Requests that were answered 429.
         self.limited = 0
+        # Those that need not wait for anything, and had no answer.
+        self.unanswered = 0
 
     async def ask(
         self,
@@ -89,9 +91,14 @@ class Asker:
         Raises TooManyRequests for a 429.
         """
         self.budget.spend()
-        reply = await exchange(
-            stream, method, query=query, headers=headers, body=body, bounds=bounds
-        )
+        try:
+            reply = await exchange(
+                stream, method, query=query, headers=headers, body=body, bounds=bounds
+            )
+        except RequestRefused as refusal:
+            is_usual = bounds.within_s is None
+            self.unanswered += is_usual and isinstance(refusal.__cause__, TimeoutError)
+            raise
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
             self.limited += 1
             raise TooManyRequests("a request was refused: 429, too many of them")

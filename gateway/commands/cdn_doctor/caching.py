@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 # A cursor that no other check has in its reads, and as many reads as fill a few servers.
 FILLED = "3"
 READS_TO_FILL = 8
+ONLY_VALIDATED = "4"  # a cursor of which nobody has a copy
 REFUSED = {401, 403, 404}
+LEAKS_TAIL = "one with no credentials got another's answer, which said that nobody may keep it"
 OTHER_PATHS = (
     ("/a%2Fb", "-path%2Fb", "a hop decodes the path"),
     ("/a/B", "-path/B", "a hop writes the path in lower case"),
@@ -86,9 +88,19 @@ async def validation(deployment: Deployment) -> Finding:
         return unknown("304", "a read was answered without an ETag")
     query = {"cursor": CURSOR, "offset": reads.own.start}
     reply = await reads.own.read(query, {"If-None-Match": tag})
-    if reply.status == 304:
+    if reply.status != 304:
+        saw = f"a read with the answer's own ETag was answered {reply.status}, not 304"
+        return failed("304", saw)
+    if not reads.kept:
         return passed("304", "who has an answer already is told so by a 304")
-    return failed("304", f"a read with the answer's own ETag was answered {reply.status}, not 304")
+    # A URL that a reader with a copy asks for first, and one without it after that.
+    query["cursor"] = ONLY_VALIDATED
+    for headers in ({"If-None-Match": tag}, None):
+        reply = await reads.own.read(query, headers)
+    if reply.status == 304:
+        saw = f"who has no answer yet was told by a 304 that it has not changed{told(reply)}"
+        return failed("304", saw, "kept 304")
+    return passed("304", "who has an answer already is told so by a 304, and nobody else")
 
 
 async def credentials(deployment: Deployment) -> Finding:
@@ -116,7 +128,18 @@ async def credentials(deployment: Deployment) -> Finding:
     if leaks := [name for name in readers if name in shared and replies[name].is_good]:
         saw = f"a reader with {' and one with '.join(leaks)} got another's answer"
         return failed("credentials", saw)
-    return _unshared(list(replies.values()), is_silent=is_silent, is_made_up=given is None)
+    found = _unshared(list(replies.values()), is_silent=is_silent, is_made_up=given is None)
+    if given is None or not found.is_pass or not deployment.reads.appends_arrive:
+        return found
+    return found if await _is_tail_kept_apart(deployment) else failed("credentials", LEAKS_TAIL)
+
+
+async def _is_tail_kept_apart(deployment: Deployment) -> bool:
+    """Whether a read that no cache may keep is given to nobody else: it has no Vary to stop it."""
+    own = await deployment.streams.create("-reader")
+    await own.append(DATA)
+    await own.read({"offset": own.start})
+    return source(await _as_somebody(None, None, own)) is not Source.SHARED
 
 
 def _unshared(replies: Sequence[Reply], *, is_silent: bool, is_made_up: bool) -> Finding:

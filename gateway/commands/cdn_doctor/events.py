@@ -106,7 +106,9 @@ async def server_sent_events(deployment: Deployment) -> list[Finding]:
         wrong = f"not even the head of the answer came within {PROMPT_S:g} s"
     except RequestRefused as refusal:
         wrong = words(refusal)
-        if refusal.status == HTTPStatus.TOO_MANY_REQUESTS:
+        # A time-out is that of an append or of a usual read, which says nothing of events.
+        is_silent = isinstance(refusal.__cause__, TimeoutError)
+        if is_silent or refusal.status == HTTPStatus.TOO_MANY_REQUESTS:
             return [unknown(name, wrong) for name in OF_EVENTS]
     return _wrong(wrong)
 

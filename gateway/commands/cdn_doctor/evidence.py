@@ -55,6 +55,12 @@ def claims_missed(headers: Mapping[str, str]) -> bool:
     return said is not None and pattern.search(said) is not None
 
 
+def is_headgate(headers: Mapping[str, str]) -> bool:
+    """Whether the server that made an answer says that it is a Headgate."""
+    steps = headers.get("Cache-Status", "").lower().split(",")
+    return HEADGATE in {step.partition(";")[0].strip() for step in steps}
+
+
 def _last_claim(headers: Mapping[str, str]) -> tuple[str | None, bool]:
     """Return what the nearest cache before the server says, and whether it does by RFC 9211."""
     for name in OF_VENDORS:

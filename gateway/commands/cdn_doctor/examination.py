@@ -17,16 +17,17 @@ from gateway.commands.cdn_doctor import (
     offsets,
     polls,
     private_copies,
+    said,
     writes,
 )
-from gateway.commands.cdn_doctor.asker import Asker, words
+from gateway.commands.cdn_doctor.asker import Asker, Bounds, words
 from gateway.commands.cdn_doctor.budget import RequestBudget
 from gateway.commands.cdn_doctor.deployment import Deployment
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import DATA, TwoReads, read_twice
 from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
 from gateway.commands.cdn_doctor.hints import vendors
-from gateway.commands.cdn_doctor.streams import LIFETIME, NotMade, OwnStreams
+from gateway.commands.cdn_doctor.streams import LIFETIME, AppendRefused, NotMade, OwnStreams
 from gateway.commands.cdn_doctor.wire import protocol_of
 from gateway.commands.client import connect
 from gateway.commands.failure import FAILURES, Failed
@@ -44,6 +45,8 @@ T = TypeVar("T")
 
 # The longest poll that is waited for, and the requests around it; no server makes it longer.
 LONGEST_S = 130.0
+QUEUED_S = 30.0
+AFTERWARDS = "5"  # a cursor of which nobody has a copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +67,24 @@ CHECKS = (
     _Row(polls.OF_QUIET_POLLS, polls.without_news, needs_appends=False),
     _Row(events.OF_EVENTS, events.server_sent_events),
     _Row(("HEAD",), writes.head),
-    _Row(("POST body", "large append", "Expect"), appends.bodies, needs_appends=False),
-    _Row(("empty tail",), writes.empty_tail),
+    _Row(("POST body", *appends.OF_LONG_APPENDS), appends.bodies, needs_appends=False),
+    _Row(said.OF_MESSAGES, said.message),
+    _Row(("refusals",), said.refusals),
+    _Row(("empty tail", "browsers' copies"), writes.empty_tail),
     _Row(("early 404",), writes.early_404, needs_appends=False),
     _Row(("offsets", "chunks kept"), offsets.chunks),
-    _Row(("headers",), fields.headers),
     _Row(("CORS",), fields.cors, needs_appends=False),
     _Row(("reader-key",), private_copies.reader_key),
     _Row(("verified",), private_copies.verified),
     _Row(("configuration",), deployed_file.configuration, needs_appends=False),
 )
 # Of the whole examination; HTTP/2 is looked for at https URLs only.
-BESIDE: tuple[Check, ...] = ("rate limit", "HTTP/2")
+BESIDE: tuple[Check, ...] = (
+    *("one server", "sent once", "waiting readers", "rate limit"),
+    *("HTTP/2", "DELETE"),
+)
+# Those whose notes say what to do, should it not be meant.
+ADVISED: tuple[Check, ...] = ("HTTP/2", "own pages", "DELETE")
 
 
 class Unusable(Failed):
@@ -129,7 +138,8 @@ async def examine(
         async with _removed(streams, left, note):
             reads = await _usable(_begin(streams, target))
             deployment = Deployment(asker, streams, reads, gateway, later_s, reader, rendered)
-            findings = (*await _findings(deployment), _limits(asker), *await _protocol(stream))
+            findings = (*await _examined(deployment), _limits(asker), *await _protocol(stream))
+        findings += tuple(_left(left, streams.made))
         on_the_way = vendors(reads.again.headers)
     return Examination(findings, on_the_way, asker.budget.spent, loop.time() - began_s, tuple(left))
 
@@ -159,9 +169,15 @@ async def _begin(streams: OwnStreams, target: Target) -> TwoReads:
         own = await streams.create()
     except NotMade as refusal:
         raise Failed(_why_none(refusal, target)) from refusal
-    with contextlib.suppress(*FAILURES):  # the check of POST says more of it
-        await own.append(DATA, close=True)
-    return await read_twice(own)
+    is_missing = False
+    try:  # the check of POST says more of what goes wrong
+        await own.append(DATA)
+        await own.append(b"", close=True)
+    except AppendRefused as refusal:
+        is_missing = refusal.reply.status == 404
+    except FAILURES:
+        pass
+    return await read_twice(own, is_missing=is_missing)
 
 
 def _why_none(refusal: NotMade, target: Target) -> str:
@@ -185,6 +201,57 @@ def _place(reply: Reply) -> str:
     host, slash, path = rest.partition("/")
     place = f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"[:200]
     return "".join(one for one in place if "!" <= one <= "~") or "nowhere"
+
+
+async def _examined(deployment: Deployment) -> tuple[Finding, ...]:
+    """Return what is found, where requests come to one server, and each of them once."""
+    reads = deployment.reads
+    asked = 2 + len(reads.more)
+    if reads.missed:
+        saw = f"{reads.missed} of {asked} reads of a stream that was made found none"
+        wrong = failed("one server", f"{saw}, and the others found it")
+        other = "requests come to servers that have not the same streams"
+    elif reads.is_doubled:
+        wrong = failed("sent once", "what was appended once is there twice")
+        other = "what is appended is there twice"
+    else:
+        same = passed("one server", "a stream is found by whoever asks for it")
+        once = passed("sent once", "what was appended once is there once")
+        is_seen = reads.appends_arrive
+        begun = (
+            same,
+            once if is_seen else unknown("sent once", "what is appended does not arrive"),
+        )
+        found = await _findings(deployment)
+        return (*begun, *found, await _waiting(deployment))
+    rows = [row for row in CHECKS if row.check is not deployed_file.configuration]
+    return (wrong, *(finding for row in rows for finding in _all_unknown(row, other)))
+
+
+async def _waiting(deployment: Deployment) -> Finding:
+    """Say whether others were answered while readers waited, now that none waits any more."""
+    check: Check = "waiting readers"
+    unanswered, readers = deployment.asker.unanswered, 2 * polls.READERS
+    if not unanswered:
+        return passed(check, f"others were answered while {readers} long-polls waited")
+    saw = f"{unanswered} requests had no answer while up to {readers} long-polls waited"
+    try:
+        own, query = deployment.reads.own, {"cursor": AFTERWARDS, "offset": "-1"}
+        # A hop may go on with the polls of those who have left.
+        bounds = Bounds(within_s=QUEUED_S)
+        reply = await own.asker.ask(own.stream, "GET", query=query, bounds=bounds)
+    except FAILURES as failure:
+        return unknown(check, f"{saw}, nor has one after them: {words(failure)}")
+    if not reply.is_good:
+        return unknown(check, f"{saw}; one after them was answered {reply.status}")
+    return failed(check, f"{saw}, and one after them has")
+
+
+def _left(left: list[str], made: int) -> list[Finding]:
+    """Say that no stream could be removed, which may be meant."""
+    if not left or len(left) < made:  # some are left where a server or a hop is busy
+        return []
+    return [noted("DELETE", f"none of the {made} streams could be removed")]
 
 
 async def _findings(deployment: Deployment) -> tuple[Finding, ...]:

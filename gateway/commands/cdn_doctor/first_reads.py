@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 DATA = b"headgate doctor\n"
 # A cursor says nothing in a catch-up read, and is a second parameter whose place can change.
 CURSOR = "1"
+# So many find each of two servers that are asked in turn, and of a few that are asked by chance.
+MORE_READS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class TwoReads:
     own: OwnStream
     first: Reply
     again: Reply
+    # Further ones, where a read or the append found no stream.
+    more: tuple[Reply, ...] = ()
 
     @property
     def refusal(self) -> str:
@@ -35,13 +39,29 @@ class TwoReads:
         return self.first.body == DATA
 
     @property
+    def is_doubled(self) -> bool:
+        """Whether what was appended once is there twice."""
+        return self.first.body == DATA + DATA
+
+    @property
+    def missed(self) -> int:
+        """How many reads of a stream that is there, as others say, found none."""
+        statuses = [reply.status for reply in (self.first, self.again, *self.more)]
+        return statuses.count(404) if any(200 <= status < 300 for status in statuses) else 0
+
+    @property
     def kept(self) -> bool | None:
         """Whether a cache before the server keeps answers; None if nothing says so."""
         made = source(self.again)
         return None if made is Source.UNKNOWN else made is Source.SHARED
 
 
-async def read_twice(own: OwnStream) -> TwoReads:
-    """Ask, and ask the same again."""
+async def read_twice(own: OwnStream, *, is_missing: bool = False) -> TwoReads:
+    """Ask, and ask the same again; `is_missing` if an append has found no stream."""
     query = {"cursor": CURSOR, "offset": own.start}
-    return TwoReads(own, await own.read(query), await own.read(query))
+    first, again = await own.read(query), await own.read(query)
+    more: tuple[Reply, ...] = ()
+    if is_missing or 404 in {first.status, again.status}:
+        others = [{"cursor": f"1{turn}", "offset": own.start} for turn in range(MORE_READS)]
+        more = tuple([await own.read(query) for query in others])
+    return TwoReads(own, first, again, more)

@@ -25,7 +25,13 @@ Check = Literal[
     "POST body",
     "large append",
     "Expect",
+    "chunked append",
+    "content",
+    "repeated append",
+    "own pages",
+    "refusals",
     "empty tail",
+    "browsers' copies",
     "early 404",
     "offsets",
     "chunks kept",
@@ -33,12 +39,25 @@ Check = Literal[
     "CORS",
     "HTTP/2",
     "rate limit",
+    "one server",
+    "sent once",
+    "waiting readers",
+    "DELETE",
     "reader-key",
     "verified",
     "configuration",
 ]
 # What else can be behind a failure of a check.
-Cause = Literal["body limit", "live in key"]
+Cause = Literal[
+    "body limit",
+    "live in key",
+    "rewritten",
+    "firewall",
+    "error pages",
+    "CORS twice",
+    "preflight",
+    "kept 304",
+]
 Advice = Check | Cause
 Vendor = Literal[
     "nginx", "Varnish", "Fastly", "Cloudflare", "CloudFront", "Bunny", "Vercel", "Caddy"
@@ -114,6 +133,34 @@ EVERYWHERE: Mapping[Advice, str] = {
     "configuration": "Render the file again by the command in its first line, deploy it, and let "
     "its header Headgate-Config through.",
     "live in key": "Take live into the cache key.",
+    "chunked append": "Pass on bodies whose length nobody knows yet, or gather them first.",
+    "content": "Change no body: no rewriting of links, no minifying, no parsing of JSON that is "
+    "written anew.",
+    "rewritten": "Pass bodies on as bytes: nothing may decode them as text, or rewrite them.",
+    "firewall": "Take the streams out of the rules of the web firewall that look into bodies: what "
+    "people write to each other, and models to people, has markup and queries in it.",
+    "repeated append": "Pass all header fields of requests on, Producer-Id, Producer-Epoch and "
+    "Producer-Seq among them: without them every append that is sent again is there twice.",
+    "own pages": "If pages of this host are to write, pass Host on as it came, or name the pages' "
+    "origin in write_origins.",
+    "refusals": "Pass refusals on as they are, with status, fields and body: no error pages for "
+    "streams. Clients decide by 404, 409, 410 and 503 whether to stop, to skip or to try again.",
+    "error pages": "Pass a 404 on as it is: no page of the site, and no index.html, in place of an "
+    "error. Else readers take the page for the stream's data.",
+    "browsers' copies": "Pass Cache-Control on as the server says it: no lifetime for browsers of "
+    "the hop's own.",
+    "CORS twice": "Let the server alone answer for other sites: add no Access-Control fields to "
+    "what it says.",
+    "preflight": "Pass OPTIONS on: the server knows which methods and fields pages may use.",
+    "kept 304": "Keep no 304 as the answer to a URL: a cache asks without the reader's "
+    "If-None-Match, or with one of its own copy's.",
+    "one server": "Send all requests to servers that have the same streams: one gateway, several "
+    "with one Redis, or each stream always to the same one, by its path.",
+    "sent once": "Send each request to one server, once: no mirror, no shadow traffic to servers "
+    "that have the same streams, no repetition of a POST.",
+    "waiting readers": "Let the hop have as many requests under way as there are readers, and more "
+    "for those who write: each live read waits on a connection of its own.",
+    "DELETE": "If streams are to be deleted this way, let DELETE pass.",
     "rate limit": "Let one address ask more often, and more at once: a hundred readers may be "
     "behind one, and each asks again with every message.",
 }
@@ -143,6 +190,17 @@ AT: Mapping[Vendor, Mapping[Advice, str]] = {
         "body limit": "client_max_body_size 0, or the max_append of the gateway; it is 1m.",
         "Expect": "nothing: it answers 100 itself, unless it is made not to.",
         "early 404": "no proxy_cache_valid for 404 or any.",
+        "content": "no sub_filter with sub_filter_types *.",
+        "repeated append": "no proxy_pass_request_headers off, no proxy_set_header of them.",
+        "own pages": "proxy_set_header Host $http_host.",
+        "refusals": "no proxy_intercept_errors on with error_page.",
+        "error pages": "no proxy_intercept_errors on with error_page, no try_files.",
+        "browsers' copies": "no expires, no add_header Cache-Control.",
+        "CORS twice": "no add_header Access-Control-Allow-Origin.",
+        "preflight": "no return for OPTIONS.",
+        "kept 304": "no proxy_set_header If-None-Match where there is a proxy_cache.",
+        "sent once": "no mirror.",
+        "waiting readers": "worker_connections of two for each reader; no max_conns of a server.",
         "chunks kept": "inactive of proxy_cache_path, 10 minutes unless set, as long as a copy is "
         "to lie unused; max_size and keys_zone large enough.",
         "headers": "no proxy_hide_header of them.",
@@ -166,6 +224,10 @@ AT: Mapping[Vendor, Mapping[Advice, str]] = {
         "offsets": "hash_data(req.url) with the whole query in vcl_hash; no regsub of it away.",
         "SSE resume": "hash_data(req.http.Last-Event-ID) in vcl_hash.",
         "early 404": "return (pass(1s)) for a 404 in vcl_backend_response.",
+        "own pages": "no set bereq.http.Host.",
+        "refusals": "no vcl_backend_error or synthetic pages for what the server answers.",
+        "browsers' copies": "no set resp.http.Cache-Control.",
+        "waiting readers": "no .max_connections of the backend; thread_pool_max above the readers.",
         "headers": "no unset of them in vcl_deliver or vcl_backend_response.",
         "CORS": "no unset of resp.http.Access-Control-Allow-Origin; return (pass) for OPTIONS.",
         "reader-key": "hash_data(req.url) with rk in it; return (pass) for credentials without rk.",
@@ -202,6 +264,11 @@ AT: Mapping[Vendor, Mapping[Advice, str]] = {
         "empty tail": "a cache response rule of 1 s for Stream-Up-To-Date.",
         "offsets": "no Ignore Query String in the caching level or in the cache key of the rule.",
         "Expect": "a Worker deletes Expect before it passes a request on.",
+        "content": "no Email Address Obfuscation, no Automatic HTTPS Rewrites; a Worker passes "
+        "bodies on without reading them.",
+        "rewritten": "a Worker passes response.body on, and never await response.text().",
+        "firewall": "a WAF exception for the path of the streams.",
+        "browsers' copies": "Browser Cache TTL: Respect Existing Headers.",
         "early 404": "no Edge TTL for 404.",
         "large append": "request_body_buffering: none.",
     },

@@ -19,7 +19,7 @@ from gateway.commands.failure import FAILURES
 from gateway.protocol.header_names import CURSOR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.commands.cdn_doctor.asker import Reply
     from gateway.commands.cdn_doctor.deployment import Deployment
@@ -39,6 +39,7 @@ LATER_S = 2.5
 # Longer than a CDN lets an answer take; who polls longer is told that it was not waited for.
 LONGEST_POLL_S = 100.0
 AT_ONCE_S = 0.5
+CURSOR_PARAMETER = "cursor"
 OF_QUIET_POLLS: tuple[Check, ...] = ("204 together", "204 kept", "cursor", "poll held")
 GATEWAY_TIMEOUTS = {502, 503, 504, 520, 522, 524}
 
@@ -137,7 +138,8 @@ class EqualPolls:
 async def with_news(deployment: Deployment) -> Finding:
     """How many of twenty equal long-polls reach the server, and how soon news reach them all."""
     own = await deployment.streams.create("-polls")
-    async with EqualPolls(own, await _live_query(own)) as polls:
+    query = await _live_query(own)
+    async with EqualPolls(own, query) as polls:
         ended = await polls.first(SETTLE_S)
         if ended is not None:
             return _ended_early(polls, ended)
@@ -164,7 +166,19 @@ async def with_news(deployment: Deployment) -> Finding:
     replies = [poll.reply for poll in polls.ended if poll.reply is not None]
     if any(reply.status == HTTPStatus.NO_CONTENT for reply in replies):
         return unknown("equal polls", "the time of some was over before an append could end them")
-    return _judged(deployment, replies, counted, slowest)
+    is_kept = bool(deployment.reads.kept) and await _are_polls_kept(own, query)
+    return _judged(deployment, replies, counted, slowest, is_kept=is_kept)
+
+
+async def _are_polls_kept(own: OwnStream, query: Mapping[str, str]) -> bool:
+    """Whether a cache keeps the answers of long-polls: then it is the one to make equal ones one.
+
+    A server lets the data be kept for a poll whose cursor is later than its clock.
+    """
+    cursor = query.get(CURSOR_PARAMETER, "")
+    later = {CURSOR_PARAMETER: str(int(cursor) + 1)} if cursor.isdecimal() else {}
+    replies = [await own.read({**query, **later}) for _ in range(2)]
+    return source(replies[-1]) is Source.SHARED
 
 
 def _ended_early(polls: EqualPolls, ended: Poll) -> Finding:
@@ -176,9 +190,14 @@ def _ended_early(polls: EqualPolls, ended: Poll) -> Finding:
 
 
 def _judged(
-    deployment: Deployment, replies: Sequence[Reply], counted: int | None, slowest: str
+    deployment: Deployment,
+    replies: Sequence[Reply],
+    counted: int | None,
+    slowest: str,
+    *,
+    is_kept: bool,
 ) -> Finding:
-    """By the gateway's own count, else by the answers."""
+    """Judge by the gateway's own count, else by the answers; `is_kept` if a cache has them."""
     sources = [source(reply) for reply in replies]
     reached = counted
     if reached is None and Source.UNKNOWN not in sources:
@@ -188,10 +207,12 @@ def _judged(
     saw = f"of {READERS} that an append ended, {reached} reached the server; {slowest}"
     if reached <= MOST_AT_SERVER:
         return passed("equal polls", saw)
-    if deployment.reads.kept:
+    is_one = all(claims_kept(reply.headers) for reply in replies)
+    if is_kept or (deployment.reads.kept and not is_one):
         return failed("equal polls", saw)
-    if deployment.reads.kept is False and all(claims_kept(reply.headers) for reply in replies):
-        return passed("equal polls", f"{saw}; no cache before it, and it made them one itself")
+    if deployment.reads.kept is not None and is_one:
+        way = "past the cache before it" if deployment.reads.kept else "no cache before it"
+        return passed("equal polls", f"{saw}; {way}, and it made them one itself")
     return unknown("equal polls", f"{saw}, and nothing says that any cache is to make them one")
 
 

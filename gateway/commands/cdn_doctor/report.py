@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.commands.cdn_doctor import examination
 from gateway.commands.cdn_doctor.budget import MOST_REQUESTS
-from gateway.commands.cdn_doctor.examination import BESIDE, Unusable, examine
+from gateway.commands.cdn_doctor.examination import ADVISED, Unusable, examine
 from gateway.commands.cdn_doctor.finding import Verdict
 from gateway.commands.cdn_doctor.hints import hint
 from gateway.commands.cdn_doctor.polls import READERS
@@ -100,7 +100,7 @@ def _object(url: str, examined: Examination) -> dict[str, object]:
 
 def _change(finding: Finding, examined: Examination) -> str:
     wants_change = finding.is_failure or (
-        finding.check in BESIDE and finding.verdict is Verdict.NOTE
+        finding.check in ADVISED and finding.verdict is Verdict.NOTE
     )
     return hint(finding.advice or finding.check, examined.on_the_way) if wants_change else ""
 

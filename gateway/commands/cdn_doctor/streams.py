@@ -47,6 +47,14 @@ class NotMade(Failed):
         self.reply = reply
 
 
+class AppendRefused(Failed):
+    """An append was refused; the answer says why."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"an append was answered with: {reply.said}")
+        self.reply = reply
+
+
 @dataclass(frozen=True, slots=True)
 class OwnStream:
     """A stream of the examination's own, and the offset at which it began."""
@@ -63,7 +71,7 @@ class OwnStream:
         headers = {"Content-Type": self.content_type} | ({CLOSED: "true"} if close else {})
         reply = await self.asker.ask(self.stream, "POST", headers=headers, body=body, bounds=bounds)
         if not reply.is_good:
-            raise Failed(f"an append was answered with: {reply.said}")
+            raise AppendRefused(reply)
         return self.stream.next_offset(reply.headers)
 
     async def read(
@@ -92,6 +100,8 @@ class OwnStreams:
         self._first = first
         self._lifetime = lifetime
         self._made: list[Stream] = []
+        # How many there were, those that are removed among them.
+        self.made = 0
 
     def planned(self, suffix: str) -> Stream:
         """A stream that is not there until it is created."""
@@ -127,6 +137,7 @@ class OwnStreams:
     async def remove(self) -> list[str]:
         """Remove them all; those that may be left, as they may be printed."""
         made, self._made = self._made, []
+        self.made += len(made)
         removals = [asyncio.create_task(self._is_removed(stream)) for stream in made]
         if removals:
             await asyncio.wait(removals, timeout=REMOVAL_S)

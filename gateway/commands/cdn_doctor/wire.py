@@ -34,12 +34,41 @@ async def append_expecting(
 
     Return the status, and whether a 100 came before it. Raises RequestRefused without an answer.
     """
+    more = {"Content-Length": str(len(body)), "Expect": "100-continue"}
+    async with _sent(stream, {**headers, **more}) as (reader, writer):
+        status: int | None = None
+        with contextlib.suppress(TimeoutError):
+            status = await asyncio.wait_for(_status(reader), CONTINUE_S)
+        is_told = status is not None and 100 <= status < 200
+        if status is None or is_told:
+            writer.write(body)
+            status = await _status(reader)
+        while 100 <= status < 200:
+            is_told, status = True, await _status(reader)
+        return status, is_told
+
+
+async def append_in_chunks(stream: Stream, headers: Mapping[str, str], body: bytes) -> int:
+    """Append in two chunks, and return the status. Raises RequestRefused without an answer."""
+    half = len(body) // 2
+    async with _sent(stream, {**headers, "Transfer-Encoding": "chunked"}) as (reader, writer):
+        for part in (body[:half], body[half:], b""):
+            writer.write(b"%x\r\n%b\r\n" % (len(part), part))
+        status = await _status(reader)
+        while 100 <= status < 200:
+            status = await _status(reader)
+        return status
+
+
+@contextlib.asynccontextmanager
+async def _sent(
+    stream: Stream, headers: Mapping[str, str]
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection on which the head of a POST was sent; RequestRefused where it is lost."""
     url = URL(stream.url, encoded=True)
     fields = {
         "Host": url.host_port_subcomponent or "",
         "Connection": "close",
-        "Content-Length": str(len(body)),
-        "Expect": "100-continue",
         **headers,
         **_authorization(stream, url),
     }
@@ -47,16 +76,7 @@ async def append_expecting(
     try:
         async with asyncio.timeout(ANSWER_S), _connected(url) as (reader, writer):
             writer.write("\r\n".join(lines).encode("latin-1"))
-            status: int | None = None
-            with contextlib.suppress(TimeoutError):
-                status = await asyncio.wait_for(_status(reader), CONTINUE_S)
-            is_told = status is not None and 100 <= status < 200
-            if status is None or is_told:
-                writer.write(body)
-                status = await _status(reader)
-            while 100 <= status < 200:
-                is_told, status = True, await _status(reader)
-            return status, is_told
+            yield reader, writer
     except TimeoutError as cause:
         raise RequestRefused(f"{stream.shown}: no answer within {ANSWER_S:g} s") from cause
     except (OSError, EOFError, asyncio.LimitOverrunError, ValueError) as cause:

@@ -1,0 +1,198 @@
+"""Deployments whose authors knew what operators write, and not what the doctor looks at.
+
+Each has one fault that readers or writers were seen to suffer from, before the doctor was asked.
+Some are right, though no file of Headgate's looks like them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.commands.cdn_doctor import asker, examination
+from gateway.commands.cdn_doctor.finding import Verdict
+from tests.cdn.engines import HAProxy, started
+from tests.commands.deployments import ARGUMENTS, examined, failures, finding, of
+from tests.commands.hop import Faults, hop
+from tests.commands.nginx import nginx
+from tests.support.ports import free_port
+from tests.support.processes import headgate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gateway.commands.cdn_doctor.examination import Examination
+
+HOST = "proxy_set_header Host $http_host;"
+PASS = (
+    "proxy_buffering off; proxy_request_buffering off; client_max_body_size 0;"
+    f"proxy_http_version 1.1; {HOST}"
+)
+# Chunks alone are kept: what is live, at the tail or for one reader goes by the cache.
+CHUNKS = (
+    f"client_max_body_size 0; {HOST} proxy_cache_convert_head off; proxy_cache_methods GET;"
+    "proxy_cache_key $http_host$request_uri; set $past $arg_live$http_authorization$http_cookie;"
+    "if ($arg_offset = now) { set $past 1; } if ($request_method = HEAD) { set $past 1; }"
+    "proxy_no_cache $past; proxy_cache_bypass $past;"
+)
+KEPT = "location / { proxy_pass http://GATEWAY; }"
+ON = "location / { proxy_cache off; proxy_pass http://GATEWAY; %s }"
+NGINX: dict[str, tuple[str, set[str]]] = {
+    "a 404 is the site's front page": (
+        f"{PASS} proxy_intercept_errors on; error_page 404 =200 /index.html;"
+        "location = /index.html { internal; default_type text/html; return 200 '<h1>Hello</h1>'; }"
+        + ON
+        % "",
+        {"early 404"},
+    ),
+    "refusals are the site's error page": (
+        f"{PASS} proxy_intercept_errors on; error_page 400 403 404 409 410 502 503 504 /error.html;"
+        "location = /error.html { internal; return 409 'Sorry'; }" + ON % "",
+        {"refusals"},
+    ),
+    "requests are mirrored to the same server": (
+        PASS
+        + "location = /copy { proxy_cache off; proxy_pass http://GATEWAY$request_uri; }"
+        + ON % "mirror /copy;",
+        {"sent once"},
+    ),
+    "browsers keep all for four hours": (PASS + ON % "expires 4h;", {"browsers' copies"}),
+    "other sites are allowed twice": (
+        PASS + ON % "add_header Access-Control-Allow-Origin * always;",
+        {"CORS"},
+    ),
+    "preflights are answered as a page about CORS has it": (
+        PASS + ON % "if ($request_method = OPTIONS) { add_header Access-Control-Allow-Origin *;"
+        "add_header Access-Control-Allow-Methods 'GET, POST, OPTIONS';"
+        "add_header Access-Control-Allow-Headers 'DNT,User-Agent,Cache-Control,Content-Type,Range';"
+        "return 204; }",
+        {"CORS"},
+    ),
+    "a 304 is kept for all": (
+        f"{CHUNKS} proxy_set_header If-None-Match $http_if_none_match; {KEPT}",
+        {"304", "query order"},
+    ),
+    "links are rewritten": (
+        PASS + ON % "sub_filter http: https:; sub_filter_once off; sub_filter_types *;",
+        {"content", "headers"},
+    ),
+    "Host is the upstream's": (PASS.replace(HOST, "") + ON % "", set()),
+    "nginx that passes all on": (
+        PASS + ON % "add_header Strict-Transport-Security max-age=9;",
+        set(),
+    ),
+    # Its query is not in order, which costs it copies; nobody reads anything wrong.
+    "nginx that keeps chunks alone": (CHUNKS + KEPT, {"query order"}),
+}
+HAPROXY = """
+global
+    maxconn 4000
+defaults
+    mode http
+    option http-no-delay
+    timeout connect 5s
+    timeout client 90s
+    timeout server 90s
+"""
+ONE = "server one 127.0.0.1:ORIGIN"
+# What stands in a proxy, and what it finds.
+PROXIES: dict[str, tuple[str, set[str]]] = {
+    "Producer fields are dropped": (
+        f"http-request del-header Producer- -m beg\n    {ONE}",
+        {"repeated append"},
+    ),
+    "a firewall reads bodies": (
+        "option http-buffer-request\n    http-request deny if { req.body -m sub <script }\n    "
+        + ONE,
+        {"content"},
+    ),
+    "two servers with streams of their own": (
+        f"balance roundrobin\n    {ONE}\n    server two 127.0.0.1:OTHER",
+        {"one server"},
+    ),
+    "DELETE is refused": (f"http-request deny if {{ method DELETE }}\n    {ONE}", set()),
+    "HAProxy that compresses": (
+        "compression algo gzip\n    compression type text/plain application/json\n    "
+        f"option forwardfor\n    http-response del-header Server\n    {ONE} check",
+        set(),
+    ),
+}
+HOPS: dict[str, tuple[Faults, set[str]]] = {
+    "a Worker reads answers as text": (Faults(reads_as_text=True), {"POST body"}),
+    "a Worker writes JSON anew": (Faults(writes_json_anew=True), {"content"}),
+    "a length is required": (Faults(requires_length=True), {"chunked append"}),
+}
+EXPECTED = {name: faults for name, (_, faults) in [*NGINX.items(), *PROXIES.items(), *HOPS.items()]}
+# What waits for polls and events, which nothing here has a fault in, and every other module plays.
+WAITING = {"equal polls", "204 together", "SSE"}
+
+
+@contextlib.contextmanager
+def haproxy(gateway: int, other: int) -> Iterator[dict[str, int]]:
+    """One HAProxy, with a port for each of the proxies."""
+    ports = {name: free_port() for name in PROXIES}
+    listening = [
+        f"listen p{port}\n    bind 127.0.0.1:{port}\n    {PROXIES[name][0]}\n"
+        for name, port in ports.items()
+    ]
+    text = HAPROXY + "".join(listening)
+    text = text.replace("ORIGIN", str(gateway)).replace("OTHER", str(other))
+    with started(HAProxy(), {"configuration": text}, max(ports.values())):
+        yield ports
+
+
+async def examine(urls: dict[str, str]) -> dict[str, Examination]:
+    places = asyncio.Semaphore(8)
+
+    async def one(url: str) -> Examination:
+        async with places:
+            return await examined(f"{url}/v1/stream")
+
+    return dict(zip(urls, await asyncio.gather(*map(one, urls.values())), strict=True))
+
+
+@pytest.mark.timeout(120)
+async def test_faults_that_were_made_without_knowing_the_doctor_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row for row in examination.CHECKS if WAITING.isdisjoint(row.finds)]
+    monkeypatch.setattr(examination, "CHECKS", tuple(rows))
+    lines = {f"n{turn}": lines for turn, (lines, _) in enumerate(NGINX.values())}
+    async with contextlib.AsyncExitStack() as end:
+        gateway = end.enter_context(headgate(arguments=ARGUMENTS))
+        other = end.enter_context(headgate(arguments=ARGUMENTS))
+        ports = end.enter_context(nginx(tmp_path, gateway.port, lines))
+        ports = dict(zip(NGINX, ports.values(), strict=True))
+        ports |= end.enter_context(haproxy(gateway.port, other.port))
+        urls = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+        for name, (faults, _) in HOPS.items():
+            urls[name], _ = await end.enter_async_context(hop(gateway.url, faults))
+        found = await examine(urls)
+    assert {name: failures(one) for name, one in found.items()} == EXPECTED
+    host = finding(found["Host is the upstream's"], "own pages")
+    assert (host.verdict, "may not write" in host.saw) == (Verdict.NOTE, True)
+    assert "DELETE" in of(found["DELETE is refused"], Verdict.NOTE)
+    causes = {one.advice for name in EXPECTED for one in found[name].findings if one.is_failure}
+    assert causes - {None} == {
+        *("error pages", "CORS twice", "preflight", "kept 304", "firewall", "rewritten")
+    }
+
+
+@pytest.mark.timeout(120)
+async def test_readers_who_wait_in_all_connections_of_a_hop_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [row for row in examination.CHECKS if not {"equal polls", "HEAD"}.isdisjoint(row.finds)]
+    monkeypatch.setattr(examination, "CHECKS", tuple(rows))
+    monkeypatch.setattr(asker, "ANSWER_S", 2.0)
+    port = free_port()
+    with headgate(arguments=["--long-poll-timeout", "3"]) as gateway:
+        few = f"listen few\n    bind 127.0.0.1:{port}\n    server one 127.0.0.1:{gateway.port}"
+        with started(HAProxy(), {"configuration": f"{HAPROXY}{few} maxconn 8\n"}, port):
+            found = await examined(f"http://127.0.0.1:{port}/v1/stream")
+    assert failures(found) == {"waiting readers"}
+    assert "and one after them has" in finding(found, "waiting readers").saw
