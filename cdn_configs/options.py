@@ -62,6 +62,7 @@ _HOST = re.compile(
 )
 _UPSTREAM = re.compile(rf"{HOST}:(?P<port>[0-9]{{1,5}})")
 _IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
+_SERVICE = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")  # of Kubernetes: a label of RFC 1035
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _SHIELD = re.compile(r"(?=.{1,64}$)[a-z0-9]+(-[a-z0-9]+)+")
@@ -125,8 +126,18 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def upstream_ipv4(self) -> str:
         """The gateway's address; "" where that is a name or IPv6."""
-        host = self.upstream.rpartition(":")[0]
-        return host if _IPV4.fullmatch(host) else ""
+        return self.upstream_host if _IPV4.fullmatch(self.upstream_host) else ""
+
+    @property
+    def upstream_host(self) -> str:
+        """The gateway's name or address, without the brackets of IPv6."""
+        return self.upstream.rpartition(":")[0].strip("[]")
+
+    @property
+    def upstream_service(self) -> str:
+        """The name of the gateway's Service in a cluster; "" where the upstream is an address."""
+        first = self.upstream_host.partition(".")[0].lower()
+        return first if _SERVICE.fullmatch(first) else ""
 
     @property
     def upstream_port(self) -> int:
@@ -136,7 +147,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def is_upstream_here(self) -> bool:
         """Whether every machine that asks there asks itself."""
-        return _is_here(self.upstream.rpartition(":")[0])
+        return _is_here(self.upstream_host)
 
     @property
     def is_host_here(self) -> bool:

@@ -77,7 +77,10 @@ def mark(target: Target, options: Options) -> str:
 
 def check_fit(target: Target, options: Options) -> None:
     """Refuse what the target cannot do."""
-    reasons = (_not_reached, _not_offered, _not_stale, _not_shared, _not_held)
+    reasons = (
+        *(_not_reached, _not_in_cluster, _not_offered),
+        *(_not_stale, _not_shared, _not_held),
+    )
     for sentence in (one for reason in reasons for one in reason(target, options)):
         raise Refused(f"{target.name} {sentence}")
 
@@ -85,17 +88,27 @@ def check_fit(target: Target, options: Options) -> None:
 def _not_reached(target: Target, options: Options) -> Iterator[str]:
     """Why the target cannot be where readers reach it, and reach the gateway."""
     if options.standalone and not target.can_stand_alone:
-        yield "has no standalone file: it runs at its vendor only"
+        yield f"has no standalone file: it runs {target.place} only"
     if target.needs_host and not options.host and not options.standalone:
         yield "needs the host name that readers use: give --host"
     if options.host == LOOPBACK_IPV6 and not target.is_elsewhere:
         yield "listens at addresses of IPv4: give --host 127.0.0.1"
     if target.is_elsewhere and options.is_upstream_here and not options.standalone:
-        yield f"cannot reach {options.upstream} from its vendor's machines: give --upstream"
+        where = "another machine" if target.in_cluster else "its vendor's machines"
+        yield f"cannot reach {options.upstream} from {where}: give --upstream"
     if target.is_plain and options.upstream_port == HTTPS_PORT:
         yield (
             f"speaks plain HTTP to the gateway, and port {HTTPS_PORT} is that of HTTPS: give "
             "--upstream another port"
+        )
+
+
+def _not_in_cluster(target: Target, options: Options) -> Iterator[str]:
+    """Why nothing in a cluster can lead to the upstream."""
+    if target.in_cluster and not options.upstream_service:
+        yield (
+            "leads to a Service of its cluster, by the first label of --upstream, and "
+            f"{options.upstream} names none: give --upstream SERVICE:PORT"
         )
 
 

@@ -22,7 +22,7 @@ Ability = Literal[
 Comment = Literal["#", "//", "json"]
 # How far a target's file was put to the test:
 #   run              by the tests, in its software, or in what its vendor gives out for that
-#   run by hand      once; the tests parse it, by its vendor's schema where one is published
+#   run by hand      once, in its software; the tests parse it at most
 #   parsed, not run  as far as the tests go, and nobody has run it
 #   not tried        made from its vendor's pages; no machine of that vendor has had it
 State = Literal["run", "run by hand", "parsed, not run", "not tried"]
@@ -58,7 +58,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     abilities: frozenset[Ability] = frozenset()
     needs_host: bool = True  # unless the file is standalone
     can_stand_alone: bool = False
-    is_elsewhere: bool = False  # at a vendor, to whose machines a loopback address is their own
+    is_elsewhere: bool = False  # on machines to which a loopback address is their own
+    in_cluster: bool = False  # in Kubernetes, where the gateway is a Service
     is_plain: bool = False  # it speaks no TLS to the gateway
     # Beside "bypass", which every target can; the reason is a sentence about why not.
     credentials: tuple[CredentialMode, ...] = ("bypass",)
@@ -90,6 +91,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     machine_folders: tuple[str, ...] = ()
     # Targets whose files must lie beside this one.
     beside: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where it runs that is elsewhere."""
+        return "in a cluster" if self.in_cluster else "at its vendor"
 
     def cannot(self, mode: CredentialMode) -> str:
         """What it does not do without a mode of credentials, and why: the rest of a sentence."""

@@ -54,7 +54,7 @@ async def page(visit: Visit) -> Page:
             **await frame(visit),
             "groups": [
                 ("On your own machines", [one for one in whole if not one.is_elsewhere]),
-                ("At a vendor", [one for one in whole if one.is_elsewhere]),
+                ("At a vendor, or in a cluster", [one for one in whole if one.is_elsewhere]),
             ],
             "target": target,
             "modes": [(mode, MODES[mode]) for mode in target.credentials],

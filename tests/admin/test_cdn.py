@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PAGE = {"Accept": "text/html"}
 HOST = "streams.example.com"
+UPSTREAM = "gateway.internal:80"
 HOSTILE = (
     '"><script>alert(1)</script>',
     "' onfocus=alert(1) autofocus='",
@@ -64,9 +65,9 @@ async def test_every_target_is_told_with_what_it_does_and_does_not_do(
 async def test_api_page_and_download_have_the_file_of_these_settings(
     name: str, client: TestClient[Any, Any]
 ) -> None:
-    options = from_settings(Settings(), host=HOST, upstream="10.0.0.7:80")
+    options = from_settings(Settings(), host=HOST, upstream=UPSTREAM)
     expected = render(TARGETS[name], options)
-    query = {"target": name, "host": HOST, "upstream": "10.0.0.7:80"}
+    query = {"target": name, "host": HOST, "upstream": UPSTREAM}
     status, answer = await told(client, "/api/cdn/file", **query)
     assert (status, answer["text"]) == (200, expected)
     async with client.get("/cdn/file", params=query, headers=PAGE) as download:

@@ -130,7 +130,10 @@ def test_what_a_target_cannot_do_is_refused_in_one_sentence(
     assert refusal.value.detail == sentence
 
 
-@pytest.mark.parametrize("name", ["nginx", "nginx-njs", "haproxy", "caddy", "varnish"])
+@pytest.mark.parametrize(
+    "name",
+    ["nginx", "nginx-njs", "haproxy", "caddy", "varnish", "envoy", "traefik", "gateway-api"],
+)
 def test_what_speaks_plain_http_to_the_gateway_is_given_no_port_of_https(name: str) -> None:
     with pytest.raises(Refused) as refusal:
         render(TARGETS[name], Options(host=HOST, upstream="gateway.example.com:443"))
@@ -146,6 +149,7 @@ def test_what_speaks_plain_http_to_the_gateway_is_given_no_port_of_https(name: s
         ("nginx", ["proxy_read_timeout 360s;"]),
         ("haproxy", ["timeout client 360s", "timeout server 360s"]),
         ("varnish", [".between_bytes_timeout = 360s;"]),
+        ("envoy", ["stream_idle_timeout: 360s"]),
     ],
 )
 def test_sse_may_be_silent_for_longer_than_a_long_poll(name: str, lines: list[str]) -> None:
@@ -174,7 +178,8 @@ def test_a_target_is_at_a_vendor_or_makes_a_file_that_anybody_can_run() -> None:
     for one in TARGETS.values():
         assert one.is_elsewhere or one.can_stand_alone, one.name
         if one.is_elsewhere:
-            with pytest.raises(Refused, match=r"from its vendor's machines: give --upstream$"):
+            where = "another machine" if one.in_cluster else "its vendor's machines"
+            with pytest.raises(Refused, match=f"from {where}: give --upstream$"):
                 render(one, Options(host=HOST))
 
 
@@ -222,6 +227,18 @@ def commented(text: str) -> Any:
     """A JSON value of a file with comments."""
     lines = [re.sub(r"(^|[\s,])// .*$", "", line) for line in text.splitlines()]
     return json.loads("\n".join(lines))
+
+
+@pytest.mark.parametrize("upstream", ["192.0.2.1:4437", "[2001:db8::1]:4437", "8gateways:4437"])
+def test_what_runs_in_a_cluster_is_given_the_name_of_a_service(upstream: str) -> None:
+    for one in (each for each in TARGETS.values() if each.in_cluster):
+        with pytest.raises(Refused) as refusal:
+            render(one, Options(host=HOST, upstream=upstream))
+        assert refusal.value.detail == (
+            f"{one.name} leads to a Service of its cluster, by the first label of --upstream, and "
+            f"{upstream} names none: give --upstream SERVICE:PORT"
+        )
+        assert "name: gateway\n" in render(one, Options(host=HOST, upstream="Gateway.prod.svc:80"))
 
 
 def test_a_copy_that_is_looked_for_before_the_reader_is_for_no_http_origin() -> None:

@@ -1,0 +1,37 @@
+"""AWS's Application Load Balancer in front of gateways, which caches and collapses nothing."""
+
+from __future__ import annotations
+
+from cdn_configs.target import Target
+
+TARGETS = (
+    Target(
+        name="aws-alb",
+        title="AWS Application Load Balancer",
+        folder="aws_alb",
+        template="attributes.sh.j2",
+        file_name="headgate-alb.sh",
+        comment="#",
+        does=(
+            "Every request goes to the gateway, and every answer comes back as it comes, as far as "
+            "AWS documents it.",
+            "Long-polls and SSE outlive its idle time-out, which any byte begins again.",
+        ),
+        does_not=(
+            "It caches and collapses nothing: the gateway's own cache does that.",
+            "It passes on the header Forwarded as clients make it up: it takes no request header "
+            "out.",
+        ),
+        is_elsewhere=True,
+        no_per_credential="it has no cache",
+        why_not=dict.fromkeys(("reader-key", "asked", "verified"), "it has no cache"),
+        longest_poll_s=3955,
+        longest_poll_reason="its idle time-out is at most 4,000 s, of which 45 s are to spare",
+        longest_heartbeat_s=1333,
+        longest_heartbeat_reason="its idle time-out is at most 4,000 s, in which two may be lost",
+        no_stale_if_error="it keeps nothing",
+        no_purge="it keeps nothing",
+        checked="Written from AWS's pages. It was not run at AWS",
+        checker=("sh", "-n", "{file}"),
+    ),
+)

@@ -1,0 +1,40 @@
+"""Envoy: a proxy in front of gateways, which caches and collapses nothing."""
+
+from __future__ import annotations
+
+from cdn_configs.target import Target
+
+TARGETS = (
+    Target(
+        name="envoy",
+        title="Envoy, as a load balancer",
+        folder="envoy",
+        template="envoy.yaml.j2",
+        file_name="envoy.yaml",
+        comment="#",
+        clears_forwarded="- forwarded",
+        does=(
+            "Every request goes to the gateway as it is, and every answer comes back as it is.",
+            "SSE comes through unbuffered, and bodies go through while they come.",
+            "Long-polls and SSE outlive its time-outs: by default Envoy ends each answer after "
+            "15 s.",
+            "As many readers wait as there are connections: by default Envoy refuses those above "
+            "1,024.",
+        ),
+        does_not=(
+            "It caches nothing: its cache filter is an experiment of its vendor's.",
+            "It collapses nothing: the gateway's own cache does that.",
+        ),
+        needs_host=False,
+        can_stand_alone=True,
+        no_per_credential="it has no cache",
+        why_not=dict.fromkeys(("reader-key", "asked", "verified"), "it has no cache"),
+        no_stale_if_error="it keeps nothing",
+        no_purge="it keeps nothing",
+        is_plain=True,
+        state="run by hand",
+        checked="Run once, by hand, with Envoy 1.40 through the cases of the suite, which does "
+        "not run it",
+        checker=("envoy", "--mode", "validate", "-l", "error", "-c", "{file}"),
+    ),
+)

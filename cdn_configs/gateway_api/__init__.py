@@ -1,0 +1,38 @@
+"""The Gateway API of Kubernetes, by which many proxies are configured, Envoy's among them."""
+
+from __future__ import annotations
+
+from cdn_configs.target import Target
+
+TARGETS = (
+    Target(
+        name="gateway-api",
+        title="Gateway API, in Kubernetes",
+        folder="gateway_api",
+        template="httproute.yaml.j2",
+        file_name="headgate-route.yaml",
+        comment="#",
+        clears_forwarded="- Forwarded",
+        does=(
+            "Every request goes to the gateway as it is, and every answer comes back as it is.",
+            "No answer is ended by a time-out for whole answers, where the implementation knows "
+            "such time-outs: they are an extended feature.",
+            "It takes a made-up Forwarded out of requests.",
+        ),
+        does_not=(
+            "It caches and collapses nothing: the gateway's own cache does that.",
+            "It says nothing of idle time-outs, buffers, limits of connections and encoded "
+            "slashes: the Gateway API has no words for them. The page has those of Envoy Gateway.",
+        ),
+        is_elsewhere=True,
+        in_cluster=True,
+        no_per_credential="it has no cache",
+        why_not=dict.fromkeys(("reader-key", "asked", "verified"), "it has no cache"),
+        no_stale_if_error="it keeps nothing",
+        no_purge="it keeps nothing",
+        is_plain=True,
+        state="parsed, not run",
+        checked="Parsed once, by hand, by the published schema of the Gateway API. No "
+        "implementation has run it",
+    ),
+)

@@ -1,0 +1,34 @@
+"""Google Cloud's Application Load Balancer in front of gateways, without its CDN."""
+
+from __future__ import annotations
+
+from cdn_configs.target import Target
+
+TARGETS = (
+    Target(
+        name="google-load-balancer",
+        title="Google Cloud Application Load Balancer",
+        folder="google_load_balancer",
+        template="backend.sh.j2",
+        file_name="headgate-google.sh",
+        comment="#",
+        does=(
+            "Every request goes to the gateway, and every answer comes back as it comes, as far as "
+            "Google documents it.",
+            "No time-out ends a long-poll or SSE: by default it is 30 s for a whole answer.",
+        ),
+        does_not=(
+            "It caches and collapses nothing: Cloud CDN is off, and the gateway's own cache does "
+            "that.",
+            "It passes on the header Forwarded as clients make it up, unless its URL map takes "
+            "that out: the page says how.",
+        ),
+        is_elsewhere=True,
+        no_per_credential="Cloud CDN is off",
+        why_not=dict.fromkeys(("reader-key", "asked", "verified"), "Cloud CDN is off"),
+        no_stale_if_error="it keeps nothing",
+        no_purge="it keeps nothing",
+        checked="Written from Google's pages. It was not run at Google",
+        checker=("sh", "-n", "{file}"),
+    ),
+)

@@ -1,0 +1,41 @@
+"""ingress-nginx: the controller for Kubernetes, as it is where a cluster has it already."""
+
+from __future__ import annotations
+
+from cdn_configs.target import Target
+
+TARGETS = (
+    Target(
+        name="ingress-nginx",
+        title="ingress-nginx, in Kubernetes",
+        folder="ingress_nginx",
+        template="ingress.yaml.j2",
+        file_name="headgate-ingress.yaml",
+        comment="#",
+        clears_forwarded='Forwarded: ""',
+        does=(
+            "Every request goes to the gateway as it is, and every answer comes back as it is.",
+            "Appends of any size go through while they come, also above the 1 MB that the "
+            "controller allows by default.",
+            "Long-polls and SSE outlive its time-outs, and no event waits in a buffer.",
+        ),
+        does_not=(
+            "It caches and collapses nothing: the gateway's own cache does that.",
+            "It takes no made-up Forwarded out before the controller's own ConfigMap names the one "
+            "in the file: an annotation cannot.",
+            "It is not developed any more: its last release is of March 2026. For a new cluster "
+            "take gateway-api.",
+        ),
+        is_elsewhere=True,
+        in_cluster=True,
+        no_per_credential="it has no cache",
+        why_not=dict.fromkeys(("reader-key", "asked", "verified"), "it has no cache"),
+        no_stale_if_error="it keeps nothing",
+        no_purge="it keeps nothing",
+        is_plain=True,
+        state="run",
+        checked="What the controller 1.15 makes of the "
+        "annotations is replayed and run by the suite in nginx 1.22; the controller itself was not "
+        "run",
+    ),
+)

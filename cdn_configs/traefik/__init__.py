@@ -1,0 +1,36 @@
+"""Traefik: a proxy with automatic TLS in front of gateways, which caches and collapses nothing."""
+
+from __future__ import annotations
+
+from cdn_configs.target import Target
+
+TARGETS = (
+    Target(
+        name="traefik",
+        title="Traefik, for TLS",
+        folder="traefik",
+        template="traefik.yaml.j2",
+        file_name="headgate.yaml",
+        comment="#",
+        clears_forwarded='Forwarded: ""',
+        does=(
+            "Every request goes to the gateway as it is, and every answer comes back as it is.",
+            "SSE comes through unbuffered, and bodies go through while they come.",
+            "Long-polls outlive its time-outs towards the gateway.",
+        ),
+        does_not=(
+            "It caches and collapses nothing: the gateway's own cache does that.",
+            "It cannot set the time-out of its entry point, which is in Traefik's own "
+            "configuration, and has to be 0 there.",
+        ),
+        can_stand_alone=True,
+        no_per_credential="it has no cache",
+        why_not=dict.fromkeys(("reader-key", "asked", "verified"), "it has no cache"),
+        no_stale_if_error="it keeps nothing",
+        no_purge="it keeps nothing",
+        is_plain=True,
+        state="run by hand",
+        checked="Run once, by hand, with Traefik 3.7 through the cases of the suite, which does "
+        "not run it",
+    ),
+)

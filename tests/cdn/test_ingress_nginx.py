@@ -1,0 +1,166 @@
+"""The annotations for ingress-nginx, as the controller writes them for nginx, in a real nginx."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cdn_configs.options import from_settings
+from cdn_configs.render import render
+from cdn_configs.targets import target
+from gateway.settings import Settings
+from tests.cdn import ingress_nginx, live_cases, read_cases, sse_cases
+from tests.cdn.candidates import LACKS
+from tests.cdn.edges import Edge
+from tests.cdn.engines import Nginx, started
+from tests.support.http1 import Client, ask, request
+from tests.support.ports import free_port
+from tests.support.raw_origin import RawOrigin, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cdn.cases import Case
+    from tests.cdn.origin import HeadgateOrigin
+
+VIEWERS = 20
+SHORT_S = 1  # less than a poll of these tests
+ABOVE_1_MB = 1_100_000
+CASES: dict[str, Case] = {
+    case.__name__: case
+    for case in (
+        live_cases.polls_with_news,
+        live_cases.polls_without_news,
+        sse_cases.events,
+        sse_cases.event_reader_resumes,
+        read_cases.large_append,
+        read_cases.writes,
+        read_cases.head_around_append,
+        read_cases.encoded_slash,
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Of one nginx: an Ingress with the annotations, one without, and one that ends polls."""
+
+    annotated: int
+    bare: int
+    impatient: int
+
+
+def made(settings: Settings) -> str:
+    options = from_settings(settings, host="streams.example.com", upstream="headgate.prod:4437")
+    return render(target("ingress-nginx"), options)
+
+
+@pytest.fixture(scope="module")
+def ports(origin: HeadgateOrigin) -> Iterator[Ports]:
+    ports = Ports(free_port(), free_port(), free_port())
+    annotated = ingress_nginx.annotations_of(made(origin.settings))
+    impatient = {**annotated, "proxy-read-timeout": str(SHORT_S)}
+    servers = (
+        ingress_nginx.server(ports.annotated, origin.port, annotated),
+        ingress_nginx.server(ports.bare, origin.port, {}),
+        ingress_nginx.server(ports.impatient, origin.port, impatient),
+    )
+    with started(Nginx(), {"nginx.conf": ingress_nginx.whole(servers)}, ports.annotated):
+        yield ports
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+async def test_with_the_annotations_streams_have_just_the_faults_of_what_passes_on(
+    ports: Ports, origin: HeadgateOrigin, case: Case
+) -> None:
+    passes_on = frozenset().union(*LACKS.values())
+    edge = Edge(ports.annotated, origin, passes_on, viewers=VIEWERS)
+    found = await case(edge)
+    assert found.faults == found.looked_for & passes_on, found.figures
+
+
+def test_without_the_annotations_an_append_above_1_mb_is_refused(
+    ports: Ports, origin: HeadgateOrigin
+) -> None:
+    path, body = origin.path(), os.urandom(ABOVE_1_MB)
+    assert ask(ports.bare, "PUT", path, Content_Type="application/octet-stream").status == 201
+    sent = {"Content_Type": "application/octet-stream"}
+    assert ask(ports.bare, "POST", path, body, **sent).status == 413
+    assert ask(ports.annotated, "POST", path, body, **sent).status in {200, 204}
+
+
+def test_a_read_time_out_below_the_long_poll_ends_it_with_504(
+    ports: Ports, origin: HeadgateOrigin
+) -> None:
+    stream = Edge(ports.annotated, origin).stream(b"before")
+    poll = stream.poll(stream.tail)
+    assert [ask(port, "GET", poll).status for port in (ports.impatient, ports.annotated)] == [
+        504,
+        204,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [
+        (Settings(), "65"),
+        (Settings(long_poll_timeout=60), "105"),
+        (Settings(sse_heartbeat=120), "360"),
+    ],
+    ids=["default", "poll", "heartbeat"],
+)
+def test_the_time_outs_outlive_long_polls_and_lost_heartbeats(
+    settings: Settings, seconds: str
+) -> None:
+    annotated = ingress_nginx.annotations_of(made(settings))
+    assert annotated["proxy-read-timeout"] == annotated["proxy-send-timeout"] == seconds
+
+
+async def test_an_append_reaches_the_gateway_while_its_body_comes() -> None:
+    seen, port = asyncio.Event(), free_port()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(len(b"the first half"))
+        seen.set()
+        writer.close()
+
+    annotated = ingress_nginx.annotations_of(made(Settings()))
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as origin:
+        server = ingress_nginx.server(port, origin.sockets[0].getsockname()[1], annotated)
+        with started(Nginx(), {"nginx.conf": ingress_nginx.whole([server])}, port):
+            client = await Client.connect(port)
+            head = request("POST", "/v1/stream/s", b"the first half, and the other")
+            client.send(head.removesuffix(b", and the other"))
+            async with asyncio.timeout(10):
+                await seen.wait()
+            client.close()
+
+
+async def test_a_made_up_forwarded_is_taken_out_by_the_config_map_of_the_file() -> None:
+    resources, port = ingress_nginx.documents(made(Settings())), free_port()
+    async with RawOrigin(answer(b"data", "Cache-Control: no-store")) as origin:
+        annotated = ingress_nginx.annotations_of(made(Settings()))
+        headers = resources["ConfigMap"]["data"]
+        server = ingress_nginx.server(port, origin.port, annotated, headers)
+        with started(Nginx(), {"nginx.conf": ingress_nginx.whole([server])}, port):
+            client = await Client.connect(port)
+            client.send(
+                request("GET", "/s", None, Forwarded="for=192.0.2.1", X_Forwarded_For="192.0.2.2")
+            )
+            await client.answer()
+            client.close()
+        named = origin.heard[-1].named
+        assert "forwarded" not in named
+        assert named["x-forwarded-for"] == "127.0.0.1"
+
+
+def test_the_backend_is_the_service_that_the_upstream_names() -> None:
+    (rule,) = ingress_nginx.documents(made(Settings()))["Ingress"]["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    assert rule["host"] == "streams.example.com"
+    assert path["backend"]["service"] == {"name": "headgate", "port": {"number": 4437}}
