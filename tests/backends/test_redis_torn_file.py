@@ -20,7 +20,7 @@ from gateway.protocol.state import Stamp
 from tests.backends.contract import appended, created
 from tests.backends.redis_logs import commit_words, connected
 from tests.streams.service import Service
-from tests.support.examples import IS_WHOLE
+from tests.support.examples import IS_WHOLE, cases
 from tests.support.redis_servers import RedisServer, redis_server
 
 if TYPE_CHECKING:
@@ -202,7 +202,9 @@ def torn_files(kept: Path, before: int) -> Iterator[bytes]:
         yield written[:cut]
 
 
-@pytest.mark.parametrize("is_repeated", [True, False], ids=["repeated", "given up"])
+@pytest.mark.parametrize(
+    "is_repeated", cases([True, False], {True}, "what is repeated"), ids=["repeated", "given up"]
+)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_what_was_there_after_a_torn_commit_stays_as_it_was(
     tmp_path: Path, kind: str, is_repeated: bool

@@ -15,6 +15,7 @@ from cdn_configs.render import render
 from cdn_configs.targets import target
 from tests.cdn.engines import ENGINES, run_here, started
 from tests.support.event_loops import pytest_asyncio_loop_factories as pytest_asyncio_loop_factories
+from tests.support.examples import cases
 from tests.support.http1 import Client, ask, request
 from tests.support.ports import free_port
 from tests.support.processes import NODE, ROOT, headgate
@@ -68,13 +69,17 @@ def edge(request: pytest.FixtureRequest, server: Headgate) -> Iterator[int]:
         yield port
 
 
-@pytest.fixture(scope="module", params=WORKERS)
+@pytest.fixture(
+    scope="module", params=cases(WORKERS, {"cloudflare-durable"}, "the one that does more")
+)
 def worker(request: pytest.FixtureRequest, server: Headgate) -> Iterator[int]:
     with serving(request.param, server.port) as port:
         yield port
 
 
-@pytest.fixture(scope="module", params=WORKERS)
+@pytest.fixture(
+    scope="module", params=cases(WORKERS, {"cloudflare-durable"}, "the one that does more")
+)
 def scripted(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
     """The port of a Worker that keeps readers apart, and where it looks for an origin."""
     origin = free_port()

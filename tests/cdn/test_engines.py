@@ -11,9 +11,16 @@ import pytest
 from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL, SHARING
 from tests.cdn.candidates import edge as started_edge
 from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS, OF_SHARING
-from tests.cdn.live_cases import polls_of_users_with_copies, polls_without_news
+from tests.cdn.live_cases import (
+    leader_gone,
+    polls_of_users,
+    polls_of_users_with_copies,
+    polls_with_news,
+    polls_without_news,
+)
 from tests.cdn.origin import headgate_origin
-from tests.cdn.read_cases import users_apart
+from tests.cdn.read_cases import empty_tail, head_around_append, users_apart, writes
+from tests.cdn.sse_cases import events
 from tests.support.examples import cases
 
 if TYPE_CHECKING:
@@ -24,12 +31,29 @@ COLLAPSING = [one for one in CANDIDATES if "collapses" in one.abilities]
 # nginx has a patience of 5 s by default, so only a longer poll shows whether it was given another.
 LONG_POLL_S = 7.0
 FEW = 20
+# Those that nearly everybody has: the others share most lines of their configurations with them.
+USUAL = {"nginx", "varnish", "cloudflare-worker"}
+ALWAYS = {
+    *(polls_with_news, polls_of_users, leader_gone, empty_tail, head_around_append),
+    *(users_apart, writes, events),
+}
+SUITE = [
+    pytest.param(
+        one,
+        case,
+        id=f"{title}-{one}",
+        marks=()
+        if one.target in USUAL or case in ALWAYS
+        else pytest.mark.torture("the whole suite before the usual ones"),
+    )
+    for title, case in CASES.items()
+    for one in CANDIDATES
+]
 # Who must not have what another one has.
 APART = {polls_of_users_with_copies, users_apart}
 
 
-@pytest.mark.parametrize("edge", CANDIDATES, indirect=True, ids=str)
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(("edge", "case"), SUITE, indirect=["edge"])
 async def test_has_just_the_faults_that_its_target_tells(edge: Edge, case: Case) -> None:
     found = await case(edge)
     assert found.faults == found.looked_for & edge.known_faults, found.figures

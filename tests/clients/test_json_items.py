@@ -12,6 +12,7 @@ from tests.clients.readers import run_client_script
 from tests.clients.token_writer import create_stream
 from tests.clients.unicode_text import make_text
 from tests.support.cutting_proxy import CuttingProxy
+from tests.support.examples import cases
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ FIRST_CUT_BYTES = 4 << 10
 
 
 @pytest.mark.parametrize("mode", ["long-poll", "sse"])
-@pytest.mark.parametrize("scheme", ["memory", "file"])
+@pytest.mark.parametrize("scheme", cases(["memory", "file"], {"file"}, "a file"))
 async def test_producer_writes_each_item_once_though_it_is_cut_off(
     scheme: str, mode: str, tmp_path: Path
 ) -> None:

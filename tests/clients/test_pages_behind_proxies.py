@@ -179,6 +179,7 @@ async def test_the_example_of_a_run_reads_on_after_a_proxy_has_answered_502(
                 assert await value(page, "ends") == ["finished"]
 
 
+@pytest.mark.torture("the same tabs by HTTP/2, below")
 async def test_the_seventh_tab_of_http1_waits_without_an_error_and_posts_of_all_tabs_hang(
     browser: Browser,
 ) -> None:

@@ -77,6 +77,7 @@ class _Restored:
         self.server.start()
 
 
+@pytest.mark.torture("the same, as a ledger has it, below")
 @pytest.mark.timeout(240)
 def test_log_that_gives_offsets_again_is_found_out(tmp_path: Path) -> None:
     folder = tmp_path / "data"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.requests_that_fail import KINDS, faults_in, wrong_after
 
-SAMPLE = 10  # of each kind; `make torture` has all of them
+SAMPLE = 5  # of each kind; `make torture` has all of them
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.redis_groups import ClusterServers, SentinelGroup
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+pytestmark = pytest.mark.torture("what leans on them")
 
 
 def test_failover_loses_what_was_written_after_the_cut_and_nothing_before(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.examples import cases
 from tests.support.http1 import ask
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_until
@@ -51,7 +52,7 @@ def in_own_session(
         server.close()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", cases([1, 2], {2}, "two workers"))
 def test_sighup_without_a_terminal_is_logged_and_changes_nothing(workers: int) -> None:
     with in_own_session(workers) as server:
         pids = {server.pid, *server.workers().values()}
@@ -66,7 +67,7 @@ def test_sighup_without_a_terminal_is_logged_and_changes_nothing(workers: int) -
         assert server.terminate() == 0
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", cases([1, 2], {2}, "two workers"))
 def test_the_loss_of_its_terminal_stops_a_server(workers: int) -> None:
     ours, theirs = pty.openpty()
     with contextlib.ExitStack() as opened:

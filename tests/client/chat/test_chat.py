@@ -61,6 +61,7 @@ async def test_an_answer_goes_on_through_a_reload_and_in_a_second_tab(
     assert [await tab.ended("finished") for tab in (first, second)] == [ANSWER] * 2
 
 
+@pytest.mark.torture("two tabs above, and a stop in tests/client/js")
 async def test_what_is_asked_in_one_tab_is_seen_in_the_other_and_stopped_from_there(
     app: App, tabs: BrowserContext
 ) -> None:
@@ -85,6 +86,7 @@ async def test_an_answer_goes_on_after_a_crash_of_headgate(
     assert await tab.ended("finished") == ANSWER
 
 
+@pytest.mark.torture("a Headgate that is started again above, and a killed app below")
 async def test_an_answer_goes_on_while_the_app_is_restarted(app: App, tabs: BrowserContext) -> None:
     """The old process writes it to its end, for readers of the new one."""
     tab = await asked(app, tabs)

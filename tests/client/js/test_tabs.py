@@ -143,6 +143,7 @@ async def test_a_tab_remembers_fifty_runs(
     assert kept - set(names) == {f"headgate-client:{name}" for name in forgotten}
 
 
+@pytest.mark.torture("a tab that remembers, above")
 async def test_a_tab_that_does_not_remember_has_the_whole_run_when_it_is_loaded_anew(
     site: Site, tabs: BrowserContext
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from headgate.runs import Runs
 
 from tests.edge.origins import Reference, reference
+from tests.support.examples import cases
 from tests.support.processes import headgate
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ def server() -> Iterator[Headgate]:
         yield started
 
 
-@pytest.fixture(scope="package", params=["Headgate", "reference"])
+@pytest.fixture(
+    scope="package",
+    params=cases(["Headgate", "reference"], {"Headgate"}, "and the other in test_ends.py"),
+)
 def any_server(request: pytest.FixtureRequest) -> Iterator[Headgate | Reference]:
     """A Headgate, and the protocol's reference server: a run promises the same on each."""
     with headgate() if request.param == "Headgate" else reference() as started:

@@ -31,6 +31,9 @@ GONE = (
 ORPHANED = b'id: 2\nevent: end\ndata: {"status":"orphaned","error":"its producer is gone"}\n\n'
 
 
+pytestmark = pytest.mark.parametrize("any_server", ["Headgate", "reference"], indirect=True)
+
+
 @pytest.fixture
 def url(any_url: str) -> str:
     return any_url
