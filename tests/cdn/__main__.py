@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from tests.cdn.table import PAGE, page
+from tests.cdn.table import PAGE, away, page
 
 
 @click.group()
@@ -20,6 +20,12 @@ def table() -> None:
     PAGE.parent.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(asyncio.run(page()))
     click.echo(f"{PAGE} is written")
+
+
+@main.command()
+def outages() -> None:
+    """Print what readers see of a gateway that is away: two minutes."""
+    click.echo(asyncio.run(away()))
 
 
 if __name__ == "__main__":

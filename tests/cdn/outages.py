@@ -52,11 +52,14 @@ HOLDING = frozenset({"nginx-njs", "haproxy", "caddy", "cloudflare-worker", "clou
 class LastingGateway(Headgate):
     """A Headgate that has its streams again when it is started again."""
 
-    def __init__(self, folder: Path, *routes: Mapping[str, object]) -> None:
-        """With `routes` besides the usual one, each to a log of its own."""
+    def __init__(
+        self, folder: Path, *routes: Mapping[str, object], sites: Sequence[str] = ("*",)
+    ) -> None:
+        """With `routes` besides the usual one, each to a log of its own; pages of `sites` read."""
         logs = ({"prefix": STREAMS}, *routes)
         kept = [{**one, "origin": f"file:{folder / str(at)}"} for at, one in enumerate(logs)]
         environment = {"HEADGATE_LONG_POLL_TIMEOUT": "3", "HEADGATE_ROUTES": json.dumps(kept)}
+        environment["HEADGATE_CORS_ORIGINS"] = ",".join(sites)
         self.settings = load(None, environment, {})
         super().__init__(environment=environment)
         self.serve_routes(*kept)
@@ -109,22 +112,25 @@ class Outage(NamedTuple):
 class Writer:
     """An idempotent producer, which repeats what nobody has acknowledged."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, name: str = "w") -> None:
         self.url = url
+        self.name = name
+        self.pause_s = PAUSE_S
         self.acknowledged: list[bytes] = []
 
     async def write_until(self, is_over: asyncio.Event) -> None:
         """Append one word after the other."""
         async with httpx.AsyncClient(verify=False, timeout=SERVER_PATIENCE_S) as client:
             while not is_over.is_set():
-                word = b"%d " % len(self.acknowledged)
+                due = asyncio.get_running_loop().time() + self.pause_s
+                word = f"{self.name}{len(self.acknowledged)} ".encode()
                 await self._append(client, word)
                 self.acknowledged.append(word)
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(due - asyncio.get_running_loop().time())
 
     async def _append(self, client: httpx.AsyncClient, word: bytes) -> None:
         seq = str(len(self.acknowledged))
-        headers = {"Content-Type": TEXT, "Producer-Id": "w", "Producer-Epoch": "0"}
+        headers = {"Content-Type": TEXT, "Producer-Id": self.name, "Producer-Epoch": "0"}
         for _ in range(MOST_TRIES):
             with contextlib.suppress(httpx.TransportError):
                 answer = await client.post(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -24,9 +25,11 @@ from tests.clients.readers import read_with_python, read_with_typescript
 from tests.clients.token_writer import create_stream
 from tests.support.examples import IS_WHOLE, cases
 from tests.support.http1 import Client, request
+from tests.support.waiting import PATIENCE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from tests.cdn.outages import Client as Reader
     from tests.support.http1 import Answer
@@ -67,7 +70,8 @@ def edges(gateway: LastingGateway) -> Iterator[dict[str, int]]:
 
 async def asked(port: int, method: str, target: str, **headers: str) -> Answer:
     body = b"one" if method in {"POST", "PUT"} else None
-    client = await Client.connect(port)
+    connection = await asyncio.open_connection("127.0.0.1", port)
+    client = Client(*connection, HOLD_S + PATIENCE_S)
     try:
         client.send(request(method, target, body, Content_Type=TEXT, Origin=PAGE, **headers))
         head = await client.head()
@@ -135,6 +139,26 @@ async def test_a_request_for_events_waits_until_the_gateway_is_back(
         assert set(await asyncio.gather(*waiting)) == {"control"}
     finally:
         gateway.kill()
+
+
+@pytest.mark.torture("the same for pages of all sites")
+async def test_a_page_with_cookies_is_told_to_ask_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the name of its site, a browser takes the answer for one that it may not see."""
+    monkeypatch.setattr(render, "RULES", msgspec.structs.replace(RULES, hold_s=1))
+    gateway = LastingGateway(tmp_path, sites=[PAGE, "https://other.example.com"])
+    with contextlib.closing(gateway), in_front(gateway) as ports:
+        nothing: Mapping[str, str] = {}
+        asks = ((EVENTS, EVENT_SOURCE), (f"{STREAM}?offset=-1", nothing))
+        each = [(name, *one) for name in ports for one in asks]
+        answers = await asyncio.gather(
+            *(asked(ports[name], "GET", target, **headers) for name, target, headers in each)
+        )
+    for (name, *_), answer in zip(each, answers, strict=True):
+        assert answer.get("Access-Control-Allow-Origin") == PAGE, (name, answer)
+        assert answer.get("Access-Control-Allow-Credentials") == "true", (name, answer)
+        assert answer.get("Vary") == "Origin", (name, answer)
 
 
 # A browser first connects again after three seconds.

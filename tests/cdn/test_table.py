@@ -6,6 +6,7 @@ from cdn_configs.targets import TARGETS
 from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL, SHARING
 from tests.cdn.cases import CASES, MANY, OF_CREDENTIALS, OF_PATIENTS, OF_SHARING
 from tests.cdn.engines import ENGINES
+from tests.cdn.outage_table import ROWS
 from tests.cdn.patients import PATIENTS
 from tests.cdn.table import PAGE
 
@@ -18,10 +19,15 @@ def test_the_page_has_each_case_of_each_candidate() -> None:
         (list(OF_SHARING), list(map(str, SHARING))),
         (list(OF_PATIENTS), list(map(str, PATIENTS))),
     )
-    for text, (cases, columns) in zip(tables, expected, strict=True):
-        rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line[:2] == "| "]
-        assert rows[0] == ["case", *columns]
-        assert [row[0] for row in rows[2:]] == cases
+    for text, (cases, columns) in zip(tables[:-1], expected, strict=True):
+        assert_has(text, ["case", *columns], cases)
+    assert_has(tables[-1], ["while it is away", *ENGINES], list(ROWS))
+
+
+def assert_has(text: str, head: list[str], titles: list[str]) -> None:
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line[:2] == "| "]
+    assert rows[0] == head
+    assert [row[0] for row in rows[2:]] == titles
 
 
 def test_the_targets_that_say_that_they_are_run_are_those_that_the_suite_runs() -> None:
