@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
+    from admin.cdn_doctor import CdnDoctor
     from admin.source import Setup, Source
 
 SECURITY_HEADERS = {
@@ -73,11 +74,11 @@ def build(source: Source, setup: Setup) -> web.Application:
     app = web.Application(middlewares=[problems, console.errors, access.check])
     app[SOURCE] = source
     app[BOUNDS] = setup.bounds
-    app[CONSOLE] = Console(source, setup, recorder, streams)
+    app[CONSOLE] = shown = Console(source, setup, recorder, streams)
     app[LISTENERS] = listeners
     app[SIGN_IN] = sign_in
     app.on_response_prepare.append(add_security_headers)
-    app.cleanup_ctx.append(_running(recorder, streams, sign_in))
+    app.cleanup_ctx.append(_running(recorder, streams, sign_in, shown.doctor))
     app.on_shutdown.append(_end_listeners)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
@@ -87,7 +88,7 @@ def build(source: Source, setup: Setup) -> web.Application:
 
 
 def _running(
-    recorder: Recorder, streams: StreamClient, sign_in: SignIn
+    recorder: Recorder, streams: StreamClient, sign_in: SignIn, doctor: CdnDoctor
 ) -> Callable[[web.Application], AsyncIterator[None]]:
     """What begins and ends with the application."""
 
@@ -96,6 +97,7 @@ def _running(
         recording = asyncio.create_task(recorder.run())
         yield
         recording.cancel()
+        await doctor.close()
         with contextlib.suppress(asyncio.CancelledError):
             await recording
         await streams.close()

@@ -10,11 +10,11 @@ import msgspec
 
 from admin.errors import NotTold
 from admin.model import CdnFile, CdnTarget, CdnTargets
-from cdn_configs import targets
+from cdn_configs import comparison, targets
 from cdn_configs.errors import Refused, UnknownTarget
-from cdn_configs.explain import limits
+from cdn_configs.explain import bounds, exclusions
 from cdn_configs.options import CredentialMode, from_settings
-from cdn_configs.render import render
+from cdn_configs.render import digest_of, render
 from gateway.settings.kinds import parse_size
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ def _told(target: Target) -> CdnTarget:
         file_name=target.file_name,
         does=target.does,
         does_not=target.does_not,
-        limits=tuple(limits(target)),
+        limits=tuple(bounds(target)),
+        exclusions=tuple(exclusions(target)),
+        compared=dict(zip(comparison.HEAD, comparison.compared(target), strict=True)),
         state=target.state,
         checked=target.checked,
         credentials=target.credentials,
@@ -91,7 +93,7 @@ def _file(settings: Settings, name: str, choice: Choice) -> CdnFile:
     except Refused as refusal:
         raise NotTold(400, refusal.detail) from refusal
     command = _command(target, choice, settings.file)
-    return CdnFile(target.name, target.file_name, text, command)
+    return CdnFile(target.name, target.file_name, text, command, digest_of(target, text))
 
 
 def _options(settings: Settings, choice: Choice) -> Options:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, get_args
 from aiohttp import web
 
 from admin.about import about
+from admin.cdn_doctor import CdnDoctor
 from admin.configuration import configuration
 from admin.errors import NotTold
 from admin.model import Instance
@@ -75,6 +76,7 @@ class Console:
         self._recorder = recorder
         self._streams = streams
         self._overviews = Overviews(recorder, setup, self.instance)
+        self.doctor = CdnDoctor(settings, setup.clock)
         self._routes = {route.prefix for route in settings.route_table}
         self._routes_of_runs = tuple(it.prefix for it in settings.route_table if it.runs)
 

@@ -6,7 +6,7 @@ None stands for what is not known: no data, which is not zero.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -250,7 +250,9 @@ class CdnTarget(msgspec.Struct, frozen=True):
     file_name: str
     does: tuple[str, ...]
     does_not: tuple[str, ...]
-    limits: tuple[str, ...]  # of its options, with their reasons
+    limits: tuple[str, ...]  # that whoever takes it has to know, with their reasons
+    exclusions: tuple[str, ...]  # the other limits of its options, for whoever looks for one
+    compared: dict[str, str]  # in a few words each, what tells it from the others
     state: str  # how far its configuration was put to the test
     checked: str  # how its configuration is tested
     credentials: tuple[str, ...]  # the modes that it can keep
@@ -259,6 +261,50 @@ class CdnTarget(msgspec.Struct, frozen=True):
     is_elsewhere: bool  # at a vendor, who has to reach the gateway by the internet
     can_be_purged: bool
     beside: tuple[str, ...]  # targets whose files must lie beside this one
+
+
+class DoctorFinding(msgspec.Struct, frozen=True):
+    """What a check of the doctor saw: sentences without the last full stop.
+
+    `change` is what to do about it; empty where there is nothing to do.
+    """
+
+    check: str
+    verdict: str  # pass, fail, could not tell, note
+    saw: str
+    change: str
+
+
+class DoctorWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A deployment to be examined: a host that the settings name, and a route's prefix there.
+
+    Without a route the first is taken. `digest` is the one that the deployed file should have.
+    """
+
+    host: Annotated[str, msgspec.Meta(max_length=300)]
+    scheme: Literal["https", "http"] = "https"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] | None = None
+    route: Annotated[str, msgspec.Meta(max_length=8192)] | None = None
+    digest: Annotated[str, msgspec.Meta(pattern="^[a-z-]{1,64}/[0-9a-f]{16}$")] | None = None
+
+
+class DoctorView(msgspec.Struct, frozen=True):
+    """What may be examined, and what was last: its `url` is None until something was.
+
+    `trouble` is why nothing was found; `left` are streams that could not be removed.
+    """
+
+    hosts: tuple[str, ...]
+    routes: tuple[str, ...]
+    url: str | None = None
+    by: str = ""
+    began_at: float | None = None
+    is_running: bool = False
+    findings: tuple[DoctorFinding, ...] = ()
+    requests: int = 0
+    seconds: float = 0.0
+    trouble: str = ""
+    left: tuple[str, ...] = ()
 
 
 class CdnTargets(msgspec.Struct, frozen=True):
@@ -274,3 +320,4 @@ class CdnFile(msgspec.Struct, frozen=True):
     file_name: str
     text: str
     command: str
+    digest: str | None = None  # which its answers have; None where it answers nothing itself

@@ -46,13 +46,29 @@ def _lists(target: Target) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 def limits(target: Target) -> Iterator[str]:
     """What its options may be, and why not more: a sentence each."""
-    if target.longest_poll_s is None:
-        yield "Long-polls may be of any length."
-    else:
+    yield from bounds(target)
+    yield from exclusions(target)
+
+
+def bounds(target: Target) -> Iterator[str]:
+    """Yield the limits that whoever takes the target has to know."""
+    if target.longest_poll_s is not None:
         yield f"Long-polls of up to {target.longest_poll_s} s: {target.longest_poll_reason}."
     if target.longest_heartbeat_s is not None:
         heartbeat = f"SSE heartbeats at most {target.longest_heartbeat_s} s apart"
         yield f"{heartbeat}: {target.longest_heartbeat_reason}."
+    if target.beside:
+        yield f"Beside it lies the file of {', '.join(target.beside)}."
+    if not target.keeps_readers_apart:
+        yield "No routes to HTTP origins that tell their readers apart."
+    if not target.keeps_sites_apart:
+        yield "No list of web sites as cors_origins."
+
+
+def exclusions(target: Target) -> Iterator[str]:
+    """Yield what its options may be, and which there are not, for whoever looks for one."""
+    if target.longest_poll_s is None:
+        yield "Long-polls may be of any length."
     yield f"--credentials {' or '.join(target.credentials)}."
     missing = (mode for mode in CREDENTIAL_MODES if mode not in target.credentials)
     yield from (f"No --credentials {mode}: it cannot {target.cannot(mode)}." for mode in missing)
@@ -60,12 +76,6 @@ def limits(target: Target) -> Iterator[str]:
         yield f"--shield may be {target.shield_words}: that place alone asks the gateway."
     reasons = {"stale-if-error": target.no_stale_if_error, "purge": target.no_purge}
     yield from (f"No --{option}: {reason}." for option, reason in reasons.items() if reason)
-    if not target.keeps_readers_apart:
-        yield "No routes to HTTP origins that tell their readers apart."
-    if not target.keeps_sites_apart:
-        yield "No list of web sites as cors_origins."
-    if target.beside:
-        yield f"Beside it lies the file of {', '.join(target.beside)}."
 
 
 def _item(sentence: str) -> list[str]:

@@ -39,6 +39,8 @@ from admin.model import (
     CdnFile,
     CdnTargets,
     Configuration,
+    DoctorView,
+    DoctorWish,
     Messages,
     Overview,
     Place,
@@ -162,6 +164,10 @@ async def _cdn_file(request: web.Request, query: OfCdnFile, _body: None) -> CdnF
     return await request.app[CONSOLE].cdn_file(query.target, query)
 
 
+async def _cdn_doctor(request: web.Request, _query: None, _body: None) -> DoctorView:
+    return request.app[CONSOLE].doctor.view
+
+
 async def _configuration(request: web.Request, _query: None, _body: None) -> Configuration:
     return request.app[CONSOLE].configuration()
 
@@ -211,6 +217,12 @@ async def _rotate_keys(request: web.Request, _query: None, body: KeyRotation) ->
         made = await request.app[CONSOLE].rotate_keys(body.streams)
         told["version"] = made.version
     return RotatedKeys(body.streams, made.version, made.unnoted)
+
+
+async def _begin_doctor(request: web.Request, _query: None, body: DoctorWish) -> DoctorView:
+    with audited(request, "doctor", body.route or "", "") as told:
+        told["host"] = body.host
+        return request.app[CONSOLE].doctor.begin(body, request[VIEWER].name)
 
 
 # ---------------------------------------------------------------- sessions
@@ -363,6 +375,21 @@ OPERATIONS = (
         _cdn_file,
         OfCdnFile,
         answer=CdnFile,
+    ),
+    Operation(
+        "GET",
+        "/api/cdn/doctor",
+        "What the doctor found last of what lies before this gateway.",
+        _cdn_doctor,
+        answer=DoctorView,
+    ),
+    Operation(
+        "POST",
+        "/api/cdn/doctor",
+        "Have it examine a host that the settings name.",
+        _begin_doctor,
+        body=DoctorWish,
+        answer=DoctorView,
     ),
     Operation(
         "GET", "/api/configuration", "The settings in effect.", _configuration, answer=Configuration

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from admin.cdn import LONGEST_CHOICE, Choice
 from admin.errors import NotTold
+from admin.model import DoctorWish
+from admin.pages.applying import how_to_apply
 from admin.pages.rendering import Page
 from admin.pages.views import frame
+from cdn_configs import comparison
 from cdn_configs.options import CREDENTIAL_MODES
+from cdn_configs.targets import TARGETS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from admin.model import CdnFile, CdnTarget
     from admin.pages.views import Visit
 
@@ -36,6 +43,8 @@ MUST_BE = {
 
 async def page(visit: Visit) -> Page:
     """What a target does and does not do, and the file once there is enough for one."""
+    if not visit.whole:
+        return Page("cdn.html", {"here": "/cdn", **await frame(visit), **_doctor(visit)})
     targets = visit.console.cdn_targets().targets
     target = _target(targets, visit)
     parts = {name for one in targets for name in one.beside}
@@ -62,8 +71,27 @@ async def page(visit: Visit) -> Page:
             "address": visit.console.name,
             "made": made,
             "trouble": trouble,
+            "columns": comparison.HEAD,
+            "how": await asyncio.to_thread(how_to_apply, TARGETS[target.name].folder),
+            "refusal": None,
+            "wish": dict.fromkeys(DoctorWish.__struct_fields__, ""),
+            **_doctor(visit),
         },
     )
+
+
+def _doctor(visit: Visit) -> dict[str, object]:
+    view = visit.console.doctor.view
+    return {"doctor": view, "can_examine": visit.viewer.role == "operator", "now": visit.now}
+
+
+def wish(entered: Mapping[str, str]) -> DoctorWish:
+    """What the form of the doctor asks for; an empty field chooses nothing."""
+    given = {name: text for name in DoctorWish.__struct_fields__ if (text := entered.get(name))}
+    try:
+        return msgspec.convert(given, DoctorWish, strict=False)
+    except msgspec.ValidationError as refusal:
+        raise NotTold(400, f"the form cannot be read: {refusal}") from refusal
 
 
 async def chosen_file(visit: Visit) -> CdnFile:

@@ -16,8 +16,10 @@ from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
 from admin.bodies import fields
 from admin.console import CONSOLE
 from admin.errors import NotTold
-from admin.pages import runs, show, views
+from admin.model import DoctorWish
+from admin.pages import cdn, runs, show, views
 from admin.pages.rendering import Page, link
+from gateway.protocol.paths import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -72,6 +74,7 @@ class Forms:
         router.add_post("/explain", self._explain)
         router.add_post("/stream", self._change)
         router.add_post("/runs", self._stop)
+        router.add_post("/cdn", self._examine)
 
     async def _ask_who(self, request: web.Request) -> web.Response:
         there = _here(request.query.get("next", ""))
@@ -129,6 +132,20 @@ class Forms:
             return await self._shown(request, page, refusal.status)
         query = {key: request.query.get(key, "") for key in ("route", "status", "after")}
         raise web.HTTPSeeOther(link("/runs", **query, done="asked" if is_asked else "nobody"))
+
+    async def _examine(self, request: web.Request) -> web.Response:
+        """Have the doctor examine what lies before this gateway."""
+        entered = await fields(request)
+        try:
+            with audited(request, "doctor", entered.get("route", ""), "") as told:
+                told["host"] = entered.get("host", "")[:MAX_PATH_BYTES]
+                request.app[CONSOLE].doctor.begin(cdn.wish(entered), request[VIEWER].name)
+        except NotTold as refusal:
+            template, shown = await cdn.page(self._visit(request))
+            kept = {name: entered.get(name, "") for name in DoctorWish.__struct_fields__}
+            page = Page(template, {**shown, "refusal": refusal.reason, "wish": kept})
+            return await self._shown(request, page, refusal.status)
+        raise web.HTTPSeeOther(f"{link('/cdn', **request.query)}#doctor")
 
     async def _refused(
         self, request: web.Request, form: StreamForm, refusal: NotTold

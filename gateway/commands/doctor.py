@@ -62,6 +62,11 @@ def doctor() -> None:
     metavar="FILE",
     help="The file of headgate cdn render that is deployed there: has it drifted?",
 )
+@click.option(
+    "--digest",
+    metavar="DIGEST",
+    help="The digest that answers should have, in the place of --rendered.",
+)
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor_url(  # noqa: PLR0913 - one for each option
@@ -70,6 +75,7 @@ def doctor_url(  # noqa: PLR0913 - one for each option
     admin_token: Path | None,
     later_s: float,
     rendered: Path | None,
+    digest: str | None,
     config: Path | None,
     *,
     as_json: bool,
@@ -84,6 +90,8 @@ def doctor_url(  # noqa: PLR0913 - one for each option
     """
     if admin is None and admin_token is not None:
         raise click.UsageError("--admin-token needs --admin.")
+    if rendered is not None and digest is not None:
+        raise click.UsageError("--rendered and --digest exclude each other.")
     from gateway.commands.cdn_doctor import report
     from gateway.commands.cdn_doctor.gateway_counters import admin_target
     from gateway.commands.cdn_doctor.streams import first_target, reader_of
@@ -97,7 +105,7 @@ def doctor_url(  # noqa: PLR0913 - one for each option
         admin_at = None if admin is None else admin_target(admin, admin_token, os.environ)
     except ValueError as refusal:
         raise click.BadParameter(str(refusal), param_hint="--admin") from refusal
-    digest = None if rendered is None else _digest(rendered, config)
+    digest = digest if rendered is None else _digest(rendered, config)
     shown = target.shown.rpartition("/")[0]
     sys.exit(
         report.run(

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from admin.app import build
 from admin.cdn import LONGEST_CHOICE
+from cdn_configs.comparison import compared
 from cdn_configs.options import from_settings
 from cdn_configs.render import render
 from cdn_configs.targets import TARGETS
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = {"Accept": "text/html"}
+ROW = r'<th scope="row"><a [^>]*>([^<]*)</a></th>\n(.*?)</tr>'
+CELL = r"<td>(.*?)</td>"
 HOST = "streams.example.com"
 UPSTREAM = "gateway.internal:80"
 HOSTILE = (
@@ -194,3 +197,32 @@ async def test_a_first_look_asks_for_what_is_needed_and_complains_of_nothing(
             page = await answer.text()
         assert "The file comes here" in page
         assert 'role="alert"' not in page
+
+
+async def test_the_page_compares_the_targets_and_says_how_to_apply_each(
+    client: TestClient[Any, Any],
+) -> None:
+    beside = {name for one in TARGETS.values() for name in one.beside}
+    async with client.get("/cdn", headers=PAGE) as answer:
+        table = re.search(r'<table class="compared">(.*?)</table>', await answer.text(), re.S)
+    assert table is not None
+    rows = {
+        html.unescape(title): [
+            re.sub(r"<[^>]+>|[✓▲]", "", cell).strip() for cell in re.findall(CELL, row)
+        ]
+        for title, row in re.findall(ROW, table[1], re.S)
+    }
+    assert rows == {
+        one.title: [*compared(one)] for name, one in TARGETS.items() if name not in beside
+    }
+    for name in TARGETS:
+        async with client.get(f"/cdn?target={name}", headers=PAGE) as answer:
+            page = await answer.text()
+        how = re.search(r'id="apply">(.*?)</section>', page, re.S)
+        assert how is not None
+        # Its links lead to pages that a gateway does not have.
+        assert ("headgate cdn render" in how[1], "<a " in how[1]) == (True, False), name
+        folded = re.search(r"<details>(.*?)</details>", page, re.S)
+        assert folded is not None
+        credentials = " or ".join(TARGETS[name].credentials)
+        assert f"--credentials {credentials}." in html.unescape(folded[1])

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cdn_configs.rules import RULES
+from cdn_configs import comparison
 from cdn_configs.targets import TARGETS
 from tests.test_architecture import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cdn_configs.target import Ability, Target
+    from cdn_configs.target import Target
 
 PAGE = ROOT / "docs" / "cdn" / "README.md"
 BEGIN, END = "<!-- targets -->\n", "<!-- end -->\n"
-HEAD = (
-    "target",
-    "equal long-polls",
-    "equal SSE reads",
-    "longest long-poll",
-    "readers with credentials",
-    "purges",
-    "state",
-)
+HEAD = ("target", *comparison.HEAD)
 
 
 def told(text: str) -> str:
@@ -43,19 +35,8 @@ def _table() -> Iterator[str]:
 
 
 def _cells(target: Target) -> tuple[str, ...]:
-    def able(ability: Ability, yes: str, no: str) -> str:
-        return yes if ability in target.abilities else no
-
-    poll = "any" if target.longest_poll_s is None else f"{target.longest_poll_s} s"
-    return (
-        f"[{target.title}](../../cdn_configs/{target.folder}/README.md)",
-        able("collapses", "one request", "passed on"),
-        able("collapses-sse", f"one for {RULES.sse_join_s} s of arrivals", "passed on"),
-        poll,
-        ", ".join(target.credentials),
-        able("purges", "yes", "no"),
-        target.state,
-    )
+    link = f"[{target.title}](../../cdn_configs/{target.folder}/README.md)"
+    return link, *comparison.compared(target)
 
 
 def _line(cells: tuple[str, ...]) -> str:

@@ -6,7 +6,10 @@ import asyncio
 import math
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from admin.cdn import make_file, told_targets
+from admin.cdn_doctor import CdnDoctor
 from admin.console import Console
 from admin.errors import NotTold
 from admin.model import (
@@ -14,6 +17,7 @@ from admin.model import (
     Attention,
     Chart,
     Configuration,
+    DoctorFinding,
     HeatMap,
     Instance,
     Line,
@@ -77,6 +81,27 @@ PAYLOADS = (
 )
 
 
+FINDINGS = (
+    DoctorFinding("304", "pass", "who has an answer already is told so by a 304", ""),
+    DoctorFinding(
+        "equal polls",
+        "fail",
+        "of 20 that an append ended, 20 reached the server; the last answered 0.0 s after it",
+        "Let equal requests wait for one. In nginx.conf (nginx): proxy_cache_lock on.",
+    ),
+    DoctorFinding("credentials", "could not tell", f"it said: {PAYLOADS[1]} \u202egpj", ""),
+    DoctorFinding("reader-key", "note", "not examined: the server tells no reader key", ""),
+    DoctorFinding(
+        "configuration",
+        "fail",
+        "drifted: rendered with other options or by another version, render anew (deployed "
+        "nginx/4b377d29c24c42d1, now nginx/0c6a7d9be41f2a35)",
+        "Render the file again by the command in its first line, deploy it, and let its header "
+        "Headgate-Config through.",
+    ),
+)
+
+
 def wave(middle: float, swing: float, points: int = POINTS, shift: float = 0) -> tuple[float, ...]:
     """A curve that looks measured: two waves and a little noise, the same each time."""
     return tuple(
@@ -97,6 +122,17 @@ class MadeUp(Console):
         self.trouble: NotTold | None = None
         self.measured = True
         self.done: list[tuple[str, ...]] = []
+        self.doctor = CdnDoctor(Settings(hosts=("streams.example.com",)), lambda: NOW)
+        self.doctor.view = replace(
+            self.doctor.view,
+            url="https://streams.example.com/v1/stream",
+            by="ada",
+            began_at=NOW - 95,
+            findings=FINDINGS,
+            requests=136,
+            seconds=24.8,
+            left=("https://streams.example.com/v1/stream/headgate-doctor-0a1b2c3d4e5f6a7b",),
+        )
 
     @property
     def name(self) -> str:

@@ -1,0 +1,136 @@
+"""The doctor of deployments: an operator has it examine what lies before this gateway.
+
+It asks hosts alone that the settings name, one deployment at a time, and without credentials.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.structs import replace
+
+from admin.errors import NotTold
+from admin.model import DoctorFinding, DoctorView
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from admin.model import DoctorWish
+    from gateway.settings import Settings
+
+# An examination takes 130 s at most, and 8 s to remove its streams; the rest is for a busy machine.
+LONGEST_S = 180.0
+REMOVAL_S = 10.0
+
+
+class _Report(msgspec.Struct):
+    """What `headgate doctor URL --json` prints."""
+
+    error: str = ""
+    checks: tuple[DoctorFinding, ...] = ()
+    requests: int = 0
+    seconds: float = 0.0
+    left: tuple[str, ...] = ()
+
+
+class CdnDoctor:
+    """Examines one deployment at a time, and keeps what was found last."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._prefixes = tuple(route.prefix for route in settings.route_table)
+        self._examining: asyncio.Task[None] | None = None
+        self.view = DoctorView(settings.hosts, self._prefixes)
+
+    def begin(self, wish: DoctorWish, by: str) -> DoctorView:
+        """Begin to examine. Raises NotTold for what may not be examined, or not now."""
+        url = self._url(wish)
+        if self.view.is_running:
+            raise NotTold(409, f"{self.view.url} is being examined: wait for its end")
+        self.view = DoctorView(
+            self.view.hosts, self._prefixes, url, by, self._clock(), is_running=True
+        )
+        self._examining = asyncio.create_task(self._examine(url, wish.digest))
+        return self.view
+
+    async def close(self) -> None:
+        """Break an examination off, whose streams are removed all the same."""
+        if self._examining is not None:
+            self._examining.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._examining
+
+    def _url(self, wish: DoctorWish) -> str:
+        hosts = self.view.hosts
+        if not hosts:
+            raise NotTold(409, "the settings name no hosts, and no others are examined")
+        if wish.host not in hosts:
+            raise NotTold(400, f"host must be one of the settings' hosts: {', '.join(hosts)}")
+        route = wish.route or self._prefixes[0]
+        if route not in self._prefixes:
+            raise NotTold(404, "no route has this prefix")
+        port = "" if wish.port is None else f":{wish.port}"
+        return f"{wish.scheme}://{wish.host}{port}{route}"
+
+    async def _examine(self, url: str, digest: str | None) -> None:
+        found = _Report(error="the examination was broken off")
+        try:
+            found = await _examined(url, digest)
+        except TimeoutError:
+            found = _Report(error=f"it took more than {LONGEST_S:g} s")
+        except (OSError, msgspec.DecodeError) as cause:
+            log.error("admin.doctor_failed", url=url, error=repr(cause))
+            found = _Report(error="the doctor could not be run; the log tells why")
+        finally:
+            self.view = replace(
+                self.view,
+                is_running=False,
+                trouble=found.error,
+                findings=found.checks,
+                requests=found.requests,
+                seconds=found.seconds,
+                left=found.left,
+            )
+
+
+async def _examined(url: str, digest: str | None) -> _Report:
+    """Run the doctor as a process of its own: its requests hold up nobody who is served here."""
+    asked = [] if digest is None else ["--digest", digest]
+    # What is in the environment for commands, such as a token, is for whoever runs them.
+    environment = {key: it for key, it in os.environ.items() if not key.startswith("STREAM_")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "gateway", "doctor", url, "--json", *asked),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=environment,
+    )
+    try:
+        async with asyncio.timeout(LONGEST_S):
+            printed, _ = await process.communicate()
+    finally:
+        await _ended(process)
+    try:
+        return msgspec.convert(json.loads(printed), _Report)
+    except ValueError as cause:
+        raise msgspec.DecodeError(f"it ended with {process.returncode}") from cause
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """End the process, which removes its streams when it is told to."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(REMOVAL_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

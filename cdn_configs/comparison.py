@@ -1,0 +1,36 @@
+"""What tells targets from each other, in a few words each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cdn_configs.rules import RULES
+
+if TYPE_CHECKING:
+    from cdn_configs.target import Ability, Target
+
+HEAD = (
+    "equal long-polls",
+    "equal SSE reads",
+    "longest long-poll",
+    "readers with credentials",
+    "purges",
+    "state",
+)
+
+
+def compared(target: Target) -> tuple[str, ...]:
+    """Return the cells of a target's row, below `HEAD`."""
+
+    def able(ability: Ability, yes: str, no: str) -> str:
+        return yes if ability in target.abilities else no
+
+    poll = "any" if target.longest_poll_s is None else f"{target.longest_poll_s} s"
+    return (
+        able("collapses", "one request", "passed on"),
+        able("collapses-sse", f"one for {RULES.sse_join_s} s of arrivals", "passed on"),
+        poll,
+        ", ".join(target.credentials),
+        able("purges", "yes", "no"),
+        target.state,
+    )
