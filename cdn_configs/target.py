@@ -22,7 +22,7 @@ Ability = Literal[
 Comment = Literal["#", "//", "json"]
 # How far a target's file was put to the test:
 #   run              by the tests, in its software, or in what its vendor gives out for that
-#   run by hand      once, in its software; the tests parse it at most
+#   run by hand      once, in its software; the tests parse it, where its types are published
 #   parsed, not run  as far as the tests go, and nobody has run it
 #   not tried        made from its vendor's pages; no machine of that vendor has had it
 State = Literal["run", "run by hand", "parsed, not run", "not tried"]

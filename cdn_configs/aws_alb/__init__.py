@@ -31,7 +31,8 @@ TARGETS = (
         longest_heartbeat_reason="its idle time-out is at most 4,000 s, in which two may be lost",
         no_stale_if_error="it keeps nothing",
         no_purge="it keeps nothing",
-        checked="Written from AWS's pages. It was not run at AWS",
+        checked="Its attributes are those of the service model that AWS publishes. It was not run "
+        "at AWS",
         checker=("sh", "-n", "{file}"),
     ),
 )

@@ -33,8 +33,8 @@ TARGETS = (
         no_purge="it keeps nothing",
         is_plain=True,
         state="run by hand",
-        checked="Run once, by hand, with Envoy 1.40 through the cases of the suite, which does "
-        "not run it",
+        checked="Once, by hand, with Envoy 1.40: envoy --mode validate, and the cases of the "
+        "suite, which does not run it",
         checker=("envoy", "--mode", "validate", "-l", "error", "-c", "{file}"),
     ),
 )

@@ -34,7 +34,7 @@ TARGETS = (
         no_purge="it keeps nothing",
         is_plain=True,
         state="run",
-        checked="What the controller 1.15 makes of the "
+        checked="Parsed by the schema of Kubernetes. What the controller 1.15 makes of the "
         "annotations is replayed and run by the suite in nginx 1.22; the controller itself was not "
         "run",
     ),
