@@ -9,14 +9,13 @@ import pytest
 
 from tests.fuzz import corpus
 from tests.fuzz.campaign import run
-from tests.support.examples import IS_WHOLE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.fuzz.campaign import Kind
 
-SECONDS = 8.0 if IS_WHOLE else 4.0
+SECONDS = 8.0
 
 
 @pytest.mark.timeout(240)
