@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from admin.cdn_doctor import CdnDoctor
-    from admin.source import Setup, Source
+    from admin.source import ProcessSource, Setup
 
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -58,10 +58,10 @@ REFUSAL_LINES = "".join(
     )
 ).encode()
 
-SOURCE: web.AppKey[Source] = web.AppKey("source")
+SOURCE: web.AppKey[ProcessSource] = web.AppKey("source")
 
 
-def build(source: Source, setup: Setup) -> web.Application:
+def build(source: ProcessSource, setup: Setup) -> web.Application:
     """The admin application, reading from `source` at each request and every few seconds."""
     settings = setup.settings
     listeners = Listeners(setup.bounds.most_connections)

@@ -11,11 +11,11 @@ from admin.errors import NotTold
 from gateway.errors import BodyTooLarge, CodingNotSupported
 
 if TYPE_CHECKING:
-    from admin.source import Bounds
+    from admin.source import ClientBounds
 
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 64  # the largest form of the console has five
-BOUNDS: web.AppKey[Bounds] = web.AppKey("bounds")
+BOUNDS: web.AppKey[ClientBounds] = web.AppKey("bounds")
 _BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
 
 

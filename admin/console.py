@@ -42,15 +42,15 @@ if TYPE_CHECKING:
         CdnFile,
         CdnTargets,
         Configuration,
+        MessagePlace,
         Messages,
         Overview,
-        Place,
         RouteView,
         RunsView,
         Span,
     )
     from admin.record.recorder import Recorder
-    from admin.source import Setup, Source
+    from admin.source import ProcessSource, Setup
     from admin.streams.client import StreamClient
     from gateway.access.key_versions import Rotated
     from gateway.access.read_tokens import Made, Wish
@@ -64,7 +64,7 @@ class Console:
 
     def __init__(
         self,
-        source: Source,
+        source: ProcessSource,
         setup: Setup,
         recorder: Recorder,
         streams: StreamClient,
@@ -151,7 +151,7 @@ class Console:
         answers = await self._ask(DescribeStream(route, name), StreamDescription)
         return lists.descriptions(answers)
 
-    async def messages(self, route: str, name: str, place: Place, limit: int) -> Messages:
+    async def messages(self, route: str, name: str, place: MessagePlace, limit: int) -> Messages:
         """Messages from a place on, or with the offset LATEST the last ones."""
         path, _ = self._stream(route, name)
         return await self._streams.messages(path, place, limit)

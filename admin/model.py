@@ -23,7 +23,7 @@ RESULTS: tuple[Result, ...] = ("hit", "collapsed", "revalidated", "stale", "miss
 TARGET_RATIO, ALARM_RATIO = TARGET, ALARM
 
 
-class State(msgspec.Struct, frozen=True):
+class HealthState(msgspec.Struct, frozen=True):
     """How something is, in a word or two: serving; degraded: log unreachable; draining."""
 
     level: Level
@@ -61,7 +61,7 @@ class Instance(msgspec.Struct, frozen=True):
     """Who speaks: the gateway whose page this is, and how it is."""
 
     name: str
-    state: State
+    state: HealthState
     workers: int
     version: str
     started_at: float | None
@@ -101,7 +101,7 @@ class Server(msgspec.Struct, frozen=True):
     """A server of an HTTP origin."""
 
     name: str  # without credentials
-    state: State
+    state: HealthState
 
 
 class RouteView(msgspec.Struct, frozen=True):
@@ -110,7 +110,7 @@ class RouteView(msgspec.Struct, frozen=True):
     prefix: str
     origin: str  # without credentials
     kind: str  # a kind of log, such as `redis`, or `http`
-    state: State
+    state: HealthState
     policy: tuple[str, ...]  # a sentence each
     figures: RouteFigures
     repairs: dict[str, int]  # what was repaired in the origin's answers, and how often
@@ -206,7 +206,7 @@ class Viewer(msgspec.Struct, frozen=True):
     signed_in: bool = False  # by a session, which can be ended
 
 
-class Place(msgspec.Struct, frozen=True):
+class MessagePlace(msgspec.Struct, frozen=True):
     """Where messages begin: `skip` of them after an offset, as an answer has many messages."""
 
     offset: str
@@ -235,9 +235,9 @@ class Messages(msgspec.Struct, frozen=True):
     """
 
     content_type: str
-    begin: Place
+    begin: MessagePlace
     messages: tuple[Message, ...]
-    behind: Place | None
+    behind: MessagePlace | None
     tail: str | None
     closed: bool = False  # and this is its end
 

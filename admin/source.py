@@ -28,7 +28,7 @@ class Health(NamedTuple):
     notes: dict[str, str | None]
 
 
-class Bounds(Protocol):
+class ClientBounds(Protocol):
     """The bounds on clients of the admin listener, and its numbers."""
 
     @property
@@ -55,10 +55,10 @@ class Setup(NamedTuple):
     formats: Mapping[str, str]
     clock: Callable[[], float]  # epoch seconds
     console: ConsoleToken
-    bounds: Bounds
+    bounds: ClientBounds
 
 
-class Source(Protocol):
+class ProcessSource(Protocol):
     """What tells how this process, or several together, are."""
 
     async def health(self) -> Health:

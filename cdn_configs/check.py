@@ -35,7 +35,7 @@ _PASSES_ON = (
 _MARK = re.compile(rf"{MARK}([a-z-]+) (\{{.*\}})")
 
 
-class Report(msgspec.Struct, frozen=True):
+class CheckReport(msgspec.Struct, frozen=True):
     """What was found; `difference` is a unified diff, empty where the file is as it should be."""
 
     target: str
@@ -52,7 +52,7 @@ class Report(msgspec.Struct, frozen=True):
         return not self.difference and self.accepted is not False
 
 
-def check(text: str, settings: Settings) -> Report:
+def check(text: str, settings: Settings) -> CheckReport:
     """Compare a rendered file with what the settings ask for now, and have it checked.
 
     Raises Refused when the file bears no mark, or no right file can be made any more.
@@ -71,7 +71,7 @@ def check(text: str, settings: Settings) -> Report:
     clears = named.clears_forwarded
     passes_on = bool(clears) and text.count(clears) < as_made.count(clears)
     warning = f"{_PASSES_ON}: {clears}" if passes_on else ""
-    return Report(named.name, difference, program, accepted, said, warning)
+    return CheckReport(named.name, difference, program, accepted, said, warning)
 
 
 def rendered_now(text: str, settings: Settings) -> tuple[Target, Options, str]:

@@ -26,7 +26,7 @@ def end_with_version(context: click.Context, _option: click.Parameter, is_asked:
         context.exit()
 
 
-class Commands(click.Group):
+class CommandGroup(click.Group):
     """The commands; one that is interrupted ends as the shell expects.
 
     Those that are in modules of their own are loaded when one is asked for, or all: a server keeps
@@ -65,7 +65,7 @@ class Commands(click.Group):
             context.exit(INTERRUPTED)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version",
     is_flag=True,

@@ -20,9 +20,9 @@ from gateway.protocol.retention import Retention
 from gateway.runtime.client_rate import ClientRate
 from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.context import Context, Timeouts
-from gateway.runtime.limits import Limits
+from gateway.runtime.limits import ServerLimits
 from gateway.runtime.quotas import ClientRates, Quotas
-from gateway.runtime.route import OPEN, Access
+from gateway.runtime.route import OPEN, RouteAccess
 from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.auth import BY_ORIGIN
@@ -81,7 +81,7 @@ def shared_by_all(
 
 def _quotas(settings: Settings, elapsed: Callable[[], float]) -> Quotas:
     connections = settings.connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-    limits = Limits(
+    limits = ServerLimits(
         max_connections=connections,
         max_client_connections=settings.client_connection_limit(connections),
         max_live_readers=settings.max_live_readers,
@@ -117,7 +117,7 @@ def _route_of(
 
 
 def hosted_route(
-    settings: Settings, route: RouteSettings, log: Log, shared: Context, access: Access = OPEN
+    settings: Settings, route: RouteSettings, log: Log, shared: Context, access: RouteAccess = OPEN
 ) -> HostedRoute:
     """The route to a log of our own."""
     made = HostedRoute(
@@ -137,7 +137,7 @@ def hosted_route(
 
 
 def edge_route(
-    settings: Settings, route: RouteSettings, shared: Context, access: Access = OPEN
+    settings: Settings, route: RouteSettings, shared: Context, access: RouteAccess = OPEN
 ) -> EdgeRoute:
     """The route to an HTTP origin."""
     from gateway import edge_parts  # see there
@@ -179,7 +179,7 @@ def _has_edges(routes: Router) -> bool:
 
 def access_of(
     settings: Settings, route: RouteSettings, authorities: Authorities, shared: Context
-) -> Access:
+) -> RouteAccess:
     """Who may use a route, by its settings."""
     guard: Guard | None = None
     kinds = settings.auth_of(route)
@@ -193,7 +193,7 @@ def access_of(
     reader_keys = authorities.reader_keys() if route.reader_keys == "on" else None
     if reader_keys is not None and not is_private:
         raise StartError(f"{route.prefix} is public, and has no use for reader_keys")
-    return Access(guard, is_private, route.conceal == "on", reader_keys)
+    return RouteAccess(guard, is_private, route.conceal == "on", reader_keys)
 
 
 def _freshness(route: RouteSettings, *, is_private: bool = False) -> Freshness:

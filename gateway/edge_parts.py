@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedSettings
     from gateway.protocol.cache_headers import Freshness
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Access
+    from gateway.runtime.route import RouteAccess
     from gateway.settings import Route as RouteSettings
 
 __all__ = ["EdgeHandlers", "EdgeRoute", "edge_route", "steps"]
 
 
 def edge_route(
-    route: RouteSettings, freshness: Freshness, feeds: FeedSettings, shared: Context, access: Access
+    route: RouteSettings,
+    freshness: Freshness,
+    feeds: FeedSettings,
+    shared: Context,
+    access: RouteAccess,
 ) -> EdgeRoute:
     """The route to an HTTP origin."""
     origin = Origin(OriginSettings.of(route), shared.tracer)
@@ -44,7 +48,7 @@ def edge_route(
     return edge
 
 
-def _identity(route: RouteSettings, access: Access) -> IdentityHeaders:
+def _identity(route: RouteSettings, access: RouteAccess) -> IdentityHeaders:
     """By what the origin knows readers: not by what this gateway has verified itself."""
     cookie = COOKIE if access.guard is not None else ""
     return IdentityHeaders(route.identity_headers, route.drop_headers, verified_cookie=cookie)

@@ -14,7 +14,7 @@ T = TypeVar("T")
 TURN_S = 0.002  # how long steps run one after the other before the event loop has its turn
 
 
-class Waiter(Protocol):
+class LaterWaiter(Protocol):
     """Someone who is resumed when a Later is set."""
 
     def resume(self, later: Later[Any], /) -> None:
@@ -26,10 +26,10 @@ class _Turn:
 
     def __init__(self) -> None:
         self.depth = 0
-        self.ready: deque[tuple[Waiter, Later[Any]]] = deque()
+        self.ready: deque[tuple[LaterWaiter, Later[Any]]] = deque()
         self._scheduled: asyncio.AbstractEventLoop | None = None
 
-    def add(self, waiters: Iterable[Waiter], later: Later[Any]) -> None:
+    def add(self, waiters: Iterable[LaterWaiter], later: Later[Any]) -> None:
         """Resume these waiters: now, or behind the step that runs."""
         ready = self.ready
         for waiter in waiters:
@@ -39,7 +39,7 @@ class _Turn:
                 ready.append((waiter, later))
         self.settle()
 
-    def add_behind(self, waiter: Waiter) -> None:
+    def add_behind(self, waiter: LaterWaiter) -> None:
         """Resume a waiter in a later pass of the loop, behind those who are ready."""
         self.ready.append((waiter, HAD_ITS_TURN))
         self.schedule()
@@ -113,7 +113,7 @@ class Later(Generic[T]):
         self._value: Any = None
         self._error: BaseException | None = None
         # In the order of waiting; a dictionary, as one may leave among thousands.
-        self._waiters: dict[Waiter, None] | None = None
+        self._waiters: dict[LaterWaiter, None] | None = None
 
     def done(self) -> bool:
         """Return whether the result, or the error instead of it, is set."""
@@ -148,7 +148,7 @@ class Later(Generic[T]):
             self._error = error
         self.set_result(cast("T", None))
 
-    def subscribe(self, waiter: Waiter) -> None:
+    def subscribe(self, waiter: LaterWaiter) -> None:
         """Resume a waiter once the result is set."""
         if self._done:
             turn.add((waiter,), self)
@@ -157,7 +157,7 @@ class Later(Generic[T]):
             self._waiters = {}
         self._waiters[waiter] = None
 
-    def unsubscribe(self, waiter: Waiter) -> None:
+    def unsubscribe(self, waiter: LaterWaiter) -> None:
         """Forget a waiter."""
         if self._waiters is not None:
             self._waiters.pop(waiter, None)

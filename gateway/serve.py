@@ -36,7 +36,7 @@ from gateway.web.router import Router
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from admin.source import Source
+    from admin.source import ProcessSource
     from gateway.runtime.write_journal import WriteJournal
     from gateway.runtime.writes import Write
     from gateway.settings import Address, Settings
@@ -211,7 +211,7 @@ class Gateway:
 
 
 async def open_admin(
-    source: Source, settings: Settings, console: ConsoleToken, opened: AsyncExitStack
+    source: ProcessSource, settings: Settings, console: ConsoleToken, opened: AsyncExitStack
 ) -> None:
     """Listen for whoever asks how all is; raises StartError."""
     from admin import app as application  # 1 MB, which workers do without

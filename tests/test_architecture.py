@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import os
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("gateway", "admin", "cdn_configs", "client/headgate")
 LONGEST_MODULE = 400
+# Classes that have a name in common on purpose.
+NAMESAKES = {
+    # Errors of the server, and what a client raises when it is told of them.
+    *("BadRequest", "ProducerFenced", "StreamClosed", "StreamGone", "StreamNotFound"),
+    # For asyncio, and for threads.
+    *("Answer", "Chats", "Runs", "StreamWriter"),
+    # The step of a handler, and the one that a source of an answer gives.
+    "Step",
+}
 NOT_SOURCES = {
     ".git",
     ".hypothesis",
@@ -134,6 +144,20 @@ def test_a_module_fits_one_idea(top: str) -> None:
         if path.suffix == ".py"
     }
     assert {path: count for path, count in lines.items() if count > LONGEST_MODULE} == {}
+
+
+def test_a_class_is_known_by_its_name() -> None:
+    """Readers find one class by its name, in an editor and in a traceback."""
+    places: dict[str, list[str]] = {}
+    for package in PACKAGES:
+        for path in sources(package):
+            if path.suffix == ".py":
+                for node in ast.walk(ast.parse((ROOT / path).read_text())):
+                    if isinstance(node, ast.ClassDef):
+                        places.setdefault(node.name, []).append(f"{path}:{node.lineno}")
+    shared = {name: found for name, found in places.items() if len(found) > 1}
+    assert {name: found for name, found in shared.items() if name not in NAMESAKES} == {}
+    assert set(shared) >= NAMESAKES, "these have no namesake any more"
 
 
 def test_no_file_names_a_package_registry() -> None:

@@ -12,8 +12,8 @@ from admin.access.audit import audited
 from admin.access.check import SESSION, VIEWER
 from admin.access.sign_in import SIGN_IN, drop_cookie, set_cookie
 from admin.api.values import (
-    Append,
-    Credentials,
+    AppendBody,
+    ChangeMade,
     KeyRotation,
     OfCdnFile,
     OfMessages,
@@ -22,13 +22,13 @@ from admin.api.values import (
     OfSpan,
     OfStream,
     OfTail,
-    Question,
     ReadToken,
+    RequestToExplain,
     RotatedKeys,
     Routes,
+    SignInBody,
     Stopping,
     TokenWish,
-    Written,
 )
 from admin.bodies import body_of
 from admin.console import CONSOLE
@@ -41,9 +41,9 @@ from admin.model import (
     Configuration,
     DoctorView,
     DoctorWish,
+    MessagePlace,
     Messages,
     Overview,
-    Place,
     RunsView,
     Viewer,
 )
@@ -148,11 +148,11 @@ async def _runs(request: web.Request, query: OfRuns, _body: None) -> RunsView:
 
 
 async def _messages(request: web.Request, query: OfMessages, _body: None) -> Messages:
-    place = Place(query.offset, query.skip)
+    place = MessagePlace(query.offset, query.skip)
     return await request.app[CONSOLE].messages(query.route, query.name, place, query.limit)
 
 
-async def _explain(request: web.Request, _query: None, body: Question) -> Explanation:
+async def _explain(request: web.Request, _query: None, body: RequestToExplain) -> Explanation:
     return await request.app[CONSOLE].explanation(body.url, body.headers, body.method)
 
 
@@ -179,18 +179,18 @@ async def _about(request: web.Request, _query: None, _body: None) -> About:
 # ---------------------------------------------------------------- what is done
 
 
-async def _append(request: web.Request, _query: None, body: Append) -> Written:
+async def _append(request: web.Request, _query: None, body: AppendBody) -> ChangeMade:
     with audited(request, "append", body.route, body.name):
         offset = await request.app[CONSOLE].append(
             body.route, body.name, body.content_type, body.data.encode()
         )
-    return Written(offset)
+    return ChangeMade(offset)
 
 
-async def _close(request: web.Request, _query: None, body: OfStream) -> Written:
+async def _close(request: web.Request, _query: None, body: OfStream) -> ChangeMade:
     with audited(request, "close", body.route, body.name):
         offset = await request.app[CONSOLE].close_stream(body.route, body.name)
-    return Written(offset)
+    return ChangeMade(offset)
 
 
 async def _delete(request: web.Request, query: OfStream, _body: None) -> None:
@@ -232,7 +232,7 @@ async def _session(request: web.Request, _query: None, _body: None) -> Viewer:
     return request[VIEWER]
 
 
-async def _begin_session(request: web.Request, _query: None, body: Credentials) -> web.Response:
+async def _begin_session(request: web.Request, _query: None, body: SignInBody) -> web.Response:
     signing = request.app[SIGN_IN]
     token, session = await signing.sign_in(body.name, body.password, request.remote or "")
     response = reply(Viewer(session.name, session.role, session.csrf, signed_in=True))
@@ -287,7 +287,7 @@ async def tail(console: Console, route: str, name: str, offset: str) -> AsyncGen
 
 OPERATIONS = (
     Operation("GET", "/api/session", "Who is signed in.", _session, answer=Viewer),
-    Operation("POST", "/api/session", "Sign in.", _begin_session, body=Credentials, answer=Viewer),
+    Operation("POST", "/api/session", "Sign in.", _begin_session, body=SignInBody, answer=Viewer),
     Operation("DELETE", "/api/session", "Sign out.", _end_session),
     Operation("GET", "/api/overview", "The first page.", _overview, OfSpan, answer=Overview),
     Operation(
@@ -329,9 +329,11 @@ OPERATIONS = (
         answer=Messages,
         events=True,
     ),
-    Operation("POST", "/api/stream/append", "Append text.", _append, body=Append, answer=Written),
     Operation(
-        "POST", "/api/stream/close", "Close a stream.", _close, body=OfStream, answer=Written
+        "POST", "/api/stream/append", "Append text.", _append, body=AppendBody, answer=ChangeMade
+    ),
+    Operation(
+        "POST", "/api/stream/close", "Close a stream.", _close, body=OfStream, answer=ChangeMade
     ),
     Operation("GET", "/api/runs", "A page of a route's runs.", _runs, OfRuns, answer=RunsView),
     Operation(
@@ -358,7 +360,7 @@ OPERATIONS = (
         "/api/explain",
         "What would become of a request.",
         _explain,
-        body=Question,
+        body=RequestToExplain,
         answer=Explanation,
     ),
     Operation(

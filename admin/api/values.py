@@ -72,14 +72,14 @@ class Routes(msgspec.Struct, frozen=True):
     routes: tuple[RouteView, ...]
 
 
-class Credentials(msgspec.Struct, frozen=True):
+class SignInBody(msgspec.Struct, frozen=True):
     """A name and its password."""
 
     name: str
     password: str
 
 
-class Question(msgspec.Struct, frozen=True):
+class RequestToExplain(msgspec.Struct, frozen=True):
     """A request to be explained: a URL or a path, and its headers."""
 
     url: Target
@@ -93,7 +93,7 @@ class OfCdnFile(Choice, frozen=True, kw_only=True):
     target: Entered
 
 
-class Append(msgspec.Struct, frozen=True):
+class AppendBody(msgspec.Struct, frozen=True):
     """Text to be appended to a stream; without a content type that of the stream is taken."""
 
     route: str
@@ -102,7 +102,7 @@ class Append(msgspec.Struct, frozen=True):
     content_type: str = ""
 
 
-class Written(msgspec.Struct, frozen=True):
+class ChangeMade(msgspec.Struct, frozen=True):
     """A change was made; the stream's next offset."""
 
     next_offset: str

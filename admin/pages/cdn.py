@@ -11,7 +11,7 @@ from admin.cdn import LONGEST_CHOICE, Choice
 from admin.errors import NotTold
 from admin.model import DoctorWish
 from admin.pages.applying import how_to_apply
-from admin.pages.rendering import Page
+from admin.pages.rendering import TemplatePage
 from admin.pages.views import frame
 from cdn_configs import comparison
 from cdn_configs.options import CREDENTIAL_MODES
@@ -41,10 +41,10 @@ MUST_BE = {
 }
 
 
-async def page(visit: Visit) -> Page:
+async def page(visit: Visit) -> TemplatePage:
     """What a target does and does not do, and the file once there is enough for one."""
     if not visit.whole:
-        return Page("cdn.html", {"here": "/cdn", **await frame(visit), **_doctor(visit)})
+        return TemplatePage("cdn.html", {"here": "/cdn", **await frame(visit), **_doctor(visit)})
     targets = visit.console.cdn_targets().targets
     target = _target(targets, visit)
     parts = {name for one in targets for name in one.beside}
@@ -56,7 +56,7 @@ async def page(visit: Visit) -> Page:
             made = await chosen_file(visit)
     except NotTold as refusal:
         trouble = refusal
-    return Page(
+    return TemplatePage(
         "cdn.html",
         {
             "here": "/cdn",

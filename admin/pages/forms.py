@@ -18,7 +18,7 @@ from admin.console import CONSOLE
 from admin.errors import NotTold
 from admin.model import DoctorWish
 from admin.pages import cdn, runs, show, views
-from admin.pages.rendering import Page, link
+from admin.pages.rendering import TemplatePage, link
 from gateway.protocol.paths import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Forms:
     def __init__(
         self,
         visit: Callable[[web.Request], Visit],
-        shown: Callable[[web.Request, Page, int], Awaitable[web.Response]],
+        shown: Callable[[web.Request, TemplatePage, int], Awaitable[web.Response]],
     ) -> None:
         self._visit = visit
         self._shown = shown
@@ -80,7 +80,7 @@ class Forms:
         there = _here(request.query.get("next", ""))
         if VIEWER in request:
             raise web.HTTPSeeOther(there)
-        page = Page("sign_in.html", {"refusal": None, "name": "", "next": there})
+        page = TemplatePage("sign_in.html", {"refusal": None, "name": "", "next": there})
         return await self._shown(request, page, 200)
 
     async def _sign_in(self, request: web.Request) -> web.Response:
@@ -92,7 +92,7 @@ class Forms:
             )
         except NotTold as refusal:
             told = {"refusal": refusal.reason, "name": name, "next": there}
-            return await self._shown(request, Page("sign_in.html", told), refusal.status)
+            return await self._shown(request, TemplatePage("sign_in.html", told), refusal.status)
         response = web.HTTPSeeOther(there)
         set_cookie(response, request, token)
         raise response
@@ -128,7 +128,7 @@ class Forms:
                 is_asked = await request.app[CONSOLE].stop_run(route, name)
         except NotTold as refusal:
             template, told = await runs.page(self._visit(request))
-            page = Page(template, {**told, "refusal": refusal.reason})
+            page = TemplatePage(template, {**told, "refusal": refusal.reason})
             return await self._shown(request, page, refusal.status)
         query = {key: request.query.get(key, "") for key in ("route", "status", "after")}
         raise web.HTTPSeeOther(link("/runs", **query, done="asked" if is_asked else "nobody"))
@@ -143,7 +143,7 @@ class Forms:
         except NotTold as refusal:
             template, shown = await cdn.page(self._visit(request))
             kept = {name: entered.get(name, "") for name in DoctorWish.__struct_fields__}
-            page = Page(template, {**shown, "refusal": refusal.reason, "wish": kept})
+            page = TemplatePage(template, {**shown, "refusal": refusal.reason, "wish": kept})
             return await self._shown(request, page, refusal.status)
         raise web.HTTPSeeOther(f"{link('/cdn', **request.query)}#doctor")
 
@@ -153,7 +153,7 @@ class Forms:
         """The form once more, with what was entered and why that was not done."""
         template, told = await views.stream(self._visit(request))
         told = {**told, "refusal": refusal.reason, "content": form.fields.get("content", "")}
-        return await self._shown(request, Page(template, told), refusal.status)
+        return await self._shown(request, TemplatePage(template, told), refusal.status)
 
 
 async def _append(console: Console, form: StreamForm) -> None:

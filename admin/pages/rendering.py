@@ -42,7 +42,7 @@ RATIO_LEVELS = (
 )
 
 
-class Page(NamedTuple):
+class TemplatePage(NamedTuple):
     """A template, and what it is told."""
 
     template: str
@@ -78,12 +78,12 @@ class Renderer:
         }
         return environment
 
-    async def page(self, page: Page, **viewing: object) -> str:
+    async def page(self, page: TemplatePage, **viewing: object) -> str:
         """The whole page for one who looks."""
         template = await self._template(page)
         return await self._turns.take(_joined(template.generate(page.told, **viewing)))
 
-    async def regions(self, page: Page) -> dict[str, str]:
+    async def regions(self, page: TemplatePage) -> dict[str, str]:
         """What changes while the page is open, by name."""
         template = await self._template(page)
         context = template.new_context(dict(page.told))
@@ -95,7 +95,7 @@ class Renderer:
             if name.startswith(REGION) and (told is None or _is_shown(name, told))
         }
 
-    async def _template(self, page: Page) -> Template:
+    async def _template(self, page: TemplatePage) -> Template:
         if page.template not in self._compiled:  # it takes some 50 ms
             await asyncio.to_thread(self._compile, page.template)
             self._compiled.add(page.template)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from admin.errors import NotTold
-from admin.pages.rendering import Page
+from admin.pages.rendering import TemplatePage
 from admin.pages.views import choice, frame
 from gateway.telemetry.inspection import RunStatus
 
@@ -34,7 +34,7 @@ DONE = {
 }
 
 
-async def page(visit: Visit) -> Page:
+async def page(visit: Visit) -> TemplatePage:
     """Return a page of a route's runs, or why there are none where the log cannot be read."""
     prefixes = visit.console.routes_of_runs
     route = visit.query.get("route", prefixes[0] if prefixes else "")
@@ -47,7 +47,7 @@ async def page(visit: Visit) -> Page:
             told = await visit.console.runs(route, status=wanted, after=after)
     except NotTold as refusal:
         trouble = refusal
-    return Page(
+    return TemplatePage(
         "runs.html",
         {
             "here": "/runs",

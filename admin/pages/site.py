@@ -16,7 +16,7 @@ from admin.events import serve_events
 from admin.pages import cdn, runs, views
 from admin.pages.forms import Forms
 from admin.pages.live import LivePages
-from admin.pages.rendering import Page, Renderer
+from admin.pages.rendering import Renderer, TemplatePage
 from admin.pages.runbooks import runbooks
 from admin.pages.views import Visit
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 STATIC = Path(__file__).with_name("static")
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 EVENTS = "text/event-stream"
-READ: Mapping[str, Callable[[Visit], Awaitable[Page]]] = {
+READ: Mapping[str, Callable[[Visit], Awaitable[TemplatePage]]] = {
     "/": views.overview,
     "/routes": views.routes,
     "/streams": views.streams,
@@ -58,7 +58,7 @@ class Site:
         router.add_get("/cdn/file", self.download)
         router.add_get("/static/{name}", _static())
 
-    def reading(self, tell: Callable[[Visit], Awaitable[Page]]) -> Handler:
+    def reading(self, tell: Callable[[Visit], Awaitable[TemplatePage]]) -> Handler:
         """What answers at the URL of a page."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
@@ -86,7 +86,7 @@ class Site:
         return Visit(console, request.query, viewer, host, self._clock())
 
     async def show(
-        self, request: web.Request, page: Page, status: int = HTTPStatus.OK
+        self, request: web.Request, page: TemplatePage, status: int = HTTPStatus.OK
     ) -> web.Response:
         """A page as an answer."""
         text = await self._renderer.page(page, viewer=request.get(VIEWER))
@@ -97,7 +97,7 @@ class Site:
         told: dict[str, object] = {"page": await asyncio.to_thread(runbooks), "here": "/alerts"}
         if VIEWER in request:
             told["instance"] = await request.app[CONSOLE].instance()
-        return await self.show(request, Page("alerts.html", told))
+        return await self.show(request, TemplatePage("alerts.html", told))
 
     async def download(self, request: web.Request) -> web.Response:
         """The configuration of the CDN page, as a file to be saved."""
@@ -111,7 +111,7 @@ class Site:
         told: dict[str, object] = {"title": phrase(status), "detail": detail, "here": ""}
         if VIEWER in request:
             told["instance"] = await request.app[CONSOLE].instance()
-        return await self.show(request, Page("error.html", told), status)
+        return await self.show(request, TemplatePage("error.html", told), status)
 
 
 def _static() -> Handler:

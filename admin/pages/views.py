@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args
 from urllib.parse import quote
 
 from admin.errors import NotTold
-from admin.model import Place, Span
-from admin.pages.rendering import Page
+from admin.model import MessagePlace, Span
+from admin.pages.rendering import TemplatePage
 from admin.streams.client import LATEST
 from gateway.access.credentials import without_token
 from gateway.protocol.content import is_json
@@ -62,11 +62,11 @@ class Visit(NamedTuple):
 # ---------------------------------------------------------------- pages
 
 
-async def overview(visit: Visit) -> Page:
+async def overview(visit: Visit) -> TemplatePage:
     """The first page."""
     span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
     told = await visit.console.overview(span)
-    return Page(
+    return TemplatePage(
         "overview.html",
         {
             "here": "/",
@@ -79,13 +79,13 @@ async def overview(visit: Visit) -> Page:
     )
 
 
-async def routes(visit: Visit) -> Page:
+async def routes(visit: Visit) -> TemplatePage:
     """A card a route."""
     told = {"routes": await visit.console.routes()}
-    return Page("routes.html", {"here": "/routes", **await frame(visit), **told})
+    return TemplatePage("routes.html", {"here": "/routes", **await frame(visit), **told})
 
 
-async def streams(visit: Visit) -> Page:
+async def streams(visit: Visit) -> TemplatePage:
     """A page of a route's streams; why there are none, when the log does not tell."""
     prefixes = [route.prefix for route in await visit.console.routes()]
     route = visit.query.get("route", prefixes[0])
@@ -96,7 +96,7 @@ async def streams(visit: Visit) -> Page:
         page = await visit.console.streams(route, begins=begins, order=order, after=after)
     except NotTold as refusal:
         trouble = refusal
-    return Page(
+    return TemplatePage(
         "streams.html",
         {
             "here": "/streams",
@@ -116,7 +116,7 @@ async def streams(visit: Visit) -> Page:
     )
 
 
-async def stream(visit: Visit) -> Page:
+async def stream(visit: Visit) -> TemplatePage:
     """A stream, and one tab of what there is to know of it."""
     route, name = visit.query.get("route", ""), visit.query.get("name", "")
     tabs = OPERATOR_TABS if visit.viewer.role == "operator" else TABS
@@ -141,13 +141,13 @@ async def stream(visit: Visit) -> Page:
     }
     if tab == "messages" and visit.whole:  # the page's script follows them
         told |= await _messages(visit, route, name)
-    return Page("stream.html", told)
+    return TemplatePage("stream.html", told)
 
 
 async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
     offset = visit.query.get("offset", "") or LATEST
     skip = visit.query.get("skip", "0")
-    place = Place(offset, int(skip) if skip.isascii() and skip.isdecimal() else 0)
+    place = MessagePlace(offset, int(skip) if skip.isascii() and skip.isdecimal() else 0)
     told, trouble = None, None
     try:
         told = await visit.console.messages(route, name, place, MESSAGES)
@@ -165,7 +165,7 @@ async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
     }
 
 
-async def explain(visit: Visit, headers: str = "") -> Page:
+async def explain(visit: Visit, headers: str = "") -> TemplatePage:
     """Nothing yet, or the steps on the way of a request for `target`."""
     target = visit.query.get("target", "")
     explanation, trouble = None, None
@@ -176,7 +176,7 @@ async def explain(visit: Visit, headers: str = "") -> Page:
             explanation = await visit.console.explanation(url, _fields(headers))
         except NotTold as refusal:
             trouble = refusal
-    return Page(
+    return TemplatePage(
         "explain.html",
         {
             "here": "/explain",
@@ -195,19 +195,19 @@ def _without_credentials(headers: str) -> str:
     return "".join(it for it in lines if it.partition(":")[0].strip().lower() not in _SECRET)
 
 
-async def configuration(visit: Visit) -> Page:
+async def configuration(visit: Visit) -> TemplatePage:
     """Every setting, those first that differ from their defaults."""
     settings = visit.console.configuration().settings
     groups = [
         ("Differs from the default", [it for it in settings if it.differs]),
         ("As the default", [it for it in settings if not it.differs]),
     ]
-    return Page(
+    return TemplatePage(
         "configuration.html", {"here": "/configuration", **await frame(visit), "groups": groups}
     )
 
 
-async def about(visit: Visit) -> Page:
+async def about(visit: Visit) -> TemplatePage:
     """Versions, file formats, limits."""
     told = visit.console.about()
     groups = [
@@ -215,7 +215,7 @@ async def about(visit: Visit) -> Page:
         ("File formats", told.formats),
         ("Limits of the process", told.limits),
     ]
-    return Page("about.html", {"here": "/about", **await frame(visit), "groups": groups})
+    return TemplatePage("about.html", {"here": "/about", **await frame(visit), "groups": groups})
 
 
 # ---------------------------------------------------------------- parts

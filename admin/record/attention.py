@@ -26,7 +26,7 @@ STALL_S = 0.25  # for which nobody was served
 _ORDER: dict[Level, int] = {"bad": 0, "warning": 1, "good": 2}
 
 
-class Finding(NamedTuple):
+class AttentionItem(NamedTuple):
     """Something that is so now. `key` stays the same as long as it is, whatever the sentence."""
 
     key: tuple[str, str]  # of a closed set: what it is, and of what
@@ -42,7 +42,7 @@ class Watch:
         self._since: dict[tuple[str, str], float] = {}
         self.attention: tuple[Attention, ...] = ()
 
-    def update(self, now: float, found: Iterable[Finding]) -> None:
+    def update(self, now: float, found: Iterable[AttentionItem]) -> None:
         """Take what is found now; what is not among it any more is over."""
         findings = sorted(found, key=lambda it: (_ORDER[it.level], it.key))
         self._since = {it.key: self._since.get(it.key, now) for it in findings}
@@ -58,7 +58,7 @@ class Growing:
         self._totals: dict[tuple[str, str], float] | None = None
         self._lately: dict[tuple[str, str], tuple[float, float]] = {}  # when last, how much since
 
-    def update(self, now: float, samples: Iterable[Sample]) -> Iterator[Finding]:
+    def update(self, now: float, samples: Iterable[Sample]) -> Iterator[AttentionItem]:
         """A finding for each that has grown within the last minute."""
         totals: dict[tuple[str, str], float] = {}
         for sample in samples:
@@ -79,7 +79,7 @@ class Growing:
         for (name, label), (_, count) in self._lately.items():
             of, _, lost = label.partition(" ")
             sentence = _TROUBLE[name].format(count=f"{count:,.0f}", label=of, lost=_LOST.get(lost))
-            yield Finding((name, label), "bad" if lost == "yes" else "warning", sentence)
+            yield AttentionItem((name, label), "bad" if lost == "yes" else "warning", sentence)
 
 
 _LOST = {
@@ -105,7 +105,7 @@ def _counted(sample: Sample) -> float:
     return float(sum(sample.distribution.counts[above:]))
 
 
-def of_health(health: Health) -> Iterator[Finding]:
+def of_health(health: Health) -> Iterator[AttentionItem]:
     """A finding for each check that fails; of notes, those of which readers or writers feel."""
     for name, reason in health.checks.items():
         if reason is not None:
@@ -123,14 +123,14 @@ def is_felt(note: str) -> bool:
     return note.startswith(("loss ", "origin ", "purge "))
 
 
-def _check(name: str, reason: str, level: Level) -> Finding:
+def _check(name: str, reason: str, level: Level) -> AttentionItem:
     what, _, of = name.partition(" ")
     route = of if of.startswith("/") else None
     sentence = f"{what if route else name}: {reason}"
-    return Finding(("check", name), level, sentence, route)
+    return AttentionItem(("check", name), level, sentence, route)
 
 
-def of_metrics(samples: Iterable[Sample]) -> Iterator[Finding]:
+def of_metrics(samples: Iterable[Sample]) -> Iterator[AttentionItem]:
     """What single gauges say."""
     for sample in samples:
         name, number = sample.metric.name, sample.number
@@ -138,18 +138,18 @@ def of_metrics(samples: Iterable[Sample]) -> Iterator[Finding]:
         route = labels.get("route")
         key = (name, route or "")
         if name == "headgate_workers_silent" and number:
-            yield Finding(key, "warning", f"{number:.0f} workers do not tell how they are")
+            yield AttentionItem(key, "warning", f"{number:.0f} workers do not tell how they are")
         elif name == "headgate_redis_aof_enabled" and not number:
             sentence = "Redis keeps no append-only file: a restart loses acknowledged appends"
-            yield Finding(key, "warning", sentence, route)
+            yield AttentionItem(key, "warning", sentence, route)
         elif name == "headgate_redis_aof_ok" and not number:
-            yield Finding(key, "bad", "Redis cannot write its append-only file", route)
+            yield AttentionItem(key, "bad", "Redis cannot write its append-only file", route)
         elif name == "headgate_log_free_bytes" and number < FEWEST_FREE_BYTES:
             sentence = f"{number / (1 << 20):,.0f} MiB are left on the disk of the log"
-            yield Finding(key, "warning", sentence, route)
+            yield AttentionItem(key, "warning", sentence, route)
 
 
-def of_history(prefix: str, finest: list[Row | None], step_s: int) -> Iterator[Finding]:
+def of_history(prefix: str, finest: list[Row | None], step_s: int) -> Iterator[AttentionItem]:
     """What the last minutes of a route say, from its rows of `step_s` seconds."""
     minutes = figures.summed(finest[-(RATIO_OVER_S // step_s) :])
     ratio = figures.without_origin(minutes)
@@ -158,12 +158,12 @@ def of_history(prefix: str, finest: list[Row | None], step_s: int) -> Iterator[F
             f"{ratio:.0%} of reads were served without the origin in the last ten minutes, "
             f"fewer than {ALARM_RATIO:.0%}"
         )
-        yield Finding(("ratio", prefix), "warning", sentence, prefix)
+        yield AttentionItem(("ratio", prefix), "warning", sentence, prefix)
     minute = figures.summed(finest[-(60 // step_s) :])
     asked, failed = _pair(minute, "origin_requests"), _pair(minute, "origin_errors")
     if asked >= FEWEST_REQUESTS and failed / asked > ORIGIN_ERRORS:
         sentence = f"{failed / asked:.0%} of the requests at the origin failed in the last minute"
-        yield Finding(("origin errors", prefix), "warning", sentence, prefix)
+        yield AttentionItem(("origin errors", prefix), "warning", sentence, prefix)
 
 
 def _pair(row: Row | None, name: str) -> float:
@@ -174,7 +174,7 @@ def _reads(row: Row | None) -> float:
     return sum(_pair(row, name) for name in figures.CACHE_RESULTS)
 
 
-def of_routes(rows: Mapping[str, list[Row | None]], step_s: int) -> Iterator[Finding]:
+def of_routes(rows: Mapping[str, list[Row | None]], step_s: int) -> Iterator[AttentionItem]:
     """What the last minutes of all routes say."""
     for prefix, finest in rows.items():
         yield from of_history(prefix, finest, step_s)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from admin.record import figures
-from gateway.telemetry.inspection import LONGEST_FIGURES, SharedFigures, ShareFigures
+from gateway.telemetry.inspection import LONGEST_FIGURES, OthersFigures, ShareFigures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 MOST_GATEWAYS = 64  # beyond the largest fleet that one Redis serves; each has a row for a route
 
 
-class Told(msgspec.Struct, frozen=True):
+class GatewayTotals(msgspec.Struct, frozen=True):
     """A gateway's totals by route and name. Other versions may know other names."""
 
     routes: dict[str, dict[str, float]]
 
 
-_decoder = msgspec.json.Decoder(Told)
+_decoder = msgspec.json.Decoder(GatewayTotals)
 
 
 class Counting:
@@ -77,13 +77,13 @@ class Fleet:
             for prefix, row in totals.items()
             if prefix in self._shared
         }
-        return ShareFigures(self._instance, msgspec.json.encode(Told(routes)).decode())
+        return ShareFigures(self._instance, msgspec.json.encode(GatewayTotals(routes)).decode())
 
     def take(self, answers: Iterable[Answer], seconds: float) -> list[dict[str, list[float]]]:
         """What each of the others has counted by route. Who tells no more is forgotten."""
         told: dict[str, str] = {}
         for answer in answers:
-            if isinstance(answer, SharedFigures):
+            if isinstance(answer, OthersFigures):
                 told |= answer.told
         told.pop(self._instance, None)
         found: dict[str, Counting] = {}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from admin.model import (
     RESULTS,
     Chart,
+    HealthState,
     HeatMap,
     Line,
     Overview,
@@ -14,7 +15,6 @@ from admin.model import (
     RouteView,
     Server,
     Stat,
-    State,
 )
 from admin.record import figures, history, policy
 from admin.record.attention import is_felt
@@ -143,20 +143,20 @@ def _result(result: Result) -> Told:
 # ---------------------------------------------------------------- how it is
 
 
-def state(health: Health) -> State:
+def state(health: Health) -> HealthState:
     """How the gateway is, in a word or two."""
     if health.checks.get("server") == "stopping":
-        return State("warning", "draining")
+        return HealthState("warning", "draining")
     failing = [name for name, reason in health.checks.items() if reason is not None]
     if failing:
-        return State("bad", f"degraded: {_named(failing[0])}")
+        return HealthState("bad", f"degraded: {_named(failing[0])}")
     noted = [name for name, reason in health.notes.items() if reason is not None]
     felt = [name for name in noted if is_felt(name)]
     if felt:
-        return State("bad", f"degraded: {_named(felt[0])}")
+        return HealthState("bad", f"degraded: {_named(felt[0])}")
     if noted:
-        return State("warning", f"serving; {_named(noted[0])}")
-    return State("good", "serving")
+        return HealthState("warning", f"serving; {_named(noted[0])}")
+    return HealthState("good", "serving")
 
 
 def _named(check: str) -> str:
@@ -171,7 +171,7 @@ def _named(check: str) -> str:
     return f"{words[what]} ({of})" if what in words else f"{check} is not well"
 
 
-def route_state(prefix: str, health: Health) -> State:
+def route_state(prefix: str, health: Health) -> HealthState:
     """How a route is, by the checks and notes that name it."""
     checks = {**health.checks, **health.notes}
     for what, words in (
@@ -180,8 +180,8 @@ def route_state(prefix: str, health: Health) -> State:
         ("loss", "acknowledged appends were lost"),
     ):
         if checks.get(f"{what} {prefix}") is not None:
-            return State("bad", words)
-    return State("good", "serving")
+            return HealthState("bad", words)
+    return HealthState("good", "serving")
 
 
 def _repairs(samples: Sequence[Sample], prefix: str) -> dict[str, int]:
@@ -204,7 +204,7 @@ def _streams(samples: Sequence[Sample], prefix: str) -> dict[str, int]:
 
 def _servers(samples: Sequence[Sample], prefix: str) -> tuple[Server, ...]:
     """The servers of an origin, in the order of their metrics."""
-    up, down = State("good", "up"), State("bad", "down")
+    up, down = HealthState("good", "up"), HealthState("bad", "down")
     return tuple(
         Server(labels["server"], up if number else down)
         for labels, number in _of_route(samples, "headgate_origin_up", prefix)

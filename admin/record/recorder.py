@@ -14,7 +14,7 @@ from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
     from admin.record.figures import Row
-    from admin.source import Setup, Source
+    from admin.source import ProcessSource, Setup
     from gateway.telemetry.inspection import ShareFigures
     from gateway.telemetry.metrics import Snapshot
 
@@ -29,7 +29,7 @@ class Recorder:
     `looked_at` is when that was; None before the first.
     """
 
-    def __init__(self, source: Source, setup: Setup, instance: str) -> None:
+    def __init__(self, source: ProcessSource, setup: Setup, instance: str) -> None:
         """`instance` is a name that no other gateway has."""
         routes = setup.settings.route_table
         self._source = source
@@ -103,7 +103,7 @@ class Recorder:
         looked_at = self.looked_at
         return now if looked_at is None or now - looked_at > 2 * FINEST_S else looked_at
 
-    def _findings(self, now: float) -> list[attention.Finding]:
+    def _findings(self, now: float) -> list[attention.AttentionItem]:
         finest = {prefix: self.history.of(prefix, "15m", now) for prefix in self._prefixes}
         return [
             *attention.of_health(self.health),

@@ -12,7 +12,7 @@ import msgspec
 from yarl import URL
 
 from admin.errors import NotTold
-from admin.model import Messages, Place
+from admin.model import MessagePlace, Messages
 from admin.streams.credentials import Credentials
 from admin.streams.messages import MOST_MESSAGES, split
 from gateway.errors import NO_STREAM, BadRequest
@@ -50,13 +50,13 @@ TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=30)
 POLL_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=330)
 
 
-class Problem(msgspec.Struct):
+class ShownProblem(msgspec.Struct):
     """What is shown of an RFC 9457 answer."""
 
     detail: str = ""
 
 
-class _Read(NamedTuple):
+class _ReadReply(NamedTuple):
     content_type: str
     messages: list[Message]
     next_offset: str
@@ -87,7 +87,7 @@ class StreamClient:
             if session is not None:
                 await session.close()
 
-    async def messages(self, path: str, place: Place, limit: int) -> Messages:
+    async def messages(self, path: str, place: MessagePlace, limit: int) -> Messages:
         """The messages from a place on; at LATEST the last ones, as far as offsets tell those."""
         limit = max(1, min(limit, MOST_MESSAGES))
         if place.offset == LATEST:
@@ -102,7 +102,7 @@ class StreamClient:
         try:
             while True:
                 read = await self._read(path, offset, live=True)
-                yield _page(Place(offset), read, len(read.messages))
+                yield _page(MessagePlace(offset), read, len(read.messages))
                 if read.closed and read.up_to_date:
                     return
                 offset = read.next_offset
@@ -153,9 +153,9 @@ class StreamClient:
             if not following.messages:
                 break
             offset, read = read.next_offset, following
-        return _page(Place(offset, max(0, len(read.messages) - limit)), read, limit)
+        return _page(MessagePlace(offset, max(0, len(read.messages) - limit)), read, limit)
 
-    async def _read(self, path: str, offset: str, *, live: bool = False) -> _Read:
+    async def _read(self, path: str, offset: str, *, live: bool = False) -> _ReadReply:
         query = {"live": "long-poll", "offset": offset} if live else {"offset": offset}
         async with self._request("GET", path, query=query, live=live) as answer:
             body = await _at_most(answer, LONGEST_BODY)
@@ -163,7 +163,7 @@ class StreamClient:
             content_type = headers.get("Content-Type", "")
             next_offset = headers.get("Stream-Next-Offset", "")
             whole = len(body) <= LONGEST_BODY
-            return _Read(
+            return _ReadReply(
                 content_type,
                 split(content_type, body[:LONGEST_BODY], whole=whole, next_offset=next_offset),
                 next_offset,
@@ -263,14 +263,14 @@ def before(tail: str) -> str:
     return format_offset(offset.generation, offset.position - LATEST_BYTES)
 
 
-def _page(begin: Place, read: _Read, limit: int) -> Messages:
+def _page(begin: MessagePlace, read: _ReadReply, limit: int) -> Messages:
     shown: Sequence[Message] = read.messages[begin.skip : begin.skip + limit]
     rest = len(read.messages) - begin.skip - len(shown)
-    behind: Place | None = None
+    behind: MessagePlace | None = None
     if rest > 0:
-        behind = Place(begin.offset, begin.skip + len(shown))
+        behind = MessagePlace(begin.offset, begin.skip + len(shown))
     elif not read.up_to_date:
-        behind = Place(read.next_offset)
+        behind = MessagePlace(read.next_offset)
     at_end = behind is None
     return Messages(
         read.content_type,
@@ -297,7 +297,7 @@ async def _at_most(answer: aiohttp.ClientResponse, most: int) -> bytes:
 async def _why(answer: aiohttp.ClientResponse) -> str:
     body = await _at_most(answer, LONGEST_PROBLEM)
     try:
-        detail = msgspec.json.decode(body, type=Problem).detail
+        detail = msgspec.json.decode(body, type=ShownProblem).detail
     except msgspec.DecodeError:
         detail = ""
     if not detail and answer.status == 404:

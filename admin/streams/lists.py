@@ -11,8 +11,8 @@ from admin.errors import NotTold
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     MOST_READERS,
+    ExplainStep,
     Explanation,
-    Step,
     StreamPage,
     StreamRow,
 )
@@ -109,7 +109,7 @@ def explanations(answers: Sequence[Explanation]) -> Explanation:
     if all(answer == first for answer in answers):
         return first
     results = Counter(answer.result for answer in answers)
-    step = Step(
+    step = ExplainStep(
         "Which worker answers",
         ", ".join(f"{result} in {count}" for result, count in results.items()),
         "each worker has a cache of its own; the steps above are those of one of them",

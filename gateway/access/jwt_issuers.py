@@ -33,7 +33,7 @@ class KeySource(Protocol):
         """A key is not among them: see whether it has come."""
 
 
-class Proof(NamedTuple):
+class IssuerProof(NamedTuple):
     """What made somebody a principal: an issuer's key, and a token that it has signed."""
 
     issuer: str
@@ -74,7 +74,7 @@ class JwtIssuers:
     def upholds(self, principal: Principal, now: float) -> bool:
         """Whether the key still counts, and the token is not revoked."""
         proof = principal.proof
-        if not isinstance(proof, Proof) or principal.until <= now:
+        if not isinstance(proof, IssuerProof) or principal.until <= now:
             return False
         known = self._issuers.get(proof.issuer)
         keys = None if known is None else known[1].keys
@@ -95,7 +95,7 @@ class JwtIssuers:
             grants = [*_grants(issuer, token.claims)]
         except ValueError as cause:
             raise jws.refused(str(cause)) from None
-        proof = Proof(issuer.issuer, key.thumbprint, issued)
+        proof = IssuerProof(issuer.issuer, key.thumbprint, issued)
         name = claims.name_of(issued.subject or issuer.issuer)
         account = claims.account_of("jwt", issuer.issuer, issued.subject)
         return Principal(name, grants, until, proof=proof, digest=digest, account=account)

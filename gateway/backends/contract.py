@@ -55,7 +55,7 @@ class Conflict(Exception):
         self.found = found
 
 
-class Listener(Protocol):
+class LogListener(Protocol):
     """Who hears what other processes do to a shared log, on the event loop."""
 
     def heard(self, change: Change) -> None:
@@ -97,7 +97,7 @@ class Log(Protocol):
         Its first copy may not have reached `wait_replicas` replicas yet.
         """
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: LogListener) -> None:
         """Tell somebody of what other processes do; called before `open`."""
 
     async def open(self) -> None:
@@ -225,7 +225,7 @@ class SoleLog(Log):
     batch_bytes = 4 * 1024 * 1024  # so that one busy stream does not hold up the others' group
     repeats_wait = False
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: LogListener) -> None:
         """There is nothing to tell."""
 
     async def is_current(self, state: StreamState) -> bool:  # noqa: ARG002 - as of any log

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gateway.cache import conditional, policy
-from gateway.cache.fetched import CONFIRMED, FETCHED, STOOD_IN, Fetched, Part
+from gateway.cache.fetched import CONFIRMED, FETCHED, STOOD_IN, Fetched, FetchPart
 from gateway.cache.order import next_number
 from gateway.cache.shared_body import SharedBody
 from gateway.errors import HeadgateError, OriginBehind, OriginBroken, StreamGone
@@ -105,7 +105,7 @@ class SharedFetch:
         # Called as soon as it is settled, before anybody has what it tells.
         self.on_settled: Callable[[SharedFetch], object] | None = None
         self.old = old
-        self.parts: set[Part] = set()  # of all who wait for it
+        self.parts: set[FetchPart] = set()  # of all who wait for it
         self._heads = heads
         self._clock = clock
         self._longest = longest
@@ -197,9 +197,9 @@ class SharedFetch:
             if isinstance(error, asyncio.CancelledError) and not self.given_up:
                 raise
 
-    def join(self) -> Part:
+    def join(self) -> FetchPart:
         """Have one more wait for it."""
-        part = Part()
+        part = FetchPart()
         self.parts.add(part)
         if self.ending is not None:  # somebody waits for it again
             self.ending.cancel()
@@ -208,7 +208,7 @@ class SharedFetch:
             part.reader = self._body.reader()
         return part
 
-    def leave(self, part: Part) -> None:
+    def leave(self, part: FetchPart) -> None:
         """Have one fewer wait for it."""
         self.parts.discard(part)
         if part.reader is not None:

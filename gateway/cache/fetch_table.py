@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.fetch import Doubt, Send, SharedFetch
-    from gateway.cache.fetched import Part
+    from gateway.cache.fetched import FetchPart
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.reach import Reach
     from gateway.telemetry.metrics import Histogram
@@ -96,7 +96,7 @@ class FetchTable:
         for path in tuple(self._of_path):
             self.outdate(path, None)
 
-    def left(self, fetch: SharedFetch, part: Part) -> None:
+    def left(self, fetch: SharedFetch, part: FetchPart) -> None:
         """One fewer waits for it; with the last one it is known how many it was given to."""
         fetch.leave(part)
         if fetch.is_over:

@@ -32,7 +32,7 @@ class Fetched(msgspec.Struct, frozen=True):
     how: How
 
 
-class Part:
+class FetchPart:
     """The part that one request has in a fetch; with a `reader` for a body that comes in parts.
 
     One that `is_held` is left by whoever has its answer.

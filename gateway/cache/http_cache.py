@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.decision import Followed
-    from gateway.cache.fetched import Part
+    from gateway.cache.fetched import FetchPart
     from gateway.cache.private_fields import Recipient
     from gateway.cache.response_rules import ResponseRules
     from gateway.cache.store import CacheEntry, Store
@@ -253,7 +253,7 @@ class HttpCache:
     def _brought(
         self,
         fetch: SharedFetch,
-        part: Part,
+        part: FetchPart,
         old: Variant | None,
         resources: Callable[[], ExitStack],
         *,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 MOST_PATTERNS = 512  # an origin has a handful; 2 MB, then all are forgotten
 LARGEST_PATTERN = 4096  # bytes of a head
-# What differs in each answer, and no more depends on it than `_Pattern.fill` reckons.
+# What differs in each answer, and no more depends on it than `_AnswerPattern.fill` reckons.
 _RECKONED = frozenset(
     {
         *("content-length", "date", "etag", "stream-cursor", "stream-next-offset"),
@@ -72,7 +72,7 @@ class JudgedHeads:
 
     def __init__(self, rules: ResponseRules) -> None:
         self.rules = rules
-        self._patterns: dict[Hashable, _Pattern | _ByPath | _Known] = {}
+        self._patterns: dict[Hashable, _AnswerPattern | _ByPath | _Known] = {}
 
     def __len__(self) -> int:
         return len(self._patterns)
@@ -106,7 +106,7 @@ class JudgedHeads:
         if isinstance(known, _ByPath):
             key = (known, request.read.path)
             known = self._patterns.get(key)
-        if isinstance(known, _Pattern):
+        if isinstance(known, _AnswerPattern):
             filled = known.fill(request, answer, times)
             return filled or self._apply(request, answer, times, begin)
         if known is _ONCE:
@@ -138,7 +138,7 @@ class JudgedHeads:
             self._patterns[key] = by_path = _ByPath()
             key = (by_path, request.path)
         repairs = rules.repairs - before
-        self._patterns[key] = _Pattern(rules, cached, answer, repairs, has_tags=has_tags)
+        self._patterns[key] = _AnswerPattern(rules, cached, answer, repairs, has_tags=has_tags)
         return cached
 
     def _is_pattern(
@@ -166,7 +166,7 @@ class JudgedHeads:
         return self.rules.apply(request, answer.status, answer.headers, times, begin)
 
 
-class _Pattern:
+class _AnswerPattern:
     """What was made of an answer; its head with places for what differs each time."""
 
     __slots__ = ("_cached", "_has_own_tags", "_head_of", "_repairs", "_rules", "_varies")

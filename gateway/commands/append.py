@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Producer:
+class CommandProducer:
     """An idempotent writer; its appends are numbered from 0 in each epoch."""
 
     id: str
@@ -29,7 +29,7 @@ class Producer:
 async def begun(
     stream: Stream,
     headers: Mapping[str, str],
-    producer: Producer | None,
+    producer: CommandProducer | None,
     say: Callable[[str], None] = tell,
 ) -> AppendSession:
     """Appends of the content type that was asked for, else the stream's."""
@@ -48,7 +48,7 @@ class AppendSession:
     stream: Stream
     content_type: str
     headers: Mapping[str, str]
-    producer: Producer | None
+    producer: CommandProducer | None
     # For no time but for a producer: another append might be there already.
     retries: Retries
     sent: int = 0

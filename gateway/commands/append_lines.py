@@ -27,15 +27,19 @@ if TYPE_CHECKING:
 
     from headgate.stream import Stream
 
-    from gateway.commands.append import AppendSession, Producer
-    from gateway.commands.target import Target
+    from gateway.commands.append import AppendSession, CommandProducer
+    from gateway.commands.target import StreamTarget
 
 # After Ctrl-C, for the answers to what was read already; a second Ctrl-C waits for none.
 LAST_ANSWERS_S = 2.0
 
 
 async def append_lines(
-    target: Target, headers: Mapping[str, str], producer: Producer | None, *, close: bool
+    target: StreamTarget,
+    headers: Mapping[str, str],
+    producer: CommandProducer | None,
+    *,
+    close: bool,
 ) -> None:
     """Append each line of stdin, as it comes."""
     progress = Progress()

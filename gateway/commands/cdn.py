@@ -15,7 +15,7 @@ from gateway.commands.terminal import safe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from cdn_configs.check import Report
+    from cdn_configs.check import CheckReport
 
 OUT_OF_ORDER = 1
 
@@ -192,7 +192,7 @@ def _say_whose(config: Path | None) -> None:
         complain("no --config was given, so the settings are the defaults and the environment's.")
 
 
-def _show(file: Path, report: Report) -> None:
+def _show(file: Path, report: CheckReport) -> None:
     click.echo(safe(report.difference), nl=False)
     same = "differs from" if report.difference else "is"
     click.echo(f"{file} {same} what the settings ask for ({report.target}).")

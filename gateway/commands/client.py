@@ -16,7 +16,7 @@ from gateway.protocol.header_names import FORKED_FROM, NEXT_OFFSET
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.commands.target import Target
+    from gateway.commands.target import StreamTarget
 
 # Servers speak of fields; whoever typed the command knows them as these.
 OPTIONS = {
@@ -39,7 +39,7 @@ FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
 
 
 @contextlib.asynccontextmanager
-async def connect(target: Target, *, as_sent: bool = False) -> AsyncIterator[Stream]:
+async def connect(target: StreamTarget, *, as_sent: bool = False) -> AsyncIterator[Stream]:
     """The stream, with a session that ends with the block.
 
     Requests are what they are `as_sent`, when that is asked for: none is repeated after a lost
@@ -57,7 +57,7 @@ async def connect(target: Target, *, as_sent: bool = False) -> AsyncIterator[Str
         yield Stream(target.url, authorization=target.authorization, session=session)
 
 
-def in_words(failure: Exception, target: Target) -> str:
+def in_words(failure: Exception, target: StreamTarget) -> str:
     """What went wrong; of a refusal with options in the place of fields, and what to do."""
     refusal = _refusal_behind(failure)
     if refusal is None:

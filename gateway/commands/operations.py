@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from headgate.stream import Stream
 
-    from gateway.commands.append import Producer
-    from gateway.commands.target import Target
+    from gateway.commands.append import CommandProducer
+    from gateway.commands.target import StreamTarget
 
     # Where an offset that is refused came from, and what to do.
     Hint = Callable[[RequestRefused], str]
@@ -50,7 +50,7 @@ BAD_OFFSET = {400, 410}
 PLACE_TO_GO_ON = re.compile(r"(?:go on from|the stream begins at) ([0-9_]+)")
 
 
-def run(target: Target, work: Coroutine[object, object, None]) -> None:
+def run(target: StreamTarget, work: Coroutine[object, object, None]) -> None:
     """Do the work on a stream; what goes wrong becomes one sentence and an exit status."""
     try:
         try:
@@ -67,7 +67,7 @@ def run(target: Target, work: Coroutine[object, object, None]) -> None:
 
 
 async def create(
-    target: Target, headers: Mapping[str, str], data: str | None, source: Target | None
+    target: StreamTarget, headers: Mapping[str, str], data: str | None, source: StreamTarget | None
 ) -> None:
     """Create the stream with this configuration and perhaps first data."""
     body = None if data is None else await _data(data)
@@ -93,9 +93,9 @@ async def _create(stream: Stream, headers: Mapping[str, str], body: bytes | None
 
 
 async def append(
-    target: Target,
+    target: StreamTarget,
     headers: Mapping[str, str],
-    producer: Producer | None,
+    producer: CommandProducer | None,
     data: str | None,
     *,
     close: bool,
@@ -112,7 +112,7 @@ async def append(
 
 
 async def read(
-    target: Target, offset: str | None, offset_file: Path | None, *, as_lines: bool | None
+    target: StreamTarget, offset: str | None, offset_file: Path | None, *, as_lines: bool | None
 ) -> None:
     """Print from the offset to the tail, and tell where the next read begins."""
     hint = _of_option(offset)
@@ -138,7 +138,9 @@ async def read(
         note(f"next offset: {offset}")
 
 
-async def tail(target: Target, offset: str | None, *, by_poll: bool, as_lines: bool | None) -> None:
+async def tail(
+    target: StreamTarget, offset: str | None, *, by_poll: bool, as_lines: bool | None
+) -> None:
     """Print what comes until the stream is closed or nobody reads any more."""
     hint = _of_option(offset)
     with cancelled_when_closed():
@@ -180,7 +182,7 @@ def _of_file(path: Path, refusal: RequestRefused) -> str:
     return f"the offset is that in {path}: remove it to begin again"
 
 
-async def head(target: Target, *, as_json: bool) -> None:
+async def head(target: StreamTarget, *, as_json: bool) -> None:
     """Print the stream's metadata."""
     async with connect(target) as stream:
         told = await stream.head()
@@ -201,13 +203,13 @@ async def head(target: Target, *, as_json: bool) -> None:
     write("".join(form.format(name, safe(str(value))) for name, value in rows).encode())
 
 
-async def close(target: Target) -> None:
+async def close(target: StreamTarget) -> None:
     """Close the stream."""
     async with connect(target) as stream:
         note(closed(stream, (await stream.close()).next_offset))
 
 
-async def delete(target: Target) -> None:
+async def delete(target: StreamTarget) -> None:
     """Delete the stream."""
     async with connect(target) as stream:
         await stream.delete()

@@ -8,23 +8,23 @@ from datetime import UTC, datetime
 
 import click
 
-from gateway.commands.target import NOT_IN_FIELDS, Target, resolve
+from gateway.commands.target import NOT_IN_FIELDS, StreamTarget, resolve
 
 TIME = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
 )
 
 
-class StreamType(click.ParamType[Target]):
+class StreamType(click.ParamType[StreamTarget]):
     """A stream's URL or name."""
 
     name = "stream"
 
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Target:
+    ) -> StreamTarget:
         """The stream that is meant."""
-        if isinstance(value, Target):
+        if isinstance(value, StreamTarget):
             return value
         try:
             return resolve(str(value), os.environ)

@@ -16,7 +16,7 @@ from gateway.protocol.header_names import CLOSED, FORKED_FROM
 from gateway.settings.reached import DEFAULT_BASE
 
 if TYPE_CHECKING:
-    from gateway.commands.target import Target
+    from gateway.commands.target import StreamTarget
 
 DEFAULT_CONTENT_TYPE = "text/plain"
 STREAM_HELP = f"""
@@ -66,13 +66,13 @@ raw_option = click.option(
     help="And N messages (JSON) or bytes more.",
 )
 def create(  # noqa: PLR0913 - one for each option
-    stream: Target,
+    stream: StreamTarget,
     content_type: str | None,
     data: str | None,
     ttl: int | None,
     expires_at: str | None,
     closed: bool,
-    fork_from: Target | None,
+    fork_from: StreamTarget | None,
     fork_offset: str | None,
     fork_sub_offset: int | None,
 ) -> None:
@@ -129,7 +129,7 @@ def create(  # noqa: PLR0913 - one for each option
 )
 @click.option("--close", is_flag=True, help="Close the stream with it.")
 def append(  # noqa: PLR0913 - one for each option
-    stream: Target,
+    stream: StreamTarget,
     data: str | None,
     lines: bool,
     content_type: str | None,
@@ -150,9 +150,9 @@ def append(  # noqa: PLR0913 - one for each option
     if epoch is not None and producer is None:
         raise click.UsageError("--epoch needs --producer.")
     from gateway.commands import operations
-    from gateway.commands.append import Producer
+    from gateway.commands.append import CommandProducer
 
-    writer = None if producer is None else Producer(producer, epoch or 0)
+    writer = None if producer is None else CommandProducer(producer, epoch or 0)
     headers = {} if seq is None else {"Stream-Seq": seq}
     if content_type is not None:
         headers["Content-Type"] = content_type
@@ -181,7 +181,7 @@ def append(  # noqa: PLR0913 - one for each option
 @json_option
 @raw_option
 def read(
-    stream: Target,
+    stream: StreamTarget,
     offset: str | None,
     offset_file: Path | None,
     as_json: bool,
@@ -212,7 +212,7 @@ def read(
 @json_option
 @raw_option
 def tail(
-    stream: Target,
+    stream: StreamTarget,
     offset: str | None,
     from_start: bool,
     long_poll: bool,
@@ -235,7 +235,7 @@ def tail(
 @click.command(epilog=STREAM_HELP)
 @stream_argument
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def head(stream: Target, as_json: bool) -> None:
+def head(stream: StreamTarget, as_json: bool) -> None:
     """Print what is known of a stream without reading it."""
     from gateway.commands import operations
 
@@ -244,7 +244,7 @@ def head(stream: Target, as_json: bool) -> None:
 
 @click.command(epilog=STREAM_HELP)
 @stream_argument
-def close(stream: Target) -> None:
+def close(stream: StreamTarget) -> None:
     """Close a stream to further appends.
 
     Its readers come to an end, and it cannot be opened again.
@@ -256,7 +256,7 @@ def close(stream: Target) -> None:
 
 @click.command(epilog=STREAM_HELP)
 @stream_argument
-def delete(stream: Target) -> None:
+def delete(stream: StreamTarget) -> None:
     """Delete a stream and all its data."""
     from gateway.commands import operations
 

@@ -23,7 +23,7 @@ READ_KEYS = re.compile(r"(?:^|&)(offset|live|cursor)=")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class StreamTarget:
     """A stream's URL, which may hold secrets, and the value of `Authorization`.
 
     It `is_elsewhere` where there is one that is for another server.
@@ -60,13 +60,13 @@ class Target:
         """The path of the URL, as forks name their source."""
         return urlsplit(self.url).path
 
-    def is_beside(self, other: Target) -> bool:
+    def is_beside(self, other: StreamTarget) -> bool:
         """Whether both streams are on one server, as a fork and its source have to be."""
         mine, its = urlsplit(self.url), urlsplit(other.url)
         return (mine.scheme, mine.hostname, mine.port) == (its.scheme, its.hostname, its.port)
 
 
-def resolve(name: str, environment: Mapping[str, str]) -> Target:
+def resolve(name: str, environment: Mapping[str, str]) -> StreamTarget:
     """The stream called `name`: a whole URL, or a name below the base URL."""
     home = environment.get(BASE_VARIABLE)
     base = _server_url(home or DEFAULT_BASE, BASE_VARIABLE)
@@ -83,11 +83,11 @@ def resolve(name: str, environment: Mapping[str, str]) -> Target:
             f"the URL has {match[1]}= in its query: give an offset by --offset, and leave the rest "
             "to the command"
         )
-    target = Target(url, _authorization(environment))
+    target = StreamTarget(url, _authorization(environment))
     # The authorization belongs to the server at the base URL; another one must not learn it.
-    if not home or target.is_beside(Target(home)):
+    if not home or target.is_beside(StreamTarget(home)):
         return target
-    return Target(url, is_elsewhere=target.authorization is not None)
+    return StreamTarget(url, is_elsewhere=target.authorization is not None)
 
 
 def _server_url(url: str, subject: str) -> str:

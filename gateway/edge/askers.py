@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from msgspec.structs import replace
 
 from gateway.origin.raw_way import RawWay
-from gateway.protocol.forwarding import SCHEME, Sender
+from gateway.protocol.forwarding import SCHEME, RequestSender
 from gateway.protocol.paths import canonical_host
 from gateway.runtime.request_fields import OWN_LINES
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 REMEMBERED = 1024  # blocks of fields, each with what the origin is asked by: 4 MB
 
 
-class Route(Protocol):
+class AskedRoute(Protocol):
     """A route to an origin, as far as the requests of readers depend on it."""
 
     identity: IdentityHeaders
     lifetimes: StreamLifetimes
 
     def cache_request(
-        self, headers: MultiMapping[str], sender: Sender, read: EdgeCatchUp
+        self, headers: MultiMapping[str], sender: RequestSender, read: EdgeCatchUp
     ) -> CacheRequest:
         """Return a GET as its cache key, and as the origin will have it."""
 
@@ -44,10 +44,10 @@ class _Asker(NamedTuple):
 class Askers:
     """The readers of one route. Of those whom the origin knows by their fields none is remembered.
 
-    `request` returns what `Route.cache_request` does, with its fields as bytes.
+    `request` returns what `AskedRoute.cache_request` does, with its fields as bytes.
     """
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: AskedRoute) -> None:
         self._route = route
         self._known: dict[tuple[int, str], _Asker] = {}
         identity = route.identity
@@ -82,7 +82,7 @@ class Askers:
 
     def _asked(self, headers: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
         route = self._route
-        sender = Sender(address, SCHEME, canonical_host(headers.get("Host", "")))
+        sender = RequestSender(address, SCHEME, canonical_host(headers.get("Host", "")))
         return route.cache_request(route.identity.without_cookie(headers), sender, read)
 
     def _learned(self, shared: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:

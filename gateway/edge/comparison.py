@@ -69,7 +69,7 @@ class Verdict(Enum):
 SAME, UNFINISHED, SHORTER, ANOTHER = Verdict
 
 
-class Finding(NamedTuple):
+class Comparison(NamedTuple):
     """The result of a comparison: `rest` is what follows the known data, where they are the same.
 
     `common` counts the units that both have from the beginning of the known data on.
@@ -88,7 +88,7 @@ def evidence_of(content_type: str, span: Span, server: str = "") -> Evidence | N
     return Evidence(span.start, span.end, len(text), _checksum(text), server, content_type)
 
 
-def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Finding:
+def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Comparison:
     """Compare known data with a read that begins at the same offset.
 
     `is_tail` is True if the origin says that the stream ends where the read ends.
@@ -101,41 +101,41 @@ def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Fi
     verdict, common, rest = found
     if verdict is SHORTER:
         if read.end >= known.end:
-            return Finding(ANOTHER, common)  # fewer data reach as far
-        return found if is_tail else Finding(UNFINISHED, common)
+            return Comparison(ANOTHER, common)  # fewer data reach as far
+        return found if is_tail else Comparison(UNFINISHED, common)
     has_more = bool(text_of(content_type, rest))
     is_odd = read.end < known.end or (has_more and read.end == known.end)
-    return Finding(ANOTHER, common) if verdict is SAME and is_odd else found
+    return Comparison(ANOTHER, common) if verdict is SAME and is_odd else found
 
 
-def _by_checksum(content_type: str, known: Evidence, body: bytes) -> Finding:
+def _by_checksum(content_type: str, known: Evidence, body: bytes) -> Comparison:
     text = text_of(content_type, body)
     if len(text) < known.size:
-        return Finding(SHORTER)
+        return Comparison(SHORTER)
     rest = after_beginning(content_type, text, known.size)
     if rest is None or _checksum(text[: known.size]) != known.checksum:
-        return Finding(ANOTHER)
-    return Finding(SAME, 0, rest)
+        return Comparison(ANOTHER)
+    return Comparison(SAME, 0, rest)
 
 
-def _by_data(content_type: str, known: bytes, body: bytes) -> Finding:
+def _by_data(content_type: str, known: bytes, body: bytes) -> Comparison:
     if not (is_counted(content_type, known) and is_counted(content_type, body)):
         return _by_text(content_type, known, body)
     mine, theirs = units_of(content_type, known), units_of(content_type, body)
     common = _common(mine, theirs)
     if common == len(mine):
-        return Finding(SAME, common, rest_of(content_type, body, common))
-    return Finding(SHORTER if common == len(theirs) else ANOTHER, common)
+        return Comparison(SAME, common, rest_of(content_type, body, common))
+    return Comparison(SHORTER if common == len(theirs) else ANOTHER, common)
 
 
-def _by_text(content_type: str, known: bytes, body: bytes) -> Finding:
+def _by_text(content_type: str, known: bytes, body: bytes) -> Comparison:
     """Compare JSON as text. It is too long to be parsed, and one origin always spells it alike."""
     if begins_alike(known, body):
         size = len(text_of(content_type, known))
         rest = after_beginning(content_type, text_of(content_type, body), size)
         if rest is not None:
-            return Finding(SAME, 0, rest)
-    return Finding(SHORTER if begins_alike(body, known) else ANOTHER)
+            return Comparison(SAME, 0, rest)
+    return Comparison(SHORTER if begins_alike(body, known) else ANOTHER)
 
 
 def _common(one: Units, other: Units) -> int:

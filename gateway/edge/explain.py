@@ -8,10 +8,10 @@ from gateway.cache import decision
 from gateway.errors import BadRequest
 from gateway.protocol import edge_target
 from gateway.protocol.edge_target import EdgeCatchUp, EdgeLongPoll
-from gateway.protocol.forwarding import SCHEME, Sender
+from gateway.protocol.forwarding import SCHEME, RequestSender
 from gateway.protocol.offsets import BEGINNING, NOW
 from gateway.protocol.paths import canonical_host
-from gateway.telemetry.inspection import Step
+from gateway.telemetry.inspection import ExplainStep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -46,23 +46,25 @@ _OUTCOMES: dict[type[Decision], tuple[str, str]] = {
 }
 
 
-async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
+async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[ExplainStep]:
     """From the canonical form to what the next answer is. Raises HeadgateError."""
     if not asked.headers.get("Host"):
         raise BadRequest("name the host, by a whole URL or a Host header: answers are kept by it")
     read = route.parse(asked.target)
-    yield Step("Canonical form", read.target, _rule_of_form(route))
-    yield Step("What is asked", _what_is_asked(asked.method, read), "section 5 of the protocol")
+    yield ExplainStep("Canonical form", read.target, _rule_of_form(route))
+    yield ExplainStep(
+        "What is asked", _what_is_asked(asked.method, read), "section 5 of the protocol"
+    )
     if asked.method not in {"GET", "HEAD"} or not (
         isinstance(read, EdgeCatchUp) or asked.method == "GET"
     ):
         rule = "the cache has no part in it, but forgets what an accepted write makes old"
-        yield Step(NEXT, "BYPASS", rule)
+        yield ExplainStep(NEXT, "BYPASS", rule)
         return
     catching_up = read if isinstance(read, EdgeCatchUp) else _beginning(asked, read)
     named = canonical_host(asked.headers.get("Host", ""))
     told = route.told_origin(asked.method, asked.target, asked.headers)
-    request = route.cache_request(told, Sender("", SCHEME, named), catching_up)
+    request = route.cache_request(told, RequestSender("", SCHEME, named), catching_up)
     yield _who_shares(route, asked)
     if not isinstance(read, EdgeCatchUp):
         request = request.plain(route.identity)
@@ -71,7 +73,7 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[Step]:
         yield _followed(stream)
         yield _of_live(read, stream, request)
         return
-    yield Step("Cache key", " ".join(request.key), "the host and the canonical target")
+    yield ExplainStep("Cache key", " ".join(request.key), "the host and the canonical target")
     now = route.clock()
     decided = route.cache.decide(asked.method, request, stream, now, only_looks=True)
     yield _kept(decided.variants, now)
@@ -105,26 +107,26 @@ def _what_is_asked(method: str, read: EdgeRead) -> str:
     return f"a long-poll {where}" if isinstance(read, EdgeLongPoll) else f"events {where}"
 
 
-def _who_shares(route: EdgeRoute, asked: AskedRequest) -> Step:
+def _who_shares(route: EdgeRoute, asked: AskedRequest) -> ExplainStep:
     title = "Who shares the answer"
     if route.origin_guard is not None:
         rule = "auth = origin; what the origin says is private or sets a cookie is one reader's own"
-        return Step(title, "all whom the origin lets read", rule)
+        return ExplainStep(title, "all whom the origin lets read", rule)
     names = route.identity.known_by(asked.headers)
     if not names:
-        return Step(title, "everybody", "no header says who the reader is")
-    return Step(
+        return ExplainStep(title, "everybody", "no header says who the reader is")
+    return ExplainStep(
         title,
         f"this reader alone, unless the origin says public; known by {', '.join(names)}",
         "headers whose names say who somebody is are a keyed hash in the key, and are never shown",
     )
 
 
-def _kept(variants: Sequence[Variant], now: float) -> Step:
+def _kept(variants: Sequence[Variant], now: float) -> ExplainStep:
     title, rule = "What is kept", "RFC 9111 section 4.2, RFC 5861"
     if not variants:
-        return Step(title, "no answer", rule)
-    return Step(title, "; ".join(_freshness(variant, now) for variant in variants), rule)
+        return ExplainStep(title, "no answer", rule)
+    return ExplainStep(title, "; ".join(_freshness(variant, now) for variant in variants), rule)
 
 
 def _freshness(variant: Variant, now: float) -> str:
@@ -141,28 +143,28 @@ def _freshness(variant: Variant, now: float) -> str:
     return f"{of}: stale, {stored.age(now)} s old of {stored.lifetime:.0f}"
 
 
-def _followed(stream: FollowedStream | None) -> Step:
+def _followed(stream: FollowedStream | None) -> ExplainStep:
     title, rule = "Whether it is followed", "a stream with live readers is polled once for them all"
     if stream is None:
-        return Step(title, "no", rule)
+        return ExplainStep(title, "no", rule)
     if stream.feed.lost is not None:
-        return Step(title, f"yes, but the origin fails: {stream.feed.lost.detail}", rule)
+        return ExplainStep(title, f"yes, but the origin fails: {stream.feed.lost.detail}", rule)
     known = "known to be its tail" if stream.is_current else "perhaps not its tail"
-    return Step(title, f"yes, up to {stream.feed.tail}, {known}", rule)
+    return ExplainStep(title, f"yes, up to {stream.feed.tail}, {known}", rule)
 
 
-def _of_live(read: EdgeRead, stream: FollowedStream | None, request: CacheRequest) -> Step:
+def _of_live(read: EdgeRead, stream: FollowedStream | None, request: CacheRequest) -> ExplainStep:
     if stream is not None and stream.reaches(request.start):
-        return Step(NEXT, "COLLAPSED", "the feed of the stream has what follows, or will")
+        return ExplainStep(NEXT, "COLLAPSED", "the feed of the stream has what follows, or will")
     kind = "poll" if isinstance(read, EdgeLongPoll) else "reader"
     rule = (
         "the origin is read up to its tail, through the cache: what is there is a poll's answer; "
         f"else the {kind} waits in a feed, and its answer is COLLAPSED"
     )
-    return Step(NEXT, "MISS" if isinstance(read, EdgeLongPoll) else "COLLAPSED", rule)
+    return ExplainStep(NEXT, "MISS" if isinstance(read, EdgeLongPoll) else "COLLAPSED", rule)
 
 
-def _of_decision(decided: Decision, *, is_being_fetched: bool) -> Step:
+def _of_decision(decided: Decision, *, is_being_fetched: bool) -> ExplainStep:
     if is_being_fetched and isinstance(decided, decision.Validate | decision.Fetch):
-        return Step(NEXT, "COLLAPSED", "the origin is being asked for the same right now")
-    return Step(NEXT, *_OUTCOMES[type(decided)])
+        return ExplainStep(NEXT, "COLLAPSED", "the origin is being asked for the same right now")
+    return ExplainStep(NEXT, *_OUTCOMES[type(decided)])

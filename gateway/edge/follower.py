@@ -32,7 +32,7 @@ class CannotFollow(Exception):
         self.reason = reason
 
 
-class Question(NamedTuple):
+class PollQuestion(NamedTuple):
     """What a follower asks: a long-poll, which `waits` for news, or a read, answered at once."""
 
     start: str
@@ -82,7 +82,7 @@ def backoff_s(failures: int, chance: float) -> float:
 class Next(NamedTuple):
     """What a follower wants asked, and after how many seconds."""
 
-    question: Question
+    question: PollQuestion
     after_s: float = 0.0
 
 
@@ -95,7 +95,7 @@ class Follower:
     __slots__ = ("_barren", "_chance", "_failures", "_is_held", "_observer", "question")
 
     def __init__(self, start: str, observer: Observer, chance: Callable[[], float]) -> None:
-        self.question = Question(start, None, waits=True)
+        self.question = PollQuestion(start, None, waits=True)
         self._observer = observer
         self._chance = chance
         self._failures = 0  # in a row
@@ -125,7 +125,7 @@ class Follower:
             self._barren = self._barren + 1 if is_barren else 0
             if is_barren:
                 pause_s = backoff_s(self._barren, self._chance())
-        return self._next(Question(polled.end, polled.cursor, waits=True), pause_s)
+        return self._next(PollQuestion(polled.end, polled.cursor, waits=True), pause_s)
 
     def failed(self, error: HeadgateError | CannotFollow) -> Next | None:
         """There is no answer, or none to follow."""
@@ -138,7 +138,7 @@ class Follower:
         read = self.question._replace(waits=False)
         return self._next(read, backoff_s(self._failures, self._chance()))
 
-    def _next(self, question: Question, pause_s: float) -> Next:
+    def _next(self, question: PollQuestion, pause_s: float) -> Next:
         self.question = question
         self._is_held = False
         return Next(question, pause_s)

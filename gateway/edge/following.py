@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.cache.cached_response import CacheRequest
-    from gateway.edge.follower import Follower, Next, Question
+    from gateway.edge.follower import Follower, Next, PollQuestion
     from gateway.edge.poller import Heard, PollerRequest, Steps
     from gateway.origin.in_step import ConnectionHistory
     from gateway.origin.raw_way import RawWay
     from gateway.origin.response import OriginAnswer
-    from gateway.origin.whole_answer import Asked, WholeAnswer
+    from gateway.origin.whole_answer import PendingRequest, WholeAnswer
 
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ T = TypeVar("T")
 OUT_OF_STEP = "the origin's answer to a long-poll may have been to another request"
 
 
-class Origin(Protocol):
+class PollSender(Protocol):
     """Who is asked, as `client.Origin` has it."""
 
     @property
@@ -54,11 +54,11 @@ class Origin(Protocol):
 
     async def send(
         self, method: str, target: str, headers: CIMultiDict[str], /, *, poll: bool
-    ) -> Answer:
+    ) -> UnreadAnswer:
         """The answer, once its head is there."""
 
 
-class Answer(Protocol):
+class UnreadAnswer(Protocol):
     """One that is to be read."""
 
     @property
@@ -88,10 +88,10 @@ class Answer(Protocol):
         """No more is wanted."""
 
 
-class Poller(Protocol):
+class PollSteps(Protocol):
     """Who knows what to ask."""
 
-    def ask(self, question: Question, /) -> Steps:
+    def ask(self, question: PollQuestion, /) -> Steps:
         """The steps to an answer."""
 
 
@@ -125,7 +125,7 @@ class Holdings:
             following.holds()
 
 
-class _Read(NamedTuple):
+class _ReadAnswer(NamedTuple):
     """An answer that a task has read."""
 
     status: int
@@ -143,9 +143,9 @@ class Following:
 
     def __init__(
         self,
-        origin: Origin,
+        origin: PollSender,
         follower: Follower,
-        poller: Poller,
+        poller: PollSteps,
         holdings: Holdings,
         lost: Callable[[Exception], None],
     ) -> None:
@@ -157,7 +157,7 @@ class Following:
         # Called where an answer that was taken may have been to another request.
         self.on_distrust: Callable[[], None] = self.stop
         self._steps: Steps | None = None  # to the answer to the follower's question
-        self._asked: Asked | None = None  # what is out without a task
+        self._asked: PendingRequest | None = None  # what is out without a task
         self._task: asyncio.Task[Heard] | None = None
         self._is_over = False
         self._reader: CacheRequest | None = None  # in whose name it was asked last
@@ -300,17 +300,19 @@ class Following:
         target, fields = request.target, request.reader.fields
         return await self._read(await self._origin.send("GET", target, fields, poll=takes_no_place))
 
-    def _trusts(self, answer: Answer | WholeAnswer) -> bool:
+    def _trusts(self, answer: UnreadAnswer | WholeAnswer) -> bool:
         """Return whether an answer belongs to its request, as far as its connection shows."""
         history = answer.history
         return history is None or history.note(self, self.on_distrust)
 
-    async def _read(self, answer: Answer) -> Heard:
+    async def _read(self, answer: UnreadAnswer) -> Heard:
         try:
             body = await answer.read(LONGEST_READ) if answer.status in ANSWERS else b""
             if not self._trusts(answer):
                 raise OriginBroken(OUT_OF_STEP)
-            return _Read(answer.status, answer.headers, body, answer.server, answer.is_repetition)
+            return _ReadAnswer(
+                answer.status, answer.headers, body, answer.server, answer.is_repetition
+            )
         finally:
             answer.release()
 

@@ -67,7 +67,7 @@ class GuardTimes(NamedTuple):
     wait: float
 
 
-class Reader(Principal):
+class AdmittedReader(Principal):
     """Somebody whom the origin lets read one stream; `request` asks for it in his name.
 
     He came last at `seen` (epoch seconds).
@@ -109,7 +109,7 @@ class OriginGuard(Background):
         self._clock = clock
         self.on_end = on_end
         self._until: OrderedDict[str, float] = OrderedDict()
-        self._held: WeakValueDictionary[str, Reader] = WeakValueDictionary()
+        self._held: WeakValueDictionary[str, AdmittedReader] = WeakValueDictionary()
         self._questions: SingleFlight[float] = SingleFlight()
         self._renewals: set[asyncio.Task[None]] = set()
         # Whoever writes: the origin is sent the write itself, and decides.
@@ -168,10 +168,10 @@ class OriginGuard(Background):
             reader.until = 0.0
             self.on_end(reader)
 
-    def _reader(self, request: CacheRequest, until: float, now: float) -> Reader:
+    def _reader(self, request: CacheRequest, until: float, now: float) -> AdmittedReader:
         reader = self._held.get(request.admitted_as)
         if reader is None:
-            reader = self._held[request.admitted_as] = Reader(request, until)
+            reader = self._held[request.admitted_as] = AdmittedReader(request, until)
         reader.seen = now
         return reader
 

@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from gateway.cache import sharing, tails
 from gateway.cache.replica_lag import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
-from gateway.edge.follower import CannotFollow, Polled, Question, refuse
+from gateway.edge.follower import CannotFollow, Polled, PollQuestion, refuse
 from gateway.edge.lenders import DENIALS
 from gateway.edge.snapshots import ONES_OWN
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.cache.cached_response import CacheRequest
-    from gateway.edge.comparison import Evidence, Finding, Known, Others
+    from gateway.edge.comparison import Comparison, Evidence, Known, Others
     from gateway.edge.lenders import Lenders
     from gateway.edge.recent_window import RecentWindow
     from gateway.origin.client import Origin
@@ -165,7 +165,7 @@ class Poller:
         self._doubts += 1
         self._is_shorter |= is_shorter
 
-    def ask(self, question: Question) -> Steps:
+    def ask(self, question: PollQuestion) -> Steps:
         """The answer, with what follows it where that is the rest of a character.
 
         Raises CannotFollow, or the HeadgateError of a failure that may pass.
@@ -174,7 +174,7 @@ class Poller:
         for _ in range(followed.MOST_JOINED):
             if polled.caught_up or not followed.is_cut(polled.content_type, polled.body):
                 break
-            more = yield from self._asked(Question(polled.end, polled.cursor, waits=False))
+            more = yield from self._asked(PollQuestion(polled.end, polled.cursor, waits=False))
             polled = more._replace(
                 body=polled.body + more.body,
                 content_type=polled.content_type,
@@ -182,7 +182,7 @@ class Poller:
             )
         return polled
 
-    def _asked(self, question: Question) -> Steps:
+    def _asked(self, question: PollQuestion) -> Steps:
         for _ in range(MOST_DOUBTS):
             if self.is_in_doubt:
                 found = yield from self._compared(question)
@@ -200,7 +200,7 @@ class Poller:
                 return polled
         raise OriginBusy("the origin's servers change while they are asked what they have")
 
-    def _compared(self, question: Question) -> Generator[PollerRequest, Heard, Polled | None]:
+    def _compared(self, question: PollQuestion) -> Generator[PollerRequest, Heard, Polled | None]:
         """Return what follows the question's start, once the data before it are found unchanged.
 
         None where no data are known: nothing can be joined wrongly then.
@@ -210,7 +210,7 @@ class Poller:
             # A server may echo the offset of a read past its tail, but not that of its tail.
             end = question.start
             with contextlib.suppress(CannotFollow):  # not every origin knows `now`
-                now = yield from self._fetched(Question(NOW, None, waits=False), compares=True)
+                now = yield from self._fetched(PollQuestion(NOW, None, waits=False), compares=True)
                 end = now.end
             if end < question.start:
                 raise self._behind(end)
@@ -273,14 +273,16 @@ class Poller:
 
     def _read_again(
         self, known: Known, server: str = ""
-    ) -> Generator[PollerRequest, Heard, tuple[Finding, Polled]]:
+    ) -> Generator[PollerRequest, Heard, tuple[Comparison, Polled]]:
         """Compare known data with what the origin has there now, in as many answers as it takes.
 
         All of the answers have to come from one server: from `server` if any.
         """
         read = Span(known.start, known.start, b"")
         for _ in range(MOST_PARTS):
-            polled = yield from self._fetched(Question(read.end, None, waits=False), compares=True)
+            polled = yield from self._fetched(
+                PollQuestion(read.end, None, waits=False), compares=True
+            )
             server = server or self._answered_by
             if server != self._answered_by:
                 break
@@ -303,7 +305,7 @@ class Poller:
             return CannotFollow(StreamGone(ANOTHER_STREAM))
         return OriginBehind("the origin tells of a stream that ends before what it told of", end)
 
-    def _fetched(self, question: Question, *, compares: bool = False) -> Steps:
+    def _fetched(self, question: PollQuestion, *, compares: bool = False) -> Steps:
         """Return the answer to a request for any reader whom the origin lets read.
 
         A request that `compares` cannot put the followed stream in doubt.
@@ -338,7 +340,7 @@ class Poller:
         return known is not None and known.start <= offset and offset not in {BEGINNING, NOW}
 
     def _polled(
-        self, question: Question, status: int, headers: MultiMapping[str], body: bytes
+        self, question: PollQuestion, status: int, headers: MultiMapping[str], body: bytes
     ) -> Polled:
         nothing = status == 204
         content_type = "" if nothing else headers.get("Content-Type", "")
@@ -386,6 +388,6 @@ class Poller:
         return repair.said(headers, ignore_no_store=ignore)
 
 
-def _is_waiting(question: Question, polled: Polled) -> bool:
+def _is_waiting(question: PollQuestion, polled: Polled) -> bool:
     """Return whether an answer brings nothing, so that the question has to go out as a poll."""
     return polled.end == question.start and polled.caught_up and not polled.closed

@@ -35,7 +35,7 @@ from gateway.protocol.edge_target import (
     parse_edge_target,
     plain_catch_up,
 )
-from gateway.protocol.forwarding import CONDITIONS, SCHEME, Sender
+from gateway.protocol.forwarding import CONDITIONS, SCHEME, RequestSender
 from gateway.protocol.offsets import BEGINNING
 from gateway.protocol.paths import canonical_host, dropping
 from gateway.protocol.reach import Reach
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet
+    from gateway.runtime.route import Checks, KeptAnswer, PlainGet, RouteAccess
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
@@ -82,7 +82,7 @@ class EdgeRoute:
         drop_query: tuple[str, ...],
         settings: FeedSettings,
         shared: Context,
-        access: Access = OPEN,
+        access: RouteAccess = OPEN,
     ) -> None:
         self.prefix = prefix
         self.access = access
@@ -181,7 +181,7 @@ class EdgeRoute:
         return with_token(headers, present(method, target, headers).token)
 
     def cache_request(
-        self, headers: MultiMapping[str], sender: Sender, read: EdgeCatchUp
+        self, headers: MultiMapping[str], sender: RequestSender, read: EdgeCatchUp
     ) -> CacheRequest:
         """A GET as its cache key, and as the origin will have it; `headers` are what it is told."""
         headers = forwarding.without_query_of_referer(headers)
@@ -247,7 +247,7 @@ class EdgeRoute:
         headers = with_token(headers, token)
         named = canonical_host(headers.get("Host", ""))
         beginning = catch_up(read, BEGINNING)
-        request = self.cache_request(headers, Sender("", SCHEME, named), beginning)
+        request = self.cache_request(headers, RequestSender("", SCHEME, named), beginning)
         return request.plain(self.identity)
 
     async def _ask(self, request: CacheRequest) -> AnyAnswer:

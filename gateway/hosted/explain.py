@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.protocol import chunks
 from gateway.protocol.offsets import NOW, Offset, format_offset
 from gateway.protocol.requests import Events, LongPoll, resumed
-from gateway.telemetry.inspection import Step
+from gateway.telemetry.inspection import ExplainStep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,33 +21,35 @@ if TYPE_CHECKING:
 NEXT = "The next answer"
 
 
-async def steps(route: HostedRoute, asked: AskedRequest) -> AsyncIterator[Step]:
+async def steps(route: HostedRoute, asked: AskedRequest) -> AsyncIterator[ExplainStep]:
     """From the canonical form to what the next answer is. Raises HeadgateError."""
     if asked.method not in {"GET", "HEAD"}:
-        yield Step("What is asked", f"{asked.method}: the log itself", "a cache answers reads only")
-        yield Step(NEXT, "BYPASS", "the log decides, and tells its readers at once")
+        yield ExplainStep(
+            "What is asked", f"{asked.method}: the log itself", "a cache answers reads only"
+        )
+        yield ExplainStep(NEXT, "BYPASS", "the log decides, and tells its readers at once")
         return
     read = resumed(route.parse(asked.target), asked.headers.get("Last-Event-ID"))
-    yield Step(
+    yield ExplainStep(
         "Canonical form",
         read.target,
         "the path in one percent-encoding; of the query only offset, live and cursor count, sorted",
     )
-    yield Step("What is asked", _what_is_asked(read), "section 5 of the protocol")
-    yield Step(
+    yield ExplainStep("What is asked", _what_is_asked(read), "section 5 of the protocol")
+    yield ExplainStep(
         "Who shares the answer",
         "everybody" if route.access.guard is None else "all who may read",
         "no header changes what an own log says",
     )
-    yield Step("Cache key", read.target, "equal canonical targets are one answer")
+    yield ExplainStep("Cache key", read.target, "equal canonical targets are one answer")
     state = route.table.present(await route.table.load(asked.name))
-    yield Step("The stream", _described(state), "what the log has at this path")
+    yield ExplainStep("The stream", _described(state), "what the log has at this path")
     kept = route.kept(read)  # after the look at the log, which drops what has become old
     yield _kept(kept, route.clock())
     if asked.method == "HEAD":
-        yield Step(NEXT, "BYPASS", "HEAD tells the tail, which no copy knows")
+        yield ExplainStep(NEXT, "BYPASS", "HEAD tells the tail, which no copy knows")
     else:
-        yield Step(NEXT, *_outcome(route, read, state, kept))
+        yield ExplainStep(NEXT, *_outcome(route, read, state, kept))
 
 
 def _what_is_asked(read: Read) -> str:
@@ -70,14 +72,14 @@ def _what_is_asked(read: Read) -> str:
             return f"what there is {where}"
 
 
-def _kept(kept: RenderedChunk | None, now: float) -> Step:
+def _kept(kept: RenderedChunk | None, now: float) -> ExplainStep:
     rule = "a whole chunk never changes; what reached the tail is dropped with the next append"
     if kept is None:
-        return Step("What is kept", "no answer", rule)
+        return ExplainStep("What is kept", "no answer", rule)
     lasting = "until the stream changes"
     if kept.expires_at is not None:
         lasting = f"for {kept.expires_at - now:.0f} s more"
-    return Step("What is kept", f"an answer, given {kept.hits} times, {lasting}", rule)
+    return ExplainStep("What is kept", f"an answer, given {kept.hits} times, {lasting}", rule)
 
 
 def _described(state: StreamState) -> str:

@@ -22,7 +22,7 @@ from gateway.protocol import cache_headers, cache_status, chunks, cursors, respo
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.offsets import NOW, Offset
 from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_target
-from gateway.runtime.answer import Answered
+from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.route import OPEN
 from gateway.runtime.shedding import LIVE, READS
 from gateway.runtime.writes import Write
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from gateway.protocol.retention import Retention
     from gateway.protocol.state import StreamState
     from gateway.runtime.context import Context
-    from gateway.runtime.route import Access, Checks, KeptAnswer, PlainGet, RunsLike
+    from gateway.runtime.route import Checks, KeptAnswer, PlainGet, RouteAccess, RunsLike
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
     from gateway.telemetry.traffic import Hits
 
@@ -72,7 +72,7 @@ class HostedRoute:
         retention: Retention,
         settings: FeedSettings,
         shared: Context,
-        access: Access = OPEN,
+        access: RouteAccess = OPEN,
     ) -> None:
         self.prefix = prefix
         self.access = access
@@ -185,7 +185,9 @@ class HostedRoute:
 
     # Reading
 
-    async def read(self, read: Read, name: str, if_none_match: str | None) -> Answered | LiveRead:
+    async def read(
+        self, read: Read, name: str, if_none_match: str | None
+    ) -> RouteAnswer | LiveRead:
         """The answer, or LiveRead for a long-poll that is at the tail and for SSE."""
         now = self.clock()
         entry = self._store.get(read.target, now)
@@ -193,7 +195,7 @@ class HostedRoute:
             entry = await self._confirmed(read, name)
         if entry is not None:
             entry.hits += 1
-            return Answered(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
+            return RouteAnswer(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
         self._shared.shedding.check(READS if isinstance(read, CatchUp) else LIVE)
         active = await self.table.load(name)
         read = renewed(self.access.reader_keys, read)
@@ -205,15 +207,15 @@ class HostedRoute:
         if start == state.tail and isinstance(read, LongPoll):
             if state.closed:
                 ended = responses.poll_ended(state, read, self.freshness, self.clock())
-                return Answered(ended, cache_status.MISS)
+                return RouteAnswer(ended, cache_status.MISS)
             return LiveRead(active, state, start, read.offset is None)
         if read.offset == NOW:
-            return Answered(responses.tail(state, read, self.clock()), cache_status.BYPASS)
+            return RouteAnswer(responses.tail(state, read, self.clock()), cache_status.BYPASS)
         key = read_key(read, state)
         shares = key in self.answers
         entry = await self.answers.read(key, lambda: self.answer(read, state, start))
         cache = cache_status.COLLAPSED if shares else cache_status.MISS
-        return Answered(_conditional(entry, if_none_match), cache)
+        return RouteAnswer(_conditional(entry, if_none_match), cache)
 
     async def _confirmed(self, read: Read, name: str) -> RenderedChunk | None:
         """The kept answer, if it is still what the log would give."""

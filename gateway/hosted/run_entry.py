@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from headgate import records
 
 from gateway.errors import BadRequest
-from gateway.protocol.appends import Appended
+from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.content import json_messages
 
 _first_value = json.JSONDecoder().raw_decode
@@ -85,11 +85,11 @@ class Brought(NamedTuple):
     end: RunState | None
 
 
-def brought(change: Change, outcomes: Sequence[Appended | HeadgateError]) -> Brought:
+def brought(change: Change, outcomes: Sequence[AppendOutcome | HeadgateError]) -> Brought:
     """Return what a commit brings. Items that go with the record of an end do not count."""
     items, parsed, begins, end = 0, 0, False, None
     for outcome in outcomes:
-        if isinstance(outcome, Appended):
+        if isinstance(outcome, AppendOutcome):
             items += outcome.stored
     for record in change.records:
         if records.MARK in record.data and parsed < MOST_PARSED:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.errors import HeadgateError
     from gateway.hosted.run_entry import Brought
-    from gateway.protocol.appends import Appended
+    from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.state import Change, StreamState
     from gateway.protocol.trace_context import TraceContext
     from gateway.telemetry.spans import Tracer
@@ -99,7 +99,7 @@ class RunTable:
         self._open.pop(path, None)
         self._over.pop(path, None)
 
-    def on_stored(self, change: Change, outcomes: Sequence[Appended | HeadgateError]) -> None:
+    def on_stored(self, change: Change, outcomes: Sequence[AppendOutcome | HeadgateError]) -> None:
         """Note what was appended here. It never raises: the writers wait for their answers."""
         try:
             run = self._open.get(change.state.path) or self._found(change)

@@ -26,7 +26,7 @@ V_contra = TypeVar("V_contra", contravariant=True)
 N_contra = TypeVar("N_contra", contravariant=True)
 
 
-class Told(NamedTuple):
+class NewsAge(NamedTuple):
     """When the oldest of some news was there (perf_counter), and the newest append's trace."""
 
     at: float
@@ -44,7 +44,7 @@ class PollAnswer:
     __slots__ = ("_counted", "begun", "ended", "given", "response", "told", "wire")
 
     def __init__(
-        self, response: Response, wire: bytes, ended: Ended, told: Told | None = None
+        self, response: Response, wire: bytes, ended: Ended, told: NewsAge | None = None
     ) -> None:
         self.response = response
         self.wire = wire

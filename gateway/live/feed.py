@@ -13,7 +13,7 @@ from operator import attrgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from gateway.live.contract import N, ReaderState, Told, V
+from gateway.live.contract import N, NewsAge, ReaderState, V
 from gateway.live.event_rounds import Round
 from gateway.live.long_polls import LongPolls
 from gateway.live.sse_readers import SseReaders
@@ -223,7 +223,7 @@ class Feed(Generic[V, N]):
         self.stream, self.tail, self.closed, self.caught_up = stream, tail, closed, caught_up
         self.lost = None
         self._pending.extend(news)
-        self.long_polls.published(news, Told(now, trace_id))
+        self.long_polls.published(news, NewsAge(now, trace_id))
         if self.long_polls.is_overfull:
             self._guarded(self.long_polls.serve, self.reader_count)
         if self._pending or closed or reached:
@@ -273,7 +273,7 @@ class Feed(Generic[V, N]):
         news, self._pending = self._pending, []
         self._has_untold = False
         start, self.position = self.position, self.tail
-        polls = self.long_polls.tell(start, news, Told(self._news_at, self._trace_id))
+        polls = self.long_polls.tell(start, news, NewsAge(self._news_at, self._trace_id))
         self._serve_later()
         told = self.sse_readers.write_round(Round(start, news, self._news_at, self._trace_id))
         self._trace_id = None

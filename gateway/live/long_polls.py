@@ -18,7 +18,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gateway.live.contract import FeedSource, FeedState, Told, Waiter
+    from gateway.live.contract import FeedSource, FeedState, NewsAge, Waiter
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.telemetry.live_traffic import Ended
@@ -116,9 +116,8 @@ class LongPolls(Generic[V, N]):
         if parked is None:
             return
         feed = self._feed
-        response = None
-        if parked.position == feed.tail and feed.lost is None:
-            response = self._source.poll_ended(feed.stream, parked)
+        is_at_tail = parked.position == feed.tail and feed.lost is None
+        response = self._source.poll_ended(feed.stream, parked) if is_at_tail else None
         if response is None:
             response = self._source.shared.problem(Unauthenticated(NO_MORE, is_refused=True))
         self._answer(waiter, self._answer_of(response, ended))
@@ -179,13 +178,13 @@ class LongPolls(Generic[V, N]):
         """Whether what follows an offset is kept, so that who comes from there gets it in turn."""
         return self._recent.covers(position)
 
-    def published(self, news: Sequence[N], told: Told) -> None:
+    def published(self, news: Sequence[N], told: NewsAge) -> None:
         """These have come, up to the feed's tail: who is served from now on is given them, too."""
         self.renew()
         if self._recent and news:
             self._recent.add(self._feed.tail, news, self._source.news_bytes(news), told)
 
-    def tell(self, start: str, news: Sequence[N], told: Told) -> int:
+    def tell(self, start: str, news: Sequence[N], told: NewsAge) -> int:
         """Serve those for whom there is news, which follow `start`; how many are given data."""
         feed = self._feed
         if news and not self._recent:
@@ -262,10 +261,11 @@ class LongPolls(Generic[V, N]):
         at_end.observe()
         self._given.count()
 
-    def _answer_of(self, response: Response, ended: Ended, told: Told | None = None) -> PollAnswer:
+    def _answer_of(
+        self, response: Response, ended: Ended, told: NewsAge | None = None
+    ) -> PollAnswer:
         """An answer to be given."""
-        response, wire = self._source.shared.collapsed(response)
-        return PollAnswer(response, wire, ended, told)
+        return PollAnswer(*self._source.shared.collapsed(response), ended, told)
 
     def _refusals(self, reason: HeadgateError, ended: Ended) -> Iterator[PollAnswer]:
         """In turn, as often as wanted: each names another time to come back at."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Generic
 
-from gateway.live.contract import N, Told
+from gateway.live.contract import N, NewsAge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ class RecentNews(Generic[N]):
         self.start = self.end = ""
         self.bytes = 0
         self._ends: list[str] = []
-        self._pieces: list[tuple[Sequence[N], Told]] = []
+        self._pieces: list[tuple[Sequence[N], NewsAge]] = []
         self._sizes: list[int] = []
 
     def __bool__(self) -> bool:
@@ -41,7 +41,7 @@ class RecentNews(Generic[N]):
         self.clear()
         self.start = self.end = start
 
-    def add(self, end: str, news: Sequence[N], size: int, told: Told) -> None:
+    def add(self, end: str, news: Sequence[N], size: int, told: NewsAge) -> None:
         """Keep the next ones, which come to an offset and are so many bytes."""
         size += PIECE_BYTES
         self.end = end
@@ -61,12 +61,12 @@ class RecentNews(Generic[N]):
         pieces = self._pieces[bisect_right(self._ends, position) :]
         return pieces[0][0] if len(pieces) == 1 else [item for news, _ in pieces for item in news]
 
-    def told(self, position: str) -> Told | None:
+    def told(self, position: str) -> NewsAge | None:
         """When the first was there of what follows an offset; None where it is not at hand."""
         if not self.covers(position):
             return None
         at = self._pieces[bisect_right(self._ends, position)][1].at
-        return Told(at, self._pieces[-1][1].trace_id)
+        return NewsAge(at, self._pieces[-1][1].trace_id)
 
     def trim(self, told: str, most: int) -> None:
         """Keep no more than so many bytes of what was told already, up to an offset."""

@@ -30,7 +30,7 @@ BAD, WARNING, GOOD = COLOURS["error"], COLOURS["stale"], "#15803d"
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class PanelQuery:
     """An expression and what its series are called; `unit` is Grafana's, if not the panel's."""
 
     expr: str
@@ -54,7 +54,7 @@ class Panel:
     title: str
     description: str
     unit: str
-    queries: tuple[Query, ...]
+    queries: tuple[PanelQuery, ...]
     kind: Literal["timeseries", "heatmap", "state-timeline", "stat"] = "timeseries"
     stacked: bool = False
     most: float | None = None
@@ -66,10 +66,10 @@ def _rate(metric: str, by: str, where: str = "", of: str = OF_ROUTE) -> str:
     return promql.rate(metric, by, f"{where}, {of}" if where else of, WINDOW)
 
 
-def _quantiles(histogram: str, what: str, part: Part | None = None) -> tuple[Query, ...]:
+def _quantiles(histogram: str, what: str, part: Part | None = None) -> tuple[PanelQuery, ...]:
     """Its median and its slowest hundredth."""
     return tuple(
-        Query(
+        PanelQuery(
             promql.quantile(q, histogram, "route", OF_ROUTE, WINDOW),
             f"{what} p{q * 100:.0f} {{{{route}}}}",
             part,
@@ -85,7 +85,7 @@ PANELS = (
         f" others. The target is {promql.TARGET:.0%}; below {promql.ALARM:.0%} there is an alert.",
         "percentunit",
         (
-            Query(
+            PanelQuery(
                 promql.served_without_origin("route", OF_ROUTE, WINDOW),
                 "{{route}}",
             ),
@@ -99,8 +99,8 @@ PANELS = (
         "Reads by what the cache did with them; errors are the 5xx answers to all requests.",
         "reqps",
         (
-            Query(_rate("headgate_cache_results_total", "result"), "{{result}}"),
-            Query(
+            PanelQuery(_rate("headgate_cache_results_total", "result"), "{{result}}"),
+            PanelQuery(
                 promql.rate("headgate_requests_total", "", f'status="5xx", {OF_PROCESS}', WINDOW),
                 "error",
             ),
@@ -114,8 +114,8 @@ PANELS = (
         " are under way.",
         "reqps",
         (
-            Query(_rate("headgate_origin_requests_total", "result"), "{{result}}", "origin"),
-            Query(
+            PanelQuery(_rate("headgate_origin_requests_total", "result"), "{{result}}", "origin"),
+            PanelQuery(
                 promql.total("headgate_origin_requests_in_flight", "route", OF_ROUTE),
                 "under way {{route}}",
                 "origin",
@@ -130,7 +130,7 @@ PANELS = (
         " given to. One means that nobody shares.",
         "short",
         (
-            Query(
+            PanelQuery(
                 promql.mean("headgate_collapsed_readers", "route", OF_ROUTE, WINDOW),
                 "{{route}}",
             ),
@@ -142,13 +142,13 @@ PANELS = (
         "Readers that wait for news, by transport, and how many join and leave a second.",
         "short",
         (
-            Query(promql.total("headgate_live_readers", "mode", OF_ROUTE), "{{mode}}"),
-            Query(
+            PanelQuery(promql.total("headgate_live_readers", "mode", OF_ROUTE), "{{mode}}"),
+            PanelQuery(
                 _rate("headgate_live_reader_joins_total", "mode"),
                 "{{mode}} joins",
                 unit="ops",
             ),
-            Query(
+            PanelQuery(
                 _rate("headgate_live_reader_leaves_total", "mode"),
                 "{{mode}} leaves",
                 unit="ops",
@@ -162,7 +162,7 @@ PANELS = (
         " reader's socket.",
         "s",
         (
-            Query(
+            PanelQuery(
                 f"sum by (le) (increase(headgate_delivery_seconds_bucket{{{OF_ROUTE}}}[{WINDOW}]))",
                 "{{le}}",
             ),
@@ -176,8 +176,8 @@ PANELS = (
         " answer to more appends than the log makes syncs.",
         "ops",
         (
-            Query(_rate("headgate_appends_total", "result"), "{{result}}", "log"),
-            Query(
+            PanelQuery(_rate("headgate_appends_total", "result"), "{{result}}", "log"),
+            PanelQuery(
                 promql.mean("headgate_commit_appends", "route", OF_ROUTE, WINDOW),
                 "group size {{route}}",
                 "log",
@@ -202,7 +202,7 @@ PANELS = (
         "Where reads begin: at an offset that the reader has kept, at the start, in a gap that"
         " the reader was told of, or at the end of a closed stream.",
         "ops",
-        (Query(_rate("headgate_resumes_total", "kind"), "{{kind}}"),),
+        (PanelQuery(_rate("headgate_resumes_total", "kind"), "{{kind}}"),),
         empty="No reads yet",
     ),
     Panel(
@@ -211,13 +211,13 @@ PANELS = (
         " unsent to them, and how many leave the rounds a second.",
         "short",
         (
-            Query(promql.total("headgate_slow_readers", "route", OF_ROUTE), "{{route}}"),
-            Query(
+            PanelQuery(promql.total("headgate_slow_readers", "route", OF_ROUTE), "{{route}}"),
+            PanelQuery(
                 promql.total("headgate_slow_reader_bytes", "route", OF_ROUTE),
                 "unsent {{route}}",
                 unit="bytes",
             ),
-            Query(
+            PanelQuery(
                 _rate("headgate_slow_readers_detached_total", "route"),
                 "detached {{route}}",
                 unit="ops",
@@ -232,17 +232,17 @@ PANELS = (
         "short",
         (
             # A gateway of which a process drains is 2; one that is down has no number but `up`.
-            Query(
+            PanelQuery(
                 f"up{{{OF_PROCESS}}} + on (job, instance) clamp_max(headgate_draining, 1)"
                 f" or on (job, instance) up{{{OF_PROCESS}}}",
                 "gateway {{instance}}",
             ),
-            Query(
+            PanelQuery(
                 f"min by (instance, route) (headgate_log_up{{{OF_ROUTE}}})",
                 "log {{route}} of {{instance}}",
                 "log",
             ),
-            Query(
+            PanelQuery(
                 f"min by (instance, route, server) (headgate_origin_up{{{OF_ROUTE}}})",
                 "origin {{server}} of {{route}} at {{instance}}",
                 "origin",
@@ -257,36 +257,36 @@ PANELS = (
         " disks of logs, the memory of Redis, and what was refused, by the limit that was met.",
         "short",
         (
-            Query(
+            PanelQuery(
                 promql.quantile(
                     0.99, "headgate_event_loop_lag_seconds", "instance", OF_PROCESS, WINDOW
                 ),
                 "loop lag {{instance}}",
                 unit="s",
             ),
-            Query(
+            PanelQuery(
                 f"(process_open_fds{{{OF_PROCESS}}} / process_max_fds{{{OF_PROCESS}}})",
                 "open files {{instance}}",
                 unit="percentunit",
             ),
-            Query(
+            PanelQuery(
                 promql.total("process_resident_memory_bytes", "instance", OF_PROCESS),
                 "memory {{instance}}",
                 unit="bytes",
             ),
-            Query(
+            PanelQuery(
                 f"min by (instance, route) (headgate_log_free_bytes{{{OF_ROUTE}}})",
                 "free disk {{route}} of {{instance}}",
                 "file",
                 unit="bytes",
             ),
-            Query(
+            PanelQuery(
                 f"max by (route) (headgate_redis_memory_bytes{{{OF_ROUTE}}})",
                 "Redis memory {{route}}",
                 "redis",
                 unit="bytes",
             ),
-            Query(
+            PanelQuery(
                 _rate("headgate_refusals_total", "limit", of=OF_PROCESS),
                 "refused by {{limit}}",
                 unit="ops",
@@ -297,7 +297,7 @@ PANELS = (
 )
 
 
-def queries(panel: Panel, settings: Settings) -> list[Query]:
+def queries(panel: Panel, settings: Settings) -> list[PanelQuery]:
     """Those that fit the configuration; all, where none does, so that the panel is the same."""
     parts = parts_of(settings)
     fitting = [query for query in panel.queries if query.part is None or query.part in parts]

@@ -21,7 +21,7 @@ from gateway.monitoring.board import (
 )
 
 if TYPE_CHECKING:
-    from gateway.monitoring.board import Panel, Query
+    from gateway.monitoring.board import Panel, PanelQuery
     from gateway.settings import Settings
 
     Json = dict[str, object]
@@ -91,7 +91,7 @@ def _choice(name: str, label: str, query: str) -> Json:
     }
 
 
-def _panel(number: int, panel: Panel, shown: list[Query]) -> Json:
+def _panel(number: int, panel: Panel, shown: list[PanelQuery]) -> Json:
     row, column = divmod(number, COLUMNS)
     return {
         "id": number + 1,
@@ -112,7 +112,7 @@ def _panel(number: int, panel: Panel, shown: list[Query]) -> Json:
     }
 
 
-def _target(panel: Panel, query: Query, letter: str) -> Json:
+def _target(panel: Panel, query: PanelQuery, letter: str) -> Json:
     return {
         "refId": letter,
         "datasource": DATASOURCE,
@@ -202,7 +202,7 @@ _OPTIONS: dict[str, Json] = {
 }
 
 
-def _colours(shown: list[Query]) -> list[Json]:
+def _colours(shown: list[PanelQuery]) -> list[Json]:
     """Results in the colours that they have everywhere."""
     if not any("{{result}}" in query.legend for query in shown):
         return []
@@ -215,7 +215,7 @@ def _colours(shown: list[Query]) -> list[Json]:
     ]
 
 
-def _units(panel: Panel, shown: list[Query]) -> list[Json]:
+def _units(panel: Panel, shown: list[PanelQuery]) -> list[Json]:
     """What is not in the panel's own unit; where there are axes, it has the one on the right."""
     right = {"id": "custom.axisPlacement", "value": "right"}
     axis = [right] if panel.kind == "timeseries" else []

@@ -24,7 +24,7 @@ SAFE = frozenset({aiohttp.hdrs.METH_GET, aiohttp.hdrs.METH_HEAD})
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class OriginRequest:
     """What is asked, whichever server is."""
 
     method: str
@@ -35,7 +35,7 @@ class Request:
     is_poll: bool  # of a feed, which asks something else after a failure
 
 
-class Sent(NamedTuple):
+class SentRequest(NamedTuple):
     """A request that was sent without aiohttp's client, which is to read the answer."""
 
     response: aiohttp.ClientResponse
@@ -47,7 +47,7 @@ class Attempt:
     """The clock of a server that is asked, which runs only while it is the server's turn."""
 
     def __init__(
-        self, request: Request, server: OriginServer, *, is_repetition: bool = False
+        self, request: OriginRequest, server: OriginServer, *, is_repetition: bool = False
     ) -> None:
         self.request = request
         self.server = server
@@ -59,7 +59,7 @@ class Attempt:
         self.was_garbled = False  # what came was no HTTP
         self.upload_error: Exception | None = None
         self._clock: asyncio.Timeout | None = None
-        self._sent: Sent | None = None  # before its turn
+        self._sent: SentRequest | None = None  # before its turn
 
     @property
     def is_repeatable(self) -> bool:
@@ -103,7 +103,7 @@ class Attempt:
         self._clock = asyncio.timeout_at(None if self._sent is None else self._sent.until)
         return self._clock
 
-    def was_sent_before(self, sent: Sent) -> None:
+    def was_sent_before(self, sent: SentRequest) -> None:
         """On a connection from the pool."""
         self._sent = sent
         self.on_used_connection = self.was_begun = True
@@ -156,7 +156,7 @@ class Attempt:
         self._run()
 
 
-async def _begun(sent: Sent) -> aiohttp.ClientResponse:
+async def _begun(sent: SentRequest) -> aiohttp.ClientResponse:
     """An answer as soon as its head is there."""
     try:
         return await sent.response.start(sent.connection)

@@ -17,7 +17,7 @@ from gateway.errors import (
     OriginTimeout,
     OriginUnreachable,
 )
-from gateway.origin.attempt import Attempt, Request, trace
+from gateway.origin.attempt import Attempt, OriginRequest, trace
 from gateway.origin.connections import (
     connector_of,
     nothing_written,
@@ -193,7 +193,7 @@ class Origin:
         _check_text(headers)
         settings = self._settings
         wait_s = settings.poll_timeout if poll else settings.response_timeout
-        request = Request(method, target, headers, body, wait_s, poll)
+        request = OriginRequest(method, target, headers, body, wait_s, poll)
         began = asyncio.get_running_loop().time()
         with ExitStack() as held:
             if not poll:
@@ -210,7 +210,7 @@ class Origin:
             return await self._counted(attempt.request, began, held, attempt)
 
     async def _counted(
-        self, request: Request, began: float, held: ExitStack, attempt: Attempt | None = None
+        self, request: OriginRequest, began: float, held: ExitStack, attempt: Attempt | None = None
     ) -> OriginAnswer:
         """As `_answer`, which is counted, and timed unless it is a poll: those are to take long."""
         loop = asyncio.get_running_loop()
@@ -252,7 +252,7 @@ class Origin:
         self.in_flight -= 1
 
     async def _answer(
-        self, request: Request, held: ExitStack, attempt: Attempt | None
+        self, request: OriginRequest, held: ExitStack, attempt: Attempt | None
     ) -> tuple[ClientResponse, Attempt]:
         """Return the first answer, and the attempt that got it; `held` has its connection."""
         if attempt is None:
@@ -372,7 +372,7 @@ class Origin:
         return None
 
 
-def _trace_of(request: Request) -> str | None:
+def _trace_of(request: OriginRequest) -> str | None:
     """The trace that a request is part of, if it is recorded: ours, else its client's."""
     span = tracing.current.get()
     if span is not None:

@@ -24,14 +24,14 @@ from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.errors import HeadgateError, OriginBroken
-from gateway.origin.attempt import Attempt, Request, Sent
+from gateway.origin.attempt import Attempt, OriginRequest, SentRequest
 from gateway.origin.connections import READING, key_of
 from gateway.origin.head_patterns import IN_CHUNKS
 from gateway.origin.plain_head import PlainHeads
 from gateway.origin.raw_connection import RawConnection
 from gateway.origin.response import OriginResponse
 from gateway.origin.servers import OriginServer
-from gateway.origin.whole_answer import Asker, WholeAnswer
+from gateway.origin.whole_answer import AnswerReceiver, WholeAnswer
 from gateway.protocol import http1
 from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
 from gateway.telemetry.logs import log
@@ -54,7 +54,7 @@ UNKNOWN = "something failed here: it is not known what the origin has answered"
 WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})  # without one they say so
 
 
-class Origin(Protocol):
+class OriginTraffic(Protocol):
     """What is asked, as `client.Origin` has it."""
 
     servers: OriginServers
@@ -81,7 +81,7 @@ class RawQuestion(Struct, eq=False):
     target: str
     fields: bytes
     body: bytes
-    asker: Asker
+    asker: AnswerReceiver
     began: float  # loop time
     heads: PlainHeads
     is_head: bool
@@ -135,7 +135,9 @@ class RawQuestion(Struct, eq=False):
         """The same as `Origin.send` has it."""
         fields = CIMultiDict(http1.parse_field_lines(self.fields))
         way, body = self.way, self.body or None
-        request = Request(self.method, self.target, fields, body, way.wait_s, way.is_for_polls)
+        request = OriginRequest(
+            self.method, self.target, fields, body, way.wait_s, way.is_for_polls
+        )
         return Attempt(request, self.server)
 
 
@@ -173,7 +175,12 @@ class RawWay:
     """
 
     def __init__(
-        self, origin: Origin, connector: Connector, wait_s: float, *, is_for_polls: bool = False
+        self,
+        origin: OriginTraffic,
+        connector: Connector,
+        wait_s: float,
+        *,
+        is_for_polls: bool = False,
     ) -> None:
         self.is_for_polls = is_for_polls
         self.heads = PlainHeads()
@@ -200,7 +207,7 @@ class RawWay:
             return None
 
     def ask(
-        self, method: str, target: str, fields: bytes, body: bytes, asker: Asker
+        self, method: str, target: str, fields: bytes, body: bytes, asker: AnswerReceiver
     ) -> RawQuestion | None:
         """Send a request whose body is here; its `fields` are those of `block`.
 
@@ -282,7 +289,7 @@ class RawWay:
                 session=None,  # type: ignore[arg-type] # which it only asks for a coding of text
                 stream_writer=StreamWriter(connection, self.loop),
             )
-            attempt.was_sent_before(Sent(response, adopted, question.began + self.wait_s))
+            attempt.was_sent_before(SentRequest(response, adopted, question.began + self.wait_s))
             held = undone.pop_all()
         held.callback(self._leave)
         task = self.loop.create_task(self._going_on(question, attempt, held))

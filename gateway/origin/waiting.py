@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.origin.raw_way import RawWay
     from gateway.origin.response import OriginAnswer
-    from gateway.origin.whole_answer import AnyAnswer, Asked, WholeAnswer
+    from gateway.origin.whole_answer import AnyAnswer, PendingRequest, WholeAnswer
 
 
 class Waiting(Later["AnyAnswer"]):
@@ -23,7 +23,7 @@ class Waiting(Later["AnyAnswer"]):
     """
 
     __slots__ = ("question",)
-    question: Asked
+    question: PendingRequest
 
     def answered(self, answer: WholeAnswer) -> None:
         """Give a whole answer."""

@@ -95,7 +95,7 @@ class WholeAnswer(Struct, eq=False):
         """Nothing is held."""
 
 
-class Asker(Protocol):
+class AnswerReceiver(Protocol):
     """Who has asked: one of these is called once, never before the question is out."""
 
     def answered(self, answer: WholeAnswer) -> None:
@@ -108,7 +108,7 @@ class Asker(Protocol):
         """There will be none: OriginUnreachable (nothing was sent), OriginTimeout, OriginBroken."""
 
 
-class Asked(Protocol):
+class PendingRequest(Protocol):
     """A question that is out."""
 
     def abandon(self) -> None:

@@ -38,7 +38,7 @@ MOST_TRACED = 16
 PRODUCER_IDLE_S = 7 * 24 * 3600.0  # section 5.2.1: state may be cleaned up after a week
 
 
-class Appended(msgspec.Struct, frozen=True, gc=False):
+class AppendOutcome(msgspec.Struct, frozen=True, gc=False):
     """An append's outcome.
 
     `stored` is how many messages it added; `producer` is the highest accepted stamp, to echo back.
@@ -101,14 +101,14 @@ class AppendBatch:
         """Bytes taken so far."""
         return self._tail - self._state.tail
 
-    def decide(self, append: Append) -> Appended | HeadgateError:
+    def decide(self, append: Append) -> AppendOutcome | HeadgateError:
         """The outcome of one append; an accepted one is part of the change from now on."""
         try:
             return self._decide(append)
         except HeadgateError as refusal:
             return refusal.with_traceback(None)
 
-    def _decide(self, append: Append) -> Appended:
+    def _decide(self, append: Append) -> AppendOutcome:
         stamp = append.producer
         if self.closed:
             return self._on_closed(append)
@@ -121,7 +121,7 @@ class AppendBatch:
             self._check_stream_seq(append.stream_seq)
         return self._accept(append, records)
 
-    def _on_closed(self, append: Append) -> Appended:
+    def _on_closed(self, append: Append) -> AppendOutcome:
         stamp = append.producer
         if stamp is None:
             if not append.body:  # closing again is idempotent
@@ -178,7 +178,7 @@ class AppendBatch:
                 "sequence conflict: Stream-Seq must be greater than the last one accepted"
             )
 
-    def _accept(self, append: Append, records: Records) -> Appended:
+    def _accept(self, append: Append, records: Records) -> AppendOutcome:
         datas, number = records
         state = None
         if append.producer is not None:
@@ -233,8 +233,8 @@ class AppendBatch:
     def _next_offset(self) -> str:
         return self._state.offset(self._tail)
 
-    def _outcome(self, producer: ProducerState | None, *, stored: int) -> Appended:
-        return Appended(self._next_offset(), self.closed, stored, producer)
+    def _outcome(self, producer: ProducerState | None, *, stored: int) -> AppendOutcome:
+        return AppendOutcome(self._next_offset(), self.closed, stored, producer)
 
     def change(self) -> Change | None:
         """What to commit, None when every append was refused or known."""

@@ -103,7 +103,7 @@ OF_APPENDS = frozenset(
 CONSOLE_COOKIE = "headgate_session"
 
 
-class Sender(NamedTuple):
+class RequestSender(NamedTuple):
     """Whose request is passed on: the client's address, and how it reached us."""
 
     address: str
@@ -113,7 +113,7 @@ class Sender(NamedTuple):
 
 def request_fields(
     headers: MultiMapping[str],
-    sender: Sender,
+    sender: RequestSender,
     via: str,
     *,
     drop: frozenset[str] = frozenset(),
@@ -203,7 +203,7 @@ def _append(fields: CIMultiDict[str], name: str, value: str) -> None:
     fields[name] = ", ".join([*fields.getall(name, ()), value])
 
 
-def _forwarded(sender: Sender) -> str:
+def _forwarded(sender: RequestSender) -> str:
     host = f";host={_quoted(sender.host)}" if sender.host else ""
     return f"for={_node(sender.address)};proto={sender.scheme}{host}"
 

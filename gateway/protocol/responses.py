@@ -15,7 +15,7 @@ from gateway.protocol.offsets import NOW, Offset, format_offset
 from gateway.protocol.requests import LongPoll, echoed_cursor
 
 if TYPE_CHECKING:
-    from gateway.protocol.appends import Appended
+    from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.chunks import Chunk
     from gateway.protocol.lifecycle import Created
@@ -148,7 +148,7 @@ def created(outcome: Created, location: str) -> Response:
     return Response(201, f"{fields}Location: {location}\r\n")
 
 
-def appended(outcome: Appended) -> Response:
+def appended(outcome: AppendOutcome) -> Response:
     """204, or 200 for the first acceptance of a producer's append (sections 5.2, 5.2.1)."""
     fields = (
         f"{SECURITY}{cache_headers.NO_STORE}{MULTI_LINE}{NEXT_OFFSET}: {outcome.next_offset}\r\n"

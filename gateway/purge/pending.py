@@ -36,7 +36,7 @@ class Copies(NamedTuple):
         return f"{self.prefix}/" if self.path is None else f"{self.path}?"
 
 
-class Waiting(NamedTuple):
+class PendingPurge(NamedTuple):
     """Its first and its last cause, by a clock of seconds, and whether it was tried in vain."""
 
     since: float
@@ -44,14 +44,14 @@ class Waiting(NamedTuple):
     failed: bool = False
 
     @classmethod
-    def at(cls, moment: float) -> Waiting:
+    def at(cls, moment: float) -> PendingPurge:
         """With one cause."""
         return cls(moment, moment)
 
-    def joined(self, other: Waiting) -> Waiting:
+    def joined(self, other: PendingPurge) -> PendingPurge:
         """What one purge of both waits for."""
         since, last = min(self.since, other.since), max(self.last, other.last)
-        return Waiting(since, last, self.failed or other.failed)
+        return PendingPurge(since, last, self.failed or other.failed)
 
 
 class Pending:
@@ -62,8 +62,8 @@ class Pending:
 
     def __init__(self, most: int = MOST_WAITING) -> None:
         self._most = most
-        self._waiting: dict[Copies, Waiting] = {}
-        self._taken: dict[Copies, Waiting] = {}
+        self._waiting: dict[Copies, PendingPurge] = {}
+        self._taken: dict[Copies, PendingPurge] = {}
         self.widened = 0
 
     def __len__(self) -> int:
@@ -80,19 +80,19 @@ class Pending:
         undone = (*self._waiting.values(), *self._taken.values())
         return sum(waiting.failed for waiting in undone)
 
-    def add(self, copies: Copies, waiting: Waiting) -> None:
+    def add(self, copies: Copies, waiting: PendingPurge) -> None:
         """Have it wait, by itself or with all of its route where too many do."""
         if copies not in self._waiting and len(self._waiting) >= self._most:
             whole = Copies(copies.prefix)
             if whole not in self._waiting:
                 gone = self._pop_streams(copies.prefix)
                 self.widened += len(gone) + (copies != whole)
-                waiting = reduce(Waiting.joined, gone, waiting)
+                waiting = reduce(PendingPurge.joined, gone, waiting)
             copies = whole
         known = self._waiting.get(copies)
         self._waiting[copies] = waiting if known is None else known.joined(waiting)
 
-    def _pop_streams(self, prefix: str, until: float = math.inf) -> list[Waiting]:
+    def _pop_streams(self, prefix: str, until: float = math.inf) -> list[PendingPurge]:
         """Take out the streams of a route whose last cause was then or earlier."""
         gone = [
             copies
@@ -116,14 +116,14 @@ class Pending:
         taken = dict(islice(ripe, most))
         for whole in [copies for copies in taken if copies.path is None]:
             covered = self._pop_streams(whole.prefix, until)
-            taken[whole] = reduce(Waiting.joined, covered, taken[whole])
+            taken[whole] = reduce(PendingPurge.joined, covered, taken[whole])
         self._taken = {}
         for copies, waiting in taken.items():
             if self._waiting.pop(copies, None) is None:
                 continue  # its route is taken
             self._taken[copies] = waiting
             if waiting.last > until:
-                self._waiting[copies] = Waiting.at(waiting.last)
+                self._waiting[copies] = PendingPurge.at(waiting.last)
         return list(self._taken)
 
     def done(self) -> None:

@@ -14,7 +14,7 @@ from headgate.backoff import Backoff
 from yarl import URL
 
 from gateway.origin.unreachable import why_unreachable
-from gateway.purge.pending import GIVE_UP_S, MOST_WAITING, SETTLE_S, Pending, Waiting
+from gateway.purge.pending import GIVE_UP_S, MOST_WAITING, SETTLE_S, Pending, PendingPurge
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Purger:
     def purge(self, copies: Copies) -> None:
         """Have it forget them, soon."""
         widened = self.pending.widened
-        self.pending.add(copies, Waiting.at(self._clock()))
+        self.pending.add(copies, PendingPurge.at(self._clock()))
         if more := self.pending.widened - widened:
             self.counts["widened"] += more
             log.warning("purge.widened", **self._told(), route=copies.prefix)

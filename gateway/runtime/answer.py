@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
 
 
-class Source(Protocol):
+class BodySource(Protocol):
     """Where a body comes from in parts. It is held until its end, its release, or the request's."""
 
     def parts(self) -> AsyncIterator[bytes]:
@@ -30,13 +30,13 @@ class Relayed(NamedTuple):
 
     status: int
     head: bytes
-    body: bytes | Source
+    body: bytes | BodySource
     length: int | None
     own_date: bool
     own_cors: bool
 
 
-class Answered(NamedTuple):
+class RouteAnswer(NamedTuple):
     """An answer, and the header lines that say how the cache had part in it."""
 
     answer: RenderedChunk | Response | Relayed

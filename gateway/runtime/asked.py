@@ -9,11 +9,11 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-    from gateway.telemetry.inspection import Step
+    from gateway.telemetry.inspection import ExplainStep
 
     # The steps on its way within one kind of route; the outcome of the last one is how it ends.
     # Raises HeadgateError, as the request would. It is given the route.
-    ExplainSteps = Callable[[Any, "AskedRequest"], AsyncIterator[Step]]
+    ExplainSteps = Callable[[Any, "AskedRequest"], AsyncIterator[ExplainStep]]
 
 
 class AskedRequest(NamedTuple):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.access.principal import Principal
-    from gateway.telemetry.access_log import AccessLog, Asked
+    from gateway.telemetry.access_log import AccessLog, LoggedRequest
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Traffic
 
@@ -64,7 +64,7 @@ class Exchange:
         self.operation = operation
         self.begins = counted.NOWHERE
         self.asked_id = asked_id
-        self.asked: Asked | None = None  # where there is to be a line
+        self.asked: LoggedRequest | None = None  # where there is to be a line
         self.cache_lines = b""
         self.conceals = False  # a 404 of its route is always the same
         self.is_told_key = False  # it is answered to somebody who may read: with the reader key

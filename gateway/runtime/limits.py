@@ -26,7 +26,7 @@ LIMITS = (
 CLIENTS_SHARE = 4
 
 
-class Limits:
+class ServerLimits:
     """Plain counts: nothing on the way of a request takes a lock.
 
     `refused` counts by LIMITS whom a bound has turned away.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.runtime.client_rate import ClientRate
-    from gateway.runtime.limits import Limits
+    from gateway.runtime.limits import ServerLimits
     from gateway.runtime.shedding import Shedding
 
 
@@ -38,7 +38,7 @@ class Quotas:
     """
 
     def __init__(
-        self, limits: Limits, shedding: Shedding, proxies: TrustedProxies, rates: ClientRates
+        self, limits: ServerLimits, shedding: Shedding, proxies: TrustedProxies, rates: ClientRates
     ) -> None:
         self.limits = limits
         self.shedding = shedding

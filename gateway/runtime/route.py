@@ -60,7 +60,7 @@ class PlainGet(msgspec.Struct, frozen=True):
         return b"" if self.request_id is None else f"X-Request-Id: {self.request_id}\r\n".encode()
 
 
-class Access(NamedTuple):
+class RouteAccess(NamedTuple):
     """Who may use a route: all where nobody guards it. With `conceals` the rest are told a 404.
 
     Answers of a private one are for no cache that is shared, but those to URLs with one of the
@@ -73,7 +73,7 @@ class Access(NamedTuple):
     reader_keys: ReaderKeys | None = None
 
 
-OPEN = Access()
+OPEN = RouteAccess()
 
 
 class RunsLike(Protocol):
@@ -93,7 +93,7 @@ class StreamRoute(Protocol):
     """The streams below one prefix. Whoever adds a kind of route keeps this, in a package."""
 
     prefix: str
-    access: Access
+    access: RouteAccess
     clock: Callable[[], float]  # epoch seconds
     identity: IdentityHeaders
     traffic: Traffic

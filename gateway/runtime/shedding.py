@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import LimitReached
 
 if TYPE_CHECKING:
-    from gateway.runtime.limits import Limits
+    from gateway.runtime.limits import ServerLimits
 
 # Times the lag that is too much already: each step sheds load, and is given time to help.
 READS_AT, LIVE_AT, APPENDS_AT = 1, 2, 4
@@ -40,7 +40,7 @@ _WHAT = {READS: "reads that are not cached", LIVE: "live reads", APPENDS: "write
 class Shedding:
     """`level` is the step that is in force. A lag of 0 as the most means that none ever is."""
 
-    def __init__(self, max_loop_lag_s: float, limits: Limits) -> None:
+    def __init__(self, max_loop_lag_s: float, limits: ServerLimits) -> None:
         self.level = Shed.NOTHING
         self._limits = limits
         self._begin_s = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from gateway.settings.kinds import Kind
+from gateway.settings.kinds import ValueKind
 from gateway.settings.tables import Table, setting
 from gateway.settings.token_hashes import (
     DIGEST,
@@ -52,7 +52,7 @@ def _check_token(secret: Secret) -> Secret:
 
 
 class _Admitted(Table):
-    name: Annotated[str, After(check_name), Kind(NAME_KIND)] = setting(
+    name: Annotated[str, After(check_name), ValueKind(NAME_KIND)] = setting(
         description="By which sign-in and log know them."
     )
     role: Role = setting(
@@ -64,7 +64,7 @@ class _Admitted(Table):
 class AdminUser(_Admitted):
     """Somebody who signs in with a password."""
 
-    password_hash: Annotated[Secret, After(_check_hash), Kind(HASH_KIND)] = setting(
+    password_hash: Annotated[Secret, After(_check_hash), ValueKind(HASH_KIND)] = setting(
         description="Hash of the password (Argon2id), which headgate hash-password prints."
     )
 
@@ -72,7 +72,7 @@ class AdminUser(_Admitted):
 class AdminToken(_Admitted):
     """A script, which sends its token with each request."""
 
-    token: Annotated[Secret, After(_check_token), Kind(TOKEN_KIND)] = setting(
+    token: Annotated[Secret, After(_check_token), ValueKind(TOKEN_KIND)] = setting(
         description="The token, or its SHA-256."
     )
 

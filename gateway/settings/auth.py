@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from gateway.settings.kinds import Kind, split_list
+from gateway.settings.kinds import ValueKind, split_list
 from gateway.settings.values import Before, Shown
 
 NONE = ("none",)  # everybody may do everything, and the configuration says so in so many words
@@ -58,12 +58,12 @@ Auth = Annotated[
     tuple[str, ...],
     Before(_parse_default),
     Shown(_show),
-    Kind(_kind(EVERYWHERE)),
+    ValueKind(_kind(EVERYWHERE)),
 ]
 RouteAuth = Annotated[
     tuple[str, ...],
     Before(_parse_route),
     Shown(_show),
-    Kind(_kind(OF_ROUTES)),
+    ValueKind(_kind(OF_ROUTES)),
 ]
-Anonymous = Annotated[tuple[Allowed, ...], Before(_parse_anonymous), Kind(ANONYMOUS_KIND)]
+Anonymous = Annotated[tuple[Allowed, ...], Before(_parse_anonymous), ValueKind(ANONYMOUS_KIND)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 from gateway.settings.declared import Settings
-from gateway.settings.kinds import SIZE_KIND, Kind, show_size
+from gateway.settings.kinds import SIZE_KIND, ValueKind, show_size
 from gateway.settings.limits import LimitSettings
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def hint(field: Setting, value: object) -> str:
     return _kind(field).hint(value, field.is_within)
 
 
-def _kind(field: Setting) -> Kind:
-    return next(item for item in field.metadata if isinstance(item, Kind))
+def _kind(field: Setting) -> ValueKind:
+    return next(item for item in field.metadata if isinstance(item, ValueKind))
 
 
 def _default(value: object) -> str:

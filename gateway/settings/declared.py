@@ -22,7 +22,6 @@ from gateway.settings.kinds import (
     Count,
     FilePath,
     Hosts,
-    Kind,
     Listen,
     LogFormat,
     LogLevel,
@@ -30,6 +29,7 @@ from gateway.settings.kinds import (
     RequestLevel,
     Seconds,
     Size,
+    ValueKind,
     WholeSeconds,
     clash,
     read_json,
@@ -61,11 +61,11 @@ class Settings(LimitSettings):
     listen: Listen = setting(
         Address("127.0.0.1", 4437), description="Address of the listener for streams."
     )
-    admin_users: Annotated[tuple[AdminUser, ...], Before(read_json), Kind(USERS_KIND)] = setting(
-        (), description="Who signs in to the admin listener with a password."
+    admin_users: Annotated[tuple[AdminUser, ...], Before(read_json), ValueKind(USERS_KIND)] = (
+        setting((), description="Who signs in to the admin listener with a password.")
     )
-    admin_tokens: Annotated[tuple[AdminToken, ...], Before(read_json), Kind(TOKENS_KIND)] = setting(
-        (), description="Which scripts may use the admin listener, by a bearer token."
+    admin_tokens: Annotated[tuple[AdminToken, ...], Before(read_json), ValueKind(TOKENS_KIND)] = (
+        setting((), description="Which scripts may use the admin listener, by a bearer token.")
     )
     admin: Listen = setting(
         Address("127.0.0.1", 4439),
@@ -78,7 +78,7 @@ class Settings(LimitSettings):
         description=f"Where the streams of the only route, {DEFAULT_PREFIX}, live; "
         "not together with routes. Of several http(s) URLs the first is preferred.",
     )
-    routes: Annotated[tuple[Route, ...], Before(read_json), Kind(ROUTES_KIND)] = setting(
+    routes: Annotated[tuple[Route, ...], Before(read_json), ValueKind(ROUTES_KIND)] = setting(
         (), description="Path prefixes and their origins; the longest prefix that fits is taken."
     )
     auth: Auth = setting(
@@ -87,7 +87,7 @@ class Settings(LimitSettings):
         "say so themselves; none lets everybody read, write and delete. It has to be said before "
         "listen may be an address beyond loopback.",
     )
-    purges: Annotated[tuple[PurgedCache, ...], Before(read_json), Kind(PURGES_KIND)] = setting(
+    purges: Annotated[tuple[PurgedCache, ...], Before(read_json), ValueKind(PURGES_KIND)] = setting(
         (),
         longest=MOST_PURGED,
         description="Caches in front that are told to forget a stream when it is deleted, "
@@ -98,8 +98,8 @@ class Settings(LimitSettings):
         description="TOML file of static tokens, of what each may do, and of what is revoked; it "
         "is read again when it changes. A relative path begins at the working directory.",
     )
-    jwt_issuers: Annotated[tuple[JwtIssuer, ...], Before(read_json), Kind(ISSUERS_KIND)] = setting(
-        (), longest=16, description="Whose JWTs are taken."
+    jwt_issuers: Annotated[tuple[JwtIssuer, ...], Before(read_json), ValueKind(ISSUERS_KIND)] = (
+        setting((), longest=16, description="Whose JWTs are taken.")
     )
     keys_file: FilePath = setting(
         "",

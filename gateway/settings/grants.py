@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from gateway.errors import BadRequest
 from gateway.protocol.paths import canonical_path
-from gateway.settings.kinds import Kind
+from gateway.settings.kinds import ValueKind
 from gateway.settings.tables import Table, setting
 from gateway.settings.values import After, Before
 
@@ -62,14 +62,14 @@ def some_of(names: Collection[str], kind: str) -> Before:
 
 
 Operations = Annotated[
-    tuple[Operation, ...], some_of(OPERATIONS, OPERATIONS_KIND), Kind(OPERATIONS_KIND)
+    tuple[Operation, ...], some_of(OPERATIONS, OPERATIONS_KIND), ValueKind(OPERATIONS_KIND)
 ]
 
 
 class GrantTemplate(Table):
     """Operations on streams whose path may name claims of a token."""
 
-    streams: Annotated[str, After(check_template), Kind(TEMPLATE_KIND)] = setting(
+    streams: Annotated[str, After(check_template), ValueKind(TEMPLATE_KIND)] = setting(
         description="Which streams it is about."
     )
     operations: Operations = setting(description="What may be done with them.")

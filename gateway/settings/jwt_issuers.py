@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from gateway.settings.grants import GRANTS_KIND, GrantTemplate, some_of
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
-from gateway.settings.kinds import Kind, WholeSeconds
+from gateway.settings.kinds import ValueKind, WholeSeconds
 from gateway.settings.tables import Around, Table, checks, setting
 from gateway.settings.values import After
 
@@ -60,30 +60,32 @@ class JwtIssuer(Table):
 
     checks_defaults = True
 
-    issuer: Annotated[str, After(_check_text), Kind(TEXT_KIND)] = setting(
+    issuer: Annotated[str, After(_check_text), ValueKind(TEXT_KIND)] = setting(
         description="Their iss, exactly."
     )
-    audience: Annotated[str, After(_check_text), Kind(TEXT_KIND)] = setting(
+    audience: Annotated[str, After(_check_text), ValueKind(TEXT_KIND)] = setting(
         description="The aud that is this gateway's, exactly; a token may have others, too."
     )
-    jwks: Annotated[str, After(_check_jwks), Kind(JWKS_KIND)] = setting(
+    jwks: Annotated[str, After(_check_jwks), ValueKind(JWKS_KIND)] = setting(
         description="Where their public keys are. A URL is asked every five minutes, and for a "
         "key that is not known yet; a file is read again when it changes."
     )
     algorithms: Annotated[
-        tuple[Algorithm, ...], some_of(get_args(Algorithm), ALGORITHMS_KIND), Kind(ALGORITHMS_KIND)
+        tuple[Algorithm, ...],
+        some_of(get_args(Algorithm), ALGORITHMS_KIND),
+        ValueKind(ALGORITHMS_KIND),
     ] = setting(description="How they sign; of them each key has those that are its own.")
     leeway: WholeSeconds = setting(
         30, ge=0, le=300, description="How far their clock may be from this gateway's."
     )
-    typ: Annotated[str, After(_check_claim), Kind(TYP_KIND)] = setting(
+    typ: Annotated[str, After(_check_claim), ValueKind(TYP_KIND)] = setting(
         "", description="The typ that their tokens must have; without it JWT, at+jwt or none."
     )
-    grants_claim: Annotated[str, After(_check_claim), Kind(CLAIM_KIND)] = setting(
+    grants_claim: Annotated[str, After(_check_claim), ValueKind(CLAIM_KIND)] = setting(
         "",
         description="Claim with a list of grants, each with streams and operations as here.",
     )
-    grants: Annotated[tuple[GrantTemplate, ...], Kind(GRANTS_KIND)] = setting(
+    grants: Annotated[tuple[GrantTemplate, ...], ValueKind(GRANTS_KIND)] = setting(
         (),
         description="What each of their tokens grants. A {claim} as a whole segment of streams is "
         "what the token has in that claim, percent-encoded; without it there is no such grant.",

@@ -19,7 +19,7 @@ SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ValueKind:
     """What a value must be, in words that continue "must be".
 
     `hint` gives words that follow them, where it sees what a text was meant to be, and that would
@@ -275,32 +275,34 @@ def read_json(value: object) -> object:
         raise ValueError("must be a JSON array") from cause
 
 
-Seconds = Annotated[float, Kind("a number of seconds", hints.of_seconds)]
-WholeSeconds = Annotated[int, Kind("a whole number of seconds", hints.of_whole_seconds)]
-Count = Annotated[int, Kind("a whole number", hints.of_number)]
-Size = Annotated[int, Before(parse_size), Shown(show_size), Kind(SIZE_KIND)]
-Listen = Annotated[Address, Before(parse_address), Shown(str), Kind(ADDRESS_KIND, hints.of_address)]
-Origin = Annotated[str, Before(check_origin), Kind(ORIGIN_KIND, hints.of_origin)]
-Prefix = Annotated[str, After(check_prefix), Kind(PREFIX_KIND)]
+Seconds = Annotated[float, ValueKind("a number of seconds", hints.of_seconds)]
+WholeSeconds = Annotated[int, ValueKind("a whole number of seconds", hints.of_whole_seconds)]
+Count = Annotated[int, ValueKind("a whole number", hints.of_number)]
+Size = Annotated[int, Before(parse_size), Shown(show_size), ValueKind(SIZE_KIND)]
+Listen = Annotated[
+    Address, Before(parse_address), Shown(str), ValueKind(ADDRESS_KIND, hints.of_address)
+]
+Origin = Annotated[str, Before(check_origin), ValueKind(ORIGIN_KIND, hints.of_origin)]
+Prefix = Annotated[str, After(check_prefix), ValueKind(PREFIX_KIND)]
 CorsOrigin = Annotated[str, After(check_cors_origin)]
 CorsOrigins = Annotated[
-    tuple[CorsOrigin, ...], Before(split_list), Kind(f"a list, each item {CORS_KIND}")
+    tuple[CorsOrigin, ...], Before(split_list), ValueKind(f"a list, each item {CORS_KIND}")
 ]
 ServedHost = Annotated[str, After(check_host)]
 Hosts = Annotated[
-    tuple[ServedHost, ...], Before(split_list), Kind(f"a list, each item {HOST_KIND}")
+    tuple[ServedHost, ...], Before(split_list), ValueKind(f"a list, each item {HOST_KIND}")
 ]
 Network = Annotated[str, After(check_network)]
 Networks = Annotated[
-    tuple[Network, ...], Before(split_list), Kind(f"a list, each item {NETWORK_KIND}")
+    tuple[Network, ...], Before(split_list), ValueKind(f"a list, each item {NETWORK_KIND}")
 ]
 QueryKey = Annotated[str, After(check_query_key)]
-QueryKeys = Annotated[tuple[QueryKey, ...], Before(split_list), Kind(QUERY_KEYS_KIND)]
+QueryKeys = Annotated[tuple[QueryKey, ...], Before(split_list), ValueKind(QUERY_KEYS_KIND)]
 HeaderName = Annotated[str, After(check_header_name)]
-HeaderNames = Annotated[tuple[HeaderName, ...], Before(split_list), Kind(HEADER_NAMES_KIND)]
-HealthPath = Annotated[str, After(check_health_path), Kind(HEALTH_PATH_KIND)]
-FilePath = Annotated[str, Kind("the path of a file")]
-Flag = Annotated[bool, Kind("true or false")]
+HeaderNames = Annotated[tuple[HeaderName, ...], Before(split_list), ValueKind(HEADER_NAMES_KIND)]
+HealthPath = Annotated[str, After(check_health_path), ValueKind(HEALTH_PATH_KIND)]
+FilePath = Annotated[str, ValueKind("the path of a file")]
+Flag = Annotated[bool, ValueKind("true or false")]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
 RequestLevel = Literal["debug", "info", "warning", "error", "off"]

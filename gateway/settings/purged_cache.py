@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from gateway.settings import files
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
-from gateway.settings.kinds import FilePath, Kind
+from gateway.settings.kinds import FilePath, ValueKind
 from gateway.settings.tables import Around, Table, checks, setting
 from gateway.settings.values import After, Secret
 
@@ -65,22 +65,22 @@ class PurgedCache(Table):
     checks_defaults = True
 
     kind: Driver = setting(description="What it is, and so how it is told.")
-    url: Annotated[str, After(_check_url), Kind(URL_KIND)] = setting(
+    url: Annotated[str, After(_check_url), ValueKind(URL_KIND)] = setting(
         "",
         description="The server, of nginx and varnish: one table for each. Of cloudflare-worker "
         "the address that readers use; of the others it is the vendor's API unless it is given.",
     )
-    host: Annotated[str, After(_check_name), Kind(NAME_KIND)] = setting(
+    host: Annotated[str, After(_check_name), ValueKind(NAME_KIND)] = setting(
         "",
         description="Host that clients ask nginx for, where its cache key has it; else that of "
         "url.",
     )
-    zone: Annotated[str, Kind(ZONE_KIND)] = setting(
+    zone: Annotated[str, ValueKind(ZONE_KIND)] = setting(
         "",
         description="Id of the service of fastly, the zone of cloudflare, the distribution of "
         "cloudfront or the pull zone of bunny.",
     )
-    token: Annotated[Secret, After(_check_token), Kind(TOKEN_KIND)] = setting(
+    token: Annotated[Secret, After(_check_token), ValueKind(TOKEN_KIND)] = setting(
         Secret(""),
         description="Token of the vendor's API, which may purge and nothing else; of cloudfront "
         "ACCESS_KEY_ID:SECRET_ACCESS_KEY, of cloudflare-worker its PURGE_TOKEN.",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.protocol.trace_context import TraceContext
 
 
-class Follower(Protocol):
+class CommitListener(Protocol):
     """Who hears of a stream's commits, in their order, on the event loop."""
 
     def traced(self, appends: Sequence[TraceContext]) -> None:
@@ -75,7 +75,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     conflicts: int = 0
     rate: AppendRate | None = None  # of appends through this process
     trace_id: str | None = None  # of the last of the appends committed last
-    follower: Follower | None = None
+    follower: CommitListener | None = None
     kept_alive: bool = False  # its deadline is written again and again
     followed: bool = False  # other processes' changes are told
     unfollowing: asyncio.TimerHandle | None = None  # when that is to end

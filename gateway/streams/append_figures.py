@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.commit_figures import BOUNDS_S
 from gateway.errors import HeadgateError, LimitReached, LogUnavailable, RecordDamaged
-from gateway.protocol.appends import Appended
+from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.requests import Append
 from gateway.telemetry.metrics import Histogram
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # An append, who is to be told of its outcome, and when it came (perf_counter).
-Waiting = tuple[Append, Callable[[Appended | HeadgateError], None], float]
+Waiting = tuple[Append, Callable[[AppendOutcome | HeadgateError], None], float]
 OURS = (LogUnavailable, LimitReached, RecordDamaged)  # no mistakes of a client
 
 
@@ -37,7 +37,10 @@ class AppendFigures:
         self.duration = Histogram(BOUNDS_S)
 
     def count(
-        self, waiting: Sequence[Waiting], outcomes: Sequence[Appended | HeadgateError], now: float
+        self,
+        waiting: Sequence[Waiting],
+        outcomes: Sequence[AppendOutcome | HeadgateError],
+        now: float,
     ) -> None:
         """Count appends that waited and whose outcome is known `now`."""
         if waiting and not self._count_alike(waiting, outcomes, now):
@@ -46,7 +49,10 @@ class AppendFigures:
                     self._count_one(append, outcome, now - came)
 
     def _count_alike(
-        self, waiting: Sequence[Waiting], outcomes: Sequence[Appended | HeadgateError], now: float
+        self,
+        waiting: Sequence[Waiting],
+        outcomes: Sequence[AppendOutcome | HeadgateError],
+        now: float,
     ) -> bool:
         """Count them all at once where all are stored and none is traced.
 
@@ -55,7 +61,7 @@ class AppendFigures:
         messages = size = 0
         times: list[float] = []
         for (append, _, came), outcome in zip(waiting, outcomes, strict=True):
-            if not isinstance(outcome, Appended) or not outcome.stored or append.trace_id:
+            if not isinstance(outcome, AppendOutcome) or not outcome.stored or append.trace_id:
                 return False
             messages += outcome.stored
             size += len(append.body)
@@ -66,8 +72,10 @@ class AppendFigures:
         self.duration.observe_since(sorted(times), now)
         return True
 
-    def _count_one(self, append: Append, outcome: Appended | HeadgateError, seconds: float) -> None:
-        if isinstance(outcome, Appended) and outcome.stored:
+    def _count_one(
+        self, append: Append, outcome: AppendOutcome | HeadgateError, seconds: float
+    ) -> None:
+        if isinstance(outcome, AppendOutcome) and outcome.stored:
             self.stored += 1
             self.messages += outcome.stored
             self.bytes += len(append.body)
@@ -75,8 +83,8 @@ class AppendFigures:
             self._not_stored(outcome)
         self.duration.observe(seconds, trace_id=append.trace_id)
 
-    def _not_stored(self, outcome: Appended | HeadgateError) -> None:
-        if isinstance(outcome, Appended):
+    def _not_stored(self, outcome: AppendOutcome | HeadgateError) -> None:
+        if isinstance(outcome, AppendOutcome):
             self.duplicate += 1
         elif isinstance(outcome, OURS):
             self.failed += 1

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.backends.contract import Conflict
 from gateway.errors import NO_STREAM, HeadgateError, LimitReached, LogUnavailable, StreamNotFound
 from gateway.later import together
-from gateway.protocol.appends import AppendBatch, Appended
+from gateway.protocol.appends import AppendBatch, AppendOutcome
 from gateway.protocol.lifecycle import touched
 from gateway.protocol.retention import EVERYTHING, Retention
 from gateway.streams.append_figures import AppendFigures
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from gateway.streams.append_figures import Waiting
     from gateway.streams.stream_table import StreamTable
 
-    Done = Callable[[Appended | HeadgateError], None]
-    Outcome = Appended | HeadgateError
+    Done = Callable[[AppendOutcome | HeadgateError], None]
+    Outcome = AppendOutcome | HeadgateError
     Outcomes = Sequence[Outcome]  # of the first who wait
     Decided = tuple[ActiveStream, Outcomes, Change]
 
@@ -211,7 +211,7 @@ class Appender:
         time = self._loop.time
         turn_ends, quick = time() + LONGEST_TURN_S, QUICK_BYTES
         batch = AppendBatch(state, active.producers, self._table.clock(), self._retention)
-        decided: list[Appended | HeadgateError] = []
+        decided: list[AppendOutcome | HeadgateError] = []
         active.trace_id = None
         most_bytes = self._table.log.batch_bytes
         for append, _, _ in islice(active.waiting, MAX_BATCH):
@@ -219,14 +219,14 @@ class Appender:
                 break
             outcome = batch.decide(append)
             decided.append(outcome)
-            if append.trace_id is not None and isinstance(outcome, Appended):
+            if append.trace_id is not None and isinstance(outcome, AppendOutcome):
                 active.trace_id = append.trace_id
             quick -= len(append.body) + LEAST_BYTES
             if quick < 0 and time() >= turn_ends:
                 break
         change = batch.change()
         if change is None and self._table.log.repeats_wait:
-            is_repeated = any(isinstance(outcome, Appended) for outcome in decided)
+            is_repeated = any(isinstance(outcome, AppendOutcome) for outcome in decided)
             change = touched(state)[0] if is_repeated else None
         return decided, change
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 LINGER_S = 10.0  # a stream is followed for so long when nobody waits for it any more
 
 
-class Following:
+class LogSubscriptions:
     """Has a shared log tell of streams; another one has nothing to tell."""
 
     def __init__(self, log: Log, deadlines: Deadlines) -> None:

@@ -11,7 +11,7 @@ from gateway.errors import HeadgateError
 from gateway.protocol.lifecycle import present
 from gateway.streams.active_stream import ActiveStream
 from gateway.streams.deadlines import SharedDeadlines, SoleDeadlines
-from gateway.streams.following import Following
+from gateway.streams.following import LogSubscriptions
 from gateway.streams.reload_queue import ReloadQueue
 from gateway.streams.stream_loader import StreamLoader
 from gateway.streams.versions import follows_on, is_behind, is_old, is_rewritten
@@ -50,7 +50,7 @@ class StreamTable:
         log.listen(self)
         self.deadlines = (SharedDeadlines if log.shared else SoleDeadlines)(self, clock)
         self._streams: OrderedDict[str, ActiveStream] = OrderedDict()  # the first is found at once
-        self.following = Following(log, self.deadlines)
+        self.following = LogSubscriptions(log, self.deadlines)
         self._loader = StreamLoader(log, self._take, self._forget)
         self._reload_queue = ReloadQueue(self._look)
         self.turns = Turns()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LONGEST_SHOWN = 200  # characters of what proxies and clients say of themselves
 
 
-class Asked(msgspec.Struct, frozen=True, gc=False):
+class LoggedRequest(msgspec.Struct, frozen=True, gc=False):
     """The facts of a request for its log line; its target is the path and query as received.
 
     `client` is the address at the other end of the connection, and `forwarded_for` the addresses
@@ -55,17 +55,17 @@ class AccessLog:
 
     def __init__(self, level: RequestLevel) -> None:
         self.enabled = requests_logged(level)
-        self.line: Callable[[Asked, Outcome], None] = _write_nothing
+        self.line: Callable[[LoggedRequest, Outcome], None] = _write_nothing
         if level != "off" and self.enabled:
             lines = LinesOfOneEvent(level, "request", json_fields=_json_of, fields=fields_of)
             self.line = lines.write
 
 
-def _write_nothing(_asked: Asked, _outcome: Outcome) -> None:
+def _write_nothing(_asked: LoggedRequest, _outcome: Outcome) -> None:
     pass
 
 
-def fields_of(asked: Asked, outcome: Outcome) -> EventDict:
+def fields_of(asked: LoggedRequest, outcome: Outcome) -> EventDict:
     """Return the fields of a line; those that nothing is known of are left out at its end."""
     known = {
         "forwarded_for": _cut(asked.forwarded_for),
@@ -92,7 +92,7 @@ def _cut(text: str | None) -> str | None:
     return None if text is None else text[:LONGEST_SHOWN]
 
 
-def _json_of(asked: Asked, outcome: Outcome) -> str:
+def _json_of(asked: LoggedRequest, outcome: Outcome) -> str:
     """Return what `fields_of` returns, as JSON without its brackets, in a third of the time."""
     known = ""
     if asked.forwarded_for is not None:

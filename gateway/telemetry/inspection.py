@@ -180,7 +180,7 @@ class ExplainRequest(msgspec.Struct, tag=True, frozen=True):
     method: str = "GET"
 
 
-class Step(msgspec.Struct, frozen=True):
+class ExplainStep(msgspec.Struct, frozen=True):
     """One step on a request's way: what it is, what came out, and the rule that decided it."""
 
     title: str
@@ -194,7 +194,7 @@ class Explanation(msgspec.Struct, tag=True, frozen=True):
     Where the workers differ, all of their results are told.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[ExplainStep, ...]
     result: str
 
 
@@ -205,7 +205,7 @@ class ShareFigures(msgspec.Struct, tag=True, frozen=True):
     told: str  # JSON, which the log does not look into
 
 
-class SharedFigures(msgspec.Struct, tag=True, frozen=True):
+class OthersFigures(msgspec.Struct, tag=True, frozen=True):
     """What other gateways have left in the last seconds, by instance; itself is not among them."""
 
     told: dict[str, str]
@@ -219,4 +219,4 @@ class NotAnswered(msgspec.Struct, tag=True, frozen=True):
 
 
 Question = ListStreams | DescribeStream | ListRuns | ExplainRequest | ShareFigures
-Answer = StreamPage | StreamDescription | RunPage | Explanation | SharedFigures | NotAnswered
+Answer = StreamPage | StreamDescription | RunPage | Explanation | OthersFigures | NotAnswered

@@ -24,7 +24,7 @@ from gateway.protocol.responses import CLOSED_LINE
 from gateway.runtime.answer import Relayed
 from gateway.runtime.exchange import Exchange
 from gateway.telemetry import traffic as counted
-from gateway.telemetry.access_log import Asked, Outcome
+from gateway.telemetry.access_log import LoggedRequest, Outcome
 from gateway.web import request_head
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def shown_target(request: Request, shared: Context) -> str:
     return without_secrets(request.target) if shared.lines.is_guarded else request.target
 
 
-def asked(request: Request, shared: Context) -> Asked:
+def asked(request: Request, shared: Context) -> LoggedRequest:
     """What a line says of the request."""
     target = shown_target(request, shared)
     return _asked(request.method, target, request.headers, request.transport, shared)
@@ -82,10 +82,10 @@ def _asked(
     headers: MultiMapping[str],
     transport: asyncio.Transport | None,
     shared: Context,
-) -> Asked:
+) -> LoggedRequest:
     forwarded_for = headers.get(hdrs.X_FORWARDED_FOR) or headers.get(hdrs.FORWARDED)
     client = shared.quotas.client_address(transport, headers)
-    return Asked(method, target, client, forwarded_for, headers.get(hdrs.USER_AGENT))
+    return LoggedRequest(method, target, client, forwarded_for, headers.get(hdrs.USER_AGENT))
 
 
 def log_hit(

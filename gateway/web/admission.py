@@ -12,7 +12,7 @@ from gateway.errors import NO_STREAM, Forbidden, StreamNotFound, Unauthenticated
 from gateway.live.long_polls import NO_MORE
 from gateway.protocol import cache_status
 from gateway.protocol.target import split
-from gateway.runtime.answer import Answered, Relayed
+from gateway.runtime.answer import Relayed, RouteAnswer
 from gateway.telemetry import traffic as counted
 from gateway.web import request_body
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 TELLING_KEY = READING | {"PUT"}  # methods whose answers tell the reader key
 
 
-class Place(NamedTuple):
+class RoutedTarget(NamedTuple):
     """Where a target leads: its one form, the path of that, its route, and the stream's name."""
 
     target: str
@@ -49,7 +49,7 @@ class _Asked(NamedTuple):
 
 
 def admitted(
-    request: Request, exchange: Exchange, place: Place, clock: Callable[[], float]
+    request: Request, exchange: Exchange, place: RoutedTarget, clock: Callable[[], float]
 ) -> Presented | None:
     """Return what `admit` does where nobody has to be asked, and None where somebody has to be."""
     route = place.route
@@ -77,7 +77,7 @@ def _tells_key(request: Request, route: StreamRoute) -> bool:
 
 
 async def admit(
-    request: Request, exchange: Exchange, place: Place, clock: Callable[[], float]
+    request: Request, exchange: Exchange, place: RoutedTarget, clock: Callable[[], float]
 ) -> Presented:
     """Return the token that was accepted, and the target without it, once the guard lets it in.
 
@@ -158,7 +158,7 @@ async def _refuse_ended(route: StreamRoute, clock: Callable[[], float], exchange
         raise _refused(Unauthenticated(NO_MORE, is_refused=True), exchange, route)
 
 
-async def check_again(exchange: Exchange, route: StreamRoute, answered: Answered) -> None:
+async def check_again(exchange: Exchange, route: StreamRoute, answered: RouteAnswer) -> None:
     """Raise where a reader is admitted no more that had to wait for this answer.
 
     What an origin that decides itself has answered to the reader alone is its word.
@@ -171,11 +171,11 @@ async def check_again(exchange: Exchange, route: StreamRoute, answered: Answered
     await exchange.check_admission()
 
 
-def concealed(answered: Answered, shared: Context) -> Answered:
+def concealed(answered: RouteAnswer, shared: Context) -> RouteAnswer:
     """Return an answer of a route that conceals: each 404 is that for a stream not there."""
     answer = answered.answer
     if isinstance(answer, RenderedChunk) or answer.status != 404:
         return answered
     if isinstance(answer, Relayed) and not isinstance(answer.body, bytes):
         answer.body.release()
-    return Answered(shared.problem(StreamNotFound(NO_STREAM)), cache_status.BYPASS)
+    return RouteAnswer(shared.problem(StreamNotFound(NO_STREAM)), cache_status.BYPASS)

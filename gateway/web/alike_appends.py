@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.edge.multi_append import offers
 from gateway.origin.raw_way import RawWay
 from gateway.protocol import http1
-from gateway.protocol.forwarding import SCHEME, Sender
+from gateway.protocol.forwarding import SCHEME, RequestSender
 from gateway.protocol.header_names import FORKED_FROM, MULTI, NEXT_OFFSET
 from gateway.protocol.paths import canonical_host
 from gateway.protocol.requests import is_closing
-from gateway.runtime.answer import Answered, Relayed
+from gateway.runtime.answer import Relayed, RouteAnswer
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.writes import Write
 from gateway.web.passing_on import PassedOn, passed_back, passed_on, relayed
@@ -42,7 +42,7 @@ _NAMING = frozenset({"location", "content-location"})
 _TAIL = NEXT_OFFSET.lower()
 
 
-class Sent(NamedTuple):
+class SentFields(NamedTuple):
     """Header fields that appends with equal fields, by clients at one address, go out with."""
 
     headers: MultiMapping[str]  # as they came; while they are held, nothing else has their id
@@ -64,7 +64,7 @@ class Pattern(NamedTuple):
     offers_multi: bool | None
     is_repeat: bool  # it may lack where the stream ends
 
-    def fill(self, answer: WholeAnswer) -> Answered:
+    def fill(self, answer: WholeAnswer) -> RouteAnswer:
         """Return what an answer of this pattern is told as."""
         volatile = answer.volatile
         head = (self.head % tuple([volatile[name] for name in self.slots])).encode(
@@ -72,7 +72,7 @@ class Pattern(NamedTuple):
         )
         like, body = self.like, answer.body
         told = Relayed(like.status, head, body, len(body), like.own_date, like.own_cors)
-        return Answered(told, self.cache)
+        return RouteAnswer(told, self.cache)
 
 
 class AlikeAppends:
@@ -81,10 +81,10 @@ class AlikeAppends:
     def __init__(self, route: EdgeRoute, passing: PassingOn) -> None:
         self._route = route
         self._passing = passing
-        self._sent: dict[tuple[int, str], Sent] = {}
+        self._sent: dict[tuple[int, str], SentFields] = {}
         self._patterns: dict[tuple[str | None, Hashable], Pattern | None] = {}
 
-    def sent(self, request: Request, path: str) -> Sent | None:
+    def sent(self, request: Request, path: str) -> SentFields | None:
         """Return what an append goes out with; None where it takes a closer look."""
         asked, address = request.fields, peer_of(request.transport) or ""
         sent = self._sent.get((id(asked.headers), address))
@@ -94,16 +94,16 @@ class AlikeAppends:
         fields, block = with_own(sent.fields, request.own, request.seq), None
         if sent.block is not None and request.seq is None and request.own.id is not None:
             block = sent.block + b"X-Request-Id: %b\r\n" % request.own.id.encode()
-        return Sent(sent.headers, fields, block or RawWay.block(fields))
+        return SentFields(sent.headers, fields, block or RawWay.block(fields))
 
-    def _rendered(self, request: Request, path: str, address: str) -> Sent | None:
+    def _rendered(self, request: Request, path: str, address: str) -> SentFields | None:
         route, headers = self._route, request.fields.headers
         if FORKED_FROM in headers or MULTI in headers:
             return None
         named = canonical_host(headers.get("Host", ""))
-        sender = Sender(address, scheme_of(headers, SCHEME), named)
+        sender = RequestSender(address, scheme_of(headers, SCHEME), named)
         fields = passed_on(route, route.told_origin("POST", path, headers), sender)
-        sent = Sent(headers, fields, RawWay.block(fields))
+        sent = SentFields(headers, fields, RawWay.block(fields))
         if request.fields.are_known:
             if len(self._sent) >= REMEMBERED:
                 self._sent.clear()
@@ -112,7 +112,7 @@ class AlikeAppends:
 
     def answered(
         self, request: Request, read: EdgeRead, tails: Tails, answer: WholeAnswer
-    ) -> Answered | None:
+    ) -> RouteAnswer | None:
         """Return what an answer is told as, once all has followed from it; None for a closer look.
 
         The same as `PassingOn.completed` makes of an accepted append.

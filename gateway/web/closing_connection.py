@@ -11,7 +11,7 @@ from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
 from gateway.protocol import cache_status
 from gateway.runtime.exchange import Exchange
 from gateway.runtime.quotas import peer_of
-from gateway.telemetry.access_log import Asked
+from gateway.telemetry.access_log import LoggedRequest
 from gateway.telemetry.traffic import OTHER
 from gateway.web.connection_state import HANDED_OVER, IDLE, LINGERING, TRANSITIONS, State
 
@@ -78,7 +78,7 @@ class ClosingConnection(BaseProtocol):
         if not isinstance(error, ClientLimitReached | LimitReached):  # of which nothing was read
             exchange.cache_lines = cache_status.BYPASS
             if shared.log.enabled:  # what is no request has neither a method nor a path
-                exchange.asked = Asked("-", "-", peer_of(transport), None, None)
+                exchange.asked = LoggedRequest("-", "-", peer_of(transport), None, None)
             exchange.answered(shared.log, refusal.status, len(refusal.body), "answered")
         self.linger()
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Connection(Protocol):
+class OpenConnection(Protocol):
     """An open connection, as far as its end needs it."""
 
     @property
@@ -27,7 +27,7 @@ class Connection(Protocol):
         """End the connection as soon as the client has received what it was sent."""
 
 
-C = TypeVar("C", bound=Connection)
+C = TypeVar("C", bound=OpenConnection)
 
 
 class Connections(Generic[C]):

@@ -27,11 +27,11 @@ from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import cache_status, edge_target, followed, forwarding, responses
 from gateway.protocol.edge_target import EdgeCatchUp, EdgeLive, EdgeLongPoll
 from gateway.protocol.followed import Span
-from gateway.protocol.forwarding import SCHEME, Sender
+from gateway.protocol.forwarding import SCHEME, RequestSender
 from gateway.protocol.header_names import FORKED_FROM
 from gateway.protocol.offsets import NOW
 from gateway.protocol.target import split
-from gateway.runtime.answer import Answered
+from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.shedding import LIVE, READS
 from gateway.stepped import in_task
@@ -76,7 +76,7 @@ class EdgeHandlers:
 
     def operate(
         self, request: Request, target: str, route: EdgeRoute, _name: str
-    ) -> Coroutine[Any, Any, Answered | None]:
+    ) -> Coroutine[Any, Any, RouteAnswer | None]:
         """The answer; None when the connection was handed over."""
         is_write = request.method != "GET" and policy.invalidates(request.method, 200)
         request.stays(LEFT_WRITE_S if is_write else 0.0)
@@ -102,7 +102,7 @@ class EdgeHandlers:
 
     def _operation(
         self, request: Request, target: str, route: EdgeRoute
-    ) -> Coroutine[Any, Any, Answered | None]:
+    ) -> Coroutine[Any, Any, RouteAnswer | None]:
         """Return what carries a request out. Raises HeadgateError."""
         if request.method in UNFORWARDED:
             raise MethodNotAllowed(f"{request.method} is not passed on")
@@ -117,7 +117,7 @@ class EdgeHandlers:
 
     # Reads
 
-    async def _read(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> Answered:
+    async def _read(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> RouteAnswer:
         """A GET or HEAD of what is there now."""
         cache_request = _asked(request, route, read)
         stream = route.feeds.read_by(cache_request)
@@ -129,9 +129,9 @@ class EdgeHandlers:
             case Pass():
                 return await self._pass_on(request, route, read)
             case ServeTail(snapshot):
-                return Answered(source.empty(snapshot, read), cache_status.COLLAPSED)
+                return RouteAnswer(source.empty(snapshot, read), cache_status.COLLAPSED)
             case ServeRecent(snapshot, span):
-                return Answered(source.data(snapshot, read, span), cache_status.COLLAPSED)
+                return RouteAnswer(source.data(snapshot, read, span), cache_status.COLLAPSED)
             case _:
                 held = request.resources
                 result = await route.cache.carry_out(decided, cache_request, now, held)
@@ -146,7 +146,7 @@ class EdgeHandlers:
 
     # Live reads
 
-    async def _live(self, request: Request, route: EdgeRoute, read: EdgeLive) -> Answered | None:
+    async def _live(self, request: Request, route: EdgeRoute, read: EdgeLive) -> RouteAnswer | None:
         live_responses.check_open(self._shared)
         self._shared.shedding.check(LIVE)
         await in_task()
@@ -161,7 +161,7 @@ class EdgeHandlers:
 
     async def _poll(
         self, request: Request, route: EdgeRoute, plain: CacheRequest, read: EdgeLongPoll
-    ) -> Answered:
+    ) -> RouteAnswer:
         """What there is after the offset, else the stream's feed is waited for."""
         feeds = route.feeds
         until = (
@@ -177,7 +177,7 @@ class EdgeHandlers:
                         break
                     news = feeds.source.recent(stream, read, position)
                     if news is not None:
-                        return Answered(news, cache_status.COLLAPSED)
+                        return RouteAnswer(news, cache_status.COLLAPSED)
                 result = await feeds.reader.catch_up(plain, position)
                 plain = feeds.found_apart(plain, result)
                 if result.cached.facts is None:
@@ -185,7 +185,7 @@ class EdgeHandlers:
                 snapshot = snapshot_of(plain, position, result, result.cached.facts)
                 there = feeds.found(plain, read, snapshot, result, position, client)
                 if there is not None:
-                    return Answered(there, result.cache)
+                    return RouteAnswer(there, result.cache)
                 live_responses.check_open(self._shared)
                 has_tail = position != snapshot.tail
                 position = snapshot.tail
@@ -199,7 +199,7 @@ class EdgeHandlers:
                 return await live_responses.poll(request, join, read, position)
         exchange_of(request).ended = "timeout"
         ended = await feeds.source.out_of_time(stream, Parked(position, read, until))
-        return Answered(ended, cache_status.COLLAPSED)
+        return RouteAnswer(ended, cache_status.COLLAPSED)
 
     async def _events(
         self,
@@ -209,7 +209,7 @@ class EdgeHandlers:
         read: EdgeEvents,
         *,
         resumes: bool,
-    ) -> Answered | None:
+    ) -> RouteAnswer | None:
         """Hand the connection to the stream's feed, once an error can no longer have a status."""
         feeds = route.feeds
         stream = feeds.read_by(plain)
@@ -217,7 +217,7 @@ class EdgeHandlers:
         if stream is None or not stream.reaches(start):
             with feeds.beginning(plain.path):
                 begun = await self._begin_events(request, route, plain, start, resumes=resumes)
-            if isinstance(begun, Answered):
+            if isinstance(begun, RouteAnswer):
                 return begun
             stream, start = begun
         live_responses.check_open(self._shared)
@@ -235,7 +235,7 @@ class EdgeHandlers:
         start: str,
         *,
         resumes: bool,
-    ) -> Answered | tuple[FollowedStream, str]:
+    ) -> RouteAnswer | tuple[FollowedStream, str]:
         """The followed stream, and where to go on, after a read; or an answer without events."""
         feeds, client = route.feeds, self._client(request)
         for _ in range(MOST_LOOKS):
@@ -248,7 +248,7 @@ class EdgeHandlers:
             if resumes and facts.is_empty and snapshot.closed:
                 # It was told of the end already; a 204 keeps a browser from asking for ever.
                 ended = feeds.source.ended(snapshot, plain.read, snapshot.tail)
-                return Answered(ended, result.cache)
+                return RouteAnswer(ended, result.cache)
             stream = feeds.verified(
                 plain.stream_key, snapshot, ends=facts.up_to_date or facts.is_empty
             )
@@ -276,7 +276,7 @@ class EdgeHandlers:
 
     # Everything else
 
-    async def _pass_on(self, request: Request, route: EdgeRoute, read: EdgeRead) -> Answered:
+    async def _pass_on(self, request: Request, route: EdgeRoute, read: EdgeRead) -> RouteAnswer:
         tails = route.feeds.doubts.tails(read.path)
         alike = self._alike(request, route)
         sent = None if alike is None else alike.sent(request, read.path)
@@ -373,6 +373,6 @@ def _asked(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheReques
     return route.askers.request(shared.headers, request.headers, address, read)
 
 
-def sender(request: Request) -> Sender:
+def sender(request: Request) -> RequestSender:
     """Whose request it is."""
-    return Sender(peer_of(request.transport) or "", SCHEME, host(request))
+    return RequestSender(peer_of(request.transport) or "", SCHEME, host(request))

@@ -8,7 +8,7 @@ from gateway.cache import conditional
 from gateway.cache.cached_response import fields_of
 from gateway.errors import RangeNotSatisfiable
 from gateway.protocol import http1
-from gateway.runtime.answer import Answered, Relayed
+from gateway.runtime.answer import Relayed, RouteAnswer
 
 if TYPE_CHECKING:
     from gateway.cache.cache_result import CacheResult
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def present(
     request: Request, recipient: Recipient, result: CacheResult, shared: Context
-) -> Answered:
+) -> RouteAnswer:
     """Return an answer as this request wants it: whole, a part of it, or that it has not changed.
 
     Where the part begins behind the end, return the refusal.
@@ -38,10 +38,10 @@ def present(
             try:
                 status, head, body = _part(request, cached, head) or (200, head, cached.body)
             except RangeNotSatisfiable as refusal:
-                return Answered(shared.problem(refusal), result.cache)
+                return RouteAnswer(shared.problem(refusal), result.cache)
             length = len(body)
     relayed = Relayed(status, head, body, length, cached.own_date, cached.own_cors)
-    return Answered(relayed, result.cache)
+    return RouteAnswer(relayed, result.cache)
 
 
 def _part(request: Request, cached: CachedResponse, head: bytes) -> tuple[int, bytes, bytes] | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cache.rendered import RenderedChunk
 from gateway.protocol.responses import event_stream_later
-from gateway.runtime.answer import Answered, Relayed
+from gateway.runtime.answer import Relayed, RouteAnswer
 
 if TYPE_CHECKING:
     from gateway.web.request import Request
@@ -33,7 +33,7 @@ def is_from_one(request: Request) -> bool:
     return "text/event-stream" in accept and "no-cache" in caching
 
 
-def told_to_wait(refused: Answered, status: int) -> Answered:
+def told_to_wait(refused: RouteAnswer, status: int) -> RouteAnswer:
     """Return an event stream that only says when to connect again, instead of a refusal."""
     answer = refused.answer
     assert not isinstance(answer, RenderedChunk), "it is no refusal"
@@ -45,4 +45,4 @@ def told_to_wait(refused: Answered, status: int) -> Answered:
         fields = answer.fields
     again = _AGAIN.search(fields)
     wait_s = min(int(again[1]), MOST_WAIT_S) if again else USUAL_WAIT_S
-    return Answered(event_stream_later(status, wait_s), refused.cache)
+    return RouteAnswer(event_stream_later(status, wait_s), refused.cache)

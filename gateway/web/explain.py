@@ -14,7 +14,7 @@ from gateway.errors import BadRequest, Forbidden, HeadgateError, StreamNotFound,
 from gateway.protocol.responses import STATUS
 from gateway.protocol.target import canonical_target, split
 from gateway.runtime.asked import AskedRequest
-from gateway.telemetry.inspection import Explanation, Step
+from gateway.telemetry.inspection import ExplainStep, Explanation
 from gateway.web.request_head import is_host
 
 if TYPE_CHECKING:
@@ -39,13 +39,15 @@ async def explain(
     Raises BadRequest when it cannot be a request at all.
     """
     target, headers = _request(question)
-    told: list[Step] = []
+    told: list[ExplainStep] = []
     try:
         async for step in _steps(routes, kinds, question.method, target, headers):
             told.append(step)
     except HeadgateError as refusal:
         told.append(
-            Step("The next answer", f"{STATUS[type(refusal)]} {refusal.code}", refusal.detail)
+            ExplainStep(
+                "The next answer", f"{STATUS[type(refusal)]} {refusal.code}", refusal.detail
+            )
         )
     return Explanation(tuple(told), told[-1].outcome)
 
@@ -80,17 +82,17 @@ async def _steps(
     method: str,
     target: str,
     headers: CIMultiDict[str],
-) -> AsyncIterator[Step]:
+) -> AsyncIterator[ExplainStep]:
     if not is_host(headers.get("Host", "")):
         raise BadRequest("Host names no host")
     target = canonical_target(target)
     path, _ = split(target)
     if path == "/":
-        yield Step("Route", "none", "this is no stream, but the server's own page")
-        yield Step("The next answer", "BYPASS", "it is made anew for each who asks")
+        yield ExplainStep("Route", "none", "this is no stream, but the server's own page")
+        yield ExplainStep("The next answer", "BYPASS", "it is made anew for each who asks")
         return
     route, name = routes.find(path)
-    yield Step("Route", route.prefix, "the longest prefix that fits")
+    yield ExplainStep("Route", route.prefix, "the longest prefix that fits")
     asked = AskedRequest(method, target, headers, name)
     if route.access.guard is not None:
         asked, needed = _presented(asked, path)
@@ -109,7 +111,9 @@ def _presented(asked: AskedRequest, path: str) -> tuple[AskedRequest, tuple[Need
     return asked._replace(target=target, headers=headers), needed
 
 
-async def _admission(route: StreamRoute, asked: AskedRequest, needed: Sequence[Need]) -> Step:
+async def _admission(
+    route: StreamRoute, asked: AskedRequest, needed: Sequence[Need]
+) -> ExplainStep:
     """Whom the route's guard lets do it. Raises what a client would be told."""
     guard, now = route.access.guard, route.clock()
     assert guard is not None, "looked at before"
@@ -117,7 +121,7 @@ async def _admission(route: StreamRoute, asked: AskedRequest, needed: Sequence[N
     principal = guard.admitted(asked.headers, token, needed, now)
     if principal is None and guard.goes_by_query:  # it would ask the origin
         rule = "auth = origin; its yes would count for auth_ttl"
-        return Step(_WHO, "whom the origin lets read, which is not asked now", rule)
+        return ExplainStep(_WHO, "whom the origin lets read, which is not asked now", rule)
     try:
         principal = principal or await guard.admit(asked.headers, token, needed, now)
     except (Unauthenticated, Forbidden) as refusal:
@@ -127,9 +131,9 @@ async def _admission(route: StreamRoute, asked: AskedRequest, needed: Sequence[N
         raise
     asked_for = ", ".join(sorted({it for need in needed for it in need.operations}))
     if principal.is_anybody:
-        return Step(_WHO, "everybody", f"nobody is asked for a credential to {asked_for}")
+        return ExplainStep(_WHO, "everybody", f"nobody is asked for a credential to {asked_for}")
     lasting = "until it is revoked"
     if principal.until < inf:
         lasting = f"for {principal.until - now:.0f} s more"
     name = principal.name or "whom the origin lets read"
-    return Step(_WHO, f"{name}, {lasting}", f"the credential permits {asked_for} here")
+    return ExplainStep(_WHO, f"{name}, {lasting}", f"the credential permits {asked_for} here")

@@ -59,7 +59,7 @@ _ABSENT = b"HTTP/1.1 404 "
 _UNCHANGED = b"HTTP/1.1 304 "
 
 
-class ClientConnection(Parkable, Protocol):
+class FastConnection(Parkable, Protocol):
     """A client's connection, as far as the fast path needs it."""
 
     principal: Principal | None
@@ -201,7 +201,7 @@ class FastPath:
 
     def get(
         self,
-        client: ClientConnection,
+        client: FastConnection,
         head: bytes | None,
         message: RawRequestMessage | KnownRequest,
     ) -> bool:
@@ -227,7 +227,7 @@ class FastPath:
         return self._poll_waits(client, get, head, message)
 
     def _get_of_one(
-        self, client: ClientConnection, head: bytes | None, get: PlainGet, message: KnownRequest
+        self, client: FastConnection, head: bytes | None, get: PlainGet, message: KnownRequest
     ) -> bool:
         """Answer a read that has own lines, and remember it without them."""
         of_one = self._of_one(get, message.own)
@@ -240,7 +240,7 @@ class FastPath:
 
     def _poll_waits(
         self,
-        client: ClientConnection,
+        client: FastConnection,
         get: PlainGet,
         head: bytes | None,
         message: RawRequestMessage | KnownRequest,
@@ -251,7 +251,7 @@ class FastPath:
             self._remember(head, message.headers, replace(get, is_poll=True))
         return True
 
-    def again(self, client: ClientConnection, get: PlainGet) -> bool:
+    def again(self, client: FastConnection, get: PlainGet) -> bool:
         """A cached answer, or a wait, for a request that needs no answer of its own.
 
         What waited before does so again, if it can.
@@ -268,7 +268,7 @@ class FastPath:
             client.writelines((head, body))
         return True
 
-    def ready(self, get: PlainGet, client: ClientConnection | None = None) -> KeptAnswer | None:
+    def ready(self, get: PlainGet, client: FastConnection | None = None) -> KeptAnswer | None:
         """The cached response to a GET. The body is the cache's own bytes.
 
         It counts as given, the loop detector is shown it, and a log line names the client.
@@ -299,7 +299,7 @@ class FastPath:
                 return answer
         return None
 
-    def _waits(self, client: ClientConnection, get: PlainGet) -> bool:
+    def _waits(self, client: FastConnection, get: PlainGet) -> bool:
         """Whether a long-poll waits for its answer, or has it."""
         if not self._park(client, get):
             return False
@@ -307,7 +307,7 @@ class FastPath:
             _note(self._repeats, client, get)
         return True
 
-    def _park(self, client: ClientConnection, get: PlainGet) -> bool:
+    def _park(self, client: FastConnection, get: PlainGet) -> bool:
         if self._log.enabled or self._spans is not None or self._limits.readers_full:
             return False
         if self._shedding.level >= LIVE:
@@ -344,7 +344,7 @@ class FastPath:
         return route, name, read, long_over_at(read.cursor)
 
 
-def _note(repeats: LoopDetector, client: ClientConnection | None, get: PlainGet) -> None:
+def _note(repeats: LoopDetector, client: FastConnection | None, get: PlainGet) -> None:
     """Show the loop detector a read without a handler; without a client it is the only one."""
     transport = None if client is None else client.transport
     repeats.note(transport, "GET", get.target, get.headers)

@@ -17,13 +17,13 @@ from gateway.protocol import cache_status, responses
 from gateway.protocol.paths import check_whole
 from gateway.protocol.responses import Response
 from gateway.protocol.target import canonical_target, split
-from gateway.runtime.answer import Answered, Relayed
+from gateway.runtime.answer import Relayed, RouteAnswer
 from gateway.runtime.exchange import CLIENT_GONE
 from gateway.stepped import outcome_of
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import NOWHERE, READ
 from gateway.web import accounting, charges, event_sources, request_head, web_origins
-from gateway.web.admission import Place, admit, admitted, check_again, concealed
+from gateway.web.admission import RoutedTarget, admit, admitted, check_again, concealed
 from gateway.web.front_page import front_page
 from gateway.web.request import exchange_of
 from gateway.web.responses import (
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     # What can be asked of the streams of one kind of route; None when the connection went with it.
     Operate = Callable[
         [Request, str, Any, str],
-        Answered | Later[Answered] | Coroutine[Any, Any, Answered | None],
+        RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None],
     ]
 
 
@@ -74,14 +74,14 @@ class Handlers:
 
     def handle(
         self, request: Request
-    ) -> Answered | Later[Answered] | Coroutine[Any, Any, Answered | None]:
+    ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return what answers a request. Raises HeadgateError."""
         request.exchange = accounting.begin(request, self._shared)
         if self._repeats.looking:
             target = accounting.shown_target(request, self._shared)
             self._repeats.note(request.transport, request.method, target, request.headers)
         place = self._place(request)
-        if isinstance(place, Answered):
+        if isinstance(place, RouteAnswer):
             return place
         accounting.belongs(request.exchange, place.route)
         presented = admitted(request, request.exchange, place, self._clock)
@@ -90,17 +90,17 @@ class Handlers:
         return self._operate(request, request.exchange, place, presented)
 
     async def _operate_if_admitted(
-        self, request: Request, exchange: Exchange, place: Place
-    ) -> Answered | None:
+        self, request: Request, exchange: Exchange, place: RoutedTarget
+    ) -> RouteAnswer | None:
         presented = await admit(request, exchange, place, self._clock)
-        answered: Answered | None = await outcome_of(
+        answered: RouteAnswer | None = await outcome_of(
             self._operate(request, exchange, place, presented)
         )
         return answered
 
     def _operate(
-        self, request: Request, exchange: Exchange, place: Place, presented: Presented
-    ) -> Answered | Later[Answered] | Coroutine[Any, Any, Answered | None]:
+        self, request: Request, exchange: Exchange, place: RoutedTarget, presented: Presented
+    ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return what answers a request that is admitted. Raises HeadgateError."""
         route = place.route
         if request.method == "GET":
@@ -118,12 +118,12 @@ class Handlers:
 
     @staticmethod
     async def _checked_again(
-        begun: Answered | Later[Answered] | Coroutine[Any, Any, Answered | None],
+        begun: RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None],
         exchange: Exchange,
         route: StreamRoute,
-    ) -> Answered | None:
+    ) -> RouteAnswer | None:
         """Return an answer that its reader may have waited for, who is admitted still."""
-        answered: Answered | None = await outcome_of(begun)
+        answered: RouteAnswer | None = await outcome_of(begun)
         if answered is not None:
             await check_again(exchange, route, answered)
         return answered
@@ -144,7 +144,7 @@ class Handlers:
         return reply
 
     def answer(
-        self, request: Request, answered: Answered | None, *, abandon: bool = False
+        self, request: Request, answered: RouteAnswer | None, *, abandon: bool = False
     ) -> WireResponse:
         """Return the reply with an answer; with None, the connection was handed over."""
         if answered is None:
@@ -164,21 +164,21 @@ class Handlers:
         exchange.sent = response
         return response
 
-    def _refusal(self, request: Request, error: Exception) -> Answered:
+    def _refusal(self, request: Request, error: Exception) -> RouteAnswer:
         exchange = exchange_of(request)
         if isinstance(error, HeadgateError):
             if isinstance(error, accounting.NOT_LOOKED_UP):
                 exchange.is_looked_up = False
-            return Answered(self._shared.problem(error), _cache_lines(request, error))
+            return RouteAnswer(self._shared.problem(error), _cache_lines(request, error))
         if isinstance(error, RequestPayloadError):
             bad = request_head.bad_body(error)
-            return Answered(self._shared.problem(bad), cache_status.BYPASS)
+            return RouteAnswer(self._shared.problem(bad), cache_status.BYPASS)
         # Whatever it is, the client gets an answer, and we a log line.
         request_id, method = exchange.request_id, request.method
         log.error("request.failed", exc_info=error, request_id=request_id, method=method)
-        return Answered(responses.internal_error(request_id), cache_status.BYPASS)
+        return RouteAnswer(responses.internal_error(request_id), cache_status.BYPASS)
 
-    def _place(self, request: Request) -> Place | Answered:
+    def _place(self, request: Request) -> RoutedTarget | RouteAnswer:
         """Return where a request leads, or the answer to one that leads to no stream.
 
         Raises HeadgateError.
@@ -195,23 +195,23 @@ class Handlers:
                 return place
             check_whole(query)
             target = f"{place.path}?{query}"
-            return Place(target, place.path, place.route, place.name)
+            return RoutedTarget(target, place.path, place.route, place.name)
         target = request_head.target(request)
         if request.method == "OPTIONS" and (
             target == "*" or "Access-Control-Request-Method" in request.headers
         ):
             is_guarded = self._lines.is_guarded and self._takes_tokens(target)
             said = web_origins.preflight(request, self._lines, is_guarded=is_guarded)
-            return Answered(said, cache_status.OTHER_METHOD)
+            return RouteAnswer(said, cache_status.OTHER_METHOD)
         path, _ = split(target)
         if path == "/":
             return self._front_page(request)
-        return Place(target, path, *self._routes.find(path))
+        return RoutedTarget(target, path, *self._routes.find(path))
 
-    def _find(self, raw: str) -> Place:
+    def _find(self, raw: str) -> RoutedTarget:
         """Return where a path leads. Raises HeadgateError."""
         path = canonical_target(raw)
-        return Place(path, path, *self._routes.find(path))
+        return RoutedTarget(path, path, *self._routes.find(path))
 
     def _takes_tokens(self, target: str) -> bool:
         """Whether a token could let a page write there; to `*` nobody writes."""
@@ -221,17 +221,17 @@ class Handlers:
             return False
         return route.access.guard is not None
 
-    def _front_page(self, request: Request) -> Answered:
+    def _front_page(self, request: Request) -> RouteAnswer:
         prefixes = [route.prefix for route in self._routes]
         accept = ",".join(request.headers.getall("Accept", ()))
         base_url = request_head.base_url(request)
         page = front_page(request.method, prefixes, base_url, accept)
-        return Answered(page, cache_status.BYPASS)
+        return RouteAnswer(page, cache_status.BYPASS)
 
     def _response(
         self,
         request: Request,
-        answered: Answered,
+        answered: RouteAnswer,
         status: int,
         request_id: str | None,
         *,

@@ -17,7 +17,7 @@ from gateway.protocol.multi_append import long_multi_records
 from gateway.protocol.paths import canonical_path, parse_query
 from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_create, resumed
 from gateway.protocol.target import split
-from gateway.runtime.answer import Answered
+from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.shedding import READS
 from gateway.stepped import in_task
 from gateway.telemetry import tracing
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from gateway.hosted.route import HostedRoute
-    from gateway.protocol.appends import Appended
+    from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.lifecycle import Created
     from gateway.protocol.requests import Append
     from gateway.protocol.responses import Response
@@ -47,7 +47,7 @@ class HostedHandlers:
 
     def operate(
         self, request: Request, target: str, route: HostedRoute, name: str
-    ) -> Later[Answered] | Coroutine[Any, Any, Answered | None]:
+    ) -> Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return what answers a request; None when the connection was handed over."""
         if request.method == "GET":
             return self._get(request, target, route, name)
@@ -57,9 +57,9 @@ class HostedHandlers:
             return self._append(request, route, name)
         return self._other(request, route, name)
 
-    async def _other(self, request: Request, route: HostedRoute, name: str) -> Answered:
+    async def _other(self, request: Request, route: HostedRoute, name: str) -> RouteAnswer:
         response = await self._carried_out(request, route, name)
-        return Answered(response, cache_status.OTHER_METHOD)
+        return RouteAnswer(response, cache_status.OTHER_METHOD)
 
     async def _carried_out(self, request: Request, route: HostedRoute, name: str) -> Response:
         match request.method:
@@ -80,7 +80,7 @@ class HostedHandlers:
 
     async def _get(
         self, request: Request, target: str, route: HostedRoute, name: str
-    ) -> Answered | None:
+    ) -> RouteAnswer | None:
         last_event_id = request.headers.get("Last-Event-ID")
         read = resumed(route.parse(target), last_event_id)
         if isinstance(read, CatchUp):
@@ -98,7 +98,7 @@ class HostedHandlers:
             # It was told of the end already; a 204 keeps a browser from asking for ever.
             read = renewed(route.access.reader_keys, read)
             ended = responses.poll_ended(state, read, route.freshness, route.clock())
-            return Answered(ended, cache_status.BYPASS)
+            return RouteAnswer(ended, cache_status.BYPASS)
         assert isinstance(read, Events), "who only catches up has an answer"
         live = await route.feeds.prepare(answer)
         live_responses.check_open(self._shared)
@@ -110,7 +110,7 @@ class HostedHandlers:
 
     def _append(
         self, request: Request, route: HostedRoute, name: str
-    ) -> Later[Answered] | Coroutine[Any, Any, Answered]:
+    ) -> Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer]:
         body = request_body.ready(request, self._shared.limits)
         if body is None:
             return self._append_when_come(request, route, name)
@@ -119,23 +119,25 @@ class HostedHandlers:
             return self._append_long(append, route, name)
         return self._submitted(append, route, name)
 
-    async def _append_when_come(self, request: Request, route: HostedRoute, name: str) -> Answered:
+    async def _append_when_come(
+        self, request: Request, route: HostedRoute, name: str
+    ) -> RouteAnswer:
         append = request.fields.append(await self._body(request), request.seq)
         if is_long(append.content_type, append.body):
             return await self._append_long(append, route, name)
         return await self._submitted(append, route, name)
 
-    async def _append_long(self, append: Append, route: HostedRoute, name: str) -> Answered:
+    async def _append_long(self, append: Append, route: HostedRoute, name: str) -> RouteAnswer:
         """Take the records apart in turns first: a long body would stop everybody."""
         take_apart = long_multi_records if append.is_multi else long_records
         records = await route.table.turns.take(take_apart(append.body))
         return await self._submitted(msgspec.structs.replace(append, records=records), route, name)
 
-    def _submitted(self, append: Append, route: HostedRoute, name: str) -> Later[Answered]:
+    def _submitted(self, append: Append, route: HostedRoute, name: str) -> Later[RouteAnswer]:
         """Have an append committed, and return what will answer it."""
         if self._shared.tracer is not None and (traced := tracing.recorded()) is not None:
             append = msgspec.structs.replace(append, traced=traced, trace_id=traced.trace_id)
-        answered: Later[Answered] = Later()
+        answered: Later[RouteAnswer] = Later()
         route.appender.submit(name, append, partial(_tell_outcome, answered))
         return answered
 
@@ -174,13 +176,13 @@ class HostedHandlers:
         return await request_body.whole(request, self._shared, still_admitted)
 
 
-def _tell_outcome(answered: Later[Answered], outcome: Appended | HeadgateError) -> None:
+def _tell_outcome(answered: Later[RouteAnswer], outcome: AppendOutcome | HeadgateError) -> None:
     """Answer an append by what became of it; whatever happens, as nobody else would."""
     if isinstance(outcome, HeadgateError):
         answered.set_exception(outcome)
         return
     try:
-        said = Answered(responses.appended(outcome), cache_status.OTHER_METHOD)
+        said = RouteAnswer(responses.appended(outcome), cache_status.OTHER_METHOD)
     except Exception as error:  # noqa: BLE001 - its client is told
         answered.set_exception(error)
     else:

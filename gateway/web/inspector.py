@@ -16,7 +16,7 @@ from gateway.telemetry.inspection import (
     ListRuns,
     ListStreams,
     NotAnswered,
-    SharedFigures,
+    OthersFigures,
     ShareFigures,
 )
 from gateway.web.explain import explain
@@ -63,7 +63,7 @@ class Inspector:
                 return await explain(self._routes, self._kinds, question)
             case ShareFigures():
                 found = await asyncio.gather(*(_shared(route, question) for route in self._routes))
-                return SharedFigures({name: told for one in found for name, told in one.items()})
+                return OthersFigures({name: told for one in found for name, told in one.items()})
             case _:
                 assert_never(question)
 

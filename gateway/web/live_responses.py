@@ -12,7 +12,7 @@ from gateway.live.long_polls import UNTOLD
 from gateway.live.sse_readers import SseReader
 from gateway.protocol import cache_status, http1
 from gateway.protocol.cursors import cursor_floor
-from gateway.runtime.answer import Answered
+from gateway.runtime.answer import RouteAnswer
 from gateway.telemetry import tracing
 from gateway.web.connection import Connection
 from gateway.web.request import exchange_of
@@ -53,7 +53,7 @@ class _Poll:
             self.answered.set_exception(OriginBroken(UNTOLD))
 
 
-async def poll(request: Request, join: Join, read: LongPoll, position: str) -> Answered:
+async def poll(request: Request, join: Join, read: LongPoll, position: str) -> RouteAnswer:
     """The answer to a long-poll at `position`, once there is one, for a client who is staying."""
     exchange = exchange_of(request)
     waiter = _Poll(exchange.principal)
@@ -64,7 +64,7 @@ async def poll(request: Request, join: Join, read: LongPoll, position: str) -> A
         tracing.waits()
         response = await waiter.answered
         exchange.ended = waiter.ended
-        return Answered(response, cache_status.COLLAPSED)
+        return RouteAnswer(response, cache_status.COLLAPSED)
     finally:
         ended: Ended = "client" if request.transport is None else "timeout"
         if not waiter.has_left and not feed.leave(waiter, ended):

@@ -20,7 +20,7 @@ from gateway.protocol.paths import canonical_path
 from gateway.protocol.requests import is_closing, parse_lifetime
 from gateway.protocol.state import Lifetime
 from gateway.protocol.target import canonical_target, split
-from gateway.runtime.answer import Answered, Relayed
+from gateway.runtime.answer import Relayed, RouteAnswer
 from gateway.runtime.writes import Write
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.edge.route import EdgeRoute
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.edge_target import EdgeRead
-    from gateway.protocol.forwarding import Sender
+    from gateway.protocol.forwarding import RequestSender
     from gateway.runtime.context import Context
 
 # How long a write that its client has left may still take. Most origins answer within it, so that
@@ -74,7 +74,7 @@ class PassingOn:
         route: EdgeRoute,
         sent: MultiMapping[str],
         answer: AnyAnswer,
-    ) -> Answered:
+    ) -> RouteAnswer:
         """Return the answer to a request with the fields `sent` as its client is told it.
 
         Raises OriginBroken for an answer that the request did not ask for.
@@ -95,7 +95,7 @@ class PassingOn:
         route: EdgeRoute,
         answer: AnyAnswer,
         lacked: dict[str, str],
-    ) -> Answered:
+    ) -> RouteAnswer:
         """The same, where it is known what the answer has `lacked`."""
         told = passed_back(passed, route, answer, lacked)
         self._compare(passed, route, answer, told.get(NEXT_OFFSET))
@@ -135,7 +135,9 @@ class PassingOn:
             self._shared.purge(route.prefix, passed.read.path)
 
 
-def passed_on(route: EdgeRoute, headers: MultiMapping[str], sender: Sender) -> CIMultiDict[str]:
+def passed_on(
+    route: EdgeRoute, headers: MultiMapping[str], sender: RequestSender
+) -> CIMultiDict[str]:
     """The fields of a request for the origin; `headers` are those that it is told."""
     headers = forwarding.without_query_of_referer(headers)
     fields = forwarding.request_fields(headers, sender, route.via, drop=route.identity.withheld)
@@ -170,7 +172,7 @@ def passed_back(
     return fields
 
 
-def relayed(passed: PassedOn, answer: AnyAnswer, fields: CIMultiDict[str]) -> Answered:
+def relayed(passed: PassedOn, answer: AnyAnswer, fields: CIMultiDict[str]) -> RouteAnswer:
     """What the origin says, its body as it comes."""
     age = int(age_of(fields))
     for name in cache_status.OF_THE_ANSWER:
@@ -186,7 +188,7 @@ def relayed(passed: PassedOn, answer: AnyAnswer, fields: CIMultiDict[str]) -> An
         "Date" not in fields,
         "Access-Control-Allow-Origin" not in fields,
     )
-    return Answered(relayed, cache)
+    return RouteAnswer(relayed, cache)
 
 
 def _write(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> Write:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from gateway.runtime.context import Context, Timeouts
-    from gateway.runtime.limits import Limits
+    from gateway.runtime.limits import ServerLimits
     from gateway.web.request import Request
 
 # After so long a body has to keep up its rate, or else thousands that trickle in would be held for
@@ -25,7 +25,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 async def parts(
     request: Request,
     timeouts: Timeouts,
-    limits: Limits,
+    limits: ServerLimits,
     still_admitted: Callable[[], Awaitable[None]] | None = None,
     *,
     is_invited: bool = False,
@@ -62,7 +62,7 @@ async def parts(
 
 
 async def _next_part(
-    request: Request, timeouts: Timeouts, limits: Limits, allowed_s: float
+    request: Request, timeouts: Timeouts, limits: ServerLimits, allowed_s: float
 ) -> bytes:
     """Return the next part, which may take so long; an empty one is the end."""
     try:
@@ -96,7 +96,7 @@ def at_hand(request: Request) -> bytes | None:
     return request.whole
 
 
-def ready(request: Request, limits: Limits) -> bytes | None:
+def ready(request: Request, limits: ServerLimits) -> bytes | None:
     """Return a body that has come whole, or None. Raises for what is no body within the limits."""
     if request.fields.is_coded:
         codings = request.fields.headers.getall("Content-Encoding")

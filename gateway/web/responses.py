@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.live.contract import Taker
-    from gateway.runtime.answer import Answered, Source
+    from gateway.runtime.answer import BodySource, RouteAnswer
     from gateway.telemetry.live_traffic import Ended
     from gateway.web.request import Request
 
@@ -29,8 +29,8 @@ JOINED_BYTES = (
 
 
 def rendered(
-    request: Request, answered: Answered, status: int, common: bytes
-) -> tuple[tuple[bytes, ...], bytes | Source]:
+    request: Request, answered: RouteAnswer, status: int, common: bytes
+) -> tuple[tuple[bytes, ...], bytes | BodySource]:
     """Return the head of an answer, in parts, and its body; `common` are lines of the moment."""
     answer, cache = answered
     if isinstance(answer, RenderedChunk):
@@ -53,7 +53,7 @@ def rendered(
     return (answer.head, common, cache, framing), body if has_body else b""
 
 
-class Reply(Protocol):
+class WrittenReply(Protocol):
     """The answer to one request, which its connection has written."""
 
     @property
@@ -123,7 +123,7 @@ class StreamedResponse(WireResponse):
         self,
         status: int,
         head: Sequence[bytes],
-        source: Source,
+        source: BodySource,
         *,
         timeout_s: float,
         chunked: bool,
@@ -159,7 +159,7 @@ class Relay:
     `ended` says how it has ended, once it has.
     """
 
-    def __init__(self, source: Source, *, timeout_s: float, chunked: bool) -> None:
+    def __init__(self, source: BodySource, *, timeout_s: float, chunked: bool) -> None:
         self.sent = 0
         self.ended: Ended = "client"
         self._source = source

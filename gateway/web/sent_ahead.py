@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from gateway.stepped import Step
     from gateway.web.connection_state import State
     from gateway.web.fast_path import FastPath
-    from gateway.web.http_connection import Handlers
+    from gateway.web.http_connection import RequestHandlers
 
 MOST = 32  # that are begun before others have their turn: 0.5 ms
 
 
-class Connection(Protocol):
+class AheadConnection(Protocol):
     """A client's connection, as far as writes that were sent ahead need it."""
 
     state: State
@@ -41,7 +41,7 @@ class Connection(Protocol):
     def take_ahead(self, answers: Answers) -> None:
         """Keep the connection for the answers."""
 
-    handlers: Handlers
+    handlers: RequestHandlers
 
     def step_of(
         self, request: Request, on_done: Callable[[Any, BaseException | None], object]
@@ -64,7 +64,7 @@ class Connection(Protocol):
         """More of what the client has sent."""
 
 
-def take(connection: Connection, fast: FastPath, data: bytes) -> bool:
+def take(connection: AheadConnection, fast: FastPath, data: bytes) -> bool:
     """Return whether writes were begun, two or more; what is behind them waits for their answers.
 
     The connection is idle, and its client takes its answers.
@@ -81,7 +81,7 @@ def take(connection: Connection, fast: FastPath, data: bytes) -> bool:
             connection.take_ahead(answers)
         connection.went_on(should_close=False)
         size = one.end
-        request = Request(one.request, one.body, Answer(answers))
+        request = Request(one.request, one.body, AheadAnswer(answers))
         request.is_followed = True
         if not answers.begin(request):
             break
@@ -95,17 +95,17 @@ def take(connection: Connection, fast: FastPath, data: bytes) -> bool:
 class Answers:
     """The answers to the writes of one connection that were begun together."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: AheadConnection) -> None:
         self.connection = connection
         self._are_all_begun = False
-        self._all: list[Answer] = []
+        self._all: list[AheadAnswer] = []
         self._steps: list[Step[Any]] = []
         self._missing = 0
 
     def begin(self, request: Request) -> bool:
         """Begin a write; return whether the next may be, which cannot overtake it."""
         answer = request.connection
-        assert isinstance(answer, Answer), "made with it"
+        assert isinstance(answer, AheadAnswer), "made with it"
         self._all.append(answer)
         self._missing += 1
         step = self.connection.step_of(request, partial(self._over, request, answer))
@@ -116,7 +116,7 @@ class Answers:
     def _over(
         self,
         request: Request,
-        answer: Answer,
+        answer: AheadAnswer,
         outcome: Any,  # noqa: ANN401 - of the handlers
         error: BaseException | None,
     ) -> None:
@@ -174,7 +174,7 @@ class Answers:
             step.cancel()
 
 
-class Answer:
+class AheadAnswer:
     """The connection, as one of the writes has it."""
 
     writing_paused = False  # it is written later

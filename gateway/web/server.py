@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.runtime.context import Context
     from gateway.web.fast_path import FastPath
-    from gateway.web.http_connection import Handlers, HttpConnection
+    from gateway.web.http_connection import HttpConnection, RequestHandlers
 
 
 class ConnectionServer:
@@ -23,7 +23,7 @@ class ConnectionServer:
 
     def __init__(
         self,
-        handlers: Handlers,
+        handlers: RequestHandlers,
         fast: FastPath,
         shared: Context,
         keepalive_s: float,

@@ -39,7 +39,7 @@ class ReportStatus(msgspec.Struct, tag=True, frozen=True):
     """To a worker: tell how you are."""
 
 
-class Ask(msgspec.Struct, tag=True, frozen=True):
+class WorkerQuestion(msgspec.Struct, tag=True, frozen=True):
     """To a worker: a question, and the number under which it is answered."""
 
     number: int
@@ -54,20 +54,20 @@ class Started(msgspec.Struct, tag=True, frozen=True):
     """Of a worker: it serves."""
 
 
-class Refused(msgspec.Struct, tag=True, frozen=True):
+class WorkerRefused(msgspec.Struct, tag=True, frozen=True):
     """Of a worker: it cannot start, and the sentence that says why."""
 
     sentence: str
 
 
-class Report(msgspec.Struct, tag=True, frozen=True):
+class WorkerReport(msgspec.Struct, tag=True, frozen=True):
     """Of a worker: how it is."""
 
     health: Health
     numbers: Snapshot
 
 
-class Answered(msgspec.Struct, tag=True, frozen=True):
+class WorkerAnswer(msgspec.Struct, tag=True, frozen=True):
     """Of a worker: what it answers to the question of this number."""
 
     number: int
@@ -78,7 +78,7 @@ class Wrote(msgspec.Struct, tag=True, frozen=True):
     """A message from a worker: its journal has something new."""
 
 
-class CatchUp(msgspec.Struct, tag=True, frozen=True):
+class JournalMoved(msgspec.Struct, tag=True, frozen=True):
     """A message to a worker: the journal of another one has something new.
 
     Requests do not need it, since a worker looks at the journals before each. Readers that wait do.
@@ -86,7 +86,16 @@ class CatchUp(msgspec.Struct, tag=True, frozen=True):
 
 
 Message = (
-    Begin | ReportStatus | Ask | Stop | Started | Refused | Report | Answered | Wrote | CatchUp
+    Begin
+    | ReportStatus
+    | WorkerQuestion
+    | Stop
+    | Started
+    | WorkerRefused
+    | WorkerReport
+    | WorkerAnswer
+    | Wrote
+    | JournalMoved
 )
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 

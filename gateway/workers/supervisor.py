@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.telemetry.inspection import Answer, Question
     from gateway.telemetry.metrics import Snapshot
-    from gateway.workers.channel import Report
+    from gateway.workers.channel import WorkerReport
 
 
 def run(settings: Settings) -> int:
@@ -186,7 +186,7 @@ class Supervisor:
         answers = await asyncio.gather(*(slot.ask(question) for slot in self._slots))
         return [answer for answer in answers if answer is not None]
 
-    async def _reports(self) -> list[Report | None]:
+    async def _reports(self) -> list[WorkerReport | None]:
         return await asyncio.gather(*(slot.report() for slot in self._slots))
 
 

@@ -21,15 +21,15 @@ from gateway.settings import Settings
 from gateway.telemetry.logs import log
 from gateway.telemetry.plain_structlog import structlog
 from gateway.workers.channel import (
-    Answered,
-    Ask,
     Begin,
     Channel,
-    Refused,
-    Report,
     ReportStatus,
     Started,
     Stop,
+    WorkerAnswer,
+    WorkerQuestion,
+    WorkerRefused,
+    WorkerReport,
     Wrote,
 )
 
@@ -59,7 +59,7 @@ async def _work(number: int, end: socket.socket) -> int:
         gateway = serve.Gateway(settings, journal=journal, console=begin.console)
         await _serve(channel, gateway)
     except StartError as refusal:
-        channel.send(Refused(refusal.detail))
+        channel.send(WorkerRefused(refusal.detail))
         return REFUSED
     finally:
         await channel.close()
@@ -106,8 +106,8 @@ async def _listen(channel: Channel, gateway: serve.Gateway, stop: asyncio.Event)
         while (message := await channel.receive()) is not None:
             gateway.catch_up()  # at any message: behind one that waits, no CatchUp is sent
             if isinstance(message, ReportStatus):
-                channel.send(Report(await gateway.health(), gateway.numbers()))
-            elif isinstance(message, Ask):
+                channel.send(WorkerReport(await gateway.health(), gateway.numbers()))
+            elif isinstance(message, WorkerQuestion):
                 task = asyncio.create_task(_answer(channel, gateway, message))
                 answering.add(task)
                 task.add_done_callback(answering.discard)
@@ -118,9 +118,9 @@ async def _listen(channel: Channel, gateway: serve.Gateway, stop: asyncio.Event)
         stop.set()
 
 
-async def _answer(channel: Channel, gateway: serve.Gateway, asked: Ask) -> None:
+async def _answer(channel: Channel, gateway: serve.Gateway, asked: WorkerQuestion) -> None:
     try:
         for answer in await gateway.ask(asked.question):
-            channel.send(Answered(asked.number, answer))
+            channel.send(WorkerAnswer(asked.number, answer))
     except Exception:  # noqa: BLE001 - who asked goes on without this answer
         log.exception("worker.question_failed")

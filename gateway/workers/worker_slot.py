@@ -18,16 +18,16 @@ from gateway.settings.declarations import ENVIRONMENT_PREFIX
 from gateway.telemetry import metrics
 from gateway.telemetry.logs import log
 from gateway.workers.channel import (
-    Answered,
-    Ask,
     Begin,
-    CatchUp,
     Channel,
-    Refused,
-    Report,
+    JournalMoved,
     ReportStatus,
     Started,
     Stop,
+    WorkerAnswer,
+    WorkerQuestion,
+    WorkerRefused,
+    WorkerReport,
     Wrote,
 )
 
@@ -70,7 +70,7 @@ class WorkerSlot:
         self._stopping = asyncio.Event()
         self._process: Process | None = None
         self._channel: Channel | None = None
-        self._asked: asyncio.Future[Report | None] | None = None
+        self._asked: asyncio.Future[WorkerReport | None] | None = None
         self._questions: dict[int, asyncio.Future[Answer | None]] = {}
         self._numbered = count(1)
         self._missed = 0  # how often in a row the worker did not tell in time how it is
@@ -158,13 +158,13 @@ class WorkerSlot:
             if isinstance(message, Started):
                 self.why_unhealthy = None
                 self.started.set()
-            elif isinstance(message, Refused):
+            elif isinstance(message, WorkerRefused):
                 self._refusal = message.sentence
             elif isinstance(message, Wrote):
                 self._on_wrote(self)
-            elif isinstance(message, Answered):
+            elif isinstance(message, WorkerAnswer):
                 self._answered(message.number, message.answer)
-            elif isinstance(message, Report):
+            elif isinstance(message, WorkerReport):
                 self._missed = 0
                 self._numbers = message.numbers
                 self._answer(message)
@@ -195,7 +195,7 @@ class WorkerSlot:
     def wake(self) -> None:
         """Have the worker look at the journals, as it does at each message."""
         if self._channel is not None and not self._channel.unsent:
-            self._channel.send(CatchUp())
+            self._channel.send(JournalMoved())
 
     def stop(self) -> None:
         """Let the worker drain and end, and have no other one."""
@@ -217,7 +217,7 @@ class WorkerSlot:
 
     # What it tells
 
-    async def report(self) -> Report | None:
+    async def report(self) -> WorkerReport | None:
         """How the worker is; None when it does not say in time. All who ask at once share one."""
         if self._channel is None:
             return None
@@ -237,7 +237,7 @@ class WorkerSlot:
         number = next(self._numbered)
         answered: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
         self._questions[number] = answered
-        self._channel.send(Ask(number, question))
+        self._channel.send(WorkerQuestion(number, question))
         try:
             async with asyncio.timeout(QUESTION_S):
                 return await answered
@@ -251,12 +251,12 @@ class WorkerSlot:
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
 
-    def _answer(self, report: Report | None) -> None:
+    def _answer(self, report: WorkerReport | None) -> None:
         if self._asked is not None:
             self._asked.set_result(report)
             self._asked = None
 
-    def numbers(self, report: Report | None) -> Snapshot:
+    def numbers(self, report: WorkerReport | None) -> Snapshot:
         """What was counted here so far: a counter goes on where the worker before it ended."""
         told = metrics.counters(self._numbers) if report is None else report.numbers
         return metrics.together([self._past, told])

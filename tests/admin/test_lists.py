@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from admin.streams import lists
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
+    ExplainStep,
     Explanation,
     ListStreams,
     ProducerRow,
     ReaderRow,
-    Step,
     StreamDescription,
     StreamOrder,
     StreamPage,
@@ -103,7 +103,7 @@ def test_a_stream_is_described_by_all_together() -> None:
 
 
 def explanation(result: str, rule: str = "a rule") -> Explanation:
-    return Explanation((Step("The next answer", result, rule),), result)
+    return Explanation((ExplainStep("The next answer", result, rule),), result)
 
 
 def test_what_all_workers_explain_alike_is_told_once() -> None:

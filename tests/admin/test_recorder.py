@@ -8,12 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from admin.model import Instance, State
+from admin.model import HealthState, Instance
 from admin.record import figures, fleet, overview
 from admin.record.fleet import Fleet
 from admin.record.history import FINEST_S
 from admin.record.recorder import Recorder, pause
-from gateway.telemetry.inspection import LONGEST_FIGURES, NotAnswered, SharedFigures, ShareFigures
+from gateway.telemetry.inspection import LONGEST_FIGURES, NotAnswered, OthersFigures, ShareFigures
 from gateway.telemetry.metrics import counter, gauge, histogram
 from tests.admin.consoles import (
     COLLAPSED,
@@ -47,7 +47,7 @@ ROUTES = [
     {"prefix": SHARED, "origin": "redis://user:s3cret@h"},
     {"prefix": OWN, "origin": "http://origin:8080"},
 ]
-INSTANCE = Instance("here", State("good", "serving"), 1, "0", None, 1)
+INSTANCE = Instance("here", HealthState("good", "serving"), 1, "0", None, 1)
 
 
 class Stage:
@@ -403,7 +403,7 @@ def told_by(requests: float, readers: float = 0.0, **more: object) -> str:
 def answering(told: dict[str, str]) -> object:
     def answer(question: Question) -> list[Answer]:
         assert isinstance(question, ShareFigures)
-        return [SharedFigures(told), SharedFigures({"here": told_by(10**9), **told})]
+        return [OthersFigures(told), OthersFigures({"here": told_by(10**9), **told})]
 
     return answer
 
@@ -454,7 +454,7 @@ def test_nobody_is_asked_where_no_log_is_shared() -> None:
 )
 def test_garbage_of_others_is_dropped(garbage: str) -> None:
     of = Fleet("here", [SHARED])
-    answers: list[Answer] = [SharedFigures({"there": garbage}), NotAnswered(503, "away")]
+    answers: list[Answer] = [OthersFigures({"there": garbage}), NotAnswered(503, "away")]
     assert [of.take(answers, 5) for _ in range(2)] == [[], []]
     assert of.size == 1
 
@@ -463,14 +463,14 @@ def test_garbage_of_others_is_dropped(garbage: str) -> None:
 def test_numbers_that_cannot_be_count_nothing(number: str) -> None:
     of = Fleet("here", [SHARED])
     told = f'{{"routes": {{"/shared": {{"requests": {number}}}}}}}'
-    of.take([SharedFigures({"there": told})], 5)
-    for rows in of.take([SharedFigures({"there": told})], 5):
+    of.take([OthersFigures({"there": told})], 5)
+    for rows in of.take([OthersFigures({"there": told})], 5):
         assert set(rows[SHARED][1:]) == {0.0}
 
 
 def test_as_many_others_are_known_as_may_be() -> None:
     of = Fleet("here", [SHARED])
-    of.take([SharedFigures({f"{n:03d}": told_by(n) for n in range(fleet.MOST_GATEWAYS + 1)})], 5)
+    of.take([OthersFigures({f"{n:03d}": told_by(n) for n in range(fleet.MOST_GATEWAYS + 1)})], 5)
     assert of.size == 1 + fleet.MOST_GATEWAYS
 
 

@@ -25,7 +25,7 @@ from tests.support import virtual_time
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-    from admin.model import Messages, Overview, Place, RouteView, Span
+    from admin.model import MessagePlace, Messages, Overview, RouteView, Span
     from gateway.telemetry.inspection import StreamDescription
 
 PAGE = {"Accept": "text/html"}
@@ -273,7 +273,7 @@ class Reading(MadeUp):
         super().__init__()
         self.reads = 0
 
-    async def messages(self, route: str, name: str, place: Place, limit: int) -> Messages:
+    async def messages(self, route: str, name: str, place: MessagePlace, limit: int) -> Messages:
         self.reads += 1
         return await super().messages(route, name, place, limit)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis.names import Names
+from gateway.backends.redis.names import RedisNames
 from tests.support.redis_servers import redis_server
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ def _redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def names() -> Names:
+def names() -> RedisNames:
     """Those of a log of the test's own."""
-    return Names(uuid.uuid4().hex)
+    return RedisNames(uuid.uuid4().hex)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def server() -> RedisServer:
 
 
 @pytest.fixture
-async def log(server: RedisServer, names: Names) -> AsyncIterator[RedisLog]:
+async def log(server: RedisServer, names: RedisNames) -> AsyncIterator[RedisLog]:
     from tests.backends.redis_logs import connected
 
     async with connected(f"{server.url}?prefix={names.prefix}") as one:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.backends.redis.commands import Commands
 from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.names import Names
+from gateway.backends.redis.names import RedisNames
 from gateway.errors import LogUnavailable
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends import contract
@@ -112,7 +112,7 @@ class _Sharded:
 
 def commit_words(change: Change) -> list[bytes]:
     """The words of a commit by a gateway that is none."""
-    packed = Commands(Names("headgate"), _Sharded(), "0" * 8).commit(change, 1)
+    packed = Commands(RedisNames("headgate"), _Sharded(), "0" * 8).commit(change, 1)
     found, rest = [], b"".join(packed).partition(b"\r\n")[2]
     while rest:
         length, _, rest = rest[1:].partition(b"\r\n")
@@ -185,7 +185,9 @@ class LossyProxy(Listener):
 
 
 @contextlib.asynccontextmanager
-async def lossy(server: RedisServer, names: Names) -> AsyncIterator[tuple[LossyProxy, RedisLog]]:
+async def lossy(
+    server: RedisServer, names: RedisNames
+) -> AsyncIterator[tuple[LossyProxy, RedisLog]]:
     """A log behind a proxy that loses what it is told to."""
     async with (
         LossyProxy(server.port) as proxy,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import BadRequest, HeadgateError
-from gateway.protocol.appends import Appended
+from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.state import Stamp
 from tests.backends.contract import FACTORIES, opened
 from tests.streams.service import Service
@@ -54,8 +54,8 @@ async def write(service: Service, writer: int) -> list[list[bytes]]:
     return sent
 
 
-def told(outcome: Appended | HeadgateError) -> Appended:
-    assert isinstance(outcome, Appended), outcome
+def told(outcome: AppendOutcome | HeadgateError) -> AppendOutcome:
+    assert isinstance(outcome, AppendOutcome), outcome
     return outcome
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import pytest
 
-from gateway.backends.redis.names import Names
+from gateway.backends.redis.names import RedisNames
 from gateway.errors import LogUnavailable, StreamGone
-from gateway.protocol.appends import Appended
+from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.generations import position_of
 from gateway.protocol.offsets import parse_offset
 from gateway.protocol.state import Lifetime, Stamp
@@ -38,7 +38,7 @@ class Gateways(NamedTuple):
     """Two gateways on a cluster, and how their keys are named."""
 
     cluster: ClusterServers
-    names: Names
+    names: RedisNames
     log: RedisLog
     subscriptions: Hearing
     other: RedisLog
@@ -66,7 +66,7 @@ class Gateways(NamedTuple):
 
 @pytest.fixture
 async def gateways(cluster: ClusterServers) -> AsyncIterator[Gateways]:
-    names, subscriptions = Names(uuid.uuid4().hex), Hearing()
+    names, subscriptions = RedisNames(uuid.uuid4().hex), Hearing()
     url = f"{cluster.url}?prefix={names.prefix}"
     async with connected(url, subscriptions) as log, connected(url) as other:
         yield Gateways(cluster, names, log, subscriptions, other)
@@ -291,7 +291,7 @@ async def test_appends_are_waited_with_until_their_slot_has_moved(
         appending = service.submit(path, b"1", producer=Stamp("p", 0, 0))
         done, _ = await asyncio.wait([appending], timeout=1.5)
         assert not done
-    assert isinstance(await appending, Appended)
+    assert isinstance(await appending, AppendOutcome)
     assert await service.data(path) == b"01"
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.backends.redis.log import RedisLog
-    from gateway.backends.redis.names import Names
+    from gateway.backends.redis.names import RedisNames
     from gateway.protocol.state import Change, StreamState
 
 replace = msgspec.structs.replace
@@ -40,7 +40,7 @@ MOST_WRITERS = 64  # as in headgate.lua
 
 
 @pytest.fixture
-async def other(server: RedisServer, names: Names) -> AsyncIterator[RedisLog]:
+async def other(server: RedisServer, names: RedisNames) -> AsyncIterator[RedisLog]:
     async with connected(f"{server.url}?prefix={names.prefix}") as one:
         yield one
 
@@ -174,7 +174,7 @@ async def test_any_path_has_keys_of_its_own(log: RedisLog, other: RedisLog, path
 
 
 async def test_keys_are_as_they_are_documented(
-    server: RedisServer, log: RedisLog, names: Names
+    server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     producer = ProducerState(1, 2, 3.5)
     change = with_producers(created(log, "s", b"one", b"two", deadline=5e9), p=producer)
@@ -218,7 +218,7 @@ KINDS: dict[str, Callable[[RedisLog, StreamState], Change]] = {
 @pytest.mark.parametrize("after", [True, False], ids=["answer lost", "command lost"])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_commit_that_is_sent_again_is_stored_once(
-    server: RedisServer, names: Names, kind: str, after: bool
+    server: RedisServer, names: RedisNames, kind: str, after: bool
 ) -> None:
     async with lossy(server, names) as (proxy, log):
         base = created(log, "s", b"one")
@@ -236,7 +236,7 @@ async def test_a_commit_that_is_sent_again_is_stored_once(
 
 
 async def test_appends_that_share_a_lost_connection_are_all_stored_once(
-    server: RedisServer, names: Names
+    server: RedisServer, names: RedisNames
 ) -> None:
     async with lossy(server, names) as (proxy, log):
         changes = [created(log, f"s{number}", b"%d" % number) for number in range(200)]
@@ -249,7 +249,7 @@ async def test_appends_that_share_a_lost_connection_are_all_stored_once(
 
 
 async def test_a_commit_that_was_overtaken_before_it_was_sent_again_is_not_stored_again(
-    server: RedisServer, names: Names
+    server: RedisServer, names: RedisNames
 ) -> None:
     """Another gateway has built on it meanwhile, so it is not the last that was written."""
     async with (
@@ -267,7 +267,7 @@ async def test_a_commit_that_was_overtaken_before_it_was_sent_again_is_not_store
 
 
 async def test_a_commit_that_the_same_gateway_overtook_is_not_stored_again(
-    server: RedisServer, names: Names
+    server: RedisServer, names: RedisNames
 ) -> None:
     """A fork writes to its source too, and does not wait for what is sent again."""
     async with lossy(server, names) as (proxy, log):
@@ -283,7 +283,7 @@ async def test_a_commit_that_the_same_gateway_overtook_is_not_stored_again(
 
 
 async def test_names_that_gateways_leave_behind_are_few(
-    server: RedisServer, log: RedisLog, names: Names
+    server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     change = created(log, "s", b"one")
     await log.commit([change])
@@ -299,7 +299,7 @@ async def test_names_that_gateways_leave_behind_are_few(
 
 
 async def test_a_read_whose_answer_is_lost_is_asked_again(
-    server: RedisServer, names: Names
+    server: RedisServer, names: RedisNames
 ) -> None:
     async with lossy(server, names) as (proxy, log):
         change = created(log, "s", b"one")
@@ -318,7 +318,7 @@ async def test_a_read_whose_answer_is_lost_is_asked_again(
 
 
 async def test_two_commits_of_one_gateway_from_one_version_are_told_apart_after_a_loss(
-    server: RedisServer, names: Names
+    server: RedisServer, names: RedisNames
 ) -> None:
     async with lossy(server, names) as (proxy, log):
         base = created(log, "s")
@@ -362,7 +362,7 @@ async def test_functions_that_are_gone_are_loaded_again_and_nobody_notices(
 
 
 async def test_a_history_that_was_told_is_taken_up_again_by_a_server_that_forgot_it(
-    server: RedisServer, log: RedisLog, other: RedisLog, names: Names
+    server: RedisServer, log: RedisLog, other: RedisLog, names: RedisNames
 ) -> None:
     """Also when it is later than the clock says, and the next one has begun meanwhile."""
     service = Service(log)
@@ -395,7 +395,7 @@ async def test_a_look_that_we_end_ourselves_leaves_the_log_healthy(log: RedisLog
 
 @pytest.mark.parametrize("key", ["meta", "records"])
 async def test_a_key_of_the_wrong_kind_refuses_its_stream_and_no_other(
-    server: RedisServer, log: RedisLog, names: Names, key: str
+    server: RedisServer, log: RedisLog, names: RedisNames, key: str
 ) -> None:
     change = created(log, "s", b"one")
     await log.commit([change])
@@ -418,7 +418,7 @@ async def test_a_key_of_the_wrong_kind_refuses_its_stream_and_no_other(
 
 
 async def test_an_index_of_the_wrong_kind_keeps_no_append_from_being_stored(
-    server: RedisServer, log: RedisLog, names: Names
+    server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     server.command("SET", names.deadlines, "something else")
     change = created(log, "s", b"one", deadline=5.0)
@@ -432,7 +432,7 @@ async def test_an_index_of_the_wrong_kind_keeps_no_append_from_being_stored(
 
 
 async def test_an_append_that_too_few_replicas_have_is_not_acknowledged(
-    server: RedisServer, names: Names
+    server: RedisServer, names: RedisNames
 ) -> None:
     url = f"{server.url}?prefix={names.prefix}"
     async with connected(url) as plain, connected(url, wait_replicas=1) as strict:

@@ -12,7 +12,7 @@ from tests.backends.contract import redis_log
 from tests.web.serving import get, post, put, serving
 
 if TYPE_CHECKING:
-    from gateway.backends.redis.names import Names
+    from gateway.backends.redis.names import RedisNames
     from tests.support.http1 import Answer
     from tests.support.redis_servers import RedisServer
     from tests.web.serving import Serving
@@ -34,7 +34,7 @@ def is_hit(answer: Answer) -> bool:
 
 @pytest.mark.parametrize("begun_anew", [False, True])
 async def test_a_kept_chunk_is_asked_for_again_after_a_while(
-    server: RedisServer, names: Names, *, begun_anew: bool
+    server: RedisServer, names: RedisNames, *, begun_anew: bool
 ) -> None:
     async with (
         serving(redis_log(names.prefix)) as gateway,
@@ -57,7 +57,7 @@ async def test_a_kept_chunk_is_asked_for_again_after_a_while(
             assert found.status == 404
 
 
-async def test_a_chunk_that_still_stands_is_kept_on(server: RedisServer, names: Names) -> None:
+async def test_a_chunk_that_still_stands_is_kept_on(server: RedisServer, names: RedisNames) -> None:
     async with serving(redis_log(names.prefix)) as gateway:
         await write(gateway, b"x")
         kept = await gateway.ask(FIRST)

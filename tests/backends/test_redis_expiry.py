@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis.names import Names
+from gateway.backends.redis.names import RedisNames
 from tests.backends import contract
 from tests.backends.contract import created, removed
 from tests.backends.redis_logs import connected
@@ -34,7 +34,7 @@ def server() -> RedisServer:
 async def test_a_foreign_value_at_one_stream_keeps_no_other_from_expiring(
     server: RedisServer, command: tuple[str, ...], strangers: int
 ) -> None:
-    names = Names(uuid.uuid4().hex)
+    names = RedisNames(uuid.uuid4().hex)
     async with connected(f"{server.url}?prefix={names.prefix}") as log:
         await log.commit([created(log, "s", deadline=5.0)])
         for number in range(strangers):
@@ -48,7 +48,7 @@ async def test_a_foreign_value_at_one_stream_keeps_no_other_from_expiring(
 
 async def test_what_a_removed_stream_has_left_is_taken_away(server: RedisServer) -> None:
     """The gateway that removed it may be gone before it has purged it."""
-    names = Names(uuid.uuid4().hex)
+    names = RedisNames(uuid.uuid4().hex)
     async with connected(f"{server.url}?prefix={names.prefix}") as log:
         change = created(log, "s", b"one")
         await log.commit([change])

@@ -20,14 +20,14 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from gateway.backends.redis.log import RedisLog
-    from gateway.backends.redis.names import Names
+    from gateway.backends.redis.names import RedisNames
     from tests.support.redis_servers import RedisServer
 
 LIST_RIGHTS = ("+scan", "+zrangebylex", "+zcard")
 
 
 async def written_before_there_was_a_list(
-    server: RedisServer, names: Names, log: RedisLog, paths: set[str]
+    server: RedisServer, names: RedisNames, log: RedisLog, paths: set[str]
 ) -> None:
     for path in paths:
         await log.commit([created(log, path, b"x")])
@@ -37,7 +37,7 @@ async def written_before_there_was_a_list(
 
 
 async def test_streams_that_are_older_than_the_list_are_found(
-    server: RedisServer, names: Names, log: RedisLog
+    server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     paths = {f"s/{number}" for number in range(300)}
     await written_before_there_was_a_list(server, names, log, paths)
@@ -47,7 +47,7 @@ async def test_streams_that_are_older_than_the_list_are_found(
 
 
 async def test_streams_of_another_log_are_not_found(
-    server: RedisServer, names: Names, log: RedisLog
+    server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     longer = f"{names.prefix}:a"
     async with connected(f"{server.url}?prefix={longer}") as other:
@@ -58,7 +58,7 @@ async def test_streams_of_another_log_are_not_found(
 
 
 async def test_nobody_searches_while_another_gateway_does(
-    server: RedisServer, names: Names, log: RedisLog
+    server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     await until(lambda: server.command("TTL", names.paths_searched) > 60)
     await written_before_there_was_a_list(server, names, log, {"s"})
@@ -70,7 +70,7 @@ async def test_nobody_searches_while_another_gateway_does(
 
 
 async def test_a_path_too_many_is_not_listed_and_dropped(
-    server: RedisServer, names: Names, log: RedisLog
+    server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     await log.commit([created(log, "s")])
     await listed_are(log, {"s"})
@@ -81,7 +81,7 @@ async def test_a_path_too_many_is_not_listed_and_dropped(
 
 
 async def test_a_foreign_value_at_a_stream_hides_no_other(
-    server: RedisServer, names: Names, log: RedisLog
+    server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     for path in ("a", "c"):
         await log.commit([created(log, path, b"x")])
@@ -107,7 +107,7 @@ async def test_a_survey_of_more_streams_than_are_looked_at_together(
 
 
 async def test_gateways_that_create_and_remove_one_stream_leave_the_list_right(
-    server: RedisServer, names: Names, log: RedisLog
+    server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     """The one that removed it may be the later one to touch the list."""
     chance = random.Random(7)
@@ -127,7 +127,7 @@ async def test_gateways_that_create_and_remove_one_stream_leave_the_list_right(
 
 
 async def test_streams_of_all_nodes_of_a_cluster_are_listed(
-    tmp_path_factory: pytest.TempPathFactory, names: Names
+    tmp_path_factory: pytest.TempPathFactory, names: RedisNames
 ) -> None:
     paths = {f"s{number}" for number in range(40)}
     with ClusterServers(tmp_path_factory.mktemp("cluster")) as cluster:
@@ -149,7 +149,7 @@ async def test_streams_of_all_nodes_of_a_cluster_are_listed(
 
 
 async def test_a_user_who_may_not_list_is_told_and_all_else_goes_on(
-    server: RedisServer, names: Names
+    server: RedisServer, names: RedisNames
 ) -> None:
     user = User(server, names.prefix)
     async with connected(user.origin) as log:

@@ -18,7 +18,7 @@ from tests.streams.service import Service
 
 if TYPE_CHECKING:
     from gateway.backends.redis.log import RedisLog
-    from gateway.backends.redis.names import Names
+    from gateway.backends.redis.names import RedisNames
     from gateway.protocol.state import StreamState
     from tests.support.redis_servers import RedisServer
 
@@ -36,7 +36,7 @@ async def committed(log: RedisLog, path: str) -> StreamState:
     return change.state
 
 
-def remove(server: RedisServer, names: Names, path: str, start: int) -> None:
+def remove(server: RedisServer, names: RedisNames, path: str, start: int) -> None:
     """Take the entry away that begins there."""
     ((name, _),) = server.command("XRANGE", names.records(path), start, start)
     assert server.command("XDEL", names.records(path), name) == 1
@@ -69,7 +69,7 @@ def remove(server: RedisServer, names: Names, path: str, start: int) -> None:
 async def test_a_record_that_is_missing_is_told_and_the_others_are_served(
     server: RedisServer,
     log: RedisLog,
-    names: Names,
+    names: RedisNames,
     gone: int,
     start: int,
     begin: int | None,
@@ -88,7 +88,7 @@ async def test_a_record_that_is_missing_is_told_and_the_others_are_served(
 
 
 async def test_records_before_what_is_missing_are_served(
-    server: RedisServer, log: RedisLog, names: Names
+    server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     state = await committed(log, "s")
     remove(server, names, "s", 5)
@@ -96,7 +96,7 @@ async def test_records_before_what_is_missing_are_served(
 
 
 async def test_an_evicted_key_of_records_is_told(
-    server: RedisServer, log: RedisLog, names: Names
+    server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     change = created(log, "s", *DATAS)
     await log.commit([change])
@@ -107,7 +107,7 @@ async def test_an_evicted_key_of_records_is_told(
 
 
 async def test_a_record_of_its_source_that_is_missing_is_told_by_a_fork(
-    server: RedisServer, log: RedisLog, names: Names
+    server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     source = await committed(log, "s")
     fork = created(log, "f", b"+", lineage=(Segment(source.stream_id, 5, "s"),), tail=6)
@@ -135,7 +135,7 @@ async def test_a_stream_that_is_gone_is_not_found_wherever_it_is_read(
 
 
 async def test_an_index_entry_of_what_is_not_there_is_taken_away(
-    server: RedisServer, log: RedisLog, names: Names
+    server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     never = created(log, "never")
     over = created(log, "over", deadline=2.0)
@@ -148,7 +148,7 @@ async def test_an_index_entry_of_what_is_not_there_is_taken_away(
 
 
 async def test_an_index_entry_that_is_too_early_is_put_right(
-    server: RedisServer, log: RedisLog, names: Names
+    server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     await log.commit([created(log, "s", deadline=50.0)])
     server.command("ZADD", names.deadlines, 1.0, "s")
@@ -158,7 +158,7 @@ async def test_an_index_entry_that_is_too_early_is_put_right(
 
 
 async def test_a_new_stream_does_not_put_off_what_was_noted_for_its_path(
-    server: RedisServer, log: RedisLog, names: Names
+    server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     """Its note is written before it is known whether the creation stands."""
     first = created(log, "s", deadline=5.0)
@@ -194,7 +194,7 @@ async def test_no_more_paths_are_given_out_than_were_asked_for(log: RedisLog, li
 
 
 async def test_what_is_kept_no_longer_is_taken_from_redis_and_refused(
-    server: RedisServer, log: RedisLog, names: Names
+    server: RedisServer, log: RedisLog, names: RedisNames
 ) -> None:
     service = Service(log, retention=Retention(max_bytes=100_000))
     await service.create("s")

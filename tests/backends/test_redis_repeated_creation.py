@@ -14,7 +14,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.backends.redis.names import Names
+    from gateway.backends.redis.names import RedisNames
     from tests.support.redis_servers import RedisServer
 
 
@@ -30,7 +30,7 @@ async def test_a_creation_does_not_bring_back_what_was_removed_since(tmp_path: P
 
 
 async def test_a_fork_that_was_removed_before_it_was_sent_again_releases_its_source_once(
-    server: RedisServer, names: Names
+    server: RedisServer, names: RedisNames
 ) -> None:
     async with (
         lossy(server, names) as (proxy, log),

@@ -20,7 +20,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.backends.redis.names import Names
+    from gateway.backends.redis.names import RedisNames
     from tests.support.redis_servers import RedisServer
 
 
@@ -52,7 +52,7 @@ class User:
 
 
 @pytest.fixture
-def user(server: RedisServer, names: Names) -> Iterator[User]:
+def user(server: RedisServer, names: RedisNames) -> Iterator[User]:
     one = User(server, names.prefix)
     yield one
     server.command("ACL", "DELUSER", one.name)

@@ -15,14 +15,14 @@ from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from gateway.backends.redis.log import RedisLog
-    from gateway.backends.redis.names import Names
+    from gateway.backends.redis.names import RedisNames
     from tests.support.redis_servers import RedisServer
 
 ODD = 'gw\n"<b>{x} \u202e'
 
 
 async def test_each_is_told_what_the_others_have_left_last(
-    server: RedisServer, names: Names, log: RedisLog
+    server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     assert await log.share_figures("a", '{"n": 1}') == {}
     async with connected(f"{server.url}?prefix={names.prefix}") as other:
@@ -33,7 +33,7 @@ async def test_each_is_told_what_the_others_have_left_last(
 
 
 async def test_one_that_tells_no_more_is_forgotten(
-    server: RedisServer, names: Names, log: RedisLog
+    server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     await log.share_figures("gone", "{}")
     server.command("PEXPIRE", names.figures("gone"), 1)
@@ -49,7 +49,9 @@ async def test_no_more_than_a_number_of_others_are_told(log: RedisLog, others: i
     assert len(await log.share_figures("a", "{}")) == MOST
 
 
-async def test_figures_have_a_longest(server: RedisServer, names: Names, log: RedisLog) -> None:
+async def test_figures_have_a_longest(
+    server: RedisServer, names: RedisNames, log: RedisLog
+) -> None:
     await log.share_figures("a", "x" * LONGEST_FIGURES)
     with pytest.raises(BadRequest):
         await log.share_figures("b", "x" * (LONGEST_FIGURES + 1))
@@ -61,7 +63,7 @@ async def test_figures_have_a_longest(server: RedisServer, names: Names, log: Re
 
 
 async def test_the_rights_of_a_gateway_are_enough_for_it(
-    server: RedisServer, names: Names, log: RedisLog
+    server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     user = User(server, names.prefix)
     await log.share_figures("a", "{}")

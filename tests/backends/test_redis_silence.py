@@ -10,7 +10,7 @@ import pytest
 from gateway.backends.redis import call, primary
 from gateway.backends.redis.connection import RedisConnection
 from gateway.backends.redis.connector import ONLY, RedisSettings
-from gateway.backends.redis.names import Names
+from gateway.backends.redis.names import RedisNames
 from gateway.backends.redis.topology import Topology
 from gateway.errors import LogUnavailable
 from gateway.settings.log_kinds.redis import parse_redis
@@ -53,7 +53,7 @@ async def silent(
         async with connected(server.url) as log:
             change = created(log, "s", b"one")
             await log.commit([change])
-            await until(lambda: server.command("TTL", Names("headgate").paths_searched) > 60)
+            await until(lambda: server.command("TTL", RedisNames("headgate").paths_searched) > 60)
             await until(lambda: not log._paths._changing)
             server.pause()
             try:

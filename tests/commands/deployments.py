@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.commands.cdn_doctor.examination import CHECKS, Examination, examine
-from gateway.commands.cdn_doctor.finding import Verdict
+from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.gateway_counters import admin_target
 from gateway.commands.cdn_doctor.streams import first_target
 from tests.support.http1 import ask
@@ -50,14 +50,14 @@ async def examined(
     )
 
 
-def of(examination: Examination, verdict: Verdict) -> set[Check]:
+def of(examination: Examination, verdict: CheckVerdict) -> set[Check]:
     """The checks that ended so."""
     return {one.check for one in examination.findings if one.verdict is verdict}
 
 
 def failures(examination: Examination) -> set[Check]:
     """The checks that failed."""
-    return of(examination, Verdict.FAIL)
+    return of(examination, CheckVerdict.FAIL)
 
 
 def finding(examination: Examination, check: Check) -> Finding:

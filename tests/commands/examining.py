@@ -12,19 +12,19 @@ from gateway.settings import Route
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.commands.redis_doctor.facts import Finding, ServerFacts
+    from gateway.commands.redis_doctor.facts import RedisFinding, ServerFacts
 
 
 def route_to(url: str, **settings: object) -> Route:
     return Route.of({"prefix": "/r", "origin": url, **settings})
 
 
-def found(url: str, **settings: object) -> list[Finding]:
+def found(url: str, **settings: object) -> list[RedisFinding]:
     """Everything that is found in the Redis of a URL."""
     return [it for part in examine(ask(route_to(url, **settings))) for it in part.findings]
 
 
-def only(findings: Iterable[Finding], about: str, words: str) -> Finding:
+def only(findings: Iterable[RedisFinding], about: str, words: str) -> RedisFinding:
     """The one finding about something that has these words in it."""
     told = [it for it in findings if it.about == about and words in it.says]
     assert len(told) == 1, [dataclasses.astuple(it) for it in findings]

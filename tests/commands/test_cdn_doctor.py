@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway.__main__ import cli as command
-from gateway.commands.cdn_doctor.finding import Verdict
+from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.polls import LATER_S
 from tests.commands.conftest import TOKEN, CommandLine
 from tests.commands.deployments import (
@@ -63,7 +63,7 @@ async def a_gateway_that_may_be_asked_tells_how_many_polls_it_has(server: Headga
         notes=notes,
     )
     # Reads with credentials have no copies.
-    assert of(examination, Verdict.PASS) == ALL - {"chunks kept"}
+    assert of(examination, CheckVerdict.PASS) == ALL - {"chunks kept"}
     assert "20 reached the server" in saw(examination, "equal polls")
     # Its settings, its routes, and the readers of one stream.
     assert examination.requests == REQUESTS + 3

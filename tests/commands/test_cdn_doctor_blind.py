@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.commands.cdn_doctor import asker, examination
-from gateway.commands.cdn_doctor.finding import Verdict
+from gateway.commands.cdn_doctor.finding import CheckVerdict
 from tests.cdn.engines import HAProxy, started
 from tests.commands.deployments import ARGUMENTS, examined, failures, finding, of
 from tests.commands.hop import Faults, hop
@@ -174,8 +174,8 @@ async def test_faults_that_were_made_without_knowing_the_doctor_are_named(
         found = await examine(urls)
     assert {name: failures(one) for name, one in found.items()} == EXPECTED
     host = finding(found["Host is the upstream's"], "own pages")
-    assert (host.verdict, "may not write" in host.saw) == (Verdict.NOTE, True)
-    assert "DELETE" in of(found["DELETE is refused"], Verdict.NOTE)
+    assert (host.verdict, "may not write" in host.saw) == (CheckVerdict.NOTE, True)
+    assert "DELETE" in of(found["DELETE is refused"], CheckVerdict.NOTE)
     causes = {one.advice for name in EXPECTED for one in found[name].findings if one.is_failure}
     assert causes - {None} == {
         *("error pages", "CORS twice", "preflight", "kept 304", "firewall", "rewritten")

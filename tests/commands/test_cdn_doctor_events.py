@@ -9,7 +9,7 @@ from gateway.commands.cdn_doctor import events
 from gateway.commands.cdn_doctor.asker import Asker
 from gateway.commands.cdn_doctor.budget import RequestBudget
 from gateway.commands.cdn_doctor.deployment import Deployment
-from gateway.commands.cdn_doctor.finding import Verdict
+from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.first_reads import read_twice
 from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
 from gateway.commands.cdn_doctor.streams import OwnStreams, first_target
@@ -87,7 +87,7 @@ async def keep_alive(play: Play, heartbeat_s: float | None, max_age_s: float) ->
             streams = OwnStreams(asker, stream)
             reads = await read_twice(await streams.create())
             found = await events.server_sent_events(Deployment(asker, streams, reads, gateway))
-    assert found[0].verdict is Verdict.PASS, found
+    assert found[0].verdict is CheckVerdict.PASS, found
     return found[2]
 
 

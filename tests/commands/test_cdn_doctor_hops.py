@@ -9,7 +9,7 @@ import pytest
 
 from gateway.commands.cdn_doctor import events
 from gateway.commands.cdn_doctor.examination import Unusable
-from gateway.commands.cdn_doctor.finding import Verdict
+from gateway.commands.cdn_doctor.finding import CheckVerdict
 from tests.commands.deployments import (
     ALL,
     ARGUMENTS,
@@ -111,7 +111,7 @@ async def test_each_fault_is_found_and_no_other(
         name: faults for name, (_, faults) in FAULTS.items()
     }
     assert {name: failures(one) for name, one in asked.items()} == WITH_ADMIN
-    passes = {name: of(one, Verdict.PASS) for name, one in found.items()}
+    passes = {name: of(one, CheckVerdict.PASS) for name, one in found.items()}
     assert passes["none"] == passes["refuses removals"] == ALL
     assert ALL - passes["wants credentials"] == {
         "chunks kept"

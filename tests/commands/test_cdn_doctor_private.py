@@ -11,7 +11,7 @@ import pytest
 from cdn_configs.options import from_settings
 from cdn_configs.render import render
 from cdn_configs.targets import target
-from gateway.commands.cdn_doctor.finding import Verdict
+from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.streams import reader_of
 from tests.cdn.engines import ENGINES, run_here, started
 from tests.cdn.guarded_origin import PREFIX, WRITER, guarded_origin
@@ -81,12 +81,22 @@ async def test_copies_of_those_who_may_read_are_examined_in_each_mode(
         "verified": set(),
     }
     assert {"verified", "credentials"} <= failures(found["for all"])
-    expected: tuple[tuple[str, Check, Verdict, str], ...] = (
-        ("right", "reader-key", Verdict.PASS, "an equal read has a copy; no other key, and none"),
-        ("right", "verified", Verdict.NOTE, "but equal reads share no copy"),
-        ("no key", "reader-key", Verdict.FAIL, "with no credentials and no key was given the data"),
-        ("verified", "verified", Verdict.PASS, "who has an altered token is not let in"),
-        ("for all", "verified", Verdict.FAIL, "a token with another signature is let in"),
+    expected: tuple[tuple[str, Check, CheckVerdict, str], ...] = (
+        (
+            "right",
+            "reader-key",
+            CheckVerdict.PASS,
+            "an equal read has a copy; no other key, and none",
+        ),
+        ("right", "verified", CheckVerdict.NOTE, "but equal reads share no copy"),
+        (
+            "no key",
+            "reader-key",
+            CheckVerdict.FAIL,
+            "with no credentials and no key was given the data",
+        ),
+        ("verified", "verified", CheckVerdict.PASS, "who has an altered token is not let in"),
+        ("for all", "verified", CheckVerdict.FAIL, "a token with another signature is let in"),
     )
     for name, check, verdict, words in expected:
         one = finding(found[name], check)

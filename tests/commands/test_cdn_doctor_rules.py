@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.commands.cdn_doctor.asker import Reply
+from gateway.commands.cdn_doctor.asker import ProbeReply
 from gateway.commands.cdn_doctor.budget import MOST_REQUESTS, BudgetSpent, RequestBudget
-from gateway.commands.cdn_doctor.evidence import CLAIM_CHARACTERS, Source, source, told
+from gateway.commands.cdn_doctor.evidence import CLAIM_CHARACTERS, AnswerSource, source, told
 from gateway.commands.cdn_doctor.examination import BESIDE, CHECKS
 from gateway.commands.cdn_doctor.gateway_counters import admin_target
 from gateway.commands.cdn_doctor.hints import (
@@ -90,47 +90,52 @@ def test_no_more_is_ever_sent_and_every_promise_is_kept(most: int, wants: list[s
 # ---------------------------------------------------------------- evidence
 
 
-def reply(**headers: str) -> Reply:
+def reply(**headers: str) -> ProbeReply:
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Reply(200, fields, b"", "doctor-1", 0.0)
+    return ProbeReply(200, fields, b"", "doctor-1", 0.0)
 
 
 @pytest.mark.parametrize(
     ("answer", "known"),
     [
         # The id decides, whatever caches say.
-        (reply(X_Request_Id="doctor-1"), Source.OWN),
-        (reply(X_Request_Id="doctor-1", X_Cache="HIT"), Source.OWN),
-        (reply(X_Request_Id="doctor-2"), Source.SHARED),
-        (reply(X_Request_Id="doctor-2", X_Cache_Status="MISS"), Source.SHARED),
+        (reply(X_Request_Id="doctor-1"), AnswerSource.OWN),
+        (reply(X_Request_Id="doctor-1", X_Cache="HIT"), AnswerSource.OWN),
+        (reply(X_Request_Id="doctor-2"), AnswerSource.SHARED),
+        (reply(X_Request_Id="doctor-2", X_Cache_Status="MISS"), AnswerSource.SHARED),
         # That of a hop says nothing.
-        (reply(X_Request_Id="of-a-hop"), Source.UNKNOWN),
-        (reply(X_Request_Id="of-a-hop", X_Cache="HIT"), Source.SHARED),
+        (reply(X_Request_Id="of-a-hop"), AnswerSource.UNKNOWN),
+        (reply(X_Request_Id="of-a-hop", X_Cache="HIT"), AnswerSource.SHARED),
         # Then a vendor's field.
-        (reply(X_Cache_Status="HIT"), Source.SHARED),
-        (reply(X_Cache_Status="MISS", X_Cache="HIT"), Source.OWN),
-        (reply(CF_Cache_Status="DYNAMIC"), Source.OWN),
-        (reply(CF_Cache_Status="REVALIDATED"), Source.SHARED),
+        (reply(X_Cache_Status="HIT"), AnswerSource.SHARED),
+        (reply(X_Cache_Status="MISS", X_Cache="HIT"), AnswerSource.OWN),
+        (reply(CF_Cache_Status="DYNAMIC"), AnswerSource.OWN),
+        (reply(CF_Cache_Status="REVALIDATED"), AnswerSource.SHARED),
         # Then the hop that is nearest, by RFC 9211; the last Headgate may be the server.
-        (reply(Cache_Status="Origin; fwd=uri-miss, Edge; hit"), Source.SHARED),
-        (reply(Cache_Status="Edge; fwd=uri-miss; collapsed"), Source.SHARED),
-        (reply(Cache_Status="Edge; fwd=stale"), Source.OWN),
-        (reply(Cache_Status="Headgate; hit, Edge; fwd=bypass", X_Cache="HIT"), Source.OWN),
-        (reply(Cache_Status="Headgate; hit", X_Cache="HIT"), Source.UNKNOWN),
+        (reply(Cache_Status="Origin; fwd=uri-miss, Edge; hit"), AnswerSource.SHARED),
+        (reply(Cache_Status="Edge; fwd=uri-miss; collapsed"), AnswerSource.SHARED),
+        (reply(Cache_Status="Edge; fwd=stale"), AnswerSource.OWN),
+        (reply(Cache_Status="Headgate; hit, Edge; fwd=bypass", X_Cache="HIT"), AnswerSource.OWN),
+        (reply(Cache_Status="Headgate; hit", X_Cache="HIT"), AnswerSource.UNKNOWN),
         # Then the field that most caches use.
-        (reply(X_Cache="Hit from cloudfront"), Source.SHARED),
-        (reply(X_Cache="RefreshHit from cloudfront"), Source.SHARED),
-        (reply(X_Cache="Miss from cloudfront"), Source.OWN),
-        (reply(X_Cache="MISS, HIT"), Source.SHARED),
+        (reply(X_Cache="Hit from cloudfront"), AnswerSource.SHARED),
+        (reply(X_Cache="RefreshHit from cloudfront"), AnswerSource.SHARED),
+        (reply(X_Cache="Miss from cloudfront"), AnswerSource.OWN),
+        (reply(X_Cache="MISS, HIT"), AnswerSource.SHARED),
         # Then the age.
-        (reply(Age="3"), Source.SHARED),
-        (reply(Age="3", Cache_Status="Headgate; fwd=uri-miss", X_Cache="MISS"), Source.SHARED),
-        (reply(Age="0"), Source.UNKNOWN),
-        (reply(Age="hit"), Source.UNKNOWN),
-        (reply(), Source.UNKNOWN),
+        (reply(Age="3"), AnswerSource.SHARED),
+        (
+            reply(Age="3", Cache_Status="Headgate; fwd=uri-miss", X_Cache="MISS"),
+            AnswerSource.SHARED,
+        ),
+        (reply(Age="0"), AnswerSource.UNKNOWN),
+        (reply(Age="hit"), AnswerSource.UNKNOWN),
+        (reply(), AnswerSource.UNKNOWN),
     ],
 )
-def test_an_answer_is_known_by_its_id_else_by_what_caches_say(answer: Reply, known: Source) -> None:
+def test_an_answer_is_known_by_its_id_else_by_what_caches_say(
+    answer: ProbeReply, known: AnswerSource
+) -> None:
     assert source(answer) is known
 
 

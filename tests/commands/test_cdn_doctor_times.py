@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.commands.cdn_doctor import events
-from gateway.commands.cdn_doctor.finding import Verdict
+from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.hints import hint
 from tests.commands.deployments import ARGUMENTS, ENVIRONMENT, examined, failures, finding
 from tests.commands.hop import Faults, hop
@@ -51,11 +51,11 @@ async def test_a_copy_that_goes_before_its_time_is_found_when_it_is_looked_for_l
             examine(keeps, LATER_S), examine(forgets, LATER_S), examine(forgets, 0)
         )
     assert "the copy of a chunk is there 4 s later (Age: 0)" in finding(stays, "chunks kept").saw
-    assert finding(unseen, "chunks kept").verdict is Verdict.PASS
-    assert finding(goes, "chunks kept").verdict is Verdict.FAIL
+    assert finding(unseen, "chunks kept").verdict is CheckVerdict.PASS
+    assert finding(goes, "chunks kept").verdict is CheckVerdict.FAIL
     assert "the copy of a chunk is gone 4 s later" in finding(goes, "chunks kept").saw
     # A limit of the gateway's own is no fault of a hop.
-    assert finding(stays, "large append").verdict is Verdict.UNKNOWN
+    assert finding(stays, "large append").verdict is CheckVerdict.UNKNOWN
     assert "the body is over max_append" in finding(stays, "large append").saw
 
 
@@ -79,7 +79,7 @@ async def test_an_https_url_without_http_2_is_noted(
             *(examined(f"https://127.0.0.1:{port}/v1/stream") for port in ports.values())
         )
     assert (failures(old), failures(new)) == (set(), set())
-    assert finding(old, "HTTP/2").verdict is Verdict.NOTE
+    assert finding(old, "HTTP/2").verdict is CheckVerdict.NOTE
     assert "six connections" in finding(old, "HTTP/2").saw
     assert "http2 on" in hint("HTTP/2", old.on_the_way)
-    assert finding(new, "HTTP/2").verdict is Verdict.PASS
+    assert finding(new, "HTTP/2").verdict is CheckVerdict.PASS

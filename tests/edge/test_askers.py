@@ -14,7 +14,7 @@ from gateway.edge import askers
 from gateway.edge.askers import Askers
 from gateway.origin.raw_way import RawWay
 from gateway.protocol.edge_target import EdgeCatchUp, parse_edge_target
-from gateway.protocol.forwarding import SCHEME, Sender
+from gateway.protocol.forwarding import SCHEME, RequestSender
 from gateway.protocol.identity import IdentityHeaders
 from gateway.protocol.paths import canonical_host
 from gateway.protocol.state import Lifetime
@@ -73,7 +73,7 @@ def anew(
     route: EdgeRoute, headers: MultiMapping[str], address: str, read: EdgeCatchUp
 ) -> CacheRequest:
     """What the route makes of a read whose fields nobody has seen before."""
-    sender = Sender(address, SCHEME, canonical_host(headers.get("Host", "")))
+    sender = RequestSender(address, SCHEME, canonical_host(headers.get("Host", "")))
     return route.cache_request(route.identity.without_cookie(headers), sender, read)
 
 

@@ -19,7 +19,7 @@ from gateway.edge.follower import (
     CannotFollow,
     Follower,
     Polled,
-    Question,
+    PollQuestion,
     backoff_s,
 )
 from gateway.edge.following import Following, Holdings
@@ -89,7 +89,7 @@ class Play:
         self._is_over = asyncio.Event()
         self._lost: Exception | None = None
 
-    def ask(self, asked: Question) -> Steps:
+    def ask(self, asked: PollQuestion) -> Steps:
         self.transcript.append(("poll" if asked.waits else "read", asked.start, asked.cursor))
         self.times.append(asyncio.get_running_loop().time())
         yield PollerRequest(READER, "/v1/stream/s", asked.waits)

@@ -23,7 +23,7 @@ from gateway.origin.whole_answer import WholeAnswer
 from gateway.protocol import forwarding, json_slices, multi_append, sse
 from gateway.protocol.content import check_content_type, json_messages, long_records, records_of
 from gateway.protocol.edge_target import parse_edge_target
-from gateway.protocol.forwarding import Sender
+from gateway.protocol.forwarding import RequestSender
 from gateway.protocol.multi_append import long_multi_records, messages_of, multi_records
 from gateway.protocol.offsets import format_offset, parse_offset
 from gateway.protocol.paths import canonical_query, parse_query
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gateway.origin.head_patterns import PlainHead
 
 JSON = "application/json"
-SENDER = Sender("192.0.2.1", "http", "a.example")
+SENDER = RequestSender("192.0.2.1", "http", "a.example")
 _CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nETag: a\r\n\r\n"
 _TARGETS = (b"/v1/stream/a?offset=-1&live=sse", b"http://a/%2e%2e/%00?x=1&x=%zz", b"/a%2Fb;c//d#e")
 

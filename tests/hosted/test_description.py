@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.errors import StreamGone, StreamNotFound
-from gateway.protocol.appends import Appended
+from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.requests import Append, Create, ForkRequest
 from gateway.protocol.state import Lifetime, Stamp
 from gateway.streams.append_rate import MINUTE_S
@@ -21,7 +21,7 @@ async def append(gateway: Serving, name: str, body: bytes, producer: Stamp | Non
     asked = Append(body, "text/plain", None, producer, False)
     gateway.route.appender.submit(name, asked, outcomes.append)
     await until(lambda: len(outcomes) == 1)
-    assert isinstance(outcomes[0], Appended)
+    assert isinstance(outcomes[0], AppendOutcome)
 
 
 async def test_a_stream_tells_what_it_is() -> None:

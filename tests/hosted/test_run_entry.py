@@ -8,7 +8,7 @@ from headgate import records
 from headgate.records import RunState
 
 from gateway.hosted.run_entry import LONGEST_RECORD, MOST_PARSED, Brought, brought, found_in
-from gateway.protocol.appends import Appended
+from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.state import Change, StreamState, records_after
 
 STATE = StreamState("r", 1, 1, "application/json")
@@ -17,7 +17,7 @@ FINISHED = RunState("finished")
 
 def of(*appended: bytes, stored: int) -> Brought:
     change = Change(STATE, 1, tuple(records_after(0, appended)))
-    return brought(change, [Appended("1", False, stored)])
+    return brought(change, [AppendOutcome("1", False, stored)])
 
 
 def test_items_are_counted_without_the_records_of_the_library() -> None:

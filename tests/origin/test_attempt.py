@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from multidict import CIMultiDict
 
-from gateway.origin.attempt import Attempt, Request
+from gateway.origin.attempt import Attempt, OriginRequest
 from gateway.origin.servers import OriginServer
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ async def body() -> AsyncIterator[bytes]:
 
 
 async def test_a_body_that_goes_on_as_its_time_is_over_is_no_fault() -> None:
-    request = Request("POST", "/v1/stream/s", CIMultiDict(), body(), 0.0, is_poll=False)
+    request = OriginRequest("POST", "/v1/stream/s", CIMultiDict(), body(), 0.0, is_poll=False)
     attempt = Attempt(request, OriginServer("http://o", "/v1/stream"))
     parts = attempt.data
     assert not isinstance(parts, bytes | None)

@@ -25,7 +25,7 @@ from gateway.protocol.appends import (
     MOST_TRACED,
     PRODUCER_IDLE_S,
     AppendBatch,
-    Appended,
+    AppendOutcome,
 )
 from gateway.protocol.offsets import MAX_POSITION, format_offset
 from gateway.protocol.requests import Append
@@ -53,7 +53,7 @@ def append(
     return Append(body, content_type, stream_seq, producer, close)
 
 
-def told(refusal: Appended | HeadgateError) -> tuple[type[HeadgateError], dict[str, object]]:
+def told(refusal: AppendOutcome | HeadgateError) -> tuple[type[HeadgateError], dict[str, object]]:
     """A refusal as a value."""
     assert isinstance(refusal, HeadgateError), refusal
     return type(refusal), vars(refusal)
@@ -68,43 +68,43 @@ AT_10, AT_13 = format_offset(2, 10), format_offset(2, 13)
         (
             OPEN,
             append(),
-            Appended(AT_13, closed=False, stored=True),
+            AppendOutcome(AT_13, closed=False, stored=True),
             {"tail": 13},
         ),
         (
             OPEN,
             append(content_type="TEXT/Plain; charset=utf-8"),
-            Appended(AT_13, closed=False, stored=True),
+            AppendOutcome(AT_13, closed=False, stored=True),
             {"tail": 13},
         ),
         (
             OPEN,
             append(close=True),
-            Appended(AT_13, closed=True, stored=True),
+            AppendOutcome(AT_13, closed=True, stored=True),
             {"tail": 13, "closed": True},
         ),
         (
             OPEN,
             append(b"", None, close=True),
-            Appended(AT_10, closed=True, stored=False),
+            AppendOutcome(AT_10, closed=True, stored=False),
             {"closed": True},
         ),
         (
             OPEN,
             append(stream_seq="a"),
-            Appended(AT_13, closed=False, stored=True),
+            AppendOutcome(AT_13, closed=False, stored=True),
             {"tail": 13, "stream_seq": "a"},
         ),
         (
             OPEN,
             append(producer=Stamp("p", 1, 0), close=True),
-            Appended(AT_13, closed=True, stored=True, producer=ProducerState(1, 0, NOW)),
+            AppendOutcome(AT_13, closed=True, stored=True, producer=ProducerState(1, 0, NOW)),
             {"tail": 13, "closed": True, "closed_by": Stamp("p", 1, 0)},
         ),
     ],
 )
 def test_an_accepted_append_moves_the_stream(
-    state: StreamState, request_: Append, outcome: Appended, after: dict[str, object]
+    state: StreamState, request_: Append, outcome: AppendOutcome, after: dict[str, object]
 ) -> None:
     batch = AppendBatch(state, {}, at(NOW))
     assert batch.decide(request_) == outcome
@@ -176,21 +176,21 @@ def test_a_refused_append_changes_nothing(
 @pytest.mark.parametrize(
     ("state", "request_", "outcome"),
     [
-        (CLOSED, append(b"", None, close=True), Appended(AT_10, closed=True, stored=False)),
+        (CLOSED, append(b"", None, close=True), AppendOutcome(AT_10, closed=True, stored=False)),
         (
             CLOSED_BY_P,
             append(producer=CLOSER, close=True),
-            Appended(AT_10, closed=True, stored=False, producer=ProducerState(1, 4, NOW)),
+            AppendOutcome(AT_10, closed=True, stored=False, producer=ProducerState(1, 4, NOW)),
         ),
         (
             CLOSED_BY_P,
             append(b"", None, producer=CLOSER, close=True),
-            Appended(AT_10, closed=True, stored=False, producer=ProducerState(1, 4, NOW)),
+            AppendOutcome(AT_10, closed=True, stored=False, producer=ProducerState(1, 4, NOW)),
         ),
     ],
 )
 def test_closing_again_is_idempotent(
-    state: StreamState, request_: Append, outcome: Appended
+    state: StreamState, request_: Append, outcome: AppendOutcome
 ) -> None:
     batch = AppendBatch(state, {"p": ProducerState(1, 4, 0.0)}, at(NOW))
     assert batch.decide(request_) == outcome
@@ -215,7 +215,7 @@ def test_the_next_sequence_of_a_producer_is_accepted(
 ) -> None:
     batch = AppendBatch(OPEN, {} if known is None else {"p": known}, at(NOW))
     outcome = batch.decide(append(producer=Stamp("p", epoch, seq)))
-    assert outcome == Appended(AT_13, closed=False, stored=True, producer=accepted)
+    assert outcome == AppendOutcome(AT_13, closed=False, stored=True, producer=accepted)
     change = batch.change()
     assert change is not None
     assert change.producers == (("p", accepted),)
@@ -225,7 +225,7 @@ def test_the_next_sequence_of_a_producer_is_accepted(
 def test_a_known_sequence_is_a_duplicate_and_echoes_the_highest(seq: int) -> None:
     batch = AppendBatch(OPEN, {"p": KNOWN}, at(NOW))
     outcome = batch.decide(append(producer=Stamp("p", 3, seq)))
-    assert outcome == Appended(AT_10, closed=False, stored=False, producer=KNOWN)
+    assert outcome == AppendOutcome(AT_10, closed=False, stored=False, producer=KNOWN)
     assert batch.change() is None
 
 
@@ -275,7 +275,7 @@ def test_stream_seq_grows_in_byte_order(last: str | None, seq: str, accepted: bo
     state = msgspec.structs.replace(OPEN, stream_seq=last)
     outcome = AppendBatch(state, {}, at(NOW)).decide(append(stream_seq=seq))
     if accepted:
-        assert outcome == Appended(AT_13, closed=False, stored=True)
+        assert outcome == AppendOutcome(AT_13, closed=False, stored=True)
     else:
         assert told(outcome)[0] is SequenceRegression
 
@@ -284,7 +284,7 @@ def test_a_duplicate_is_told_before_a_stream_seq_is_looked_at() -> None:
     state = msgspec.structs.replace(OPEN, stream_seq="b")
     batch = AppendBatch(state, {"p": KNOWN}, at(NOW))
     outcome = batch.decide(append(stream_seq="b", producer=Stamp("p", 3, 5)))
-    assert outcome == Appended(AT_10, closed=False, stored=False, producer=KNOWN)
+    assert outcome == AppendOutcome(AT_10, closed=False, stored=False, producer=KNOWN)
 
 
 def test_a_refused_stream_seq_leaves_the_producer_where_it_was() -> None:
@@ -294,7 +294,9 @@ def test_a_refused_stream_seq_leaves_the_producer_where_it_was() -> None:
         SequenceRegression
     )
     outcome = batch.decide(append(producer=Stamp("p", 3, 6)))
-    assert outcome == Appended(AT_13, closed=False, stored=True, producer=ProducerState(3, 6, NOW))
+    assert outcome == AppendOutcome(
+        AT_13, closed=False, stored=True, producer=ProducerState(3, 6, NOW)
+    )
 
 
 def test_appends_of_one_fold_see_each_other() -> None:
@@ -307,10 +309,10 @@ def test_appends_of_one_fold_see_each_other() -> None:
     ]
     first, last = ProducerState(0, 0, NOW), ProducerState(0, 1, NOW)
     assert outcomes == [
-        Appended(format_offset(2, 11), closed=False, stored=True, producer=first),
-        Appended(format_offset(2, 11), closed=False, stored=False, producer=first),
-        Appended(format_offset(2, 12), closed=True, stored=True, producer=last),
-        Appended(format_offset(2, 12), closed=True, stored=False, producer=last),
+        AppendOutcome(format_offset(2, 11), closed=False, stored=True, producer=first),
+        AppendOutcome(format_offset(2, 11), closed=False, stored=False, producer=first),
+        AppendOutcome(format_offset(2, 12), closed=True, stored=True, producer=last),
+        AppendOutcome(format_offset(2, 12), closed=True, stored=False, producer=last),
     ]
     assert told(batch.decide(append(b"c")))[0] is StreamClosed
     assert batch.size == 2
@@ -350,7 +352,7 @@ def test_a_stream_ends_at_the_largest_offset(room: int, accepted: bool) -> None:
     outcome = AppendBatch(state, {}, at(NOW)).decide(append(b"abc"))
     if accepted:
         tail = MAX_POSITION - room + 3
-        assert outcome == Appended(format_offset(2, tail), closed=False, stored=True)
+        assert outcome == AppendOutcome(format_offset(2, tail), closed=False, stored=True)
     else:
         assert told(outcome) == (
             StreamLimit,
@@ -369,7 +371,7 @@ def many(count: int, used_at: float) -> dict[str, ProducerState]:
 def test_a_stream_holds_so_many_producers_and_no_more(count: int, accepted: int) -> None:
     batch = AppendBatch(OPEN, many(count, NOW - PRODUCER_IDLE_S), at(NOW))
     outcomes = [batch.decide(append(producer=Stamp(f"new{nr}", 0, 0))) for nr in range(3)]
-    assert [isinstance(outcome, Appended) for outcome in outcomes] == [
+    assert [isinstance(outcome, AppendOutcome) for outcome in outcomes] == [
         number < accepted for number in range(3)
     ]
     assert told(outcomes[-1]) == (
@@ -380,7 +382,7 @@ def test_a_stream_holds_so_many_producers_and_no_more(count: int, accepted: int)
         },
     )
     known = batch.decide(append(producer=Stamp("p0", 0, 1)))
-    assert isinstance(known, Appended)
+    assert isinstance(known, AppendOutcome)
 
 
 @pytest.mark.parametrize(
@@ -393,7 +395,7 @@ def test_a_full_stream_forgets_producers_idle_for_over_a_week(
     known["p7"] = ProducerState(4, 2, NOW - idle_s)
     batch = AppendBatch(OPEN, known, at(NOW))
     outcome = batch.decide(append(producer=Stamp("new", 0, 0)))
-    assert isinstance(outcome, Appended) is forgotten
+    assert isinstance(outcome, AppendOutcome) is forgotten
     change = batch.change()
     if forgotten:
         assert change is not None
@@ -406,7 +408,7 @@ def test_a_producer_that_was_idle_keeps_its_place_when_it_comes_back_first() -> 
     known = many(MAX_PRODUCERS, NOW)
     known["p7"] = ProducerState(4, 2, 0.0)
     batch = AppendBatch(OPEN, known, at(NOW))
-    assert isinstance(batch.decide(append(producer=Stamp("p7", 4, 3))), Appended)
+    assert isinstance(batch.decide(append(producer=Stamp("p7", 4, 3))), AppendOutcome)
     assert told(batch.decide(append(producer=Stamp("new", 0, 0))))[0] is StreamLimit
 
 

@@ -14,14 +14,14 @@ from gateway.protocol.forwarding import (
     CONDITIONS,
     HOP_BY_HOP,
     MAX_HOPS,
-    Sender,
+    RequestSender,
     check_loop,
     request_fields,
     response_fields,
 )
 
 VIA = "1.1 headgate-1"
-SENDER = Sender("192.0.2.7", "https", "streams.example")
+SENDER = RequestSender("192.0.2.7", "https", "streams.example")
 OURS = [
     ("Via", VIA),
     ("X-Forwarded-For", "192.0.2.7"),
@@ -33,7 +33,7 @@ OURS = [
 
 def asked(
     *fields: tuple[str, str],
-    sender: Sender = SENDER,
+    sender: RequestSender = SENDER,
     drop: frozenset[str] = frozenset(),
     keyed: tuple[str, ...] | None = None,
 ) -> list[tuple[str, str]]:
@@ -41,7 +41,7 @@ def asked(
     return list(made.items())
 
 
-def forwarded(sender: Sender) -> str:
+def forwarded(sender: RequestSender) -> str:
     return dict(asked(sender=sender))["Forwarded"]
 
 
@@ -136,23 +136,29 @@ def test_each_gateway_adds_itself_to_what_is_said_already() -> None:
 @pytest.mark.parametrize(
     ("sender", "line"),
     [
-        (Sender("192.0.2.7", "http", "a.example"), "for=192.0.2.7;proto=http;host=a.example"),
         (
-            Sender("192.0.2.7", "http", "a.example:8080"),
+            RequestSender("192.0.2.7", "http", "a.example"),
+            "for=192.0.2.7;proto=http;host=a.example",
+        ),
+        (
+            RequestSender("192.0.2.7", "http", "a.example:8080"),
             'for=192.0.2.7;proto=http;host="a.example:8080"',
         ),
         (
-            Sender("2001:db8::7", "https", "[2001:db8::1]:8443"),
+            RequestSender("2001:db8::7", "https", "[2001:db8::1]:8443"),
             'for="[2001:db8::7]";proto=https;host="[2001:db8::1]:8443"',
         ),
-        (Sender("::ffff:192.0.2.7", "http", "a"), 'for="[::ffff:192.0.2.7]";proto=http;host=a'),
-        (Sender("fe80::1%eth0", "http", "a"), 'for="[fe80::1%eth0]";proto=http;host=a'),
-        (Sender("", "http", "a"), "for=unknown;proto=http;host=a"),
-        (Sender("/run/headgate.sock", "http", "a"), "for=unknown;proto=http;host=a"),
-        (Sender("192.0.2.7", "http", ""), "for=192.0.2.7;proto=http"),
+        (
+            RequestSender("::ffff:192.0.2.7", "http", "a"),
+            'for="[::ffff:192.0.2.7]";proto=http;host=a',
+        ),
+        (RequestSender("fe80::1%eth0", "http", "a"), 'for="[fe80::1%eth0]";proto=http;host=a'),
+        (RequestSender("", "http", "a"), "for=unknown;proto=http;host=a"),
+        (RequestSender("/run/headgate.sock", "http", "a"), "for=unknown;proto=http;host=a"),
+        (RequestSender("192.0.2.7", "http", ""), "for=192.0.2.7;proto=http"),
     ],
 )
-def test_forwarded_says_who_asked_and_for_what(sender: Sender, line: str) -> None:
+def test_forwarded_says_who_asked_and_for_what(sender: RequestSender, line: str) -> None:
     assert forwarded(sender) == line
 
 
@@ -162,7 +168,7 @@ QUOTED = r'"(?:[^"\\]|\\.)*"'
 
 @given(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=30))
 def test_no_host_can_make_forwarded_say_something_else(host: str) -> None:
-    line = forwarded(Sender("192.0.2.7", "http", host))
+    line = forwarded(RequestSender("192.0.2.7", "http", host))
     said = rf"for=192\.0\.2\.7;proto=http(?:;host=(?:{TOKEN}|{QUOTED}))?"
     assert re.fullmatch(said, line) is not None, line
 

@@ -10,7 +10,7 @@ import pytest
 from gateway import errors
 from gateway.errors import HeadgateError
 from gateway.protocol import responses
-from gateway.protocol.appends import Appended
+from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.chunks import CHUNK_BYTES, Chunk
 from gateway.protocol.cursors import EPOCH_S, MAX_JITTER_INTERVALS
@@ -74,32 +74,32 @@ STAMPED = ("Producer-Epoch: 2", "Producer-Seq: 9")
 @pytest.mark.parametrize(
     ("outcome", "expected"),
     [
-        (Appended(TAIL, closed=False, stored=True), answer(204, NO_STORE, MULTI, NEXT)),
+        (AppendOutcome(TAIL, closed=False, stored=True), answer(204, NO_STORE, MULTI, NEXT)),
         (
-            Appended(TAIL, closed=True, stored=True),
+            AppendOutcome(TAIL, closed=True, stored=True),
             answer(204, NO_STORE, MULTI, NEXT, ENDED),
         ),
         (
-            Appended(TAIL, closed=True, stored=False),
+            AppendOutcome(TAIL, closed=True, stored=False),
             answer(204, NO_STORE, MULTI, NEXT, ENDED),
         ),
         (
-            Appended(TAIL, closed=False, stored=True, producer=ProducerState(2, 9, NOW)),
+            AppendOutcome(TAIL, closed=False, stored=True, producer=ProducerState(2, 9, NOW)),
             answer(200, NO_STORE, MULTI, NEXT, *STAMPED),
         ),
         (
-            Appended(TAIL, closed=False, stored=False, producer=ProducerState(2, 9, NOW)),
+            AppendOutcome(TAIL, closed=False, stored=False, producer=ProducerState(2, 9, NOW)),
             answer(204, NO_STORE, MULTI, NEXT, *STAMPED),
         ),
         (
-            Appended(TAIL, closed=True, stored=True, producer=ProducerState(2, 9, NOW)),
+            AppendOutcome(TAIL, closed=True, stored=True, producer=ProducerState(2, 9, NOW)),
             answer(200, NO_STORE, MULTI, NEXT, ENDED, *STAMPED),
         ),
     ],
     ids=["data", "last data", "close", "producer", "producer again", "producer's last"],
 )
 def test_an_append_is_answered_with_where_the_stream_stands(
-    outcome: Appended, expected: Response
+    outcome: AppendOutcome, expected: Response
 ) -> None:
     assert responses.appended(outcome) == expected
 

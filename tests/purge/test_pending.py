@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.protocol import tags
-from gateway.purge.pending import Copies, Pending, Waiting
+from gateway.purge.pending import Copies, Pending, PendingPurge
 
 A, B = "/a", "/b"
 
@@ -17,7 +17,7 @@ def one(name: str, prefix: str = A) -> Copies:
 def pending(*copies: Copies, most: int = 3) -> Pending:
     made = Pending(most)
     for moment, each in enumerate(copies):
-        made.add(each, Waiting.at(float(moment)))
+        made.add(each, PendingPurge.at(float(moment)))
     return made
 
 
@@ -36,7 +36,7 @@ def test_what_is_purged_twice_before_it_is_told_waits_once_and_lives_as_long_as_
 def test_a_second_cause_is_told_in_its_own_time_and_does_not_put_the_first_off() -> None:
     waiting = pending()
     for moment in (0.0, 0.2, 0.49):
-        waiting.add(one("x"), Waiting.at(moment))
+        waiting.add(one("x"), PendingPurge.at(moment))
     assert waiting.take(9, until=0.0) == [one("x")]
     waiting.done()
     assert waiting.take(9, until=0.48) == []
@@ -47,7 +47,7 @@ def test_a_second_cause_is_told_in_its_own_time_and_does_not_put_the_first_off()
 
 def test_what_is_given_back_is_joined_with_its_second_cause() -> None:
     waiting = pending(one("x"))
-    waiting.add(one("x"), Waiting.at(0.4))
+    waiting.add(one("x"), PendingPurge.at(0.4))
     assert waiting.take(9, until=0.0) == [one("x")]
     assert (waiting.undone, waiting.failed) == (2, 0)
     waiting.give_back()
@@ -57,8 +57,8 @@ def test_what_is_given_back_is_joined_with_its_second_cause() -> None:
 
 def test_streams_of_a_route_that_waits_have_their_own_time() -> None:
     waiting = pending(one("1"), one("2"), one("3"), one("4"))  # the fourth comes at 3.0
-    waiting.add(one("5"), Waiting.at(3.3))
-    waiting.add(one("6"), Waiting.at(3.6))
+    waiting.add(one("5"), PendingPurge.at(3.3))
+    waiting.add(one("6"), PendingPurge.at(3.6))
     assert waiting.take(9, until=3.3) == [Copies(A)]  # and the fifth with it
     waiting.done()
     assert waiting.take(9, until=3.5) == []
@@ -67,7 +67,7 @@ def test_streams_of_a_route_that_waits_have_their_own_time() -> None:
 
 def test_a_route_that_has_a_later_cause_at_the_bound_waits_for_another_purge() -> None:
     waiting = pending(*(one(str(number)) for number in range(6)))  # the last at 5.0, with the route
-    waiting.add(one("6"), Waiting.at(6.0))
+    waiting.add(one("6"), PendingPurge.at(6.0))
     assert (len(waiting), waiting.widened) == (3, 4)
     assert waiting.take(9, until=5.5) == [Copies(A)]
     waiting.done()
@@ -79,7 +79,7 @@ def test_what_comes_while_the_same_is_told_waits_again() -> None:
     waiting = pending(one("x"))
     assert waiting.take(1) == [one("x")]
     assert (len(waiting), waiting.undone) == (0, 1)
-    waiting.add(one("x"), Waiting.at(5.0))
+    waiting.add(one("x"), PendingPurge.at(5.0))
     assert (len(waiting), waiting.undone) == (1, 2)
     waiting.give_back()
     assert (len(waiting), waiting.undone, waiting.failed) == (1, 1, 1)
@@ -123,7 +123,7 @@ def test_what_fails_stays_marked_when_its_route_is_widened_meanwhile() -> None:
     waiting = pending(one("0"))
     waiting.take(1)
     for number in range(4):
-        waiting.add(one(str(number)), Waiting.at(9.0))
+        waiting.add(one(str(number)), PendingPurge.at(9.0))
     waiting.give_back()
     assert waiting.failed == 1
     assert waiting.take(9) == [Copies(A)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.backends.contract import Log
-    from gateway.protocol.appends import Appended
+    from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.lifecycle import Created
     from gateway.protocol.state import StreamState
 
@@ -102,15 +102,17 @@ class Service:
         close: bool = False,
         content_type: str | None = TEXT,
         is_multi: bool = False,
-    ) -> asyncio.Future[Appended | HeadgateError]:
-        done: asyncio.Future[Appended | HeadgateError] = asyncio.get_running_loop().create_future()
+    ) -> asyncio.Future[AppendOutcome | HeadgateError]:
+        done: asyncio.Future[AppendOutcome | HeadgateError] = (
+            asyncio.get_running_loop().create_future()
+        )
         append = Append(body, content_type, stream_seq, producer, close, is_multi)
         self.appender.submit(path, append, done.set_result)
         return done
 
     async def append(
         self, path: str, body: bytes, *, producer: Stamp | None = None, close: bool = False
-    ) -> Appended:
+    ) -> AppendOutcome:
         outcome = await self.submit(path, body, producer=producer, close=close)
         if isinstance(outcome, HeadgateError):
             raise outcome

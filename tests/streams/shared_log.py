@@ -16,7 +16,7 @@ from tests.streams.gated_log import GatedLog
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.contract import Listener
+    from gateway.backends.contract import LogListener
     from gateway.protocol.moments import ClockNote, Moment
     from gateway.protocol.state import Change, StreamState
 
@@ -53,14 +53,14 @@ class SharedLog(GatedLog):
         self.forgets_answers: list[Exception] = []
         self.outages: list[Exception] = []
         self.damages: list[Exception] = []
-        self.listener: Listener | None = None
+        self.listener: LogListener | None = None
         self.followed: list[str] = []  # "+path" and "-path", in their order
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: LogListener) -> None:
         self.listener = listener
 
     @property
-    def news(self) -> Listener:
+    def news(self) -> LogListener:
         """Whom to tell what others do."""
         assert self.listener is not None, "nobody listens"
         return self.listener

@@ -15,7 +15,7 @@ from gateway.errors import (
     StreamClosed,
     StreamNotFound,
 )
-from gateway.protocol.appends import Appended
+from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.offsets import format_offset
 from gateway.protocol.state import ProducerState, Stamp
 from gateway.streams import appender
@@ -25,8 +25,8 @@ from tests.streams.gated_log import GatedLog, turns
 from tests.streams.service import Service
 
 
-def stored(position: int, *, closed: bool = False) -> Appended:
-    return Appended(format_offset(0, position), closed=closed, stored=True)
+def stored(position: int, *, closed: bool = False) -> AppendOutcome:
+    return AppendOutcome(format_offset(0, position), closed=closed, stored=True)
 
 
 async def test_appends_that_come_together_are_one_commit_in_their_order() -> None:
@@ -70,8 +70,10 @@ async def test_nobody_is_answered_before_it_is_durable() -> None:
     log.commits.set()
     first, duplicate, refused = await asyncio.gather(*waiting)
     accepted = ProducerState(0, 0, service.clock())
-    assert first == Appended(format_offset(0, 1), closed=False, stored=True, producer=accepted)
-    assert duplicate == Appended(format_offset(0, 1), closed=False, stored=False, producer=accepted)
+    assert first == AppendOutcome(format_offset(0, 1), closed=False, stored=True, producer=accepted)
+    assert duplicate == AppendOutcome(
+        format_offset(0, 1), closed=False, stored=False, producer=accepted
+    )
     assert isinstance(refused, HeadgateError)
 
 
@@ -188,7 +190,7 @@ async def test_a_duplicate_is_known_after_a_lost_race() -> None:
     outcomes = await asyncio.gather(
         one.submit("s", b"a", producer=stamp), other.submit("s", b"a", producer=stamp)
     )
-    assert sorted(outcome.stored for outcome in outcomes if isinstance(outcome, Appended)) == [
+    assert sorted(outcome.stored for outcome in outcomes if isinstance(outcome, AppendOutcome)) == [
         False,
         True,
     ]
@@ -207,7 +209,7 @@ async def test_so_many_races_are_lost_and_then_writers_are_told(races: int, refu
         assert outcome.detail == "too many writers met on this stream: nothing was stored"
     else:
         assert outcome == stored(1)
-    assert isinstance(await service.submit("s", b"b"), Appended)
+    assert isinstance(await service.submit("s", b"b"), AppendOutcome)
     assert await service.data("s") == (b"b" if refused else b"ab")
 
 

@@ -14,7 +14,7 @@ from gateway.errors import (
     StreamClosed,
     StreamNotFound,
 )
-from gateway.protocol.appends import Appended
+from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.state import ProducerState, Stamp
 from tests.streams.gated_log import turns
 from tests.streams.readers import Readers
@@ -37,7 +37,7 @@ async def recreate(service: Service, path: str) -> None:
 
 def position(outcome: object) -> int:
     """Where an append that was stored ends."""
-    assert isinstance(outcome, Appended), outcome
+    assert isinstance(outcome, AppendOutcome), outcome
     assert outcome.stored
     return int(outcome.next_offset[-16:])
 
@@ -89,7 +89,7 @@ async def test_an_append_after_a_restart_is_decided_in_the_new_history() -> None
     outcome = await service.submit("s", b"b")
     state = (await service.table.load("s")).state
     assert state is not None
-    assert isinstance(outcome, Appended)
+    assert isinstance(outcome, AppendOutcome)
     assert outcome.next_offset == state.offset(2)
     assert state.history == log.server.history
     assert state.generation == state.history + state.stream_id % 10**6
@@ -240,7 +240,7 @@ async def test_a_duplicate_in_a_stream_created_anew_is_decided_again() -> None:
     await turns()
     log.confirms.set()
     outcomes = await asyncio.gather(first, second)
-    assert [isinstance(one, Appended) and one.stored for one in outcomes] == [False, True]
+    assert [isinstance(one, AppendOutcome) and one.stored for one in outcomes] == [False, True]
     assert await other.data("s") == b"x"
 
 
@@ -258,10 +258,10 @@ async def test_a_commit_makes_certain_what_was_decided_with_it() -> None:
         service.submit("s", b"d"),
     )
     assert [type(one) for one in outcomes] == [
-        Appended,
-        Appended,
+        AppendOutcome,
+        AppendOutcome,
         SequenceGap,
-        Appended,
+        AppendOutcome,
         StreamClosed,
     ]
     assert log.loaded + log.confirmed == asked
@@ -276,7 +276,7 @@ async def test_what_was_decided_with_a_commit_that_met_another_is_decided_anew()
         service.submit("s", b"mine"), service.submit("s", b"other", producer=stamp, close=True)
     )
     assert isinstance(outcomes[0], StreamClosed)
-    assert isinstance(outcomes[1], Appended)
+    assert isinstance(outcomes[1], AppendOutcome)
     assert not outcomes[1].stored
     assert await service.data("s") == b"other"
     assert len(log.committed) == 2  # the creation, and the one that lost

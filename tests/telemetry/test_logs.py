@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.telemetry import logs
-from gateway.telemetry.access_log import Asked, Outcome, _json_of, fields_of
+from gateway.telemetry.access_log import LoggedRequest, Outcome, _json_of, fields_of
 from gateway.telemetry.logs import redact
 from tests.support.examples import examples
 
@@ -90,7 +90,7 @@ TEXT = st.text() | st.text('a"\\\x7f\ud800\u2028')
 
 
 @given(
-    st.builds(Asked, TEXT, TEXT, *[st.none() | TEXT] * 3),
+    st.builds(LoggedRequest, TEXT, TEXT, *[st.none() | TEXT] * 3),
     st.builds(
         Outcome,
         *(TEXT, st.integers(100, 599), st.integers(0), st.floats(0, 1e6)),
@@ -99,7 +99,7 @@ TEXT = st.text() | st.text('a"\\\x7f\ud800\u2028')
 )
 @settings(max_examples=examples(200))
 def test_the_json_of_a_request_has_the_fields_of_other_formats(
-    asked: Asked, outcome: Outcome
+    asked: LoggedRequest, outcome: Outcome
 ) -> None:
     assert "{" + _json_of(asked, outcome) + "}" == json.dumps(fields_of(asked, outcome))
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.cache.store import Store
     from gateway.edge.feed_source import EdgeFeedSource
     from gateway.hosted.feed_source import HostedFeedSource
-    from gateway.runtime.route import Access
+    from gateway.runtime.route import RouteAccess
     from gateway.settings import RequestLevel
     from gateway.telemetry.spans import Tracer
     from gateway.web.alike_appends import AlikeAppends
@@ -144,7 +144,7 @@ class Serving:
         self._sockets: asyncio.Server | None = None
         self._clients: list[Client] = []
 
-    def _access(self, route: Route) -> Access:
+    def _access(self, route: Route) -> RouteAccess:
         return app.access_of(self._settings, route, self.authorities, self.shared)
 
     async def start(self) -> None:

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from gateway.errors import LimitReached
 from gateway.protocol.responses import RETRY_AFTER_S
-from gateway.runtime.limits import Limits
+from gateway.runtime.limits import ServerLimits
 from gateway.telemetry.traffic import HIT, MISS
 from gateway.web.connection import Connection
 from gateway.web.incoming import AT_ONCE
@@ -172,8 +172,8 @@ async def test_a_creation_with_a_body_counts_too() -> None:
         assert (await gateway.ask(put("t", body=b"n"))).status == 201
 
 
-def some_limits() -> Limits:
-    return Limits(
+def some_limits() -> ServerLimits:
+    return ServerLimits(
         max_connections=1,
         max_client_connections=1,
         max_live_readers=1,

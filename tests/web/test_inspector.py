@@ -9,7 +9,7 @@ from gateway import app
 from gateway.backends.memory import MemoryLog
 from gateway.errors import LogUnavailable
 from gateway.settings import Route
-from gateway.telemetry.inspection import SharedFigures, ShareFigures
+from gateway.telemetry.inspection import OthersFigures, ShareFigures
 from gateway.web.inspector import SHARE_S
 from gateway.web.router import Router
 from tests.streams.clock import ManualClock
@@ -60,6 +60,6 @@ async def shared(*logs: Log) -> tuple[object, float]:
 
 def test_a_log_that_is_away_hides_no_gateway_of_another() -> None:
     found = {"there": "what here told: 1"}
-    assert virtual_time.run(shared(Away(), Telling())) == (SharedFigures(found), 0.0)
+    assert virtual_time.run(shared(Away(), Telling())) == (OthersFigures(found), 0.0)
     silent = virtual_time.run(shared(Silent(), Telling(), Silent()))
-    assert silent == (SharedFigures(found), SHARE_S)  # waited for at once, not in turn
+    assert silent == (OthersFigures(found), SHARE_S)  # waited for at once, not in turn

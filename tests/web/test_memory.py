@@ -12,7 +12,7 @@ from gateway.cache.fetch import SharedFetch
 from gateway.runtime.exchange import Exchange
 from gateway.web.connection import Connection
 from gateway.web.request import Request
-from gateway.web.sent_ahead import Answer
+from gateway.web.sent_ahead import AheadAnswer
 from tests.support.raw_origin import RawOrigin, Wire, reset, silence
 from tests.support.raw_origin import answer as said
 from tests.support.waiting import until
@@ -22,7 +22,7 @@ from tests.web.serving import EDGE, PREFIX, edge_serving, post, put, request
 if TYPE_CHECKING:
     from tests.web.serving import Serving
 
-KINDS = (Answer, Connection, Exchange, Request, SharedFetch)
+KINDS = (AheadAnswer, Connection, Exchange, Request, SharedFetch)
 IMPATIENT = {"response_timeout": 0.3}
 JSON = "application/json"
 LONG = b"[" + b"1," * 100_000 + b"]"

@@ -12,7 +12,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from gateway.errors import RequestTimeout
 from gateway.runtime.context import Timeouts
-from gateway.runtime.limits import Limits
+from gateway.runtime.limits import ServerLimits
 from gateway.web import request_body
 from gateway.web.request import Request
 from tests.support import virtual_time
@@ -26,8 +26,8 @@ TIMEOUT_S = 2.0
 RATE = 100  # bytes a second
 
 
-def some_limits() -> Limits:
-    return Limits(
+def some_limits() -> ServerLimits:
+    return ServerLimits(
         max_connections=1,
         max_client_connections=1,
         max_live_readers=1,

@@ -10,18 +10,18 @@ from gateway.settings import Settings
 from gateway.telemetry.metrics import Sample, counter, least
 from gateway.workers.channel import (
     Begin,
-    CatchUp,
     Channel,
+    JournalMoved,
     Message,
-    Refused,
-    Report,
     ReportStatus,
     Started,
     Stop,
+    WorkerRefused,
+    WorkerReport,
     Wrote,
 )
 
-REPORT = Report(
+REPORT = WorkerReport(
     Health({"server": None, "log /r": "the disk is full"}, {"origin /o": None}),
     (Sample(counter("c_total", "C.", "route"), ("/r",), 3), Sample(least("up", "Up."), (), 0)),
 )
@@ -39,9 +39,9 @@ async def ends() -> tuple[Channel, Channel]:
         ReportStatus(),
         Stop(),
         Started(),
-        Refused("The port\nis taken."),
+        WorkerRefused("The port\nis taken."),
         Wrote(),
-        CatchUp(),
+        JournalMoved(),
         REPORT,
     ],
     ids=lambda message: type(message).__name__,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from admin.source import Health
 from gateway.workers import worker
-from gateway.workers.channel import CatchUp, Channel, Report, ReportStatus
+from gateway.workers.channel import Channel, JournalMoved, ReportStatus, WorkerReport
 
 if TYPE_CHECKING:
     from gateway import serve
@@ -38,11 +38,11 @@ async def test_a_worker_looks_at_the_journals_at_each_message_since_one_may_stan
     gateway, stop = LookingGateway(), asyncio.Event()
     listening = asyncio.create_task(worker._listen(there, cast("serve.Gateway", gateway), stop))
     here.send(ReportStatus())
-    assert await here.receive() == Report(Health({}, {}), ())
+    assert await here.receive() == WorkerReport(Health({}, {}), ())
     assert gateway.looks == 1
-    here.send(CatchUp())
+    here.send(JournalMoved())
     here.send(ReportStatus())
-    assert await here.receive() == Report(Health({}, {}), ())
+    assert await here.receive() == WorkerReport(Health({}, {}), ())
     assert gateway.looks == 3
     await here.close()
     await listening

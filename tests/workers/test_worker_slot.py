@@ -18,7 +18,7 @@ from admin.source import Health
 from gateway.runtime.write_journal import share_memory
 from gateway.settings import Settings
 from gateway.workers import worker_slot as slots
-from gateway.workers.channel import Begin, Channel, Report, ReportStatus, Started
+from gateway.workers.channel import Begin, Channel, ReportStatus, Started, WorkerReport
 from gateway.workers.worker_slot import WorkerSlot
 from tests.support.ports import free_port
 from tests.support.waiting import until
@@ -46,7 +46,7 @@ async def test_a_worker_that_takes_nothing_is_woken_no_more() -> None:
 # ---------------------------------------------------------------- one that does not answer
 
 QUICK_S = 0.002
-WELL = Report(Health({"server": None}, {}), ())
+WELL = WorkerReport(Health({"server": None}, {}), ())
 
 
 class Held(NamedTuple):

@@ -28,7 +28,7 @@ STOP_WITHIN_S = 5.0  # for the last words of a producer whose process ends
 _log = logging.getLogger("headgate.resumable")
 
 
-class Production:
+class StreamProduction:
     """One stream in the process that produces it."""
 
     def __init__(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from headgate.errors import StreamExists, Unavailable
 from headgate.resumable.listener import Listener
 from headgate.resumable.names import DONE, IN_USE, LOST, PREFIX, Names
-from headgate.resumable.production import Production
+from headgate.resumable.production import StreamProduction
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -114,7 +114,7 @@ class PubSub:
 
     async def _created(self, names: Names, make_source: MakeSource) -> Text:
         settings = self._settings
-        production = Production(
+        production = StreamProduction(
             names,
             self._broker,
             settings.sentinel_ttl,

@@ -15,7 +15,7 @@ from headgate.runs.survey import BEGINNING, survey, survey_if_there
 if TYPE_CHECKING:
     from headgate.records import RunState
     from headgate.runs.places import Place
-    from headgate.runs.survey import Mark, Survey
+    from headgate.runs.survey import RunMark, StreamSurvey
 
 
 async def how_it_ended(run: Place) -> RunState:
@@ -34,7 +34,7 @@ async def item_count(run: Place) -> int:
     return (await survey(run.items)).count or 0
 
 
-async def mark_before(run: Place, count: int) -> Mark:
+async def mark_before(run: Place, count: int) -> RunMark:
     """Return a place in the run that has so many items before it or fewer, if need be none."""
     if not marks.is_far(count, 0):
         return BEGINNING
@@ -57,7 +57,7 @@ async def last_items(run: Place, state: RunState) -> list[bytes]:
     return [end_record(state, left.form, left.count), *map(msgspec.json.encode, ending)]
 
 
-async def _left(run: Place) -> Survey:
+async def _left(run: Place) -> StreamSurvey:
     """Return what is to be known of a run that its producer has left."""
     near = await _near_the_tail(run)
     if (
@@ -69,7 +69,7 @@ async def _left(run: Place) -> Survey:
     return await survey(run.items, completes=True)
 
 
-async def _near_the_tail(run: Place) -> Survey | None:
+async def _near_the_tail(run: Place) -> StreamSurvey | None:
     """Return what is seen from the last entry of the index on."""
     hints = await marks.entries_of(run.index)
     return await survey_if_there(run.items, hints[-1].offset) if hints else None

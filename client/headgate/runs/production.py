@@ -51,7 +51,7 @@ def class_name(error: Exception) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class RunRules:
     """What is the same for all runs of an application; times in seconds."""
 
     orphan_after_s: int  # of leases that are made here
@@ -87,7 +87,7 @@ class Production:
         epoch: int,
         output: StreamWriter,
         form: Format,
-        rules: Rules,
+        rules: RunRules,
         plan: Plan,
         marker: Marker,
     ) -> None:

@@ -19,7 +19,7 @@ from headgate.runs.cursors import Cursor, fits
 from headgate.runs.formats import named
 from headgate.runs.lookups import mark_before
 from headgate.runs.marks import is_far
-from headgate.runs.survey import BEGINNING, START, Mark, items_of
+from headgate.runs.survey import BEGINNING, START, RunMark, items_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -45,7 +45,7 @@ UNFINISHED: dict[Status, str] = {"failed": "failed", "orphaned": "is orphaned"}
 class Rendering:
     """The items of one run as one reader is sent them."""
 
-    def __init__(self, after: int, start: Mark) -> None:
+    def __init__(self, after: int, start: RunMark) -> None:
         self.format = start.form  # else the stream's first record tells it
         self.count = start.count  # of the items so far that readers are sent
         self.offset = start.offset  # behind the last batch
@@ -111,7 +111,7 @@ class Rendering:
 class Reading:
     """One reader of one run."""
 
-    def __init__(self, stream: Stream, after: int = 0, start: Mark = BEGINNING) -> None:
+    def __init__(self, stream: Stream, after: int = 0, start: RunMark = BEGINNING) -> None:
         self._stream = stream
         self._first = b""
         self.seen = Rendering(after, start)
@@ -280,7 +280,7 @@ class _Connection:
 async def begun(run: Place, after: int | Cursor) -> Reading:
     """Return a reading of what is behind a place in the run, with the first of it."""
     if isinstance(after, Cursor):
-        start = Mark(after.offset, after.count - after.skip, named(WITH_IDS))
+        start = RunMark(after.offset, after.count - after.skip, named(WITH_IDS))
         reading = Reading(run.items, after.count, start)
         try:
             await reading.begin()

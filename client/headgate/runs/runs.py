@@ -25,7 +25,7 @@ from headgate.runs.formats import named
 from headgate.runs.lookups import item_count
 from headgate.runs.orphans import end_if_orphaned, is_active, state_of, stop_waiting
 from headgate.runs.places import check_type, place
-from headgate.runs.production import CLOSE_TIMEOUT_S, SHUT_DOWN, Rules, class_name, close
+from headgate.runs.production import CLOSE_TIMEOUT_S, SHUT_DOWN, RunRules, class_name, close
 from headgate.runs.reading import READERS_END_S, Reading, begun, end_readings
 from headgate.runs.starting import Manner, NotOrphaned, Start
 from headgate.runs.survey import BEGINNING
@@ -93,7 +93,9 @@ class Runs:
         self._authorization = authorization
         self._session = session
         self._own_session: aiohttp.ClientSession | None = None
-        self._rules = Rules(orphan_after, ttl, stop_grace, retry_for, error_text, takeover_within)
+        self._rules = RunRules(
+            orphan_after, ttl, stop_grace, retry_for, error_text, takeover_within
+        )
         self._keep_alive = keep_alive
         self._produced: dict[str, Production] = {}
         self._tasks: dict[asyncio.Task[None], Production] = {}

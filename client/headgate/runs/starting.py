@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from headgate.runs.formats.contract import Format
     from headgate.runs.places import Place
-    from headgate.runs.production import Rules
-    from headgate.runs.survey import Survey
+    from headgate.runs.production import RunRules
+    from headgate.runs.survey import StreamSurvey
     from headgate.stream import Metadata
 
 # What to do about it, where a run was to go on, or else to begin.
@@ -63,7 +63,7 @@ class Start:
         self,
         run: Place,
         form: Format,
-        rules: Rules,
+        rules: RunRules,
         check: Callable[[], None],
         manner: Manner,
     ) -> None:
@@ -133,7 +133,7 @@ class Start:
             self._run, self._lease, epoch, writer, self._form, self._rules, plan, marker
         )
 
-    def _plan(self, first: list[object], before: Survey | None) -> Plan:
+    def _plan(self, first: list[object], before: StreamSurvey | None) -> Plan:
         """Return what is to be done behind what was there before."""
         closes = self._manner.closes
         if before is None:

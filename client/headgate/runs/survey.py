@@ -32,7 +32,7 @@ _decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class RunMark:
     """A place in the stream of a run, with the number of items before it."""
 
     offset: str
@@ -40,10 +40,10 @@ class Mark:
     form: Format | None  # None where the stream's first record tells it
 
 
-BEGINNING = Mark(START, 0, None)
+BEGINNING = RunMark(START, 0, None)
 
 
-class Survey:
+class StreamSurvey:
     """Gathers what has been seen of a stream from an offset on.
 
     With `completes`, also which items would complete what is begun, and how far its steps are: that
@@ -72,11 +72,11 @@ class Survey:
         return None if self._before is None else self._before + self._seen
 
     @property
-    def mark(self) -> Mark | None:
+    def mark(self) -> RunMark | None:
         """The place where the survey began; None if no record tells how many are before it."""
         if self._before is None or self.form is None:
             return None
-        return Mark(self._offset, self._before, self.form)
+        return RunMark(self._offset, self._before, self.form)
 
     def written(self) -> Written:
         """Return how far the run is, with its beginning seen."""
@@ -139,10 +139,10 @@ async def survey(
     offset: str = START,
     *,
     completes: bool = False,
-    until: Callable[[Survey], bool] = lambda _: False,
-) -> Survey:
+    until: Callable[[StreamSurvey], bool] = lambda _: False,
+) -> StreamSurvey:
     """See what is in the stream from `offset` to its tail, or until enough has been seen."""
-    seen = Survey(offset, completes=completes)
+    seen = StreamSurvey(offset, completes=completes)
     async with aclosing(following.catch_up(stream, offset)) as batches:
         async for _, batch in batches:
             await seen.take(batch)
@@ -152,8 +152,8 @@ async def survey(
 
 
 async def survey_if_there(
-    stream: Stream, offset: str, until: Callable[[Survey], bool] = lambda _: False
-) -> Survey | None:
+    stream: Stream, offset: str, until: Callable[[StreamSurvey], bool] = lambda _: False
+) -> StreamSurvey | None:
     """See what is there from an offset on that may be of no use; None if the server refuses it."""
     try:
         return await survey(stream, offset, until=until)

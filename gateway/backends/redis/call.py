@@ -27,7 +27,7 @@ ASKING = pack("ASKING")
 PASSING = {"TRYAGAIN", "CLUSTERDOWN"}
 
 
-class Call:
+class RedisCall:
     """Packed calls for the server of `key`; `done` gets their replies or LogUnavailable.
 
     A call whose connection is lost is sent again. Commits may be: one that had been carried out

@@ -21,9 +21,9 @@ from gateway.protocol.state import Change, ProducerState, StreamState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.contract import Listener
+    from gateway.backends.contract import LogListener
     from gateway.backends.redis.connection import Packed, Reply, Word
-    from gateway.backends.redis.names import Names
+    from gateway.backends.redis.names import RedisNames
     from gateway.backends.redis.records import Stretch
 
 RETIRED_S = 30 * 24 * 3600  # a removed stream's generation is remembered; later the clock is enough
@@ -49,7 +49,7 @@ class Channels(Protocol):
 class Commands(NamedTuple):
     """The calls of a gateway, packed."""
 
-    names: Names
+    names: RedisNames
     channels: Channels
     gateway: str
 
@@ -258,7 +258,9 @@ def found_instead(reply: Reply) -> Loaded | None:
     return None if fields is None else loaded((history, fields, retired))
 
 
-def deliver(listener: Listener, names: Names, channel: bytes, message: bytes | None) -> None:
+def deliver(
+    listener: LogListener, names: RedisNames, channel: bytes, message: bytes | None
+) -> None:
     """Tell a log's listener what a channel brought; no message: some may have been missed."""
     is_gone = channel == names.gone.encode()
     if message is None and is_gone:

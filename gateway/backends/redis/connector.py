@@ -60,7 +60,7 @@ class RedisSettings(NamedTuple):
 Address = tuple[str, int]
 
 
-class Connector:
+class RedisConnector:
     """Opens connections to an origin's servers; `sharded` says whether they publish by slots."""
 
     def __init__(self, settings: RedisSettings) -> None:

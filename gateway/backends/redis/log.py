@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.commit_figures import CommitFigures
 from gateway.backends.contract import Conflict, Listed, Loaded, Log
-from gateway.backends.redis.call import Call
+from gateway.backends.redis.call import RedisCall
 from gateway.backends.redis.commands import (
     Commands,
     deliver,
@@ -22,7 +22,7 @@ from gateway.backends.redis.commands import (
 from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.deadline_index import DeadlineIndex
 from gateway.backends.redis.losses import LossWatch
-from gateway.backends.redis.names import Names
+from gateway.backends.redis.names import RedisNames
 from gateway.backends.redis.notifications import Notifications
 from gateway.backends.redis.path_index import PathIndex
 from gateway.backends.redis.path_search import PathSearch
@@ -37,7 +37,7 @@ from gateway.protocol.moments import Moment
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.backends.contract import Listener
+    from gateway.backends.contract import LogListener
     from gateway.backends.redis.connection import Packed, Reply
     from gateway.backends.redis.pipeline import Answer
     from gateway.backends.redis.primary import Primary
@@ -60,14 +60,14 @@ class RedisLog(Log):
     def __init__(self, settings: RedisSettings, topology: Topology | None = None) -> None:
         self._settings = settings
         self._topology = topology or Topology(settings)
-        self._names = Names(settings.origin.prefix)
+        self._names = RedisNames(settings.origin.prefix)
         self._commands = Commands(self._names, self._topology.connector, secrets.token_hex(4))
         self._deadlines = DeadlineIndex(self._commands, self._ask)
         self._paths = PathIndex(self._commands, self._ask, self._topology.together)
         self._shared_figures = SharedFigures(self._names, self._ask)
         self._records = RecordReader(self._commands, self._topology, self._ask)
         self._tokens = itertools.count()
-        self._listener: Listener | None = None
+        self._listener: LogListener | None = None
         self._notifications = Notifications(self._topology, self._names.gone, self._heard)
         self.primaries = Primaries(
             self._topology,
@@ -91,7 +91,7 @@ class RedisLog(Log):
         """Replicas that are waited for may lack what a repeated append had stored."""
         return self._settings.wait_replicas > 0
 
-    def listen(self, listener: Listener) -> None:
+    def listen(self, listener: LogListener) -> None:
         """Tell somebody of what other gateways do."""
         self._listener = listener
 
@@ -153,7 +153,7 @@ class RedisLog(Log):
     ) -> list[Reply]:
         answered: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
         done = partial(_settle, answered)
-        Call(self.primaries, key, calls, done, commits=commits, expected=expected).go()
+        RedisCall(self.primaries, key, calls, done, commits=commits, expected=expected).go()
         return await answered
 
     async def load(self, path: str) -> Loaded:
@@ -197,7 +197,7 @@ class RedisLog(Log):
     def _write(
         self, key: str, calls: list[Packed], done: Callable[[Answer | LogUnavailable], None]
     ) -> None:
-        Call(self.primaries, key, calls, done, commits=True).go()
+        RedisCall(self.primaries, key, calls, done, commits=True).go()
 
     def _committed(
         self,

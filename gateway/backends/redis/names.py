@@ -12,7 +12,7 @@ VERSION = hashlib.sha256(_SOURCE.encode()).hexdigest()[:12]
 LIBRARY = _SOURCE.replace("@VERSION@", VERSION)
 
 
-class Names(NamedTuple):
+class RedisNames(NamedTuple):
     """The names of keys and channels under a prefix."""
 
     prefix: str

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from gateway.backends.redis.connection import Reply
-    from gateway.backends.redis.names import Names
+    from gateway.backends.redis.names import RedisNames
 
 KEPT_S = 15  # three times as long as between two tellings: one may be late
 MOST = 64  # other gateways; an answer has at most as many times the longest
@@ -26,7 +26,7 @@ MOST = 64  # other gateways; an answer has at most as many times the longest
 class SharedFigures:
     """Leaves figures of this gateway, and brings the others'."""
 
-    def __init__(self, names: Names, ask: Callable[..., Awaitable[list[Reply]]]) -> None:
+    def __init__(self, names: RedisNames, ask: Callable[..., Awaitable[list[Reply]]]) -> None:
         """`ask` takes a key and a call for its server."""
         self._names = names
         self._ask = ask

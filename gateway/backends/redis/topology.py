@@ -11,7 +11,7 @@ from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.crc import key_slot
 
-from gateway.backends.redis.connector import ONLY, Connector
+from gateway.backends.redis.connector import ONLY, RedisConnector
 from gateway.backends.redis.failures import translated
 from gateway.backends.redis.pipeline import Unreachable
 from gateway.telemetry.logs import log
@@ -28,8 +28,8 @@ class Topology:
     `why_unhealthy` says why a cluster's servers are not known.
     """
 
-    def __init__(self, settings: RedisSettings, connector: Connector | None = None) -> None:
-        self.connector = connector or Connector(settings)
+    def __init__(self, settings: RedisSettings, connector: RedisConnector | None = None) -> None:
+        self.connector = connector or RedisConnector(settings)
         self._settings = settings
         self._origin = settings.origin
         self._cluster: RedisCluster | None = None

@@ -13,7 +13,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from gateway.backends.redis.names import Names
+    from gateway.backends.redis.names import RedisNames
     from gateway.backends.redis.primary import Primary
 
 EVERY_S = 5.0
@@ -38,7 +38,7 @@ class VitalsWatch(Background):
     no numbers while one of the servers does not answer: old ones would look as if all were well.
     """
 
-    def __init__(self, names: Names, primaries: Callable[[], Iterable[Primary]]) -> None:
+    def __init__(self, names: RedisNames, primaries: Callable[[], Iterable[Primary]]) -> None:
         self._paths = names.paths
         self._primaries = primaries
         self.numbers: Mapping[str, float] = {}

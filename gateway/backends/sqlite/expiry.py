@@ -12,7 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.backends.sqlite.rows import Deadline, Reader
+    from gateway.backends.sqlite.rows import Deadline, RowReader
     from gateway.protocol.moments import Moment
 
 FIRST = (-inf, 0)
@@ -26,7 +26,7 @@ class ExpirySearch:
     def __init__(self) -> None:
         self._after: Deadline = FIRST
 
-    def find(self, reader: Reader, now: Moment, limit: int) -> list[str]:
+    def find(self, reader: RowReader, now: Moment, limit: int) -> list[str]:
         """Return paths of expired streams in the next stretch."""
         most = ROWS_FOR_EACH * limit
         rows = reader.with_deadline(self._after, max(now), most)

@@ -19,7 +19,7 @@ from gateway.backends.sqlite.loads import Loads
 from gateway.backends.sqlite.recent import Recent
 from gateway.backends.sqlite.recovery import recover
 from gateway.backends.sqlite.reserve import Reserve
-from gateway.backends.sqlite.rows import Reader
+from gateway.backends.sqlite.rows import RowReader
 from gateway.backends.sqlite.writer import Writer
 from gateway.backends.sqlite.writer_thread import WriterThread, words
 from gateway.errors import LogUnavailable, RecordDamaged, StartError
@@ -50,7 +50,7 @@ class SqliteLog(SoleLog):
         self._max_retired = max_retired
         self._readers: ThreadPoolExecutor | None = None
         self._local = threading.local()
-        self._open_readers: list[Reader] = []
+        self._open_readers: list[RowReader] = []
         self._ids = itertools.count()
         self._history = 0
         self._damaged: Sequence[Path] = ()
@@ -158,18 +158,18 @@ class SqliteLog(SoleLog):
         """The largest streams: a look at every row on a reader thread."""
         return await self._reading(lambda reader: reader.largest(begins, most))
 
-    async def _reading(self, read: Callable[[Reader], T]) -> T:
+    async def _reading(self, read: Callable[[RowReader], T]) -> T:
         assert self._readers is not None, "not open"
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read_one, read)
 
-    def _read_one(self, read: Callable[[Reader], T]) -> T:
+    def _read_one(self, read: Callable[[RowReader], T]) -> T:
         """On a reader thread, over its own connection; a failed one is opened anew next time."""
-        reader: Reader | None = getattr(self._local, "reader", None)
+        reader: RowReader | None = getattr(self._local, "reader", None)
         try:
             if reader is None:
                 connection = self._folder.connect(read_only=True)
                 self._folder.check_names()
-                reader = Reader(connection, self._history, self._recent)
+                reader = RowReader(connection, self._history, self._recent)
                 self._open_readers.append(reader)
                 self._local.reader = reader
             return read(reader)

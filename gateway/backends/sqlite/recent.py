@@ -69,7 +69,7 @@ def file_all(connection: apsw.Connection) -> None:
         connection.execute("commit")
 
 
-class Step(NamedTuple):
+class RecentStep(NamedTuple):
     """What one commit does with `recent`: rows are added, and those up to `gone` taken away.
 
     Streams are filed, or `dropped` by their paths, since they end.
@@ -129,7 +129,7 @@ class Recent:
             return None
         return changes[-1].state.version
 
-    def step(self, added: Sequence[Change], whole: Set[str], dropped: Set[str]) -> Step:
+    def step(self, added: Sequence[Change], whole: Set[str], dropped: Set[str]) -> RecentStep:
         """What one commit does that adds these changes, and others of the streams at `whole`.
 
         Of those at `dropped` nothing is filed.
@@ -144,7 +144,7 @@ class Recent:
             found.append(changes)
             rows -= len(changes)
             size -= _bytes_of(changes)
-        return Step(added, found, dropped, self._rows_to_remove(len(added)))
+        return RecentStep(added, found, dropped, self._rows_to_remove(len(added)))
 
     def _next(self, seen: Set[int]) -> Changes | None:
         """The next of this lap, or of another one, that is neither filed nor seen."""
@@ -164,7 +164,7 @@ class Recent:
             return None
         return min(self._filed, self._gone + 2 * added)
 
-    def note(self, step: Step) -> None:
+    def note(self, step: RecentStep) -> None:
         """A commit stands."""
         for path in (*(changes[0].state.path for changes in step.filed), *step.dropped):
             gone = self._streams.pop(path, ())

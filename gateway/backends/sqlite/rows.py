@@ -31,7 +31,7 @@ SLIDES = "detail->>'$.lifetime.ttl_s' is not null"  # or it ends at a date
 LAST = "\U0010ffff"  # sorts behind whatever follows the beginning of a path
 
 
-class Reader:
+class RowReader:
     """Reads over one connection, in one history; every answer is of one moment."""
 
     def __init__(self, connection: apsw.Connection, history: int, recent: Recent) -> None:

@@ -23,7 +23,7 @@ from gateway.protocol.moments import ClockNote, Moment
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.backends.sqlite.recent import Changes, Recent, Step
+    from gateway.backends.sqlite.recent import Changes, Recent, RecentStep
     from gateway.protocol.state import Change, ProducerState, StreamState
 
 MAX_ROWS = 500  # rows of one statement; its parameters stay far below SQLite's 32,766
@@ -194,7 +194,7 @@ class Writer:
                 )
         return versions
 
-    def _write(self, changes: list[Change]) -> Step:
+    def _write(self, changes: list[Change]) -> RecentStep:
         """Write what short appends add to `recent`, and all else at its stream's place."""
         removed = {change.state.stream_id: change.state for change in changes if change.removes}
         for state in removed.values():

@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING
 
 from headgate.errors import RequestRefused
 
-from gateway.commands.cdn_doctor.asker import ID_MARK, REQUEST_ID, Bounds, TooManyRequests, words
+from gateway.commands.cdn_doctor.asker import (
+    ID_MARK,
+    REQUEST_ID,
+    ProbeBounds,
+    TooManyRequests,
+    words,
+)
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.streams import AppendRefused
 from gateway.commands.cdn_doctor.wire import CONTINUE_S, append_expecting, append_in_chunks
 from gateway.commands.failure import FAILURES
 
 if TYPE_CHECKING:
-    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.deployment import Deployment
     from gateway.commands.cdn_doctor.hints import Advice, Check
     from gateway.commands.cdn_doctor.streams import OwnStream
@@ -50,7 +56,7 @@ async def bodies(deployment: Deployment) -> list[Finding]:
 async def _stored(deployment: Deployment, check: Check, suffix: str, body: bytes) -> Finding:
     own = await deployment.streams.create(suffix)
     try:
-        await own.append(body, bounds=Bounds(within_s=LARGE_S))
+        await own.append(body, bounds=ProbeBounds(within_s=LARGE_S))
     except TooManyRequests:
         raise
     except FAILURES as refusal:
@@ -78,8 +84,8 @@ async def _read_back(own: OwnStream, check: Check, body: bytes) -> Finding:
     )
 
 
-async def _read(own: OwnStream, appended: int) -> Reply:
-    bounds = Bounds(LARGE_S, LONGEST_REWRITTEN * appended)
+async def _read(own: OwnStream, appended: int) -> ProbeReply:
+    bounds = ProbeBounds(LARGE_S, LONGEST_REWRITTEN * appended)
     return await own.asker.ask(own.stream, "GET", query={"offset": own.start}, bounds=bounds)
 
 

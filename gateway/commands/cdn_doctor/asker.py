@@ -32,7 +32,7 @@ BODY_BYTES = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ProbeReply:
     """A whole answer, when it came by the clock of the loop, and the id that its request had."""
 
     status: int
@@ -54,14 +54,14 @@ class TooManyRequests(Failed):
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ProbeBounds:
     """Bounds an answer: the seconds it may take, ANSWER_S unless given, and its longest body."""
 
     within_s: float | None = None
     most_bytes: int = BODY_BYTES
 
 
-USUAL = Bounds()
+USUAL = ProbeBounds()
 
 
 class Asker:
@@ -84,8 +84,8 @@ class Asker:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        bounds: Bounds = USUAL,
-    ) -> Reply:
+        bounds: ProbeBounds = USUAL,
+    ) -> ProbeReply:
         """The answer to a request, whatever its status; RequestRefused if there is none in time.
 
         Raises TooManyRequests for a 429.
@@ -121,8 +121,8 @@ async def exchange(
     query: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
-    bounds: Bounds = USUAL,
-) -> Reply:
+    bounds: ProbeBounds = USUAL,
+) -> ProbeReply:
     """As `Asker.ask`, for a request that is counted already."""
     within_s = ANSWER_S if bounds.within_s is None else bounds.within_s
     request_id = f"{ID_MARK}{secrets.token_hex(8)}"
@@ -134,14 +134,14 @@ async def exchange(
             stream.request(method, query=query, headers=sent, body=body, idle_s=within_s) as answer,
         ):
             data = await _bounded(stream, answer, bounds.most_bytes)
-            return Reply(answer.status, _joined(answer.headers), data, request_id, loop.time())
+            return ProbeReply(answer.status, _joined(answer.headers), data, request_id, loop.time())
     except TimeoutError as cause:
         raise RequestRefused(f"{stream.shown}: no answer within {within_s:g} s") from cause
     except RequestRefused as refusal:
         if refusal.status is None:
             raise
         headers, said = _joined(refusal.headers), words(refusal)
-        return Reply(refusal.status, headers, b"", request_id, loop.time(), said)
+        return ProbeReply(refusal.status, headers, b"", request_id, loop.time(), said)
 
 
 def words(failure: Exception) -> str:

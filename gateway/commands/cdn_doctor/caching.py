@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from gateway.commands.cdn_doctor.asker import words
-from gateway.commands.cdn_doctor.evidence import Source, claims_kept, source, told
+from gateway.commands.cdn_doctor.evidence import AnswerSource, claims_kept, source, told
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import CURSOR, DATA
 from gateway.commands.cdn_doctor.staleness import old_answers
@@ -17,7 +17,7 @@ from gateway.commands.cdn_doctor.streams import NotMade
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.deployment import Deployment
     from gateway.commands.cdn_doctor.staleness import Read
     from gateway.commands.cdn_doctor.streams import OwnStream, OwnStreams
@@ -50,14 +50,14 @@ async def query_order(deployment: Deployment) -> Finding:
     return await _order_by_staleness(deployment)
 
 
-async def _order_of_copies(own: OwnStream, turned: Reply, said: str) -> Finding:
-    if source(turned) is Source.SHARED:
+async def _order_of_copies(own: OwnStream, turned: ProbeReply, said: str) -> Finding:
+    if source(turned) is AnswerSource.SHARED:
         return passed("query order", "an equal read is found in whatever order it is spelled")
     # Another server of the same cache may have been asked: so again, where each has the copy.
     filling = [await _plain(own, FILLED) for _ in range(READS_TO_FILL)]
-    if any(source(reply) is not Source.SHARED for reply in filling[-READS_TO_FILL // 2 :]):
+    if any(source(reply) is not AnswerSource.SHARED for reply in filling[-READS_TO_FILL // 2 :]):
         return unknown("query order", f"a copy is not always found, in its own order either{said}")
-    if source(await _turned(own, FILLED)) is Source.SHARED:
+    if source(await _turned(own, FILLED)) is AnswerSource.SHARED:
         return passed("query order", "an equal read is found in whatever order it is spelled")
     return failed("query order", f"a read that is kept is not found in another order{said}")
 
@@ -71,11 +71,11 @@ async def _order_by_staleness(deployment: Deployment) -> Finding:
     return failed("query order", "an old answer is not found in another order")
 
 
-async def _plain(own: OwnStream, cursor: str = CURSOR) -> Reply:
+async def _plain(own: OwnStream, cursor: str = CURSOR) -> ProbeReply:
     return await own.read({"cursor": cursor, "offset": own.start})
 
 
-async def _turned(own: OwnStream, cursor: str = CURSOR) -> Reply:
+async def _turned(own: OwnStream, cursor: str = CURSOR) -> ProbeReply:
     stream = own.spelled(f"offset={quote(own.start)}&cursor={cursor}")
     return await own.asker.ask(stream, "GET")
 
@@ -121,8 +121,10 @@ async def credentials(deployment: Deployment) -> Finding:
         "another Cookie": partial(_as_somebody, None, _session()),
     }
     replies = {name: await read(own) for name, read in readers.items()}
-    shared = {name for name, reply in replies.items() if source(reply) is Source.SHARED}
-    is_silent = any(source(reply) is Source.UNKNOWN for reply in replies.values() if reply.is_good)
+    shared = {name for name, reply in replies.items() if source(reply) is AnswerSource.SHARED}
+    is_silent = any(
+        source(reply) is AnswerSource.UNKNOWN for reply in replies.values() if reply.is_good
+    )
     if is_silent and deployment.reads.appends_arrive:
         shared |= await _given_old(deployment, readers)
     if leaks := [name for name in readers if name in shared and replies[name].is_good]:
@@ -139,10 +141,10 @@ async def _is_tail_kept_apart(deployment: Deployment) -> bool:
     own = await deployment.streams.create("-reader")
     await own.append(DATA)
     await own.read({"offset": own.start})
-    return source(await _as_somebody(None, None, own)) is not Source.SHARED
+    return source(await _as_somebody(None, None, own)) is not AnswerSource.SHARED
 
 
-def _unshared(replies: Sequence[Reply], *, is_silent: bool, is_made_up: bool) -> Finding:
+def _unshared(replies: Sequence[ProbeReply], *, is_silent: bool, is_made_up: bool) -> Finding:
     """What is found where no answer is known to be another reader's."""
     first, *others = replies
     if first.status in REFUSED and is_made_up:
@@ -173,7 +175,7 @@ async def _given_old(deployment: Deployment, readers: Mapping[str, Read]) -> set
     return given_old
 
 
-async def _as_somebody(authorization: str | None, cookie: str | None, own: OwnStream) -> Reply:
+async def _as_somebody(authorization: str | None, cookie: str | None, own: OwnStream) -> ProbeReply:
     headers = {} if cookie is None else {"Cookie": cookie}
     stream = own.as_somebody(authorization)
     return await own.asker.ask(stream, "GET", query={"offset": own.start}, headers=headers)

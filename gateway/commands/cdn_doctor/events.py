@@ -43,7 +43,7 @@ class EventsEnded(Failed):
     """The answer ended before what was waited for."""
 
 
-class Watch:
+class EventWatch:
     """Reads an event stream, and tells its events and comments as they come."""
 
     def __init__(self, answer: aiohttp.ClientResponse) -> None:
@@ -101,7 +101,7 @@ async def server_sent_events(deployment: Deployment) -> list[Finding]:
                 headers={"Accept": EVENT_STREAM},
             )
             answer = await given_time(connection.enter_async_context(opened), own, PROMPT_S)
-            return await _watched(Watch(answer), own, behind_first, deployment.gateway)
+            return await _watched(EventWatch(answer), own, behind_first, deployment.gateway)
     except TimeoutError:
         wrong = f"not even the head of the answer came within {PROMPT_S:g} s"
     except RequestRefused as refusal:
@@ -119,7 +119,7 @@ def _wrong(saw: str) -> list[Finding]:
 
 
 async def _watched(
-    watch: Watch, own: OwnStream, behind_first: str, gateway: GatewayCounters | None
+    watch: EventWatch, own: OwnStream, behind_first: str, gateway: GatewayCounters | None
 ) -> list[Finding]:
     if watch.content_type != EVENT_STREAM:
         return _wrong(f"the answer is not {EVENT_STREAM}")
@@ -143,7 +143,7 @@ async def _watched(
     ]
 
 
-async def _arrival(watch: Watch, own: OwnStream, waited: str) -> str | None:
+async def _arrival(watch: EventWatch, own: OwnStream, waited: str) -> str | None:
     """Return what is wrong with the way that the next event takes; None if it comes at once."""
     try:
         await given_time(watch.data_event(), own, PROMPT_S)
@@ -162,7 +162,7 @@ async def _resumed(own: OwnStream, behind_first: str) -> Finding:
         async with contextlib.AsyncExitStack() as connection:
             opened = own.asker.opened(own.stream, query=query, headers=headers)
             answer = await given_time(connection.enter_async_context(opened), own, PROMPT_S)
-            again = Watch(answer)
+            again = EventWatch(answer)
             await given_time(again.data_event(), own, 2 * PROMPT_S)
     except (TimeoutError, *FAILURES, aiohttp.ClientError):
         return unknown("SSE resume", f"who came back with {LAST_EVENT_ID} was given no events")
@@ -172,7 +172,7 @@ async def _resumed(own: OwnStream, behind_first: str) -> Finding:
     return passed("SSE resume", f"who comes back goes on after {LAST_EVENT_ID}")
 
 
-async def _keep_alive(watch: Watch, gateway: GatewayCounters | None) -> Finding:
+async def _keep_alive(watch: EventWatch, gateway: GatewayCounters | None) -> Finding:
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     patience_s = KEEP_ALIVE_S

@@ -11,7 +11,7 @@ from gateway.commands.cdn_doctor.asker import ID_MARK, REQUEST_ID
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.asker import ProbeReply
 
 # Where one vendor's caches say what they did, and nobody else.
 OF_VENDORS = ("X-Cache-Status", "CF-Cache-Status", "X-Vercel-Cache", "CDN-Cache")
@@ -24,7 +24,7 @@ _MISSED_BY_RFC_9211 = re.compile(r";\s*fwd=(?:uri-miss|vary-miss|miss|stale)\b",
 CLAIM_CHARACTERS = 60
 
 
-class Source(Enum):
+class AnswerSource(Enum):
     """What an answer is."""
 
     OWN = "made for this request"
@@ -32,20 +32,20 @@ class Source(Enum):
     UNKNOWN = "not known"
 
 
-def source(reply: Reply) -> Source:
+def source(reply: ProbeReply) -> AnswerSource:
     """By the id that its request had, where the server gives it back; else by what caches say.
 
     No cache on the way can know the id. One that shares answers may leave it out.
     """
     echoed = reply.headers.get(REQUEST_ID, "")
     if echoed.startswith(ID_MARK):
-        return Source.OWN if echoed == reply.request_id else Source.SHARED
+        return AnswerSource.OWN if echoed == reply.request_id else AnswerSource.SHARED
     said, is_rfc_9211 = _last_claim(reply.headers)
     if said is not None:
         kept = (_KEPT_BY_RFC_9211 if is_rfc_9211 else _KEPT).search(said)
-        return Source.OWN if kept is None else Source.SHARED
+        return AnswerSource.OWN if kept is None else AnswerSource.SHARED
     # An Age of 0 says nothing: who waited for another's answer gets it as new as he did.
-    return Source.SHARED if _is_old(reply.headers) else Source.UNKNOWN
+    return AnswerSource.SHARED if _is_old(reply.headers) else AnswerSource.UNKNOWN
 
 
 def claims_missed(headers: Mapping[str, str]) -> bool:
@@ -87,7 +87,7 @@ def claims_kept(headers: Mapping[str, str]) -> bool:
     )
 
 
-def told(*replies: Reply) -> str:
+def told(*replies: ProbeReply) -> str:
     """What caches said of these answers, in brackets; nothing if they said nothing."""
     claims = [line for reply in replies if (line := _claim(reply.headers)) is not None]
     return f" ({', then '.join(claims)})" if claims else ""

@@ -20,7 +20,7 @@ from gateway.commands.cdn_doctor import (
     said,
     writes,
 )
-from gateway.commands.cdn_doctor.asker import Asker, Bounds, words
+from gateway.commands.cdn_doctor.asker import Asker, ProbeBounds, words
 from gateway.commands.cdn_doctor.budget import RequestBudget
 from gateway.commands.cdn_doctor.deployment import Deployment
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
     from headgate.stream import Stream
 
-    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.hints import Check, Vendor
-    from gateway.commands.target import Target
+    from gateway.commands.target import StreamTarget
 
 T = TypeVar("T")
 
@@ -104,8 +104,8 @@ class Examination:
 
 
 async def examine(
-    target: Target,
-    admin: Target | None,
+    target: StreamTarget,
+    admin: StreamTarget | None,
     note: Callable[[str], None],
     *,
     later_s: float = 0.0,
@@ -164,7 +164,7 @@ async def _removed(
             note(f"headgate: {name} could not be removed; it expires within an hour.")
 
 
-async def _begin(streams: OwnStreams, target: Target) -> TwoReads:
+async def _begin(streams: OwnStreams, target: StreamTarget) -> TwoReads:
     try:
         own = await streams.create()
     except NotMade as refusal:
@@ -180,7 +180,7 @@ async def _begin(streams: OwnStreams, target: Target) -> TwoReads:
     return await read_twice(own, is_missing=is_missing)
 
 
-def _why_none(refusal: NotMade, target: Target) -> str:
+def _why_none(refusal: NotMade, target: StreamTarget) -> str:
     """Why no stream can be made there, and what to do."""
     status = refusal.reply.status
     if status in {401, 403, 407}:
@@ -194,7 +194,7 @@ def _why_none(refusal: NotMade, target: Target) -> str:
     return f"it is no Durable Streams endpoint: {refusal}"
 
 
-def _place(reply: Reply) -> str:
+def _place(reply: ProbeReply) -> str:
     """Where a redirect leads, harmless to a terminal, and without what may be secret in it."""
     location = reply.headers.get("Location", "").partition("?")[0].partition("#")[0]
     scheme, mark, rest = location.rpartition("//")
@@ -238,7 +238,7 @@ async def _waiting(deployment: Deployment) -> Finding:
     try:
         own, query = deployment.reads.own, {"cursor": AFTERWARDS, "offset": "-1"}
         # A hop may go on with the polls of those who have left.
-        bounds = Bounds(within_s=QUEUED_S)
+        bounds = ProbeBounds(within_s=QUEUED_S)
         reply = await own.asker.ask(own.stream, "GET", query=query, bounds=bounds)
     except FAILURES as failure:
         return unknown(check, f"{saw}, nor has one after them: {words(failure)}")

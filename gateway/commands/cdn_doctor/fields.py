@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor.evidence import Source, is_headgate, source, told
+from gateway.commands.cdn_doctor.evidence import AnswerSource, is_headgate, source, told
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import CURSOR as EQUAL_CURSOR
 from gateway.protocol.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 
 if TYPE_CHECKING:
-    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.deployment import Deployment
     from gateway.commands.cdn_doctor.streams import OwnStream
 
@@ -21,7 +21,7 @@ ASKED_FOR = "if-none-match"
 SITES = ("https://one.doctor.invalid", "https://other.doctor.invalid")
 
 
-async def headers(deployment: Deployment, own: OwnStream, first: Reply) -> Finding:
+async def headers(deployment: Deployment, own: OwnStream, first: ProbeReply) -> Finding:
     """Check that no hop takes away a field by which readers go on; `first` is a read of `own`."""
     read, live = {"offset": own.start}, {"live": "long-poll", "offset": own.start}
     closed = deployment.reads
@@ -29,7 +29,7 @@ async def headers(deployment: Deployment, own: OwnStream, first: Reply) -> Findi
     crossed = await closed.own.read(
         {"cursor": EQUAL_CURSOR, "live": "long-poll", "offset": closed.own.start}
     )
-    if crossed.is_good and source(crossed) is Source.SHARED:
+    if crossed.is_good and source(crossed) is AnswerSource.SHARED:
         saw = f"a long-poll was given the answer to a read that is not live{told(crossed)}"
         return failed("headers", saw, "live in key")
     expected = [
@@ -70,7 +70,7 @@ async def cors(deployment: Deployment) -> Finding:
     return await _preflight(deployment, replies[0])
 
 
-async def _preflight(deployment: Deployment, read: Reply) -> Finding:
+async def _preflight(deployment: Deployment, read: ProbeReply) -> Finding:
     """Check what a page is told before it asks, and what it may then see."""
     asked = {
         "Origin": SITES[0],
@@ -91,19 +91,19 @@ async def _preflight(deployment: Deployment, read: Reply) -> Finding:
     return passed("CORS", "pages of other sites may read, and are told so before they ask")
 
 
-def _repeated(reply: Reply) -> str | None:
+def _repeated(reply: ProbeReply) -> str | None:
     """Return what browsers refuse: more than one value, such as the server's and a hop's."""
     times = len(reply.headers.get(ALLOW_ORIGIN, "").split(","))
     return f"a read has {times} {ALLOW_ORIGIN}, of which browsers want one" if times > 1 else None
 
 
-def _names(reply: Reply, field: str, wanted: str) -> bool:
+def _names(reply: ProbeReply, field: str, wanted: str) -> bool:
     """Whether a list of names has this one, or stands for all."""
     names = {name.strip().lower() for name in reply.headers.get(field, "").split(",")}
     return not names.isdisjoint({wanted.lower(), "*"})
 
 
-def _wrong(replies: list[Reply]) -> str | None:
+def _wrong(replies: list[ProbeReply]) -> str | None:
     """Return what no server says by itself: a field without the one that it belongs to."""
     has = [ALLOW_ORIGIN in reply.headers for reply in replies]
     if any(has) and not all(has):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.hints import Advice, Check
 
 
-class Verdict(StrEnum):
+class CheckVerdict(StrEnum):
     """How a check ended."""
 
     PASS = "pass"
@@ -24,7 +24,7 @@ class Finding:
     """A check, how it ended, and what was seen: sentences without the last full stop."""
 
     check: Check
-    verdict: Verdict
+    verdict: CheckVerdict
     saw: str
     # What to do about it, where that is not what most failures of this check are mended by.
     advice: Advice | None = None
@@ -32,29 +32,29 @@ class Finding:
     @property
     def is_pass(self) -> bool:
         """Whether all is as it should be."""
-        return self.verdict is Verdict.PASS
+        return self.verdict is CheckVerdict.PASS
 
     @property
     def is_failure(self) -> bool:
         """Whether something is to be changed."""
-        return self.verdict is Verdict.FAIL
+        return self.verdict is CheckVerdict.FAIL
 
 
 def passed(check: Check, saw: str) -> Finding:
     """All is as it should be."""
-    return Finding(check, Verdict.PASS, saw)
+    return Finding(check, CheckVerdict.PASS, saw)
 
 
 def failed(check: Check, saw: str, advice: Advice | None = None) -> Finding:
     """Something is to be changed."""
-    return Finding(check, Verdict.FAIL, saw, advice)
+    return Finding(check, CheckVerdict.FAIL, saw, advice)
 
 
 def noted(check: Check, saw: str) -> Finding:
     """Report a fact that is no fault of its own: perhaps it was meant."""
-    return Finding(check, Verdict.NOTE, saw)
+    return Finding(check, CheckVerdict.NOTE, saw)
 
 
 def unknown(check: Check, saw: str) -> Finding:
     """Nothing that was seen decides it."""
-    return Finding(check, Verdict.UNKNOWN, saw)
+    return Finding(check, CheckVerdict.UNKNOWN, saw)

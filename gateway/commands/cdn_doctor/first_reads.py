@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor.evidence import Source, source
+from gateway.commands.cdn_doctor.evidence import AnswerSource, source
 
 if TYPE_CHECKING:
-    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.streams import OwnStream
 
 DATA = b"headgate doctor\n"
@@ -23,10 +23,10 @@ class TwoReads:
     """One read of a closed stream, asked for twice: its answer never changes."""
 
     own: OwnStream
-    first: Reply
-    again: Reply
+    first: ProbeReply
+    again: ProbeReply
     # Further ones, where a read or the append found no stream.
-    more: tuple[Reply, ...] = ()
+    more: tuple[ProbeReply, ...] = ()
 
     @property
     def refusal(self) -> str:
@@ -53,14 +53,14 @@ class TwoReads:
     def kept(self) -> bool | None:
         """Whether a cache before the server keeps answers; None if nothing says so."""
         made = source(self.again)
-        return None if made is Source.UNKNOWN else made is Source.SHARED
+        return None if made is AnswerSource.UNKNOWN else made is AnswerSource.SHARED
 
 
 async def read_twice(own: OwnStream, *, is_missing: bool = False) -> TwoReads:
     """Ask, and ask the same again; `is_missing` if an append has found no stream."""
     query = {"cursor": CURSOR, "offset": own.start}
     first, again = await own.read(query), await own.read(query)
-    more: tuple[Reply, ...] = ()
+    more: tuple[ProbeReply, ...] = ()
     if is_missing or 404 in {first.status, again.status}:
         others = [{"cursor": f"1{turn}", "offset": own.start} for turn in range(MORE_READS)]
         more = tuple([await own.read(query) for query in others])

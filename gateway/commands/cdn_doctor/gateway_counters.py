@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.commands.failure import FAILURES, Failed
-from gateway.commands.target import NOT_IN_FIELDS, Target, resolve
+from gateway.commands.target import NOT_IN_FIELDS, StreamTarget, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +104,7 @@ class GatewayCounters:
         return Failed(f"{self._admin.shown}: no gateway's admin listener is there")
 
 
-def admin_target(url: str, token_file: Path | None, environment: Mapping[str, str]) -> Target:
+def admin_target(url: str, token_file: Path | None, environment: Mapping[str, str]) -> StreamTarget:
     """Where a gateway tells what it knows, and the token; ValueError for what cannot be used."""
     if re.match(r"https?://", url, re.IGNORECASE) is None:
         raise ValueError("it must be a URL such as http://127.0.0.1:4439")
@@ -112,7 +112,7 @@ def admin_target(url: str, token_file: Path | None, environment: Mapping[str, st
     token = _token(token_file) if token_file is not None else environment.get(TOKEN_VARIABLE, "")
     if NOT_IN_FIELDS.search(token):
         raise ValueError("the token must be one line of text")
-    return Target(api, f"Bearer {token}" if token else None)
+    return StreamTarget(api, f"Bearer {token}" if token else None)
 
 
 def _token(path: Path) -> str:

@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING
 
 from headgate.names import is_closed
 
-from gateway.commands.cdn_doctor.asker import Bounds
-from gateway.commands.cdn_doctor.evidence import Source, claims_kept, claims_missed, source, told
+from gateway.commands.cdn_doctor.asker import ProbeBounds
+from gateway.commands.cdn_doctor.evidence import (
+    AnswerSource,
+    claims_kept,
+    claims_missed,
+    source,
+    told,
+)
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.protocol.header_names import NEXT_OFFSET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.deployment import Deployment
     from gateway.commands.cdn_doctor.streams import OwnStream
 
@@ -51,7 +57,7 @@ class _Log:
         """The offset behind the last byte."""
         return list(self.places)[-1]
 
-    def read_at(self, offset: str, reply: Reply) -> str | None:
+    def read_at(self, offset: str, reply: ProbeReply) -> str | None:
         """Return what is wrong with the answer to a read at `offset`, or None."""
         position, name = self.places[offset]
         for place, (other, other_name) in self.places.items():
@@ -66,7 +72,7 @@ class _Log:
             return f"a read at {name} does not say that the stream is closed"
         return None
 
-    def _is_answer(self, position: int, reply: Reply) -> bool:
+    def _is_answer(self, position: int, reply: ProbeReply) -> bool:
         """Whether a body that is not empty is what is at this position."""
         return reply.body != b"" and self.data[position:].startswith(reply.body)
 
@@ -75,7 +81,7 @@ async def chunks(deployment: Deployment) -> list[Finding]:
     """Check what reads at four offsets give, in turn and twice, and what is kept of them."""
     log = await _written(deployment)
     loop = asyncio.get_running_loop()
-    replies: dict[str, list[Reply]] = {offset: [] for offset in log.places}
+    replies: dict[str, list[ProbeReply]] = {offset: [] for offset in log.places}
     for _ in range(2):
         for offset, so_far in replies.items():
             so_far.append(await _read(log, offset))
@@ -107,13 +113,16 @@ async def _written(deployment: Deployment) -> _Log:
     return _Log(own, b"".join(parts), places, second, says_closed)
 
 
-async def _read(log: _Log, offset: str) -> Reply:
+async def _read(log: _Log, offset: str) -> ProbeReply:
     return await log.own.asker.ask(
-        log.own.stream, "GET", query={"offset": offset}, bounds=Bounds(most_bytes=len(log.data))
+        log.own.stream,
+        "GET",
+        query={"offset": offset},
+        bounds=ProbeBounds(most_bytes=len(log.data)),
     )
 
 
-def _offsets(log: _Log, replies: Mapping[str, list[Reply]]) -> Finding:
+def _offsets(log: _Log, replies: Mapping[str, list[ProbeReply]]) -> Finding:
     refused = [reply for pair in replies.values() for reply in pair if not reply.is_good]
     if refused:
         return unknown("offsets", f"a read was answered with: {refused[0].said}")
@@ -126,21 +135,21 @@ def _offsets(log: _Log, replies: Mapping[str, list[Reply]]) -> Finding:
     )
 
 
-def _wrong(log: _Log, replies: Mapping[str, list[Reply]]) -> Iterator[str]:
+def _wrong(log: _Log, replies: Mapping[str, list[ProbeReply]]) -> Iterator[str]:
     for pair in zip(*replies.values(), strict=True):
         for offset, reply in zip(replies, pair, strict=True):
             if wrong := log.read_at(offset, reply):
                 yield f"{wrong}{told(reply)}"
 
 
-async def _kept(deployment: Deployment, log: _Log, again: Reply) -> Finding:
+async def _kept(deployment: Deployment, log: _Log, again: ProbeReply) -> Finding:
     """Check that the second read of a whole chunk is answered from a copy that has its age."""
     lifetime_s = shared_lifetime_s(again.headers)
     looks = 0
-    while source(again) is Source.OWN and claims_missed(again.headers) and looks < MORE_LOOKS:
+    while source(again) is AnswerSource.OWN and claims_missed(again.headers) and looks < MORE_LOOKS:
         looks += 1
         again = await _read(log, log.second)
-    if source(again) is Source.SHARED:
+    if source(again) is AnswerSource.SHARED:
         return _with_age(again)
     if deployment.asker.has_credentials:
         return noted("chunks kept", "reads with credentials are not answered from copies")
@@ -152,16 +161,16 @@ async def _kept(deployment: Deployment, log: _Log, again: Reply) -> Finding:
     return _without_copy(again)
 
 
-def _without_copy(again: Reply) -> Finding:
+def _without_copy(again: ProbeReply) -> Finding:
     """Say what is known where no cache before the server says that it looked for a copy."""
     if claims_kept(again.headers):
         return passed("chunks kept", "no cache before the server; its own has the chunk")
-    if source(again) is Source.OWN:
+    if source(again) is AnswerSource.OWN:
         return noted("chunks kept", "no cache before the server keeps a chunk")
     return unknown("chunks kept", "nothing says whether an answer comes from a cache")
 
 
-def _with_age(reply: Reply) -> Finding:
+def _with_age(reply: ProbeReply) -> Finding:
     age = reply.headers.get("Age")
     if age is None:
         return failed("chunks kept", f"the copy of a chunk has no Age{told(reply)}")
@@ -172,8 +181,8 @@ async def _kept_later(log: _Log, later_s: float) -> Finding:
     """Check the copy again after a time in which it may have been evicted."""
     reply = await _read(log, log.second)
     lifetime_s = shared_lifetime_s(reply.headers)
-    if source(reply) is Source.SHARED or (
-        source(reply) is Source.UNKNOWN and claims_kept(reply.headers)
+    if source(reply) is AnswerSource.SHARED or (
+        source(reply) is AnswerSource.UNKNOWN and claims_kept(reply.headers)
     ):
         if wrong := log.read_at(log.second, reply):
             return failed("chunks kept", f"{later_s:g} s later {wrong}{told(reply)}")

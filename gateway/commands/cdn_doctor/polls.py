@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from headgate.errors import RequestRefused
 
-from gateway.commands.cdn_doctor.asker import Bounds, TooManyRequests, words
-from gateway.commands.cdn_doctor.evidence import Source, claims_kept, source, told
+from gateway.commands.cdn_doctor.asker import ProbeBounds, TooManyRequests, words
+from gateway.commands.cdn_doctor.evidence import AnswerSource, claims_kept, source, told
 from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
 from gateway.commands.cdn_doctor.patience import given_time
 from gateway.commands.failure import FAILURES
@@ -21,7 +21,7 @@ from gateway.protocol.header_names import CURSOR
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.deployment import Deployment
     from gateway.commands.cdn_doctor.hints import Check
     from gateway.commands.cdn_doctor.streams import OwnStream
@@ -53,7 +53,7 @@ class Poll:
 
     took_s: float
     ended_s: float
-    reply: Reply | None = None
+    reply: ProbeReply | None = None
     cut: str = ""
     is_limited: bool = False
 
@@ -126,7 +126,7 @@ class EqualPolls:
                 self._own.stream,
                 "GET",
                 query=self._query,
-                bounds=Bounds(within_s=LONGEST_POLL_S + PROMPT_S),
+                bounds=ProbeBounds(within_s=LONGEST_POLL_S + PROMPT_S),
             )
         except FAILURES as failure:
             is_limited = isinstance(failure, TooManyRequests)
@@ -178,7 +178,7 @@ async def _are_polls_kept(own: OwnStream, query: Mapping[str, str]) -> bool:
     cursor = query.get(CURSOR_PARAMETER, "")
     later = {CURSOR_PARAMETER: str(int(cursor) + 1)} if cursor.isdecimal() else {}
     replies = [await own.read({**query, **later}) for _ in range(2)]
-    return source(replies[-1]) is Source.SHARED
+    return source(replies[-1]) is AnswerSource.SHARED
 
 
 def _ended_early(polls: EqualPolls, ended: Poll) -> Finding:
@@ -191,7 +191,7 @@ def _ended_early(polls: EqualPolls, ended: Poll) -> Finding:
 
 def _judged(
     deployment: Deployment,
-    replies: Sequence[Reply],
+    replies: Sequence[ProbeReply],
     counted: int | None,
     slowest: str,
     *,
@@ -200,8 +200,8 @@ def _judged(
     """Judge by the gateway's own count, else by the answers; `is_kept` if a cache has them."""
     sources = [source(reply) for reply in replies]
     reached = counted
-    if reached is None and Source.UNKNOWN not in sources:
-        reached = sources.count(Source.OWN)
+    if reached is None and AnswerSource.UNKNOWN not in sources:
+        reached = sources.count(AnswerSource.OWN)
     if reached is None:
         return unknown("equal polls", "nothing says whether an answer comes from a cache")
     saw = f"of {READERS} that an append ended, {reached} reached the server; {slowest}"
@@ -265,7 +265,7 @@ async def _kept(own: OwnStream, query: dict[str, str], last: Poll) -> Finding:
     asked_s = loop.time()
     try:
         reply = await own.asker.ask(
-            own.stream, "GET", query=query, bounds=Bounds(within_s=LATER_S / 2)
+            own.stream, "GET", query=query, bounds=ProbeBounds(within_s=LATER_S / 2)
         )
     except RequestRefused as refusal:
         if isinstance(refusal.__cause__, TimeoutError):
@@ -287,7 +287,7 @@ async def _followed(own: OwnStream, first: Poll) -> Finding:
     query = {"live": "long-poll", "offset": own.start, "cursor": cursor}
     try:
         reply = await own.asker.ask(
-            own.stream, "GET", query=query, bounds=Bounds(within_s=LATER_S / 2)
+            own.stream, "GET", query=query, bounds=ProbeBounds(within_s=LATER_S / 2)
         )
     except RequestRefused as refusal:
         if isinstance(refusal.__cause__, TimeoutError):

@@ -8,7 +8,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Literal
 
-from gateway.commands.cdn_doctor.evidence import Source, source, told
+from gateway.commands.cdn_doctor.evidence import AnswerSource, source, told
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import DATA
 from gateway.commands.cdn_doctor.streams import READER_VARIABLE
@@ -16,7 +16,7 @@ from gateway.commands.cdn_doctor.streams import READER_VARIABLE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.deployment import Deployment
     from gateway.commands.cdn_doctor.streams import OwnStream
 
@@ -69,8 +69,8 @@ async def verified(deployment: Deployment) -> Finding:
     return _shared("verified", again, "who has an altered token is not let in")
 
 
-def _shared(check: Literal["reader-key", "verified"], again: Reply, saw: str) -> Finding:
-    if source(again) is Source.SHARED:
+def _shared(check: Literal["reader-key", "verified"], again: ProbeReply, saw: str) -> Finding:
+    if source(again) is AnswerSource.SHARED:
         return passed(check, f"an equal read has a copy; {saw}")
     return noted(check, f"{saw}; but equal reads share no copy")
 
@@ -112,7 +112,7 @@ async def _closed(deployment: Deployment, suffix: str) -> OwnStream:
 
 async def _read(
     own: OwnStream, authorization: str | None, query: Mapping[str, str] | None = None
-) -> Reply:
+) -> ProbeReply:
     return await own.asker.ask(
         own.as_somebody(authorization), "GET", query={"offset": own.start, **(query or {})}
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.commands.cdn_doctor import examination
 from gateway.commands.cdn_doctor.budget import MOST_REQUESTS
 from gateway.commands.cdn_doctor.examination import ADVISED, Unusable, examine
-from gateway.commands.cdn_doctor.finding import Verdict
+from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.hints import hint
 from gateway.commands.cdn_doctor.polls import READERS
 from gateway.commands.output import note, report
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.commands.cdn_doctor.examination import Examination
     from gateway.commands.cdn_doctor.finding import Finding
-    from gateway.commands.target import Target
+    from gateway.commands.target import StreamTarget
 
 SOUND, FAULTY, UNUSABLE = 0, 1, 2
 INTERRUPTED, TERMINATED = 130, 143
@@ -32,8 +32,8 @@ MARGIN = 16
 
 def run(  # noqa: PLR0913 - one for each option
     url: str,
-    target: Target,
-    admin: Target | None,
+    target: StreamTarget,
+    admin: StreamTarget | None,
     *,
     as_json: bool,
     later_s: float = 0.0,
@@ -62,12 +62,12 @@ def run(  # noqa: PLR0913 - one for each option
         report(f"{json.dumps(_object(url, examined), ensure_ascii=False)}\n")
     else:
         report("".join(_lines(url, examined)))
-    return FAULTY if _count(examined, Verdict.FAIL) else SOUND
+    return FAULTY if _count(examined, CheckVerdict.FAIL) else SOUND
 
 
 async def _until_told(
-    target: Target,
-    admin: Target | None,
+    target: StreamTarget,
+    admin: StreamTarget | None,
     later_s: float,
     reader: str | None,
     rendered: str | None,
@@ -100,7 +100,7 @@ def _object(url: str, examined: Examination) -> dict[str, object]:
 
 def _change(finding: Finding, examined: Examination) -> str:
     wants_change = finding.is_failure or (
-        finding.check in ADVISED and finding.verdict is Verdict.NOTE
+        finding.check in ADVISED and finding.verdict is CheckVerdict.NOTE
     )
     return hint(finding.advice or finding.check, examined.on_the_way) if wants_change else ""
 
@@ -114,7 +114,7 @@ def _lines(url: str, examined: Examination) -> Iterator[str]:
         if change := _change(finding, examined):
             yield _filled(change, width)
     yield f"\n{_summary(examined)}\n"
-    if _count(examined, Verdict.FAIL):
+    if _count(examined, CheckVerdict.FAIL):
         yield "headgate cdn render TARGET makes a configuration that has none of this.\n"
 
 
@@ -131,9 +131,9 @@ def _filled(text: str, width: int, first: str = "") -> str:
 
 
 def _summary(examined: Examination) -> str:
-    told = ", ".join(f"{_count(examined, verdict)} {verdict}" for verdict in Verdict)
+    told = ", ".join(f"{_count(examined, verdict)} {verdict}" for verdict in CheckVerdict)
     return f"{told}; {examined.requests} requests in {examined.took_s:.1f} s."
 
 
-def _count(examined: Examination, verdict: Verdict) -> int:
+def _count(examined: Examination, verdict: CheckVerdict) -> int:
     return sum(finding.verdict is verdict for finding in examined.findings)

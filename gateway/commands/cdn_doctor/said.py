@@ -15,7 +15,7 @@ from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, 
 from gateway.protocol.header_names import NEXT_OFFSET
 
 if TYPE_CHECKING:
-    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.deployment import Deployment
     from gateway.commands.cdn_doctor.hints import Check
     from gateway.commands.cdn_doctor.streams import OwnStream
@@ -50,19 +50,19 @@ async def message(deployment: Deployment) -> list[Finding]:
     return [headers, _refused(first), unknown("repeated append", none), unknown("own pages", none)]
 
 
-async def _append(own: OwnStream, body: bytes, headers: dict[str, str]) -> Reply:
+async def _append(own: OwnStream, body: bytes, headers: dict[str, str]) -> ProbeReply:
     sent = {"Content-Type": own.content_type, **headers}
     return await own.asker.ask(own.stream, "POST", headers=sent, body=body)
 
 
-def _refused(reply: Reply) -> Finding:
+def _refused(reply: ProbeReply) -> Finding:
     saw = f"an append of markup, a query and an address was answered with: {reply.said}"
     if reply.status in REFUSED_UNREAD:
         return failed("content", saw, "firewall")
     return unknown("content", saw)
 
 
-def _content(read: Reply) -> Finding:
+def _content(read: ProbeReply) -> Finding:
     if not read.is_good:
         return unknown("content", f"a read was answered with: {read.said}")
     if CONTENT in read.body:
@@ -72,7 +72,7 @@ def _content(read: Reply) -> Finding:
     return failed("content", f"a message is not read as it was sent{told(read)}")
 
 
-async def _again(own: OwnStream, first: Reply, stamp: dict[str, str]) -> list[Finding]:
+async def _again(own: OwnStream, first: ProbeReply, stamp: dict[str, str]) -> list[Finding]:
     """Check the same append once more, by a page of the host, which the server knows by Host."""
     origin = {"Origin": str(URL(own.stream.url).origin())}
     reply = await _append(own, CONTENT, stamp | origin)
@@ -87,7 +87,7 @@ async def _again(own: OwnStream, first: Reply, stamp: dict[str, str]) -> list[Fi
     return [_repeated(first, reply), pages]
 
 
-def _repeated(first: Reply, again: Reply) -> Finding:
+def _repeated(first: ProbeReply, again: ProbeReply) -> Finding:
     check: Check = "repeated append"
     if not again.is_good:
         return unknown(check, f"the same append again was answered with: {again.said}")

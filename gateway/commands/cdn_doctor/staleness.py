@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.commands.cdn_doctor.asker import Reply
+    from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.deployment import Deployment
     from gateway.commands.cdn_doctor.streams import OwnStream
 
-    Read = Callable[[OwnStream], Awaitable[Reply]]
+    Read = Callable[[OwnStream], Awaitable[ProbeReply]]
 
 EMPTY = {b"", b"[]"}
 # Nobody else reads with it, so that no cache has the answer.

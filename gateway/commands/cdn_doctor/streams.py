@@ -17,15 +17,15 @@ from headgate.errors import RequestRefused
 from headgate.names import is_closed
 from headgate.stream import Stream
 
-from gateway.commands.cdn_doctor.asker import USUAL, Bounds, exchange
+from gateway.commands.cdn_doctor.asker import USUAL, ProbeBounds, exchange
 from gateway.commands.failure import Failed
-from gateway.commands.target import AUTHORIZATION_VARIABLE, Target, resolve
+from gateway.commands.target import AUTHORIZATION_VARIABLE, StreamTarget, resolve
 from gateway.protocol.header_names import CLOSED, NEXT_OFFSET, READER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.commands.cdn_doctor.asker import Asker, Reply
+    from gateway.commands.cdn_doctor.asker import Asker, ProbeReply
 
 OCTETS = "application/octet-stream"
 TEXT = "text/plain"
@@ -42,7 +42,7 @@ READER_VARIABLE = "STREAM_READ_AUTH"
 class NotMade(Failed):
     """A stream was not created; the answer says why."""
 
-    def __init__(self, sentence: str, reply: Reply) -> None:
+    def __init__(self, sentence: str, reply: ProbeReply) -> None:
         super().__init__(sentence)
         self.reply = reply
 
@@ -50,7 +50,7 @@ class NotMade(Failed):
 class AppendRefused(Failed):
     """An append was refused; the answer says why."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: ProbeReply) -> None:
         super().__init__(f"an append was answered with: {reply.said}")
         self.reply = reply
 
@@ -66,7 +66,7 @@ class OwnStream:
     # What the server says who may read is to have in its URLs, if it does.
     reader_key: str | None = None
 
-    async def append(self, body: bytes, *, close: bool = False, bounds: Bounds = USUAL) -> str:
+    async def append(self, body: bytes, *, close: bool = False, bounds: ProbeBounds = USUAL) -> str:
         """Append, and perhaps close; the next offset. Failed if it is refused."""
         headers = {"Content-Type": self.content_type} | ({CLOSED: "true"} if close else {})
         reply = await self.asker.ask(self.stream, "POST", headers=headers, body=body, bounds=bounds)
@@ -76,7 +76,7 @@ class OwnStream:
 
     async def read(
         self, query: Mapping[str, str], headers: Mapping[str, str] | None = None
-    ) -> Reply:
+    ) -> ProbeReply:
         """The answer to a read."""
         return await self.asker.ask(self.stream, "GET", query=query, headers=headers)
 
@@ -153,7 +153,7 @@ class OwnStreams:
     async def _is_removed(self, stream: Stream) -> bool:
         self._asker.budget.redeem()
         with contextlib.suppress(RequestRefused):
-            reply = await exchange(stream, "DELETE", bounds=Bounds(within_s=REMOVAL_S))
+            reply = await exchange(stream, "DELETE", bounds=ProbeBounds(within_s=REMOVAL_S))
             if reply.is_good or reply.status in GONE:
                 return True
             if reply.status != 429 and reply.status < 500:
@@ -168,7 +168,7 @@ def _end(lifetime: timedelta) -> str:
     return (now + lifetime).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def first_target(url: str, environment: Mapping[str, str]) -> Target:
+def first_target(url: str, environment: Mapping[str, str]) -> StreamTarget:
     """A stream below the URL, with a name by chance; ValueError for what is no URL of streams."""
     if re.match(r"https?://", url, re.IGNORECASE) is None:
         raise ValueError("it must be the URL below which streams are, http://HOST/v1/stream")

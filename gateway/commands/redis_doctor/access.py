@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.commands.redis_doctor.facts import Finding, count
+from gateway.commands.redis_doctor.facts import RedisFinding, count
 from gateway.settings.log_kinds.redis import parse_redis
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ CROWDED = 0.9
 CONNECTIONS_OF_A_PROCESS = 3
 
 
-def access(server: ServerFacts) -> Iterator[Finding]:
+def access(server: ServerFacts) -> Iterator[RedisFinding]:
     """What has to be there before anything else matters."""
     yield _version(server)
     yield from _deployment(server)
@@ -29,31 +29,31 @@ def access(server: ServerFacts) -> Iterator[Finding]:
     yield from _libraries(server)
 
 
-def _version(server: ServerFacts) -> Finding:
+def _version(server: ServerFacts) -> RedisFinding:
     shown = f"{server.name} {server.shown_version}"
     if server.version < FUNCTIONS:
-        return Finding(
+        return RedisFinding(
             "error",
             "version",
             f"{shown} has no functions, in which appends are committed: no stream can be served.",
             "Use Redis 7.0 or newer, or Valkey.",
         )
     if server.version < DISK_OF_REPLICAS and server.route.wait_replicas:
-        return Finding(
+        return RedisFinding(
             "note",
             "version",
             f"{shown} does what the streams need. It cannot tell when a replica has synced its "
             "disk (WAITAOF, from 7.2): wait_replicas counts those that have an append in memory.",
         )
-    return Finding("ok", "version", f"{shown} does what the streams need.")
+    return RedisFinding("ok", "version", f"{shown} does what the streams need.")
 
 
-def _deployment(server: ServerFacts) -> Iterator[Finding]:
+def _deployment(server: ServerFacts) -> Iterator[RedisFinding]:
     if (
         server.info.get("cluster_enabled") == 1
         and parse_redis(server.route.origin).kind != "cluster"
     ):
-        yield Finding(
+        yield RedisFinding(
             "error",
             "deployment",
             "This is a node of a cluster: streams whose place is on another node cannot be served.",
@@ -61,10 +61,10 @@ def _deployment(server: ServerFacts) -> Iterator[Finding]:
         )
 
 
-def _rights(server: ServerFacts) -> Iterator[Finding]:
+def _rights(server: ServerFacts) -> Iterator[RedisFinding]:
     about = "rights"
     if server.refused is None:
-        yield Finding(
+        yield RedisFinding(
             "note",
             about,
             f"What the user {server.user} may do was not tried: that takes MULTI, EXEC and "
@@ -73,16 +73,16 @@ def _rights(server: ServerFacts) -> Iterator[Finding]:
         )
     elif server.refused:
         reasons = "; ".join(f"{words}: {reason}" for words, reason in server.refused.items())
-        yield Finding(
+        yield RedisFinding(
             "error",
             about,
             f"The user {server.user} is refused what a gateway needs: {reasons}.",
             "Give it the rights that docs/redis.md lists.",
         )
     else:
-        yield Finding("ok", about, f"The user {server.user} may do all that a gateway does.")
+        yield RedisFinding("ok", about, f"The user {server.user} may do all that a gateway does.")
     if not server.config:
-        yield Finding(
+        yield RedisFinding(
             "note",
             about,
             "The settings of Redis may not be read here (CONFIG GET), so that much of this is "
@@ -91,14 +91,14 @@ def _rights(server: ServerFacts) -> Iterator[Finding]:
         )
 
 
-def _guard(server: ServerFacts) -> Iterator[Finding]:
+def _guard(server: ServerFacts) -> Iterator[RedisFinding]:
     # A default user without a password is let in by loopback alone unless this is off.
     is_open = (
         parse_redis(server.route.origin).password is None
         and parse_redis(server.route.origin).kind != "unix"
     )
     if is_open and server.config.get("protected-mode") == "no":
-        yield Finding(
+        yield RedisFinding(
             "warning",
             "rights",
             "No password is asked and protected-mode is off: whoever reaches the port can read, "
@@ -107,11 +107,11 @@ def _guard(server: ServerFacts) -> Iterator[Finding]:
         )
 
 
-def _connections(server: ServerFacts) -> Iterator[Finding]:
+def _connections(server: ServerFacts) -> Iterator[RedisFinding]:
     about = "connections"
     idle = server.number("timeout") or 0
     if idle:
-        yield Finding(
+        yield RedisFinding(
             "note",
             about,
             f"timeout {idle}: a gateway that sent nothing for so long is disconnected, and its "
@@ -119,7 +119,7 @@ def _connections(server: ServerFacts) -> Iterator[Finding]:
             "Set timeout 0.",
         )
     if server.number("tcp-keepalive") == 0:
-        yield Finding(
+        yield RedisFinding(
             "note",
             about,
             "tcp-keepalive 0: of a gateway whose machine vanished Redis keeps the connections, and "
@@ -129,7 +129,7 @@ def _connections(server: ServerFacts) -> Iterator[Finding]:
     most = int(server.info.get("maxclients", 0))
     now = int(server.info.get("connected_clients", 0))
     if most and now > CROWDED * most:
-        yield Finding(
+        yield RedisFinding(
             "warning",
             about,
             f"{count(now, 'client')} of maxclients {most}: each process of a gateway takes "
@@ -138,13 +138,13 @@ def _connections(server: ServerFacts) -> Iterator[Finding]:
         )
 
 
-def _libraries(server: ServerFacts) -> Iterator[Finding]:
+def _libraries(server: ServerFacts) -> Iterator[RedisFinding]:
     others = [name for name in server.libraries if name != server.this_library]
     if not others:
         return
     about = "functions"
     if server.this_library in server.libraries:
-        yield Finding(
+        yield RedisFinding(
             "note",
             about,
             "Functions of other versions of Headgate than this one are loaded: "
@@ -153,7 +153,7 @@ def _libraries(server: ServerFacts) -> Iterator[Finding]:
             f"{'; '.join(f'FUNCTION DELETE {name}' for name in others)}.",
         )
     else:
-        yield Finding(
+        yield RedisFinding(
             "note",
             about,
             f"Functions of other versions of Headgate are loaded ({', '.join(others)}), and none "

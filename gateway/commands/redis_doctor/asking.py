@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
-from gateway.backends.redis.names import VERSION, Names
+from gateway.backends.redis.names import VERSION, RedisNames
 from gateway.commands.redis_doctor.client import connected, connected_to_sentinel
 from gateway.commands.redis_doctor.facts import (
     ClusterFacts,
@@ -24,7 +24,7 @@ from gateway.settings.log_kinds.redis import parse_redis
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.commands.redis_doctor.client import Client
+    from gateway.commands.redis_doctor.client import ServerClient
     from gateway.settings import Route
 
 SETTINGS = (
@@ -56,7 +56,7 @@ class ServerUnreachable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ExaminedOrigin:
     """All that was learnt of an origin."""
 
     servers: tuple[ServerFacts, ...]
@@ -66,7 +66,7 @@ class Asked:
     cluster: ClusterFacts | None
 
 
-def ask(route: Route) -> Asked:
+def ask(route: Route) -> ExaminedOrigin:
     """Everything that there is to know of a route's Redis. Raises Unreachable."""
     kind = parse_redis(route.origin).kind
     if kind == "sentinel":
@@ -74,10 +74,10 @@ def ask(route: Route) -> Asked:
     if kind == "cluster":
         return _ask_cluster(route)
     nodes: Sequence[tuple[str, int] | None] = parse_redis(route.origin).nodes or (None,)
-    return Asked(tuple(_server(route, node) for node in nodes), (), (), None)
+    return ExaminedOrigin(tuple(_server(route, node) for node in nodes), (), (), None)
 
 
-def _ask_sentinels(route: Route) -> Asked:
+def _ask_sentinels(route: Route) -> ExaminedOrigin:
     views = tuple(_sentinel(route, node) for node in parse_redis(route.origin).nodes)
     told = next((view for view in views if view.why_unhealthy is None), None)
     if told is None:
@@ -85,7 +85,7 @@ def _ask_sentinels(route: Route) -> Asked:
             "; ".join(f"{view.address}: {view.why_unhealthy}" for view in views)
         )
     primary = (str(told.fields["ip"]), int(told.fields["port"]))
-    return Asked((_server(route, primary),), (), views, None)
+    return ExaminedOrigin((_server(route, primary),), (), views, None)
 
 
 def _sentinel(route: Route, node: tuple[str, int]) -> SentinelFacts:
@@ -104,7 +104,7 @@ def _sentinel(route: Route, node: tuple[str, int]) -> SentinelFacts:
     return SentinelFacts(address, None, fields, quorum)
 
 
-def _ask_cluster(route: Route) -> Asked:
+def _ask_cluster(route: Route) -> ExaminedOrigin:
     troubles = []
     for node in parse_redis(route.origin).nodes:
         try:
@@ -117,7 +117,7 @@ def _ask_cluster(route: Route) -> Asked:
     raise ServerUnreachable("; ".join(troubles))
 
 
-def _ask_nodes(route: Route, view: ClusterFacts) -> Asked:
+def _ask_nodes(route: Route, view: ClusterFacts) -> ExaminedOrigin:
     servers, silent = [], []
     for address in view.replicas:
         host, _, port = address.rpartition(":")
@@ -125,10 +125,10 @@ def _ask_nodes(route: Route, view: ClusterFacts) -> Asked:
             servers.append(_server(route, (host, int(port))))
         except ServerUnreachable as cause:
             silent.append(str(cause))
-    return Asked(tuple(servers), tuple(silent), (), view)
+    return ExaminedOrigin(tuple(servers), tuple(silent), (), view)
 
 
-def _cluster(client: Client) -> ClusterFacts:
+def _cluster(client: ServerClient) -> ClusterFacts:
     info = dict(client.ask("CLUSTER INFO"))
     nodes = client.ask("CLUSTER NODES")
     primaries = {fields["node_id"]: address for address, fields in nodes.items() if fields["slots"]}
@@ -156,13 +156,13 @@ def _server(route: Route, node: tuple[str, int] | None) -> ServerFacts:
                 user=parse_redis(route.origin).username or "default",
                 libraries=_libraries(client),
                 this_library=f"headgate_{VERSION}",
-                sample=_sample(client, Names(parse_redis(route.origin).prefix)),
+                sample=_sample(client, RedisNames(parse_redis(route.origin).prefix)),
             )
     except redis.RedisError as cause:
         raise ServerUnreachable(f"{address}: {_sentence(cause, route)}") from cause
 
 
-def _settings(client: Client) -> dict[str, str]:
+def _settings(client: ServerClient) -> dict[str, str]:
     """What may be read of the settings: each by itself, as Redis before 7.0 knows no lists."""
     found: dict[str, str] = {}
     with contextlib.suppress(redis.ResponseError):
@@ -171,7 +171,7 @@ def _settings(client: Client) -> dict[str, str]:
     return found
 
 
-def _libraries(client: Client) -> tuple[str, ...]:
+def _libraries(client: ServerClient) -> tuple[str, ...]:
     try:
         listed = client.ask("FUNCTION LIST", "LIBRARYNAME", "headgate_*")
     except redis.ResponseError:
@@ -186,14 +186,14 @@ def _fields(reply: Any) -> dict[str, Any]:  # noqa: ANN401 - a map, or as RESP2 
     return dict(zip(reply[::2], reply[1::2], strict=True))
 
 
-def _sample(client: Client, names: Names) -> StreamSample | None:
+def _sample(client: ServerClient, names: RedisNames) -> StreamSample | None:
     """The memory of as many streams as a bounded walk over the keys finds."""
     with contextlib.suppress(redis.exceptions.NoPermissionError):
         return _walk(client, names)
     return None
 
 
-def _walk(client: Client, names: Names) -> StreamSample:
+def _walk(client: ServerClient, names: RedisNames) -> StreamSample:
     found: dict[str, None] = {}
     cursor, looked_at = 0, 0
     while looked_at < KEYS_LOOKED_AT and len(found) < STREAMS_MEASURED:
@@ -207,7 +207,7 @@ def _walk(client: Client, names: Names) -> StreamSample:
     return StreamSample(sizes, cursor == 0 and len(found) <= STREAMS_MEASURED)
 
 
-def _size(client: Client, names: Names, path: str) -> StreamSize:
+def _size(client: ServerClient, names: RedisNames, path: str) -> StreamSize:
     keys = (names.meta(path), names.records(path))
     used = sum(client.ask("MEMORY USAGE", key) or 0 for key in keys)
     return StreamSize(used, client.ask("XLEN", names.records(path)))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ANSWER_S = 10.0
 
 
-class Client:
+class ServerClient:
     """Asks, and tries nothing twice: whoever examines a server wants to know what it does."""
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -53,7 +53,7 @@ class Client:
 
 
 @contextlib.contextmanager
-def connected(route: Route, node: tuple[str, int] | None) -> Iterator[Client]:
+def connected(route: Route, node: tuple[str, int] | None) -> Iterator[ServerClient]:
     """A connection to a server that holds streams; to the socket if there is no node."""
     origin = parse_redis(route.origin)
     where: dict[str, Any] = {"unix_socket_path": origin.path}
@@ -61,18 +61,18 @@ def connected(route: Route, node: tuple[str, int] | None) -> Iterator[Client]:
         where = {"host": node[0], "port": node[1], **_tls(route)}
     login = {"username": origin.username, "password": origin.password, "db": origin.db}
     options = {"socket_connect_timeout": route.connect_timeout, **where, **login}
-    with contextlib.closing(Client(options)) as client:
+    with contextlib.closing(ServerClient(options)) as client:
         yield client
 
 
 @contextlib.contextmanager
-def connected_to_sentinel(route: Route, node: tuple[str, int]) -> Iterator[Client]:
+def connected_to_sentinel(route: Route, node: tuple[str, int]) -> Iterator[ServerClient]:
     """A connection to one of the sentinels."""
     origin = parse_redis(route.origin)
     login = {"username": origin.sentinel_username, "password": origin.sentinel_password}
     where = {"host": node[0], "port": node[1], **_tls(route)}
     options = {"socket_connect_timeout": route.connect_timeout, **where, **login}
-    with contextlib.closing(Client(options)) as client:
+    with contextlib.closing(ServerClient(options)) as client:
         yield client
 
 

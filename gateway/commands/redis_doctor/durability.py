@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.commands.redis_doctor.facts import Finding, count
+from gateway.commands.redis_doctor.facts import RedisFinding, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,20 +16,20 @@ COPIES = "replication"
 LONG_LAG_S = 10
 
 
-def durability(server: ServerFacts) -> Iterator[Finding]:
+def durability(server: ServerFacts) -> Iterator[RedisFinding]:
     """What its disk and its replicas promise."""
     yield from _disk(server)
     yield from _failing_disk(server)
     yield from _replication(server)
 
 
-def _disk(server: ServerFacts) -> Iterator[Finding]:
+def _disk(server: ServerFacts) -> Iterator[RedisFinding]:
     if _has_file(server):
         yield _file(server)
         yield from _rewriting(server)
     elif server.config.get("save"):
         lost = count(int(server.info.get("rdb_changes_since_last_save", 0)), "change")
-        yield Finding(
+        yield RedisFinding(
             "warning",
             DISK,
             f"Only snapshots are kept (save {server.config['save']}): a crash of Redis loses every "
@@ -39,7 +39,7 @@ def _disk(server: ServerFacts) -> Iterator[Finding]:
     elif "save" in server.config:
         yield _nothing(server)
     else:
-        yield Finding("note", DISK, "Whether anything is kept on disk could not be asked.")
+        yield RedisFinding("note", DISK, "Whether anything is kept on disk could not be asked.")
 
 
 def _has_file(server: ServerFacts) -> bool:
@@ -47,17 +47,17 @@ def _has_file(server: ServerFacts) -> bool:
     return asked == "yes" if asked else server.info.get("aof_enabled") == 1
 
 
-def _file(server: ServerFacts) -> Finding:
+def _file(server: ServerFacts) -> RedisFinding:
     policy = server.config.get("appendfsync")
     if policy == "always":
-        return Finding(
+        return RedisFinding(
             "ok",
             DISK,
             "appendfsync always: an append is on the disk of this server before it is "
             "acknowledged, and neither a crash of Redis nor of its machine loses it.",
         )
     if policy == "everysec":
-        return Finding(
+        return RedisFinding(
             "note",
             DISK,
             "appendfsync everysec: a crash of Redis alone loses nothing while the disk keeps up; "
@@ -65,23 +65,23 @@ def _file(server: ServerFacts) -> Finding:
             "Set appendfsync always where no acknowledged append may be lost.",
         )
     if policy == "no":
-        return Finding(
+        return RedisFinding(
             "warning",
             DISK,
             "appendfsync no: a crash of the machine loses what the kernel had not written yet, "
             "on Linux up to half a minute of acknowledged appends.",
             "Set appendfsync everysec or always.",
         )
-    return Finding(
+    return RedisFinding(
         "note", DISK, "There is an append-only file; how often it is synced could not be asked."
     )
 
 
-def _rewriting(server: ServerFacts) -> Iterator[Finding]:
+def _rewriting(server: ServerFacts) -> Iterator[RedisFinding]:
     if server.config.get("no-appendfsync-on-rewrite") == "yes" and (
         server.config.get("appendfsync") != "no"
     ):
-        yield Finding(
+        yield RedisFinding(
             "warning",
             DISK,
             "no-appendfsync-on-rewrite yes: while the file is rewritten or a snapshot is written "
@@ -89,7 +89,7 @@ def _rewriting(server: ServerFacts) -> Iterator[Finding]:
             "Set no-appendfsync-on-rewrite no.",
         )
     if server.config.get("aof-load-truncated") == "no":
-        yield Finding(
+        yield RedisFinding(
             "note",
             DISK,
             "aof-load-truncated no: after a crash in the midst of a write Redis does not start "
@@ -97,7 +97,7 @@ def _rewriting(server: ServerFacts) -> Iterator[Finding]:
             "Set aof-load-truncated yes, unless other data in this Redis needs no.",
         )
     if server.number("auto-aof-rewrite-percentage") == 0:
-        yield Finding(
+        yield RedisFinding(
             "warning",
             DISK,
             "auto-aof-rewrite-percentage 0: the append-only file grows with every append, also of "
@@ -106,16 +106,16 @@ def _rewriting(server: ServerFacts) -> Iterator[Finding]:
         )
 
 
-def _nothing(server: ServerFacts) -> Finding:
+def _nothing(server: ServerFacts) -> RedisFinding:
     if server.replicas:
-        return Finding(
+        return RedisFinding(
             "error",
             DISK,
             "Nothing is kept on disk: a restart of this server forgets every stream, and its "
             "replicas copy the empty server when it comes back before one of them is promoted.",
             "Set appendonly yes.",
         )
-    return Finding(
+    return RedisFinding(
         "warning",
         DISK,
         "Nothing is kept on disk: a restart of Redis forgets every stream.",
@@ -123,9 +123,9 @@ def _nothing(server: ServerFacts) -> Finding:
     )
 
 
-def _failing_disk(server: ServerFacts) -> Iterator[Finding]:
+def _failing_disk(server: ServerFacts) -> Iterator[RedisFinding]:
     if server.info.get("aof_last_write_status", "ok") != "ok":
-        yield Finding(
+        yield RedisFinding(
             "error",
             DISK,
             "The last write to the append-only file failed: Redis refuses appends until one "
@@ -133,12 +133,12 @@ def _failing_disk(server: ServerFacts) -> Iterator[Finding]:
             "See its log; the disk may be full.",
         )
     if server.info.get("aof_last_bgrewrite_status", "ok") != "ok":
-        yield Finding(
+        yield RedisFinding(
             "warning", DISK, "The last rewrite of the append-only file failed.", "See its log."
         )
     snapshots_fail = server.info.get("rdb_last_bgsave_status", "ok") != "ok"
     if snapshots_fail and server.config.get("stop-writes-on-bgsave-error", "yes") == "yes":
-        yield Finding(
+        yield RedisFinding(
             "error",
             DISK,
             "The last snapshot failed: with stop-writes-on-bgsave-error yes Redis refuses appends "
@@ -147,10 +147,10 @@ def _failing_disk(server: ServerFacts) -> Iterator[Finding]:
         )
 
 
-def _replication(server: ServerFacts) -> Iterator[Finding]:
+def _replication(server: ServerFacts) -> Iterator[RedisFinding]:
     if server.info.get("role") == "slave":
         of = f"{server.info.get('master_host')}:{server.info.get('master_port')}"
-        yield Finding(
+        yield RedisFinding(
             "error",
             COPIES,
             f"This is a replica of {of}: it takes no appends, and the gateways answer 503.",
@@ -161,7 +161,7 @@ def _replication(server: ServerFacts) -> Iterator[Finding]:
     if server.fails_over:
         yield from _failover(server)
     elif server.replicas:
-        yield Finding(
+        yield RedisFinding(
             "note",
             COPIES,
             f"{count(server.replicas, 'replica')}, and nobody who puts one in the place of this "
@@ -170,10 +170,10 @@ def _replication(server: ServerFacts) -> Iterator[Finding]:
     yield from _lag(server)
 
 
-def _waiting(server: ServerFacts) -> Iterator[Finding]:
+def _waiting(server: ServerFacts) -> Iterator[RedisFinding]:
     asked = server.route.wait_replicas
     if asked > server.replicas:
-        yield Finding(
+        yield RedisFinding(
             "error",
             COPIES,
             f"wait_replicas is {asked}, and {count(server.replicas, 'replica')} follow: appends "
@@ -181,7 +181,7 @@ def _waiting(server: ServerFacts) -> Iterator[Finding]:
             "Add replicas, or lower wait_replicas.",
         )
     elif asked:
-        yield Finding(
+        yield RedisFinding(
             "ok",
             COPIES,
             f"wait_replicas {asked}: an append is acknowledged when {asked} of "
@@ -189,9 +189,9 @@ def _waiting(server: ServerFacts) -> Iterator[Finding]:
         )
 
 
-def _failover(server: ServerFacts) -> Iterator[Finding]:
+def _failover(server: ServerFacts) -> Iterator[RedisFinding]:
     if not server.replicas:
-        yield Finding(
+        yield RedisFinding(
             "warning",
             COPIES,
             "No replica follows: nothing can take the place of this server when it dies.",
@@ -199,7 +199,7 @@ def _failover(server: ServerFacts) -> Iterator[Finding]:
         )
         return
     if not server.route.wait_replicas:
-        yield Finding(
+        yield RedisFinding(
             "note",
             COPIES,
             "wait_replicas 0: a failover loses the appends that no replica had yet, though they "
@@ -207,7 +207,7 @@ def _failover(server: ServerFacts) -> Iterator[Finding]:
             "Set wait_replicas = 1 on the route where that matters more than the round trip.",
         )
     if server.number("min-replicas-to-write") == 0:
-        yield Finding(
+        yield RedisFinding(
             "warning",
             COPIES,
             "min-replicas-to-write 0: a primary that is cut off from its replicas goes on "
@@ -216,13 +216,13 @@ def _failover(server: ServerFacts) -> Iterator[Finding]:
         )
 
 
-def _lag(server: ServerFacts) -> Iterator[Finding]:
+def _lag(server: ServerFacts) -> Iterator[RedisFinding]:
     for replica in server.followers:
         address = f"{replica['ip']}:{replica['port']}"
         if replica.get("state") != "online":
-            yield Finding("note", COPIES, f"The replica {address} is being filled.")
+            yield RedisFinding("note", COPIES, f"The replica {address} is being filled.")
         elif int(replica.get("lag", 0)) > LONG_LAG_S:
-            yield Finding(
+            yield RedisFinding(
                 "warning",
                 COPIES,
                 f"The replica {address} has not answered for {replica['lag']} seconds.",

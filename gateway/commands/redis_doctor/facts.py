@@ -19,7 +19,7 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RedisFinding:
     """What something in a Redis means for the streams, and what to do about it if anything."""
 
     level: Level

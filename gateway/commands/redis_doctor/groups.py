@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.commands.redis_doctor.facts import Finding, count
+from gateway.commands.redis_doctor.facts import RedisFinding, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,35 +15,35 @@ FEWEST = 3
 SLOTS = 16384
 
 
-def sentinels(views: Sequence[SentinelFacts]) -> Iterator[Finding]:
+def sentinels(views: Sequence[SentinelFacts]) -> Iterator[RedisFinding]:
     """Whether they can agree on another primary."""
     about = "sentinels"
     well = [view for view in views if view.why_unhealthy is None]
     for view in views:
         if view.why_unhealthy is not None:
-            yield Finding("warning", about, f"{view.address}: {view.why_unhealthy}.")
+            yield RedisFinding("warning", about, f"{view.address}: {view.why_unhealthy}.")
         elif view.why_no_quorum is not None:
-            yield Finding(
+            yield RedisFinding(
                 "error",
                 about,
                 f"{view.address}: {view.why_no_quorum}: nobody would replace a primary that dies.",
             )
     known = max((int(view.fields["num-other-sentinels"]) + 1 for view in well), default=0)
     if known < FEWEST:
-        yield Finding(
+        yield RedisFinding(
             "warning",
             about,
             f"{count(known, 'sentinel')}: the loss of one leaves too few to agree on a failover.",
             "Run three, on machines that do not fail together.",
         )
     elif len(well) == len(views) and all(view.why_no_quorum is None for view in views):
-        yield Finding(
+        yield RedisFinding(
             "ok",
             about,
             f"{count(known, 'sentinel')} know the service, and can agree on a failover.",
         )
     if 0 < len(views) < min(known, 2):
-        yield Finding(
+        yield RedisFinding(
             "note",
             about,
             "The URL names one sentinel: while that one is away a gateway finds no primary.",
@@ -51,15 +51,15 @@ def sentinels(views: Sequence[SentinelFacts]) -> Iterator[Finding]:
         )
 
 
-def cluster(view: ClusterFacts, silent: Sequence[str]) -> Iterator[Finding]:
+def cluster(view: ClusterFacts, silent: Sequence[str]) -> Iterator[RedisFinding]:
     """Whether each slot is served, and would be after a loss."""
     about = "cluster"
     for why_unhealthy in silent:
-        yield Finding("error", about, f"A primary cannot be asked, {why_unhealthy}.")
+        yield RedisFinding("error", about, f"A primary cannot be asked, {why_unhealthy}.")
     state = view.info.get("cluster_state")
     served = int(view.info.get("cluster_slots_ok", 0))
     if state != "ok":
-        yield Finding(
+        yield RedisFinding(
             "error",
             about,
             f"The cluster is {state}, {served:,} of {SLOTS:,} slots are served: appends and reads "
@@ -68,12 +68,12 @@ def cluster(view: ClusterFacts, silent: Sequence[str]) -> Iterator[Finding]:
             + ".",
         )
     else:
-        yield Finding(
+        yield RedisFinding(
             "ok", about, f"{count(len(view.replicas), 'primary node')} serve all {SLOTS:,} slots."
         )
     alone = [address for address, replicas in view.replicas.items() if replicas == 0]
     if alone:
-        yield Finding(
+        yield RedisFinding(
             "warning",
             about,
             f"Without a replica: {', '.join(alone)}. Nothing takes the place of such a primary "
@@ -81,7 +81,7 @@ def cluster(view: ClusterFacts, silent: Sequence[str]) -> Iterator[Finding]:
             "Add a replica to each primary.",
         )
     if 0 < len(view.replicas) < FEWEST:
-        yield Finding(
+        yield RedisFinding(
             "warning",
             about,
             f"{count(len(view.replicas), 'primary node')}: a failover takes the votes of most "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.commands.redis_doctor.facts import Finding, count, show_bytes
+from gateway.commands.redis_doctor.facts import RedisFinding, count, show_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ MANY = 100
 SMALLEST_OUTPUT = 8 * MIB
 
 
-def memory(server: ServerFacts) -> Iterator[Finding]:
+def memory(server: ServerFacts) -> Iterator[RedisFinding]:
     """Eviction, room, and the shape of the streams."""
     yield from _eviction(server)
     yield from _room(server)
@@ -34,18 +34,18 @@ def memory(server: ServerFacts) -> Iterator[Finding]:
     yield from _streams(server)
 
 
-def _eviction(server: ServerFacts) -> Iterator[Finding]:
+def _eviction(server: ServerFacts) -> Iterator[RedisFinding]:
     policy = server.info.get("maxmemory_policy")
     limit = int(server.info.get("maxmemory", 0))
     if policy == "noeviction":
-        yield Finding(
+        yield RedisFinding(
             "ok",
             "eviction",
             "maxmemory-policy noeviction: a full Redis refuses appends and drops nothing.",
         )
     elif policy:
         when = "as soon as it is full" if limit else "as soon as maxmemory is set"
-        yield Finding(
+        yield RedisFinding(
             "error",
             "eviction",
             f"maxmemory-policy {policy}: {when} Redis deletes keys of streams, and nobody is told.",
@@ -53,7 +53,7 @@ def _eviction(server: ServerFacts) -> Iterator[Finding]:
         )
 
 
-def _room(server: ServerFacts) -> Iterator[Finding]:
+def _room(server: ServerFacts) -> Iterator[RedisFinding]:
     used = int(server.info.get("used_memory", 0))
     limit = int(server.info.get("maxmemory", 0))
     machine = int(server.info.get("total_system_memory", 0))
@@ -61,14 +61,14 @@ def _room(server: ServerFacts) -> Iterator[Finding]:
         policy = server.info.get("maxmemory_policy", "noeviction")
         yield _headroom(used, limit, evicts=policy != "noeviction")
     else:
-        yield Finding(
+        yield RedisFinding(
             "warning",
             ROOM,
             f"maxmemory 0: Redis, which has {show_bytes(used)}, grows until the kernel kills it.",
             "Set maxmemory: a full Redis refuses appends (503), and reads go on.",
         )
     if machine and limit > SAFE_SHARE * machine:
-        yield Finding(
+        yield RedisFinding(
             "warning",
             ROOM,
             f"maxmemory {show_bytes(limit)} is {limit / machine:.0%} of the machine's memory: "
@@ -77,10 +77,10 @@ def _room(server: ServerFacts) -> Iterator[Finding]:
         )
 
 
-def _headroom(used: int, limit: int, *, evicts: bool) -> Finding:
+def _headroom(used: int, limit: int, *, evicts: bool) -> RedisFinding:
     share = f"{show_bytes(used)} of maxmemory {show_bytes(limit)} ({used / limit:.0%}) are in use"
     if used >= limit:
-        return Finding(
+        return RedisFinding(
             "error",
             ROOM,
             f"{share}: "
@@ -92,23 +92,23 @@ def _headroom(used: int, limit: int, *, evicts: bool) -> Finding:
             "Raise maxmemory, delete streams, or set retention_age or retention_size.",
         )
     if used > FULL * limit:
-        return Finding(
+        return RedisFinding(
             "warning",
             ROOM,
             f"{share}: beyond it {'keys are deleted' if evicts else 'appends are refused'}.",
             "Raise maxmemory.",
         )
-    return Finding("ok", ROOM, f"{share}.")
+    return RedisFinding("ok", ROOM, f"{share}.")
 
 
-def _nodes(server: ServerFacts) -> Iterator[Finding]:
+def _nodes(server: ServerFacts) -> Iterator[RedisFinding]:
     size = server.number("stream-node-max-bytes")
     entries = server.number("stream-node-max-entries")
     if size is None or entries is None:
         return
     about = "stream nodes"
     if (size == 0 or size > LARGE_NODE_BYTES) and not 0 < entries <= 1000:
-        yield Finding(
+        yield RedisFinding(
             "warning",
             about,
             f"stream-node-max-bytes {size} and -entries {entries}: records stand in blocks so "
@@ -116,7 +116,7 @@ def _nodes(server: ServerFacts) -> Iterator[Finding]:
             "Leave them at 4096 and 100.",
         )
     elif 0 < size < SMALL_NODE_BYTES or 0 < entries < SMALL_NODE_ENTRIES:
-        yield Finding(
+        yield RedisFinding(
             "note",
             about,
             f"stream-node-max-bytes {size} and -entries {entries}: small blocks, whose overhead "
@@ -125,11 +125,11 @@ def _nodes(server: ServerFacts) -> Iterator[Finding]:
         )
 
 
-def _outputs(server: ServerFacts) -> Iterator[Finding]:
+def _outputs(server: ServerFacts) -> Iterator[RedisFinding]:
     limits = _output_limits(server.config.get("client-output-buffer-limit", ""))
     about = "slow gateways"
     if limits.get("pubsub") == 0:
-        yield Finding(
+        yield RedisFinding(
             "warning",
             about,
             "client-output-buffer-limit pubsub 0: for a gateway that does not keep up Redis holds "
@@ -137,7 +137,7 @@ def _outputs(server: ServerFacts) -> Iterator[Finding]:
             "Set client-output-buffer-limit pubsub 32mb 8mb 60.",
         )
     elif 0 < limits.get("pubsub", 0) < SMALLEST_OUTPUT:
-        yield Finding(
+        yield RedisFinding(
             "warning",
             about,
             f"client-output-buffer-limit pubsub {show_bytes(limits['pubsub'])}: a gateway that "
@@ -145,14 +145,14 @@ def _outputs(server: ServerFacts) -> Iterator[Finding]:
             "Set client-output-buffer-limit pubsub 32mb 8mb 60.",
         )
     elif limits.get("pubsub"):
-        yield Finding(
+        yield RedisFinding(
             "ok",
             about,
             f"A gateway that falls {show_bytes(limits['pubsub'])} of wake-ups behind is cut off, "
             "subscribes again, and reads what it missed.",
         )
     if 0 < limits.get("normal", 0) < 8 * SMALLEST_OUTPUT:
-        yield Finding(
+        yield RedisFinding(
             "warning",
             about,
             f"client-output-buffer-limit normal {show_bytes(limits['normal'])}: a gateway that "
@@ -167,20 +167,20 @@ def _output_limits(setting: str) -> dict[str, int]:
     return {words[i]: int(words[i + 1]) for i in range(0, len(words) - 3, 4)}
 
 
-def _streams(server: ServerFacts) -> Iterator[Finding]:
+def _streams(server: ServerFacts) -> Iterator[RedisFinding]:
     if server.sample is None:
-        yield Finding("note", "streams", "Their memory may not be looked at.")
+        yield RedisFinding("note", "streams", "Their memory may not be looked at.")
         return
     sizes = server.sample.sizes
     if not sizes:
         where = "are here" if server.sample.is_all else "were found among the keys looked at"
-        yield Finding("note", "streams", f"No streams {where} yet.")
+        yield RedisFinding("note", "streams", f"No streams {where} yet.")
         return
     used = sorted(size.used for size in sizes)
     commits = sum(size.commits for size in sizes)
     which = "All" if server.sample.is_all else "A sample of"
     each = f", {show_bytes(sum(used) / commits)} a commit" if commits else ""
-    yield Finding(
+    yield RedisFinding(
         "note",
         "streams",
         f"{which} {count(len(sizes), 'stream')} with {count(commits, 'commit')}: "

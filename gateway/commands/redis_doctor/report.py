@@ -13,14 +13,14 @@ from gateway.commands.redis_doctor import groups
 from gateway.commands.redis_doctor.access import access
 from gateway.commands.redis_doctor.asking import ServerUnreachable, ask
 from gateway.commands.redis_doctor.durability import durability
-from gateway.commands.redis_doctor.facts import LEVELS, Finding, count
+from gateway.commands.redis_doctor.facts import LEVELS, RedisFinding, count
 from gateway.commands.redis_doctor.memory import memory
 from gateway.settings.log_kinds.redis import parse_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gateway.commands.redis_doctor.asking import Asked
+    from gateway.commands.redis_doctor.asking import ExaminedOrigin
     from gateway.commands.redis_doctor.facts import ServerFacts
     from gateway.settings import Route
 
@@ -32,11 +32,11 @@ MARGIN = 11
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ServerPart:
     """What was found in one server, or in those around it."""
 
     title: str
-    findings: tuple[Finding, ...]
+    findings: tuple[RedisFinding, ...]
 
 
 def run(routes: Sequence[Route], *, as_json: bool) -> int:
@@ -61,30 +61,30 @@ def run(routes: Sequence[Route], *, as_json: bool) -> int:
     return status
 
 
-def examine(asked: Asked) -> Iterator[Part]:
+def examine(asked: ExaminedOrigin) -> Iterator[ServerPart]:
     """What all rules together find."""
     if asked.sentinels:
-        yield Part("Sentinels", tuple(groups.sentinels(asked.sentinels)))
+        yield ServerPart("Sentinels", tuple(groups.sentinels(asked.sentinels)))
     if asked.cluster is not None:
-        yield Part("Cluster", tuple(groups.cluster(asked.cluster, asked.silent)))
+        yield ServerPart("Cluster", tuple(groups.cluster(asked.cluster, asked.silent)))
     for server in asked.servers:
-        yield Part(f"{server.name} at {server.address}", tuple(_all(server)))
+        yield ServerPart(f"{server.name} at {server.address}", tuple(_all(server)))
 
 
-def _all(server: ServerFacts) -> Iterator[Finding]:
+def _all(server: ServerFacts) -> Iterator[RedisFinding]:
     yield from access(server)
     yield from durability(server)
     yield from memory(server)
 
 
-def _object(route: Route, parts: Sequence[Part]) -> dict[str, object]:
+def _object(route: Route, parts: Sequence[ServerPart]) -> dict[str, object]:
     return {
         "origin": str(parse_redis(route.origin)),
         "parts": [asdict(part) for part in parts],
     }
 
 
-def _lines(route: Route, parts: Sequence[Part]) -> Iterator[str]:
+def _lines(route: Route, parts: Sequence[ServerPart]) -> Iterator[str]:
     yield f"{parse_redis(route.origin)}\n"
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 0)).columns)
     for part in parts:
@@ -103,7 +103,7 @@ def _lines(route: Route, parts: Sequence[Part]) -> Iterator[str]:
     yield f"\n{_summary(parts)}\n"
 
 
-def _summary(parts: Sequence[Part]) -> str:
+def _summary(parts: Sequence[ServerPart]) -> str:
     found = [finding.level for part in parts for finding in part.findings]
     worst_first = [(level, found.count(level)) for level in reversed(LEVELS) if level != "ok"]
     told = [count(number, level) for level, number in worst_first if number]

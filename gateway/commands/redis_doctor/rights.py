@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis.names import Names
+from gateway.backends.redis.names import RedisNames
 from gateway.settings.log_kinds.redis import parse_redis
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.commands.redis_doctor.client import Client
+    from gateway.commands.redis_doctor.client import ServerClient
     from gateway.settings import Route
 
 NAME = "headgate-doctor"
@@ -18,7 +18,7 @@ NAME = "headgate-doctor"
 TRYING = ("EXEC", "DISCARD", "MULTI")
 
 
-def refused(client: Client, route: Route) -> dict[str, str] | None:
+def refused(client: ServerClient, route: Route) -> dict[str, str] | None:
     """The commands that are refused, with Redis's reasons; None if that cannot be tried.
 
     A transaction queues commands only after it has looked at rights, and is then thrown away. A
@@ -35,7 +35,7 @@ def refused(client: Client, route: Route) -> dict[str, str] | None:
     return reasons
 
 
-def _note(reasons: dict[str, str], client: Client, *words: str) -> None:
+def _note(reasons: dict[str, str], client: ServerClient, *words: str) -> None:
     """Only this tells by words: the types of redis-py differ from command to command."""
     reason = str(client.refusal(*words) or "")
     if "permissions" in reason or "unknown command" in reason:
@@ -44,7 +44,7 @@ def _note(reasons: dict[str, str], client: Client, *words: str) -> None:
 
 def needed(route: Route) -> Iterator[tuple[str, ...]]:
     """Every command of a gateway on keys and channels of its own."""
-    names = Names(parse_redis(route.origin).prefix)
+    names = RedisNames(parse_redis(route.origin).prefix)
     meta, records, retired = names.keys(NAME)
     deadlines, gone = names.deadlines, names.gone
     yield ("FCALL", NAME, "3", meta, records, retired)

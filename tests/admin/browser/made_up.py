@@ -18,13 +18,14 @@ from admin.model import (
     Chart,
     Configuration,
     DoctorFinding,
+    HealthState,
     HeatMap,
     Instance,
     Line,
     Message,
+    MessagePlace,
     Messages,
     Overview,
-    Place,
     RouteFigures,
     RouteView,
     RunsView,
@@ -32,14 +33,13 @@ from admin.model import (
     Server,
     SettingView,
     Stat,
-    State,
 )
 from gateway.settings import Settings
 from gateway.telemetry.inspection import (
+    ExplainStep,
     Explanation,
     ProducerRow,
     ReaderRow,
-    Step,
     StreamDescription,
     StreamPage,
     StreamRow,
@@ -139,7 +139,7 @@ class MadeUp(Console):
         return "127.0.0.1:4437"
 
     async def instance(self) -> Instance:
-        state = State("warning", "degraded: origin answers 503")
+        state = HealthState("warning", "degraded: origin answers 503")
         return Instance("127.0.0.1:4437", state, 2, "0.1.0", NOW - 86_000, 2)
 
     async def overview(self, span: Span) -> Overview:
@@ -218,7 +218,7 @@ class MadeUp(Console):
             history = wave(requests, requests / 9)
             return RouteFigures(requests, ratio, collapse, readers, requests / 40, 0.0, history)  # type: ignore[arg-type]
 
-        serving = State("good", "serving")
+        serving = HealthState("good", "serving")
         return (
             RouteView(
                 "/v1/stream",
@@ -234,7 +234,7 @@ class MadeUp(Console):
                 "/v1/chat",
                 "https://streams.example.com",
                 "http",
-                State("warning", "origin answers 503"),
+                HealthState("warning", "origin answers 503"),
                 (
                     "Reads are cached, and equal ones are collapsed into one.",
                     "Stale copies are served for 5 min when the origin fails.",
@@ -244,7 +244,7 @@ class MadeUp(Console):
                 {"cache_control": 1_204, "etag": 12},
                 (
                     Server("streams-a.example.com:443", serving),
-                    Server("streams-b.example.com:443", State("bad", "answers 503")),
+                    Server("streams-b.example.com:443", HealthState("bad", "answers 503")),
                 ),
             ),
             RouteView(
@@ -318,17 +318,17 @@ class MadeUp(Console):
             {"sse": 31, "long-poll": 12},
         )
 
-    async def messages(self, route: str, name: str, place: Place, limit: int) -> Messages:
+    async def messages(self, route: str, name: str, place: MessagePlace, limit: int) -> Messages:
         offset = "0000000001_0000000000036024"
         if place.offset == "latest":
-            place = Place("0000000001_0000000000031024")
+            place = MessagePlace("0000000001_0000000000031024")
         if name.startswith("chat/0001"):
             data = bytes(range(256))
             message = Message(256, None, data, truncated=False, next_offset=offset)
             return Messages("application/octet-stream", place, (message,), None, offset)
         texts = [*PAYLOADS, *(f'{{"token": "word {n}"}}' for n in range(limit - len(PAYLOADS)))]
         told = tuple(Message(len(text.encode()), text, None) for text in texts)
-        behind = None if place.skip else Place(place.offset, limit)
+        behind = None if place.skip else MessagePlace(place.offset, limit)
         return Messages("application/json", place, told, behind, None if behind else offset)
 
     def follow(self, route: str, name: str, offset: str) -> AsyncGenerator[Messages]:
@@ -337,18 +337,26 @@ class MadeUp(Console):
     async def _words(self, offset: str) -> AsyncGenerator[Messages]:
         """Nothing is appended to these streams; a test of a tail has a gateway."""
         await asyncio.Event().wait()
-        yield Messages("application/json", Place(offset), (), None, offset)
+        yield Messages("application/json", MessagePlace(offset), (), None, offset)
 
     async def explanation(
         self, url: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"
     ) -> Explanation:
         steps = (
-            Step("Canonical form", url, "Percent-encoding in upper case; the query in order."),
-            Step("Route", "/v1/stream, to redis://redis-0:6379", "The longest prefix that fits."),
-            Step("Shared by", "everybody", "No identity header is sent with it."),
-            Step("Cache key", f"GET {url}", "Method, canonical path and query, and what varies."),
-            Step("Freshness", "fresh for 41 s more", "s-maxage=60, stored 19 s ago."),
-            Step("The next one gets", "the stored answer", "It is fresh (RFC 9111 section 4.2)."),
+            ExplainStep(
+                "Canonical form", url, "Percent-encoding in upper case; the query in order."
+            ),
+            ExplainStep(
+                "Route", "/v1/stream, to redis://redis-0:6379", "The longest prefix that fits."
+            ),
+            ExplainStep("Shared by", "everybody", "No identity header is sent with it."),
+            ExplainStep(
+                "Cache key", f"GET {url}", "Method, canonical path and query, and what varies."
+            ),
+            ExplainStep("Freshness", "fresh for 41 s more", "s-maxage=60, stored 19 s ago."),
+            ExplainStep(
+                "The next one gets", "the stored answer", "It is fresh (RFC 9111 section 4.2)."
+            ),
         )
         return Explanation(steps, "HIT")
 

@@ -12,7 +12,7 @@ from playwright.async_api import expect
 
 from admin import events
 from admin.errors import NotTold
-from admin.model import Message, Messages, Place
+from admin.model import Message, MessagePlace, Messages
 from tests.admin.browser.made_up import MadeUp
 from tests.admin.browser.serving import Tab, application
 from tests.support.waiting import until
@@ -193,7 +193,7 @@ class Endless(MadeUp):
         self.answers = asyncio.Event()
         self.answers.set()
 
-    async def messages(self, route: str, name: str, place: Place, limit: int) -> Messages:
+    async def messages(self, route: str, name: str, place: MessagePlace, limit: int) -> Messages:
         if place.offset == "latest":
             last = (Message(1, "9", None),)
             return Messages("application/json", place, last, None, "9")
@@ -201,7 +201,9 @@ class Endless(MadeUp):
             self.reads += 1
             await self.answers.wait()
         told = tuple(Message(1, str(place.skip + n), None) for n in range(2_000))
-        return Messages("application/json", place, told, Place("-1", place.skip + 2_000), None)
+        return Messages(
+            "application/json", place, told, MessagePlace("-1", place.skip + 2_000), None
+        )
 
 
 async def test_no_more_is_read_than_somebody_scrolls_to(browser: Browser) -> None:

@@ -12,17 +12,17 @@ from admin.errors import NotTold
 from admin.model import (
     Attention,
     Configuration,
+    HealthState,
     Message,
+    MessagePlace,
     Messages,
-    Place,
     SettingView,
-    State,
 )
 from admin.pages.rendering import link
 from gateway.telemetry.inspection import (
+    ExplainStep,
     Explanation,
     ProducerRow,
-    Step,
     StreamDescription,
     StreamPage,
     StreamRow,
@@ -103,7 +103,7 @@ class Hostile(MadeUp):
     async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:
         first, *others = await super().routes(span)
         repairs = dict.fromkeys(PAYLOADS, 1)
-        state = State("bad", PAYLOADS[0])
+        state = HealthState("bad", PAYLOADS[0])
         told = replace(first, state=state, policy=PAYLOADS, repairs=repairs, origin=PAYLOADS[4])
         return (told, *others)
 
@@ -131,14 +131,14 @@ class Hostile(MadeUp):
             told.readers_by_mode,
         )
 
-    async def messages(self, route: str, name: str, place: Place, limit: int) -> Messages:
+    async def messages(self, route: str, name: str, place: MessagePlace, limit: int) -> Messages:
         told = tuple(Message(len(it.encode()), it, None) for it in (name, *PAYLOADS))
-        return Messages(name, Place("0000000001_0000000000036024"), told, None, "1_2")
+        return Messages(name, MessagePlace("0000000001_0000000000036024"), told, None, "1_2")
 
     async def explanation(
         self, url: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"
     ) -> Explanation:
-        return Explanation(tuple(Step(it, it, it) for it in (url, *PAYLOADS)), PAYLOADS[0])
+        return Explanation(tuple(ExplainStep(it, it, it) for it in (url, *PAYLOADS)), PAYLOADS[0])
 
     def configuration(self) -> Configuration:
         told = (SettingView(it, it, it, it, it, True) for it in PAYLOADS)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gateway import app
-from gateway.backends.redis.connector import Connector, RedisSettings
+from gateway.backends.redis.connector import RedisConnector, RedisSettings
 from gateway.backends.redis.log import RedisLog
 from gateway.backends.redis.pipeline import Unreachable
 from gateway.backends.redis.topology import Topology
@@ -44,7 +44,7 @@ class _Connection:
         self._reader = None
 
 
-class _Connector(Connector):
+class _Connector(RedisConnector):
     def __init__(self, redis: Redis) -> None:
         super().__init__(SETTINGS)
         self._redis = redis

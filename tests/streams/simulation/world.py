@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from gateway.backends.redis.names import Names
+from gateway.backends.redis.names import RedisNames
 from gateway.errors import HeadgateError
 from gateway.protocol import chunks
 from gateway.protocol.generations import raised
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EPOCH = 1_800_000_000.0
 WAYS = ["long-poll", "sse", "catch-up"]
-NAMES = Names("headgate")
+NAMES = RedisNames("headgate")
 
 
 class Plan(NamedTuple):

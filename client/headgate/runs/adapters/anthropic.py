@@ -65,7 +65,7 @@ EXECUTOR_CALLS = {"compaction", "message"}  # those that are billed as the model
 
 
 @dataclass(slots=True)
-class _Block:
+class _ContentBlock:
     """A block of content that has begun."""
 
     part: str
@@ -82,7 +82,7 @@ class Anthropic:
     def __init__(self) -> None:
         self._message = 0  # a run may ask the model several times
         self._open: str | None = None  # the id of the message that has begun and not ended
-        self._blocks: dict[int, _Block] = {}
+        self._blocks: dict[int, _ContentBlock] = {}
         self._servers: dict[str, Metadata] = {}  # of calls of MCP
         self._usage: dict[str, Any] = {}
         self._reason: str | None = None
@@ -132,7 +132,7 @@ class Anthropic:
     def _block(self, event: dict[str, Any]) -> list[Part]:
         content = event["content_block"]
         type_ = content["type"]
-        block = self._blocks[event["index"]] = _Block(f"{self._message}/{event['index']}")
+        block = self._blocks[event["index"]] = _ContentBlock(f"{self._message}/{event['index']}")
         if type_ in {"text", "compaction"}:
             kind = {"anthropic": {"type": type_}} if type_ == "compaction" else None
             return [Text(block.part, content.get("text") or "", metadata=kind)]
@@ -144,7 +144,7 @@ class Anthropic:
             return self._called(block, content)
         return result(content, self._servers.pop(content.get("tool_use_id", ""), None))
 
-    def _called(self, block: _Block, content: dict[str, Any]) -> list[Part]:
+    def _called(self, block: _ContentBlock, content: dict[str, Any]) -> list[Part]:
         name = content["name"]
         block.metadata = caller(content)
         if content["type"] == "server_tool_use":
@@ -162,7 +162,7 @@ class Anthropic:
     def _delta(self, event: dict[str, Any]) -> list[Part]:
         # A source may pass on deltas alone.
         part = f"{self._message}/{event['index']}"
-        block = self._blocks.setdefault(event["index"], _Block(part))
+        block = self._blocks.setdefault(event["index"], _ContentBlock(part))
         delta = event["delta"]
         type_ = delta["type"]
         if type_ in TEXTS:
@@ -177,7 +177,7 @@ class Anthropic:
             return self._input(block, block.call, delta["partial_json"])
         return []
 
-    def _input(self, block: _Block, call: tuple[str, str], piece: str) -> list[Part]:
+    def _input(self, block: _ContentBlock, call: tuple[str, str], piece: str) -> list[Part]:
         if not piece:
             return []
         if block.input_type is not None and piece.startswith("{"):
@@ -193,7 +193,7 @@ class Anthropic:
         return [Done(block.part, block.metadata or cited)]
 
 
-def _cited(block: _Block, citation: dict[str, Any]) -> list[Part]:
+def _cited(block: _ContentBlock, citation: dict[str, Any]) -> list[Part]:
     """Return the source of a citation: a page of the web, or a document of the request."""
     type_ = citation["type"]
     if type_ == "web_search_result_location":
