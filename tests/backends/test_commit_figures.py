@@ -9,7 +9,7 @@ import pytest
 
 from gateway.backends.commit_figures import APPENDS
 from gateway.backends.contract import Conflict
-from tests.backends.contract import FACTORIES, appended, created, opened, removed
+from tests.backends.contract import appended, created, opened, removed
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def observed(log: Log) -> dict[str, int]:
     return {name: sum(it.counts) for name, it in log.histograms().items()}
 
 
-@pytest.mark.parametrize("kind", FACTORIES)
+@pytest.mark.parametrize("kind", PHASES)
 async def test_a_commit_is_observed_once_in_each_phase_that_its_log_has(
     kind: str, tmp_path: Path
 ) -> None:
