@@ -99,7 +99,7 @@ def test_a_base_that_is_no_url_is_refused(base: str) -> None:
 def test_what_is_shown_holds_no_secret() -> None:
     target = resolve("https://me:pass@host:8443/s/chat?rk=key", {"STREAM_AUTH": "Bearer token"})
     assert target.shown == "https://host:8443/s/chat"
-    assert repr(target) == "Target()"
+    assert repr(target) == "StreamTarget()"
     assert target.authorization == "Bearer token"
 
 

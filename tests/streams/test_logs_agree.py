@@ -41,7 +41,7 @@ TEXTS = (b"x", b"hello", b"two\nlines")
 JSONS = (b"7", b'[1, 2,"3"]', b'{"a": [1]}')
 WRONG = (b"", b"[]", b"[1")
 HAPPENINGS = (
-    "Appended",
+    "AppendOutcome",
     "BadRequest",
     "ConfigurationConflict",
     "ContentTypeMismatch",

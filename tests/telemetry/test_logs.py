@@ -22,9 +22,9 @@ from tests.support.examples import examples
 PRELUDE = """
 import logging, warnings, msgspec
 from gateway.telemetry import logs
-from gateway.telemetry.access_log import AccessLog, Asked, Outcome
+from gateway.telemetry.access_log import AccessLog, LoggedRequest, Outcome
 def request(level, target="/v1/stream/a", forwarded_for=None, user_agent=None, **changed):
-    asked = Asked("GET", target, "192.0.2.1", forwarded_for, user_agent)
+    asked = LoggedRequest("GET", target, "192.0.2.1", forwarded_for, user_agent)
     outcome = Outcome("r-1", 200, 12, 0.12345678, "HIT", "/v1/stream", "answered")
     AccessLog(level).line(asked, msgspec.structs.replace(outcome, **changed))
 """
