@@ -63,7 +63,12 @@ def server() -> Iterator[Headgate]:
         yield one
 
 
-@pytest.fixture(scope="module", params=[*WORKERS, "vercel"])
+@pytest.fixture(
+    scope="module",
+    params=cases(
+        [*WORKERS, "vercel"], {"cloudflare-durable", "vercel"}, "the Worker that does more"
+    ),
+)
 def edge(request: pytest.FixtureRequest, server: Headgate) -> Iterator[int]:
     with serving(request.param, server.port) as port:
         yield port

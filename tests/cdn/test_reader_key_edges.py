@@ -48,7 +48,10 @@ def origin() -> Iterator[GuardedOrigin]:
         yield one
 
 
-@pytest.fixture(scope="module", params=TARGETS)
+@pytest.fixture(
+    scope="module",
+    params=cases(TARGETS, {"nginx", "varnish", "cloudflare-worker"}, "one of each way to cache"),
+)
 def edge(request: pytest.FixtureRequest, origin: GuardedOrigin) -> Iterator[Edge]:
     name, port = request.param, free_port()
     if name == "fastly":  # its rules, translated, in Varnish

@@ -203,6 +203,7 @@ async def test_the_seventh_tab_of_http1_waits_without_an_error_and_posts_of_all_
             await holds(seventh, f"posted !== null || source.readyState === {OPEN}")
 
 
+@pytest.mark.torture("the tabs of tests/client/js/test_tabs.py, and HTTP/2 in test_tls.py")
 async def test_by_http2_many_tabs_follow_and_their_posts_are_answered(
     tmp_path: Path, browser: Browser
 ) -> None:

@@ -113,6 +113,7 @@ async def test_the_python_client_follows_what_it_writes(edge: Edge) -> None:
     assert edge.stored(path).decode() == "".join(WORDS)
 
 
+@pytest.mark.torture("a chat, and each client, read through the same edge")
 @pytest.mark.parametrize("edge", IN_PART, indirect=True)
 async def test_two_databases_of_one_stream_agree(edge: Edge) -> None:
     """StreamDB: an action is done when what it wrote has come back."""

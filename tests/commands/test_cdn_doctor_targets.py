@@ -55,6 +55,7 @@ async def test_configurations_that_headgate_makes_have_no_fault(
     }
 
 
+@pytest.mark.torture("the same faults in test_cdn_doctor_faulty.py and test_cdn_doctor_blind.py")
 @pytest.mark.timeout(120)
 async def test_usual_configurations_are_found_out_behind_any_server(
     monkeypatch: pytest.MonkeyPatch,

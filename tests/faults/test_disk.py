@@ -18,6 +18,7 @@ from tests.backends.contract import created, removed
 from tests.faults import disk
 from tests.faults.disk import FaultyDisk, append, append_at_once, assert_refused, content, create
 from tests.faults.ledger import Faults, Ledger
+from tests.support.examples import cases
 from tests.support.http1 import Wire, ask
 from tests.support.processes import Headgate, headgate
 from tests.support.waiting import wait_until
@@ -33,6 +34,8 @@ ROUNDS = 3
 SMALL = 500
 LEAST_ROOM = 500_000  # which a removal needs
 PATIENCE_S = 10.0
+
+FAULTS = ("sync-fails", "write-fails")
 
 
 @pytest.fixture
@@ -213,7 +216,7 @@ def test_full_disk_ends_streams_whose_time_is_over(tmp_path: Path) -> None:
         assert content(server, "log").endswith(b"second ")
 
 
-@pytest.mark.parametrize("fault", ["sync-fails", "write-fails"])
+@pytest.mark.parametrize("fault", FAULTS)
 def test_failing_commit_refuses_its_whole_group(
     server: Headgate, faults: FaultyDisk, fault: str
 ) -> None:
@@ -232,7 +235,7 @@ def test_failing_commit_refuses_its_whole_group(
     assert ask(server.port, "GET", "/v1/stream/new").status == 404
 
 
-@pytest.mark.parametrize("fault", ["sync-fails", "write-fails"])
+@pytest.mark.parametrize("fault", cases(FAULTS, {"sync-fails"}, "the fault that comes last"))
 def test_crash_after_a_failed_commit_keeps_it_whole_or_not_at_all(
     server: Headgate, faults: FaultyDisk, fault: str
 ) -> None:
@@ -248,7 +251,7 @@ def test_crash_after_a_failed_commit_keeps_it_whole_or_not_at_all(
     assert content(server, "log") == kept + b"second "
 
 
-@pytest.mark.parametrize("fault", ["sync-fails", "write-fails"])
+@pytest.mark.parametrize("fault", cases(FAULTS, {"sync-fails"}, "the fault that comes last"))
 def test_orderly_stop_with_a_failing_disk_keeps_what_was_acknowledged(
     server: Headgate, faults: FaultyDisk, fault: str
 ) -> None:

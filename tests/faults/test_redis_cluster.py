@@ -81,6 +81,7 @@ def _nodes(node: RedisServer) -> list[str]:
     return bytes(node.command("CLUSTER", "NODES")).decode().splitlines()
 
 
+@pytest.mark.torture("slots that move under one stream, in tests/backends/test_redis_cluster.py")
 @pytest.mark.timeout(TIMEOUT_S + 30)
 async def test_slots_move_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     with ClusterServers(tmp_path) as cluster, redis_gateway(cluster.url) as gateway:

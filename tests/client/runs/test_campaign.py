@@ -7,15 +7,14 @@ from dataclasses import replace
 import pytest
 
 from tests.client.runs.campaign import SERVERS, SHORT, Found, broken, play
-from tests.support.examples import IS_WHOLE
 
 # Beside other tests; the campaign itself has less patience.
 STOPPED_WITHIN_S, STATE_WITHIN_S = 1.0, 0.5
 
 
 @pytest.mark.timeout(180)  # several processes start
-# `make torture` plays all of it with both.
-@pytest.mark.parametrize("server", SERVERS if IS_WHOLE else SERVERS[:1])
+@pytest.mark.torture("each end alone in test_ends.py, and kills in test_takeover_kills.py")
+@pytest.mark.parametrize("server", SERVERS)
 async def test_runs_end_alike_for_all_readers_whatever_is_killed_cut_and_deleted(
     server: str,
 ) -> None:
