@@ -61,7 +61,7 @@ class CdnDoctor:
         return self.view
 
     async def close(self) -> None:
-        """Break an examination off, whose streams are removed all the same."""
+        """Break off an examination; its streams are removed all the same."""
         if self._examining is not None:
             self._examining.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -124,7 +124,7 @@ async def _examined(url: str, digest: str | None) -> _Report:
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
-    """End the process, which removes its streams when it is told to."""
+    """End the process, which removes its streams before it ends."""
     if process.returncode is not None:
         return
     process.terminate()

@@ -1,4 +1,4 @@
-"""What tells targets from each other, in a few words each."""
+"""The comparison of targets: a row for each, in a few words."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAD = (
 
 
 def compared(target: Target) -> tuple[str, ...]:
-    """Return the cells of a target's row, below `HEAD`."""
+    """Return the cells of a target's row, in the order of `HEAD`."""
 
     def able(ability: Ability, yes: str, no: str) -> str:
         return yes if ability in target.abilities else no

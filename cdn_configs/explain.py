@@ -45,13 +45,13 @@ def _lists(target: Target) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def limits(target: Target) -> Iterator[str]:
-    """What its options may be, and why not more: a sentence each."""
+    """Yield all that limits a target and its options, and why: a sentence each."""
     yield from bounds(target)
     yield from exclusions(target)
 
 
 def bounds(target: Target) -> Iterator[str]:
-    """Yield the limits that whoever takes the target has to know."""
+    """Yield what everybody who takes the target has to know of its limits: a sentence each."""
     if target.longest_poll_s is not None:
         yield f"Long-polls of up to {target.longest_poll_s} s: {target.longest_poll_reason}."
     if target.longest_heartbeat_s is not None:
@@ -66,7 +66,7 @@ def bounds(target: Target) -> Iterator[str]:
 
 
 def exclusions(target: Target) -> Iterator[str]:
-    """Yield what its options may be, and which there are not, for whoever looks for one."""
+    """Yield what its options may be, and which it refuses: a sentence each."""
     if target.longest_poll_s is None:
         yield "Long-polls may be of any length."
     yield f"--credentials {' or '.join(target.credentials)}."

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MARK = "headgate cdn "
 # Every answer of a deployed file has this header, with the target and a digest of the file as it
-# was rendered: who renders it again sees whether that would be another one.
+# was rendered. Rendering it again shows whether that would be another file.
 DIGEST_HEADER = "Headgate-Config"
 DIGEST_DIGITS = 16  # hexadecimal: enough to tell versions of one file apart
 HTTPS_PORT = 443
@@ -32,7 +32,7 @@ _FOLDER = Path(__file__).parent
 
 
 def render(target: Target, options: Options) -> str:
-    """The file; Refused says in one sentence why there is none."""
+    """Return the file of a target; Refused says in one sentence why there is none."""
     check_fit(target, options)
     template = _environment().get_template(f"{target.folder}/{target.template}")
     blank = f"{target.name}/{'0' * DIGEST_DIGITS}"
@@ -86,7 +86,7 @@ def check_fit(target: Target, options: Options) -> None:
 
 
 def _not_reached(target: Target, options: Options) -> Iterator[str]:
-    """Why the target cannot be where readers reach it, and reach the gateway."""
+    """Yield why the target cannot be where readers reach it, and reach the gateway."""
     if options.standalone and not target.can_stand_alone:
         yield f"has no standalone file: it runs {target.place} only"
     if target.needs_host and not options.host and not options.standalone:
@@ -104,7 +104,7 @@ def _not_reached(target: Target, options: Options) -> Iterator[str]:
 
 
 def _not_in_cluster(target: Target, options: Options) -> Iterator[str]:
-    """Why nothing in a cluster can lead to the upstream."""
+    """Yield why nothing in a cluster can lead to the upstream."""
     if target.in_cluster and not options.upstream_service:
         yield (
             "leads to a Service of its cluster, by the first label of --upstream, and "
@@ -113,7 +113,7 @@ def _not_in_cluster(target: Target, options: Options) -> Iterator[str]:
 
 
 def _not_offered(target: Target, options: Options) -> Iterator[str]:
-    """Which of the options the target does not have, and why."""
+    """Yield which of the options the target does not have, and why."""
     if options.shield and not target.shield:
         yield "has no shield: --shield is for a vendor that has one place ask for all others"
     elif options.shield and not re.fullmatch(target.shield, options.shield):
@@ -123,13 +123,13 @@ def _not_offered(target: Target, options: Options) -> Iterator[str]:
 
 
 def _not_stale(target: Target, options: Options) -> Iterator[str]:
-    """Why copies cannot be served while the gateway is away."""
+    """Yield why copies cannot be served while the gateway is away."""
     if options.stale_if_error_s and target.no_stale_if_error:
         yield f"serves no stale copies for --stale-if-error: {target.no_stale_if_error}"
 
 
 def _not_shared(target: Target, options: Options) -> Iterator[str]:
-    """Why readers with credentials cannot have copies as it is asked."""
+    """Yield why readers with credentials cannot have copies as it is asked."""
     mode = options.credentials
     if mode not in target.credentials:
         yield f"cannot {target.cannot(mode)}"
@@ -143,7 +143,7 @@ def _not_shared(target: Target, options: Options) -> Iterator[str]:
 
 
 def _not_held(target: Target, options: Options) -> Iterator[str]:
-    """What the gateway does by its settings that would go wrong behind the target."""
+    """Yield what the gateway does by its settings that would go wrong behind the target."""
     if target.longest_poll_s is not None and options.poll_s > target.longest_poll_s:
         yield (
             f"cannot hold long-polls of {options.poll_s} s: {target.longest_poll_reason}; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypedDict
 
 import msgspec
 
@@ -39,6 +39,25 @@ _CANNOT: dict[CredentialMode, str] = {
     "asked": "ask the gateway who may read",
     "verified": "verify read tokens",
 }
+
+
+class _Refusals(TypedDict):
+    """Why a target refuses what only a cache can do: fields of a Target."""
+
+    no_per_credential: str
+    why_not: dict[CredentialMode, str]
+    no_stale_if_error: str
+    no_purge: str
+
+
+def keeps_nothing(why: str) -> _Refusals:
+    """Return the fields of a target without a cache; `why` follows what it cannot do for that."""
+    return {
+        "no_per_credential": why,
+        "why_not": dict.fromkeys(WHY_NOT, why),
+        "no_stale_if_error": "it keeps nothing",
+        "no_purge": "it keeps nothing",
+    }
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +113,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def place(self) -> str:
-        """Where it runs that is elsewhere."""
+        """Where the target runs if that is elsewhere, as the end of a sentence."""
         return "in a cluster" if self.in_cluster else "at its vendor"
 
     def cannot(self, mode: CredentialMode) -> str:

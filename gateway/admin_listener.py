@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.settings import Address, Settings
     from gateway.telemetry.metrics import Snapshot
     from gateway.web.http_connection import HttpConnection
-    from gateway.web.responses import WrittenReply
+    from gateway.web.responses import WritableReply
 
     Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -148,7 +148,7 @@ class AdminListener:
         await self._runner.cleanup()
         self.bounds.refused.close()
 
-    async def handle(self, request: Request) -> WrittenReply:
+    async def handle(self, request: Request) -> WritableReply:
         """Return the application's reply, unless it would fail on the request."""
         check(request)
         expected = request.headers.get("Expect", EXPECTED)
@@ -170,7 +170,7 @@ class AdminListener:
             log.exception("admin.request_failed", method=request.method)
             return ApplicationReply(its, web.HTTPInternalServerError())
 
-    def answer(self, _: Request, reply: WrittenReply) -> WrittenReply:
+    def answer(self, _: Request, reply: WritableReply) -> WritableReply:
         """Return the reply that `handle` has made."""
         return reply
 

@@ -144,13 +144,13 @@ class ReadToken(msgspec.Struct, frozen=True):
 
 
 class KeyRotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One stream, or with `/*` at the end all below a path."""
+    """The streams whose keys are rotated: one, or with `/*` at the end all below a path."""
 
     streams: Target
 
 
 class RotatedKeys(msgspec.Struct, frozen=True):
-    """The version of these streams' reader keys, by which all gateways go within a second.
+    """The new version of streams' reader keys, by which all gateways go within a second.
 
     `unnoted` are revoked readers whom the tokens_file could not be told of: note them yourself.
     """

@@ -1,4 +1,4 @@
-"""How to apply the file of a target: the section *Apply it* of its page."""
+"""Instructions to apply the file of a target: the section *Apply it* of its page, as HTML."""
 
 from __future__ import annotations
 

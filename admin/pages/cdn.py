@@ -86,7 +86,7 @@ def _doctor(visit: Visit) -> dict[str, object]:
 
 
 def wish(entered: Mapping[str, str]) -> DoctorWish:
-    """What the form of the doctor asks for; an empty field chooses nothing."""
+    """Return what the form of the doctor asks for; an empty field chooses nothing."""
     given = {name: text for name in DoctorWish.__struct_fields__ if (text := entered.get(name))}
     try:
         return msgspec.convert(given, DoctorWish, strict=False)

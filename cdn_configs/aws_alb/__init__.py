@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdn_configs.target import Target
+from cdn_configs.target import Target, keeps_nothing
 
 TARGETS = (
     Target(
@@ -23,14 +23,11 @@ TARGETS = (
             "out.",
         ),
         is_elsewhere=True,
-        no_per_credential="it has no cache",
-        why_not=dict.fromkeys(("reader-key", "asked", "verified"), "it has no cache"),
+        **keeps_nothing("it has no cache"),
         longest_poll_s=3955,
         longest_poll_reason="its idle time-out is at most 4,000 s, of which 45 s are to spare",
         longest_heartbeat_s=1333,
         longest_heartbeat_reason="its idle time-out is at most 4,000 s, in which two may be lost",
-        no_stale_if_error="it keeps nothing",
-        no_purge="it keeps nothing",
         checked="Its attributes are those of the service model that AWS publishes. It was not run "
         "at AWS",
         checker=("sh", "-n", "{file}"),

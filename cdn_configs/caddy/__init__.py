@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdn_configs.target import Target
+from cdn_configs.target import Target, keeps_nothing
 
 TARGETS = (
     Target(
@@ -24,10 +24,7 @@ TARGETS = (
             "It collapses nothing: the gateway's own cache does that.",
         ),
         can_stand_alone=True,
-        no_per_credential="it has no cache",
-        why_not=dict.fromkeys(("reader-key", "asked", "verified"), "it has no cache"),
-        no_stale_if_error="it keeps nothing",
-        no_purge="it keeps nothing",
+        **keeps_nothing("it has no cache"),
         is_plain=True,
         state="run",
         checked="caddy validate, and the suite of real engines with Caddy 2.6",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdn_configs.target import Target
+from cdn_configs.target import Target, keeps_nothing
 
 TARGETS = (
     Target(
@@ -24,10 +24,7 @@ TARGETS = (
             "that out: the page says how.",
         ),
         is_elsewhere=True,
-        no_per_credential="Cloud CDN is off",
-        why_not=dict.fromkeys(("reader-key", "asked", "verified"), "Cloud CDN is off"),
-        no_stale_if_error="it keeps nothing",
-        no_purge="it keeps nothing",
+        **keeps_nothing("Cloud CDN is off"),
         checked="Written from Google's pages. It was not run at Google",
         checker=("sh", "-n", "{file}"),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdn_configs.target import Target
+from cdn_configs.target import Target, keeps_nothing
 
 TARGETS = (
     Target(
@@ -28,10 +28,7 @@ TARGETS = (
         ),
         is_elsewhere=True,
         in_cluster=True,
-        no_per_credential="it has no cache",
-        why_not=dict.fromkeys(("reader-key", "asked", "verified"), "it has no cache"),
-        no_stale_if_error="it keeps nothing",
-        no_purge="it keeps nothing",
+        **keeps_nothing("it has no cache"),
         is_plain=True,
         state="run",
         checked="Parsed by the schema of Kubernetes. What the controller 1.15 makes of the "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdn_configs.target import Target
+from cdn_configs.target import Target, keeps_nothing
 
 TARGETS = (
     Target(
@@ -24,10 +24,7 @@ TARGETS = (
             "configuration, and has to be 0 there.",
         ),
         can_stand_alone=True,
-        no_per_credential="it has no cache",
-        why_not=dict.fromkeys(("reader-key", "asked", "verified"), "it has no cache"),
-        no_stale_if_error="it keeps nothing",
-        no_purge="it keeps nothing",
+        **keeps_nothing("it has no cache"),
         is_plain=True,
         state="run by hand",
         checked="Parsed by Traefik's published types, not run, by the suite. Run once, by hand, "

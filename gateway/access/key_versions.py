@@ -1,4 +1,4 @@
-"""The versions of reader keys in a tokens_file, raised with a note of whom that leaves without."""
+"""Rotation of reader keys: their versions in a tokens_file, and for whom each was raised."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _READERS = _Table("rotated_for", r"[^\r\n]*")
 
 
 class Rotated(NamedTuple):
-    """A file's content, and the version in it."""
+    """A tokens_file after a rotation: its content, and the new version of the keys."""
 
     data: bytes
     version: int

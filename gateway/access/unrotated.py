@@ -50,7 +50,7 @@ def unrotated(file: TokensFile, routes: Iterable[KeyedRoute]) -> tuple[Unrotated
 def removed(
     before: TokensFile, after: TokensFile, routes: Iterable[KeyedRoute]
 ) -> tuple[Unrotated, ...]:
-    """Return the tokens that are gone from a file whose keys were not rotated with that."""
+    """Return the tokens that were taken out of a file without a rotation of their keys."""
     gone = [before.tokens[digest] for digest in before.tokens.keys() - after.tokens.keys()]
     found = (
         _Reader(route.prefix, streams, f"removed token {token.name}")
@@ -65,13 +65,13 @@ def removed(
 def still_unrotated(
     found: Iterable[Unrotated], before: Mapping[str, int], after: Mapping[str, int]
 ) -> tuple[Unrotated, ...]:
-    """Return those whose streams have no key of a higher version than `before`."""
+    """Return the revocations whose streams have no key of a higher version than `before`."""
     raised = [streams for streams, version in after.items() if version > before.get(streams, 0)]
     return tuple(it for it in found if not any(_covers(one, it.streams) for one in raised))
 
 
 def rotated_for(file: TokensFile, streams: str, routes: Iterable[KeyedRoute]) -> tuple[str, ...]:
-    """Return the revoked readers of a file whose keys end with a rotation of these streams."""
+    """Return the revoked readers of a file who lose their keys by a rotation of these streams."""
     return tuple(sorted({it.name for it in _revoked(file, routes) if _covers(streams, it.streams)}))
 
 

@@ -1,4 +1,4 @@
-"""The order of requests and of what became known: a read can only tell of what was before it."""
+"""Numbers that order requests and what became known: a read tells only of what was before it."""
 
 from __future__ import annotations
 

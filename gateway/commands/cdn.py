@@ -42,7 +42,8 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--upstream",
             metavar="HOST:PORT",
-            help="Address of the gateway, as the target reaches it; by default that of listen.",
+            help="Address of the gateway, as the target reaches it; by default that of listen. For "
+            "a target in Kubernetes, SERVICE:PORT.",
         ),
         click.option(
             "--host",

@@ -38,7 +38,7 @@ OUT_OF_STEP = "the origin's answer to a long-poll may have been to another reque
 
 
 class PollSender(Protocol):
-    """Who is asked, as `client.Origin` has it."""
+    """Sends the requests of followers, as `origin.client.Origin` does."""
 
     @property
     def raw(self) -> RawWay | None:
@@ -46,7 +46,7 @@ class PollSender(Protocol):
 
     @property
     def raw_polls(self) -> RawWay | None:
-        """The one for polls."""
+        """The raw way for polls, if there is one."""
 
     @property
     def is_full(self) -> bool:
@@ -59,11 +59,11 @@ class PollSender(Protocol):
 
 
 class UnreadAnswer(Protocol):
-    """One that is to be read."""
+    """An answer whose head has come, and whose body is to be read."""
 
     @property
     def status(self) -> int:
-        """Its status."""
+        """The status of the answer."""
 
     @property
     def server(self) -> str:
@@ -75,24 +75,24 @@ class UnreadAnswer(Protocol):
 
     @property
     def headers(self) -> MultiMapping[str]:
-        """Its fields."""
+        """The header fields of the answer."""
 
     @property
     def history(self) -> ConnectionHistory | None:
         """The answers on the connection since it was last known to be in step."""
 
     async def read(self, limit: int, /) -> bytes:
-        """Its body."""
+        """Read the body."""
 
     def release(self) -> None:
-        """No more is wanted."""
+        """Give the connection back: no more of the answer is wanted."""
 
 
-class PollSteps(Protocol):
-    """Who knows what to ask."""
+class PollerLike(Protocol):
+    """Decides which requests are made to answer a follower, as `edge.poller.Poller` does."""
 
     def ask(self, question: PollQuestion, /) -> Steps:
-        """The steps to an answer."""
+        """Return the steps that lead to an answer."""
 
 
 class Holdings:
@@ -145,7 +145,7 @@ class Following:
         self,
         origin: PollSender,
         follower: Follower,
-        poller: PollSteps,
+        poller: PollerLike,
         holdings: Holdings,
         lost: Callable[[Exception], None],
     ) -> None:

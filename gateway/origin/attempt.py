@@ -25,7 +25,7 @@ SAFE = frozenset({aiohttp.hdrs.METH_GET, aiohttp.hdrs.METH_HEAD})
 
 @dataclass(frozen=True, slots=True)
 class OriginRequest:
-    """What is asked, whichever server is."""
+    """A request to an origin, whichever of its servers it is sent to."""
 
     method: str
     target: str

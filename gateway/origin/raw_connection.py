@@ -41,8 +41,8 @@ _WITHOUT_BODY = frozenset({b"204", b"304"})
 _unread = array("i", [0])
 
 
-class RawRequest(Protocol):
-    """What is out on a connection. One of these is called, once."""
+class RawQuestionLike(Protocol):
+    """A question that is out on a connection, which calls one of these methods, once."""
 
     is_head: bool  # its method is HEAD
     heads: PlainHeads
@@ -73,7 +73,7 @@ class RawConnection(ResponseHandler):
         self.history = ConnectionHistory()
         self.is_idle = False
         self._descriptor = -1  # the socket's descriptor; -1 before it is connected
-        self.question: RawRequest | None = None
+        self.question: RawQuestionLike | None = None
         self._in_step = in_step
         self._head: PlainHead | None = None  # of an answer whose body is being gathered
         self._body: ByLength | InChunks | None = None
@@ -87,8 +87,8 @@ class RawConnection(ResponseHandler):
         if in_step is not None:
             in_step.on_opened(self)
 
-    def put(self, question: RawRequest, wire: bytes) -> None:
-        """Send a request, and have its question told what becomes of it."""
+    def put(self, question: RawQuestionLike, wire: bytes) -> None:
+        """Send a request, and tell `question` what becomes of it."""
         assert self.transport is not None, "from the pool"
         self.question = question
         self._asked_at = monotonic()
@@ -150,7 +150,7 @@ class RawConnection(ResponseHandler):
         self._spill(data)
         self.history = ConnectionHistory()
 
-    def _begin(self, question: RawRequest, data: bytes) -> None:
+    def _begin(self, question: RawQuestionLike, data: bytes) -> None:
         head = question.heads.read(data, is_head=question.is_head)
         if head is None or head.size > GATHERED_BYTES:
             self.leave(data)
@@ -168,7 +168,7 @@ class RawConnection(ResponseHandler):
             self._body = InChunks() if head.size == IN_CHUNKS else ByLength(head.size)
             self._gather(question, head, data, head.begins)
 
-    def _gather(self, question: RawRequest, head: PlainHead, data: bytes, at: int = 0) -> None:
+    def _gather(self, question: RawQuestionLike, head: PlainHead, data: bytes, at: int = 0) -> None:
         body = self._body
         assert body is not None, "set with the head"
         self._came.append(data)
@@ -182,7 +182,7 @@ class RawConnection(ResponseHandler):
         elif self._gathering is None:
             self._gathering = self._loop.call_later(GATHERING_S, self.leave)
 
-    def _note(self, question: RawRequest, head: PlainHead) -> None:
+    def _note(self, question: RawQuestionLike, head: PlainHead) -> None:
         length = head.volatile.get("content-length")
         self.note_answer(head.kind.status, length, is_head=question.is_head, is_coded=False)
 
@@ -199,7 +199,7 @@ class RawConnection(ResponseHandler):
             self._lose(question)
         return True
 
-    def _lose(self, question: RawRequest) -> None:
+    def _lose(self, question: RawQuestionLike) -> None:
         log.exception("origin.answer_lost")
         self._forget()
         self.close()

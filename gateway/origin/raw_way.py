@@ -55,7 +55,7 @@ WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})  # without one they sa
 
 
 class OriginTraffic(Protocol):
-    """What is asked, as `client.Origin` has it."""
+    """What the raw way needs of an origin, as `origin.client.Origin` has it."""
 
     servers: OriginServers
     figures: OriginFigures
@@ -66,10 +66,10 @@ class OriginTraffic(Protocol):
         """Whether one more request would be too many."""
 
     def leave(self) -> None:
-        """One request fewer is there."""
+        """Count one request fewer."""
 
     async def go_on(self, attempt: Attempt, began: float, held: ExitStack) -> OriginAnswer:
-        """The answer to a request that has been sent."""
+        """Return the answer to a request that has been sent."""
 
 
 class RawQuestion(Struct, eq=False):
@@ -93,7 +93,7 @@ class RawQuestion(Struct, eq=False):
         return f"RawQuestion({self.method} {self.target}, {self.server!r})"
 
     def taken(self, connection: RawConnection, head: PlainHead, begin: bytes, body: bytes) -> None:
-        """Give the answer to who asked, and keep the connection. Of a RawConnection's question."""
+        """Give the answer to whoever asked, and keep the connection."""
         way, server, kind, told = self.way, self.server, head.kind, head.volatile
         way.leave(self)
         history, transport = connection.history, connection.transport
@@ -120,11 +120,11 @@ class RawQuestion(Struct, eq=False):
         self.is_told = True
 
     def left(self, connection: RawConnection, came: bytes) -> None:
-        """Of a RawConnection's question."""
+        """Have a task go on: the answer is not plain, or the connection is lost."""
         self.way.go_on(self, connection, came)
 
     def lost(self) -> None:
-        """Of a RawConnection's question."""
+        """Tell whoever asked that the answer is not known."""
         self.way.lost(self)
 
     def abandon(self) -> None:
@@ -132,7 +132,7 @@ class RawQuestion(Struct, eq=False):
         self.way.abandon(self)
 
     def attempt(self) -> Attempt:
-        """The same as `Origin.send` has it."""
+        """Return the attempt that `Origin.send` would make for this request, which was sent."""
         fields = CIMultiDict(http1.parse_field_lines(self.fields))
         way, body = self.way, self.body or None
         request = OriginRequest(

@@ -96,7 +96,7 @@ class WholeAnswer(Struct, eq=False):
 
 
 class AnswerReceiver(Protocol):
-    """Who has asked: one of these is called once, never before the question is out."""
+    """Takes what becomes of a request: one method is called, once, after the request is out."""
 
     def answered(self, answer: WholeAnswer) -> None:
         """The answer is here, all of it."""
@@ -109,7 +109,7 @@ class AnswerReceiver(Protocol):
 
 
 class PendingRequest(Protocol):
-    """A question that is out."""
+    """A request that is out, and can be given up."""
 
     def abandon(self) -> None:
-        """Nobody waits for the answer any more; its asker is not called."""
+        """Give the request up: nobody waits any more, and its AnswerReceiver is not called."""

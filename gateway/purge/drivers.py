@@ -117,22 +117,21 @@ def _fastly(cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
 
 def _cloudflare(cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
     """Purging by tags: 100 in one call today, and 30 on older accounts."""
-    headers = {"Authorization": f"Bearer {token}", **JSON}
-
-    def call(copies: Sequence[Copies]) -> Call:
-        body = json.dumps({"tags": _tags(copies)}).encode()
-        return Call("POST", f"/client/v4/zones/{cache.zone}/purge_cache", headers, body)
-
-    return 30, call, _no_success
+    return _tags_as_json(f"/client/v4/zones/{cache.zone}/purge_cache", token)
 
 
 def _worker(_cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
     """Have the Worker that `headgate cdn render --purge` made purge by tags."""
+    return _tags_as_json("/.headgate/purge", token)
+
+
+def _tags_as_json(path: str, token: str) -> _Made:
+    """Return how both of Cloudflare are called, which answer whether it was a success."""
     headers = {"Authorization": f"Bearer {token}", **JSON}
 
     def call(copies: Sequence[Copies]) -> Call:
         body = json.dumps({"tags": _tags(copies)}).encode()
-        return Call("POST", "/.headgate/purge", headers, body)
+        return Call("POST", path, headers, body)
 
     return 30, call, _no_success
 
@@ -150,7 +149,7 @@ def _no_success(status: int, body: bytes) -> str | None:
 
 
 def _cloudfront(cache: PurgedCache, token: str, clock: _Clock) -> _Made:
-    """Invalidating by tags, for a distribution with a CacheTagConfig; AWS bills each tag."""
+    """Invalidate by tags, in a distribution with a CacheTagConfig; AWS bills each tag."""
     key = aws.AccessKey.parse(token)
     host = URL(cache.url).host_port_subcomponent or ""
     path = f"/2020-05-31/distribution/{cache.zone}/invalidation"

@@ -37,7 +37,7 @@ class Copies(NamedTuple):
 
 
 class PendingPurge(NamedTuple):
-    """Its first and its last cause, by a clock of seconds, and whether it was tried in vain."""
+    """A purge to be made: when its first and last cause came, and whether it was tried in vain."""
 
     since: float
     last: float

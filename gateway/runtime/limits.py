@@ -27,7 +27,7 @@ CLIENTS_SHARE = 4
 
 
 class ServerLimits:
-    """Plain counts: nothing on the way of a request takes a lock.
+    """The limits of a process, and plain counts of what is in use: no request takes a lock.
 
     `refused` counts by LIMITS whom a bound has turned away.
     """

@@ -340,5 +340,5 @@ class Route(Table):
 
     @property
     def log_kind(self) -> LogKind | None:
-        """Return the kind of log that has the streams; None where they are on other servers."""
+        """The kind of log that has the streams; None where they are on other servers."""
         return kind_of(self.origin)

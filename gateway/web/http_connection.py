@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.web.connections import Connections
     from gateway.web.request import Request
-    from gateway.web.responses import WrittenReply
+    from gateway.web.responses import WritableReply
 
 
 class RequestHandlers(Protocol):
@@ -41,10 +41,10 @@ class RequestHandlers(Protocol):
     def handle(self, request: Request, /) -> Any:  # noqa: ANN401 - an outcome, or what a Step waits for
         """Return the outcome of a request, a Later of it, or a coroutine. May raise any error."""
 
-    def answer(self, request: Request, outcome: Any, /) -> WrittenReply:  # noqa: ANN401 - of `handle`
+    def answer(self, request: Request, outcome: Any, /) -> WritableReply:  # noqa: ANN401 - of `handle`
         """Return the reply by the outcome."""
 
-    def refuse(self, request: Request, error: BaseException, /) -> WrittenReply | None:
+    def refuse(self, request: Request, error: BaseException, /) -> WritableReply | None:
         """Return the reply by the error that came instead; None where that has no reply."""
 
 
@@ -192,7 +192,7 @@ class HttpConnection(ClosingConnection):
             self._step = Step(partial(self._send_rest, reply), self._replied, context)
             self._step.run()
 
-    async def _send_rest(self, reply: WrittenReply) -> WrittenReply:
+    async def _send_rest(self, reply: WritableReply) -> WritableReply:
         await reply.send_rest(self)
         return reply
 
@@ -206,7 +206,7 @@ class HttpConnection(ClosingConnection):
             if request.held is not None:
                 request.held.close()
 
-    def _replied(self, reply: WrittenReply | None, error: BaseException | None) -> None:
+    def _replied(self, reply: WritableReply | None, error: BaseException | None) -> None:
         """See to what may still come of a request, now that it has its reply."""
         request = self.request
         assert request is not None, "its step has ended"
@@ -228,7 +228,7 @@ class HttpConnection(ClosingConnection):
         else:
             self._go_on_behind(reply)
 
-    def _end_behind(self, request: Request, reply: WrittenReply) -> None:
+    def _end_behind(self, request: Request, reply: WritableReply) -> None:
         """Give the client an answer although it may still send, and may have to."""
         if not (self.is_handed_over or self.transport is None):
             if reply.abandon:
@@ -253,13 +253,13 @@ class HttpConnection(ClosingConnection):
         except (TimeoutError, RequestPayloadError, RuntimeError, ConnectionError):
             self._ends = True
 
-    def _rest_was_read(self, reply: WrittenReply, _: None, error: BaseException | None) -> None:
+    def _rest_was_read(self, reply: WritableReply, _: None, error: BaseException | None) -> None:
         if error is not None:
             log_failure(error)
             self._ends = True
         self._go_on_behind(reply)
 
-    def _go_on_behind(self, reply: WrittenReply | None) -> None:
+    def _go_on_behind(self, reply: WritableReply | None) -> None:
         """Go on behind a request, if the connection does."""
         request, self.request, self._step = self.request, None, None
         if request is not None and request.body is not EMPTY_PAYLOAD:

@@ -53,8 +53,8 @@ def rendered(
     return (answer.head, common, cache, framing), body if has_body else b""
 
 
-class WrittenReply(Protocol):
-    """The answer to one request, which its connection has written."""
+class WritableReply(Protocol):
+    """The reply to one request, which writes itself to the client that its connection names."""
 
     @property
     def keep_alive(self) -> bool:
@@ -207,6 +207,6 @@ class HandedOver(WireResponse):
     def __init__(self) -> None:
         super().__init__(200, (), keep_alive=False)
 
-    def write(self, client: Taker) -> bool:  # noqa: ARG002 - a Reply's
+    def write(self, client: Taker) -> bool:  # noqa: ARG002 - a WritableReply's
         """Write nothing."""
         return True

@@ -175,7 +175,7 @@ class Answers:
 
 
 class AheadAnswer:
-    """The connection, as one of the writes has it."""
+    """Keeps the answer to one of the writes until its turn, in the place of the connection."""
 
     writing_paused = False  # it is written later
 

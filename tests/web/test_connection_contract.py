@@ -13,7 +13,7 @@ from tests.support.waiting import until
 from tests.web.serving import PREFIX, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
-    from gateway.web.responses import WrittenReply
+    from gateway.web.responses import WritableReply
 
 UNLIKE = {"date", "etag", "x-request-id"}
 ORDINARY = "X-Request-Id:asked-for"
@@ -416,7 +416,7 @@ async def test_what_comes_behind_the_last_request_is_not_carried_out(
     go_on = Connection._go_on_behind
     rest = post("s", b"two")
 
-    def late(connection: Connection, reply: WrittenReply | None) -> None:
+    def late(connection: Connection, reply: WritableReply | None) -> None:
         go_on(connection, reply)
         connection.data_received(rest[5:])
 

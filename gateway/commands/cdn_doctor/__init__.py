@@ -1,7 +1,8 @@
 """What lies before a Durable Streams server, examined as its readers and writers see it.
 
 `examination` makes streams of its own, runs the checks on them, and removes them. Checks are in
-`offsets`, `fields`, `said`, `caching`, `private_copies`, `polls`, `events`, `appends` and `writes`.
+`offsets`, `fields`, `messages`, `deployed_file`, `caching`, `private_copies`, `polls`, `events`,
+`appends` and `writes`.
 A check asks by an `asker`, which a `budget` bounds, or byte by byte on a `wire`, and gives
 findings. `evidence` and `staleness` say which answers came from a cache, `hints` what to change,
 and `report` prints.

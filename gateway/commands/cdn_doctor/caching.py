@@ -137,7 +137,7 @@ async def credentials(deployment: Deployment) -> Finding:
 
 
 async def _is_tail_kept_apart(deployment: Deployment) -> bool:
-    """Whether a read that no cache may keep is given to nobody else: it has no Vary to stop it."""
+    """Return whether a read without Vary, which no cache may keep, is given to nobody else."""
     own = await deployment.streams.create("-reader")
     await own.append(DATA)
     await own.read({"offset": own.start})

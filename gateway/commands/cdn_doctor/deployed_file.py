@@ -1,4 +1,4 @@
-"""Whether what answers is the file that its settings make now."""
+"""The check of whether the deployed file is the one that its settings make now."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DRIFTED = "drifted: rendered with other options or by another version, render an
 
 
 async def configuration(deployment: Deployment) -> list[Finding]:
-    """Compare the digest in the answers with that of the file; nothing where none was given."""
+    """Compare the digest in the answers with that of the file; skip it where none was given."""
     expected = deployment.rendered
     if expected is None:
         return []

@@ -25,7 +25,7 @@ CLAIM_CHARACTERS = 60
 
 
 class AnswerSource(Enum):
-    """What an answer is."""
+    """Where an answer came from."""
 
     OWN = "made for this request"
     SHARED = "made for another request"
@@ -56,7 +56,7 @@ def claims_missed(headers: Mapping[str, str]) -> bool:
 
 
 def is_headgate(headers: Mapping[str, str]) -> bool:
-    """Whether the server that made an answer says that it is a Headgate."""
+    """Return whether the server that made an answer says that it is a Headgate."""
     steps = headers.get("Cache-Status", "").lower().split(",")
     return HEADGATE in {step.partition(";")[0].strip() for step in steps}
 

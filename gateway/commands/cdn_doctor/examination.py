@@ -14,10 +14,10 @@ from gateway.commands.cdn_doctor import (
     deployed_file,
     events,
     fields,
+    messages,
     offsets,
     polls,
     private_copies,
-    said,
     writes,
 )
 from gateway.commands.cdn_doctor.asker import Asker, ProbeBounds, words
@@ -68,8 +68,8 @@ CHECKS = (
     _Row(events.OF_EVENTS, events.server_sent_events),
     _Row(("HEAD",), writes.head),
     _Row(("POST body", *appends.OF_LONG_APPENDS), appends.bodies, needs_appends=False),
-    _Row(said.OF_MESSAGES, said.message),
-    _Row(("refusals",), said.refusals),
+    _Row(messages.OF_MESSAGES, messages.message),
+    _Row(("refusals",), messages.refusals),
     _Row(("empty tail", "browsers' copies"), writes.empty_tail),
     _Row(("early 404",), writes.early_404, needs_appends=False),
     _Row(("offsets", "chunks kept"), offsets.chunks),
@@ -204,7 +204,7 @@ def _place(reply: ProbeReply) -> str:
 
 
 async def _examined(deployment: Deployment) -> tuple[Finding, ...]:
-    """Return what is found, where requests come to one server, and each of them once."""
+    """Run the checks, unless requests come to several servers, or come twice."""
     reads = deployment.reads
     asked = 2 + len(reads.more)
     if reads.missed:
@@ -248,7 +248,7 @@ async def _waiting(deployment: Deployment) -> Finding:
 
 
 def _left(left: list[str], made: int) -> list[Finding]:
-    """Say that no stream could be removed, which may be meant."""
+    """Note that no stream could be removed, which may be meant."""
     if not left or len(left) < made:  # some are left where a server or a hop is busy
         return []
     return [noted("DELETE", f"none of the {made} streams could be removed")]

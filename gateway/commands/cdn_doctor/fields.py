@@ -98,7 +98,7 @@ def _repeated(reply: ProbeReply) -> str | None:
 
 
 def _names(reply: ProbeReply, field: str, wanted: str) -> bool:
-    """Whether a list of names has this one, or stands for all."""
+    """Return whether a list of names has this one, or stands for all."""
     names = {name.strip().lower() for name in reply.headers.get(field, "").split(",")}
     return not names.isdisjoint({wanted.lower(), "*"})
 

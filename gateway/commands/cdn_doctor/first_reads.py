@@ -45,7 +45,7 @@ class TwoReads:
 
     @property
     def missed(self) -> int:
-        """How many reads of a stream that is there, as others say, found none."""
+        """How many reads found no stream, where another read found it."""
         statuses = [reply.status for reply in (self.first, self.again, *self.more)]
         return statuses.count(404) if any(200 <= status < 300 for status in statuses) else 0
 
@@ -57,7 +57,10 @@ class TwoReads:
 
 
 async def read_twice(own: OwnStream, *, is_missing: bool = False) -> TwoReads:
-    """Ask, and ask the same again; `is_missing` if an append has found no stream."""
+    """Read the same twice, and further where the stream is missing.
+
+    `is_missing` says that an append has found no stream.
+    """
     query = {"cursor": CURSOR, "offset": own.start}
     first, again = await own.read(query), await own.read(query)
     more: tuple[ProbeReply, ...] = ()

@@ -171,7 +171,7 @@ async def with_news(deployment: Deployment) -> Finding:
 
 
 async def _are_polls_kept(own: OwnStream, query: Mapping[str, str]) -> bool:
-    """Whether a cache keeps the answers of long-polls: then it is the one to make equal ones one.
+    """Return whether a cache keeps the answers of long-polls, so that it has to collapse them.
 
     A server lets the data be kept for a poll whose cursor is later than its clock.
     """

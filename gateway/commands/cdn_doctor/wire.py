@@ -64,7 +64,10 @@ async def append_in_chunks(stream: Stream, headers: Mapping[str, str], body: byt
 async def _sent(
     stream: Stream, headers: Mapping[str, str]
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection on which the head of a POST was sent; RequestRefused where it is lost."""
+    """Yield a connection on which the head of a POST was sent.
+
+    Raises RequestRefused where it is lost.
+    """
     url = URL(stream.url, encoded=True)
     fields = {
         "Host": url.host_port_subcomponent or "",

@@ -1,4 +1,4 @@
-"""Whether a request reaches the server with all that it says, and the answer the client."""
+"""Checks of whether an append, and the answer to it, come through unchanged."""
 
 from __future__ import annotations
 
