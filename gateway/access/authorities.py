@@ -14,7 +14,7 @@ from gateway.access.reader_keys import ReaderKeys
 from gateway.access.revocations import NOTHING
 from gateway.access.static_tokens import StaticTokens
 from gateway.access.tokens_file import MOST_TOLD, TokensFile, parse_tokens
-from gateway.access.unrotated import keyed_routes, removed, still_unrotated, unrotated
+from gateway.access.unrotated import keyed_routes, still_unrotated, unrotated, unrotated_removals
 from gateway.access.verifier import Verifier
 from gateway.access.watched_file import FILE_OK, WatchedFile
 from gateway.errors import StartError
@@ -224,7 +224,7 @@ class Authorities:
         versions = before.reader_keys, self._last_tokens.reader_keys
         self._removed = (
             *still_unrotated(self._removed, *versions),
-            *removed(before, self._last_tokens, self._keyed),
+            *unrotated_removals(before, self._last_tokens, self._keyed),
         )[:MOST_TOLD]
         self._warn_of_keys()
         self.judge_again()

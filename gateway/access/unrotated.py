@@ -47,7 +47,7 @@ def unrotated(file: TokensFile, routes: Iterable[KeyedRoute]) -> tuple[Unrotated
     return _by_streams(it for it in _revoked(file, routes) if not _has_rotated(done, it))
 
 
-def removed(
+def unrotated_removals(
     before: TokensFile, after: TokensFile, routes: Iterable[KeyedRoute]
 ) -> tuple[Unrotated, ...]:
     """Return the tokens that were taken out of a file without a rotation of their keys."""

@@ -15,7 +15,7 @@ from gateway.access.authorities import Authorities
 from gateway.access.key_versions import rotated
 from gateway.access.keys_file import new_keys, written
 from gateway.access.tokens_file import parse_tokens
-from gateway.access.unrotated import KeyedRoute, removed, unrotated
+from gateway.access.unrotated import KeyedRoute, unrotated, unrotated_removals
 from gateway.settings import load
 from tests.support.http1 import ask
 from tests.support.processes import Headgate
@@ -118,10 +118,10 @@ def test_a_note_in_another_form_hinders_no_rotation() -> None:
 
 def test_a_token_that_is_taken_out_is_revoked_unless_its_key_goes_with_it() -> None:
     before, after = (parse_tokens("t.toml", text.encode()) for text in (ANN + BEN, ANN))
-    (one,) = removed(before, after, [BOTH])
+    (one,) = unrotated_removals(before, after, [BOTH])
     assert (one.streams, one.readers) == (f"{PREFIX}/b", ("removed token ben",))
     with_key = rotated("t.toml", ANN.encode(), f"{PREFIX}/*").data
-    assert removed(before, parse_tokens("t.toml", with_key), [BOTH]) == ()
+    assert unrotated_removals(before, parse_tokens("t.toml", with_key), [BOTH]) == ()
 
 
 # ---------------------------------------------------------------- whom it is told

@@ -130,8 +130,8 @@ EVERYWHERE: Mapping[Advice, str] = {
     "copy.",
     "verified": "Verify the signature, the algorithm and the claims of a token before a copy is "
     "looked for; pass on what is not verified.",
-    "configuration": "Render the file again by the command in its first line, deploy it, and let "
-    "its header Headgate-Config through.",
+    "configuration": "Render the file again with the options at its beginning, deploy it, "
+    "and let its header Headgate-Config through.",
     "live in key": "Take live into the cache key.",
     "chunked append": "Pass on bodies whose length nobody knows yet, or gather them first.",
     "content": "Change no body: no rewriting of links, no minifying, no parsing of JSON that is "

@@ -96,8 +96,8 @@ FINDINGS = (
         "fail",
         "drifted: rendered with other options or by another version, render anew (deployed "
         "nginx/4b377d29c24c42d1, now nginx/0c6a7d9be41f2a35)",
-        "Render the file again by the command in its first line, deploy it, and let its header "
-        "Headgate-Config through.",
+        "Render the file again with the options at its beginning, deploy it, and let its "
+        "header Headgate-Config through.",
     ),
 )
 
