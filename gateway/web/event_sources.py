@@ -1,4 +1,4 @@
-"""Keep an EventSource asking where a status that passes would close it for good."""
+"""What keeps an EventSource asking where a temporary refusal would close it for good."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FOLLOWS = re.compile(r"[?&]live=sse(?:&|$)")
 _AGAIN = re.compile(r"^Retry-After: *([0-9]{1,6})\r?$", re.IGNORECASE | re.MULTILINE)
 
 
-def is_from_one(request: Request) -> bool:
+def is_event_source(request: Request) -> bool:
     """Return whether a request is an EventSource's for SSE.
 
     The standard has each EventSource send both fields. A client that sets Accept by itself, and

@@ -158,7 +158,7 @@ class Handlers:
         if exchange.begins != NOWHERE:
             accounting.told(exchange, answered.answer, status)
         request_id = exchange.request_id if status >= 400 else exchange.asked_id
-        if status in event_sources.PASSING and event_sources.is_from_one(request):
+        if status in event_sources.PASSING and event_sources.is_event_source(request):
             answered, status = event_sources.told_to_wait(answered, status), 200
         response = self._response(request, answered, status, request_id, abandon=abandon)
         exchange.sent = response
