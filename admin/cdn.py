@@ -34,7 +34,9 @@ class Choice(msgspec.Struct, frozen=True):
     listen: int | None = None
     credentials: CredentialMode | None = None
     remember: int | None = None  # seconds
+    stale_if_error: int | None = None  # seconds
     cache_size: Entered | None = None  # such as 1GiB
+    shield: Entered | None = None  # a place of the vendor's
     purge: bool = False
     standalone: bool = False
 
@@ -72,6 +74,8 @@ def _told(target: Target) -> CdnTarget:
         can_stand_alone=target.can_stand_alone,
         is_elsewhere=target.is_elsewhere,
         can_be_purged=not target.no_purge,
+        can_serve_stale=not target.no_stale_if_error,
+        shield=target.shield_words,
         beside=target.beside,
     )
 
@@ -99,6 +103,7 @@ def _file(settings: Settings, name: str, choice: Choice) -> CdnFile:
 def _options(settings: Settings, choice: Choice) -> Options:
     given = choice.given
     given["remember_s"] = given.pop("remember", None)
+    given["stale_if_error_s"] = given.pop("stale_if_error", None)
     try:
         given["cache_size"] = parse_size(choice.cache_size)
     except ValueError as refusal:

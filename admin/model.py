@@ -260,6 +260,8 @@ class CdnTarget(msgspec.Struct, frozen=True):
     can_stand_alone: bool  # as a whole file, which runs as any user
     is_elsewhere: bool  # at a vendor, who has to reach the gateway by the internet
     can_be_purged: bool
+    can_serve_stale: bool  # while the gateway is away
+    shield: str  # what names a place there that asks for all others; empty where there is none
     beside: tuple[str, ...]  # targets whose files must lie beside this one
 
 

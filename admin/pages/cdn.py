@@ -36,6 +36,7 @@ MUST_BE = {
     "listen": "the number of a port",
     "credentials": " or ".join(CREDENTIAL_MODES),
     "remember": "a number of seconds",
+    "stale_if_error": "a number of seconds",
     "purge": "true or false",
     "standalone": "true or false",
 }

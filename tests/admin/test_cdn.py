@@ -97,6 +97,27 @@ async def test_the_command_of_the_page_makes_the_same_file(
 
 
 @pytest.mark.parametrize(
+    ("target", "field", "value", "setting"),
+    [
+        ("nginx", "stale_if_error", "60", {"stale_if_error_s": 60}),
+        ("cloudfront", "shield", "eu-central-1", {"shield": "eu-central-1"}),
+    ],
+)
+async def test_what_the_command_can_choose_the_page_asks_for_where_the_target_can_do_it(
+    target: str, field: str, value: str, setting: dict[str, Any], client: TestClient[Any, Any]
+) -> None:
+    query = {"target": target, "host": HOST, "upstream": UPSTREAM, field: value}
+    _, answer = await told(client, "/api/cdn/file", **query)
+    options = from_settings(Settings(), host=HOST, upstream=UPSTREAM, **setting)
+    assert answer["text"] == render(TARGETS[target], options)
+    assert f"--{field.replace('_', '-')} {value}" in answer["command"]
+    async with client.get("/cdn", params=query, headers=PAGE) as page:
+        assert f'name="{field}" value="{value}"' in await page.text()
+    async with client.get("/cdn", params={"target": "caddy"}, headers=PAGE) as page:
+        assert f'name="{field}"' not in await page.text()
+
+
+@pytest.mark.parametrize(
     ("field", "value", "words"),
     [
         ("host", "no_host", "--host 'no_host' is no host name in lower case"),
@@ -156,6 +177,7 @@ async def test_a_choice_is_short(length: int, status: int, client: TestClient[An
             "--credentials must be bypass or per-credential or reader-key or asked or verified.",
         ),
         ("purge", "perhaps", "--purge must be true or false."),
+        ("stale_if_error", "long", "--stale-if-error must be a number of seconds."),
         ("host", "a" * 301, "--host must be at most 300 characters."),
     ],
 )
