@@ -98,6 +98,21 @@ def test_every_answer_of_a_deployed_file_has_its_digest(name: str, gateway: Head
     assert [one.get(DIGEST_HEADER.lower()) for one in answers] == [digest] * len(answers)
 
 
+@pytest.mark.parametrize("name", ["nginx", "varnish"])
+def test_what_an_event_source_is_told_while_the_gateway_is_away_has_the_digest(name: str) -> None:
+    port, nobody = free_port(), free_port()
+    upstream = f"127.0.0.1:{nobody}"
+    text = render(
+        run_here(name),
+        Options(upstream=upstream, is_upstream_given=True, listen=port, standalone=True),
+    )
+    fields = {"Accept": "text/event-stream", "Cache_Control": "no-cache"}
+    with deployed(name, text, port):
+        answer = ask(port, "GET", f"{STREAM}?offset=-1&live=sse", None, **fields)
+    assert (answer.status, answer.body) == (200, b": the gateway is away\nretry: 2000\n\n")
+    assert answer.get(DIGEST_HEADER.lower()) == digest_of(target(name), text)
+
+
 # ---------------------------------------------------------------- the doctor
 
 

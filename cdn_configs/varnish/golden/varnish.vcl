@@ -112,6 +112,8 @@ sub vcl_backend_error {
 }
 
 sub vcl_synth {
+    # Answers that Varnish makes itself do not come by vcl_deliver.
+    set resp.http.Headgate-Config = "varnish/1268fd0266ed8571";
     if (resp.status == 1200) {
         set resp.status = 200;
         set resp.reason = "OK";
@@ -148,6 +150,6 @@ sub vcl_deliver {
     else { set resp.http.X-Cache = "MISS"; }
     set resp.http.X-Cache-Hits = obj.hits;
     # By which the doctor tells whether this file is what its settings ask for.
-    set resp.http.Headgate-Config = "varnish/71e967363a5d55d6";
+    set resp.http.Headgate-Config = "varnish/1268fd0266ed8571";
     unset resp.http.Surrogate-Control;  # said to this cache alone
 }
