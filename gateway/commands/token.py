@@ -179,7 +179,10 @@ def rotate_key(config: Path | None, streams: str) -> None:
     """
     settings = load_settings(config, {})
     if not settings.tokens_file:
-        complain("the settings have no tokens_file, in which the versions of reader keys stand.")
+        complain(
+            "the settings have no tokens_file, in which the versions of reader keys stand: "
+            "name their file by --config."
+        )
         sys.exit(UNUSABLE)
     from gateway.access.key_versions import rotate_file
     from gateway.access.unrotated import keyed_routes
