@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -75,7 +76,7 @@ async def page(visit: Visit) -> TemplatePage:
             "columns": comparison.HEAD,
             "how": await asyncio.to_thread(how_to_apply, TARGETS[target.name].folder),
             "refusal": None,
-            "wish": dict.fromkeys(DoctorWish.__struct_fields__, ""),
+            "wish": _last_wish(visit.console.doctor.view.url),
             **_doctor(visit),
         },
     )
@@ -84,6 +85,16 @@ async def page(visit: Visit) -> TemplatePage:
 def _doctor(visit: Visit) -> dict[str, object]:
     view = visit.console.doctor.view
     return {"doctor": view, "can_examine": visit.viewer.role == "operator", "now": visit.now}
+
+
+def _last_wish(url: str | None) -> dict[str, str]:
+    """Return what was examined last, as the fields of the form, so that it can be repeated."""
+    fields = dict.fromkeys(DoctorWish.__struct_fields__, "")
+    if url is not None:
+        parts = urlsplit(url)
+        fields |= {"scheme": parts.scheme, "host": parts.hostname or "", "route": parts.path}
+        fields |= {"port": "" if parts.port is None else str(parts.port)}
+    return fields
 
 
 def wish(entered: Mapping[str, str]) -> DoctorWish:

@@ -128,3 +128,16 @@ async def test_the_button_is_for_operators_and_a_form_of_a_viewer_gets_403() -> 
                 said = await answer.text()
                 assert answer.status == (400 if has_button else 403)
             assert ("Host must be one of the settings&#39; hosts: b.example." in said) is has_button
+
+
+async def test_the_form_has_what_was_examined_last_so_that_it_can_be_repeated() -> None:
+    hosts = ("a.example", "127.0.0.1")
+    app = build(Switchboard({"server": None}), setup(hosts=hosts, admin_tokens=ADMITTED))
+    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        headers = {"Authorization": f"Bearer {OPERATOR}", "Accept": "text/html"}
+        form = {"scheme": "http", "host": "127.0.0.1", "port": str(free_port())}
+        async with client.post("/cdn?target=nginx", data=form, headers=headers) as answer:
+            page = await answer.text()
+        assert "<option selected>http</option>" in page
+        assert "<option selected>127.0.0.1</option>" in page
+        assert f'name="port" value="{form["port"]}"' in page
