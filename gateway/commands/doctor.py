@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.settings import Route
 
 DEPLOYMENT = "URL"
+_DIGEST = re.compile(r"[a-z-]{1,64}/[0-9a-f]{16}")
 
 
 class _OfUrl(click.Group):
@@ -92,6 +94,8 @@ def doctor_url(  # noqa: PLR0913 - one for each option
         raise click.UsageError("--admin-token needs --admin.")
     if rendered is not None and digest is not None:
         raise click.UsageError("--rendered and --digest exclude each other.")
+    if digest is not None and _DIGEST.fullmatch(digest) is None:
+        raise click.BadParameter("it is like nginx/4b377d29c24c42d1.", param_hint="--digest")
     from gateway.commands.cdn_doctor import report
     from gateway.commands.cdn_doctor.gateway_counters import admin_target
     from gateway.commands.cdn_doctor.streams import first_target, reader_of

@@ -69,6 +69,7 @@ def test_help_needs_no_network_library() -> None:
         (["append", "chat", "--lines", "--seq", "x"], "excludes --lines"),
         (["append", "chat", "--epoch", "1"], "--epoch needs --producer."),
         (["read", "chat", "--offset", "1", "--offset-file", "x"], "exclude each other"),
+        (["doctor", "http://127.0.0.1:1/v1", "--digest", "nginx/xyz"], "it is like nginx/4b377d"),
         (["read", "chat", "--json", "--raw"], "--json and --raw exclude each other"),
         (["tail", "chat", "--json", "--raw"], "--json and --raw exclude each other"),
         (["tail", "chat", "--from-start", "--offset", "1"], "exclude each other"),
