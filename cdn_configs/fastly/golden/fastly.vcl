@@ -35,6 +35,8 @@ sub vcl_recv {
   if (req.url ~ "[?&]offset=now(?:&|$)") {
     return(pass);
   }
+  # Readers are promised a tail whole, and of a stored one Fastly would make 416 for a range behind it.
+  unset req.http.Range;
   # The same question in another order is the same question.
   set req.url = querystring.sort(req.url);
   return(lookup);
@@ -85,7 +87,9 @@ sub vcl_fetch {
   }
   # Those who wait for what is not stored are asked for one after the other, each for a whole
   # long-poll. So what has no data is stored too: 204, and what Fastly stores no sooner, an error.
-  if (req.url ~ "[?&]live=long-poll(?:&|$)" && beresp.status != 200) {
+  # What is wrong in one client's request, or too much, is nothing to those who wait.
+  if (req.url ~ "[?&]live=long-poll(?:&|$)"
+      && (beresp.status == 204 || beresp.status == 404 || beresp.status == 410 || beresp.status >= 500)) {
     set beresp.cacheable = true;
     set beresp.ttl = 1s;
     return(deliver);
@@ -107,7 +111,7 @@ sub vcl_deliver {
   #FASTLY deliver
 
   # By which the doctor tells whether this file is what its settings ask for.
-  set resp.http.Headgate-Config = "fastly/722a8f040e606fb0";
+  set resp.http.Headgate-Config = "fastly/895b814bd1069dee";
   return(deliver);
 }
 

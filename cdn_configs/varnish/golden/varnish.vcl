@@ -34,6 +34,8 @@ sub vcl_recv {
     if (req.http.Authorization) { return (pass); }
     if (req.http.Cookie) { return (pass); }
     if (req.url ~ "[?&]token=") { return (pass); }
+    # Of a tail Varnish would make 416 for a range that begins behind it; readers are promised it whole.
+    unset req.http.Range;
     set req.url = std.querysort(req.url);
     return (hash);
 }
@@ -82,6 +84,12 @@ sub vcl_backend_response {
     if (beresp.status == 404 && bereq.url ~ "[?&]offset=(-1|now)(&|$)") { return (pass(1s)); }
 
     if (bereq.url ~ "[?&]live=long-poll(&|$)") {
+        # What is wrong in one client's request, or too much, is nothing to those who wait: the next of
+        # them asks, and the others go on waiting for that answer.
+        if (beresp.status != 200 && beresp.status != 204 && beresp.status != 404 && beresp.status != 410 && beresp.status < 500) {
+            set beresp.ttl = 0s;
+            return (deliver);
+        }
         # Without data, whatever it says: if nobody might keep it, those who wait would go to the
         # gateway in turn, each turn a whole long-poll. Longer, and it would answer clients who
         # ignore cursors with itself, again and again.
@@ -113,7 +121,7 @@ sub vcl_backend_error {
 
 sub vcl_synth {
     # Answers that Varnish makes itself do not come by vcl_deliver.
-    set resp.http.Headgate-Config = "varnish/1268fd0266ed8571";
+    set resp.http.Headgate-Config = "varnish/1096c9cde8992eec";
     if (resp.status == 1200) {
         set resp.status = 200;
         set resp.reason = "OK";
@@ -150,6 +158,6 @@ sub vcl_deliver {
     else { set resp.http.X-Cache = "MISS"; }
     set resp.http.X-Cache-Hits = obj.hits;
     # By which the doctor tells whether this file is what its settings ask for.
-    set resp.http.Headgate-Config = "varnish/1268fd0266ed8571";
+    set resp.http.Headgate-Config = "varnish/1096c9cde8992eec";
     unset resp.http.Surrogate-Control;  # said to this cache alone
 }
