@@ -7,6 +7,7 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+from typing_extensions import override
 
 from gateway.backends.contract import Conflict
 from gateway.protocol.lifecycle import touched
@@ -64,8 +65,11 @@ class Deadlines(abc.ABC):
     def _move(self, active: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
         """Let the stream end at `deadline` if that is later, and write it when it must be."""
 
-    def loaded(self, active: ActiveStream) -> None:
-        """The stream stands as it is written."""
+    @abc.abstractmethod
+    def loaded(self, active: ActiveStream, known: StreamState | None) -> None:
+        """Take the deadline that the log has; `known` is the state before, if there was one."""
+
+    def _go_by_log(self, active: ActiveStream) -> None:
         active.written_deadline = None if active.state is None else active.state.deadline
         active.grace_s = 0.0
 
@@ -112,11 +116,24 @@ class SoleDeadlines(Deadlines):
         if deadline > (active.written_deadline or 0.0) + _slack(ttl_s):
             self._write(active, state)
 
-    def loaded(self, active: ActiveStream) -> None:
-        """The last use may have been later than is written."""
-        super().loaded(active)
-        if active.state is not None and active.state.lifetime.ttl_s is not None:
-            active.grace_s = _slack(active.state.lifetime.ttl_s) + 1.0
+    @override
+    def loaded(self, active: ActiveStream, known: StreamState | None) -> None:
+        """Take the later of the log's and the known deadline, with grace for a use that nobody saw.
+
+        This process has seen every use since it first loaded the stream: a second load gives no
+        more grace, else a stream that clients were told is gone would be back.
+        """
+        grace_s = active.grace_s
+        self._go_by_log(active)
+        state = active.state
+        if state is None or state.lifetime.ttl_s is None:
+            return
+        if known is None or known.stream_id != state.stream_id:
+            active.grace_s = _slack(state.lifetime.ttl_s) + 1.0
+            return
+        active.grace_s = grace_s
+        if (known.deadline or 0.0) > (state.deadline or 0.0):
+            active.state = msgspec.structs.replace(state, deadline=known.deadline)
 
     def committed(self, active: ActiveStream, state: StreamState) -> StreamState:
         """Used again while the change was on its way: a sliding deadline only moves on."""
@@ -133,6 +150,10 @@ class SoleDeadlines(Deadlines):
 
 class SharedDeadlines(Deadlines):
     """Every process goes by what is written, which is therefore a little further than needed."""
+
+    @override
+    def loaded(self, active: ActiveStream, known: StreamState | None) -> None:
+        self._go_by_log(active)
 
     def _move(self, active: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
         if deadline > max(state.deadline or 0.0, active.written_deadline or 0.0):

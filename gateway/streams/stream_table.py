@@ -113,7 +113,7 @@ class StreamTable:
         active.state = place.state
         active.absent = place.state is None
         try:
-            self.deadlines.loaded(active)
+            self.deadlines.loaded(active, known)
             if active.follower is not None:
                 if place.state is None:
                     active.follower.ended()

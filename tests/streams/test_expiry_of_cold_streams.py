@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from gateway.backends.memory import MemoryLog
+from gateway.errors import StreamGone
 from gateway.protocol.state import Lifetime
 from tests.streams.service import Service
 
 TTL_S = 10
+SOON_S = 0.5  # a deadline that moved by less than a second is not written
 
 
 @pytest.mark.parametrize("kept", [1, 1000], ids=["forgotten after each use", "kept in memory"])
@@ -46,3 +48,28 @@ async def test_forks_do_not_keep_their_unused_source_alive() -> None:
     assert before is not None
     assert after is not None
     assert (after.references, after.deadline) == (1, before.deadline)
+
+
+async def test_a_stream_that_is_gone_is_not_back_when_it_is_loaded_anew() -> None:
+    """Its forks keep its data, and the process that said so has seen every use of it."""
+    service = Service()
+    await service.create("s", lifetime=Lifetime(ttl_s=TTL_S))
+    await service.fork("f", "s")
+    service.clock.advance(TTL_S)
+    for _ in range(2):
+        with pytest.raises(StreamGone):
+            await service.present("s")
+        service.table.forget("s")
+
+
+async def test_a_use_that_is_not_written_counts_when_a_stream_is_loaded_anew() -> None:
+    service = Service()
+    await service.create("s", lifetime=Lifetime(ttl_s=TTL_S))
+    service.clock.advance(SOON_S)
+    service.table.deadlines.touch(await service.table.load("s"))
+    written = (await service.log.load("s")).place.state
+    service.table.forget("s")
+    state = await service.present("s")
+    assert written is not None
+    assert written.deadline is not None
+    assert state.deadline == written.deadline + SOON_S
