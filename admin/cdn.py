@@ -15,7 +15,7 @@ from cdn_configs.errors import Refused, UnknownTarget
 from cdn_configs.explain import bounds, exclusions
 from cdn_configs.options import CredentialMode, from_settings
 from cdn_configs.render import digest_of, render
-from gateway.settings.kinds import parse_size
+from gateway.settings.reading.kinds import parse_size
 
 if TYPE_CHECKING:
     from cdn_configs.options import Options

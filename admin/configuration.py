@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.settings import Declaration, Settings
-    from gateway.settings.tables import Table
+    from gateway.settings.reading.tables import Table
 
 MASKED = "***"
 DEFAULT = "default"

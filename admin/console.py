@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from admin.record.recorder import Recorder
     from admin.source import ProcessSource, Setup
     from admin.streams.client import StreamClient
-    from gateway.access.key_versions import Rotated
-    from gateway.access.read_tokens import Made, Wish
+    from gateway.access.signed.read_tokens import Made, Wish
+    from gateway.access.static.key_versions import Rotated
     from gateway.telemetry.inspection import Answer, Question, RunStatus
 
 A = TypeVar("A", StreamPage, StreamDescription, RunPage, Explanation)

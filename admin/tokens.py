@@ -6,12 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from admin.errors import NotTold
-from gateway.access import read_tokens
-from gateway.protocol.paths import MAX_PATH_BYTES
+from gateway.access.signed import read_tokens
+from gateway.protocol.http.paths import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
-    from gateway.access.key_versions import Rotated
-    from gateway.access.read_tokens import Made, Wish
+    from gateway.access.signed.read_tokens import Made, Wish
+    from gateway.access.static.key_versions import Rotated
     from gateway.settings import Settings
 
 
@@ -24,7 +24,7 @@ async def make_token(settings: Settings, wish: Wish, now: float) -> Made:
         )
     # Where there is a keys_file, who verifies with it has loaded this at the start; where there is
     # none, it would be 10 MB for nothing.
-    from gateway.access.keys_file import load_keys
+    from gateway.access.signed.keys_file import load_keys
 
     try:
         keys = await asyncio.to_thread(load_keys, path)
@@ -50,9 +50,9 @@ _ROTATING = asyncio.Lock()  # each reads the file, changes and replaces it
 
 async def rotate_keys(settings: Settings, streams: str) -> Rotated:
     """Give streams other reader keys, by the tokens_file. Raises NotTold when that cannot be."""
-    from gateway.access.doubts import meets
-    from gateway.access.key_versions import rotate_file
-    from gateway.access.unrotated import keyed_routes
+    from gateway.access.static.doubts import meets
+    from gateway.access.static.key_versions import rotate_file
+    from gateway.access.static.unrotated import keyed_routes
     from gateway.settings.grants import check_pattern
 
     try:

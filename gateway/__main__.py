@@ -50,7 +50,7 @@ class CommandGroup(click.Group):
         from gateway.commands.hash_password import hash_password
         from gateway.commands.healthcheck import healthcheck
         from gateway.commands.monitoring import alerts, grafana
-        from gateway.commands.streams import COMMANDS
+        from gateway.commands.one_stream.streams import COMMANDS
         from gateway.commands.token import token
 
         for other in (*COMMANDS, cdn, doctor, healthcheck, alerts, grafana, hash_password, token):

@@ -20,14 +20,14 @@ from gateway.stepped import in_task
 from gateway.telemetry.logs import log
 from gateway.telemetry.metrics import Sample, counter, gauge
 from gateway.telemetry.rare_lines import RareLine
-from gateway.web import request_body
-from gateway.web.bounded_connection import BoundedConnection
-from gateway.web.connections import Connections
-from gateway.web.entrance import Entrance
-from gateway.web.listener import ConnectionListener
-from gateway.web.request import Request
-from gateway.web.request_head import bad_body, check
-from gateway.web.request_parser import LONGEST_LINE, MOST_HEADER_LINES
+from gateway.web.connections.bounded_connection import BoundedConnection
+from gateway.web.connections.connections import Connections
+from gateway.web.connections.entrance import Entrance
+from gateway.web.connections.listener import ConnectionListener
+from gateway.web.requests import request_body
+from gateway.web.requests.request import Request
+from gateway.web.requests.request_head import bad_body, check
+from gateway.web.requests.request_parser import LONGEST_LINE, MOST_HEADER_LINES
 
 if TYPE_CHECKING:
     import socket
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.settings import Address, Settings
     from gateway.telemetry.metrics import Snapshot
-    from gateway.web.http_connection import HttpConnection
-    from gateway.web.responses import WritableReply
+    from gateway.web.connections.http_connection import HttpConnection
+    from gateway.web.requests.responses import WritableReply
 
     Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 

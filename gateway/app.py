@@ -15,8 +15,8 @@ from gateway.hosted.route import HostedRoute
 from gateway.live.contract import FeedSettings
 from gateway.protocol import tags
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.client_address import TrustedProxies
-from gateway.protocol.retention import Retention
+from gateway.protocol.http.client_address import TrustedProxies
+from gateway.protocol.streams.retention import Retention
 from gateway.runtime.client_rate import ClientRate
 from gateway.runtime.common_headers import CommonHeaders
 from gateway.runtime.context import Context, Timeouts
@@ -27,12 +27,12 @@ from gateway.runtime.served_hosts import ServedHosts
 from gateway.runtime.shedding import Shedding
 from gateway.settings.auth import BY_ORIGIN
 from gateway.telemetry.access_log import AccessLog
-from gateway.web.handlers import Handlers
-from gateway.web.hosted_handlers import HostedHandlers
-from gateway.web.inspector import Inspector
-from gateway.web.server import ConnectionServer
+from gateway.web.connections.server import ConnectionServer
+from gateway.web.handlers.dispatch import Handlers
+from gateway.web.handlers.hosted_handlers import HostedHandlers
+from gateway.web.handlers.inspector import Inspector
+from gateway.web.handlers.traced_handlers import TracedHandlers
 from gateway.web.server_spans import ServerSpans
-from gateway.web.traced_handlers import TracedHandlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from gateway.runtime.route import StreamRoute
     from gateway.settings import Route as RouteSettings
     from gateway.settings import Settings
-    from gateway.web.fast_path import FastPath
-    from gateway.web.handlers import Operate
+    from gateway.web.connections.fast_path import FastPath
+    from gateway.web.handlers.dispatch import Operate
     from gateway.web.router import Router
 
 HOUR_S = 3600.0

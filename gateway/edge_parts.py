@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access.credentials import COOKIE
-from gateway.cache.policy import Defaults
-from gateway.cache.response_rules import ResponseRules
+from gateway.cache.rules.policy import Defaults
+from gateway.cache.rules.response_rules import ResponseRules
 from gateway.edge.explain import steps
 from gateway.edge.route import EdgeRoute
 from gateway.origin.client import Origin, OriginSettings
-from gateway.protocol.identity import IdentityHeaders
+from gateway.protocol.http.identity import IdentityHeaders
 from gateway.settings.auth import BY_ORIGIN
-from gateway.web.edge_handlers import EdgeHandlers
+from gateway.web.handlers.edge_handlers import EdgeHandlers
 
 if TYPE_CHECKING:
     from gateway.live.contract import FeedSettings

@@ -27,10 +27,10 @@ from gateway.settings import shown_origin, variable
 from gateway.settings.reached import console_url, export_for_commands
 from gateway.telemetry import metrics, tracing
 from gateway.telemetry.logs import configure, log
-from gateway.web.fast_path import FastPath
-from gateway.web.listener import ConnectionListener
+from gateway.web.connections.fast_path import FastPath
+from gateway.web.connections.listener import ConnectionListener
 from gateway.web.metrics import snapshot
-from gateway.web.request_parser import check_parser
+from gateway.web.requests.request_parser import check_parser
 from gateway.web.router import Router
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gateway.runtime.writes import Write
     from gateway.settings import Address, Settings
     from gateway.telemetry.inspection import Answer, Question
-    from gateway.web.server import ConnectionServer
+    from gateway.web.connections.server import ConnectionServer
 
 LAST_WAIT_S = 0.1
 # What an operator can do about an address that cannot be listened on.

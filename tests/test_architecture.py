@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("gateway", "admin", "cdn_configs", "client/headgate")
 LONGEST_MODULE = 400
+MOST_MODULES = 16  # so many are still taken in at a glance
 # Classes that have a name in common on purpose.
 NAMESAKES = {
     # Errors of the server, and what a client raises when it is told of them.
@@ -144,6 +146,27 @@ def test_a_module_fits_one_idea(top: str) -> None:
         if path.suffix == ".py"
     }
     assert {path: count for path, count in lines.items() if count > LONGEST_MODULE} == {}
+
+
+@pytest.mark.parametrize("top", PACKAGES)
+def test_a_package_has_no_more_modules_than_one_takes_in(top: str) -> None:
+    folders = Counter(
+        str(path.parent)
+        for path in sources(top)
+        if path.suffix == ".py" and path.name != "__init__.py"
+    )
+    assert {folder: count for folder, count in folders.items() if count > MOST_MODULES} == {}
+
+
+@pytest.mark.parametrize("top", PACKAGES)
+def test_a_package_says_what_belongs_in_it(top: str) -> None:
+    silent = [
+        str(path)
+        for path in sources(top)
+        if path.name == "__init__.py"
+        and ast.get_docstring(ast.parse((ROOT / path).read_text())) is None
+    ]
+    assert silent == []
 
 
 def test_a_class_is_known_by_its_name() -> None:

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.cache.response_rules import REPAIRS
+from gateway.cache.rules.response_rules import REPAIRS
 from gateway.errors import HeadgateError, SequenceGap, StartError
-from gateway.protocol import appends, cache_headers, chunks, cursors, lifecycle, paths, responses
+from gateway.protocol import appends, cache_headers, cursors, lifecycle, responses
+from gateway.protocol.http import paths
+from gateway.protocol.streams import chunks
 from gateway.runtime.limits import LIMITS
 from gateway.settings import PurgedCache, Route, Settings, load
 from gateway.settings.route import MINUTE_S

@@ -2,8 +2,8 @@
 
 The first module of a rule is that of the handlers, or of what they call. Each one beyond it stands
 with its reason. Most are of three kinds that have no handler by design: reads whose answer is
-cached and long-polls that park (`web.fast_path`, and the `kept_answer` of each kind of route), SSE
-readers, and bytes that are no request. docs/decisions/one-way.md says what these are.
+cached and long-polls that park (`web.connections.fast_path`, and the `kept_answer` of each kind of
+route), SSE readers, and bytes that are no request. docs/decisions/one-way.md says what these are.
 """
 
 from __future__ import annotations
@@ -51,14 +51,20 @@ RULES = {
     "counting of a cached answer": rule(
         "count unchanged bytes",
         "hits",
-        web__fast_path=(1, "cached reads, which have plain numbers in place of an exchange"),
+        web__connections__fast_path=(
+            1,
+            "cached reads, which have plain numbers in place of an exchange",
+        ),
         telemetry__traffic=(4, "what these numbers come to, for a scrape"),
     ),
     "lines that every answer has": rule(
         "own shared shared_at parts_at",
         "lines",
-        web__handlers=(1, "every answer of a handler"),
-        web__live_responses=(1, "the head of an SSE answer, written before a reader takes over"),
+        web__handlers__dispatch=(1, "every answer of a handler"),
+        web__handlers__live_responses=(
+            1,
+            "the head of an SSE answer, written before a reader takes over",
+        ),
         runtime__context=(
             2,
             "a refusal of what is no request; an answer that parked long-polls share",
@@ -69,38 +75,46 @@ RULES = {
     "note of the loop detector": rule(
         "note",
         "repeats",
-        web__handlers=(1, "every request with a handler"),
-        web__fast_path=(1, "cached reads, and long-polls that park"),
+        web__handlers__dispatch=(1, "every request with a handler"),
+        web__connections__fast_path=(1, "cached reads, and long-polls that park"),
     ),
     "admissions that are counted": rule(
         "ADMITTED",
         "",
         web__admission=(1, "every request with a handler"),
-        web__fast_path=(1, "long-polls that park"),
+        web__connections__fast_path=(1, "long-polls that park"),
         telemetry__traffic=(1, "who was given a cached answer was admitted: added for a scrape"),
     ),
-    "loop check": rule("check_loop", "", web__edge_handlers=(1, "every request to an HTTP origin")),
+    "loop check": rule(
+        "check_loop", "", web__handlers__edge_handlers=(1, "every request to an HTTP origin")
+    ),
     "judgment of an origin's answer": rule(
         "apply",
         "rules",
-        cache__judged_heads=(1, "every answer to a read of an origin"),
-        edge__stand_ins=(1, "recent data of a feed, judged as if the origin had answered so"),
+        cache__rules__judged_heads=(1, "every answer to a read of an origin"),
+        edge__followed__stand_ins=(
+            1,
+            "recent data of a feed, judged as if the origin had answered so",
+        ),
     ),
     "shedding": rule(
         "check level",
         "shedding",
-        web__charges=(1, "every write"),
-        web__edge_handlers=(2, "reads of origins that cost a request; live reads of origins"),
+        web__requests__charges=(1, "every write"),
+        web__handlers__edge_handlers=(
+            2,
+            "reads of origins that cost a request; live reads of origins",
+        ),
         hosted__route=(1, "reads of own logs that are not cached, and live ones"),
-        web__hosted_handlers=(1, "HEAD of an own log, which no cache answers"),
-        web__fast_path=(1, "long-polls park only while live reads are admitted"),
+        web__handlers__hosted_handlers=(1, "HEAD of an own log, which no cache answers"),
+        web__connections__fast_path=(1, "long-polls park only while live reads are admitted"),
         web__metrics=(1, "the gauge"),
     ),
     "what answers a read of an origin": rule(
         "decide",
         "decision cache (bare)",
         cache__http_cache=(1, "the one who gathers what `decide` looks at"),
-        web__edge_handlers=(1, "every read of an origin that has a handler"),
+        web__handlers__edge_handlers=(1, "every read of an origin that has a handler"),
         edge__explain=(1, "what a read would be answered, without using the cache"),
     ),
     "which copy is fresh": rule(
@@ -112,9 +126,9 @@ RULES = {
     "concealing of a 404": rule(
         "conceals",
         "exchange get",
-        web__handlers=(1, "every answer of a handler"),
+        web__handlers__dispatch=(1, "every answer of a handler"),
         web__accounting=(1, "sets it, once the route is known"),
-        web__fast_path=(1, "a cached 404 of such a route is left to the handlers"),
+        web__connections__fast_path=(1, "a cached 404 of such a route is left to the handlers"),
     ),
 }
 
@@ -181,7 +195,7 @@ COPIES = [
     ("counting of an answer", "route.traffic.answered(READ, 200, 0)"),
     ("lines that every answer has", "self._shared.lines.own(date=False)"),
     ("note of the loop detector", "note = shared.repeats.note"),
-    ("loop check", "from gateway.protocol.forwarding import check_loop as looped"),
+    ("loop check", "from gateway.protocol.http.forwarding import check_loop as looped"),
     ("loop check", "check_loop(headers, via)"),
     ("judgment of an origin's answer", "self._rules.apply(request, 200, headers, times, b'')"),
     ("shedding", "if shared.shedding.level >= LIVE: pass"),

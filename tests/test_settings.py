@@ -22,14 +22,14 @@ from gateway.settings import (
     load,
     shown_origin,
 )
-from gateway.settings.kinds import parse_address, show_size
 from gateway.settings.log_kinds.redis import KIND, parse_redis
-from gateway.settings.values import Mistaken
+from gateway.settings.reading.kinds import parse_address, show_size
+from gateway.settings.reading.values import Mistaken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.settings.tables import Table
+    from gateway.settings.reading.tables import Table
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "configuration.md"
 GIB = 1 << 30

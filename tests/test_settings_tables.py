@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 import pytest
 
-from gateway.settings.tables import Around, Table, checks, setting
-from gateway.settings.values import After, Before, Mistake, Mistaken, Secret, Shown
+from gateway.settings.reading.tables import Around, Table, checks, setting
+from gateway.settings.reading.values import After, Before, Mistake, Mistaken, Secret, Shown
 
 
 def _shout(word: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from admin.access.check import VIEWER
 from admin.errors import NotTold
-from gateway.protocol.paths import MAX_PATH_BYTES
+from gateway.protocol.http.paths import MAX_PATH_BYTES
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from admin.errors import NotTold
 from admin.model import Viewer
 from gateway.access.credentials import READING
 from gateway.settings import is_loopback
-from gateway.settings.token_hashes import token_digest
+from gateway.settings.reading.token_hashes import token_digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

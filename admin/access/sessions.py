@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.settings.token_hashes import token_digest
+from gateway.settings.reading.token_hashes import token_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

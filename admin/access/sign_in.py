@@ -10,8 +10,8 @@ from admin.access.attempts import OF_A_NAME, OF_AN_ADDRESS, Attempts
 from admin.access.passwords import Passwords
 from admin.access.sessions import LONGEST_S, Sessions
 from admin.errors import NotTold
-from gateway.protocol.client_address import counted_as
-from gateway.protocol.forwarding import CONSOLE_COOKIE
+from gateway.protocol.http.client_address import counted_as
+from gateway.protocol.http.forwarding import CONSOLE_COOKIE
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

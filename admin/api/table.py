@@ -47,7 +47,7 @@ from admin.model import (
     RunsView,
     Viewer,
 )
-from gateway.access.read_tokens import Wish
+from gateway.access.signed.read_tokens import Wish
 from gateway.telemetry.inspection import Explanation, StreamDescription, StreamPage
 
 if TYPE_CHECKING:

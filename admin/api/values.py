@@ -9,7 +9,7 @@ import msgspec
 from admin.cdn import Choice, Entered
 from admin.model import RouteView, Span
 from admin.streams.messages import MOST_MESSAGES, USUAL_MESSAGES
-from gateway.access.read_tokens import LONGEST_SUBJECT
+from gateway.access.signed.read_tokens import LONGEST_SUBJECT
 from gateway.settings.grants import Operation
 from gateway.telemetry.inspection import LARGEST_PAGE, PAGE, RunStatus, StreamOrder
 

@@ -19,7 +19,7 @@ from admin.errors import NotTold
 from admin.model import DoctorWish
 from admin.pages import cdn, runs, show, views
 from admin.pages.rendering import TemplatePage, link
-from gateway.protocol.paths import MAX_PATH_BYTES
+from gateway.protocol.http.paths import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

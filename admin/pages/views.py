@@ -11,7 +11,7 @@ from admin.model import MessagePlace, Span
 from admin.pages.rendering import TemplatePage
 from admin.streams.client import LATEST
 from gateway.access.credentials import without_token
-from gateway.protocol.content import is_json
+from gateway.protocol.bodies.content import is_json
 from gateway.telemetry.inspection import StreamOrder
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from admin.model import MessagePlace, Messages
 from admin.streams.credentials import Credentials
 from admin.streams.messages import MOST_MESSAGES, split
 from gateway.errors import NO_STREAM, BadRequest
-from gateway.protocol.content import check_content_type
-from gateway.protocol.offsets import BEGINNING, format_offset, parse_offset
-from gateway.protocol.paths import canonical_path
+from gateway.protocol.bodies.content import check_content_type
+from gateway.protocol.http.paths import canonical_path
+from gateway.protocol.streams.offsets import BEGINNING, format_offset, parse_offset
 
 if TYPE_CHECKING:
     from collections.abc import (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from admin.model import Message
 from gateway.errors import BadRequest
-from gateway.protocol.content import is_json, is_text, json_messages
+from gateway.protocol.bodies.content import is_json, is_text, json_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

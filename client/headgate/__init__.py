@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     )
     from headgate.resumable import ResumableStreams
     from headgate.runs import Answer, FormatName, Runs, RunState, Status
+    from headgate.sending.writer import StreamWriter
     from headgate.stream import Appended, Metadata, Stream
-    from headgate.writer import StreamWriter
 
 __all__ = [
     "Answer",
@@ -84,7 +84,7 @@ _MODULES = {
     "Runs": "runs",
     "Status": "runs",
     "Stream": "stream",
-    "StreamWriter": "writer",
+    "StreamWriter": "sending.writer",
 }
 
 

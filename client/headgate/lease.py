@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from headgate import following
 from headgate.backoff import Backoff
 from headgate.errors import ABSENT, StreamConflict, StreamError, StreamGone
-from headgate.framing import JSON, is_json
 from headgate.names import PRODUCER
+from headgate.sending.framing import JSON, is_json
 from headgate.stream import ProducerStamp
 
 if TYPE_CHECKING:

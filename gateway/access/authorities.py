@@ -8,13 +8,18 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gateway.access import doubts
 from gateway.access.console import ConsoleAuthority
 from gateway.access.reader_keys import ReaderKeys
 from gateway.access.revocations import NOTHING
-from gateway.access.static_tokens import StaticTokens
-from gateway.access.tokens_file import MOST_TOLD, TokensFile, parse_tokens
-from gateway.access.unrotated import keyed_routes, still_unrotated, unrotated, unrotated_removals
+from gateway.access.static import doubts
+from gateway.access.static.static_tokens import StaticTokens
+from gateway.access.static.tokens_file import MOST_TOLD, TokensFile, parse_tokens
+from gateway.access.static.unrotated import (
+    keyed_routes,
+    still_unrotated,
+    unrotated,
+    unrotated_removals,
+)
 from gateway.access.verifier import Verifier
 from gateway.access.watched_file import FILE_OK, WatchedFile
 from gateway.errors import StartError
@@ -26,12 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from gateway.access.contract import Authority
-    from gateway.access.jwt_issuers import KeySource
-    from gateway.access.key_sets import KeySet
-    from gateway.access.keys_file import Keys
-    from gateway.access.remote_keys import RemoteKeys
     from gateway.access.revocations import Unrotated
-    from gateway.access.unrotated import KeyedRoute
+    from gateway.access.signed.jwt_issuers import KeySource
+    from gateway.access.signed.key_sets import KeySet
+    from gateway.access.signed.keys_file import Keys
+    from gateway.access.signed.remote_keys import RemoteKeys
+    from gateway.access.static.unrotated import KeyedRoute
     from gateway.background import Background
     from gateway.settings import JwtIssuer, Settings
 
@@ -84,13 +89,13 @@ class Authorities:
             self._by_kind["tokens"] = StaticTokens(tokens)
         # What each kind needs is imported where there is one.
         if issuers:
-            from gateway.access.jwt_issuers import JwtIssuers
+            from gateway.access.signed.jwt_issuers import JwtIssuers
 
             self._by_kind["jwt"] = JwtIssuers(issuers, lambda: tokens().revocations)
         if settings.keys_file:
             # At the start already: it takes 10 MB to verify signatures.
-            from gateway.access.keys_file import parse_keys_file
-            from gateway.access.read_tokens import ReadTokens
+            from gateway.access.signed.keys_file import parse_keys_file
+            from gateway.access.signed.read_tokens import ReadTokens
 
             self._keys = keys = self._watch("keys_file", settings.keys_file, parse_keys_file)
             self._by_kind["read-tokens"] = ReadTokens(
@@ -184,7 +189,7 @@ class Authorities:
         for file in self._files:
             yield Sample(FILE_OK, (file.setting,), float(file.trouble is None))
         if self._urls:
-            from gateway.access.remote_keys import FETCHES, RESULTS
+            from gateway.access.signed.remote_keys import FETCHES, RESULTS
 
             for result in RESULTS:
                 yield Sample(FETCHES, (result,), sum(it.fetches[result] for it in self._urls))
@@ -262,7 +267,7 @@ class Authorities:
 
     def _keys_of(self, issuer: JwtIssuer, setting: str) -> KeySource:
         if issuer.is_remote:
-            from gateway.access.remote_keys import RemoteKeys  # as those of a file
+            from gateway.access.signed.remote_keys import RemoteKeys  # as those of a file
 
             remote = RemoteKeys(issuer.jwks, issuer.algorithms, self.judge_again)
             self._urls.append(remote)
@@ -302,7 +307,7 @@ def _warn(said: Iterable[str]) -> None:
 
 
 def _parse_key_file(algorithms: Collection[str], path: str, data: bytes) -> KeySet:
-    from gateway.access.key_sets import parse_keys  # as the keys_file
+    from gateway.access.signed.key_sets import parse_keys  # as the keys_file
 
     try:
         return parse_keys(data, algorithms)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.access.operations import BELOW, OPERATIONS, Grant
 from gateway.access.principal import Principal
-from gateway.settings.token_hashes import token_digest
+from gateway.settings.reading.token_hashes import token_digest
 
 if TYPE_CHECKING:
     from typing import Final

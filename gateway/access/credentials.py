@@ -9,8 +9,8 @@ from urllib.parse import unquote
 from multidict import CIMultiDict
 
 from gateway.errors import BadRequest
-from gateway.protocol.identity import drop_cookie
-from gateway.protocol.target import taken_out
+from gateway.protocol.http.identity import drop_cookie
+from gateway.protocol.http.target import taken_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.protocol.header_names import FORKED_FROM
-from gateway.protocol.paths import canonical_path
+from gateway.protocol.http.header_names import FORKED_FROM
+from gateway.protocol.http.paths import canonical_path
 from gateway.protocol.requests import is_closing
 from gateway.settings.grants import BELOW, OPERATIONS, Operation
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec.structs import replace
 
 from gateway.access.operations import READ, Grant
-from gateway.protocol.target import taken_out
+from gateway.protocol.http.target import taken_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

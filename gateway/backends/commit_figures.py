@@ -9,7 +9,7 @@ from gateway.telemetry.metrics import Histogram
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.protocol.state import Change
+    from gateway.protocol.streams.state import Change
 
 APPENDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # up to those of one stream's largest batch
 # Seconds, from a tenth of a millisecond: an append to memory, and a group commit to a fast disk.

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.state import ProducerState
+from gateway.protocol.streams.state import ProducerState
 
 if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from gateway.protocol.chunks import Chunk
-    from gateway.protocol.moments import ClockNote, Moment
-    from gateway.protocol.state import Change, StreamState
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.moments import ClockNote, Moment
+    from gateway.protocol.streams.state import Change, StreamState
     from gateway.telemetry.metrics import Histogram
 
     # Is told, from one of several commits on, why each does not stand; None of one that does.

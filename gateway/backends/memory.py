@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from gateway.backends.commit_figures import CommitFigures
 from gateway.backends.contract import Conflict, Listed, Loaded, SoleLog
 from gateway.errors import StreamNotFound
-from gateway.protocol.chunks import Chunk, segments_from
 from gateway.protocol.lifecycle import PathState
+from gateway.protocol.streams.chunks import Chunk, segments_from
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
     from gateway.backends.contract import Settled
-    from gateway.protocol.moments import Moment
-    from gateway.protocol.state import Change, ProducerState, StreamState
+    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.state import Change, ProducerState, StreamState
     from gateway.settings import Route
     from gateway.telemetry.metrics import Histogram
 

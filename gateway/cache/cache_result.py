@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.cache.cached_response import CachedResponse
+from gateway.cache.fetches.shared_body import SharedBodyReader
 from gateway.cache.order import BEFORE_ALL
-from gateway.cache.shared_body import SharedBodyReader
-from gateway.protocol import cache_status
+from gateway.cache.rules.cached_response import CachedResponse
+from gateway.protocol.http import cache_status
 
 
 class CacheResult(msgspec.Struct, frozen=True):

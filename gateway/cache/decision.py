@@ -12,19 +12,19 @@ from weakref import ref
 
 import msgspec
 
-from gateway.cache.cached_response import CachedResponse
-from gateway.cache.conditional import wants_all
-from gateway.cache.directives import parse_directives
-from gateway.cache.policy import selects, serves_error
+from gateway.cache.rules.cached_response import CachedResponse
+from gateway.cache.rules.conditional import wants_all
+from gateway.cache.rules.directives import parse_directives
+from gateway.cache.rules.policy import selects, serves_error
 from gateway.cache.variants import Variant
-from gateway.protocol.followed import Snapshot, Span
+from gateway.protocol.origins.followed import Snapshot, Span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from multidict import MultiMapping
 
-    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.rules.cached_response import CacheRequest
 
 
 # Since an origin has failed to answer a read: nobody else waits for it to fail again. Longer than

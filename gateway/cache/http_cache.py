@@ -9,32 +9,33 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gateway.cache import decision, policy
+from gateway.cache import decision
 from gateway.cache.cache_result import CacheResult, told_before
 from gateway.cache.decision import Decision
-from gateway.cache.fetch import SharedFetch
-from gateway.cache.fetch_table import FetchTable
-from gateway.cache.fetched import CONFIRMED, FETCHED, STOOD_IN, Fetched
-from gateway.cache.hit_for_pass import HitForPass
-from gateway.cache.judged_heads import JudgedHeads
+from gateway.cache.fetches.fetch import SharedFetch
+from gateway.cache.fetches.fetch_table import FetchTable
+from gateway.cache.fetches.fetched import CONFIRMED, FETCHED, STOOD_IN, Fetched
+from gateway.cache.rules import policy
+from gateway.cache.rules.hit_for_pass import HitForPass
+from gateway.cache.rules.judged_heads import JudgedHeads
 from gateway.cache.variants import Variant, Variants, key_of, varies_of
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
-from gateway.protocol import cache_status
+from gateway.protocol.http import cache_status
 from gateway.telemetry import tracing
 from gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Iterator
 
-    from gateway.cache.cached_response import CachedResponse, CacheRequest
     from gateway.cache.decision import Followed
-    from gateway.cache.fetched import FetchPart
-    from gateway.cache.private_fields import Recipient
-    from gateway.cache.response_rules import ResponseRules
+    from gateway.cache.fetches.fetched import FetchPart
+    from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.rules.private_fields import Recipient
+    from gateway.cache.rules.response_rules import ResponseRules
     from gateway.cache.store import CacheEntry, Store
     from gateway.origin.whole_answer import AnyAnswer
-    from gateway.protocol.edge_target import EdgeCatchUp
-    from gateway.protocol.reach import Reach
+    from gateway.protocol.origins.edge_target import EdgeCatchUp
+    from gateway.protocol.streams.reach import Reach
     from gateway.telemetry.traffic import Hits, Traffic
 
 LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.store import K, Store
     from gateway.protocol.responses import Response
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
     from gateway.telemetry.traffic import Hits
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from gateway.protocol.followed import FOREVER
+from gateway.protocol.origins.followed import FOREVER
 
 if TYPE_CHECKING:
-    from gateway.protocol.state import Lifetime
+    from gateway.protocol.streams.state import Lifetime
 
 MAX_LIFETIMES = 10_000  # streams remembered: about 3 MB; the rest are kept as long as any
 

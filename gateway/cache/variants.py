@@ -5,19 +5,20 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.cache.conditional import has_tag
-from gateway.cache.directives import normalised
-from gateway.cache.private_fields import EVERYBODY, Recipient
+from gateway.cache.rules.conditional import has_tag
+from gateway.cache.rules.directives import normalised
+from gateway.cache.rules.private_fields import EVERYBODY, Recipient
 from gateway.cache.store import CacheEntry
-from gateway.protocol import cache_status, http1
+from gateway.protocol import http1
+from gateway.protocol.http import cache_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from multidict import MultiMapping
 
-    from gateway.cache.cached_response import CachedResponse, CacheRequest
-    from gateway.protocol.edge_target import EdgeCatchUp
+    from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.protocol.origins.edge_target import EdgeCatchUp
     from gateway.telemetry.traffic import Hits, Kept
 
 MAX_VARIANTS = 16  # of one URL: a Vary on what all clients send differently must not fill the store

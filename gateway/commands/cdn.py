@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
-from gateway.commands.terminal import safe
+from gateway.commands.shell.terminal import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +24,7 @@ class _Echoing(click.Group):
     """Commands that end quietly, with 0, when their output is read no more."""
 
     def invoke(self, ctx: click.Context) -> object:
-        from gateway.commands.output import echoed
+        from gateway.commands.shell.output import echoed
 
         with echoed():
             return super().invoke(ctx)
@@ -154,7 +154,7 @@ def check_file(file: Path, config: Path | None) -> None:
             content = opened.read(LONGEST_FILE + 1)
         report = check(content.decode(errors="replace"), settings)
     _say_whose(config)
-    from gateway.commands.output import echoed
+    from gateway.commands.shell.output import echoed
 
     with echoed():  # the status is told all the same
         _show(file, report)
@@ -213,7 +213,7 @@ def _show(file: Path, report: CheckReport) -> None:
 def _size(given: object) -> object:
     """A size as settings have it, in bytes."""
     from cdn_configs.errors import Refused
-    from gateway.settings.kinds import parse_size
+    from gateway.settings.reading.kinds import parse_size
 
     try:
         return parse_size(given)

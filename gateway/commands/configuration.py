@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gateway.commands.terminal import safe
+from gateway.commands.shell.terminal import safe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

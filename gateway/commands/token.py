@@ -14,14 +14,14 @@ from urllib.parse import urlsplit
 import click
 
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
-from gateway.commands.parameters import SecondsType
+from gateway.commands.one_stream.parameters import SecondsType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gateway.access.jws import Json
-    from gateway.access.keys_file import Keys
     from gateway.access.operations import Operation
+    from gateway.access.signed.jws import Json
+    from gateway.access.signed.keys_file import Keys
     from gateway.settings import Settings
 
 REFUSED = 1
@@ -40,7 +40,7 @@ def hash_token(*, new: bool) -> None:
 
     The token is asked for, or read from stdin, where a line end behind it does not count.
     """
-    from gateway.settings import token_hashes
+    from gateway.settings.reading import token_hashes
 
     given = secrets.token_urlsafe(32) if new else _secret("Token")
     if not token_hashes.is_token(given):
@@ -66,7 +66,7 @@ def make_keys(file: Path, *, rotate: bool, public: bool) -> None:
     """
     if rotate and public:
         raise click.UsageError("--rotate and --public exclude each other.")
-    from gateway.access import keys_file
+    from gateway.access.signed import keys_file
     from gateway.access.small_files import create, replace
 
     with _refusals(file):
@@ -111,7 +111,7 @@ def sign_token(  # noqa: PLR0913 - one for each option
 
     It is signed with the keys_file of the settings. What is said about it goes to stderr.
     """
-    from gateway.access import read_tokens
+    from gateway.access.signed import read_tokens
     from gateway.settings.grants import check_pattern
 
     if as_cookie and query is not None:
@@ -153,7 +153,7 @@ def verify_token(config: Path | None) -> None:
     The exit status is 1 when it does not count. Revocations are not looked at.
     """
     settings, keys = _keys(config)
-    from gateway.access import read_tokens
+    from gateway.access.signed import read_tokens
     from gateway.errors import Unauthenticated
 
     now = time.time()  # noqa: TID251 - as above
@@ -184,8 +184,8 @@ def rotate_key(config: Path | None, streams: str) -> None:
             "name their file by --config."
         )
         sys.exit(UNUSABLE)
-    from gateway.access.key_versions import rotate_file
-    from gateway.access.unrotated import keyed_routes
+    from gateway.access.static.key_versions import rotate_file
+    from gateway.access.static.unrotated import keyed_routes
 
     file = Path(settings.tokens_file)
     with _refusals(file):
@@ -224,15 +224,15 @@ def _keys(config: Path | None) -> tuple[Settings, Keys]:
     if not settings.keys_file:
         complain("the settings have no keys_file: make one by headgate token keys NEW_FILE.")
         sys.exit(UNUSABLE)
-    from gateway.access.keys_file import load_keys
+    from gateway.access.signed.keys_file import load_keys
 
     with _refusals(Path(settings.keys_file)):
         return settings, load_keys(settings.keys_file)
 
 
 def _content(file: Path) -> Json:
-    from gateway.access.jws import load_object
-    from gateway.access.keys_file import load_keys
+    from gateway.access.signed.jws import load_object
+    from gateway.access.signed.keys_file import load_keys
 
     load_keys(str(file))  # with all that it checks
     return load_object(file.read_bytes())

@@ -7,8 +7,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from gateway.errors import HeadgateError
-from gateway.protocol import forwarding
-from gateway.protocol.header_names import NEXT_OFFSET
+from gateway.protocol.http import forwarding
+from gateway.protocol.http.header_names import NEXT_OFFSET
 
 if TYPE_CHECKING:
     from multidict import MultiMapping

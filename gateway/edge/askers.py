@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from msgspec.structs import replace
 
 from gateway.origin.raw_way import RawWay
-from gateway.protocol.forwarding import SCHEME, RequestSender
-from gateway.protocol.paths import canonical_host
+from gateway.protocol.http.forwarding import SCHEME, RequestSender
+from gateway.protocol.http.paths import canonical_host
 from gateway.runtime.request_fields import OWN_LINES
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
-    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.rules.cached_response import CacheRequest
     from gateway.cache.stream_lifetimes import StreamLifetimes
-    from gateway.protocol.edge_target import EdgeCatchUp
-    from gateway.protocol.identity import IdentityHeaders
+    from gateway.protocol.http.identity import IdentityHeaders
+    from gateway.protocol.origins.edge_target import EdgeCatchUp
 
 REMEMBERED = 1024  # blocks of fields, each with what the origin is asked by: 4 MB
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gateway.errors import HeadgateError
-from gateway.protocol.content import is_json, json_messages
-from gateway.protocol.followed import is_whole
+from gateway.protocol.bodies.content import is_json, json_messages
+from gateway.protocol.origins.followed import is_whole
 
 Units = list[bytes] | memoryview
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import xxhash
 
 from gateway.edge.body_units import Units, is_counted, rest_of, units_of
-from gateway.protocol.followed import Span, after_beginning, begins_alike, joined, text_of
+from gateway.protocol.origins.followed import Span, after_beginning, begins_alike, joined, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING
 
 from gateway.cache import decision
 from gateway.errors import BadRequest
-from gateway.protocol import edge_target
-from gateway.protocol.edge_target import EdgeCatchUp, EdgeLongPoll
-from gateway.protocol.forwarding import SCHEME, RequestSender
-from gateway.protocol.offsets import BEGINNING, NOW
-from gateway.protocol.paths import canonical_host
+from gateway.protocol.http.forwarding import SCHEME, RequestSender
+from gateway.protocol.http.paths import canonical_host
+from gateway.protocol.origins import edge_target
+from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeLongPoll
+from gateway.protocol.streams.offsets import BEGINNING, NOW
 from gateway.telemetry.inspection import ExplainStep
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from gateway.cache.cached_response import CacheRequest
     from gateway.cache.decision import Decision
+    from gateway.cache.rules.cached_response import CacheRequest
     from gateway.cache.variants import Variant
-    from gateway.edge.followed_stream import FollowedStream
+    from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.route import EdgeRoute
-    from gateway.protocol.edge_target import EdgeRead
+    from gateway.protocol.origins.edge_target import EdgeRead
     from gateway.runtime.asked import AskedRequest
 
 NEXT = "The next answer"

@@ -24,10 +24,10 @@ from gateway.telemetry.inspection import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from gateway.cache.cached_response import CachedResponse
     from gateway.cache.http_cache import HttpCache
-    from gateway.edge.followed_stream import FollowedStream
-    from gateway.edge.followed_streams import FollowedStreams
+    from gateway.cache.rules.cached_response import CachedResponse
+    from gateway.edge.followed.followed_stream import FollowedStream
+    from gateway.edge.followed.followed_streams import FollowedStreams
     from gateway.telemetry.inspection import ListStreams, ReaderMode
     from gateway.turns import Turns
 

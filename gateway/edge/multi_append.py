@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.directives import again_s
-from gateway.edge.follower import PASSING
+from gateway.cache.rules.directives import again_s
+from gateway.edge.followed.follower import PASSING
 from gateway.errors import NotOffered, OriginBusy
-from gateway.protocol.header_names import MULTI
-from gateway.protocol.multi_append import is_multi
+from gateway.protocol.bodies.multi_append import is_multi
+from gateway.protocol.http.header_names import MULTI
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping

@@ -21,9 +21,9 @@ from multidict import CIMultiDict
 from gateway.access.operations import READ, Grant
 from gateway.access.principal import Principal
 from gateway.background import Background
-from gateway.cache.directives import again_s
-from gateway.cache.single_flight import SingleFlight
-from gateway.edge.follower import PASSING
+from gateway.cache.fetches.single_flight import SingleFlight
+from gateway.cache.rules.directives import again_s
+from gateway.edge.followed.follower import PASSING
 from gateway.errors import (
     OF_THE_ORIGIN,
     Forbidden,
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.access.operations import Need
-    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.rules.cached_response import CacheRequest
     from gateway.origin.whole_answer import AnyAnswer
-    from gateway.protocol.identity import IdentityHeaders
+    from gateway.protocol.http.identity import IdentityHeaders
 
     # The plain read of a stream in the name of whoever sent these headers, and this token.
     Reads = Callable[[MultiMapping[str], str | None, Need], CacheRequest]

@@ -11,16 +11,16 @@ from msgspec.structs import replace
 
 from gateway.access import reader_keys
 from gateway.access.credentials import present, with_token
-from gateway.cache.cached_response import CacheRequest, stream_key
-from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
-from gateway.cache.private_fields import Recipient
-from gateway.cache.response_rules import REPAIRS
+from gateway.cache.rules.cached_response import CacheRequest, stream_key
+from gateway.cache.rules.directives import normalised
+from gateway.cache.rules.private_fields import Recipient
+from gateway.cache.rules.response_rules import REPAIRS
 from gateway.cache.stream_lifetimes import StreamLifetimes
 from gateway.edge import metrics
 from gateway.edge.append_end import end_of
 from gateway.edge.askers import Askers
-from gateway.edge.followed_streams import FollowedStreams
+from gateway.edge.followed.followed_streams import FollowedStreams
 from gateway.edge.kept_answers import kept_answer
 from gateway.edge.known_streams import KnownStreams
 from gateway.edge.multi_append import MultiAppendOffer
@@ -28,17 +28,19 @@ from gateway.edge.origin_guard import GuardTimes, OriginGuard
 from gateway.errors import HeadgateError
 from gateway.live.feed import park
 from gateway.origin.waiting import answer_of
-from gateway.protocol import forwarding, http1, repair
-from gateway.protocol.edge_target import (
+from gateway.protocol import http1
+from gateway.protocol.http import forwarding
+from gateway.protocol.http.forwarding import CONDITIONS, SCHEME, RequestSender
+from gateway.protocol.http.paths import canonical_host, dropping
+from gateway.protocol.origins import repair
+from gateway.protocol.origins.edge_target import (
     EdgeLongPoll,
     catch_up,
     parse_edge_target,
     plain_catch_up,
 )
-from gateway.protocol.forwarding import CONDITIONS, SCHEME, RequestSender
-from gateway.protocol.offsets import BEGINNING
-from gateway.protocol.paths import canonical_host, dropping
-from gateway.protocol.reach import Reach
+from gateway.protocol.streams.offsets import BEGINNING
+from gateway.protocol.streams.reach import Reach
 from gateway.runtime.route import OPEN
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.metrics import Sample
@@ -52,11 +54,11 @@ if TYPE_CHECKING:
 
     from gateway.access.operations import Need
     from gateway.access.principal import Principal
-    from gateway.cache.response_rules import ResponseRules
+    from gateway.cache.rules.response_rules import ResponseRules
     from gateway.live.contract import FeedSettings, Parkable
     from gateway.origin.client import Origin
     from gateway.origin.whole_answer import AnyAnswer
-    from gateway.protocol.edge_target import EdgeCatchUp, EdgeRead
+    from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeRead
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
     from gateway.runtime.route import Checks, KeptAnswer, PlainGet, RouteAccess

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.cache.single_flight import SingleFlight
+from gateway.cache.fetches.single_flight import SingleFlight
 from gateway.errors import StreamGone
-from gateway.protocol import chunks
+from gateway.protocol.streams import chunks
 from gateway.stepped import in_task
 from gateway.streams.versions import begins_alike
 
 if TYPE_CHECKING:
-    from gateway.protocol.chunks import Chunk
     from gateway.protocol.requests import Read
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.state import StreamState
     from gateway.streams.stream_table import StreamTable
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.hosted.feeds import HostedFollower
-from gateway.protocol.offsets import parse_offset
+from gateway.protocol.streams.offsets import parse_offset
 from gateway.telemetry.inspection import (
     MOST_PRODUCERS,
     MOST_READERS,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gateway.live.feed import Feed
-    from gateway.protocol.state import ProducerState, Record, StreamState
+    from gateway.protocol.streams.state import ProducerState, Record, StreamState
     from gateway.streams.active_stream import ActiveStream
     from gateway.telemetry.inspection import StreamRow
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.protocol import chunks
-from gateway.protocol.offsets import NOW, Offset, format_offset
 from gateway.protocol.requests import Events, LongPoll, resumed
+from gateway.protocol.streams import chunks
+from gateway.protocol.streams.offsets import NOW, Offset, format_offset
 from gateway.telemetry.inspection import ExplainStep
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.cache.rendered import RenderedChunk
     from gateway.hosted.route import HostedRoute
     from gateway.protocol.requests import Read
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
     from gateway.runtime.asked import AskedRequest
 
 NEXT = "The next answer"

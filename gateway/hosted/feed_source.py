@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.access.reader_keys import renewed
+from gateway.cache.fetches.single_flight import SingleFlight
 from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk, groups
-from gateway.cache.single_flight import SingleFlight
 from gateway.cache.store import Store
 from gateway.errors import LogUnavailable
 from gateway.live.contract import LONGEST_ROUND, DataEvent, rendered
-from gateway.protocol import chunks, responses, sse
-from gateway.protocol.content import read_body
-from gateway.protocol.generations import position_of
-from gateway.protocol.offsets import NOW, parse_offset
+from gateway.protocol import responses
+from gateway.protocol.bodies import sse
+from gateway.protocol.bodies.content import read_body
+from gateway.protocol.streams import chunks
+from gateway.protocol.streams.generations import position_of
+from gateway.protocol.streams.offsets import NOW, parse_offset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +24,9 @@ if TYPE_CHECKING:
     from gateway.hosted.chunk_reader import ChunkReader
     from gateway.live.contract import FeedSettings, Parked
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.chunks import Chunk
     from gateway.protocol.responses import Response
-    from gateway.protocol.state import Record, StreamState
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.state import Record, StreamState
     from gateway.runtime.context import Context
     from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.traffic import Traffic

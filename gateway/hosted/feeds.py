@@ -9,9 +9,9 @@ from gateway.errors import BadRequest, HeadgateError, LogUnavailable, StreamGone
 from gateway.hosted.feed_source import HostedFeedSource
 from gateway.live.feed import Feed
 from gateway.live.long_polls import HERD_S
-from gateway.protocol.generations import position_of
-from gateway.protocol.offsets import parse_offset
-from gateway.protocol.state import Record
+from gateway.protocol.streams.generations import position_of
+from gateway.protocol.streams.offsets import parse_offset
+from gateway.protocol.streams.state import Record
 from gateway.streams.reload_queue import RELOAD_S
 from gateway.streams.versions import begins_alike
 from gateway.telemetry.logs import log
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from gateway.hosted.chunk_reader import ChunkReader
     from gateway.live.contract import FeedSettings
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.state import StreamState
-    from gateway.protocol.trace_context import TraceContext
+    from gateway.protocol.http.trace_context import TraceContext
+    from gateway.protocol.streams.state import StreamState
     from gateway.runtime.context import Context
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cache.rendered import RenderedChunk
-from gateway.protocol import cache_headers, cache_status, http1
+from gateway.protocol import cache_headers, http1
+from gateway.protocol.http import cache_status
 
 if TYPE_CHECKING:
     from gateway.runtime.context import Context

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gateway.access.reader_keys import renewed
+from gateway.cache.fetches.single_flight import SingleFlight
 from gateway.cache.rendered import RenderedChunk, drop, groups
-from gateway.cache.single_flight import SingleFlight
 from gateway.errors import BadRequest, HeadgateError, NotOffered, StreamNotFound
 from gateway.hosted import metrics
 from gateway.hosted.chunk_reader import ChunkReader
@@ -18,10 +18,12 @@ from gateway.hosted.feeds import HostedFeeds, LiveRead
 from gateway.hosted.kept_answers import kept_answer
 from gateway.hosted.stream_list import StreamList
 from gateway.live.feed import park
-from gateway.protocol import cache_headers, cache_status, chunks, cursors, responses
-from gateway.protocol.identity import IdentityHeaders
-from gateway.protocol.offsets import NOW, Offset
+from gateway.protocol import cache_headers, cursors, responses
+from gateway.protocol.http import cache_status
+from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_target
+from gateway.protocol.streams import chunks
+from gateway.protocol.streams.offsets import NOW, Offset
 from gateway.runtime.answer import RouteAnswer
 from gateway.runtime.route import OPEN
 from gateway.runtime.shedding import LIVE, READS
@@ -44,11 +46,11 @@ if TYPE_CHECKING:
     from gateway.cache.store import Store
     from gateway.live.contract import FeedSettings, Parkable
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.chunks import Chunk
     from gateway.protocol.requests import Read
     from gateway.protocol.responses import Response
-    from gateway.protocol.retention import Retention
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.retention import Retention
+    from gateway.protocol.streams.state import StreamState
     from gateway.runtime.context import Context
     from gateway.runtime.route import Checks, KeptAnswer, PlainGet, RouteAccess, RunsLike
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage

@@ -14,7 +14,7 @@ from headgate import records
 
 from gateway.errors import BadRequest
 from gateway.protocol.appends import AppendOutcome
-from gateway.protocol.content import json_messages
+from gateway.protocol.bodies.content import json_messages
 
 _first_value = json.JSONDecoder().raw_decode
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from headgate.records import RunState, Told
 
     from gateway.errors import HeadgateError
-    from gateway.protocol.state import Change
-    from gateway.protocol.trace_context import TraceContext
+    from gateway.protocol.http.trace_context import TraceContext
+    from gateway.protocol.streams.state import Change
 
 # Bytes that are parsed, in 0.2 ms, to find a record of the library; only steps may be longer.
 LONGEST_RECORD = 32 << 10

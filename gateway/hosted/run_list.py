@@ -16,7 +16,7 @@ from headgate import names, records
 from gateway.errors import BadRequest
 from gateway.hosted.run_entry import all_in, found_in
 from gateway.hosted.run_table import BESIDE, MOST_RUNS
-from gateway.protocol.content import is_json
+from gateway.protocol.bodies.content import is_json
 from gateway.telemetry.inspection import LARGEST_PAGE, RunPage, RunRank, RunRow
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.hosted.run_entry import RunEntry
     from gateway.hosted.run_table import RunTable
     from gateway.hosted.stream_list import StreamList
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
     from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.inspection import ListRuns
 

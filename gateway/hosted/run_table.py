@@ -15,7 +15,7 @@ from headgate import names, records
 from gateway.hosted.run_entry import RunEntry, brought, found_in
 from gateway.hosted.run_figures import RunFigures
 from gateway.protocol.appends import MOST_TRACED
-from gateway.protocol.content import is_json
+from gateway.protocol.bodies.content import is_json
 from gateway.telemetry.ended_run import EndedRun
 from gateway.telemetry.logs import log
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
     from gateway.hosted.run_entry import Brought
     from gateway.protocol.appends import AppendOutcome
-    from gateway.protocol.state import Change, StreamState
-    from gateway.protocol.trace_context import TraceContext
+    from gateway.protocol.http.trace_context import TraceContext
+    from gateway.protocol.streams.state import Change, StreamState
     from gateway.telemetry.spans import Tracer
 
 # Of a route, in each process: twenty pages, further than anybody leafs. One takes half a KB.

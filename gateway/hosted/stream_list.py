@@ -20,7 +20,7 @@ from gateway.telemetry.inspection import LARGEST_PAGE, StreamPage, StreamRow
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
     from gateway.telemetry.inspection import ListStreams

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
-from gateway.protocol import sse
+from gateway.protocol.bodies import sse
 from gateway.telemetry.traffic import NOWHERE
 
 if TYPE_CHECKING:

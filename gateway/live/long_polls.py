@@ -11,8 +11,8 @@ from gateway.errors import HeadgateError, OriginBroken, Unauthenticated
 from gateway.live.contract import N, Parked, PollAnswer, V
 from gateway.live.poll_answers import GivenAnswers
 from gateway.live.recent_news import RecentNews
-from gateway.protocol.offsets import BEGINNING, NOW
 from gateway.protocol.responses import RETRY_AFTER_S
+from gateway.protocol.streams.offsets import BEGINNING, NOW
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any, Generic
 from gateway.errors import HeadgateError
 from gateway.live.contract import DataEvent, N, V
 from gateway.live.live_turns import LiveTurns
-from gateway.protocol import http1, offsets, sse
+from gateway.protocol import http1
+from gateway.protocol.bodies import sse
 from gateway.protocol.cursors import current_cursor
+from gateway.protocol.streams import offsets
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from gateway.origin.response import OriginAnswer, fault
 from gateway.origin.servers import OriginServer, OriginServers, OriginSettings, ServerState
 from gateway.origin.unreachable import why_unreachable
 from gateway.origin.waiting import Waiting, answer_of, ask
-from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
+from gateway.protocol.http.trace_context import TRACEPARENT, parse_traceparent
 from gateway.stepped import in_task
 from gateway.telemetry import tracing
 

@@ -33,7 +33,7 @@ from gateway.origin.response import OriginResponse
 from gateway.origin.servers import OriginServer
 from gateway.origin.whole_answer import AnswerReceiver, WholeAnswer
 from gateway.protocol import http1
-from gateway.protocol.trace_context import TRACEPARENT, parse_traceparent
+from gateway.protocol.http.trace_context import TRACEPARENT, parse_traceparent
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

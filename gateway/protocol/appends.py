@@ -16,19 +16,19 @@ from gateway.errors import (
     StreamClosed,
     StreamLimit,
 )
-from gateway.protocol.content import Records, media_type, records_of
-from gateway.protocol.multi_append import multi_records
-from gateway.protocol.offsets import MAX_POSITION
-from gateway.protocol.retention import EVERYTHING, Retention, marked
-from gateway.protocol.state import Change, ProducerState, Record, StreamState, records_after
+from gateway.protocol.bodies.content import Records, media_type, records_of
+from gateway.protocol.bodies.multi_append import multi_records
+from gateway.protocol.streams.offsets import MAX_POSITION
+from gateway.protocol.streams.retention import EVERYTHING, Retention, marked
+from gateway.protocol.streams.state import Change, ProducerState, Record, StreamState, records_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.protocol.moments import Moment
+    from gateway.protocol.http.trace_context import TraceContext
     from gateway.protocol.requests import Append
-    from gateway.protocol.state import Stamp
-    from gateway.protocol.trace_context import TraceContext
+    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.state import Stamp
 
 NOTHING: Records = ((), 0)
 MAX_PRODUCERS = 10_000  # a producer's state is held with its stream, about 150 bytes each

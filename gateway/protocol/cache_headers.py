@@ -11,7 +11,7 @@ from gateway.protocol import tags
 from gateway.protocol.cursors import INTERVAL_S, current_cursor
 
 if TYPE_CHECKING:
-    from gateway.protocol.chunks import Chunk
+    from gateway.protocol.streams.chunks import Chunk
 
 NO_STORE = "Cache-Control: no-store\r\n"
 PRIVATE = "Cache-Control: private, no-cache\r\n"

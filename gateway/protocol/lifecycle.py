@@ -16,10 +16,10 @@ from gateway.errors import (
     StreamLimit,
     StreamNotFound,
 )
-from gateway.protocol.content import DEFAULT_CONTENT_TYPE, media_type, prefix_of, records_of
-from gateway.protocol.generations import MICROSECONDS, inherited, position_of
+from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, media_type, prefix_of, records_of
 from gateway.protocol.requests import ForkRequest
-from gateway.protocol.state import (
+from gateway.protocol.streams.generations import MICROSECONDS, inherited, position_of
+from gateway.protocol.streams.state import (
     Change,
     ForkPoint,
     Lifetime,
@@ -32,8 +32,8 @@ from gateway.protocol.state import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from gateway.protocol.moments import Moment
     from gateway.protocol.requests import Create
+    from gateway.protocol.streams.moments import Moment
 
 MAX_FORK_DEPTH = 100  # a read may have to visit each level
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.errors import BadRequest, HeadgateError
-from gateway.protocol import offsets
-from gateway.protocol.content import DEFAULT_CONTENT_TYPE, Records, check_content_type
+from gateway.protocol.bodies.content import DEFAULT_CONTENT_TYPE, Records, check_content_type
+from gateway.protocol.bodies.multi_append import NO_MESSAGE, is_multi
 from gateway.protocol.cursors import parse_cursor
-from gateway.protocol.header_names import CLOSED, FORKED_FROM, MULTI
-from gateway.protocol.multi_append import NO_MESSAGE, is_multi
-from gateway.protocol.offsets import Offset, parse_offset
-from gateway.protocol.paths import parse_query
-from gateway.protocol.state import Lifetime, Stamp
-from gateway.protocol.target import canonical_target, split
-from gateway.protocol.trace_context import TRACEPARENT, TraceContext, parse_traceparent
+from gateway.protocol.http.header_names import CLOSED, FORKED_FROM, MULTI
+from gateway.protocol.http.paths import parse_query
+from gateway.protocol.http.target import canonical_target, split
+from gateway.protocol.http.trace_context import TRACEPARENT, TraceContext, parse_traceparent
+from gateway.protocol.streams import offsets
+from gateway.protocol.streams.offsets import Offset, parse_offset
+from gateway.protocol.streams.state import Lifetime, Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

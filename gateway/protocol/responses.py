@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from gateway import errors
-from gateway.protocol import cache_headers, chunks, header_names
-from gateway.protocol.content import is_json, is_text, read_body, runs_scripts
+from gateway.protocol import cache_headers
+from gateway.protocol.bodies.content import is_json, is_text, read_body, runs_scripts
 from gateway.protocol.cursors import next_cursor
-from gateway.protocol.header_names import CURSOR, MULTI, NEXT_OFFSET, READER_KEY
-from gateway.protocol.offsets import NOW, Offset, format_offset
+from gateway.protocol.http import header_names
+from gateway.protocol.http.header_names import CURSOR, MULTI, NEXT_OFFSET, READER_KEY
 from gateway.protocol.requests import LongPoll, echoed_cursor
+from gateway.protocol.streams import chunks
+from gateway.protocol.streams.offsets import NOW, Offset, format_offset
 
 if TYPE_CHECKING:
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.cache_headers import Freshness
-    from gateway.protocol.chunks import Chunk
     from gateway.protocol.lifecycle import Created
     from gateway.protocol.requests import Read
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.state import StreamState
 
 METHODS = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 READING_METHODS = "GET, HEAD, OPTIONS"

@@ -7,7 +7,8 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.live.admitted import AdmittedReaders
-from gateway.protocol import cache_status, http1, responses
+from gateway.protocol import http1, responses
+from gateway.protocol.http import cache_status
 from gateway.runtime.loop_detector import LoopDetector
 from gateway.runtime.loop_lag import LoopLag
 from gateway.runtime.served_hosts import ServedHosts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.protocol import cache_status
+from gateway.protocol.http import cache_status
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import Outcome
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.protocol.client_address import TrustedProxies
+from gateway.protocol.http.client_address import TrustedProxies
 from gateway.telemetry.logs import log, redact
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import ClientLimitReached
-from gateway.protocol.client_address import TrustedProxies, counted_as
+from gateway.protocol.http.client_address import TrustedProxies, counted_as
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.access.contract import Guard
     from gateway.access.reader_keys import ReaderKeys
     from gateway.live.contract import Parkable
-    from gateway.protocol.identity import IdentityHeaders
+    from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.requests import LongPoll, Read
     from gateway.runtime.context import Context
     from gateway.runtime.writes import Write

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gateway.protocol.state import Lifetime
+from gateway.protocol.streams.state import Lifetime
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,9 +7,9 @@ from gateway.settings.declarations import Declaration, declarations, variable
 from gateway.settings.declared import Settings
 from gateway.settings.hosts import is_loopback
 from gateway.settings.jwt_issuers import JwtIssuer
-from gateway.settings.kinds import Address, LogFormat, LogLevel, RequestLevel, shown_origin
 from gateway.settings.loading import SettingsError, load
 from gateway.settings.purged_cache import PurgedCache
+from gateway.settings.reading.kinds import Address, LogFormat, LogLevel, RequestLevel, shown_origin
 from gateway.settings.route import Route
 
 __all__ = [

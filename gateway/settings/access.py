@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from gateway.settings.kinds import ValueKind
-from gateway.settings.tables import Table, setting
-from gateway.settings.token_hashes import (
+from gateway.settings.reading.kinds import ValueKind
+from gateway.settings.reading.tables import Table, setting
+from gateway.settings.reading.token_hashes import (
     DIGEST,
     SHORTEST_TOKEN,
     is_token,
     read_digest,
     token_digest,
 )
-from gateway.settings.values import After, Secret
+from gateway.settings.reading.values import After, Secret
 
 Role = Literal["viewer", "operator"]
 NAME_KIND = "a name of at most 64 letters, digits, '-', '_', '.' and '@'"

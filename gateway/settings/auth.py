@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from gateway.settings.kinds import ValueKind, split_list
-from gateway.settings.values import Before, Shown
+from gateway.settings.reading.kinds import ValueKind, split_list
+from gateway.settings.reading.values import Before, Shown
 
 NONE = ("none",)  # everybody may do everything, and the configuration says so in so many words
 BY_ORIGIN = ("origin",)  # the HTTP origin decides, and is asked

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 from gateway.settings.declared import Settings
-from gateway.settings.kinds import SIZE_KIND, ValueKind, show_size
 from gateway.settings.limits import LimitSettings
+from gateway.settings.reading.kinds import SIZE_KIND, ValueKind, show_size
 
 if TYPE_CHECKING:
-    from gateway.settings.tables import Setting, Table
+    from gateway.settings.reading.tables import Setting, Table
 
 ENVIRONMENT_PREFIX = "HEADGATE_"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
-from gateway.settings import files
 from gateway.settings.access import (
     TOKENS_KIND,
     USERS_KIND,
@@ -15,7 +14,11 @@ from gateway.settings.access import (
 from gateway.settings.auth import NONE, Auth
 from gateway.settings.hosts import is_loopback
 from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
-from gateway.settings.kinds import (
+from gateway.settings.limits import LimitSettings
+from gateway.settings.log_kinds import KINDS
+from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
+from gateway.settings.reading import files
+from gateway.settings.reading.kinds import (
     ROUTES_KIND,
     Address,
     CorsOrigins,
@@ -36,13 +39,10 @@ from gateway.settings.kinds import (
     show_size,
     shown_origin,
 )
-from gateway.settings.limits import LimitSettings
-from gateway.settings.log_kinds import KINDS
-from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
+from gateway.settings.reading.tables import Around, checks, setting
+from gateway.settings.reading.values import Before, Mistaken
 from gateway.settings.repeated import places, prefixes, repeated
 from gateway.settings.route import LONGEST_S, Route
-from gateway.settings.tables import Around, checks, setting
-from gateway.settings.values import Before, Mistaken
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,10 +6,10 @@ import re
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from gateway.errors import BadRequest
-from gateway.protocol.paths import canonical_path
-from gateway.settings.kinds import ValueKind
-from gateway.settings.tables import Table, setting
-from gateway.settings.values import After, Before
+from gateway.protocol.http.paths import canonical_path
+from gateway.settings.reading.kinds import ValueKind
+from gateway.settings.reading.tables import Table, setting
+from gateway.settings.reading.values import After, Before
 
 if TYPE_CHECKING:
     from collections.abc import Collection

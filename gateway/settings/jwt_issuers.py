@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 from gateway.settings.grants import GRANTS_KIND, GrantTemplate, some_of
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
-from gateway.settings.kinds import ValueKind, WholeSeconds
-from gateway.settings.tables import Around, Table, checks, setting
-from gateway.settings.values import After
+from gateway.settings.reading.kinds import ValueKind, WholeSeconds
+from gateway.settings.reading.tables import Around, Table, checks, setting
+from gateway.settings.reading.values import After
 
 Algorithm = Literal[
     "ES256", "ES384", "ES512", "Ed25519", "EdDSA",

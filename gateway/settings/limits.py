@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.settings.kinds import Count, Networks, Seconds, Size
-from gateway.settings.tables import Table, setting
+from gateway.settings.reading.kinds import Count, Networks, Seconds, Size
+from gateway.settings.reading.tables import Table, setting
 
 GIB = 1 << 30
 

@@ -17,23 +17,23 @@ from gateway.settings.declarations import (
     variable,
 )
 from gateway.settings.declared import Settings
-from gateway.settings.files import Look
 from gateway.settings.jwt_issuers import ISSUERS_KIND, JwtIssuer
-from gateway.settings.kinds import ROUTE_KIND
 from gateway.settings.log_kinds import KINDS
 from gateway.settings.own_listener import leading_back
 from gateway.settings.purged_cache import PURGES_KIND, PurgedCache
+from gateway.settings.reading.files import Look
+from gateway.settings.reading.kinds import ROUTE_KIND
+from gateway.settings.reading.toml_file import TomlFile, spell
+from gateway.settings.reading.values import Mistaken
 from gateway.settings.route import Route
-from gateway.settings.toml_file import TomlFile, spell
 from gateway.settings.unguarded import unguarded
-from gateway.settings.values import Mistaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from gateway.settings.tables import Table
-    from gateway.settings.values import Mistake
+    from gateway.settings.reading.tables import Table
+    from gateway.settings.reading.values import Mistake
 
 # Read by the command line itself, hence no setting.
 CONFIG_VARIABLE = "HEADGATE_CONFIG"

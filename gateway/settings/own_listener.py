@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.settings.hosts import is_loopback
-from gateway.settings.kinds import shown_origin
+from gateway.settings.reading.kinds import shown_origin
 from gateway.settings.unguarded import Unguarded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.settings.declared import Settings
-    from gateway.settings.kinds import Address
+    from gateway.settings.reading.kinds import Address
 
 PORTS = {"http": 80, "https": 443}
 

@@ -6,11 +6,11 @@ import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from gateway.settings import files
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_loopback, is_port
-from gateway.settings.kinds import FilePath, ValueKind
-from gateway.settings.tables import Around, Table, checks, setting
-from gateway.settings.values import After, Secret
+from gateway.settings.reading import files
+from gateway.settings.reading.kinds import FilePath, ValueKind
+from gateway.settings.reading.tables import Around, Table, checks, setting
+from gateway.settings.reading.values import After, Secret
 
 Driver = Literal[
     "nginx", "varnish", "fastly", "cloudflare", "cloudflare-worker", "cloudfront", "bunny"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.settings.kinds import Address
+from gateway.settings.reading.kinds import Address
 
 if TYPE_CHECKING:
     from gateway.settings.declared import Settings

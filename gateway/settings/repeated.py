@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from gateway.settings.reading.tables import Table
+from gateway.settings.reading.values import Mistake
 from gateway.settings.route import Route
-from gateway.settings.tables import Table
-from gateway.settings.values import Mistake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from gateway.settings import files
 from gateway.settings.auth import BY_ORIGIN, Anonymous, RouteAuth, Visibility
-from gateway.settings.kinds import (
+from gateway.settings.log_kinds import kind_of, kinds_with
+from gateway.settings.reading import files
+from gateway.settings.reading.kinds import (
     Count,
     FilePath,
     Flag,
@@ -21,8 +22,7 @@ from gateway.settings.kinds import (
     shown_origin,
     split_origins,
 )
-from gateway.settings.log_kinds import kind_of, kinds_with
-from gateway.settings.tables import Around, Table, checks, setting
+from gateway.settings.reading.tables import Around, Table, checks, setting
 
 if TYPE_CHECKING:
     from gateway.settings.log_kinds.declaration import LogKind

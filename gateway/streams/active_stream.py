@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.state import ProducerState, StreamState
+from gateway.protocol.streams.state import ProducerState, StreamState
 from gateway.streams.append_figures import Waiting
 from gateway.streams.append_rate import AppendRate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.protocol.state import Change, Record
-    from gateway.protocol.trace_context import TraceContext
+    from gateway.protocol.http.trace_context import TraceContext
+    from gateway.protocol.streams.state import Change, Record
 
 
 class CommitListener(Protocol):

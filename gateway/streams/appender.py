@@ -14,7 +14,7 @@ from gateway.errors import NO_STREAM, HeadgateError, LimitReached, LogUnavailabl
 from gateway.later import together
 from gateway.protocol.appends import AppendBatch, AppendOutcome
 from gateway.protocol.lifecycle import touched
-from gateway.protocol.retention import EVERYTHING, Retention
+from gateway.protocol.streams.retention import EVERYTHING, Retention
 from gateway.streams.append_figures import AppendFigures
 from gateway.telemetry.logs import log
 from gateway.turns import LONGEST_TURN_S
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.protocol.requests import Append
-    from gateway.protocol.state import Change, StreamState
+    from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.append_figures import Waiting
     from gateway.streams.stream_table import StreamTable

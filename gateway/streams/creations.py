@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.contract import Conflict
 from gateway.errors import HeadgateError, LogUnavailable
-from gateway.protocol.content import is_long
-from gateway.protocol.header_names import FORKED_FROM
+from gateway.protocol.bodies.content import is_long
+from gateway.protocol.http.header_names import FORKED_FROM
 from gateway.streams.appender import UNKNOWN
 from gateway.telemetry.logs import log
 from gateway.turns import LONGEST_TURN_S
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gateway.protocol.lifecycle import Created
     from gateway.protocol.requests import Create
-    from gateway.protocol.state import Change
+    from gateway.protocol.streams.state import Change
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.lifecycle import Lifecycle
     from gateway.streams.stream_table import StreamTable

@@ -11,17 +11,17 @@ import msgspec
 from gateway.backends.contract import Conflict
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.protocol import lifecycle as rules
-from gateway.protocol.content import is_long, long_records
-from gateway.protocol.json_slices import SLICE_BYTES
-from gateway.protocol.retention import EVERYTHING, Retention, begun, trim
+from gateway.protocol.bodies.content import is_long, long_records
+from gateway.protocol.bodies.json_slices import SLICE_BYTES
+from gateway.protocol.streams.retention import EVERYTHING, Retention, begun, trim
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.protocol.lifecycle import Created, PathState
-    from gateway.protocol.moments import Moment
     from gateway.protocol.requests import Create, ForkRequest
-    from gateway.protocol.state import Change, StreamState
+    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.active_stream import ActiveStream
     from gateway.streams.stream_table import StreamTable
 

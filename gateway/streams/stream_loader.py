@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.backends.contract import Loaded, Log
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
     from gateway.streams.active_stream import ActiveStream
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gateway.backends.contract import Loaded, Log, Settled
-    from gateway.protocol.state import Change, StreamState
+    from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.active_stream import Caches
     from gateway.streams.stream_clock import StreamClock
 

@@ -12,7 +12,7 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-    from gateway.protocol.moments import Moment
+    from gateway.protocol.streams.moments import Moment
     from gateway.streams.lifecycle import Lifecycle
     from gateway.streams.stream_table import StreamTable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gateway.protocol.state import Change, StreamState
+    from gateway.protocol.streams.state import Change, StreamState
 
 
 def is_same(one: StreamState | None, other: StreamState) -> bool:

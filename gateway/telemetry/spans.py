@@ -32,7 +32,7 @@ from opentelemetry.trace import (
 )
 
 from gateway.protocol.appends import MOST_TRACED
-from gateway.protocol.trace_context import (
+from gateway.protocol.http.trace_context import (
     TRACEPARENT,
     TraceContext,
     format_traceparent,

@@ -11,8 +11,8 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from gateway.protocol.cursors import long_over_at
-from gateway.protocol.offsets import NOW
 from gateway.protocol.responses import CLOSED_LINE
+from gateway.protocol.streams.offsets import NOW
 from gateway.telemetry.live_traffic import LiveTraffic
 from gateway.telemetry.metrics import Distribution, Histogram
 

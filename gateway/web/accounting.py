@@ -17,15 +17,15 @@ from gateway.errors import (
     NotOffered,
     ServerStopping,
 )
-from gateway.protocol.header_names import NEXT_OFFSET
-from gateway.protocol.repair import EMPTY_BYTES
+from gateway.protocol.http.header_names import NEXT_OFFSET
+from gateway.protocol.origins.repair import EMPTY_BYTES
 from gateway.protocol.requests import CatchUp, Events, LongPoll
 from gateway.protocol.responses import CLOSED_LINE
 from gateway.runtime.answer import Relayed
 from gateway.runtime.exchange import Exchange
 from gateway.telemetry import traffic as counted
 from gateway.telemetry.access_log import LoggedRequest, Outcome
-from gateway.web import request_head
+from gateway.web.requests import request_head
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.context import Context
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
-    from gateway.web.request import Request
+    from gateway.web.requests.request import Request
 
 # A read that is refused so tells nothing of what the cache is good for.
 NOT_LOOKED_UP = (BadRequest, ClientLimitReached, LimitReached, NotOffered, ServerStopping)

@@ -10,11 +10,11 @@ from gateway.access.operations import READ, Need, needs
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import NO_STREAM, Forbidden, StreamNotFound, Unauthenticated
 from gateway.live.long_polls import NO_MORE
-from gateway.protocol import cache_status
-from gateway.protocol.target import split
+from gateway.protocol.http import cache_status
+from gateway.protocol.http.target import split
 from gateway.runtime.answer import Relayed, RouteAnswer
 from gateway.telemetry import traffic as counted
-from gateway.web import request_body
+from gateway.web.requests import request_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.exchange import Exchange
     from gateway.runtime.route import StreamRoute
-    from gateway.web.request import Request
+    from gateway.web.requests.request import Request
 
 TELLING_KEY = READING | {"PUT"}  # methods whose answers tell the reader key
 

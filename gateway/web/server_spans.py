@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.errors import HeadgateError
-from gateway.protocol.paths import canonical_path
+from gateway.protocol.http.paths import canonical_path
 from gateway.telemetry.logs import redact
-from gateway.web import request_head
+from gateway.web.requests import request_head
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gateway.runtime.route import PlainGet
     from gateway.telemetry.spans import RequestSpan, Tracer
-    from gateway.web.request import Request
+    from gateway.web.requests.request import Request
     from gateway.web.router import Router
 
 _METHODS = frozenset(

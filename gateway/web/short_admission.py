@@ -10,11 +10,11 @@ from gateway.access.credentials import present, without_token
 from gateway.access.operations import READ, Need, needs
 from gateway.access.reader_keys import without_key
 from gateway.errors import HeadgateError
-from gateway.protocol.paths import MAX_PATH_BYTES
-from gateway.protocol.target import canonical_target, split
+from gateway.protocol.http.paths import MAX_PATH_BYTES
+from gateway.protocol.http.target import canonical_target, split
 from gateway.runtime.request_fields import RequestFields
 from gateway.runtime.route import PlainGet
-from gateway.web.request_block import KnownRequest
+from gateway.web.requests.request_block import KnownRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from gateway.access.operations import SAFE
 from gateway.errors import WebOriginRefused
 from gateway.protocol import responses
-from gateway.web.request_head import is_own_page
+from gateway.web.requests.request_head import is_own_page
 
 if TYPE_CHECKING:
     from gateway.protocol.responses import Response
     from gateway.runtime.common_headers import CommonHeaders
-    from gateway.web.request import Request
+    from gateway.web.requests.request import Request
 
 
 def check(request: Request, lines: CommonHeaders, *, is_guarded: bool, has_token: bool) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from gateway.access import signatures
-from gateway.access.key_sets import parse_keys
+from gateway.access.signed import signatures
+from gateway.access.signed.key_sets import parse_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.access.key_sets import KeySet
+    from gateway.access.signed.key_sets import KeySet
 
 NOW = 1_800_000_000.0
 ISSUER, AUDIENCE = "https://id.example.com/", "streams"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from gateway.web.request import Request
+    from gateway.web.requests.request import Request
     from tests.support.http1 import Answer
     from tests.support.raw_origin import Wire
     from tests.web.serving import Serving

@@ -8,8 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.access.authorities import Authorities
-from gateway.access.doubts import of_file
-from gateway.access.tokens_file import parse_tokens
+from gateway.access.static.doubts import of_file
+from gateway.access.static.tokens_file import parse_tokens
 from gateway.settings import load
 from tests.support.waiting import until
 

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
 from gateway.access.credentials import present
-from gateway.protocol.paths import MAX_PATH_BYTES
+from gateway.protocol.http.paths import MAX_PATH_BYTES
 from tests.access.guarded import CANARY, ROUTES, bearer, guarded, revoke, token
 from tests.web.serving import EDGE, PREFIX, get, post, put, request
 

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from structlog.testing import capture_logs
 
-from gateway.access.jwt_issuers import JwtIssuers
 from gateway.access.revocations import NOTHING
+from gateway.access.signed.jwt_issuers import JwtIssuers
 from gateway.access.verifier import Verifier
 from gateway.errors import Unauthenticated
 from gateway.settings import JwtIssuer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.access.key_versions import rotated
-from gateway.access.tokens_file import HIGHEST_VERSION, parse_tokens
+from gateway.access.static.key_versions import rotated
+from gateway.access.static.tokens_file import HIGHEST_VERSION, parse_tokens
 
 STREAMS = "/v1/stream/rooms/*"
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.access import keys_file, read_tokens
 from gateway.access.authorities import Authorities
+from gateway.access.signed import keys_file, read_tokens
 from gateway.settings import Settings
 from tests.access.forging import AUDIENCE, ED, ISSUER, NOW, good, jwks
 

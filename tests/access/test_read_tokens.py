@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access import keys_file, read_tokens
 from gateway.access.authorities import Authorities
 from gateway.access.operations import READ, Need
-from gateway.access.read_tokens import ReadTokens, Wish, cookie, sign
 from gateway.access.revocations import NOTHING
+from gateway.access.signed import keys_file, read_tokens
+from gateway.access.signed.read_tokens import ReadTokens, Wish, cookie, sign
 from gateway.access.verifier import Verifier
 from gateway.errors import StartError, Unauthenticated
 from gateway.settings import Settings

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.access.keys_file import new_keys, written
 from gateway.access.reader_keys import ReaderKeys
+from gateway.access.signed.keys_file import new_keys, written
 from gateway.errors import StartError
 from tests.access.guarded import bearer, guarded, reach_tail, tokens_file
 from tests.support.waiting import until

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.access import keys_file
+from gateway.access.signed import keys_file
 from tests.support.processes import Headgate, headgate
 from tests.support.waiting import wait_until
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web import request_block
-from gateway.web.request_block import LONGEST_WITH_TOKEN
+from gateway.web.requests import request_block
+from gateway.web.requests.request_block import LONGEST_WITH_TOKEN
 from tests.access.guarded import CANARY, bearer, revoke, token, tokens_file
 from tests.edge.both_ways import trust
 from tests.support.raw_origin import RawOrigin, Steps, answer

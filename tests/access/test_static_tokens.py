@@ -14,8 +14,8 @@ from gateway.access.authorities import Authorities
 from gateway.access.operations import READ, Need
 from gateway.access.principal import Principal
 from gateway.access.small_files import LARGEST_FILE
-from gateway.access.static_tokens import StaticTokens
-from gateway.access.tokens_file import parse_tokens
+from gateway.access.static.static_tokens import StaticTokens
+from gateway.access.static.tokens_file import parse_tokens
 from gateway.access.verifier import Verifier
 from gateway.errors import StartError, Unauthenticated
 from gateway.settings import Settings, load

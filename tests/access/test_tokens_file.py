@@ -7,7 +7,7 @@ import pytest
 
 from gateway.access.operations import Grant
 from gateway.access.revocations import Issued
-from gateway.access.tokens_file import parse_tokens
+from gateway.access.static.tokens_file import parse_tokens
 
 SECRET = "canary-2f9c1e7ab04d5e6f8a9b"
 HASH = "sha256:" + hashlib.sha256(SECRET.encode()).hexdigest()

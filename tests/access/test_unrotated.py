@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 from gateway.__main__ import cli
 from gateway.access.authorities import Authorities
-from gateway.access.key_versions import rotated
-from gateway.access.keys_file import new_keys, written
-from gateway.access.tokens_file import parse_tokens
-from gateway.access.unrotated import KeyedRoute, unrotated, unrotated_removals
+from gateway.access.signed.keys_file import new_keys, written
+from gateway.access.static.key_versions import rotated
+from gateway.access.static.tokens_file import parse_tokens
+from gateway.access.static.unrotated import KeyedRoute, unrotated, unrotated_removals
 from gateway.settings import load
 from tests.support.http1 import ask
 from tests.support.processes import Headgate

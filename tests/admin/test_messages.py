@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from admin.streams.client import LATEST_BYTES, before
 from admin.streams.messages import LONGEST_MESSAGE, PIECE, split
-from gateway.protocol.offsets import format_offset
+from gateway.protocol.streams.offsets import format_offset
 
 TEXT, JSON, BYTES = "text/plain; charset=utf-8", "application/json", "image/png"
 

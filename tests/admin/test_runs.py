@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
 
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
 
 ROUTE = "/v1/stream"
 OPERATOR, VIEWER = "o" * 32, "v" * 32

@@ -12,9 +12,9 @@ from admin.access.passwords import LONGEST_PASSWORD, MOST_AT_ONCE, MOST_WAITING,
 from admin.access.sessions import MOST_SESSIONS, Session, Sessions
 from admin.access.sign_in import SignIn
 from admin.errors import NotTold
-from gateway.protocol.client_address import counted_as
+from gateway.protocol.http.client_address import counted_as
 from gateway.settings import AdminUser
-from gateway.settings.values import Secret
+from gateway.settings.reading.values import Secret
 from tests.admin.consoles import Clock
 
 HASH = PasswordHasher(time_cost=2, memory_cost=16 << 10).hash("right")

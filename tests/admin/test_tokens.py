@@ -11,9 +11,9 @@ from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
 from admin.app import build
-from gateway.access import keys_file
 from gateway.access.operations import READ, Need
-from gateway.access.read_tokens import verified
+from gateway.access.signed import keys_file
+from gateway.access.signed.read_tokens import verified
 from tests.admin.consoles import NOW, Switchboard, setup
 
 if TYPE_CHECKING:

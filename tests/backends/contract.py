@@ -14,13 +14,13 @@ import pytest
 
 from gateway.backends.contract import Conflict, Loaded
 from gateway.backends.memory import MemoryLog
-from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
+from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import StreamNotFound
-from gateway.protocol.chunks import Chunk
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.state import (
+from gateway.protocol.streams.chunks import Chunk
+from gateway.protocol.streams.state import (
     Change,
     ForkPoint,
     Lifetime,

@@ -15,7 +15,7 @@ from tests.backends.test_power_loss import PAIR, SEED, Campaign, Cut, lost
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gateway.protocol.state import Change
+    from gateway.protocol.streams.state import Change
 
 SEEDS = 3
 CUTS = 10

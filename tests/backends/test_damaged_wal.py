@@ -16,15 +16,15 @@ import pytest
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.backends.sqlite.recovery import MAX_KEPT
 from gateway.errors import StartError, StreamGone
-from gateway.protocol.generations import position_of
-from gateway.protocol.offsets import parse_offset
+from gateway.protocol.streams.generations import position_of
+from gateway.protocol.streams.offsets import parse_offset
 from tests.backends.contract import appended, created
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
 
 HEADER, HEAD, PAGE = 32, 24, 4096
 FRAME = HEAD + PAGE

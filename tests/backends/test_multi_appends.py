@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import BadRequest, HeadgateError
 from gateway.protocol.appends import AppendOutcome
-from gateway.protocol.state import Stamp
+from gateway.protocol.streams.state import Stamp
 from tests.backends.contract import FACTORIES, opened
 from tests.streams.service import Service
 from tests.support.multi_append import framed
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.backends.contract import Log
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
 
 WRITERS, MESSAGES, MOST = 50, 2000, 100  # a writer's messages, and the most of a request
 ROOM = 64 << 20

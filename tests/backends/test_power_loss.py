@@ -13,7 +13,7 @@ import pytest
 
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import LogUnavailable
-from gateway.protocol.state import Change, ProducerState, StreamState
+from gateway.protocol.streams.state import Change, ProducerState, StreamState
 from tests.backends.contract import appended, created, removed, with_producers
 from tests.backends.power_loss_vfs import PowerLossVFS
 from tests.support.examples import IS_WHOLE, cases

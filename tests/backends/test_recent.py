@@ -15,7 +15,7 @@ from gateway.backends.sqlite import recent
 from gateway.backends.sqlite.data_folder import RECENT, SCHEMA_VERSION
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import RecordDamaged, StreamNotFound
-from gateway.protocol.state import ProducerState
+from gateway.protocol.streams.state import ProducerState
 from tests.backends.contract import (
     appended,
     committed_apart,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.backends.contract import Log
-    from gateway.protocol.state import Change, StreamState
+    from gateway.protocol.streams.state import Change, StreamState
 
 
 def counted(folder: Path, table: str = "recent") -> int:

@@ -11,9 +11,9 @@ import pytest
 from gateway.backends.redis.names import RedisNames
 from gateway.errors import LogUnavailable, StreamGone
 from gateway.protocol.appends import AppendOutcome
-from gateway.protocol.generations import position_of
-from gateway.protocol.offsets import parse_offset
-from gateway.protocol.state import Lifetime, Stamp
+from gateway.protocol.streams.generations import position_of
+from gateway.protocol.streams.offsets import parse_offset
+from gateway.protocol.streams.state import Lifetime, Stamp
 from tests.backends.contract import loaded
 from tests.backends.redis_logs import Hearing, connected
 from tests.streams.clock import at

@@ -15,10 +15,10 @@ import pytest
 from gateway.backends.contract import Conflict, Loaded
 from gateway.errors import LogUnavailable
 from gateway.protocol.appends import MAX_PRODUCERS
-from gateway.protocol.generations import position_of
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.offsets import parse_offset
-from gateway.protocol.state import Lifetime, ProducerState, Stamp
+from gateway.protocol.streams.generations import position_of
+from gateway.protocol.streams.offsets import parse_offset
+from gateway.protocol.streams.state import Lifetime, ProducerState, Stamp
 from gateway.streams.appender import MAX_BATCH
 from tests.backends.contract import appended, commit_each, created, loaded, removed, with_producers
 from tests.backends.redis_logs import connected, lossy
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.log import RedisLog
     from gateway.backends.redis.names import RedisNames
-    from gateway.protocol.state import Change, StreamState
+    from gateway.protocol.streams.state import Change, StreamState
 
 replace = msgspec.structs.replace
 MOST_WRITERS = 64  # as in headgate.lua

@@ -11,8 +11,8 @@ import pytest
 from gateway.backends.contract import Conflict
 from gateway.backends.redis.names import LIBRARY, VERSION
 from gateway.errors import LogUnavailable, StreamGone
-from gateway.protocol.generations import position_of
-from gateway.protocol.offsets import parse_offset
+from gateway.protocol.streams.generations import position_of
+from gateway.protocol.streams.offsets import parse_offset
 from tests.backends.contract import appended, commit_each, created
 from tests.backends.redis_logs import Hearing, connected, stood, with_a_stream
 from tests.streams.service import Service

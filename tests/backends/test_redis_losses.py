@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from gateway.backends.redis.commands import Standing
-from gateway.backends.redis.losses import LOST, LastCommit
-from gateway.protocol.state import PastGeneration, StreamState
+from gateway.backends.redis.servers.losses import LOST, LastCommit
+from gateway.protocol.streams.state import PastGeneration, StreamState
 from tests.backends.contract import appended, created, removed
 from tests.backends.redis_logs import connected, stood, with_a_stream
 from tests.support.redis_servers import redis_server
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.backends.redis.log import RedisLog
-    from gateway.backends.redis.losses import Lost
+    from gateway.backends.redis.servers.losses import Lost
     from tests.support.redis_servers import RedisServer
 
 IN_A_FILE = {"appendonly": "yes", "appendfsync": "always"}

@@ -13,11 +13,11 @@ import pytest
 from redis.asyncio.connection import Connection
 
 from gateway.backends.redis.commands import MOST_PUBLISHED
-from gateway.backends.redis.connector import ONLY, RedisSettings
-from gateway.backends.redis.notifications import AT_ONCE, Subscription
-from gateway.backends.redis.topology import Topology
-from gateway.protocol.state import Change, ProducerState
-from gateway.protocol.trace_context import TraceContext
+from gateway.backends.redis.servers.connector import ONLY, RedisSettings
+from gateway.backends.redis.servers.notifications import AT_ONCE, Subscription
+from gateway.backends.redis.servers.topology import Topology
+from gateway.protocol.http.trace_context import TraceContext
+from gateway.protocol.streams.state import Change, ProducerState
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends import contract
 from tests.backends.contract import appended, created, redis_log, removed, with_producers
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.connection import RedisConnection
     from gateway.backends.redis.log import RedisLog
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
     from tests.support.redis_servers import RedisServer
 
 replace = msgspec.structs.replace

@@ -9,9 +9,9 @@ import pytest
 
 from gateway.backends.contract import Conflict
 from gateway.errors import RecordDamaged, StreamGone, StreamNotFound
-from gateway.protocol.chunks import Chunk
-from gateway.protocol.retention import Retention
-from gateway.protocol.state import Segment
+from gateway.protocol.streams.chunks import Chunk
+from gateway.protocol.streams.retention import Retention
+from gateway.protocol.streams.state import Segment
 from tests.backends.contract import appended, commit_each, created, loaded, removed
 from tests.streams.clock import at
 from tests.streams.service import Service
@@ -19,7 +19,7 @@ from tests.streams.service import Service
 if TYPE_CHECKING:
     from gateway.backends.redis.log import RedisLog
     from gateway.backends.redis.names import RedisNames
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
     from tests.support.redis_servers import RedisServer
 
 DATAS = (b"abc", b"de", b"fghi")

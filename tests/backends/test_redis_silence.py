@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.redis import call, primary
 from gateway.backends.redis.connection import RedisConnection
-from gateway.backends.redis.connector import ONLY, RedisSettings
 from gateway.backends.redis.names import RedisNames
-from gateway.backends.redis.topology import Topology
+from gateway.backends.redis.servers import call, primary
+from gateway.backends.redis.servers.connector import ONLY, RedisSettings
+from gateway.backends.redis.servers.topology import Topology
 from gateway.errors import LogUnavailable
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends.contract import appended, created
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.backends.redis.log import RedisLog
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
     from tests.support.redis_servers import RedisServer
 
 ANSWER_S = 1.0  # in place of three seconds

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Self
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.backends.redis import call, failover_watch, notifications, primary
-from gateway.backends.redis.connector import RedisSettings
-from gateway.backends.redis.failover_watch import FailoverWatch
-from gateway.backends.redis.topology import Topology
+from gateway.backends.redis.servers import call, failover_watch, notifications, primary
+from gateway.backends.redis.servers.connector import RedisSettings
+from gateway.backends.redis.servers.failover_watch import FailoverWatch
+from gateway.backends.redis.servers.topology import Topology
 from gateway.settings.log_kinds.redis import parse_redis
 from tests.backends.contract import appended, created
 from tests.backends.redis_logs import Hearing, connected

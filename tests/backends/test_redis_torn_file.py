@@ -16,7 +16,7 @@ import pytest
 
 from gateway.backends.contract import Conflict
 from gateway.errors import StreamClosed, StreamNotFound
-from gateway.protocol.state import Stamp
+from gateway.protocol.streams.state import Stamp
 from tests.backends.contract import appended, created
 from tests.backends.redis_logs import commit_words, connected
 from tests.streams.service import Service
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.backends.redis.log import RedisLog
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
 
 DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 BASE = b"base a0 b0 "

@@ -19,7 +19,7 @@ from gateway.backends.sqlite.writer import MAX_KNOWN
 from gateway.backends.sqlite.writer_thread import MAX_GROUP
 from gateway.errors import RecordDamaged, StartError
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.state import ProducerState
+from gateway.protocol.streams.state import ProducerState
 from tests.backends.contract import (
     appended,
     committed_apart,
@@ -31,7 +31,7 @@ from tests.backends.contract import (
 )
 
 if TYPE_CHECKING:
-    from gateway.protocol.state import Change
+    from gateway.protocol.streams.state import Change
 
 
 def database(folder: Path) -> apsw.Connection:

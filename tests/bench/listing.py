@@ -11,10 +11,10 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
+from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.backends.sqlite.log import SqliteLog
-from gateway.protocol.state import Change, StreamState
+from gateway.protocol.streams.state import Change, StreamState
 from gateway.settings.log_kinds.redis import parse_redis
 from gateway.telemetry.inspection import PAGE
 from tests.bench.redis_log import DISK

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from gateway.cache.cached_response import CachedResponse
-from gateway.cache.policy import Defaults, Stored, Times, storable
+from gateway.cache.rules.cached_response import CachedResponse
+from gateway.cache.rules.policy import Defaults, Stored, Times, storable
 from gateway.cache.variants import Variant
-from gateway.protocol.identity import IdentityHeaders
+from gateway.protocol.http.identity import IdentityHeaders
 from gateway.telemetry.traffic import Hits
 
 if TYPE_CHECKING:
-    from gateway.protocol.repair import StreamRead
+    from gateway.protocol.origins.repair import StreamRead
 
 NOW = 784_111_777.0
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"  # NOW

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
-from gateway.cache.cached_response import CacheRequest
 from gateway.cache.decision import select
-from gateway.cache.directives import normalised
 from gateway.cache.http_cache import HttpCache
-from gateway.cache.policy import Defaults
-from gateway.cache.private_fields import EVERYBODY
-from gateway.cache.response_rules import ResponseRules
+from gateway.cache.rules.cached_response import CacheRequest
+from gateway.cache.rules.directives import normalised
+from gateway.cache.rules.policy import Defaults
+from gateway.cache.rules.private_fields import EVERYBODY
+from gateway.cache.rules.response_rules import ResponseRules
 from gateway.cache.store import CacheEntry, Store
 from gateway.origin.client import Origin, OriginSettings
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.edge_target import EdgeCatchUp, parse_edge_target
-from gateway.protocol.forwarding import CONDITIONS
-from gateway.protocol.identity import IdentityHeaders
-from gateway.protocol.state import Lifetime
+from gateway.protocol.http.forwarding import CONDITIONS
+from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.streams.state import Lifetime
 from gateway.telemetry.traffic import Traffic
 from tests.streams.clock import ManualClock
 from tests.support.cache_status import said

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from multidict import CIMultiDict
 
-from gateway.cache.cached_response import CachedResponse, CacheRequest
 from gateway.cache.decision import (
     LATELY_S,
     Decision,
@@ -24,11 +23,12 @@ from gateway.cache.decision import (
     decide,
     fresh,
 )
+from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
 from gateway.cache.variants import Variants
-from gateway.protocol.edge_target import EdgeCatchUp, parse_edge_target
-from gateway.protocol.followed import Snapshot, Span
-from gateway.protocol.repair import stream_read
-from gateway.protocol.state import Lifetime
+from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.origins.followed import Snapshot, Span
+from gateway.protocol.origins.repair import stream_read
+from gateway.protocol.streams.state import Lifetime
 from tests.cache.responses import NOW, fields, in_store, kept
 from tests.cache.stage import PATH, staged
 from tests.support.raw_origin import RawOrigin, answer

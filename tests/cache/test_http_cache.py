@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache import hit_for_pass
-from gateway.cache.fetch import REST_S
+from gateway.cache.fetches.fetch import REST_S
+from gateway.cache.rules import hit_for_pass
 from gateway.cache.variants import MAX_VARIANTS
 from gateway.errors import NotCached, OriginBroken
-from gateway.protocol.reach import Reach
-from gateway.protocol.state import Lifetime
+from gateway.protocol.streams.reach import Reach
+from gateway.protocol.streams.state import Lifetime
 from tests.cache.stage import PATH, Stage, staged
 from tests.support.raw_origin import RawOrigin, Steps, Wire, answer, close
 from tests.support.waiting import PATIENCE_S, until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cache.incarnations import MAX_STREAMS, Incarnations
+from gateway.cache.rules.incarnations import MAX_STREAMS, Incarnations
 
 
 def test_a_stream_of_another_type_is_another_one() -> None:

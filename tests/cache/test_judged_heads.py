@@ -11,24 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.cache import judged_heads
-from gateway.cache.cached_response import CacheRequest
-from gateway.cache.judged_heads import JudgedHeads
-from gateway.cache.policy import Defaults, Times
-from gateway.cache.response_rules import ResponseRules
+from gateway.cache.rules import judged_heads
+from gateway.cache.rules.cached_response import CacheRequest
+from gateway.cache.rules.judged_heads import JudgedHeads
+from gateway.cache.rules.policy import Defaults, Times
+from gateway.cache.rules.response_rules import ResponseRules
 from gateway.errors import HeadgateError
 from gateway.origin.whole_answer import VOLATILE, WholeAnswer
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.edge_target import EdgeCatchUp, parse_edge_target
-from gateway.protocol.followed import FOREVER
-from gateway.protocol.identity import IdentityHeaders
-from gateway.protocol.repair import EMPTY_BYTES
-from gateway.protocol.state import Lifetime
+from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.origins.followed import FOREVER
+from gateway.protocol.origins.repair import EMPTY_BYTES
+from gateway.protocol.streams.state import Lifetime
 from gateway.protocol.tags import of_route, of_stream
 from tests.cache.responses import DATE, HOUR_AGO, IN_AN_HOUR, MINUTE_AGO, NOW
 
 if TYPE_CHECKING:
-    from gateway.cache.cached_response import CachedResponse
+    from gateway.cache.rules.cached_response import CachedResponse
 
 IDENTITY = IdentityHeaders()
 PREFIX = "/v1/stream"

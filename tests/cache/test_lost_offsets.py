@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from gateway.cache.lost_offsets import (
+from gateway.cache.rules.lost_offsets import (
     AMBIGUOUS_S,
     MAX_HELD,
     MAX_STREAMS,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.cache.directives import LONGEST_S
-from gateway.cache.policy import Times
+from gateway.cache.rules.directives import LONGEST_S
+from gateway.cache.rules.policy import Times
 from tests.cache.responses import (
     DATE,
     HOUR_AGO,

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.cache.decision import Serve, reuse
-from gateway.cache.policy import Defaults, Times, storable
+from gateway.cache.rules.policy import Defaults, Times, storable
 from tests.cache.responses import in_store
 from tests.support.examples import examples
 

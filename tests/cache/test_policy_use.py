@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from gateway.cache.conditional import byte_range, not_modified
 from gateway.cache.decision import (
     Fetch,
     Refuse,
@@ -21,7 +20,8 @@ from gateway.cache.decision import (
     reuse,
     select,
 )
-from gateway.cache.policy import (
+from gateway.cache.rules.conditional import byte_range, not_modified
+from gateway.cache.rules.policy import (
     OF_ONE_REQUEST,
     Times,
     confirms,

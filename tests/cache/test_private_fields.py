@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from multidict import CIMultiDict
 
-from gateway.cache.private_fields import make_private, private_lines
+from gateway.cache.rules.private_fields import make_private, private_lines
 
 
 @pytest.mark.parametrize(

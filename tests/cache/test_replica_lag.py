@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.cache.replica_lag import MAX_SETBACKS, PERSISTS_S, ReplicaLag
+from gateway.cache.rules.replica_lag import MAX_SETBACKS, PERSISTS_S, ReplicaLag
 
 
 def test_it_is_no_lag_any_more_when_it_persists() -> None:

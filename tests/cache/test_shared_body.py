@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.cache.shared_body import AHEAD_BYTES, SLOW_S, SharedBody, SharedBodyReader
+from gateway.cache.fetches.shared_body import AHEAD_BYTES, SLOW_S, SharedBody, SharedBodyReader
 from gateway.errors import OriginBroken
 from tests.support import virtual_time
 from tests.support.waiting import until

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache import hit_for_pass
+from gateway.cache.fetches.shared_body import AHEAD_BYTES
 from gateway.cache.http_cache import LONGEST_KEPT
-from gateway.cache.shared_body import AHEAD_BYTES
+from gateway.cache.rules import hit_for_pass
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout
 from tests.cache.stage import staged, told
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, reset, silence
@@ -168,7 +168,7 @@ async def test_what_can_be_kept_has_a_while_to_come_for_nobody(
     comes_back: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("gateway.cache.fetch.FINISH_S", 0.2)
+    monkeypatch.setattr("gateway.cache.fetches.fetch.FINISH_S", 0.2)
     steps = Steps(head(4, MINUTE) + b"da", b"ta")
     async with RawOrigin(steps) as raw, staged(raw) as stage:
         await begun_and_left(stage, steps)
@@ -186,7 +186,7 @@ async def test_who_comes_as_its_while_is_over_asks_anew(
     passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However far the end of the request has come: it takes some passes of the loop."""
-    monkeypatch.setattr("gateway.cache.fetch.FINISH_S", 0.0)
+    monkeypatch.setattr("gateway.cache.fetches.fetch.FINISH_S", 0.0)
     steps = Steps(head(4, MINUTE) + b"da", b"ta")
     async with RawOrigin(steps, answer(b"anew", MINUTE)) as raw, staged(raw) as stage:
         await begun_and_left(stage, steps)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.cache.rendered import RenderedChunk, drop, groups
 from gateway.cache.store import ENTRY_OVERHEAD, LARGEST_SHARE, MAX_GROUP, USED_SHARE, Store
 from gateway.protocol.responses import Response
-from gateway.protocol.state import StreamState
+from gateway.protocol.streams.state import StreamState
 from gateway.telemetry.traffic import Hits, Kept
 
 if TYPE_CHECKING:

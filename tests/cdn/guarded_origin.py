@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from joserfc.jwk import OKPKey
 
-from gateway.access import signatures
-from gateway.access.keys_file import new_keys, written
+from gateway.access.signed import signatures
+from gateway.access.signed.keys_file import new_keys, written
 from tests.cdn.origin import LIFETIMES, TEXT, HeadgateOrigin, telling_who
 from tests.support.http1 import ask
 from tests.support.waiting import wait_until

@@ -3,7 +3,7 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from headgate.backlog import CHUNK_BYTES, Backlog, Limits
+from headgate.sending.backlog import CHUNK_BYTES, Backlog, Limits
 
 LIMITS = Limits(
     0.010, max_batch_bytes=10, max_batch_chunks=3, max_buffer_bytes=20 + 2 * CHUNK_BYTES

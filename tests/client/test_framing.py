@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import msgspec
 import pytest
-from headgate import multi_append
-from headgate.framing import JsonFraming, PlainFraming, framing_of
+from headgate.sending import multi_append
+from headgate.sending.framing import JsonFraming, PlainFraming, framing_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.content import json_messages
+from gateway.protocol.bodies.content import json_messages
 
 TEXT = PlainFraming("text/plain", takes_multi=True)
 JSON = JsonFraming()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import headgate
 import pytest
 from headgate import StreamWriter
-from headgate.backlog import CHUNK_BYTES
+from headgate.sending.backlog import CHUNK_BYTES
 
 from tests.client.writing import JSON, TEXT, data, is_closed, made, messages
 from tests.support.request_proxy import Fate, RequestProxy

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import headgate
 import pytest
-from headgate import StreamWriter, producer
+from headgate import StreamWriter
+from headgate.sending import producer
 from headgate.stream import ProducerStamp
 
 from tests.client.writing import JSON, TEXT, data, is_closed, made, messages

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from gateway.protocol.chunks import CHUNK_BYTES
+from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.edge.origins import reference
 from tests.support.examples import cases
 from tests.support.processes import NODE, ROOT, headgate

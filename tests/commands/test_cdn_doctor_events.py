@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gateway.commands.cdn_doctor import events
 from gateway.commands.cdn_doctor.asker import Asker
 from gateway.commands.cdn_doctor.budget import RequestBudget
+from gateway.commands.cdn_doctor.checks import events
 from gateway.commands.cdn_doctor.deployment import Deployment
 from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.first_reads import read_twice
 from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
 from gateway.commands.cdn_doctor.streams import OwnStreams, first_target
-from gateway.commands.client import connect
+from gateway.commands.one_stream.client import connect
 from tests.support.raw_origin import RawOrigin, Wire, answer, silence
 
 if TYPE_CHECKING:

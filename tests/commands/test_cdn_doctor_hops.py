@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.commands.cdn_doctor import events
+from gateway.commands.cdn_doctor.checks import events
 from gateway.commands.cdn_doctor.examination import Unusable
 from gateway.commands.cdn_doctor.finding import CheckVerdict
 from tests.commands.deployments import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.commands.cdn_doctor import events
+from gateway.commands.cdn_doctor.checks import events
 from tests.cdn.candidates import CANDIDATES, PER_CREDENTIAL
 from tests.cdn.candidates import edge as before_headgate
 from tests.cdn.origin import STREAMS, headgate_origin

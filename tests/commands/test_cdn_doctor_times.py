@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.commands.cdn_doctor import events
+from gateway.commands.cdn_doctor.checks import events
 from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.hints import hint
 from tests.commands.deployments import ARGUMENTS, ENVIRONMENT, examined, failures, finding

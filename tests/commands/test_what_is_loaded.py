@@ -25,11 +25,19 @@ TELLING = (
     "from gateway.entry import main; main()"
 )
 # Packages and modules, each with all that is in it.
-OF_COMMANDS = {"gateway.commands.cdn", "gateway.commands.streams", "gateway.commands.token"}
+OF_COMMANDS = {
+    "gateway.commands.cdn",
+    "gateway.commands.one_stream.streams",
+    "gateway.commands.token",
+}
 OF_CONSOLE = {"admin.api", "admin.pages", "cdn_configs", "jinja2"}
 OF_CREDENTIALS = {"admin.tokens", "argon2"}  # that a console makes and checks
 OF_EDGES = {"gateway.cache.http_cache", "gateway.edge", "gateway.edge_parts"}
-OF_EDGES |= {"gateway.origin.client", "gateway.web.alike_appends", "gateway.web.edge_handlers"}
+OF_EDGES |= {
+    "gateway.origin.client",
+    "gateway.web.handlers.alike_appends",
+    "gateway.web.handlers.edge_handlers",
+}
 OF_FILES = {"apsw", "gateway.backends.sqlite"}
 OF_METRICS = {"importlib.metadata", "prometheus_client", "gateway.telemetry.exposition"}
 OF_OPERATORS = {"difflib", "tomllib"}  # who write settings, and make mistakes in them
@@ -37,7 +45,7 @@ OF_OTHERS = {"greenlet", "pydantic", "rich"}  # whom nothing of ours needs, but 
 OF_PURGES = {"gateway.purge.drivers", "gateway.purge.purger"}
 OF_REDIS = {"gateway.backends.redis", "redis"}
 OF_RUNS = {"gateway.hosted.runs", "headgate.records", "headgate.runs"}
-OF_TOKENS = {"cryptography", "gateway.access.jws", "joserfc"}
+OF_TOKENS = {"cryptography", "gateway.access.signed.jws", "joserfc"}
 OF_TRACES = {"opentelemetry"}
 OF_WORKERS = {"gateway.workers"}
 UNNEEDED = OF_COMMANDS | OF_CONSOLE | OF_CREDENTIALS | OF_EDGES | OF_FILES | OF_METRICS
@@ -55,7 +63,7 @@ def loaded(server: Headgate) -> set[str]:
     assert server.terminate() == 0
     (line,) = (it for it in server.output().splitlines() if it.startswith("LOADED "))
     modules = line.split()[1:]
-    assert "gateway.web.fast_path" in modules
+    assert "gateway.web.connections.fast_path" in modules
     return unneeded(modules)
 
 
@@ -98,7 +106,7 @@ def test_a_server_before_an_origin_has_what_serves_that_besides() -> None:
     ("path", "brought"),
     [
         ("/metrics", OF_METRICS),
-        ("/", OF_CONSOLE | {"gateway.access.jws", "importlib.metadata", "joserfc"}),
+        ("/", OF_CONSOLE | {"gateway.access.signed.jws", "importlib.metadata", "joserfc"}),
     ],
 )
 def test_what_operators_ask_for_is_loaded_then(path: str, brought: set[str]) -> None:

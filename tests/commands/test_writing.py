@@ -430,7 +430,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("module", ["click", "gateway.commands.append_lines"])
+@pytest.mark.parametrize("module", ["click", "gateway.commands.one_stream.append_lines"])
 def test_ctrl_c_is_a_word_also_before_the_command_is_loaded(module: str, cli: CommandLine) -> None:
     program = [sys.executable, "-c", INTERRUPTED_PROGRAM, "append", "--lines", module]
     done = subprocess.run(program, env=cli.environment, capture_output=True, check=False)

@@ -13,18 +13,18 @@ from multidict import CIMultiDict
 from gateway.edge import askers
 from gateway.edge.askers import Askers
 from gateway.origin.raw_way import RawWay
-from gateway.protocol.edge_target import EdgeCatchUp, parse_edge_target
-from gateway.protocol.forwarding import SCHEME, RequestSender
-from gateway.protocol.identity import IdentityHeaders
-from gateway.protocol.paths import canonical_host
-from gateway.protocol.state import Lifetime
+from gateway.protocol.http.forwarding import SCHEME, RequestSender
+from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.http.paths import canonical_host
+from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.streams.state import Lifetime
 from tests.support.raw_origin import RawOrigin
 from tests.web.serving import EDGE, edge_serving
 
 if TYPE_CHECKING:
     from multidict import MultiMapping
 
-    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.route import EdgeRoute
 
 FIELDS = st.lists(

@@ -9,20 +9,20 @@ from unittest.mock import Mock
 import pytest
 from multidict import CIMultiDict
 
-from gateway.cache.cached_response import CacheRequest
-from gateway.cache.lost_offsets import LostOffsets
+from gateway.cache.rules.cached_response import CacheRequest
+from gateway.cache.rules.lost_offsets import LostOffsets
 from gateway.edge.comparison import evidence_of
-from gateway.edge.doubts import Doubts
-from gateway.edge.follower import CannotFollow, PollQuestion
-from gateway.edge.lenders import Lenders
-from gateway.edge.poller import PolledOrigin, Poller
-from gateway.edge.recent_window import RecentWindow, WindowBudget
+from gateway.edge.followed.doubts import Doubts
+from gateway.edge.followed.follower import CannotFollow, PollQuestion
+from gateway.edge.followed.lenders import Lenders
+from gateway.edge.followed.poller import PolledOrigin, Poller
+from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.errors import OriginBusy
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.edge_target import EdgeCatchUp
-from gateway.protocol.followed import Span
-from gateway.protocol.identity import IdentityHeaders
-from gateway.protocol.state import Lifetime
+from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.origins.edge_target import EdgeCatchUp
+from gateway.protocol.origins.followed import Span
+from gateway.protocol.streams.state import Lifetime
 
 KIND = "text/plain"
 

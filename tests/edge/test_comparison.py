@@ -20,7 +20,7 @@ from gateway.edge.comparison import (
     evidence_of,
     newest,
 )
-from gateway.protocol.followed import Span
+from gateway.protocol.origins.followed import Span
 
 if TYPE_CHECKING:
     from gateway.edge.comparison import Known

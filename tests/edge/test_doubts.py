@@ -6,14 +6,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 from unittest.mock import Mock
 
-from gateway.cache.lost_offsets import LostOffsets
+from gateway.cache.rules.lost_offsets import LostOffsets
 from gateway.edge.comparison import Evidence
-from gateway.edge.doubts import Doubts
+from gateway.edge.followed.doubts import Doubts
 from gateway.errors import StreamGone
 
 if TYPE_CHECKING:
-    from gateway.cache.fetch import SharedFetch
-    from gateway.edge.followed_stream import FollowedStream
+    from gateway.cache.fetches.fetch import SharedFetch
+    from gateway.edge.followed.followed_stream import FollowedStream
 
 KEY = ("h", "/s", (), "")
 

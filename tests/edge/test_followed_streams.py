@@ -10,10 +10,10 @@ from unittest.mock import ANY
 
 import pytest
 
-from gateway.edge import followed_streams
-from gateway.edge.follower import HOLDS_S, backoff_s
+from gateway.edge.followed import followed_streams
+from gateway.edge.followed.follower import HOLDS_S, backoff_s
 from gateway.protocol.cursors import INTERVAL_S
-from gateway.protocol.reach import Reach
+from gateway.protocol.streams.reach import Reach
 from tests.edge.live_readers import (
     NEXT_KEY,
     S,
@@ -33,7 +33,7 @@ from tests.web.serving import EDGE, get, request
 
 if TYPE_CHECKING:
     from gateway.cache.cache_result import CacheResult
-    from gateway.cache.cached_response import CacheRequest
+    from gateway.cache.rules.cached_response import CacheRequest
     from tests.support.raw_origin import Play
 
 # ---------------------------------------------------------------- one poll for all

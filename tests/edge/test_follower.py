@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
-from gateway.cache.cached_response import CacheRequest
-from gateway.edge.follower import (
+from gateway.cache.rules.cached_response import CacheRequest
+from gateway.edge.followed.follower import (
     FIRST_BACKOFF_S,
     HOLDS_S,
     LONGEST_BACKOFF_S,
@@ -22,15 +22,15 @@ from gateway.edge.follower import (
     PollQuestion,
     backoff_s,
 )
-from gateway.edge.following import Following, Holdings
-from gateway.edge.poller import PollerRequest
+from gateway.edge.followed.following import Following, Holdings
+from gateway.edge.followed.poller import PollerRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
-from gateway.protocol.edge_target import EdgeCatchUp
-from gateway.protocol.state import Lifetime
+from gateway.protocol.origins.edge_target import EdgeCatchUp
+from gateway.protocol.streams.state import Lifetime
 from tests.support.virtual_time import run
 
 if TYPE_CHECKING:
-    from gateway.edge.poller import Steps
+    from gateway.edge.followed.poller import Steps
 
 Step = Polled | Exception | tuple[float, Polled | Exception]
 

@@ -10,9 +10,9 @@ import pytest
 
 from gateway.errors import OriginBroken
 from gateway.live.long_polls import AT_ONCE
-from gateway.protocol.reach import Reach
 from gateway.protocol.requests import LongPoll
 from gateway.protocol.responses import UP_TO_DATE_LINE
+from gateway.protocol.streams.reach import Reach
 from tests.edge.live_readers import S, at, confirmed, following, live, news, up_to
 from tests.support.raw_origin import Wire, answer
 from tests.support.waiting import until

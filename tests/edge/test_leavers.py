@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge import followed_streams
-from gateway.web import edge_handlers
+from gateway.edge.followed import followed_streams
+from gateway.web.handlers import edge_handlers
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
 from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, request

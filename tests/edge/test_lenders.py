@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from multidict import CIMultiDict
 
-from gateway.cache.cached_response import CacheRequest
-from gateway.edge.lenders import MOST, Lenders
-from gateway.protocol.edge_target import EdgeCatchUp, parse_edge_target
-from gateway.protocol.state import Lifetime
+from gateway.cache.rules.cached_response import CacheRequest
+from gateway.edge.followed.lenders import MOST, Lenders
+from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
+from gateway.protocol.streams.state import Lifetime
 
 
 def _request(name: str) -> CacheRequest:

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.edge import askers
-from gateway.web.connection import Connection
+from gateway.web.connections.connection import Connection
 from tests.support.raw_origin import RawOrigin, Steps, answer, close, silence
 from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, post

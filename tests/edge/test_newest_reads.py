@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from gateway.edge.comparison import Evidence
-from gateway.edge.newest_reads import (
+from gateway.edge.followed.newest_reads import (
     LONGEST_EVIDENCE,
     MAX_ENDS,
     MAX_STREAMS,
@@ -18,7 +18,7 @@ from gateway.edge.newest_reads import (
 )
 
 if TYPE_CHECKING:
-    from gateway.cache.cached_response import CachedResponse, CacheRequest
+    from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
 
 KEY = ("h", "/s", (), "")
 REQUEST = cast("CacheRequest", SimpleNamespace(stream_key=KEY, start="01"))

@@ -11,22 +11,22 @@ from unittest.mock import Mock
 import pytest
 from multidict import CIMultiDict
 
-from gateway.cache.cached_response import CacheRequest
-from gateway.cache.lost_offsets import LostOffsets
-from gateway.edge import follower
-from gateway.edge.doubts import Doubts
-from gateway.edge.followed_streams import NEWS_BYTES
-from gateway.edge.follower import Follower
-from gateway.edge.following import Following, Holdings
-from gateway.edge.lenders import Lenders
-from gateway.edge.poller import PolledOrigin, Poller
-from gateway.edge.recent_window import RecentWindow, WindowBudget
+from gateway.cache.rules.cached_response import CacheRequest
+from gateway.cache.rules.lost_offsets import LostOffsets
+from gateway.edge.followed import follower
+from gateway.edge.followed.doubts import Doubts
+from gateway.edge.followed.followed_streams import NEWS_BYTES
+from gateway.edge.followed.follower import Follower
+from gateway.edge.followed.following import Following, Holdings
+from gateway.edge.followed.lenders import Lenders
+from gateway.edge.followed.poller import PolledOrigin, Poller
+from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
 from gateway.origin.plain_bodies import GATHERED_BYTES
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.edge_target import EdgeCatchUp
-from gateway.protocol.followed import Span
-from gateway.protocol.identity import IdentityHeaders
-from gateway.protocol.state import Lifetime
+from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.origins.edge_target import EdgeCatchUp
+from gateway.protocol.origins.followed import Span
+from gateway.protocol.streams.state import Lifetime
 from tests.origin.opening import TARGET, keep_one, opened
 from tests.support.raw_origin import RawOrigin, Steps, answer, close
 from tests.support.waiting import until
@@ -34,7 +34,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.edge.follower import Polled
+    from gateway.edge.followed.follower import Polled
     from gateway.errors import HeadgateError
     from gateway.origin.client import Origin
     from tests.support.raw_origin import Play, Wire

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.edge.body_units import LONGEST_COUNTED, MOST_COUNTED
-from gateway.edge.recent_window import (
+from gateway.edge.followed.recent_window import (
     MAX_KNOWN,
     MAX_PIECES,
     WINDOW_BYTES,
     RecentWindow,
     WindowBudget,
 )
-from gateway.protocol.followed import Span
+from gateway.protocol.origins.followed import Span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

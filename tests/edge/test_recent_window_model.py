@@ -9,9 +9,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gateway.edge import body_units, recent_window
-from gateway.edge.recent_window import RecentWindow, WindowBudget
-from gateway.protocol.followed import Span
+from gateway.edge import body_units
+from gateway.edge.followed import recent_window
+from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
+from gateway.protocol.origins.followed import Span
 from tests.support.examples import examples
 
 TEXT, JSON = "text/plain", "application/json"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol.chunks import CHUNK_BYTES
+from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.edge.audience import Tools
 from tests.edge.gateways import PREFIX, edge, metric
 from tests.edge.origins import OwnLog, Reference, own_log, reference

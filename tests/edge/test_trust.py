@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from unittest.mock import Mock
 
-from gateway.edge.trust import Trust
+from gateway.edge.followed.trust import Trust
 
 
 def trust() -> tuple[Trust, Mock]:

@@ -7,7 +7,7 @@ import contextlib
 from itertools import product
 from typing import TYPE_CHECKING
 
-from gateway.web.connection import Connection
+from gateway.web.connections.connection import Connection
 from tests.access.guarded import CANARY, bearer, token, tokens_file
 from tests.support.raw_origin import RawOrigin, Wire, answer
 from tests.support.waiting import until

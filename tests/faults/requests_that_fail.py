@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 import structlog
 
-from gateway.edge import followed_streams
+from gateway.edge.followed import followed_streams
 from gateway.telemetry.logs import log
 from gateway.telemetry.rare_lines import OutageLine
 from tests.faults.injection import Fault, Watched

@@ -15,22 +15,33 @@ from headgate.events import EventDecoder
 from multidict import CIMultiDict
 
 from gateway.backends.sqlite.records import Taken, row_of
-from gateway.cache.directives import parse_date, parse_dictionary, parse_directives, parse_range
+from gateway.cache.rules.directives import (
+    parse_date,
+    parse_dictionary,
+    parse_directives,
+    parse_range,
+)
 from gateway.errors import HeadgateError, RecordDamaged
 from gateway.origin.plain_head import PlainHeads
 from gateway.origin.raw_connection import RawConnection
 from gateway.origin.whole_answer import WholeAnswer
-from gateway.protocol import forwarding, json_slices, multi_append, sse
-from gateway.protocol.content import check_content_type, json_messages, long_records, records_of
-from gateway.protocol.edge_target import parse_edge_target
-from gateway.protocol.forwarding import RequestSender
-from gateway.protocol.multi_append import long_multi_records, messages_of, multi_records
-from gateway.protocol.offsets import format_offset, parse_offset
-from gateway.protocol.paths import canonical_query, parse_query
+from gateway.protocol.bodies import json_slices, multi_append, sse
+from gateway.protocol.bodies.content import (
+    check_content_type,
+    json_messages,
+    long_records,
+    records_of,
+)
+from gateway.protocol.bodies.multi_append import long_multi_records, messages_of, multi_records
+from gateway.protocol.http import forwarding
+from gateway.protocol.http.forwarding import RequestSender
+from gateway.protocol.http.paths import canonical_query, parse_query
+from gateway.protocol.http.target import canonical_target
+from gateway.protocol.http.trace_context import parse_traceparent
+from gateway.protocol.origins.edge_target import parse_edge_target
 from gateway.protocol.requests import parse_append, parse_create, parse_target
-from gateway.protocol.state import Record, Segment, StreamState
-from gateway.protocol.target import canonical_target
-from gateway.protocol.trace_context import parse_traceparent
+from gateway.protocol.streams.offsets import format_offset, parse_offset
+from gateway.protocol.streams.state import Record, Segment, StreamState
 from tests.origin.by_aiohttp import Parsed, parsed, unframed
 from tests.protocol.events import parse_events
 from tests.protocol.steps import whole

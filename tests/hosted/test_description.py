@@ -7,7 +7,7 @@ import pytest
 from gateway.errors import StreamGone, StreamNotFound
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.requests import Append, Create, ForkRequest
-from gateway.protocol.state import Lifetime, Stamp
+from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.streams.append_rate import MINUTE_S
 from gateway.telemetry.inspection import MOST_PRODUCERS, MOST_READERS, ProducerRow, ReaderRow
 from tests.support.waiting import until

@@ -9,9 +9,9 @@ import pytest
 
 from gateway.errors import LogUnavailable, RecordDamaged, StreamGone
 from gateway.live.contract import Parked
-from gateway.protocol.chunks import CHUNK_BYTES
 from gateway.protocol.requests import LongPoll, parse_target
-from gateway.protocol.state import Record
+from gateway.protocol.streams.chunks import CHUNK_BYTES
+from gateway.protocol.streams.state import Record
 from tests.live.test_feed import controls, follow, is_told, text
 from tests.protocol.events import parse_events
 from tests.streams.gated_log import turns
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.live.contract import PollAnswer
     from gateway.live.feed import Feed
     from gateway.protocol.responses import Response
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
     from tests.protocol.events import Event
     from tests.support.http1 import Client
 

@@ -9,14 +9,14 @@ import pytest
 import structlog
 
 from gateway.errors import RecordDamaged
-from gateway.protocol.chunks import CHUNK_BYTES
+from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.streams.gated_log import GatedLog, turns
 from tests.support.waiting import until
 from tests.web.serving import get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
-    from gateway.protocol.chunks import Chunk
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.state import StreamState
     from tests.support.http1 import Answer, Client
     from tests.web.serving import Serving
 

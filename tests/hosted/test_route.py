@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol.chunks import CHUNK_BYTES
 from gateway.protocol.cursors import current_cursor
+from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.streams.gated_log import GatedLog, turns
 from tests.support.waiting import until
 from tests.web.serving import Serving, get, offset, post, put, request, serving

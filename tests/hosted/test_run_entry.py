@@ -9,7 +9,7 @@ from headgate.records import RunState
 
 from gateway.hosted.run_entry import LONGEST_RECORD, MOST_PARSED, Brought, brought, found_in
 from gateway.protocol.appends import AppendOutcome
-from gateway.protocol.state import Change, StreamState, records_after
+from gateway.protocol.streams.state import Change, StreamState, records_after
 
 STATE = StreamState("r", 1, 1, "application/json")
 FINISHED = RunState("finished")

@@ -7,7 +7,7 @@ from headgate import records
 
 from gateway.hosted import run_table
 from gateway.hosted.run_table import RunTable
-from gateway.protocol.state import Change, StreamState, records_after
+from gateway.protocol.streams.state import Change, StreamState, records_after
 
 
 def begun(path: str) -> Change:

@@ -9,7 +9,7 @@ import pytest
 from gateway.backends.memory import MemoryLog
 from gateway.hosted.size_survey import KEPT_S, MOST_KEPT
 from gateway.protocol.requests import Create, ForkRequest
-from gateway.protocol.state import Lifetime
+from gateway.protocol.streams.state import Lifetime
 from gateway.telemetry.inspection import LARGEST_PAGE, ListStreams, NotAnswered, StreamPage
 from tests.streams.clock import at
 from tests.support.waiting import until

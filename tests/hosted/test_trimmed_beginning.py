@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import StreamGone
-from gateway.protocol.chunks import CHUNK_BYTES
-from gateway.protocol.generations import raised
+from gateway.protocol.streams.chunks import CHUNK_BYTES
+from gateway.protocol.streams.generations import raised
 from tests.backends.contract import appended
 from tests.live.test_feed import follow, is_told, text
 from tests.streams.service import Service
@@ -20,8 +20,8 @@ from tests.web.serving import Serving, get, serving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.protocol.chunks import Chunk
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.state import StreamState
 
 THIRD, FOURTH = 8, 14  # where the records begin
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from gateway.access.token_guard import TokenGuard
 from gateway.errors import BadRequest
-from gateway.protocol.paths import canonical_host
-from gateway.protocol.target import canonical_target, split
+from gateway.protocol.http.paths import canonical_host
+from gateway.protocol.http.target import canonical_target, split
 from gateway.web.router import Router
 from tests.access.guarded import tokens_file
 from tests.hostile.targets import fronts, head, hosts, names, plain, queries

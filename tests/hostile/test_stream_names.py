@@ -12,7 +12,7 @@ import pytest
 
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import BadRequest, StartError
-from gateway.protocol.paths import canonical_path
+from gateway.protocol.http.paths import canonical_path
 from tests.backends.contract import created, opened
 from tests.support.examples import IS_WHOLE
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.protocol.json_limits import MAX_DEPTH, MAX_DIGITS
-from gateway.protocol.multi_append import MAX_MESSAGES
+from gateway.protocol.bodies.json_limits import MAX_DEPTH, MAX_DIGITS
+from gateway.protocol.bodies.multi_append import MAX_MESSAGES
 from tests.support.multi_append import framed
 from tests.web.serving import PREFIX, put, serving
 

@@ -16,8 +16,8 @@ from gateway.backends.memory import MemoryLog
 from gateway.live.contract import LONGEST_ROUND
 from gateway.live.feed import Feed
 from gateway.live.sse_readers import SseReader
-from gateway.protocol.chunks import CHUNK_BYTES
 from gateway.protocol.responses import RESPONSE_HEADERS
+from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.live.test_feed import BIG, controls, follow, is_told, text, up_to
 from tests.protocol.events import parse_events
 from tests.streams.gated_log import GatedLog, turns
@@ -27,7 +27,7 @@ from tests.web.serving import Serving, get, offset, post, put, request, serving
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from gateway.protocol.state import Change
+    from gateway.protocol.streams.state import Change
     from tests.support.http1 import Client
 
 FRESH_S = 1.0  # for so long a reader keeps its answer while the server drains

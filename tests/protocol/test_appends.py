@@ -27,11 +27,18 @@ from gateway.protocol.appends import (
     AppendBatch,
     AppendOutcome,
 )
-from gateway.protocol.offsets import MAX_POSITION, format_offset
+from gateway.protocol.http.trace_context import TraceContext
 from gateway.protocol.requests import Append
-from gateway.protocol.retention import Retention
-from gateway.protocol.state import Change, Lifetime, ProducerState, Record, Stamp, StreamState
-from gateway.protocol.trace_context import TraceContext
+from gateway.protocol.streams.offsets import MAX_POSITION, format_offset
+from gateway.protocol.streams.retention import Retention
+from gateway.protocol.streams.state import (
+    Change,
+    Lifetime,
+    ProducerState,
+    Record,
+    Stamp,
+    StreamState,
+)
 from tests.streams.clock import at
 
 NOW = 1_000_000_000.0

@@ -16,8 +16,8 @@ from gateway.protocol.cache_headers import (
     poll_timeout,
     tail_lifetime,
 )
-from gateway.protocol.chunks import Chunk
-from gateway.protocol.state import StreamState
+from gateway.protocol.streams.chunks import Chunk
+from gateway.protocol.streams.state import StreamState
 
 FRESHNESS = Freshness(chunk_max_age=60, stale_while_revalidate=300, tail_max_age=5)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol import cache_status
+from gateway.protocol.http import cache_status
 from tests.support.cache_status import said
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest, HeadgateError, StreamGone
-from gateway.protocol.chunks import (
+from gateway.protocol.streams.chunks import (
     CHUNK_BYTES,
     Chunk,
     boundary,
@@ -15,9 +15,9 @@ from gateway.protocol.chunks import (
     segments_from,
     start_position,
 )
-from gateway.protocol.generations import NEVER
-from gateway.protocol.offsets import NOW, Offset
-from gateway.protocol.state import Segment, StreamState
+from gateway.protocol.streams.generations import NEVER
+from gateway.protocol.streams.offsets import NOW, Offset
+from gateway.protocol.streams.state import Segment, StreamState
 
 STATE = StreamState("s", 9, 3, "text/plain", tail=100)
 

@@ -8,7 +8,7 @@ from time import process_time
 import pytest
 from multidict import CIMultiDict
 
-from gateway.protocol.client_address import TrustedProxies, counted_as
+from gateway.protocol.http.client_address import TrustedProxies, counted_as
 
 PEER = "10.0.0.1"
 OURS = TrustedProxies(["10.0.0.0/8", "2001:db8:ffff::/48"])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.protocol.content import (
+from gateway.protocol.bodies.content import (
     check_content_type,
     is_json,
     is_text,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.errors import BadRequest
 from gateway.protocol.cache_headers import Freshness, tag_mark
 from gateway.protocol.cursors import current_cursor
-from gateway.protocol.edge_target import (
+from gateway.protocol.origins.edge_target import (
     EdgeCatchUp,
     EdgeEvents,
     EdgeLongPoll,
@@ -21,7 +21,7 @@ from gateway.protocol.edge_target import (
     parse_edge_target,
     poll_target,
 )
-from gateway.protocol.followed import (
+from gateway.protocol.origins.followed import (
     Snapshot,
     Span,
     data,
@@ -31,7 +31,7 @@ from gateway.protocol.followed import (
     joined,
     poll_ended,
 )
-from gateway.protocol.repair import made_tag
+from gateway.protocol.origins.repair import made_tag
 from gateway.protocol.requests import echoed_cursor
 
 NOW = 1_800_000_000.0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.errors import LoopDetected
-from gateway.protocol.forwarding import (
+from gateway.protocol.http.forwarding import (
     CONDITIONS,
     HOP_BY_HOP,
     MAX_HOPS,

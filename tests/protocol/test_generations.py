@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest, HeadgateError, StreamGone
-from gateway.protocol.generations import (
+from gateway.protocol.streams.generations import (
     MAX_PAST_GENERATIONS,
     ZERO,
     agreed,
@@ -18,8 +18,8 @@ from gateway.protocol.generations import (
     position_of,
     raised,
 )
-from gateway.protocol.offsets import Offset, format_offset, parse_offset
-from gateway.protocol.state import PastGeneration, StreamState
+from gateway.protocol.streams.offsets import Offset, format_offset, parse_offset
+from gateway.protocol.streams.state import PastGeneration, StreamState
 
 TEXT = "text/plain"
 BEGUN = 1000  # the first history, and the generation of what is created under it

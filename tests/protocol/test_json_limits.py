@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.protocol.content import long_records, records_of
-from gateway.protocol.json_limits import MAX_DEPTH, MAX_DIGITS, check_readable
-from gateway.protocol.json_slices import SLICE_BYTES
+from gateway.protocol.bodies.content import long_records, records_of
+from gateway.protocol.bodies.json_limits import MAX_DEPTH, MAX_DIGITS, check_readable
+from gateway.protocol.bodies.json_slices import SLICE_BYTES
 from tests.protocol.steps import whole
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.protocol import json_slices
-from gateway.protocol.content import Records, json_messages, long_records, prefix_of
+from gateway.protocol.bodies import json_slices
+from gateway.protocol.bodies.content import Records, json_messages, long_records, prefix_of
 from tests.protocol.steps import whole
 from tests.protocol.test_content import JSON, SPACE, VALUES
 

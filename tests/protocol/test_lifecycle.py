@@ -17,11 +17,11 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.protocol import lifecycle
-from gateway.protocol.generations import NEVER, position_of
 from gateway.protocol.lifecycle import MAX_FORK_DEPTH, Branch, Created, PathState
-from gateway.protocol.offsets import Offset, parse_offset
 from gateway.protocol.requests import Create, ForkRequest
-from gateway.protocol.state import (
+from gateway.protocol.streams.generations import NEVER, position_of
+from gateway.protocol.streams.offsets import Offset, parse_offset
+from gateway.protocol.streams.state import (
     Change,
     ForkPoint,
     Lifetime,

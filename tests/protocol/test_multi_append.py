@@ -11,9 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.protocol import json_slices, multi_append
-from gateway.protocol.json_slices import SLICE_BYTES
-from gateway.protocol.multi_append import (
+from gateway.protocol.bodies import json_slices, multi_append
+from gateway.protocol.bodies.json_slices import SLICE_BYTES
+from gateway.protocol.bodies.multi_append import (
     MAX_MESSAGES,
     NO_MESSAGE,
     is_multi,

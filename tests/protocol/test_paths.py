@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.errors import BadRequest
-from gateway.protocol.paths import (
+from gateway.protocol.http.paths import (
     MAX_PATH_BYTES,
     canonical_path,
     canonical_query,

@@ -15,8 +15,8 @@ from multidict import CIMultiDict
 from gateway.errors import OriginBehind
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.cursors import current_cursor
-from gateway.protocol.edge_target import EdgeCatchUp
-from gateway.protocol.repair import (
+from gateway.protocol.origins.edge_target import EdgeCatchUp
+from gateway.protocol.origins.repair import (
     StreamRead,
     cors,
     is_nothing,
@@ -26,7 +26,7 @@ from gateway.protocol.repair import (
     said,
     stream_read,
 )
-from gateway.protocol.state import Lifetime
+from gateway.protocol.streams.state import Lifetime
 
 NOW = 1_800_000_000.0
 CURSOR = str(current_cursor(NOW))

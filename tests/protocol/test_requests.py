@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.errors import BadRequest
-from gateway.protocol.offsets import NOW, Offset
 from gateway.protocol.requests import (
     MAX_INTEGER,
     MAX_PRODUCER_ID,
@@ -27,7 +26,8 @@ from gateway.protocol.requests import (
     parse_create,
     parse_target,
 )
-from gateway.protocol.state import Lifetime, Stamp
+from gateway.protocol.streams.offsets import NOW, Offset
+from gateway.protocol.streams.state import Lifetime, Stamp
 
 OFFSET = "0000000000000001_0000000000000002"
 AT = Offset(1, 2)

@@ -12,13 +12,13 @@ from gateway.errors import HeadgateError
 from gateway.protocol import responses
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.cache_headers import Freshness
-from gateway.protocol.chunks import CHUNK_BYTES, Chunk
 from gateway.protocol.cursors import EPOCH_S, MAX_JITTER_INTERVALS
 from gateway.protocol.lifecycle import Created
-from gateway.protocol.offsets import Offset
 from gateway.protocol.requests import CatchUp, LongPoll, Read
 from gateway.protocol.responses import Response
-from gateway.protocol.state import Lifetime, ProducerState, StreamState
+from gateway.protocol.streams.chunks import CHUNK_BYTES, Chunk
+from gateway.protocol.streams.offsets import Offset
+from gateway.protocol.streams.state import Lifetime, ProducerState, StreamState
 
 NOW = EPOCH_S + 7 * 20.0 + 3  # in the cursor interval 7
 OPEN = StreamState("chat", 0x2A, 3, "text/plain; charset=utf-8", tail=5)

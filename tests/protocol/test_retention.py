@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol.retention import EVERYTHING, PARTS, Retention, marked, trim, trimmed
-from gateway.protocol.state import Change, Mark, StreamState
+from gateway.protocol.streams.retention import EVERYTHING, PARTS, Retention, marked, trim, trimmed
+from gateway.protocol.streams.state import Change, Mark, StreamState
 
 TEXT = "text/plain"
 NOW = 1_000_000.0

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.protocol import sse
-from gateway.protocol.sse import HEARTBEAT, control_event, data_event
+from gateway.protocol.bodies import sse
+from gateway.protocol.bodies.sse import HEARTBEAT, control_event, data_event
 from tests.protocol.events import Event, parse_events
 from tests.protocol.steps import whole
 

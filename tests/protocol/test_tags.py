@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 
 from gateway.protocol import cache_headers, tags
 from gateway.protocol.cache_headers import Freshness, tagged
-from gateway.protocol.paths import MAX_PATH_BYTES
+from gateway.protocol.http.paths import MAX_PATH_BYTES
 
 PATH, PREFIX = "/v1/stream/a%2Fb", "/v1/stream"
 ROUTE = tags.of_route(PREFIX)

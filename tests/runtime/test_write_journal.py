@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from gateway.errors import StartError
-from gateway.protocol.state import Lifetime
+from gateway.protocol.streams.state import Lifetime
 from gateway.runtime.write_journal import WriteJournal, share_memory
 from gateway.runtime.writes import Write
 

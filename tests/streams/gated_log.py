@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.backends.contract import Loaded
-    from gateway.protocol.chunks import Chunk
-    from gateway.protocol.state import Change, StreamState
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.state import Change, StreamState
 
 
 class GatedLog(MemoryLog):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.protocol.state import Record, StreamState
-    from gateway.protocol.trace_context import TraceContext
+    from gateway.protocol.http.trace_context import TraceContext
+    from gateway.protocol.streams.state import Record, StreamState
 
 
 class Readers:

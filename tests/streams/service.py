@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.errors import HeadgateError
-from gateway.protocol.offsets import Offset
 from gateway.protocol.requests import Append, Create, ForkRequest
-from gateway.protocol.retention import EVERYTHING, Retention
-from gateway.protocol.state import Lifetime, Stamp
+from gateway.protocol.streams.offsets import Offset
+from gateway.protocol.streams.retention import EVERYTHING, Retention
+from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.streams.appender import Appender
 from gateway.streams.lifecycle import Lifecycle
 from gateway.streams.stream_clock import StreamClock
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.protocol.appends import AppendOutcome
     from gateway.protocol.lifecycle import Created
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
 
 TEXT = "text/plain"
 NONE = Lifetime()

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.contract import Conflict, Loaded
 from gateway.backends.memory import MemoryLog
-from gateway.protocol.chunks import Chunk
-from gateway.protocol.generations import raised
 from gateway.protocol.lifecycle import PathState
+from gateway.protocol.streams.chunks import Chunk
+from gateway.protocol.streams.generations import raised
 from tests.streams.gated_log import GatedLog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.backends.contract import LogListener
-    from gateway.protocol.moments import ClockNote, Moment
-    from gateway.protocol.state import Change, StreamState
+    from gateway.protocol.streams.moments import ClockNote, Moment
+    from gateway.protocol.streams.state import Change, StreamState
 
 
 class Server:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.protocol.requests import Append, parse_append
-from gateway.protocol.state import Stamp
+from gateway.protocol.streams.state import Stamp
 from gateway.streams.append_rate import MINUTE_S, AppendRate
 from tests.streams.gated_log import GatedLog
 from tests.streams.service import PENDING, Service

@@ -16,8 +16,8 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.protocol.appends import AppendOutcome
-from gateway.protocol.offsets import format_offset
-from gateway.protocol.state import ProducerState, Stamp
+from gateway.protocol.streams.offsets import format_offset
+from gateway.protocol.streams.state import ProducerState, Stamp
 from gateway.streams import appender
 from gateway.streams.appender import LEAST_BYTES, MAX_BATCH, MAX_CONFLICTS, QUICK_BYTES, UNKNOWN
 from tests.backends.contract import appended

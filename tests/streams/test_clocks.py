@@ -21,8 +21,8 @@ from gateway.backends.sqlite.expiry import ROWS_FOR_EACH
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.backends.sqlite.writer import NOTE_EVERY_S
 from gateway.errors import HeadgateError
-from gateway.protocol.moments import ClockNote, Moment
-from gateway.protocol.state import Lifetime
+from gateway.protocol.streams.moments import ClockNote, Moment
+from gateway.protocol.streams.state import Lifetime
 from gateway.streams.stream_clock import HOUR_S, LEAST_JUMP_S, StreamClock
 from tests.streams.clock import ManualClock
 from tests.streams.service import Service

@@ -11,7 +11,7 @@ from gateway.backends.contract import Conflict
 from gateway.errors import ConfigurationConflict, HeadgateError, LogUnavailable
 from gateway.protocol.lifecycle import Created
 from gateway.protocol.requests import Create
-from gateway.protocol.state import Lifetime
+from gateway.protocol.streams.state import Lifetime
 from gateway.streams import creations
 from gateway.streams.creations import Creations
 from tests.streams.gated_log import GatedLog, turns

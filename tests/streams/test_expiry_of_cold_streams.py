@@ -6,7 +6,7 @@ import pytest
 
 from gateway.backends.memory import MemoryLog
 from gateway.errors import StreamGone
-from gateway.protocol.state import Lifetime
+from gateway.protocol.streams.state import Lifetime
 from tests.streams.service import Service
 
 TTL_S = 10

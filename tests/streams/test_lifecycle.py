@@ -14,7 +14,7 @@ from gateway.errors import (
     StreamGone,
     StreamNotFound,
 )
-from gateway.protocol.state import Lifetime
+from gateway.protocol.streams.state import Lifetime
 from gateway.streams.lifecycle import MAX_RACES
 from tests.streams.gated_log import GatedLog, turns
 from tests.streams.service import Service

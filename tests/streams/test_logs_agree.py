@@ -15,10 +15,10 @@ import pytest
 from gateway.backends.memory import MemoryLog
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import HeadgateError
-from gateway.protocol import chunks
 from gateway.protocol.lifecycle import Created
-from gateway.protocol.offsets import NOW, Offset
-from gateway.protocol.state import Lifetime, Segment, Stamp, StreamState
+from gateway.protocol.streams import chunks
+from gateway.protocol.streams.offsets import NOW, Offset
+from gateway.protocol.streams.state import Lifetime, Segment, Stamp, StreamState
 from tests.streams.clock import PAST, ManualClock
 from tests.streams.service import Service
 from tests.support.examples import IS_WHOLE

@@ -15,7 +15,7 @@ from gateway.errors import (
     StreamNotFound,
 )
 from gateway.protocol.appends import AppendOutcome
-from gateway.protocol.state import ProducerState, Stamp
+from gateway.protocol.streams.state import ProducerState, Stamp
 from tests.streams.gated_log import turns
 from tests.streams.readers import Readers
 from tests.streams.service import Service

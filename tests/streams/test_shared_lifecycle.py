@@ -8,8 +8,8 @@ import pytest
 
 from gateway.backends.contract import Conflict
 from gateway.errors import ConfigurationConflict, LogUnavailable, StreamGone, StreamNotFound
-from gateway.protocol.retention import Retention
-from gateway.protocol.state import Lifetime
+from gateway.protocol.streams.retention import Retention
+from gateway.protocol.streams.state import Lifetime
 from tests.streams.gated_log import turns
 from tests.streams.service import Service
 from tests.streams.shared_log import SharedLog

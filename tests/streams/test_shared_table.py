@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gateway.errors import LogUnavailable, StreamNotFound
-from gateway.protocol.state import Change, Lifetime, StreamState
+from gateway.protocol.streams.state import Change, Lifetime, StreamState
 from gateway.streams.deadlines import LEAST_MARGIN_S, MOST_MARGIN_S
 from gateway.streams.following import LINGER_S
 from gateway.streams.reload_queue import RELOAD_S

@@ -7,8 +7,8 @@ import asyncio
 from structlog.testing import capture_logs
 
 from gateway.errors import LogUnavailable
-from gateway.protocol.moments import Moment
-from gateway.protocol.state import Lifetime
+from gateway.protocol.streams.moments import Moment
+from gateway.protocol.streams.state import Lifetime
 from gateway.streams.sweeper import EXPIRIES, INTERVAL_S
 from tests.streams.gated_log import GatedLog
 from tests.streams.service import Service

@@ -8,9 +8,9 @@ import gc
 import pytest
 
 from gateway.errors import LogUnavailable, StreamNotFound
-from gateway.protocol.offsets import format_offset
 from gateway.protocol.requests import Append
-from gateway.protocol.state import Lifetime, Stamp
+from gateway.protocol.streams.offsets import format_offset
+from gateway.protocol.streams.state import Lifetime, Stamp
 from gateway.streams.active_stream import NOBODY
 from gateway.streams.deadlines import TOUCH_SHARE
 from tests.backends.contract import appended, created, removed

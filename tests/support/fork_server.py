@@ -34,7 +34,7 @@ PRELOADED = (
     "gateway.workers.worker",
     "gateway.backends.redis.log",
     "gateway.backends.sqlite.log",
-    "gateway.commands.append",
+    "gateway.commands.one_stream.append",
     "gateway.commands.cdn",
     "gateway.commands.doctor",
     "gateway.commands.healthcheck",

@@ -15,8 +15,8 @@ from threading import Thread
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.protocol.json_limits import MAX_DEPTH, MAX_DIGITS
-from gateway.protocol.multi_append import LENGTH_BYTES, MAX_MESSAGES
+from gateway.protocol.bodies.json_limits import MAX_DEPTH, MAX_DIGITS
+from gateway.protocol.bodies.multi_append import LENGTH_BYTES, MAX_MESSAGES
 from gateway.streams.appender import MAX_BATCH
 from tests.support.http1 import Wire, request
 from tests.support.multi_append import MULTI, framed

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from gateway import admin_listener
-from gateway.access.remote_keys import FETCHES
+from gateway.access.signed.remote_keys import FETCHES
 from gateway.access.watched_file import FILE_OK
 from gateway.edge import metrics as edge_metrics
 from gateway.hosted import metrics as hosted_metrics

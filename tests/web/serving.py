@@ -12,9 +12,9 @@ from gateway.backends.memory import MemoryLog
 from gateway.edge.route import EdgeRoute
 from gateway.protocol.cache_headers import Freshness
 from gateway.settings import Route, Settings
-from gateway.web.connection import Connection
-from gateway.web.fast_path import FastPath
-from gateway.web.handlers import Handlers
+from gateway.web.connections.connection import Connection
+from gateway.web.connections.fast_path import FastPath
+from gateway.web.handlers.dispatch import Handlers
 from gateway.web.router import Router
 from tests.streams.clock import ManualClock
 from tests.support.http1 import Answer, Client
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
     from gateway.cache.rendered import RenderedChunk
     from gateway.cache.store import Store
-    from gateway.edge.feed_source import EdgeFeedSource
+    from gateway.edge.followed.feed_source import EdgeFeedSource
     from gateway.hosted.feed_source import HostedFeedSource
     from gateway.runtime.route import RouteAccess
     from gateway.settings import RequestLevel
     from gateway.telemetry.spans import Tracer
-    from gateway.web.alike_appends import AlikeAppends
-    from gateway.web.edge_handlers import EdgeHandlers
+    from gateway.web.handlers.alike_appends import AlikeAppends
+    from gateway.web.handlers.edge_handlers import EdgeHandlers
     from tests.support.raw_origin import RawOrigin
 
 PREFIX = "/v1/stream"

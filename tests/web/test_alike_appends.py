@@ -9,7 +9,7 @@ import pytest
 
 from gateway.origin.connections import connector_of
 from gateway.telemetry import traffic as counted
-from gateway.web import alike_appends
+from gateway.web.handlers import alike_appends
 from tests.edge.both_ways import trust
 from tests.support.other_worker import writes_told_by
 from tests.support.raw_origin import RawOrigin, Steps, answer

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.web import connection
-from gateway.web.incoming import HEAD_BYTES
+from gateway.web.connections import connection
+from gateway.web.connections.incoming import HEAD_BYTES
 from tests.support.raw_origin import RawOrigin, Steps, answer, silence
 from tests.support.waiting import until
 from tests.web.serving import (

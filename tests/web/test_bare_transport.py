@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web.bare_transport import AT_ONCE, HIGH_WATER, MOST_PARTS, BareTransport, Descriptors
+from gateway.web.connections.bare_transport import (
+    AT_ONCE,
+    HIGH_WATER,
+    MOST_PARTS,
+    BareTransport,
+    Descriptors,
+)
 from tests.streams.gated_log import turns
 from tests.support.waiting import until
 

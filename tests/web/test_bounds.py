@@ -15,8 +15,8 @@ from gateway.errors import LimitReached
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.runtime.limits import ServerLimits
 from gateway.telemetry.traffic import HIT, MISS
-from gateway.web.connection import Connection
-from gateway.web.incoming import AT_ONCE
+from gateway.web.connections.connection import Connection
+from gateway.web.connections.incoming import AT_ONCE
 from tests.streams.gated_log import GatedLog, turns
 from tests.support.http1 import Answer, Client
 from tests.support.waiting import PATIENCE_S, until

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from headgate import records
-from headgate.framing import json_array
+from headgate.sending.framing import json_array
 
 from gateway.telemetry import logs
-from gateway.web.connection import Connection
+from gateway.web.connections.connection import Connection
 from tests.support.raw_origin import RawOrigin
 from tests.support.raw_origin import answer as said
 from tests.web.serving import EDGE, PREFIX, edge_serving, get, post, put, request, serving

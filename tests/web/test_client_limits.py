@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from gateway import app
 from gateway.access.authorities import Authorities
-from gateway.edge import followed_streams
+from gateway.edge.followed import followed_streams
 from gateway.protocol.responses import RETRY_AFTER_S
 from gateway.settings import Route, Settings
 from tests.access.guarded import bearer, guarded

@@ -1,4 +1,4 @@
-"""What `web.http_connection` takes for granted of aiohttp, and what connections promise."""
+"""What `http_connection` takes for granted of aiohttp, and what connections promise."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp.base_protocol import BaseProtocol
 
-from gateway.web.connection import Connection
+from gateway.web.connections.connection import Connection
 from tests.support.waiting import until
 from tests.web.serving import PREFIX, get, offset, post, put, request, serving
 
 if TYPE_CHECKING:
-    from gateway.web.responses import WritableReply
+    from gateway.web.requests.responses import WritableReply
 
 UNLIKE = {"date", "etag", "x-request-id"}
 ORDINARY = "X-Request-Id:asked-for"

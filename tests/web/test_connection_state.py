@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.web.connection import Connection
-from gateway.web.connection_state import TRANSITIONS, State
+from gateway.web.connections.connection import Connection
+from gateway.web.connections.connection_state import TRANSITIONS, State
 from tests.support.waiting import until
 from tests.web.serving import serving
 

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.telemetry.traffic import HIT, MISS
-from gateway.web import fast_path
-from gateway.web.listener import ConnectionListener
+from gateway.web.connections import fast_path
+from gateway.web.connections.listener import ConnectionListener
 from tests.support.examples import at_least, examples
 from tests.support.http1 import Client
 from tests.support.live_origin import LiveOrigin

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.async_api import async_playwright
 
-from gateway.web.front_page import front_page, prefers_html
+from gateway.web.handlers.front_page import front_page, prefers_html
 from tests.clients.readers import CHROMIUM
 from tests.support.raw_origin import RawOrigin, answer
 from tests.web.serving import EDGE, PREFIX, edge_serving, request, serving

@@ -10,7 +10,7 @@ from gateway.backends.memory import MemoryLog
 from gateway.errors import LogUnavailable
 from gateway.settings import Route
 from gateway.telemetry.inspection import OthersFigures, ShareFigures
-from gateway.web.inspector import SHARE_S
+from gateway.web.handlers.inspector import SHARE_S
 from gateway.web.router import Router
 from tests.streams.clock import ManualClock
 from tests.support import virtual_time

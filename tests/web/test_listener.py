@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from gateway.telemetry.traffic import HIT
-from gateway.web.listener import AT_ONCE, ConnectionListener
+from gateway.web.connections.listener import AT_ONCE, ConnectionListener
 from tests.support.ports import free_port
 from tests.support.waiting import PATIENCE_S
 from tests.web.serving import get, put, serving

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.cache.fetch import SharedFetch
+from gateway.cache.fetches.fetch import SharedFetch
 from gateway.runtime.exchange import Exchange
-from gateway.web.connection import Connection
-from gateway.web.request import Request
-from gateway.web.sent_ahead import AheadAnswer
+from gateway.web.connections.connection import Connection
+from gateway.web.connections.sent_ahead import AheadAnswer
+from gateway.web.requests.request import Request
 from tests.support.raw_origin import RawOrigin, Wire, reset, silence
 from tests.support.raw_origin import answer as said
 from tests.support.waiting import until

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.telemetry.traffic import READ
-from gateway.web.connection import Connection
-from gateway.web.own_lines import pared_read
+from gateway.web.connections.connection import Connection
+from gateway.web.requests.own_lines import pared_read
 from tests.edge.both_ways import EXAMPLES
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until

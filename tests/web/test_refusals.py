@@ -8,10 +8,11 @@ import pytest
 
 from gateway.runtime.exchange import Exchange
 from gateway.telemetry import logs
-from gateway.web import accounting, closing_connection, connection
-from gateway.web.closing_connection import LINGER_BYTES
-from gateway.web.connection_state import LINGERING
-from gateway.web.incoming import FRAMING_BYTES, HEAD_BYTES
+from gateway.web import accounting
+from gateway.web.connections import closing_connection, connection
+from gateway.web.connections.closing_connection import LINGER_BYTES
+from gateway.web.connections.connection_state import LINGERING
+from gateway.web.connections.incoming import FRAMING_BYTES, HEAD_BYTES
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
 from tests.web.serving import EDGE, PREFIX, Serving, edge_serving, get, offset, post, put, serving

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.web import request_block
-from gateway.web.connection import Connection
-from gateway.web.request_block import LONGEST
+from gateway.web.connections.connection import Connection
+from gateway.web.requests import request_block
+from gateway.web.requests.request_block import LONGEST
 from tests.support.raw_origin import RawOrigin, answer
 from tests.support.waiting import until
 from tests.web.serving import EDGE, edge_serving, get, noted, post, put, request, serving

@@ -13,14 +13,14 @@ from aiohttp.test_utils import make_mocked_request
 from gateway.errors import RequestTimeout
 from gateway.runtime.context import Timeouts
 from gateway.runtime.limits import ServerLimits
-from gateway.web import request_body
-from gateway.web.request import Request
+from gateway.web.requests import request_body
+from gateway.web.requests.request import Request
 from tests.support import virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.web.http_connection import HttpConnection
+    from gateway.web.connections.http_connection import HttpConnection
 
 TIMEOUT_S = 2.0
 RATE = 100  # bytes a second

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import StartError
-from gateway.web import request_parser
-from gateway.web.request_parser import check_parser
+from gateway.web.requests import request_parser
+from gateway.web.requests.request_parser import check_parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.errors import LogUnavailable
 from gateway.streams import appender
-from gateway.web.connection import Connection
-from gateway.web.sent_ahead import MOST
+from gateway.web.connections.connection import Connection
+from gateway.web.connections.sent_ahead import MOST
 from tests.edge.both_ways import trust
 from tests.streams.gated_log import GatedLog
 from tests.support.live_origin import LiveOrigin

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.web.connection import Connection
-from gateway.web.incoming import HELD_BYTES
+from gateway.web.connections.connection import Connection
+from gateway.web.connections.incoming import HELD_BYTES
 from tests.faults.slow_clients import KINDS
 from tests.support.waiting import until
 from tests.web.serving import get, post, put, request, serving

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from gateway.backends.memory import MemoryLog
-from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.log import RedisLog
+from gateway.backends.redis.servers.connector import RedisSettings
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.cache.store import Store
 from gateway.settings.log_kinds.redis import parse_redis
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.backends.contract import Log
-    from gateway.protocol.chunks import Chunk
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.state import StreamState
     from tests.edge.origins import Reference
     from tests.support.redis_servers import RedisServer
 

@@ -18,11 +18,11 @@ from headgate.chats.entries import Answered, Question, checked, decoded, encode
 from headgate.chats.errors import BadRequest, ChatBusy
 from headgate.chats.turn import Turn
 from headgate.errors import ABSENT, ProducerFenced, RequestRefused, StreamClosed, StreamConflict
-from headgate.framing import JSON, json_array
 from headgate.records import RunState
-from headgate.runs.orphans import ACTIVE, WAITING
+from headgate.runs.stored.orphans import ACTIVE, WAITING
 from headgate.runs.ui_assembly import read_message
 from headgate.runs.ui_messages import continued
+from headgate.sending.framing import JSON, json_array
 from headgate.stream import ProducerStamp
 
 if TYPE_CHECKING:

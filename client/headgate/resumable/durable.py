@@ -19,8 +19,8 @@ from headgate.resumable.log_streams import PRODUCER_TTL_S, LogStreams
 from headgate.resumable.per_loop import PerLoop
 from headgate.resumable.productions import read_up
 from headgate.resumable.source import text_of
+from headgate.sending.writer import StreamWriter
 from headgate.stream import FIRST_WAIT_S, LONGEST_WAIT_S, Stream
-from headgate.writer import StreamWriter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

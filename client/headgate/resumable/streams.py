@@ -131,7 +131,7 @@ def _pubsub(
             f"redis.asyncio or a Broker, and no {_type(given)}"
         )
     try:
-        from headgate.resumable.redis_broker import RedisBroker
+        from headgate.resumable.redis.broker import RedisBroker
     except ImportError as error:
         raise ImportError("Redis needs the extra: pip install 'headgate-client[redis]'") from error
     redis = RedisBroker(given)

@@ -7,7 +7,7 @@ answer = await runs.start(id, produce(question), format="ai-sdk")
 from headgate.records import RunState, Status
 from headgate.runs.answer import Answer
 from headgate.runs.formats.contract import FormatName
-from headgate.runs.progress import Step, Written
 from headgate.runs.runs import Runs
+from headgate.runs.stored.progress import Step, Written
 
 __all__ = ["Answer", "FormatName", "RunState", "Runs", "Status", "Step", "Written"]

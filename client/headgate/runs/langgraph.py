@@ -13,7 +13,7 @@ import msgspec
 from headgate.runs.adapters.interrupts import KEY
 from headgate.runs.adapters.langchain import CHUNK
 from headgate.runs.formats.steps import RESET
-from headgate.runs.progress import Step, Written
+from headgate.runs.stored.progress import Step, Written
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable

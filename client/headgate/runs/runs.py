@@ -20,15 +20,15 @@ from headgate.lease import Lease
 from headgate.names import shown, stream_url
 from headgate.runs.answer import Answer
 from headgate.runs.cursors import Cursor
-from headgate.runs.deletion import delete
 from headgate.runs.formats import named
-from headgate.runs.lookups import item_count
-from headgate.runs.orphans import end_if_orphaned, is_active, state_of, stop_waiting
-from headgate.runs.places import check_type, place
-from headgate.runs.production import CLOSE_TIMEOUT_S, SHUT_DOWN, RunRules, class_name, close
-from headgate.runs.reading import READERS_END_S, Reading, begun, end_readings
-from headgate.runs.starting import Manner, NotOrphaned, Start
-from headgate.runs.survey import BEGINNING
+from headgate.runs.stored.deletion import delete
+from headgate.runs.stored.lookups import item_count
+from headgate.runs.stored.orphans import end_if_orphaned, is_active, state_of, stop_waiting
+from headgate.runs.stored.places import check_type, place
+from headgate.runs.stored.production import CLOSE_TIMEOUT_S, SHUT_DOWN, RunRules, class_name, close
+from headgate.runs.stored.reading import READERS_END_S, Reading, begun, end_readings
+from headgate.runs.stored.starting import Manner, NotOrphaned, Start
+from headgate.runs.stored.survey import BEGINNING
 from headgate.stream import Stream
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from headgate.keep_alive import KeepAlive
     from headgate.records import RunState
     from headgate.runs.formats.contract import Format, FormatName
-    from headgate.runs.places import Place
-    from headgate.runs.production import Production
-    from headgate.runs.progress import Written
+    from headgate.runs.stored.places import Place
+    from headgate.runs.stored.production import Production
+    from headgate.runs.stored.progress import Written
 
 log = logging.getLogger("headgate.runs")
 

@@ -16,12 +16,12 @@ from headgate import following, records
 from headgate.errors import ProtocolError
 from headgate.runs.formats.ui_protocol import DATA
 from headgate.runs.partial_json import NOTHING, partial_value
-from headgate.runs.survey import ITEMS_AT_ONCE, START, items_of
+from headgate.runs.stored.survey import ITEMS_AT_ONCE, START, items_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from headgate.runs.places import Place
+    from headgate.runs.stored.places import Place
 
 Part = dict[str, Any]
 

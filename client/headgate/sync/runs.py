@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
 from headgate import runs as for_asyncio
-from headgate.runs.production import CLOSE_TIMEOUT_S, class_name
 from headgate.runs.runs import DAY_S
+from headgate.runs.stored.production import CLOSE_TIMEOUT_S, class_name
 from headgate.sync.answer import answer_of
 from headgate.sync.loop_thread import current
 from headgate.sync.sources import ThreadSource
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from headgate.records import RunState
     from headgate.runs.cursors import Cursor
     from headgate.runs.formats.contract import FormatName
-    from headgate.runs.progress import Written
+    from headgate.runs.stored.progress import Written
     from headgate.sync.answer import Answer
     from headgate.sync.loop_thread import LoopThread
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
-from headgate.runs.progress import Step
+from headgate.runs.stored.progress import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

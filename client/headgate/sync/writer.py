@@ -6,15 +6,15 @@ import logging
 import os
 from typing import TYPE_CHECKING, Self
 
-import headgate.writer
-from headgate.sync.loop_thread import current
-from headgate.writer import (
+import headgate.sending.writer
+from headgate.sending.writer import (
     FLUSH_INTERVAL_S,
     MAX_BATCH_BYTES,
     MAX_BATCH_CHUNKS,
     MAX_BUFFER_BYTES,
     RETRY_FOR_S,
 )
+from headgate.sync.loop_thread import current
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ class StreamWriter:
         authorization: Authorization | None = None,
         note: Callable[[str], None] = log.info,
     ) -> None:
-        self._writer = headgate.writer.StreamWriter(
+        self._writer = headgate.sending.writer.StreamWriter(
             stream,
             content_type=content_type,
             producer_id=producer_id,

@@ -14,9 +14,9 @@ from gateway.backends.redis.connection import pack
 from gateway.backends.redis.names import VERSION
 from gateway.backends.redis.records import entry
 from gateway.errors import RecordDamaged
-from gateway.protocol.generations import raised
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.state import Change, ProducerState, StreamState
+from gateway.protocol.streams.generations import raised
+from gateway.protocol.streams.state import Change, ProducerState, StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import Packed, Reply
-    from gateway.protocol.state import Change, StreamState
+    from gateway.protocol.streams.state import Change, StreamState
 
 
 class DeadlineIndex:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.commit_figures import CommitFigures
 from gateway.backends.contract import Conflict, Listed, Loaded, Log
-from gateway.backends.redis.call import RedisCall
 from gateway.backends.redis.commands import (
     Commands,
     deliver,
@@ -19,31 +18,32 @@ from gateway.backends.redis.commands import (
     is_current,
     loaded,
 )
-from gateway.backends.redis.connector import RedisSettings
 from gateway.backends.redis.deadline_index import DeadlineIndex
-from gateway.backends.redis.losses import LossWatch
 from gateway.backends.redis.names import RedisNames
-from gateway.backends.redis.notifications import Notifications
 from gateway.backends.redis.path_index import PathIndex
 from gateway.backends.redis.path_search import PathSearch
-from gateway.backends.redis.primaries import Primaries
 from gateway.backends.redis.record_reader import RecordReader
+from gateway.backends.redis.servers.call import RedisCall
+from gateway.backends.redis.servers.connector import RedisSettings
+from gateway.backends.redis.servers.losses import LossWatch
+from gateway.backends.redis.servers.notifications import Notifications
+from gateway.backends.redis.servers.primaries import Primaries
+from gateway.backends.redis.servers.topology import Topology
+from gateway.backends.redis.servers.vitals import VitalsWatch
 from gateway.backends.redis.shared_figures import SharedFigures
-from gateway.backends.redis.topology import Topology
-from gateway.backends.redis.vitals import VitalsWatch
 from gateway.errors import LogUnavailable, RecordDamaged
-from gateway.protocol.moments import Moment
+from gateway.protocol.streams.moments import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.backends.contract import LogListener
     from gateway.backends.redis.connection import Packed, Reply
-    from gateway.backends.redis.pipeline import Answer
-    from gateway.backends.redis.primary import Primary
-    from gateway.protocol.chunks import Chunk
-    from gateway.protocol.moments import ClockNote
-    from gateway.protocol.state import Change, StreamState
+    from gateway.backends.redis.servers.pipeline import Answer
+    from gateway.backends.redis.servers.primary import Primary
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.moments import ClockNote
+    from gateway.protocol.streams.state import Change, StreamState
     from gateway.settings import Route
     from gateway.telemetry.metrics import Histogram
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import Packed, Reply
-    from gateway.protocol.state import StreamState
+    from gateway.protocol.streams.state import StreamState
 
 AT_ONCE = 200  # streams looked at together: about a millisecond of the server's time
 

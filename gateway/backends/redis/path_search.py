@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.backends.redis.connection import Refusal, pack
-from gateway.backends.redis.pipeline import Unreachable
+from gateway.backends.redis.servers.pipeline import Unreachable
 from gateway.background import Background
 from gateway.errors import LogUnavailable
 from gateway.telemetry.logs import log
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import Packed, Reply
-    from gateway.backends.redis.primary import Primary
+    from gateway.backends.redis.servers.primary import Primary
 
 KEYS = 500  # looked at in one step: a quarter of a millisecond of the server's time
 PAUSE_S = 0.005  # between two steps, so that the server has most of its time for others

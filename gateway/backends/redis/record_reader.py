@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from gateway.backends.redis.commands import state_in
 from gateway.backends.redis.records import Run, stretches
 from gateway.errors import RecordDamaged, StreamGone, StreamNotFound
-from gateway.protocol.chunks import Chunk
-from gateway.protocol.generations import agreed
+from gateway.protocol.streams.chunks import Chunk
+from gateway.protocol.streams.generations import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gateway.backends.redis.commands import Commands
     from gateway.backends.redis.connection import Reply
     from gateway.backends.redis.records import Stretch
-    from gateway.backends.redis.topology import Topology
-    from gateway.protocol.state import StreamState
+    from gateway.backends.redis.servers.topology import Topology
+    from gateway.protocol.streams.state import StreamState
 
 MISSING = "a record is missing in Redis: its key was evicted, or changed by somebody else"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.backends.redis.connection import Packed, Reply
-    from gateway.protocol.state import Record, StreamState
+    from gateway.protocol.streams.state import Record, StreamState
 
 
 class Stretch(NamedTuple):

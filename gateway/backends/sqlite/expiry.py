@@ -1,9 +1,9 @@
 """The search for expired streams in a data file whose deadlines count by two clocks.
 
-Deadlines are one column with one index, and count by two clocks (`protocol.moments`). While these
-agree, the first rows are those that have expired. Where one clock is ahead, rows that expire by the
-other may stand among them in any number. So each search looks at a bounded stretch of the index,
-and the next search goes on behind it.
+Deadlines are one column with one index, and count by two clocks (`protocol.streams.moments`).
+While these agree, the first rows are those that have expired. Where one clock is ahead, rows that
+expire by the other may stand among them in any number. So each search looks at a bounded stretch of
+the index, and the next search goes on behind it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.backends.sqlite.rows import Deadline, RowReader
-    from gateway.protocol.moments import Moment
+    from gateway.protocol.streams.moments import Moment
 
 FIRST = (-inf, 0)
 # Rows looked at for each that is wanted: a search for 200 takes some 2 ms of a reader thread.

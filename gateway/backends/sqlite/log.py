@@ -23,7 +23,7 @@ from gateway.backends.sqlite.rows import RowReader
 from gateway.backends.sqlite.writer import Writer
 from gateway.backends.sqlite.writer_thread import WriterThread, words
 from gateway.errors import LogUnavailable, RecordDamaged, StartError
-from gateway.protocol.moments import ClockNote, Moment
+from gateway.protocol.streams.moments import ClockNote, Moment
 from gateway.settings.log_kinds.file import folder
 from gateway.telemetry.logs import log
 
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gateway.backends.contract import Listed, Loaded, Settled
-    from gateway.protocol.chunks import Chunk
-    from gateway.protocol.state import Change, StreamState
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.state import Change, StreamState
     from gateway.settings import Route
     from gateway.telemetry.metrics import Histogram
 

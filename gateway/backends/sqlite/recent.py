@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import apsw
 
-    from gateway.protocol.state import Change, Record, StreamState
+    from gateway.protocol.streams.state import Change, Record, StreamState
 
     Changes = list[Change]  # of one stream, in their order; other threads read it as it grows
 

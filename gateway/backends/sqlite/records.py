@@ -16,7 +16,7 @@ from gateway.errors import RecordDamaged
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.protocol.state import Change, Record, Segment, StreamState
+    from gateway.protocol.streams.state import Change, Record, Segment, StreamState
 
 _place = struct.Struct(">qq").pack
 

@@ -1,8 +1,8 @@
 """What a crash left in the WAL: what SQLite takes from it, and what to do about the rest.
 
 Where a transaction that had been committed may be lost, the log goes on in a new generation, so
-that no offset is given out twice (`protocol.generations`). Where it is sure that one is, the WAL is
-kept.
+that no offset is given out twice (`protocol.streams.generations`). Where it is sure that one is,
+the WAL is kept.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import apsw
 
 from gateway.backends.sqlite import wal
 from gateway.errors import StartError
-from gateway.protocol.generations import MICROSECONDS
+from gateway.protocol.streams.generations import MICROSECONDS
 from gateway.telemetry.logs import log
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gateway.protocol.state import Change
+    from gateway.protocol.streams.state import Change
 
 # A WAL of 1000 pages may be all new to the data file, which then has to grow by 4 MB; 4 MiB more
 # are for the removals: each is some ten pages, and the WAL is emptied after so many at once. The

@@ -11,10 +11,10 @@ from gateway.backends.sqlite.recent import is_ahead
 from gateway.backends.sqlite.records import Taken
 from gateway.backends.sqlite.state_rows import COLUMNS, state_of
 from gateway.errors import StreamNotFound
-from gateway.protocol.chunks import Chunk, segments_from
-from gateway.protocol.generations import raised
 from gateway.protocol.lifecycle import PathState
-from gateway.protocol.state import ProducerState, Segment, StreamState
+from gateway.protocol.streams.chunks import Chunk, segments_from
+from gateway.protocol.streams.generations import raised
+from gateway.protocol.streams.state import ProducerState, Segment, StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import apsw
 
     from gateway.backends.sqlite.recent import Recent
-    from gateway.protocol.moments import Moment
-    from gateway.protocol.state import Change
+    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.state import Change
 
     Deadline = tuple[float, int]  # and the stream's id, by which equal ones are in order
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.protocol.state import (
+from gateway.protocol.streams.state import (
     ForkPoint,
     Lifetime,
     Mark,

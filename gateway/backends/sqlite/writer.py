@@ -17,14 +17,14 @@ from gateway.backends.sqlite import recent, records
 from gateway.backends.sqlite.recent import file_all, filed_rows
 from gateway.backends.sqlite.records import row_of
 from gateway.backends.sqlite.state_rows import COLUMNS, MOVE, UPSERT, UPSERT_PRODUCER, row_of_state
-from gateway.protocol.generations import MICROSECONDS
-from gateway.protocol.moments import ClockNote, Moment
+from gateway.protocol.streams.generations import MICROSECONDS
+from gateway.protocol.streams.moments import ClockNote, Moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gateway.backends.sqlite.recent import Changes, Recent, RecentStep
-    from gateway.protocol.state import Change, ProducerState, StreamState
+    from gateway.protocol.streams.state import Change, ProducerState, StreamState
 
 MAX_ROWS = 500  # rows of one statement; its parameters stay far below SQLite's 32,766
 RECLAIM_ROWS = 1000  # freed in one step, together with

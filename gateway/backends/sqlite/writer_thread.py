@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from gateway.backends.sqlite.data_folder import DataFolder
     from gateway.backends.sqlite.recent import Recent
     from gateway.backends.sqlite.reserve import Reserve
-    from gateway.protocol.moments import ClockNote
-    from gateway.protocol.state import Change
+    from gateway.protocol.streams.moments import ClockNote
+    from gateway.protocol.streams.state import Change
 
 # Commits after which nothing more joins a transaction, and the most that are queued as one: so long
 # its writers wait for each other.

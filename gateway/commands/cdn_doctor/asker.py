@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from headgate.errors import RequestRefused
 from multidict import CIMultiDict
 
-from gateway.commands.failure import Failed
+from gateway.commands.shell.failure import Failed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

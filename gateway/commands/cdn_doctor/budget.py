@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.commands.failure import Failed
+from gateway.commands.shell.failure import Failed
 
 # Enough for every check with twenty readers; few enough for a server that people are using.
 MOST_REQUESTS = 200

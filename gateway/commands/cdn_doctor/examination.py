@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.commands.cdn_doctor import (
+from gateway.commands.cdn_doctor.asker import Asker, ProbeBounds, words
+from gateway.commands.cdn_doctor.budget import RequestBudget
+from gateway.commands.cdn_doctor.checks import (
     appends,
     caching,
     deployed_file,
@@ -20,8 +22,6 @@ from gateway.commands.cdn_doctor import (
     private_copies,
     writes,
 )
-from gateway.commands.cdn_doctor.asker import Asker, ProbeBounds, words
-from gateway.commands.cdn_doctor.budget import RequestBudget
 from gateway.commands.cdn_doctor.deployment import Deployment
 from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
 from gateway.commands.cdn_doctor.first_reads import DATA, TwoReads, read_twice
@@ -29,8 +29,8 @@ from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
 from gateway.commands.cdn_doctor.hints import vendors
 from gateway.commands.cdn_doctor.streams import LIFETIME, AppendRefused, NotMade, OwnStreams
 from gateway.commands.cdn_doctor.wire import protocol_of
-from gateway.commands.client import connect
-from gateway.commands.failure import FAILURES, Failed
+from gateway.commands.one_stream.client import connect
+from gateway.commands.shell.failure import FAILURES, Failed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from gateway.commands.cdn_doctor.asker import ProbeReply
     from gateway.commands.cdn_doctor.hints import Check, Vendor
-    from gateway.commands.target import StreamTarget
+    from gateway.commands.one_stream.target import StreamTarget
 
 T = TypeVar("T")
 

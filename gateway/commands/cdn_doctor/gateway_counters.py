@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.commands.failure import FAILURES, Failed
-from gateway.commands.target import NOT_IN_FIELDS, StreamTarget, resolve
+from gateway.commands.one_stream.target import NOT_IN_FIELDS, StreamTarget, resolve
+from gateway.commands.shell.failure import FAILURES, Failed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

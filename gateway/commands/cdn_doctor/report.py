@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 from gateway.commands.cdn_doctor import examination
 from gateway.commands.cdn_doctor.budget import MOST_REQUESTS
+from gateway.commands.cdn_doctor.checks.polls import READERS
 from gateway.commands.cdn_doctor.examination import ADVISED, Unusable, examine
 from gateway.commands.cdn_doctor.finding import CheckVerdict
 from gateway.commands.cdn_doctor.hints import hint
-from gateway.commands.cdn_doctor.polls import READERS
-from gateway.commands.output import note, report
+from gateway.commands.shell.output import note, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.commands.cdn_doctor.examination import Examination
     from gateway.commands.cdn_doctor.finding import Finding
-    from gateway.commands.target import StreamTarget
+    from gateway.commands.one_stream.target import StreamTarget
 
 SOUND, FAULTY, UNUSABLE = 0, 1, 2
 INTERRUPTED, TERMINATED = 130, 143

@@ -18,9 +18,9 @@ from headgate.names import is_closed
 from headgate.stream import Stream
 
 from gateway.commands.cdn_doctor.asker import USUAL, ProbeBounds, exchange
-from gateway.commands.failure import Failed
-from gateway.commands.target import AUTHORIZATION_VARIABLE, StreamTarget, resolve
-from gateway.protocol.header_names import CLOSED, NEXT_OFFSET, READER_KEY
+from gateway.commands.one_stream.target import AUTHORIZATION_VARIABLE, StreamTarget, resolve
+from gateway.commands.shell.failure import Failed
+from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, READER_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

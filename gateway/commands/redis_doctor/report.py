@@ -8,13 +8,13 @@ import textwrap
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from gateway.commands.output import note, report
 from gateway.commands.redis_doctor import groups
 from gateway.commands.redis_doctor.access import access
 from gateway.commands.redis_doctor.asking import ServerUnreachable, ask
 from gateway.commands.redis_doctor.durability import durability
 from gateway.commands.redis_doctor.facts import LEVELS, RedisFinding, count
 from gateway.commands.redis_doctor.memory import memory
+from gateway.commands.shell.output import note, report
 from gateway.settings.log_kinds.redis import parse_redis
 
 if TYPE_CHECKING:

@@ -12,10 +12,9 @@ from headgate.resumable import (
     ResumableStreams,
     listener,
     production,
-    redis_broker,
-    redis_subscriptions,
 )
 from headgate.resumable.names import Names
+from headgate.resumable.redis import broker, subscriptions
 
 from tests.client.resumable.memory_broker import MemoryBroker
 from tests.client.resumable.sources import Tap, chunks, whole
@@ -192,7 +191,7 @@ async def test_closing_does_not_wait_for_a_redis_that_is_away(tmp_path: Path) ->
 async def test_a_redis_that_freezes_is_an_error(
     redis: RedisServer, on_redis: MakeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_broker, "ANSWER_WITHIN_S", 0.3)
+    monkeypatch.setattr(broker, "ANSWER_WITHIN_S", 0.3)
     streams = on_redis()
     assert await streams.state("a") is None
     redis.pause()
@@ -215,7 +214,7 @@ async def test_closing_comes_through_while_a_silent_redis_is_asked(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cancellation at the very moment of a timeout was taken for the timeout."""
-    monkeypatch.setattr(redis_subscriptions, "PING_S", 0.001)
+    monkeypatch.setattr(subscriptions, "PING_S", 0.001)
     redis.command("FLUSHALL")
     for number in range(50):
         async with ResumableStreams(redis.url) as streams:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from headgate.resumable.names import Names
-from headgate.resumable.redis_broker import RedisBroker
+from headgate.resumable.redis.broker import RedisBroker
 from redis.asyncio import Redis
 
 from tests.client.resumable.sources import Tap, chunks, whole

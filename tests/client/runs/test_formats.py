@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from headgate.runs import RunState, reading
+from headgate.runs import RunState
 from headgate.runs.runs import DAY_S
+from headgate.runs.stored import reading
 from headgate.stream import ProducerStamp, Stream
 
 from tests.client.runs.conftest import ORPHAN_AFTER_S

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
-from headgate.framing import JSON, json_array
 from headgate.runs import Runs, RunState
 from headgate.runs.cursors import cursor
-from headgate.runs.marks import EVERY_BYTES, EVERY_ITEMS, Marker
+from headgate.runs.stored.marks import EVERY_BYTES, EVERY_ITEMS, Marker
+from headgate.sending.framing import JSON, json_array
 from headgate.stream import Stream
 
 from tests.client.runs.conftest import MAX_APPEND, ORPHAN_AFTER_S

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from headgate import StreamClosed, records
 from headgate.runs import Runs, RunState, Step, Written
-from headgate.runs.orphans import WAITING
+from headgate.runs.stored.orphans import WAITING
 
 from tests.client.runs.conftest import ORPHAN_AFTER_S
 from tests.client.runs.sources import Feed, of, read, read_to
@@ -339,7 +339,7 @@ async def test_a_step_that_no_stream_can_hold_fails_the_run(runs: Runs, step: St
 async def test_of_a_step_of_many_bytes_nothing_is_told(
     runs: Runs, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headgate.runs.survey.MOST_HALF_BYTES", len(b'"Once ""upon "'))
+    monkeypatch.setattr("headgate.runs.stored.survey.MOST_HALF_BYTES", len(b'"Once ""upon "'))
     seen: list[Written] = []
 
     def source(written: Written) -> AsyncIterator[object]:
@@ -357,7 +357,7 @@ async def test_the_steps_of_a_run_hold_so_much_whoever_has_done_them(
     runs: Runs, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = (len(records.step(key, msgspec.Raw(b'"x"'))) for key in ("1", "2"))
-    monkeypatch.setattr("headgate.runs.production.MOST_STEP_BYTES", first + second)
+    monkeypatch.setattr("headgate.runs.stored.production.MOST_STEP_BYTES", first + second)
     await left(url, "a", "Once ", Step("1", "x"), "upon ")
     assert await runs.take_over("a", lambda _: of(Step("2", "x"))) == FINISHED
     await left(url, "b", "Once ", Step("1", "x"), "upon ")

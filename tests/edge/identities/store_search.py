@@ -7,7 +7,7 @@ import types
 from typing import TYPE_CHECKING, Any
 
 from gateway.cache.http_cache import HttpCache
-from gateway.protocol.identity import IdentityHeaders
+from gateway.protocol.http.identity import IdentityHeaders
 from gateway.telemetry.traffic import Hits, Kept
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from gateway import app
 from gateway.access.authorities import Authorities
 from gateway.backends.memory import MemoryLog
 from gateway.settings import Route
-from gateway.web.fast_path import FastPath
+from gateway.web.connections.fast_path import FastPath
 from gateway.web.router import Router
 from tests.edge.identities.asking import OWN
 from tests.edge.identities.line import Line
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from gateway.access.tokens_file import TokensFile
+    from gateway.access.static.tokens_file import TokensFile
     from gateway.runtime.route import StreamRoute
     from gateway.settings import RequestLevel, Settings
     from tests.edge.identities.people import Person

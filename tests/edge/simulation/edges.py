@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway import app
 from gateway.settings import Route
-from gateway.web.fast_path import FastPath
+from gateway.web.connections.fast_path import FastPath
 from gateway.web.router import Router
 from tests.web.serving import Options, settings_of
 
@@ -105,14 +105,14 @@ class Edge:
 def choose_bounds(chance: random.Random) -> dict[tuple[str, str], object]:
     """Bounds so small that short streams come to them, by module and name."""
     return {
-        ("gateway.edge.recent_window", "WINDOW_BYTES"): chance.choice([1 << 20, 30, 200]),
-        ("gateway.edge.recent_window", "MAX_KNOWN"): chance.choice([256, 4]),
-        ("gateway.edge.recent_window", "MAX_PIECES"): chance.choice([1024, 3]),
+        ("gateway.edge.followed.recent_window", "WINDOW_BYTES"): chance.choice([1 << 20, 30, 200]),
+        ("gateway.edge.followed.recent_window", "MAX_KNOWN"): chance.choice([256, 4]),
+        ("gateway.edge.followed.recent_window", "MAX_PIECES"): chance.choice([1024, 3]),
         ("gateway.edge.body_units", "MOST_COUNTED"): chance.choice([16 << 10, 2]),
-        ("gateway.edge.feed_source", "LONGEST_ROUND"): chance.choice([512 << 10, 40]),
+        ("gateway.edge.followed.feed_source", "LONGEST_ROUND"): chance.choice([512 << 10, 40]),
         ("gateway.cache.http_cache", "LONGEST_KEPT"): chance.choice([8 << 20, 60]),
-        ("gateway.cache.shared_body", "AHEAD_BYTES"): chance.choice([256 << 10, 10]),
+        ("gateway.cache.fetches.shared_body", "AHEAD_BYTES"): chance.choice([256 << 10, 10]),
         ("gateway.live.sse_readers", "HIGH_WATER"): chance.choice([64 << 10, 100]),
-        ("gateway.edge.followed_streams", "NEWS_BYTES"): chance.choice([256 << 20, 100]),
-        ("gateway.edge.followed_streams", "LINGER_S"): chance.choice([5.0, 0.1]),
+        ("gateway.edge.followed.followed_streams", "NEWS_BYTES"): chance.choice([256 << 20, 100]),
+        ("gateway.edge.followed.followed_streams", "LINGER_S"): chance.choice([5.0, 0.1]),
     }

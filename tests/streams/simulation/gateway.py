@@ -6,13 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gateway import app
-from gateway.backends.redis.connector import RedisConnector, RedisSettings
 from gateway.backends.redis.log import RedisLog
-from gateway.backends.redis.pipeline import Unreachable
-from gateway.backends.redis.topology import Topology
+from gateway.backends.redis.servers.connector import RedisConnector, RedisSettings
+from gateway.backends.redis.servers.pipeline import Unreachable
+from gateway.backends.redis.servers.topology import Topology
 from gateway.settings import Route
 from gateway.settings.log_kinds.redis import parse_redis
-from gateway.web.fast_path import FastPath
+from gateway.web.connections.fast_path import FastPath
 from gateway.web.router import Router
 from tests.streams.simulation.link import Link
 from tests.support.http1 import Client
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from gateway.backends.redis.connection import RedisConnection
-    from gateway.backends.redis.connector import Address
+    from gateway.backends.redis.servers.connector import Address
     from tests.streams.simulation.redis import Redis
 
 T = TypeVar("T")

@@ -10,11 +10,11 @@ import msgspec
 
 from gateway.backends.redis.names import RedisNames
 from gateway.errors import HeadgateError
-from gateway.protocol import chunks
-from gateway.protocol.generations import raised
 from gateway.protocol.lifecycle import present
-from gateway.protocol.offsets import parse_offset
-from gateway.protocol.state import Segment, StreamState
+from gateway.protocol.streams import chunks
+from gateway.protocol.streams.generations import raised
+from gateway.protocol.streams.offsets import parse_offset
+from gateway.protocol.streams.state import Segment, StreamState
 from tests.streams.clock import at
 from tests.streams.simulation.chance import Chance
 from tests.streams.simulation.gateway import Gateway

@@ -15,7 +15,7 @@ from gateway.backends.memory import MemoryLog
 from gateway.origin.connections import connector_of
 from gateway.settings import Route
 from gateway.telemetry.spans import Tracer
-from gateway.web.listener import ConnectionListener
+from gateway.web.connections.listener import ConnectionListener
 from gateway.web.metrics import snapshot
 from tests.access.guarded import tokens_file
 from tests.edge.both_ways import trust

@@ -14,8 +14,8 @@ from gateway import app, later
 from gateway.errors import LogUnavailable
 from gateway.settings import Route
 from gateway.stepped import Step
-from gateway.web import http_connection, incoming, sent_ahead
-from gateway.web.fast_path import FastPath
+from gateway.web.connections import http_connection, incoming, sent_ahead
+from gateway.web.connections.fast_path import FastPath
 from gateway.web.router import Router
 from tests.edge.simulation.network import SimulatedLoop
 from tests.streams.gated_log import GatedLog

@@ -1,0 +1,83 @@
+"""Who may write to a run's stream: the producer that came last, by its epoch.
+
+The server keeps the epoch, so that an older producer is refused from the moment on at which a newer
+one has written anything. Whatever a claim writes, it is written once.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from headgate.backoff import Backoff
+from headgate.errors import ProducerFenced, ProtocolError, StreamClosed
+from headgate.names import PRODUCER
+from headgate.retries import Retries
+from headgate.sending.framing import JSON, json_array
+from headgate.stream import ProducerStamp
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from headgate.stream import Stream
+
+log = logging.getLogger("headgate.runs")
+
+# Each round is lost to another claim; so many at the same moment are no users but a mistake.
+MOST_ROUNDS = 1000
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0
+# A newer producer writes on, or whoever found the run without one has ended it.
+TAKEN = (ProducerFenced, StreamClosed)
+
+
+async def _always() -> bool:
+    return True
+
+
+async def claim(
+    stream: Stream,
+    items: list[bytes],
+    *,
+    is_closing: bool = False,
+    still_wanted: Callable[[], Awaitable[bool]] = _always,
+) -> int | None:
+    """Append under an epoch that nobody has had, and give the epoch.
+
+    Before each attempt it asks whether the claim is still wanted, and gives None if not. Raises
+    StreamClosed when the run has ended.
+    """
+    body, epoch = json_array(items), 0
+    for _ in range(MOST_ROUNDS):
+        if not await still_wanted():
+            return None
+        try:
+            stamp = ProducerStamp(PRODUCER, epoch, 0)
+            appended = await stream.append(
+                body, content_type=JSON, producer=stamp, is_closing=is_closing
+            )
+        except ProducerFenced as fenced:
+            epoch = fenced.epoch + 1
+        else:
+            if not appended.is_duplicate:
+                return epoch
+            # Somebody else has written under this epoch; ours was not.
+            epoch += 1
+    raise ProtocolError(f"{stream.shown}: no epoch was free in {MOST_ROUNDS} attempts")
+
+
+async def end(stream: Stream, epoch: int, items: list[bytes], retry_for_s: float) -> bool:
+    """Append the last items and close the stream, as who has claimed `epoch`.
+
+    False when the run is somebody else's by now. It goes under the next epoch, so that it may be
+    unknown what became of the append before.
+    """
+    body, stamp = json_array(items), ProducerStamp(PRODUCER, epoch + 1, 0)
+    backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
+    try:
+        appended = await Retries(retry_for_s, backoff, log.info).run(
+            lambda: stream.append(body, content_type=JSON, producer=stamp, is_closing=True)
+        )
+    except TAKEN:
+        return False
+    return appended.is_closed

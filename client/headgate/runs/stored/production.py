@@ -1,0 +1,365 @@
+"""A run as it is produced: whoever reads along or leaves, its source is read to an end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate import records
+from headgate.error_text import sendable, told
+from headgate.errors import ABSENT, ProducerFenced, RequestRefused, StreamError
+from headgate.lease import Lease
+from headgate.records import RunState
+from headgate.runs.adapters.plain import plain
+from headgate.runs.formats.contract import NotAnItem
+from headgate.runs.stored import claims
+from headgate.runs.stored.claims import TAKEN
+from headgate.runs.stored.marks import end_record
+from headgate.runs.stored.progress import Step
+from headgate.runs.stored.survey import START
+from headgate.sending.framing import json_text
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from headgate.runs.formats.contract import Completion, Format
+    from headgate.runs.stored.marks import Marker
+    from headgate.runs.stored.places import Place
+    from headgate.sending.writer import StreamWriter
+
+log = logging.getLogger("headgate.runs")
+
+# Whoever takes a run over has the values of all its steps in memory.
+MOST_STEP_BYTES = 16 << 20
+CLOSE_TIMEOUT_S = 5.0  # for what a source does as it is closed, until it is left to itself
+# In the time after which a run counts as orphaned, or is forgotten: two of them may be lost.
+BEATS = 3
+
+FINISHED = RunState("finished")
+TAKEN_OVER = RunState("active")  # by somebody else, who tells how it ends
+SHUT_DOWN = RunState("failed", "the application was shut down")
+
+
+def class_name(error: Exception) -> str:
+    """The default of `error_text`: messages may hold what is none of the readers' business."""
+    return f"the source failed: {type(error).__name__}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRules:
+    """What is the same for all runs of an application; times in seconds."""
+
+    orphan_after_s: int  # of leases that are made here
+    ttl_s: int | None  # of streams, from their last use on
+    stop_grace_s: float
+    retry_for_s: float
+    error_text: Callable[[Exception], str]
+    takeover_within_s: int = 0  # so long a run without a producer waits for another one
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Says what one producer does of a run, which others may have begun and may end."""
+
+    first: list[object]  # items before those of the source
+    begun: Completion | None = None  # what goes on
+    has_items: bool = False  # of an older producer's source
+    closes: bool = True  # the run ends with the source
+    step_bytes: int = 0  # of the records of steps
+
+
+class _NotWritten(Exception):
+    """The writer has failed, not the source."""
+
+
+class Production:
+    """One run, from its claim to its end."""
+
+    def __init__(  # noqa: PLR0913 - what `Runs` has made ready
+        self,
+        place: Place,
+        lease: Lease,
+        epoch: int,
+        output: StreamWriter,
+        form: Format,
+        rules: RunRules,
+        plan: Plan,
+        marker: Marker,
+    ) -> None:
+        self._place = place
+        self._lease = lease
+        self._epoch = epoch
+        self._output = output
+        self._form = form
+        self._items = form.writer(plan.begun)
+        self._rules = rules
+        self._plan = plan
+        self._step_bytes = plan.step_bytes
+        self._wait = Lease(place.wait, rules.takeover_within_s) if rules.takeover_within_s else None
+        self._marker = marker
+        self._stopped = asyncio.Event()
+        self._watches_stop = False
+        # How it ends when its source is not what ends it.
+        self._verdict: asyncio.Future[RunState] = asyncio.get_running_loop().create_future()
+        self.outcome = TAKEN_OVER  # of what is done here
+        self._is_all_written = False  # so that the end may complete what was begun
+
+    def stopped(self) -> asyncio.Event:
+        """Set when a stop was asked for. Who has asked for it is left a while to act on it."""
+        self._watches_stop = True
+        return self._stopped
+
+    def end(self, state: RunState) -> None:
+        """Close the source, and end the run so; the first who says so is right."""
+        if not self._verdict.done():
+            self._verdict.set_result(state)
+
+    async def run(self, source: AsyncIterator[object]) -> None:
+        """Produce the run to its end."""
+        consuming = asyncio.create_task(self._consume(source))
+        others = [self._beat(), self._keep(), self._watch(), self._flush(), self._marker.keep()]
+        if self._wait is not None:
+            others.append(self._keep_waiting(self._wait))
+        tasks = [consuming, *map(asyncio.create_task, others)]
+        is_ended = True
+        try:
+            state = self.outcome = await self._written(consuming)
+            if self._is_left(state):
+                is_ended = state is not SHUT_DOWN
+            elif state is TAKEN_OVER or not await self._end(state):
+                self.outcome = TAKEN_OVER
+                log.warning("run %r: another producer has taken over, or ended it", self._place.id)
+        except StreamError as error:
+            log.warning("run %r: its end could not be written: %s", self._place.id, error)
+            is_ended = False
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_S)
+        if not is_ended:  # whoever looks shall not take it for active until the lease expires
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await self._lease.give_up()
+
+    async def _written(self, consuming: asyncio.Task[RunState]) -> RunState:
+        """How the run ended, once all that its source gave is in the stream."""
+        try:
+            async with self._output:
+                state = await self._outcome(consuming)
+        except TAKEN:
+            return TAKEN_OVER
+        except Exception as error:
+            log.warning("run %r: an item could not be written", self._place.id, exc_info=error)
+            return RunState("failed", self._unwritten(error))
+        self._is_all_written = True
+        return state
+
+    async def _outcome(self, consuming: asyncio.Task[RunState]) -> RunState:
+        await asyncio.wait({consuming, self._verdict}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._verdict.done():
+            if consuming.cancelled():
+                return RunState("failed", "the source was cancelled")
+            return consuming.result()
+        verdict = self._verdict.result()
+        if verdict.status == "stopped" and self._watches_stop:
+            await asyncio.wait({consuming}, timeout=self._rules.stop_grace_s)
+        consuming.cancel()
+        await asyncio.wait({consuming}, timeout=CLOSE_TIMEOUT_S)
+        if not consuming.done():
+            log.error("run %r: its source does not end when it is cancelled", self._place.id)
+        return verdict
+
+    async def _consume(self, source: AsyncIterator[object]) -> RunState:
+        """Write what the source gives; how it ended is the result."""
+        is_empty = not self._plan.has_items
+        try:
+            for item in self._plan.first:
+                await self._write(item)
+            async for given in source:
+                is_empty = False
+                await self._take(given)
+        except (NotAnItem, records.Forged) as error:
+            return RunState("failed", str(error))
+        except _NotWritten:
+            return FINISHED  # as far as it came: the writer itself tells why it could not go on
+        except Exception as error:
+            log.warning("run %r: its source failed", self._place.id, exc_info=error)
+            words = told(error, self._rules.error_text, class_name, log)
+            return RunState("failed", words)
+        finally:
+            await close(source)
+        return RunState("failed", "the source gave nothing") if is_empty else FINISHED
+
+    async def _take(self, given: object) -> None:
+        """Write what the source gave."""
+        if isinstance(given, Step):
+            await self._write_step(given)
+            return
+        for item in self._items.items(given):
+            await self._write(item)
+
+    async def _write_step(self, step: Step) -> None:
+        """Write that a step is done, and wait until the stream has it: the next is not begun."""
+        if not isinstance(step.key, str) or not step.key:
+            raise NotAnItem("the key of a Step is a str that is not empty")
+        items = [item for given in step.items for item in self._items.items(given)]
+        try:
+            record = records.step(step.key, msgspec.Raw(json_text(plain(step.value))))
+        except (TypeError, ValueError) as error:
+            raise NotAnItem(f"the value of the step {step.key!r} is not JSON: {error}") from error
+        self._step_bytes += len(record)
+        if self._step_bytes > MOST_STEP_BYTES:
+            raise NotAnItem(f"the steps of a run hold no more than {MOST_STEP_BYTES:,} bytes")
+        try:
+            if items:
+                await self._output.flush()  # so that one request takes them all
+            for item in items:
+                await self._write(item)
+            await self._output.write(record)
+            self._marker.wrote_record()
+            await self._output.flush()
+        except StreamError as error:
+            raise _NotWritten from error
+
+    def _is_left(self, state: RunState) -> bool:
+        """Return whether the run waits for another producer, and has no end yet."""
+        if self._wait is None or state is TAKEN_OVER:
+            return False
+        return state is SHUT_DOWN or not (self._plan.closes or state.status == "stopped")
+
+    async def _write(self, item: object) -> None:
+        try:
+            data = records.item(item)
+            await self._output.write(data)
+            self._marker.wrote(data)
+            if self._marker.is_due:
+                await self._output.write(self._marker.mark(self._known_offset))
+        except (TypeError, ValueError) as error:
+            raise NotAnItem(f"what the source gave is not JSON: {error}") from error
+        except StreamError as error:
+            raise _NotWritten from error
+
+    def _unwritten(self, error: Exception) -> str:
+        """Return what readers are told of an error of the writer: never the URL of the stream."""
+        if not isinstance(error, RequestRefused) or error.chunk is None:
+            return f"an item could not be written: {type(error).__name__}"
+        number = self._marker.item_number(error.chunk.number)
+        which = f"item {number}, of {error.chunk.size:,} bytes"
+        return sendable(f"{which}, could not be written: {error.reason}")
+
+    @property
+    def _known_offset(self) -> str:
+        """Where the stream ended when the server last told it."""
+        return self._output.next_offset or START
+
+    async def _end(self, state: RunState) -> bool:
+        """Write the end; False when the run is somebody else's by now."""
+        await self._marker.end(self._known_offset)
+        count = self._marker.count if self._is_all_written else None
+        closing = self._items.closing() if self._is_all_written else ()
+        ending = [*closing, *self._form.ending(state, self._items.finish_reason)]
+        items = [
+            end_record(state, self._form, count),
+            *_encoded(ending),
+        ]
+        is_ours = await claims.end(self._place.items, self._epoch, items, self._rules.retry_for_s)
+        if is_ours:
+            await self._lease.give_up()
+            if self._wait is not None:
+                await self._wait.give_up()
+        return is_ours
+
+    async def _watch(self) -> None:
+        """Hear of a stop from any replica."""
+        while not self._stopped.is_set():
+            try:
+                await self._lease.stop_asked()
+            except Exception as error:
+                # Whatever it is, a run that cannot be stopped is worse. If the lease is lost, the
+                # heartbeat finds out, and takes it again.
+                log.info("run %r: no stop is heard", self._place.id, exc_info=error)
+                await asyncio.sleep(self._lease.orphan_after_s / BEATS)
+            else:
+                self._stopped.set()
+                self.end(RunState("stopped"))
+
+    async def _flush(self) -> None:
+        """Find out that the writer has failed also while the source gives nothing."""
+        with contextlib.suppress(Exception):  # whatever it failed with; or it is closed
+            while True:
+                await asyncio.sleep(self._lease.orphan_after_s / BEATS)
+                await self._output.flush()
+        self.end(TAKEN_OVER)  # the writer itself tells more as it is left
+
+    async def _beat(self) -> None:
+        """Keep the lease for as long as the producer lives."""
+        while True:
+            try:
+                await self._lease.beat(self._epoch)
+            except ProducerFenced:
+                self.end(TAKEN_OVER)
+                return
+            except ABSENT:
+                if await self._is_lost():
+                    self.end(TAKEN_OVER)
+                    return
+            except StreamError as error:
+                log.info("run %r: no heartbeat: %s", self._place.id, error)
+            await asyncio.sleep(self._lease.orphan_after_s / BEATS)
+
+    async def _keep_waiting(self, wait: Lease) -> None:
+        """Keep the time for which the run waits for another producer, should this one be gone."""
+        while True:
+            await asyncio.sleep(self._rules.takeover_within_s / BEATS)
+            try:
+                await wait.take()
+            except StreamError as error:
+                log.info("run %r: nobody would wait for a producer: %s", self._place.id, error)
+
+    async def _keep(self) -> None:
+        """Keep the stream while the source is silent: nobody else may use it meanwhile."""
+        if self._rules.ttl_s is None:
+            return
+        while True:
+            await asyncio.sleep(self._rules.ttl_s / BEATS)
+            try:
+                await self._place.items.use(self._known_offset)
+            except StreamError as error:
+                # Of a stream that is gone, the next item tells.
+                log.info("run %r: its stream could not be kept: %s", self._place.id, error)
+
+    async def _is_lost(self) -> bool:
+        """Take the lease again, unless the run was ended as orphaned meanwhile."""
+        try:
+            if (await self._place.items.head()).is_closed:
+                return True
+            await self._lease.take()
+            await self._lease.beat(self._epoch)
+        except (ProducerFenced, *ABSENT):
+            return True
+        except StreamError as error:
+            log.info("run %r: no lease: %s", self._place.id, error)
+        return False
+
+
+def _encoded(ending: Iterable[object]) -> Iterator[bytes]:
+    """Yield the items as JSON, without the end of what could not be written when it began."""
+    for item in ending:
+        with contextlib.suppress(UnicodeEncodeError):
+            yield msgspec.json.encode(item)
+
+
+async def close(source: AsyncIterator[object]) -> None:
+    """Close what a source holds, such as a connection to a model; that it fails is only logged."""
+    aclose = getattr(source, "aclose", None)
+    if aclose is None:
+        return
+    try:
+        await aclose()
+    except Exception as error:
+        log.warning("the source of a run could not be closed", exc_info=error)

@@ -1,0 +1,308 @@
+"""Reading a run: what is there first, then what comes, until its end, across lost connections."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headgate import following, records
+from headgate.backoff import Backoff
+from headgate.errors import RequestRefused, RunFailed, StreamError, StreamGone, Unavailable
+from headgate.records import CUT, RunState
+from headgate.runs.cursors import Cursor, fits
+from headgate.runs.formats import named
+from headgate.runs.stored.lookups import mark_before
+from headgate.runs.stored.marks import is_far
+from headgate.runs.stored.survey import BEGINNING, START, RunMark, items_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+
+    from headgate.following import Batch
+    from headgate.records import Status
+    from headgate.runs.formats.contract import Format
+    from headgate.runs.stored.places import Place
+    from headgate.stream import Stream
+
+log = logging.getLogger("headgate.runs")
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 2.0  # before a lost connection is made again
+WITH_IDS = "sse"  # the format whose items tell where they are
+READERS_END_S = 1.0  # for those who wait for the end of a run that has just ended
+KEEP_ALIVE_S = 15.0  # of silence; proxies end what is silent for a minute
+GONE = RunState("failed", "the run is no longer there: deleted, expired, or lost by its server")
+
+# What is said of runs whose answers are not whole. One that was stopped is as it was wanted.
+UNFINISHED: dict[Status, str] = {"failed": "failed", "orphaned": "is orphaned"}
+
+
+class Rendering:
+    """The items of one run as one reader is sent them."""
+
+    def __init__(self, after: int, start: RunMark) -> None:
+        self.format = start.form  # else the stream's first record tells it
+        self.count = start.count  # of the items so far that readers are sent
+        self.offset = start.offset  # behind the last batch
+        self.end: RunState | None = None
+        self._after = after
+        self._before = start.count  # items up to the offset
+        self._is_far = start.offset != START
+        self._tells_offset = self._is_far and fits(start.offset)
+        self._bytes = 0
+
+    def take(self, batch: Batch) -> bytes:
+        """Return what the reader is sent for these items; nothing for those that it has."""
+        data = b"".join([data for body in batch.bodies for data in self._taken(body)])
+        self.offset = batch.position.offset
+        self._before = self.count
+        self._bytes += sum(map(len, batch.bodies))
+        if self._is_far or is_far(self.count, self._bytes):
+            self._is_far, self._tells_offset = True, fits(self.offset)
+        return data
+
+    def _taken(self, body: bytes) -> list[bytes]:
+        items = items_of(body)
+        if records.MARK not in body:
+            # Those that the reader has need not be rendered.
+            had = min(len(items), max(0, self._after - self.count))
+            self.count += had
+            items = items[had:]
+        return [self._item(bytes(item)) for item in items]
+
+    def ended(self, state: RunState) -> bytes:
+        """What the reader is sent when the stream does not tell the end itself."""
+        if self.format is None or self.end is not None:
+            return b""
+        items = [msgspec.json.encode(item) for item in self.format.ending(state)]
+        return self._end(state) + b"".join(self._item(item) for item in items)
+
+    def _item(self, item: bytes) -> bytes:
+        told = records.told(item)
+        if told is None:
+            return self._sent(lambda form, id_: form.rendered(item, id_))
+        if told.format is not None and self.format is None:
+            self.format = named(told.format)
+        if told.status is not None and told.status != "active":
+            return self._end(RunState(told.status, told.error))
+        return b""
+
+    def _end(self, state: RunState) -> bytes:
+        self.end = state
+        return self._sent(lambda form, id_: form.rendered_end(state, id_))
+
+    def _sent(self, rendered: Callable[[Format, str], bytes]) -> bytes:
+        if self.format is None:
+            return b""
+        data = rendered(self.format, self._id(self.count + 1))
+        self.count += bool(data)
+        return data if self.count > self._after else b""
+
+    def _id(self, count: int) -> str:
+        """Return what leads behind the item of this number: near the beginning, the number does."""
+        return f"{count}.{count - self._before}.{self.offset}" if self._tells_offset else str(count)
+
+
+class Reading:
+    """One reader of one run."""
+
+    def __init__(self, stream: Stream, after: int = 0, start: RunMark = BEGINNING) -> None:
+        self._stream = stream
+        self._first = b""
+        self.seen = Rendering(after, start)
+        loop = asyncio.get_running_loop()
+        self._leaving: asyncio.Future[None] = loop.create_future()
+        self.over: asyncio.Future[None] = loop.create_future()  # set as the body ends
+        self.is_awaited = False  # somebody waits for the next piece
+
+    async def begin(self) -> None:
+        """Read up to the first item that the reader lacks, or to the tail."""
+        async with aclosing(following.catch_up(self._stream, self.seen.offset)) as batches:
+            async for _, batch in batches:
+                self._first = self.seen.take(batch)
+                if self._first:
+                    return
+
+    @property
+    def has_something(self) -> bool:
+        """Whether there is, or will be, anything that the reader lacks."""
+        return bool(self._first) or self.seen.end is None
+
+    def leave(self) -> None:
+        """End the body before the end of its run, as a lost connection would."""
+        if not self._leaving.done():
+            self._leaving.set_result(None)
+
+    async def body(
+        self, check: Callable[[], Awaitable[object]], quiet_s: float
+    ) -> AsyncGenerator[bytes]:
+        """Yield the bytes, until the end of the run.
+
+        After `quiet_s` of silence, look whether the stream is there and has more. Else `check`
+        whether somebody produces the run.
+
+        What ends here is the whole answer. Raises Unavailable when the reader is cut before, and
+        RunFailed at the end of a run that failed where its format cannot say so.
+        """
+        try:
+            if self._first:
+                yield self._first
+            state = CUT
+            try:
+                async with aclosing(self._batches(check, quiet_s)) as batches:
+                    async for batch in batches:
+                        data = self._keep_alive() if batch is None else self.seen.take(batch)
+                        if data:
+                            yield data
+            except StreamGone:
+                state = GONE
+            last = self._last(state)
+            if last:
+                yield last
+            self._check_whole()
+        finally:
+            self.over.set_result(None)
+
+    def _last(self, state: RunState) -> bytes:
+        if self._leaving.done() and self.seen.end is None:
+            return b""
+        return self.seen.ended(state) + (self.seen.format.last if self.seen.format else b"")
+
+    def _check_whole(self) -> None:
+        """Raise unless a body that ends now would be right to do so."""
+        form, end = self.seen.format, self.seen.end
+        if end is None:
+            raise Unavailable(f"{self._stream.shown}: the reading of the run was closed")
+        if end.status in UNFINISHED and form is not None and not form.tells_end:
+            raise RunFailed(f"{self._stream.shown}: the run {UNFINISHED[end.status]}: {end.error}")
+
+    def _keep_alive(self) -> bytes:
+        return b"" if self.seen.format is None else self.seen.format.keep_alive
+
+    async def _batches(
+        self, check: Callable[[], Awaitable[object]], quiet_s: float
+    ) -> AsyncGenerator[Batch | None]:
+        """Yield the batches of the stream, and None for each time of silence.
+
+        Raises StreamGone when the stream is not there any more.
+        """
+        loop = asyncio.get_running_loop()
+        if self._leaving.done():
+            return
+        connection = _Connection(self._stream, self.seen.offset)
+        heard_at = spoke_at = loop.time()
+        try:
+            while not self._leaving.done():
+                next_at = min(heard_at + quiet_s, spoke_at + KEEP_ALIVE_S)
+                await self._wait(connection.next_batch, max(0.0, next_at - loop.time()))
+                now = loop.time()
+                if connection.next_batch.done():
+                    batch = connection.take()
+                    if batch.bodies:
+                        heard_at = spoke_at = now
+                    yield batch
+                    continue
+                if now >= heard_at + quiet_s:
+                    heard_at = now
+                    connection = await self._looked(connection, check)
+                if now >= spoke_at + KEEP_ALIVE_S:
+                    spoke_at = now
+                    yield None
+        except StopAsyncIteration:
+            return
+        finally:
+            await connection.close()
+
+    async def _looked(
+        self, connection: _Connection, check: Callable[[], Awaitable[object]]
+    ) -> _Connection:
+        """Return the connection to read on by, after a look whether the run goes on."""
+        if await connection.has_missed():
+            await connection.close()
+            return _Connection(self._stream, connection.offset)
+        with contextlib.suppress(StreamError):
+            await check()
+        return connection
+
+    async def _wait(self, awaited: asyncio.Future[Batch], timeout_s: float) -> None:
+        self.is_awaited = True
+        either: set[asyncio.Future[Any]] = {awaited, self._leaving}
+        await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        self.is_awaited = False
+
+
+class _Connection:
+    """A live read of a stream from an offset on.
+
+    A server may leave the connection open and silent when it deletes the stream, and so may a
+    proxy that has lost the server. So `has_missed` asks once more, on another connection.
+    """
+
+    def __init__(self, stream: Stream, offset: str) -> None:
+        self.offset = offset  # behind the last batch taken
+        self._stream = stream
+        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
+        self._batches = following.follow(
+            stream, offset, following.sse, backoff=backoff, note=log.info
+        )
+        self.next_batch = asyncio.ensure_future(anext(self._batches))
+
+    def take(self) -> Batch:
+        """Return the batch that has come; StopAsyncIteration behind the last one."""
+        batch = self.next_batch.result()
+        self.offset = batch.position.offset
+        self.next_batch = asyncio.ensure_future(anext(self._batches))
+        return batch
+
+    async def has_missed(self) -> bool:
+        """Return whether the stream has more than has come; StreamGone when it is not there."""
+        try:
+            found = await self._stream.find()
+        except StreamError:
+            return False  # the server is away: the connection finds out, and tries again
+        if found is None:
+            raise StreamGone(f"{self._stream.shown}: the stream is no longer there")
+        is_at_tail = found.next_offset == self.offset and not found.is_closed
+        return not (is_at_tail or self.next_batch.done())
+
+    async def close(self) -> None:
+        """End the read."""
+        self.next_batch.cancel()
+        await asyncio.wait({self.next_batch})
+        await self._batches.aclose()
+
+
+async def begun(run: Place, after: int | Cursor) -> Reading:
+    """Return a reading of what is behind a place in the run, with the first of it."""
+    if isinstance(after, Cursor):
+        start = RunMark(after.offset, after.count - after.skip, named(WITH_IDS))
+        reading = Reading(run.items, after.count, start)
+        try:
+            await reading.begin()
+        except RequestRefused as refusal:
+            if refusal.is_passing:
+                raise
+        else:
+            # A later offset sorts behind an earlier one, on every server.
+            if reading.seen.offset >= after.offset:
+                return reading
+        after = after.count  # the stream has no such offset: that of another one, or forged
+    reading = Reading(run.items, after, await mark_before(run, after))
+    await reading.begin()
+    return reading
+
+
+async def end_readings(readings: Sequence[Reading], grace_s: float) -> None:
+    """Cut who still reads, after a moment in which they can read the end."""
+    awaited = {reading.over for reading in readings if reading.is_awaited}
+    if awaited and grace_s:
+        await asyncio.wait(awaited, timeout=grace_s)
+    for reading in readings:
+        reading.leave()
+    if awaited:
+        await asyncio.wait(awaited, timeout=READERS_END_S)

@@ -1,0 +1,198 @@
+"""The start of a run, which leaves nothing behind when it fails or is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate import records
+from headgate.errors import StreamClosed, StreamConflict, StreamError
+from headgate.lease import Lease
+from headgate.records import RunState
+from headgate.runs.stored import claims
+from headgate.runs.stored.lookups import last_items
+from headgate.runs.stored.marks import Marker
+from headgate.runs.stored.output import output
+from headgate.runs.stored.production import CLOSE_TIMEOUT_S, Plan, Production
+from headgate.runs.stored.progress import Written
+from headgate.runs.stored.survey import survey
+from headgate.sending.framing import JSON, json_array
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headgate.runs.formats.contract import Format
+    from headgate.runs.stored.places import Place
+    from headgate.runs.stored.production import RunRules
+    from headgate.runs.stored.survey import StreamSurvey
+    from headgate.stream import Metadata
+
+# What to do about it, where a run was to go on, or else to begin.
+WHY_ENDED = {
+    True: "it can be taken over for takeover_within seconds, as it was started with",
+    False: "each run has an id of its own",
+}
+WITHDRAWN = RunState("failed", "it was taken over, and the start of its new producer failed")
+
+
+class NotOrphaned(Exception):
+    """Another producer has the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a run is begun that may be there already."""
+
+    goes_on: bool = False  # in what an older producer has begun; else behind it
+    only_orphaned: bool = False
+    closes: bool = True
+
+
+class Start:
+    """Starts a run, or takes it over, once.
+
+    It goes on in a task of its own when whoever wants it is cancelled: only what the server has
+    answered tells what there is to be withdrawn.
+    """
+
+    def __init__(
+        self,
+        run: Place,
+        form: Format,
+        rules: RunRules,
+        check: Callable[[], None],
+        manner: Manner,
+    ) -> None:
+        """`check` raises when nothing can be started any more."""
+        self._run = run
+        self._form = form
+        self._rules = rules
+        self._check_open = check
+        self._manner = manner
+        self.written = Written()  # by older producers, for one that goes on
+        self._lease = Lease(run.lease, rules.orphan_after_s)
+        self._wait = Lease(run.wait, rules.takeover_within_s)
+        self._is_cancelled = False
+        self._is_new = False  # the stream was made here
+        self._epoch: int | None = None  # that was claimed
+
+    async def begun(self, first: list[object], starts: set[asyncio.Task[Production]]) -> Production:
+        """Return what produces the run, by a task among `starts`.
+
+        When this is cancelled, the start is withdrawn.
+        """
+        task = asyncio.create_task(self.production(first))
+        starts.add(task)
+        task.add_done_callback(starts.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._is_cancelled = True
+            await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
+            if task.done() and not task.cancelled() and task.exception() is None:
+                await self.withdraw()  # it was cancelled as it came to its end
+            raise
+
+    async def production(self, first: list[object]) -> Production:
+        """Claim the run, and return what produces it. `first` are the items before the source's."""
+        try:
+            return await self._claimed(first)
+        except BaseException:
+            await self.withdraw()
+            raise
+
+    async def withdraw(self) -> None:
+        """Leave nothing that has no producer, if the server can be asked."""
+        # Neither a server that is away nor a session that is closed can be.
+        with contextlib.suppress(StreamError, TimeoutError, RuntimeError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._withdraw()
+
+    async def _claimed(self, first: list[object]) -> Production:
+        if not await self._lease.take(only_free=self._manner.only_orphaned):
+            raise NotOrphaned
+        if self._rules.takeover_within_s:
+            await self._wait.take()
+        metadata = await self._open()
+        self._check()  # from the claim on an older producer is refused
+        begins = self._is_new or not self._manner.goes_on
+        opening = [records.claim(), *map(msgspec.json.encode, first if begins else ())]
+        epoch = self._epoch = await claims.claim(self._run.items, opening)
+        assert epoch is not None, "it is always wanted"
+        before = await survey(self._run.items, completes=True) if epoch > 0 or not begins else None
+        self._check()
+        plan = self._plan(first, before)
+        count = len(first) if before is None else before.count or 0
+        marker = Marker(self._run.index, self._form.name, count, self._rules.ttl_s)
+        writer = output(self._run.items, metadata, epoch, self._rules.retry_for_s)
+        return Production(
+            self._run, self._lease, epoch, writer, self._form, self._rules, plan, marker
+        )
+
+    def _plan(self, first: list[object], before: StreamSurvey | None) -> Plan:
+        """Return what is to be done behind what was there before."""
+        closes = self._manner.closes
+        if before is None:
+            return Plan([], closes=closes)
+        if not self._manner.goes_on:
+            return Plan(before.completion.closing())
+        self.written = before.written()
+        has_items = bool(self.written.half or self.written.steps)
+        first = [] if before.count else first
+        return Plan(first, before.completion, has_items, closes, before.step_bytes)
+
+    def _check(self) -> None:
+        self._check_open()
+        if self._is_cancelled:
+            raise asyncio.CancelledError
+
+    async def _open(self) -> Metadata:
+        """Make the stream, or find that it holds a run of this format."""
+        run = self._run
+        opening = json_array([records.opening(self._form.name)])
+        try:
+            made = await run.items.create(content_type=JSON, ttl_s=self._rules.ttl_s, body=opening)
+        except StreamConflict as conflict:
+            if not (await run.items.head()).is_closed:
+                raise
+            sentence = f"run {run.id!r} has ended: {WHY_ENDED[self._manner.goes_on]}"
+            raise StreamClosed(sentence, conflict.status, conflict.headers) from conflict
+        self._is_new = made.is_new
+        if not made.is_new:
+            found = await survey(run.items, until=lambda seen: seen.form is not None)
+            if found.form is not self._form:
+                raise ValueError(
+                    f"run {run.id!r} is there, and not in the format {self._form.name}"
+                )
+        return made
+
+    async def _withdraw(self) -> None:
+        """Delete what was made here, unless somebody else has begun; end what was taken over."""
+        items = self._run.items
+        if self._is_new and await self._closed():
+            await items.delete()
+        elif self._epoch is not None and self._rules.takeover_within_s:
+            await self._lease.give_up()  # another one may go on
+        elif self._epoch is not None:
+            end = await last_items(self._run, WITHDRAWN)
+            if await claims.end(items, self._epoch, end, self._rules.retry_for_s):
+                await self._lease.give_up()
+        await self._lease.give_back()
+        await self._wait.give_back()
+
+    async def _closed(self) -> bool:
+        """Close the stream unless somebody else has begun, and return whether it was closed.
+
+        Nobody can begin then: what is deleted afterwards is nobody else's.
+        """
+        epoch = await claims.claim(
+            self._run.items,
+            [records.end(WITHDRAWN)],
+            is_closing=True,
+            still_wanted=self._lease.is_untouched,
+        )
+        return epoch is not None

@@ -1,0 +1,1 @@
+"""Sending many small chunks: in batches, each of them exactly once."""

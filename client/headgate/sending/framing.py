@@ -1,0 +1,135 @@
+"""What the content type of a stream makes of chunks: bytes each, and together a batch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from headgate.names import MULTI
+from headgate.sending import multi_append
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+JSON = "application/json"
+_VALUE = msgspec.json.Decoder(msgspec.Raw)
+
+
+def media_type(content_type: str) -> str:
+    """The type without its parameters, in lower case: what has to match."""
+    return content_type.partition(";")[0].rstrip().lower()
+
+
+def is_json(content_type: str) -> bool:
+    """Whether the messages of the stream are JSON values."""
+    return media_type(content_type) == JSON
+
+
+def json_text(value: object) -> bytes:
+    """The JSON of a value, as msgspec encodes it; ValueError where it would be another value.
+
+    NaN and the infinities have no JSON: they would be read as null.
+    """
+    text = msgspec.json.encode(value)
+    if b"null" in text and _holds_no_number(value):
+        raise ValueError("NaN and infinities have no JSON")
+    return text
+
+
+def json_array(values: Sequence[bytes]) -> bytes:
+    """The body that appends these JSON values as a message each, all or none."""
+    return b"[%b]" % b",".join(values)
+
+
+class JsonFraming:
+    """A batch is one array, which every server takes apart into its messages."""
+
+    max_chunks: int | None = None
+
+    def encode(self, chunk: object) -> bytes:
+        """The JSON of one message; bytes are JSON already.
+
+        TypeError or ValueError if it has none.
+        """
+        if isinstance(chunk, bytes | bytearray | memoryview):
+            return _checked(bytes(chunk))
+        try:
+            return json_text(chunk)
+        except TypeError as cause:
+            raise TypeError(f"the chunk is no JSON value: {cause}") from cause
+        except (ValueError, OverflowError, RecursionError) as cause:
+            raise ValueError(f"the chunk is no JSON value: {cause}") from cause
+
+    def batch(self, chunks: Sequence[bytes]) -> tuple[bytes, Mapping[str, str]]:
+        """The body of a batch, and the fields that say what it is."""
+        return json_array(chunks), {}
+
+
+@dataclass(frozen=True, slots=True)
+class PlainFraming:
+    """A batch is a multi-append; where the server takes none, it is one chunk."""
+
+    content_type: str
+    takes_multi: bool
+    max_chunks: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "max_chunks", None if self.takes_multi else 1)
+
+    def encode(self, chunk: object) -> bytes:
+        """The bytes of one chunk, of text in UTF-8. TypeError or ValueError if it has none."""
+        if isinstance(chunk, bytes | bytearray | memoryview):
+            return bytes(chunk)
+        if not isinstance(chunk, str):
+            raise TypeError(
+                f"a stream of {self.content_type} takes bytes or str, not {type(chunk).__name__}"
+            )
+        try:
+            return chunk.encode()
+        except UnicodeEncodeError as cause:
+            raise ValueError(
+                f"the chunk is no text: character {cause.start} is half of a surrogate pair"
+            ) from cause
+
+    def batch(self, chunks: Sequence[bytes]) -> tuple[bytes, Mapping[str, str]]:
+        """The body of a batch, and the fields that say what it is."""
+        if len(chunks) == 1:
+            return chunks[0], {}
+        return multi_append.encode(chunks), {MULTI: "true"}
+
+
+Framing = JsonFraming | PlainFraming
+
+
+def framing_of(content_type: str, *, takes_multi: bool) -> Framing:
+    """How chunks go to such a stream, on a server that takes multi-appends or not."""
+    if is_json(content_type):
+        return JsonFraming()
+    return PlainFraming(content_type, takes_multi)
+
+
+def _holds_no_number(value: object) -> bool:
+    """Whether a float that is no number is anywhere in what can be encoded."""
+    # JSON that is ready (`msgspec.Raw`) holds none.
+    rest = [msgspec.to_builtins(value, enc_hook=lambda _: None)]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, float) and not math.isfinite(part):
+            return True
+        if isinstance(part, dict):
+            rest.extend(part.values())
+        elif isinstance(part, list | tuple):
+            rest.extend(part)
+    return False
+
+
+def _checked(text: bytes) -> bytes:
+    """A JSON text, if it is one value."""
+    try:
+        text.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
+        return bytes(_VALUE.decode(text))
+    except (ValueError, msgspec.DecodeError, RecursionError) as cause:
+        raise ValueError(f"the chunk is no JSON value: {cause}") from cause

@@ -1,0 +1,142 @@
+"""Sending what waits in a backlog: each batch when it is due, and one request at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from headgate.errors import RefusedChunk, RequestRefused, TooLarge
+from headgate.sending.framing import framing_of
+
+if TYPE_CHECKING:
+    from headgate.sending.backlog import Backlog
+    from headgate.sending.producer import Producer
+
+# What is refused for what is in it: another part of the same batch may be taken.
+OF_CONTENT = {400, 413, 422}
+
+
+class Sender:
+    """Sends the chunks of a backlog to one stream, in a task that its owner gives it."""
+
+    def __init__(
+        self, backlog: Backlog, producer: Producer, content_type: str, *, takes_multi: bool
+    ) -> None:
+        self.next_offset: str | None = None  # after what was sent
+        self._backlog = backlog
+        self._producer = producer
+        self._content_type = content_type
+        self._most_chunks = backlog.max_batch_chunks
+        self.is_ending = False  # closes the stream with the rest
+        self._flushed_to = 0  # chunks that are to go without waiting for others
+        self._wanted = asyncio.Event()  # there is something to look at
+        self._moved = asyncio.Event()  # chunks were acknowledged, or none will be any more
+        self._frame(takes_multi=takes_multi)
+
+    def wake(self) -> None:
+        """A batch has begun, or is full."""
+        self._wanted.set()
+
+    def flush(self) -> None:
+        """All that waits now goes without waiting for more."""
+        self._flushed_to = self._backlog.taken
+        self._wanted.set()
+
+    def end(self) -> None:
+        """All that waits goes, and the stream is closed with the last of it."""
+        self.is_ending = True
+        self._wanted.set()
+
+    async def moved(self) -> None:
+        """Wait until chunks are acknowledged, or the sending is over."""
+        await self._moved.wait()
+
+    async def run(self) -> None:
+        """Send until the stream is closed. Raises StreamError when it cannot go on."""
+        try:
+            is_last = False
+            while not is_last:
+                await self._until_due()
+                batch = self._backlog.next_batch()
+                is_last = self.is_ending and self._backlog.is_empty
+                await self._send(batch, is_closing=is_last)
+        finally:
+            self._tell()
+
+    def _frame(self, *, takes_multi: bool) -> None:
+        self.framing = framing_of(self._content_type, takes_multi=takes_multi)
+        most = self._most_chunks
+        self._backlog.max_batch_chunks = min(most, self.framing.max_chunks or most)
+
+    async def _until_due(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self.is_ending:
+            self._wanted.clear()
+            due_at = None
+            if not self._backlog.is_empty:
+                is_urgent = self._backlog.is_full or self._flushed_to > self._backlog.acknowledged
+                if is_urgent or loop.time() >= self._backlog.due_at:
+                    return
+                due_at = self._backlog.due_at
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(due_at):
+                    await self._wanted.wait()
+
+    async def _send(self, batch: list[bytes], *, is_closing: bool) -> None:
+        """Send a batch, in smaller parts when it is refused for what is in it."""
+        part, rest = batch, batch[:0]
+        while True:
+            try:
+                await self._append(part, is_closing=is_closing and not rest)
+            except RequestRefused as refusal:
+                most = self._less(part, refusal)
+                part, rest = part[:most], part[most:] + rest
+                continue
+            if not rest:
+                return
+            part, rest = rest[: len(part)], rest[len(part) :]
+
+    def _less(self, part: list[bytes], refusal: RequestRefused) -> int:
+        """How many chunks to try, now and from now on; raises the refusal where none will do."""
+        # Whatever may be stored can only be sent again as it was.
+        if refusal.status not in OF_CONTENT or self._producer.is_uncertain or not part:
+            raise refusal
+        if len(part) == 1:
+            raise self._named(refusal, part[0]) from refusal
+        half = len(part) // 2
+        if isinstance(refusal, TooLarge):
+            self._backlog.max_batch_bytes = sum(map(len, part)) // 2
+        else:  # too many of them, or one is wrong: then there will be no further batch
+            self._backlog.max_batch_chunks = half
+        return half
+
+    async def _append(self, batch: list[bytes], *, is_closing: bool) -> None:
+        body, headers = self.framing.batch(batch) if batch else (b"", {})
+        appended = await self._producer.append(
+            body,
+            content_type=self._content_type,
+            headers=headers,
+            is_closing=is_closing,
+        )
+        self._backlog.acknowledge(batch)
+        if appended.takes_multi and self.framing.max_chunks is not None:
+            self._frame(takes_multi=True)
+        self.next_offset = appended.next_offset or self.next_offset
+        self._tell()
+
+    def _named(self, refusal: RequestRefused, chunk: bytes) -> RequestRefused:
+        """Return the refusal of one chunk, with its number and length."""
+        refused = RefusedChunk(self._backlog.acknowledged + 1, len(chunk))
+        return type(refusal)(
+            f"{refusal}; it was chunk {refused.number}, of {refused.size:,} bytes",
+            refusal.status,
+            refusal.headers,
+            reason=refusal.reason,
+            chunk=refused,
+        )
+
+    def _tell(self) -> None:
+        """Wake all who wait for the sender."""
+        self._moved.set()
+        self._moved = asyncio.Event()

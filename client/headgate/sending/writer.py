@@ -1,0 +1,283 @@
+"""Writing many small chunks to a stream: in batches, and each exactly once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from typing import TYPE_CHECKING, Self
+
+from headgate.backoff import Backoff
+from headgate.errors import ProtocolError, StreamClosed, StreamConflict, StreamError
+from headgate.names import CLOSED
+from headgate.retries import Retries
+from headgate.sending.backlog import Backlog, Limits
+from headgate.sending.framing import media_type
+from headgate.sending.producer import Producer
+from headgate.sending.sender import Sender
+from headgate.stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    import aiohttp
+
+    from headgate.endpoint import Authorization
+    from headgate.stream import Metadata
+
+log = logging.getLogger("headgate")
+
+FLUSH_INTERVAL_S = 0.010  # as long as nobody sees that a token waits
+MAX_BATCH_BYTES = 256 << 10  # what every proxy and server takes as it comes
+MAX_BATCH_CHUNKS = 1000  # Headgate takes 4,096 in a multi-append
+MAX_BUFFER_BYTES = 1 << 20
+RETRY_FOR_S = 30.0  # as long as a server takes to be started again
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 4.0
+
+
+class StreamWriter:
+    """Takes chunks at once and sends them in batches, one request at a time.
+
+        async with StreamWriter(url) as writer:
+            async for token in model:
+                await writer.write(token)
+
+    Entering the block asks the server for the stream's content type, unless `content_type` tells
+    it, or `metadata` from a `create` or `head` before. Leaving it sends what is left, as with a
+    file; when it is cancelled, what was not sent is discarded.
+
+    What goes wrong is raised by the next call, and by every one after it: then the writer has
+    ended, and `acknowledged` chunks are in the stream. Without a `producer_id` it is a producer of
+    its own; with one, `epoch` must be greater than that of any earlier writer.
+    """
+
+    def __init__(  # noqa: PLR0913 - one for each option
+        self,
+        stream: str | Stream,
+        *,
+        content_type: str | None = None,
+        metadata: Metadata | None = None,
+        producer_id: str | None = None,
+        epoch: int = 0,
+        flush_interval: float = FLUSH_INTERVAL_S,
+        max_batch_bytes: int = MAX_BATCH_BYTES,
+        max_batch_chunks: int = MAX_BATCH_CHUNKS,
+        max_buffer_bytes: int = MAX_BUFFER_BYTES,
+        retry_for: float = RETRY_FOR_S,
+        authorization: Authorization | None = None,
+        session: aiohttp.ClientSession | None = None,
+        note: Callable[[str], None] = log.info,
+    ) -> None:
+        self._is_own_stream = isinstance(stream, str)
+        if isinstance(stream, str):
+            stream = Stream(stream, authorization=authorization, session=session)
+        self._stream = stream
+        self._backlog = Backlog(
+            Limits(flush_interval, max_batch_bytes, max_batch_chunks, max_buffer_bytes)
+        )
+        self._retries = Retries(
+            retry_for, Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random), note
+        )
+        self._producer = Producer(stream, self._retries, producer_id, epoch)
+        self._content_type = content_type
+        self._metadata = metadata
+        self._block = contextlib.AsyncExitStack()
+        self._sender: Sender | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._clock: Callable[[], float] = float  # the loop's, inside of the block
+        self._is_open = False  # takes chunks, as far as is known
+        self._over: str | None = None  # why there is no writing any more
+        self._turn = asyncio.Lock()  # whoever waits for room keeps his place
+        self._waiting = 0
+
+    @property
+    def producer_id(self) -> str:
+        """The producer that the server knows this writer by."""
+        return self._producer.id
+
+    @property
+    def content_type(self) -> str:
+        """The stream's content type, which is known inside of the block."""
+        return self._content_type or ""
+
+    @property
+    def taken(self) -> int:
+        """How many chunks were written; those that add nothing do not count."""
+        return self._backlog.taken
+
+    @property
+    def acknowledged(self) -> int:
+        """How many chunks are in the stream, by the word of the server."""
+        return self._backlog.acknowledged
+
+    @property
+    def next_offset(self) -> str | None:
+        """Where the stream ends, as far as this writer knows."""
+        if self._sender is not None and self._sender.next_offset is not None:
+            return self._sender.next_offset
+        return self._metadata.next_offset if self._metadata is not None else None
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as block:
+            if self._is_own_stream:
+                await block.enter_async_context(self._stream)
+            metadata = self._metadata
+            if metadata is None and self._content_type is None:
+                metadata = await self._retries.run(self._stream.head)
+            if metadata is not None:
+                self._check_stream(metadata)
+                self._metadata, self._content_type = metadata, metadata.content_type
+            self._block = block.pop_all()
+        self._sender = Sender(
+            self._backlog,
+            self._producer,
+            self.content_type,
+            takes_multi=metadata is not None and metadata.takes_multi,
+        )
+        self._clock = asyncio.get_running_loop().time
+        self._sending = asyncio.create_task(self._send(self._sender))
+        self._is_open = True
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                await self.close()
+            elif isinstance(error, Exception):
+                await self._close_after(error)
+        finally:
+            await self.abort()
+            await self._block.aclose()
+
+    async def write(self, chunk: object) -> None:
+        """Take a chunk: bytes, str, or in a JSON stream any JSON value.
+
+        Waits while `max_buffer_bytes` wait for the server; cancelled then, it has not taken it.
+        A chunk that the stream cannot hold is a TypeError or ValueError, and harms nothing else.
+        """
+        sender = self._sender
+        if not self._is_open or sender is None:
+            sender = self._opened()
+        data = sender.framing.encode(chunk)
+        if not data:  # adds nothing to bytes or text
+            return
+        if self._waiting or not self._backlog.has_room(len(data)):
+            await self._wait_for_room(sender, len(data))
+        backlog = self._backlog
+        is_first = backlog.is_empty
+        backlog.take(data, self._clock)
+        if is_first or backlog.is_full:
+            sender.wake()
+
+    async def flush(self) -> None:
+        """Wait until all that was taken is in the stream."""
+        await self._flush(self._opened())
+
+    async def close(self) -> None:
+        """Flush, and write no more; the stream stays open.
+
+        After an `end` that was cancelled it waits for that; after `abort`, for nothing.
+        """
+        self._check_failure()
+        self._finish("the writer is closed")
+        sender = self._sender
+        if sender is None or self._is_done():
+            return
+        if sender.is_ending:
+            await self._until(sender, self._is_done)
+        else:
+            await self._flush(sender)
+
+    async def end(self) -> None:
+        """Flush, and close the stream with the last batch."""
+        sender = self._opened()
+        self._finish("the writer has ended the stream")
+        sender.end()
+        await self._until(sender, self._is_done)
+
+    async def abort(self) -> None:
+        """Discard what was not sent; whether a request under way is stored stays open."""
+        self._finish("the writer was aborted")
+        if self._sending is not None and not self._sending.done():
+            self._sending.cancel()
+            await asyncio.wait({self._sending})
+        self._backlog.discard()
+
+    async def _send(self, sender: Sender) -> None:
+        try:
+            await sender.run()
+        finally:
+            self._finish("the writer was aborted")
+
+    async def _wait_for_room(self, sender: Sender, size: int) -> None:
+        self._waiting += 1
+        try:
+            async with self._turn:
+                await self._until(sender, lambda: self._backlog.has_room(size))
+                self._opened()
+        finally:
+            self._waiting -= 1
+
+    async def _flush(self, sender: Sender) -> None:
+        target = self._backlog.taken
+        sender.flush()
+        await self._until(sender, lambda: self._backlog.acknowledged >= target)
+
+    async def _until(self, sender: Sender, is_so: Callable[[], bool]) -> None:
+        """Wait for the sender; raises what it failed with."""
+        while not is_so():
+            self._check_failure()
+            if self._is_done():
+                raise RuntimeError(self._over)
+            await sender.moved()
+        self._check_failure()
+
+    async def _close_after(self, error: Exception) -> None:
+        """Flush as the block ends by an error, which stays the error of the block."""
+        try:
+            await self.close()
+        except StreamError as failure:
+            if failure is not error:
+                error.add_note(f"What was written before could not all be sent: {failure}")
+
+    def _is_done(self) -> bool:
+        return self._sending is not None and self._sending.done()
+
+    def _finish(self, why: str) -> None:
+        self._is_open = False
+        self._over = self._over or why
+
+    def _opened(self) -> Sender:
+        """The sender, unless there is no writing any more, or not yet."""
+        self._check_failure()
+        if self._over is not None:
+            raise RuntimeError(self._over)
+        if self._sender is None:
+            raise RuntimeError("a writer is used as: async with StreamWriter(url) as writer")
+        return self._sender
+
+    def _check_failure(self) -> None:
+        sending = self._sending
+        if sending is not None and sending.done() and not sending.cancelled():
+            failure = sending.exception()
+            if failure is not None:
+                # Raised again and again, it would grow by each of these calls.
+                raise failure.with_traceback(None)
+
+    def _check_stream(self, metadata: Metadata) -> None:
+        if metadata.is_closed:
+            raise StreamClosed(f"{self._stream.shown}: the stream is closed", 409, {CLOSED: "true"})
+        if not metadata.content_type:
+            raise ProtocolError(f"{self._stream.shown}: the server told no Content-Type")
+        wanted = self._content_type
+        if wanted is not None and media_type(wanted) != media_type(metadata.content_type):
+            raise StreamConflict(
+                f"{self._stream.shown}: the stream is {metadata.content_type}, not {wanted}", 409
+            )

@@ -1,0 +1,67 @@
+"""What a signed token says of its holder and its time."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+from gateway.access.revocations import Issued
+from gateway.access.signed.jws import refused
+
+if TYPE_CHECKING:
+    from gateway.access.signed.jws import Json, SignedToken
+
+LONGEST_NUMBER: Final = float(1 << 53)  # seconds since 1970 that a clock could show
+LONGEST_NAME = 128  # characters of a subject, where people read it
+
+
+def issued(token: SignedToken) -> Issued:
+    """By what a token can be revoked. Raises Unauthenticated."""
+    said = token.claims
+    return Issued(token.kid, text(said, "jti"), text(said, "sub"), moment(said, "iat"))
+
+
+def moment(claims: Json, name: str) -> float | None:
+    """A claim that is a time in epoch seconds, None without it. Raises Unauthenticated."""
+    if name not in claims:
+        return None
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise refused(f"has an {name} that is no time")
+    if not 0 <= value <= LONGEST_NUMBER:
+        raise refused(f"has an {name} that is no time")
+    return float(value)
+
+
+def text(claims: Json, name: str) -> str | None:
+    """A claim that is text, None without it. Raises Unauthenticated."""
+    value = claims.get(name)
+    if value is not None and not isinstance(value, str):
+        raise refused(f"has a {name} that is no text")
+    return value
+
+
+def check_times(claims: Json, leeway: float, now: float) -> float:
+    """How long claims count (epoch seconds). Raises Unauthenticated where it is not now."""
+    expires = moment(claims, "exp")
+    if expires is None:
+        raise refused("does not say when it expires (exp)")
+    if now >= expires + leeway:
+        raise refused("has expired")
+    for name in ("nbf", "iat"):
+        begins = moment(claims, name)
+        if begins is not None and now < begins - leeway:
+            raise refused(f"counts only later ({name})")
+    return expires + leeway
+
+
+def account_of(kind: str, issuer: str, subject: str | None) -> str:
+    """Whose a token is: the same for one subject of one issuer only, and short for any."""
+    whole = repr((kind, issuer, subject)).encode("utf-8", "surrogatepass")
+    return f"{kind} {blake2b(whole, digest_size=16).hexdigest()}"
+
+
+def name_of(subject: str) -> str:
+    """A subject as it may be shown: short, and without what would steer a terminal."""
+    shown = "".join(it if it.isprintable() else "?" for it in subject[:LONGEST_NAME])
+    return shown.encode("ascii", "backslashreplace").decode()[:LONGEST_NAME]

@@ -1,0 +1,139 @@
+"""JWTs of issuers whose keys are known, and what their claims permit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from gateway.access.operations import Grant
+from gateway.access.patterns import fill, grant_of
+from gateway.access.principal import Principal
+from gateway.access.signed import claims, jws
+from gateway.errors import KeysUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from gateway.access.revocations import Issued, Revocations
+    from gateway.access.signed.jws import SignedToken
+    from gateway.access.signed.key_sets import KeySet, PinnedKey
+    from gateway.settings import JwtIssuer
+
+# What a token may be called where nothing is said of it: others are for something else.
+ORDINARY = frozenset({"", "jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+
+
+class KeySource(Protocol):
+    """Where an issuer's keys come from."""
+
+    @property
+    def keys(self) -> KeySet | None:
+        """The keys as they are known; None before there were any."""
+
+    async def look_again(self) -> None:
+        """A key is not among them: see whether it has come."""
+
+
+class IssuerProof(NamedTuple):
+    """What made somebody a principal: an issuer's key, and a token that it has signed."""
+
+    issuer: str
+    thumbprint: str
+    issued: Issued
+
+
+class JwtIssuers:
+    """The authority over the tokens of all issuers."""
+
+    def __init__(
+        self,
+        issuers: Mapping[str, tuple[JwtIssuer, KeySource]],
+        revocations: Callable[[], Revocations],
+    ) -> None:
+        """`issuers` by their iss."""
+        self._issuers = issuers
+        self._revocations = revocations
+
+    def owns(self, token: str) -> bool:
+        """Whether a token has the form of a signed one."""
+        return jws.has_form(token)
+
+    async def verify(self, token: str, digest: bytes, now: float) -> Principal:
+        """Whose token it is. Raises Unauthenticated, or KeysUnavailable before there are keys."""
+        parsed = jws.parse(token)
+        known = self._issuers.get(claims.text(parsed.claims, "iss") or "")
+        if known is None:
+            raise jws.refused("is of no issuer that is known here")
+        issuer, source = known
+        if parsed.algorithm not in issuer.algorithms:
+            raise jws.refused("is signed by no algorithm that its issuer has")
+        key = await _key_of(parsed, source)
+        if not key.has_signed(parsed):
+            raise jws.refused("has a signature that is wrong")
+        return self._principal(parsed, issuer, key, digest, now)
+
+    def upholds(self, principal: Principal, now: float) -> bool:
+        """Whether the key still counts, and the token is not revoked."""
+        proof = principal.proof
+        if not isinstance(proof, IssuerProof) or principal.until <= now:
+            return False
+        known = self._issuers.get(proof.issuer)
+        keys = None if known is None else known[1].keys
+        return (
+            keys is not None
+            and keys.has(proof.issued.kid, proof.thumbprint)
+            and not self._revocations().hit(proof.issued)
+        )
+
+    def _principal(
+        self, token: SignedToken, issuer: JwtIssuer, key: PinnedKey, digest: bytes, now: float
+    ) -> Principal:
+        until = _check_claims(token, issuer, now)
+        issued = claims.issued(token)
+        if self._revocations().hit(issued):
+            raise jws.refused("is revoked")
+        try:
+            grants = [*_grants(issuer, token.claims)]
+        except ValueError as cause:
+            raise jws.refused(str(cause)) from None
+        proof = IssuerProof(issuer.issuer, key.thumbprint, issued)
+        name = claims.name_of(issued.subject or issuer.issuer)
+        account = claims.account_of("jwt", issuer.issuer, issued.subject)
+        return Principal(name, grants, until, proof=proof, digest=digest, account=account)
+
+
+async def _key_of(token: SignedToken, source: KeySource) -> PinnedKey:
+    """The key that is pinned for the token's algorithm and id."""
+    if source.keys is None or token.kid not in source.keys:
+        await source.look_again()
+    if source.keys is None:
+        # 401 would have a client throw away a token that may be good.
+        raise KeysUnavailable("the keys of the token's issuer could not be fetched yet")
+    key = source.keys.find(token.kid, token.algorithm)
+    if key is None:
+        raise jws.refused("is signed by a key that is unknown, or not with its algorithm")
+    return key
+
+
+def _check_claims(token: SignedToken, issuer: JwtIssuer, now: float) -> float:
+    """How long the token counts (epoch seconds)."""
+    typ = issuer.typ.lower()
+    if token.typ not in ({typ, f"application/{typ}"} if typ else ORDINARY):
+        raise jws.refused("has another typ than tokens for this gateway have")
+    audience = token.claims.get("aud")
+    if issuer.audience not in (audience if isinstance(audience, list) else [audience]):
+        raise jws.refused("is for another audience")
+    return claims.check_times(token.claims, issuer.leeway, now)
+
+
+def _grants(issuer: JwtIssuer, said: jws.Json) -> Iterator[Grant]:
+    for template in issuer.grants:
+        streams = fill(template.streams, said)
+        if streams is not None:
+            yield Grant(streams, frozenset(template.operations))
+    told = said.get(issuer.grants_claim, []) if issuer.grants_claim else []
+    if not isinstance(told, list):
+        raise ValueError("must have a list of grants in its claim")  # noqa: TRY004 - of a token
+    for grant in told:
+        if not isinstance(grant, dict) or grant.keys() != {"streams", "operations"}:
+            raise ValueError("must have streams and operations in each of its grants")
+        yield grant_of(grant["streams"], grant["operations"])

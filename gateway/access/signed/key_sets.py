@@ -1,0 +1,134 @@
+"""Public keys, each pinned to the algorithms that it may have signed with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+from joserfc.util import base64_to_int
+
+from gateway.access.signed import jws, signatures
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from joserfc.jwk import Key
+
+MOST_KEYS = 100  # issuers have one or two, and some of the past; each costs a check in its set
+SHORTEST_RSA, LONGEST_RSA = 2048, 8192  # bits; a longer one would take the loop milliseconds
+_OF_RSA: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+# By kty and crv: what a key of the kind can have made. None has a secret that both sides know.
+_ALGORITHMS: Final[dict[tuple[object, object], frozenset[str]]] = {
+    ("RSA", None): _OF_RSA,
+    ("EC", "P-256"): frozenset({"ES256"}),
+    ("EC", "P-384"): frozenset({"ES384"}),
+    ("EC", "P-521"): frozenset({"ES512"}),
+    ("OKP", "Ed25519"): frozenset({"EdDSA", "Ed25519"}),
+}
+_KINDS: Final[dict[str, type[RSAKey | ECKey | OKPKey]]] = {
+    "RSA": RSAKey,
+    "EC": ECKey,
+    "OKP": OKPKey,
+}
+_PUBLIC: Final = frozenset({"kty", "kid", "n", "e", "crv", "x", "y"})
+
+
+class NoKeys(ValueError):
+    """A key set has no key that counts, in words that follow "it"."""
+
+
+class PinnedKey(NamedTuple):
+    """A key, and what it may have signed with; keys with one `thumbprint` are the same."""
+
+    key: Key
+    algorithms: frozenset[str]
+    thumbprint: str
+
+    def has_signed(self, token: jws.SignedToken) -> bool:
+        """Whether it has made the signature of a token, whose algorithm it is pinned for."""
+        return signatures.is_signed_by(token, self.key)
+
+
+class KeySet:
+    """The keys by their ids; one id may stand for keys of several kinds."""
+
+    def __init__(self, keys: Mapping[str, tuple[PinnedKey, ...]]) -> None:
+        self._keys = keys
+
+    def __contains__(self, kid: str) -> bool:
+        return kid in self._keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def find(self, kid: str, algorithm: str) -> PinnedKey | None:
+        """The key of that id that may have signed so."""
+        fitting = (key for key in self._keys.get(kid, ()) if algorithm in key.algorithms)
+        return next(fitting, None)
+
+    def has(self, kid: str, thumbprint: str) -> bool:
+        """Whether a key is still among them."""
+        return any(key.thumbprint == thumbprint for key in self._keys.get(kid, ()))
+
+
+def parse_keys(data: bytes, algorithms: Collection[str]) -> KeySet:
+    """The keys of a JSON Web Key Set that sign with one of the algorithms.
+
+    Those of other kinds, for other uses, too short, or without an id are left out, as RFC 7517
+    section 5 has it. Raises NoKeys where none is left, and ValueError for what is no such set, in
+    words that follow "it".
+    """
+    try:
+        listed = jws.load_object(data).get("keys")
+    except ValueError:
+        raise ValueError("is no JSON Web Key Set") from None
+    if not isinstance(listed, list):
+        raise ValueError("is no JSON Web Key Set")  # noqa: TRY004 - of what is read
+    if len(listed) > MOST_KEYS:
+        raise ValueError(f"has more than {MOST_KEYS} keys")
+    found: dict[str, tuple[PinnedKey, ...]] = {}
+    for entry in listed:
+        pinned = _pinned(entry, frozenset(algorithms)) if isinstance(entry, dict) else None
+        if pinned is not None:
+            kid = str(entry["kid"])
+            found[kid] = (*found.get(kid, ()), pinned)
+    if not found:
+        raise NoKeys("has no key with a kid that signs with one of the algorithms")
+    return KeySet(found)
+
+
+def _pinned(entry: jws.Json, wanted: frozenset[str]) -> PinnedKey | None:
+    kid, told = entry.get("kid"), entry.get("alg")
+    curve = None if entry.get("kty") == "RSA" else entry.get("crv")
+    kind = (entry.get("kty"), curve)
+    if not all(isinstance(it, str | None) for it in kind):
+        return None
+    algorithms = _ALGORITHMS.get(kind, frozenset()) & wanted
+    if told is not None:
+        algorithms &= {str(told)}
+    if not (isinstance(kid, str) and kid and algorithms and _is_for_signatures(entry)):
+        return None
+    public: dict[str, str | list[str]] = {
+        name: str(value) for name, value in entry.items() if name in _PUBLIC
+    }
+    try:
+        if "n" in public and not SHORTEST_RSA <= _bits(str(public["n"])) <= LONGEST_RSA:
+            return None
+        key = _KINDS[str(entry["kty"])].import_key(public)
+        key.get_op_key("verify")  # a point on its curve, say
+        return PinnedKey(key, algorithms, key.thumbprint())
+    except (JoseError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _bits(number: str) -> int:
+    return base64_to_int(number).bit_length()
+
+
+def _is_for_signatures(entry: jws.Json) -> bool:
+    operations = entry.get("key_ops")
+    allows = operations is None or (
+        isinstance(operations, list) and ("verify" in operations or "sign" in operations)
+    )
+    return allows and entry.get("use", "sig") == "sig"

@@ -1,0 +1,176 @@
+"""Read tokens: short-lived JWTs, made for one stream or folder, that verify without a look-up.
+
+They are what a browser can carry in a cookie or a URL, and what an edge can verify by itself.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.access.credentials import COOKIE, LONGEST_TOKEN
+from gateway.access.patterns import grant_of
+from gateway.access.principal import Principal
+from gateway.access.signed import claims, jws
+from gateway.errors import Unauthenticated
+from gateway.settings.grants import BELOW
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.access.operations import Operation
+    from gateway.access.revocations import Issued, Revocations
+    from gateway.access.signed.jws import Json, SignedToken
+    from gateway.access.signed.keys_file import Keys
+
+TYP: Final = "hg-read+jwt"
+ALGORITHM: Final = "EdDSA"  # the name by which every library knows it
+VERSION = 1
+LEEWAY_S = 30  # between the clocks of whoever signs and of whoever verifies
+USUAL_S = 900
+LONGEST_SUBJECT = 256
+
+
+class Wish(NamedTuple):
+    """What a token is to be made for; `lifetime` is in seconds, None for the usual one."""
+
+    subject: str
+    streams: str
+    operations: Sequence[Operation] = ("read",)
+    lifetime: int | None = None
+
+
+class Made(NamedTuple):
+    """A token, when it expires (epoch seconds), and the id by which it can be revoked."""
+
+    token: str
+    expires: int
+    token_id: str
+
+    def __repr__(self) -> str:
+        return f"Made({self.token_id!r}, expires={self.expires})"
+
+
+class Proof(NamedTuple):
+    """The key that has signed a token, and what the token says of itself."""
+
+    thumbprint: str
+    issued: Issued
+
+
+class ReadTokens:
+    """The authority over read tokens; those that last longer than `max_age` seconds are refused."""
+
+    def __init__(
+        self, keys: Callable[[], Keys], revocations: Callable[[], Revocations], max_age: int
+    ) -> None:
+        self._keys = keys
+        self._revocations = revocations
+        self._max_age = max_age
+
+    def owns(self, token: str) -> bool:
+        """Whether a token says that it is one."""
+        try:
+            return jws.has_form(token) and jws.parse(token).typ == TYP
+        except Unauthenticated:
+            return False
+
+    async def verify(self, token: str, digest: bytes, now: float) -> Principal:
+        """Whose token it is. Raises Unauthenticated."""
+        principal = verified(token, self._keys(), self._max_age, now, digest)
+        proof = principal.proof
+        assert isinstance(proof, Proof), "as it was made"
+        if self._revocations().hit(proof.issued):
+            raise jws.refused("is revoked")
+        return principal
+
+    def upholds(self, principal: Principal, now: float) -> bool:
+        """Whether the key still counts, and the token is not revoked."""
+        proof = principal.proof
+        return (
+            isinstance(proof, Proof)
+            and principal.until > now
+            and self._keys().verifying.has(proof.issued.kid, proof.thumbprint)
+            and not self._revocations().hit(proof.issued)
+        )
+
+
+def sign(wish: Wish, keys: Keys, max_age: int, now: float) -> Made:
+    """A token as it is wished for. Raises ValueError in words that follow "the token"."""
+    if keys.signer is None:
+        raise ValueError("cannot be signed: keys_file has no private key")
+    if not 0 < len(wish.subject) <= LONGEST_SUBJECT or not wish.subject.isprintable():
+        raise ValueError(f"must have a subject of at most {LONGEST_SUBJECT} visible characters")
+    lifetime = min(USUAL_S, max_age) if wish.lifetime is None else wish.lifetime
+    if not 0 < lifetime <= max_age:
+        raise ValueError(f"must last at most {max_age} s, which is read_token_max_age")
+    grant_of(wish.streams, [*wish.operations])
+    issued = int(now)
+    made = Made("", issued + lifetime, secrets.token_urlsafe(12))
+    said: Json = {
+        "ver": VERSION,
+        "jti": made.token_id,
+        "sub": wish.subject,
+        "streams": wish.streams,
+        "ops": sorted(set(wish.operations)),
+        "iat": issued,
+        "exp": made.expires,
+    }
+    header: Json = {"alg": ALGORITHM, "typ": TYP, "kid": keys.signer.kid}
+    token = keys.sign(header, said)
+    if len(token) > LONGEST_TOKEN:
+        raise ValueError("would be too long for a header")
+    return made._replace(token=token)
+
+
+def verified(token: str, keys: Keys, max_age: int, now: float, digest: bytes = b"") -> Principal:
+    """Whose token it is, as far as the token and the keys say. Raises Unauthenticated."""
+    parsed = jws.parse(token)
+    if parsed.typ != TYP:
+        raise jws.refused("is no read token")
+    key = keys.verifying.find(parsed.kid, parsed.algorithm)
+    if key is None:
+        raise jws.refused("is signed by a key that is unknown, or not with its algorithm")
+    if not key.has_signed(parsed):
+        raise jws.refused("has a signature that is wrong")
+    until = _check(parsed, max_age, now)
+    issued = claims.issued(parsed)
+    try:
+        grant = grant_of(parsed.claims.get("streams"), parsed.claims.get("ops", ["read"]))
+    except ValueError as cause:
+        raise jws.refused(str(cause)) from None
+    name = claims.name_of(issued.subject or "")
+    proof = Proof(key.thumbprint, issued)
+    account = claims.account_of("read-token", "", issued.subject)
+    return Principal(name, [grant], until, proof=proof, digest=digest, account=account)
+
+
+def _check(token: SignedToken, max_age: int, now: float) -> float:
+    """How long the token counts: to the second that it says, since the edge goes by that, too."""
+    said = token.claims
+    if said.get("ver") != VERSION or isinstance(said.get("ver"), bool):
+        raise jws.refused("is of a version that is unknown")
+    issued = claims.issued(token)
+    if not issued.subject or not issued.token_id or issued.at is None:
+        raise jws.refused("does not say for whom, when and as what it was issued (sub, iat, jti)")
+    claims.check_times(said, LEEWAY_S, now)
+    expires = claims.moment(said, "exp") or 0.0
+    if expires <= now:
+        raise jws.refused("has expired")
+    if expires - issued.at > max_age:
+        raise jws.refused("lasts longer than read_token_max_age allows")
+    return expires
+
+
+def cookie(made: Made, streams: str, now: float) -> str:
+    """The value of a Set-Cookie for these streams, which no other site and no script can use.
+
+    Raises ValueError in words that follow "the token".
+    """
+    path = streams.removesuffix(BELOW) or "/"
+    if ";" in path:  # it ends an attribute
+        raise ValueError("cannot be a cookie: the path has a ; in it")
+    return (
+        f"{COOKIE}={made.token}; Path={path}; Max-Age={max(0, made.expires - int(now))}; "
+        "Secure; HttpOnly; SameSite=Strict"
+    )

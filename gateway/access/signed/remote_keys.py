@@ -1,0 +1,156 @@
+"""The keys of an issuer at a URL: asked in the background, and for a key that nobody knows yet."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from headgate.backoff import Backoff
+from yarl import URL
+
+from gateway import trust
+from gateway.access.signed.key_sets import KeySet, NoKeys, parse_keys
+from gateway.background import Background
+from gateway.telemetry.logs import log
+from gateway.telemetry.metrics import counter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+REFRESH_S = 300.0  # a key that its issuer has withdrawn counts no longer than that
+FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
+# Keys are rotated a few times a day at most; tokens with made-up ids may come by the thousand.
+UNKNOWN_EVERY_S = 10.0
+FETCH_S = 5.0  # also the longest wait of a request whose key nobody knows yet
+LARGEST_SET = 256 << 10
+FETCHES = counter(
+    "headgate_jwks_fetches_total",
+    "Fetches of the keys of issuers of JWTs, by what became of them: fetched or failed.",
+    "result",
+)
+RESULTS = ("fetched", "failed")
+
+
+class RemoteKeys(Background):
+    """The last good keys, whatever their server answers since that is no key set.
+
+    A set without keys withdraws them all. Before there were any, `keys` is None. `changed` is
+    called when they have become others, and `trouble` says why they could not be fetched the last
+    time, in words that follow "it". `fetches` counts by RESULTS.
+    """
+
+    def __init__(self, url: str, algorithms: Collection[str], changed: Callable[[], None]) -> None:
+        self._url = url
+        self.shown = url.partition("?")[0]  # where nothing secret can be
+        self._algorithms = algorithms
+        self._changed = changed
+        self._session: ClientSession | None = None
+        self._fetching: asyncio.Task[None] | None = None
+        self._asked_at = -UNKNOWN_EVERY_S
+        self._content: bytes | None = None
+        self.keys: KeySet | None = None
+        self.trouble: str | None = None
+        self.fetches = dict.fromkeys(RESULTS, 0)
+
+    async def look_again(self) -> None:
+        """Fetch the keys, for one that is unknown, if the last fetch is long enough ago.
+
+        Those who ask meanwhile wait for the same fetch.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._fetching is None and now - self._asked_at < UNKNOWN_EVERY_S:
+            return
+        await self._fetch()
+
+    async def stop(self) -> None:
+        """End, and close the connection."""
+        await super().stop()
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _run(self) -> None:
+        backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, random.random)
+        while True:
+            await self._fetch()
+            if self.trouble is None:
+                backoff.reset()
+                # Not all workers at once.
+                await asyncio.sleep(REFRESH_S * (0.9 + 0.1 * random.random()))  # noqa: S311
+            else:
+                await asyncio.sleep(backoff.next_s())
+
+    async def _fetch(self) -> None:
+        """Fetch once, for all who wait for it; who leaves does not end it for the others."""
+        if self._fetching is None:
+            loop = asyncio.get_running_loop()
+            self._asked_at = loop.time()
+            self._fetching = loop.create_task(self._attempt())
+        await asyncio.shield(self._fetching)
+
+    async def _attempt(self) -> None:
+        try:
+            async with asyncio.timeout(FETCH_S):
+                content = await self._content_at_url()
+            if content != self._content:
+                self._take(content)
+            self.trouble = None
+            self.fetches["fetched"] += 1
+        except (ClientError, OSError, TimeoutError, ValueError) as cause:
+            self.fetches["failed"] += 1
+            self._refuse(_why(cause))
+        finally:
+            self._fetching = None
+
+    def _take(self, content: bytes) -> None:
+        try:
+            self.keys = parse_keys(content, self._algorithms)
+        except NoKeys:
+            if self.keys:
+                self.keys, self._content = KeySet({}), None
+                self._changed()
+            raise
+        self._content = content
+        log.info("access.keys_fetched", url=self.shown, keys=len(self.keys))
+        self._changed()
+
+    def _refuse(self, why: str) -> None:
+        if why != self.trouble:
+            self.trouble = why
+            log.warning("access.keys_not_fetched", url=self.shown, why=why)
+
+    async def _content_at_url(self) -> bytes:
+        if self._session is None:
+            # To load the system's authorities takes a while: only for those that need them.
+            tls = trust.context() if self._url.startswith("https:") else True
+            self._session = ClientSession(
+                connector=TCPConnector(limit=1, ssl=tls),
+                cookie_jar=DummyCookieJar(),
+                timeout=ClientTimeout(total=FETCH_S),
+                # What is packed could be a bomb.
+                headers={"Accept-Encoding": "identity", "User-Agent": "headgate"},
+                auto_decompress=False,
+            )
+        content = bytearray()
+        url = URL(self._url, encoded=True)
+        async with self._session.get(url, allow_redirects=False) as response:
+            if response.status != 200:
+                raise ValueError(f"answers {response.status}")
+            async for part in response.content.iter_any():
+                content += part
+                if len(content) > LARGEST_SET:
+                    raise ValueError(f"sends more than {LARGEST_SET >> 10} KiB")
+        return bytes(content)
+
+
+def _why(cause: Exception) -> str:
+    if isinstance(cause, TimeoutError):
+        return f"did not answer within {FETCH_S:g} s"
+    if isinstance(cause, ValueError):
+        return str(cause)
+    return f"cannot be reached ({type(cause).__name__})"

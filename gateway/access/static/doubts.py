@@ -1,0 +1,68 @@
+"""What is granted or revoked and has no effect, which a mistyped name or path mostly is."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from gateway.settings.grants import BELOW, CLAIM
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from gateway.access.static.tokens_file import TokensFile
+    from gateway.settings import JwtIssuer
+
+MOST_TOLD = 20  # of one file: each is a line of the log
+NOWHERE = "which is below no route: it grants nothing"
+
+
+def of_file(path: str, file: TokensFile, prefixes: Collection[str]) -> tuple[str, ...]:
+    """A sentence for each name and pattern of a tokens_file that means nobody and nothing."""
+    said = [*chain(_revoked(file), _granted(file, prefixes), _keyed(file, prefixes))]
+    if len(said) > MOST_TOLD:
+        said[MOST_TOLD:] = [f"{len(said) - MOST_TOLD:,} more names and paths have no effect"]
+    return tuple(f"{path}: {sentence}" for sentence in said)
+
+
+def of_issuers(issuers: Sequence[JwtIssuer], prefixes: Collection[str]) -> Iterator[str]:
+    """The same for what the settings grant the tokens of issuers."""
+    for index, issuer in enumerate(issuers):
+        for streams in _astray((grant.streams for grant in issuer.grants), prefixes):
+            yield f"jwt_issuers[{index}].grants has {streams}, {NOWHERE}"
+
+
+def _revoked(file: TokensFile) -> Iterator[str]:
+    known = {token.name for token in file.tokens.values()}
+    for name in sorted(file.revocations.names - known):
+        yield f"revoked has the name {name}, which no token of the file has: it ends nothing"
+
+
+def _granted(file: TokensFile, prefixes: Collection[str]) -> Iterator[str]:
+    holders: dict[str, str] = {}
+    for token in file.tokens.values():
+        for grant in token.grants:
+            holders.setdefault(grant.streams, token.name)
+    for streams in _astray(holders, prefixes):
+        yield f"the token {holders[streams]} has a grant of {streams}, {NOWHERE}"
+
+
+def _keyed(file: TokensFile, prefixes: Collection[str]) -> Iterator[str]:
+    for streams in _astray(file.reader_keys, prefixes):
+        yield f"reader_keys has {streams}, which is below no route: it is the version of nothing"
+
+
+def _astray(patterns: Iterable[str], prefixes: Collection[str]) -> Iterator[str]:
+    """Those that mean no stream of any route."""
+    for pattern in patterns:
+        if not any(meets(pattern, prefix) for prefix in prefixes):
+            yield pattern
+
+
+def meets(pattern: str, prefix: str) -> bool:
+    """Return whether a pattern may mean streams below a prefix; a {claim} is any segment."""
+    given, wanted = pattern.removesuffix(BELOW).split("/"), prefix.split("/")
+    agrees = all(
+        one == other or CLAIM.fullmatch(one) for one, other in zip(given, wanted, strict=False)
+    )
+    return agrees and (pattern.endswith(BELOW) or len(given) > len(wanted))

@@ -1,0 +1,48 @@
+"""Tokens that stand in a file, as their hashes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.access.principal import Principal
+from gateway.access.static.tokens_file import StaticToken
+from gateway.errors import Unauthenticated
+from gateway.settings.reading.token_hashes import token_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.access.static.tokens_file import TokensFile
+
+
+class StaticTokens:
+    """The authority over the tokens of a file, as `file` says it at the moment."""
+
+    def __init__(self, file: Callable[[], TokensFile]) -> None:
+        self._file = file
+
+    def owns(self, token: str) -> bool:
+        """Whether a token is in the file, or can be nobody else's: those have two dots."""
+        return token.count(".") != 2 or token_digest(token) in self._file().tokens
+
+    async def verify(self, token: str, digest: bytes, now: float) -> Principal:
+        """Whose token it is. Raises Unauthenticated."""
+        known = self._file().tokens.get(token_digest(token))
+        if known is None:
+            raise Unauthenticated("the token is unknown", is_refused=True)
+        if known.name in self._file().revocations.names:
+            raise Unauthenticated("the token is revoked", is_refused=True)
+        if known.until <= now:
+            raise Unauthenticated("the token has expired", is_refused=True)
+        account = f"token {known.name}"
+        return Principal(
+            known.name, known.grants, known.until, proof=known, digest=digest, account=account
+        )
+
+    def upholds(self, principal: Principal, now: float) -> bool:
+        """Whether the file still says the same of the principal's token."""
+        proof = principal.proof
+        if not isinstance(proof, StaticToken) or proof.until <= now:
+            return False
+        file = self._file()
+        return file.tokens.get(proof.digest) == proof and proof.name not in file.revocations.names

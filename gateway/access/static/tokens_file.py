@@ -1,0 +1,286 @@
+"""The file of static tokens: who has one, what each may do, and what has been revoked."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from math import inf
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+from gateway.access.operations import Grant
+from gateway.access.revocations import Revocations, Unrotated
+from gateway.settings.access import check_name
+from gateway.settings.grants import Operations, check_pattern
+from gateway.settings.reading.tables import Table, setting
+from gateway.settings.reading.token_hashes import DIGEST, read_digest
+from gateway.settings.reading.toml_file import TomlFile, spell
+from gateway.settings.reading.values import After, Before, Mistaken, Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from gateway.settings.reading.values import Mistake
+
+HASH_KIND = f"{DIGEST} and 64 hexadecimal digits, which `headgate token hash` prints of a token"
+TIME_KIND = "a time with its zone, such as 2030-01-31T12:00:00Z"
+HIGHEST_VERSION = 2**31 - 1
+MOST_TOLD = 20  # mistakes of a file: each takes a look through all of it
+# What a value of another type must be, by its key.
+_KINDS = {
+    **dict.fromkeys(("roles", "tokens", "revoked", "grants"), "an array of tables"),
+    **dict.fromkeys(("reader_keys", "rotated_for"), "a table"),
+}
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+
+class StaticToken(NamedTuple):
+    """A token by its SHA-256, and what it lets its holder do until a moment (epoch seconds)."""
+
+    name: str
+    digest: bytes
+    grants: tuple[Grant, ...]
+    until: float
+
+
+class TokensFile(NamedTuple):
+    """All that the file says."""
+
+    tokens: Mapping[bytes, StaticToken]
+    revocations: Revocations
+    reader_keys: Mapping[str, int]  # versions, by pattern
+    # The revoked readers whose keys a rotation has ended, by its pattern.
+    rotated_for: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    doubts: tuple[str, ...] = ()  # what of it has no effect, a sentence each
+    unrotated: tuple[Unrotated, ...] = ()  # revocations that caches in front do not know of
+
+
+def parse_tokens(path: str, data: bytes) -> TokensFile:
+    """What the file at a path says. Raises ValueError, with a line for each mistake."""
+    try:
+        file = TomlFile(Path(path), data.decode())
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text, hence not TOML") from None
+    import tomllib  # only where there is a file
+
+    try:
+        values = tomllib.loads(file.text)
+    except tomllib.TOMLDecodeError as cause:
+        raise ValueError(file.no_toml(str(cause))[1].removesuffix(".")) from None
+    except RecursionError:
+        raise ValueError(f"{path} is not TOML that can be read: it is nested too deeply") from None
+    tables, found = _checked(values)
+    if tables is None or found:
+        raise ValueError(_told(found, file, values))
+    return tables.read()
+
+
+def _checked(values: Mapping[str, object]) -> tuple[_File | None, list[_Mistake]]:
+    """The tables, where each by itself is right, and what is wrong."""
+    try:
+        tables = _File.of(values)
+    except Mistaken as refusal:
+        return None, [_Mistake(it.place, _words(it)) for it in refusal.mistakes]
+    return tables, [*tables.mistakes()]
+
+
+def _told(found: list[_Mistake], file: TomlFile, values: Mapping[str, object]) -> str:
+    """A line for each, in the order of the file. The last is ended by whoever tells it."""
+    told = sorted(found[:MOST_TOLD], key=lambda it: file.line(it.place) or 0)
+    lines = [_sentence(it, file, values) for it in told]
+    if len(found) > len(told):
+        lines.append(f"{file.path} has {len(found) - len(told):,} more mistakes")
+    return ".\n".join(lines)
+
+
+class _Mistake(NamedTuple):
+    """Where it is, and words that follow what stands there; never the value."""
+
+    place: tuple[str | int, ...]
+    words: str
+
+
+def _sentence(mistake: _Mistake, file: TomlFile, values: Mapping[str, object]) -> str:
+    place, words = mistake
+    name = _name_at(place, values)
+    return f"{file.position(place)}: {spell(place)}{name and f' (name {name})'} {words}"
+
+
+def _name_at(place: tuple[str | int, ...], values: Mapping[str, object]) -> str:
+    """The name of the table that a place is in, where it has one that may be shown."""
+    tables = values.get(str(place[0]))
+    index = place[1] if len(place) > 1 else None
+    if not isinstance(tables, list) or not isinstance(index, int) or place[2:] == ("name",):
+        return ""
+    table = tables[index]
+    name = table.get("name") if isinstance(table, dict) else None
+    try:
+        return check_name(name) if isinstance(name, str) else ""
+    except ValueError:
+        return ""
+
+
+def _words(mistake: Mistake) -> str:
+    if mistake.kind == "unknown":
+        return "is nothing that this file can have"
+    if mistake.kind == "missing":
+        return "is missing"
+    last = mistake.place[-1]
+    in_array = isinstance(last, int)
+    return mistake.must or f"must be {'a table' if in_array else _KINDS.get(str(last), 'text')}"
+
+
+# ---------------------------------------------------------------- its tables
+
+
+def _check_digest(secret: Secret) -> Secret:
+    if read_digest(secret.reveal()) is None:
+        raise ValueError(f"must be {HASH_KIND}: tokens themselves do not stand in this file")
+    return secret
+
+
+def _check_version(value: object) -> object:
+    if type(value) is not int or not 1 <= value <= HIGHEST_VERSION:
+        raise ValueError(f"must be a whole number from 1 to {HIGHEST_VERSION:,}")
+    return value
+
+
+def _check_text(text: str) -> str:
+    if not 1 <= len(text) <= 1024:
+        raise ValueError("must be text of 1 to 1,024 characters")
+    return text
+
+
+def _check_some(grants: tuple[_Grant, ...]) -> tuple[_Grant, ...]:
+    if not grants:
+        raise ValueError("must be an array of at least one table")
+    return grants
+
+
+def _moment(value: object) -> float:
+    """A time of TOML or RFC 3339 as epoch seconds."""
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        try:
+            value = datetime.fromisoformat(value.upper())
+        except ValueError:
+            value = None
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise ValueError(f"must be {TIME_KIND}")
+    return value.timestamp()
+
+
+Name = Annotated[str, After(check_name)]
+Moment = Annotated[float, Before(_moment)]
+Version = Annotated[int, Before(_check_version)]
+Text = Annotated[str, After(_check_text)]
+
+
+class _Grant(Table):
+    streams: Annotated[str, After(check_pattern)]
+    operations: Operations
+
+
+class _Role(Table):
+    name: Name
+    grants: Annotated[tuple[_Grant, ...], After(_check_some)]
+
+
+class _Token(Table):
+    name: Name
+    token: Annotated[Secret, After(_check_digest)]
+    role: Name | None = None
+    grants: tuple[_Grant, ...] = ()
+    expires: Moment = inf
+
+    def check_whole(self) -> None:
+        """It has what it may do once."""
+        if (self.role is None) == (not self.grants):
+            raise ValueError("must have a role or grants, and not both")
+
+    @property
+    def digest(self) -> bytes:
+        digest = read_digest(self.token.reveal())
+        assert digest is not None, "_check_digest refuses what is none"
+        return digest
+
+
+class _Revoked(Table):
+    name: Name | None = None
+    jti: Text | None = None
+    sub: Text | None = None
+    kid: Text | None = None
+    before: Moment | None = None
+
+    def check_whole(self) -> None:
+        """It names one thing."""
+        given = [it for it in (self.name, self.jti, self.sub, self.kid) if it is not None]
+        if len(given) != 1:
+            raise ValueError("must have one of name, jti, sub and kid")
+        if self.before is not None and self.sub is None:
+            raise ValueError("must have before only together with sub")
+
+
+class _File(Table):
+    roles: tuple[_Role, ...] = ()
+    tokens: tuple[_Token, ...] = ()
+    revoked: tuple[_Revoked, ...] = ()
+    reader_keys: dict[Annotated[str, After(check_pattern)], Version] = setting({})
+    rotated_for: dict[Annotated[str, After(check_pattern)], tuple[str, ...]] = setting({})
+
+    def mistakes(self) -> Iterator[_Mistake]:
+        """Where its tables do not fit together."""
+        known = {role.name for role in self.roles}
+        names: dict[tuple[str, str], int] = {}
+        hashes: dict[bytes, int] = {}
+        named: dict[str, Sequence[_Role | _Token]] = {"roles": self.roles, "tokens": self.tokens}
+        for kind, tables in named.items():
+            for index, one in enumerate(tables):
+                first = names.setdefault((kind, one.name), index)
+                if first != index:
+                    words = f"is {one.name}, as that of {kind}[{first}] is"
+                    yield _Mistake((kind, index, "name"), words)
+        for index, token in enumerate(self.tokens):
+            first = hashes.setdefault(token.digest, index)
+            if first != index:
+                words = f"is the hash that tokens[{first}] has, too"
+                yield _Mistake(("tokens", index, "token"), words)
+            if token.role is not None and token.role not in known:
+                words = f"is {token.role}, and no role has that name"
+                yield _Mistake(("tokens", index, "role"), words)
+
+    def read(self) -> TokensFile:
+        """Its tables as they are asked."""
+        roles = {role.name: _grants(role.grants) for role in self.roles}
+        tokens = (
+            StaticToken(
+                token.name,
+                token.digest,
+                _grants(token.grants) if token.role is None else roles[token.role],
+                token.expires,
+            )
+            for token in self.tokens
+        )
+        return TokensFile(
+            {token.digest: token for token in tokens},
+            self._revocations(),
+            self.reader_keys,
+            self.rotated_for,
+        )
+
+    def _revocations(self) -> Revocations:
+        subjects: dict[str, float] = {}
+        for one in self.revoked:
+            if one.sub is not None:
+                before = inf if one.before is None else one.before
+                subjects[one.sub] = max(before, subjects.get(one.sub, 0.0))
+        return Revocations(
+            names=frozenset(one.name for one in self.revoked if one.name is not None),
+            token_ids=frozenset(one.jti for one in self.revoked if one.jti is not None),
+            kids=frozenset(one.kid for one in self.revoked if one.kid is not None),
+            subjects=subjects,
+        )
+
+
+def _grants(given: Sequence[_Grant]) -> tuple[Grant, ...]:
+    return tuple(Grant(one.streams, frozenset(one.operations)) for one in given)

@@ -1,0 +1,1 @@
+"""The Redis servers: connections, pipelines, failovers and notifications."""

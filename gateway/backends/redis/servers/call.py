@@ -1,0 +1,173 @@
+"""One call that finds its server, whatever happens to servers and connections."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gateway.backends.redis.connection import Refusal, pack
+from gateway.backends.redis.servers.failures import explained
+from gateway.backends.redis.servers.pipeline import Unreachable
+from gateway.backends.redis.servers.primary import UNLOADED
+from gateway.errors import LogUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.backends.redis.connection import Packed
+    from gateway.backends.redis.servers.pipeline import Answer, Pipeline
+    from gateway.backends.redis.servers.primaries import Primaries
+    from gateway.backends.redis.servers.primary import Primary
+
+TIMEOUT_S = 6.0  # a call that may have been carried out is tried again for so long
+RETRY_S = 0.1  # between two tries: a server that is back is not kept waiting
+MOST_TURNS = 8  # times that one call is sent elsewhere, or again after its function was loaded
+ASKING = pack("ASKING")
+PASSING = {"TRYAGAIN", "CLUSTERDOWN"}
+
+
+class RedisCall:
+    """Packed calls for the server of `key`; `done` gets their replies or LogUnavailable.
+
+    A call whose connection is lost is sent again. Commits may be: one that had been carried out
+    is told so by what it finds.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_commits",
+        "_deadline",
+        "_done",
+        "_expected",
+        "_key",
+        "_primaries",
+        "_turns",
+        "_was_sent",
+    )
+
+    def __init__(
+        self,
+        primaries: Primaries,
+        key: str,
+        calls: Sequence[Packed],
+        done: Callable[[Answer | LogUnavailable], None],
+        *,
+        commits: bool = False,
+        expected: int = 0,
+    ) -> None:
+        """`expected` is about how many bytes the replies may be, where they are many."""
+        self._primaries = primaries
+        self._key = key
+        self._calls = calls
+        self._done = done
+        self._commits = commits
+        self._expected = expected
+        self._deadline = 0.0
+        self._turns = 0
+        self._was_sent = False
+
+    def go(self) -> None:
+        """Send it, or send it again."""
+        primary = self._primaries.primary_of(self._key)
+        if primary is not None:
+            self._send(primary)
+            return
+        finding = asyncio.get_running_loop().create_task(self._primaries.find(self._key))
+        finding.add_done_callback(self._found)
+
+    def _found(self, finding: asyncio.Task[Primary]) -> None:
+        error = None if finding.cancelled() else finding.exception()
+        if finding.cancelled():
+            self._unreachable(Unreachable("the gateway is stopping"))
+        elif isinstance(error, Unreachable):
+            self._unreachable(error)
+        elif error is not None:
+            self._fail(f"the log cannot be reached: {error!r}")
+            raise error
+        else:
+            self._send(finding.result())
+
+    def _send(self, primary: Primary) -> None:
+        if primary.is_down:  # its own looks at it will tell when it is back
+            why = primary.why_unhealthy or "it is down"
+            asyncio.get_running_loop().call_soon(self._unreachable, Unreachable(why))
+            return
+        answered = partial(self._answered, primary)
+        self._pipeline(primary).ask(self._calls, answered, self._expected)
+
+    def _send_asking(self, primary: Primary) -> None:
+        """Send it where the slot is on its way to, which must be asked for before each call."""
+        asking = [command for call in self._calls for command in (ASKING, call)]
+
+        def answered(answer: Answer | Unreachable) -> None:
+            if not isinstance(answer, Unreachable):
+                answer = (answer[0][1::2], answer[1])
+            self._answered(primary, answer)
+
+        self._pipeline(primary).ask(asking, answered, self._expected)
+
+    def _pipeline(self, primary: Primary) -> Pipeline:
+        return primary.commits if self._commits else primary.reads
+
+    def _answered(self, primary: Primary, answer: Answer | Unreachable) -> None:
+        if isinstance(answer, Unreachable):
+            primary.look()
+            self._unreachable(answer)
+            return
+        replies, epilogue = answer
+        counts = replies[-1:] if self._commits else replies  # a note before it may be refused
+        refusals = [reply for reply in counts if isinstance(reply, Refusal)]
+        if refusals:
+            self._refused(primary, refusals[0], of_all=len(refusals) == len(replies))
+        else:
+            self._done((replies, epilogue))
+
+    def _unreachable(self, failure: Unreachable) -> None:
+        self._was_sent = self._was_sent or failure.was_sent
+        self._primaries.moved()  # it may be that another server has taken over
+        if (self._was_sent or failure.is_passing) and self._may_go_on():
+            self._later()
+        else:
+            what = "did not answer" if self._was_sent else "cannot be reached"
+            self._fail(f"the log {what}: {failure.why}")
+
+    def _refused(self, primary: Primary, refusal: Refusal, *, of_all: bool) -> None:
+        # Of a slot that is moving, some keys may be here and some there.
+        is_passing = refusal.code in PASSING or (refusal.code == "ASK" and not of_all)
+        if is_passing and primary.why_unhealthy is None and self._may_go_on():
+            self._primaries.moved()
+            self._later()
+            return
+        self._turns += refusal.code != "ASK"  # whoever is asked then does it, or asks for patience
+        if self._turns > MOST_TURNS:
+            self._fail(f"the log refuses: {explained(refusal.text)}")
+        elif refusal.code == "MOVED":
+            self._primaries.moved()
+            self.go()
+        elif refusal.code == "ASK":
+            host, _, port = refusal.text.split(" ")[2].rpartition(":")
+            self._send_asking(self._primaries.primary_at((host, int(port))))
+        elif UNLOADED in refusal.text:
+            primary.leave()  # with the next connection the functions are loaded again
+            self.go()
+        else:
+            if refusal.code == "READONLY":
+                primary.leave()
+            primary.look()
+            self._primaries.complain(self._key, refusal)
+            self._fail(f"the log refuses: {explained(refusal.text)}")
+
+    def _may_go_on(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if not self._deadline:
+            self._deadline = now + TIMEOUT_S
+        return now < self._deadline
+
+    def _later(self) -> None:
+        asyncio.get_running_loop().call_later(RETRY_S, self.go)
+
+    def _fail(self, why: str) -> None:
+        if self._was_sent and self._commits:
+            why += ": it is not known whether this request was stored"
+        self._done(LogUnavailable(why))

@@ -1,0 +1,190 @@
+"""Opens connections to Redis: as whom, how encrypted, and with our functions on the server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from redis import exceptions
+from redis.asyncio.connection import UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from gateway import trust
+from gateway.backends.redis.names import LIBRARY
+from gateway.backends.redis.servers.failures import translated
+from gateway.backends.redis.servers.pipeline import Unreachable
+from gateway.backends.redis.servers.sentinels import connection_to, primary_of
+from gateway.settings.log_kinds.redis import parse_redis
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from redis.asyncio.connection import AbstractConnection
+
+    from gateway.backends.redis.connection import RedisConnection
+    from gateway.settings import Route
+    from gateway.settings.log_kinds.redis import RedisOrigin
+
+ONLY = ("", 0)  # the address of the primary of what is no cluster: it is looked for anew each time
+
+
+class RedisSettings(NamedTuple):
+    """How an origin in Redis is connected to."""
+
+    origin: RedisOrigin
+    connect_timeout: float = 5.0
+    tls_ca: str = ""
+    tls_verify: bool = True
+    wait_replicas: int = 0
+
+    @classmethod
+    def of(cls, route: Route) -> RedisSettings:
+        """Those of a route."""
+        return cls(
+            parse_redis(route.origin),
+            route.connect_timeout,
+            route.tls_ca,
+            route.tls_verify == "on",
+            route.wait_replicas,
+        )
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether keys are spread over several servers."""
+        return self.origin.kind == "cluster"
+
+
+Address = tuple[str, int]
+
+
+class RedisConnector:
+    """Opens connections to an origin's servers; `sharded` says whether they publish by slots."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self._settings = settings
+        self._origin = settings.origin
+        self._is_warned = False
+        self.sharded = True
+
+    def check(self) -> None:
+        """Raises StartError when the authorities to trust cannot be read."""
+        if self._settings.tls_ca:  # those of the system take 30 ms, and need no check
+            trust.context(self._settings.tls_ca)
+
+    async def connect(self, redis_connection: RedisConnection, address: Address) -> None:
+        """Open a connection, with our functions on its server, which `redis_connection` takes over.
+
+        Raises Unreachable.
+        """
+        with translated():
+            connection = await self._connection(address)
+            async with self._making(connection):
+                await _load_functions(connection)
+                await connection.send_command("COMMAND", "INFO", "SPUBLISH")
+                self.sharded = None not in await connection.read_response()
+                if not self._settings.is_cluster:
+                    await _check_alone(connection)
+                await self._warn_of_eviction(connection)
+        redis_connection.take_over(connection)
+
+    async def _warn_of_eviction(self, connection: AbstractConnection) -> None:
+        """Once: a Redis that takes keys away when it is full does it without telling anybody."""
+        await connection.send_command("INFO", "memory")
+        told: bytes = await connection.read_response()
+        memory = dict(line.split(b":", 1) for line in told.splitlines() if b":" in line)
+        policy = memory.get(b"maxmemory_policy", b"noeviction").decode()
+        if policy != "noeviction" and memory.get(b"maxmemory") != b"0" and not self._is_warned:
+            self._is_warned = True
+            log.warning("log.may_evict", server=str(self._origin), maxmemory_policy=policy)
+
+    async def _connection(self, address: Address) -> AbstractConnection:
+        origin, options = self._origin, self.options()
+        if origin.kind == "unix":
+            return UnixDomainSocketConnection(path=origin.path, **options)
+        if origin.kind == "sentinel":
+            address = await self._primary()
+        elif address == ONLY:
+            address = origin.nodes[0]
+        return connection_to(address, options)
+
+    async def connect_sentinel(self, redis_connection: RedisConnection, node: Address) -> None:
+        """Open a connection to a sentinel. Raises Unreachable."""
+        with translated():
+            connection = connection_to(node, self._sentinel_options())
+            async with self._making(connection):
+                pass
+        redis_connection.take_over(connection)
+
+    @contextlib.asynccontextmanager
+    async def _making(self, connection: AbstractConnection) -> AsyncIterator[None]:
+        """Connected, with what is left of the time for it; closed on failure."""
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout):
+                await connection.connect()  # type: ignore[no-untyped-call]  # of redis-py
+                yield
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
+    async def _primary(self) -> tuple[str, int]:
+        """Whom the sentinels take for the primary now."""
+        origin = self._origin
+        return await primary_of(origin.service, origin.nodes, self._sentinel_options())
+
+    def _sentinel_options(self) -> dict[str, Any]:
+        origin = self._origin
+        own = {"username": origin.sentinel_username, "password": origin.sentinel_password}
+        return {**self._common(), **own}
+
+    def options(self) -> dict[str, Any]:
+        """What redis-py is told of a connection to a server, besides its address."""
+        origin = self._origin
+        return {
+            **self._common(),
+            "username": origin.username,
+            "password": origin.password,
+            **({} if self._settings.is_cluster else {"db": origin.db}),
+        }
+
+    def _common(self) -> dict[str, Any]:
+        timeout = self._settings.connect_timeout
+        return {
+            "protocol": 2,
+            "client_name": "headgate",
+            "socket_connect_timeout": timeout,
+            # It would be given to `wait_for`, which passes over some cancellations in Python 3.11.
+            "socket_timeout": None,
+            "retry": Retry(NoBackoff(), 0),
+            **self._tls(),
+        }
+
+    def _tls(self) -> dict[str, Any]:
+        if not self._origin.tls:
+            return {}
+        verify = self._settings.tls_verify
+        return {
+            "ssl": True,
+            "ssl_ca_certs": self._settings.tls_ca or None,
+            "ssl_cert_reqs": "required" if verify else "none",
+            "ssl_check_hostname": verify,
+        }
+
+
+async def _check_alone(connection: AbstractConnection) -> None:
+    await connection.send_command("INFO", "cluster")
+    if b"cluster_enabled:1" in await connection.read_response():
+        raise Unreachable("this Redis is a node of a cluster: its origin is redis+cluster://…")
+
+
+async def _load_functions(connection: AbstractConnection) -> None:
+    await connection.send_command("FUNCTION", "LOAD", LIBRARY)
+    try:
+        await connection.read_response()
+    except exceptions.OutOfMemoryError:
+        return  # they are there, or a call will tell
+    except exceptions.ResponseError as error:
+        if "already exists" not in str(error):
+            raise

@@ -1,0 +1,56 @@
+"""Failovers as the sentinels tell of them: the silence of a frozen primary tells later."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gateway.backends.redis.servers.notifications import Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.backends.redis.servers.topology import Topology
+
+CHANNEL = b"+switch-master"  # SERVICE, then host and port of the old primary and of the new one
+TOGETHER_S = 10.0  # the sentinels tell of one failover one after the other, within seconds
+
+
+class FailoverWatch:
+    """One connection to each sentinel, made anew whenever it is lost."""
+
+    def __init__(self, topology: Topology, switched: Callable[[], None]) -> None:
+        """`switched` is called once for each failover."""
+        self._service = topology.service.encode()
+        self._switched = switched
+        self._told = b""
+        self._told_at = 0.0  # loop time
+        self._subscriptions = [
+            Subscription(
+                topology,
+                partial(topology.connector.connect_sentinel, node=node),
+                CHANNEL,
+                self._heard,
+                strayed=lambda _: None,  # which channels of a cluster do
+            )
+            for node in topology.sentinels
+        ]
+
+    def open(self) -> None:
+        """Begin to listen."""
+        for subscription in self._subscriptions:
+            subscription.open()
+
+    async def close(self) -> None:
+        """End all connections."""
+        for subscription in self._subscriptions:
+            await subscription.close()
+
+    def _heard(self, _: bytes, message: bytes | None) -> None:
+        if message is None or message.partition(b" ")[0] != self._service:
+            return
+        now = asyncio.get_running_loop().time()
+        if message != self._told or now >= self._told_at + TOGETHER_S:
+            self._told, self._told_at = message, now
+            self._switched()

@@ -1,0 +1,152 @@
+"""A watch for servers that lost commits which this gateway had acknowledged.
+
+A Redis that loses writes loses its latest ones: those that were not on its disk, or not at the
+replica that took over. So the commit that was acknowledged last stands for all before it. If that
+commit is found again, nothing that this gateway acknowledged is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from gateway.backends.redis.commands import standing_in
+from gateway.errors import LogUnavailable, RecordDamaged
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from gateway.backends.redis.commands import Commands, Standing
+    from gateway.backends.redis.connection import Reply
+    from gateway.backends.redis.servers.primary import Primary
+    from gateway.protocol.streams.state import Change, StreamState
+
+Lost = Literal["no", "unknown", "yes"]
+LOST: tuple[Lost, ...] = ("no", "unknown", "yes")  # from the best to the worst
+
+PATIENCE_S = 60.0  # a server may come back and go again, but not for ever
+AGAIN_S = 0.5
+MOST_SERVERS = 1_000  # of a cluster, as Redis recommends; nodes that are replaced leave theirs here
+
+
+class LastCommit(NamedTuple):
+    """The commit that a server acknowledged last."""
+
+    state: StreamState
+    version: int  # at which the stream stood afterwards, or was removed
+    token: int  # see headgate.lua
+
+    def is_lost(self, standing: Standing) -> Lost:
+        """Return whether a server with this state of the path has lost the commit.
+
+        That is "unknown" if somebody else removed the stream, or wrote to it, in a later history
+        before the look.
+        """
+        if str(self.token).encode() in standing.tokens:
+            return "no"
+        state = standing.state
+        if state is None or state.stream_id != self.state.stream_id:
+            return self._is_lost_without_stream(standing)
+        if state.history == self.state.history:
+            return "no" if state.version >= self.version else "yes"
+        for past in state.past_generations:
+            if past.generation == self.state.generation and past.end < self.state.tail:
+                return "yes"
+        return "unknown"
+
+    def _is_lost_without_stream(self, standing: Standing) -> Lost:
+        if standing.removed_generation > self.state.generation:
+            return "unknown"
+        was_removed_later = (
+            standing.removed_generation == self.state.generation
+            and standing.removed_version >= self.version
+        )
+        return "no" if was_removed_later else "yes"
+
+
+class LossWatch:
+    """A comparison of servers in a new history with what they had acknowledged before.
+
+    `counts` has the number of new histories by whether something was lost.
+    """
+
+    def __init__(
+        self,
+        commands: Commands,
+        ask: Callable[..., Awaitable[list[Reply]]],
+        primary_of: Callable[[str], Primary | None],
+    ) -> None:
+        """Send commands by `ask`, to the server of a key, which `primary_of` returns."""
+        self._commands = commands
+        self._ask = ask
+        self._primary_of = primary_of
+        self._last: dict[Primary, LastCommit] = {}
+        # Of servers whose other history a commit told of before they were looked at.
+        self._checks: dict[Primary, list[asyncio.Task[Lost]]] = {}
+        self._counting: set[asyncio.Task[None]] = set()
+        self.counts: dict[Lost, int] = dict.fromkeys(LOST, 0)
+
+    async def close(self) -> None:
+        """End all comparisons."""
+        tasks = [*self._counting, *(task for tasks in self._checks.values() for task in tasks)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def acknowledged(self, primary: Primary, change: Change, token: int) -> None:
+        """Remember a server's latest commit, and begin a comparison if its history is a new one."""
+        state = change.state
+        last = self._last.get(primary)
+        if last is None and len(self._last) >= MOST_SERVERS:
+            del self._last[next(iter(self._last))]
+        elif last is not None and last.state.history != state.history:
+            # At once: a stream remembers only the last four commits of this gateway.
+            self._begin(primary, last)
+        self._last[primary] = LastCommit(state, state.version + change.removes, token)
+
+    def history_changed(self, primary: Primary) -> None:
+        """Count a server's new history by whether something was lost, once that is known."""
+        last = self._last.get(primary)
+        if last is not None and last.state.history != primary.history:
+            self._begin(primary, self._last.pop(primary))
+        elif primary not in self._checks:
+            for other in [*self._last]:  # one of them may be the server that this one has replaced
+                if other is not primary and self._server_of(self._last[other]) is primary:
+                    self._begin(primary, self._last.pop(other))
+        checks = self._checks.pop(primary, [])
+        counting = asyncio.get_running_loop().create_task(self._count(primary, checks))
+        self._counting.add(counting)
+        counting.add_done_callback(self._counting.discard)
+
+    def _server_of(self, last: LastCommit) -> Primary | None:
+        return self._primary_of(self._commands.names.meta(last.state.path))
+
+    def _begin(self, primary: Primary, last: LastCommit) -> None:
+        check = asyncio.get_running_loop().create_task(self._check(last))
+        self._checks.setdefault(primary, []).append(check)
+
+    async def _check(self, last: LastCommit) -> Lost:
+        path = last.state.path
+        key, load = self._commands.names.meta(path), self._commands.load(path)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while True:
+                    try:
+                        (reply,) = await self._ask(key, load, commits=True)
+                        return last.is_lost(standing_in(reply, self._commands.gateway))
+                    except LogUnavailable:
+                        await asyncio.sleep(AGAIN_S)
+        except (TimeoutError, RecordDamaged):
+            return "unknown"
+
+    async def _count(self, primary: Primary, checks: Sequence[asyncio.Task[Lost]]) -> None:
+        found = await asyncio.gather(*checks) or ["unknown"]
+        lost = max(found, key=LOST.index)
+        self.counts[lost] += 1
+        if lost == "yes":
+            log.error("log.writes_lost", server=primary.name, history=primary.history)
+        elif lost == "no":
+            log.info("log.nothing_lost", server=primary.name, history=primary.history)
+        else:
+            log.warning("log.loss_unknown", server=primary.name, history=primary.history)

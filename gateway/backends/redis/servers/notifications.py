@@ -1,0 +1,362 @@
+"""What other gateways do: one connection on which the followed streams' changes are heard."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from functools import partial
+from typing import TYPE_CHECKING
+
+from headgate.backoff import Backoff
+
+from gateway.backends.redis.connection import RedisConnection, Refusal, pack
+from gateway.backends.redis.servers.failures import explained
+from gateway.backends.redis.servers.pipeline import Unreachable, connected
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.backends.redis.connection import Reply
+    from gateway.backends.redis.servers.connector import Address
+    from gateway.backends.redis.servers.pipeline import Connect
+    from gateway.backends.redis.servers.topology import Topology
+
+    # A channel and its message; None says that some may have been missed until now.
+    Heard = Callable[[bytes, bytes | None], None]
+
+PING_S = 5.0  # silence that is broken by a question, and then the longest wait for an answer
+RECONNECT_S = 0.1  # until a lost connection is made anew; the wait doubles up to
+LONGEST_AGAIN_S = 1.0  # a server that is back is heard no later
+AT_ONCE = 1000  # channels in one command
+
+
+class Notifications:
+    """The channels, each heard at the server that publishes it.
+
+    On a cluster that is one connection for each server that has a followed stream.
+    """
+
+    def __init__(self, topology: Topology, gone: str, heard: Heard) -> None:
+        """`gone` is a channel that is always heard."""
+        self._topology = topology
+        self._gone = gone.encode()
+        self._heard = heard
+        self._channels: dict[bytes, Subscription | None] = {}
+        self._subscriptions: dict[Address, Subscription] = {}
+        self._finding: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def why_unhealthy(self) -> str | None:
+        """Why changes elsewhere are not heard of, though the server answers."""
+        refused = (subscription.refused for subscription in self._subscriptions.values())
+        return next((reason for reason in refused if reason is not None), None)
+
+    def __len__(self) -> int:
+        return len(self._channels)
+
+    def open(self) -> None:
+        """Begin to listen."""
+        self._find()
+
+    async def close(self) -> None:
+        """End all connections."""
+        self._closed = True
+        if self._finding is not None:
+            self._finding.cancel()
+            await asyncio.gather(self._finding, return_exceptions=True)
+        for subscription in self._subscriptions.values():
+            await subscription.close()
+
+    def follow(self, channel: str) -> None:
+        """Hear a channel; what may have been missed so far is told once that is in force."""
+        name = channel.encode()
+        self._channels[name] = None
+        address = self._topology.known_address(channel)
+        if address is None:
+            self._find()
+        else:
+            self._assign(name, address)
+
+    def unfollow(self, channel: str) -> None:
+        """Hear it no longer."""
+        subscription = self._channels.pop(channel.encode(), None)
+        if subscription is not None:
+            subscription.drop(channel.encode())
+
+    def moved(self) -> None:
+        """Channels are elsewhere than was known."""
+        self._find()
+
+    def renew(self) -> None:
+        """Listen to whoever publishes now."""
+        for subscription in self._subscriptions.values():
+            subscription.cut()
+
+    def _assign(self, channel: bytes, address: Address) -> None:
+        subscription = self._subscription_at(address)
+        known = self._channels.get(channel)
+        if known is not subscription:
+            if known is not None:
+                known.drop(channel)
+            self._channels[channel] = subscription
+            subscription.add(channel)
+
+    def _subscription_at(self, address: Address) -> Subscription:
+        subscription = self._subscriptions.get(address)
+        if subscription is None:
+            # Plain messages reach every server of a cluster: one subscription hears them all.
+            also = None if self._subscriptions else self._gone
+            connect = partial(self._topology.connector.connect, address=address)
+            subscription = Subscription(self._topology, connect, also, self._heard, self._strayed)
+            self._subscriptions[address] = subscription
+            subscription.open()
+        return subscription
+
+    def _strayed(self, channel: bytes) -> None:
+        """The server says that the channel is not its own."""
+        if channel in self._channels:
+            self._channels[channel] = None
+            self._topology.moved()
+            self._find()
+
+    def _find(self) -> None:
+        if self._finding is None and not self._closed:
+            self._finding = asyncio.get_running_loop().create_task(self._find_all())
+
+    async def _find_all(self) -> None:
+        """Subscribe to the removals, and to each channel where it is."""
+        try:
+            await self._settle(await self._primaries())
+        finally:
+            self._finding = None
+        for channel in self._channels:
+            known = self._topology.known_address(channel.decode())
+            if known is not None:
+                self._assign(channel, known)
+
+    async def _settle(self, addresses: list[Address]) -> None:
+        for address in set(self._subscriptions) - set(addresses):
+            subscription = self._subscriptions.pop(address)
+            for channel in subscription.channels:
+                self._channels[channel] = None
+            await subscription.close()
+        if not self._subscriptions:
+            self._subscription_at(addresses[0])
+        elif not any(one.also for one in self._subscriptions.values()):  # its server has gone
+            next(iter(self._subscriptions.values())).hear_also(self._gone)
+
+    async def _primaries(self) -> list[Address]:
+        backoff = Backoff(RECONNECT_S, LONGEST_AGAIN_S)
+        while True:
+            try:
+                return await self._topology.primaries()
+            except Exception as failure:  # noqa: BLE001 - it must outlive whatever it was
+                if not isinstance(failure, Unreachable):
+                    log.exception("log.notifications_failed")
+                await asyncio.sleep(backoff.next_s())
+
+
+class Subscription:
+    """The connection to one server, made anew whenever it is lost."""
+
+    def __init__(
+        self,
+        topology: Topology,
+        connect: Connect,
+        also: bytes | None,
+        heard: Heard,
+        strayed: Callable[[bytes], None],
+    ) -> None:
+        self._topology = topology
+        self._connect = connect
+        self.also = also
+        self._heard = heard
+        self._strayed = strayed
+        self.channels: dict[bytes, None] = {}
+        self._connection: RedisConnection | None = None
+        self._added: list[bytes] = []
+        self._dropped: list[bytes] = []
+        self._flushes = False
+        self._task: asyncio.Task[None] | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self.refused: str | None = None
+        self._cutting: asyncio.TimerHandle | None = None
+        self._last_heard = 0.0
+
+    def open(self) -> None:
+        """Connect, and stay connected."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """End."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self.cut()
+
+    def hear_also(self, channel: bytes) -> None:
+        """Hear a channel of everybody's, too."""
+        self.also = channel
+        if self._connection is not None:
+            self._connection.send([pack("SUBSCRIBE", channel)])
+
+    def _cut_later(self) -> None:
+        """Try again on a new connection: the right may be given meanwhile."""
+        if self._cutting is None:
+            self._cutting = asyncio.get_running_loop().call_later(LONGEST_AGAIN_S, self.cut)
+
+    def cut(self) -> None:
+        """Connect anew, also in the middle of it: a frozen server would hold it up for seconds."""
+        self._cutting = None
+        connection = self._connection
+        if connection is not None:
+            self._connection = None  # it is not lost: nobody need be told
+            connection.close()
+        elif self._connecting is not None:
+            self._connecting.cancel()
+
+    def add(self, channel: bytes) -> None:
+        """Hear a channel."""
+        self.channels[channel] = None
+        self._added.append(channel)
+        self._flush_soon()
+
+    def drop(self, channel: bytes) -> None:
+        """Hear it no more."""
+        self.channels.pop(channel, None)
+        self._dropped.append(channel)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flushes:
+            self._flushes = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """The changes of one pass of the loop, those that were taken back left out."""
+        self._flushes = False
+        added, self._added = dict.fromkeys(self._added), []
+        dropped, self._dropped = dict.fromkeys(self._dropped), []
+        if self._connection is None:
+            return  # a new connection begins with all channels
+        self._send("UNSUBSCRIBE", [it for it in dropped if it not in self.channels])
+        self._send("SUBSCRIBE", [it for it in added if it in self.channels])
+
+    def _send(self, verb: str, channels: list[bytes]) -> None:
+        if self._connection is None:
+            return
+        shard = "S" if self._topology.connector.sharded else ""
+        if self._topology.is_cluster:  # the channels of a command must be of one slot
+            self._connection.send([pack(shard + verb, channel) for channel in channels])
+            return
+        for at in range(0, len(channels), AT_ONCE):
+            self._connection.send([pack(shard + verb, *channels[at : at + AT_ONCE])])
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        # Not all gateways at the same moments.
+        backoff = Backoff(RECONNECT_S, LONGEST_AGAIN_S, random.random)
+        while True:
+            ended = asyncio.Event()
+            connection = RedisConnection(self._replies, partial(self._lost, ended))
+            began = loop.time()
+            if await self._is_opened(connection):
+                await self._stay(connection, ended)
+            if loop.time() - began >= LONGEST_AGAIN_S:
+                backoff.reset()  # it has served: most likely another one is had for the asking
+            else:
+                await asyncio.sleep(backoff.next_s())
+
+    async def _open(self, connection: RedisConnection) -> None:
+        await connected(self._connect, connection)
+        self._connection = connection if connection.is_open else None
+        self._last_heard = asyncio.get_running_loop().time()
+        # At once: a channel that is added from now on is subscribed to by itself.
+        if self.also is not None:
+            connection.send([pack("SUBSCRIBE", self.also)])
+        self._send("SUBSCRIBE", list(self.channels))
+
+    async def _is_opened(self, connection: RedisConnection) -> bool:
+        """Whether a connection could be made, and was not cut in the making."""
+        connecting = asyncio.get_running_loop().create_task(self._open(connection))
+        self._connecting = connecting
+        try:
+            await asyncio.wait({connecting})
+        except asyncio.CancelledError:
+            connecting.cancel()
+            await asyncio.wait({connecting})
+            connection.close()  # it may have been made
+            raise
+        finally:
+            self._connecting = None
+        if connecting.cancelled():
+            return False
+        failure = connecting.exception()
+        if failure is not None and not isinstance(failure, Unreachable):
+            log.error(
+                "log.notifications_failed", exc_info=failure
+            )  # of the others the pipelines tell
+        return failure is None
+
+    async def _stay(self, connection: RedisConnection, ended: asyncio.Event) -> None:
+        """Until the connection is lost, or answers no more."""
+        loop = asyncio.get_running_loop()
+        while not ended.is_set():
+            try:
+                async with asyncio.timeout_at(self._last_heard + PING_S):
+                    await ended.wait()
+            except TimeoutError:
+                if loop.time() < self._last_heard + PING_S:
+                    continue
+                asked = loop.time()
+                connection.send([pack("PING")])
+                try:
+                    async with asyncio.timeout(PING_S):
+                        await ended.wait()
+                except TimeoutError:
+                    if self._last_heard < asked:
+                        connection.close()
+
+    def _lost(self, ended: asyncio.Event, error: Exception | None) -> None:
+        if self._connection is not None:
+            log.info(
+                "log.notifications_lost", server=str(self._topology), reason=str(error or "closed")
+            )
+        self._connection = None
+        ended.set()
+
+    def _replies(self, replies: list[Reply]) -> None:
+        self._last_heard = asyncio.get_running_loop().time()
+        for reply in replies:
+            self._reply(reply)
+
+    def _reply(self, reply: Reply) -> None:
+        if isinstance(reply, Refusal):
+            if reply.code == "MOVED":  # one for each channel that is not here
+                strayed, self.channels = self.channels, {}
+                for channel in strayed:
+                    self._strayed(channel)
+            else:
+                if self.refused is None:
+                    log.error(
+                        "log.notifications_refused", server=str(self._topology), reason=reply.text
+                    )
+                self.refused = f"no channel may be listened to: {explained(reply.text)}"
+                self._cut_later()
+            return
+        match reply:
+            case [b"smessage" | b"message", channel, message]:
+                self._heard(channel, message)
+            case [b"ssubscribe" | b"subscribe", channel, _] if (
+                channel in self.channels or channel == self.also
+            ):
+                self.refused = None
+                self._heard(channel, None)
+            case [b"sunsubscribe", channel, _] if channel in self.channels:
+                del self.channels[channel]
+                self._strayed(channel)  # its slot was moved away
+            case _:
+                pass

@@ -1,0 +1,213 @@
+"""One Redis server that takes writes: its two pipelines, and how it is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.backends.redis.connection import Refusal, pack
+from gateway.backends.redis.servers.failover_watch import FailoverWatch
+from gateway.backends.redis.servers.failures import explained
+from gateway.backends.redis.servers.pipeline import Pipeline, Unreachable
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.backends.redis.commands import Commands
+    from gateway.backends.redis.connection import Packed, RedisConnection, Reply
+    from gateway.backends.redis.servers.connector import Address
+    from gateway.backends.redis.servers.pipeline import Answer
+    from gateway.backends.redis.servers.topology import Topology
+
+ANSWER_S = 3.0  # the longest that a pipeline may take: one waits for the disk of the server
+PROBE_S = 1.0  # between two looks at a server that is well
+PROBE_AGAIN_S = 0.2  # and at one that is not: it is missed for no longer than it was away
+UNLOADED = "Function not found"  # how Redis refuses our calls after FUNCTION FLUSH
+REPLICAS_S = 1.0  # the longest wait for replicas
+
+
+class Primary:
+    """Appends go by one pipeline and reads by the other, so that neither waits for the other.
+
+    `why_unhealthy` says why it takes no appends, `history` which history it has (see headgate.lua).
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        address: Address,
+        calls: Commands,
+        wait_replicas: int,
+        changed: Callable[[Primary], None],
+    ) -> None:
+        """Call `changed` with the server when its history is another one than before."""
+        self._topology = topology
+        self._address = address
+        self._probe_call = calls.probe()
+        self._wait_replicas = wait_replicas
+        self._changed = changed
+        epilogue = pack("WAIT", wait_replicas, int(REPLICAS_S * 1000)) if wait_replicas else None
+        timeout_s = ANSWER_S + REPLICAS_S * bool(wait_replicas)
+        self.commits = Pipeline(self._connect, self._lost, timeout_s, epilogue)
+        self.reads = Pipeline(self._connect, self._lost, ANSWER_S)
+        self.why_unhealthy: str | None = "not connected yet"
+        self._is_told = False
+        self.history = 0
+        self.is_new = False
+        self._is_in_doubt = False
+        self._left = 0  # times that we ended the connections
+        self._is_closed = False
+        self._look = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._failover_watch = FailoverWatch(topology, self._switched)
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it is known that nothing can be asked."""
+        return self._is_told and not (self.commits.is_open or self.reads.is_open)
+
+    async def _connect(self, redis_connection: RedisConnection) -> None:
+        await self._topology.connector.connect(redis_connection, self._address)
+
+    async def open(self) -> None:
+        """Look at the server, and go on looking; however it is, this returns."""
+        self._failover_watch.open()
+        await self._probe()
+        if not self._is_closed:
+            self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    async def close(self) -> None:
+        """End the pipelines."""
+        self._is_closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._failover_watch.close()
+        await self.commits.close()
+        await self.reads.close()
+
+    def _lost(self, gave_up: str) -> None:
+        if gave_up:
+            self._unhealthy(gave_up)  # who comes now need not wait to find that out, too
+        self._cut()
+
+    def look(self) -> None:
+        """Look at the server now: something has failed."""
+        self._look.set()
+
+    def leave(self) -> None:
+        """Connect anew, both pipelines to whoever takes writes then."""
+        self._left += 1
+        self._cut()
+
+    def _switched(self) -> None:
+        """The sentinels have made another server the primary: this one may only be frozen."""
+        log.info("log.switched", server=self.name)
+        self.leave()
+        self.look()
+
+    def _cut(self) -> None:
+        self.commits.cut()
+        self.reads.cut()
+
+    async def _watch(self) -> None:
+        while True:
+            wait = PROBE_S if self.why_unhealthy is None else PROBE_AGAIN_S
+            try:
+                async with asyncio.timeout(wait):
+                    await self._look.wait()
+                await asyncio.sleep(PROBE_AGAIN_S)
+            except TimeoutError:
+                pass
+            self._look.clear()
+            try:
+                await self._probe()
+            except Exception as error:  # noqa: BLE001 - it must outlive whatever it was
+                self._unhealthy(f"it answers what cannot be understood: {error!r}")
+
+    async def ask(self, *calls: Packed) -> list[Reply]:
+        """What this very server answers, refusals among it. Raises Unreachable."""
+        answer = await _answer(self.reads, calls)
+        if isinstance(answer, Unreachable):
+            raise answer
+        return answer[0]
+
+    async def _probe(self) -> None:
+        left = self._left
+        answer = await _answer(self.commits, [self._probe_call])
+        self._is_in_doubt = False
+        if isinstance(answer, Unreachable):
+            if answer.was_sent and self._left > left:
+                self.look()  # it was us who ended the connection: that tells nothing of the server
+                return
+            self._topology.moved()  # it may be that another server has taken over
+            self._unhealthy(answer.why)
+        else:
+            self._judge(answer)
+
+    def _judge(self, answer: Answer) -> None:
+        (reply,), replicas = answer
+        if isinstance(reply, Refusal) and UNLOADED in reply.text:
+            self.leave()  # with the next connection the functions are loaded again
+            self.look()
+        elif isinstance(reply, Refusal):
+            if reply.code in {"READONLY", "ERR"}:
+                self.leave()
+            self._unhealthy(explained(reply.text))
+        elif isinstance(replicas, Refusal):  # of WAIT
+            self._unhealthy(explained(replicas.text))
+        elif isinstance(replicas, int) and replicas < self._wait_replicas:
+            self._unhealthy(f"{replicas} of {self._wait_replicas} replicas (wait_replicas) answer")
+        else:
+            self._healthy(int(reply))
+
+    def compare(self, history: int) -> None:
+        """Look anew when an answer tells of another history than the last look did.
+
+        After a failover one pipeline may have come to the old primary and one to the new.
+        """
+        if self.history and history != self.history and not self._is_in_doubt:
+            self._is_in_doubt = True  # once: the look must not be cut off, too
+            self.leave()
+            self.look()
+
+    def _unhealthy(self, why: str) -> None:
+        if not self._is_told:
+            log.error("log.failed", server=self.name, reason=why)
+        self._is_told = True
+        self.why_unhealthy = why
+
+    def _healthy(self, history: int) -> None:
+        if self._is_told:
+            log.info("log.recovered", server=self.name)
+        self._is_told = False
+        self.why_unhealthy = None
+        self._heard_history(history)
+
+    def _heard_history(self, history: int) -> None:
+        """An answer of the server has told its history."""
+        if history == self.history:
+            return
+        is_other = bool(self.history) or self.is_new
+        self.history = history
+        if is_other:
+            log.warning("log.history_changed", server=self.name, history=history)
+            self._changed(self)
+
+    @property
+    def name(self) -> str:
+        """The server, as operators know it."""
+        host, port = self._address
+        return f"{host}:{port}" if host else str(self._topology)
+
+
+async def _answer(pipeline: Pipeline, calls: Sequence[Packed]) -> Answer | Unreachable:
+    answered: asyncio.Future[Answer | Unreachable] = asyncio.get_running_loop().create_future()
+
+    def done(answer: Answer | Unreachable) -> None:
+        if not answered.done():
+            answered.set_result(answer)
+
+    pipeline.ask(calls, done)
+    return await answered

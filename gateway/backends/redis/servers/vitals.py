@@ -1,0 +1,119 @@
+"""How the servers are, for the metrics: asked every few seconds, so that a scrape asks nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.backends.redis.connection import Refusal, pack
+from gateway.backends.redis.servers.pipeline import Unreachable
+from gateway.background import Background
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from gateway.backends.redis.names import RedisNames
+    from gateway.backends.redis.servers.primary import Primary
+
+EVERY_S = 5.0
+INFO = pack("INFO", "replication", "persistence", "memory")
+
+
+class Vitals(NamedTuple):
+    """One server at one moment."""
+
+    replicas: int
+    lag: int  # bytes that the replica furthest behind has not acknowledged
+    aof_enabled: bool
+    aof_ok: bool  # its last write and its last rewrite went well
+    memory: int
+    round_trip_s: float
+
+
+class VitalsWatch(Background):
+    """Asks again and again; `numbers` are of the last time it asked.
+
+    Of several servers it gives the sum of what adds up, and the worst of what does not. There are
+    no numbers while one of the servers does not answer: old ones would look as if all were well.
+    """
+
+    def __init__(self, names: RedisNames, primaries: Callable[[], Iterable[Primary]]) -> None:
+        self._paths = names.paths
+        self._primaries = primaries
+        self.numbers: Mapping[str, float] = {}
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                self.numbers = await self._look()
+            except Unreachable:
+                self.numbers = {}  # the log's health tells why
+            except Exception:  # noqa: BLE001 - it must outlive whatever it was
+                self.numbers = {}
+                log.exception("log.vitals_unknown")
+            await asyncio.sleep(EVERY_S)
+
+    async def _look(self) -> Mapping[str, float]:
+        primaries = list(self._primaries())
+        all_vitals = await asyncio.gather(*map(_vitals, primaries))
+        if not all_vitals or None in all_vitals:
+            return {}
+        numbers = _together([vitals for vitals in all_vitals if vitals is not None])
+        streams = [await self._streams(primary) for primary in primaries]
+        if any(count is not None for count in streams):
+            numbers["streams"] = sum(count or 0 for count in streams)
+        return numbers
+
+    async def _streams(self, primary: Primary) -> int | None:
+        """How many paths are on the list; None of a server that has it not, or does not tell."""
+        (count,) = await primary.ask(pack("ZCARD", self._paths))
+        return None if isinstance(count, Refusal) else int(count)
+
+
+async def _vitals(primary: Primary) -> Vitals | None:
+    """How a server is; None when it does not tell us. Raises Unreachable."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    (text,) = await primary.ask(INFO)
+    return None if isinstance(text, Refusal) else read_info(text.decode(), loop.time() - began)
+
+
+def read_info(text: str, round_trip_s: float) -> Vitals:
+    """What INFO says; a Redis that does not know a line has nothing to tell of it."""
+    lines = (line.partition(":") for line in text.splitlines())
+    told = {name: value for name, colon, value in lines if colon}
+    replicas = [value for name, value in told.items() if _is_replica(name)]
+    reached = int(told.get("master_repl_offset", 0))
+    statuses = (told.get("aof_last_write_status"), told.get("aof_last_bgrewrite_status"))
+    return Vitals(
+        len(replicas),
+        max((reached - offset for each in replicas for offset in _offsets(each)), default=0),
+        told.get("aof_enabled") == "1",
+        all(status in {None, "ok"} for status in statuses),
+        int(told.get("used_memory", 0)),
+        round_trip_s,
+    )
+
+
+def _is_replica(name: str) -> bool:
+    return name.startswith("slave") and name[len("slave") :].isdigit()
+
+
+def _offsets(replica: str) -> Iterator[int]:
+    """Where a replica is, by its line: ip=…,port=…,state=online,offset=…,lag=…."""
+    for word in replica.split(","):
+        name, _, value = word.partition("=")
+        if name == "offset" and value.isdigit():
+            yield int(value)
+
+
+def _together(servers: list[Vitals]) -> dict[str, float]:
+    return {
+        "redis_connected_replicas": sum(it.replicas for it in servers),
+        "redis_replica_lag_bytes": max(it.lag for it in servers),
+        "redis_aof_enabled": min(it.aof_enabled for it in servers),
+        "redis_aof_ok": min(it.aof_ok for it in servers),
+        "redis_memory_bytes": sum(it.memory for it in servers),
+        "redis_round_trip_seconds": max(it.round_trip_s for it in servers),
+    }

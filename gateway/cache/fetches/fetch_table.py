@@ -1,0 +1,183 @@
+"""The GETs under way at an origin, and which of them equal requests join."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from gateway.cache.fetches.fetch import UNUSABLE
+from gateway.errors import OriginBroken
+from gateway.later import Later
+from gateway.stepped import Step
+from gateway.telemetry import tracing
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from gateway.cache.fetches.fetch import Doubt, Send, SharedFetch
+    from gateway.cache.fetches.fetched import FetchPart
+    from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.origin.whole_answer import AnyAnswer
+    from gateway.protocol.streams.reach import Reach
+    from gateway.telemetry.metrics import Histogram
+
+
+class FetchTable:
+    """The fetches of a route that are under way; equal requests find those that may be joined.
+
+    `on_settled` is called as soon as it is known what becomes of an answer, before anybody has it.
+    """
+
+    def __init__(self, on_settled: Callable[[SharedFetch], None], collapsed: Histogram) -> None:
+        self._on_settled = on_settled
+        self._collapsed = collapsed
+        self._joinable: dict[Hashable, SharedFetch] = {}
+        self._of_path: dict[str, set[SharedFetch]] = {}
+        self._steps: dict[SharedFetch, Step[Any]] = {}
+        self._idle: Later[None] | None = None  # somebody waits until none is under way
+        # What may stand in for an answer besides a kept one, by whoever knows of anything.
+        self.in_place: Callable[[CacheRequest], CachedResponse | None] | None = None
+        self.on_heard: Callable[[SharedFetch], Doubt | None] | None = None
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether one is under way that was meant to be joined."""
+        return key in self._joinable
+
+    def joinable(self, key: Hashable) -> SharedFetch | None:
+        """The one that an equal request may join."""
+        fetch = self._joinable.get(key)
+        return None if fetch is None or fetch.given_up else fetch
+
+    def start(self, fetch: SharedFetch, send: Send, *, shared: bool) -> None:
+        """Carry one out in a step of its own; if it is to be `shared`, let others join."""
+        try:
+            self._begin(fetch, shared=shared)
+            fetch.context = context = tracing.own_context()
+            asked: Callable[[], Any] = partial(fetch.ask, send)
+            step: Step[AnyAnswer] = Step(asked, partial(self._answered, fetch, send), context)
+            fetch.step = self._steps[fetch] = step
+            step.run()
+        except BaseException:
+            self._take_out(fetch)  # a reader that joined it would wait for ever
+            raise
+
+    def _begin(self, fetch: SharedFetch, *, shared: bool) -> None:
+        if fetch.old is not None:
+            fetch.old.is_asked_for = True
+        if shared:
+            self._joinable[fetch.key] = fetch
+        path = fetch.request.read.path
+        others = self._of_path.get(path)
+        if others is None:
+            self._of_path[path] = {fetch}
+        else:
+            others.add(fetch)
+        fetch.on_settled = self._settled
+        fetch.in_place = self.in_place
+        fetch.on_heard = self.on_heard
+
+    def outdate(self, path: str, reach: Reach | None) -> None:
+        """A write passes by: nobody joins any more what was asked for before it.
+
+        Without a `reach`, another stream may be there.
+        """
+        for fetch in self._of_path.get(path, ()):
+            if reach is None:
+                fetch.of_the_past = True
+            else:
+                fetch.passed_by = fetch.passed_by.together(reach)
+            fetch.outdated = True
+            self._close(fetch)
+
+    def outdate_all(self) -> None:
+        """Let nobody join a fetch under way, because any path may have another stream now."""
+        for path in tuple(self._of_path):
+            self.outdate(path, None)
+
+    def left(self, fetch: SharedFetch, part: FetchPart) -> None:
+        """One fewer waits for it; with the last one it is known how many it was given to."""
+        fetch.leave(part)
+        if fetch.is_over:
+            self._count(fetch)
+
+    def _count(self, fetch: SharedFetch) -> None:
+        if fetch.given and not fetch.parts:
+            self._collapsed.observe(fetch.given)
+            fetch.given = 0
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for step in tuple(self._steps.values()):
+            step.cancel()
+        if self._steps:
+            self._idle = self._idle or Later()
+            await self._idle
+
+    def _settled(self, fetch: SharedFetch) -> None:
+        self._take_out(fetch)
+        self._on_settled(fetch)
+
+    def _answered(
+        self,
+        fetch: SharedFetch,
+        send: Send,
+        answer: AnyAnswer | None,
+        error: BaseException | None,
+    ) -> None:
+        """Take the answer at once, or in a step of its own where that takes time."""
+        try:
+            if answer is not None:
+                fetch.unread = answer
+            is_taken = answer is None and error is None
+            rest = None if is_taken else fetch.answered(send, answer, error)
+        except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - nobody waits for ever
+            self._carried_out(fetch, None, failure)
+            return
+        if rest is None:
+            self._carried_out(fetch, None, None)
+        else:
+            step = Step(rest, partial(self._carried_out, fetch), fetch.context)
+            fetch.step = self._steps[fetch] = step
+            step.run()
+
+    def _carried_out(self, fetch: SharedFetch, _: None, error: BaseException | None) -> None:
+        """Whatever has raised: nobody waits for it any more, nor finds it."""
+        del self._steps[fetch]
+        fetch.step = None
+        if fetch.unread is not None:
+            fetch.unread.release()
+        if fetch.ending is not None:
+            fetch.ending.cancel()
+        try:
+            if fetch in self._of_path.get(fetch.request.read.path, ()):
+                self._take_out(fetch)
+            if error is not None:
+                if not isinstance(error, asyncio.CancelledError):
+                    log.error("origin.answer_lost", target=fetch.request.path, exc_info=error)
+                fetch.fail(OriginBroken(UNUSABLE))
+            fetch.is_over = True
+            self._count(fetch)
+        finally:
+            idle = self._idle
+            if idle is not None and not self._steps:
+                self._idle = None
+                idle.set_result(None)
+
+    def _take_out(self, fetch: SharedFetch) -> None:
+        """Let nobody join any more, nor make it old: it is over, or all but."""
+        self._close(fetch)
+        if fetch.old is not None:
+            fetch.old.is_asked_for = False
+        path = fetch.request.read.path
+        others = self._of_path.get(path)
+        if others is not None:
+            others.discard(fetch)
+            if not others:
+                del self._of_path[path]
+
+    def _close(self, fetch: SharedFetch) -> None:
+        """Let nobody join any more."""
+        if self._joinable.get(fetch.key) is fetch:
+            del self._joinable[fetch.key]

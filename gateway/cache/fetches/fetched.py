@@ -1,0 +1,42 @@
+"""What a fetch has brought, and the part that a request has in it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.cache.rules.cached_response import CachedResponse
+
+if TYPE_CHECKING:
+    from gateway.cache.fetches.shared_body import SharedBodyReader
+
+
+class How(Enum):
+    """What became of the request."""
+
+    FETCHED = "fetched"
+    CONFIRMED = "confirmed"
+    STOOD_IN = "stood in"  # the origin failed
+
+
+# In Python 3.11 a member costs as much as a call when it is looked up in its class.
+FETCHED, CONFIRMED, STOOD_IN = How
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """A whole answer, and how it came."""
+
+    cached: CachedResponse
+    how: How
+
+
+class FetchPart:
+    """The part that one request has in a fetch; with a `reader` for a body that comes in parts.
+
+    One that `is_held` is left by whoever has its answer.
+    """
+
+    is_held = False
+    reader: SharedBodyReader | None = None

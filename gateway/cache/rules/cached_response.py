@@ -1,0 +1,200 @@
+"""A read as the cache sees it, and an origin's answer as the cache stores it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from multidict import CIMultiDict, MultiMapping
+
+from gateway.cache.rules.policy import Stored
+from gateway.protocol import cache_headers, http1
+from gateway.protocol.http.header_names import READER_KEY, UP_TO_DATE
+from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.origins import edge_target, repair
+from gateway.protocol.origins.edge_target import EdgeCatchUp
+from gateway.protocol.origins.repair import StreamRead
+from gateway.protocol.streams.offsets import BEGINNING
+from gateway.protocol.streams.state import Lifetime
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from gateway.cache.rules.lost_offsets import StreamKey
+    from gateway.cache.rules.private_fields import Recipient
+    from gateway.protocol.origins.edge_target import EdgeRead
+
+_OF_THE_WAY = frozenset({"via", "x-forwarded-proto", "x-forwarded-host"})
+_OF_THE_SENDER = frozenset({"forwarded", "x-forwarded-for"})  # its address among others
+
+
+def stream_key(host: str, read: EdgeRead, identity: str) -> StreamKey:
+    """Return the key that readers of one feed have in common. Other readers may see other data."""
+    return host, read.path, read.others, identity
+
+
+class CacheRequest(msgspec.Struct, frozen=True, gc=False):
+    """A GET as the cache sees it: one that catches up, so that its answer can be for everybody.
+
+    `headers` are the client's, `fields` what the origin is sent. A `identified` request comes from
+    somebody in particular. One that is `admitted_as` somebody is nobody's in particular, since the
+    origin lets him read what it gives to all whom it lets: `headers` do not say who he is then.
+    """
+
+    host: str
+    read: EdgeCatchUp
+    headers: MultiMapping[str]
+    fields: CIMultiDict[str]
+    identity: str  # of whom, hashed; empty for everybody
+    coding: str  # what compressions the client takes
+    lifetime: Lifetime  # of the stream, as far as it is known here
+    admitted_as: str = ""  # whom, hashed, where the origin decides who may read
+    block: bytes | None = None  # `fields` as they are sent, where somebody has remembered that
+
+    @property
+    def path(self) -> str:
+        """The canonical path."""
+        return self.read.path
+
+    @property
+    def target(self) -> str:
+        """The canonical path and query."""
+        return self.read.target
+
+    @property
+    def start(self) -> str:
+        """The offset that it reads from."""
+        offset = self.read.offset  # as `edge_target.start_of`, for each read
+        return offset if isinstance(offset, str) else BEGINNING
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What answers are kept under."""
+        return self.host, self.read.target
+
+    @property
+    def stream_key(self) -> StreamKey:
+        """The key of the stream that the request reads."""
+        read = self.read  # as of `stream_key`, for each read
+        return self.host, read.path, read.others, self.identity
+
+    @property
+    def identified(self) -> bool:
+        """Whether somebody in particular asks."""
+        return bool(self.identity)
+
+    @property
+    def fetch_key(self) -> Hashable:
+        """What equal requests are equal in."""
+        return self.host, self.read.target, self.identity, self.coding
+
+    def plain(self, identity: IdentityHeaders) -> CacheRequest:
+        """This reader's request with nothing in it but who it is: live readers share it.
+
+        Of nobody in particular not even the address: it is that of whoever happened to be first.
+        """
+        kept = _OF_THE_WAY | _OF_THE_SENDER if self.identified else _OF_THE_WAY
+        fields = CIMultiDict(
+            (name, value)
+            for name, value in self.fields.items()
+            if name.lower() in kept or identity.has(name)
+        )
+        fields["Accept-Encoding"] = "identity"
+        headers = fields
+        if self.admitted_as:
+            headers = CIMultiDict(
+                (name, value) for name, value in fields.items() if not identity.has(name)
+            )
+        return msgspec.structs.replace(self, fields=fields, block=None, coding="", headers=headers)
+
+    def apart(self) -> CacheRequest:
+        """The same of somebody in particular, to whom the origin answers as to nobody else."""
+        return msgspec.structs.replace(
+            self, identity=self.admitted_as, admitted_as="", headers=self.fields
+        )
+
+    def elsewhere(self, offset: str) -> CacheRequest:
+        """This reader's request to catch up from an offset."""
+        return msgspec.structs.replace(self, read=edge_target.catch_up(self.read, offset))
+
+
+class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=True):
+    """An origin's answer as a value. `keep` says that it may be stored.
+
+    It is `joinable` when those may have it who asked for the same while it came. `head` is its
+    status line and header lines, but for Age and its like, and framing.
+    """
+
+    status: int
+    head: bytes
+    body: bytes = b""
+    stored: Stored  # what decides about its use
+    facts: StreamRead | None  # what it says of a stream
+    identity: IdentityHeaders
+    keep: bool
+    joinable: bool
+    is_ones_own: bool  # for whom it was asked, though others are admitted, too
+    is_public: bool  # the origin says that it is for everybody, and not only for anybody
+    is_ours: bool  # that it may be kept is our word, not the origin's
+    is_tail: bool  # its stream's tail may have been reached, and move on
+    said: list[tuple[str, str]]  # of caches by the origin, where they are told less
+    own_date: bool  # its head lacks a Date line, which is that of the moment
+    own_cors: bool  # and who may read it in a browser
+    tagged_as: tuple[str, str] | None  # path and offset, where it has no ETag yet
+    validators: list[tuple[str, str]] = []  # as the origin knows them
+    length: int | None = None  # of the body, where the origin says it
+
+    def with_body(self, body: bytes) -> CachedResponse:
+        """The response with all of its body, and with an ETag made from it where one is missing."""
+        if self.tagged_as is None and self.body is body:
+            return self
+        head, facts = self.head, self.facts
+        if self.tagged_as is not None and facts is not None:
+            path, start = self.tagged_as
+            mark = cache_headers.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)
+            tag = repair.made_tag(path, start, facts.next_offset, body, mark, coded=facts.is_coded)
+            head += http1.field_lines([("ETag", tag)])
+        return msgspec.structs.replace(self, head=head, body=body, tagged_as=None)
+
+    def told(self, recipient: Recipient, *, known: bool) -> bytes:
+        """Its head as somebody is given it.
+
+        A stale copy says that it reached the tail only where that is `known`.
+        Its tag says the same, or else a 304 would confirm what is not known. An empty answer has to
+        say so, or readers would ask again.
+        """
+        tells_more = not known and self._tells_of_tail
+        if not (tells_more or recipient.is_private):
+            return self.head
+        fields = self.fields()
+        if tells_more:
+            del fields[UP_TO_DATE]
+            if "ETag" in fields:
+                fields["ETag"] = repair.untailed(fields["ETag"])
+        recipient.fit(fields, is_for_all=self.keep)
+        if recipient.told_key and self.status < 400:
+            fields[READER_KEY] = recipient.told_key
+        return http1.status_line(self.status) + http1.field_lines(fields.items())
+
+    @property
+    def _tells_of_tail(self) -> bool:
+        """Whether it says that it reached its stream's tail, and has something to read."""
+        facts = self.facts
+        return self.is_tail and facts is not None and facts.up_to_date and not facts.is_empty
+
+    def fields(self) -> CIMultiDict[str]:
+        """Its header fields."""
+        return fields_of(self.head)
+
+
+def fields_of(head: bytes) -> CIMultiDict[str]:
+    """The header fields of an answer's head."""
+    lines = head[head.index(b"\r\n") + 2 :]
+    return CIMultiDict(http1.parse_field_lines(lines))
+
+
+def no_store(fields: CIMultiDict[str]) -> CIMultiDict[str]:
+    """An error of which its origin does not say that it may be kept is not."""
+    if not any(name in fields for name in (*repair.LIFETIMES, "Last-Modified")):
+        fields["Cache-Control"] = "no-store"
+    return fields

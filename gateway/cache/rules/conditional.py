@@ -1,0 +1,92 @@
+"""What of a whole answer a request wants: all, a part, or only to know that it has not changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache.rules.directives import date_of, parse_date, parse_range
+from gateway.errors import OriginBroken, RangeNotSatisfiable
+from gateway.protocol.cache_headers import matches
+from gateway.protocol.http.header_names import NEXT_OFFSET
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from multidict import MultiMapping
+
+
+# A request with one of these wants less than all of an answer.
+CONDITIONS = ("If-None-Match", "If-Modified-Since", "Range")
+
+
+# What an answer may be only to a request with one of these fields (RFC 9110 section 15).
+_ASKED_FOR_BY = {206: ("Range",), 304: ("If-None-Match", "If-Modified-Since")}
+
+
+def check_asked_for(status: int, sent: Container[str]) -> None:
+    """Raise OriginBroken for a part, or for "not modified", that the fields sent do not ask for."""
+    names = _ASKED_FOR_BY.get(status)
+    if names is not None and not any(name in sent for name in names):
+        raise OriginBroken(f"the origin answered with a {status} that was not asked for")
+
+
+def wants_all(headers: MultiMapping[str]) -> bool:
+    """Whether a request wants an answer as it is."""
+    return not any(map(headers.__contains__, CONDITIONS))
+
+
+def not_modified(
+    request_headers: MultiMapping[str], status: int, headers: MultiMapping[str]
+) -> bool:
+    """Whether the client has this very 200 already (section 4.3.2, RFC 9110 section 13.2.2)."""
+    if status != 200:
+        return False
+    if_none_match = request_headers.getall("If-None-Match", ())
+    if if_none_match:
+        return has_tag(", ".join(if_none_match), headers.get("ETag"))
+    since = date_of(request_headers, "If-Modified-Since")
+    modified = date_of(headers, "Last-Modified")
+    if modified is None and NEXT_OFFSET not in headers:  # a stream may grow twice in a second
+        modified = date_of(headers, "Date")
+    return since is not None and modified is not None and modified <= since
+
+
+def has_tag(if_none_match: str, etag: str | None) -> bool:
+    """Return whether If-None-Match names a tag, by weak comparison (RFC 9110, section 13.1.2).
+
+    A malformed tag matches when it comes back as it was given.
+    """
+    if etag is None:
+        return if_none_match.strip() == "*"
+    return if_none_match.strip() == etag or matches(if_none_match, etag)
+
+
+def byte_range(
+    request_headers: MultiMapping[str], headers: MultiMapping[str], length: int
+) -> tuple[int, int] | None:
+    """Return where the one range asked of a complete 200 begins and ends (the end is not in it).
+
+    None serves all of it: no range, several, one of another unit or of another representation, or
+    any of an empty answer, such as a reader at the tail of a stream gets. Raises
+    RangeNotSatisfiable.
+    """
+    wanted = parse_range(request_headers.get("Range", ""), length)
+    if not length or wanted is None or not _if_range_holds(request_headers, headers):
+        return None
+    if wanted[0] >= length:
+        raise RangeNotSatisfiable(length)
+    return wanted
+
+
+def _if_range_holds(request_headers: MultiMapping[str], headers: MultiMapping[str]) -> bool:
+    """RFC 9110 section 13.1.5: a strong tag, or a date that cannot mean two representations."""
+    condition = request_headers.get("If-Range")
+    if condition is None:
+        return True
+    if condition.startswith('"'):
+        return condition == headers.get("ETag")
+    date = parse_date(condition)
+    modified, generated = (date_of(headers, name) for name in ("Last-Modified", "Date"))
+    if date is None or modified is None or generated is None:
+        return False
+    return date == modified and generated - modified >= 1

@@ -1,0 +1,119 @@
+"""Offsets of lost streams, which must not be read on from in the present stream.
+
+Clients come back with such offsets: SSE readers, whose answers just end, readers whose next poll
+was on its way, and readers who were away. The data of the present stream do not follow theirs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.protocol.streams.offsets import BEGINNING, NOW
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    # Host, path, what the protocol does not know of the query, and whose it is.
+    StreamKey: TypeAlias = tuple[str, str, tuple[str, ...], str]
+
+REFUSED_S = 60.0  # the longest that clients wait before they come back
+# An offset of both streams is of the old one for so long: its readers come back at once.
+AMBIGUOUS_S = 5.0
+MAX_STREAMS = 1000  # some 100 kB each at most; the longest ago go first
+MAX_TOLD = 1024  # offsets of the new stream, of each, some 100 B each; then all are allowed
+MAX_HELD = 4096  # offsets of each, before another loss; then only those of the next one
+
+
+class _Lost(NamedTuple):
+    """The lost offsets beyond `common` and up to `last`; readers have had those in `held`.
+
+    Those in `echoed` may have been made up by a client. `told` are offsets that the present stream
+    has, too.
+    """
+
+    common: str
+    last: str
+    held: frozenset[str]
+    echoed: frozenset[str]
+    at: float
+    told: set[str]
+
+
+class LostOffsets:
+    """The lost offsets of each stream, kept for as long as clients may come back with them."""
+
+    def __init__(self) -> None:
+        self._streams: OrderedDict[StreamKey, _Lost] = OrderedDict()
+        self.forgotten: Counter[str] = Counter()  # by which bound
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether some offsets of a stream may be refused."""
+        return key in self._streams
+
+    def lose(
+        self, key: StreamKey, common: str, last: str, held: frozenset[str], now: float
+    ) -> None:
+        """Refuse offsets beyond `common` ("" is the beginning) up to `last`, and those in `held`.
+
+        If `last` is "", only those in `held`.
+        """
+        self._lose(key, _Lost(common, last, held, frozenset(), now, set()))
+
+    def lose_echoed(self, key: StreamKey, offset: str, now: float) -> None:
+        """Refuse an offset that a client may have made up: it says nothing of other offsets."""
+        self._lose(key, _Lost("", "", frozenset(), frozenset({offset}), now, set()))
+
+    def _lose(self, key: StreamKey, lost: _Lost) -> None:
+        self._drop_old(lost.at)
+        before = self._streams.pop(key, None)
+        if before is not None:
+            if len(before.held) + len(before.echoed) > MAX_HELD:
+                before = before._replace(held=frozenset(), echoed=frozenset())
+                self.forgotten["held"] += 1
+            common, last = lost.common, lost.last
+            if before.last:
+                common = min(common, before.common) if last else before.common
+                last = max(last, before.last)
+            held, echoed = lost.held | before.held, lost.echoed | before.echoed
+            lost = _Lost(common, last, held, echoed, lost.at, set())
+        self._streams[key] = lost
+        if len(self._streams) > MAX_STREAMS:
+            self._streams.popitem(last=False)
+            self.forgotten["losses"] += 1
+
+    def tell(self, key: StreamKey, offset: str) -> None:
+        """Note an offset of the present stream."""
+        lost = self._streams.get(key)
+        if lost is None:
+            return
+        lost.told.add(offset)
+        if len(lost.told) > MAX_TOLD:
+            del self._streams[key]
+            self.forgotten["told"] += 1
+
+    def tell_all(self, path: str, offset: str, now: float) -> None:
+        """Note an offset of the present stream, for all readers of the path."""
+        self._drop_old(now)
+        for key in [key for key in self._streams if key[1] == path]:
+            self.tell(key, offset)
+
+    def refuses(self, key: StreamKey, offset: str, now: float) -> bool:
+        """Return whether reading on from an offset would mix two streams."""
+        self._drop_old(now)
+        lost = self._streams.get(key)
+        if lost is None:
+            return False
+        is_held = offset in lost.held
+        is_lost = is_held or offset in lost.echoed or lost.common < offset <= lost.last
+        if offset in {BEGINNING, NOW} or not is_lost:
+            return False
+        return (is_held and now - lost.at < AMBIGUOUS_S) or offset not in lost.told
+
+    def _drop_old(self, now: float) -> None:
+        """Forget the streams whose readers must have come back by now; the oldest is the first."""
+        while self._streams and now - next(iter(self._streams.values())).at >= REFUSED_S:
+            self._streams.popitem(last=False)

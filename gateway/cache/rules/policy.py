@@ -1,0 +1,329 @@
+"""What a shared cache may do with a response: RFC 9111, with RFC 5861 and RFC 9213.
+
+Directives of requests are advice (RFC 9111 section 5.2.1) and not taken, or else any viewer could
+make the origin work; only `only-if-cached` costs the origin nothing.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+import msgspec
+from multidict import CIMultiDict
+
+from gateway.cache.rules.directives import (
+    LONGEST_S,
+    Directives,
+    age_of,
+    date_of,
+    governing,
+    members,
+    normalised,
+    parse_date,
+)
+from gateway.protocol.cache_headers import is_same_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multidict import MultiMapping
+
+# RFC 9110 section 15.1, without 206: partial content is not stored.
+_HEURISTIC = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
+# Answers to what one request asked of the resource besides what it is: a part, or a condition.
+_OF_ONE_REQUEST = frozenset({206, 304, 412, 416})
+_UNDERSTOOD = frozenset(status.value for status in HTTPStatus)
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_ERRORS = frozenset({500, 502, 503, 504})
+
+_LETS_AUTHORIZED_BE_STORED = ("public", "s-maxage", "must-revalidate")
+_FORBIDS_STALE = ("must-revalidate", "proxy-revalidate", "s-maxage", "no-cache")
+
+_HEURISTIC_SHARE = 0.1
+_LONGEST_HEURISTIC_S = 24 * 3600.0
+_LONGEST_OF_AN_ERROR_S = 60.0  # a client that finds nothing may stop for good
+
+# What the stored body is, which a 304 without a body cannot change (sections 3.2 and 4.3.4) ...
+_OF_THE_BODY = ("Content-Encoding", "Content-Length", "Content-Range", "ETag")
+_OF_THE_MOMENT = (
+    "Age",
+    "Date",
+    "Set-Cookie",
+)  # ... and what is true of the answer it came with only
+
+
+# What no request selects, since no field can have this value: `Vary: *`.
+OF_ONE_REQUEST = (("*", "\r"),)
+
+
+class Times(msgspec.Struct, frozen=True, gc=False):
+    """When the request went to the origin and when the head of its answer came, epoch seconds."""
+
+    asked: float
+    answered: float
+
+
+class Defaults(msgspec.Struct, frozen=True):
+    """What a route wants where a response says nothing."""
+
+    stale_if_error: int
+
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """What later decisions need of a stored response; times in epoch seconds and seconds.
+
+    `born` is when its age was 0. `lifetime` is 0 when it must be validated at each use.
+    `vary` holds the request's normalised values of the fields that the response varies with.
+    """
+
+    status: int
+    born: float
+    lifetime: float
+    stale_while_revalidate: float = 0
+    stale_if_error: float = 0
+    no_cache: bool = False
+    etag: str | None = None
+    last_modified: str | None = None
+    vary: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def fresh_until(self) -> float:
+        """When it becomes stale."""
+        return self.born + self.lifetime
+
+    @property
+    def longest(self) -> float:
+        """From what age on it can never answer by itself, in seconds."""
+        return self.lifetime + max(self.stale_while_revalidate, self.stale_if_error)
+
+    def age(self, now: float) -> int:
+        """Its Age field."""
+        return int(min(max(0.0, now - self.born), LONGEST_S))
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether it may be used without asking the origin."""
+        return self.lifetime > 0 and now - self.born < self.lifetime
+
+    def is_within(self, seconds: float, now: float) -> bool:
+        """Whether it is younger than so many seconds."""
+        return max(0.0, now - self.born) < seconds
+
+
+def storable(
+    method: str,
+    request_headers: MultiMapping[str],
+    status: int,
+    headers: MultiMapping[str],
+    times: Times,
+    defaults: Defaults,
+) -> Stored | None:
+    """What to keep of a response for later decisions; None when it must not or need not be kept."""
+    directives = governing(headers)
+    vary = variant(request_headers, headers)
+    if method != "GET" or not _may_store(status, request_headers, directives):
+        return None
+    lifetime = _lifetime(status, headers, directives, times)
+    if lifetime is None or vary == OF_ONE_REQUEST:
+        return None
+    no_cache = "no-cache" in directives
+    while_revalidate, if_error = _stale_allowance(directives, lifetime, defaults)
+    stored = Stored(
+        status,
+        times.answered - initial_age(age_of(headers), date_of(headers, "Date"), times),
+        0 if no_cache else lifetime,
+        while_revalidate,
+        if_error,
+        no_cache,
+        headers.get("ETag"),
+        _last_modified(headers),
+        vary,
+    )
+    return stored if _is_of_use(stored, times.answered) else None
+
+
+def _may_store(status: int, request_headers: MultiMapping[str], directives: Directives) -> bool:
+    """Sections 3 and 3.5; a field name in `private` is not trusted to be the whole of it."""
+    if status < 200 or status in _OF_ONE_REQUEST or "private" in directives:
+        return False
+    if "must-understand" in directives:
+        if status not in _UNDERSTOOD:
+            return False
+    elif "no-store" in directives:
+        return False
+    return "Authorization" not in request_headers or any(
+        name in directives for name in _LETS_AUTHORIZED_BE_STORED
+    )
+
+
+def is_public(headers: MultiMapping[str], *, s_maxage: bool) -> bool:
+    """Whether a response is for everybody, though it was given to somebody.
+
+    Section 3.5 would have must-revalidate and s-maxage say so, too. But they are written for other
+    reasons, by people who do not expect one reader's answer to be given to the next one by them.
+    So `s_maxage` counts only where a route says so.
+    """
+    said = governing(headers)
+    return "public" in said or (s_maxage and "s-maxage" in said)
+
+
+def _is_of_use(stored: Stored, now: float) -> bool:
+    """Whether it can ever answer, or at least spare the origin a body."""
+    return bool(stored.etag or stored.last_modified) or now - stored.born < stored.longest
+
+
+def initial_age(age_s: int, date: float | None, times: Times) -> float:
+    """Section 4.2.3. Date has whole seconds, so the fraction of the one it names is no age."""
+    apparent_age = 0 if date is None else max(0.0, int(times.answered) - date)
+    return max(apparent_age, age_s + max(0.0, times.answered - times.asked))
+
+
+def _lifetime(
+    status: int, headers: MultiMapping[str], directives: Directives, times: Times
+) -> float | None:
+    """The freshness lifetime (section 4.2.1); None when nothing lets the response be stored."""
+    explicit = _explicit_lifetime(headers, directives, times)
+    if explicit is not None:
+        return explicit
+    if "Set-Cookie" in headers or (status not in _HEURISTIC and "public" not in directives):
+        return None
+    modified = date_of(headers, "Last-Modified")
+    if modified is None:
+        return 0
+    unchanged_s = _date(headers, times) - modified
+    longest = _LONGEST_HEURISTIC_S if status < 400 else _LONGEST_OF_AN_ERROR_S
+    return min(max(0.0, unchanged_s * _HEURISTIC_SHARE), longest)
+
+
+def _explicit_lifetime(
+    headers: MultiMapping[str], directives: Directives, times: Times
+) -> float | None:
+    for name in ("s-maxage", "max-age"):
+        seconds = directives.seconds(name)
+        if seconds is not None:
+            return seconds
+    if directives.targeted or "Expires" not in headers:
+        return None
+    expires = date_of(headers, "Expires")
+    return 0 if expires is None else min(max(0.0, expires - _date(headers, times)), LONGEST_S)
+
+
+def _date(headers: MultiMapping[str], times: Times) -> float:
+    date = date_of(headers, "Date")
+    return times.answered if date is None else date
+
+
+def _stale_allowance(
+    directives: Directives, lifetime: float, defaults: Defaults
+) -> tuple[float, float]:
+    """Seconds beyond freshness while it is validated, and while the origin fails (RFC 5861).
+
+    The route's default is for what was fresh once: what the origin never let be used without
+    asking is not used because it does not answer.
+    """
+    if any(name in directives for name in _FORBIDS_STALE):
+        return 0, 0
+    if_error = directives.seconds("stale-if-error")
+    if if_error is None:
+        if_error = defaults.stale_if_error if lifetime > 0 else 0
+    return directives.seconds("stale-while-revalidate") or 0, if_error
+
+
+def stale_if_error(headers: MultiMapping[str], lifetime: float, defaults: Defaults) -> float:
+    """Seconds beyond freshness for which these headers let it be used while the origin fails."""
+    _, seconds = _stale_allowance(governing(headers), lifetime, defaults)
+    return seconds
+
+
+def _last_modified(headers: MultiMapping[str]) -> str | None:
+    text = headers.get("Last-Modified")
+    return text if text is not None and parse_date(text) is not None else None
+
+
+def selects(request_headers: MultiMapping[str], stored: Stored) -> bool:
+    """Whether a request wants this variant of what its URL has."""
+    return all(normalised(name, request_headers) == value for name, value in stored.vary)
+
+
+def variant(
+    request_headers: MultiMapping[str], headers: MultiMapping[str]
+) -> tuple[tuple[str, str], ...]:
+    """What selects the response among others of its URL."""
+    names = {name.lower() for name in members(headers.getall("Vary", ()))}
+    if "*" in names:
+        return OF_ONE_REQUEST
+    return tuple((name, normalised(name, request_headers)) for name in sorted(names))
+
+
+def serves_error(stored: Stored, now: float) -> bool:
+    """Whether it may stand in for an origin that fails or cannot be reached."""
+    return stored.is_within(stored.lifetime + stored.stale_if_error, now)
+
+
+def is_error(status: int) -> bool:
+    """Whether an origin's answer counts as a failure that a stale response may cover."""
+    return status in _ERRORS
+
+
+def validators(headers: MultiMapping[str]) -> list[tuple[str, str]]:
+    """The conditions under which the origin of a response may answer with a 304 (section 4.3.1)."""
+    conditions = []
+    if "ETag" in headers:
+        conditions.append(("If-None-Match", headers["ETag"]))
+    modified = _last_modified(headers)
+    if modified is not None:
+        conditions.append(("If-Modified-Since", modified))
+    return conditions
+
+
+def confirms(conditions: Iterable[tuple[str, str]], headers: MultiMapping[str]) -> bool:
+    """Whether a 304 is about the response to be validated under these conditions (section 4.3.4).
+
+    Tags are compared weakly, as in the condition itself: what packs bodies makes the tag of a 200
+    weak, and has no body to pack in a 304. A 304 that names nothing can be about nothing else.
+    """
+    asked = dict(conditions)
+    tag, modified = headers.get("ETag"), headers.get("Last-Modified")
+    if tag is not None:
+        mine = asked.get("If-None-Match")
+        return mine is not None and is_same_tag(mine, tag)
+    since = asked.get("If-Modified-Since")
+    return modified is None or since is None or parse_date(modified) == parse_date(since)
+
+
+def updated(
+    headers_of_stored: MultiMapping[str], headers_of_304: MultiMapping[str]
+) -> CIMultiDict[str]:
+    """The fields of a stored response once a 304 has confirmed it (section 3.2).
+
+    Those of the connection are not among the fields given.
+    """
+    fields = CIMultiDict(headers_of_stored)
+    newer = CIMultiDict(headers_of_304)
+    for name in _OF_THE_BODY:
+        newer.popall(name, None)
+    for name in (*_OF_THE_MOMENT, *newer):
+        fields.popall(name, None)
+    fields.extend(newer)
+    return fields
+
+
+def invalidates(method: str, status: int) -> bool:
+    """Whether the exchange makes what is stored of its URL old (section 4.4)."""
+    return method not in _SAFE and 200 <= status < 400
+
+
+def invalidated_also(target: str, headers: MultiMapping[str]) -> list[str]:
+    """The paths, with queries, of the same origin that an unsafe request to `target` changed."""
+    origin = urlsplit(target)[:2]
+    paths = []
+    for name in ("Location", "Content-Location"):
+        for value in headers.getall(name, ())[:1]:
+            try:
+                url = urlsplit(urljoin(target, value))
+            except ValueError:  # an address that is none
+                continue
+            if url[:2] == origin:
+                paths.append(url._replace(scheme="", netloc="", fragment="").geturl())
+    return paths

@@ -1,0 +1,83 @@
+"""Answers of a private route: what no cache that is shared may be told of them, or keep them by.
+
+The gateway's own cache keeps what the origin says. What leaves it is for one reader, and for the
+cache of a browser, for as long as before; but by the URL with a stream's reader key it is for all.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from multidict import CIMultiDict
+
+from gateway.cache.rules.directives import members
+from gateway.protocol import cache_headers
+
+# Each lets a cache give to others what came with Authorization (RFC 9111 section 3.5), or says how
+# long. A browser goes by max-age as before.
+_FOR_ALL = frozenset({"public", "s-maxage", "must-revalidate", "proxy-revalidate", "private"})
+_CREDENTIALS = ("Authorization", "Cookie")
+# Where products of others are told to keep an answer, or its tags: RFC 9213 and its like, Fastly,
+# Akamai, Cloudflare, nginx, Varnish, LiteSpeed. Some of them go before Cache-Control.
+_OF_SHARED_CACHES = re.compile(
+    r".+-cache-control|.*surrogate-(control|key)|edge-control|.*cache-tags?"
+    r"|x-(accel-expires|key|litespeed-tag)|xkey|cdn-tag"
+    # It names no audience, and those caches go by it that do not know `private`.
+    r"|expires"
+)
+
+
+class Recipient(NamedTuple):
+    """Whom an answer is for, as far as its header fields go by it; keys are as those of reads."""
+
+    is_private: bool = False  # its route is
+    told_key: str = ""
+    by_key: bool | None = None
+
+    def fit(self, fields: CIMultiDict[str], *, is_for_all: bool) -> None:
+        """Leave in an answer's fields what is for him; what is not `is_for_all` is so by no key."""
+        if not self.is_private or (self.by_key and is_for_all):
+            return
+        make_private(fields)
+        if self.by_key is False:  # his URL has a key of before
+            fields["Cache-Control"] = "private, no-store"
+
+
+EVERYBODY = Recipient()
+
+
+def make_private(fields: CIMultiDict[str]) -> None:
+    """Leave in an answer's fields only what is for its reader.
+
+    Another user of his browser comes with another credential, and is given nothing of it.
+    """
+    for name in {name for name in fields if _is_of_shared_caches(name)}:
+        del fields[name]
+    fields["Cache-Control"] = _private(tuple(fields.getall("Cache-Control", ())))
+    varies = {name.lower() for name in members(fields.getall("Vary", ()))}
+    for name in _CREDENTIALS:
+        if name.lower() not in varies and "*" not in varies:
+            fields.add("Vary", name)
+
+
+@lru_cache(maxsize=256)  # an origin says the same for all its streams, or for each type of them
+def private_lines(lines: str) -> str:
+    """The same of header lines such as an origin says for every poll; none stay none."""
+    if not lines:
+        return ""
+    fields = CIMultiDict(cache_headers.fields(lines))
+    make_private(fields)
+    return "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+
+
+@lru_cache(maxsize=256)  # clients do not choose the names: there are a few dozen
+def _is_of_shared_caches(name: str) -> bool:
+    return _OF_SHARED_CACHES.fullmatch(name.lower()) is not None
+
+
+@lru_cache(maxsize=256)  # an origin says the same of all its streams, or of each type of them
+def _private(lines: tuple[str, ...]) -> str:
+    kept = [it for it in members(lines) if it.partition("=")[0].strip().lower() not in _FOR_ALL]
+    return ", ".join(["private", *kept])

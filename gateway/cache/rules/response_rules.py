@@ -1,0 +1,258 @@
+"""How the answers of a route's origin become answers of ours."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+from multidict import CIMultiDict, MultiMapping
+
+from gateway.cache.rules import policy, sharing, tails
+from gateway.cache.rules.cached_response import CachedResponse, CacheRequest, no_store
+from gateway.cache.rules.directives import age_of, normalised
+from gateway.cache.rules.lost_offsets import LostOffsets
+from gateway.cache.rules.policy import Defaults, Stored, Times
+from gateway.cache.rules.replica_lag import ANOTHER_STREAM, ReplicaLag
+from gateway.errors import OriginBehind, StreamGone
+from gateway.protocol import http1, tags
+from gateway.protocol.cache_headers import Freshness
+from gateway.protocol.http import cache_status
+from gateway.protocol.http.forwarding import relocate, response_fields
+from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
+from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.origins import repair
+from gateway.protocol.streams.offsets import NOW
+
+if TYPE_CHECKING:
+    from gateway.protocol.origins.edge_target import EdgeCatchUp
+    from gateway.protocol.origins.repair import StreamRead
+
+# What an answer may lack, or have amiss: `tail` is a lifetime that is shortened where the next
+# append or the next stream at the path makes the answer old, `end` where the stream ends, in the
+# answer to a repeated append.
+REPAIRS = ("cache_control", "cors", "cursor", "end", "etag", "no_store", "tail")
+
+
+class ResponseRules(msgspec.Struct):
+    """How a route treats its origin's answers to GET. `repairs` counts what they lacked.
+
+    Before `tails_are_told` once, any answer may have reached the tail, and is dropped as it moves.
+    """
+
+    freshness: Freshness
+    defaults: Defaults
+    via: str
+    identity: IdentityHeaders
+    located: Callable[[str], str | None]  # the path here of a URL at the origin
+    ignore_no_store: bool
+    shares_s_maxage: bool = False
+    repairs: Counter[str] = msgspec.field(default_factory=Counter)
+    lag: ReplicaLag = msgspec.field(default_factory=ReplicaLag)
+    lost: LostOffsets = msgspec.field(default_factory=LostOffsets)
+    tails_are_told: bool = False
+
+    def apply(
+        self,
+        request: CacheRequest,
+        status: int,
+        headers: MultiMapping[str],
+        times: Times,
+        begin: bytes,
+    ) -> CachedResponse:
+        """An answer without its body yet. `begin` is the body's beginning, for reads of streams."""
+        facts = repair.stream_read(status, headers, begin)
+        if facts is not None and facts.up_to_date:
+            self.tails_are_told = True
+        fields = self._fields(headers)
+        if facts is not None and request.read.is_clear:
+            facts = repair.kept_place(request.start, facts)
+            fields[NEXT_OFFSET] = facts.next_offset
+        return msgspec.structs.replace(
+            self._cached(request, status, fields, facts, times),
+            validators=policy.validators(headers),
+            length=http1.content_length(headers.get("Content-Length")),
+        )
+
+    def _fields(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
+        """Return an answer's fields for clients, with places as they find them."""
+        fields = response_fields(headers, self.via)
+        relocate(fields, self.located)
+        return fields
+
+    def confirms(self, cached: CachedResponse, headers: MultiMapping[str]) -> bool:
+        """Whether a 304 is about a kept answer."""
+        facts = cached.facts
+        ends = None if facts is None else headers.get(NEXT_OFFSET, facts.next_offset)
+        same_range = facts is None or ends == facts.next_offset
+        return same_range and policy.confirms(cached.validators, headers)
+
+    def confirmed(
+        self,
+        request: CacheRequest,
+        cached: CachedResponse,
+        headers: MultiMapping[str],
+        times: Times,
+    ) -> CachedResponse:
+        """A kept answer that the origin has just said still stands."""
+        known = cached.fields()
+        if cached.is_ours or cached.said:
+            for name in repair.LIFETIMES:
+                known.popall(name, None)
+            known.extend(cached.said)
+        fields = policy.updated(known, self._fields(headers))
+        facts = None if cached.facts is None else _renewed(cached.facts, headers)
+        new = self._cached(request, cached.status, fields, facts, times)
+        new = msgspec.structs.replace(new, body=cached.body, validators=cached.validators)
+        if "Set-Cookie" in headers:  # it is for who asked, also where the answer is for everybody
+            return msgspec.structs.replace(new, joinable=False, keep=False)
+        return new
+
+    def _cached(
+        self,
+        request: CacheRequest,
+        status: int,
+        fields: CIMultiDict[str],
+        facts: StreamRead | None,
+        times: Times,
+    ) -> CachedResponse:
+        is_ours, is_public = False, policy.is_public(fields, s_maxage=self.shares_s_maxage)
+        said: list[tuple[str, str]] = []
+        if facts is not None:
+            fields, repairs = self._repaired(request, fields, facts, times)
+            is_ours = "cache_control" in repairs
+            said = self._shortened(request.read, fields, facts, is_ours=is_ours)
+        if status >= 400:
+            fields = no_store(fields)
+        stored = policy.storable("GET", request.headers, status, fields, times, self.defaults)
+        if stored is not None and said:  # a tail's lifetime is shorter, but while the origin fails
+            if_error = policy.stale_if_error(CIMultiDict(said), stored.lifetime, self.defaults)
+            stored = msgspec.structs.replace(stored, stale_if_error=if_error)
+        if stored is not None and facts is not None and facts.is_empty and facts.reaches_open_tail:
+            # It says no more than that nothing follows, which nobody knows then.
+            stored = msgspec.structs.replace(stored, stale_if_error=0)
+        age = age_of(fields)
+        fields = CIMultiDict(fields)
+        for name in cache_status.OF_THE_ANSWER:
+            fields.popall(name, None)  # told for each answer anew
+        is_public = is_public and not is_ours
+        is_ones_own = bool(request.admitted_as) and sharing.is_ones_own(
+            # What tells where the tail is must not be kept, but is the same for all.
+            status,
+            fields,
+            self.identity,
+            ignore_no_store=request.read.offset == NOW,
+        )
+        is_shared = (
+            stored is not None
+            and not is_ones_own
+            and sharing.may_be_shared(request, fields, is_public=is_public)
+        )
+        lasts = stored is not None and max(stored.lifetime, stored.stale_while_revalidate) > 0
+        # Each read of a stream with a countdown has to restart it.
+        keep = is_shared and request.lifetime.ttl_s is None
+        if stored is None:
+            vary = policy.variant(request.headers, fields)
+            stored = Stored(status, times.answered - age, 0, vary=vary)
+        joinable = keep or (
+            not is_ones_own and sharing.may_be_joined(request, stored, fields, facts)
+        )
+        stored = _varied_by_coding(stored, fields, request)
+        if self.freshness.route_tag:
+            wanted = is_shared and lasts
+            tags.retag(fields, request.path, self.freshness.route_tag, wanted=wanted)
+        lacks_tag = facts is not None and request.read.offset != NOW and "ETag" not in fields
+        return CachedResponse(
+            status=status,
+            head=http1.status_line(status) + http1.field_lines(fields.items()),
+            stored=stored,
+            facts=facts,
+            identity=self.identity,
+            keep=keep,
+            joinable=joinable,
+            is_ones_own=is_ones_own,
+            is_public=is_public,
+            is_ours=is_ours,
+            is_tail=facts is not None
+            and (facts.reaches_open_tail or not (facts.closed or self.tails_are_told)),
+            said=said,
+            own_date="Date" not in fields,
+            own_cors="Access-Control-Allow-Origin" not in fields,
+            tagged_as=(request.path, request.start) if lacks_tag else None,
+        )
+
+    def _shortened(
+        self, read: EdgeCatchUp, fields: CIMultiDict[str], facts: StreamRead, *, is_ours: bool
+    ) -> list[tuple[str, str]]:
+        """Cap the lifetime of what is soon old; return what the origin had said, if it was more.
+
+        What it says of the stream's tail is told in one spelling, so that a copy can leave it out.
+        """
+        fields.popall(UP_TO_DATE, None)
+        if facts.up_to_date:
+            fields[UP_TO_DATE] = "true"
+        if is_ours or not repair.is_brief(read, facts):
+            return []
+        said = tails.shorten(fields, self.freshness)
+        self.repairs.update(["tail"] if said else [])
+        return said
+
+    def _repaired(
+        self, request: CacheRequest, fields: CIMultiDict[str], facts: StreamRead, times: Times
+    ) -> tuple[CIMultiDict[str], list[str]]:
+        """Return the fields repaired, and the names of the repairs.
+
+        Raises OriginBehind for an answer that ends before the asked offset, and StreamGone when
+        that persists, or the offset is of a lost stream.
+        """
+        given, key = fields, request.stream_key
+        if self.lost and self.lost.refuses(key, request.start, times.answered):
+            raise StreamGone(ANOTHER_STREAM)
+        try:
+            fields, repairs = repair.repaired(
+                fields,
+                request.read,
+                facts,
+                self.freshness,
+                times.answered,
+                lifetime=request.lifetime,
+                identified=request.identified,
+                ignore_no_store=self.ignore_no_store,
+            )
+        except OriginBehind as behind:
+            if self.lag.saw(request.path, request.start, times.answered):
+                raise StreamGone(ANOTHER_STREAM) from behind
+            raise
+        self.lag.reached(request.path, request.start)
+        if self.lost:
+            self.lost.tell(key, facts.next_offset)
+        self.repairs.update(repairs)
+        self.repairs.update(_added(given, facts))
+        return fields, repairs
+
+
+def _added(fields: MultiMapping[str], facts: StreamRead) -> list[str]:
+    """What an origin leaves out that every answer to a read is given besides."""
+    lacks_cursor = CURSOR not in fields and not facts.closed
+    cursor = ["cursor"] if lacks_cursor else []
+    return cursor if "Access-Control-Allow-Origin" in fields else [*cursor, "cors"]
+
+
+def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:
+    """What is known of a stream once a 304 has come: some have nothing in them but the tag."""
+    up_to_date = facts.up_to_date
+    if NEXT_OFFSET in headers:
+        up_to_date = repair.is_true(headers, UP_TO_DATE)
+    closed = facts.closed or repair.is_true(headers, CLOSED)
+    return msgspec.structs.replace(facts, up_to_date=up_to_date, closed=closed)
+
+
+def _varied_by_coding(stored: Stored, fields: CIMultiDict[str], request: CacheRequest) -> Stored:
+    """What is compressed is for those who can unpack it, whether or not Vary says so."""
+    coding = "accept-encoding"
+    names = {name for name, _ in stored.vary}
+    if "Content-Encoding" not in fields or coding in names or stored.vary == policy.OF_ONE_REQUEST:
+        return stored
+    vary = sorted([*stored.vary, (coding, normalised(coding, request.headers))])
+    return msgspec.structs.replace(stored, vary=tuple(vary))

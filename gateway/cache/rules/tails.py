@@ -1,0 +1,129 @@
+"""Lifetimes of answers that reached the open tail of a stream, where their origin gives them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from multidict import CIMultiDict
+
+from gateway.cache.rules.directives import (
+    Directives,
+    date_of,
+    governing,
+    parse_dictionary,
+    parse_directives,
+)
+from gateway.protocol import cache_headers
+from gateway.protocol.origins.repair import LIFETIMES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from multidict import MultiMapping
+
+    from gateway.protocol.cache_headers import Freshness, TailDirective
+
+_AGES = frozenset({"max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"})
+_NEVER_FRESH = frozenset({"no-store", "no-cache"})
+_FOR_ALL = frozenset({"public", "s-maxage"})
+
+
+def shortened(fields: MultiMapping[str], freshness: Freshness) -> list[tuple[str, str]] | None:
+    """What an origin tells caches of an answer, for browsers to ask again each time.
+
+    Shared caches hold it for `tail_max_age` at most. For whom it is, and all else that was told,
+    stays. None where no more was allowed anyway.
+    """
+    longest_s = freshness.tail_max_age
+    browsers = Directives(parse_directives(fields.getall("Cache-Control", ())))
+    shared = governing(fields)
+    told_s = _shared_s(shared, fields)
+    is_short = told_s <= longest_s and "stale-while-revalidate" not in shared
+    if is_short and _asks_again(browsers) and _are_short_for_surrogates(fields, longest_s):
+        return None
+    is_for_all = not _FOR_ALL.isdisjoint(shared.given) and "private" not in browsers
+    age = min(told_s, longest_s)
+    shared_s = age if is_for_all else 0
+    lines = [("Cache-Control", _asked_again(browsers, shared_s, freshness.tail_directive))]
+    if age and "private" not in browsers:
+        kept = {name: value for name, value in shared.given.items() if name not in _AGES}
+        edge = _said({**kept, "max-age": str(age)}, targeted=shared.targeted)
+        also = f", s-maxage={age}" if "s-maxage" in shared else ""  # it says for whom, too
+        lines += [("CDN-Cache-Control", f"{edge}{also}"), ("Surrogate-Control", edge)]
+    elif shared.targeted:
+        lines.append(("CDN-Cache-Control", _asked_again(shared)))
+    return lines
+
+
+def _asked_again(
+    told: Directives, shared_s: int = 0, tail_directive: TailDirective = "no-cache"
+) -> str:
+    kept = {name: value for name, value in told.given.items() if name not in _AGES}
+    if _NEVER_FRESH.isdisjoint(kept):
+        name, _, value = (tail_directive if shared_s else "no-cache").partition("=")
+        kept[name] = value
+    if shared_s:
+        kept["s-maxage"] = str(shared_s)
+    return _said(kept, targeted=told.targeted)
+
+
+def _said(directives: Mapping[str, str], *, targeted: bool) -> str:
+    plain = "?1" if targeted else ""  # how a member without an argument was parsed
+    return ", ".join(
+        name if value in {"", plain} else f"{name}={value}" for name, value in directives.items()
+    )
+
+
+def _asks_again(told: Directives) -> bool:
+    if not _NEVER_FRESH.isdisjoint(told.given):
+        return True
+    return told.seconds("max-age") == 0 and "stale-while-revalidate" not in told
+
+
+def _shared_s(told: Directives, fields: MultiMapping[str]) -> int:
+    """How long shared caches may use it without asking, in seconds."""
+    if "private" in told or not _NEVER_FRESH.isdisjoint(told.given):
+        return 0
+    for name in ("s-maxage", "max-age"):
+        seconds = told.seconds(name)
+        if seconds is not None:
+            return seconds
+    expires, date = date_of(fields, "Expires"), date_of(fields, "Date")
+    if told.targeted or expires is None or date is None:
+        return 0
+    return max(0, int(expires - date))
+
+
+def _are_short_for_surrogates(fields: MultiMapping[str], longest_s: int) -> bool:
+    """Whether nothing is said to surrogates alone, or no more than `longest_s` and well-formed.
+
+    Some of them read what is no dictionary, such as `max-age=1+60`.
+    """
+    if "Surrogate-Control" not in fields:
+        return True
+    told = Directives(parse_dictionary(fields.getall("Surrogate-Control")))
+    if not _NEVER_FRESH.isdisjoint(told.given):
+        return True
+    seconds = told.seconds("max-age")
+    return seconds is not None and seconds <= longest_s and "stale-while-revalidate" not in told
+
+
+def shorten(fields: CIMultiDict[str], freshness: Freshness) -> list[tuple[str, str]]:
+    """Have `fields` say the same; returns what its origin had said, where that was more."""
+    lines = shortened(fields, freshness)
+    if lines is None:
+        return []
+    said = [(name, value) for name in LIFETIMES for value in fields.popall(name, ())]
+    fields.extend(lines)
+    return said
+
+
+@lru_cache(maxsize=256)  # an origin says the same of all its streams, or of each type of them
+def shortened_lines(said: str, freshness: Freshness) -> str:
+    """Header lines for caches, such as an origin says for every poll, shortened; none stay none."""
+    if not said:
+        return ""
+    fields = CIMultiDict(cache_headers.fields(said))
+    shorten(fields, freshness)
+    return "".join(f"{name}: {value}\r\n" for name, value in fields.items())

@@ -1,0 +1,1 @@
+"""The checks of the doctor: each makes requests, and returns its findings."""

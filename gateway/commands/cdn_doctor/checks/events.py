@@ -1,0 +1,214 @@
+"""Whether server-sent events come as they happen, and keep-alives between them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import aiohttp
+from headgate.errors import RequestRefused
+from headgate.events import EventDecoder
+
+from gateway.commands.cdn_doctor.asker import words
+from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.commands.cdn_doctor.patience import given_time
+from gateway.commands.cdn_doctor.streams import TEXT
+from gateway.commands.shell.failure import FAILURES, Failed
+
+if TYPE_CHECKING:
+    from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.gateway_counters import GatewayCounters
+    from gateway.commands.cdn_doctor.hints import Check
+    from gateway.commands.cdn_doctor.streams import OwnStream
+
+OF_EVENTS: tuple[Check, ...] = ("SSE", "SSE resume", "keep-alive")
+EVENT_STREAM, LAST_EVENT_ID = "text/event-stream", "Last-Event-ID"
+FIRST, SECOND = b"first", b"second"
+# An event takes a round trip; who buffers holds it until a buffer is full or the answer ends.
+PROMPT_S = 3.0
+# Hops commonly end a connection that is silent for a minute, some of them after half of one. Unless
+# the gateway says how often it sends a comment, more silence decides nothing.
+KEEP_ALIVE_S = 30.0
+# What the gateway says is waited for, but no longer: other checks have all ended by then.
+LONGEST_SILENCE_S = 100.0
+# By which two clocks may differ over a time that both measure.
+TOLERANCE_S = 0.5
+# Two events of a few bytes, and comments; more is no answer to this question.
+MOST_BYTES = 1 << 16
+
+
+class EventsEnded(Failed):
+    """The answer ended before what was waited for."""
+
+
+class EventWatch:
+    """Reads an event stream, and tells its events and comments as they come."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self.content_type = answer.content_type
+        self.opened_s = asyncio.get_running_loop().time()
+        self._content = answer.content
+        self._decoder = EventDecoder()
+        self._received = 0
+        self._line_begins = True
+        self.comments = 0
+        self.data = 0
+        self.first_data = b""
+        self.has_ids = False
+
+    async def data_event(self) -> None:
+        """Until one more event with data has come."""
+        before = self.data
+        while self.data == before:
+            await self._receive()
+
+    async def comment(self) -> None:
+        """Until one more comment has come."""
+        before = self.comments
+        while self.comments == before:
+            await self._receive()
+
+    async def _receive(self) -> None:
+        piece = await self._content.readany()
+        if not piece:
+            raise EventsEnded("the answer ended")
+        self._received += len(piece)
+        if self._received > MOST_BYTES:
+            raise Failed(
+                f"more than {MOST_BYTES >> 10} KiB of events came, which were not appended"
+            )
+        before = b"\n" if self._line_begins else b""
+        self.comments += (before + piece).count(b"\n:")
+        self.has_ids = self.has_ids or b"\nid:" in before + piece
+        self._line_begins = piece.endswith(b"\n")
+        for event in self._decoder.feed(piece):
+            if event.name == "data":
+                self.first_data = self.first_data if self.data else event.data
+                self.data += 1
+
+
+async def server_sent_events(deployment: Deployment) -> list[Finding]:
+    """An event that is there, one that is appended, who comes back, and a comment after all."""
+    own = await deployment.streams.create("-sse", TEXT)
+    behind_first = await own.append(FIRST)
+    try:
+        async with contextlib.AsyncExitStack() as connection:
+            opened = deployment.asker.opened(
+                own.stream,
+                query={"live": "sse", "offset": own.start},
+                headers={"Accept": EVENT_STREAM},
+            )
+            answer = await given_time(connection.enter_async_context(opened), own, PROMPT_S)
+            return await _watched(EventWatch(answer), own, behind_first, deployment.gateway)
+    except TimeoutError:
+        wrong = f"not even the head of the answer came within {PROMPT_S:g} s"
+    except RequestRefused as refusal:
+        wrong = words(refusal)
+        # A time-out is that of an append or of a usual read, which says nothing of events.
+        is_silent = isinstance(refusal.__cause__, TimeoutError)
+        if is_silent or refusal.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return [unknown(name, wrong) for name in OF_EVENTS]
+    return _wrong(wrong)
+
+
+def _wrong(saw: str) -> list[Finding]:
+    none = "no events come as they happen"
+    return [failed("SSE", saw), unknown("SSE resume", none), unknown("keep-alive", none)]
+
+
+async def _watched(
+    watch: EventWatch, own: OwnStream, behind_first: str, gateway: GatewayCounters | None
+) -> list[Finding]:
+    if watch.content_type != EVENT_STREAM:
+        return _wrong(f"the answer is not {EVENT_STREAM}")
+    # At once: who shares answers shares those of the last moments.
+    resuming = asyncio.create_task(_resumed(own, behind_first))
+    try:
+        if wrong := await _arrival(watch, own, "the first event"):
+            return _wrong(wrong)
+        await own.append(SECOND)
+        if wrong := await _arrival(watch, own, "an event that was appended"):
+            return _wrong(wrong)
+        resumed = await resuming
+    finally:
+        resuming.cancel()
+    if not watch.has_ids:
+        resumed = unknown("SSE resume", "events have no id by which a browser could go on")
+    return [
+        passed("SSE", "an event came at once, and one that was appended, too"),
+        resumed,
+        await _keep_alive(watch, gateway),
+    ]
+
+
+async def _arrival(watch: EventWatch, own: OwnStream, waited: str) -> str | None:
+    """Return what is wrong with the way that the next event takes; None if it comes at once."""
+    try:
+        await given_time(watch.data_event(), own, PROMPT_S)
+    except TimeoutError:
+        return f"{waited} did not come within {PROMPT_S:g} s"
+    except EventsEnded:
+        return f"the answer ended before {waited} came"
+    return None
+
+
+async def _resumed(own: OwnStream, behind_first: str) -> Finding:
+    """Check that who comes back after the first event, by the same URL, is not given it again."""
+    headers = {"Accept": EVENT_STREAM, LAST_EVENT_ID: behind_first}
+    query = {"live": "sse", "offset": own.start}
+    try:
+        async with contextlib.AsyncExitStack() as connection:
+            opened = own.asker.opened(own.stream, query=query, headers=headers)
+            answer = await given_time(connection.enter_async_context(opened), own, PROMPT_S)
+            again = EventWatch(answer)
+            await given_time(again.data_event(), own, 2 * PROMPT_S)
+    except (TimeoutError, *FAILURES, aiohttp.ClientError):
+        return unknown("SSE resume", f"who came back with {LAST_EVENT_ID} was given no events")
+    if again.first_data == FIRST:
+        saw = f"who came back with {LAST_EVENT_ID} was given old events again"
+        return failed("SSE resume", saw)
+    return passed("SSE resume", f"who comes back goes on after {LAST_EVENT_ID}")
+
+
+async def _keep_alive(watch: EventWatch, gateway: GatewayCounters | None) -> Finding:
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    patience_s = KEEP_ALIVE_S
+    if gateway is not None:
+        patience_s = min(gateway.heartbeat_s + PROMPT_S, LONGEST_SILENCE_S)
+    try:
+        async with asyncio.timeout(patience_s):
+            await watch.comment()
+    except TimeoutError:
+        return _silent(patience_s, gateway)
+    except EventsEnded:
+        return _ended(loop.time() - began_s, loop.time() - watch.opened_s, gateway)
+    except aiohttp.ClientError:
+        after = f"after {loop.time() - began_s:.1f} s of silence"
+        return failed("keep-alive", f"a quiet answer was cut {after}")
+    return passed("keep-alive", f"a quiet answer had a comment after {loop.time() - began_s:.1f} s")
+
+
+def _silent(silence_s: float, gateway: GatewayCounters | None) -> Finding:
+    """What it means that nothing came; whoever has set a longer heartbeat may know his hops."""
+    saw = f"a quiet answer was silent for {silence_s:.1f} s"
+    if gateway is None:
+        return unknown("keep-alive", f"{saw}; --admin tells when a comment is due")
+    due = f"{saw}; the gateway sends a comment after {gateway.heartbeat_s:g} s"
+    return (
+        unknown("keep-alive", due) if silence_s < gateway.heartbeat_s else failed("keep-alive", due)
+    )
+
+
+def _ended(silence_s: float, age_s: float, gateway: GatewayCounters | None) -> Finding:
+    """What it means that an answer ended as it should, before any comment."""
+    saw = f"a quiet answer ended after {silence_s:.1f} s of silence"
+    if gateway is None:
+        return unknown("keep-alive", f"{saw}; --admin tells when the server ends one")
+    if age_s < gateway.sse_max_age_s - TOLERANCE_S:
+        return failed("keep-alive", f"{saw}; the gateway lets it last {gateway.sse_max_age_s:g} s")
+    if silence_s > gateway.heartbeat_s + TOLERANCE_S:
+        return _silent(silence_s, gateway)
+    return passed("keep-alive", f"{saw}, by sse_max_age; no comment was due")

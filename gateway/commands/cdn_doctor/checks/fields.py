@@ -1,0 +1,115 @@
+"""Whether answers arrive with the fields that readers need, and whether pages may see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.commands.cdn_doctor.evidence import AnswerSource, is_headgate, source, told
+from gateway.commands.cdn_doctor.finding import Finding, failed, noted, passed, unknown
+from gateway.commands.cdn_doctor.first_reads import CURSOR as EQUAL_CURSOR
+from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
+
+if TYPE_CHECKING:
+    from gateway.commands.cdn_doctor.asker import ProbeReply
+    from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.streams import OwnStream
+
+ALLOW_ORIGIN, EXPOSE = "Access-Control-Allow-Origin", "Access-Control-Expose-Headers"
+ALLOW_HEADERS = "Access-Control-Allow-Headers"
+ASKED_FOR = "if-none-match"
+# Names that nobody has (RFC 6761).
+SITES = ("https://one.doctor.invalid", "https://other.doctor.invalid")
+
+
+async def headers(deployment: Deployment, own: OwnStream, first: ProbeReply) -> Finding:
+    """Check that no hop takes away a field by which readers go on; `first` is a read of `own`."""
+    read, live = {"offset": own.start}, {"live": "long-poll", "offset": own.start}
+    closed = deployment.reads
+    # Nobody has asked for this URL: what is not made for it is the answer to another one.
+    crossed = await closed.own.read(
+        {"cursor": EQUAL_CURSOR, "live": "long-poll", "offset": closed.own.start}
+    )
+    if crossed.is_good and source(crossed) is AnswerSource.SHARED:
+        saw = f"a long-poll was given the answer to a read that is not live{told(crossed)}"
+        return failed("headers", saw, "live in key")
+    expected = [
+        ("a read", first, (NEXT_OFFSET, UP_TO_DATE, "ETag")),
+        ("the same read", await own.read(read), (NEXT_OFFSET, UP_TO_DATE, "ETag")),
+        ("a long-poll", await own.read(live), (NEXT_OFFSET, UP_TO_DATE, CURSOR)),
+        ("a read of a closed stream", closed.again, (NEXT_OFFSET, CLOSED, "ETag")),
+    ]
+    missing: dict[str, str] = {}
+    for name, reply, fields in expected:
+        if not reply.is_good:
+            return unknown("headers", f"{name} was answered with: {reply.said}")
+        for field in fields:
+            if field not in reply.headers:
+                missing.setdefault(field, name)
+        of_stream = (closed.own if reply is closed.again else own).content_type
+        if reply.headers.get("Content-Type") != of_stream:
+            missing.setdefault(f"Content-Type {of_stream}", name)
+    if missing:
+        saw = ", ".join(f"{name} has no {field}" for field, name in missing.items())
+        return failed("headers", saw)
+    return passed("headers", "reads and long-polls have every field that readers go on by")
+
+
+async def cors(deployment: Deployment) -> Finding:
+    """Check that pages of other web sites may read, if the server lets them."""
+    own = deployment.reads.own
+    query = {"offset": own.start}
+    replies = [await own.read(query, {"Origin": site}) for site in (SITES[0], *SITES)]
+    if refused := next((reply for reply in replies if not reply.is_good), None):
+        return unknown("CORS", f"a read was answered with: {refused.said}")
+    if wrong := _repeated(replies[0]):
+        return failed("CORS", wrong, "CORS twice")
+    if wrong := _wrong(replies):
+        return failed("CORS", f"{wrong}{told(replies[-1])}")
+    if any(ALLOW_ORIGIN not in reply.headers for reply in replies):
+        return noted("CORS", f"no {ALLOW_ORIGIN}: the server lets only some pages read, or none")
+    return await _preflight(deployment, replies[0])
+
+
+async def _preflight(deployment: Deployment, read: ProbeReply) -> Finding:
+    """Check what a page is told before it asks, and what it may then see."""
+    asked = {
+        "Origin": SITES[0],
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": ASKED_FOR,
+    }
+    reply = await deployment.asker.ask(deployment.reads.own.stream, "OPTIONS", headers=asked)
+    if not reply.is_good:
+        return failed("CORS", f"a preflight was answered {reply.status}")
+    if ALLOW_ORIGIN not in reply.headers:
+        return failed("CORS", f"the answer to a preflight has no {ALLOW_ORIGIN}, and reads have it")
+    # Other servers do not name it themselves.
+    if is_headgate(read.headers) and not _names(reply, ALLOW_HEADERS, ASKED_FOR):
+        saw = f"a preflight says that pages may not send {ASKED_FOR}, as who reads again does"
+        return failed("CORS", saw, "preflight")
+    if not _names(read, EXPOSE, NEXT_OFFSET):
+        return failed("CORS", f"no {EXPOSE} lets pages see {NEXT_OFFSET}, by which they go on")
+    return passed("CORS", "pages of other sites may read, and are told so before they ask")
+
+
+def _repeated(reply: ProbeReply) -> str | None:
+    """Return what browsers refuse: more than one value, such as the server's and a hop's."""
+    times = len(reply.headers.get(ALLOW_ORIGIN, "").split(","))
+    return f"a read has {times} {ALLOW_ORIGIN}, of which browsers want one" if times > 1 else None
+
+
+def _names(reply: ProbeReply, field: str, wanted: str) -> bool:
+    """Return whether a list of names has this one, or stands for all."""
+    names = {name.strip().lower() for name in reply.headers.get(field, "").split(",")}
+    return not names.isdisjoint({wanted.lower(), "*"})
+
+
+def _wrong(replies: list[ProbeReply]) -> str | None:
+    """Return what no server says by itself: a field without the one that it belongs to."""
+    has = [ALLOW_ORIGIN in reply.headers for reply in replies]
+    if any(has) and not all(has):
+        return f"some answers to a page have an {ALLOW_ORIGIN}, and equal ones have none"
+    if not all(has) and any(EXPOSE in reply.headers for reply in replies):
+        return f"answers have no {ALLOW_ORIGIN}, but the {EXPOSE} that goes with it"
+    if replies[-1].headers.get(ALLOW_ORIGIN) == SITES[0]:
+        return f"a page of {SITES[1]} was told that those of {SITES[0]} may read"
+    return None

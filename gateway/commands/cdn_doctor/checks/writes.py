@@ -1,0 +1,97 @@
+"""Whether who looks for what was written sees it: a tail that moves, a stream that begins."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING
+
+from gateway.commands.cdn_doctor.evidence import told
+from gateway.commands.cdn_doctor.finding import Finding, failed, passed, unknown
+from gateway.commands.cdn_doctor.staleness import EMPTY
+from gateway.protocol.http.header_names import NEXT_OFFSET, UP_TO_DATE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.commands.cdn_doctor.deployment import Deployment
+    from gateway.commands.cdn_doctor.hints import Check
+
+# An answer at the tail may be kept for a second, of which nginx, counting whole ones, makes almost
+# two. It is looked for once: a stale answer that is given out has a second look find a new one.
+LOOK_S = 2.5
+LONGEST_TAIL_S = 60  # the longest lifetime that the protocol's text has for a read
+_LIFETIME = re.compile(r"\bmax-age=(\d{1,9})\b", re.IGNORECASE)
+_ASKS_AGAIN = re.compile(r"\bno-(?:cache|store)\b", re.IGNORECASE)
+
+
+async def head(deployment: Deployment) -> Finding:
+    """Whether HEAD tells the tail as it is, right after an append."""
+    own = await deployment.streams.create("-head")
+    before = await deployment.asker.ask(own.stream, "HEAD")
+    tail = await own.append(b"1")
+    after = await deployment.asker.ask(own.stream, "HEAD")
+    if not (before.is_good and after.is_good):
+        worse = after if before.is_good else before
+        return unknown("HEAD", f"it was answered {worse.status}")
+    seen = after.headers.get(NEXT_OFFSET)
+    if seen == tail:
+        return passed("HEAD", "right after an append it tells the new tail")
+    if seen is None:
+        return failed("HEAD", f"its answer has no {NEXT_OFFSET}")
+    if seen > tail:  # offsets of the protocol are in the order of their text
+        return unknown("HEAD", "it tells a later tail than that of the only append")
+    return failed("HEAD", f"after an append it told the old tail{told(after)}")
+
+
+async def empty_tail(deployment: Deployment) -> list[Finding]:
+    """Check that a read that found nothing finds an append later, and that browsers ask again."""
+    own = await deployment.streams.create("-tail")
+    query = {"offset": own.start}
+    nothing = await own.read(query)
+    if not nothing.is_good or nothing.body not in EMPTY:
+        saw = "a read of an empty stream did not come back empty"
+        return [unknown("empty tail", saw), unknown("browsers' copies", saw)]
+    await own.append(b"1")
+    await asyncio.sleep(LOOK_S)
+    reply = await own.read(query)
+    copies = _copies_of_browsers(nothing.headers)
+    if reply.body not in EMPTY:
+        return [passed("empty tail", f"an append is seen after {LOOK_S:g} s"), copies]
+    saw = f"{LOOK_S:g} s after an append a read is still empty{told(reply)}"
+    return [failed("empty tail", saw), copies]
+
+
+def _copies_of_browsers(headers: Mapping[str, str]) -> Finding:
+    """Say whether a browser would keep an answer at the tail for longer than any server says."""
+    check: Check = "browsers' copies"
+    if UP_TO_DATE not in headers:
+        return unknown(check, f"a read at the tail has no {UP_TO_DATE}")
+    said = headers.get("Cache-Control", "")
+    lifetimes = [int(lifetime) for lifetime in _LIFETIME.findall(said)]
+    if not _ASKS_AGAIN.search(said) and max(lifetimes, default=0) > LONGEST_TAIL_S:
+        saw = f"browsers may keep an answer at the tail for {max(lifetimes)} s, and see no append"
+        return failed(check, saw)
+    return passed(check, "browsers keep no answer at the tail for long")
+
+
+async def early_404(deployment: Deployment) -> Finding:
+    """Check that who read a stream too early reads it once it is there."""
+    early = deployment.streams.planned("-early")
+    query = {"offset": "-1"}
+    before = await deployment.asker.ask(early, "GET", query=query)
+    if before.is_good:
+        kind = before.headers.get("Content-Type", "no type")[:40]
+        saw = f"a stream that is not there was answered {before.status} ({kind})"
+        return failed("early 404", saw, "error pages")
+    if before.status not in {404, 410}:
+        return unknown("early 404", f"a stream that is not there was answered {before.status}")
+    own = await deployment.streams.create("-early")
+    await asyncio.sleep(LOOK_S)
+    reply = await own.read(query)
+    if reply.is_good:
+        return passed("early 404", "a stream that was read before it was made is there then")
+    if reply.status == before.status:
+        saw = f"{LOOK_S:g} s after a stream was made a read of it is still answered"
+        return failed("early 404", f"{saw} {reply.status}{told(reply)}")
+    return unknown("early 404", f"a read was answered with: {reply.said}")

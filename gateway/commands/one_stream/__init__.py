@@ -1,0 +1,1 @@
+"""The commands on one stream, which speak to any Durable Streams server."""

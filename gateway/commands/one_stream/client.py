@@ -1,0 +1,83 @@
+"""Streams as the commands ask for them, and what goes wrong in the words of the commands."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING
+
+import aiohttp
+from headgate.errors import RequestRefused
+from headgate.stream import Stream
+
+from gateway import trust
+from gateway.protocol.http.header_names import FORKED_FROM, NEXT_OFFSET
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.commands.one_stream.target import StreamTarget
+
+# Servers speak of fields; whoever typed the command knows them as these.
+OPTIONS = {
+    "Content-Type": "--content-type",
+    "Producer-Epoch": "--epoch",
+    "Producer-Id": "--producer",
+    "Stream-Expires-At": "--expires-at",
+    "Stream-Fork-Offset": "--fork-offset",
+    "Stream-Fork-Sub-Offset": "--fork-sub-offset",
+    FORKED_FROM: "--fork-from",
+    NEXT_OFFSET: "next offset",
+    "Stream-Seq": "--seq",
+    "Stream-TTL": "--ttl",
+}
+# Exit statuses, as docs/commands.md has them.
+FAILED, NOT_FOUND, CONFLICT, REFUSED = 1, 3, 4, 5
+UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h, as `headgate doctor redis` has it
+_BY_STATUS = {404: NOT_FOUND, 410: NOT_FOUND, 409: CONFLICT}
+FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
+
+
+@contextlib.asynccontextmanager
+async def connect(target: StreamTarget, *, as_sent: bool = False) -> AsyncIterator[Stream]:
+    """The stream, with a session that ends with the block.
+
+    Requests are what they are `as_sent`, when that is asked for: none is repeated after a lost
+    connection, and none has a cookie that was set before.
+    """
+    tls = trust.context() if target.url.startswith("https:") else True
+    connector = aiohttp.TCPConnector(ssl=tls)
+    headers = {"User-Agent": "headgate"}
+    jar = aiohttp.DummyCookieJar() if as_sent else None
+    async with aiohttp.ClientSession(
+        connector=connector, headers=headers, cookie_jar=jar
+    ) as session:
+        if as_sent:
+            session._retry_connection = False  # there is no public way to say so
+        yield Stream(target.url, authorization=target.authorization, session=session)
+
+
+def in_words(failure: Exception, target: StreamTarget) -> str:
+    """What went wrong; of a refusal with options in the place of fields, and what to do."""
+    refusal = _refusal_behind(failure)
+    if refusal is None:
+        return str(failure)
+    sentence = FIELD.sub(lambda match: OPTIONS[match[0]], str(failure))
+    return f"{sentence}; {target.advice}" if refusal.status == 401 else sentence
+
+
+def status_of(failure: Exception) -> int:
+    """Return the exit status by which a script tells what went wrong."""
+    refusal = _refusal_behind(failure)
+    if refusal is None:
+        return FAILED
+    if refusal.is_passing:
+        return UNAVAILABLE
+    return _BY_STATUS.get(refusal.status or 0, REFUSED)
+
+
+def _refusal_behind(failure: Exception) -> RequestRefused | None:
+    cause: BaseException | None = failure
+    while cause is not None and not isinstance(cause, RequestRefused):
+        cause = cause.__cause__
+    return cause

@@ -1,0 +1,89 @@
+"""What arguments and options can be, beyond what click knows."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import UTC, datetime
+
+import click
+
+from gateway.commands.one_stream.target import NOT_IN_FIELDS, StreamTarget, resolve
+
+TIME = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE
+)
+
+
+class StreamType(click.ParamType[StreamTarget]):
+    """A stream's URL or name."""
+
+    name = "stream"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> StreamTarget:
+        """The stream that is meant."""
+        if isinstance(value, StreamTarget):
+            return value
+        try:
+            return resolve(str(value), os.environ)
+        except ValueError as cause:
+            self.fail(str(cause), param, ctx)
+
+
+class FieldType(click.ParamType[str]):
+    """Text that is sent as a header field, or as a part of a query."""
+
+    name = "text"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """The text as it is."""
+        text = str(value)
+        if NOT_IN_FIELDS.search(text):
+            self.fail(f"{text!a} must be one line of text", param, ctx)
+        return text
+
+
+class SecondsType(click.ParamType[int]):
+    """A number of seconds, at least one."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """The number."""
+        text = str(value)
+        if not re.fullmatch(r"0*[1-9]\d*", text, re.ASCII):
+            self.fail(f"{text!r} must be whole seconds, at least 1, such as 3600", param, ctx)
+        return int(text)
+
+
+class MomentType(click.ParamType[str]):
+    """A time to come, kept as it was written."""
+
+    name = "time"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """The text of the time."""
+        text = str(value)
+        moment = _moment(text)
+        if moment is None:
+            self.fail(f"{text!r} must be a time such as 2030-01-31T12:00:00Z", param, ctx)
+        if moment <= datetime.now(UTC):  # noqa: TID251 - there is no caller to hand a clock down
+            self.fail(f"{text!r} is in the past", param, ctx)
+        return text
+
+
+def _moment(text: str) -> datetime | None:
+    if TIME.fullmatch(text) is None:
+        return None
+    try:
+        return datetime.fromisoformat(text.upper())
+    except ValueError:
+        return None

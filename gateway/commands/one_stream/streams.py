@@ -1,0 +1,273 @@
+"""The commands on one stream, as the command line declares them.
+
+`operations` does the work. It is imported when a command runs: it needs the whole HTTP client,
+and help and completion should not wait for that.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gateway.commands.one_stream.parameters import FieldType, MomentType, SecondsType, StreamType
+from gateway.protocol.http.header_names import CLOSED, FORKED_FROM
+from gateway.settings.reached import DEFAULT_BASE
+
+if TYPE_CHECKING:
+    from gateway.commands.one_stream.target import StreamTarget
+
+DEFAULT_CONTENT_TYPE = "text/plain"
+STREAM_HELP = f"""
+STREAM is a URL, or a name below the URL in STREAM_URL ({DEFAULT_BASE} unless set).
+The value of STREAM_AUTH is sent as the Authorization of each request.
+"""
+
+
+stream_argument = click.argument("stream", metavar="STREAM", type=StreamType())
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON message a line; so for JSON streams anyway."
+)
+raw_option = click.option(
+    "--raw", "as_bytes", is_flag=True, help="The bytes as they are sent; so for others anyway."
+)
+
+
+@click.command(epilog=STREAM_HELP)
+@stream_argument
+@click.option(
+    "-t",
+    "--content-type",
+    type=FieldType(),
+    metavar="TYPE",
+    help=f"Its content type.  [default: {DEFAULT_CONTENT_TYPE}; for a fork, the source's]",
+)
+@click.option("-d", "--data", metavar="TEXT", help='First data; "-" reads it from stdin.')
+@click.option("--ttl", type=SecondsType(), metavar="SECONDS", help="Idle time to live.")
+@click.option(
+    "--expires-at",
+    type=MomentType(),
+    metavar="TIME",
+    help="When it ends, such as 2030-01-31T12:00:00Z.",
+)
+@click.option("--closed", is_flag=True, help="Never take another append.")
+@click.option("--fork-from", type=StreamType(), metavar="STREAM", help="Begin as a copy of this.")
+@click.option(
+    "--fork-offset",
+    type=FieldType(),
+    metavar="OFFSET",
+    help="Copy up to here, an offset that the source gave out.  [default: all]",
+)
+@click.option(
+    "--fork-sub-offset",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="And N messages (JSON) or bytes more.",
+)
+def create(  # noqa: PLR0913 - one for each option
+    stream: StreamTarget,
+    content_type: str | None,
+    data: str | None,
+    ttl: int | None,
+    expires_at: str | None,
+    closed: bool,
+    fork_from: StreamTarget | None,
+    fork_offset: str | None,
+    fork_sub_offset: int | None,
+) -> None:
+    """Create a stream, or make sure that it exists."""
+    if ttl is not None and expires_at is not None:
+        raise click.UsageError("--ttl and --expires-at exclude each other.")
+    if fork_offset is not None and fork_from is None:
+        raise click.UsageError("--fork-offset needs --fork-from.")
+    if fork_sub_offset is not None and fork_offset is None:
+        raise click.UsageError("--fork-sub-offset needs --fork-offset.")
+    if fork_from is not None and not fork_from.is_beside(stream):
+        raise click.UsageError("--fork-from must be on the same server.")
+    if content_type is None and fork_from is None:
+        content_type = DEFAULT_CONTENT_TYPE
+    fields = {
+        "Content-Type": content_type,
+        "Stream-TTL": None if ttl is None else str(ttl),
+        "Stream-Expires-At": expires_at,
+        CLOSED: "true" if closed else None,
+        FORKED_FROM: None if fork_from is None else fork_from.path,
+        "Stream-Fork-Offset": fork_offset,
+        "Stream-Fork-Sub-Offset": None if fork_sub_offset is None else str(fork_sub_offset),
+    }
+    from gateway.commands.one_stream import operations
+
+    headers = {name: value for name, value in fields.items() if value is not None}
+    operations.run(stream, operations.create(stream, headers, data, fork_from))
+
+
+@click.command(epilog=STREAM_HELP)
+@stream_argument
+@click.option("-d", "--data", metavar="TEXT", help="What to append.  [default: all of stdin]")
+@click.option("--lines", is_flag=True, help="Append each line of stdin by itself, as it comes.")
+@click.option(
+    "-t", "--content-type", type=FieldType(), metavar="TYPE", help="[default: the stream's]"
+)
+@click.option(
+    "--seq",
+    type=FieldType(),
+    metavar="TEXT",
+    help="Refuse unless greater than the last one, as text (Stream-Seq).",
+)
+@click.option(
+    "--producer",
+    type=FieldType(),
+    metavar="ID",
+    help="Append exactly once, however often this is run.",
+)
+@click.option(
+    "--epoch",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="The producer's epoch; a new one for new data.  [default: 0]",
+)
+@click.option("--close", is_flag=True, help="Close the stream with it.")
+def append(  # noqa: PLR0913 - one for each option
+    stream: StreamTarget,
+    data: str | None,
+    lines: bool,
+    content_type: str | None,
+    seq: str | None,
+    producer: str | None,
+    epoch: int | None,
+    close: bool,
+) -> None:
+    """Append to a stream.
+
+    With --producer the same input can be sent again after any failure: what the server has
+    already is not appended twice. Other input needs another --epoch.
+    """
+    if lines and data is not None:
+        raise click.UsageError("--lines reads stdin, so it excludes --data.")
+    if lines and seq is not None:
+        raise click.UsageError("--seq is of one append, so it excludes --lines.")
+    if epoch is not None and producer is None:
+        raise click.UsageError("--epoch needs --producer.")
+    from gateway.commands.one_stream import operations
+    from gateway.commands.one_stream.append import CommandProducer
+
+    writer = None if producer is None else CommandProducer(producer, epoch or 0)
+    headers = {} if seq is None else {"Stream-Seq": seq}
+    if content_type is not None:
+        headers["Content-Type"] = content_type
+    if lines:
+        from gateway.commands.one_stream.append_lines import append_lines
+
+        operations.run(stream, append_lines(stream, headers, writer, close=close))
+    else:
+        operations.run(stream, operations.append(stream, headers, writer, data, close=close))
+
+
+@click.command(epilog=STREAM_HELP)
+@stream_argument
+@click.option(
+    "--offset",
+    type=FieldType(),
+    metavar="OFFSET",
+    help="Where to begin.  [default: -1, the start]",
+)
+@click.option(
+    "--offset-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Begin at the offset in FILE, when it exists, and keep the next one there.",
+)
+@json_option
+@raw_option
+def read(
+    stream: StreamTarget,
+    offset: str | None,
+    offset_file: Path | None,
+    as_json: bool,
+    as_bytes: bool,
+) -> None:
+    """Print a stream up to its tail.
+
+    The next offset goes to stderr, or into the offset file.
+    """
+    if offset is not None and offset_file is not None:
+        raise click.UsageError("--offset and --offset-file exclude each other.")
+    as_lines = _form(as_json, as_bytes)
+    from gateway.commands.one_stream import operations
+
+    operations.run(stream, operations.read(stream, offset, offset_file, as_lines=as_lines))
+
+
+@click.command(epilog=STREAM_HELP)
+@stream_argument
+@click.option(
+    "--offset",
+    type=FieldType(),
+    metavar="OFFSET",
+    help="Begin at this offset.  [default: the tail]",
+)
+@click.option("--from-start", is_flag=True, help="Begin with everything that is there.")
+@click.option("--long-poll", is_flag=True, help="Ask by long-poll instead of SSE.")
+@json_option
+@raw_option
+def tail(
+    stream: StreamTarget,
+    offset: str | None,
+    from_start: bool,
+    long_poll: bool,
+    as_json: bool,
+    as_bytes: bool,
+) -> None:
+    """Print a stream as it grows, until it is closed.
+
+    A lost connection is made again, and nothing is printed twice.
+    """
+    if from_start and offset is not None:
+        raise click.UsageError("--from-start and --offset exclude each other.")
+    as_lines = _form(as_json, as_bytes)
+    from gateway.commands.one_stream import operations
+
+    begin = "-1" if from_start else offset
+    operations.run(stream, operations.tail(stream, begin, by_poll=long_poll, as_lines=as_lines))
+
+
+@click.command(epilog=STREAM_HELP)
+@stream_argument
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def head(stream: StreamTarget, as_json: bool) -> None:
+    """Print what is known of a stream without reading it."""
+    from gateway.commands.one_stream import operations
+
+    operations.run(stream, operations.head(stream, as_json=as_json))
+
+
+@click.command(epilog=STREAM_HELP)
+@stream_argument
+def close(stream: StreamTarget) -> None:
+    """Close a stream to further appends.
+
+    Its readers come to an end, and it cannot be opened again.
+    """
+    from gateway.commands.one_stream import operations
+
+    operations.run(stream, operations.close(stream))
+
+
+@click.command(epilog=STREAM_HELP)
+@stream_argument
+def delete(stream: StreamTarget) -> None:
+    """Delete a stream and all its data."""
+    from gateway.commands.one_stream import operations
+
+    operations.run(stream, operations.delete(stream))
+
+
+def _form(as_json: bool, as_bytes: bool) -> bool | None:
+    """Whether messages are printed one a line; None leaves it to the stream's content type."""
+    if as_json and as_bytes:
+        raise click.UsageError("--json and --raw exclude each other.")
+    return as_json if as_json or as_bytes else None
+
+
+COMMANDS = (create, append, read, tail, head, close, delete)

@@ -1,0 +1,143 @@
+"""What goes to stdout: data and nothing else. All that is said about it goes to stderr."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.commands.shell.failure import Failed, OutputClosed
+from gateway.commands.shell.terminal import safe
+from gateway.errors import BadRequest
+from gateway.protocol.bodies.content import is_json, json_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(slots=True)
+class _Printed:
+    """How far what was printed has come."""
+
+    line_is_begun: bool = False
+
+
+_printed = _Printed()
+
+
+def write(data: bytes) -> None:
+    """Write at once, past any buffer: whoever reads the pipe waits for it."""
+    output = _descriptor()
+    if data:
+        _printed.line_is_begun = not data.endswith(b"\n")
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(output, rest) :]
+    except BrokenPipeError as cause:
+        raise OutputClosed from cause
+    except OSError as cause:
+        raise Failed(f"stdout cannot be written: {cause.strerror}") from cause
+
+
+def report(text: str) -> None:
+    """Write all that there is to say; who closes the pipe has seen enough of it.
+
+    The command goes on to its exit status, which says more than that the pipe was closed.
+    """
+    with contextlib.suppress(OutputClosed):
+        write(safe(text).encode())
+
+
+@contextlib.contextmanager
+def echoed() -> Iterator[None]:
+    """End the block quietly when what it echoes by click is read no more."""
+    try:
+        yield
+    except BrokenPipeError:
+        # What is still in the buffer is written as Python ends, and would fail there again.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, _descriptor())
+        os.close(nowhere)
+
+
+def note(sentence: str) -> None:
+    """Tell the person at the terminal something about the data, on a line of its own."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            if _printed.line_is_begun and sys.stderr.isatty() and _may_be_seen():
+                _printed.line_is_begun = False
+                sentence = f"\n{sentence}"
+            print(safe(sentence), file=sys.stderr, flush=True)  # noqa: T201 - the command line speaks
+
+
+def end_line() -> None:
+    """End a line that the data began, for the shell's prompt; anywhere else data stays exact."""
+    if _printed.line_is_begun and sys.stdout is not None and sys.stdout.isatty():
+        write(b"\n")
+
+
+def _may_be_seen() -> bool:
+    """Whether the data may be on the same terminal: printed there, or by the end of a pipe."""
+    if sys.stdout is None:
+        return False
+    return sys.stdout.isatty() or stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
+
+
+def _descriptor() -> int:
+    # Closed by whoever started us: its number may since have gone to a connection.
+    if sys.stdout is None:
+        raise Failed("stdout is closed")
+    return sys.stdout.fileno()
+
+
+def wants_lines(content_type: str, *, asked: bool | None) -> bool:
+    """Whether messages are printed one a line; a JSON stream's are, unless asked otherwise."""
+    if asked and not is_json(content_type):
+        raise Failed(f"the stream is {content_type}, so it has no JSON messages to print")
+    return is_json(content_type) if asked is None else asked
+
+
+def lines(body: bytes) -> bytes:
+    """The messages of a JSON body, one a line, their numbers and strings as they were sent."""
+    try:
+        messages = json_messages(body)
+    except BadRequest as cause:
+        raise Failed(f"the server sent what is no JSON: {cause.detail}") from cause
+    return b"".join(msgspec.json.format(message, indent=-1) + b"\n" for message in messages)
+
+
+@contextlib.contextmanager
+def cancelled_when_closed() -> Iterator[None]:
+    """End the block when the reader of the pipe goes away, even while nothing is written."""
+    output = _descriptor()
+    if not stat.S_ISFIFO(os.fstat(output).st_mode):
+        yield
+        return
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+    closed = False
+
+    def close() -> None:
+        nonlocal closed
+        closed = True
+        loop.remove_reader(output)
+        if task is not None:
+            task.cancel()
+
+    # The writing end of a pipe is never readable; it only reports that the other end is gone.
+    loop.add_reader(output, close)
+    try:
+        yield
+    except asyncio.CancelledError as cause:
+        if closed:
+            raise OutputClosed from cause
+        raise
+    finally:
+        loop.remove_reader(output)

@@ -1,0 +1,227 @@
+"""What the feeds of an origin's streams answer long-polls with, and the events of SSE readers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.access.reader_keys import renewed
+from gateway.cache.fetches.single_flight import SingleFlight
+from gateway.cache.rendered import EventChunk
+from gateway.cache.rules import tails
+from gateway.edge.followed.snapshots import as_read, as_told, snapshot_of
+from gateway.live.contract import LONGEST_ROUND, DataEvent, rendered
+from gateway.protocol.bodies import sse
+from gateway.protocol.origins import followed, repair
+from gateway.protocol.origins.followed import Span
+from gateway.protocol.requests import LongPoll
+from gateway.turns import Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from gateway.access.reader_keys import ReaderKeys
+    from gateway.edge.followed.followed_stream import FollowedStream
+    from gateway.edge.followed.stream_reader import StreamReader
+    from gateway.live.contract import FeedSettings, Parked
+    from gateway.protocol.cache_headers import Freshness
+    from gateway.protocol.origins.edge_target import EdgeLongPoll
+    from gateway.protocol.origins.followed import Snapshot
+    from gateway.protocol.requests import CatchUp, Read
+    from gateway.protocol.responses import Response
+    from gateway.runtime.context import Context
+    from gateway.telemetry.traffic import Traffic
+
+MAX_RENDERED = 1024  # at most 64 MB; readers come in few groups, and news make them old
+LONGEST_RENDERED = 64 << 10
+
+
+class EdgeFeedSource:
+    """The FeedSource of a route: the recent windows of followed streams, the cache, the origin."""
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        freshness: Freshness,
+        settings: FeedSettings,
+        shared: Context,
+        traffic: Traffic,
+    ) -> None:
+        self.settings = settings
+        self.traffic = traffic
+        self.shared = shared
+        self._reader = reader
+        self._freshness = freshness
+        self.reader_keys: ReaderKeys | None = None
+        self._rendered: dict[tuple[int, str, int | None, int], bytes] = {}
+        self._reads: SingleFlight[DataEvent] = SingleFlight()
+        self.turns = Turns()
+
+    def clear(self) -> None:
+        """Keep no rendered answer: nothing is followed any more."""
+        self._rendered.clear()
+
+    def recent(self, stream: FollowedStream, read: LongPoll, position: str) -> Response | None:
+        """The answer for a poll that is a little behind; None when its data are not at hand."""
+        span = stream.since(position)
+        return None if span is None else self.data(stream.snapshot, read, span)
+
+    def rendered_recent(self, stream: FollowedStream, read: EdgeLongPoll) -> bytes | None:
+        """The answer for a poll that is a little behind, rendered once for all who ask the same."""
+        assert isinstance(read.offset, str), "polls name one"
+        key = (stream.version, read.offset, read.cursor, int(self.shared.clock()))
+        wire = self._rendered.get(key)
+        if wire is None:
+            response = self.recent(stream, read, read.offset)
+            if response is None:
+                return None
+            _, wire = self.shared.collapsed(response)
+            if len(self._rendered) >= MAX_RENDERED:
+                self._rendered.clear()
+            if len(wire) <= LONGEST_RENDERED:
+                self._rendered[key] = wire
+        return wire
+
+    def data(self, snapshot: Snapshot, read: CatchUp | LongPoll, span: Span) -> Response:
+        """200 with data; a poll whose URL others ask for, too, is told no more than of the tail."""
+        now, freshness = self.shared.clock(), self._freshness
+        read = renewed(self.reader_keys, read)
+        if snapshot.reads_say:
+            short = tails.shortened_lines(snapshot.reads_say, freshness)
+            snapshot = snapshot._replace(reads_say=short)
+        if isinstance(read, LongPoll) and not followed.moves_on(read, now):
+            said = snapshot.polls_say or snapshot.reads_say or ""
+            snapshot = snapshot._replace(polls_say=tails.shortened_lines(said, freshness))
+        snapshot = as_told(snapshot, read, freshness)
+        return followed.data(snapshot, read, span, now, freshness.toward(read.by_key))
+
+    def empty(self, snapshot: Snapshot, read: CatchUp) -> Response:
+        """200 without data, for a catch-up at the tail."""
+        freshness = self._freshness
+        told = as_told(snapshot, read, freshness)
+        return followed.empty(told, read, self.shared.clock(), freshness.toward(read.by_key))
+
+    def ended(self, snapshot: Snapshot, read: Read, offset: str) -> Response:
+        """204: the time is over, or the stream is closed."""
+        read = renewed(self.reader_keys, read)
+        told = as_told(snapshot, read, self._freshness)
+        freshness = self._freshness.toward(read.by_key)
+        return followed.poll_ended(told, read, offset, self.shared.clock(), freshness)
+
+    def news_bytes(self, news: Sequence[Span]) -> int:
+        """How much data they have."""
+        return sum(len(span.body) for span in news)
+
+    def poll_data(
+        self, stream: FollowedStream, parked: Parked, news: Sequence[Span]
+    ) -> Response | None:
+        """The news after the waiter's offset."""
+        response = self.recent(stream, parked.read, parked.position)
+        if response is None and news and news[0].start == parked.position:  # too long to be kept
+            if _are_long(news):
+                news = news[:1]  # it comes back for the others
+            span = followed.joined(stream.snapshot.content_type, news)
+            response = self.data(stream.snapshot, parked.read, span)
+        return response
+
+    def poll_ended(self, stream: FollowedStream, parked: Parked) -> Response | None:
+        """204, which says that there is nothing more; None where that is not known."""
+        if not followed.is_end(stream.snapshot, parked.position):
+            return None
+        return self.ended(stream.snapshot, parked.read, parked.position)
+
+    async def late_poll(self, stream: FollowedStream, parked: Parked) -> Response | None:
+        """The answer for a waiter whose offset lies between those that the news have."""
+        response = await self._read_poll(stream, parked)
+        is_over = parked.deadline <= asyncio.get_running_loop().time()
+        return response if response.body or is_over else None
+
+    async def out_of_time(self, stream: FollowedStream, parked: Parked) -> Response:
+        """The answer for a poll that has waited long enough."""
+        lost = stream.feed.lost
+        if lost is not None:
+            return self.shared.problem(lost)
+        return self.poll_ended(stream, parked) or await self._read_poll(stream, parked)
+
+    async def _read_poll(self, stream: FollowedStream, parked: Parked) -> Response:
+        """The answer for a poll, from the cache or the origin."""
+        result, facts = await self._reader.read_on(
+            stream.lenders, stream.snapshot.content_type, parked.position
+        )
+        known = snapshot_of(stream.request, parked.position, result, facts)
+        known = as_read(known, result, facts)
+        if facts.is_empty:
+            return self.ended(known, parked.read, facts.next_offset)
+        span = Span(parked.position, facts.next_offset, result.cached.body)
+        stream.read_by_somebody(span, result)
+        return self.data(known, parked.read, span)
+
+    def data_events(
+        self, stream: FollowedStream, start: str, news: Sequence[Span]
+    ) -> list[DataEvent] | None:
+        """News as one data event; None when they are too long for one turn."""
+        if not news:
+            return []
+        assert news[0].start == start, "a follower leaves nothing out"
+        if _are_long(news):
+            return None
+        content_type = stream.snapshot.content_type
+        return [_data_event(content_type, followed.joined(content_type, news))]
+
+    def cached_event(self, stream: FollowedStream, start: str) -> DataEvent | None:
+        """What follows `start`, when it takes no waiting."""
+        span = stream.since(start)
+        if span is not None and not _are_long([span]):
+            return _data_event(stream.snapshot.content_type, span)
+        entry = self._reader.events.get(_key(stream, start), self.shared.clock())
+        return None if entry is None else DataEvent(entry.data_event, entry.end)
+
+    async def read_event(self, stream: FollowedStream, start: str) -> DataEvent:
+        """What follows `start`, from news that are long, the cache, or the origin."""
+        key = (stream.key, start, self._reader.forgotten)
+        return await self._reads.read(key, lambda: self._event(stream, start))
+
+    async def _event(self, stream: FollowedStream, start: str) -> DataEvent:
+        content_type = stream.snapshot.content_type
+        news = stream.since(start) or stream.latest(start)
+        if news is not None:
+            return await self._rendered_event(content_type, news)
+        reader, lenders, forgotten = self._reader, stream.lenders, self._reader.forgotten
+        result, facts = await reader.read_on(lenders, content_type, start)
+        if facts.is_empty:
+            stream.verify(snapshot_of(stream.request, start, result, facts), ends=True)
+            return DataEvent(b"", start)
+        body, until = result.cached.body, result.cached.stored.fresh_until
+        for _ in range(followed.MOST_JOINED):
+            if facts.up_to_date or not followed.is_cut(facts.content_type, body):
+                break
+            result, facts = await reader.read_on(lenders, content_type, facts.next_offset)
+            body, until = body + result.cached.body, min(until, result.cached.stored.fresh_until)
+        span = Span(start, facts.next_offset, body)
+        stream.read_by_somebody(span, result)
+        event = await self._rendered_event(facts.content_type, span)
+        if result.cached.keep and not facts.up_to_date and forgotten == reader.forgotten:
+            groups = (stream.path,)
+            reader.events.put(EventChunk(_key(stream, start), groups, *event, expires_at=until))
+        return event
+
+    async def _rendered_event(self, content_type: str, span: Span) -> DataEvent:
+        if repair.is_nothing(content_type, span.body):
+            return DataEvent(b"", span.end)
+        return DataEvent(await rendered(self.turns, content_type, span.body), span.end)
+
+
+def _are_long(news: Sequence[Span]) -> bool:
+    """Whether news are too many bytes to be dealt with at once."""
+    return sum(len(span.body) for span in news) > LONGEST_ROUND
+
+
+def _key(stream: FollowedStream, start: str) -> Hashable:
+    """What rendered events are kept under: data of another type are rendered otherwise."""
+    return stream.key, stream.snapshot.content_type, start
+
+
+def _data_event(content_type: str, span: Span) -> DataEvent:
+    if repair.is_nothing(content_type, span.body):
+        return DataEvent(b"", span.end)
+    return DataEvent(sse.data_event(content_type, span.body), span.end)

@@ -1,0 +1,322 @@
+"""Follows streams at their origin: makes the requests that a follower and its poller decide on.
+
+A stream is told of in polls, each of them out until there are news. By aiohttp's client, in a task
+that waits with a future and a timer, an event costs 190 us more than here: a poll is written on a
+connection that is kept, and its answer is a call. Whatever the raw way does not do, a task does,
+through `Origin.send`: the first request where no connection is kept, long bodies, answers that are
+not plain, and everything where requests are traced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+
+from gateway.edge.followed.follower import HOLDS_S, CannotFollow
+from gateway.edge.followed.poller import ANSWERS
+from gateway.edge.followed.snapshots import LONGEST_READ
+from gateway.errors import HeadgateError, OriginBroken
+from gateway.telemetry import tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from multidict import CIMultiDict, MultiMapping
+
+    from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.edge.followed.follower import Follower, Next, PollQuestion
+    from gateway.edge.followed.poller import Heard, PollerRequest, Steps
+    from gateway.origin.in_step import ConnectionHistory
+    from gateway.origin.raw_way import RawWay
+    from gateway.origin.response import OriginAnswer
+    from gateway.origin.whole_answer import PendingRequest, WholeAnswer
+
+
+T = TypeVar("T")
+
+OUT_OF_STEP = "the origin's answer to a long-poll may have been to another request"
+
+
+class PollSender(Protocol):
+    """Sends the requests of followers, as `origin.client.Origin` does."""
+
+    @property
+    def raw(self) -> RawWay | None:
+        """The raw way for reads, if there is one."""
+
+    @property
+    def raw_polls(self) -> RawWay | None:
+        """The raw way for polls, if there is one."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one more request would be too many; polls are not counted."""
+
+    async def send(
+        self, method: str, target: str, headers: CIMultiDict[str], /, *, poll: bool
+    ) -> UnreadAnswer:
+        """The answer, once its head is there."""
+
+
+class UnreadAnswer(Protocol):
+    """An answer whose head has come, and whose body is to be read."""
+
+    @property
+    def status(self) -> int:
+        """The status of the answer."""
+
+    @property
+    def server(self) -> str:
+        """The incarnation of the server that sent the answer."""
+
+    @property
+    def is_repetition(self) -> bool:
+        """True if the request was sent again, because a connection was cut."""
+
+    @property
+    def headers(self) -> MultiMapping[str]:
+        """The header fields of the answer."""
+
+    @property
+    def history(self) -> ConnectionHistory | None:
+        """The answers on the connection since it was last known to be in step."""
+
+    async def read(self, limit: int, /) -> bytes:
+        """Read the body."""
+
+    def release(self) -> None:
+        """Give the connection back: no more of the answer is wanted."""
+
+
+class PollerLike(Protocol):
+    """A `poller.Poller` as a follower knows it: decides which requests are made to answer it."""
+
+    def ask(self, question: PollQuestion, /) -> Steps:
+        """Return the steps that lead to an answer."""
+
+
+class Holdings:
+    """The polls that are out, each until its origin has kept it for HOLDS_S; one timer for all."""
+
+    def __init__(self) -> None:
+        self._since: dict[Following, float] = {}  # loop time; the longest out first
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, following: Following) -> None:
+        """A poll goes out."""
+        loop = asyncio.get_running_loop()
+        now = self._since[following] = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_at(now + HOLDS_S, self._look)
+
+    def end(self, following: Following) -> None:
+        """It is out no more."""
+        self._since.pop(following, None)
+
+    def _look(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        while self._since:
+            following, since = next(iter(self._since.items()))
+            if since + HOLDS_S > loop.time():
+                self._timer = loop.call_at(since + HOLDS_S, self._look)
+                return
+            del self._since[following]
+            following.holds()
+
+
+class _ReadAnswer(NamedTuple):
+    """An answer that a task has read."""
+
+    status: int
+    headers: MultiMapping[str]
+    body: bytes
+    server: str
+    is_repetition: bool
+
+
+class Following:
+    """One stream that is followed, until it is closed or gone, or nobody follows it any more.
+
+    `lost` is called when an answer could not be used. Of an Asker.
+    """
+
+    def __init__(
+        self,
+        origin: PollSender,
+        follower: Follower,
+        poller: PollerLike,
+        holdings: Holdings,
+        lost: Callable[[Exception], None],
+    ) -> None:
+        self._origin = origin
+        self._follower = follower
+        self._poller = poller
+        self._holdings = holdings
+        self._lost = lost
+        # Called where an answer that was taken may have been to another request.
+        self.on_distrust: Callable[[], None] = self.stop
+        self._steps: Steps | None = None  # to the answer to the follower's question
+        self._asked: PendingRequest | None = None  # what is out without a task
+        self._task: asyncio.Task[Heard] | None = None
+        self._is_over = False
+        self._reader: CacheRequest | None = None  # in whose name it was asked last
+        self._block: bytes | None = None
+        # Not at once: who follows the stream does not have it yet.
+        self._pause: asyncio.Handle | None = asyncio.get_running_loop().call_soon(
+            self._guarded, self._ask
+        )
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._is_over = True
+        self._holdings.end(self)
+        if self._pause is not None:
+            self._pause.cancel()
+        if self._asked is not None:
+            self._asked.abandon()
+        if self._task is not None:
+            self._task.cancel()
+        self._pause = self._asked = self._task = None
+
+    def start_over(self, reason: HeadgateError) -> None:
+        """Fail the request under way, so that the next one shows a later state."""
+        if self._is_over or self._pause is not None:
+            return  # nothing is out
+        if self._asked is not None:
+            self._asked.abandon()
+        if self._task is not None:
+            self._task.cancel()
+        self._asked = self._task = None
+        self._guarded(self._go_on, reason)
+
+    def hurry(self) -> None:
+        """Ask now what is to be asked after a pause: the origin answers."""
+        if self._pause is not None and not self._is_over:
+            self._pause.cancel()
+            self._guarded(self._ask)
+
+    def holds(self) -> None:
+        """The origin keeps a poll."""
+        self._guarded(self._follower.holds)
+
+    # Of an Asker
+
+    def answered(self, answer: WholeAnswer) -> None:
+        """The answer is whole."""
+        self._asked = None
+        self._guarded(self._go_on, answer if self._trusts(answer) else OriginBroken(OUT_OF_STEP))
+
+    def began(self, answer: OriginAnswer) -> None:
+        """It is long, or not plain: a task reads it."""
+        self._asked = None
+        reading = self._begin(self._read(answer))
+        # A task that is cancelled before it begins comes to no `finally`.
+        reading.add_done_callback(lambda _: answer.release())
+
+    def failed(self, error: HeadgateError) -> None:
+        """There is none."""
+        self._asked = None
+        self._guarded(self._go_on, error)
+
+    # What is asked
+
+    def _ask(self) -> None:
+        self._pause = None
+        self._steps = self._poller.ask(self._follower.question)
+        self._go_on(None)
+
+    def _go_on(self, heard: Heard | BaseException | None) -> None:
+        """Make the next request, if any; `heard` is what became of the one before it."""
+        if self._is_over:
+            return
+        self._holdings.end(self)
+        try:
+            request = self._step(heard)
+        except StopIteration as end:
+            self._decide(self._follower.answered, end.value)
+        except (CannotFollow, HeadgateError) as error:
+            self._decide(self._follower.failed, error)
+        else:
+            self._send(request)
+
+    def _step(self, heard: Heard | BaseException | None) -> PollerRequest:
+        steps = self._steps
+        assert steps is not None, "a question is asked"
+        if heard is None:
+            return next(steps)
+        return steps.throw(heard) if isinstance(heard, BaseException) else steps.send(heard)
+
+    def _decide(self, judge: Callable[[T], Next | None], result: T) -> None:
+        """Do next what is to follow a result, unless who was told of one has stopped this."""
+        following = None if self._is_over else judge(result)
+        if self._is_over:
+            return
+        if following is None:
+            self._is_over = True
+        elif following.after_s:
+            loop = asyncio.get_running_loop()
+            self._pause = loop.call_later(following.after_s, self._guarded, self._ask)
+        else:
+            self._ask()
+
+    def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
+        """Take a step; whatever raises, the stream is told: who has brought an answer cannot."""
+        try:
+            step(*arguments)
+        except Exception as error:  # noqa: BLE001 - as it would end a task
+            self.stop()
+            self._lost(error)
+
+    # How it is asked
+
+    def _send(self, request: PollerRequest) -> None:
+        if self._is_over:
+            return
+        if request.waits:
+            self._holdings.begin(self)
+        # Else readers who wait for this very answer might keep it from being asked for.
+        takes_no_place = request.waits or self._origin.is_full
+        raw = self._origin.raw_polls if takes_no_place else self._origin.raw
+        block = None if raw is None else self._block_of(request.reader, raw)
+        if raw is not None and block is not None:
+            self._asked = raw.ask("GET", request.target, block, b"", self)
+        if self._asked is None:
+            self._begin(self._send_in_task(request, takes_no_place=takes_no_place))
+
+    def _block_of(self, reader: CacheRequest, raw: RawWay) -> bytes | None:
+        """The fields of his requests, the same in all of them."""
+        if self._reader is not reader:
+            self._reader, self._block = reader, raw.block(reader.fields)
+        return self._block
+
+    def _begin(self, doing: Coroutine[None, None, Heard]) -> asyncio.Task[Heard]:
+        with tracing.nobodys():
+            self._task = asyncio.get_running_loop().create_task(doing)
+        self._task.add_done_callback(self._done)
+        return self._task
+
+    async def _send_in_task(self, request: PollerRequest, *, takes_no_place: bool) -> Heard:
+        target, fields = request.target, request.reader.fields
+        return await self._read(await self._origin.send("GET", target, fields, poll=takes_no_place))
+
+    def _trusts(self, answer: UnreadAnswer | WholeAnswer) -> bool:
+        """Return whether an answer belongs to its request, as far as its connection shows."""
+        history = answer.history
+        return history is None or history.note(self, self.on_distrust)
+
+    async def _read(self, answer: UnreadAnswer) -> Heard:
+        try:
+            body = await answer.read(LONGEST_READ) if answer.status in ANSWERS else b""
+            if not self._trusts(answer):
+                raise OriginBroken(OUT_OF_STEP)
+            return _ReadAnswer(
+                answer.status, answer.headers, body, answer.server, answer.is_repetition
+            )
+        finally:
+            answer.release()
+
+    def _done(self, task: asyncio.Task[Heard]) -> None:
+        if task is self._task and not task.cancelled():
+            self._task = None
+            self._guarded(self._go_on, task.exception() or task.result())

@@ -1,0 +1,393 @@
+"""What an origin is asked to tell what follows in a stream, and what its answers mean.
+
+A question takes one request, as a rule; so it is written as steps: a generator gives out the
+request to be made, and is sent the answer, or the error instead. Who makes them is `following`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from multidict import CIMultiDict
+
+from gateway.cache.rules import sharing, tails
+from gateway.cache.rules.replica_lag import ANOTHER_STREAM, PERSISTS_S
+from gateway.edge.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
+from gateway.edge.followed.follower import CannotFollow, Polled, PollQuestion, refuse
+from gateway.edge.followed.lenders import DENIALS
+from gateway.edge.followed.snapshots import ONES_OWN
+from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
+from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
+from gateway.protocol.origins import edge_target, followed, repair
+from gateway.protocol.origins.followed import Span
+from gateway.protocol.streams.offsets import BEGINNING, NOW, is_plain
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Generator
+    from typing import TypeAlias
+
+    from multidict import MultiMapping
+
+    from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.edge.comparison import Comparison, Evidence, Known, Others
+    from gateway.edge.followed.lenders import Lenders
+    from gateway.edge.followed.recent_window import RecentWindow
+    from gateway.origin.client import Origin
+    from gateway.protocol.cache_headers import Freshness
+    from gateway.protocol.http.identity import IdentityHeaders
+
+    Steps: TypeAlias = "Generator[PollerRequest, Heard, Polled]"
+
+
+ANSWERS = frozenset({200, 204})  # whose bodies are read
+UNKNOWN_OFFSET = frozenset({400, 416})  # how servers refuse an offset past their tail
+MOST_PARTS = 64  # answers that are compared as one: COMPARED_BYTES in parts of a kilobyte
+UNSURE = "it is not sure that the stream is the same"
+MOST_DOUBTS = 3  # in a row, while one question is asked
+
+
+class PolledOrigin(NamedTuple):
+    """A route's origin and how its cache directives are taken.
+
+    `comparisons` counts the verdicts on followed streams that were in doubt.
+    """
+
+    client: Origin
+    identity: IdentityHeaders
+    ignores_no_store: bool
+    freshness: Freshness
+    comparisons: Counter[str]
+
+
+class PollerRequest(NamedTuple):
+    """A GET of this target in the name of a reader; one that `waits` is a long-poll."""
+
+    reader: CacheRequest
+    target: str
+    waits: bool
+
+
+class Heard(Protocol):
+    """An answer of the origin; the body of one that is refused may be missing."""
+
+    @property
+    def status(self) -> int:
+        """Its status."""
+
+    @property
+    def server(self) -> str:
+        """The incarnation of the server that sent the answer."""
+
+    @property
+    def is_repetition(self) -> bool:
+        """True if the request was sent again, because a connection was cut."""
+
+    @property
+    def body(self) -> bytes:
+        """Its body."""
+
+    @property
+    def headers(self) -> MultiMapping[str]:
+        """Its fields."""
+
+
+class Poller:
+    """Asks for one followed stream, with one request after the other.
+
+    `tell_directives` is told what the origin says to caches of reads that reach the tail, and
+    `on_settled` is called when the origin has what is known.
+    """
+
+    def __init__(
+        self,
+        origin: PolledOrigin,
+        lenders: Lenders,
+        content_type: str,
+        window: RecentWindow,
+        others: Others,
+        tell_directives: Callable[[str], None],
+    ) -> None:
+        self._origin = origin
+        self._lenders = lenders
+        self._content_type = content_type
+        self._window = window
+        self._tell_directives = tell_directives
+        self.on_settled: Callable[[], None] = lambda: None
+        self._others = others
+        self._common: tuple[str, frozenset[str]] | None = None  # as `lost`, where it was compared
+        self._doubts = 0  # so far
+        self._settled = 0  # of them
+        self._is_shorter = False  # as an answer to somebody else says
+        self._behind_since: float | None = None  # loop time
+        self.server = "" if window.evidence is None else window.evidence.server  # compared last
+        self._answered_by = ""
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """True while the origin may have another stream than the one that is followed."""
+        return self._doubts != self._settled
+
+    @property
+    def lost(self) -> tuple[str, frozenset[str]]:
+        """The last offset that the old and a new stream have in common, or "", and those beyond it.
+
+        Those beyond it are the offsets that readers of the old stream may hold.
+        """
+        return self._common or self._window.places_beyond("", 0)
+
+    def is_told_by(self, server: str) -> bool:
+        """Return whether a server was the last one compared; also True while none was compared."""
+        return self.server in {"", server}
+
+    def is_sure_of(self, server: str, offset: str) -> bool:
+        """Return whether a server is known to have the stream's data up to an offset."""
+        return self.spares(offset) or (self.is_told_by(server) and not self.is_in_doubt)
+
+    def spares(self, offset: str) -> bool:
+        """Return whether all data up to an offset are in the new stream as well."""
+        return self._common is not None and "" < offset <= self._common[0]
+
+    @property
+    def is_behind(self) -> bool:
+        """True if the origin has shown a shorter stream, so that known data may be lost."""
+        return self._is_shorter or self._behind_since is not None
+
+    def doubt(self, *, is_shorter: bool = False) -> None:
+        """Have known data compared with the origin's before anything is joined to them.
+
+        The origin may have lost its end in any failure, or another server may answer. `is_shorter`
+        is True if an answer has shown a stream that ends before the known end.
+        """
+        self._doubts += 1
+        self._is_shorter |= is_shorter
+
+    def ask(self, question: PollQuestion) -> Steps:
+        """The answer, with what follows it where that is the rest of a character.
+
+        Raises CannotFollow, or the HeadgateError of a failure that may pass.
+        """
+        polled = yield from self._asked(question)
+        for _ in range(followed.MOST_JOINED):
+            if polled.caught_up or not followed.is_cut(polled.content_type, polled.body):
+                break
+            more = yield from self._asked(PollQuestion(polled.end, polled.cursor, waits=False))
+            polled = more._replace(
+                body=polled.body + more.body,
+                content_type=polled.content_type,
+                said=polled.said if more.said is None else more.said,
+            )
+        return polled
+
+    def _asked(self, question: PollQuestion) -> Steps:
+        for _ in range(MOST_DOUBTS):
+            if self.is_in_doubt:
+                found = yield from self._compared(question)
+                if found is not None and not (question.waits and _is_waiting(question, found)):
+                    return found
+                if self.is_in_doubt:
+                    continue  # a poll would be out for long, and nobody could go on meanwhile
+            polled = yield from self._fetched(question)
+            if question.waits and polled.end != question.start and polled.brings_nothing:
+                # What came between the end of the origin's wait and its answer is told of, not in
+                # it.
+                polled = yield from self._fetched(question._replace(waits=False))
+            if not self.is_in_doubt:
+                self._behind_since = None
+                return polled
+        raise OriginBusy("the origin's servers change while they are asked what they have")
+
+    def _compared(self, question: PollQuestion) -> Generator[PollerRequest, Heard, Polled | None]:
+        """Return what follows the question's start, once the data before it are found unchanged.
+
+        None where no data are known: nothing can be joined wrongly then.
+        """
+        doubts, known = self._doubts, self._window.newest or self._read_up_to(question.start)
+        if known is None:
+            # A server may echo the offset of a read past its tail, but not that of its tail.
+            end = question.start
+            with contextlib.suppress(CannotFollow):  # not every origin knows `now`
+                now = yield from self._fetched(PollQuestion(NOW, None, waits=False), compares=True)
+                end = now.end
+            if end < question.start:
+                raise self._behind(end)
+            yield from self._check_others("", question.start)
+            self._settle(doubts)
+            return None
+        finding, polled = yield from self._read_again(known)
+        self._origin.comparisons[finding.verdict.value] += 1
+        if finding.verdict is SAME:
+            yield from self._check_others(known.end, known.end)
+            self._settle(doubts)
+            return polled._replace(body=finding.rest)
+        common, held = self._window.places_beyond(known.start, finding.common)
+        if finding.verdict is SHORTER:
+            if finding.common:  # else nothing shows that it is the beginning of what is known
+                common, held = max(common, polled.end), held - {polled.end}
+            self._common = common, held
+            raise self._behind(polled.end)
+        self._common = common, held
+        raise CannotFollow(StreamGone(ANOTHER_STREAM))
+
+    def _read_up_to(self, tail: str) -> Evidence | None:
+        """Return what readers were sent before the feed's tail, where it has got nothing itself."""
+        return next((read for read in self._others.reads() if read.end == tail), None)
+
+    def _check_others(self, common: str, beyond: str) -> Generator[PollerRequest, Heard, None]:
+        """Send away readers whose reads went beyond the feed, if the origin lost those data.
+
+        Also those whose reads another server has answered: of each server the latest is compared.
+        """
+        alike = {self.server, self._answered_by}
+        for read in sorted(self._others.reads(), key=attrgetter("end"), reverse=True):
+            is_beyond = read.end > beyond or (read.end == beyond and not common)
+            if not is_beyond and read.server in alike:
+                continue
+            end, verdict = "", ANOTHER
+            with contextlib.suppress(CannotFollow):  # its beginning may be no offset of the stream
+                finding, polled = yield from self._read_again(read, self._answered_by)
+                end, verdict = polled.end, finding.verdict
+            if verdict is SHORTER and is_beyond and self._others.may_be_late(read):
+                behind = self._behind(end)
+                if isinstance(behind, OriginBehind):
+                    raise behind
+            if verdict is not SAME:
+                self._others.lose_read(common if is_beyond else None, read)
+                if read.end == beyond and not common:  # who has read it may wait here by now
+                    raise CannotFollow(StreamGone(ANOTHER_STREAM))
+            else:
+                self._others.confirm(read.end, read.server, self._answered_by)
+                alike.add(read.server)
+
+    def _settle(self, doubts: int) -> None:
+        """End the first `doubts` doubts; those that arose during the comparison remain."""
+        self._settled, self._behind_since, self._common = doubts, None, None
+        before, self.server = self.server, self._answered_by
+        self._is_shorter &= self.is_in_doubt
+        self._others.confirm(self._window.tail, before, self.server)
+        if not self.is_in_doubt:
+            self.on_settled()
+
+    def _read_again(
+        self, known: Known, server: str = ""
+    ) -> Generator[PollerRequest, Heard, tuple[Comparison, Polled]]:
+        """Compare known data with what the origin has there now, in as many answers as it takes.
+
+        All of the answers have to come from one server: from `server` if any.
+        """
+        read = Span(known.start, known.start, b"")
+        for _ in range(MOST_PARTS):
+            polled = yield from self._fetched(
+                PollQuestion(read.end, None, waits=False), compares=True
+            )
+            server = server or self._answered_by
+            if server != self._answered_by:
+                break
+            is_tail = polled.caught_up or polled.end == read.end
+            spans = [Span(read.end, polled.end, polled.body)]
+            read = followed.joined(self._content_type, [read, *spans] if read.body else spans)
+            read = read._replace(start=known.start)
+            finding = compare(self._content_type, known, read, is_tail=is_tail)
+            if finding.verdict is not UNFINISHED:
+                return finding, polled
+        raise OriginBusy("the origin has not answered as a whole what it has of the stream")
+
+    def _behind(self, end: str) -> Exception:
+        """What a shorter stream at the origin means: at first that it may only lag."""
+        self.doubt()
+        now = asyncio.get_running_loop().time()
+        if self._behind_since is None:
+            self._behind_since = now
+        if now - self._behind_since >= PERSISTS_S:
+            return CannotFollow(StreamGone(ANOTHER_STREAM))
+        return OriginBehind("the origin tells of a stream that ends before what it told of", end)
+
+    def _fetched(self, question: PollQuestion, *, compares: bool = False) -> Steps:
+        """Return the answer to a request for any reader whom the origin lets read.
+
+        A request that `compares` cannot put the followed stream in doubt.
+        """
+        while True:
+            request = self._lenders.request
+            read, start = request.read, question.start
+            target = (
+                edge_target.poll_target(read, start, question.cursor)
+                if question.waits
+                else edge_target.catch_up(read, start).target
+            )
+            answer = yield PollerRequest(request, target, question.waits)
+            if not self.server and (told := self._read_up_to(start)) is not None:
+                self.server = told.server  # readers have come from there meanwhile
+            if not compares and (answer.is_repetition or not self.is_told_by(answer.server)):
+                self.doubt()
+            self._answered_by = answer.server
+            if not self.is_in_doubt:
+                self.server = answer.server
+            if answer.status in DENIALS and self._lenders.replace(request):
+                continue
+            if answer.status in UNKNOWN_OFFSET and self._is_told_of(start):
+                raise self._behind("")
+            if answer.status not in ANSWERS:
+                refuse(answer.status, answer.headers)
+            return self._polled(question, answer.status, answer.headers, answer.body)
+
+    def _is_told_of(self, offset: str) -> bool:
+        """Return whether the origin itself has shown that the stream reaches an offset."""
+        known = self._window.newest
+        return known is not None and known.start <= offset and offset not in {BEGINNING, NOW}
+
+    def _polled(
+        self, question: PollQuestion, status: int, headers: MultiMapping[str], body: bytes
+    ) -> Polled:
+        nothing = status == 204
+        content_type = "" if nothing else headers.get("Content-Type", "")
+        end = headers.get(NEXT_OFFSET, question.start if nothing else "")
+        if not is_plain(end) or "Content-Encoding" in headers:
+            raise OriginBroken("the origin's answer to a long-poll is none of the protocol")
+        if content_type and not followed.is_of_type(content_type, self._content_type):
+            raise CannotFollow(StreamGone(ANOTHER_STREAM))
+        if not followed.is_whole(content_type, body):
+            raise OriginBroken("the origin's answer to a read of a JSON stream is no array")
+        try:
+            repair.check_end(question.start, end)
+        except OriginBehind:
+            raise self._behind(end) from None
+        is_nothing = repair.is_nothing(content_type, body)
+        if not is_nothing and self._is_ones_own(headers):
+            self._lenders.are_apart = True
+            raise CannotFollow(OriginBusy(ONES_OWN))
+        said = None if is_nothing else self._said(headers)
+        caught_up = nothing or repair.is_true(headers, UP_TO_DATE)
+        if said is not None and caught_up and not question.waits:
+            shortened = CIMultiDict(headers)
+            tails.shorten(shortened, self._origin.freshness)
+            self._tell_directives(self._said(shortened))
+        return Polled(
+            end,
+            headers.get(CURSOR),
+            body,
+            content_type,
+            repair.is_true(headers, CLOSED),
+            caught_up,
+            said if question.waits else None,
+            repair.cors(headers),
+        )
+
+    def _is_ones_own(self, headers: MultiMapping[str]) -> bool:
+        """Whether the news are for the reader in whose name they came, and not for the others."""
+        return bool(self._lenders.request.admitted_as) and sharing.is_ones_own(
+            200, headers, self._origin.identity, ignore_no_store=self._origin.ignores_no_store
+        )
+
+    def _said(self, headers: MultiMapping[str]) -> str:
+        request = self._lenders.request
+        ignore = self._origin.ignores_no_store and not request.identified
+        return repair.said(headers, ignore_no_store=ignore)
+
+
+def _is_waiting(question: PollQuestion, polled: Polled) -> bool:
+    """Return whether an answer brings nothing, so that the question has to go out as a poll."""
+    return polled.end == question.start and polled.caught_up and not polled.closed

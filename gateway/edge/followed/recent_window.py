@@ -1,0 +1,274 @@
+"""The latest news of a followed stream, and how far apart the offsets in them are.
+
+Offsets of an origin cannot be computed with. But whoever has read a stream from one offset to
+another knows what lies between, so readers who stand amid a piece of news can be given the rest
+of it, and need not ask the origin.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import OrderedDict
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.edge.body_units import is_cheap, is_counted, rest_of, units_of
+from gateway.edge.comparison import evidence_of, newest
+from gateway.protocol.origins.followed import Span, is_whole, joined
+from gateway.protocol.streams.offsets import BEGINNING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from gateway.edge.body_units import Units
+    from gateway.edge.comparison import Evidence, Known
+
+WINDOW_BYTES = 1 << 20  # news kept for those who are a little behind
+MAX_PIECES = 1024  # they come in: to go through them all takes a millisecond
+MAX_KNOWN = 256  # offsets whose place is known: those of the news, and where readers came to
+
+
+class _Piece(NamedTuple):
+    span: Span
+    begin: int
+    end: int
+
+
+class RecentWindow:
+    """Places are counted in bytes, or in messages where the stream is JSON.
+
+    News that are too long to be counted, or to be kept for long, are at hand until others come;
+    and what is known of places begins anew behind them.
+    """
+
+    def __init__(self, content_type: str, tail: str, budget: WindowBudget) -> None:
+        self._content_type = content_type
+        self._budget = budget
+        self._tail = tail
+        self._pieces: list[_Piece] = []
+        self._bytes = 0
+        self._long: Span | None = None  # the latest news, if they are too long to be a piece
+        self._places: dict[str, int] = {tail: 0}
+        self._closed = False
+        # Of the latest news, where they are not at hand: an origin is compared with that.
+        self.evidence: Evidence | None = None
+
+    def __len__(self) -> int:
+        return self._bytes
+
+    def append(self, span: Span) -> None:
+        """Add what follows the tail."""
+        if self._long is not None:
+            self.clear()
+        if len(span.body) > WINDOW_BYTES or not is_cheap(self._content_type, span.body):
+            self._begin_anew(span)
+        else:
+            self._append(span)
+        self._budget.take(self, self._bytes)
+
+    def _begin_anew(self, span: Span) -> None:
+        self.clear()
+        self._long, self._bytes = span, len(span.body)
+        self._tail = span.end
+        self._places = {span.end: 0}
+
+    def _append(self, span: Span) -> None:
+        begin = self._places[self._tail]
+        self._know(self._tail, begin)  # those who were up to date come from there next
+        piece = _Piece(span, begin, begin + len(units_of(self._content_type, span.body)))
+        self._pieces.append(piece)
+        self._bytes += len(span.body)
+        left = 0
+        while self._bytes > WINDOW_BYTES or len(self._pieces) - left > MAX_PIECES:
+            self._bytes -= len(self._pieces[left].span.body)
+            left += 1
+        del self._pieces[:left]
+        self._tail = span.end
+        self._know(span.end, piece.end)
+
+    @property
+    def tail(self) -> str:
+        """The offset at which the news end."""
+        return self._tail
+
+    @property
+    def last(self) -> Span | None:
+        """The latest piece of news, if it is at hand."""
+        return self._pieces[-1].span if self._pieces else self._long
+
+    @property
+    def newest(self) -> Known | None:
+        """The newest data before the tail, to compare an origin with; None if none are known."""
+        if self._long is not None:
+            return self._long
+        spans = [piece.span for piece in self._pieces]
+        known = newest(self._content_type, spans) or self.evidence
+        return known if known is not None and known.end == self._tail else None
+
+    @property
+    def offsets(self) -> Collection[str]:
+        """The offsets of which it is known where they are."""
+        return self._places
+
+    def knows(self, offset: str) -> bool:
+        """Whether it is known where an offset is."""
+        return offset in self._places
+
+    def evidence_by(self, server: str) -> Evidence | None:
+        """Return what tells the newest data from others, of which a server has told."""
+        known = self.newest
+        if isinstance(known, Span):
+            return evidence_of(self._content_type, known, server)
+        return None if known is None else known._replace(server=server)
+
+    def places_beyond(self, start: str, common: int) -> tuple[str, frozenset[str]]:
+        """Return the offsets that readers may hold, split at `common` units after `start`.
+
+        The result is the last offset that is not beyond that place, "" where none is known, and the
+        set of all that are. Without a common unit no offset is known to be within.
+        """
+        begin = self._places.get(start)
+        until = None if begin is None or not common else begin + common
+        within, beyond = {""}, {self._tail}
+        offsets = dict(self._places)
+        for span, at, end in self._pieces:
+            offsets[span.start], offsets[span.end] = at, end
+        for offset, place in offsets.items():
+            is_within = until is not None and place <= until
+            (within if is_within else beyond).add(offset)
+        beyond -= {BEGINNING, *within}
+        return max(within - {BEGINNING}), frozenset(beyond)
+
+    def clear(self) -> None:
+        """Keep no news; those that come are kept again."""
+        self._pieces.clear()
+        self._long = None
+        self._bytes = 0
+
+    def evict(self) -> None:
+        """Drop the news, and keep evidence of the latest of them."""
+        if self.last is not None:
+            self.evidence = evidence_of(self._content_type, self.last)
+        self.clear()
+
+    def close(self) -> None:
+        """Nobody follows the stream any more."""
+        self._closed = True
+        self.clear()
+        self._budget.take(self, 0)
+
+    def learn(self, start: str, end: str, body: bytes) -> None:
+        """Take note of where `end` is, or `start`, of which somebody has read what is between."""
+        begin, stop = self._places.get(start), self._places.get(end)
+        if self._closed or (begin is None) is (stop is None):
+            return
+        if not is_counted(self._content_type, body):
+            return
+        length = len(units_of(self._content_type, body))
+        if begin is not None:
+            self._know(start, begin)  # used again
+            self._know(end, begin + length)
+        elif stop is not None:
+            self._know(start, stop - length)
+            self._extend(_Piece(Span(start, end, body), stop - length, stop))
+
+    def contradicts(self, start: str, end: str, body: bytes) -> bool:
+        """Whether what somebody read cannot be of this stream.
+
+        Between the same offsets lie other data, or so many that the order of offsets forbids it.
+        """
+        begin, stop = self._places.get(start), self._places.get(end)
+        if (begin is None and stop is None) or not is_counted(self._content_type, body):
+            return False
+        length = len(units_of(self._content_type, body))
+        if begin is None:
+            begin = (stop or 0) - length
+        if stop not in {None, begin + length}:
+            return True
+        stop = begin + length
+        if not (self._is_in_order(start, begin) and self._is_in_order(end, stop)):
+            return True
+        units = units_of(self._content_type, body)
+        return any(self._differs(piece, begin, stop, units) for piece in self._pieces)
+
+    def _is_in_order(self, offset: str, place: int) -> bool:
+        return all(
+            at <= place if known < offset else at >= place
+            for known, at in self._places.items()
+            if BEGINNING not in {known, offset} and known != offset
+        )
+
+    def _differs(self, piece: _Piece, begin: int, stop: int, body: Units) -> bool:
+        """Whether a piece has other data than were read between two places, where both have any."""
+        end = min(stop, piece.end)
+        start = max(begin, piece.begin)
+        if start >= end or not is_whole(self._content_type, piece.span.body):
+            return False
+        mine = units_of(self._content_type, piece.span.body)[
+            start - piece.begin : end - piece.begin
+        ]
+        return mine != body[start - begin : end - begin]
+
+    def _extend(self, older: _Piece) -> None:
+        """Let what somebody read from further back take the place of what it covers."""
+        if self._long is not None:
+            return
+        tail = self._places[self._tail]
+        begin = self._pieces[0].begin if self._pieces else tail
+        if older.begin >= begin or not begin <= older.end <= tail:
+            return
+        pieces = [older, *self._after(older.span.end, older.end)]
+        size = sum(len(piece.span.body) for piece in pieces)
+        if size <= WINDOW_BYTES and len(pieces) <= MAX_PIECES:
+            self._pieces = pieces
+            self._bytes = size
+            self._budget.take(self, size)
+
+    def _after(self, offset: str, place: int) -> list[_Piece]:
+        """The news from a place on, the piece that it lies in cut there."""
+        at = bisect_left(self._pieces, place, key=attrgetter("begin"))
+        found = self._pieces[at:]
+        if at and self._pieces[at - 1].end > place:
+            span, begin, end = self._pieces[at - 1]
+            rest = rest_of(self._content_type, span.body, place - begin)
+            found.insert(0, _Piece(Span(offset, span.end, rest), place, end))
+        return found
+
+    def since(self, offset: str) -> Span | None:
+        """The news after an offset as one span, where they are still at hand."""
+        place = self._places.get(offset)
+        if place is None or place >= self._places[self._tail]:
+            return None  # of what lies ahead of the tail, news are to come
+        spans = [piece.span for piece in self._after(offset, place)]
+        if not spans or spans[0].start != offset:
+            return None  # too old
+        return joined(self._content_type, spans)
+
+    def _know(self, offset: str, place: int) -> None:
+        self._places.pop(offset, None)
+        self._places[offset] = place
+        if len(self._places) > MAX_KNOWN:
+            oldest = next(known for known in self._places if known != self._tail)
+            del self._places[oldest]
+
+
+class WindowBudget:
+    """`bytes` is what all windows of a route hold; who had no news for longest is cleared first."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._sizes: OrderedDict[RecentWindow, int] = OrderedDict()
+        self.bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<Budget {self.bytes} of {self._max_bytes} bytes, {len(self._sizes)} streams>"
+
+    def take(self, window: RecentWindow, size: int) -> None:
+        """Note that a window holds so many bytes now, in all."""
+        self.bytes += size - self._sizes.pop(window, 0)
+        if size:
+            self._sizes[window] = size
+        while self.bytes > self._max_bytes:
+            oldest, freed = self._sizes.popitem(last=False)
+            self.bytes -= freed
+            oldest.evict()

@@ -1,0 +1,57 @@
+"""The interface through which a followed stream uses the registry that made it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from gateway.live.feed import FeedOwner
+from gateway.protocol.origins.followed import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.edge.comparison import Others
+    from gateway.edge.followed.following import Holdings
+    from gateway.edge.followed.poller import PolledOrigin
+    from gateway.edge.followed.recent_window import WindowBudget
+    from gateway.edge.followed.stand_ins import StandIns
+    from gateway.errors import HeadgateError
+    from gateway.live.contract import FeedSource
+
+S = TypeVar("S")  # a followed stream
+
+
+class Registry(FeedOwner[S, Span], Protocol[S]):
+    """The followed streams of one route, and what they share."""
+
+    origin: PolledOrigin
+    budget: WindowBudget
+    holdings: Holdings
+    stand_ins: StandIns
+    clock: Callable[[], float]
+
+    @property
+    def source(self) -> FeedSource[S, Span]:
+        """The source that renders answers for the streams' feeds."""
+
+    def moved(self, stream: S) -> None:
+        """Drop what is cached of the old tail: the stream has grown, or was closed."""
+
+    def lose(self, stream: S, common: str, held: frozenset[str]) -> None:
+        """Send away clients that come back with an offset of the stream beyond `common`."""
+
+    def others(self, request: CacheRequest) -> Others:
+        """Return the reads of a stream by clients that its feed did not serve."""
+
+    def seen(self, stream: S, offset: str) -> None:
+        """Note an offset of the present stream."""
+
+    def compared(self, stream: S) -> None:
+        """The origin has what is known of the stream."""
+
+    def lost(self, stream: S, reason: HeadgateError) -> None:
+        """Tell the operator that the origin has lost a stream, or has another one in its place."""
+
+    def ended(self, stream: S) -> None:
+        """Stop keeping a stream that is followed no more."""

@@ -1,0 +1,197 @@
+"""Content types and what they make of a body: records, read bodies, SSE text (section 9)."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.errors import BadRequest
+from gateway.protocol.bodies.json_limits import check_readable
+from gateway.protocol.bodies.json_slices import SLICE_BYTES, Slices, without_blanks
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+JSON_TYPE = "application/json"
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_CONTENT_TYPE = re.compile(
+    rf'{_TOKEN}/{_TOKEN}(?:[ \t]*;[ \t]*(?:{_TOKEN}=(?:{_TOKEN}|"[ !#-\[\]-~]*"))?)*[ \t]*'
+)
+# XML of any type may hold elements of XHTML or SVG, and name a style sheet with scripts.
+_PAGE = re.compile(r"text/html|text/xsl|.*[/+]xml")
+_JSON_VALUE = msgspec.json.Decoder(msgspec.Raw)
+_JSON_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_JSON_SPACE = b" \t\r\n"
+_BRACKETS = (ord("["), ord("]"))
+
+
+def check_content_type(text: str) -> str:
+    """`text` itself when it is a media type with parameters (RFC 9110 section 8.3)."""
+    if len(text) > 255 or _CONTENT_TYPE.fullmatch(text) is None:
+        raise BadRequest("Content-Type is malformed: it must look like type/subtype; name=value")
+    return text
+
+
+@lru_cache(128)  # streams have a few types; of the longest that clients can send, 90 KB
+def media_type(content_type: str) -> str:
+    """The type without parameters, in lower case: what has to match."""
+    return content_type.partition(";")[0].rstrip().lower()
+
+
+def is_json(content_type: str) -> bool:
+    """Whether the stream keeps message boundaries (section 9.1)."""
+    return media_type(content_type) == JSON_TYPE
+
+
+def is_text(content_type: str) -> bool:
+    """Whether SSE carries the stream as text rather than as base64 (section 5.8)."""
+    kind = media_type(content_type)
+    return kind == JSON_TYPE or kind.startswith("text/")
+
+
+def runs_scripts(content_type: str) -> bool:
+    """Whether a browser that is led to such a stream shows it as a page, with its scripts."""
+    return _PAGE.fullmatch(media_type(content_type)) is not None
+
+
+def json_messages(body: bytes) -> list[bytes]:
+    """The messages of a JSON body, one array level flattened, their bytes as they were sent."""
+    return list(map(bytes, _messages(body)))
+
+
+def _messages(body: bytes, *, to_keep: bool = False) -> Sequence[bytes | msgspec.Raw]:
+    with _telling():
+        body.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
+        value = bytes(_JSON_VALUE.decode(body)).strip(_JSON_SPACE)
+        is_array = value.startswith(b"[")
+        if to_keep:
+            check_readable(value, around=is_array)
+        return _JSON_ARRAY.decode(value) if is_array else [value]
+
+
+@contextlib.contextmanager
+def _telling(what: str = "the body") -> Iterator[None]:
+    """Say what is wrong with a text."""
+    try:
+        yield
+    except (ValueError, msgspec.DecodeError) as error:
+        raise BadRequest(f"{what} is not usable JSON: {error}") from error
+    except RecursionError as error:
+        raise BadRequest(f"{what} is not usable JSON: it is nested too deeply") from error
+
+
+# What one append stores, and how many messages are in that. A named one takes four times as long.
+Records = tuple[Sequence[bytes], int]
+
+
+def records_of(content_type: str, body: bytes, made: Records | BadRequest | None = None) -> Records:
+    """What one append stores: the body, or its JSON messages joined by commas; none for `[]`.
+
+    `made` is what was made of the body already.
+    """
+    if isinstance(made, BadRequest):
+        raise made
+    if made is not None:
+        return made
+    if not is_json(content_type):
+        return (body,), 1
+    messages = _messages(body, to_keep=True)
+    return (b",".join(messages),) if messages else (), len(messages)
+
+
+def is_long(content_type: str | None, body: bytes) -> bool:
+    """Whether to take a body apart would hold up others, so that it is done in steps."""
+    return len(body) > SLICE_BYTES and content_type is not None and is_json(content_type)
+
+
+def long_records(body: bytes) -> Generator[None, None, Records | BadRequest]:
+    """What `records_of` makes of a long JSON body, or refuses, in steps of a few milliseconds."""
+    try:
+        with _telling():
+            record, count = yield from _joined(body, flattens=True)
+    except BadRequest as refusal:
+        return refusal.with_traceback(None)
+    return (record,) if record else (), count
+
+
+def one_value(text: bytes, what: str) -> bytes:
+    """A text without the blanks around it, if it is one JSON value; else BadRequest names it."""
+    with _telling(what):
+        text.decode()
+        value = bytes(_JSON_VALUE.decode(text)).strip(_JSON_SPACE)
+        check_readable(value)
+    return value
+
+
+def long_value(text: bytes, what: str) -> Generator[None, None, bytes]:
+    """What `one_value` makes of a long text, or raises, in steps of a few milliseconds."""
+    with _telling(what):
+        value, _ = yield from _joined(text, flattens=False)
+    return value
+
+
+def short_values(texts: Sequence[bytes]) -> list[bytes] | None:
+    """What `one_value` makes of each of a few texts; None where one of them is no value.
+
+    All are decoded as one array, in a tenth of the time: they are values where its items are they.
+    """
+    values = [text.strip(_JSON_SPACE) for text in texts]
+    array = b"[%b]" % b",".join(values)
+    try:
+        array.decode()
+        check_readable(array, around=1)
+        items = _JSON_ARRAY.decode(array)
+    except (ValueError, msgspec.DecodeError, RecursionError):
+        return None
+    return values if list(map(bytes, items)) == values else None
+
+
+def _joined(body: bytes, *, flattens: bool) -> Generator[None, None, tuple[bytes, int]]:
+    """The messages of a long body joined by commas, which is one unless it `flattens` an array."""
+    begin, end = without_blanks(body)
+    is_array = flattens and end - begin > 1 and (body[begin], body[end - 1]) == _BRACKETS
+    slices = Slices(body[begin + is_array : end - is_array], begin + is_array)
+    yield
+    record, commas = BytesIO(), 0  # which gives out what was written without copying it once more
+    for piece in slices:
+        check_readable(piece.json, around=1)
+        record.write(piece.text)
+        commas += piece.commas
+        yield
+    if commas and not is_array:
+        raise ValueError("JSON is malformed: trailing characters")
+    made = record.getvalue()
+    return made, commas + 1 if made else 0
+
+
+def read_body(content_type: str, records: Sequence[bytes]) -> bytes:
+    """The body that answers a read of these records."""
+    if is_json(content_type):
+        return b"".join((b"[", records[0] if len(records) == 1 else b",".join(records), b"]"))
+    return records[0] if len(records) == 1 else b"".join(records)
+
+
+def prefix_of(content_type: str, record: bytes, count: int) -> Generator[None, None, bytes | None]:
+    """The first `count` messages (JSON) or bytes of a record; None when it holds fewer.
+
+    In steps of a few milliseconds, however long the record is.
+    """
+    if not is_json(content_type):
+        return record[:count] if count <= len(record) else None
+    pieces: list[bytes] = []
+    commas = 0
+    for piece in Slices(record) if count else ():
+        if commas + piece.commas >= count:
+            return b"".join([*pieces, piece.first(count - commas)])
+        pieces.append(piece.text)
+        commas += piece.commas
+        yield
+    return b"".join(pieces) if not count or (pieces and count == commas + 1) else None

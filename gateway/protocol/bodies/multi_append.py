@@ -1,0 +1,148 @@
+"""Multi-appends: many messages in one body, each behind its length.
+
+They are an addition to PROTOCOL.md. A server that does not know them would take the lengths for
+data, so one that does says so in its answers to PUT, HEAD and POST.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import partial
+from io import BytesIO
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from gateway.errors import BadRequest
+from gateway.protocol.bodies.content import Records, is_json, long_value, one_value, short_values
+from gateway.protocol.bodies.json_slices import SLICE_BYTES
+from gateway.protocol.http.header_names import MULTI
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+
+LENGTH_BYTES = 4  # of a message's length, the most significant byte first
+# Of a request: whatever their length, to take so many apart and decide them is one turn.
+MAX_MESSAGES = 4096
+NO_MESSAGE = "the body is empty: a multi-append must have a message"
+
+
+def is_multi(headers: Mapping[str, str]) -> bool:
+    """Whether a body has lengths in it. Anything but one `true`, in any case, is refused."""
+    asked = headers.get(MULTI)
+    if asked is None:
+        return False
+    name = MULTI.lower()
+    # Of several, servers differ in which one counts.
+    lines = sum(line.lower() == name for line, _ in headers.items())
+    if asked.lower() != "true" or lines > 1:
+        raise BadRequest(f"{MULTI} must be true, or absent")
+    return True
+
+
+def messages_of(body: bytes) -> list[bytes]:
+    """The messages of a body, in order. Raises BadRequest."""
+    return _of_one_length(body) or _of_any_length(body)
+
+
+def _of_one_length(body: bytes) -> list[bytes] | None:
+    """The messages of a body in which all have the same length, in a fifth of the time."""
+    length = body[:LENGTH_BYTES]
+    size = int.from_bytes(length)
+    step = LENGTH_BYTES + size
+    count, rest = divmod(len(body), step)
+    if rest or not size or not 0 < count <= MAX_MESSAGES:
+        return None
+    if any(body[at::step] != length[at : at + 1] * count for at in range(LENGTH_BYTES)):
+        return None
+    # By itself, since the module would keep the formats of a hundred such bodies.
+    return list(struct.Struct(f"{LENGTH_BYTES}x{size}s" * count).unpack(body))
+
+
+def _of_any_length(body: bytes) -> list[bytes]:
+    take, number = BytesIO(body).read, int.from_bytes
+    lengths = islice(iter(partial(take, LENGTH_BYTES), b""), MAX_MESSAGES)
+    messages = [take(number(length)) for length in lengths]  # of the last as much as is there
+    if take(1):
+        raise BadRequest(f"a multi-append may have {MAX_MESSAGES:,} messages: this one has more")
+    if not messages:
+        raise BadRequest(NO_MESSAGE)
+    last = messages[-1]
+    at = len(body) - len(last)
+    if last and number(body[at - LENGTH_BYTES : at]) != len(last):
+        raise BadRequest(_fault_of_last(body, messages))
+    if b"" in messages:
+        first = messages.index(b"") + 1
+        what = _fault_of_last(body, messages) if first == len(messages) else _empty(first)
+        raise BadRequest(what)
+    return messages
+
+
+def _fault_of_last(body: bytes, messages: Sequence[bytes]) -> str:
+    begin = sum(map(len, messages[:-1])) + LENGTH_BYTES * (len(messages) - 1)
+    length = body[begin : begin + LENGTH_BYTES]
+    if len(length) < LENGTH_BYTES:
+        return f"{len(length)} bytes follow the last message, too few for a length"
+    if not any(length):
+        return _empty(len(messages))
+    size, there = int.from_bytes(length), len(messages[-1])
+    return f"{_name(len(messages))} is cut: its length is {size:,}, and {there:,} bytes follow"
+
+
+def _empty(number: int) -> str:
+    return f"{_name(number)} is empty: each must have a byte"
+
+
+def multi_records(content_type: str, body: bytes) -> Records:
+    """The records of a body that is not long: its messages, in JSON without the blanks around them.
+
+    Raises BadRequest.
+    """
+    messages = messages_of(body)
+    if is_json(content_type):
+        messages = _values(messages, 1)
+    return messages, len(messages)
+
+
+def long_multi_records(body: bytes) -> Generator[None, None, Records | BadRequest]:
+    """What `multi_records` makes of long JSON messages, or refuses, in steps of a few ms."""
+    values: list[bytes] = []
+    try:
+        for messages in _in_groups(messages_of(body)):
+            yield
+            number = len(values) + 1
+            if len(messages[0]) > SLICE_BYTES:
+                values.append((yield from long_value(messages[0], _name(number))))
+            else:
+                values += _values(messages, number)
+    except BadRequest as refusal:
+        return refusal.with_traceback(None)
+    return values, len(values)
+
+
+def _in_groups(messages: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Messages that follow each other and are short together, or one that is long."""
+    begin, size = 0, 0
+    for number, message in enumerate(messages):
+        size += len(message)
+        if size > SLICE_BYTES and number > begin:
+            yield messages[begin:number]
+            begin, size = number, len(message)
+    yield messages[begin:]
+
+
+def _values(messages: Sequence[bytes], first: int) -> list[bytes]:
+    """The JSON values that short messages are, the first of which has this number.
+
+    One that is none is found by halves: to look at each by itself would take ten times as long.
+    """
+    values = short_values(messages)
+    if values is not None:
+        return values
+    if len(messages) == 1:
+        return [one_value(messages[0], _name(first))]
+    half = len(messages) // 2
+    return _values(messages[:half], first) + _values(messages[half:], first + half)
+
+
+def _name(number: int) -> str:
+    return f"message {number:,}"

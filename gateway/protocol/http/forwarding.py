@@ -1,0 +1,258 @@
+"""What a gateway changes in the heads that it passes on (RFC 9110 section 7.6, RFC 7239)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from multidict import CIMultiDict
+
+from gateway.errors import LoopDetected
+from gateway.protocol.http.identity import drop_cookie
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from multidict import MultiMapping
+
+SCHEME = "http"  # by which requests come to us, as far as we know by ourselves
+MAX_HOPS = 20  # gateways in a row: more is a loop through gateways that do not know each other
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authentication-info",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_OF_THE_HOP = HOP_BY_HOP | {"content-length", "expect", "http2-settings"}
+# What each request for the origin has from the gateway, whatever came, or does not have at all.
+OF_THE_GATEWAY = _OF_THE_HOP | {"host", "via"}
+
+# Some origins answer as these ask them to, and say nothing of it in Vary: a shared answer must not
+# depend on what one client put into them. By what they are about, since each product has its own:
+# the host, path, method, scheme, address and user of a request, and who has forwarded it.
+_UNKEYED = re.compile(
+    r"forward|override|rewrite|proxy|original|originating|destination|request-uri|wap-profile"
+    r"|(^|-)(url|host|method|scheme|proto|ssl|https|ip|user|ipcountry|visitor|server-name)(-|$)"
+    r"|remote-(addr|ip|user)|-location$|^x-request-id$",
+    re.IGNORECASE,
+)
+# By these some origins take a request for one with another method or path than it has. Whoever was
+# let in was let in for the method and path that stand in the request line, and what a write has
+# made old is dropped by these.
+_RENAMES = re.compile(
+    r"override|rewrite|original|(^|-)(http-)?method(-|$)|(^|-)(url|uri|path)(-|$)", re.IGNORECASE
+)
+# What is said with methods that neither the protocol nor HTTP itself defines: of WebDAV (RFC 4918)
+# and its extensions (RFC 3253, 3648, 4437, 6638), and Microsoft's. They name other resources, which
+# nobody was let in for and nothing is invalidated of, or ask for another answer than the URL does.
+_OF_OTHER_METHODS = frozenset(
+    {
+        *("dav", "depth", "destination", "if", "lock-token", "overwrite", "timeout"),
+        *("apply-to-redirect-ref", "if-schedule-tag-match", "label", "ordered", "position"),
+        *("ordering-type", "redirect-ref", "schedule-reply", "translate"),
+        *("brief", "call-back", "dasl", "notification-type"),
+    }
+)
+# In a URL: what stands before its host's name, and what stands behind its path.
+_BEHIND_PATH = re.compile(r"(?<=://)[^/?#]*@|[?#].*", re.DOTALL)
+_NOT_PASSED_ON = _OF_OTHER_METHODS | {"host"}
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_KEYED = frozenset({"user-agent"})
+
+# Where else the origin's own host serves the same (RFC 7838): by this name, that would be us.
+_OF_THE_SERVER = frozenset({"alt-svc"})
+
+# What makes a request ask for less than the whole answer: we ask for all, and answer from that.
+CONDITIONS = frozenset(
+    {
+        "last-event-id",
+        "if-none-match",
+        "if-modified-since",
+        "if-match",
+        "if-unmodified-since",
+        "if-range",
+        "range",
+    }
+)
+
+# What is about a message that is appended, and its writer.
+OF_APPENDS = frozenset(
+    {
+        "content-type",
+        "content-encoding",
+        "producer-id",
+        "producer-epoch",
+        "producer-seq",
+        "stream-closed",
+        "stream-seq",
+    }
+)
+
+# Of who is signed in to the console: browsers send it to every port of its host.
+CONSOLE_COOKIE = "headgate_session"
+
+
+class RequestSender(NamedTuple):
+    """Whose request is passed on: the client's address, and how it reached us."""
+
+    address: str
+    scheme: str
+    host: str
+
+
+def request_fields(
+    headers: MultiMapping[str],
+    sender: RequestSender,
+    via: str,
+    *,
+    drop: frozenset[str] = frozenset(),
+    keyed: Collection[str] | None = None,
+) -> CIMultiDict[str]:
+    """The fields of a request for the origin, without the console's cookie and what `drop` names.
+
+    One with `keyed` is asked for everybody who asks the same: what tells the origin of the client
+    is left out of it, but for the fields that are named there, which are in the key.
+    """
+    fields = end_to_end(headers, drop | _NOT_PASSED_ON)
+    drop_cookie(fields, CONSOLE_COOKIE)
+    if keyed is not None:
+        for name in {name.lower() for name in fields}.difference(_KEYED, keyed):
+            if _UNKEYED.search(name) is not None or _is_renaming(name):
+                del fields[name]
+    _append(fields, "Via", via)
+    _append(fields, "X-Forwarded-For", sender.address)
+    fields["X-Forwarded-Proto"] = sender.scheme
+    fields["X-Forwarded-Host"] = sender.host
+    _append(fields, "Forwarded", _forwarded(sender))
+    return fields
+
+
+def drop_renames(fields: CIMultiDict[str], is_kept: Callable[[str], bool] | None = None) -> None:
+    """Drop fields that would make an origin see another method or path.
+
+    Fields for which `is_kept` returns True stay.
+    """
+    for name in {name for name in fields if _is_renaming(name)}:
+        if is_kept is None or not is_kept(name):
+            del fields[name]
+
+
+@lru_cache(512)  # the names that clients send are few
+def _is_renaming(name: str) -> bool:
+    """Return whether an origin might take a request with this field for another one."""
+    return _RENAMES.search(name) is not None
+
+
+def without_query_of_referer(headers: MultiMapping[str]) -> MultiMapping[str]:
+    """Return a request's fields with only host and path of its `Referer`.
+
+    The query of a page that reads streams may hold a token, under any name.
+    """
+    if "Referer" not in headers:
+        return headers
+    lines = headers.getall("Referer")
+    if not any(_BEHIND_PATH.search(line) for line in lines):
+        return headers
+    fields = CIMultiDict(headers)
+    del fields["Referer"]
+    fields.extend([("Referer", _BEHIND_PATH.sub("", line)) for line in lines])
+    return fields
+
+
+def hop_names(headers: MultiMapping[str]) -> set[str]:
+    """The fields that a message says are for its next hop only, in lower case."""
+    return {
+        name.strip().lower()
+        for line in headers.getall("Connection", ())
+        for name in line.split(",")
+    }
+
+
+def end_to_end(headers: MultiMapping[str], drop: frozenset[str] = frozenset()) -> CIMultiDict[str]:
+    """The fields that are meant for whoever is at the other end, but for some."""
+    gone = _with_those_of_the_hop(drop)
+    if "Connection" in headers:
+        gone |= hop_names(headers)
+    return CIMultiDict(
+        [
+            (name, value)
+            for name, value in headers.items()
+            # To many a server X_Forwarded_For is the same as X-Forwarded-For.
+            if name.lower() not in gone and "_" not in name
+        ]
+    )
+
+
+@lru_cache(64)  # each place that drops fields drops the same ones each time
+def _with_those_of_the_hop(drop: frozenset[str]) -> frozenset[str]:
+    return _OF_THE_HOP | drop
+
+
+def _append(fields: CIMultiDict[str], name: str, value: str) -> None:
+    fields[name] = ", ".join([*fields.getall(name, ()), value])
+
+
+def _forwarded(sender: RequestSender) -> str:
+    host = f";host={_quoted(sender.host)}" if sender.host else ""
+    return f"for={_node(sender.address)};proto={sender.scheme}{host}"
+
+
+@lru_cache(1024)  # a client, or a proxy before us, sends many requests
+def _node(address: str) -> str:
+    try:
+        version = ipaddress.ip_address(address.partition("%")[0]).version
+    except ValueError:
+        return "unknown"
+    return address if version == 4 else f'"[{address}]"'
+
+
+def _quoted(host: str) -> str:
+    """A token as it is, anything else as a quoted string."""
+    if _TOKEN.fullmatch(host):
+        return host
+    escaped = host.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def check_loop(headers: MultiMapping[str], via: str) -> None:
+    """Refuse a request that has been here before, or has passed too many gateways."""
+    if "Via" not in headers:
+        return
+    hops = [hop.strip() for line in headers.getall("Via", ()) for hop in line.split(",")]
+    if via in hops:
+        raise LoopDetected("the request has come back: an origin leads to this gateway itself")
+    if len(hops) > MAX_HOPS:
+        raise LoopDetected(f"the request has passed {len(hops)} gateways: an origin leads back")
+
+
+def relocate(
+    fields: CIMultiDict[str], located: Callable[[str], str | None], base_url: str = ""
+) -> None:
+    """Name places at the origin as clients find them; `located` knows their paths here.
+
+    Of what is for many, a path has to do: they may have come by different schemes.
+    """
+    for name in ("Location", "Content-Location"):
+        if name not in fields:
+            continue
+        path = located(fields[name])
+        if path is not None:
+            fields[name] = path if fields[name].startswith("/") else base_url + path
+
+
+def response_fields(headers: MultiMapping[str], via: str) -> CIMultiDict[str]:
+    """The fields of an origin's answer for the client."""
+    fields = end_to_end(headers, _OF_THE_SERVER)
+    _append(fields, "Via", via)
+    return fields

@@ -1,0 +1,163 @@
+"""A GET below an HTTP origin as a read, and the target that the origin is asked with.
+
+Its offset is the origin's, which only sorts and compares. `others` are the query's parts that the
+protocol does not know, in canonical form.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+import msgspec
+
+from gateway.errors import BadRequest
+from gateway.protocol.cursors import parse_cursor
+from gateway.protocol.http.paths import MAX_PATH_BYTES, PLAIN, canonical_query
+from gateway.protocol.http.target import canonical_target, split
+from gateway.protocol.requests import CatchUp, Events, LongPoll
+from gateway.protocol.streams.offsets import BEGINNING, NOW, is_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_OURS = frozenset({"offset", "live", "cursor"})
+# What a `+` means, and what is percent-encoded, is looked at with more care.
+_VALUE = r"[A-Za-z0-9._~!$'()*,;=:@/?-]+"
+_OTHER = rf"(?!{'|'.join(sorted(_OURS))}){_VALUE}"
+_PLAIN_TARGET = re.compile(rf"({PLAIN.pattern})\?((?:{_OTHER}&)*offset=({_VALUE})(?:&{_OTHER})*)")
+
+
+class EdgeCatchUp(CatchUp, frozen=True, gc=False):
+    """One that is answered at once. Where it is not clear, only the origin knows what it means.
+
+    `others` are all of the query's parts then.
+    """
+
+    others: tuple[str, ...]
+    is_clear: bool
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the URL has an offset, which is not that of the next stream at the path, too."""
+        return self.is_clear and self.offset not in {None, NOW}
+
+
+class EdgeLongPoll(LongPoll, frozen=True):
+    """One that waits for news."""
+
+    others: tuple[str, ...]
+
+
+class EdgeEvents(Events, frozen=True):
+    """One that stays."""
+
+    others: tuple[str, ...]
+
+
+EdgeLive = EdgeLongPoll | EdgeEvents
+EdgeRead = EdgeCatchUp | EdgeLive
+_MODES: dict[str, type[EdgeLongPoll] | type[EdgeEvents]] = {
+    "long-poll": EdgeLongPoll,
+    "sse": EdgeEvents,
+}
+
+
+def catch_up(read: EdgeRead, offset: str) -> EdgeCatchUp:
+    """The read of the same resource from an offset: with nothing in it of who wants it."""
+    start = None if offset == BEGINNING else offset
+    target = _target(read, f"offset={_in_query(offset)}")
+    return EdgeCatchUp(read.path, target, start, read.others, is_clear=True)
+
+
+def start_of(read: EdgeRead) -> str:
+    """The offset that it reads from."""
+    return read.offset if isinstance(read.offset, str) else BEGINNING
+
+
+def poll_target(read: EdgeRead, offset: str, cursor: str | None) -> str:
+    """What waits for news at an offset. The cursor is the origin's own."""
+    own = [f"cursor={_in_query(cursor)}"] if cursor is not None else []
+    return _target(read, *own, "live=long-poll", f"offset={_in_query(offset)}")
+
+
+def _target(read: EdgeRead, *own: str) -> str:
+    parts = sorted((*read.others, *own), key=_key)
+    return f"{read.path}?{'&'.join(parts)}"
+
+
+def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
+    """A target as a read. It is live only where the origin could take it for nothing else."""
+    path, raw_query = split(canonical_target(target))
+    query = canonical_query(raw_query, drop)
+    parts = query.text.split("&") if query.text else []
+    own: list[str] = []
+    foreign: list[str] = []
+    for part in parts:
+        (own if part.partition("=")[0] in _OURS else foreign).append(part)
+    offset = query.values.get("offset")
+    target = f"{path}?{query.text}" if query.text else path
+    start = None if offset is None or offset == BEGINNING else _decoded(offset)
+    others = tuple(foreign)
+    mode = _MODES.get(query.values.get("live", ""))
+    # A plus is a space to some.
+    if mode and offset and "+" not in offset and len(own) == len(_OURS & query.values.keys()):
+        cursor = parse_cursor(query.values.get("cursor", ""))
+        return mode(path, target, start, cursor, others)
+    is_clear = _is_plain_catch_up(own, query.values)
+    return EdgeCatchUp(path, target, start, others if is_clear else tuple(parts), is_clear)
+
+
+def plain_catch_up(target: str) -> EdgeCatchUp | None:
+    """The read of a target with an offset, in its one form at first sight, but for the order.
+
+    What `parse_edge_target` gives where no query parameter is dropped. Nearly all are of this kind.
+    """
+    match = _PLAIN_TARGET.fullmatch(target)
+    if match is None:
+        return None
+    path, query, start = match.groups()
+    if len(path) > MAX_PATH_BYTES:
+        return None
+    others: tuple[str, ...] = ()
+    if "&" in query:
+        parts = query.split("&")
+        parts.sort(key=_key)
+        target = f"{path}?{'&'.join(parts)}"
+        parts.remove(f"offset={start}")
+        others = tuple(parts)
+    return EdgeCatchUp(path, target, None if start == BEGINNING else start, others, is_clear=True)
+
+
+def _key(part: str) -> str:
+    return part.partition("=")[0]
+
+
+def _decoded(text: str) -> str:
+    return unquote(text, errors="surrogateescape") if "%" in text else text
+
+
+def _in_query(text: str) -> str:
+    return quote(text, safe="!'()*:~", errors="surrogateescape")
+
+
+def _is_plain_catch_up(own: Sequence[str], values: Mapping[str, str]) -> bool:
+    cursor = values.get("cursor", "0")
+    return (
+        len(own) == len(_OURS & values.keys())
+        and "live" not in values
+        and values.get("offset") != ""
+        and "+" not in values.get("offset", "")
+        and cursor.isdecimal()
+    )
+
+
+def resumed(read: EdgeLive, last_event_id: str | None) -> EdgeLive:
+    """The read from where the browser's EventSource was when its connection ended."""
+    if not last_event_id or not isinstance(read, EdgeEvents):
+        return read
+    if not is_plain(last_event_id):
+        raise BadRequest("Last-Event-ID is malformed: give back an id that came with an event")
+    offset = None if last_event_id == BEGINNING else last_event_id
+    return msgspec.structs.replace(read, offset=offset)

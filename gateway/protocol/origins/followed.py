@@ -1,0 +1,187 @@
+"""Streams of an origin that are followed: what the origin is asked, and what readers are told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gateway.protocol import cache_headers
+from gateway.protocol.bodies.content import is_json, is_text, media_type
+from gateway.protocol.bodies.json_slices import LONGEST_RUN, without_blanks
+from gateway.protocol.origins import repair
+from gateway.protocol.requests import CatchUp, LongPoll
+from gateway.protocol.responses import SECURITY, End, Response, end_fields, read_data
+from gateway.protocol.streams.offsets import NOW
+from gateway.protocol.streams.state import Lifetime
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.protocol.cache_headers import Freshness
+    from gateway.protocol.requests import Read
+
+FOREVER: Final = Lifetime()
+MOST_JOINED = 4  # answers that an origin cuts amid characters; what is cut more often is no text
+
+
+class Snapshot(NamedTuple):
+    """A followed stream as it is known: `place` is its path, and where its news end."""
+
+    place: str
+    content_type: str
+    tail: str
+    closed: bool
+    caught_up: bool  # nothing followed the tail when the origin told of it
+    private: bool = False  # for nobody else, and no cache: the reader's, or the origin says so
+    lifetime: Lifetime = FOREVER
+    # What the origin tells caches of reads, and of polls; nothing where it leaves that to us.
+    reads_say: str | None = None  # not known yet
+    polls_say: str = ""
+    cors: str = ""  # whose pages may read, where the origin says so
+    number: int = 0  # as a fetch has one: a read of a higher one was asked for after this was known
+
+
+def goes_past(one: Snapshot, known: Snapshot) -> bool:
+    """Whether a stream goes on past the end of the one that is known, or is of another type."""
+    return known.tail < one.tail or not is_of_type(known.content_type, one.content_type)
+
+
+class Span(NamedTuple):
+    """A piece of a stream, from offset to offset, as the origin's body gave it."""
+
+    start: str
+    end: str
+    body: bytes
+
+
+def is_of_type(one: str, other: str) -> bool:
+    """Whether data of these content types can be of one stream, which keeps its type for ever."""
+    return media_type(one) == media_type(other)
+
+
+def is_whole(content_type: str, body: bytes) -> bool:
+    """Whether a body can be joined with others: a JSON stream's is an array (section 9.1)."""
+    if not is_json(content_type) or _inside(body) is not None:
+        return True
+    return len(body) <= LONGEST_RUN and not body.strip()
+
+
+def begins_alike(one: bytes, other: bytes) -> bool:
+    """Whether a JSON array is another one, or goes on behind it; spelled otherwise it is not."""
+    part, whole = _inside(one), _inside(other)
+    if part is None or whole is None:
+        return one == other
+    return other.startswith(memoryview(one)[slice(*part)], *whole)
+
+
+def text_of(content_type: str, body: bytes) -> bytes:
+    """Return the text of a body for comparisons: of a JSON array without its brackets."""
+    part = _inside(body) if is_json(content_type) else None
+    return body if part is None else body[slice(*part)].strip()
+
+
+def after_beginning(content_type: str, text: bytes, size: int) -> bytes | None:
+    """Return the body behind the first `size` bytes of `text`, or None if that cuts a message."""
+    rest = text[size:]
+    if not is_json(content_type):
+        return rest
+    rest = rest.lstrip()
+    if rest and not rest.startswith(b","):
+        return None
+    return b"[%b]" % rest[1:]
+
+
+def _inside(body: bytes) -> tuple[int, int] | None:
+    """Where the items of an array begin and end, which is not looked through."""
+    try:
+        begin, end = without_blanks(body)
+    except ValueError:
+        return None
+    is_array = body[begin] == ord("[") and body[end - 1] == ord("]")
+    return (begin + 1, end - 1) if is_array else None
+
+
+def is_cut(content_type: str, body: bytes) -> bool:
+    """Whether a body that SSE is to carry as text ends amid a character."""
+    if is_json(content_type) or not is_text(content_type):
+        return False
+    for back, byte in enumerate(body[:-4:-1], start=1):
+        if byte & 0xC0 != 0x80:  # where the last character begins
+            return back < 1 + (byte >= 0xC0) + (byte >= 0xE0) + (byte >= 0xF0)
+    return False
+
+
+def joined(content_type: str, spans: Sequence[Span]) -> Span:
+    """Spans that follow each other as one."""
+    if len(spans) == 1:
+        return spans[0]
+    bodies = [span.body for span in spans]
+    if is_json(content_type):
+        items = [body.strip()[1:-1] for body in bodies]
+        body = b"[" + b",".join(item for item in items if item.strip()) + b"]"
+    else:
+        body = b"".join(bodies)
+    return Span(spans[0].start, spans[-1].end, body)
+
+
+def data(snapshot: Snapshot, read: Read, span: Span, now: float, freshness: Freshness) -> Response:
+    """200 with what came after the offset of a reader who catches up or waits (5.6, 5.7)."""
+    at_tail = span.end == snapshot.tail and snapshot.caught_up
+    closed = span.end == snapshot.tail and snapshot.closed
+    mark = cache_headers.tag_mark(closed=closed, at_tail=at_tail)
+    tag = repair.made_tag(snapshot.place, span.start, span.end, span.body, mark)
+    lifetime = cache_headers.tagged(
+        _lifetime(snapshot, read, now, freshness), snapshot.place, freshness
+    )
+    lines = f"{snapshot.cors}{lifetime}"
+    end = End(span.end, at_tail, closed, f"{snapshot.place}:{span.start}")
+    return read_data(lines, snapshot.content_type, tag, end_fields(end, read, now), span.body)
+
+
+def moves_on(read: LongPoll, now: float) -> bool:
+    """Whether a poll's URL is asked for once, at a stream whose offsets are the origin's."""
+    return cache_headers.moves_on(read.cursor, now, is_fixed=read.offset not in {None, NOW})
+
+
+def _lifetime(snapshot: Snapshot, read: Read, now: float, freshness: Freshness) -> str:
+    waits = isinstance(read, LongPoll)
+    said = (snapshot.polls_say or snapshot.reads_say) if waits else snapshot.reads_say
+    if waits and read.offset == NOW:  # whatever an origin says of it
+        is_private = snapshot.private or freshness.is_private
+        return cache_headers.news_from_now(is_private=is_private) + repair.varying(said or "")
+    if said:
+        return said
+    if snapshot.private:
+        return cache_headers.PRIVATE
+    remaining = snapshot.lifetime.remaining(now)
+    if isinstance(read, LongPoll) and moves_on(read, now):
+        return cache_headers.poll_lifetime(freshness, remaining)
+    return cache_headers.tail_lifetime(freshness, remaining)
+
+
+def is_end(snapshot: Snapshot, offset: str) -> bool:
+    """Whether nothing is known to follow an offset, as a 204 has to say (section 5.7)."""
+    return offset == snapshot.tail and snapshot.caught_up
+
+
+def poll_ended(
+    snapshot: Snapshot, read: Read, offset: str, now: float, freshness: Freshness
+) -> Response:
+    """204: the time is over, or the stream is closed."""
+    at_tail = is_end(snapshot, offset)
+    closed = at_tail and snapshot.closed
+    lifetime = cache_headers.NO_STORE
+    if not snapshot.private:
+        lifetime = cache_headers.poll_timeout(freshness, closed=closed)
+    end = End(offset, at_tail, closed, f"{snapshot.place}:{offset}")
+    return Response(204, f"{SECURITY}{snapshot.cors}{lifetime}{end_fields(end, read, now)}")
+
+
+def empty(snapshot: Snapshot, read: CatchUp, now: float, freshness: Freshness) -> Response:
+    """200 without data, for a catch-up at the tail of a stream that is followed anyway."""
+    lifetime = cache_headers.PRIVATE if snapshot.private else cache_headers.tail_lifetime(freshness)
+    lifetime = cache_headers.tagged(lifetime, snapshot.place, freshness)
+    mark = cache_headers.tag_mark(closed=False, at_tail=True)
+    tag = repair.made_tag(snapshot.place, snapshot.tail, snapshot.tail, b"", mark)
+    end = End(snapshot.tail, at_tail=True, closed=False, place=f"{snapshot.place}:{snapshot.tail}")
+    fields = end_fields(end, read, now)
+    return read_data(f"{snapshot.cors}{lifetime}", snapshot.content_type, tag, fields, None)

@@ -1,0 +1,264 @@
+"""What an origin's answer to a read may lack of the protocol, and is given (section 10).
+
+Origins differ: some send no Cache-Control, ETags without quotes or blind to closure, cursors that
+differ for each reader, no CORS. A gateway knows what the protocol asks for, and adds it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+import xxhash
+from multidict import CIMultiDict
+
+from gateway.errors import OriginBehind
+from gateway.protocol import cache_headers
+from gateway.protocol.bodies.content import is_json
+from gateway.protocol.cursors import current_cursor
+from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
+from gateway.protocol.streams.offsets import BEGINNING, NOW, is_one_past, is_plain
+
+if TYPE_CHECKING:
+    from multidict import MultiMapping
+
+    from gateway.protocol.cache_headers import Freshness
+    from gateway.protocol.origins.edge_target import EdgeCatchUp
+    from gateway.protocol.streams.state import Lifetime
+
+_TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
+_NO_TAG_CHARACTER = re.compile(r"[\x00-\x20\x22\x7f]")
+LIFETIMES = ("Cache-Control", "CDN-Cache-Control", "Surrogate-Control", "Expires")
+_OF_PAGES = (
+    "Access-Control-Allow-Origin",
+    "Access-Control-Allow-Credentials",
+    "Access-Control-Expose-Headers",
+)
+_CLOSED_TAG = re.compile(r':c(losed)?"$')
+_TAIL_TAG = re.compile(r':tail"$')
+EMPTY_BYTES = 2  # a body that is longer holds data: `[]` is a JSON stream's empty one
+
+
+class StreamRead(msgspec.Struct, frozen=True, gc=False):
+    """What the head of an origin's answer to a read says of the stream."""
+
+    content_type: str
+    next_offset: str
+    up_to_date: bool
+    closed: bool
+    is_empty: bool
+    is_coded: bool  # compressed
+
+    @property
+    def ends(self) -> bool:
+        """True if the answer says that the stream ends with it."""
+        return self.up_to_date or self.is_empty
+
+    @property
+    def reaches_open_tail(self) -> bool:
+        """Whether the next append makes it old, as far as it says."""
+        return self.ends and not self.closed
+
+
+def stream_read(status: int, headers: MultiMapping[str], begin: bytes) -> StreamRead | None:
+    """The facts of an answer to a read of a stream; None when it is something else.
+
+    `begin` is the body's beginning, more than EMPTY_BYTES where there are more.
+    """
+    next_offset = headers.get(NEXT_OFFSET)
+    if status != 200 or next_offset is None or not is_plain(next_offset):
+        return None
+    return StreamRead(
+        headers.get("Content-Type", ""),
+        next_offset,
+        is_true(headers, UP_TO_DATE),
+        is_true(headers, CLOSED),
+        is_nothing(headers.get("Content-Type", ""), begin),
+        headers.get("Content-Encoding", "identity").lower() != "identity",
+    )
+
+
+def check_end(start: object, end: str) -> None:
+    """Raise OriginBehind when a stream ends before where it is read."""
+    if isinstance(start, str) and start not in {BEGINNING, NOW} and end < start:
+        raise OriginBehind("the origin tells of a stream that ends before this offset", end)
+
+
+def kept_place(start: str, facts: StreamRead) -> StreamRead:
+    """The facts for a reader whose reckoned offset an origin takes for the tail.
+
+    Nothing ends after it yet, so there the reader stays: the offset may as well be the true end,
+    and the origin a replica that lags by a byte, which would be read a second time.
+    """
+    if facts.is_empty and facts.up_to_date and is_one_past(start, facts.next_offset):
+        return msgspec.structs.replace(facts, next_offset=start)
+    return facts
+
+
+def is_nothing(content_type: str, begin: bytes) -> bool:
+    """Whether a read's body holds no data."""
+    return not begin or (is_json(content_type) and begin == b"[]")
+
+
+def said(headers: MultiMapping[str], *, ignore_no_store: bool) -> str:
+    """The lines by which an origin says what caches may do with an answer."""
+    if not any(name in headers for name in LIFETIMES) or (
+        ignore_no_store and _is_only_no_store(headers)
+    ):
+        return ""
+    names = (*LIFETIMES, "Vary")
+    return "".join(f"{name}: {value}\r\n" for name in names for value in headers.getall(name, ()))
+
+
+def varying(said: str) -> str:
+    """Return the `Vary` lines among those that an origin says to caches."""
+    return "".join(line for line in said.splitlines(keepends=True) if line.startswith("Vary: "))
+
+
+def cors(headers: MultiMapping[str]) -> str:
+    """The lines by which an origin says whose pages may read an answer, where they are for all.
+
+    What depends on the page that asks cannot be told to others.
+    """
+    varies = ",".join(headers.getall("Vary", ())).lower().split(",")
+    if _OF_PAGES[0] not in headers or {"origin", "*"} & {name.strip() for name in varies}:
+        return ""
+    return "".join(
+        f"{name}: {value}\r\n" for name in _OF_PAGES for value in headers.getall(name, ())
+    )
+
+
+def is_private(lines: str) -> bool:
+    """Whether an origin wants caches to leave an answer alone, of which it said these."""
+    lines = lines.lower()
+    return "private" in lines or "no-store" in lines
+
+
+def made_tag(
+    path: str, start: str, end: str, body: bytes, mark: str, *, coded: bool = False
+) -> str:
+    """An ETag for an answer that has none. Of another stream at the path the body differs."""
+    stream, content = xxhash.xxh3_64_hexdigest(path.encode()), xxhash.xxh3_64_hexdigest(body)
+    tag = f'"{stream}:{start}:{end}:{content}{mark}"'
+    return f"W/{tag}" if coded else tag
+
+
+def is_true(headers: MultiMapping[str], name: str) -> bool:
+    """Whether a header of the protocol claims what its name says."""
+    return headers.get(name, "").lower() == "true"
+
+
+def repaired(  # noqa: PLR0913 - what an answer's head depends on
+    fields: MultiMapping[str],
+    read: EdgeCatchUp,
+    facts: StreamRead,
+    freshness: Freshness,
+    now: float,
+    *,
+    lifetime: Lifetime,
+    identified: bool,
+    ignore_no_store: bool,
+) -> tuple[CIMultiDict[str], list[str]]:
+    """The fields of an answer to a catch-up read as the protocol wants them, and what was amiss.
+
+    A `identified` answer was given to somebody in particular: it is never made public. An ETag that
+    is missing can be made when the body is whole. Raises OriginBehind.
+    """
+    if read.is_clear:
+        check_end(read.offset, facts.next_offset)
+    fields = CIMultiDict(fields)
+    repairs = []
+    identified = identified or "Set-Cookie" in fields
+    if ignore_no_store and not identified and _is_only_no_store(fields) and read.offset != NOW:
+        for name in (*LIFETIMES, "Pragma"):
+            fields.popall(name, None)
+        repairs.append("no_store")
+    if not any(name in fields for name in LIFETIMES if name != "Surrogate-Control"):
+        remaining = lifetime.remaining(now)
+        if is_brief(read, facts):
+            fields.popall("Surrogate-Control", None)
+        fields.extend(_lifetime(read, facts, freshness, remaining, identified=identified))
+        repairs.append("cache_control")
+    if read.offset != NOW:
+        repairs.extend(_repair_tag(fields, facts))
+    # One reader's cursor must be every reader's, so it is ours and never the origin's.
+    fields.popall(CURSOR, None)
+    if not facts.closed:
+        fields[CURSOR] = str(current_cursor(now))
+    return fields, repairs
+
+
+def of_no_read(fields: CIMultiDict[str]) -> None:
+    """Keep from caches what tells of a stream's tail and is no read, as HEAD (section 5.5)."""
+    if NEXT_OFFSET in fields and not any(name in fields for name in LIFETIMES):
+        fields["Cache-Control"] = "no-store"
+
+
+def lacks_end(method: str, status: int, headers: MultiMapping[str]) -> bool:
+    """Whether an answer says that an append was made before, but not where the stream ends.
+
+    The table of section 5.2.1 does not ask for it, and the reference server leaves it out; some
+    clients go on from there, as after any other append.
+    """
+    is_repeat = method == "POST" and status == 204 and "Producer-Seq" in headers
+    return is_repeat and not headers.get(NEXT_OFFSET)
+
+
+def _is_only_no_store(fields: MultiMapping[str]) -> bool:
+    """What is private as well is for somebody, and stays so."""
+    said = ",".join(fields.getall("Cache-Control", ())).lower()
+    return "no-store" in said and "private" not in said
+
+
+def is_brief(read: EdgeCatchUp, facts: StreamRead) -> bool:
+    """Return whether the next append, or the next stream at the path, makes an answer old."""
+    return facts.reaches_open_tail or not read.is_fixed
+
+
+def _lifetime(
+    read: EdgeCatchUp,
+    facts: StreamRead,
+    freshness: Freshness,
+    remaining: float | None,
+    *,
+    identified: bool,
+) -> list[tuple[str, str]]:
+    if identified:
+        return cache_headers.fields(cache_headers.PRIVATE)
+    if read.offset == NOW:
+        return cache_headers.fields(cache_headers.NO_STORE)
+    if is_brief(read, facts):
+        return cache_headers.fields(cache_headers.tail_lifetime(freshness, remaining))
+    return cache_headers.fields(cache_headers.chunk_lifetime(freshness, remaining))
+
+
+def untailed(text: str) -> str:
+    """A tag, or the lines with it, of an answer that does not say that the tail was reached."""
+    return _TAIL_TAG.sub('"', text)
+
+
+def _repair_tag(fields: CIMultiDict[str], facts: StreamRead) -> list[str]:
+    given = fields.get("ETag")
+    if given is None:
+        return ["etag"]
+    tag = repaired_tag(given, facts)
+    if "Content-Encoding" in fields and not tag.startswith("W/"):
+        tag = f"W/{tag}"  # the bytes differ from those of the same range in another coding
+    if tag == given:
+        return []
+    fields["ETag"] = tag
+    return ["etag"]
+
+
+def repaired_tag(tag: str, facts: StreamRead) -> str:
+    """A tag as it should be written, which tells the end of a stream from what is before it."""
+    if _TAG.fullmatch(tag) is None:
+        tag = f'"{_NO_TAG_CHARACTER.sub("", tag)}"'
+    if tag.endswith(':tail"'):  # it may be of a copy that was at the tail
+        if facts.up_to_date and not facts.closed:
+            return tag
+        tag = untailed(tag)
+    if not (facts.closed and _CLOSED_TAG.search(tag)):
+        tag = f'{tag[:-1]}{cache_headers.tag_mark(closed=facts.closed, at_tail=facts.up_to_date)}"'
+    return tag

@@ -1,0 +1,82 @@
+"""Retention: which part of a stream is kept no longer, at the granularity of a few marks.
+
+Positions say nothing of time, and a stream may only be cut between records. So a few boundaries
+are remembered with the time at which they were the tail, and a stream is cut at one of them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.protocol.streams.state import Change, Mark, StreamState
+
+PARTS = 8  # marks in what is kept, about: up to an eighth more than was asked for stays
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """How long, in seconds, and how many bytes of a stream are kept; 0 means all of it."""
+
+    max_age_s: int = 0
+    max_bytes: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.max_age_s or self.max_bytes)
+
+
+EVERYTHING = Retention()
+
+
+def marked(state: StreamState, now: float, retention: Retention) -> StreamState:
+    """A stream to which records were appended at `now`: its tail is a mark, until a later one."""
+    tail = Mark(now, state.tail)
+    marks = state.marks
+    if len(marks) >= 2 and not _apart(marks[-2], tail, retention):
+        marks = marks[:-1]
+    return trimmed(msgspec.structs.replace(state, marks=(*marks, tail)), now, retention)
+
+
+def begun(change: Change, now: float, retention: Retention) -> Change:
+    """The creation of a stream, with a mark after what it is created with."""
+    if change.expected is not None or not change.records:
+        return change
+    return msgspec.structs.replace(change, state=marked(change.state, now, retention))
+
+
+def _apart(earlier: Mark, later: Mark, retention: Retention) -> bool:
+    by_age = retention.max_age_s and (later.time - earlier.time) * PARTS >= retention.max_age_s
+    by_size = (
+        retention.max_bytes and (later.position - earlier.position) * PARTS >= retention.max_bytes
+    )
+    return bool(by_age or by_size)
+
+
+def trimmed(state: StreamState, now: float, retention: Retention) -> StreamState:
+    """The stream without what is over at `now`; forks keep all that their source has."""
+    if not retention:  # not any more
+        return msgspec.structs.replace(state, marks=(), trim_at=None)
+    marks = state.marks
+    over = 0
+    while over < len(marks) and _is_over(state, marks[over], now, retention):
+        over += 1
+    if state.references:
+        # The last one tells where it will begin once there are no forks.
+        return msgspec.structs.replace(state, marks=marks[max(0, over - 1) :], trim_at=None)
+    first = marks[over - 1].position if over else state.first
+    marks = marks[over:]
+    trim_at = marks[0].time + retention.max_age_s if marks and retention.max_age_s else None
+    return msgspec.structs.replace(state, first=first, marks=marks, trim_at=trim_at)
+
+
+def _is_over(state: StreamState, mark: Mark, now: float, retention: Retention) -> bool:
+    """Whether everything before the mark may go."""
+    if retention.max_age_s and mark.time + retention.max_age_s <= now:
+        return True
+    return bool(retention.max_bytes) and mark.position <= state.tail - retention.max_bytes
+
+
+def trim(state: StreamState, now: float, retention: Retention) -> tuple[Change, ...]:
+    """What takes away what is over of a stream that nobody appends to, and when to look again."""
+    left = trimmed(state, now, retention)
+    if left == state or state.references:
+        return ()
+    return (Change(msgspec.structs.replace(left, version=state.version + 1), state.version),)

@@ -1,0 +1,187 @@
+"""What a stream is at one moment, and the change that takes it to the next."""
+
+from __future__ import annotations
+
+from itertools import accumulate, islice
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.protocol.http.trace_context import TraceContext
+from gateway.protocol.streams.offsets import format_offset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gateway.protocol.streams.moments import Moment
+
+
+class Stamp(msgspec.Struct, frozen=True, gc=False):
+    """The producer headers of one request (PROTOCOL.md section 5.2.1)."""
+
+    producer_id: str
+    epoch: int
+    seq: int
+
+
+class Segment(msgspec.Struct, frozen=True, array_like=True):
+    """A range of positions, up to `end`, whose records are those of another stream."""
+
+    stream_id: int
+    end: int
+    path: str = ""
+
+
+class ForkPoint(msgspec.Struct, frozen=True):
+    """How a fork was asked for: what makes a repeated creation the same one (section 4.2).
+
+    `position` is None when no offset was named: the source's tail has moved since.
+    """
+
+    source_path: str
+    source_id: int
+    position: int | None
+    sub_offset: int
+
+
+class Lifetime(msgspec.Struct, frozen=True, omit_defaults=True):
+    """When a stream ends: after `ttl_s` idle seconds, or at `expires_at` (epoch seconds)."""
+
+    ttl_s: int | None = None
+    expires_at: float | None = None
+    expires_text: str | None = None
+
+    def deadline(self, now: Moment) -> float | None:
+        """Return when a stream used `now` ends, by the clock that its lifetime counts by.
+
+        Idle time counts by steady time, a date by the wall clock.
+        """
+        return now.steady + self.ttl_s if self.ttl_s is not None else self.expires_at
+
+    def remaining(self, wall: float) -> float | None:
+        """Return for how many seconds a stream used now lives on; None means for ever."""
+        if self.ttl_s is not None:
+            return float(self.ttl_s)
+        return None if self.expires_at is None else self.expires_at - wall
+
+    def clock(self, now: Moment) -> float:
+        """Return the time by the clock that this lifetime counts by."""
+        return now.wall if self.ttl_s is None else now.steady
+
+    def same_as(self, other: Lifetime) -> bool:
+        """Whether both ask for the same; the spelling of a timestamp does not count."""
+        return self.ttl_s == other.ttl_s and self.expires_at == other.expires_at
+
+
+class PastGeneration(msgspec.Struct, frozen=True, array_like=True):
+    """A generation that is over: its offsets stay good up to and including position `end`."""
+
+    generation: int
+    end: int
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """A boundary between records: what is before `position` was there at `time`."""
+
+    time: float
+    position: int
+
+
+class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A stream at one version. `tail` is the position after its last byte.
+
+    `history` names the unbroken history of the log's server in which the stream was last changed,
+    0 where there is only one; `past_generations` are those before the present one, oldest first.
+    What is before `first` is no longer kept, and `marks` are where more may go, some at `trim_at`.
+    `created_at` (epoch seconds) is None for a stream of a version that did not note it. `deadline`
+    is a time by the clock that its lifetime counts by (`Lifetime.clock`).
+    """
+
+    path: str
+    stream_id: int
+    generation: int
+    content_type: str
+    version: int = 0
+    tail: int = 0
+    closed: bool = False
+    closed_by: Stamp | None = None
+    stream_seq: str | None = None
+    lifetime: Lifetime = Lifetime()
+    deadline: float | None = None
+    soft_deleted: bool = False
+    references: int = 0
+    fork: ForkPoint | None = None
+    lineage: tuple[Segment, ...] = ()
+    history: int = 0
+    past_generations: tuple[PastGeneration, ...] = ()
+    first: int = 0
+    marks: tuple[Mark, ...] = ()
+    trim_at: float | None = None
+    created_at: int | None = None
+
+    def offset(self, position: int) -> str:
+        """The offset of a position: always the same text, whatever generation is in force."""
+        for epoch in self.past_generations:
+            if position <= epoch.end:
+                return format_offset(epoch.generation, position)
+        return format_offset(self.generation, position)
+
+    @property
+    def size(self) -> int:
+        """Bytes from its beginning, which retention moves on, to its tail."""
+        return self.tail - self.first
+
+    def is_along(self, other: StreamState) -> bool:
+        """Whether both are moments of one history, so that the higher version is the later one."""
+        return self.stream_id == other.stream_id and self.history == other.history
+
+    def expired(self, now: Moment) -> bool:
+        """Whether the stream's time is over."""
+        return self.deadline is not None and self.lifetime.clock(now) >= self.deadline
+
+    def ends_at(self, now: Moment) -> float | None:
+        """Return when the stream ends by the present wall clock, unless it is used before."""
+        if self.deadline is None:
+            return None
+        return self.deadline + now.wall - self.lifetime.clock(now)
+
+
+class ProducerState(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """The last accepted epoch and sequence of one producer, and when it was used."""
+
+    epoch: int
+    seq: int
+    used_at: float
+
+
+class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """The bytes of an append, or of one message of many; `end` is the position after them."""
+
+    end: int
+    data: bytes
+
+
+def records_after(position: int, datas: Sequence[bytes]) -> Iterable[Record]:
+    """What lies at a position and follows it, as records."""
+    ends = islice(accumulate(map(len, datas), initial=position), 1, None)
+    return map(Record, ends, datas)
+
+
+class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One stream's part of a commit.
+
+    `expected` is the version that must still stand in the log, None when no stream may. With
+    `removes` the stream goes and its path remembers the generation. `appends` is how many there
+    are in it, and `traced` names the spans of them; a log need not keep either. `grown` is how many
+    bytes longer the stream is, where no more of its state than version and tail is another; else 0.
+    """
+
+    state: StreamState
+    expected: int | None
+    records: tuple[Record, ...] = ()
+    producers: tuple[tuple[str, ProducerState], ...] = ()
+    forgotten: tuple[str, ...] = ()
+    removes: bool = False
+    appends: int = 0
+    traced: tuple[TraceContext, ...] = ()
+    grown: int = 0

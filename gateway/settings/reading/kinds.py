@@ -1,0 +1,308 @@
+"""What a setting's value can be, and how it is read and shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Annotated, Literal
+
+from gateway.protocol.http.forwarding import OF_THE_GATEWAY
+from gateway.protocol.http.paths import fits
+from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
+from gateway.settings.log_kinds import KINDS, kind_of
+from gateway.settings.reading import hints
+from gateway.settings.reading.values import After, Before, Shown
+
+SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+@dataclass(frozen=True, slots=True)
+class ValueKind:
+    """What a value must be, in words that continue "must be".
+
+    `hint` gives words that follow them, where it sees what a text was meant to be, and that would
+    be taken.
+    """
+
+    words: str
+    hint: hints.Hint = hints.none
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a listener binds. It prints as it is written, IPv6 in brackets."""
+
+    host: str
+    port: int
+
+    @property
+    def is_ipv4(self) -> bool:
+        """Whether the host is an IPv4 address, rather than IPv6 or a name."""
+        return re.fullmatch(r"[\d.]+", self.host) is not None
+
+    @property
+    def reached_at(self) -> str:
+        """The host by which programs of this machine reach it: of all addresses, loopback."""
+        try:
+            address = ip_address(self.host)
+        except ValueError:
+            return self.host  # a name
+        if not address.is_unspecified:
+            return self.host
+        return "127.0.0.1" if address.version == 4 else "::1"
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+ADDRESS_KIND = "HOST:PORT, such as 127.0.0.1:4437 or [::1]:4437"
+
+
+def parse_address(value: object) -> Address:
+    """`HOST:PORT` as an address."""
+    if isinstance(value, Address):
+        return value
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/]+)):(\d{1,5})", str(value))
+    if match is None:
+        raise ValueError(f"must be {ADDRESS_KIND}")
+    if int(match[3]) > 65535:
+        raise ValueError("must have a port from 0, which is any that is free, to 65535")
+    return Address(match[1] or match[2], int(match[3]))
+
+
+def clash(one: Address, other: Address) -> bool:
+    """Whether no two listeners can have these; names are left to the system to compare."""
+    if one.port != other.port or one.port == 0:
+        return False
+    every = Address("0.0.0.0", one.port)  # noqa: S104 - it is looked for, not bound
+    return one == other or (every in {one, other} and one.is_ipv4 and other.is_ipv4)
+
+
+SIZE_KIND = "a size such as 16MiB, in B, KiB, MiB or GiB"
+
+
+def parse_size(value: object) -> object:
+    """`16MiB` as a number of bytes; numbers pass."""
+    if not isinstance(value, str):
+        return value
+    if match := re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB)?", value):
+        return int(match[1]) * SIZES[match[2] or "B"]
+    if re.fullmatch(r"\d+\.\d*\s*(B|KiB|MiB|GiB)", value):
+        raise ValueError("must have no fraction: write it in a smaller unit")
+    if short := re.fullmatch(r"(\d+)\s*([kmg])i?b?", value, re.IGNORECASE):
+        raise ValueError(f"must be in B, KiB, MiB or GiB: write {short[1]}{short[2].upper()}iB")
+    raise ValueError(f"must be {SIZE_KIND}")
+
+
+def show_size(size: int) -> str:
+    """A number of bytes in the largest unit that needs no fraction."""
+    unit = max((unit for unit in SIZES if size % SIZES[unit] == 0), key=SIZES.__getitem__)
+    return f"{size // SIZES[unit]}{unit}" if size else "0"
+
+
+ORIGIN_KIND = (
+    f"one of {', '.join(kind.words for kind in KINDS.values())}, "
+    "http(s)://HOST[:PORT][/PATH] or a list of such http(s) URLs"
+)
+ORIGIN_URL = re.compile(rf"https?://{HOST}{PORT}(?P<path>(/[A-Za-z0-9._~!$&'()*+;=:@%-]*)*)")
+
+
+def check_origin(value: object) -> str:
+    """An origin of a kind that exists; several URLs are one text, with commas between."""
+    items = value if isinstance(value, list | tuple) else [value]
+    if len(items) == 1 and not split_origins(str(items[0])):
+        return _check_log(str(items[0]))
+    urls = split_origins(",".join(map(str, items)))
+    for url in urls:
+        _check_url(url)
+    if len(set(urls)) < len(urls):
+        raise ValueError("must not name a server twice")
+    if not urls:
+        raise ValueError(f"must be {ORIGIN_KIND}")
+    return ",".join(urls)
+
+
+def _check_log(origin: str) -> str:
+    kind = kind_of(origin)
+    if kind is None:
+        raise ValueError(f"must be {ORIGIN_KIND}")
+    kind.check(origin)
+    return origin
+
+
+def _check_url(url: str) -> None:
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ValueError("must have no user and password in it: the origin gets those of readers")
+    if "?" in url or "#" in url:
+        raise ValueError("must end with its path: what follows a ? or # comes with each request")
+    match = ORIGIN_URL.fullmatch(url)
+    if match is None or not is_port(int((match["port"] or ":80")[1:])):
+        raise ValueError(f"must be {ORIGIN_KIND}")
+    if match["ipv6"] is not None:
+        check_ipv6(match["ipv6"])
+    if {".", ".."} & set(match["path"].split("/")):
+        raise ValueError("must have no . and .. in its path")
+
+
+def split_origins(origin: str) -> tuple[str, ...]:
+    """The http(s) URLs of an origin; none if it is a log."""
+    if not origin.startswith(("http://", "https://")):
+        return ()
+    return tuple(url.strip() for url in origin.split(",") if url.strip())
+
+
+def shown_origin(origin: str) -> str:
+    """Return the origin as it may be seen: its folder from anywhere, a log without its secrets."""
+    kind = kind_of(origin)
+    return origin if kind is None else kind.shown(origin)
+
+
+PREFIX_KIND = (
+    "a path such as /v1/stream: it starts with a slash, does not end with one, "
+    "and holds letters, digits, '-', '.', '_' and '~'"
+)
+
+
+def check_prefix(value: str) -> str:
+    """A route's prefix, in the one spelling that URLs are compared in."""
+    dots = {".", ".."} & set(value.split("/"))
+    if dots or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
+        raise ValueError(f"must be {PREFIX_KIND}")
+    return value
+
+
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+CORS_KIND = "* or an origin such as https://example.com"
+
+
+def check_cors_origin(value: str) -> str:
+    """A web origin as browsers send it, or `*`."""
+    if value.endswith("/") and value.count("/") == 3:
+        raise ValueError("must not end with a slash, as browsers send it without one")
+    if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/?#@,]+", value):
+        raise ValueError(f"must be {CORS_KIND}")
+    scheme, _, host = value.partition("://")
+    sent = f"{scheme}://{host.lower().removesuffix(DEFAULT_PORTS.get(scheme, ':'))}"
+    if value not in {"*", sent}:
+        raise ValueError(f"must be as browsers send it: {sent}")
+    return value
+
+
+NETWORK_KIND = "an address or a network such as 10.0.0.0/8"
+
+
+def check_network(value: str) -> str:
+    """A network in one spelling; an address is the network of itself."""
+    try:
+        return str(ip_network(value))
+    except ValueError as cause:
+        hint = ": its host bits must be 0" if "host bits" in str(cause) else ""
+        raise ValueError(f"must be {NETWORK_KIND}{hint}") from cause
+
+
+HOST_KIND = "a host without a port, such as streams.example.com"
+
+
+def check_host(value: str) -> str:
+    """A host that requests may name, of any port."""
+    match = re.fullmatch(HOST, value)
+    if match is None:
+        raise ValueError(f"must be {HOST_KIND}")
+    if match["ipv6"] is not None:
+        check_ipv6(match["ipv6"])
+    return value
+
+
+QUERY_KEYS_KIND = "a list of query keys, such as utm_*"
+PROTOCOL_KEYS = ("offset", "live", "cursor")
+
+
+def check_query_key(value: str) -> str:
+    """A query key, or the beginning of some and a `*`."""
+    if re.fullmatch(r"[^\s*&=#?]*\*?", value) is None or not value:
+        raise ValueError("must be a query key, which may end with a *")
+    dropped = [key for key in PROTOCOL_KEYS if fits(value, key)]
+    if dropped:
+        raise ValueError(f"must not fit {dropped[0]}, which the protocol needs")
+    return value
+
+
+HEADER_NAMES_KIND = "a list of header names"
+
+
+def check_header_name(value: str) -> str:
+    """The name of a header that the origin may be sent as it came."""
+    if re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value) is None:
+        raise ValueError("must be the name of a header")
+    if value.lower() in OF_THE_GATEWAY:
+        raise ValueError("must be a header that the origin gets as readers send it")
+    return value
+
+
+HEALTH_PATH_KIND = "a path such as /health"
+
+
+def check_health_path(value: str) -> str:
+    """A path and maybe a query, as they are sent."""
+    if re.fullmatch(r"(/[!-~]*)?", value) is None or "#" in value:
+        raise ValueError(f"must be {HEALTH_PATH_KIND}")
+    return value
+
+
+def split_list(value: object) -> object:
+    """The text of an environment variable as a list: a JSON array, or comma separated."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return read_json(value)
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+ROUTES_KIND = "an array of tables, each with prefix and origin"
+ROUTE_KIND = "a table with prefix and origin"
+
+
+def read_json(value: object) -> object:
+    """The text of an environment variable as JSON; other values pass."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as cause:
+        raise ValueError("must be a JSON array") from cause
+
+
+Seconds = Annotated[float, ValueKind("a number of seconds", hints.of_seconds)]
+WholeSeconds = Annotated[int, ValueKind("a whole number of seconds", hints.of_whole_seconds)]
+Count = Annotated[int, ValueKind("a whole number", hints.of_number)]
+Size = Annotated[int, Before(parse_size), Shown(show_size), ValueKind(SIZE_KIND)]
+Listen = Annotated[
+    Address, Before(parse_address), Shown(str), ValueKind(ADDRESS_KIND, hints.of_address)
+]
+Origin = Annotated[str, Before(check_origin), ValueKind(ORIGIN_KIND, hints.of_origin)]
+Prefix = Annotated[str, After(check_prefix), ValueKind(PREFIX_KIND)]
+CorsOrigin = Annotated[str, After(check_cors_origin)]
+CorsOrigins = Annotated[
+    tuple[CorsOrigin, ...], Before(split_list), ValueKind(f"a list, each item {CORS_KIND}")
+]
+ServedHost = Annotated[str, After(check_host)]
+Hosts = Annotated[
+    tuple[ServedHost, ...], Before(split_list), ValueKind(f"a list, each item {HOST_KIND}")
+]
+Network = Annotated[str, After(check_network)]
+Networks = Annotated[
+    tuple[Network, ...], Before(split_list), ValueKind(f"a list, each item {NETWORK_KIND}")
+]
+QueryKey = Annotated[str, After(check_query_key)]
+QueryKeys = Annotated[tuple[QueryKey, ...], Before(split_list), ValueKind(QUERY_KEYS_KIND)]
+HeaderName = Annotated[str, After(check_header_name)]
+HeaderNames = Annotated[tuple[HeaderName, ...], Before(split_list), ValueKind(HEADER_NAMES_KIND)]
+HealthPath = Annotated[str, After(check_health_path), ValueKind(HEALTH_PATH_KIND)]
+FilePath = Annotated[str, ValueKind("the path of a file")]
+Flag = Annotated[bool, ValueKind("true or false")]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "console"]
+RequestLevel = Literal["debug", "info", "warning", "error", "off"]

@@ -1,0 +1,1 @@
+"""A client's socket: accepted, parsed, bounded, and answered at once where possible."""

@@ -1,0 +1,118 @@
+"""A client's connection within the bounds of its listener: places, deadlines, unsent answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.errors import ClientLimitReached
+from gateway.later import turn
+from gateway.web.connections.connection_state import IDLE, LOST
+from gateway.web.connections.incoming import Incoming
+from gateway.web.connections.unsent import Unsent
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from gateway.web.connections.http_connection import Owner
+
+
+class BoundedConnection(Incoming):
+    """A connection that counts among its listener's, and is cut when its client stalls."""
+
+    __slots__ = ("_client", "_counts", "_early", "_late", "_unsent")
+
+    def __init__(self, owner: Owner, early: bytes = b"", late: bytes = b"") -> None:
+        """Parse `early` bytes, received before; or send the `late` answer and end."""
+        super().__init__(owner)
+        self._early, self._late = early, late
+        self._client: str | None = None  # the client that the connection counts for
+        self._counts = False  # True while it has a place among the listener's connections
+        self._unsent: Unsent | None = None  # the watch on a client that does not keep up
+
+    def begin(self, transport: asyncio.BaseTransport) -> None:
+        """Refuse a connection beyond the limit with an answer that says so."""
+        super().begin(transport)
+        self.give_place_back()
+        client = self.shared.quotas.connects_as(transport)
+        refusal = self.shared.limits.connection_made(client)
+        self._counts = True
+        self._client = client if refusal is None else None
+        self._deadline = self._loop.time() + self.shared.timeouts.header
+        if self._late:
+            self.write(self._late)
+            self.force_close()
+        elif isinstance(refusal, ClientLimitReached):
+            # While it lingered it would count, and one client could crowd out the others.
+            self.refuse_at_once(refusal)
+        elif refusal is not None:
+            self.refuse(refusal)
+        elif self._early:
+            self.data_received(self._early)
+        self._early = self._late = b""
+
+    def returns(self, client: str | None) -> None:
+        """Keep the connection slot of `client` while another protocol has the socket."""
+        self._counts, self._client = True, client
+
+    def give_place_back(self) -> None:
+        """Stop counting as a connection."""
+        if self._counts:
+            self._counts = False
+            self.shared.limits.connection_lost(self._client)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Give the connection's place back before anything else, which might raise."""
+        if self.state is LOST:  # uvloop may tell of the end of what was handed over, too
+            return
+        if self.is_handed_over:
+            self._counts = False  # its new protocol counts it down
+        self.give_place_back()
+        self.forget_waiting()
+        super().connection_lost(exc)
+        self.enter(LOST)
+        if self.shared.closing:
+            self.owner.connections.notice_idle()
+
+    def forget_waiting(self) -> None:
+        """Forget a waiting request that has no aiohttp task."""
+
+    def pause_writing(self) -> None:
+        """Begin to watch how fast the client receives what it is sent."""
+        super().pause_writing()
+        if self.transport is not None:
+            self._unsent = Unsent(self.transport, self.shared.timeouts, self._loop.time())
+
+    def resume_writing(self) -> None:
+        """Stop watching: the client has received most of what it was sent."""
+        super().resume_writing()
+        if self.transport is not None:  # without one it ends once everything was received
+            self._unsent = None
+
+    def force_close(self) -> None:
+        """End the connection as soon as the client has received what it was sent."""
+        transport = self.transport
+        super().force_close()
+        if transport is not None and transport.get_write_buffer_size() and self._unsent is None:
+            self._unsent = Unsent(transport, self.shared.timeouts, self._loop.time())
+
+    def is_cut(self, now: float) -> bool:
+        """End the connection if its client receives nothing, and return whether that was done."""
+        return self._unsent is not None and self._unsent.cut_if_stuck(now)
+
+    def go_on(self) -> None:
+        """Go on with what the client has sent meanwhile."""
+        transport = self.transport
+        if transport is None:
+            return
+        if self._has_behind:
+            # A handler takes as long as many answers from memory: other connections come before
+            # what was received together with its request.
+            turn.add_behind(self)
+            return
+        self.enter(IDLE)
+        self.rest()
+        if self._held:
+            self.take_held()
+        if self.shared.closing and self.is_idle:
+            transport.close()
+            self.owner.connections.notice_idle()

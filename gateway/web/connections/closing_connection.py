@@ -1,0 +1,121 @@
+"""A client's connection as far as it ends: with refusals, and with what comes behind them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiohttp.base_protocol import BaseProtocol
+
+from gateway.errors import ClientLimitReached, HeadgateError, LimitReached
+from gateway.protocol.http import cache_status
+from gateway.runtime.exchange import Exchange
+from gateway.runtime.quotas import peer_of
+from gateway.telemetry.access_log import LoggedRequest
+from gateway.telemetry.traffic import OTHER
+from gateway.web.connections.connection_state import (
+    HANDED_OVER,
+    IDLE,
+    LINGERING,
+    TRANSITIONS,
+    State,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.runtime.context import Context
+
+LINGER_S = 1.0  # for the client to read its last answer, while it may still send
+LINGER_BODY_S = 10.0  # where the rest of a body is on its way: few clients read before all is sent
+LINGER_BYTES = 64 * 1024 * 1024  # of what is dropped meanwhile, which costs time: a second of it
+
+
+class ClosingConnection(BaseProtocol):
+    """A connection that ends without its client losing an answer; `state` says how far it is."""
+
+    __slots__ = ("_ends", "_lingering", "_may_drop", "shared", "state")
+
+    def __init__(self, shared: Context) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self.shared = shared
+        self.state = IDLE
+        self._ends = False  # nothing more is begun
+        self._lingering: asyncio.TimerHandle | None = None
+        self._may_drop = LINGER_BYTES  # while it lingers
+
+    def enter(self, state: State) -> None:
+        """Change the state."""
+        assert state in TRANSITIONS[self.state], f"{self.state.name} to {state.name}"
+        self.state = state
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether another protocol has the client's transport."""
+        return self.state is HANDED_OVER
+
+    def write(self, wire: bytes) -> None:
+        """Write an answer that was ready at once."""
+        if self.transport is not None:
+            self.transport.write(wire)
+
+    def writelines(self, parts: Sequence[bytes]) -> None:
+        """Write an answer whose body is too long to be copied, by one call of the system."""
+        if self.transport is not None:
+            self.transport.writelines(parts)
+
+    def force_close(self) -> None:
+        """End the connection as soon as the client has received what it was sent."""
+        self._ends = True
+        if self.transport is not None:
+            self.transport.close()
+            self.transport = None
+
+    def refuse(self, error: HeadgateError) -> None:
+        """Answer, and end the connection: what follows on it means nothing."""
+        transport = self.transport
+        if transport is None:
+            return
+        shared = self.shared
+        refusal = shared.problem(error)
+        exchange = Exchange(shared.unrouted, OTHER, None, shared.lines.new_request_id)
+        request_id = exchange.request_id
+        transport.write(shared.refusal(refusal, connection="close", request_id=request_id))
+        if not isinstance(error, ClientLimitReached | LimitReached):  # of which nothing was read
+            exchange.cache_lines = cache_status.BYPASS
+            if shared.log.enabled:  # what is no request has neither a method nor a path
+                exchange.asked = LoggedRequest("-", "-", peer_of(transport), None, None)
+            exchange.answered(shared.log, refusal.status, len(refusal.body), "answered")
+        self.linger()
+
+    def refuse_at_once(self, error: HeadgateError) -> None:
+        """Answer, and free the connection's descriptor as soon as the answer is sent."""
+        self.write(self.shared.refusal(self.shared.problem(error), connection="close"))
+        self.force_close()
+
+    def linger(self, *, in_body: bool = False) -> None:
+        """End what is sent, and the connection when the client does, or after a while.
+
+        What it still sends is dropped: to a closed socket it would cost the client the answer, as
+        the system then resets the connection (RFC 9112 section 9.6).
+        """
+        transport = self.transport
+        if transport is None or transport.is_closing() or self.state is LINGERING:
+            return
+        self.enter(LINGERING)
+        self._ends = True
+        try:
+            transport.write_eof()
+        except OSError:  # the client has reset the connection, and the loop does not know yet
+            self.force_close()
+            return
+        transport.resume_reading()
+        self._lingering = self._loop.call_later(
+            LINGER_BODY_S if in_body else LINGER_S, self.force_close
+        )
+
+    def drop(self, size: int) -> None:
+        """Count bytes that mean nothing any more, and end the connection at LINGER_BYTES."""
+        self._may_drop -= size
+        if self._may_drop < 0 and self.state is LINGERING:
+            self.force_close()

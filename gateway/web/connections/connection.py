@@ -1,0 +1,160 @@
+"""A client's connection: the requests that need no task are answered as soon as they are parsed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+
+from gateway.live.contract import ReaderServer
+from gateway.web.connections import sent_ahead
+from gateway.web.connections.bounded_connection import BoundedConnection
+from gateway.web.connections.connection_state import HANDED_OVER, IDLE, TAKEN
+from gateway.web.connections.http_connection import Owner
+from gateway.web.requests.request import Request
+from gateway.web.requests.request_head import is_plain
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from aiohttp.http_parser import RawRequestMessage
+
+    from gateway.access.principal import Principal
+    from gateway.live.contract import PollAnswer
+    from gateway.telemetry.traffic import Polls
+    from gateway.web.connections.bare_transport import Descriptors
+    from gateway.web.connections.fast_path import FastPath
+    from gateway.web.connections.sent_ahead import Answers
+
+
+class StreamOwner(Owner, ReaderServer, Protocol):
+    """The server that made a connection for streams, as far as the connection needs it."""
+
+    fast: FastPath
+    descriptors: Descriptors
+
+
+class Connection(BoundedConnection):
+    """Parses what comes, and has handlers answer what the fast path does not take."""
+
+    __slots__ = ("_ahead", "_counted", "_fast", "_on_lost", "principal")
+    owner: StreamOwner
+    abandon = BoundedConnection.force_close  # implements Waiter.abandon
+
+    def __init__(self, owner: StreamOwner, early: bytes = b"", late: bytes = b"") -> None:
+        """`early` came before this object; with `late`, which is left to be sent, it ends."""
+        super().__init__(owner, early, late)
+        self.principal: Principal | None = None  # of the long-poll that waits
+        self._fast = owner.fast
+        self._ahead: Answers | None = None  # to writes that were sent ahead
+        self._on_lost: Callable[[Connection], object] | None = None
+        self._counted: Polls | None = None  # where the long-poll that waits is counted
+
+    def forget_waiting(self) -> None:
+        """Forget what waits for this connection; appends under way go on without it."""
+        if self._on_lost is not None:
+            self._on_lost(self)
+            self._on_lost = None
+        self._ahead = None
+        self.principal = None
+        if self._counted is not None:
+            self._counted.cut()
+            self._counted = None
+
+    def hand_over(self, protocol: asyncio.Protocol, to: asyncio.Transport) -> None:
+        """Give transport, or what has taken it over, to a protocol; the connection ends here."""
+        to.set_protocol(protocol)
+        self.enter(HANDED_OVER)
+        self.transport = None
+        self.connection_lost(None)
+
+    def is_known(self, data: bytes) -> bool:
+        """Whether a request came before, or its fields, and it is answered without being parsed."""
+        # To look a long body up would cost more than it ever saves.
+        if self.writing_paused or self.shared.closing:
+            return False
+        known = self._fast.known(data) if data.startswith(b"GET ") else None
+        if known is not None and self._fast.again(self, known):
+            self.went_on(should_close=known.is_last)
+            return True
+        read = self._fast.blocks.read(data)
+        if read is None:
+            return sent_ahead.take(self, self._fast, data)
+        request, body = read
+        if request.method == "GET":
+            if body:
+                return False
+            if self._fast.get(self, data, request):
+                self.went_on(should_close=False)
+                return True
+        is_admitted = self._fast.admits_known(request)
+        if is_admitted:
+            self._deadline = None
+            self.give(Request(request, body, self))
+        return is_admitted
+
+    # Answering
+
+    def is_answered(
+        self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
+    ) -> bool:
+        """Whether the fast path took a request; `head` is all of it, if it came as one piece."""
+        if self.writing_paused or self.shared.closing or not is_plain(message, self.shared.hosts):
+            return False
+        if head is not None:
+            self._fast.remember_block(head, message, payload.total_bytes)
+        if message.method != "GET" or payload is not EMPTY_PAYLOAD:
+            return False
+        taken = self._fast.get(self, head, message)
+        if taken:
+            self.went_on(should_close=message.should_close)
+        return taken
+
+    def went_on(self, *, should_close: bool) -> None:
+        """A request was answered without a handler, or will be."""
+        self._deadline = None
+        if self.state is IDLE:  # else it is idle from its answer on
+            self.rest()
+        if should_close:
+            self.force_close()
+
+    def take(
+        self, on_lost: Callable[[Connection], object] | None = None, counted: Polls | None = None
+    ) -> None:
+        """Keep the connection for an answer that comes later."""
+        self.enter(TAKEN)
+        self._on_lost = on_lost
+        self._counted = counted
+
+    def take_ahead(self, answers: Answers) -> None:
+        """Keep the connection for the answers to writes that were sent ahead."""
+        self.enter(TAKEN)
+        self._ahead = answers
+
+    def cancel_request(self) -> None:
+        """End the request that is under way, or those that were sent ahead."""
+        super().cancel_request()
+        if self._ahead is not None:
+            self._ahead.cancel()
+
+    def tell_loss(self, on_lost: Callable[[Connection], object] | None) -> None:
+        """Whom to tell when the client leaves while a task waits for its answer."""
+        self._on_lost = on_lost
+
+    def answer(self, answer: PollAnswer) -> None:
+        """Write the answer to a long-poll that came later."""
+        counted, self._counted = self._counted, None
+        if counted is not None:
+            answer.begun[counted.begins] += 1
+        self.principal = None
+        self.reply(answer.wire)
+
+    def reply(self, wire: bytes) -> bool:
+        """Write the answer that came later, and go on with what the client sent meanwhile."""
+        self._on_lost = self._ahead = None
+        if self.transport is None:
+            return False
+        self.transport.write(wire)
+        self.go_on()
+        return True

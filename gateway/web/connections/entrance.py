@@ -1,0 +1,64 @@
+"""The entrance of a listener: sockets become connections, and slow clients are cut."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.web.connections.bounded_connection import BoundedConnection
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterable
+
+    from gateway.runtime.context import Context
+
+SWEEP_S = 0.5  # how late a slow client may be noticed
+
+
+class Entrance:
+    """The accepted sockets of one listener, and a timer that looks at all its connections."""
+
+    def __init__(self, shared: Context, connections: Iterable[object]) -> None:
+        """Look after connections, but only after those that are bounded."""
+        self._shared = shared
+        self._connections = connections
+        self._loop = asyncio.get_running_loop()
+        self._entering: set[asyncio.Task[None]] = set()
+        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
+
+    def enter(self, connection: BoundedConnection, client: socket.socket) -> None:
+        """Give a connection its transport."""
+        task = self._loop.create_task(self._connect(connection, client))
+        self._entering.add(task)
+        task.add_done_callback(self._entering.discard)
+
+    def close(self) -> None:
+        """Cancel the timer."""
+        self._sweep.cancel()
+
+    async def _connect(self, connection: BoundedConnection, client: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(lambda: connection, client)
+        except BaseException as error:
+            connection.give_place_back()
+            client.close()
+            if not isinstance(error, OSError):
+                raise
+
+    def _sweep_slow(self) -> None:
+        """End the connections of slow clients, and schedule the next look whatever raises here."""
+        self._sweep = self._loop.call_later(SWEEP_S, self._sweep_slow)
+        now = self._loop.time()
+        refused = self._shared.limits.refused
+        for connection in self._connections:
+            if not isinstance(connection, BoundedConnection):
+                continue
+            if connection.too_slow(now):
+                refused["header_timeout"] += 1
+                connection.force_close()
+            elif connection.is_cut(now):
+                refused["body_timeout"] += 1
+            elif connection.is_idle_for_long(now):
+                connection.force_close()
+        self._shared.repeats.turn(now)

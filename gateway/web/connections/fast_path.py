@@ -1,0 +1,361 @@
+"""Answer reads that are cached, and park long-polls, without a handler.
+
+Each method returns False for a request that it does not answer. A handler then does, with the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import secrets
+from functools import lru_cache
+from hashlib import blake2b
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec.structs import replace
+
+from gateway.errors import HeadgateError
+from gateway.live.contract import Parkable
+from gateway.protocol.cursors import long_over_at
+from gateway.protocol.http.identity import IdentityHeaders
+from gateway.protocol.http.target import canonical_target, split
+from gateway.protocol.http.trace_context import TRACEPARENT
+from gateway.protocol.requests import LongPoll
+from gateway.runtime.request_fields import RequestFields
+from gateway.runtime.shedding import LIVE
+from gateway.telemetry import traffic as counted
+from gateway.web import accounting
+from gateway.web.connections.connection_state import TAKEN
+from gateway.web.requests.own_lines import NOTHING, pared_read
+from gateway.web.requests.request_block import KnownRequest, RequestBlocks
+from gateway.web.requests.responses import JOINED_BYTES
+from gateway.web.server_spans import ServerSpans
+from gateway.web.short_admission import REMEMBERED_PATHS, ShortAdmission, plain_get
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping, Sequence
+
+    from aiohttp.http_parser import RawRequestMessage
+    from multidict import MultiMapping
+
+    from gateway.access.principal import Principal
+    from gateway.runtime.context import Context
+    from gateway.runtime.loop_detector import LoopDetector
+    from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
+    from gateway.web.connections.connection_state import State
+    from gateway.web.requests.own_lines import OwnLines
+    from gateway.web.router import Router
+
+REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
+# With what was parsed from them 4 MB; then all are forgotten. As many of long-polls, which are kept
+# apart: each message makes others of them.
+REMEMBERED_HEADS = 1024
+REMEMBERED_BYTES = 1024  # of the longest head that is remembered: browsers send about 700
+# With a JWT twice as much; of these 16 bytes stand for the head, and 8 MB is what was parsed.
+REMEMBERED_WITH_TOKEN = 4096
+UNMEASURED = 15  # of 16 kept answers: a look at the clock costs as much as to count five figures
+_ABSENT = b"HTTP/1.1 404 "
+_UNCHANGED = b"HTTP/1.1 304 "
+
+
+class FastConnection(Parkable, Protocol):
+    """A client's connection, as far as the fast path needs it."""
+
+    principal: Principal | None
+    state: State
+    transport: asyncio.Transport | None
+
+    def writelines(self, parts: Sequence[bytes]) -> None:
+        """Write an answer whose body is too long to be copied."""
+
+
+class FastPath:
+    """Answers cached reads, and parks long-polls, of all routes."""
+
+    def __init__(self, routes: Router, shared: Context) -> None:
+        self._routes = routes
+        self._shared = shared
+        self._any_origin = shared.lines.any_origin
+        self._log = shared.log
+        self._spans = None if shared.tracer is None else ServerSpans(shared.tracer, routes)
+        self._logs = shared.log.enabled
+        self._unmeasured = 0 if self._logs else UNMEASURED
+        self._clock = shared.clock
+        self._limits = shared.limits
+        self._shedding = shared.shedding
+        self._repeats = shared.repeats
+        self._lookups = tuple(dict.fromkeys(route.cached_answer for route in routes))
+        self._identities = [IdentityHeaders(), *(route.identity for route in routes)]
+        self._poll = lru_cache(REMEMBERED_POLLS)(self._parse_poll)
+        self._stream = lru_cache(REMEMBERED_PATHS)(self._find)
+        self.answered = 0
+        self.heads: dict[bytes, PlainGet] = {}
+        self.blocks = RequestBlocks()
+        self.polls: dict[bytes, PlainGet] = {}  # by their heads, or by the digests of these
+        # Where some route has a guard: who is admitted at once, and their heads by digest.
+        self._admission: ShortAdmission | None = None
+        self._admitted: dict[bytes, PlainGet] = {}
+        self._keyed = blake2b(key=secrets.token_bytes(32), digest_size=16)
+        self._known_as_it_is: Callable[[bytes], PlainGet | None] = self._known_to_all
+        if any(route.access.guard is not None for route in routes):
+            self._admission = ShortAdmission(routes, shared.clock)
+            self._known_as_it_is = self._known
+            self.blocks = RequestBlocks(self._digest)
+
+    def known(self, head: bytes) -> PlainGet | None:
+        """Return the request parsed from an equal head before; own lines may differ."""
+        get = self._known_as_it_is(head)
+        if get is not None:
+            return get
+        read = pared_read(head)
+        get = None if read is None else self._known_as_it_is(read.rest)
+        if read is None or get is None or get.is_last or get.is_poll:
+            return None
+        return self._of_one(get, read.own)
+
+    def _of_one(self, get: PlainGet, own: OwnLines) -> PlainGet | None:
+        """Return a read with its own lines, or None while the loop detector needs its tag."""
+        if own.tag is not None and self._repeats.looking:
+            return None
+        return replace(get, request_id=own.id, tag=own.tag)
+
+    def _known_to_all(self, head: bytes) -> PlainGet | None:
+        """Return what was parsed from a head before."""
+        return self.heads.get(head) or self.polls.get(head)
+
+    def _known(self, head: bytes) -> PlainGet | None:
+        """Return the request parsed from `head`, or None once its token has expired."""
+        get = self._known_to_all(head)
+        if get is not None or len(head) > REMEMBERED_WITH_TOKEN:
+            return get
+        digest = self._digest(head)
+        get = self._admitted.get(digest) or self.polls.get(digest)
+        if get is not None and get.principal is not None and get.principal.until <= self._clock():
+            self._admitted.pop(digest, None)
+            self.polls.pop(digest, None)
+            return None
+        return get
+
+    def _digest(self, head: bytes) -> bytes:
+        """What stands for a head that has a token in it, which is kept nowhere."""
+        digest = self._keyed.copy()  # the key is in it already: half the time of a new one
+        digest.update(head)
+        return digest.digest()
+
+    def _remember(self, head: bytes, headers: MultiMapping[str], get: PlainGet) -> None:
+        """Keep what was parsed from a GET that others may send, too, and that was answered here.
+
+        What a reader is known by is not kept.
+        """
+        principal = get.principal
+        longest = REMEMBERED_BYTES if principal is None else REMEMBERED_WITH_TOKEN
+        if len(head) > longest or TRACEPARENT in headers:  # which is another one each time
+            return
+        told = headers if principal is None else get.headers
+        if any(identity.tell(told) for identity in self._identities):
+            return
+        if principal is None:
+            _put(self.polls if get.is_poll else self.heads, head, get)
+        else:
+            _put(self.polls if get.is_poll else self._admitted, self._digest(head), get)
+
+    def remember_block(self, data: bytes, message: RawRequestMessage, size: int) -> None:
+        """Keep what was parsed from the fields of a whole request to a host that is served.
+
+        Of one with a token, what is left without it.
+        """
+        fields = None if self._admission is None else self._admission.fields(message)
+        if fields is None:
+            fields = RequestFields(message.headers, are_known=True)
+        if not any(identity.tell(fields.headers) for identity in self._identities):
+            self.blocks.remember(data, message, size, fields)
+
+    def _needs_its_own_answer(self, headers: Mapping[str, str]) -> bool:
+        """Whether the request wants an answer that others do not."""
+        return (
+            "If-None-Match" in headers
+            or "X-Request-Id" in headers
+            or (not self._any_origin and "Origin" in headers)
+        )
+
+    def admits_known(self, request: KnownRequest) -> bool:
+        """Return whether a request may be taken by its fields alone, without its token."""
+        if request.fields.admitted is None:
+            return True
+        if request.method == "GET":
+            assert self._admission is not None, "who admitted it"
+            return self._admission.get(request) is not None
+        if "?" in request.path:  # there may be another token in it, which is for nobody to see
+            return False
+        assert self._admission is not None, "who admitted it"
+        return self._admission.writer(request) is not None
+
+    def keeps_order(self, request: KnownRequest) -> bool:
+        """Return whether a write cannot be overtaken by the next to the same stream."""
+        try:
+            route, _ = self._stream(request.path)
+        except HeadgateError:
+            return False
+        return route.keeps_order
+
+    def get(
+        self,
+        client: FastConnection,
+        head: bytes | None,
+        message: RawRequestMessage | KnownRequest,
+    ) -> bool:
+        """A cached answer, or a long-poll that waits for one.
+
+        The `head` from which the message was parsed is remembered, unless other bytes came with it.
+        It is there for one whose fields are known.
+        """
+        if self._needs_its_own_answer(message.headers):
+            return False
+        # Where a guard has judged it, without its credential.
+        get = plain_get(message) if self._admission is None else self._admission.get(message)
+        if get is None:
+            return False
+        if isinstance(message, KnownRequest) and message.own is not NOTHING:
+            return self._get_of_one(client, head, get, message)
+        if self.again(client, get):
+            if head is not None:
+                self._remember(head, message.headers, get)
+            return True
+        if get.is_last or "live=long-poll" not in get.target:
+            return False
+        return self._poll_waits(client, get, head, message)
+
+    def _get_of_one(
+        self, client: FastConnection, head: bytes | None, get: PlainGet, message: KnownRequest
+    ) -> bool:
+        """Answer a read that has own lines, and remember it without them."""
+        of_one = self._of_one(get, message.own)
+        if of_one is None or not self.again(client, of_one):
+            return False
+        read = None if head is None else pared_read(head)
+        if read is not None:
+            self._remember(read.rest, message.headers, get)
+        return True
+
+    def _poll_waits(
+        self,
+        client: FastConnection,
+        get: PlainGet,
+        head: bytes | None,
+        message: RawRequestMessage | KnownRequest,
+    ) -> bool:
+        if not self._waits(client, get):
+            return False
+        if head is not None:
+            self._remember(head, message.headers, replace(get, is_poll=True))
+        return True
+
+    def again(self, client: FastConnection, get: PlainGet) -> bool:
+        """A cached answer, or a wait, for a request that needs no answer of its own.
+
+        What waited before does so again, if it can.
+        """
+        if get.is_poll and self._waits(client, get):
+            return True
+        answer = self.ready(get, client)
+        if answer is None:
+            return False
+        head, body, _ = answer
+        if len(body) <= JOINED_BYTES:
+            client.write(head + body)
+        else:
+            client.writelines((head, body))
+        return True
+
+    def ready(self, get: PlainGet, client: FastConnection | None = None) -> KeptAnswer | None:
+        """The cached response to a GET. The body is the cache's own bytes.
+
+        It counts as given, the loop detector is shown it, and a log line names the client.
+        """
+        began = 0.0 if self.answered & self._unmeasured else perf_counter()
+        now = self._clock()
+        for lookup in self._lookups:
+            answer = lookup(self._shared, get, now)
+            if answer is not None and not (get.conceals and answer[0].startswith(_ABSENT)):
+                _, body, hits = answer
+                size = len(body)
+                self.answered += 1
+                if self._spans is not None:
+                    transport = None if client is None else client.transport
+                    self._spans.cached(get, transport, _status(answer[0]), now)
+                hits.count += 1
+                hits.bytes += size
+                if self._repeats.looking:
+                    _note(self._repeats, client, get)
+                if get.tag is not None and answer[0].startswith(_UNCHANGED):
+                    hits.unchanged += 1
+                if began:
+                    hits.measured(perf_counter() - began)
+                    if self._logs:
+                        transport = None if client is None else client.transport
+                        prefix = self._stream(get.target.partition("?")[0])[0].prefix
+                        accounting.log_hit(get, answer, transport, prefix, self._shared, began)
+                return answer
+        return None
+
+    def _waits(self, client: FastConnection, get: PlainGet) -> bool:
+        """Whether a long-poll waits for its answer, or has it."""
+        if not self._park(client, get):
+            return False
+        if self._repeats.looking:
+            _note(self._repeats, client, get)
+        return True
+
+    def _park(self, client: FastConnection, get: PlainGet) -> bool:
+        if self._log.enabled or self._spans is not None or self._limits.readers_full:
+            return False
+        if self._shedding.level >= LIVE:
+            return False
+        poll = self._poll(get.target)
+        if poll is None:
+            return False
+        route, name, read, long_over = poll
+        client.principal = get.principal
+        is_done = route.park(client, name, read, get.headers)
+        if client.state is not TAKEN:  # it waits for nothing
+            client.principal = None
+        if not is_done:
+            return False
+        if route.access.guard is not None:
+            route.traffic.decisions[counted.ADMITTED] += 1
+        if self._clock() >= long_over:
+            route.traffic.cursor_regressions += 1
+        return True
+
+    def _find(self, target: str) -> tuple[StreamRoute, str]:
+        return self._routes.find(split(canonical_target(target))[0])
+
+    def _parse_poll(self, target: str) -> tuple[StreamRoute, str, LongPoll, float] | None:
+        """The stream of a long-poll, and from when on its cursor is one of long ago."""
+        try:
+            route, name = self._find(target)
+            read = route.parse(canonical_target(target))
+        except HeadgateError:
+            return None
+        # What a reader key makes of a target is not remembered: the next rotation changes it.
+        if not isinstance(read, LongPoll) or read.told_key:
+            return None
+        return route, name, read, long_over_at(read.cursor)
+
+
+def _note(repeats: LoopDetector, client: FastConnection | None, get: PlainGet) -> None:
+    """Show the loop detector a read without a handler; without a client it is the only one."""
+    transport = None if client is None else client.transport
+    repeats.note(transport, "GET", get.target, get.headers)
+
+
+def _status(head: bytes) -> int:
+    """Return the status of an answer from its head."""
+    return int(head[9:12])
+
+
+def _put(heads: dict[bytes, PlainGet], key: bytes, get: PlainGet) -> None:
+    if len(heads) >= REMEMBERED_HEADS:
+        heads.clear()
+    heads[key] = get

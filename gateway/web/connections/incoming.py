@@ -1,0 +1,243 @@
+"""What a client sends, taken apart: the requests of a connection, and bounds on what it holds.
+
+aiohttp's parser keeps what it is given to itself. So it is given one request at a time: what is
+behind waits here, where it may be looked up instead of parsed, and where all of a head is seen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
+from aiohttp.web import RequestPayloadError
+
+from gateway.errors import BadRequest, HeadTooLarge
+from gateway.later import turn
+from gateway.telemetry.logs import log
+from gateway.web.connections.connection_state import DEAF, IDLE, TAKEN
+from gateway.web.connections.http_connection import HttpConnection
+from gateway.web.requests.request import Request
+from gateway.web.requests.request_head import end_of_head, is_plain_line, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp.http_parser import RawRequestMessage
+    from aiohttp.streams import StreamReader
+
+    from gateway.web.connections.http_connection import Owner
+
+HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; as it came and parsed, thrice as much
+HELD_BYTES = 64 * 1024  # what a client may send ahead while its request is being answered
+# Of chunks, what is not data, beside 32 bytes for each that is: their extensions say nothing here,
+# and one without an end would be read for as long as the body may take (RFC 9112 section 7.1.1).
+FRAMING_BYTES = 16 * 1024
+AT_ONCE = 32  # requests that came together and are answered before others have their turn: 3 ms
+
+
+class Incoming(HttpConnection):
+    """A connection that finds out what is asked; what answers it says whether it has.
+
+    A request that nothing answered at once is given to a handler.
+    """
+
+    __slots__ = ("_body", "_deadline", "_fed", "_has_behind", "_held", "_left", "_part")
+
+    def __init__(self, owner: Owner) -> None:
+        super().__init__(owner)
+        self._held = bytearray()  # what has come, and is not parsed yet
+        self._part = bytearray()  # of a head that is not whole yet
+        self._has_behind = False  # more came together with what is being looked at
+        self._body: StreamReader | None = None  # of which a part is still to come
+        self._left: int | None = None  # bytes of it; None where only its chunks tell
+        self._fed = 0  # bytes of these
+        self._deadline: float | None = None  # for the head of a request (loop time)
+
+    def is_known(self, _data: bytes, /) -> bool:
+        """Return whether requests, or their fields, came before, and are answered unparsed now."""
+        return False
+
+    def is_answered(
+        self, _head: bytes | None, _message: RawRequestMessage, _payload: StreamReader, /
+    ) -> bool:
+        """Return whether a request was answered at once; the head is there if it came whole."""
+        return False
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the client may have sent more than the request that is under way."""
+        if self.state is DEAF:  # nobody knows
+            return True
+        return bool(self._held) or self._has_behind or not self._is_between
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and answer what can be answered at once.
+
+        The writes of other workers come first: a client that has the answer to a write reads that
+        write here, too.
+        """
+        if self.shared.journal is not None:
+            self.shared.journal.catch_up()
+        state = self.state
+        if self._ends or state is DEAF:
+            self.drop(len(data))
+        elif self._body is not None:
+            self._parse(data)
+        elif state is TAKEN:
+            self._hold(data)
+        elif self._held or self._part or not self.is_known(data):
+            self._parse(data)
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether what the parser was given ends with a request."""
+        return self._body is None and not self._part
+
+    def _hold(self, data: bytes) -> None:
+        self._held += data
+        if len(self._held) > HELD_BYTES and self.transport is not None:
+            self.transport.pause_reading()
+
+    def _parse(self, data: bytes) -> None:
+        """Take one request after the other, up to one that is not whole or has to be waited for.
+
+        The parser is given no more than one, for what it has it does not give back.
+        """
+        if self._held and self._body is None:
+            data = bytes(self._held) + data
+            self._held.clear()
+        at = requests = 0
+        was_parsing, self._is_parsing = self._is_parsing, True
+        try:
+            while self._body is not None or self._may_begin(requests, has_more=at < len(data)):
+                if self._body is not None:
+                    at = self._go_on_with_body(self._body, data, at)
+                else:
+                    at = self._go_on_with_head(data, at)
+                    requests += 1
+                if self._body is not None:
+                    break
+        except HttpProcessingError as error:
+            self._spoilt(error)
+        finally:
+            self._is_parsing = was_parsing
+            self._has_behind = False
+        if at < len(data) and not (self._ends or self.state is DEAF):
+            self._hold(data[at:])
+
+    def _may_begin(self, requests: int, *, has_more: bool) -> bool:
+        """Whether the next request is looked at now, after so many that came together."""
+        if self._ends or self.state is not IDLE:
+            return False
+        if has_more and requests == AT_ONCE:
+            self.enter(TAKEN)
+            turn.add_behind(self)
+            return False
+        return has_more
+
+    def _feed(self, data: bytes) -> Sequence[tuple[RawRequestMessage, StreamReader]]:
+        assert self._parser is not None, "the connection is there"
+        messages, _, _ = self._parser.feed_data(data)
+        if messages:
+            self._parser.message_consumed()
+        return messages
+
+    def _go_on_with_head(self, data: bytes, begin: int) -> int:
+        """Parse up to the end of a head, and what there is of its body, and see to the request."""
+        at = end_of_head(self._part, data, begin)
+        piece = data[begin:at]
+        messages = self._feed(piece)
+        if not messages:
+            self._wait_for_head(piece)
+            return at
+        message, payload = messages[0]
+        came_in_parts = bool(self._part)
+        has_plain_line = is_plain_line(self._part + piece if came_in_parts else piece)
+        self._part.clear()
+        self._deadline = None
+        if not has_plain_line:
+            self.refuse(BadRequest("the request line has more than one blank between its parts"))
+            return at
+        if not payload.is_eof():
+            is_measured = "Content-Length" in message.headers
+            self._left = int(message.headers["Content-Length"]) if is_measured else None
+            self._fed = 0
+            at = self._go_on_with_body(payload, data, at)
+        is_one_piece = not came_in_parts and self._body is None and not message.chunked
+        head = data[begin:at] if is_one_piece else None
+        if not self.is_answered(head, message, payload):
+            self._has_behind = at < len(data)
+            self.enter(TAKEN)
+            if self._body is None and message.chunked:
+                self.enter(DEAF)
+            self.give(Request(message, payload, self))
+        return at
+
+    def _go_on_with_body(self, body: StreamReader, data: bytes, begin: int) -> int:
+        """Parse what there is of a body; raises what spoils it.
+
+        Behind one in chunks nothing is looked at: the parser would take the last trailer for a line
+        of the next head.
+        """
+        end = len(data) if self._left is None else min(len(data), begin + self._left)
+        self._feed(data[begin:end])
+        if self._left is not None:
+            self._left -= end - begin
+        else:
+            self._fed += end - begin
+            size = body.total_bytes
+            # Where reading is paused the parser keeps data that is not counted yet.
+            is_too_much = self._fed > FRAMING_BYTES + 33 * size
+            if is_too_much and not (self._reading_paused or body.is_eof()):
+                raise BadHttpMessage("there is more between the chunks than in them")
+        was_given = self._body is not None
+        self._body = None if body.is_eof() else body
+        if was_given and self._left is None and self._body is None and self.state is not DEAF:
+            self.enter(DEAF)
+        return end
+
+    def _wait_for_head(self, piece: bytes) -> None:
+        """Bound what a client may send of a head, and the time that it takes."""
+        self._part += piece
+        if len(self._part) > HEAD_BYTES:
+            self.refuse(HeadTooLarge(f"the head of a request may be {HEAD_BYTES:,} bytes long"))
+        elif self._deadline is None:
+            self._deadline = self._loop.time() + self.shared.timeouts.header
+
+    def too_slow(self, now: float) -> bool:
+        """Whether the client's time for the head of a request is over."""
+        if self._deadline is None or self._ends:  # which is counted once
+            return False
+        return self.is_idle and now >= self._deadline
+
+    def _spoilt(self, error: HttpProcessingError) -> None:
+        """What came is no HTTP, and nobody can say where the next request would begin."""
+        if self.state is IDLE:
+            self.refuse(refusal(error))
+            return
+        self.enter(DEAF)
+        body = self._body
+        if body is not None and not body.is_eof():
+            spoilt = RequestPayloadError(error.message)
+            body.set_exception(spoilt)
+            # Who waits may have been woken for the end of the chunk before it, and not look again.
+            self._loop.call_soon(body.set_exception, spoilt)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """What it sent is no request any more."""
+        self._held.clear()
+        self._part.clear()
+        super().connection_lost(exc)
+        self._body = None  # which has this object
+
+    def take_held(self) -> None:
+        """Go on with what the client sent meanwhile, unless whoever parses does."""
+        if self._held and self.transport is not None and not self._is_parsing:
+            held, transport = bytes(self._held), self.transport
+            self._held.clear()
+            transport.resume_reading()
+            try:
+                self.data_received(held)
+            except Exception:  # noqa: BLE001 - whoever has answered has no part in it
+                log.exception("connection.failed")
+                transport.abort()

@@ -1,0 +1,96 @@
+"""All connections of a process for streams."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from gateway.web.connections.bare_transport import BareTransport, Descriptors
+from gateway.web.connections.connection import Connection
+from gateway.web.connections.connections import Connections
+from gateway.web.connections.entrance import Entrance
+
+if TYPE_CHECKING:
+    import socket
+
+    from gateway.runtime.context import Context
+    from gateway.web.connections.fast_path import FastPath
+    from gateway.web.connections.http_connection import HttpConnection, RequestHandlers
+
+
+class ConnectionServer:
+    """`fast` and `shared` are the same for all of its connections."""
+
+    def __init__(
+        self,
+        handlers: RequestHandlers,
+        fast: FastPath,
+        shared: Context,
+        keepalive_s: float,
+    ) -> None:
+        self.handlers = handlers
+        self.fast = fast
+        self.shared = shared
+        self.keepalive_s = keepalive_s
+        self.descriptors = Descriptors(asyncio.get_running_loop())
+        self.connections: Connections[HttpConnection] = Connections()
+        self._entrance = Entrance(shared, self.connections)
+
+    def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """The answer to what a connection begins and ends with, when it is ready."""
+        if self.shared.journal is not None:
+            self.shared.journal.catch_up()
+        head = self.fast.known(data)
+        if head is None or not head.is_last or self.shared.log.enabled:
+            return None  # a line names the client, whom a connection knows
+        if self.shared.tracer is not None:
+            return None  # and so does a span
+        limits = self.shared.limits
+        if limits.connections >= limits.max_connections:
+            return None
+        answer = self.fast.ready(head)
+        return None if answer is None else answer[:2]
+
+    def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:
+        """The protocol of a new connection."""
+        return Connection(self, early, late)
+
+    def reader_lost(self, transport: asyncio.Transport) -> None:
+        """The connection of an SSE reader is gone."""
+        self.shared.limits.connection_lost(self.shared.quotas.connects_as(transport))
+
+    def take_back(self, transport: asyncio.Transport) -> bool:
+        """A connection whose SSE answer is over begins anew, if its client has taken the answer."""
+        if self.shared.closing or transport.is_closing():
+            transport.close()
+            return True
+        counts_as = self.shared.quotas.connects_as(transport)
+        client: socket.socket | None = None
+        if isinstance(transport, BareTransport):
+            client = transport.give_back()
+            if client is None:
+                return False
+        connection = self()
+        try:
+            connection.returns(counts_as)
+            if client is not None:
+                self._entrance.enter(connection, client)
+                return True
+        except BaseException:
+            self.shared.limits.connection_lost(counts_as)
+            if client is not None:
+                client.close()
+            raise
+        transport.set_write_buffer_limits()
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        return True
+
+    def enter(self, client: socket.socket, early: bytes = b"", late: bytes = b"") -> None:
+        """Give a connection its transport and protocol."""
+        self._entrance.enter(self(early, late), client)
+
+    def stop_sweeping(self) -> None:
+        """Cancel the timer, and end what is watched besides."""
+        self._entrance.close()
+        self.descriptors.close()

@@ -1,0 +1,286 @@
+"""The way of a request: find its route, see who asks, operate, answer whatever happens."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from aiohttp.web import RequestPayloadError
+
+from gateway.cache.rendered import RenderedChunk
+from gateway.errors import (
+    OF_THE_ORIGIN,
+    HeadgateError,
+    RequestTimeout,
+)
+from gateway.protocol import responses
+from gateway.protocol.http import cache_status
+from gateway.protocol.http.paths import check_whole
+from gateway.protocol.http.target import canonical_target, split
+from gateway.protocol.responses import Response
+from gateway.runtime.answer import Relayed, RouteAnswer
+from gateway.runtime.exchange import CLIENT_GONE
+from gateway.stepped import outcome_of
+from gateway.telemetry.logs import log
+from gateway.telemetry.traffic import NOWHERE, READ
+from gateway.web import accounting, web_origins
+from gateway.web.admission import RoutedTarget, admit, admitted, check_again, concealed
+from gateway.web.handlers import event_sources
+from gateway.web.handlers.front_page import front_page
+from gateway.web.requests import charges, request_head
+from gateway.web.requests.request import exchange_of
+from gateway.web.requests.responses import (
+    HandedOver,
+    StreamedResponse,
+    WireResponse,
+    rendered,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping
+
+    from gateway.access.credentials import Presented
+    from gateway.later import Later
+    from gateway.runtime.context import Context
+    from gateway.runtime.exchange import Exchange
+    from gateway.runtime.route import StreamRoute
+    from gateway.web.requests.request import Request
+    from gateway.web.router import Router
+
+    # What can be asked of the streams of one kind of route; None when the connection went with it.
+    Operate = Callable[
+        [Request, str, Any, str],
+        RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None],
+    ]
+
+
+# Targets that were found lately: clients ask for the same few again and again. 3 MB at worst.
+REMEMBERED = 2048
+LONGEST_FOUND = 1024
+
+
+class Handlers:
+    """What connections call: `handle`, and then `answer` or `refuse` with what came of it."""
+
+    def __init__(
+        self, routes: Router, operations: Mapping[type[StreamRoute], Operate], shared: Context
+    ) -> None:
+        missing = {type(route) for route in routes} - operations.keys()
+        assert not missing, f"no operations for {missing}"
+        self._routes = routes
+        self._shared = shared
+        self._clock = shared.clock
+        self._lines = shared.lines
+        self._repeats = shared.repeats
+        self._operations = operations
+        self._found = lru_cache(REMEMBERED)(self._find)
+
+    def handle(
+        self, request: Request
+    ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
+        """Return what answers a request. Raises HeadgateError."""
+        request.exchange = accounting.begin(request, self._shared)
+        if self._repeats.looking:
+            target = accounting.shown_target(request, self._shared)
+            self._repeats.note(request.transport, request.method, target, request.headers)
+        place = self._place(request)
+        if isinstance(place, RouteAnswer):
+            return place
+        accounting.belongs(request.exchange, place.route)
+        presented = admitted(request, request.exchange, place, self._clock)
+        if presented is None:
+            return self._operate_if_admitted(request, request.exchange, place)
+        return self._operate(request, request.exchange, place, presented)
+
+    async def _operate_if_admitted(
+        self, request: Request, exchange: Exchange, place: RoutedTarget
+    ) -> RouteAnswer | None:
+        presented = await admit(request, exchange, place, self._clock)
+        answered: RouteAnswer | None = await outcome_of(
+            self._operate(request, exchange, place, presented)
+        )
+        return answered
+
+    def _operate(
+        self, request: Request, exchange: Exchange, place: RoutedTarget, presented: Presented
+    ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
+        """Return what answers a request that is admitted. Raises HeadgateError."""
+        route = place.route
+        if request.method == "GET":
+            accounting.found(exchange, request, route, presented.target, self._clock())
+        else:
+            if request.fields.origin is not None:
+                has_token = presented.token is not None and exchange.principal is not None
+                is_guarded = route.access.guard is not None
+                web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
+            charges.charge(request, exchange, self._shared.quotas)
+        begun = self._operations[type(route)](request, presented.target, route, place.name)
+        if exchange.decide_again is not None and exchange.operation == READ:
+            return self._checked_again(begun, exchange, route)
+        return begun
+
+    @staticmethod
+    async def _checked_again(
+        begun: RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None],
+        exchange: Exchange,
+        route: StreamRoute,
+    ) -> RouteAnswer | None:
+        """Return an answer that its reader may have waited for, who is admitted still."""
+        answered: RouteAnswer | None = await outcome_of(begun)
+        if answered is not None:
+            await check_again(exchange, route, answered)
+        return answered
+
+    def refuse(self, request: Request, error: BaseException) -> WireResponse | None:
+        """Return the reply to a request that is not carried out.
+
+        None where it was cancelled, or failed before anything of it was counted.
+        """
+        if isinstance(error, ConnectionError):
+            return WireResponse(CLIENT_GONE, (), keep_alive=False)
+        if request.exchange is None or not isinstance(error, Exception):
+            return None
+        abandon = isinstance(error, RequestTimeout | RequestPayloadError)
+        reply = self.answer(request, self._refusal(request, error), abandon=abandon)
+        # Its frames have the request, and may have the error: both would stay in memory together.
+        error.__traceback__ = None
+        return reply
+
+    def answer(
+        self, request: Request, answered: RouteAnswer | None, *, abandon: bool = False
+    ) -> WireResponse:
+        """Return the reply with an answer; with None, the connection was handed over."""
+        if answered is None:
+            return HandedOver()
+        exchange = request.exchange
+        assert exchange is not None, "it was begun"
+        if exchange.conceals:
+            answered = concealed(answered, self._shared)
+        status = 200 if isinstance(answered.answer, RenderedChunk) else answered.answer.status
+        exchange.cache_lines = answered.cache
+        if exchange.begins != NOWHERE:
+            accounting.told(exchange, answered.answer, status)
+        request_id = exchange.request_id if status >= 400 else exchange.asked_id
+        if status in event_sources.PASSING and event_sources.is_event_source(request):
+            answered, status = event_sources.told_to_wait(answered, status), 200
+        response = self._response(request, answered, status, request_id, abandon=abandon)
+        exchange.sent = response
+        return response
+
+    def _refusal(self, request: Request, error: Exception) -> RouteAnswer:
+        exchange = exchange_of(request)
+        if isinstance(error, HeadgateError):
+            if isinstance(error, accounting.NOT_LOOKED_UP):
+                exchange.is_looked_up = False
+            return RouteAnswer(self._shared.problem(error), _cache_lines(request, error))
+        if isinstance(error, RequestPayloadError):
+            bad = request_head.bad_body(error)
+            return RouteAnswer(self._shared.problem(bad), cache_status.BYPASS)
+        # Whatever it is, the client gets an answer, and we a log line.
+        request_id, method = exchange.request_id, request.method
+        log.error("request.failed", exc_info=error, request_id=request_id, method=method)
+        return RouteAnswer(responses.internal_error(request_id), cache_status.BYPASS)
+
+    def _place(self, request: Request) -> RoutedTarget | RouteAnswer:
+        """Return where a request leads, or the answer to one that leads to no stream.
+
+        Raises HeadgateError.
+        """
+        if not request.fields.are_known:
+            request_head.check(request)
+            self._shared.hosts.check(request.headers.get("Host", ""))
+        # In the query there may be a token, which is kept nowhere.
+        raw, mark, query = request.target.partition("?")
+        is_path = raw.startswith("/") and 1 < len(raw) <= LONGEST_FOUND
+        if is_path and request.method != "OPTIONS":
+            place = self._found(raw)
+            if not mark:
+                return place
+            check_whole(query)
+            target = f"{place.path}?{query}"
+            return RoutedTarget(target, place.path, place.route, place.name)
+        target = request_head.target(request)
+        if request.method == "OPTIONS" and (
+            target == "*" or "Access-Control-Request-Method" in request.headers
+        ):
+            is_guarded = self._lines.is_guarded and self._takes_tokens(target)
+            said = web_origins.preflight(request, self._lines, is_guarded=is_guarded)
+            return RouteAnswer(said, cache_status.OTHER_METHOD)
+        path, _ = split(target)
+        if path == "/":
+            return self._front_page(request)
+        return RoutedTarget(target, path, *self._routes.find(path))
+
+    def _find(self, raw: str) -> RoutedTarget:
+        """Return where a path leads. Raises HeadgateError."""
+        path = canonical_target(raw)
+        return RoutedTarget(path, path, *self._routes.find(path))
+
+    def _takes_tokens(self, target: str) -> bool:
+        """Whether a token could let a page write there; to `*` nobody writes."""
+        try:
+            route, _ = self._routes.find(split(target)[0])
+        except HeadgateError:
+            return False
+        return route.access.guard is not None
+
+    def _front_page(self, request: Request) -> RouteAnswer:
+        prefixes = [route.prefix for route in self._routes]
+        accept = ",".join(request.headers.getall("Accept", ()))
+        base_url = request_head.base_url(request)
+        page = front_page(request.method, prefixes, base_url, accept)
+        return RouteAnswer(page, cache_status.BYPASS)
+
+    def _response(
+        self,
+        request: Request,
+        answered: RouteAnswer,
+        status: int,
+        request_id: str | None,
+        *,
+        abandon: bool,
+    ) -> WireResponse:
+        answer = answered.answer
+        ends = request.is_last or (self._shared.closing and not request.is_followed)
+        keep_alive = not (abandon or ends)
+        has_date = names_pages = False
+        if isinstance(answer, Relayed):
+            has_date, names_pages = not answer.own_date, not answer.own_cors
+            if _ends_with_connection(request, answer):
+                keep_alive = False
+        elif isinstance(answer, Response):
+            names_pages = answer.names_pages
+        connection = None if keep_alive else "close"
+        if keep_alive and request.version.minor == 0:
+            connection = "keep-alive"
+        common = self._lines.own(
+            request_id=request_id,
+            origin=request.fields.origin,
+            connection=connection,
+            date=not has_date,
+            cors=not names_pages,
+        )
+        head, body = rendered(request, answered, status, common)
+        if isinstance(body, bytes):
+            return WireResponse(status, head, body, keep_alive=keep_alive, abandon=abandon)
+        assert isinstance(answer, Relayed), "nothing else comes in parts"
+        return StreamedResponse(
+            status,
+            head,
+            body,
+            timeout_s=self._shared.timeouts.body,
+            chunked=answer.length is None and request.version.minor > 0,
+            keep_alive=keep_alive,
+            abandon=abandon,
+        )
+
+
+def _cache_lines(request: Request, refusal: HeadgateError) -> bytes:
+    if not isinstance(refusal, OF_THE_ORIGIN):
+        return cache_status.BYPASS
+    return cache_status.FAILED if request.method == "GET" else cache_status.OTHER_METHOD
+
+
+def _ends_with_connection(request: Request, answer: Relayed) -> bool:
+    """Whether only that tells the end of the body, to a client who knows no chunks."""
+    return request.version.minor == 0 and answer.length is None and request.method != "HEAD"

@@ -1,0 +1,387 @@
+"""Requests below an HTTP origin: reads through the cache and the feeds, the rest passed on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiohttp.web import RequestPayloadError
+from msgspec.structs import replace
+
+from gateway.cache.decision import Fetch, Pass, ServeRecent, ServeTail, Validate
+from gateway.cache.rules import policy
+from gateway.edge.followed.snapshots import snapshot_of
+from gateway.errors import (
+    OF_THE_ORIGIN,
+    BadRequest,
+    LoopDetected,
+    MethodNotAllowed,
+    OriginBehind,
+    OriginBroken,
+    OriginTimeout,
+)
+from gateway.live.contract import Parked
+from gateway.origin.whole_answer import WholeAnswer
+from gateway.protocol import responses
+from gateway.protocol.http import cache_status, forwarding
+from gateway.protocol.http.forwarding import SCHEME, RequestSender
+from gateway.protocol.http.header_names import FORKED_FROM
+from gateway.protocol.http.target import split
+from gateway.protocol.origins import edge_target, followed
+from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeLive, EdgeLongPoll
+from gateway.protocol.origins.followed import Span
+from gateway.protocol.streams.offsets import NOW
+from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.quotas import peer_of
+from gateway.runtime.shedding import LIVE, READS
+from gateway.stepped import in_task
+from gateway.web.handlers import live_responses
+from gateway.web.handlers.alike_appends import AlikeAppends
+from gateway.web.handlers.edge_presentation import present
+from gateway.web.handlers.passing_on import (
+    LEFT_WRITE_S,
+    PassedOn,
+    PassingOn,
+    fork_source,
+    passed_on,
+)
+from gateway.web.requests import request_body, request_head
+from gateway.web.requests.request import exchange_of
+from gateway.web.requests.request_head import base_url, host, scheme
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine
+
+    from multidict import CIMultiDict, MultiMapping
+
+    from gateway.cache.rules.cached_response import CacheRequest
+    from gateway.edge.followed.doubts import Tails
+    from gateway.edge.followed.followed_stream import FollowedStream
+    from gateway.edge.route import EdgeRoute
+    from gateway.protocol.origins.edge_target import EdgeEvents, EdgeRead
+    from gateway.runtime.context import Context
+    from gateway.web.requests.request import Request
+    from gateway.web.router import Router
+
+R = TypeVar("R", bound="EdgeRead")
+T = TypeVar("T")
+# A feed ends the time of its polls together. Who had to wait for the origin before is ended alone.
+ALONE_S = 0.25
+_COSTLY = Pass, Fetch, Validate  # what the origin is asked for
+MOST_LOOKS = 3  # for a poll whose stream moves on at each look; then it waits for the next news
+UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo of what others may not see
+
+
+class EdgeHandlers:
+    """`operate` is what the handlers call."""
+
+    def __init__(self, routes: Router, shared: Context) -> None:
+        self._routes = routes
+        self._shared = shared
+        self._passing = PassingOn(shared)
+        self._alikes: dict[str, AlikeAppends] = {}  # by the prefix of their route
+
+    def operate(
+        self, request: Request, target: str, route: EdgeRoute, _name: str
+    ) -> Coroutine[Any, Any, RouteAnswer | None]:
+        """The answer; None when the connection was handed over."""
+        is_write = request.method != "GET" and policy.invalidates(request.method, 200)
+        request.stays(LEFT_WRITE_S if is_write else 0.0)
+        try:
+            return self._operation(request, target, route)
+        except LoopDetected as error:
+            route.log_failure(error, split(target)[0])
+            raise
+
+    @staticmethod
+    async def _logged(
+        operate: Callable[[Request, EdgeRoute, R], Awaitable[T]],
+        request: Request,
+        route: EdgeRoute,
+        read: R,
+    ) -> T:
+        """Return the answer, or log why the origin has given none."""
+        try:
+            return await operate(request, route, read)
+        except OF_THE_ORIGIN as error:
+            route.log_failure(error, read.path)
+            raise
+
+    def _operation(
+        self, request: Request, target: str, route: EdgeRoute
+    ) -> Coroutine[Any, Any, RouteAnswer | None]:
+        """Return what carries a request out. Raises HeadgateError."""
+        if request.method in UNFORWARDED:
+            raise MethodNotAllowed(f"{request.method} is not passed on")
+        forwarding.check_loop(request.headers, route.via)
+        read = route.parse(target)
+        is_get = request.method == "GET" and not request.has_body
+        if isinstance(read, EdgeCatchUp) and (is_get or request.method == "HEAD"):
+            return self._logged(self._read, request, route, read)
+        if isinstance(read, EdgeLive) and is_get:
+            return self._logged(self._live, request, route, read)
+        return self._logged(self._pass_on, request, route, read)
+
+    # Reads
+
+    async def _read(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> RouteAnswer:
+        """A GET or HEAD of what is there now."""
+        cache_request = _asked(request, route, read)
+        stream = route.feeds.read_by(cache_request)
+        now, source = self._shared.clock(), route.feeds.source
+        decided = route.cache.decide(request.method, cache_request, stream, now)
+        if isinstance(decided.use, _COSTLY):
+            self._shared.shedding.check(READS)
+        match decided.use:
+            case Pass():
+                return await self._pass_on(request, route, read)
+            case ServeTail(snapshot):
+                return RouteAnswer(source.empty(snapshot, read), cache_status.COLLAPSED)
+            case ServeRecent(snapshot, span):
+                return RouteAnswer(source.data(snapshot, read, span), cache_status.COLLAPSED)
+            case _:
+                held = request.resources
+                result = await route.cache.carry_out(decided, cache_request, now, held)
+        facts = result.cached.facts
+        if stream is not None and facts is not None:
+            span = Span(cache_request.start, facts.next_offset, result.cached.body)
+            # What is for one reader alone is no news for the others of a stream; who is identified
+            # may have one of their own.
+            is_news = result.cached.joinable or cache_request.identified
+            stream.read_by_somebody(span, result if is_news else replace(result, current=False))
+        return present(request, route.recipient(read), result, self._shared)
+
+    # Live reads
+
+    async def _live(self, request: Request, route: EdgeRoute, read: EdgeLive) -> RouteAnswer | None:
+        live_responses.check_open(self._shared)
+        self._shared.shedding.check(LIVE)
+        await in_task()
+        last_event_id = request.headers.get("Last-Event-ID")
+        read = edge_target.resumed(read, last_event_id)
+        beginning = edge_target.catch_up(read, edge_target.start_of(read))
+        cache_request = route.cache_request(_headers(request, route), sender(request), beginning)
+        plain = route.feeds.fitting(cache_request.plain(route.identity))
+        if isinstance(read, EdgeLongPoll):
+            return await self._poll(request, route, plain, read)
+        return await self._events(request, route, plain, read, resumes=bool(last_event_id))
+
+    async def _poll(
+        self, request: Request, route: EdgeRoute, plain: CacheRequest, read: EdgeLongPoll
+    ) -> RouteAnswer:
+        """What there is after the offset, else the stream's feed is waited for."""
+        feeds = route.feeds
+        until = (
+            asyncio.get_running_loop().time() + feeds.source.settings.long_poll_timeout + ALONE_S
+        )
+        stream = feeds.read_by(plain)
+        client = self._client(request)
+        position = _position(read, stream)
+        with feeds.beginning(plain.path):
+            for _ in range(MOST_LOOKS):
+                if stream is not None:
+                    if stream.may_wait(position):
+                        break
+                    news = feeds.source.recent(stream, read, position)
+                    if news is not None:
+                        return RouteAnswer(news, cache_status.COLLAPSED)
+                result = await feeds.reader.catch_up(plain, position)
+                plain = feeds.found_apart(plain, result)
+                if result.cached.facts is None:
+                    return present(request, route.recipient(read), result, self._shared)
+                snapshot = snapshot_of(plain, position, result, result.cached.facts)
+                there = feeds.found(plain, read, snapshot, result, position, client)
+                if there is not None:
+                    return RouteAnswer(there, result.cache)
+                live_responses.check_open(self._shared)
+                has_tail = position != snapshot.tail
+                position = snapshot.tail
+                stream = feeds.follow(plain, snapshot, client, has_tail=has_tail)
+                if stream.feed.position <= position:
+                    break  # else it has moved on while we asked
+        assert stream is not None, "made on the way here"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                join = partial(feeds.join, stream, plain)
+                return await live_responses.poll(request, join, read, position)
+        exchange_of(request).ended = "timeout"
+        ended = await feeds.source.out_of_time(stream, Parked(position, read, until))
+        return RouteAnswer(ended, cache_status.COLLAPSED)
+
+    async def _events(
+        self,
+        request: Request,
+        route: EdgeRoute,
+        plain: CacheRequest,
+        read: EdgeEvents,
+        *,
+        resumes: bool,
+    ) -> RouteAnswer | None:
+        """Hand the connection to the stream's feed, once an error can no longer have a status."""
+        feeds = route.feeds
+        stream = feeds.read_by(plain)
+        start = _position(read, stream)
+        if stream is None or not stream.reaches(start):
+            with feeds.beginning(plain.path):
+                begun = await self._begin_events(request, route, plain, start, resumes=resumes)
+            if isinstance(begun, RouteAnswer):
+                return begun
+            stream, start = begun
+        live_responses.check_open(self._shared)
+        join = partial(feeds.join, stream, plain)
+        snapshot, is_private = stream.snapshot, stream.request.identified or route.access.is_private
+        head = responses.event_stream(snapshot.content_type, snapshot.cors, private=is_private)
+        live_responses.stream_events(request, self._shared, join, head, read, start)
+        return None
+
+    async def _begin_events(
+        self,
+        request: Request,
+        route: EdgeRoute,
+        plain: CacheRequest,
+        start: str,
+        *,
+        resumes: bool,
+    ) -> RouteAnswer | tuple[FollowedStream, str]:
+        """The followed stream, and where to go on, after a read; or an answer without events."""
+        feeds, client = route.feeds, self._client(request)
+        for _ in range(MOST_LOOKS):
+            result = await feeds.reader.catch_up(plain, start)
+            plain = feeds.found_apart(plain, result)
+            facts = result.cached.facts
+            if facts is None:
+                return present(request, route.recipient(plain.read), result, self._shared)
+            snapshot = snapshot_of(plain, start, result, facts)
+            if resumes and facts.is_empty and snapshot.closed:
+                # It was told of the end already; a 204 keeps a browser from asking for ever.
+                ended = feeds.source.ended(snapshot, plain.read, snapshot.tail)
+                return RouteAnswer(ended, result.cache)
+            stream = feeds.verified(
+                plain.stream_key, snapshot, ends=facts.up_to_date or facts.is_empty
+            )
+            if stream is None:
+                is_tail = snapshot.caught_up or snapshot.closed
+                known = snapshot if is_tail else await feeds.reader.tail(plain)
+                live_responses.check_open(self._shared)
+                if followed.goes_past(snapshot, known) and not result.current:
+                    feeds.reader.forget(plain.path)  # it is a copy: read what there is
+                    continue
+                stream = feeds.follow(plain, known, client, has_tail=known.tail != start)
+            elif start == NOW:
+                stream.has_now(snapshot.tail)
+            if start == NOW or facts.is_empty:
+                return stream, facts.next_offset
+            stream.read_by_somebody(Span(start, facts.next_offset, result.cached.body), result)
+            return stream, start
+        raise OriginBehind("the stream was made anew again and again while it was read")
+
+    def _client(self, request: Request) -> str:
+        """Return the client on whose account a stream is followed."""
+        principal = exchange_of(request).principal
+        account = "" if principal is None else principal.account
+        return self._shared.quotas.counts_as(request.transport, request.headers, account)
+
+    # Everything else
+
+    async def _pass_on(self, request: Request, route: EdgeRoute, read: EdgeRead) -> RouteAnswer:
+        tails = route.feeds.doubts.tails(read.path)
+        alike = self._alike(request, route)
+        sent = None if alike is None else alike.sent(request, read.path)
+        body = self._body(request)
+        if sent is None:
+            fields, block = self._passed_on(request, route, body), None
+            await route.multi_append.check(request.method, read.target, fields)
+        else:
+            _, fields, block = sent
+        if request.method == "DELETE":
+            request.resources().enter_context(route.feeds.deleting(read.path))
+        try:
+            answer = await route.origin.send(request.method, read.target, fields, body, block=block)
+        except (OriginBroken, OriginTimeout, asyncio.CancelledError):
+            self._passing.is_unsure(self._passed(request, read, tails), route)
+            raise
+        except RequestPayloadError as error:
+            raise request_head.bad_body(error) from error
+        if not isinstance(answer, WholeAnswer):
+            request.releases(answer.release)
+        elif alike is not None and sent is not None:
+            answered = alike.answered(request, read, tails, answer)
+            if answered is not None:
+                return answered
+        passed = self._passed(request, read, tails)
+        return await self._passing.completed(passed, route, fields, answer)
+
+    def _alike(self, request: Request, route: EdgeRoute) -> AlikeAppends | None:
+        """Return what is remembered of appends, for one whose body is here."""
+        if request.method != "POST" or "?" in request.target:
+            return None
+        if request_body.at_hand(request) is None:
+            return None
+        alike = self._alikes.get(route.prefix)
+        if alike is None:
+            alike = self._alikes[route.prefix] = AlikeAppends(route, self._passing)
+        return alike
+
+    @staticmethod
+    def _passed(request: Request, read: EdgeRead, tails: Tails) -> PassedOn:
+        """Return a request as it was made, with what its answer may be told."""
+        told_key = read.path if exchange_of(request).is_told_key else None
+        headers, base = request.headers, base_url(request)
+        return PassedOn(request.method, headers, read, base, told_key, tails)
+
+    def _body(self, request: Request) -> bytes | AsyncIterable[bytes] | None:
+        """The body of a request: as it comes, unless it is here."""
+        if not request.has_body:
+            return None
+        if (whole := request_body.at_hand(request)) is not None:
+            return whole
+        still = exchange_of(request).check_admission
+        return request_body.parts(request, self._shared.timeouts, self._shared.limits, still)
+
+    def _passed_on(self, request: Request, route: EdgeRoute, body: object) -> CIMultiDict[str]:
+        """The fields of a request as the origin is told them."""
+        asker = sender(request)._replace(scheme=scheme(request))
+        fields = passed_on(route, _headers(request, route), asker)
+        source = fork_source(request.headers)
+        if source is not None:
+            fields[FORKED_FROM] = self._at_origin(source, route)
+        if not (body is None or isinstance(body, bytes)) and request.content_length is not None:
+            fields["Content-Length"] = str(request.content_length)
+        return fields
+
+    def _at_origin(self, source: str, route: EdgeRoute) -> str:
+        """What the origin calls the source of a fork, which its own route has to lead to.
+
+        Below a longer prefix another route begins, whatever the origin has there, too.
+        """
+        path = route.origin.path(source)
+        if path is None or self._routes.find(source)[0] is not route:
+            raise BadRequest("Stream-Forked-From must name a stream of the same route")
+        return path
+
+
+def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
+    """Where a live read begins; `now` is known while the stream is followed."""
+    offset = edge_target.start_of(read)
+    return offset if stream is None else stream.start_of(offset)
+
+
+def _headers(request: Request, route: EdgeRoute) -> MultiMapping[str]:
+    """The headers of a request as far as they are for the origin."""
+    return route.told_origin(request.method, request_head.target(request), request.headers)
+
+
+def _asked(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheRequest:
+    """Return a read as the origin is asked for it; it is remembered for fields that come again."""
+    shared = request.fields
+    if not shared.are_known or route.origin_guard is not None:
+        return route.cache_request(_headers(request, route), sender(request), read)
+    address = peer_of(request.transport) or ""
+    return route.askers.request(shared.headers, request.headers, address, read)
+
+
+def sender(request: Request) -> RequestSender:
+    """Whose request it is."""
+    return RequestSender(peer_of(request.transport) or "", SCHEME, host(request))

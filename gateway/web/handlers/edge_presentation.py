@@ -1,0 +1,59 @@
+"""An answer of the origin, kept or just come, as its reader is given it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache.rules import conditional
+from gateway.cache.rules.cached_response import fields_of
+from gateway.errors import RangeNotSatisfiable
+from gateway.protocol import http1
+from gateway.runtime.answer import Relayed, RouteAnswer
+
+if TYPE_CHECKING:
+    from gateway.cache.cache_result import CacheResult
+    from gateway.cache.rules.cached_response import CachedResponse
+    from gateway.cache.rules.private_fields import Recipient
+    from gateway.runtime.context import Context
+    from gateway.web.requests.request import Request
+
+
+def present(
+    request: Request, recipient: Recipient, result: CacheResult, shared: Context
+) -> RouteAnswer:
+    """Return an answer as this request wants it: whole, a part of it, or that it has not changed.
+
+    Where the part begins behind the end, return the refusal.
+    """
+    cached, source = result.cached, result.source
+    status, head = cached.status, cached.told(recipient, known=result.tail_is_known)
+    body = cached.body if source is None else source
+    length = len(cached.body) if source is None else cached.length
+    if status == 200 and not conditional.wants_all(request.headers):
+        fields = fields_of(head)
+        if conditional.not_modified(request.headers, 200, fields):
+            status, body, length = 304, source or b"", None
+            head = http1.status_line(304) + head.partition(b"\r\n")[2]
+        elif source is None and cached.joinable and request.method == "GET":
+            try:
+                status, head, body = _part(request, cached, head) or (200, head, cached.body)
+            except RangeNotSatisfiable as refusal:
+                return RouteAnswer(shared.problem(refusal), result.cache)
+            length = len(body)
+    relayed = Relayed(status, head, body, length, cached.own_date, cached.own_cors)
+    return RouteAnswer(relayed, result.cache)
+
+
+def _part(request: Request, cached: CachedResponse, head: bytes) -> tuple[int, bytes, bytes] | None:
+    """Return status, head and body of the range that was asked for, if one was.
+
+    Raises RangeNotSatisfiable.
+    """
+    size = len(cached.body)
+    wanted = conditional.byte_range(request.headers, fields_of(head), size)
+    if wanted is None:
+        return None
+    begin, end = wanted
+    line = b"Content-Range: bytes %d-%d/%d\r\n" % (begin, end - 1, size)
+    lines = head.partition(b"\r\n")[2]
+    return 206, http1.status_line(206) + lines + line, cached.body[begin:end]

@@ -1,0 +1,48 @@
+"""What keeps an EventSource asking where a temporary refusal would close it for good."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gateway.cache.rendered import RenderedChunk
+from gateway.protocol.responses import event_stream_later
+from gateway.runtime.answer import Relayed, RouteAnswer
+
+if TYPE_CHECKING:
+    from gateway.web.requests.request import Request
+
+# What another try may change: a limit, an origin that is away or slow, a server that stops.
+PASSING = frozenset({429, 502, 503, 504})
+MOST_WAIT_S = 10  # an EventSource waits as long before every later connection, too
+USUAL_WAIT_S = 2
+
+_FOLLOWS = re.compile(r"[?&]live=sse(?:&|$)")
+_AGAIN = re.compile(r"^Retry-After: *([0-9]{1,6})\r?$", re.IGNORECASE | re.MULTILINE)
+
+
+def is_event_source(request: Request) -> bool:
+    """Return whether a request is an EventSource's for SSE.
+
+    The standard has each EventSource send both fields. A client that sets Accept by itself, and
+    goes by the status, is told the status.
+    """
+    if request.method != "GET" or _FOLLOWS.search(request.target) is None:
+        return False
+    accept, caching = (request.headers.get(name, "") for name in ("Accept", "Cache-Control"))
+    return "text/event-stream" in accept and "no-cache" in caching
+
+
+def told_to_wait(refused: RouteAnswer, status: int) -> RouteAnswer:
+    """Return an event stream that only says when to connect again, instead of a refusal."""
+    answer = refused.answer
+    assert not isinstance(answer, RenderedChunk), "it is no refusal"
+    if isinstance(answer, Relayed):
+        fields = answer.head.decode("latin-1")
+        if not isinstance(answer.body, bytes):
+            answer.body.release()
+    else:
+        fields = answer.fields
+    again = _AGAIN.search(fields)
+    wait_s = min(int(again[1]), MOST_WAIT_S) if again else USUAL_WAIT_S
+    return RouteAnswer(event_stream_later(status, wait_s), refused.cache)

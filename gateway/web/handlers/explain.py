@@ -1,0 +1,139 @@
+"""Explains a request that is only asked about, from its first line to how it would be answered."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from multidict import CIMultiDict
+
+from gateway.access.credentials import present
+from gateway.access.operations import needs
+from gateway.errors import BadRequest, Forbidden, HeadgateError, StreamNotFound, Unauthenticated
+from gateway.protocol.http.target import canonical_target, split
+from gateway.protocol.responses import STATUS
+from gateway.runtime.asked import AskedRequest
+from gateway.telemetry.inspection import ExplainStep, Explanation
+from gateway.web.requests.request_head import is_host
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from gateway.access.operations import Need
+    from gateway.runtime.asked import ExplainSteps
+    from gateway.runtime.route import StreamRoute
+    from gateway.telemetry.inspection import ExplainRequest
+    from gateway.web.router import Router
+
+_WHO = "Who is admitted"
+# RFC 9110 section 5.6.2.
+_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+async def explain(
+    routes: Router, kinds: Mapping[type[StreamRoute], ExplainSteps], question: ExplainRequest
+) -> Explanation:
+    """The steps up to the answer, or up to what refuses it. Nothing is counted or kept for it.
+
+    Raises BadRequest when it cannot be a request at all.
+    """
+    target, headers = _request(question)
+    told: list[ExplainStep] = []
+    try:
+        async for step in _steps(routes, kinds, question.method, target, headers):
+            told.append(step)
+    except HeadgateError as refusal:
+        told.append(
+            ExplainStep(
+                "The next answer", f"{STATUS[type(refusal)]} {refusal.code}", refusal.detail
+            )
+        )
+    return Explanation(tuple(told), told[-1].outcome)
+
+
+def _request(question: ExplainRequest) -> tuple[str, CIMultiDict[str]]:
+    """Target and headers. A whole URL names its host, as a browser would."""
+    headers: CIMultiDict[str] = CIMultiDict()
+    for name, value in question.headers:
+        if not name or not _TOKEN.issuperset(name):
+            raise BadRequest(f"{name[:64]!r} cannot be the name of a header")
+        if any(character in value for character in "\r\n\0"):
+            raise BadRequest(f"the value of {name[:64]} has a line break in it")
+        headers.add(name, value.strip())
+    if not question.method or not _TOKEN.issuperset(question.method):
+        raise BadRequest("the method must be one word, such as GET")
+    target = question.target.partition("#")[0].strip()
+    if not target.startswith("/"):
+        try:
+            parts = urlsplit(target)
+        except ValueError as error:
+            raise BadRequest(f"this is no URL: {error}") from error
+        if parts.scheme not in {"http", "https"} or not parts.netloc:
+            raise BadRequest("give a path such as /v1/stream/NAME?offset=-1, or a whole URL")
+        headers.setdefault("Host", parts.netloc.rpartition("@")[2])
+        target = f"{parts.path or '/'}{'?' + parts.query if parts.query else ''}"
+    return target, headers
+
+
+async def _steps(
+    routes: Router,
+    kinds: Mapping[type[StreamRoute], ExplainSteps],
+    method: str,
+    target: str,
+    headers: CIMultiDict[str],
+) -> AsyncIterator[ExplainStep]:
+    if not is_host(headers.get("Host", "")):
+        raise BadRequest("Host names no host")
+    target = canonical_target(target)
+    path, _ = split(target)
+    if path == "/":
+        yield ExplainStep("Route", "none", "this is no stream, but the server's own page")
+        yield ExplainStep("The next answer", "BYPASS", "it is made anew for each who asks")
+        return
+    route, name = routes.find(path)
+    yield ExplainStep("Route", route.prefix, "the longest prefix that fits")
+    asked = AskedRequest(method, target, headers, name)
+    if route.access.guard is not None:
+        asked, needed = _presented(asked, path)
+        yield await _admission(route, asked, needed)
+    async for step in kinds[type(route)](route, asked):
+        yield step
+
+
+def _presented(asked: AskedRequest, path: str) -> tuple[AskedRequest, tuple[Need, ...]]:
+    """The request with the token of its query, if any, in Authorization, and what it needs."""
+    token, target = present(asked.method, asked.target, asked.headers)
+    headers = CIMultiDict(asked.headers)
+    if token is not None and target != asked.target and "Authorization" not in headers:
+        headers["Authorization"] = f"Bearer {token}"
+    needed = needs(asked.method, path, headers, split(target)[1])
+    return asked._replace(target=target, headers=headers), needed
+
+
+async def _admission(
+    route: StreamRoute, asked: AskedRequest, needed: Sequence[Need]
+) -> ExplainStep:
+    """Whom the route's guard lets do it. Raises what a client would be told."""
+    guard, now = route.access.guard, route.clock()
+    assert guard is not None, "looked at before"
+    token, _ = present(asked.method, asked.target, asked.headers)
+    principal = guard.admitted(asked.headers, token, needed, now)
+    if principal is None and guard.goes_by_query:  # it would ask the origin
+        rule = "auth = origin; its yes would count for auth_ttl"
+        return ExplainStep(_WHO, "whom the origin lets read, which is not asked now", rule)
+    try:
+        principal = principal or await guard.admit(asked.headers, token, needed, now)
+    except (Unauthenticated, Forbidden) as refusal:
+        if route.access.conceals:
+            detail = f"{refusal.detail}; conceal = on makes it look like no stream"
+            raise StreamNotFound(detail) from None
+        raise
+    asked_for = ", ".join(sorted({it for need in needed for it in need.operations}))
+    if principal.is_anybody:
+        return ExplainStep(_WHO, "everybody", f"nobody is asked for a credential to {asked_for}")
+    lasting = "until it is revoked"
+    if principal.until < inf:
+        lasting = f"for {principal.until - now:.0f} s more"
+    name = principal.name or "whom the origin lets read"
+    return ExplainStep(_WHO, f"{name}, {lasting}", f"the credential permits {asked_for} here")

@@ -1,0 +1,191 @@
+"""The operations of the protocol on streams of own logs, one method for each."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gateway.access.reader_keys import renewed
+from gateway.errors import BadRequest, HeadgateError, MethodNotAllowed
+from gateway.hosted.feeds import LiveRead
+from gateway.later import Later
+from gateway.protocol import responses
+from gateway.protocol.bodies.content import is_long, long_records
+from gateway.protocol.bodies.multi_append import long_multi_records
+from gateway.protocol.http import cache_status
+from gateway.protocol.http.paths import canonical_path, parse_query
+from gateway.protocol.http.target import split
+from gateway.protocol.requests import CatchUp, Events, LongPoll, parse_create, resumed
+from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.shedding import READS
+from gateway.stepped import in_task
+from gateway.telemetry import tracing
+from gateway.web.handlers import live_responses
+from gateway.web.requests import request_body
+from gateway.web.requests.request import exchange_of
+from gateway.web.requests.request_head import base_url
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from gateway.hosted.route import HostedRoute
+    from gateway.protocol.appends import AppendOutcome
+    from gateway.protocol.lifecycle import Created
+    from gateway.protocol.requests import Append
+    from gateway.protocol.responses import Response
+    from gateway.runtime.context import Context
+    from gateway.web.requests.request import Request
+    from gateway.web.router import Router
+
+
+class HostedHandlers:
+    """`operate` picks the operation by the request's method."""
+
+    def __init__(self, routes: Router, shared: Context) -> None:
+        self._routes = routes
+        self._shared = shared
+
+    def operate(
+        self, request: Request, target: str, route: HostedRoute, name: str
+    ) -> Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
+        """Return what answers a request; None when the connection was handed over."""
+        if request.method == "GET":
+            return self._get(request, target, route, name)
+        if "?" in target:
+            parse_query(split(target)[1])
+        if request.method == "POST":
+            return self._append(request, route, name)
+        return self._other(request, route, name)
+
+    async def _other(self, request: Request, route: HostedRoute, name: str) -> RouteAnswer:
+        response = await self._carried_out(request, route, name)
+        return RouteAnswer(response, cache_status.OTHER_METHOD)
+
+    async def _carried_out(self, request: Request, route: HostedRoute, name: str) -> Response:
+        match request.method:
+            case "PUT":
+                return await self._create(request, route, name)
+            case "HEAD":
+                self._shared.shedding.check(READS)
+                active = await route.table.load(name)
+                return route.with_key(responses.metadata(route.table.present(active)), name)
+            case "DELETE":
+                await in_task()
+                await route.lifecycle.delete(name)
+                return responses.deleted()
+            case "OPTIONS":
+                return responses.preflight()
+            case _:
+                raise MethodNotAllowed(f"{request.method[:32]} has no meaning for a stream")
+
+    async def _get(
+        self, request: Request, target: str, route: HostedRoute, name: str
+    ) -> RouteAnswer | None:
+        last_event_id = request.headers.get("Last-Event-ID")
+        read = resumed(route.parse(target), last_event_id)
+        if isinstance(read, CatchUp):
+            request.stays(0.0)
+        answer = await route.read(read, name, request.headers.get("If-None-Match"))
+        if not isinstance(answer, LiveRead):
+            return answer
+        live_responses.check_open(self._shared)
+        state = answer.state
+        if isinstance(read, LongPoll):
+            request.stays(0.0)
+            join = partial(route.feeds.join, answer.active, state)
+            return await live_responses.poll(request, join, read, state.offset(answer.start))
+        if last_event_id and state.closed and answer.start == state.tail:
+            # It was told of the end already; a 204 keeps a browser from asking for ever.
+            read = renewed(route.access.reader_keys, read)
+            ended = responses.poll_ended(state, read, route.freshness, route.clock())
+            return RouteAnswer(ended, cache_status.BYPASS)
+        assert isinstance(read, Events), "who only catches up has an answer"
+        live = await route.feeds.prepare(answer)
+        live_responses.check_open(self._shared)
+        join = partial(route.feeds.join, live.active, live.state)
+        head = responses.event_stream(live.state.content_type, private=route.freshness.is_private)
+        start = live.state.offset(live.start)
+        live_responses.stream_events(request, self._shared, join, head, read, start)
+        return None
+
+    def _append(
+        self, request: Request, route: HostedRoute, name: str
+    ) -> Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer]:
+        body = request_body.ready(request, self._shared.limits)
+        if body is None:
+            return self._append_when_come(request, route, name)
+        append = request.fields.append(body, request.seq)
+        if is_long(append.content_type, body):
+            return self._append_long(append, route, name)
+        return self._submitted(append, route, name)
+
+    async def _append_when_come(
+        self, request: Request, route: HostedRoute, name: str
+    ) -> RouteAnswer:
+        append = request.fields.append(await self._body(request), request.seq)
+        if is_long(append.content_type, append.body):
+            return await self._append_long(append, route, name)
+        return await self._submitted(append, route, name)
+
+    async def _append_long(self, append: Append, route: HostedRoute, name: str) -> RouteAnswer:
+        """Take the records apart in turns first: a long body would stop everybody."""
+        take_apart = long_multi_records if append.is_multi else long_records
+        records = await route.table.turns.take(take_apart(append.body))
+        return await self._submitted(msgspec.structs.replace(append, records=records), route, name)
+
+    def _submitted(self, append: Append, route: HostedRoute, name: str) -> Later[RouteAnswer]:
+        """Have an append committed, and return what will answer it."""
+        if self._shared.tracer is not None and (traced := tracing.recorded()) is not None:
+            append = msgspec.structs.replace(append, traced=traced, trace_id=traced.trace_id)
+        answered: Later[RouteAnswer] = Later()
+        route.appender.submit(name, append, partial(_tell_outcome, answered))
+        return answered
+
+    async def _create(self, request: Request, route: HostedRoute, name: str) -> Response:
+        body = await self._body(request)
+        self._shared.limits.receive(len(body))  # until it is known what becomes of it
+        try:
+            created = await self._created(request, body, route, name)
+        finally:
+            self._shared.limits.receiving_bytes -= len(body)
+        answer = responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
+        told = exchange_of(request).is_told_key
+        return route.with_key(answer, name) if told else answer
+
+    async def _created(
+        self, request: Request, body: bytes, route: HostedRoute, name: str
+    ) -> Created:
+        create = parse_create(request.headers, body)
+        if route.creations.takes(request.headers, body):
+            done: Later[Created | HeadgateError] = Later()
+            route.creations.submit(name, create, done.set_result)
+            outcome = await done
+            if isinstance(outcome, HeadgateError):
+                raise outcome
+            return outcome
+        source = None
+        if create.fork is not None:
+            source_route, source = self._routes.find(canonical_path(create.fork.source))
+            if source_route is not route:
+                raise BadRequest("Stream-Forked-From must name a stream of the same route")
+        await in_task()
+        return await route.lifecycle.create(name, create, source)
+
+    async def _body(self, request: Request) -> bytes:
+        still_admitted = exchange_of(request).check_admission
+        return await request_body.whole(request, self._shared, still_admitted)
+
+
+def _tell_outcome(answered: Later[RouteAnswer], outcome: AppendOutcome | HeadgateError) -> None:
+    """Answer an append by what became of it; whatever happens, as nobody else would."""
+    if isinstance(outcome, HeadgateError):
+        answered.set_exception(outcome)
+        return
+    try:
+        said = RouteAnswer(responses.appended(outcome), cache_status.OTHER_METHOD)
+    except Exception as error:  # noqa: BLE001 - its client is told
+        answered.set_exception(error)
+    else:
+        answered.set_result(said)

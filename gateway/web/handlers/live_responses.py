@@ -1,0 +1,148 @@
+"""How a live read is answered by a task: a long-poll is waited for, an SSE answer handed over."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from gateway.errors import OriginBroken, ServerStopping
+from gateway.live.logged_reader import LoggedSseReader
+from gateway.live.long_polls import UNTOLD
+from gateway.live.sse_readers import SseReader
+from gateway.protocol import http1
+from gateway.protocol.cursors import cursor_floor
+from gateway.protocol.http import cache_status
+from gateway.runtime.answer import RouteAnswer
+from gateway.telemetry import tracing
+from gateway.web.connections.connection import Connection
+from gateway.web.requests.request import exchange_of
+from gateway.web.requests.request_head import asked_id
+
+if TYPE_CHECKING:
+    from gateway.access.principal import Principal
+    from gateway.live.contract import PollAnswer
+    from gateway.live.feed import Join
+    from gateway.live.sse_readers import SseReaders
+    from gateway.protocol.requests import Events, LongPoll
+    from gateway.protocol.responses import Response
+    from gateway.runtime.context import Context
+    from gateway.telemetry.live_traffic import Ended
+    from gateway.web.requests.request import Request
+
+
+class _Poll:
+    """A long-poll whose answer a task waits for."""
+
+    def __init__(self, principal: Principal | None) -> None:
+        self.principal = principal
+        self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self.has_left = False  # with its answer
+        self.ended: Ended = "answered"
+
+    def answer(self, answer: PollAnswer) -> None:
+        """Take the answer as a value."""
+        self.has_left = True
+        self.ended = answer.ended
+        if not self.answered.done():
+            self.answered.set_result(answer.response)
+
+    def abandon(self) -> None:
+        """There is no answer, which is known where it should have come from."""
+        self.has_left = True
+        if not self.answered.done():
+            self.answered.set_exception(OriginBroken(UNTOLD))
+
+
+async def poll(request: Request, join: Join, read: LongPoll, position: str) -> RouteAnswer:
+    """The answer to a long-poll at `position`, once there is one, for a client who is staying."""
+    exchange = exchange_of(request)
+    waiter = _Poll(exchange.principal)
+    exchange.cache_lines = cache_status.COLLAPSED  # also where it is cut
+    feed = join()
+    try:
+        feed.park(waiter, read, position)
+        tracing.waits()
+        response = await waiter.answered
+        exchange.ended = waiter.ended
+        return RouteAnswer(response, cache_status.COLLAPSED)
+    finally:
+        ended: Ended = "client" if request.transport is None else "timeout"
+        if not waiter.has_left and not feed.leave(waiter, ended):
+            feed.left()
+
+
+def connection_of(request: Request) -> Connection:
+    """The connection that a request came on."""
+    connection = request.connection
+    assert isinstance(connection, Connection), "only a ConnectionServer calls the handlers"
+    return connection
+
+
+def check_open(shared: Context) -> None:
+    """Refuse to begin a wait while the server stops."""
+    if shared.closing:
+        raise ServerStopping("the server is stopping: connect again")
+
+
+def stream_events(
+    request: Request,
+    shared: Context,
+    join: Join,
+    head: Response,
+    read: Events,
+    start: str,
+) -> None:
+    """Write the head, then let the feed have the connection."""
+    exchange = exchange_of(request)
+    exchange.cache_lines = cache_status.COLLAPSED
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("the client is gone")
+    chunked = request.version.minor > 0
+    connection = connection_of(request)
+    common = shared.lines.own(
+        request_id=asked_id(request),
+        origin=request.headers.get("Origin"),
+        # What it has sent ahead would be lost with the connection's end.
+        connection="close" if connection.has_more else None,
+        cors=not head.names_pages,
+    )
+    wire = http1.stream_head(head, common + cache_status.COLLAPSED, chunked=chunked)
+    cursor = cursor_floor(shared.clock(), read.cursor, f"{read.path}:{start}")
+    feed = join()
+    reader = None
+    try:
+        transport = connection.owner.descriptors.take_over(transport)
+        reader = _reader(request, transport, feed.sse_readers, start, cursor)
+        transport.write(wire)
+        exchange.begin_events()
+        reader.principal = exchange.principal
+        reader.paused = connection.writing_paused  # by what the client has not read yet
+        if connection.has_more or request.is_last:
+            reader.data_received(b"")  # as if it came now: the connection ends with the answer
+        connection.hand_over(reader, transport)
+        feed.join(reader)
+    except BaseException:
+        transport.abort()  # an error can no longer have a status
+        if reader is None or reader not in feed.sse_readers:
+            feed.left()  # else it leaves with its connection
+        raise
+
+
+def _reader(
+    request: Request,
+    transport: asyncio.Transport,
+    readers: SseReaders[Any, Any],
+    start: str,
+    cursor: int,
+) -> SseReader:
+    """The one that takes the request's connection over."""
+    owner, chunked = connection_of(request).owner, request.version.minor > 0
+    log = owner.shared.log
+    if not log.enabled:
+        return SseReader(transport, readers, start, cursor, chunked=chunked, server=owner)
+    tell_end = partial(exchange_of(request).events_ended, log)
+    return LoggedSseReader(
+        transport, readers, start, cursor, chunked=chunked, server=owner, tell_end=tell_end
+    )

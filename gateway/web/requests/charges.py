@@ -1,0 +1,39 @@
+"""Count writes for their clients, before their bodies are taken."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gateway.access.operations import SAFE
+from gateway.runtime.shedding import APPENDS
+
+if TYPE_CHECKING:
+    from gateway.runtime.exchange import Exchange
+    from gateway.runtime.quotas import Quotas
+    from gateway.web.requests.request import Request
+
+
+def charge(request: Request, exchange: Exchange, quotas: Quotas) -> None:
+    """Count a creation, or an append, as which every other write counts, and the bytes of either.
+
+    Raises where its client does too much, or all is late. Of a body no more is counted before it
+    comes than a log would take: what a client only says, nobody has to carry.
+    """
+    if request.method in SAFE:
+        return
+    quotas.shedding.check(APPENDS)
+    account = "" if exchange.principal is None else exchange.principal.account
+    if request.method == "PUT":
+        who = quotas.create(request.connection.transport, request.fields.headers, account)
+    else:
+        who = quotas.append(request.connection.transport, request.fields.headers, account)
+    if who is not None:
+        told = min(request.content_length or 0, quotas.limits.max_append)
+        quotas.received(who, told)
+        exchange.on_received = partial(_charge_more, quotas, who, told)
+
+
+def _charge_more(quotas: Quotas, who: str, counted: int, size: int) -> None:
+    """Count what has come of a body beyond what was counted as it began."""
+    quotas.received(who, max(0, size - counted))

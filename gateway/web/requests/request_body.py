@@ -1,0 +1,141 @@
+"""The body of a request, as its parts come."""
+
+from __future__ import annotations
+
+import asyncio
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from gateway.errors import BodyTooLarge, CodingNotSupported, RequestTimeout
+from gateway.stepped import in_task
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from gateway.runtime.context import Context, Timeouts
+    from gateway.runtime.limits import ServerLimits
+    from gateway.web.requests.request import Request
+
+# After so long a body has to keep up its rate, or else thousands that trickle in would be held for
+# the far longer time that an honest client may need for a gap.
+GRACE_S = 10.0
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+async def parts(
+    request: Request,
+    timeouts: Timeouts,
+    limits: ServerLimits,
+    still_admitted: Callable[[], Awaitable[None]] | None = None,
+    *,
+    is_invited: bool = False,
+) -> AsyncIterator[bytes]:
+    """Yield the parts, each of which must come in time, and all of them at the least rate.
+
+    A client that waits for 100 before it sends the body gets it, unless it `is_invited` already.
+    Only the time that is spent waiting for the client counts, not that of the consumer.
+    `still_admitted` raises if the request's credential has ended meanwhile: the last part, or the
+    end of a body without a length, is never yielded then, so nobody takes it for whole.
+    """
+    if (whole := at_hand(request)) is not None:
+        # It may have come since the request was admitted: whoever asks for it had something to do.
+        if still_admitted is not None:
+            await still_admitted()
+        yield whole
+        return
+    await in_task()
+    now = asyncio.get_running_loop().time
+    waited_s, size = 0.0, 0
+    waits = not is_invited and request.headers.get("Expect", "").lower() == "100-continue"
+    if waits and request.transport:
+        request.transport.write(CONTINUE)
+    while True:
+        began = now()
+        part = await _next_part(request, timeouts, limits, _allowed_s(timeouts, size, waited_s))
+        if still_admitted is not None and (part or request.content_length is None):
+            await still_admitted()
+        if not part:
+            return
+        waited_s += now() - began
+        size += len(part)
+        yield part
+
+
+async def _next_part(
+    request: Request, timeouts: Timeouts, limits: ServerLimits, allowed_s: float
+) -> bytes:
+    """Return the next part, which may take so long; an empty one is the end."""
+    try:
+        async with asyncio.timeout(allowed_s):
+            return await request.body.readany()
+    except TimeoutError as error:
+        limit = "body_timeout" if allowed_s == timeouts.body else "min_body_rate"
+        limits.refused[limit] += 1
+        raise RequestTimeout("the rest of the body did not come in time") from error
+    except RuntimeError as error:
+        if request.transport is not None:
+            raise
+        # What aiohttp says to who waits on a lost connection.
+        raise ConnectionResetError("the client is gone") from error
+
+
+def _allowed_s(timeouts: Timeouts, size: int, waited_s: float) -> float:
+    """How long the next part may take, after so many bytes that were waited for so long."""
+    if not timeouts.body_rate:
+        return timeouts.body
+    grace_s = min(timeouts.body, GRACE_S)
+    return min(timeouts.body, grace_s + size / timeouts.body_rate - waited_s)
+
+
+def at_hand(request: Request) -> bytes | None:
+    """Return a body that has come whole; None of one of which more may come."""
+    body = request.body
+    if request.whole is not None or not body.is_eof() or body.exception() is not None:
+        return request.whole
+    request.whole = body.read_nowait()
+    return request.whole
+
+
+def ready(request: Request, limits: ServerLimits) -> bytes | None:
+    """Return a body that has come whole, or None. Raises for what is no body within the limits."""
+    if request.fields.is_coded:
+        codings = request.fields.headers.getall("Content-Encoding")
+        if any(coding.lower() != "identity" for coding in codings):
+            raise CodingNotSupported("send the body without Content-Encoding")
+    body = request.whole
+    if body is None:
+        body = at_hand(request)
+    size = (request.content_length or 0) if body is None else len(body)
+    if size > limits.max_append:
+        limits.refused["max_append"] += 1
+        raise BodyTooLarge(limits.max_append)
+    if body is not None and limits.receiving_bytes:
+        limits.receive(size)  # with those that are still coming, it may be too much
+        limits.receiving_bytes -= size
+    return body
+
+
+async def whole(
+    request: Request,
+    shared: Context,
+    still_admitted: Callable[[], Awaitable[None]] | None = None,
+    *,
+    is_invited: bool = False,
+) -> bytes:
+    """All of it, within `max_append` bytes; what all requests have received is bounded too."""
+    limits = shared.limits
+    if (body := ready(request, limits)) is not None:
+        return body
+    received = BytesIO()  # gives its bytes without a copy of them, which others would wait for
+    try:
+        async for part in parts(
+            request, shared.timeouts, limits, still_admitted, is_invited=is_invited
+        ):
+            if received.tell() + len(part) > limits.max_append:
+                limits.refused["max_append"] += 1
+                raise BodyTooLarge(limits.max_append)
+            limits.receive(len(part))
+            received.write(part)
+    finally:
+        limits.receiving_bytes -= received.tell()
+    return received.getvalue()
