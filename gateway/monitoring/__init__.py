@@ -1,1 +1,1 @@
-"""What operators watch a gateway with: alert rules for Prometheus, a board for Grafana."""
+"""Tools to watch a gateway with: alert rules for Prometheus, a board for Grafana."""

@@ -1,4 +1,4 @@
-"""When an operator is to be told, and of what: the rules that Prometheus evaluates.
+"""Alert rules for Prometheus: the faults that an operator is told of.
 
 Thresholds stand beside their reason. An expression without a sample, such as a ratio of no
 requests, alerts nobody.
@@ -340,7 +340,7 @@ OF_PARTS = (
 
 
 def recordings(settings: Settings) -> list[Recording]:
-    """Those that fit the configuration."""
+    """Return the recording rules that fit the configuration."""
     parts = parts_of(settings)
     return [one for one in RECORDINGS if one.part is None or one.part in parts]
 
@@ -354,7 +354,7 @@ def alerts(settings: Settings, objective: float = objectives.OBJECTIVE) -> list[
 
 
 def _missing_replicas(settings: Settings) -> Iterator[Alert]:
-    """One for all routes whose appends wait for replicas: each for as many as it says."""
+    """Return the rule for all routes whose appends wait for replicas, each with its number."""
     missing = " or ".join(
         f'headgate_redis_connected_replicas{{route="{route.prefix}"}} < {route.wait_replicas}'
         for route in settings.route_table

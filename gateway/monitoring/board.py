@@ -49,7 +49,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One of the board's panels. `empty` is what it says without a sample."""
+    """A panel of the board. `empty` is what it says without a sample."""
 
     title: str
     description: str
@@ -298,7 +298,7 @@ PANELS = (
 
 
 def queries(panel: Panel, settings: Settings) -> list[PanelQuery]:
-    """Those that fit the configuration; all, where none does, so that the panel is the same."""
+    """Return the queries that fit the configuration; all, where none does: the panel stays."""
     parts = parts_of(settings)
     fitting = [query for query in panel.queries if query.part is None or query.part in parts]
     return fitting or list(panel.queries)

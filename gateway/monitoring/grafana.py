@@ -34,7 +34,7 @@ _ALWAYS = (Level(None, GOOD),)
 
 
 def dashboard(settings: Settings) -> str:
-    """The file for this configuration."""
+    """Return the board's file for this configuration."""
     told = {
         "uid": UID,
         "title": "Headgate",
@@ -56,7 +56,7 @@ def dashboard(settings: Settings) -> str:
 
 
 def _variables() -> list[Json]:
-    """The choices at the top: where the numbers come from, and of what they are."""
+    """Return the choices at the top: the data source, the routes and the servers."""
     source: Json = {
         "name": "datasource",
         "label": "Data source",
@@ -148,7 +148,7 @@ def _defaults(panel: Panel) -> Json:
 
 
 def _custom(panel: Panel) -> Json:
-    """What only some kinds of panel know."""
+    """Return the field settings that only some kinds of panel know."""
     if panel.kind != "timeseries":
         return {}
     return {
@@ -216,7 +216,7 @@ def _colours(shown: list[PanelQuery]) -> list[Json]:
 
 
 def _units(panel: Panel, shown: list[PanelQuery]) -> list[Json]:
-    """What is not in the panel's own unit; where there are axes, it has the one on the right."""
+    """Return the units that differ from the panel's; a chart has their axis on the right."""
     right = {"id": "custom.axisPlacement", "value": "right"}
     axis = [right] if panel.kind == "timeseries" else []
     return [

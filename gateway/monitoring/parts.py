@@ -1,4 +1,4 @@
-"""Which parts a configuration has that not every one has, so that none is watched in vain."""
+"""The parts that not every configuration has, so that none is watched in vain."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ ALARM = 0.70
 
 
 def rate(metric: str, by: str, where: str = "", window: str = "5m") -> str:
-    """How much a second, of all series that have the same `by`."""
+    """Return the rate per second, summed over the series that have the same `by`."""
     return f"sum by ({by}) (rate({metric}{_matching(where)}[{window}]))"
 
 
@@ -27,17 +27,17 @@ def increase(metric: str, by: str, where: str = "", window: str = "5m") -> str:
 
 
 def total(metric: str, by: str, where: str = "") -> str:
-    """The sum of a gauge."""
+    """Return the sum of a gauge."""
     return f"sum by ({by}) ({metric}{_matching(where)})"
 
 
 def served_without_origin(by: str, where: str = "", window: str = "5m") -> str:
-    """The share of reads that cost the origin, or the log, nothing."""
+    """Return the share of reads that cost the origin, or the log, nothing."""
     return _share("headgate_cache_results_total", SERVED_HERE, by, where, window)
 
 
 def origin_failures(by: str, where: str = "", window: str = "5m") -> str:
-    """The share of requests to an origin that it did not answer properly."""
+    """Return the share of requests to an origin that it did not answer properly."""
     return _share("headgate_origin_requests_total", FAILED, by, where, window)
 
 
@@ -52,13 +52,13 @@ def failed_appends(by: str, where: str = "", window: str = "5m") -> str:
 
 
 def mean(histogram: str, by: str, where: str = "", window: str = "5m") -> str:
-    """The mean of what a histogram has observed."""
+    """Return the mean of a histogram's observations."""
     sums = rate(f"{histogram}_sum", by, where, window)
     return f"{sums} / {rate(f'{histogram}_count', by, where, window)}"
 
 
 def quantile(q: float, histogram: str, by: str, where: str = "", window: str = "5m") -> str:
-    """A quantile of what a histogram has observed, estimated from its buckets."""
+    """Return a quantile of a histogram's observations, estimated from its buckets."""
     labels = f"{by}, le" if by else "le"
     return f"histogram_quantile({q:g}, {rate(f'{histogram}_bucket', labels, where, window)})"
 

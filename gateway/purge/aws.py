@@ -29,7 +29,7 @@ class AccessKey(NamedTuple):
 
 
 class Scope(NamedTuple):
-    """What a signature is for: a service in a region, at a time in seconds since 1970."""
+    """The scope of a signature: a service in a region, at a time in seconds since 1970."""
 
     service: str
     region: str

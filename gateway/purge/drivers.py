@@ -1,4 +1,4 @@
-"""How each kind of cache is asked to forget, as its maker documents it, and when it has."""
+"""The purge request of each kind of cache, by its maker's documents, and the answers to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JSON: Final = {"Content-Type": "application/json"}
 
 
 class Call(NamedTuple):
-    """One request to a cache. `target` is its path and query as they are sent."""
+    """A request to a cache. `target` is its path and query as they are sent."""
 
     method: str
     target: str
@@ -55,7 +55,7 @@ def driver_of(cache: PurgedCache, wall_clock: Callable[[], float]) -> Driver:
 
 
 def _place(cache: PurgedCache) -> str:
-    """The URL of a vendor is the same for all zones, and that of one nginx for all its hosts."""
+    """Name a cache by more than its URL, which is the same for all zones, or hosts of an nginx."""
     server = URL(cache.url).authority
     return cache.zone or (f"{server} for {cache.host}" if cache.host else server)
 

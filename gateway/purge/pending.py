@@ -1,4 +1,4 @@
-"""What one cache in front has still to be told to forget: bounded, each thing once."""
+"""Purges that wait for one cache in front: bounded in number, each stream once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Copies(NamedTuple):
 
     @property
     def urls(self) -> str:
-        """What the URLs of all of them begin with, without a host."""
+        """The beginning of all their URLs, without a host."""
         return f"{self.prefix}/" if self.path is None else f"{self.path}?"
 
 
@@ -45,19 +45,19 @@ class PendingPurge(NamedTuple):
 
     @classmethod
     def at(cls, moment: float) -> PendingPurge:
-        """With one cause."""
+        """Return a purge with one cause, at `moment`."""
         return cls(moment, moment)
 
     def joined(self, other: PendingPurge) -> PendingPurge:
-        """What one purge of both waits for."""
+        """Return the purge that covers both: the first and last causes, failed if either was."""
         since, last = min(self.since, other.since), max(self.last, other.last)
         return PendingPurge(since, last, self.failed or other.failed)
 
 
 class Pending:
-    """What waits, in the order in which it came, and what was taken to be told of now.
+    """The purges of one cache that wait, in order of arrival, and those taken for the present call.
 
-    `widened` counts what became a whole route.
+    `widened` counts purges of streams that became the purge of a whole route.
     """
 
     def __init__(self, most: int = MOST_WAITING) -> None:
@@ -71,17 +71,17 @@ class Pending:
 
     @property
     def undone(self) -> int:
-        """How many wait, or are told of now."""
+        """Number of purges that wait or are under way."""
         return len(self._waiting) + len(self._taken)
 
     @property
     def failed(self) -> int:
-        """How many of these were tried in vain."""
+        """Number of purges that wait or are under way, and were tried in vain before."""
         undone = (*self._waiting.values(), *self._taken.values())
         return sum(waiting.failed for waiting in undone)
 
     def add(self, copies: Copies, waiting: PendingPurge) -> None:
-        """Have it wait, by itself or with all of its route where too many do."""
+        """Queue a purge of `copies`, or of their whole route where too many purges wait."""
         if copies not in self._waiting and len(self._waiting) >= self._most:
             whole = Copies(copies.prefix)
             if whole not in self._waiting:
@@ -93,7 +93,7 @@ class Pending:
         self._waiting[copies] = waiting if known is None else known.joined(waiting)
 
     def _pop_streams(self, prefix: str, until: float = math.inf) -> list[PendingPurge]:
-        """Take out the streams of a route whose last cause was then or earlier."""
+        """Remove the purges of a route's streams whose last cause was at `until` or earlier."""
         gone = [
             copies
             for copies, waiting in self._waiting.items()
@@ -103,14 +103,15 @@ class Pending:
 
     @property
     def next_since(self) -> float:
-        """Since when the next one waits; there has to be one."""
+        """Time of the next purge's first cause; at least one purge must wait."""
         return next(iter(self._waiting.values())).since
 
     def take(self, most: int, until: float = math.inf) -> list[Copies]:
-        """The next, at most so many that wait since then or longer.
+        """Take the next `most` purges at most whose first cause was at `until` or earlier.
 
-        What has a later cause, too, waits for another purge: it is neither told of too early, nor
-        put off for as long as causes follow. What comes meanwhile for the same waits by itself.
+        A purge with a later cause, too, also goes on waiting: the cache is neither asked too early,
+        nor later and later for as long as causes follow. A purge that is added meanwhile waits by
+        itself.
         """
         ripe = takewhile(lambda item: item[1].since <= until, self._waiting.items())
         taken = dict(islice(ripe, most))
@@ -127,17 +128,17 @@ class Pending:
         return list(self._taken)
 
     def done(self) -> None:
-        """What was taken is done."""
+        """Drop the purges that were taken: the cache has made them."""
         self._taken = {}
 
     def give_back(self) -> None:
-        """Have what was taken in vain wait behind all others, so that it holds up none of them."""
+        """Queue the purges that were taken in vain behind all others, which they must not delay."""
         taken, self._taken = self._taken, {}
         for copies, waiting in taken.items():
             self.add(copies, waiting._replace(failed=True))
 
     def drop(self, before: float) -> int:
-        """Let go of what has had no cause since then; how many."""
+        """Drop the purges without a cause since `before`; return their number."""
         old = [copies for copies, waiting in self._waiting.items() if waiting.last < before]
         for copies in old:
             del self._waiting[copies]

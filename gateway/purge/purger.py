@@ -32,9 +32,9 @@ ANSWER_BYTES = 64 << 10  # of which more is not read: a vendor's answers are sho
 
 
 class Purger:
-    """One cache, what waits for it, and a task that is at work while something does.
+    """The purges of one cache, and the task that makes them while any waits.
 
-    There is one call at a time. What is to be purged meanwhile goes into the next one.
+    There is one call at a time. Purges that are queued meanwhile go into the next call.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Purger:
         self._stopping = asyncio.Event()
 
     def purge(self, copies: Copies) -> None:
-        """Have it forget them, soon."""
+        """Queue a purge of `copies`, which is made after the settling time."""
         widened = self.pending.widened
         self.pending.add(copies, PendingPurge.at(self._clock()))
         if more := self.pending.widened - widened:
@@ -72,7 +72,7 @@ class Purger:
         self._wanted.set()
 
     def why_unhealthy(self) -> str | None:
-        """What it has not forgotten though it was told to, and why; None when all is well."""
+        """Return why purges were tried in vain, as the rest of a sentence; None if none was."""
         failed = self.pending.failed
         if not failed:
             return None
@@ -145,9 +145,9 @@ class Purger:
         return max(self._backoff.next_s(), float(asked_s))
 
     async def _ask(self, session: ClientSession, copies: list[Copies]) -> tuple[str, int]:
-        """Why it failed, nothing if it did not, and how long the cache wants to be left alone.
+        """Make one call. Return why it failed, "" if not, and the seconds that the cache asked for.
 
-        No secret is in the reason: a vendor's own words are not in it either.
+        The reason contains no secret, and none of the vendor's own words.
         """
         call = self.driver.call(copies)
         try:
@@ -173,7 +173,7 @@ class Purger:
 
 
 async def _beginning(answer: ClientResponse) -> bytes:
-    """The body, or as much of it as is looked at."""
+    """Return the body, or its first ANSWER_BYTES and the rest of one read."""
     body = b""
     while len(body) < ANSWER_BYTES and (part := await answer.content.readany()):
         body += part

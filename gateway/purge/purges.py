@@ -33,7 +33,7 @@ DECLARED = (PURGES, WAITING)
 
 
 def longest_kept_s(routes: Iterable[Route]) -> float:
-    """For how many seconds caches keep copies of the routes: so long a purge is of use.
+    """Return for how many seconds caches keep copies of the routes: so long a purge is of use.
 
     It is a day at least, since HTTP origins say themselves how long their answers are kept, and
     two years at most, by the bounds of both settings.
@@ -43,7 +43,7 @@ def longest_kept_s(routes: Iterable[Route]) -> float:
 
 
 class Purges:
-    """What deletions and creations call. It only takes notes: the calls are made by tasks."""
+    """The purges of all caches in front: deletions and creations queue them, tasks make them."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Purges:
             purger.purge(Copies(prefix, path))
 
     def notes(self) -> dict[str, str | None]:
-        """How each cache is, by its name; who is named twice is well when both are."""
+        """Return why each cache is unhealthy, or None, by name; one entry for caches of one name."""
         notes: dict[str, str | None] = {}
         for purger in self._purgers:
             name = f"purge {purger.driver.kind} {purger.driver.place}"
@@ -86,7 +86,7 @@ class Purges:
         return notes
 
     def samples(self) -> metrics.Snapshot:
-        """The numbers of all caches of each kind together."""
+        """Return the metrics, summed over all caches of a kind."""
         return metrics.together([tuple(self._of(purger)) for purger in self._purgers])
 
     @staticmethod

@@ -1,6 +1,6 @@
-"""What the supervisor and a worker say to each other, over a socket that only the two have.
+"""Messages between the supervisor and a worker, over a socket that only the two have.
 
-It ends with either of them: so each knows when the other is gone, whatever ended it.
+The socket closes with either process: so each knows when the other is gone, whatever ended it.
 """
 
 from __future__ import annotations
@@ -36,39 +36,39 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
 
 
 class ReportStatus(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: tell how you are."""
+    """A message to a worker: report your health and numbers."""
 
 
 class WorkerQuestion(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: a question, and the number under which it is answered."""
+    """A message to a worker: a question, and the number under which it is answered."""
 
     number: int
     question: Question
 
 
 class Stop(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: drain, and end."""
+    """A message to a worker: drain, and end."""
 
 
 class Started(msgspec.Struct, tag=True, frozen=True):
-    """Of a worker: it serves."""
+    """A message from a worker: it serves."""
 
 
 class WorkerRefused(msgspec.Struct, tag=True, frozen=True):
-    """Of a worker: it cannot start, and the sentence that says why."""
+    """A message from a worker: it cannot start, with the reason as a sentence."""
 
     sentence: str
 
 
 class WorkerReport(msgspec.Struct, tag=True, frozen=True):
-    """Of a worker: how it is."""
+    """A message from a worker: its health and its numbers."""
 
     health: Health
     numbers: Snapshot
 
 
 class WorkerAnswer(msgspec.Struct, tag=True, frozen=True):
-    """Of a worker: what it answers to the question of this number."""
+    """A message from a worker: its answer to the question of this number."""
 
     number: int
     answer: Answer
@@ -101,7 +101,7 @@ _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 
 class Channel:
-    """One end. Each message is a line of JSON."""
+    """An end of the socket between supervisor and worker. Each message is a line of JSON."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -109,21 +109,21 @@ class Channel:
 
     @classmethod
     async def over(cls, end: socket.socket) -> Self:
-        """The channel over one of two sockets that are connected."""
+        """Return the channel over one of two connected sockets."""
         return cls(*await asyncio.open_unix_connection(sock=end, limit=LONGEST_MESSAGE))
 
     def send(self, message: Message) -> None:
-        """Say something, if anybody is there."""
+        """Send a message, unless the other process is gone."""
         if not self._writer.is_closing():
             self._writer.write(msgspec.json.encode(message) + b"\n")
 
     @property
     def unsent(self) -> int:
-        """Bytes that wait for the other one to take them."""
+        """Number of bytes that the other process has not taken yet."""
         return self._writer.transport.get_write_buffer_size()
 
     async def receive(self) -> Message | None:
-        """What the other one says; None when it is gone, or speaks otherwise."""
+        """Return the next message; None when the other process is gone or sends none that is known."""
         try:
             line = await self._reader.readline()
         except ConnectionError:
@@ -137,7 +137,7 @@ class Channel:
             return None
 
     async def close(self) -> None:
-        """Send what was said, and end."""
+        """Send what is queued, and close the socket."""
         self._writer.close()
         try:
             await self._writer.wait_closed()

@@ -76,9 +76,9 @@ def _bound(family: int, where: tuple[str | int, int], *, shared: bool) -> socket
 
 
 def of_workers(settings: Settings) -> str:
-    """What workers are told, as JSON: nothing of the admin listener, and so none of its secrets.
+    """Return the settings for workers as JSON, without those of the admin listener and its secrets.
 
-    It is only what was given, since a default may not be given where it has no meaning.
+    Only settings that were given are in it: a default may not be given where it has no meaning.
     """
     without_admin = settings.but(admin=Address("127.0.0.1", 0))
     return json.dumps(
@@ -168,7 +168,7 @@ class Supervisor:
         return Health({**checks, **workers}, noted)
 
     async def measure(self) -> Snapshot:
-        """Of all workers together, and of this process."""
+        """Return the metrics of all workers together and of this process."""
         reports = await self._reports()
         snapshots = [
             slot.numbers(report) for slot, report in zip(self._slots, reports, strict=True)
@@ -182,7 +182,7 @@ class Supervisor:
         return (*whole, *metrics.together([*snapshots, metrics.of_this_process()]))
 
     async def ask(self, question: Question) -> list[Answer]:
-        """What each worker answers that does."""
+        """Return the answers of the workers that answer in time."""
         answers = await asyncio.gather(*(slot.ask(question) for slot in self._slots))
         return [answer for answer in answers if answer is not None]
 
@@ -191,7 +191,7 @@ class Supervisor:
 
 
 def _merged(told: Iterable[tuple[int, dict[str, str | None]]]) -> dict[str, str | None]:
-    """Checks by name, each with the reasons of the workers that have one."""
+    """Merge checks by name, each with the reasons of the workers that have one."""
     reasons: dict[str, dict[str, list[int]]] = {}
     for number, checks in told:
         for name, reason in checks.items():

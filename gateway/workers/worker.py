@@ -1,4 +1,4 @@
-"""One of several workers: the process, `python -m gateway.workers NUMBER`.
+"""A worker among several: the process, `python -m gateway.workers NUMBER`.
 
 Its stdin is its end of the channel to the supervisor. When that ends, it drains and ends too.
 """

@@ -109,7 +109,7 @@ class WorkerSlot:
             return
 
     async def _run_worker(self) -> str:
-        """A worker's whole life; how it ended."""
+        """Start a worker, and stay until it has ended; return how it ended."""
         self._refusal = self._hung = None
         ours, theirs = socket.socketpair()
         try:
@@ -139,10 +139,10 @@ class WorkerSlot:
         return await self._ended(self._process, self._channel)
 
     async def _keep_asking(self) -> None:
-        """What a worker has counted since it was last asked is lost when it is killed.
+        """Request reports again and again, and kill a worker that serves and sends none any more.
 
-        One that serves and tells nothing any more is ended. Questions count, and not the time: when
-        this process was frozen, too, one of them was missed.
+        A killed worker takes with it what it counted since its last report. Missed reports count,
+        and not time: when this process was frozen, too, one was missed.
         """
         await self.started.wait()
         self._missed = 0
@@ -218,7 +218,7 @@ class WorkerSlot:
     # What it tells
 
     async def report(self) -> WorkerReport | None:
-        """How the worker is; None when it does not say in time. All who ask at once share one."""
+        """Return the worker's report, shared by simultaneous callers; None without one in time."""
         if self._channel is None:
             return None
         if self._asked is None:
@@ -231,7 +231,7 @@ class WorkerSlot:
             return None
 
     async def ask(self, question: Question) -> Answer | None:
-        """The worker's answer; None when there is none in time."""
+        """Return the worker's answer, or None without one in time."""
         if self._channel is None:
             return None
         number = next(self._numbered)
@@ -257,7 +257,7 @@ class WorkerSlot:
             self._asked = None
 
     def numbers(self, report: WorkerReport | None) -> Snapshot:
-        """What was counted here so far: a counter goes on where the worker before it ended."""
+        """Return this slot's metrics: a counter goes on where the worker before it ended."""
         told = metrics.counters(self._numbers) if report is None else report.numbers
         return metrics.together([self._past, told])
 
