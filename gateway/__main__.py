@@ -20,7 +20,7 @@ INTERRUPTED = 130
 
 
 def end_with_version(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
-    """What `--version` does."""
+    """Print the version, and exit."""
     if is_asked:
         show_version(as_json=False)
         context.exit()
@@ -34,13 +34,13 @@ class CommandGroup(click.Group):
     """
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name."""
+        """Return the command of this name, or None."""
         if cmd_name not in self.commands:
             self._add_others()
         return super().get_command(ctx, cmd_name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all."""
+        """Return the names of all commands."""
         self._add_others()
         return super().list_commands(ctx)
 
@@ -176,7 +176,7 @@ def show_version(*, as_json: bool) -> None:
 
 
 def main() -> None:
-    """The entry point."""
+    """Run the command line."""
     cli(prog_name="headgate")
 
 

@@ -101,7 +101,7 @@ def _quotas(settings: Settings, elapsed: Callable[[], float]) -> Quotas:
 def route_of(
     settings: Settings, route: RouteSettings, authorities: Authorities, shared: Context
 ) -> StreamRoute:
-    """What serves the streams that these settings of a route tell of."""
+    """Make the route that these settings describe."""
     made = _route_of(settings, route, authorities, shared)
     made.traffic.kept.share = route.cache_share
     return made
@@ -119,7 +119,7 @@ def _route_of(
 def hosted_route(
     settings: Settings, route: RouteSettings, log: Log, shared: Context, access: RouteAccess = OPEN
 ) -> HostedRoute:
-    """The route to a log of our own."""
+    """Make a route to a log of our own."""
     made = HostedRoute(
         route.prefix,
         log,
@@ -139,7 +139,7 @@ def hosted_route(
 def edge_route(
     settings: Settings, route: RouteSettings, shared: Context, access: RouteAccess = OPEN
 ) -> EdgeRoute:
-    """The route to an HTTP origin."""
+    """Make a route to an HTTP origin."""
     from gateway import edge_parts  # see there
 
     return edge_parts.edge_route(route, _freshness(route), _feeds(settings), shared, access)
@@ -148,7 +148,7 @@ def edge_route(
 def connection_server(
     settings: Settings, routes: Router, fast: FastPath, shared: Context
 ) -> ConnectionServer:
-    """What serves the connections of clients of these routes."""
+    """Make the server of the connections to these routes."""
     operations: dict[type[StreamRoute], Operate] = {
         HostedRoute: HostedHandlers(routes, shared).operate,
     }
@@ -164,7 +164,7 @@ def connection_server(
 
 
 def inspector(routes: Router) -> Inspector:
-    """What answers questions about these routes."""
+    """Make the inspector that answers questions about these routes."""
     kinds: dict[type[StreamRoute], ExplainSteps] = {HostedRoute: gateway.hosted.explain.steps}
     if _has_edges(routes):
         from gateway import edge_parts  # see there

@@ -25,4 +25,4 @@ class Background(ABC):
 
     @abstractmethod
     async def _run(self) -> None:
-        """The work. It ends with its cancellation and outlives everything else."""
+        """Work until cancelled; no failure of a step ends it."""

@@ -31,7 +31,7 @@ def edge_route(
     shared: Context,
     access: RouteAccess,
 ) -> EdgeRoute:
-    """The route to an HTTP origin."""
+    """Make the route to an HTTP origin."""
     origin = Origin(OriginSettings.of(route), shared.tracer)
     rules = ResponseRules(
         freshness,

@@ -128,7 +128,7 @@ class Gateway:
             route.invalidate_all()
 
     async def health(self) -> Health:
-        """This process and what its routes tell."""
+        """Return the health of this process and of its routes."""
         server = None if self._started else STARTING
         if self._shared.closing:
             server = "stopping"
@@ -141,7 +141,7 @@ class Gateway:
         return health
 
     def numbers(self) -> metrics.Snapshot:
-        """What is measured in this process."""
+        """Return the metrics of this process."""
         return (
             *snapshot(self._shared, self._routes),
             *self._purges.samples(),
@@ -150,11 +150,11 @@ class Gateway:
         )
 
     async def measure(self) -> metrics.Snapshot:
-        """What is measured in a process that serves alone, the whole gateway's numbers among it."""
+        """Return the metrics of a process that serves alone, with those of the whole gateway."""
         return (*metrics.of_all(), *self.numbers())
 
     async def ask(self, question: Question) -> list[Answer]:
-        """What this process answers."""
+        """Return the answer of this process to a question of the console."""
         return [await self._inspector.answer(question)]
 
     async def start(self) -> None:
@@ -275,7 +275,7 @@ def run(settings: Settings) -> int:
 
 
 def prepare(settings: Settings) -> None:
-    """What a process needs before it does anything."""
+    """Prepare what every server process needs before it does anything else."""
     configure(settings.log_level, settings.log_format)
     _raise_open_file_limit()
 

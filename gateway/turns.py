@@ -20,7 +20,7 @@ class Turns:
         self._lock = asyncio.Lock()
 
     async def take(self, steps: Generator[None, None, T]) -> T:
-        """What the steps come to."""
+        """Run the steps in turns with other work; return their result."""
         time = asyncio.get_running_loop().time
         while True:
             async with self._lock:

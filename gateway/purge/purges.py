@@ -78,7 +78,7 @@ class Purges:
             purger.purge(Copies(prefix, path))
 
     def notes(self) -> dict[str, str | None]:
-        """Return why each cache is unhealthy, or None, by name; one entry for caches of one name."""
+        """Return why each cache is unhealthy, or None, by name; caches may share a name."""
         notes: dict[str, str | None] = {}
         for purger in self._purgers:
             name = f"purge {purger.driver.kind} {purger.driver.place}"

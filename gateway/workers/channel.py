@@ -123,7 +123,7 @@ class Channel:
         return self._writer.transport.get_write_buffer_size()
 
     async def receive(self) -> Message | None:
-        """Return the next message; None when the other process is gone or sends none that is known."""
+        """Return the next message; None when the other process is gone or sends an unknown one."""
         try:
             line = await self._reader.readline()
         except ConnectionError:

@@ -51,13 +51,13 @@ app.include_router(chat_router(chats, said, authorize=may_use))
 
 @app.get("/")
 async def new_chat() -> RedirectResponse:
-    """A chat is a URL: to reload it, or to open it once more, is to be back in it."""
+    """Send the browser to a new chat, whose URL is the chat: a reload is back in it."""
     return RedirectResponse(f"/chats/{secrets.token_urlsafe(12)}", status_code=303)
 
 
 @app.get("/chats/{chat}")
 async def page() -> FileResponse:
-    """The page, which is the same for all chats."""
+    """Return the page, which is the same for all chats."""
     return FileResponse(PAGE)
 
 

@@ -34,12 +34,12 @@ The logbook is still there. Whoever comes to the gate, be it from Malmö, São P
 
 
 def tokens(question: str) -> list[str]:
-    """The pieces in which the answer comes; joined, they are its text."""
+    """Return the pieces in which the answer comes; joined, they are its text."""
     return re.findall(r"\s*\S+", STORY.format(question=question))
 
 
 async def answer(question: str) -> AsyncIterator[str]:
-    """The tokens of the answer, at the pace of a model."""
+    """Yield the tokens of the answer, at the pace of a model."""
     for token in tokens(question):
         await asyncio.sleep(SECONDS_PER_TOKEN)
         yield token
