@@ -1,4 +1,4 @@
-"""Whether a file is what the settings ask for, and whether its vendor's own checker takes it."""
+"""The check of a rendered file against the settings, and by its vendor's own checker."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MARK = re.compile(rf"{MARK}([a-z-]+) (\{{.*\}})")
 
 
 class CheckReport(msgspec.Struct, frozen=True):
-    """What was found; `difference` is a unified diff, empty where the file is as it should be."""
+    """The result of a check; `difference` is a unified diff, empty for a file as it should be."""
 
     target: str
     difference: str
@@ -48,7 +48,7 @@ class CheckReport(msgspec.Struct, frozen=True):
 
     @property
     def is_fine(self) -> bool:
-        """Whether nothing speaks against the file."""
+        """True if the file has no difference and the vendor's checker did not refuse it."""
         return not self.difference and self.accepted is not False
 
 
@@ -89,7 +89,7 @@ def rendered_now(text: str, settings: Settings) -> tuple[Target, Options, str]:
 
 
 def _marked(text: str) -> tuple[Target, dict[str, object]]:
-    """The target and the options that a file says it was made of, those that it names."""
+    """Return the target and the options that the file's mark names."""
     said = _MARK.search(_comment(text))
     if said is None:
         raise Refused("the file bears no mark of headgate cdn render")
@@ -102,7 +102,7 @@ def _marked(text: str) -> tuple[Target, dict[str, object]]:
 
 
 def _comment(text: str) -> str:
-    """Where the mark is: in a text of a JSON document, else in the first line."""
+    """Return the text with the mark: one of a JSON document's, else the first line."""
     if not text.lstrip().startswith(("{", "[")):
         return text.partition("\n")[0]
     try:
@@ -119,7 +119,7 @@ def _texts(value: object) -> list[str]:
 
 
 def _checked(named: Target, options: Options, text: str) -> tuple[bool | None, str]:
-    """What the vendor's checker makes of the file, in a folder of its own."""
+    """Run the vendor's checker on the file; return its verdict (None if not installed) and words."""
     program, *arguments = named.checker
     found = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM}")
     if found is None:
@@ -143,7 +143,7 @@ def _checked(named: Target, options: Options, text: str) -> tuple[bool | None, s
 
 
 def _laid_out(folder: Path, named: Target, options: Options, text: str) -> Path:
-    """The files that the checker needs, and which it begins with."""
+    """Write the files that the checker needs into `folder`; return the one that it begins with."""
     for path in named.machine_folders:
         text = text.replace(path, str(folder / Path(path).name))
     file = folder / named.file_name

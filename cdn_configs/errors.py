@@ -1,4 +1,4 @@
-"""Why a configuration is not made."""
+"""Reasons why a configuration is not made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a target does with each mode of a request, and what it does not do, as text."""
+"""Explanations, as text, of what a target does with each mode of a request, and does not do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a configuration is made for, with every value in a form that cannot break out of a file."""
+"""The options of a configuration, with every value in a form that cannot break out of a file."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ _USUAL_PATH = (
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a configuration is made for; times are in seconds, sizes in bytes.
+    """The options that a configuration is made for; times are in seconds, sizes in bytes.
 
     Making one with a value that has no place in a configuration raises Refused.
     """
@@ -146,12 +146,12 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def is_upstream_here(self) -> bool:
-        """Whether every machine that asks there asks itself."""
+        """True if the upstream is a loopback address, at which every machine reaches itself."""
         return _is_here(self.upstream_host)
 
     @property
     def is_host_here(self) -> bool:
-        """Whether the readers' host is an address of their own machine."""
+        """True if the readers' host is a loopback address."""
         return _is_here(self.host)
 
     @property
@@ -180,17 +180,17 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def edge_timeout_s(self) -> int:
-        """How long an edge has to wait for the gateway: a whole long-poll, and time to spare."""
+        """Seconds for which an edge waits for the gateway: a whole long-poll, and time to spare."""
         return self.poll_s + 45
 
     @property
     def silence_s(self) -> int:
-        """How long a connection may be silent: in a long-poll, or SSE that lost two heartbeats."""
+        """Seconds for which a connection may be silent: a long-poll, or SSE less two heartbeats."""
         return max(self.edge_timeout_s, 3 * self.heartbeat_s)
 
 
 def from_settings(settings: Settings, **overrides: object) -> Options:
-    """The options that a gateway's settings ask for; an override that is None counts for nothing.
+    """Return the options that a gateway's settings ask for; an override of None counts for nothing.
 
     Raises Refused for an override that has no place in a configuration.
     """
@@ -211,7 +211,7 @@ def from_settings(settings: Settings, **overrides: object) -> Options:
 
 
 def settled(settings: Settings, credentials: object) -> dict[str, object]:
-    """The options that the settings alone decide, whatever else is given.
+    """Return the options that the settings alone decide, whatever else is given.
 
     Only an edge that verifies read tokens has their keys: a rotation changes no other file.
     """
@@ -232,7 +232,7 @@ def settled(settings: Settings, credentials: object) -> dict[str, object]:
 
 
 def _known_by(route: Route) -> tuple[str, ...]:
-    """The headers that may make one route's answers differ from reader to reader."""
+    """Return the headers that may make one route's answers differ from reader to reader."""
     if not route.is_http:
         return ALWAYS_IDENTITY
     dropped = {name.lower() for name in route.drop_headers}
@@ -241,7 +241,7 @@ def _known_by(route: Route) -> tuple[str, ...]:
 
 
 def _in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Each once, whatever its case, where it came first."""
+    """Return each name once, whatever its case, in the order of first occurrences."""
     first: dict[str, str] = {}
     for name in names:
         first.setdefault(name.lower(), name)
@@ -297,5 +297,5 @@ def _check_items(kind: str, items: tuple[str, ...], form: re.Pattern[str]) -> No
 
 
 def _shown(value: object) -> str:
-    """What was given, in one line of plain characters."""
+    """Return a given value as a short line of ASCII."""
     return ascii(value)[:128]

@@ -32,7 +32,7 @@ class ReadKey(msgspec.Struct, frozen=True):
 
 
 def keys_of(path: str) -> tuple[ReadKey, ...]:
-    """What verifies by a keys_file. Nothing private of it is looked at, or repeated in an error."""
+    """Return the public keys of a keys_file; no private part is read, or repeated in an error."""
     try:
         with Path(path).open("rb") as file:
             listed = json.loads(file.read(LARGEST_FILE))["keys"]

@@ -56,13 +56,13 @@ def digest_of(target: Target, text: str) -> str | None:
 
 
 def whole(target: Target, options: Options) -> str:
-    """A file around the target's, which is part of another, so that the checker has all of it."""
+    """Render a whole file around the target's, which is part of another, for the checker."""
     template = _environment().get_template(f"{target.folder}/{target.whole}")
     return template.render(target=target, o=options, part=target.file_name)
 
 
 def mark(target: Target, options: Options) -> str:
-    """What a rendered file says of itself, so that it can be rendered again; one line of ASCII.
+    """Return the mark of a rendered file, from which it can be rendered again; a line of ASCII.
 
     Options that have their default value are left out: some vendors' comments are short. The
     upstream is there when somebody gave it; otherwise it is where the gateway listens.

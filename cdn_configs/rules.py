@@ -1,4 +1,4 @@
-"""What an edge may do with each mode of a request: the same facts for every vendor."""
+"""Rules for an edge, by the mode of a request: the same facts for every vendor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HOLD_S = 30
 
 
 class Rule(msgspec.Struct, frozen=True):
-    """One mode: which requests are of it, what is kept of their answers, and why. All sentences."""
+    """The rule of a mode: its requests, what is cached of their answers, and why: sentences."""
 
     mode: Mode
     requests: str

@@ -1,4 +1,4 @@
-"""What is known of one target: what it can do, what it cannot, and how its file is checked."""
+"""The declaration of a target: what it can do, what it cannot, and how its file is checked."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _CANNOT: dict[CredentialMode, str] = {
 
 
 class _Refusals(TypedDict):
-    """Why a target refuses what only a cache can do: fields of a Target."""
+    """Reasons of a target without a cache for its refusals: fields of a Target."""
 
     no_per_credential: str
     why_not: dict[CredentialMode, str]
@@ -113,10 +113,10 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def place(self) -> str:
-        """Where the target runs if that is elsewhere, as the end of a sentence."""
+        """The place of a target that does not run on this machine, as the end of a sentence."""
         return "in a cluster" if self.in_cluster else "at its vendor"
 
     def cannot(self, mode: CredentialMode) -> str:
-        """What it does not do without a mode of credentials, and why: the rest of a sentence."""
+        """Return the rest of the sentence "it cannot …" about a mode of credentials, with the reason."""
         why = self.no_per_credential if mode == "per-credential" else self.why_not.get(mode)
         return f"{_CANNOT[mode]}: {why or WHY_NOT[mode]}"

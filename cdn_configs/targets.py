@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _declared() -> Iterator[Target]:
-    """What the packages of this one have as their `TARGETS`."""
+    """Yield the `TARGETS` of all packages in this one."""
     for found in pkgutil.iter_modules(cdn_configs.__path__, "cdn_configs."):
         if found.ispkg:
             yield from import_module(found.name).TARGETS
@@ -26,7 +26,7 @@ TARGETS: dict[str, Target] = {one.name: one for one in _declared()}
 
 
 def target(name: str) -> Target:
-    """The target of this name; UnknownTarget lists them all."""
+    """Return the target of this name; raise UnknownTarget, which lists them all, without one."""
     if name not in TARGETS:
         raise UnknownTarget(f"there is no target {ascii(name)[:64]}: {', '.join(TARGETS)}")
     return TARGETS[name]
