@@ -119,7 +119,7 @@ def _texts(value: object) -> list[str]:
 
 
 def _checked(named: Target, options: Options, text: str) -> tuple[bool | None, str]:
-    """Run the vendor's checker on the file; return its verdict (None if not installed) and words."""
+    """Run the vendor's checker on the file; return its verdict, None without one, and its words."""
     program, *arguments = named.checker
     found = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM}")
     if found is None:

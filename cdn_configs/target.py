@@ -117,6 +117,6 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
         return "in a cluster" if self.in_cluster else "at its vendor"
 
     def cannot(self, mode: CredentialMode) -> str:
-        """Return the rest of the sentence "it cannot …" about a mode of credentials, with the reason."""
+        """Return the rest of "it cannot …" about a mode of credentials, with the reason."""
         why = self.no_per_credential if mode == "per-credential" else self.why_not.get(mode)
         return f"{_CANNOT[mode]}: {why or WHY_NOT[mode]}"
