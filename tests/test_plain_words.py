@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 # Packages that were rewritten. The others follow, one after the other.
-PLAIN = ("cdn_configs", "gateway/monitoring", "gateway/purge", "gateway/workers")
+PLAIN = (
+    "cdn_configs",
+    "gateway/monitoring",
+    "gateway/purge",
+    "gateway/telemetry",
+    "gateway/workers",
+)
 # With these a sentence begins whose subject is elsewhere.
 LEANS_ON_ANOTHER = re.compile(
     r"(The same|Of|One|It|Who|Whom|Whose|What|How|When|Where|Whether|That|Those|Nobody|Somebody"

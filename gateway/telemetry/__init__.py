@@ -1,1 +1,1 @@
-"""What the server tells its operator: log lines."""
+"""The server as its operator sees it: log lines, metrics, traces, answers to questions."""

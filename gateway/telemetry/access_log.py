@@ -1,4 +1,4 @@
-"""One log line a request, at its end, when the settings ask for it."""
+"""The access log: a line for each request, at its end, when the settings ask for it."""
 
 from __future__ import annotations
 

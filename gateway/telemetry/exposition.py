@@ -29,7 +29,7 @@ class _Snapshot(Collector):
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[_Family]:
-        """Each metric with all its samples."""
+        """Yield each metric with all its samples."""
         families: dict[Metric, _Family] = {}
         for sample in self._snapshot:
             family = families.get(sample.metric)
@@ -68,7 +68,7 @@ def _buckets(metric: Metric, distribution: Distribution) -> list[_Bucket]:
 
 
 def registry(snapshot: Snapshot) -> CollectorRegistry:
-    """A snapshot as something that prometheus_client can show in each of its formats."""
+    """Return a snapshot as a registry, which prometheus_client shows in each of its formats."""
     shown = CollectorRegistry()
     shown.register(_Snapshot(snapshot))
     return shown

@@ -1,4 +1,4 @@
-"""What can be asked of a running gateway besides its numbers, and what it answers.
+"""Questions to a running gateway besides its metrics, and its answers.
 
 A question goes to one process or to several; each answers for itself. Both are plain values, so
 that they pass between processes as JSON.
@@ -66,7 +66,7 @@ class StreamPage(msgspec.Struct, tag=True, frozen=True):
 
 
 class DescribeStream(msgspec.Struct, tag=True, frozen=True):
-    """One stream, its producers and its readers."""
+    """A question for one stream, with its producers and its readers."""
 
     route: str
     name: str
@@ -136,12 +136,12 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rank(self) -> RunRank:
-        """Where it is in the list."""
+        """The run's place in the sorted list."""
         return RunRank.of(self.status, self.created_at, self.name)
 
 
 class RunRank(NamedTuple):
-    """Where a run is in the list, which is sorted by this: those that go on, then the newest."""
+    """The sort key of a run in the list: first the runs that go on, then the newest."""
 
     is_over: bool
     minus_created_at: int
@@ -170,7 +170,7 @@ class RunPage(msgspec.Struct, tag=True, frozen=True):
 
 
 class ExplainRequest(msgspec.Struct, tag=True, frozen=True):
-    """What would become of a request, if it came now.
+    """A question of how a request would be answered now.
 
     `target` is path and query, or a whole URL, which names the host unless a header does.
     """
@@ -181,7 +181,7 @@ class ExplainRequest(msgspec.Struct, tag=True, frozen=True):
 
 
 class ExplainStep(msgspec.Struct, frozen=True):
-    """One step on a request's way: what it is, what came out, and the rule that decided it."""
+    """A step on a request's way: its name, its outcome, and the rule that decided it."""
 
     title: str
     outcome: str
@@ -206,13 +206,13 @@ class ShareFigures(msgspec.Struct, tag=True, frozen=True):
 
 
 class OthersFigures(msgspec.Struct, tag=True, frozen=True):
-    """What other gateways have left in the last seconds, by instance; itself is not among them."""
+    """The figures that other gateways left in the last seconds, by instance."""
 
     told: dict[str, str]
 
 
 class NotAnswered(msgspec.Struct, tag=True, frozen=True):
-    """Why there is no answer: there is no such stream, the log is away, and so on."""
+    """The reason for no answer: there is no such stream, the log is away, and so on."""
 
     status: int  # as HTTP would say it
     reason: str

@@ -1,4 +1,4 @@
-"""What is counted of the live readers of one route, in plain numbers.
+"""Counts of the live readers of one route, as plain numbers.
 
 Only the event loop touches them. A round is counted as one, however many readers it is written to.
 """
@@ -27,14 +27,14 @@ READERS: tuple[float, ...] = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 50
 
 
 class SlowReader(Protocol):
-    """One who does not take what was written to it."""
+    """A reader that does not take what was written to it."""
 
     def unsent_bytes(self) -> int:
-        """How much of it still waits here."""
+        """Return how many bytes the reader has not taken yet."""
 
 
 class LiveReaders:
-    """Those of one mode. A delivery is a piece of news that was written to one reader."""
+    """The live readers of one mode. A delivery is a piece of news written to one reader."""
 
     __slots__ = ("bytes", "deliveries", "joins", "leaves")
 
@@ -46,7 +46,7 @@ class LiveReaders:
 
     @property
     def now(self) -> int:
-        """How many wait or are written to."""
+        """Number of readers that wait or are written to."""
         return self.joins - sum(self.leaves.values())
 
     def delivered(self, readers: int, size: int, pieces: int = 1) -> None:
@@ -56,7 +56,7 @@ class LiveReaders:
 
 
 class LiveTraffic:
-    """One route's: `event_bytes` counts all that SSE readers were written, heartbeats too."""
+    """The live counts of one route: `event_bytes` has all bytes of SSE, heartbeats included."""
 
     def __init__(self) -> None:
         self.sse = LiveReaders()
@@ -68,7 +68,7 @@ class LiveTraffic:
         self.slow: set[SlowReader] = set()
 
     def wrote_events(self, readers: int, size: int, news: int) -> None:
-        """So many SSE readers were each written `size` bytes, with so many pieces of news."""
+        """Count `size` bytes with `news` pieces of news, written to each of so many SSE readers."""
         self.event_bytes += readers * size
         if news:
             self.sse.delivered(readers, size, news)

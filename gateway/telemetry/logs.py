@@ -1,4 +1,4 @@
-"""One stream of log lines on stderr: ours, aiohttp's and Python's warnings."""
+"""The log lines on stderr: ours, aiohttp's and Python's warnings."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def _known_fields_first(_logger: WrappedLogger, _name: str, event: EventDict) ->
 
 
 def _escape_controls(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    """What clients send must not break a line in two, nor speak to the terminal."""
+    """Escape control characters: no client may break a line in two, or speak to the terminal."""
     for key, value in event.items():
         if isinstance(value, str):
             event[key] = CONTROLS.sub(lambda match: ascii(match[0])[1:-1], value)

@@ -1,4 +1,4 @@
-"""What is measured: a number with its name, kind and help; snapshots of them add up.
+"""Metrics: numbers with a name, a kind and a help; snapshots of them add up.
 
 What serves requests counts in plain integers. A snapshot reads them when somebody asks.
 """
@@ -51,13 +51,13 @@ class Distribution(msgspec.Struct, frozen=True):
     traced: dict[int, Traced] = {}
 
     def __add__(self, other: Distribution) -> Distribution:
-        """Both together."""
+        """Return the sum of both, bucket by bucket."""
         counts = tuple(a + b for a, b in zip(self.counts, other.counts, strict=True))
         return Distribution(counts, self.sum + other.sum, self.traced | other.traced)
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """One number, with a value for each label of its metric; of a histogram a distribution."""
+    """A number, or a distribution, with a value for each label of its metric."""
 
     metric: Metric
     values: tuple[str, ...]
@@ -101,7 +101,7 @@ class Histogram:
         self.sum += now * len(moments) - sum(moments)
 
     def distribution(self) -> Distribution:
-        """What was observed so far."""
+        """Return the observations so far."""
         return Distribution(tuple(self.counts), self.sum, dict(self.traced))
 
 
@@ -115,27 +115,27 @@ _COMBINE: dict[str, Callable[[float, float], float]] = {
 
 
 def counter(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 - Prometheus' word
-    """What only grows."""
+    """Declare a metric that only grows."""
     return Metric(name, "counter", help, labels)
 
 
 def gauge(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 - Prometheus' word
-    """What goes up and down."""
+    """Declare a metric that goes up and down."""
     return Metric(name, "gauge", help, labels)
 
 
 def histogram(name: str, help: str, *labels: str, bounds: tuple[float, ...]) -> Metric:  # noqa: A002 - Prometheus' word
-    """What is told by how often it came to be how large."""
+    """Declare a metric whose observations are counted by size."""
     return Metric(name, "histogram", help, labels, bounds=bounds)
 
 
 def least(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 - Prometheus' word
-    """A gauge of which the lowest counts: 1 only when every process says so."""
+    """Declare a gauge of which the lowest counts: 1 only when every process says so."""
     return Metric(name, "gauge", help, labels, "min")
 
 
 def most(name: str, help: str, *labels: str) -> Metric:  # noqa: A002 - Prometheus' word
-    """A gauge of which the highest counts: as bad as it is for any process."""
+    """Declare a gauge of which the highest counts: as bad as it is for any process."""
     return Metric(name, "gauge", help, labels, "max")
 
 
@@ -155,7 +155,7 @@ OF_PROCESSES = (
 
 
 def of_all(*, workers: int = 1, silent: int = 0, restarts: int = 0, hangs: int = 0) -> Snapshot:
-    """What is told once, however many processes there are."""
+    """Return the metrics of the whole gateway, however many processes it has."""
     return (
         Sample(WORKERS, (), workers),
         Sample(SILENT, (), silent),
@@ -166,7 +166,7 @@ def of_all(*, workers: int = 1, silent: int = 0, restarts: int = 0, hangs: int =
 
 @cache  # it is read from a file
 def build() -> Sample:
-    """What runs here. It is for who scrapes: no look at the numbers needs it."""
+    """Return the version sample, which is for scrapes alone: no page needs it."""
     from importlib.metadata import version  # 2 MB, with zip files and messages of e-mail
 
     return Sample(BUILD, (version("headgate"), platform.python_version()), 1)
@@ -196,18 +196,18 @@ def of_this_process() -> Snapshot:
 def read(
     metrics: Mapping[Metric, Callable[[T], float]], owner: T, *values: str
 ) -> Iterator[Sample]:
-    """The numbers of one owner as they are now, with these values for the labels."""
+    """Yield the present numbers of `owner`, with these values for the labels."""
     for metric, number_of in metrics.items():
         yield Sample(metric, values, float(number_of(owner)))
 
 
 def observed(metric: Metric, histogram: Histogram, *values: str) -> Sample:
-    """What a histogram has counted, with these values for the labels."""
+    """Return a histogram as a sample, with these values for the labels."""
     return Sample(metric, values, distribution=histogram.distribution())
 
 
 def together(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """One snapshot of many: numbers of the same metric and labels become one."""
+    """Merge snapshots: numbers of the same metric and labels become one."""
     found: dict[tuple[Metric, tuple[str, ...]], Sample] = {}
     for snapshot in snapshots:
         for sample in snapshot:
@@ -224,5 +224,5 @@ def _both(one: Sample, other: Sample) -> Sample:
 
 
 def counters(snapshot: Snapshot) -> Snapshot:
-    """What must not be forgotten when its process is gone."""
+    """Return the counters and histograms, which go on when their process is gone."""
     return tuple(sample for sample in snapshot if sample.metric.kind != "gauge")

@@ -64,7 +64,7 @@ class Exports(SpanExporter):
 
     @property
     def reason(self) -> str:
-        """Why the latest batch was not taken, if it was not."""
+        """The reason why the latest batch was not taken; empty if it was."""
         return _REASONS.first
 
     def shutdown(self) -> None:

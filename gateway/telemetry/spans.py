@@ -71,17 +71,17 @@ class RequestSpan:
 
     @property
     def context(self) -> TraceContext:
-        """What names it to others."""
+        """The trace context by which other processes name this span."""
         return _context_of(self._span)
 
     @property
     def trace_id(self) -> str | None:
-        """Its trace, if that is recorded."""
+        """The id of its trace; None if that is not recorded."""
         context = self.context
         return context.trace_id if context.is_sampled else None
 
     def asks(self, tracer: Tracer, attributes: Attributes) -> Span:
-        """A span for a request at an origin on its behalf."""
+        """Begin the span of a request at an origin on behalf of this one."""
         self._asked = tracer.begin(
             str(attributes["http.request.method"]),
             SpanKind.CLIENT,
@@ -91,16 +91,16 @@ class RequestSpan:
         return self._asked
 
     def link(self, leader: RequestSpan) -> None:
-        """It gets what was asked at an origin for another request."""
+        """Link to the request at an origin whose result this request shares."""
         if self._span.is_recording():
             self._span.add_link((leader._asked or leader._span).get_span_context())
 
     def answered(self, status: int) -> None:
-        """The head of the answer is there; a client's mistake is no error of the server."""
+        """Note the status of the response; a client's mistake is no error of the server."""
         _tell_status(self._span, status, errors_from=500)
 
     def failed(self, why: str) -> None:
-        """There will be no answer."""
+        """Note that no response follows, and why."""
         _tell_failure(self._span, why)
 
     def waits(self) -> None:
@@ -110,7 +110,7 @@ class RequestSpan:
             self._span.end()
 
     def end(self) -> None:
-        """Let it be exported."""
+        """End the span, so that it is exported."""
         if self._span.is_recording():
             self._span.end()
 
@@ -123,11 +123,11 @@ class OriginSpan:
         self.headers = headers
 
     def answered(self, status: int) -> None:
-        """The head of the answer is there; whatever is no success is an error to who asks."""
+        """Note the status of the response; 400 and above is an error to us, its client."""
         _tell_status(self._span, status, errors_from=400)
 
     def failed(self, why: str) -> None:
-        """There is no answer."""
+        """Note that no response came, and why."""
         _tell_failure(self._span, why)
 
 
@@ -142,11 +142,11 @@ class Trail:
         self._appends: deque[TraceContext] = deque(maxlen=MOST_TRACED)
 
     def add(self, appends: Iterable[TraceContext]) -> None:
-        """They are told in the next round."""
+        """Add appends, which the next round delivers."""
         self._appends.extend(appends)
 
     def delivered(self, readers: int, duration_s: float) -> None:
-        """A round, just over, was for so many readers; it is a span if it told of such appends."""
+        """Make a span of the round that is just over, if it delivered recorded appends."""
         if self._appends and readers:
             self._tracer.delivery(self._stream, readers, duration_s, *self._appends)
         self._appends.clear()
@@ -176,7 +176,7 @@ class Tracer:
         parent: Context,
         start_ns: int | None = None,
     ) -> Span:
-        """A span; texts that clients choose are cut, and made such that they can be exported."""
+        """Start a span; cut texts that clients choose, and make them fit for export."""
         told = {
             key: _text(value) if isinstance(value, str) else value
             for key, value in attributes.items()
@@ -190,7 +190,7 @@ class Tracer:
         headers: MultiMapping[str],
         start_ns: int | None = None,
     ) -> RequestSpan:
-        """The span of a request with these headers, part of the trace that they name."""
+        """Start the span of a request with these headers, part of the trace that they name."""
         named = parse_traceparent(headers.get(TRACEPARENT, ""))
         parent = Context() if named is None else _parent(named)
         span = self.begin(name, SpanKind.SERVER, attributes, parent, start_ns)
@@ -216,11 +216,11 @@ class Tracer:
             span.end()
 
     def trail(self, stream: str) -> Trail:
-        """What tells of the deliveries of a stream's appends."""
+        """Return the trail of a stream, which makes spans of the deliveries of its appends."""
         return Trail(self, stream)
 
     def delivery(self, stream: str, readers: int, duration_s: float, *of: TraceContext) -> None:
-        """A span that is over now, below the newest of these appends and linked to all."""
+        """Make a span that ends now, below the newest of these appends and linked to all."""
         now = time_ns()
         span = self._tracer.start_span(
             "deliver",
@@ -276,7 +276,7 @@ class Tracer:
 
 
 def _text(value: str) -> str:
-    """As much of a text as is kept; bytes that are not UTF-8 could not be exported."""
+    """Cut a text, and replace what is not UTF-8: it could not be exported."""
     value = value[:LONGEST_TEXT]
     return value if value.isascii() else value.encode(errors="replace").decode()
 
@@ -286,7 +286,7 @@ def _parent(named: TraceContext) -> Context:
 
 
 def _span_context(named: TraceContext) -> SpanContext:
-    """A span of another process, or as if it were one."""
+    """Return the named span as a remote one."""
     return SpanContext(
         int(named.trace_id, 16), int(named.span_id, 16), True, TraceFlags(named.flags)
     )

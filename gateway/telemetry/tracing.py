@@ -1,4 +1,4 @@
-"""Whether requests are traced, which only the environment says, and which one a task answers.
+"""Tracing, which only the environment turns on, and the request that a task answers.
 
 Nothing of OpenTelemetry is imported here: without its variables a gateway does not need it.
 """
@@ -26,7 +26,7 @@ current: ContextVar[RequestSpan | None] = ContextVar("current", default=None)
 
 
 def is_wanted(environment: Mapping[str, str]) -> bool:
-    """Whether the variables of OpenTelemetry ask for spans; an empty one is as none."""
+    """Return whether the variables of OpenTelemetry ask for spans; an empty one is as none."""
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     if environment.get(EXPORTER, "").strip() == "none":
@@ -35,7 +35,7 @@ def is_wanted(environment: Mapping[str, str]) -> bool:
 
 
 def begin(environment: Mapping[str, str]) -> Tracer | None:
-    """What makes spans and exports them; None where nobody wants any. Raises StartError."""
+    """Return the tracer, which also exports; None where nobody wants spans. Raises StartError."""
     if not is_wanted(environment):
         return None
     exporter = environment.get(EXPORTER, "").strip() or "otlp"
@@ -65,7 +65,7 @@ def own_context() -> Context | None:
 
 @contextmanager
 def nobodys() -> Iterator[None]:
-    """What begins meanwhile goes on for many, and is part of no one's request."""
+    """Keep what begins inside apart from the present request: it goes on for many."""
     token = current.set(None)
     try:
         yield
@@ -74,20 +74,20 @@ def nobodys() -> Iterator[None]:
 
 
 def recorded() -> TraceContext | None:
-    """The span of the request that is being answered, if it is recorded."""
+    """Return the context of the present request's span, if that is recorded."""
     span = current.get()
     return span.context if span is not None and span.context.is_sampled else None
 
 
 def waits() -> None:
-    """The request that is being answered has to wait for news: its span does not."""
+    """End the span of the present request, which goes on waiting for news."""
     span = current.get()
     if span is not None:
         span.waits()
 
 
 def shares(leader: RequestSpan | None) -> None:
-    """The request that is being answered gets what was asked for on behalf of another one."""
+    """Link the present request to `leader`, whose result from the origin it shares."""
     span = current.get()
     if span is not None and leader is not None:
         span.link(leader)

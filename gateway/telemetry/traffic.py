@@ -1,4 +1,4 @@
-"""What is counted of the requests of one route, in plain numbers.
+"""Counts of the requests of one route, as plain numbers.
 
 Only the event loop touches them. An answer that is kept is counted in one place, its `Hits`; what
 Prometheus is told is made of all of these when somebody asks.
@@ -71,7 +71,7 @@ class Hits:
         self._late = [0] * (len(SECONDS) + 1)
 
     def measured(self, seconds: float) -> None:
-        """The one that was counted last took so long."""
+        """Note how long the read took that was counted last."""
         before = self.count - 1
         times = before - self._measured
         self._seconds += self._took * times
@@ -81,7 +81,7 @@ class Hits:
         self._took = seconds
 
     def distribution(self) -> Distribution:
-        """How long all of them took."""
+        """Return the durations of all counted reads."""
         times = self.count - self._measured
         counts = list(self._late)
         if self._took > _FIRST_S:
@@ -91,7 +91,7 @@ class Hits:
 
 
 class Kept:
-    """What a cache that is shared keeps for one owner: at most a `share` of it, in percent."""
+    """The part of a shared cache that one owner has: at most a `share` of it, in percent."""
 
     __slots__ = ("bytes", "entries", "evictions", "share")
 
@@ -112,17 +112,17 @@ class Polls:
         self.begins = begins
 
     def given(self, size: int) -> None:
-        """One was given data at once, so many bytes."""
+        """Count a long-poll that was answered with data at once, `size` bytes of it."""
         self._traffic.read(LONG_POLL, 200, size, None, self.begins, COLLAPSED)
 
     def cut(self) -> None:
-        """The client of one has left, or was let go."""
+        """Count a long-poll whose client has left, or was let go."""
         self._traffic.answered(LONG_POLL, CUT, 0)
         self._traffic.results[COLLAPSED] += 1
 
 
 class Traffic:
-    """One route's. `collapsed` is how many readers a fetch, or a read of a log, was given to."""
+    """The counts of one route. `collapsed` observes how many readers shared a fetch or read."""
 
     def __init__(self) -> None:
         self.requests = [0] * (len(OPERATIONS) * len(STATUSES))
@@ -184,14 +184,14 @@ class Traffic:
                 self.resumes[begins] += count
 
     def note_cursor(self, echoed: int | None, now: float) -> None:
-        """A live read has come with this cursor, or without one, at `now` (epoch seconds)."""
+        """Count a live read at `now` (epoch seconds) if its cursor is of an interval long over."""
         if now >= long_over_at(echoed):
             self.cursor_regressions += 1
 
     # What it all comes to
 
     def request_count(self, operation: int, status: int) -> int:
-        """How many requests of an operation have had this index among STATUSES."""
+        """Return the number of requests of an operation with this index among STATUSES."""
         counted = self.requests[operation * _STATUSES + status]
         kinds = self._hits.get(operation, ())
         counted += sum(hits.count - hits.unchanged for hits in kinds if hits.status == status)
@@ -200,27 +200,27 @@ class Traffic:
         return counted
 
     def duration(self, operation: int) -> Distribution:
-        """How long the requests of an operation took."""
+        """Return the durations of an operation's requests."""
         told = self.durations[operation].distribution()
         for hits in self._hits.get(operation, ()):
             told += hits.distribution()
         return told
 
     def result_count(self, result: int) -> int:
-        """How many reads the cache has had this part in."""
+        """Return the number of reads with this cache result."""
         return self.results[result] + (self._kept_answers() if result == HIT else 0)
 
     def decision_count(self, decision: int) -> int:
-        """How often the route's guard has decided so: who has a kept answer was admitted."""
+        """Return how often the guard decided so; a client with a cached response was admitted."""
         return self.decisions[decision] + (self._kept_answers() if decision == ADMITTED else 0)
 
     def resume_count(self, begins: int) -> int:
-        """How many reads began so."""
+        """Return the number of reads that began so."""
         all_hits = (hits for kinds in self._hits.values() for hits in kinds)
         return self.resumes[begins] + sum(hits.count for hits in all_hits if hits.begins == begins)
 
     def bytes_out(self) -> int:
-        """Bytes of bodies that were written, those of live answers included."""
+        """Return the bytes of bodies that were written, those of live answers included."""
         of_hits = sum(hits.bytes for kinds in self._hits.values() for hits in kinds)
         return self.response_bytes + self.live.event_bytes + of_hits
 
@@ -229,7 +229,7 @@ class Traffic:
 
 
 def begins(offset: object) -> int:
-    """How a read from an offset begins, None for a stream's beginning."""
+    """Return how a read from an offset begins; None is a stream's beginning."""
     if offset is None:
         return START
     return NOWHERE if offset == NOW else OFFSET

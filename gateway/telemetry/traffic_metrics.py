@@ -151,6 +151,6 @@ def samples(route: str, traffic: Traffic) -> Iterator[Sample]:
 
 
 def decisions(route: str, traffic: Traffic) -> Iterator[Sample]:
-    """What the guard of a route has decided."""
+    """Yield the decisions of a route's guard."""
     for decision, name in enumerate(counted.DECISIONS):
         yield Sample(DECISIONS, (route, name), traffic.decision_count(decision))
