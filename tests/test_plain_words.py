@@ -18,6 +18,7 @@ PLAIN = (
     "cdn_configs",
     "gateway/monitoring",
     "gateway/purge",
+    "gateway/runtime",
     "gateway/telemetry",
     "gateway/workers",
 )

@@ -1,1 +1,1 @@
-"""What the routes and connections of one process share."""
+"""Parts that the routes and connections of one process share."""

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class BodySource(Protocol):
-    """Where a body comes from in parts. It is held until its end, its release, or the request's."""
+    """A body that comes in parts, held until it ends, is released, or its request ends."""
 
     def parts(self) -> AsyncIterator[bytes]:
-        """The parts. Raises HeadgateError when they end too early."""
+        """Yield the parts. Raises HeadgateError when they end too early."""
 
     def release(self) -> None:
-        """No more is wanted."""
+        """Let the body go: no more of it is wanted."""
 
 
 class Relayed(NamedTuple):

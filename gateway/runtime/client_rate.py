@@ -1,4 +1,4 @@
-"""How much one client may do in a time: a leaky bucket for each, which refuses and never waits."""
+"""Rate limits: a leaky bucket for each client, which refuses and never waits."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class ClientRate:
         return len(self._used)
 
     def again_s(self, who: str) -> int:
-        """When a client has room for one again, in whole seconds from now; 0 while it has."""
+        """Return in how many whole seconds a client has room for one again; 0 while it has."""
         if not self._most:
             return 0
         over = self._left_in_bucket(who, self._clock()) + 1 - self._most
         return math.ceil(over / self._per_s) if over > 0 else 0
 
     def count(self, who: str, amount: float) -> None:
-        """A client did something."""
+        """Count `amount` for a client."""
         if not self._most:
             return
         now = self._clock()

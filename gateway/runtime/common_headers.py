@@ -37,39 +37,39 @@ class CommonHeaders:
         self._numbers = count(1)
 
     def guard(self) -> None:
-        """Some route asks who comes: a URL may hold a token then, which pages tell others."""
+        """Send `Referrer-Policy`: on a route with a guard a URL may hold a token."""
         self.is_guarded = True
         self.referrer = _NO_REFERRER.encode()
 
     @property
     def any_origin(self) -> bool:
-        """Whether pages of all origins may read, so that answers do not depend on it."""
+        """True if pages of all origins may read, so that responses do not depend on the origin."""
         return "*" in self._origins
 
     def names(self, origin: str) -> bool:
-        """Whether pages of this origin may read the streams."""
+        """Return whether pages of this origin may read the streams."""
         return self.any_origin or origin in self._origins
 
     def lets_write(self, origin: str) -> bool:
-        """Whether pages of this origin may write without a token of their own."""
+        """Return whether pages of this origin may write without a token of their own."""
         return "*" in self._writers or origin in self._writers
 
     def new_request_id(self) -> str:
-        """An id that no other request of this or another process has."""
+        """Return an id that no other request of this or another process has."""
         return f"{self._instance}-{next(self._numbers):x}"
 
     def shared(self) -> bytes:
-        """The lines that all answers share, rendered once a second."""
+        """Return the lines that all responses share, rendered once a second."""
         return self.shared_at(self._clock())
 
     def shared_at(self, now: float) -> bytes:
-        """The lines as of `now` (epoch seconds), for whoever has just looked at the clock."""
+        """Return the shared lines at `now` (epoch seconds), for callers that know the time."""
         if not self._second <= now < self._second + 1:
             self._render(now)
         return self._shared
 
     def parts_at(self, now: float) -> tuple[bytes, bytes]:
-        """The date and the CORS lines by themselves."""
+        """Return the date line and the CORS lines apart."""
         if not self._second <= now < self._second + 1:
             self._render(now)
         return self._shared_date, self._shared_cors
@@ -83,7 +83,7 @@ class CommonHeaders:
         date: bool = True,
         cors: bool = True,
     ) -> bytes:
-        """For one request: its id, its origin, and what becomes of its connection."""
+        """Return the lines of one response, by the request's id and origin, and its connection."""
         is_own = request_id is not None or connection is not None or not (date and cors)
         if not is_own and (origin is None or self.any_origin):
             return self.shared_at(self._clock())

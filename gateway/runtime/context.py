@@ -1,4 +1,4 @@
-"""What every route and connection of a process shares."""
+"""The context that every route and connection of a process shares."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Timeouts(NamedTuple):
-    """For a request's head, and between parts of its body, in seconds.
+    """Timeouts of a request: for its head, and between the parts of its body, in seconds.
 
     `body_rate` is the least of a body in bytes a second, once it has taken some seconds in all.
     The last two bound how slowly an answer is taken, too.
@@ -85,20 +85,20 @@ class Context:
             self.journal.announce(write)
 
     def problem(self, error: HeadgateError) -> Response:
-        """A refusal; of those who are refused together each is to come back at another time."""
+        """Return a refusal; clients refused together are told different times to return."""
         self.limits.refused_by_rule(error)
         return responses.problem(error, next(self._again_s))
 
     def refusal(
         self, refusal: Response, *, connection: str | None = None, request_id: str = ""
     ) -> bytes:
-        """A refusal as bytes, for a request whose client has given it no id."""
+        """Return a refusal as bytes, with a new id unless `request_id` is given."""
         request_id = request_id or self.lines.new_request_id()
         lines = self.lines.own(request_id=request_id, origin=None, connection=connection)
         return http1.serialize(refusal, lines + self.refusal_lines)
 
     def collapsed(self, response: Response) -> tuple[Response, bytes]:
-        """An answer of a feed, and the bytes of it that all who asked the same are given."""
+        """Return a feed's response, and it as bytes for all readers with equal requests."""
         lines = self.lines.shared()
         if response.names_pages:
             lines = self.lines.own(request_id=None, origin=None, connection=None, cors=False)

@@ -1,4 +1,4 @@
-"""One request from its head to its end: what is counted of it, and what the access log says."""
+"""A request from its head to its end: its counts, and its line in the access log."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Sent(Protocol):
 
     @property
     def status(self) -> int:
-        """As in the status line."""
+        """The status of the response."""
 
 
 class Exchange:
-    """One request: it belongs to `route` once that is found.
+    """The state of a request for counts and log, which belongs to `route` once that is found.
 
     `cache_lines` are the header lines that tell the client what part the cache had in its answer.
     `ended` is what has ended a wait, where that is more than that there was an answer.
@@ -99,12 +99,12 @@ class Exchange:
             await self.decide_again(self)
 
     def begin_events(self) -> None:
-        """Its answer goes on without it: count it now, and let the reader's end be logged."""
+        """Count the request now: its SSE response goes on, and the reader's end is logged."""
         self._is_over = True
         self._count(200, 0)
 
     def finish(self, received: int, log: AccessLog, *, stopping: bool) -> None:
-        """It is over: `received` bytes of its body have come."""
+        """Count the request, which is over and had `received` bytes of body, and write its line."""
         self.traffic.request_bytes += received
         if self.on_received is not None:
             self.on_received(received)
@@ -121,18 +121,18 @@ class Exchange:
                 self.write_line(log, sent.status, sent.body_sent, ended)
 
     def answered(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
-        """Count it, and write its line."""
+        """Count the request, and write its line."""
         self._count(status, size)
         if self.asked is not None:
             self.write_line(log, status, size, ended)
 
     def cut(self, log: AccessLog, *, stopping: bool) -> None:
-        """Count it, and write its line, as one whose client was left without an answer."""
+        """Count a request whose client was left without a response, and write its line."""
         self._count(counted.CUT, 0)
         self.write_line(log, CLIENT_GONE, 0, "drain" if stopping else "client")
 
     def events_ended(self, log: AccessLog, ended: Ended, size: int) -> None:
-        """Its SSE answer is over."""
+        """Write the line of a request whose SSE response is over."""
         self.write_line(log, 200, size, ended)
 
     def _count(self, status: int, size: int) -> None:
@@ -145,7 +145,7 @@ class Exchange:
         traffic.read(self.operation, status, size, seconds, self.begins, result)
 
     def write_line(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
-        """What the access log says of it, where there is to be a line."""
+        """Write the line of the access log, if there is to be one."""
         if self.asked is not None:
             outcome = Outcome(
                 self.request_id,

@@ -73,7 +73,7 @@ class ServerLimits:
 
     @property
     def readers_full(self) -> bool:
-        """Whether one more live reader would be too many."""
+        """True if one more live reader would be too many."""
         return self.live_readers >= self.max_live_readers
 
     def reader_joins(self) -> None:
@@ -84,7 +84,7 @@ class ServerLimits:
         self.live_readers += 1
 
     def reader_left(self) -> None:
-        """One live reader fewer."""
+        """Count one live reader less."""
         self.live_readers -= 1
 
     def may_follow(self, client: str) -> bool:
@@ -118,7 +118,7 @@ class ServerLimits:
                 del self.feeds_of[client]
 
     def connection_made(self, client: str | None) -> ClientLimitReached | LimitReached | None:
-        """One connection more, of a client or of nobody in particular; why it is too many.
+        """Count one connection more, of `client` or of none; return why it is too many, if it is.
 
         Until it is lost it counts all the same, but not as the client's.
         """
@@ -136,7 +136,7 @@ class ServerLimits:
         return None
 
     def connection_lost(self, client: str | None) -> None:
-        """One connection fewer."""
+        """Count one connection less."""
         self.connections -= 1
         if client is None:
             return

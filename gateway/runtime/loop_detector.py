@@ -72,7 +72,7 @@ class LoopDetector:
         target: str,
         headers: MultiMapping[str],
     ) -> None:
-        """A read has come; without a transport it is the only one of its connection."""
+        """Count a read; without a transport it is the only one of its connection."""
         forwarded_for = headers.get("X-Forwarded-For") or headers.get("Forwarded") or None
         peer = None if transport is None else transport.get_extra_info("peername")
         client = forwarded_for or (None if "Via" in headers else peer)
@@ -93,7 +93,7 @@ class LoopDetector:
             )
 
     def _tell(self, looked_s: float) -> None:
-        """One line for all of them, about the worst; a look that took longer asks for more."""
+        """Log one line for all loops, about the worst; a longer look needs more repeats."""
         least = max(OFTEN, round(OFTEN * looked_s / LOOK_S))
         loops = {key: read for key, read in self._often.items() if self._times[key] >= least}
         if loops:

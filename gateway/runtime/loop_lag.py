@@ -1,4 +1,4 @@
-"""How late the event loop comes to what is due: for so long nobody was served."""
+"""The lag of the event loop: how late it comes to a timer, for so long it served nobody."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class LoopLag:
-    """One timer that is set again and again: `late` has how much later than it was due it came.
+    """A timer that is set again and again: `late` observes how much later than due it came.
 
     `tell` is told each time, in seconds.
     """

@@ -1,4 +1,4 @@
-"""Which writes are let in: as many of one client as it may."""
+"""Quotas of writes: how many each client may make."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ClientRates(NamedTuple):
-    """What one client may write: appends and bytes of them, and streams that it asks for."""
+    """The rates of a client's writes: appends, bytes of appends, and creations of streams."""
 
     appends: ClientRate
     append_bytes: ClientRate
@@ -26,7 +26,7 @@ class ClientRates(NamedTuple):
 
 
 def peer_of(transport: BaseTransport | None) -> str | None:
-    """The address at the other end of a connection."""
+    """Return the address at the other end of a connection."""
     peer = None if transport is None else transport.get_extra_info("peername")
     return peer[0] if isinstance(peer, tuple) else None
 
@@ -47,14 +47,14 @@ class Quotas:
         self._bounds_appends = bool(rates.appends or rates.append_bytes)
 
     def connects_as(self, transport: BaseTransport) -> str | None:
-        """As whom a connection counts; None for a proxy's, which are those of many clients."""
+        """Return the client that a connection counts for; None for that of a trusted proxy."""
         peer = peer_of(transport)
         return None if peer is None or self.proxies.has(peer) else counted_as(peer)
 
     def client_address(
         self, transport: BaseTransport | None, headers: MultiMapping[str]
     ) -> str | None:
-        """The address of the client, as far as proxies that tell it are trusted."""
+        """Return the client's address, as far as the proxies that name it are trusted."""
         peer = peer_of(transport)
         if peer is None or not self.proxies:
             return peer

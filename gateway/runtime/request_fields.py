@@ -47,7 +47,7 @@ class RequestFields:
         self._append_head: AppendHead | None = None
 
     def append(self, body: bytes, seq: str | None = None) -> Append:
-        """An append with these fields, but for another Producer-Seq; raises BadRequest."""
+        """Return an append with these fields, and its own Producer-Seq; raises BadRequest."""
         head = self._append_head
         if head is None:
             head = self._append_head = parse_append_head(self.headers)

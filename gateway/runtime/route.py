@@ -1,4 +1,4 @@
-"""What every kind of route gives to the listener, wherever its streams live."""
+"""The contract of a route: what the listener and the console need of every kind."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class PlainGet(msgspec.Struct, frozen=True):
 
 
 class RouteAccess(NamedTuple):
-    """Who may use a route: all where nobody guards it. With `conceals` the rest are told a 404.
+    """The access to a route: open to all without a guard. With `conceals` others get a 404.
 
     Answers of a private one are for no cache that is shared, but those to URLs with one of the
     `reader_keys`, where there are any.
@@ -104,16 +104,16 @@ class StreamRoute(Protocol):
         """The runs below it; None where its settings say of none."""
 
     def checked(self, name: str) -> str:
-        """The name of a stream; raises HeadgateError where it cannot be one."""
+        """Return the name of a stream; raises HeadgateError where it cannot be one."""
 
     def parse(self, target: str) -> Read:
-        """The target of a GET as a read; raises HeadgateError."""
+        """Parse the target of a GET as a read; raises HeadgateError."""
 
     # Without a request object or a task. Who answers False or None has done nothing.
 
     @staticmethod
     def cached_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
-        """The answer, when some route of this kind has it fresh in the cache.
+        """Return the response if some route of this kind has it fresh in the cache.
 
         All routes share one cache, so the route of the target need not be found.
         """
@@ -132,21 +132,21 @@ class StreamRoute(Protocol):
         """Treat everything outside the cache as old: writes through other workers were missed."""
 
     def readiness(self) -> Checks:
-        """What must be well for requests to be sent here."""
+        """Return the checks that readiness depends on."""
 
     def notes(self) -> Checks:
-        """What an operator should know, and readiness does not depend on."""
+        """Return the checks for operators that readiness does not depend on."""
 
     def samples(self) -> Iterable[Sample]:
-        """The route's numbers as they are now."""
+        """Return the route's metrics as they are now."""
 
     # For the dashboard. Each raises HeadgateError
 
     async def list_streams(self, question: ListStreams) -> StreamPage:
-        """A page of the route's streams."""
+        """Return a page of the route's streams."""
 
     async def describe(self, name: str) -> StreamDescription:
-        """A stream, its producers, and its readers in this process."""
+        """Return a stream, its producers, and its readers in this process."""
 
     async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
         """Leave a gateway's figures for the others that share the log; theirs, by instance."""

@@ -1,4 +1,4 @@
-"""Which hosts this server answers for, by what requests name as their host.
+"""The hosts that this server answers for, as requests name them.
 
 A page of somebody else can have its own name lead to this machine (DNS rebinding): its browser then
 takes this server for that page's own, and only the name tells that it is not.
@@ -18,7 +18,7 @@ _OF_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 class ServedHosts:
-    """All that requests may name, unless some are `named`; then these, and this machine."""
+    """The hosts that requests may name: all, or those `named` and this machine."""
 
     def __init__(self, named: Iterable[str] = (), reached_at: str = "localhost") -> None:
         """`reached_at` is the host at which this machine's own programs ask."""
@@ -26,17 +26,17 @@ class ServedHosts:
         self._served = some | {*_OF_THIS_MACHINE, _bare(reached_at)} if some else None
 
     def serves(self, host: str) -> bool:
-        """Whether a Host field that names a host, with a port or without, names one of them."""
+        """Return whether a Host field, with a port or without, names one of them."""
         return self._served is None or _bare(host) in self._served
 
     def check(self, host: str) -> None:
-        """Raise MisdirectedRequest for another one."""
+        """Raise MisdirectedRequest for any other host."""
         if not self.serves(host):
             raise MisdirectedRequest("Host names none of the hosts in `hosts`")
 
 
 def _bare(host: str) -> str:
-    """A host without its port, and an IPv6 address without brackets, in lower case."""
+    """Return a host in lower case without its port, and IPv6 without brackets."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.lower() if host.count(":") > 1 else host.partition(":")[0].lower()

@@ -1,4 +1,4 @@
-"""What is refused while the event loop comes late: the less is lost by it, the earlier.
+"""Load shedding while the event loop is late: what costs least to lose is refused first.
 
 New reads go first, since whatever is cached is still answered; then new live readers, who would
 wait with those who are there; appends last. Who waits already is served on.
@@ -70,7 +70,7 @@ class Shedding:
                 self.level, self._calm = Shed(self.level - 1), 0
 
     def check(self, what: Shed) -> None:
-        """Raises where this is refused now."""
+        """Raise LimitReached where this kind of request is refused now."""
         if self.level >= what:
             self._limits.refused["max_loop_lag"] += 1
             raise LimitReached(f"max_loop_lag is reached: too busy for {_WHAT[what]}")

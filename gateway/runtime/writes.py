@@ -8,7 +8,7 @@ from gateway.protocol.streams.state import Lifetime
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One write to a stream. By itself it says that anything may be different there now."""
+    """A write to a stream. By itself it says that anything may be different there now."""
 
     prefix: str  # of the route
     path: str
