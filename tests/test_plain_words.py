@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Packages that were rewritten. The others follow, one after the other.
 PLAIN = (
     "cdn_configs",
+    "gateway/hosted",
     "gateway/monitoring",
     "gateway/purge",
     "gateway/runtime",

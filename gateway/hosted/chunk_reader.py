@@ -25,7 +25,7 @@ class ChunkReader:
         self._reads: SingleFlight[Chunk] = SingleFlight()
 
     def is_current(self, chunk: Chunk, *, until_change: bool) -> bool:
-        """Whether what was read may be kept: `until_change` when an append makes it old."""
+        """Return whether a chunk may be cached: `until_change` where an append makes it stale."""
         active = self._table.peek(chunk.state.path)
         if active is None or active.state is None:
             return False
@@ -39,7 +39,7 @@ class ChunkReader:
         return not until_change or active.state.version == chunk.state.version
 
     async def chunk_for(self, read: Read, state: StreamState, start: int) -> Chunk:
-        """What follows `start`, or the beginning where that has moved on since it was asked for."""
+        """Return the chunk at `start`, or at the beginning if that moved on since the request."""
         try:
             return await self.chunk(state, start)
         except StreamGone:
@@ -49,7 +49,7 @@ class ChunkReader:
             return await self.chunk_for(read, now, now.first)
 
     async def chunk(self, state: StreamState, start: int) -> Chunk:
-        """Equal reads share one; the version keeps a read from joining one older than itself.
+        """Return the chunk at `start`, shared by equal reads of one version of the stream.
 
         The log may be ahead of the table by commits that are about to be applied. They are left
         out: a reader who saw them could come back with an offset that the table does not know.

@@ -1,4 +1,4 @@
-"""One stream of a log, as its page on the dashboard shows it."""
+"""The description of a stream, as its page on the dashboard shows it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def described(row: StreamRow, state: StreamState, active: ActiveStream) -> StreamDescription:
-    """A stream as it stands, with its readers in this process."""
+    """Return a stream's description, with its readers in this process."""
     follower = active.follower
     feed = follower.feed if isinstance(follower, HostedFollower) else None
     return StreamDescription(
@@ -58,7 +58,7 @@ def _metadata(state: StreamState) -> Iterator[tuple[str, str]]:
 
 
 def _moment(seconds: float) -> str:
-    """A moment as RFC 3339 text; one that no calendar has as it is counted."""
+    """Return epoch seconds as RFC 3339 text, or as a number where no calendar has them."""
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
     except (OverflowError, ValueError):
@@ -66,7 +66,7 @@ def _moment(seconds: float) -> str:
 
 
 def _producers(known: Mapping[str, ProducerState]) -> tuple[ProducerRow, ...]:
-    """Those that were used last."""
+    """Return the producers that were used last."""
     latest = heapq.nlargest(MOST_PRODUCERS, known.items(), key=lambda item: item[1].used_at)
     return tuple(ProducerRow(name, state.epoch, state.seq) for name, state in latest)
 

@@ -1,4 +1,4 @@
-"""Why a request for a stream of an own log would be answered as it would: its steps in words."""
+"""Explanations of how a request for a stream of an own log would be answered, in steps."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def steps(route: HostedRoute, asked: AskedRequest) -> AsyncIterator[Explai
 
 
 def _what_is_asked(read: Read) -> str:
-    """A read in words."""
+    """Describe a read in words."""
     match read.offset:
         case None:
             where = "from the beginning"
@@ -90,7 +90,7 @@ def _described(state: StreamState) -> str:
 def _outcome(
     route: HostedRoute, read: Read, state: StreamState, kept: RenderedChunk | None
 ) -> tuple[str, str]:
-    """What a GET would be answered with, and why. Raises for an offset that is none here."""
+    """Return the cache result of a GET, and why. Raises HeadgateError for an unknown offset."""
     if kept is not None and kept.is_of(state):
         return "HIT", "the kept answer is what the log would give"
     is_at_tail = chunks.start_position(state, read.offset) == state.tail

@@ -1,4 +1,4 @@
-"""What the feeds of a log's streams answer long-polls with, and the events of SSE readers."""
+"""The source of a log's feeds: responses to long-polls, and events for SSE readers."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class HostedFeedSource:
         self._reads: SingleFlight[DataEvent] = SingleFlight(traffic.collapsed)
 
     def news_bytes(self, news: Sequence[Record]) -> int:
-        """How much data the records have."""
+        """Return the number of bytes of data in the records."""
         return sum(len(record.data) for record in news)
 
     def poll_data(
         self, stream: StreamState, parked: Parked, news: Sequence[Record]
     ) -> Response | None:
-        """The records after the waiter's position."""
+        """Return the records after the waiter's position; None if that is inside a record."""
         start = parse_offset(parked.position, "position").position
         if stream.offset(start) != parked.position:
             return None
@@ -75,7 +75,7 @@ class HostedFeedSource:
         return responses.data(chunk, read, self._freshness, self.shared.clock())
 
     def poll_ended(self, stream: StreamState, parked: Parked) -> Response:
-        """204; who was told of more than the feed has is at the tail that the table knows."""
+        """Return 204; a reader that is ahead of the feed is at the tail that the table knows."""
         if stream.offset(stream.tail) != parked.position:
             active = self._table.peek(stream.path)
             known = stream if active is None or active.state is None else active.state
@@ -87,7 +87,7 @@ class HostedFeedSource:
         return responses.poll_ended(stream, read, self._freshness, self.shared.clock())
 
     async def late_poll(self, stream: StreamState, parked: Parked) -> Response | None:
-        """Read from the log: the feed had gone past the waiter when it came."""
+        """Answer from the log a poll whose position the feed had already passed."""
         active = await self._table.load(stream.path)
         state = self._table.present(active)
         if parked.position == NOW:  # wherever that is since the log has lost its end
@@ -104,19 +104,19 @@ class HostedFeedSource:
     def data_events(
         self, stream: StreamState, start: str, news: Sequence[Record]
     ) -> list[DataEvent] | None:
-        """News as data events, cut where every catch-up would cut them."""
+        """Return records as data events, cut where every catch-up read would cut them."""
         if news and news[-1].end - news[0].end + len(news[0].data) > LONGEST_ROUND:
             return None
         begin = parse_offset(start, "position").position
         return [_data_event(chunk) for chunk in chunks.cut(stream, begin, news)]
 
     def cached_event(self, stream: StreamState, start: str) -> DataEvent | None:
-        """The data event of the chunk at `start`, when it is at hand."""
+        """Return the cached data event of the chunk at `start`, or None."""
         entry = self.events.get((stream.stream_id, start), self.shared.clock())
         return None if entry is None else DataEvent(entry.data_event, entry.end)
 
     async def read_event(self, stream: StreamState, start: str) -> DataEvent:
-        """The data event of the chunk at `start`, from the log."""
+        """Read the data event of the chunk at `start` from the log."""
         key = (stream.stream_id, start, stream.version, stream.history)
         return await self._reads.read(key, lambda: self._event(stream, start))
 

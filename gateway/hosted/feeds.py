@@ -56,16 +56,16 @@ class HostedFollower:
 
     @property
     def has_readers(self) -> bool:
-        """Whether anybody waits for the stream right now."""
+        """True while a reader waits for the stream."""
         return self.feed.has_readers
 
     def traced(self, appends: Sequence[TraceContext]) -> None:
-        """Let the round that delivers them be told."""
+        """Attach these trace contexts to the round that delivers the appends."""
         if self.feed.trail is not None:
             self.feed.trail.add(appends)
 
     def published(self, state: StreamState, records: Sequence[Record]) -> None:
-        """The stream moved to `state`; what lies between the feed and the records is read."""
+        """Publish the stream's new state and records; read what lies between the feed and them."""
         if state.soft_deleted:
             self.feed.end(StreamGone("the stream was deleted; forks of it still use its data"))
             return
@@ -86,11 +86,11 @@ class HostedFollower:
             self._reading = asyncio.get_running_loop().create_task(self._read())
 
     def ended(self) -> None:
-        """The stream is gone."""
+        """Close the feed because its stream was deleted."""
         self.feed.end(StreamNotFound("the stream was deleted"))
 
     async def _read(self) -> None:
-        """Bring the feed to where the stream is."""
+        """Read from the log until the feed is at the stream's tail."""
         try:
             while await self._read_on():
                 pass
@@ -111,7 +111,7 @@ class HostedFollower:
             self._reading = None
 
     async def _read_on(self) -> bool:
-        """One chunk further; whether there is more."""
+        """Publish the next chunk; return whether more follows."""
         state = self._latest
         start = position_of(state, parse_offset(self.feed.tail, "offset"))
         if start == state.tail:
@@ -161,17 +161,17 @@ class HostedFeeds:
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of feeds."""
         return len(self._feeds)
 
     @staticmethod
     def reaches(active: ActiveStream, position: str) -> bool:
-        """Whether the stream's feed can answer a poll from an offset before the tail."""
+        """Return whether the stream's feed can answer a poll from an offset before the tail."""
         follower = active.follower
         return isinstance(follower, HostedFollower) and follower.feed.reaches(position)
 
     def join(self, active: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
-        """The stream's feed, made for the first reader; raises at the readers' limit."""
+        """Return the stream's feed, made for the first reader; raises at the readers' limit."""
         self._limits.reader_joins()
         try:
             return self._feed_of(active, state)
@@ -198,7 +198,7 @@ class HostedFeeds:
         return feed
 
     async def prepare(self, read: LiveRead) -> LiveRead:
-        """Have the first events at hand, while an error still has a status to be told by.
+        """Read the first events while an error can still be told by a status.
 
         The stream may have moved on meanwhile, and a feed must begin with it as it is now.
         """
@@ -223,7 +223,7 @@ class HostedFeeds:
         return read._replace(active=active, state=now)
 
     async def drain(self) -> None:
-        """Let every live reader go, and wait until they have."""
+        """Disconnect every live reader, and wait until all have left."""
         for feed in list(self._feeds):
             feed.drain()
             if not feed.has_readers:
@@ -231,7 +231,7 @@ class HostedFeeds:
         await self._none.wait()
 
     def feed_empty(self, feed: Feed[StreamState, Record]) -> None:
-        """Nobody reads the feed any more: keep it for those who come back, if they are many."""
+        """Drop a feed without readers, or keep it for a while if many are expected back."""
         if not feed.expects_readers:
             self._end(feed)
         elif feed not in self._lingering:
@@ -239,7 +239,7 @@ class HostedFeeds:
             self._lingering[feed] = loop.call_later(HERD_S, self._look_again, feed)
 
     def _look_again(self, feed: Feed[StreamState, Record]) -> None:
-        """Nobody read the feed a while ago; perhaps somebody does now."""
+        """Drop a kept feed, unless it has readers again."""
         del self._lingering[feed]
         if not feed.has_readers:
             self.feed_empty(feed)
@@ -261,5 +261,5 @@ class HostedFeeds:
             self._table.following.unfollow(active)
 
     def reader_left(self) -> None:
-        """One live reader fewer."""
+        """Count one live reader less."""
         self._limits.reader_left()

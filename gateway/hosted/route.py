@@ -103,7 +103,7 @@ class HostedRoute:
         self.runs: RunsLike | None = None  # where the settings say that there are some
 
     def checked(self, name: str) -> str:
-        """The name of a stream; raises for one that the protocol keeps for itself."""
+        """Return the name of a stream; raises HeadgateError for none, or one that is reserved."""
         if not name:
             raise StreamNotFound(f"a stream has a name: {self.prefix}/NAME")
         if name.endswith("/"):
@@ -113,7 +113,7 @@ class HostedRoute:
         return name
 
     def parse(self, target: str) -> Read:
-        """A target as a read; raises HeadgateError."""
+        """Parse a target as a read; raises HeadgateError."""
         read = parse_target(target)
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
@@ -121,7 +121,7 @@ class HostedRoute:
         return read if keys is None else keys.marked(read, target)
 
     def with_key(self, response: Response, name: str) -> Response:
-        """An answer to who may read a stream, with its reader key if it has one."""
+        """Add the stream's reader key, if there is one, to a response to a permitted reader."""
         keys = self.access.reader_keys
         if keys is None:
             return response
@@ -190,7 +190,7 @@ class HostedRoute:
     async def read(
         self, read: Read, name: str, if_none_match: str | None
     ) -> RouteAnswer | LiveRead:
-        """The answer, or LiveRead for a long-poll that is at the tail and for SSE."""
+        """Return the response, or a LiveRead for SSE and for a long-poll at the tail."""
         now = self.clock()
         entry = self._store.get(read.target, now)
         if entry is not None and entry.confirm_after <= now:
@@ -220,7 +220,7 @@ class HostedRoute:
         return RouteAnswer(_conditional(entry, if_none_match), cache)
 
     async def _confirmed(self, read: Read, name: str) -> RenderedChunk | None:
-        """The kept answer, if it is still what the log would give."""
+        """Return the cached response if the log, loaded anew, would give the same."""
         active = await self.table.load(name)  # drops what has become old
         state = self.table.present(active)
         now = self.clock()
@@ -232,13 +232,13 @@ class HostedRoute:
         return entry
 
     async def answer(self, read: Read, state: StreamState, start: int) -> RenderedChunk:
-        """What the log has from there, rendered, and kept if it may be."""
+        """Read and render the chunk at `start`, and cache it if it may be."""
         at_tail = start == state.tail
         chunk = chunks.empty(state) if at_tail else await self.reader.chunk_for(read, state, start)
         return self._render(read, chunk)
 
     def _render(self, read: Read, chunk: Chunk) -> RenderedChunk:
-        """The answer as bytes, and kept for the next who asks."""
+        """Render a chunk as bytes, and cache it if it may be."""
         state = chunk.state
         now = self.clock()
         read = renewed(self.access.reader_keys, read)
@@ -267,7 +267,7 @@ class HostedRoute:
         return entry
 
     def _given(self, read: Read, *, is_end: bool) -> Hits:
-        """Where those are counted who are given the answer at once."""
+        """Return the counts of requests that the cached response answers."""
         begins = counted.TERMINAL if is_end else counted.begins(read.offset)
         operation = counted.LONG_POLL if isinstance(read, LongPoll) else counted.READ
         return self.traffic.hits(operation, begins)
@@ -275,26 +275,26 @@ class HostedRoute:
     # For who asks what would become of a read
 
     def kept(self, read: Read) -> RenderedChunk | None:
-        """The kept answer, which does not count as used."""
+        """Return the cached response without marking it as used."""
         return self._store.peek(read.target, self.clock())
 
     def is_being_read(self, read: Read, state: StreamState) -> bool:
-        """Whether others wait for the same read of the log right now."""
+        """Return whether other requests wait for the same read of the log."""
         return read_key(read, state) in self.answers
 
     # As a part of the process
 
     def readiness(self) -> Checks:
-        """Whether the log takes appends."""
+        """Return the check of the log: why it takes no appends, or None."""
         return {f"log {self.prefix}": self.table.log.why_unhealthy()}
 
     def notes(self) -> Checks:
-        """A loss is no reason to send readers elsewhere: nobody else has more than what is left."""
+        """Return a loss of the log as a note: no other server has more than what is left."""
         loss = self.table.log.loss()
         return {} if loss is None else {f"loss {self.prefix}": loss}
 
     def samples(self) -> Iterator[Sample]:
-        """The numbers of the log, and of what waits for it."""
+        """Yield the metrics of the log, and of what waits for it."""
         fates = self.lifecycle.figures
         yield from metrics.samples(self.prefix, self.table.log, self.appender, fates)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
@@ -307,11 +307,11 @@ class HostedRoute:
         yield Sample(traffic_metrics.REFUSALS, ("max_pending_appends",), refused)
 
     async def list_streams(self, question: ListStreams) -> StreamPage:
-        """A page of the streams."""
+        """Return a page of the streams."""
         return await self.streams.page(question)
 
     async def describe(self, name: str) -> StreamDescription:
-        """A stream, its producers, and its readers in this process."""
+        """Return a stream, its producers, and its readers in this process."""
         active = await self.table.load(name)
         state = self.table.present(active)
         return described(self.streams.row(state), state, active)

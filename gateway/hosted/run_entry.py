@@ -1,4 +1,4 @@
-"""One run as this process sees its stream being written, and what one commit brings of it.
+"""A run as this process sees its stream being written, commit by commit.
 
 A run is a stream whose first message is a record of `headgate.records`; that module says what such
 records are.

@@ -1,4 +1,4 @@
-"""What is counted of the runs of a route, by OpenTelemetry's conventions for GenAI where they fit.
+"""Counts of a route's runs, by OpenTelemetry's conventions for GenAI where they fit.
 
 Their histograms of a client that streams are those of a run: how long it took, when its first item
 came, and how long it was from one item to the next. The bounds are theirs.

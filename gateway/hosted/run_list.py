@@ -51,7 +51,7 @@ class RunLook(NamedTuple):
 
     @property
     def rank(self) -> RunRank:
-        """Where it is in the list."""
+        """The run's place in the sorted list."""
         return RunRank.of(self.status.status, self.run.created_at, self.run.path)
 
 

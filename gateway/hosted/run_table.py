@@ -57,7 +57,7 @@ class RunTable:
 
     @property
     def is_full(self) -> bool:
-        """Whether the next one takes the place of another."""
+        """True if the next run takes the place of another."""
         return len(self) >= MOST_RUNS
 
     def __len__(self) -> int:

@@ -26,9 +26,10 @@ class Survey(NamedTuple):
 
 
 class SizeSurvey:
-    """One survey at a time. It goes on when whoever asked has gone: the next who asks has it.
+    """Surveys of the largest streams, one at a time, each kept for a while.
 
-    At most MOST_KEPT are made in KEPT_S, however many beginnings are asked for.
+    A survey goes on when its caller has left: the next caller gets its result. At most MOST_KEPT
+    are made in KEPT_S, however many beginnings are asked for.
     """
 
     def __init__(self, log: Log, clock: Callable[[], float]) -> None:
@@ -38,7 +39,7 @@ class SizeSurvey:
         self._under_way: asyncio.Task[None] | None = None
 
     async def largest(self, begins: str) -> Survey:
-        """The largest streams whose paths begin so. Raises LogUnavailable, LimitReached."""
+        """Return the largest streams whose paths begin so. Raises LogUnavailable, LimitReached."""
         while True:
             now = self._clock()
             self._kept = {key: kept for key, kept in self._kept.items() if now < kept[1]}

@@ -39,7 +39,7 @@ class StreamList:
         self.survey = SizeSurvey(table.log, table.clock.wall)
 
     async def page(self, question: ListStreams) -> StreamPage:
-        """The page that is asked for. Raises BadRequest, LogUnavailable."""
+        """Return the requested page. Raises BadRequest, LogUnavailable."""
         begins = question.begins
         limit = max(1, min(question.limit, LARGEST_PAGE))
         if question.order == "name":
@@ -76,7 +76,7 @@ class StreamList:
     async def _ranked(
         self, found: Iterable[Ranked], after: str, limit: int, as_of: float | None
     ) -> StreamPage:
-        """Those with the highest ranks first, after the rank and path that a page ended with."""
+        """Return a page, highest ranks first, behind the rank and path where another page ended."""
         if after:
             last = _parsed(after)
             found = (it for it in found if it < last)
@@ -113,12 +113,12 @@ class StreamList:
         return rows
 
     def _known(self, state: StreamState) -> StreamState:
-        """The stream as it is here: where no other process writes, its use may not be written."""
+        """Return the state in memory of a log that no other process writes, else the stored one."""
         active = None if self._table.log.shared else self._table.peek(state.path)
         return state if active is None or active.state is None else active.state
 
     def row(self, state: StreamState) -> StreamRow:
-        """A stream as a list shows it."""
+        """Return a stream as a row of the list."""
         active = self._table.peek(state.path)
         return StreamRow(
             name=state.path,
@@ -135,13 +135,13 @@ class StreamList:
 
 
 def readers_of(active: ActiveStream) -> int:
-    """Its live readers in this process."""
+    """Return the number of a stream's live readers in this process."""
     follower = active.follower
     return follower.feed.reader_count if isinstance(follower, HostedFollower) else 0
 
 
 def rate_of(active: ActiveStream) -> float:
-    """Appends a second through this process in the last minute."""
+    """Return the appends per second through this process in the last minute."""
     rate = active.rate
     return 0.0 if rate is None else rate.per_second(perf_counter())
 
