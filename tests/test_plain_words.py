@@ -18,6 +18,7 @@ PLAIN = (
     "cdn_configs",
     "gateway/hosted",
     "gateway/monitoring",
+    "gateway/origin",
     "gateway/purge",
     "gateway/runtime",
     "gateway/telemetry",

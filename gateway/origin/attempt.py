@@ -1,4 +1,4 @@
-"""One request to one server, and how far it came."""
+"""An attempt to send a request to one server, and how far it came."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Attempt:
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether it does no harm to send it again."""
+        """True if it does no harm to send the request again."""
         if self.upload_error is not None or self.request.is_poll:
             return False
         if not self.was_sent:
@@ -72,7 +72,7 @@ class Attempt:
 
     @property
     def was_stale(self) -> bool:
-        """Whether it may have failed for what its connection had been through before.
+        """True if the attempt may have failed for what its connection had been through before.
 
         The server closed it while it was idle, or was not done with an earlier answer.
         """
@@ -80,7 +80,7 @@ class Attempt:
 
     @property
     def attributes(self) -> dict[str, str | int]:
-        """What its span tells, by the semantic conventions for HTTP clients."""
+        """The attributes of its span, by the semantic conventions for HTTP clients."""
         url = self.server.address(self.request.target)
         told: dict[str, str | int] = {
             "http.request.method": self.request.method,
@@ -99,7 +99,7 @@ class Attempt:
         return Attempt(self.request, server, is_repetition=is_repetition)
 
     def begin(self) -> asyncio.Timeout:
-        """The clock, which does not run before the server has the request."""
+        """Return the timeout, which does not run before the server has the request."""
         self._clock = asyncio.timeout_at(None if self._sent is None else self._sent.until)
         return self._clock
 
@@ -109,11 +109,11 @@ class Attempt:
         self.on_used_connection = self.was_begun = True
 
     def rest(self) -> Awaitable[aiohttp.ClientResponse] | None:
-        """The answer, where the request was sent before."""
+        """Return the awaited response of a request that is sent already, else None."""
         return None if self._sent is None else _begun(self._sent)
 
     def end(self) -> None:
-        """The head is there, or will not come."""
+        """Stop the timeout: the head is there, or will not come."""
         self._clock = None
 
     @property
@@ -147,17 +147,17 @@ class Attempt:
             self._clock.reschedule(moment)
 
     def note_reuse(self) -> None:
-        """The connection had carried a request before."""
+        """Note that the connection had carried a request before."""
         self.on_used_connection = True
 
     def note_sent(self) -> None:
-        """The head of the request goes out."""
+        """Note that the head of the request goes out, and start the timeout."""
         self.was_begun = True
         self._run()
 
 
 async def _begun(sent: SentRequest) -> aiohttp.ClientResponse:
-    """An answer as soon as its head is there."""
+    """Return the response as soon as its head is there."""
     try:
         return await sent.response.start(sent.connection)
     except BaseException:

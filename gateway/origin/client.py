@@ -98,15 +98,15 @@ class Origin:
         self._in_step.close()
 
     def why_unhealthy(self) -> str | None:
-        """Why no server can be reached now, or None."""
+        """Return why no server can be reached now, or None."""
         return self.servers.why_unhealthy()
 
     def describe(self) -> tuple[ServerState, ...]:
-        """The servers, each up or down."""
+        """Return the state of each server."""
         return self.servers.describe()
 
     def up(self) -> dict[str, bool]:
-        """Whether requests go to a server, by its host and port."""
+        """Return whether requests go to each server, by host and port."""
         return self.servers.up()
 
     @property
@@ -116,11 +116,11 @@ class Origin:
         return "" if server is None else server.incarnation
 
     def path(self, path: str) -> str | None:
-        """The path by which the origin knows what the gateway calls `path`, below its prefix."""
+        """Return the origin's path for a path of the gateway; None outside the route's prefix."""
         return self.servers.path(path)
 
     def location(self, url: str) -> str | None:
-        """The path below the route's prefix of a URL that the origin gave, if it has one."""
+        """Return the gateway's path for a URL of the origin; None outside its base URL."""
         return self.servers.location(url)
 
     async def send(
@@ -133,7 +133,7 @@ class Origin:
         poll: bool = False,
         block: bytes | None = None,
     ) -> AnyAnswer:
-        """The answer to a request, once its head is there; who has it releases it.
+        """Send a request, and return the response once its head is there; the caller releases it.
 
         `block` are the headers as `RawWay.block` makes them, where somebody has remembered that.
 
@@ -189,7 +189,7 @@ class Origin:
         *,
         poll: bool = False,
     ) -> OriginAnswer:
-        """The answer as `send` has it, by aiohttp's client, which can send whatever there is."""
+        """Do as `send` by aiohttp's client, which can send every kind of request."""
         _check_text(headers)
         settings = self._settings
         wait_s = settings.poll_timeout if poll else settings.response_timeout
@@ -202,7 +202,7 @@ class Origin:
             return await self._counted(request, began, held)
 
     async def go_on(self, attempt: Attempt, began: float, held: ExitStack) -> OriginAnswer:
-        """The answer to a request that has been sent without a task, and `began` at a loop time.
+        """Return the response to a request that was sent without a task at `began` (loop time).
 
         `held` gives back its place among the requests. Raises as `send` does.
         """
@@ -212,7 +212,7 @@ class Origin:
     async def _counted(
         self, request: OriginRequest, began: float, held: ExitStack, attempt: Attempt | None = None
     ) -> OriginAnswer:
-        """As `_answer`, which is counted, and timed unless it is a poll: those are to take long."""
+        """Do as `_answer`, and count the result; time it unless it is a poll, which takes long."""
         loop = asyncio.get_running_loop()
         try:
             response, attempt = await self._answer(request, held, attempt)
@@ -232,7 +232,7 @@ class Origin:
 
     @property
     def is_full(self) -> bool:
-        """Whether one more request would be too many."""
+        """True if one more request would be too many."""
         return self.in_flight >= self._settings.max_requests
 
     def enter(self) -> None:
@@ -248,7 +248,7 @@ class Origin:
         self.in_flight += 1
 
     def leave(self) -> None:
-        """One request fewer is at the origin."""
+        """Count one request less at the origin."""
         self.in_flight -= 1
 
     async def _answer(
@@ -271,7 +271,7 @@ class Origin:
     def _following(
         self, attempt: Attempt, error: HeadgateError, asked: set[OriginServer]
     ) -> Attempt | None:
-        """What to try after an attempt that failed before the head of an answer."""
+        """Return the attempt to follow one that failed before the head of a response, or None."""
         server = self.servers.next(but=asked)
         if isinstance(error, OriginUnreachable):  # nothing was sent
             return attempt.at(server, is_repetition=attempt.is_repetition)
@@ -283,9 +283,9 @@ class Origin:
         return attempt.at(server, is_repetition=True)
 
     async def _ask(self, attempt: Attempt, held: ExitStack) -> ClientResponse:
-        """The head of a server's answer, and a span for that; the poll of a feed has none.
+        """Send an attempt, with a span but for the poll of a feed; return the response's head.
 
-        It would be open for as long as a stream is silent, and is nobody's in particular.
+        A poll's span would be open for as long as a stream is silent, and belongs to no client.
         """
         request = attempt.request
         if self._tracer is None or request.is_poll:
@@ -333,7 +333,7 @@ class Origin:
         return response
 
     def _failure(self, attempt: Attempt, error: ClientError | OSError) -> Exception:
-        """What went wrong, in our own terms; the server is marked."""
+        """Mark the server as failed, and return the failure as an error of ours."""
         if attempt.upload_error is not None:
             return attempt.upload_error
         if not attempt.was_begun:
@@ -353,7 +353,7 @@ class Origin:
         return OriginBroken("the origin closed the connection without an answer")
 
     async def _check(self, server: OriginServer) -> str | None:
-        """Why a server is not well, or None."""
+        """Probe a server; return why it is unhealthy, or None."""
         path, timeout_s = self._settings.health_path, self._settings.connect_timeout
         if not path and not server.was_silent:
             return await try_connection(*server.endpoint(self._tls), timeout_s)
@@ -373,7 +373,7 @@ class Origin:
 
 
 def _trace_of(request: OriginRequest) -> str | None:
-    """The trace that a request is part of, if it is recorded: ours, else its client's."""
+    """Return the id of the recorded trace of a request, ours or else its client's; else None."""
     span = tracing.current.get()
     if span is not None:
         return span.trace_id

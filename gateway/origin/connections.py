@@ -180,7 +180,7 @@ def session(
     *,
     pooled: bool,
 ) -> ClientSession:
-    """A client that adds nothing to requests, and takes nothing from answers."""
+    """Return a client that adds nothing to requests, and takes nothing from responses."""
     connector = Connector(
         in_step,
         ssl=tls or True,
@@ -204,14 +204,14 @@ def session(
 
 
 def connector_of(client: ClientSession) -> Connector:
-    """What its connections come from."""
+    """Return the connector of a session that was made here."""
     connector = client.connector
     assert isinstance(connector, Connector), "made here"
     return connector
 
 
 def nothing_written(error: BaseException) -> bool:
-    """Whether a connection from the pool was found closed before anything was written to it."""
+    """Return whether a pooled connection was found closed before anything was written to it."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, aiohttp.ClientConnectionResetError):

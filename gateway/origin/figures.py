@@ -1,4 +1,4 @@
-"""What became of the requests at an origin, and how long their answers took to begin."""
+"""Counts of requests at an origin, by result, and the times until their responses began."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OriginFigures:
         return sum(self.results[f"{kind}xx"] for kind in range(2, 6))
 
     def answered(self, status: int) -> None:
-        """The head of an answer is there."""
+        """Count a response, whose head is there."""
         self.results[f"{status // 100}xx"] += 1
 
     def failed(self, error: HeadgateError) -> None:

@@ -33,7 +33,7 @@ _LENGTH = "content-length"
 
 
 class HeadKind:
-    """What equal heads have in common; `stable` is as of a WholeAnswer."""
+    """The common part of equal heads; `stable` is as in WholeAnswer."""
 
     __slots__ = ("is_last", "stable", "status")
 
@@ -69,7 +69,7 @@ class _Pattern:
 
 
 class HeadPatterns:
-    """Those of one origin, the one that matched last first."""
+    """The patterns of one origin's heads, the one that matched last first."""
 
     def __init__(self) -> None:
         self._patterns: list[_Pattern] = []
@@ -79,7 +79,7 @@ class HeadPatterns:
         return len(self._patterns)
 
     def read(self, data: bytes) -> PlainHead | None:
-        """The head that these bytes begin with, where it is one that comes again and again."""
+        """Return the head at the start of `data` if it matches a known pattern, else None."""
         patterns = self._patterns
         if not patterns:
             return None
@@ -115,7 +115,7 @@ class HeadPatterns:
 
 
 def _made(head: PlainHead, lines: Sequence[bytes]) -> _Pattern | None:
-    """The first of the lines is that of the status."""
+    """Return a pattern of the head, whose first line is the status line; None if it has none."""
     texts, names = [], []
     for line in lines:
         text = line.decode("latin-1")

@@ -51,7 +51,7 @@ class InChunks:
         self._missing = 0  # bytes, at least, until that can be looked at
 
     def take(self, data: bytes, at: int = 0) -> bool:
-        """As of ByLength; False also where a chunk is not plain, or they are too many or too big.
+        """Take bytes as ByLength does; return False also for chunks not plain, too many or too big.
 
         Then nothing more is to be taken.
         """
@@ -80,7 +80,7 @@ class InChunks:
         return _SIZE_BEGUN.match(data, at) is not None and self._wait(data, at, len(data) + 1)
 
     def _end(self, data: bytes, at: int, begins: int) -> bool:
-        """What is left is the end, or its beginning: no trailers, and no other answer."""
+        """Return whether the rest is the end, or its beginning: no trailers, no other response."""
         left = data[begins:]
         if left == _END:
             self.whole = b"".join(self._parts)

@@ -37,7 +37,7 @@ _STABLE: _Fact = ("", "", b"")
 
 
 class PlainHeads:
-    """What the lines of one origin's answers are."""
+    """The known header lines of one origin's responses."""
 
     def __init__(self) -> None:
         self.patterns = HeadPatterns()
@@ -45,7 +45,7 @@ class PlainHeads:
         self._statuses: dict[bytes, int] = {}
 
     def read(self, data: bytes, *, is_head: bool) -> PlainHead | None:
-        """The head that these bytes begin with, where it is plain; `is_head` as the method."""
+        """Return the head at the start of `data`, of a HEAD if `is_head`; None if not plain."""
         if not is_head:
             head = self.patterns.read(data)
             if head is not None:
@@ -60,7 +60,7 @@ class PlainHeads:
         return head
 
     def _taken_apart(self, lines: list[bytes], begins: int, *, is_head: bool) -> PlainHead | None:
-        """What these lines, of the status first, say of the body, which begins there."""
+        """Return the head of these lines, the status line first; its body begins at `begins`."""
         first = lines[0]
         status = self._statuses.get(first) or self._learn_status(first)
         if not (status and len(lines) <= 1 + MOST_LINES):
@@ -100,7 +100,7 @@ class PlainHeads:
         return status
 
     def _learn(self, line: bytes) -> _Fact | None:
-        """What a line is; None where it is for the parser."""
+        """Parse a new line, and remember its fact; None where it is for the parser."""
         match = _FIELD.match(line)
         if match is None:
             return None
@@ -122,7 +122,7 @@ class PlainHeads:
 
 
 def _framing(name: str, value: str, line: bytes) -> _Fact | None:
-    """What a line is that says how a message is framed, or what its connection is for."""
+    """Return the fact in a line about framing or connection; None if only the parser knows."""
     if name == _LENGTH and _DIGITS.match(value) is not None:
         return name, value, line.partition(b":")[0]
     if name == _CODING and value.lower() == "chunked":
@@ -134,7 +134,7 @@ def _framing(name: str, value: str, line: bytes) -> _Fact | None:
 
 
 def _size(length: str | None, is_coded: bool, is_bodyless: bool) -> int | None:
-    """The size of a body; None where only the parser knows it."""
+    """Return the size of a body; None where only the parser knows it."""
     if is_coded:
         return None if is_bodyless or length is not None else IN_CHUNKS
     if is_bodyless:

@@ -48,13 +48,13 @@ class RawQuestionLike(Protocol):
     heads: PlainHeads
 
     def taken(self, connection: RawConnection, head: PlainHead, begin: bytes, body: bytes) -> None:
-        """The answer is here, and the connection has nothing to do with it any more.
+        """Take the whole response, which the connection has nothing to do with any more.
 
         `begin` are the bytes of its head.
         """
 
     def left(self, connection: RawConnection, came: bytes) -> None:
-        """It is no plain answer, whose beginning has come, or the connection is lost."""
+        """Take over a lost connection, or one whose response, begun by `came`, is not plain."""
 
     def lost(self) -> None:
         """Something failed here, maybe in one of the others."""

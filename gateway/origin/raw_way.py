@@ -55,7 +55,7 @@ WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})  # without one they sa
 
 
 class OriginTraffic(Protocol):
-    """What the raw way needs of an origin, as `origin.client.Origin` has it."""
+    """The part of `origin.client.Origin` that the raw way needs."""
 
     servers: OriginServers
     figures: OriginFigures
@@ -63,7 +63,7 @@ class OriginTraffic(Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Whether one more request would be too many."""
+        """True if one more request would be too many."""
 
     def leave(self) -> None:
         """Count one request fewer."""
@@ -128,7 +128,7 @@ class RawQuestion(Struct, eq=False):
         self.way.lost(self)
 
     def abandon(self) -> None:
-        """Nobody waits any more: what comes on its connection is for nobody."""
+        """Give up: nobody waits for the response on its connection any more."""
         self.way.abandon(self)
 
     def attempt(self) -> Attempt:
@@ -153,7 +153,7 @@ class _Place:
         self._lines: dict[str, bytes] = {}  # of appends, by target
 
     def line(self, method: str, target: str) -> bytes | None:
-        """How a request for it begins; None where that is for a URL to spell."""
+        """Return the start of a request's head; None for a target that needs encoding."""
         is_append = method == "POST"  # which goes to the same stream again and again
         line = self._lines.get(target) if is_append else None
         if line is None:
@@ -198,7 +198,7 @@ class RawWay:
 
     @staticmethod
     def block(fields: MultiMapping[str]) -> bytes | None:
-        """The fields of a request as `ask` takes them; None where they are not for this way."""
+        """Return header fields as `ask` takes them; None where they are not for this way."""
         if not _OF_THE_WAY.isdisjoint(map(str.lower, fields)):
             return None
         try:
@@ -255,7 +255,7 @@ class RawWay:
             question.asker.failed(OriginBroken(UNKNOWN))
 
     def leave(self, question: RawQuestion) -> None:
-        """It is out no more."""
+        """Count a request less that is out."""
         del self._out[question]
         if not self.is_for_polls:
             self.origin.in_flight -= 1
@@ -349,7 +349,7 @@ class RawWay:
 
 
 def _trace_of(fields: bytes) -> str | None:
-    """The trace that a request is part of, if its client records it."""
+    """Return the id of the trace that the client records, else None."""
     for name, value in http1.parse_field_lines(fields):
         if name.lower() == TRACEPARENT and (context := parse_traceparent(value)) is not None:
             return context.trace_id if context.is_sampled else None

@@ -1,4 +1,4 @@
-"""What an origin answers: its head, checked, and its body in parts as they come."""
+"""The response of an origin: its head, checked, and its body in parts as they come."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class OriginAnswer:
         return f"OriginAnswer({self.status}, {self.server!r})"
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises OriginBroken and OriginTimeout."""
+        """Yield the body as it comes. Raises OriginBroken and OriginTimeout."""
         try:
             while part := await self._part():
                 yield part
@@ -92,7 +92,7 @@ class OriginAnswer:
             self.release()
 
     async def read(self, limit: int) -> bytes:
-        """The whole body. Raises as `parts` does, and OriginBroken beyond the limit."""
+        """Return the whole body. Raises as `parts` does, and OriginBroken beyond the limit."""
         body = BytesIO()  # gives out what was written to it without copying it once more
         try:
             async for part in self.parts():
@@ -108,7 +108,7 @@ class OriginAnswer:
         self._held.close()
 
     async def _part(self) -> bytes:
-        """What has come, or comes next; empty at the end."""
+        """Return the bytes that have come, or come next; empty at the end."""
         content = self._response.content
         try:
             # Most answers are there with their head, and need no timer.
@@ -168,7 +168,7 @@ def _look(closed: asyncio.Future[None]) -> None:
 
 
 def fault(response: ClientResponse) -> str | None:
-    """What in the head forbids to pass the answer on, in words; aiohttp lets it through."""
+    """Return why the head forbids to pass a response on, though aiohttp takes it; else None."""
     if response.version not in {HttpVersion10, HttpVersion11}:
         return "it is of another version of HTTP"
     if not 200 <= response.status < 600:

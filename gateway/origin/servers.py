@@ -24,7 +24,7 @@ TRIED_EVERY_S = 0.25  # where no server is up: the others are refused at once me
 
 
 class OriginSettings(msgspec.Struct, frozen=True):
-    """Where a route's origin is, and how long it may take."""
+    """The servers of a route's origin, and their timeouts."""
 
     urls: tuple[str, ...]  # in order of preference
     prefix: str  # of the route
@@ -40,7 +40,7 @@ class OriginSettings(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, route: Route) -> Self:
-        """What a route with an http(s) origin is set to."""
+        """Return the settings of a route with an http(s) origin."""
         return cls(
             urls=route.origins,
             prefix=route.prefix,
@@ -57,7 +57,7 @@ class OriginSettings(msgspec.Struct, frozen=True):
 
 
 class ServerState(msgspec.Struct, frozen=True):
-    """What is known of a server: whether it is asked, and why not."""
+    """The state of a server: whether it gets requests, and why not."""
 
     url: str
     up: bool
@@ -65,7 +65,7 @@ class ServerState(msgspec.Struct, frozen=True):
 
 
 class OriginServer:
-    """One base URL, and whether it answers."""
+    """A server of an origin, by its base URL, and its health."""
 
     def __init__(self, url: str, prefix: str) -> None:
         self.url = url
@@ -95,37 +95,37 @@ class OriginServer:
 
     @property
     def up(self) -> bool:
-        """Whether requests go to it."""
+        """True if requests go to the server."""
         return self.why_unhealthy is None
 
     def address(self, target: str) -> URL:
-        """The URL of what the gateway calls `target`, its path and query byte for byte."""
+        """Return the server's URL for a target of the gateway, path and query byte for byte."""
         return self.at(self.own(target))
 
     def own(self, target: str) -> str:
-        """What the server calls what the gateway calls `target`."""
+        """Return the server's target for a target of the gateway."""
         path = self._base + target.removeprefix(self._prefix)
         return path if path.startswith("/") else f"/{path}"
 
     def path(self, path: str) -> str | None:
-        """The path by which the server knows what the gateway calls `path`, below the prefix."""
+        """Return the server's path for a path of the gateway; None outside the prefix."""
         if not path.startswith(f"{self._prefix}/"):
             return None
         return self._base + path.removeprefix(self._prefix)
 
     def at(self, path: str) -> URL:
-        """The URL of a path of its own."""
+        """Return the URL of a path of the server."""
         return URL(self._origin + path, encoded=True)
 
     def endpoint(self, tls: SSLContext | None) -> tuple[str, int, SSLContext | None]:
-        """Where to connect to, and how."""
+        """Return host, port and TLS context of the server."""
         parsed = URL(self.url)
         assert parsed.host is not None
         assert parsed.port is not None
         return parsed.host, parsed.port, tls if self.speaks_tls else None
 
     def location(self, url: str) -> str | None:
-        """What the gateway calls a URL that this server gave, if it is below the base URL."""
+        """Return the gateway's path for a URL of the server; None outside the base URL."""
         path = url
         if not url.startswith("/") or url.startswith("//"):
             host, path = _split(url)
@@ -188,14 +188,14 @@ class OriginServers:
         return iter(self._servers)
 
     def next(self, but: Collection[OriginServer] = ()) -> OriginServer | None:
-        """The first that is up, apart from some."""
+        """Return the first server that is up and not in `but`, or None."""
         for one in self._servers:  # asked for each request: no generator
             if one.why_unhealthy is None and one not in but:
                 return one
         return None
 
     def are_down(self) -> bool:
-        """Whether none is up."""
+        """Return whether no server is up."""
         return self.next() is None
 
     def _note_change(self) -> None:
@@ -207,14 +207,14 @@ class OriginServers:
                 server.incarnation = f"{server.url} {self._changes}"
 
     def up_now(self, now: float) -> OriginServer | None:
-        """The first that is up, which is asked `now` (loop time)."""
+        """Return the first server that is up, and note its use at `now` (loop time)."""
         server = self.next()
         if server is not None:
             self._tried_at = now
         return server
 
     def first(self) -> OriginServer:
-        """The first that is up. Raises OriginUnreachable."""
+        """Return the first server that is up. Raises OriginUnreachable."""
         now = asyncio.get_running_loop().time()
         server = self.up_now(now)
         if server is not None:
@@ -225,28 +225,28 @@ class OriginServers:
         raise OriginUnreachable(f"the origin {self._servers[0].why_unhealthy}")
 
     def path(self, path: str) -> str | None:
-        """The path by which the server of choice knows what the gateway calls `path`."""
+        """Return the first server's path for a path of the gateway."""
         return self._servers[0].path(path)
 
     def why_unhealthy(self) -> str | None:
-        """Why none is up, each with its reason; None when one is."""
+        """Return why no server is up, with the reason of each; None if one is."""
         if self.next() is not None:
             return None
         return "; ".join(f"{server.url} {server.why_unhealthy}" for server in self._servers)
 
     def describe(self) -> tuple[ServerState, ...]:
-        """All of them as they are now."""
+        """Return the state of all servers."""
         return tuple(ServerState(one.url, one.up, one.why_unhealthy) for one in self._servers)
 
     def up(self) -> dict[str, bool]:
-        """Whether each is asked, by host and port; where it has two URLs, by both."""
+        """Return whether each server is up, by host and port; of two URLs there, both must be."""
         found: dict[str, bool] = {}
         for one in self._servers:
             found[one.authority] = found.get(one.authority, True) and one.up
         return found
 
     def location(self, url: str) -> str | None:
-        """What the gateway calls a URL that one of them gave."""
+        """Return the gateway's path for a URL of any of the servers, or None."""
         found = (server.location(url) for server in self._servers)
         return next((path for path in found if path is not None), None)
 

@@ -1,4 +1,4 @@
-"""Why there is no connection to an origin, or to another server that is called."""
+"""Reasons why there is no connection to an origin, or to another server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WRONG_NAME = frozenset({62, 64})  # OpenSSL's numbers for another host name, ano
 
 
 def why_unreachable(error: BaseException, timeout_s: float) -> str:
-    """What is wrong with a server that cannot be connected to, in words that follow its name.
+    """Return why a server cannot be connected to, in words that follow its name.
 
     Clients get to read them: no address is in them.
     """

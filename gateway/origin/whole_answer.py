@@ -81,12 +81,12 @@ class WholeAnswer(Struct, eq=False):
         return self._headers
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """The body, if there is any: as of an OriginAnswer."""
+        """Yield the body, if there is any, as an OriginAnswer does."""
         if self.body:
             yield self.body
 
     async def read(self, limit: int) -> bytes:
-        """The body. Raises OriginBroken beyond the limit."""
+        """Return the body. Raises OriginBroken beyond the limit."""
         if len(self.body) > limit:
             raise OriginBroken(f"the origin's answer is over {limit} bytes")
         return self.body
@@ -99,7 +99,7 @@ class AnswerReceiver(Protocol):
     """Takes what becomes of a request: one method is called, once, after the request is out."""
 
     def answered(self, answer: WholeAnswer) -> None:
-        """The answer is here, all of it."""
+        """Take the whole response."""
 
     def began(self, answer: OriginAnswer) -> None:
         """Its head is here, and it is not short and whole: a task reads it, and releases it."""
