@@ -21,6 +21,7 @@ PLAIN = (
     "gateway/origin",
     "gateway/purge",
     "gateway/runtime",
+    "gateway/streams",
     "gateway/telemetry",
     "gateway/workers",
 )

@@ -1,4 +1,4 @@
-"""One stream in use, and those who hear of it."""
+"""A stream in use, and the listener to its commits."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
 
 class CommitListener(Protocol):
-    """Who hears of a stream's commits, in their order, on the event loop."""
+    """A listener to a stream's commits, called in their order on the event loop."""
 
     def traced(self, appends: Sequence[TraceContext]) -> None:
-        """The spans of the appends that are published next."""
+        """Take the trace contexts of the appends that are published next."""
 
     def published(self, state: StreamState, records: Sequence[Record]) -> None:
-        """The stream moved to `state`; `records` were appended last, if they are at hand."""
+        """Take the stream's new state; `records` were appended last, if they are at hand."""
 
     def ended(self) -> None:
-        """The stream is gone."""
+        """Take note that the stream was deleted."""
 
     @property
     def has_readers(self) -> bool:
-        """Whether anybody waits for the stream right now."""
+        """True while a reader waits for the stream."""
 
 
 class Caches(Protocol):
-    """What is kept of streams elsewhere."""
+    """The caches of what was read of streams."""
 
     def changed(self, stream_id: int, *, whole: bool) -> None:
         """Forget what is no longer so: what reached the tail, or with `whole` everything."""
@@ -51,7 +51,7 @@ NOBODY: list[Waiting] = []
 
 
 class ActiveStream(msgspec.Struct, gc=False, eq=False):
-    """One stream in use. `state` is None until loaded; `absent` says that a load found none.
+    """A stream in use. `state` is None until loaded; `absent` says that a load found none.
 
     The collector leaves it out: a walk over 50,000 of them took 0.1 s, in which everybody waited.
     It is in a cycle with its follower only, which is gone before it is dropped.
@@ -81,21 +81,21 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     unfollowing: asyncio.TimerHandle | None = None  # when that is to end
 
     def wait(self, one: Waiting) -> None:
-        """One more waits."""
+        """Queue an append."""
         if self.waiting:
             self.waiting.append(one)
         else:
             self.waiting = [one]
 
     def leave(self, count: int) -> list[Waiting]:
-        """The first of those who wait, who do so no more."""
+        """Remove the first `count` waiting appends, and return them."""
         first, rest = self.waiting[:count], self.waiting[count:]
         self.waiting = rest or NOBODY
         return first
 
     @property
     def place(self) -> PathState:
-        """What stands at the path."""
+        """The state of the stream's path."""
         return PathState(self.state, self.retired, self.history)
 
     @property
@@ -105,7 +105,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
 
     @property
     def idle(self) -> bool:
-        """Whether it may be dropped: nobody waits on it."""
+        """True if the stream may be dropped from memory: nothing waits on it."""
         return not (
             self.waiting
             or self.committing
@@ -115,7 +115,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
         )
 
     def count(self, appends: int, now: float) -> None:
-        """Appends that were stored at `now` (perf_counter)."""
+        """Count appends that were stored at `now` (perf_counter)."""
         if self.rate is None:
             self.rate = AppendRate()
         self.rate.count(appends, now)

@@ -1,4 +1,4 @@
-"""What became of appends, counted as each outcome is known."""
+"""Counts of appends by outcome."""
 
 from __future__ import annotations
 

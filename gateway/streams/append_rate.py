@@ -1,4 +1,4 @@
-"""How often a stream was appended to in the last minute, by two counts and no timer."""
+"""The rate of a stream's appends in the last minute, by two counts and no timer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AppendRate(msgspec.Struct, gc=False, eq=False):
     _now: int = 0
 
     def count(self, appends: int, now: float) -> None:
-        """Appends that were stored at `now` (perf_counter)."""
+        """Count appends that were stored at `now` (perf_counter)."""
         minute = int(now // MINUTE_S)
         if minute != self._minute:
             self._before = self._now if minute == self._minute + 1 else 0
@@ -27,7 +27,7 @@ class AppendRate(msgspec.Struct, gc=False, eq=False):
         self._now += appends
 
     def per_second(self, now: float) -> float:
-        """Appends a second in the minute up to `now` (perf_counter)."""
+        """Return the appends per second in the minute up to `now` (perf_counter)."""
         minute, passed = divmod(now, MINUTE_S)
         if minute == self._minute:
             recent = self._now + self._before * (1 - passed / MINUTE_S)

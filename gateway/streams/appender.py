@@ -207,7 +207,7 @@ class Appender:
         self._advance(active, confirmed)
 
     def _decide(self, active: ActiveStream, state: StreamState) -> tuple[Outcomes, Change | None]:
-        """What becomes of the first of those who wait, and what is to be committed for them."""
+        """Decide the first waiting appends; return their outcomes, and the change to commit."""
         time = self._loop.time
         turn_ends, quick = time() + LONGEST_TURN_S, QUICK_BYTES
         batch = AppendBatch(state, active.producers, self._table.clock(), self._retention)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class _Creation:
-    """One that waits. `active` is the stream at its path, which is looked up until `is_found`."""
+    """A waiting creation; `active` is the stream at its path, which is loaded until `is_found`."""
 
     __slots__ = (
         "active",
@@ -61,7 +61,7 @@ class _Creation:
 
 
 class Creations:
-    """Those of one log. They are as many as there are clients, and their bodies have come whole."""
+    """The waiting creations of one log: at most one for each client, each with a whole body."""
 
     def __init__(self, table: StreamTable, lifecycle: Lifecycle) -> None:
         self._table = table
@@ -76,7 +76,7 @@ class Creations:
         self.idle.set()
 
     def takes(self, headers: Mapping[str, str], body: bytes) -> bool:
-        """Whether nothing of a creation takes more than its place and a commit."""
+        """Return whether a creation takes no more than a look at its path and a commit."""
         if self._table.log.shared or FORKED_FROM in headers:
             return False
         return not is_long(headers.get("Content-Type"), body)
@@ -131,7 +131,7 @@ class Creations:
             self._commit(decided)
 
     def _decide(self, creation: _Creation) -> Change | None:
-        """What is to be committed; None of one that goes on by itself, or is over."""
+        """Return the change to commit; None of a creation that goes on by itself, or is over."""
         active = creation.active
         if creation.failure is not None:
             raise creation.failure
@@ -160,7 +160,7 @@ class Creations:
         return True
 
     def _commit(self, decided: Sequence[tuple[_Creation, Change]]) -> None:
-        """In one go, each by itself."""
+        """Commit the creations together, each with a result of its own."""
         try:
             changes = [change for _, change in decided]
             self._table.commit_apart(changes, partial(self._settled, decided))

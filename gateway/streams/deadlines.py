@@ -31,13 +31,13 @@ UNKNOWN_TTL_S = 1  # the shortest: while a stream is being loaded anew
 
 
 class Commits(Protocol):
-    """Where a moved deadline is written."""
+    """The commits by which a moved deadline is written."""
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Make the changes durable; fails with Conflict when somebody else was first."""
 
     def lost(self, path: str, found: Loaded | None) -> None:
-        """A commit met another's."""
+        """Drop the state at `path`: another process committed first."""
 
 
 class Deadlines(abc.ABC):
@@ -48,7 +48,7 @@ class Deadlines(abc.ABC):
         self._clock = clock
 
     def now(self, active: ActiveStream) -> Moment:
-        """The time by which the stream's deadline counts; while it is loaded, with its grace."""
+        """Return the time by which the stream's deadline counts, less its grace."""
         now = self._clock()
         if active.grace_s:
             return now._replace(steady=now.steady - active.grace_s)
@@ -74,14 +74,14 @@ class Deadlines(abc.ABC):
         active.grace_s = 0.0
 
     def committed(self, active: ActiveStream, state: StreamState) -> StreamState:
-        """What a committed state is here, where the stream may have been used meanwhile."""
+        """Return a committed state with the deadline that counts, which a use may have moved."""
         active.written_deadline = state.deadline
         if active.state is None or active.state.deadline != state.deadline:
             active.grace_s = 0.0
         return state
 
     def keep_alive(self, active: ActiveStream) -> None:
-        """A stream with live readers is in use, which other processes cannot see."""
+        """Touch a stream with live readers again and again, for processes that do not see them."""
         if not active.kept_alive:
             self._keep_alive(active)
 
@@ -107,7 +107,7 @@ class Deadlines(abc.ABC):
 
 
 class SoleDeadlines(Deadlines):
-    """One process serves the log: it knows of every use, and what is written may lag behind."""
+    """The deadlines of a log that one process serves, which knows every use and writes few."""
 
     def _move(self, active: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
         if state.deadline is None or deadline > state.deadline:
@@ -136,7 +136,7 @@ class SoleDeadlines(Deadlines):
             active.state = msgspec.structs.replace(state, deadline=known.deadline)
 
     def committed(self, active: ActiveStream, state: StreamState) -> StreamState:
-        """Used again while the change was on its way: a sliding deadline only moves on."""
+        """Return a committed state with the later deadline: a use may have moved it meanwhile."""
         known = active.state
         if (
             known is not None
@@ -162,5 +162,5 @@ class SharedDeadlines(Deadlines):
 
 
 def _slack(ttl_s: int) -> float:
-    """How far, in seconds, a written deadline may lag."""
+    """Return by how many seconds a written deadline may lag."""
     return min(max(1.0, ttl_s / TOUCH_SHARE), MOST_SLACK_S)

@@ -30,7 +30,7 @@ class LogSubscriptions:
         self._deadlines.keep_alive(active)
 
     def unfollow(self, active: ActiveStream) -> None:
-        """Nobody follows the stream any more: who long-polls will be back soon, though."""
+        """Stop following a stream, a little later: readers that long-poll will be back soon."""
         if active.followed:
             if active.unfollowing is not None:
                 active.unfollowing.cancel()

@@ -32,7 +32,7 @@ MAX_RACES = 20  # lost races before a client is told to come back
 
 
 class Lifecycle:
-    """What happens to streams as wholes."""
+    """The operations on whole streams: creation, forks, deletion and expiry."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Lifecycle:
         return await self._racing(lambda: self._create(path, request))
 
     async def _taken_apart(self, request: Create, source_path: str | None) -> Create:
-        """The request with what is made of a long body, so that nobody waits while it is made."""
+        """Parse a long body in turns with other work; return the request with its records."""
         content_type = request.content_type
         if content_type is None and source_path is not None and len(request.body) > SLICE_BYTES:
             content_type = (await self._source(source_path)).content_type
@@ -74,7 +74,7 @@ class Lifecycle:
         return created
 
     def decide(self, active: ActiveStream, request: Create) -> tuple[Created, tuple[Change, ...]]:
-        """What becomes of a plain PUT, and what is to be committed.
+        """Decide a plain PUT; return its outcome, and the changes to commit.
 
         Its place is known, and nothing stands there whose time is over.
         """
@@ -120,7 +120,7 @@ class Lifecycle:
         return tuple(begun(change, now, self._retention) for change in changes)
 
     async def _prefix(self, source: StreamState, fork: ForkRequest) -> bytes:
-        """What a sub-offset takes in; reading at the fork's position also checks it."""
+        """Return the bytes before a sub-offset; the read at the fork's position also checks it."""
         position = rules.fork_position(source, fork)
         following = None
         if position < source.tail:
@@ -166,7 +166,7 @@ class Lifecycle:
         return await self._racing(attempt)
 
     async def _place(self, path: str) -> ActiveStream:
-        """The stream at a path, after an expired one there was taken away."""
+        """Return the stream at a path, after removing an expired one there."""
         active = await self._table.load(path)
         if active.state is not None:
             try:
@@ -246,7 +246,7 @@ class Lifecycle:
     async def _commit_apart(
         self, first: Change, others: tuple[Change, ...], *, anew: bool, ends: Fate | None
     ) -> None:
-        """A fork's part and its source's, where they cannot be one commit.
+        """Commit a fork's change and its source's, where they cannot be one commit.
 
         The source is referred to before there is the fork, and released after the fork has gone:
         what a crash leaves in between is a reference too many, which keeps data, never one too few.
@@ -278,7 +278,7 @@ class Lifecycle:
 
 
 def _never_was(fork: StreamState, place: PathState) -> bool:
-    """Whether what stands at its path says that a fork did not come to be.
+    """Return whether the state of its path says that a fork did not come to be.
 
     It may come true yet in another history, and who removed it since has released its source.
     """

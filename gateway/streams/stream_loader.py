@@ -32,7 +32,7 @@ class StreamLoader:
         self._forget = forget
 
     async def load(self, active: ActiveStream) -> ActiveStream:
-        """The stream as it stands now, whoever changed it.
+        """Load the stream as it is in the log now, whoever changed it.
 
         Of a shared log nothing counts that was asked before this call: the answer may be older
         than a change that the caller knows of.
@@ -56,7 +56,7 @@ class StreamLoader:
         return self._begin_loading(active)
 
     async def _is_confirmed(self, active: ActiveStream, state: StreamState) -> bool:
-        """Whether what is remembered is what stands now; else it is forgotten."""
+        """Return whether the state in memory is the log's; drop it otherwise."""
         await in_task()
         if await self._log.is_current(state):
             return active.state is not None  # or it was forgotten meanwhile
@@ -65,7 +65,7 @@ class StreamLoader:
         return False
 
     def _begin_loading(self, active: ActiveStream) -> asyncio.Future[None]:
-        """By callbacks: a task for each of thousands of streams takes longer than their loads."""
+        """Load by callbacks: tasks for thousands of streams would take longer than their loads."""
         if active.loading is None:
             active.loading = loading = asyncio.get_running_loop().create_future()
             try:

@@ -34,7 +34,7 @@ MOST_TURNS = 8  # streams looked at to make room for one: more than one goes whe
 
 
 class StreamTable:
-    """All active streams of one log, the least recently used dropped beyond a bound."""
+    """The active streams of one log, the least recently used dropped beyond a bound."""
 
     def __init__(
         self,
@@ -59,11 +59,11 @@ class StreamTable:
         return len(self._streams)
 
     def __iter__(self) -> Iterator[ActiveStream]:
-        """All of them, the least recently used first."""
+        """Iterate over the active streams, the least recently used first."""
         return iter(self._streams.values())
 
     def get(self, path: str) -> ActiveStream:
-        """The active stream of a path, loaded or not; becomes the most recently used."""
+        """Return the active stream of a path, loaded or not, as the most recently used."""
         active = self._streams.get(path)
         if active is None:
             self._make_room()
@@ -73,7 +73,7 @@ class StreamTable:
         return active
 
     def peek(self, path: str) -> ActiveStream | None:
-        """The active stream of a path if there is one, without making it more recently used."""
+        """Return the active stream of a path, or None, without marking it as used."""
         return self._streams.get(path)
 
     def _make_room(self) -> None:
@@ -91,7 +91,7 @@ class StreamTable:
                 self._streams.move_to_end(path)
 
     async def load(self, path: str) -> ActiveStream:
-        """The active stream as it stands now, whoever changed it; equal loads share one look-up."""
+        """Load a stream as it is in the log, whoever changed it; equal loads share a look-up."""
         return await self._loader.load(self.get(path))
 
     def begin_load(self, path: str) -> asyncio.Future[ActiveStream] | asyncio.Future[None]:
@@ -124,7 +124,7 @@ class StreamTable:
             raise
 
     def present(self, active: ActiveStream) -> StreamState:
-        """The loaded stream's state as a client may use it; raises when it is gone."""
+        """Return the loaded stream's state for a client; raises HeadgateError if it is gone."""
         if active.follower is not None and active.follower.has_readers:
             self.deadlines.touch(active)  # a stream with live readers is in use (section 5.1)
         return present(active.state, self.deadlines.now(active))
@@ -168,7 +168,7 @@ class StreamTable:
         settled(first, failures)
 
     def _revision(self, change: Change) -> Revision:
-        """The stream's entry and its revision, which any news of the stream changes."""
+        """Return the stream's entry and its revision, which any news of the stream changes."""
         active = self._streams.get(change.state.path)
         return active, 0 if active is None else active.revision
 
@@ -242,7 +242,7 @@ class StreamTable:
         active.forget()
 
     def lost(self, path: str, found: Loaded | None) -> None:
-        """A commit met another's: `found` is what was there then, if that is known.
+        """Take the state that another process committed first: `found`, or load it if None.
 
         Where others write, their changes are listened to for a while: who knows of them before it
         decides loses fewer races.
@@ -266,11 +266,11 @@ class StreamTable:
     # Of what other processes do
 
     def hears_of(self, active: ActiveStream) -> bool:
-        """Whether a change of the stream, whoever makes it, will be told."""
+        """Return whether this table will be notified of every change of the stream."""
         return not self.log.shared or (active.followed and self.log.why_unhealthy() is None)
 
     def heard(self, change: Change) -> None:
-        """A followed stream changed."""
+        """Apply the change of a followed stream by another process."""
         active = self._streams.get(change.state.path)
         if active is None or is_old(active.state, change):
             return
@@ -281,14 +281,14 @@ class StreamTable:
             self.missed(active.path)
 
     def gone(self, path: str, stream_id: int) -> None:
-        """A stream was removed, followed or not."""
+        """Drop what is known of a stream that was removed, followed or not."""
         self._caches.changed(stream_id, whole=True)
         active = self._streams.get(path)
         if active is not None and active.state is not None and active.state.stream_id == stream_id:
             self.missed(path)
 
     def missed(self, path: str) -> None:
-        """A stream may have changed, or be gone: those who follow it must hear what it is now."""
+        """Drop the state of a stream that may have changed; load it for those who follow it."""
         active = self._streams.get(path)
         if active is None:
             return
@@ -306,7 +306,7 @@ class StreamTable:
         self._caches.clear()
 
     def history_changed(self) -> None:
-        """The log may have lost what it acknowledged: nothing that is remembered is certain."""
+        """Drop all states and cached responses: the log may have lost acknowledged data."""
         self._caches.clear()
         for active in list(self._streams.values()):
             self.missed(active.path)

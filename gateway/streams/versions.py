@@ -1,4 +1,4 @@
-"""How what is told of a stream compares with what is known of it."""
+"""Comparisons of a state that arrives with the state that is known."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ if TYPE_CHECKING:
 
 
 def is_same(one: StreamState | None, other: StreamState) -> bool:
-    """Whether both are the same moment; a sliding deadline does not count."""
+    """Return whether both are the same version; a sliding deadline does not count."""
     return one is not None and one.is_along(other) and one.version == other.version
 
 
 def begins_alike(one: StreamState, other: StreamState) -> bool:
-    """Whether both begin at the same place, and none of it was lost in between."""
+    """Return whether both begin at the same offset of one history."""
     mine, its = ((it.stream_id, it.history, it.first) for it in (one, other))
     return mine == its
 
 
 def is_behind(told: StreamState | None, known: StreamState | None) -> bool:
-    """Whether what was told, or more, is known already."""
+    """Return whether the state that arrived, or a later one, is known already."""
     return (
         told is not None
         and known is not None
@@ -30,7 +30,7 @@ def is_behind(told: StreamState | None, known: StreamState | None) -> bool:
 
 
 def is_old(known: StreamState | None, change: Change) -> bool:
-    """Whether a change was heard of before, or something later in its place."""
+    """Return whether a change, or a later one, is known already."""
     state = change.state
     return (
         known is not None
@@ -40,12 +40,12 @@ def is_old(known: StreamState | None, change: Change) -> bool:
 
 
 def follows_on(known: StreamState | None, change: Change) -> bool:
-    """Whether a change is the next after what is known."""
+    """Return whether a change is the next one after the known state."""
     return known is not None and known.is_along(change.state) and known.version == change.expected
 
 
 def is_rewritten(known: StreamState | None, state: StreamState) -> bool:
-    """Whether more than what reached the tail is no longer as it was when the stream was known."""
+    """Return whether more than the known state's tail is different now."""
     if known is None or known.stream_id != state.stream_id:
         return bool(state.past_generations or state.first)  # as far as can be told
     return (known.generation, known.first) != (state.generation, state.first)
