@@ -17,15 +17,16 @@ from admin.bodies import fields
 from admin.console import CONSOLE
 from admin.errors import NotTold
 from admin.model import DoctorWish
-from admin.pages import cdn, runs, show, views
+from admin.pages import show
 from admin.pages.rendering import TemplatePage, link
+from admin.pages.views import cdn, explain, runs, stream
 from gateway.protocol.http.paths import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from admin.console import Console
-    from admin.pages.views import Visit
+    from admin.pages.visit import Visit
 
     Change = Callable[[Console, "StreamForm"], Awaitable[None]]
 
@@ -101,7 +102,7 @@ class Forms:
         entered = await fields(request)
         query = {"target": entered.get("target", ""), "explained": "yes"}
         visit = self._visit(request)._replace(query=query)
-        page = await views.explain(visit, entered.get("headers", ""))
+        page = await explain.page(visit, entered.get("headers", ""))
         return await self._shown(request, page, 200)
 
     async def _change(self, request: web.Request) -> web.Response:
@@ -151,7 +152,7 @@ class Forms:
         self, request: web.Request, form: StreamForm, refusal: NotTold
     ) -> web.Response:
         """The form once more, with what was entered and why that was not done."""
-        template, told = await views.stream(self._visit(request))
+        template, told = await stream.page(self._visit(request))
         told = {**told, "refusal": refusal.reason, "content": form.fields.get("content", "")}
         return await self._shown(request, TemplatePage(template, told), refusal.status)
 

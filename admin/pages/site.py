@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
@@ -13,32 +13,53 @@ from admin.access.check import VIEWER
 from admin.console import CONSOLE
 from admin.errors import NotTold, phrase
 from admin.events import serve_events
-from admin.pages import cdn, runs, views
 from admin.pages.forms import Forms
 from admin.pages.live import LivePages
 from admin.pages.rendering import Renderer, TemplatePage
 from admin.pages.runbooks import runbooks
-from admin.pages.views import Visit
+from admin.pages.views import (
+    about,
+    cdn,
+    configuration,
+    explain,
+    overview,
+    routes,
+    runs,
+    stream,
+    streams,
+)
+from admin.pages.visit import Visit
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from aiohttp.typedefs import Handler
 
 STATIC = Path(__file__).with_name("static")
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 EVENTS = "text/event-stream"
-READ: Mapping[str, Callable[[Visit], Awaitable[TemplatePage]]] = {
-    "/": views.overview,
-    "/routes": views.routes,
-    "/streams": views.streams,
-    "/stream": views.stream,
-    "/runs": runs.page,
-    "/explain": views.explain,
-    "/cdn": cdn.page,
-    "/configuration": views.configuration,
-    "/about": views.about,
-}
+
+
+class PageModule(Protocol):
+    """A module of `admin.pages.views`."""
+
+    PATH: str
+
+    async def page(self, visit: Visit, /) -> TemplatePage:
+        """Return the template of the page and its variables."""
+
+
+PAGES: tuple[PageModule, ...] = (
+    overview,
+    routes,
+    streams,
+    stream,
+    runs,
+    explain,
+    cdn,
+    configuration,
+    about,
+)
 
 
 class Site:
@@ -51,8 +72,8 @@ class Site:
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Add the pages, their forms, and what they are made of."""
-        for path, tell in READ.items():
-            router.add_get(path, self.reading(tell))
+        for module in PAGES:
+            router.add_get(module.PATH, self.reading(module.page))
         Forms(self.visit, self.show).add_to(router)
         router.add_get("/alerts", self.alerts)
         router.add_get("/cdn/file", self.download)

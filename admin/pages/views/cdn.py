@@ -13,7 +13,7 @@ from admin.errors import NotTold
 from admin.model import DoctorWish
 from admin.pages.applying import how_to_apply
 from admin.pages.rendering import TemplatePage
-from admin.pages.views import frame
+from admin.pages.visit import frame
 from cdn_configs import comparison
 from cdn_configs.options import CREDENTIAL_MODES
 from cdn_configs.targets import TARGETS
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from admin.model import CdnFile, CdnTarget
-    from admin.pages.views import Visit
+    from admin.pages.visit import Visit
 
+PATH = "/cdn"
 MODES = {
     "bypass": "bypass: the gateway answers who has credentials",
     "per-credential": "per-credential: each reader has a cache of their own",
@@ -46,7 +47,7 @@ MUST_BE = {
 async def page(visit: Visit) -> TemplatePage:
     """What a target does and does not do, and the file once there is enough for one."""
     if not visit.whole:
-        return TemplatePage("cdn.html", {"here": "/cdn", **await frame(visit), **_doctor(visit)})
+        return TemplatePage("cdn.html", {"here": PATH, **await frame(visit), **_doctor(visit)})
     targets = visit.console.cdn_targets().targets
     target = _target(targets, visit)
     parts = {name for one in targets for name in one.beside}
@@ -61,7 +62,7 @@ async def page(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "cdn.html",
         {
-            "here": "/cdn",
+            "here": PATH,
             **await frame(visit),
             "groups": [
                 ("On your own machines", [one for one in whole if not one.is_elsewhere]),

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, get_args
 
 from admin.errors import NotTold
 from admin.pages.rendering import TemplatePage
-from admin.pages.views import choice, frame
+from admin.pages.visit import choice, frame
 from gateway.telemetry.inspection import RunStatus
 
 if TYPE_CHECKING:
-    from admin.pages.views import Visit
+    from admin.pages.visit import Visit
 
+PATH = "/runs"
 STATUSES: dict[str, str] = {
     "": "All",
     "active": "Running",
@@ -50,7 +51,7 @@ async def page(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "runs.html",
         {
-            "here": "/runs",
+            "here": PATH,
             **await frame(visit),
             "prefixes": prefixes,
             "route": route,

@@ -1,0 +1,57 @@
+"""The page that explains a request: the steps on its way through the gateway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from admin.errors import NotTold
+from admin.pages.rendering import TemplatePage
+from admin.pages.visit import address, frame
+from gateway.access.credentials import without_token
+
+if TYPE_CHECKING:
+    from admin.pages.visit import Visit
+
+PATH = "/explain"
+_SECRET = frozenset({"authorization", "cookie"})
+
+
+async def page(visit: Visit, headers: str = "") -> TemplatePage:
+    """Return the empty form, or the steps on the way of a request for `target`."""
+    target = visit.query.get("target", "")
+    explanation, trouble = None, None
+    if "explained" in visit.query:
+        try:
+            # A path alone has no host, by which an origin's answers are kept: it is one of here.
+            url = f"http://{address(visit)}{target}" if target.startswith("/") else target
+            explanation = await visit.console.explanation(url, _fields(headers))
+        except NotTold as refusal:
+            trouble = refusal
+    return TemplatePage(
+        "explain.html",
+        {
+            "here": PATH,
+            **await frame(visit),
+            "target": without_token(target),
+            "headers": _without_credentials(headers),
+            "explanation": explanation,
+            "trouble": trouble,
+        },
+    )
+
+
+def _without_credentials(headers: str) -> str:
+    """Return the lines that were entered without credentials, to be shown again."""
+    lines = headers.splitlines(keepends=True)
+    return "".join(it for it in lines if it.partition(":")[0].strip().lower() not in _SECRET)
+
+
+def _fields(text: str) -> list[tuple[str, str]]:
+    """Return header lines as names and values. Raises NotTold for a line that is none."""
+    fields = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise NotTold(400, f"A header is written Name: value, and not {line[:80]}")
+        fields.append((name.strip(), value.strip()))
+    return fields

@@ -1,0 +1,19 @@
+"""The page of routes: a card for each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from admin.pages.rendering import TemplatePage
+from admin.pages.visit import frame
+
+if TYPE_CHECKING:
+    from admin.pages.visit import Visit
+
+PATH = "/routes"
+
+
+async def page(visit: Visit) -> TemplatePage:
+    """Return the page with a card for each route."""
+    cards = await visit.console.routes()
+    return TemplatePage("routes.html", {"here": PATH, **await frame(visit), "routes": cards})

@@ -1,0 +1,73 @@
+"""The page of streams: a part of the list of a route's streams, in a chosen order."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, get_args
+
+from admin.errors import NotTold
+from admin.pages.rendering import TemplatePage
+from admin.pages.views.stream import DONE
+from admin.pages.visit import address, choice, frame
+from gateway.telemetry.inspection import StreamOrder
+
+if TYPE_CHECKING:
+    from admin.pages.visit import Visit
+
+PATH = "/streams"
+COLUMNS = (
+    ("name", "Name", False),
+    ("", "State", False),
+    ("", "Type", False),
+    ("", "Tail", False),
+    ("size", "Size", True),
+    ("readers", "Readers", True),
+    ("rate", "Rate", True),
+    ("", "Expires", False),
+)
+
+
+async def page(visit: Visit) -> TemplatePage:
+    """Return a page of a route's streams, or why there are none where the log cannot be read."""
+    prefixes = [route.prefix for route in await visit.console.routes()]
+    route = visit.query.get("route", prefixes[0])
+    order = choice(visit.query.get("order", "name"), get_args(StreamOrder), "order")
+    begins, after = visit.query.get("begins", ""), visit.query.get("after", "")
+    listed, trouble = None, None
+    try:
+        listed = await visit.console.streams(route, begins=begins, order=order, after=after)
+    except NotTold as refusal:
+        trouble = refusal
+    return TemplatePage(
+        "streams.html",
+        {
+            "here": PATH,
+            **await frame(visit),
+            "prefixes": prefixes,
+            "route": route,
+            "order": order,
+            "begins": begins,
+            "after": after,
+            "page": listed,
+            "trouble": trouble,
+            "columns": COLUMNS,
+            "done": DONE.get(visit.query.get("done", "")),
+            "commands": _first_commands(address(visit), route),
+            "now": visit.now,
+        },
+    )
+
+
+def _first_commands(authority: str, route: str) -> list[tuple[str, str]]:
+    """Return the commands that the README begins with, for this host and port."""
+    url = shlex.quote(f"http://{authority}{route}/chat")
+    following = shlex.quote(f"http://{authority}{route}/chat?offset=-1&live=sse")
+    content = "-H 'Content-Type: application/json'"
+    return [
+        (f"curl -i -X PUT {url} {content}", "the command that creates a stream"),
+        (
+            f'curl -i -X POST {url} {content} -d \'{{"token": "Hello"}}\'',
+            "the command that appends",
+        ),
+        (f"curl -N {following}", "the command that follows"),
+    ]

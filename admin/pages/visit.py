@@ -1,0 +1,48 @@
+"""A request for a page, and the parts that all pages make of one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from admin.errors import NotTold
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from admin.console import Console
+    from admin.model import Viewer
+
+C = TypeVar("C", bound=str)
+
+
+class Visit(NamedTuple):
+    """A request for a page: its query, its viewer, and when it came."""
+
+    console: Console
+    query: Mapping[str, str]
+    viewer: Viewer
+    host: str  # as the browser knows this machine
+    now: float
+    whole: bool = True  # else the regions alone that are sent again while a page is open
+
+
+async def frame(visit: Visit) -> dict[str, object]:
+    """Return the variables of the frame that is around every page."""
+    return {"instance": await visit.console.instance()}
+
+
+def choice(value: str, choices: Sequence[C], name: str) -> C:
+    """Return the value if it is one of the choices. Raises NotTold."""
+    for one in choices:
+        if value == one:
+            return one
+    raise NotTold(400, f"{name} must be one of {', '.join(choices)}.")
+
+
+def address(visit: Visit) -> str:
+    """Return the host and port at which clients reach the streams.
+
+    A gateway that listens on every interface is reached by the host of the request.
+    """
+    host, _, port = visit.console.name.rpartition(":")
+    return f"{visit.host}:{port}" if host in {"0.0.0.0", "[::]"} else visit.console.name  # noqa: S104
