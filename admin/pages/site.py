@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import pkgutil
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from aiohttp import web
 
@@ -13,21 +15,12 @@ from admin.access.check import VIEWER
 from admin.console import CONSOLE
 from admin.errors import NotTold, phrase
 from admin.events import serve_events
+from admin.pages import views
 from admin.pages.forms import Forms
 from admin.pages.live import LivePages
 from admin.pages.rendering import Renderer, TemplatePage
 from admin.pages.runbooks import runbooks
-from admin.pages.views import (
-    about,
-    cdn,
-    configuration,
-    explain,
-    overview,
-    routes,
-    runs,
-    stream,
-    streams,
-)
+from admin.pages.views import cdn
 from admin.pages.visit import Visit
 
 if TYPE_CHECKING:
@@ -49,16 +42,9 @@ class PageModule(Protocol):
         """Return the template of the page and its variables."""
 
 
-PAGES: tuple[PageModule, ...] = (
-    overview,
-    routes,
-    streams,
-    stream,
-    runs,
-    explain,
-    cdn,
-    configuration,
-    about,
+PAGES = tuple(
+    cast("PageModule", importlib.import_module(f"{views.__name__}.{found.name}"))
+    for found in pkgutil.iter_modules(views.__path__)
 )
 
 

@@ -1,4 +1,5 @@
 """The pages of the console, a module for each: its `PATH`, and `page`, which fills its template.
 
-A new page is a new module here; `admin.pages.site` imports it and lists it in `PAGES`.
+A new page is a new module here, which `admin.pages.site` finds, and a line of the menu in
+`templates/base.html`.
 """
