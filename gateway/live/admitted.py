@@ -26,7 +26,7 @@ FORGOTTEN = 1024  # principals without readers that may wait in the heap, beside
 
 
 class Holder(Protocol):
-    """Somebody whose credential counts until a moment (epoch seconds); it is 0 once revoked."""
+    """A principal whose credential counts until a moment (epoch seconds); 0 once revoked."""
 
     until: float
 
@@ -36,7 +36,7 @@ class Reader(Protocol):
 
     @property
     def principal(self) -> Holder | None:
-        """Who has it."""
+        """The principal that is admitted with the reader, if there is one."""
 
 
 class AdmittedReaders:
@@ -68,7 +68,7 @@ class AdmittedReaders:
                 self._arm()
 
     def discard(self, reader: Reader) -> None:
-        """A reader reads no more."""
+        """Forget a reader that has ended."""
         principal = reader.principal
         readers = None if principal is None else self._of.get(principal)
         if principal is not None and readers is not None:
@@ -77,7 +77,7 @@ class AdmittedReaders:
                 del self._of[principal]
 
     def end(self, principal: Holder) -> None:
-        """The principal counts no more: end its readers, a part of them at a time."""
+        """End the readers of a principal that counts no more, a part of them at a time."""
         readers = self._of.get(principal)
         if readers is None:
             return
@@ -92,7 +92,7 @@ class AdmittedReaders:
             asyncio.get_running_loop().call_soon(self.end, principal)
 
     def _due(self) -> None:
-        """The time of the first in the heap has come, by the loop; the clock may be behind."""
+        """End the readers whose time has come; the clock may still be behind the loop's timer."""
         now = self._clock()
         while self._heap and self._heap[0][0] <= now:
             _, _, principal = heapq.heappop(self._heap)

@@ -1,4 +1,4 @@
-"""What a feed and its surroundings know of each other."""
+"""The contracts between a feed, its readers, its source and its process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ N_contra = TypeVar("N_contra", contravariant=True)
 
 
 class NewsAge(NamedTuple):
-    """When the oldest of some news was there (perf_counter), and the newest append's trace."""
+    """The arrival of the oldest of some news (perf_counter), and the newest append's trace."""
 
     at: float
     trace_id: str | None
@@ -55,11 +55,11 @@ class PollAnswer:
 
     @property
     def is_counted(self) -> bool:
-        """Whether all are whom it was given to."""
+        """True if every reader that got the response is counted."""
         return self.given == self._counted
 
     def count(self) -> tuple[int, list[int]]:
-        """How many are counted now, who were not before; `begun` of these."""
+        """Count the readers not counted before; return their number, and it by how reads began."""
         readers, begun = self.given - self._counted, self.begun
         self._counted = self.given
         self.begun = [0] * (NOWHERE + 1)
@@ -71,7 +71,7 @@ class Waiter(Protocol):
 
     @property
     def principal(self) -> Holder | None:
-        """Who has it, where its route has a guard."""
+        """The principal that is admitted with the reader, where its route has a guard."""
 
     def answer(self, answer: PollAnswer) -> None:
         """Take the answer that all get who asked the same."""
@@ -81,10 +81,10 @@ class Waiter(Protocol):
 
 
 class Answerable(Protocol):
-    """Who waits for the one answer to a write."""
+    """A connection that waits for the one response to a write."""
 
     def take(self) -> None:
-        """It comes later."""
+        """Note that the response comes later."""
 
     def reply(self, wire: bytes) -> bool:
         """Give it; whether the client is there still."""
@@ -111,7 +111,7 @@ class Parkable(Waiter, Protocol):
         """Write the answer for which it was kept; whether the client is there still."""
 
     def tell_loss(self, on_lost: Callable[[Waiter], object] | None) -> None:
-        """Whom to tell from now on."""
+        """Set the callback for a lost client; None for none."""
 
 
 class Taker(Protocol):
@@ -119,7 +119,7 @@ class Taker(Protocol):
 
     @property
     def transport(self) -> Transport | None:
-        """Where they are written; None when the client is gone."""
+        """The transport that events are written to; None when the client is gone."""
 
     def write(self, wire: bytes) -> None:
         """Write some of the answer."""
@@ -129,7 +129,7 @@ class Taker(Protocol):
 
     @property
     def writing_paused(self) -> bool:
-        """Whether the client takes less than it is sent."""
+        """True while the client takes less than it is sent."""
 
     async def drained(self) -> None:
         """Wait until most of it is taken. Raises ConnectionResetError."""
@@ -140,17 +140,17 @@ class Client(Parkable, Taker, Protocol):
 
 
 class ReaderServer(Protocol):
-    """Whom a reader has its connection from."""
+    """The server that lent a reader its connection."""
 
     def reader_lost(self, transport: Transport) -> None:
-        """The connection is gone."""
+        """Note that the connection is lost."""
 
     def take_back(self, transport: Transport) -> bool:
-        """The answer is over: serve the next request. False where the answer is not taken yet."""
+        """Serve the next request after the response; return False while that is not taken yet."""
 
 
 class Parked(NamedTuple):
-    """Where a waiter waits, an offset, and for how long (loop time)."""
+    """The offset at which a waiter waits, and until when (loop time)."""
 
     position: str
     read: LongPoll
@@ -184,7 +184,7 @@ class FeedSettings(NamedTuple):
 
 
 class FeedState(Protocol[V]):
-    """What a feed's readers have been told up to, its `position`, and what is known beyond it.
+    """The `position` up to which a feed's readers were notified, and what is known beyond it.
 
     `stream` is the stream as its route knows it, `tail` where it ends. `caught_up` says that
     nothing is known to follow the tail, `lost` why news cannot come at the moment.
@@ -198,27 +198,27 @@ class FeedState(Protocol[V]):
     lost: HeadgateError | None
 
     def left(self) -> None:
-        """One who was about to wait, or waited, does not any more."""
+        """Count one reader less: it waited, or was about to wait."""
 
     def soon(self, step: Callable[[], None]) -> None:
         """Take a step in the next pass of the loop; whatever raises, nobody waits for ever."""
 
 
 class FeedContext(Protocol):
-    """What a feed uses of its process: the clock (epoch seconds), and how answers are written."""
+    """A feed's view of its process: the clock (epoch seconds), and how responses are written."""
 
     clock: Callable[[], float]
     admitted: AdmittedReaders
 
     def problem(self, error: HeadgateError) -> Response:
-        """A refusal; of those who are refused together each is to come back at another time."""
+        """Return a refusal; clients refused together are told different times to return."""
 
     def collapsed(self, response: Response) -> tuple[Response, bytes]:
-        """An answer, and the bytes of it that all who asked the same are given."""
+        """Return a response, and it as bytes for all readers with equal requests."""
 
 
 class FeedSource(Protocol[V_contra, N_contra]):
-    """Where a feed's answers and events come from: the streams of one route.
+    """The source of a feed's responses and events: the streams of one route.
 
     Positions are offsets, which sort as text (PROTOCOL.md section 8).
     """
@@ -228,24 +228,24 @@ class FeedSource(Protocol[V_contra, N_contra]):
 
     @property
     def shared(self) -> FeedContext:
-        """What the route shares with the others of its process."""
+        """The context that all routes of the process share."""
 
     def news_bytes(self, news: Sequence[N_contra]) -> int:
-        """How much data they have."""
+        """Return the number of bytes of data in the news."""
 
     def poll_data(
         self, stream: V_contra, parked: Parked, news: Sequence[N_contra]
     ) -> Response | None:
-        """The answer with what came after the waiter's position; None when the news lack it."""
+        """Return a response with the news after the waiter's position; None if they lack it."""
 
     def poll_ended(self, stream: V_contra, parked: Parked) -> Response | None:
-        """The answer without data: the time is over, or the stream is closed.
+        """Return the response without data: the time is over, or the stream is closed.
 
         None where it is not known that there are none.
         """
 
     def late_poll(self, stream: V_contra, parked: Parked) -> Coroutine[None, None, Response | None]:
-        """The answer to a waiter whose position is not in the news; None to wait on.
+        """Return the response to a waiter whose position is not in the news; None to wait on.
 
         There is one when its time is over.
         """
@@ -256,14 +256,14 @@ class FeedSource(Protocol[V_contra, N_contra]):
         """News that follow `start` as data events; None when they are too long for one turn."""
 
     def cached_event(self, stream: V_contra, start: str) -> DataEvent | None:
-        """The data event of the chunk at `start`, when it is at hand."""
+        """Return the cached data event of the chunk at `start`, or None."""
 
     def read_event(self, stream: V_contra, start: str) -> Coroutine[None, None, DataEvent]:
-        """The data event of the chunk at `start`, from where the stream lives."""
+        """Read the data event of the chunk at `start` from the log or origin."""
 
 
 async def rendered(turns: Turns, content_type: str, body: bytes) -> bytes:
-    """The data event of a read's body, in turns when that takes long."""
+    """Render the data event of a read's body, in turns when that takes long."""
     if sse.is_long(body):
         return await turns.take(sse.long_data_event(content_type, body))
     return sse.data_event(content_type, body)

@@ -1,4 +1,4 @@
-"""What live readers have still to be told: the last rounds, by how many of them one has been told.
+"""The rounds that live readers have not been sent yet, by how many each reader has been sent.
 
 Who lacks several rounds is told them together. What readers are written is rendered once for all
 who lack the same, and counted as one.
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class TellsPosition(Protocol):
-    """Who says where a reader is."""
+    """A source of control events."""
 
     def control_event(self, position: str, floor: int) -> bytes:
-        """What tells a reader that it is at `position`; its cursors are at least `floor`."""
+        """Return the control event for a reader at `position`; its cursors are at least `floor`."""
 
 
 class Round(NamedTuple, Generic[N]):
@@ -40,7 +40,7 @@ class Round(NamedTuple, Generic[N]):
 
 
 class Telling(Generic[N]):
-    """What is written to readers who lack the same: `pieces`, which are `size` bytes of events.
+    """The events for readers that lack the same rounds: `pieces`, `size` bytes in all.
 
     `events` of them have news. `readers` have been written them; `counted` of these are counted.
     """
@@ -68,7 +68,7 @@ class Telling(Generic[N]):
             traffic.delays.observe(now - self.since, readers, self.trace_id)
 
     def take_back(self, end: str, traffic: LiveTraffic) -> None:
-        """One reader was not written the pieces from the one with this end on."""
+        """Uncount the pieces from the one with this end on for a reader that did not get them."""
         first = [piece[1] for piece in self.pieces].index(end)
         for piece, _, _ in self.pieces[first:]:
             traffic.wrote_events(-1, len(http1.unframe(piece)), 1)
@@ -88,26 +88,26 @@ class EventRounds(Generic[V, N]):
         self.number = 0
 
     def add(self, one: Round[N]) -> None:
-        """One more."""
+        """Add a round."""
         self.retire()
         self._kept.append(one)
         self.number += 1
 
     def retire(self) -> None:
-        """What was rendered so far is written to nobody more."""
+        """Drop what was rendered so far: it is written to no further reader."""
         for telling in self._tellings.values():
             if telling is not None and telling.readers and telling.events:
                 self._source.traffic.live.collapsed.observe(telling.readers)
         self._tellings.clear()
 
     def forget(self, told: int) -> None:
-        """Everybody has been told so many of the rounds."""
+        """Drop the rounds that every reader has been sent."""
         lacked = self.number - told
         if lacked < len(self._kept):
             del self._kept[: len(self._kept) - lacked]
 
     def telling(self, told: int, floor: int) -> Telling[N] | None:
-        """What is told to who was told so many rounds; its cursors are at least `floor`.
+        """Return the events for readers that were sent so many rounds, cursors at least `floor`.
 
         None when these are too long for one turn.
         """

@@ -1,4 +1,4 @@
-"""One stream's live readers, written to in rounds.
+"""The live readers of one stream, written to in rounds.
 
 What is published gathers in a pending list; a round renders it once, and everybody is written the
 same bytes: long-polls at once, SSE readers in turn. When the feed is idle a round comes at once;
@@ -38,13 +38,13 @@ LONGEST_PAUSE_S = 0.05
 
 
 class FeedOwner(Protocol[V, N]):
-    """Who has made a feed, and is told of its readers."""
+    """The maker of a feed, which is notified of its readers."""
 
     def reader_left(self) -> None:
-        """One live reader fewer."""
+        """Count one live reader less."""
 
     def feed_empty(self, feed: Feed[V, N]) -> None:
-        """Nobody reads the feed any more."""
+        """Take note that the feed has no reader any more."""
 
 
 class Feed(Generic[V, N]):
@@ -112,21 +112,21 @@ class Feed(Generic[V, N]):
 
     @property
     def has_readers(self) -> bool:
-        """Whether anybody waits for the stream right now."""
+        """True while a reader waits for the stream."""
         return bool(self.long_polls.parked or self.sse_readers.ends)
 
     @property
     def expects_readers(self) -> bool:
-        """Whether many polls were answered just now, whose clients will be back at once."""
+        """True if many polls were answered just now: their clients will be back at once."""
         return not self.closed and self.long_polls.are_coming_back
 
     @property
     def reader_count(self) -> int:
-        """How many there are."""
+        """Number of readers."""
         return len(self.long_polls) + len(self.sse_readers)
 
     def readers(self, most: int) -> list[ReaderState]:
-        """Where they are, at most so many, the furthest behind first."""
+        """Return the states of `most` readers at most, the furthest behind first."""
         found = [
             *(ReaderState("sse", *told) for told in self.sse_readers.readers(most)),
             *(ReaderState("long-poll", *told) for told in self.long_polls.readers(most)),
@@ -135,16 +135,16 @@ class Feed(Generic[V, N]):
 
     @property
     def readers_by_mode(self) -> dict[ReaderMode, int]:
-        """How many wait in which way."""
+        """Return the number of readers by their mode."""
         return {"sse": len(self.sse_readers), "long-poll": len(self.long_polls)}
 
     @property
     def is_busy(self) -> bool:
-        """Whether there are polls that wait for their turn."""
+        """True while polls wait for their turn."""
         return self.long_polls.has_turns
 
     def reaches(self, position: str) -> bool:
-        """Whether a poll from an offset before the tail need not be read for."""
+        """Return whether a poll from an offset before the tail needs no read."""
         return self.long_polls.reaches(position)
 
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> None:
@@ -153,7 +153,7 @@ class Feed(Generic[V, N]):
         self._serve_later()
 
     def leave(self, waiter: Waiter, ended: Ended = "client") -> bool:
-        """The waiter waits no more, for example since its client is gone; whether it did."""
+        """Remove a waiter, for example because its client is gone; return whether it waited."""
         return self.long_polls.leave(waiter, ended)
 
     def join(self, reader: SseReader) -> None:
@@ -162,7 +162,7 @@ class Feed(Generic[V, N]):
         reader.advance()
 
     def left(self) -> None:
-        """One who was about to wait, or waited, does not any more."""
+        """Count one reader less: it waited, or was about to wait."""
         self._owner.reader_left()
         if not self.has_readers:
             if self._timer is not None:
@@ -183,7 +183,7 @@ class Feed(Generic[V, N]):
         self._is_over()
 
     def _is_over(self) -> None:
-        """Nobody need be expected any more, if nobody reads it now."""
+        """Tell the owner that the feed is empty, if it has no reader."""
         if not self.has_readers:
             self._owner.feed_empty(self)
 
@@ -211,7 +211,7 @@ class Feed(Generic[V, N]):
         caught_up: bool = True,
         trace_id: str | None = None,
     ) -> None:
-        """The stream moved on; tell everybody in the next round.
+        """Take the stream's new state, and send the news to all readers in the next round.
 
         `trace_id` is that of the newest append among the news that has one.
         """
@@ -249,7 +249,7 @@ class Feed(Generic[V, N]):
         self._is_over()
 
     def break_off(self, reason: HeadgateError) -> None:
-        """The stream is not what was followed any more, though others may know what it is now."""
+        """End all readers: the stream is not the one that was followed any more."""
         self.long_polls.break_off(reason)
         self._pending.clear()
         self.sse_readers.finish_all()
@@ -281,7 +281,7 @@ class Feed(Generic[V, N]):
             self.trail.delivered(polls + told, self._loop.time() - began)
 
     def _round_done(self, began: float) -> None:
-        """One pass of the loop later, when the sockets have been written to."""
+        """Set the time of the next round, a pass of the loop after the sockets were written to."""
         now = self._loop.time()
         self._earliest = now + min(LONGEST_PAUSE_S, PAUSE_SHARE * (now - began))
         self._round_waits = False
@@ -323,7 +323,7 @@ class Feed(Generic[V, N]):
             self._arm(self.sse_readers.due(now))
 
     def drain(self) -> None:
-        """The server stops: answer the polls, end the SSE answers that are not fresh."""
+        """Answer the polls, and end the SSE responses that are not fresh, for a stopping server."""
         now = self._loop.time()
         self.long_polls.hurry(now)
         self.sse_readers.hurry(now)

@@ -1,4 +1,4 @@
-"""How live readers are told of the rounds: in turn, a part of them at a time.
+"""The order in which live readers are sent the rounds: in turn, a part of them at a time.
 
 Between two parts the loop makes some passes, so that input is read and appends are taken, and who
 comes later in the turn is told what has come since, too. With a round that was written to all at
@@ -62,12 +62,12 @@ class LiveTurns(Generic[V, N]):
         self._began = 0  # by the rounds there had been
 
     def join(self, reader: LiveReader) -> None:
-        """A reader that is at the feed's position is told of the rounds from now on."""
+        """Add a reader at the feed's position, which is sent the rounds from now on."""
         reader.told = self._rounds.number
         self.live[reader] = None
 
     def leave(self, reader: LiveReader) -> None:
-        """It goes on by itself, or is gone."""
+        """Remove a reader that fell behind or disconnected."""
         self.live.pop(reader, None)
 
     def tell(self, one: Round[N]) -> int:

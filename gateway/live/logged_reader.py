@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LoggedSseReader(SseReader):
-    """It counts the bytes that it was written, which costs a little at each delivery.
+    """An SSE reader that counts the bytes written to it, at a small cost for each delivery.
 
     `tell_end` is told them, and what has ended the answer.
     """
@@ -50,5 +50,5 @@ class LoggedSseReader(SseReader):
         super().send(data_event, control_event)
 
     def left(self, ended: Ended) -> None:
-        """It is served no more."""
+        """Report the reader's end, with the bytes that it was written."""
         self._tell_end(ended, self._sent)

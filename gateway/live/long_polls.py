@@ -79,7 +79,7 @@ class LongPolls(Generic[V, N]):
 
     @property
     def due(self) -> float:
-        """When the first one's time is over (loop time)."""
+        """Return when the first waiter's time is over (loop time)."""
         return next(iter(self.parked.values())).deadline
 
     def readers(self, most: int) -> list[tuple[str, str]]:
@@ -103,7 +103,7 @@ class LongPolls(Generic[V, N]):
         return deadline
 
     def leave(self, waiter: Waiter, ended: Ended) -> bool:
-        """The waiter waits no more, for example since its client is gone; whether it did."""
+        """Remove a waiter, for example because its client is gone; return whether it waited."""
         if waiter not in self.parked:
             return False
         self._unpark(waiter, ended)
@@ -161,25 +161,25 @@ class LongPolls(Generic[V, N]):
 
     @property
     def has_turns(self) -> bool:
-        """Whether there is news for some who have to be served still."""
+        """True while waiters have to be served still."""
         return bool(self._turns)
 
     @property
     def is_overfull(self) -> bool:
-        """Whether more news are kept for those who have to be served than they are worth."""
+        """True if the news kept for waiters have more bytes than they are worth."""
         return self._recent.bytes > MOST_BYTES
 
     @property
     def are_coming_back(self) -> bool:
-        """Whether many were answered just now, and what they may lack is kept."""
+        """True if many waiters were answered just now, and the news for their return are kept."""
         return bool(self._recent) and asyncio.get_running_loop().time() < self._herd_until
 
     def reaches(self, position: str) -> bool:
-        """Whether what follows an offset is kept, so that who comes from there gets it in turn."""
+        """Return whether the news after an offset are kept for a client that comes from there."""
         return self._recent.covers(position)
 
     def published(self, news: Sequence[N], told: NewsAge) -> None:
-        """These have come, up to the feed's tail: who is served from now on is given them, too."""
+        """Keep news up to the feed's tail: waiters served from now on get them, too."""
         self.renew()
         if self._recent and news:
             self._recent.add(self._feed.tail, news, self._source.news_bytes(news), told)
@@ -230,13 +230,13 @@ class LongPolls(Generic[V, N]):
         return self._source.poll_data(stream, parked, self._recent.since(parked.position))
 
     def renew(self) -> None:
-        """The answers that were rendered lack something by now."""
+        """Drop the rendered responses, which lack the newest news."""
         if self._with_data is not None:
             self._with_data.observe()
             self._with_data = None
 
     def _forget_turns(self) -> None:
-        """Nobody is to be told of the news any more."""
+        """Drop the kept news and all turns."""
         self.renew()
         self._turns.clear()
         self._recent.clear()
@@ -264,18 +264,18 @@ class LongPolls(Generic[V, N]):
     def _answer_of(
         self, response: Response, ended: Ended, told: NewsAge | None = None
     ) -> PollAnswer:
-        """An answer to be given."""
+        """Return a response as an answer for waiters."""
         return PollAnswer(*self._source.shared.collapsed(response), ended, told)
 
     def _refusals(self, reason: HeadgateError, ended: Ended) -> Iterator[PollAnswer]:
-        """In turn, as often as wanted: each names another time to come back at."""
+        """Cycle through refusals that name different times to return."""
         return cycle([self._refusal(reason, ended) for _ in RETRY_AFTER_S])
 
     def _refusal(self, reason: HeadgateError, ended: Ended) -> PollAnswer:
         return self._answer_of(self._source.shared.problem(reason), ended)
 
     def _answer_late(self, waiter: Waiter, parked: Parked) -> None:
-        """What the waiter needs is no news any more, so it is read for it."""
+        """Read for a waiter what is not among the kept news any more."""
         under_way = self._late.get(waiter)
         if under_way is not None and not under_way.done():
             return
@@ -300,7 +300,7 @@ class LongPolls(Generic[V, N]):
             self._given.count()
 
     def _late_answer(self, done: _Late) -> PollAnswer | None:
-        """What was read, or why nothing could be; None while the waiter is to wait on."""
+        """Return the read's answer, or its refusal; None while the waiter is to wait on."""
         error = done.exception()
         if isinstance(error, HeadgateError):
             return self._refusal(error, "error")
@@ -335,7 +335,7 @@ class LongPolls(Generic[V, N]):
             self._feed.left()
 
     def _unpark(self, waiter: Waiter, ended: Ended) -> None:
-        """It waits no more, and has no answer."""
+        """Remove a waiter that gets no answer."""
         del self.parked[waiter]
         if waiter.principal is not None:
             self._source.shared.admitted.discard(waiter)
@@ -343,7 +343,7 @@ class LongPolls(Generic[V, N]):
         self._read_no_more(waiter)
 
     def _read_no_more(self, waiter: Waiter) -> None:
-        """What is read for it may hold a place at the origin."""
+        """Cancel the waiter's read, which may hold a place at the origin."""
         if (late := self._late.pop(waiter, None)) is not None:
             late.cancel()
 

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class GivenAnswers:
-    """Those that were given to somebody who is not counted yet."""
+    """The answers that went to readers who are not counted yet."""
 
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
         self._uncounted: list[PollAnswer] = []
 
     def note(self, answer: PollAnswer) -> None:
-        """One more is given an answer."""
+        """Note that one more reader gets an answer."""
         if answer.is_counted:
             self._uncounted.append(answer)
         answer.given += 1

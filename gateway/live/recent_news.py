@@ -33,7 +33,7 @@ class RecentNews(Generic[N]):
         self._sizes: list[int] = []
 
     def __bool__(self) -> bool:
-        """Whether news are kept."""
+        """Return whether news are kept."""
         return self.start != ""
 
     def begin(self, start: str) -> None:
@@ -51,18 +51,18 @@ class RecentNews(Generic[N]):
         self.bytes += size
 
     def covers(self, position: str) -> bool:
-        """Whether what follows an offset is at hand, and is something."""
+        """Return whether there are kept news after an offset."""
         return "" != self.start <= position < self.end
 
     def since(self, position: str) -> Sequence[N]:
-        """What follows an offset; nothing where it is not at hand."""
+        """Return the kept news after an offset; none where they are not kept."""
         if not self.covers(position):
             return ()
         pieces = self._pieces[bisect_right(self._ends, position) :]
         return pieces[0][0] if len(pieces) == 1 else [item for news, _ in pieces for item in news]
 
     def told(self, position: str) -> NewsAge | None:
-        """When the first was there of what follows an offset; None where it is not at hand."""
+        """Return the age of the kept news after an offset; None where they are not kept."""
         if not self.covers(position):
             return None
         at = self._pieces[bisect_right(self._ends, position)][1].at

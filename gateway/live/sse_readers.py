@@ -62,7 +62,7 @@ class SseReaders(Generic[V, N]):
         return len(self.ends)
 
     def __contains__(self, reader: SseReader) -> bool:
-        """Whether a reader is served still."""
+        """Return whether a reader is served still."""
         return reader in self.ends
 
     def readers(self, most: int) -> list[tuple[str, str]]:
@@ -83,7 +83,7 @@ class SseReaders(Generic[V, N]):
         return min(end, self._last_write + settings.heartbeat)
 
     def gone(self, reader: SseReader) -> None:
-        """The reader's connection is lost."""
+        """Remove a reader whose connection is lost."""
         if self._forget(reader, "client"):
             self.feed.left()
 
@@ -147,7 +147,7 @@ class SseReaders(Generic[V, N]):
         return self.turns.tell(one)
 
     def control_event(self, position: str, floor: int) -> bytes:
-        """What tells a reader that it is at `position`; its cursors are at least `floor`."""
+        """Return the control event for a reader at `position`; its cursors are at least `floor`."""
         at_tail = position == self.feed.tail and self.feed.caught_up
         return sse.control_event(
             position,
@@ -165,7 +165,7 @@ class SseReaders(Generic[V, N]):
     # Time
 
     def due(self, now: float) -> float:
-        """When the oldest answer is to end, or the next heartbeat is due (loop time)."""
+        """Return when the oldest response is to end, or a heartbeat is due (loop time)."""
         heartbeat = self.source.settings.heartbeat
         beat = self._last_write + heartbeat
         return min(next(iter(self.ends.values())), beat if beat > now else now + heartbeat)
@@ -243,7 +243,7 @@ class SseReader(asyncio.Protocol):
         self._heard = True
 
     def eof_received(self) -> bool:
-        """The client is gone."""
+        """Close the connection, whose client has ended its side."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
@@ -252,7 +252,7 @@ class SseReader(asyncio.Protocol):
         self._server.reader_lost(self._transport)
 
     def pause_writing(self) -> None:
-        """The client does not keep up: no queue is kept, it will catch up from the log."""
+        """Stop writing to a client that does not keep up; it will catch up without a queue."""
         self.paused = True
         readers = self._readers
         readers.turns.leave(self)
@@ -261,13 +261,13 @@ class SseReader(asyncio.Protocol):
             readers.traffic.slow.add(self)
 
     def resume_writing(self) -> None:
-        """The client has read what it was sent: bring it on from where it is."""
+        """Go on from the offset at which a client was stopped, now that it has read all."""
         self.paused = False
         self._readers.traffic.slow.discard(self)
         self.advance()
 
     def unsent_bytes(self) -> int:
-        """What the client has not taken of what was written to it."""
+        """Return the number of bytes that the client has not taken yet."""
         return self._transport.get_write_buffer_size()
 
     def write(self, framed: bytes) -> None:
@@ -275,7 +275,7 @@ class SseReader(asyncio.Protocol):
         self._transport.write(framed if self._chunked else http1.unframe(framed))
 
     def left(self, ended: Ended) -> None:
-        """It is served no more."""
+        """Note the end of the reader."""
 
     def end(self) -> None:
         """End the answer; the connection goes on with the client's next request where it can."""
