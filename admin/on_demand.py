@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, NoReturn
 
 from aiohttp import web
+from typing_extensions import override
 
 from admin.errors import NotTold
 
@@ -30,10 +31,12 @@ class OnDemand(web.AbstractResource):
         self._router = web.UrlDispatcher()
 
     @property
+    @override
     def canonical(self) -> str:
         """What all paths begin with."""
         return "/"
 
+    @override
     async def resolve(
         self, request: web.Request
     ) -> tuple[web.UrlMappingMatchInfo | None, set[str]]:
@@ -77,26 +80,32 @@ class OnDemand(web.AbstractResource):
 
     # Of a resource, for who looks at what there is
 
+    @override
     def __iter__(self) -> Iterator[web.AbstractRoute]:
         self._made()
         return iter(self._router.routes())
 
+    @override
     def __len__(self) -> int:
         self._made()
         return len(self._router.routes())
 
+    @override
     def raw_match(self, path: str) -> bool:
         """Whether it is the resource of a path of the route table."""
         return path == self.canonical
 
+    @override
     def get_info(self) -> NoReturn:
         """Nobody asks."""
         raise NotImplementedError
 
+    @override
     def url_for(self, **kwargs: str) -> NoReturn:
         """It has no name by which one would."""
         raise NotImplementedError
 
+    @override
     def add_prefix(self, prefix: str) -> NoReturn:
         """It is part of no other application."""
         raise NotImplementedError

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import click
+from typing_extensions import override
 
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
 from gateway.errors import StartError
@@ -33,12 +34,14 @@ class CommandGroup(click.Group):
     in memory whatever was imported before it.
     """
 
+    @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of this name, or None."""
         if cmd_name not in self.commands:
             self._add_others()
         return super().get_command(ctx, cmd_name)
 
+    @override
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
         self._add_others()
@@ -56,6 +59,7 @@ class CommandGroup(click.Group):
         for other in (*COMMANDS, cdn, doctor, healthcheck, alerts, grafana, hash_password, token):
             self.add_command(other)
 
+    @override
     def invoke(self, context: click.Context) -> object:
         """Run one. click itself would say `Aborted!`, and exit with 1."""
         try:

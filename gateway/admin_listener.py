@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from aiohttp import web
 from aiohttp.http import StreamWriter
 from aiohttp.web import RequestPayloadError
+from typing_extensions import override
 
 from gateway.errors import BadRequest, HeadgateError, LimitReached
 from gateway.runtime.quotas import peer_of
@@ -217,6 +218,7 @@ class AdminConnection(BoundedConnection):
     def sockname(self) -> object:  # noqa: D102
         return None if self.transport is None else self.transport.get_extra_info("sockname")
 
+    @override
     def refuse(self, error: HeadgateError) -> None:
         """Answer, end the connection, and log the reason now and then."""
         if isinstance(error, LimitReached):
@@ -226,6 +228,7 @@ class AdminConnection(BoundedConnection):
             self._log_reason(error)
             super().refuse(error)
 
+    @override
     def refuse_at_once(self, error: HeadgateError) -> None:
         """Answer, free the connection's descriptor, and log the reason now and then."""
         self._log_reason(error)

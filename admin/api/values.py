@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
+from typing_extensions import override
 
 from admin.cdn import Choice, Entered
 from admin.model import RouteView, Span
@@ -139,6 +140,7 @@ class ReadToken(msgspec.Struct, frozen=True):
     jti: str
     cookie: str
 
+    @override
     def __repr__(self) -> str:
         return f"ReadToken(jti={self.jti!r})"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -40,6 +42,7 @@ class Principal:
         self.digest = digest
         self.account = account
 
+    @override
     def __repr__(self) -> str:
         return f"Principal({self.name!r}, until={self.until})"
 

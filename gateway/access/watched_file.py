@@ -7,6 +7,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from typing_extensions import override
+
 from gateway.access.small_files import read_file
 from gateway.background import Background
 from gateway.errors import StartError
@@ -54,6 +56,7 @@ class WatchedFile(Background, Generic[T]):
         except (OSError, ValueError) as cause:
             raise StartError(_sentence(path, cause)) from cause
 
+    @override
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(LOOK_AGAIN_S)

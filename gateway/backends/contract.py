@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
+from typing_extensions import override
 
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.state import ProducerState
@@ -225,22 +226,28 @@ class SoleLog(Log):
     batch_bytes = 4 * 1024 * 1024  # so that one busy stream does not hold up the others' group
     repeats_wait = False
 
+    @override
     def listen(self, listener: LogListener) -> None:
         """There is nothing to tell."""
 
-    async def is_current(self, state: StreamState) -> bool:  # noqa: ARG002 - as of any log
+    @override
+    async def is_current(self, state: StreamState) -> bool:
         """What this process remembers is what stands."""
         return True
 
+    @override
     def follow(self, path: str) -> None:
         """Every change is made here."""
 
+    @override
     def unfollow(self, path: str) -> None:
         """Every change is made here."""
 
+    @override
     def note(self, noted: ClockNote) -> None:
         """Note nothing: the log ends with the process, unless it says otherwise."""
 
-    def atomic(self, changes: Sequence[Change]) -> bool:  # noqa: ARG002 - as of any log
+    @override
+    def atomic(self, changes: Sequence[Change]) -> bool:
         """Whether one commit can take these changes: it can take any."""
         return True

@@ -10,6 +10,8 @@ from bisect import bisect_left, bisect_right
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.backends.commit_figures import CommitFigures
 from gateway.backends.contract import Conflict, Listed, Loaded, SoleLog
 from gateway.errors import StreamNotFound
@@ -52,16 +54,20 @@ class MemoryLog(SoleLog):
         # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
         self._ids = itertools.count(time.time_ns())
 
+    @override
     async def open(self) -> None:
         """Nothing to recover."""
 
+    @override
     async def close(self) -> None:
         """Nothing to release."""
 
+    @override
     def new_stream_id(self) -> int:
         """An id that no stream of this log ever had."""
         return next(self._ids)
 
+    @override
     def load(self, path: str) -> Awaitable[Loaded]:
         """What stands at `path`."""
         loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
@@ -74,6 +80,7 @@ class MemoryLog(SoleLog):
         retired = self._retired.get(path, self._generation_floor)
         return Loaded(PathState(state, retired), producers)
 
+    @override
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Compare, then apply everything in one go."""
         loop = asyncio.get_running_loop()
@@ -84,6 +91,7 @@ class MemoryLog(SoleLog):
             loop.call_soon(done.set_exception, Conflict())
         return done
 
+    @override
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
         """Compare and apply one after the other."""
         failures = list(map(self._failure, changes))
@@ -138,6 +146,7 @@ class MemoryLog(SoleLog):
             oldest = self._retired.pop(next(iter(self._retired)))
             self._generation_floor = max(self._generation_floor or 0, oldest)
 
+    @override
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
         """The records after `start`, from the stream and those it was forked from."""
         stands = self._states.get(state.path)
@@ -159,15 +168,18 @@ class MemoryLog(SoleLog):
                 break
         return Chunk(stands, start, position, tuple(chain.from_iterable(found)))
 
+    @override
     async def expired(self, now: Moment, limit: int) -> Sequence[str]:
         """Paths of streams whose deadline has passed."""
         late = (path for path, state in self._states.items() if state.expired(now))
         return list(itertools.islice(late, limit))
 
+    @override
     async def count_expired(self, now: Moment) -> int:
         """Return how many streams have a deadline that has passed."""
         return sum(state.expired(now) for state in self._states.values())
 
+    @override
     async def list_streams(self, begins: str, after: str, limit: int) -> Listed:
         """The first streams after a path, looked for on another thread: all paths are compared."""
         paths = list(self._states)
@@ -175,19 +187,23 @@ class MemoryLog(SoleLog):
         states = [self._states[path] for path in found[:limit] if path in self._states]
         return Listed(states, found[limit - 1] if len(found) > limit else None)
 
+    @override
     async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
         """The largest streams, looked for on another thread."""
         states = list(self._states.values())
         return await asyncio.to_thread(_largest, states, begins, most)
 
+    @override
     def why_unhealthy(self) -> str | None:
         """Memory is always there."""
         return None
 
+    @override
     def histograms(self) -> Mapping[str, Histogram]:
         """How large commits are: none of them waits."""
         return self._figures.named("appends")
 
+    @override
     def numbers(self) -> Mapping[str, float]:
         """How many streams there are."""
         return {"streams": len(self._states)}

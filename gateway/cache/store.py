@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -74,6 +76,7 @@ class Store(Generic[K]):
     def __len__(self) -> int:
         return len(self._new) + len(self._used)
 
+    @override
     def __repr__(self) -> str:
         return f"<Store {len(self)} entries, {self.bytes} of {self._max_bytes} bytes>"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
+from typing_extensions import override
+
 from gateway.cache.rules.conditional import has_tag
 from gateway.cache.rules.directives import normalised
 from gateway.cache.rules.private_fields import EVERYBODY, Recipient
@@ -196,6 +198,7 @@ class Variants(CacheEntry):
         self.variants = variants
         self.home = home
 
+    @override
     def let_go(self) -> None:
         """Nobody finds the variants by it any more; each still knows what it was in.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from typing_extensions import override
 
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
 from gateway.commands.shell.terminal import safe
@@ -23,6 +24,7 @@ OUT_OF_ORDER = 1
 class _Echoing(click.Group):
     """Commands that end quietly, with 0, when their output is read no more."""
 
+    @override
     def invoke(self, ctx: click.Context) -> object:
         from gateway.commands.shell.output import echoed
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from typing_extensions import override
 
 from gateway.commands.configuration import UNUSABLE, complain, config_option, load_settings
 
@@ -22,6 +23,7 @@ _DIGEST = re.compile(r"[a-z-]{1,64}/[0-9a-f]{16}")
 class _OfUrl(click.Group):
     """A group whose command for URLs need not be named."""
 
+    @override
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the name of that command before whatever names no other."""
         if args and args[0] not in {*self.commands, *self.get_help_option_names(ctx)}:

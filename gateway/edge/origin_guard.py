@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakValueDictionary
 
 from multidict import CIMultiDict
+from typing_extensions import override
 
 from gateway.access.operations import READ, Grant
 from gateway.access.principal import Principal
@@ -219,6 +220,7 @@ class OriginGuard(Background):
 
     # Those who wait for news
 
+    @override
     async def _run(self) -> None:
         try:
             while True:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from gateway.live.sse_readers import SseReader
 from gateway.protocol import http1
 
@@ -39,16 +41,19 @@ class LoggedSseReader(SseReader):
         self._sent = 0
         self._tell_end = tell_end
 
+    @override
     def write(self, framed: bytes) -> None:
         """Write what is one or more chunks of a chunked body."""
         self._sent += len(http1.unframe(framed))
         super().write(framed)
 
+    @override
     def send(self, data_event: bytes, control_event: bytes) -> None:
         """Write them as one chunk."""
         self._sent += len(data_event) + len(control_event)
         super().send(data_event, control_event)
 
+    @override
     def left(self, ended: Ended) -> None:
         """Report the reader's end, with the bytes that it was written."""
         self._tell_end(ended, self._sent)

@@ -19,6 +19,8 @@ from itertools import chain, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic
 
+from typing_extensions import override
+
 from gateway.errors import HeadgateError
 from gateway.live.contract import DataEvent, N, V
 from gateway.live.live_turns import LiveTurns
@@ -238,19 +240,23 @@ class SseReader(asyncio.Protocol):
 
     # Its connection
 
-    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - nothing is kept
+    @override
+    def data_received(self, data: bytes) -> None:
         """Nothing is expected before the answer's end; the connection then ends with it."""
         self._heard = True
 
+    @override
     def eof_received(self) -> bool:
         """Close the connection, whose client has ended its side."""
         return False
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
         """Leave the feed."""
         self._readers.gone(self)
         self._server.reader_lost(self._transport)
 
+    @override
     def pause_writing(self) -> None:
         """Stop writing to a client that does not keep up; it will catch up without a queue."""
         self.paused = True
@@ -260,6 +266,7 @@ class SseReader(asyncio.Protocol):
             readers.traffic.detached += 1
             readers.traffic.slow.add(self)
 
+    @override
     def resume_writing(self) -> None:
         """Go on from the offset at which a client was stopped, now that it has read all."""
         self.paused = False

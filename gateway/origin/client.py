@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from aiohttp import ClientConnectorError, ClientError, ClientResponseError
+from typing_extensions import override
 
 from gateway import trust
 from gateway.errors import (
@@ -70,6 +71,7 @@ class Origin:
         self.raw: RawWay | None = None
         self.raw_polls: RawWay | None = None
 
+    @override
     def __repr__(self) -> str:
         return f"Origin({self._settings.prefix!r}, {self.in_flight} in flight, {self.servers!r})"
 

@@ -56,11 +56,12 @@ class Connector(aiohttp.TCPConnector):
         self.in_step = in_step
         self._factory = partial(RawConnection, self._loop, in_step)  # type: ignore[assignment] # a subclass
 
+    @override
     async def connect(
         self,
         req: ClientRequest,
         traces: list[Trace],
-        timeout: ClientTimeout,  # noqa: ASYNC109 - aiohttp's own
+        timeout: ClientTimeout,
     ) -> Connection:
         """Return a connection, from the pool or new."""
         connection = await super().connect(req, traces, timeout)

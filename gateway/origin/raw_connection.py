@@ -119,6 +119,7 @@ class RawConnection(ResponseHandler):
         if not is_head and is_misframed(status, length, is_coded=is_coded):
             self.force_close()
 
+    @override
     def data_received(self, data: bytes) -> None:
         """Take an answer that is plain and whole."""
         question = self.question
@@ -212,6 +213,7 @@ class RawConnection(ResponseHandler):
             self._gathering.cancel()
             self._gathering = None
 
+    @override
     def connection_lost(self, exc: BaseException | None) -> None:
         """Leave a part of an answer to aiohttp, which reports how it was cut short.
 

@@ -22,6 +22,7 @@ from aiohttp.helpers import TimerNoop
 from aiohttp.http import StreamWriter
 from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
+from typing_extensions import override
 
 from gateway.errors import HeadgateError, OriginBroken
 from gateway.origin.attempt import Attempt, OriginRequest, SentRequest
@@ -89,6 +90,7 @@ class RawQuestion(Struct, eq=False):
     is_told: bool = False  # its asker, who is called once
     task: asyncio.Task[None] | None = None
 
+    @override
     def __repr__(self) -> str:
         return f"RawQuestion({self.method} {self.target}, {self.server!r})"
 
@@ -193,6 +195,7 @@ class RawWay:
         self._tasks: set[asyncio.Task[None]] = set()
         self.places = {server: _Place(server) for server in origin.servers}
 
+    @override
     def __repr__(self) -> str:
         return f"RawWay({len(self._out)} out, {len(self._tasks)} go on)"
 

@@ -78,6 +78,7 @@ class OriginAnswer:
             self._watch_connection(held)
         self._held = held.pop_all()
 
+    @override
     def __repr__(self) -> str:
         return f"OriginAnswer({self.status}, {self.server!r})"
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
+from typing_extensions import override
 from yarl import URL
 
 from gateway.errors import OriginUnreachable
@@ -90,6 +91,7 @@ class OriginServer:
         self._base = prefix if not path else path.rstrip("/")
         self._silences = 0
 
+    @override
     def __repr__(self) -> str:
         return f"OriginServer({self.url!r}, {self.why_unhealthy or 'up'})"
 
@@ -181,6 +183,7 @@ class OriginServers:
         for server in self._servers:
             server.on_change = self._note_change
 
+    @override
     def __repr__(self) -> str:
         return f"OriginServers({', '.join(map(repr, self._servers))})"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
+from typing_extensions import override
 
 from gateway.errors import OriginBroken
 from gateway.origin.in_step import ConnectionHistory
@@ -63,6 +64,7 @@ class WholeAnswer(Struct, eq=False):
     history: ConnectionHistory | None = None  # the history of the answer's connection
     _headers: CIMultiDictProxy[str] | None = None
 
+    @override
     def __repr__(self) -> str:
         return f"WholeAnswer({self.status}, {len(self.body)} bytes, {self.server!r})"
 

@@ -109,6 +109,7 @@ class Deadlines(abc.ABC):
 class SoleDeadlines(Deadlines):
     """The deadlines of a log that one process serves, which knows every use and writes few."""
 
+    @override
     def _move(self, active: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
         if state.deadline is None or deadline > state.deadline:
             state = active.state = msgspec.structs.replace(state, deadline=deadline)
@@ -135,6 +136,7 @@ class SoleDeadlines(Deadlines):
         if (known.deadline or 0.0) > (state.deadline or 0.0):
             active.state = msgspec.structs.replace(state, deadline=known.deadline)
 
+    @override
     def committed(self, active: ActiveStream, state: StreamState) -> StreamState:
         """Return a committed state with the later deadline: a use may have moved it meanwhile."""
         known = active.state
@@ -155,6 +157,7 @@ class SharedDeadlines(Deadlines):
     def loaded(self, active: ActiveStream, known: StreamState | None) -> None:
         self._go_by_log(active)
 
+    @override
     def _move(self, active: ActiveStream, state: StreamState, deadline: float, ttl_s: int) -> None:
         if deadline > max(state.deadline or 0.0, active.written_deadline or 0.0):
             deadline += min(max(LEAST_MARGIN_S, ttl_s / MARGIN_SHARE), MOST_MARGIN_S)

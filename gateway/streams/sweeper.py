@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from typing_extensions import override
+
 from gateway.background import Background
 from gateway.errors import HeadgateError
 from gateway.telemetry.logs import log
@@ -36,6 +38,7 @@ class Sweeper(Background):
         self._told_ahead = False
         self.expired = 0
 
+    @override
     async def _run(self) -> None:
         await self._look()
         while True:

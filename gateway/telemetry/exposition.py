@@ -12,6 +12,7 @@ from prometheus_client.core import (
     HistogramMetricFamily,
 )
 from prometheus_client.registry import Collector
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ class _Snapshot(Collector):
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 
+    @override
     def collect(self) -> Iterator[_Family]:
         """Yield each metric with all its samples."""
         families: dict[Metric, _Family] = {}

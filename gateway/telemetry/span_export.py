@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from typing_extensions import override
 
 from gateway.telemetry.logs import log
 
@@ -25,6 +26,7 @@ class _Reasons(logging.Filter):
 
     first = ""
 
+    @override
     def filter(self, record: logging.LogRecord) -> bool:
         """Never let it pass."""
         self.first = self.first or record.getMessage()
@@ -47,6 +49,7 @@ class Exports(SpanExporter):
         self.failures = 0  # batches in a row that were not taken
         _EXPORTER.addFilter(_REASONS)
 
+    @override
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send a batch."""
         _REASONS.first = ""
@@ -67,6 +70,7 @@ class Exports(SpanExporter):
         """The reason why the latest batch was not taken; empty if it was."""
         return _REASONS.first
 
+    @override
     def shutdown(self) -> None:
         """Send no more, and wait for nothing; safe to call twice."""
         if not self._is_over:
@@ -82,6 +86,7 @@ class CountedSpans(BatchSpanProcessor):
         self.count = 0
         _QUEUE.setLevel(logging.ERROR)
 
+    @override
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a span that is sampled."""
         if span.context is not None and span.context.trace_flags.sampled:

@@ -10,6 +10,8 @@ from contextlib import aclosing
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+from typing_extensions import override
+
 from headgate import records
 from headgate.at_once import at_once
 from headgate.chats import ids
@@ -75,6 +77,7 @@ class Chats:
         self.runs = runs
         self._busy_after_s = busy_after
 
+    @override
     def __repr__(self) -> str:
         return f"Chats({self.runs!r})"
 

@@ -8,6 +8,8 @@ import sys
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from headgate.errors import SourceFailed, TextTrimmed
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class TextBuffer:
         self.is_over = False
         self.failure: str | None = None
 
+    @override
     def __repr__(self) -> str:
         return f"TextBuffer({self.start}-{self.end}, {self._bytes} bytes, over={self.is_over})"
 

@@ -9,6 +9,8 @@ import secrets
 from functools import partial
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from headgate.resumable.buffer import TextBuffer
 from headgate.resumable.forwarder import Forwarder
 from headgate.resumable.messages import Ask
@@ -48,6 +50,7 @@ class StreamProduction:
         self._forwarders: dict[str, Forwarder] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @override
     def __repr__(self) -> str:
         return f"Production({self._names.stream_id!r}, {self._buffer!r})"
 

@@ -11,6 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 from weakref import WeakSet
 
+from typing_extensions import override
+
 from headgate.at_once import at_once
 from headgate.backoff import Backoff
 from headgate.endpoint import close_soon, unlimited_session
@@ -104,6 +106,7 @@ class Runs:
         self._readings: WeakSet[Reading] = WeakSet()
         self._closing = asyncio.Event()
 
+    @override
     def __repr__(self) -> str:
         return f"Runs({shown(self._url)!r})"
 

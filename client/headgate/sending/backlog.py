@@ -9,6 +9,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -55,6 +57,7 @@ class Backlog:
         self._pending_bytes = 0
         self._since = 0.0  # when the first of these came
 
+    @override
     def __repr__(self) -> str:
         return (
             f"Backlog(taken={self.taken}, acknowledged={self.acknowledged}, "

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from typing_extensions import override
+
 from headgate import chats as for_asyncio
 from headgate.chats.chats import MOST_MESSAGES
 from headgate.chats.turn import Turn
@@ -35,6 +37,7 @@ class Chats:
         self._make = partial(for_asyncio.Chats, busy_after=busy_after)
         self._make(runs.unopened)  # ValueError for what is no such time
 
+    @override
     def __repr__(self) -> str:
         return f"headgate.sync.Chats({self.runs!r})"
 

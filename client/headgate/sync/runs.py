@@ -11,6 +11,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakValueDictionary
 
+from typing_extensions import override
+
 from headgate import runs as for_asyncio
 from headgate.runs.runs import DAY_S
 from headgate.runs.stored.production import CLOSE_TIMEOUT_S, class_name
@@ -79,6 +81,7 @@ class Runs:
         self.unopened = self._make()  # ValueError for what no run can be below
         self._here: InProcess | None = None
 
+    @override
     def __repr__(self) -> str:
         return f"headgate.sync.{self.unopened!r}"
 

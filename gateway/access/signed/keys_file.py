@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
+from typing_extensions import override
 
 from gateway.access.signed import signatures
 from gateway.access.signed.jws import load_object
@@ -43,6 +44,7 @@ class Keys(NamedTuple):
         assert self.signer is not None, "who has none is told before"
         return signatures.sign(header, claims, self.signer)
 
+    @override
     def __repr__(self) -> str:
         return f"Keys({len(self.verifying)} verify)"
 

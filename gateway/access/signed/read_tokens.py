@@ -8,6 +8,8 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from typing_extensions import override
+
 from gateway.access.credentials import COOKIE, LONGEST_TOKEN
 from gateway.access.patterns import grant_of
 from gateway.access.principal import Principal
@@ -47,6 +49,7 @@ class Made(NamedTuple):
     expires: int
     token_id: str
 
+    @override
     def __repr__(self) -> str:
         return f"Made({self.token_id!r}, expires={self.expires})"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from headgate.backoff import Backoff
+from typing_extensions import override
 from yarl import URL
 
 from gateway import trust
@@ -64,6 +65,7 @@ class RemoteKeys(Background):
             return
         await self._fetch()
 
+    @override
     async def stop(self) -> None:
         """End, and close the connection."""
         await super().stop()
@@ -74,6 +76,7 @@ class RemoteKeys(Background):
         if session is not None:
             await session.close()
 
+    @override
     async def _run(self) -> None:
         backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, random.random)
         while True:

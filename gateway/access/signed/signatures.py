@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from joserfc import jws
 from joserfc.errors import JoseError
+from typing_extensions import override
 
 from gateway.access.credentials import LONGEST_TOKEN
 
@@ -22,6 +23,7 @@ class _Registry(jws.JWSRegistry):
 
     max_header_length = LONGEST_TOKEN
 
+    @override
     def get_alg(self, name: str) -> JWSAlgModel:
         assert self.allowed, "nothing is allowed by default"
         if name not in self.allowed:

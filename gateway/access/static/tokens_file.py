@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
+from typing_extensions import override
+
 from gateway.access.operations import Grant
 from gateway.access.revocations import Revocations, Unrotated
 from gateway.settings.access import check_name
@@ -193,6 +195,7 @@ class _Token(Table):
     grants: tuple[_Grant, ...] = ()
     expires: Moment = inf
 
+    @override
     def check_whole(self) -> None:
         """It has what it may do once."""
         if (self.role is None) == (not self.grants):
@@ -212,6 +215,7 @@ class _Revoked(Table):
     kid: Text | None = None
     before: Moment | None = None
 
+    @override
     def check_whole(self) -> None:
         """It names one thing."""
         given = [it for it in (self.name, self.jti, self.sub, self.kid) if it is not None]

@@ -7,6 +7,7 @@ from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 import hiredis
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,6 +101,7 @@ class RedisConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @override
     def data_received(self, data: bytes) -> None:
         """Give out every whole reply."""
         self.heard_at = self._loop.time()
@@ -120,6 +122,7 @@ class RedisConnection(asyncio.Protocol):
         if self.is_open:
             self._transport.resume_reading()
 
+    @override
     def connection_lost(self, error: Exception | None) -> None:
         """Tell, once."""
         if self._transport is not None:

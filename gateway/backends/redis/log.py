@@ -9,6 +9,8 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.backends.commit_figures import CommitFigures
 from gateway.backends.contract import Conflict, Listed, Loaded, Log
 from gateway.backends.redis.commands import (
@@ -83,18 +85,22 @@ class RedisLog(Log):
         self.commits = 0
         self.conflicts = 0
 
+    @override
     def __repr__(self) -> str:
         return f"RedisLog({self._settings.origin})"
 
     @property
+    @override
     def repeats_wait(self) -> bool:
         """Replicas that are waited for may lack what a repeated append had stored."""
         return self._settings.wait_replicas > 0
 
+    @override
     def listen(self, listener: LogListener) -> None:
         """Tell somebody of what other gateways do."""
         self._listener = listener
 
+    @override
     async def open(self) -> None:
         """Connect; a Redis that is not there is waited for by whoever needs it."""
         self._topology.connector.check()
@@ -103,6 +109,7 @@ class RedisLog(Log):
         self._search.start()
         self._vitals.start()
 
+    @override
     async def close(self) -> None:
         """Close all connections."""
         await self._vitals.stop()
@@ -113,18 +120,22 @@ class RedisLog(Log):
         await self.primaries.close()
         await self._topology.close()
 
+    @override
     def new_stream_id(self) -> int:
         """An id that no stream of this log ever had."""
         return secrets.randbits(ID_BITS)
 
+    @override
     def why_unhealthy(self) -> str | None:
         """What is wrong with the first server that takes no appends."""
         return self.primaries.why_unhealthy() or self._notifications.why_unhealthy
 
+    @override
     def histograms(self) -> Mapping[str, Histogram]:
         """How large commits are, how long they wait, and how long Redis takes."""
         return self._figures.named("appends", "queue", "write")
 
+    @override
     def numbers(self) -> Mapping[str, float]:
         """Commits, lost races, streams whose changes are told, changes of a server's history.
 
@@ -156,12 +167,14 @@ class RedisLog(Log):
         RedisCall(self.primaries, key, calls, done, commits=commits, expected=expected).go()
         return await answered
 
+    @override
     async def load(self, path: str) -> Loaded:
         """What stands at `path`, as it goes on in the present history."""
         (reply,) = await self._ask(self._names.meta(path), self._commands.load(path))
         self.primaries.compare(int(reply[0]))
         return loaded(reply)
 
+    @override
     async def is_current(self, state: StreamState) -> bool:
         """Whether the stream is still at this version."""
         path = state.path
@@ -169,12 +182,14 @@ class RedisLog(Log):
         self.primaries.compare(int(reply[0]))
         return is_current(reply, state)
 
+    @override
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
         """The records after `start`, and then the state: as new as they are, or newer."""
         return await self._records.read(state, start, end)
 
     # Committing
 
+    @override
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """One call for the one change."""
         (change,) = changes
@@ -251,10 +266,12 @@ class RedisLog(Log):
             self._figures.queue.observe(sent_at - asked_at)
             self._figures.write.observe(monotonic() - sent_at)
 
+    @override
     def atomic(self, changes: Sequence[Change]) -> bool:
         """Only those of one stream: of several, a crash may let some come true and others not."""
         return len(changes) <= 1
 
+    @override
     async def removal_time(self, now: Moment) -> Moment:
         """Return `now`, or the time of Redis if that is earlier.
 
@@ -263,33 +280,40 @@ class RedisLog(Log):
         time = await self._deadlines.time()
         return Moment(min(now.wall, time), min(now.steady, time))
 
+    @override
     async def expired(self, now: Moment, limit: int) -> Sequence[str]:
         """Paths of streams whose time, or that of a part of them, is over."""
         return await self._deadlines.expired(now.wall, limit)
 
+    @override
     def note(self, noted: ClockNote) -> None:
         """Note nothing: every gateway goes by the wall clock."""
 
     # Listing
 
+    @override
     async def list_streams(self, begins: str, after: str, limit: int) -> Listed:
         """The first streams after a path: one stretch of the list of paths."""
         return await self._paths.page(begins, after, limit)
 
+    @override
     async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
         """The largest streams: a look at every one."""
         return await self._paths.largest(begins, most)
 
+    @override
     async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
         """Leave a gateway's figures for others on this log, and bring theirs, by instance."""
         return await self._shared_figures.share(instance, told)
 
     # Notifications of what other gateways do
 
+    @override
     def follow(self, path: str) -> None:
         """Hear of the stream's changes from now on."""
         self._notifications.follow(self._names.meta(path))
 
+    @override
     def unfollow(self, path: str) -> None:
         """Hear of the stream's changes no more."""
         self._notifications.unfollow(self._names.meta(path))

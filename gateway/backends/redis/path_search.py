@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.backends.redis.connection import Refusal, pack
 from gateway.backends.redis.servers.pipeline import Unreachable
 from gateway.background import Background
@@ -43,6 +45,7 @@ class PathSearch(Background):
         self._primaries = primaries
         self._ask = ask
 
+    @override
     async def _run(self) -> None:
         while True:
             try:

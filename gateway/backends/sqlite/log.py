@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import apsw
+from typing_extensions import override
 
 from gateway.backends.contract import SoleLog
 from gateway.backends.sqlite.data_folder import DataFileLost, DataFolder, upgrade
@@ -64,6 +65,7 @@ class SqliteLog(SoleLog):
         self._noted: ClockNote | None = None
         self._thread = WriterThread(self._folder, self._reserve, max_retired, self._recent)
 
+    @override
     async def open(self) -> None:
         """Check, lock and open the data file; SQLite recovers what a crash left."""
         writer = await asyncio.to_thread(self._open_writer)
@@ -111,6 +113,7 @@ class SqliteLog(SoleLog):
             connection.close()
             raise
 
+    @override
     async def close(self) -> None:
         """Let what is under way finish, then close the file and release the folder."""
         if self._readers is not None:
@@ -122,38 +125,47 @@ class SqliteLog(SoleLog):
         await self._thread.stop()  # last, since the last to close takes the WAL into the file
         self._folder.release()
 
+    @override
     def new_stream_id(self) -> int:
         """An id that no stream of this log ever had."""
         return next(self._ids)
 
+    @override
     def load(self, path: str) -> asyncio.Future[Loaded]:
         """What stands at `path`."""
         return self._loads.load(path)
 
+    @override
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
         """The records after `start`, in one read transaction."""
         return await self._reading(lambda reader: reader.read(state, start, end))
 
+    @override
     async def expired(self, now: Moment, limit: int) -> Sequence[str]:
         """Paths of streams whose deadline has passed."""
         return await self._reading(lambda reader: self._expiry.find(reader, now, limit))
 
+    @override
     async def count_expired(self, now: Moment) -> int:
         """Return how many streams have a deadline that has passed."""
         return await self._reading(lambda reader: reader.count_expired(now))
 
+    @override
     async def clock_note(self) -> ClockNote | None:
         """Return the clocks as noted in the file, or else the time of its last write."""
         return self._noted
 
+    @override
     def note(self, noted: ClockNote) -> None:
         """Note the clocks with the next small step if they say something new, and on closing."""
         self._thread.to_note = noted
 
+    @override
     async def list_streams(self, begins: str, after: str, limit: int) -> Listed:
         """The first streams after a path, in one read."""
         return await self._reading(lambda reader: reader.list_streams(begins, after, limit))
 
+    @override
     async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
         """The largest streams: a look at every row on a reader thread."""
         return await self._reading(lambda reader: reader.largest(begins, most))
@@ -180,14 +192,17 @@ class SqliteLog(SoleLog):
             log.error("log.unreadable", file=str(self._folder.file), reason=words(error))
             raise LogUnavailable("the log cannot be read now") from error
 
+    @override
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         """Queue the changes for the next group; durable when the future is done."""
         return self._thread.commit(changes)
 
+    @override
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
         """Queue the changes for the next group, each as a commit of its own."""
         self._thread.commit_apart(changes, settled)
 
+    @override
     async def reclaim(self) -> bool:
         """One small step on the writer thread, after what waits there."""
         return await self._thread.run(self._tidy)
@@ -198,10 +213,12 @@ class SqliteLog(SoleLog):
         self._streams = writer.streams
         return self._thread.reclaim(writer)
 
+    @override
     def why_unhealthy(self) -> str | None:
         """The last failure, until a commit of the reopened file went through."""
         return self._thread.why_unhealthy()
 
+    @override
     def takes_removals(self) -> bool:
         """Also of a full disk, as far as the reserve goes."""
         return self._thread.takes_removals()
@@ -210,6 +227,7 @@ class SqliteLog(SoleLog):
         """The damaged WALs that are kept in the folder, as of a second ago, the newest last."""
         return self._damaged
 
+    @override
     def loss(self) -> str | None:
         """What was lost, for as long as the damaged WAL that shows it is in the folder."""
         kept = self.damaged()
@@ -220,10 +238,12 @@ class SqliteLog(SoleLog):
             f" refused: move {kept[-1]} away when you have taken note"
         )
 
+    @override
     def histograms(self) -> Mapping[str, Histogram]:
         """All of them."""
         return self._thread.figures.named("appends", "queue", "write", "sync")
 
+    @override
     def numbers(self) -> Mapping[str, float]:
         """Commits, their transactions, those that failed, and the damaged WALs that are kept.
 

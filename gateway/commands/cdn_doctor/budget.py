@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing_extensions import override
+
 from gateway.commands.shell.failure import Failed
 
 # Enough for every check with twenty readers; few enough for a server that people are using.
@@ -21,6 +23,7 @@ class RequestBudget:
         # Requests that are promised: the removal of each stream that was made.
         self.promised = 0
 
+    @override
     def __repr__(self) -> str:
         return f"<RequestBudget {self.spent} of {self.most} spent, {self.promised} promised>"
 

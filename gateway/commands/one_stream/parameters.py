@@ -7,6 +7,7 @@ import re
 from datetime import UTC, datetime
 
 import click
+from typing_extensions import override
 
 from gateway.commands.one_stream.target import NOT_IN_FIELDS, StreamTarget, resolve
 
@@ -20,6 +21,7 @@ class StreamType(click.ParamType[StreamTarget]):
 
     name = "stream"
 
+    @override
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> StreamTarget:
@@ -37,6 +39,7 @@ class FieldType(click.ParamType[str]):
 
     name = "text"
 
+    @override
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
@@ -52,6 +55,7 @@ class SecondsType(click.ParamType[int]):
 
     name = "seconds"
 
+    @override
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
@@ -67,6 +71,7 @@ class MomentType(click.ParamType[str]):
 
     name = "time"
 
+    @override
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:

@@ -8,6 +8,8 @@ from contextlib import ExitStack
 from itertools import count
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.cache.order import next_number
 from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.cache.rules.tails import shortened_lines
@@ -110,6 +112,7 @@ class FollowedStream:
             self._following.on_distrust = self.doubt
         self.trust = Trust(self._poller, self._window, self._following)
 
+    @override
     def __repr__(self) -> str:
         health = self.feed.lost or "followed"
         return f"<FollowedStream {self.path} at {self.snapshot.tail}, {health}>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from headgate.backoff import wait_s
+from typing_extensions import override
 
 from gateway.cache.rules.directives import again_s
 from gateway.errors import HeadgateError, OriginBroken, OriginBusy, StreamGone, StreamNotFound
@@ -102,6 +103,7 @@ class Follower:
         self._barren = 0  # answers in a row
         self._is_held = False
 
+    @override
     def __repr__(self) -> str:
         return f"Follower({self.question!r}, {self._failures} failures, {self._barren} barren)"
 

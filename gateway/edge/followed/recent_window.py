@@ -12,6 +12,8 @@ from collections import OrderedDict
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
+from typing_extensions import override
+
 from gateway.edge.body_units import is_cheap, is_counted, rest_of, units_of
 from gateway.edge.comparison import evidence_of, newest
 from gateway.protocol.origins.followed import Span, is_whole, joined
@@ -260,6 +262,7 @@ class WindowBudget:
         self._sizes: OrderedDict[RecentWindow, int] = OrderedDict()
         self.bytes = 0
 
+    @override
     def __repr__(self) -> str:
         return f"<Budget {self.bytes} of {self._max_bytes} bytes, {len(self._sizes)} streams>"
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 from urllib.parse import quote, unquote
 
+from typing_extensions import override
+
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
 from gateway.settings.log_kinds.declaration import LogKind
 
@@ -51,6 +53,7 @@ class RedisOrigin:
     tls: bool
     prefix: str
 
+    @override
     def __str__(self) -> str:
         """The URL without its passwords."""
         scheme = "rediss" if self.tls else "redis"

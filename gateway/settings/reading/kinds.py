@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 
+from typing_extensions import override
+
 from gateway.protocol.http.forwarding import OF_THE_GATEWAY
 from gateway.protocol.http.paths import fits
 from gateway.settings.hosts import HOST, PORT, check_ipv6, is_port
@@ -53,6 +55,7 @@ class Address:
             return self.host
         return "127.0.0.1" if address.version == 4 else "::1"
 
+    @override
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"

@@ -22,6 +22,8 @@ from typing import (
     get_type_hints,
 )
 
+from typing_extensions import override
+
 from gateway.settings.reading.values import (
     REQUIRED,
     Mistake,
@@ -120,6 +122,7 @@ class Table:
     _checks: ClassVar[Mapping[str, list[Callable[[type, Any, Around], object]]]] = {}
     given: frozenset[str]  # which keys were given, rather than left to their defaults
 
+    @override
     def __init_subclass__(cls) -> None:
         settings = dict(cls.settings)
         hints = get_type_hints(cls, include_extras=True)
@@ -196,15 +199,19 @@ class Table:
             if key in left
         }
 
+    @override
     def __setattr__(self, key: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} cannot be changed")
 
+    @override
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._values() == other._values()
 
+    @override
     def __hash__(self) -> int:
         return hash(self._values())
 
+    @override
     def __repr__(self) -> str:
         values = (f"{key}={getattr(self, key)!r}" for key in self.settings)
         return f"{type(self).__name__}({', '.join(values)})"

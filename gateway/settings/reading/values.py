@@ -9,6 +9,8 @@ from functools import partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
+from typing_extensions import override
+
 Place = tuple[str | int, ...]
 Read = Callable[[object, object], object]  # a value, and what the validation may look at
 REQUIRED = object()  # in place of a value that is missing
@@ -30,15 +32,19 @@ class Secret:
     def __bool__(self) -> bool:
         return bool(self._text)
 
+    @override
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and self._text == other._text
 
+    @override
     def __hash__(self) -> int:
         return hash(self._text)
 
+    @override
     def __str__(self) -> str:
         return HIDDEN if self else ""
 
+    @override
     def __repr__(self) -> str:
         return f"Secret({str(self)!r})"
 

@@ -19,6 +19,8 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
+from typing_extensions import override
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -123,13 +125,16 @@ class BareTransport(asyncio.Transport):
         self._is_paused = False
         self._is_closing = False
 
+    @override
     def __repr__(self) -> str:
         return f"<BareTransport {self.descriptor}, {self._unsent_bytes} bytes unsent>"
 
+    @override
     def get_extra_info(self, name: str, default: object = None) -> object:
         """The address of the client."""
         return (self._peer,) if name == "peername" and self._peer else default
 
+    @override
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Who is told what comes, and of the end. From now on the connection has this transport."""
         self._protocol = protocol
@@ -139,20 +144,24 @@ class BareTransport(asyncio.Transport):
         if self.descriptor < 0:
             self._descriptors.loop.call_soon(protocol.connection_lost, None)
 
+    @override
     def is_closing(self) -> bool:
         """Whether it takes nothing more."""
         return self._is_closing
 
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:  # noqa: ARG002 - asyncio's
+    @override
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """How many bytes may be unsent before the protocol is told; it goes on at a quarter."""
         self._high = HIGH_WATER if high is None else high
 
+    @override
     def get_write_buffer_size(self) -> int:
         """Bytes that the client has not taken."""
         return self._unsent_bytes
 
     # Writing
 
+    @override
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write at once what the system takes, and the rest as there is room."""
         if not self._is_closing:
@@ -160,6 +169,7 @@ class BareTransport(asyncio.Transport):
             if sent < len(data):
                 self._keep((data,), sent)
 
+    @override
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Write all of them."""
         if not self._is_closing:
@@ -243,6 +253,7 @@ class BareTransport(asyncio.Transport):
 
     # The end
 
+    @override
     def close(self) -> None:
         """End the connection when what is unsent is taken."""
         if self._is_closing:
@@ -253,6 +264,7 @@ class BareTransport(asyncio.Transport):
         else:
             self._lose(None)
 
+    @override
     def abort(self) -> None:
         """End the connection at once."""
         self._lose(None)

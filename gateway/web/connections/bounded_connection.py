@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from gateway.errors import ClientLimitReached
 from gateway.later import turn
 from gateway.web.connections.connection_state import IDLE, LOST
@@ -29,6 +31,7 @@ class BoundedConnection(Incoming):
         self._counts = False  # True while it has a place among the listener's connections
         self._unsent: Unsent | None = None  # the watch on a client that does not keep up
 
+    @override
     def begin(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
         super().begin(transport)
@@ -60,6 +63,7 @@ class BoundedConnection(Incoming):
             self._counts = False
             self.shared.limits.connection_lost(self._client)
 
+    @override
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the connection's place back before anything else, which might raise."""
         if self.state is LOST:  # uvloop may tell of the end of what was handed over, too
@@ -76,18 +80,21 @@ class BoundedConnection(Incoming):
     def forget_waiting(self) -> None:
         """Forget a waiting request that has no aiohttp task."""
 
+    @override
     def pause_writing(self) -> None:
         """Begin to watch how fast the client receives what it is sent."""
         super().pause_writing()
         if self.transport is not None:
             self._unsent = Unsent(self.transport, self.shared.timeouts, self._loop.time())
 
+    @override
     def resume_writing(self) -> None:
         """Stop watching: the client has received most of what it was sent."""
         super().resume_writing()
         if self.transport is not None:  # without one it ends once everything was received
             self._unsent = None
 
+    @override
     def force_close(self) -> None:
         """End the connection as soon as the client has received what it was sent."""
         transport = self.transport
@@ -99,6 +106,7 @@ class BoundedConnection(Incoming):
         """End the connection if its client receives nothing, and return whether that was done."""
         return self._unsent is not None and self._unsent.cut_if_stuck(now)
 
+    @override
     def go_on(self) -> None:
         """Go on with what the client has sent meanwhile."""
         transport = self.transport

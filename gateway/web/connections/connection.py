@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from typing_extensions import override
 
 from gateway.live.contract import ReaderServer
 from gateway.web.connections import sent_ahead
@@ -51,6 +52,7 @@ class Connection(BoundedConnection):
         self._on_lost: Callable[[Connection], object] | None = None
         self._counted: Polls | None = None  # where the long-poll that waits is counted
 
+    @override
     def forget_waiting(self) -> None:
         """Forget what waits for this connection; appends under way go on without it."""
         if self._on_lost is not None:
@@ -69,6 +71,7 @@ class Connection(BoundedConnection):
         self.transport = None
         self.connection_lost(None)
 
+    @override
     def is_known(self, data: bytes) -> bool:
         """Whether a request came before, or its fields, and it is answered without being parsed."""
         # To look a long body up would cost more than it ever saves.
@@ -96,6 +99,7 @@ class Connection(BoundedConnection):
 
     # Answering
 
+    @override
     def is_answered(
         self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
     ) -> bool:
@@ -132,6 +136,7 @@ class Connection(BoundedConnection):
         self.enter(TAKEN)
         self._ahead = answers
 
+    @override
     def cancel_request(self) -> None:
         """End the request that is under way, or those that were sent ahead."""
         super().cancel_request()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web import RequestPayloadError
+from typing_extensions import override
 
 from gateway.errors import HeadgateError
 from gateway.later import Later
@@ -82,6 +83,7 @@ class HttpConnection(ClosingConnection):
 
     # Its life
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; asyncio would leave a connection open that could not."""
         try:
@@ -111,6 +113,7 @@ class HttpConnection(ClosingConnection):
         """Keep an idle connection for its client's next request, for a while."""
         self._idle_until = self._loop.time() + self.owner.keepalive_s
 
+    @override
     def connection_lost(self, exc: BaseException | None) -> None:
         """Wait for nothing any more, and end the handler whose client is gone."""
         super().connection_lost(exc)
@@ -296,6 +299,7 @@ class HttpConnection(ClosingConnection):
         if self.transport is None:
             raise ConnectionResetError("the client is gone")
 
+    @override
     def resume_writing(self) -> None:
         """Let whoever waits go on: the client has taken most of what it was sent."""
         super().resume_writing()

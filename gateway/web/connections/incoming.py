@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError
 from aiohttp.web import RequestPayloadError
+from typing_extensions import override
 
 from gateway.errors import BadRequest, HeadTooLarge
 from gateway.later import turn
@@ -70,6 +71,7 @@ class Incoming(HttpConnection):
             return True
         return bool(self._held) or self._has_behind or not self._is_between
 
+    @override
     def data_received(self, data: bytes) -> None:
         """Parse, and answer what can be answered at once.
 
@@ -223,6 +225,7 @@ class Incoming(HttpConnection):
             # Who waits may have been woken for the end of the chunk before it, and not look again.
             self._loop.call_soon(body.set_exception, spoilt)
 
+    @override
     def connection_lost(self, exc: BaseException | None) -> None:
         """What it sent is no request any more."""
         self._held.clear()

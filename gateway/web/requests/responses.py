@@ -7,6 +7,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Protocol
 
+from typing_extensions import override
+
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import HeadgateError
 from gateway.protocol import http1
@@ -135,12 +137,14 @@ class StreamedResponse(WireResponse):
         self._timeout_s = timeout_s
         self._chunked = chunked
 
+    @override
     def write(self, client: Taker) -> bool:
         """Write the head."""
         super().write(client)
         self.ended = "client"
         return False
 
+    @override
     async def send_rest(self, client: Taker) -> None:
         """Relay the body. One that is cut short is cut for the client too, and never ended."""
         await in_task()
@@ -207,6 +211,7 @@ class HandedOver(WireResponse):
     def __init__(self) -> None:
         super().__init__(200, (), keep_alive=False)
 
-    def write(self, client: Taker) -> bool:  # noqa: ARG002 - a WritableReply's
+    @override
+    def write(self, client: Taker) -> bool:
         """Write nothing."""
         return True

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from headgate.names import PRODUCER
 from headgate.sending.framing import JSON
 from headgate.sending.writer import StreamWriter
@@ -23,6 +25,7 @@ class _Claimed(Stream):
     append 0 that the server has is its own or that of another claim.
     """
 
+    @override
     async def append(
         self,
         body: bytes,

@@ -10,6 +10,7 @@ from redis import exceptions
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.crc import key_slot
+from typing_extensions import override
 
 from gateway.backends.redis.servers.connector import ONLY, RedisConnector
 from gateway.backends.redis.servers.failures import translated
@@ -38,6 +39,7 @@ class Topology:
         self._is_closed = False
         self.why_unhealthy: str | None = None
 
+    @override
     def __repr__(self) -> str:
         return str(self._origin)
 

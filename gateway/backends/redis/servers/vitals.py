@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from typing_extensions import override
+
 from gateway.backends.redis.connection import Refusal, pack
 from gateway.backends.redis.servers.pipeline import Unreachable
 from gateway.background import Background
@@ -43,6 +45,7 @@ class VitalsWatch(Background):
         self._primaries = primaries
         self.numbers: Mapping[str, float] = {}
 
+    @override
     async def _run(self) -> None:
         while True:
             try:
