@@ -27,12 +27,7 @@ from gateway.edge.followed.snapshots import (
 )
 from gateway.edge.followed.stand_ins import LastHeard
 from gateway.edge.followed.trust import Trust
-from gateway.errors import (
-    HeadgateError,
-    OriginBroken,
-    StreamGone,
-    StreamNotFound,
-)
+from gateway.errors import HeadgateError, OriginBroken, StreamGone, StreamNotFound
 from gateway.live.feed import Feed
 from gateway.protocol.origins import followed
 from gateway.protocol.origins.followed import Snapshot, Span
