@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Packages that were rewritten. The others follow, one after the other.
 PLAIN = (
     "cdn_configs",
+    "gateway/access",
     "gateway/hosted",
     "gateway/live",
     "gateway/monitoring",

@@ -1,1 +1,1 @@
-"""Who may do what with which stream: credentials, what they prove, and what that permits."""
+"""Access to streams: credentials, the principals that they prove, and the operations granted."""

@@ -1,4 +1,4 @@
-"""All who vouch for tokens in one process, made of the settings."""
+"""The authorities that verify tokens in one process, made from the settings."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Authorities:
     def __init__(
         self, settings: Settings, clock: Callable[[], float], console: bytes = b""
     ) -> None:
-        """Raises StartError for a file that cannot be used."""
+        """Read the files of the settings; raise StartError for one that cannot be used."""
         self._clock = clock
         self._sources = settings.sources
         self._prefixes = tuple(route.prefix for route in settings.route_table)
@@ -116,7 +116,7 @@ class Authorities:
         return (*authorities.without_effect(), *authorities.not_rotated())
 
     def verifier(self, kinds: Iterable[str]) -> Verifier:
-        """Who verifies tokens of these kinds, whatever their order.
+        """Return a verifier of tokens of these kinds, whatever their order.
 
         Raises StartError for a kind that the settings say nothing of.
         """
@@ -130,7 +130,7 @@ class Authorities:
         return made
 
     def reader_keys(self) -> ReaderKeys:
-        """Those of all streams. Raises StartError where keys_file has no secret for them."""
+        """Return the reader keys of all streams. Raises StartError if keys_file has no secret."""
         if self._reader_keys is None:
             secret = None if self._keys is None else self._keys().reader_secret
             if secret is None:
@@ -142,7 +142,7 @@ class Authorities:
         return self._reader_keys
 
     def without_effect(self) -> tuple[str, ...]:
-        """What of the settings and the tokens_file has no effect, a sentence each."""
+        """Return a sentence for each part of the settings and tokens_file without effect."""
         return (*doubts.of_issuers(self._issuers, self._prefixes), *self._tokens().doubts)
 
     def not_rotated(self) -> tuple[str, ...]:
@@ -170,9 +170,9 @@ class Authorities:
         return (*self._files, *self._urls)
 
     def notes(self) -> dict[str, str | None]:
-        """What is wrong with each file and URL, for whoever asks how this process is.
+        """Return what is wrong with each file and URL, by name, for operators.
 
-        And for each route with reader keys, whose revocation no rotation has followed.
+        A route with reader keys is named when a revocation on it was not followed by a rotation.
         """
         files = {file.path: file.trouble for file in self._files}
         urls = {keys.shown: keys.trouble for keys in self._urls}
@@ -257,7 +257,7 @@ class Authorities:
         return lambda: file.value
 
     def _asking_for(self, kind: str) -> str:
-        """The first setting that names a kind of credential."""
+        """Return the first setting that names a kind of credential."""
         asked = (path for path, kinds in self._asked.items() if kind in kinds)
         return self._named(next(asked, "auth"))
 
@@ -294,7 +294,7 @@ class _KeysOfFile:
 def _parse_tokens(
     prefixes: Collection[str], keyed: Sequence[KeyedRoute], path: str, data: bytes
 ) -> TokensFile:
-    """The file with what to doubt of it, which for a large one is found beside the requests."""
+    """Parse a tokens_file and collect its doubts, on a thread because a large file takes long."""
     file = parse_tokens(path, data)
     return file._replace(
         doubts=doubts.of_file(path, file, prefixes), unrotated=unrotated(file, keyed)

@@ -1,4 +1,4 @@
-"""How the console is let in: by a token that is made at each start, and that nobody else knows.
+"""The console's credential: a token that is made at each start and that no client knows.
 
 What its users may do, the console decides itself: here it is one client, which may do everything.
 """
@@ -29,7 +29,7 @@ class ConsoleToken:
         self.digest = token_digest(self._secret)
 
     def authorization(self) -> dict[str, str]:
-        """The header field of a request of the console."""
+        """Return the header field of a request of the console."""
         return {"Authorization": f"Bearer {self._secret}"}
 
 
@@ -40,14 +40,14 @@ class ConsoleAuthority:
         self._known = digest
 
     def owns(self, token: str) -> bool:
-        """Whether it is the token."""
+        """Return whether `token` is the console's token."""
         return hmac.compare_digest(token_digest(token), self._known)
 
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:  # noqa: ARG002
-        """The console: whatever `owns` has said yes to is its token."""
+        """Return the console as a principal: `owns` has recognised its token."""
         grants = [Grant(BELOW, OPERATIONS)]
         return Principal(NAME, grants, inf, proof=self, digest=digest, account=NAME)
 
     def upholds(self, principal: Principal, now: float) -> bool:  # noqa: ARG002 - for ever
-        """Whether it is the console: that is so until the process ends."""
+        """Return whether the principal is the console, which it stays until the process ends."""
         return principal.proof is self

@@ -1,4 +1,4 @@
-"""What a guard, those who vouch for credentials, and a route know of each other."""
+"""The contracts between a route, its guard and the authorities for credentials."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class Guard(Protocol):
-    """Who decides for one route, before anything of it is looked up.
+    """The guard of one route, which decides on a request before any stream is looked up.
 
-    One that `goes_by_query` has to be told of it in each need.
+    With `goes_by_query` each need must have the query, on which the decision depends.
     """
 
     goes_by_query: bool
@@ -24,38 +24,38 @@ class Guard(Protocol):
     def admitted(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal | None:
-        """Who may do this, where that is known at once; None where `admit` has to say."""
+        """Return the principal if it is known and has all `needs`; None if `admit` must decide."""
 
     async def admit(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal:
-        """Who may do this. Raises Unauthenticated or Forbidden; to conceal is for who asks."""
+        """Return the principal. Raises Unauthenticated or Forbidden; the caller may conceal it."""
 
     def still_admits(self, principal: Principal, needs: Sequence[Need], now: float) -> bool:
-        """Whether somebody whose token it has accepted before may do this, by that token."""
+        """Return whether a principal that was admitted before still has all `needs`."""
 
     def stripped(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
-        """The header fields of a request it has admitted, without those it goes by.
+        """Return the header fields of an admitted request, without the credential.
 
-        What is left says whether the reader is somebody in particular for keys and feeds.
+        Cache keys and feeds depend on the rest: other credentials make a reader a particular one.
         """
 
 
 class Admitted(NamedTuple):
-    """Whose bearer token a guard has accepted. What it was is kept nowhere."""
+    """A client whose bearer token a guard has accepted. The token itself is stored nowhere."""
 
     guard: Guard
     principal: Principal
 
 
 class Authority(Protocol):
-    """Who vouches for one kind of credential, such as static tokens or those of an issuer."""
+    """An authority that verifies one kind of credential, such as static tokens or an issuer's."""
 
     def owns(self, token: str) -> bool:
-        """Whether a token has the form of its own, so that nobody else is to judge it."""
+        """Return whether the token has this authority's form, so that no other one judges it."""
 
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:
-        """Whose token it is; raises Unauthenticated with the reason, which names no secret."""
+        """Return the token's principal; raises Unauthenticated with a reason without secrets."""
 
     def upholds(self, principal: Principal, now: float) -> bool:
-        """Whether it would vouch again for somebody, after a change of what it knows."""
+        """Return whether the credential still counts after a change of keys or files."""

@@ -1,4 +1,4 @@
-"""Where a request carries its token: in Authorization, in its query, or in a cookie."""
+"""The place of a request's token: Authorization, the query, or a cookie."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Presented(NamedTuple):
 
 
 def without_token(target: str) -> str:
-    """A target without the tokens that may be in its query, however the parameter is spelt."""
+    """Return a target without the tokens in its query, however the parameter is spelt."""
     return _tokens_and_rest(target)[1]
 
 
@@ -46,13 +46,13 @@ def _tokens_and_rest(target: str) -> tuple[list[str], str]:
 
 
 def _gives_token(part: str) -> bool:
-    """Whether a part of a query writes the name of our parameter, in any spelling."""
+    """Return whether a part of a query has the name of our parameter, in any spelling."""
     name, equals, _ = part.partition("=")
     return bool(equals) and (name == PARAMETER or ("%" in name and unquote(name) == PARAMETER))
 
 
 def _asked(parts: Sequence[str]) -> str | None:
-    """The token of the parts that give one. Raises BadRequest for two, or for a hidden one.
+    """Return the token of the parts that have one. Raises BadRequest for two, or a hidden one.
 
     With its name in percent-encoding it is a token to an origin, and none to a cache in front that
     compares names.
@@ -70,9 +70,9 @@ def _asked(parts: Sequence[str]) -> str | None:
 
 
 def without_secrets(target: str) -> str:
-    """A target as it may be noted: without its token, and without what was meant as one.
+    """Return a target for logs: without its token, and without what was meant as a token.
 
-    Such as `&amp;token=`, which comes of a link that was escaped twice.
+    An example is `&amp;token=`, which comes of a link that was escaped twice.
     """
     path, mark, query = without_token(target).partition("?")
     if "%" not in query and _LIKE_TOKEN.search(query) is None:
@@ -82,7 +82,7 @@ def without_secrets(target: str) -> str:
 
 
 def without_credential(headers: MultiMapping[str]) -> CIMultiDict[str]:
-    """The header fields but for a bearer token and our cookie, which a guard has judged."""
+    """Return the header fields without the bearer token and our cookie: a guard has judged them."""
     rest = CIMultiDict(headers)
     if _BEARER.fullmatch(rest.get("Authorization", "")) is not None:
         del rest["Authorization"]
@@ -91,7 +91,7 @@ def without_credential(headers: MultiMapping[str]) -> CIMultiDict[str]:
 
 
 def present(method: str, target: str, headers: MultiMapping[str]) -> Presented:
-    """The credential of a request. Raises BadRequest where two tokens could count.
+    """Return the credential of a request. Raises BadRequest if two tokens could count.
 
     Authorization goes first, then the query, then the cookie. What a browser sends by itself, or
     a link can hold, lets only read: else any page could have it write.
@@ -114,9 +114,9 @@ def present(method: str, target: str, headers: MultiMapping[str]) -> Presented:
 
 
 def with_token(headers: MultiMapping[str], token: str | None) -> MultiMapping[str]:
-    """The headers of a reader whose token is in the query, as if it were in Authorization.
+    """Return the headers of a reader with its query's token moved to Authorization.
 
-    So it is in no key and no log, here or at the origin. A cookie is the origin's to read.
+    There the token gets into no cache key and no log. A cookie stays for the origin to read.
     """
     if token is None or "Authorization" in headers or COOKIE in headers.get("Cookie", ""):
         return headers

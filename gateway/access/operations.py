@@ -1,4 +1,4 @@
-"""What can be done with a stream, and which of it a request needs."""
+"""The operations on a stream, and those that a request needs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Grant(NamedTuple):
     operations: frozenset[Operation]
 
     def covers(self, path: str) -> bool:
-        """Whether it is about the stream at a canonical path, compared exactly."""
+        """Return whether the grant is about the stream at a canonical path, compared exactly."""
         pattern = self.streams
         if pattern.endswith(BELOW):
             return path.startswith(pattern[:-1]) and len(path) > len(pattern) - 1
@@ -43,7 +43,7 @@ class Grant(NamedTuple):
 
 
 class Need(NamedTuple):
-    """What a request needs to be permitted for one stream; a fork has two needs."""
+    """The operations on one stream that a request needs; a fork has two needs."""
 
     path: str
     operations: frozenset[Operation]
@@ -51,9 +51,9 @@ class Need(NamedTuple):
 
 
 def needs(method: str, path: str, headers: Mapping[str, str], query: str = "") -> tuple[Need, ...]:
-    """What a request for a canonical path needs. Raises BadRequest for a fork of what is no path.
+    """Return what a request for a canonical path needs. Raises BadRequest if a fork names no path.
 
-    Who forks a stream reads it (PROTOCOL.md section 4.2), so that is needed of the source.
+    A fork reads its source (PROTOCOL.md section 4.2), so it needs `read` there.
     """
     operations = _BY_METHOD.get(method, _UNKNOWN)
     if method in {"POST", "PUT"} and is_closing(headers):
@@ -65,5 +65,5 @@ def needs(method: str, path: str, headers: Mapping[str, str], query: str = "") -
 
 
 def _has_no_body(headers: Mapping[str, str]) -> bool:
-    """Whether a request's head says so (RFC 9112 section 6.3); in chunks, nobody knows yet."""
+    """Return whether the head announces no body (RFC 9112 section 6.3); chunks may hold one."""
     return "Transfer-Encoding" not in headers and headers.get("Content-Length", "0") == "0"

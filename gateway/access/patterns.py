@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def fill(template: str, claims: Mapping[str, object]) -> str | None:
-    """The pattern with what the claims say, each percent-encoded as one segment.
+    """Return the pattern filled with the claims, each percent-encoded as one segment.
 
-    None where a claim is missing. Raises ValueError where one can be no segment of a path.
+    Return None if a claim is missing. Raises ValueError if one cannot be a segment of a path.
     """
     names = CLAIM.findall(template)
     if not all(name in claims for name in names):
@@ -36,7 +36,7 @@ def _segment(name: str, claims: Mapping[str, object]) -> str:
 
 
 def grant_of(streams: object, operations: object) -> Grant:
-    """A grant that a token tells itself. Raises ValueError."""
+    """Return a grant from a token's own claims. Raises ValueError."""
     names = operations if isinstance(operations, list) else []
     if not isinstance(streams, str) or not names or not all(map(_is_operation, names)):
         raise ValueError("must have a pattern as streams and a list of operations")

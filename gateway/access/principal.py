@@ -1,4 +1,4 @@
-"""Somebody whose credential was verified, or nobody in particular."""
+"""The principal of a request: a client whose credential was verified, or anybody."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Principal:
-    """Who a request comes from, and what that one may do until a moment (epoch seconds).
+    """The client of a request, with what it may do until a moment (epoch seconds).
 
     Whoever holds one compares `until` with the clock each time: it is 0 once the credential is
     revoked. `name` is for people to read: two may have the same, but not the same `account`, which
@@ -48,10 +48,10 @@ class Principal:
 
     @property
     def is_anybody(self) -> bool:
-        """Whether it stands for everybody: it has no credential that could end."""
+        """True if the principal stands for everybody: it has no credential that could end."""
         return not self.digest and self.until == inf
 
     def may(self, need: Need) -> bool:
-        """Whether everything that is needed is granted, by one grant or several."""
+        """Return whether all operations of `need` are granted, by one grant or several."""
         granted = [grant.operations for grant in self.grants if grant.covers(need.path)]
         return need.operations <= frozenset().union(*granted)

@@ -54,7 +54,7 @@ class ReaderKeys:
             rotated()
 
     def _key(self, path: str) -> str:
-        """The current key of the stream at a canonical path."""
+        """Compute the current key of the stream at a canonical path."""
         made = [_PURPOSE, path.encode()]
         made += [f"{it.streams} {n}".encode() for it, n in self._versions if it.covers(path)]
         # No path has a line end.
@@ -62,23 +62,23 @@ class ReaderKeys:
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
     def is_current(self, path: str, given: str | None) -> bool | None:
-        """Whether a key that somebody has is the current one; None for who has none."""
+        """Return whether a reader's key is the current one; None for a reader without a key."""
         if given is None:
             return None
         return hmac.compare_digest(given.encode(errors="replace"), self.of(path).encode())
 
     def noted(self, read: _R, target: str) -> _R:
-        """A read of a target that may have a key, which no other part of the gateway looks at."""
+        """Return a read with its stream's current key, and whether its target has that key."""
         given, _ = without_key(target)
         by_key = self.is_current(read.path, given)
         return replace(read, told_key=self.of(read.path), by_key=by_key)
 
     def is_as_told(self, read: Read) -> bool:
-        """Whether the key that a read is told of is the current one still."""
+        """Return whether the key in the response to `read` would still be the current one."""
         return read.told_key == self.of(read.path)
 
     def marked(self, read: _R, target: str) -> _R:
-        """The same, with another `target` for reads whose answers caches may keep otherwise."""
+        """Return a read with its key noted, and a target of its own for responses by that key."""
         read = self.noted(read, target)
         if read.by_key is None:
             return read
@@ -87,7 +87,7 @@ class ReaderKeys:
 
 
 def renewed(keys: ReaderKeys | None, read: _R) -> _R:
-    """A read that has waited, with the current key; the one in its URL may be one of before now."""
+    """Return a read that has waited with the current key, which may be newer than its URL's."""
     if keys is None or keys.is_as_told(read):
         return read
     target = read.target.removesuffix(f"={read.told_key}") if read.by_key else read.target
@@ -96,7 +96,7 @@ def renewed(keys: ReaderKeys | None, read: _R) -> _R:
 
 
 def without_key(target: str) -> tuple[str | None, str]:
-    """The key that a target has in its query, the first if there are more, and the rest of it."""
+    """Return the first key in a target's query, or None, and the target without its keys."""
     begins = f"{PARAMETER}="
     if begins not in target:
         return None, target

@@ -1,4 +1,4 @@
-"""What counts no more before its time: single tokens, all of somebody, and all of a key."""
+"""Revocations: of single tokens, of all tokens of a subject, and of all signed by a key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_NAMED = 3  # of those whom a sentence is about
 
 
 class Issued(NamedTuple):
-    """What a signed token says of itself, by which it is revoked; `at` is its iat."""
+    """The claims of a signed token by which it can be revoked; `at` is its iat."""
 
     kid: str
     token_id: str | None
@@ -34,7 +34,7 @@ class Revocations:
     subjects: Mapping[str, float] = field(default_factory=dict)
 
     def hit(self, token: Issued) -> bool:
-        """Whether a signed token is revoked. One that does not say when it was issued is old."""
+        """Return whether a signed token is revoked. A token without iat counts as old."""
         if token.kid in self.kids or token.token_id in self.token_ids:
             return True
         before = None if token.subject is None else self.subjects.get(token.subject)
@@ -50,7 +50,7 @@ class Unrotated(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """What goes on, and the command that ends it."""
+        """The warning about readers that still have a key, with the command that ends that."""
         names = ", ".join(self.readers[:MOST_NAMED])
         more = len(self.readers) - MOST_NAMED
         names += f" and {more:,} more" if more > 0 else ""

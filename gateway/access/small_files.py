@@ -14,7 +14,7 @@ LARGEST_FILE = 1 << 20  # 5,000 tokens, which take a tenth of a second to parse
 
 
 def read_file(path: str) -> bytes:
-    """All of a small file. Raises OSError, or ValueError for one that is too large."""
+    """Read a whole small file. Raises OSError, or ValueError for one that is too large."""
     with open(path, "rb") as file:  # noqa: PTH123 - Path raises on odd names
         data = file.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:

@@ -37,7 +37,7 @@ class TokenGuard:
         needs: Sequence[Need],
         now: float,
     ) -> Principal | None:
-        """Who may do this, where that is known at once; None where `admit` has to say."""
+        """Return the principal if it is known and has all `needs`; None if `admit` must decide."""
         principal = self._anybody if token is None else self._verifier.known(token, now)
         if principal is None or not self._lets(principal, needs):
             return None
@@ -46,7 +46,7 @@ class TokenGuard:
     async def admit(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal:
-        """Who may do this. Raises Unauthenticated or Forbidden."""
+        """Return the principal. Raises Unauthenticated or Forbidden."""
         principal = self.admitted(headers, token, needs, now)
         if principal is not None:
             return principal
@@ -59,23 +59,23 @@ class TokenGuard:
         raise Forbidden(f"the token does not permit this here: it needs {lacks}")
 
     def still_admits(self, principal: Principal, needs: Sequence[Need], now: float) -> bool:
-        """Whether somebody whose token it has accepted before may do this, by that token."""
+        """Return whether a principal that was admitted before still has all `needs`."""
         return principal.until > now and self._lets(principal, needs)
 
     @staticmethod
     def stripped(headers: MultiMapping[str]) -> CIMultiDict[str]:
-        """The header fields of a request without its token."""
+        """Return the header fields of a request without its token."""
         return without_credential(headers)
 
     def _lets(self, principal: Principal, needs: Sequence[Need]) -> bool:
-        """Whether it is granted to them, or to everybody, each of what is needed."""
+        """Return whether each needed operation is granted to the principal or to everybody."""
         # Mostly one of the two is granted it all, which is seen sooner.
         if all(principal.may(need) or self._anybody.may(need) for need in needs):
             return True
         return not self._lacking(principal, needs)
 
     def _lacking(self, principal: Principal, needs: Sequence[Need]) -> set[Operation]:
-        """What is granted neither to them nor to everybody."""
+        """Return the operations that neither the principal nor everybody is granted."""
         singly = [
             (it, need._replace(operations=frozenset({it}))) for need in needs for it in need[1]
         ]

@@ -44,7 +44,7 @@ class Verifier:
         self.on_end: Callable[[Principal], None] = lambda _: None
 
     def known(self, token: str, now: float) -> Principal | None:
-        """Whose token it is, if that was verified before and counts still."""
+        """Return the token's principal if the token was verified before and is still valid."""
         digest = self._digest(token)
         principal = self._alive.get(digest)
         if principal is None or principal.until <= now:
@@ -53,7 +53,7 @@ class Verifier:
         return principal
 
     async def verify(self, token: str, now: float) -> Principal:
-        """Whose token it is. Raises Unauthenticated with the reason, which names no secret."""
+        """Return the token's principal. Raises Unauthenticated with a reason without secrets."""
         for authority in self._authorities:
             if authority.owns(token):
                 digest = self._digest(token)
@@ -69,7 +69,7 @@ class Verifier:
         raise Unauthenticated("the token is of no kind that this route takes", is_refused=True)
 
     def judging(self, now: float) -> Iterator[None]:
-        """An authority knows other things than before: end whom nobody upholds any more.
+        """End the principals that no authority upholds any more, after a change of keys or files.
 
         Each step judges one principal.
         """

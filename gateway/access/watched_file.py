@@ -32,7 +32,7 @@ _Seen = tuple[int, int, int, int, int]
 
 
 class WatchedFile(Background, Generic[T]):
-    """What a file says, as `parse` understands it.
+    """A file's content as `parse` returns it, read again when the file changes.
 
     `parse` is given the file's bytes and raises ValueError with a line for each mistake, each of
     which names the file and repeats nothing secret. `changed` is called after each change of
@@ -101,7 +101,7 @@ class WatchedFile(Background, Generic[T]):
 
 
 def _signature(path: str) -> _Seen:
-    """What changes with a file's content: also where a link to it leads."""
+    """Return a value that changes with a file's content, or when a link leads elsewhere."""
     it = os.stat(path)  # noqa: PTH116 - Path raises on odd names
     if not stat.S_ISREG(it.st_mode):
         raise ValueError(f"{path} is no file")

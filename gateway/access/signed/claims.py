@@ -1,4 +1,4 @@
-"""What a signed token says of its holder and its time."""
+"""The claims of a signed token about its holder and its times."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LONGEST_NAME = 128  # characters of a subject, where people read it
 
 
 def issued(token: SignedToken) -> Issued:
-    """By what a token can be revoked. Raises Unauthenticated."""
+    """Return the claims by which a token can be revoked. Raises Unauthenticated."""
     said = token.claims
     return Issued(token.kid, text(said, "jti"), text(said, "sub"), moment(said, "iat"))
 
 
 def moment(claims: Json, name: str) -> float | None:
-    """A claim that is a time in epoch seconds, None without it. Raises Unauthenticated."""
+    """Return a claim as a time in epoch seconds, None without it. Raises Unauthenticated."""
     if name not in claims:
         return None
     value = claims[name]
@@ -34,7 +34,7 @@ def moment(claims: Json, name: str) -> float | None:
 
 
 def text(claims: Json, name: str) -> str | None:
-    """A claim that is text, None without it. Raises Unauthenticated."""
+    """Return a claim as text, None without it. Raises Unauthenticated."""
     value = claims.get(name)
     if value is not None and not isinstance(value, str):
         raise refused(f"has a {name} that is no text")
@@ -42,7 +42,7 @@ def text(claims: Json, name: str) -> str | None:
 
 
 def check_times(claims: Json, leeway: float, now: float) -> float:
-    """How long claims count (epoch seconds). Raises Unauthenticated where it is not now."""
+    """Return until when the claims are valid (epoch seconds). Raises Unauthenticated if not now."""
     expires = moment(claims, "exp")
     if expires is None:
         raise refused("does not say when it expires (exp)")
@@ -56,12 +56,12 @@ def check_times(claims: Json, leeway: float, now: float) -> float:
 
 
 def account_of(kind: str, issuer: str, subject: str | None) -> str:
-    """Whose a token is: the same for one subject of one issuer only, and short for any."""
+    """Return the account of a subject: unique for one subject of one issuer, and always short."""
     whole = repr((kind, issuer, subject)).encode("utf-8", "surrogatepass")
     return f"{kind} {blake2b(whole, digest_size=16).hexdigest()}"
 
 
 def name_of(subject: str) -> str:
-    """A subject as it may be shown: short, and without what would steer a terminal."""
+    """Return a subject for display: short, and without characters that would control a terminal."""
     shown = "".join(it if it.isprintable() else "?" for it in subject[:LONGEST_NAME])
     return shown.encode("ascii", "backslashreplace").decode()[:LONGEST_NAME]

@@ -23,7 +23,7 @@ Json = dict[str, object]
 
 
 class SignedToken(NamedTuple):
-    """What a token says before its signature is verified; `typ` is in lower case."""
+    """The parts of a token whose signature is not verified yet; `typ` is in lower case."""
 
     text: str
     algorithm: str
@@ -33,17 +33,17 @@ class SignedToken(NamedTuple):
 
 
 def refused(why: str) -> Unauthenticated:
-    """A refusal of a token, in words that follow "the token"; they repeat nothing of it."""
+    """Return a refusal of a token; `why` follows "the token" and repeats nothing of it."""
     return Unauthenticated(f"the token {why}", is_refused=True)
 
 
 def has_form(token: str) -> bool:
-    """Whether a token may be a signed one: three parts with dots between."""
+    """Return whether a token may be a signed one: three parts with dots between them."""
     return token.count(".") == 2
 
 
 def parse(token: str) -> SignedToken:
-    """The parts of a token. Raises Unauthenticated.
+    """Parse a token into its parts. Raises Unauthenticated.
 
     Whatever could be read in two ways is refused: padding, bits beyond the last byte, and keys
     that JSON has twice. Where the header says to find a key (jku, jwk, x5u, x5c), nobody looks.
@@ -63,7 +63,7 @@ def parse(token: str) -> SignedToken:
 
 
 def load_object(data: bytes) -> Json:
-    """A JSON object, with each key once. Raises ValueError, which repeats nothing of it."""
+    """Parse a JSON object with each key once. Raises ValueError, which repeats nothing of it."""
     try:
         value = json.loads(
             data.decode(), object_pairs_hook=_each_once, parse_constant=_refuse_constant

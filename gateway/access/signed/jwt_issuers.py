@@ -23,18 +23,18 @@ ORDINARY = frozenset({"", "jwt", "at+jwt", "application/jwt", "application/at+jw
 
 
 class KeySource(Protocol):
-    """Where an issuer's keys come from."""
+    """The source of an issuer's keys."""
 
     @property
     def keys(self) -> KeySet | None:
         """The keys as they are known; None before there were any."""
 
     async def look_again(self) -> None:
-        """A key is not among them: see whether it has come."""
+        """Look for a key that is missing: it may have been published since."""
 
 
 class IssuerProof(NamedTuple):
-    """What made somebody a principal: an issuer's key, and a token that it has signed."""
+    """The proof of a principal: an issuer's key, and a token that the key has signed."""
 
     issuer: str
     thumbprint: str
@@ -54,11 +54,11 @@ class JwtIssuers:
         self._revocations = revocations
 
     def owns(self, token: str) -> bool:
-        """Whether a token has the form of a signed one."""
+        """Return whether a token has the form of a signed one."""
         return jws.has_form(token)
 
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:
-        """Whose token it is. Raises Unauthenticated, or KeysUnavailable before there are keys."""
+        """Return the token's principal. Raises Unauthenticated, KeysUnavailable."""
         parsed = jws.parse(token)
         known = self._issuers.get(claims.text(parsed.claims, "iss") or "")
         if known is None:
@@ -72,7 +72,7 @@ class JwtIssuers:
         return self._principal(parsed, issuer, key, digest, now)
 
     def upholds(self, principal: Principal, now: float) -> bool:
-        """Whether the key still counts, and the token is not revoked."""
+        """Return whether the key still counts and the token is not revoked."""
         proof = principal.proof
         if not isinstance(proof, IssuerProof) or principal.until <= now:
             return False
@@ -102,7 +102,7 @@ class JwtIssuers:
 
 
 async def _key_of(token: SignedToken, source: KeySource) -> PinnedKey:
-    """The key that is pinned for the token's algorithm and id."""
+    """Return the key that is pinned for the token's algorithm and id."""
     if source.keys is None or token.kid not in source.keys:
         await source.look_again()
     if source.keys is None:
@@ -115,7 +115,7 @@ async def _key_of(token: SignedToken, source: KeySource) -> PinnedKey:
 
 
 def _check_claims(token: SignedToken, issuer: JwtIssuer, now: float) -> float:
-    """How long the token counts (epoch seconds)."""
+    """Return until when the token is valid (epoch seconds)."""
     typ = issuer.typ.lower()
     if token.typ not in ({typ, f"application/{typ}"} if typ else ORDINARY):
         raise jws.refused("has another typ than tokens for this gateway have")

@@ -46,7 +46,7 @@ class PinnedKey(NamedTuple):
     thumbprint: str
 
     def has_signed(self, token: jws.SignedToken) -> bool:
-        """Whether it has made the signature of a token, whose algorithm it is pinned for."""
+        """Return whether this key has signed a token, for whose algorithm it is pinned."""
         return signatures.is_signed_by(token, self.key)
 
 
@@ -63,17 +63,17 @@ class KeySet:
         return len(self._keys)
 
     def find(self, kid: str, algorithm: str) -> PinnedKey | None:
-        """The key of that id that may have signed so."""
+        """Return the key of that id which may sign by the token's algorithm."""
         fitting = (key for key in self._keys.get(kid, ()) if algorithm in key.algorithms)
         return next(fitting, None)
 
     def has(self, kid: str, thumbprint: str) -> bool:
-        """Whether a key is still among them."""
+        """Return whether a key is still in the set."""
         return any(key.thumbprint == thumbprint for key in self._keys.get(kid, ()))
 
 
 def parse_keys(data: bytes, algorithms: Collection[str]) -> KeySet:
-    """The keys of a JSON Web Key Set that sign with one of the algorithms.
+    """Return the keys of a JSON Web Key Set that sign with one of the algorithms.
 
     Those of other kinds, for other uses, too short, or without an id are left out, as RFC 7517
     section 5 has it. Raises NoKeys where none is left, and ValueError for what is no such set, in

@@ -30,7 +30,7 @@ OTHERS, GROUP = stat.S_IRWXO, stat.S_IRWXG
 
 
 class Keys(NamedTuple):
-    """All that the file says; `signer` is None where it has no private key.
+    """The parsed content of a keys_file; `signer` is None if it has no private key.
 
     `reader_secret` is what reader keys are made with, None where the file has none.
     """
@@ -40,7 +40,7 @@ class Keys(NamedTuple):
     reader_secret: bytes | None
 
     def sign(self, header: Json, claims: Json) -> str:
-        """A token of these claims, by its private key."""
+        """Return a token of these claims, signed by the private key."""
         assert self.signer is not None, "who has none is told before"
         return signatures.sign(header, claims, self.signer)
 
@@ -50,7 +50,7 @@ class Keys(NamedTuple):
 
 
 def parse_keys_file(path: str, data: bytes) -> Keys:
-    """What the file at a path says; raises ValueError with one sentence, which repeats no key."""
+    """Parse the keys_file at `path`; raises ValueError with one sentence, which repeats no key."""
     try:
         verifying = parse_keys(data, ALGORITHMS)
     except ValueError as cause:
@@ -67,7 +67,7 @@ def parse_keys_file(path: str, data: bytes) -> Keys:
 
 
 def load_keys(path: str) -> Keys:
-    """What the file says now. Raises OSError or ValueError, which repeats no key."""
+    """Read and parse a keys_file. Raises OSError or ValueError, which repeats no key."""
     return parse_keys_file(path, read_file(path))
 
 
@@ -85,14 +85,14 @@ def check_mode(path: str) -> None:
 
 
 def new_keys() -> Json:
-    """A file's content: a key that signs, the one that will be next, and a secret."""
+    """Make a file's content: a key that signs, the one that will be next, and a secret."""
     secret = urlsafe_b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
     reader = {"kty": "oct", "kid": READER_KID, "k": secret}
     return {"keys": [_new_key(), _new_key(), reader]}
 
 
 def rotated(content: Json) -> Json:
-    """The content one step on: the next key signs, and that before it still verifies.
+    """Rotate the content: the next key signs, and the one before it still verifies.
 
     The next one was published all the while, so whoever verifies knows it already. What signs no
     more is of no use to anybody but a thief, and loses its private half.
@@ -107,14 +107,14 @@ def rotated(content: Json) -> Json:
 
 
 def public(content: Json) -> Json:
-    """What whoever only verifies needs: no private part, and no secret."""
+    """Return the content for a process that only verifies: no private part, and no secret."""
     listed = [entry for entry in _listed(content) if entry.get("kty") == "OKP"]
     shown = ("kty", "crv", "kid", "x", "alg", "use")
     return {"keys": [{name: entry[name] for name in shown if name in entry} for entry in listed]}
 
 
 def written(content: Json) -> bytes:
-    """The content as the file has it."""
+    """Return the content as the file has it."""
     return json.dumps(content, indent=2).encode() + b"\n"
 
 

@@ -34,7 +34,7 @@ LONGEST_SUBJECT = 256
 
 
 class Wish(NamedTuple):
-    """What a token is to be made for; `lifetime` is in seconds, None for the usual one."""
+    """The wishes for a token that is to be made; `lifetime` (seconds) has a default for None."""
 
     subject: str
     streams: str
@@ -72,14 +72,14 @@ class ReadTokens:
         self._max_age = max_age
 
     def owns(self, token: str) -> bool:
-        """Whether a token says that it is one."""
+        """Return whether a token says in its header that it is a read token."""
         try:
             return jws.has_form(token) and jws.parse(token).typ == TYP
         except Unauthenticated:
             return False
 
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:
-        """Whose token it is. Raises Unauthenticated."""
+        """Return the token's principal. Raises Unauthenticated."""
         principal = verified(token, self._keys(), self._max_age, now, digest)
         proof = principal.proof
         assert isinstance(proof, Proof), "as it was made"
@@ -88,7 +88,7 @@ class ReadTokens:
         return principal
 
     def upholds(self, principal: Principal, now: float) -> bool:
-        """Whether the key still counts, and the token is not revoked."""
+        """Return whether the key still counts and the token is not revoked."""
         proof = principal.proof
         return (
             isinstance(proof, Proof)
@@ -99,7 +99,7 @@ class ReadTokens:
 
 
 def sign(wish: Wish, keys: Keys, max_age: int, now: float) -> Made:
-    """A token as it is wished for. Raises ValueError in words that follow "the token"."""
+    """Make a token as wished for. Raises ValueError in words that follow "the token"."""
     if keys.signer is None:
         raise ValueError("cannot be signed: keys_file has no private key")
     if not 0 < len(wish.subject) <= LONGEST_SUBJECT or not wish.subject.isprintable():
@@ -127,7 +127,7 @@ def sign(wish: Wish, keys: Keys, max_age: int, now: float) -> Made:
 
 
 def verified(token: str, keys: Keys, max_age: int, now: float, digest: bytes = b"") -> Principal:
-    """Whose token it is, as far as the token and the keys say. Raises Unauthenticated."""
+    """Return the principal by the token and the keys alone. Raises Unauthenticated."""
     parsed = jws.parse(token)
     if parsed.typ != TYP:
         raise jws.refused("is no read token")
@@ -149,7 +149,7 @@ def verified(token: str, keys: Keys, max_age: int, now: float, digest: bytes = b
 
 
 def _check(token: SignedToken, max_age: int, now: float) -> float:
-    """How long the token counts: to the second that it says, since the edge goes by that, too."""
+    """Return the token's `exp`, without the leeway: the edge goes by that second, too."""
     said = token.claims
     if said.get("ver") != VERSION or isinstance(said.get("ver"), bool):
         raise jws.refused("is of a version that is unknown")
@@ -166,7 +166,7 @@ def _check(token: SignedToken, max_age: int, now: float) -> float:
 
 
 def cookie(made: Made, streams: str, now: float) -> str:
-    """The value of a Set-Cookie for these streams, which no other site and no script can use.
+    """Return a Set-Cookie value for these streams that no other site and no script can use.
 
     Raises ValueError in words that follow "the token".
     """

@@ -32,7 +32,7 @@ class _Registry(jws.JWSRegistry):
 
 
 def is_signed_by(token: SignedToken, key: Key) -> bool:
-    """Whether a key, which the token's algorithm is pinned for, has made the signature."""
+    """Return whether a key, which is pinned for the token's algorithm, made the signature."""
     registry = _Registry(algorithms=[token.algorithm], strict_check_header=False)
     try:
         jws.deserialize_compact(token.text, key, registry=registry)
@@ -42,7 +42,7 @@ def is_signed_by(token: SignedToken, key: Key) -> bool:
 
 
 def sign(header: Json, claims: Json, key: Key) -> str:
-    """A token of these claims, by a private key."""
+    """Return a token of these claims, signed by a private key."""
     registry = _Registry(algorithms=[str(header["alg"])])
     payload = json.dumps(claims, separators=(",", ":"))
     return jws.serialize_compact(header, payload, key, registry=registry)

@@ -1,4 +1,4 @@
-"""What is granted or revoked and has no effect, which a mistyped name or path mostly is."""
+"""Grants and revocations without an effect, mostly because a name or path was mistyped."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOWHERE = "which is below no route: it grants nothing"
 
 
 def of_file(path: str, file: TokensFile, prefixes: Collection[str]) -> tuple[str, ...]:
-    """A sentence for each name and pattern of a tokens_file that means nobody and nothing."""
+    """Return a sentence for each name and pattern of a tokens_file that matches nothing."""
     said = [*chain(_revoked(file), _granted(file, prefixes), _keyed(file, prefixes))]
     if len(said) > MOST_TOLD:
         said[MOST_TOLD:] = [f"{len(said) - MOST_TOLD:,} more names and paths have no effect"]
@@ -26,7 +26,7 @@ def of_file(path: str, file: TokensFile, prefixes: Collection[str]) -> tuple[str
 
 
 def of_issuers(issuers: Sequence[JwtIssuer], prefixes: Collection[str]) -> Iterator[str]:
-    """The same for what the settings grant the tokens of issuers."""
+    """Yield a sentence for each grant to an issuer's tokens whose pattern matches no route."""
     for index, issuer in enumerate(issuers):
         for streams in _astray((grant.streams for grant in issuer.grants), prefixes):
             yield f"jwt_issuers[{index}].grants has {streams}, {NOWHERE}"
@@ -53,7 +53,7 @@ def _keyed(file: TokensFile, prefixes: Collection[str]) -> Iterator[str]:
 
 
 def _astray(patterns: Iterable[str], prefixes: Collection[str]) -> Iterator[str]:
-    """Those that mean no stream of any route."""
+    """Yield the patterns that match no stream of any route."""
     for pattern in patterns:
         if not any(meets(pattern, prefix) for prefix in prefixes):
             yield pattern

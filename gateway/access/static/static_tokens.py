@@ -22,11 +22,11 @@ class StaticTokens:
         self._file = file
 
     def owns(self, token: str) -> bool:
-        """Whether a token is in the file, or can be nobody else's: those have two dots."""
+        """Return whether a token is in the file, or is no signed token, which has two dots."""
         return token.count(".") != 2 or token_digest(token) in self._file().tokens
 
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:
-        """Whose token it is. Raises Unauthenticated."""
+        """Return the token's principal. Raises Unauthenticated."""
         known = self._file().tokens.get(token_digest(token))
         if known is None:
             raise Unauthenticated("the token is unknown", is_refused=True)
@@ -40,7 +40,7 @@ class StaticTokens:
         )
 
     def upholds(self, principal: Principal, now: float) -> bool:
-        """Whether the file still says the same of the principal's token."""
+        """Return whether the file still says the same of the principal's token."""
         proof = principal.proof
         if not isinstance(proof, StaticToken) or proof.until <= now:
             return False

@@ -47,7 +47,7 @@ class StaticToken(NamedTuple):
 
 
 class TokensFile(NamedTuple):
-    """All that the file says."""
+    """The parsed content of a tokens_file."""
 
     tokens: Mapping[bytes, StaticToken]
     revocations: Revocations
@@ -59,7 +59,7 @@ class TokensFile(NamedTuple):
 
 
 def parse_tokens(path: str, data: bytes) -> TokensFile:
-    """What the file at a path says. Raises ValueError, with a line for each mistake."""
+    """Parse the tokens_file at `path`. Raises ValueError with a line for each mistake."""
     try:
         file = TomlFile(Path(path), data.decode())
     except UnicodeDecodeError:
@@ -79,7 +79,7 @@ def parse_tokens(path: str, data: bytes) -> TokensFile:
 
 
 def _checked(values: Mapping[str, object]) -> tuple[_File | None, list[_Mistake]]:
-    """The tables, where each by itself is right, and what is wrong."""
+    """Return the tables, or None if one of them is wrong, and the mistakes."""
     try:
         tables = _File.of(values)
     except Mistaken as refusal:
@@ -88,7 +88,7 @@ def _checked(values: Mapping[str, object]) -> tuple[_File | None, list[_Mistake]
 
 
 def _told(found: list[_Mistake], file: TomlFile, values: Mapping[str, object]) -> str:
-    """A line for each, in the order of the file. The last is ended by whoever tells it."""
+    """Return a line for each mistake, in the order of the file; the last one has no full stop."""
     told = sorted(found[:MOST_TOLD], key=lambda it: file.line(it.place) or 0)
     lines = [_sentence(it, file, values) for it in told]
     if len(found) > len(told):
@@ -97,7 +97,7 @@ def _told(found: list[_Mistake], file: TomlFile, values: Mapping[str, object]) -
 
 
 class _Mistake(NamedTuple):
-    """Where it is, and words that follow what stands there; never the value."""
+    """A mistake: its place, and words that follow the place's name; never the value."""
 
     place: tuple[str | int, ...]
     words: str
@@ -110,7 +110,7 @@ def _sentence(mistake: _Mistake, file: TomlFile, values: Mapping[str, object]) -
 
 
 def _name_at(place: tuple[str | int, ...], values: Mapping[str, object]) -> str:
-    """The name of the table that a place is in, where it has one that may be shown."""
+    """Return the name of the table that a place is in, if it has one that may be shown."""
     tables = values.get(str(place[0]))
     index = place[1] if len(place) > 1 else None
     if not isinstance(tables, list) or not isinstance(index, int) or place[2:] == ("name",):
@@ -161,7 +161,7 @@ def _check_some(grants: tuple[_Grant, ...]) -> tuple[_Grant, ...]:
 
 
 def _moment(value: object) -> float:
-    """A time of TOML or RFC 3339 as epoch seconds."""
+    """Return a time of TOML or RFC 3339 as epoch seconds."""
     if isinstance(value, str) and _TIME.fullmatch(value):
         try:
             value = datetime.fromisoformat(value.upper())
@@ -197,7 +197,7 @@ class _Token(Table):
 
     @override
     def check_whole(self) -> None:
-        """It has what it may do once."""
+        """Raise ValueError unless the token has either a role or grants."""
         if (self.role is None) == (not self.grants):
             raise ValueError("must have a role or grants, and not both")
 
@@ -217,7 +217,7 @@ class _Revoked(Table):
 
     @override
     def check_whole(self) -> None:
-        """It names one thing."""
+        """Raise ValueError unless the revocation names one thing."""
         given = [it for it in (self.name, self.jti, self.sub, self.kid) if it is not None]
         if len(given) != 1:
             raise ValueError("must have one of name, jti, sub and kid")
@@ -233,7 +233,7 @@ class _File(Table):
     rotated_for: dict[Annotated[str, After(check_pattern)], tuple[str, ...]] = setting({})
 
     def mistakes(self) -> Iterator[_Mistake]:
-        """Where its tables do not fit together."""
+        """Yield the mistakes by which the file's tables contradict each other."""
         known = {role.name for role in self.roles}
         names: dict[tuple[str, str], int] = {}
         hashes: dict[bytes, int] = {}
