@@ -40,7 +40,7 @@ def test_its_metadata_is_complete() -> None:
     assert headgate.__version__ == version("headgate-client")
     assert (Path(headgate.__file__).parent / "py.typed").is_file()
     brought = [name for name in requires("headgate-client") or () if "extra ==" not in name]
-    assert sorted(brought) == ["aiohttp<4,>=3.11", "msgspec>=0.19"]
+    assert sorted(brought) == ["aiohttp<4,>=3.11", "msgspec>=0.19", "typing-extensions>=4.4"]
 
 
 def test_importing_it_loads_neither_the_server_nor_an_http_client() -> None:
