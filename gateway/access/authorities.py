@@ -294,7 +294,7 @@ class _KeysOfFile:
 def _parse_tokens(
     prefixes: Collection[str], keyed: Sequence[KeyedRoute], path: str, data: bytes
 ) -> TokensFile:
-    """Parse a tokens_file and collect its doubts, on a thread because a large file takes long."""
+    """Parse a tokens_file and find its doubts, both off the event loop: a large file takes long."""
     file = parse_tokens(path, data)
     return file._replace(
         doubts=doubts.of_file(path, file, prefixes), unrotated=unrotated(file, keyed)

@@ -10,6 +10,9 @@ import secrets
 from math import inf
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from gateway.access.contract import Authority
 from gateway.access.operations import BELOW, OPERATIONS, Grant
 from gateway.access.principal import Principal
 from gateway.settings.reading.token_hashes import token_digest
@@ -33,21 +36,23 @@ class ConsoleToken:
         return {"Authorization": f"Bearer {self._secret}"}
 
 
-class ConsoleAuthority:
+class ConsoleAuthority(Authority):
     """The authority over the one token of this hash."""
 
     def __init__(self, digest: bytes) -> None:
         self._known = digest
 
+    @override
     def owns(self, token: str) -> bool:
-        """Return whether `token` is the console's token."""
         return hmac.compare_digest(token_digest(token), self._known)
 
-    async def verify(self, token: str, digest: bytes, now: float) -> Principal:  # noqa: ARG002
+    @override
+    async def verify(self, token: str, digest: bytes, now: float) -> Principal:
         """Return the console as a principal: `owns` has recognised its token."""
         grants = [Grant(BELOW, OPERATIONS)]
         return Principal(NAME, grants, inf, proof=self, digest=digest, account=NAME)
 
-    def upholds(self, principal: Principal, now: float) -> bool:  # noqa: ARG002 - for ever
+    @override
+    def upholds(self, principal: Principal, now: float) -> bool:
         """Return whether the principal is the console, which it stays until the process ends."""
         return principal.proof is self

@@ -5,6 +5,9 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from gateway.access.contract import Guard
 from gateway.access.credentials import without_credential
 from gateway.access.operations import BELOW, Grant
 from gateway.access.principal import Principal
@@ -19,8 +22,8 @@ if TYPE_CHECKING:
     from gateway.access.verifier import Verifier
 
 
-class TokenGuard:
-    """`anonymous` is what everybody may do below the prefix, also with a token that counts."""
+class TokenGuard(Guard):
+    """A guard by tokens; everybody may do `anonymous` below the prefix, with or without one."""
 
     goes_by_query = False
 
@@ -30,23 +33,19 @@ class TokenGuard:
         self._verifier = verifier
         self._anybody = Principal("", [Grant(prefix + BELOW, anonymous)], inf)
 
+    @override
     def admitted(
-        self,
-        headers: MultiMapping[str],  # noqa: ARG002 - as of any guard
-        token: str | None,
-        needs: Sequence[Need],
-        now: float,
+        self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal | None:
-        """Return the principal if it is known and has all `needs`; None if `admit` must decide."""
         principal = self._anybody if token is None else self._verifier.known(token, now)
         if principal is None or not self._lets(principal, needs):
             return None
         return principal
 
+    @override
     async def admit(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal:
-        """Return the principal. Raises Unauthenticated or Forbidden."""
         principal = self.admitted(headers, token, needs, now)
         if principal is not None:
             return principal
@@ -58,13 +57,13 @@ class TokenGuard:
         lacks = ", ".join(sorted(self._lacking(principal, needs)))
         raise Forbidden(f"the token does not permit this here: it needs {lacks}")
 
+    @override
     def still_admits(self, principal: Principal, needs: Sequence[Need], now: float) -> bool:
-        """Return whether a principal that was admitted before still has all `needs`."""
         return principal.until > now and self._lets(principal, needs)
 
+    @override
     @staticmethod
     def stripped(headers: MultiMapping[str]) -> CIMultiDict[str]:
-        """Return the header fields of a request without its token."""
         return without_credential(headers)
 
     def _lets(self, principal: Principal, needs: Sequence[Need]) -> bool:

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 from multidict import CIMultiDict
 from typing_extensions import override
 
+from gateway.access.contract import Guard
 from gateway.access.operations import READ, Grant
 from gateway.access.principal import Principal
 from gateway.background import Background
@@ -83,7 +84,7 @@ class AdmittedReader(Principal):
         self.seen = 0.0
 
 
-class OriginGuard(Background):
+class OriginGuard(Background, Guard):
     """`ask` sends the HEAD. `on_end` is called with each one whom the origin lets read no more.
 
     Who waits for news, which takes no longer than `times.wait`, is asked about again in time, for
@@ -122,10 +123,10 @@ class OriginGuard(Background):
         """How many readers are known to have been let read a stream, of REMEMBERED."""
         return len(self._until)
 
+    @override
     def admitted(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal | None:
-        """Who may do this, where that is known at once; None where `admit` has to say."""
         if any(need.operations != READ for need in needs):
             return self._anybody
         request = self._reads(headers, token, needs[0])
@@ -135,23 +136,24 @@ class OriginGuard(Background):
         self._until.move_to_end(request.admitted_as)
         return self._reader(request, until, now)
 
+    @override
     async def admit(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal:
-        """Who may do this. Raises what the origin says to the contrary, or why it cannot say."""
+        """Return the principal. Raises the origin's refusal, or why the origin cannot say."""
         principal = self.admitted(headers, token, needs, now)
         if principal is not None:
             return principal
         request = self._reads(headers, token, needs[0])
         return self._reader(request, await self._asked(request), now)
 
+    @override
     @staticmethod
     def still_admits(*_: object) -> bool:
-        """Never: whom it lets read one stream says nothing of another, and a token is its own."""
-        return False
+        return False  # an admission to one stream says nothing of another one
 
+    @override
     def stripped(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
-        """The headers of a request it has admitted, without those that say who asks."""
         return CIMultiDict(
             (name, value) for name, value in headers.items() if not self._identity.has(name)
         )

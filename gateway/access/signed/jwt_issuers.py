@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from typing_extensions import override
+
+from gateway.access.contract import Authority
 from gateway.access.operations import Grant
 from gateway.access.patterns import fill, grant_of
 from gateway.access.principal import Principal
@@ -41,7 +44,7 @@ class IssuerProof(NamedTuple):
     issued: Issued
 
 
-class JwtIssuers:
+class JwtIssuers(Authority):
     """The authority over the tokens of all issuers."""
 
     def __init__(
@@ -53,12 +56,16 @@ class JwtIssuers:
         self._issuers = issuers
         self._revocations = revocations
 
+    @override
     def owns(self, token: str) -> bool:
-        """Return whether a token has the form of a signed one."""
         return jws.has_form(token)
 
+    @override
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:
-        """Return the token's principal. Raises Unauthenticated, KeysUnavailable."""
+        """Return the token's principal. Raises Unauthenticated.
+
+        Raises KeysUnavailable as long as its issuer's keys have not come.
+        """
         parsed = jws.parse(token)
         known = self._issuers.get(claims.text(parsed.claims, "iss") or "")
         if known is None:
@@ -71,6 +78,7 @@ class JwtIssuers:
             raise jws.refused("has a signature that is wrong")
         return self._principal(parsed, issuer, key, digest, now)
 
+    @override
     def upholds(self, principal: Principal, now: float) -> bool:
         """Return whether the key still counts and the token is not revoked."""
         proof = principal.proof

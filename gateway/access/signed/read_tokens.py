@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from typing_extensions import override
 
+from gateway.access.contract import Authority
 from gateway.access.credentials import COOKIE, LONGEST_TOKEN
 from gateway.access.patterns import grant_of
 from gateway.access.principal import Principal
@@ -34,7 +35,7 @@ LONGEST_SUBJECT = 256
 
 
 class Wish(NamedTuple):
-    """The wishes for a token that is to be made; `lifetime` (seconds) has a default for None."""
+    """A request for a token; `lifetime` is in seconds, None for the usual one."""
 
     subject: str
     streams: str
@@ -61,7 +62,7 @@ class Proof(NamedTuple):
     issued: Issued
 
 
-class ReadTokens:
+class ReadTokens(Authority):
     """The authority over read tokens; those that last longer than `max_age` seconds are refused."""
 
     def __init__(
@@ -71,6 +72,7 @@ class ReadTokens:
         self._revocations = revocations
         self._max_age = max_age
 
+    @override
     def owns(self, token: str) -> bool:
         """Return whether a token says in its header that it is a read token."""
         try:
@@ -78,8 +80,8 @@ class ReadTokens:
         except Unauthenticated:
             return False
 
+    @override
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:
-        """Return the token's principal. Raises Unauthenticated."""
         principal = verified(token, self._keys(), self._max_age, now, digest)
         proof = principal.proof
         assert isinstance(proof, Proof), "as it was made"
@@ -87,6 +89,7 @@ class ReadTokens:
             raise jws.refused("is revoked")
         return principal
 
+    @override
     def upholds(self, principal: Principal, now: float) -> bool:
         """Return whether the key still counts and the token is not revoked."""
         proof = principal.proof

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
+from gateway.access.contract import Authority
 from gateway.access.principal import Principal
 from gateway.access.static.tokens_file import StaticToken
 from gateway.errors import Unauthenticated
@@ -15,18 +18,19 @@ if TYPE_CHECKING:
     from gateway.access.static.tokens_file import TokensFile
 
 
-class StaticTokens:
+class StaticTokens(Authority):
     """The authority over the tokens of a file, as `file` says it at the moment."""
 
     def __init__(self, file: Callable[[], TokensFile]) -> None:
         self._file = file
 
+    @override
     def owns(self, token: str) -> bool:
         """Return whether a token is in the file, or is no signed token, which has two dots."""
         return token.count(".") != 2 or token_digest(token) in self._file().tokens
 
+    @override
     async def verify(self, token: str, digest: bytes, now: float) -> Principal:
-        """Return the token's principal. Raises Unauthenticated."""
         known = self._file().tokens.get(token_digest(token))
         if known is None:
             raise Unauthenticated("the token is unknown", is_refused=True)
@@ -39,6 +43,7 @@ class StaticTokens:
             known.name, known.grants, known.until, proof=known, digest=digest, account=account
         )
 
+    @override
     def upholds(self, principal: Principal, now: float) -> bool:
         """Return whether the file still says the same of the principal's token."""
         proof = principal.proof
