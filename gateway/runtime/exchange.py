@@ -44,6 +44,7 @@ class Exchange:
 
     __slots__ = (
         *("_began", "_is_over", "_new_id", "_request_id", "asked", "asked_id", "begins"),
+        "begins_by_size",
         *("cache_lines", "conceals", "decide_again", "ended", "is_looked_up", "is_told_key"),
         *("on_received", "operation", "principal", "refused", "route", "sent", "traffic"),
     )
@@ -63,6 +64,8 @@ class Exchange:
         self.refused: str | None = None  # why a guard has not: a code, and words for operators
         self.operation = operation
         self.begins = counted.NOWHERE
+        # Returns `begins` for the bytes of the body, where they are not known before its end.
+        self.begins_by_size: Callable[[int], int] | None = None
         self.asked_id = asked_id
         self.asked: LoggedRequest | None = None  # where there is to be a line
         self.cache_lines = b""
@@ -115,6 +118,8 @@ class Exchange:
         if sent is None or sent.ended is None:
             self.cut(log, stopping=stopping)
         else:
+            if self.begins_by_size is not None and sent.ended == "answered":
+                self.begins = self.begins_by_size(sent.body_sent)
             self._count(sent.status, sent.body_sent)
             if self.asked is not None:
                 ended = self.ended if sent.ended == "answered" else sent.ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -148,15 +149,20 @@ def _begins(read: Read, request: Request) -> int:
 def told(exchange: Exchange, answer: RenderedChunk | Response | Relayed, status: int) -> None:
     """Count a read of a stream where it began, by what it was told of that."""
     if not isinstance(answer, RenderedChunk):
-        exchange.begins = read_from(exchange.begins, status, *_head(answer))
+        head, size = _head(answer)
+        by_size = partial(read_from, exchange.begins, status, head)
+        exchange.begins = by_size(size)
+        if size is None:
+            exchange.begins_by_size = by_size
     elif answer.is_end:
         exchange.begins = counted.TERMINAL
 
 
 def read_from(begins: int, status: int, head: bytes, size: int | None) -> int:
-    """As what a read counts that begins so, by its answer: whose body has `size` bytes, if known.
+    """Return as what a read counts that begins so, by its answer with a body of `size` bytes.
 
-    It is nowhere, where the answer tells of no stream.
+    A size of None is not known before the body's end, and taken for data. An answer that tells of
+    no stream counts as nowhere.
     """
     if begins == counted.NOWHERE:
         return begins

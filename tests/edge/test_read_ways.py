@@ -93,6 +93,13 @@ END_OF_NOTHING: Asked = (0, "?offset=a", [], ("200 OK", [], 0, "whole"))
 # Of three streams, as one may be kept: each goes the raw way where that is open.
 SURE: list[Asked] = [(stream, "?offset=a", [], ("200 OK", [], 10, "whole")) for stream in range(3)]
 END: Asked = (0, "?offset=a", [], AN_END)
+# Of a stream without further data, which only the end of the body shows.
+END_IN_CHUNKS: Asked = (
+    0,
+    "?offset=a",
+    [],
+    ("200 OK", [*AN_END[1], "Cache-Control: no-store"], 0, "chunked"),
+)
 NO_HTTP: Asked = (1, "?offset=a", [], ("200 OK", [], 0, "no HTTP"))
 
 
@@ -183,6 +190,7 @@ def test_whatever_is_read_and_answered_both_clients_of_the_origin_tell_the_same(
         @given(st.lists(st.tuples(exchange, who), min_size=1, max_size=5))
         @example([(END_OF_NOTHING, bearer("all")), (END, bearer("all"))])
         @example([(NO_HTTP, bearer("all"))])
+        @example([(END_IN_CHUNKS, bearer("all"))])
         @example(sure)
         def for_all(exchanges: list[Exchange]) -> None:
             runner.run(once(pair, exchanges))
