@@ -31,7 +31,8 @@ KINDS = [
     *SAYS,
     *(["nothing"] * 45),
     *(["max-age", "public", "must-revalidate", "s-maxage"] * 3),
-    *(["stale", "failing", "no-cache"] * 4),
+    *(["stale", "no-cache"] * 4),
+    *(["failing"] * 8),
 ]
 PLACES = {"header": 50, "cookie": 22, "query": 22, "none": 6}
 SCOPES = {"all": 85, "group": 11, "one": 4}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -50,7 +50,9 @@ class Origin:
         self._loop = loop
         self._address = address
         self._tasks: set[asyncio.Task[None]] = set()
-        self._failures = itertools.count()
+        # GETs of what fails every other time, by target: by one count for all, a crowd that comes
+        # twice would meet a failure first each time, and never a copy that stands in for it.
+        self._asked: Counter[str] = Counter()
         self.members = set(range(people))
         self.saw: list[str] = []  # canaries where it had no business with them
 
@@ -86,8 +88,10 @@ class Origin:
         prefix, scope, kind = _parts(target)
         if CANARY in (head if prefix == BY_TOKEN else target):
             self.saw.append(head)
-        if kind == "failing" and method == "GET" and next(self._failures) % 2:
-            return _wire(503, (), b"", method)
+        if kind == "failing" and method == "GET":
+            self._asked[target] += 1
+            if self._asked[target] % 2 == 0:
+                return _wire(503, (), b"", method)
         if prefix == BY_ORIGIN and not self._lets(fields, scope):
             return _wire(403, ("WWW-Authenticate: Bearer",), b"", method)
         start = _start(target)
