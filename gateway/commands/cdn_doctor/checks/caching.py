@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from gateway.commands.cdn_doctor.staleness import Read
     from gateway.commands.cdn_doctor.streams import OwnStream, OwnStreams
 
-# A cursor that no other check has in its reads, and as many reads as fill a few servers.
-FILLED = "3"
-READS_TO_FILL = 8
+FILLED = "3"  # a cursor that no other check has in its reads
+# As many as fill a few servers: of two, one gets none of them once in 2,048 times, and would then
+# look as if the order mattered.
+READS_TO_FILL = 12
 ONLY_VALIDATED = "4"  # a cursor of which nobody has a copy
 REFUSED = {401, 403, 404}
 LEAKS_TAIL = "one with no credentials got another's answer, which said that nobody may keep it"
