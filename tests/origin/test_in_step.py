@@ -95,6 +95,7 @@ async def test_what_one_kind_of_answer_has_shown_says_nothing_of_another(
         for _ in range(PROOFS):
             await ask(origin, "HEAD")
             await until(lambda: conduct(origin).resting == 0)
+        monkeypatch.setattr("gateway.origin.connections.REST_S", 60.0)  # so it rests when looked at
         await ask(origin, "POST")
         assert conduct(origin).resting == 1
 
