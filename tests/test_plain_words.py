@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PLAIN = (
     "cdn_configs",
     "gateway/access",
+    "gateway/edge",
     "gateway/hosted",
     "gateway/live",
     "gateway/monitoring",

@@ -1,1 +1,1 @@
-"""Streams of an HTTP origin: what is kept of them, followed and passed on."""
+"""Routes to HTTP origins: what they cache, the streams they follow, what they pass on."""

@@ -1,4 +1,4 @@
-"""Where a stream ends after an append, where the origin's answer to it does not say."""
+"""The offset behind an append, for origins whose response leaves it out."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 async def end_of(origin: Origin, target: str, sent: MultiMapping[str]) -> dict[str, str]:
-    """The field that tells it, asked for with the append's credentials; none if it is not told.
+    """Return the header field with the offset of the stream's end, or none if it is unknown.
 
-    The append was made, whatever comes of the question.
+    The origin is asked by a HEAD with the append's credentials, from its fields `sent`. A failure
+    is no error, since the append was made.
     """
     with contextlib.suppress(HeadgateError):
         fields = forwarding.end_to_end(sent, forwarding.OF_APPENDS)

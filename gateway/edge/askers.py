@@ -1,4 +1,4 @@
-"""What an origin is asked by, remembered for reads whose fields came before."""
+"""Requests for an origin, built once for all reads that come with the same header fields."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.protocol.http.identity import IdentityHeaders
     from gateway.protocol.origins.edge_target import EdgeCatchUp
 
-REMEMBERED = 1024  # blocks of fields, each with what the origin is asked by: 4 MB
+REMEMBERED = 1024  # blocks of fields, each with the request built from it: 4 MB
 
 
 class AskedRoute(Protocol):
@@ -31,27 +31,29 @@ class AskedRoute(Protocol):
     def cache_request(
         self, headers: MultiMapping[str], sender: RequestSender, read: EdgeCatchUp
     ) -> CacheRequest:
-        """Return a GET as its cache key, and as the origin will have it."""
+        """Return a GET with its cache key and the header fields that the origin is sent."""
 
 
 class _Asker(NamedTuple):
-    """How the origin is asked for whoever sends these headers from one address."""
+    """The request for the origin that was built from one block of fields and one address."""
 
-    headers: MultiMapping[str]  # as long as they are held, no others have their id
-    request: CacheRequest  # of the stream that was read first
+    headers: MultiMapping[str]  # kept alive, so that no other object gets its id
+    request: CacheRequest  # for the stream that was read first
 
 
 class Askers:
-    """The readers of one route. Of those whom the origin knows by their fields none is remembered.
+    """The requests that one route has built, by the block of fields and the address they came from.
 
-    `request` returns what `AskedRoute.cache_request` does, with its fields as bytes.
+    No request is kept whose fields identify its reader. `request` returns what
+    `AskedRoute.cache_request` does, and adds the fields as bytes.
     """
 
     def __init__(self, route: AskedRoute) -> None:
         self._route = route
         self._known: dict[tuple[int, str], _Asker] = {}
         identity = route.identity
-        # A line of one request alone is not sent to the origin, unless it says who somebody is.
+        # Lines that differ from request to request are not sent to the origin, unless they identify
+        # the reader.
         self._may_have_own = not any(
             identity.has(name) or name.lower() in identity.dropped for name in OWN_LINES
         )
@@ -66,10 +68,10 @@ class Askers:
         address: str,
         read: EdgeCatchUp,
     ) -> CacheRequest:
-        """Return a read as the origin is asked for it.
+        """Return the request by which the origin is asked for a read.
 
-        Requests with the same fields have `shared`, one object, in common; `headers` may have lines
-        of one request besides.
+        `shared` is one object for all requests with the same fields; `headers` may have lines of
+        this request besides.
         """
         known = self._known.get((id(shared), address))
         request = self._learned(shared, address, read) if known is None else known.request
@@ -88,7 +90,7 @@ class Askers:
     def _learned(self, shared: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
         request = self._asked(shared, address, read)
         request = replace(request, block=RawWay.block(request.fields))
-        if not request.identity:  # what says who somebody is stays nowhere
+        if not request.identity:  # fields that identify a reader are not kept
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             self._known[id(shared), address] = _Asker(shared, request)

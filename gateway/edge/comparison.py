@@ -18,7 +18,7 @@ from gateway.protocol.origins.followed import Span, after_beginning, begins_alik
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMPARED_BYTES = 64 << 10  # no origin is known whose chunks are shorter
+COMPARED_BYTES = 64 << 10  # bytes; no origin is known whose chunks are shorter
 
 
 class Evidence(NamedTuple):
@@ -47,20 +47,20 @@ class Others(Protocol):
         """Return the evidence of each read, the latest last."""
 
     def may_be_late(self, read: Evidence) -> bool:
-        """Return whether a replica that lags may not have what was read."""
+        """Return whether a replica that lags may not have the data of a read yet."""
 
     def lose_read(self, common: str | None, read: Evidence) -> None:
         """Refuse the end of a read, and what lies beyond `common` if that is known."""
 
     def confirm(self, end: str, before: str, server: str) -> None:
-        """Note that a server has what another one has told of up to `end`."""
+        """Note that `server` has the data that `before` has sent, up to `end`."""
 
 
 class Verdict(Enum):
     """The outcome of a comparison; the value is the metric's label."""
 
     SAME = "same"
-    UNFINISHED = "unfinished"  # the same so far, and the answer goes on
+    UNFINISHED = "unfinished"  # the same so far, and the origin has more to be read
     SHORTER = "shorter"  # the same as far as it goes: a replica may lag
     ANOTHER = "another"
 
@@ -70,7 +70,7 @@ SAME, UNFINISHED, SHORTER, ANOTHER = Verdict
 
 
 class Comparison(NamedTuple):
-    """The result of a comparison: `rest` is what follows the known data, where they are the same.
+    """The result of a comparison: `rest` is what follows the known data if they are the same.
 
     `common` counts the units that both have from the beginning of the known data on.
     """
@@ -101,7 +101,7 @@ def compare(content_type: str, known: Known, read: Span, *, is_tail: bool) -> Co
     verdict, common, rest = found
     if verdict is SHORTER:
         if read.end >= known.end:
-            return Comparison(ANOTHER, common)  # fewer data reach as far
+            return Comparison(ANOTHER, common)  # with fewer data it reaches as far
         return found if is_tail else Comparison(UNFINISHED, common)
     has_more = bool(text_of(content_type, rest))
     is_odd = read.end < known.end or (has_more and read.end == known.end)
@@ -129,7 +129,7 @@ def _by_data(content_type: str, known: bytes, body: bytes) -> Comparison:
 
 
 def _by_text(content_type: str, known: bytes, body: bytes) -> Comparison:
-    """Compare JSON as text. It is too long to be parsed, and one origin always spells it alike."""
+    """Compare JSON as text: it is too long to be parsed, and an origin formats it always alike."""
     if begins_alike(known, body):
         size = len(text_of(content_type, known))
         rest = after_beginning(content_type, text_of(content_type, body), size)

@@ -1,4 +1,4 @@
-"""Why a request for an HTTP origin's stream would be answered as it would: its steps in words."""
+"""The steps by which a request for a stream of an HTTP origin would be answered, in words."""
 
 from __future__ import annotations
 
@@ -47,7 +47,10 @@ _OUTCOMES: dict[type[Decision], tuple[str, str]] = {
 
 
 async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[ExplainStep]:
-    """From the canonical form to what the next answer is. Raises HeadgateError."""
+    """Yield the steps of a request, from its canonical form to its response.
+
+    Raises HeadgateError.
+    """
     if not asked.headers.get("Host"):
         raise BadRequest("name the host, by a whole URL or a Host header: answers are kept by it")
     read = route.parse(asked.target)
@@ -90,7 +93,7 @@ def _rule_of_form(route: EdgeRoute) -> str:
 
 
 def _beginning(asked: AskedRequest, read: edge_target.EdgeLive) -> EdgeCatchUp:
-    """The read that brings a live reader to where news begin."""
+    """Return the catch-up read with which a live reader begins."""
     resumed = edge_target.resumed(read, asked.headers.get("Last-Event-ID"))
     return edge_target.catch_up(resumed, edge_target.start_of(resumed))
 

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.runtime.route import KeptAnswer, PlainGet
 
-# No answer is chosen by these here.
+# Lines that differ from request to request: a variant that they select is not served here.
 _OWN = frozenset(map(str.lower, OWN_LINES))
 
 
 def kept_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
-    """Return the answer, when it is in the cache and fresh."""
+    """Return the cached response to a plain GET, or None unless it is fresh."""
     entry = shared.store.get(get.key, now)
     if not isinstance(entry, Variants):
         return None
@@ -27,7 +27,7 @@ def kept_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None
         return None
     is_unchanged = get.tag is not None and variant.has_tag(get.tag)
     if is_unchanged and variant.is_end:
-        return None  # it does not count as the end of a stream
+        return None  # a 304 does not count as the end of a stream
     entry.hits += 1
     moment = shared.lines.referrer + get.connection
     recipient = entry.home.recipient_of(entry.read.path, get.reader_key)

@@ -1,6 +1,6 @@
-"""The streams of an origin that this process knows of: those it follows or has copies of.
+"""The streams of an origin that this process knows: it follows them, or has them in its cache.
 
-An origin does not list its streams, so others may exist that nobody has asked for here.
+An origin does not list its streams, so others may exist that no client has requested here.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import ListStreams, ReaderMode
     from gateway.turns import Turns
 
-PATHS_A_STEP = 1_000  # that are looked at before others may have their turn: half a millisecond
+PATHS_A_STEP = 1_000  # paths examined before other tasks get a turn: half a millisecond
 ROWS_A_STEP = 100
 MOST_DIGITS = 9
 
 
 class KnownStreams:
-    """A view of what a route follows and keeps."""
+    """A view of the streams that a route follows or has in its cache, for the console."""
 
     def __init__(self, prefix: str, feeds: FollowedStreams, cache: HttpCache, turns: Turns) -> None:
         self._above = f"{prefix}/"
@@ -46,7 +46,10 @@ class KnownStreams:
         self._turns = turns
 
     async def page(self, question: ListStreams) -> StreamPage:
-        """By name, or by readers those that are followed; raises NotOffered for another order."""
+        """Return a page of streams by name, or of followed streams by readers.
+
+        Raises NotOffered for another order.
+        """
         limit = max(1, min(question.limit, LARGEST_PAGE))
         if question.order == "name":
             rows = await self._turns.take(self._by_name(question, limit + 1))
@@ -61,7 +64,7 @@ class KnownStreams:
         return StreamPage(tuple(rows[:limit]), after, known_only=True)
 
     def describe(self, name: str) -> StreamDescription:
-        """What is known of one stream. Raises StreamNotFound when that is nothing."""
+        """Return what is known of one stream. Raises StreamNotFound if that is nothing."""
         path = self._above + name
         streams, copies = self._feeds.of_path(path), self._cache.of_path(path)
         if not streams and not copies:
@@ -112,7 +115,7 @@ class KnownStreams:
         name = path.removeprefix(self._above)
         if not streams:
             return _row_of_copies(name, self._cache.of_path(path))
-        # What everybody reads, rather than what a reader with a name does.
+        # The stream that anonymous readers share, rather than one of an identified reader.
         known = min(streams, key=lambda stream: stream.request.identified).snapshot
         return StreamRow(
             name=name,
@@ -127,7 +130,7 @@ class KnownStreams:
 
 
 def _row_of_copies(name: str, copies: Sequence[CachedResponse]) -> StreamRow:
-    """What the copy says that goes furthest."""
+    """Return the row of a stream, as the cached response shows it that reaches furthest."""
     facts = [copy.facts for copy in copies if copy.facts is not None]
     if not facts:
         return StreamRow(name=name, rate=None, is_copied=True)

@@ -1,4 +1,4 @@
-"""The numbers of a route to an HTTP origin: of the origin, and of the cache before it."""
+"""The metrics of a route to an HTTP origin: of the origin, and of the cache in front of it."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def samples(
     comparisons: Mapping[str, int],
     forgotten: Mapping[str, int],
 ) -> Iterator[Sample]:
-    """Every number of the route with this prefix, as it is now."""
+    """Yield all samples of the route with this prefix."""
     for verdict in (SAME, SHORTER, ANOTHER):
         yield Sample(COMPARISONS, (prefix, verdict.value), float(comparisons[verdict.value]))
     for bound in BOUNDS:
@@ -117,7 +117,7 @@ def samples(
 
 
 def samples_of_guard(prefix: str, said: Mapping[str, int], remembered: int) -> Iterator[Sample]:
-    """What an origin has said of who may read, and of how many that is remembered."""
+    """Yield how an origin has decided on readers, and how many permissions are remembered."""
     for result, count in said.items():
         yield Sample(QUESTIONS, (prefix, result), float(count))
     yield Sample(PERMISSIONS, (prefix,), float(remembered))

@@ -1,4 +1,4 @@
-"""Whether an HTTP origin knows multi-appends: one that does not would take lengths for data."""
+"""The check that an HTTP origin knows multi-appends: others would store the lengths as data."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from gateway.origin.client import Origin
     from gateway.origin.whole_answer import AnyAnswer
 
-SAYING = frozenset({"HEAD", "POST", "PUT"})  # to which an origin says whether it does
-# Whoever may not read, but write, was told of the offer elsewhere; else the append is refused, too.
+SAYING = frozenset({"HEAD", "POST", "PUT"})  # methods whose responses say whether the origin does
+# Statuses of the HEAD that settle nothing: a client that may only write has learned elsewhere that
+# the origin knows multi-appends, and for any other client the origin refuses the append, too.
 MAY_NOT_ASK = frozenset({401, 403, 404})
 UNKNOWN = f"the origin does not know multi-appends: append each message by itself, without {MULTI}"
 UNSAID = (
@@ -28,21 +29,21 @@ UNSAID = (
 
 
 class MultiAppendOffer:
-    """What an origin has said last of it; it is asked before the first multi-append."""
+    """An origin's latest word on whether it knows multi-appends, asked for before the first one."""
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
         self.stands = False
 
     def heard(self, method: str, answer: AnyAnswer) -> None:
-        """Note what an answer says."""
+        """Note what a response says of multi-appends."""
         if method in SAYING and answer.status < 300:
             self.stands = offers(answer.headers)
 
     async def check(self, method: str, target: str, fields: CIMultiDict[str]) -> None:
-        """Raise unless a multi-append cannot become data, lengths and all; see `_refusal`.
+        """Raise an error if the request is a multi-append and the origin may not know those.
 
-        BadRequest for what asks for one by anything but one `true`.
+        The error is one of `_refusal`, or BadRequest if the request's field is not a single `true`.
         """
         if method != "POST" or not is_multi(fields) or self.stands:
             return
@@ -56,12 +57,12 @@ class MultiAppendOffer:
 
 
 def offers(headers: MultiMapping[str]) -> bool:
-    """Whether an answer with these headers says that its origin knows multi-appends."""
+    """Return whether a response with these headers says that its origin knows multi-appends."""
     return headers.get(MULTI, "").lower() == "true"
 
 
 def _refusal(answer: AnyAnswer) -> HeadgateError:
-    """OriginBusy where the question may be asked again, NotOffered where that is of no use."""
+    """Return OriginBusy if the question may be repeated, NotOffered if that is of no use."""
     status = answer.status
     if status < 300:
         return NotOffered(UNKNOWN)

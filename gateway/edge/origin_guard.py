@@ -1,8 +1,8 @@
-"""The guard of a route whose origin decides who may read: it is asked, and its yes remembered.
+"""The guard of a route whose origin decides who may read: its permissions are remembered.
 
-Writes, and reads of what is not kept, reach the origin with the credentials of who asks, so there
-it decides each time. Before anything that is kept or followed is given out, it is asked with a HEAD
-of the stream, at most once in `ttl_s` seconds for each reader.
+Writes, and reads of what is not cached, reach the origin with the client's own credentials, so it
+decides on each of them. Before a cached response or a feed is served, the origin is asked with a
+HEAD of the stream, at most once in `ttl_s` seconds for each reader.
 """
 
 from __future__ import annotations
@@ -49,30 +49,30 @@ if TYPE_CHECKING:
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.http.identity import IdentityHeaders
 
-    # The plain read of a stream in the name of whoever sent these headers, and this token.
+    # Returns the plain read of a stream with the credentials in these headers and this token.
     Reads = Callable[[MultiMapping[str], str | None, Need], CacheRequest]
 
-REFUSALS = frozenset({401, 403})  # of who asks, whatever is there
-REMEMBERED = 65_536  # readers who were let read a stream, 200 B each: 13 MB
-# Of those who wait for news: questions at once, so that a crowd whose time is up together leaves
-# the origin, and max_origin_requests, to others.
+REFUSALS = frozenset({401, 403})  # of the client, whether or not there is a stream
+REMEMBERED = 65_536  # permissions, each of a reader for a stream, 200 B each: 13 MB
+# Permissions of waiting readers that are renewed at a time, so that many which expire together
+# leave the origin, and max_origin_requests, to other requests.
 MOST_RENEWALS = 32
-LONGEST_MARGIN_S = 5.0  # so long before its time is up a permission is asked for again
+LONGEST_MARGIN_S = 5.0  # a permission is renewed at most so long before it expires
 _NO_HEAD = frozenset({405, 501})
 _ABSENT: dict[int, type[HeadgateError]] = {404: StreamNotFound, 410: StreamGone}
 
 
 class GuardTimes(NamedTuple):
-    """For how long a yes counts, and the longest that anybody waits for news, in seconds."""
+    """The lifetime of a permission, and the longest wait of a reader for news, in seconds."""
 
     ttl: float
     wait: float
 
 
 class AdmittedReader(Principal):
-    """Somebody whom the origin lets read one stream; `request` asks for it in his name.
+    """A reader whom the origin lets read one stream; `request` has the reader's credentials.
 
-    He came last at `seen` (epoch seconds).
+    The reader came last at `seen` (epoch seconds).
     """
 
     __slots__ = ("request", "seen")
@@ -85,11 +85,11 @@ class AdmittedReader(Principal):
 
 
 class OriginGuard(Background, Guard):
-    """`ask` sends the HEAD. `on_end` is called with each one whom the origin lets read no more.
+    """A guard that asks the origin by a HEAD, sent by `ask`, whether a client may read a stream.
 
-    Who waits for news, which takes no longer than `times.wait`, is asked about again in time, for
-    as long as anybody holds his principal. `said` counts the answers: yes, no, and failed where
-    there was none.
+    `on_end` is called with each reader whom the origin lets read no more. The permission of a
+    reader that waits for news, which takes no longer than `times.wait`, is renewed in time while
+    its principal is in use. `said` counts the answers: yes, no, and failed if there was none.
     """
 
     goes_by_query = True
@@ -114,13 +114,13 @@ class OriginGuard(Background, Guard):
         self._held: WeakValueDictionary[str, AdmittedReader] = WeakValueDictionary()
         self._questions: SingleFlight[float] = SingleFlight()
         self._renewals: set[asyncio.Task[None]] = set()
-        # Whoever writes: the origin is sent the write itself, and decides.
+        # The principal of all writes: the origin decides when it gets the write itself.
         self._anybody = Principal("", [], inf)
         self.said = {"yes": 0, "no": 0, "failed": 0}
 
     @property
     def remembered(self) -> int:
-        """How many readers are known to have been let read a stream, of REMEMBERED."""
+        """The number of permissions that are remembered, at most REMEMBERED."""
         return len(self._until)
 
     @override
@@ -140,7 +140,7 @@ class OriginGuard(Background, Guard):
     async def admit(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal:
-        """Return the principal. Raises the origin's refusal, or why the origin cannot say."""
+        """Return the principal. Raises the origin's refusal, or why the origin cannot decide."""
         principal = self.admitted(headers, token, needs, now)
         if principal is not None:
             return principal
@@ -159,12 +159,12 @@ class OriginGuard(Background, Guard):
         )
 
     def heard(self, name: str, status: int) -> None:
-        """The origin has answered a reader, by the hash of who he is, with this status."""
+        """Withdraw a reader's permission if `status` is a refusal; `name` is the reader's hash."""
         if status in REFUSALS:
             self._denied(name)
 
     def _denied(self, name: str) -> None:
-        """It has refused him what it let him read."""
+        """Forget the permission of a refused reader, and end its principal."""
         self._until.pop(name, None)
         reader = self._held.pop(name, None)
         if reader is not None:
@@ -179,7 +179,7 @@ class OriginGuard(Background, Guard):
         return reader
 
     async def _asked(self, request: CacheRequest) -> float:
-        """Until when he may; asked once for all who ask the same."""
+        """Return when the permission for a read expires; equal questions share one HEAD."""
         return await self._questions.read(request.admitted_as, partial(self._ask, request))
 
     async def _ask(self, request: CacheRequest) -> float:
@@ -220,7 +220,7 @@ class OriginGuard(Background, Guard):
         if reader is not None:
             reader.until = until
 
-    # Those who wait for news
+    # Readers that wait for news
 
     @override
     async def _run(self) -> None:
@@ -233,7 +233,7 @@ class OriginGuard(Background, Guard):
                 task.cancel()
 
     def _renew(self, now: float) -> None:
-        """Ask again about those whose time is up soon; who cannot be asked about is let go then."""
+        """Renew the permissions of waiting readers that expire soon."""
         due = [
             reader
             for reader in self._held.values()
@@ -248,12 +248,12 @@ class OriginGuard(Background, Guard):
             task.add_done_callback(self._renewals.discard)
 
     async def _renewed(self, request: CacheRequest) -> None:
-        with contextlib.suppress(HeadgateError):  # whatever it says is remembered already
+        with contextlib.suppress(HeadgateError):  # the result is recorded already
             await self._asked(request)
 
 
 def _refusal(status: int, headers: MultiMapping[str]) -> HeadgateError | None:
-    """What the origin's answer to the question means for who asked; None for a yes."""
+    """Return the error that the origin's response to a HEAD means for a reader, or None."""
     if 200 <= status < 300:
         return None
     says = f"the origin answers a HEAD of the stream with {status}"

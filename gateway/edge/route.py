@@ -1,4 +1,4 @@
-"""A route to an HTTP origin: what is answered here, and what is passed on."""
+"""A route to an HTTP origin: the requests it answers itself, and those it passes on."""
 
 from __future__ import annotations
 
@@ -65,16 +65,16 @@ if TYPE_CHECKING:
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
-REMEMBERED_TARGETS = 4096  # a thousand viewers of a stream send the same few
-# What Connection names as a matter of course; anything else there is a field that is not passed on.
+REMEMBERED_TARGETS = 4096  # parsed; a thousand viewers of a stream send the same few
+# The usual members of a Connection header; any other names a field that is not passed on.
 _CONNECTION_NAMES = frozenset({"", "close", "keep-alive", "upgrade", "te", "http2-settings"})
 
 
 class EdgeRoute:
-    """Its cache and its feeds, and how requests are seen by them."""
+    """A route to an HTTP origin, with the route's cache, feeds and guard."""
 
-    runs = None  # whoever keeps the log sees them
-    keeps_order = False  # on their way to the origin they may overtake each other
+    runs = None  # they are visible where the log is stored
+    keeps_order = False  # requests may overtake each other on their way to the origin
 
     def __init__(  # noqa: PLR0913 - what a route is made of
         self,
@@ -88,10 +88,10 @@ class EdgeRoute:
     ) -> None:
         self.prefix = prefix
         self.access = access
-        self._anybody = Recipient(access.is_private)  # where there are no reader keys
+        self._anybody = Recipient(access.is_private)  # without reader keys
         self.origin = origin
         self.via = rules.via
-        self.freshness = replace(rules.freshness, is_private=access.is_private)  # as readers see it
+        self.freshness = replace(rules.freshness, is_private=access.is_private)  # for readers
         self.identity = rules.identity
         self._secret = secrets.token_bytes(32)
         self.origin_guard: OriginGuard | None = None
@@ -121,7 +121,7 @@ class EdgeRoute:
         self.feeds.source.reader_keys = access.reader_keys
         self._known = KnownStreams(prefix, self.feeds, self.cache, self.feeds.source.turns)
         self.drop_query = drop_query
-        # A reader key is for the caches in front of this one.
+        # A reader key is for the caches in front of this gateway.
         self._dropped = drop_query
         if access.reader_keys is not None:
             self._dropped = (*drop_query, reader_keys.PARAMETER)
@@ -134,7 +134,7 @@ class EdgeRoute:
         self.askers = Askers(self)
 
     def ask_origin(self, ttl_s: float, on_end: Callable[[Principal], None]) -> None:
-        """Have the origin decide who may read: its yes counts for `ttl_s` seconds."""
+        """Let the origin decide who may read; a permission counts for `ttl_s` seconds."""
         settings = self.feeds.source.settings
         times = GuardTimes(ttl_s, max(settings.sse_max_age, settings.long_poll_timeout))
         self.origin_guard = OriginGuard(
@@ -148,11 +148,11 @@ class EdgeRoute:
 
     @staticmethod
     def checked(name: str) -> str:
-        """Every name is the origin's to judge."""
+        """Return a stream's name as it is: the origin decides which names are valid."""
         return name
 
     def parse(self, target: str) -> EdgeRead:
-        """A target as a read. Raises BadRequest."""
+        """Return the read that a target asks for. Raises BadRequest."""
         read = self._parse(target)
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
@@ -174,9 +174,9 @@ class EdgeRoute:
     def told_origin(
         self, method: str, target: str, headers: MultiMapping[str]
     ) -> MultiMapping[str]:
-        """The headers of a request without a credential that is not for the origin.
+        """Return the headers of a request without credentials that are not for the origin.
 
-        Where it decides itself who may read it is told all, also of a token in the query.
+        An origin that decides who may read gets all of them, also a token from the query.
         """
         if self.origin_guard is None:
             return self.identity.without_cookie(headers)
@@ -185,18 +185,18 @@ class EdgeRoute:
     def cache_request(
         self, headers: MultiMapping[str], sender: RequestSender, read: EdgeCatchUp
     ) -> CacheRequest:
-        """A GET as its cache key, and as the origin will have it; `headers` are what it is told."""
+        """Return a GET with its cache key; `headers` are those that the origin may have."""
         headers = forwarding.without_query_of_referer(headers)
         dropped = self.identity.dropped
         is_plain = dropped.isdisjoint(map(str.lower, headers)) if dropped else True
-        # What is not passed on selects nothing, and nobody's answer is kept from others for it.
+        # A field that is not passed on selects no variant, and makes no response one reader's own.
         if not (is_plain and forwarding.hop_names(headers) <= _CONNECTION_NAMES):
             headers = forwarding.end_to_end(headers, dropped)
         coding = ""
         if "Accept-Encoding" in headers:
             coding = normalised("accept-encoding", headers)
         known_by = self.identity.known_by(headers)
-        # For nobody in particular the origin need not know the page; CORS is added here.
+        # For anonymous reads the origin need not know the page: this gateway adds the CORS fields.
         is_ones_own = known_by and self.origin_guard is None
         page = frozenset() if is_ones_own else frozenset({"origin"})
         fields = forwarding.request_fields(
@@ -225,7 +225,7 @@ class EdgeRoute:
         )
 
     def recipient(self, read: Read) -> Recipient:
-        """For whom the answer to a read is."""
+        """Return the recipient of the response to a read."""
         keys = self.access.reader_keys
         if keys is None:
             return self._anybody
@@ -233,18 +233,18 @@ class EdgeRoute:
         return Recipient(self.access.is_private, read.told_key, read.by_key)
 
     def _recipient_of(self, path: str, given: str | None) -> Recipient:
-        """The same, where only the path of a read is known, and what reader key its URL has."""
+        """Return the recipient of a response, from a read's path and the reader key in its URL."""
         keys = self.access.reader_keys
         if keys is None:
             return self._anybody
         return Recipient(self.access.is_private, keys.of(path), keys.is_current(path, given))
 
     def _hashed(self, identity: Hashable) -> str:
-        """What tells one who is known by this from others."""
+        """Return a keyed hash that tells one identity from others."""
         return blake2b(repr(identity).encode(), key=self._secret, digest_size=16).hexdigest()
 
     def _read_as(self, headers: MultiMapping[str], token: str | None, need: Need) -> CacheRequest:
-        """What asks the origin whether somebody may read a stream."""
+        """Return the request by which the origin is asked whether a client may read a stream."""
         read = self.parse(f"{need.path}?{need.query}" if need.query else need.path)
         headers = with_token(headers, token)
         named = canonical_host(headers.get("Host", ""))
@@ -253,13 +253,13 @@ class EdgeRoute:
         return request.plain(self.identity)
 
     async def _ask(self, request: CacheRequest) -> AnyAnswer:
-        """The answer to a HEAD of the stream that is to be read."""
+        """Return the origin's response to a HEAD of the stream that a client wants to read."""
         others = "&".join(request.read.others)
         target = f"{request.path}?{others}" if others else request.path
         return await self.origin.send("HEAD", target, request.fields)
 
     def _is_tail(self, host: str, read: EdgeCatchUp, offset: str) -> bool:
-        """Whether the stream that everybody reads there is known to end at an offset."""
+        """Return whether the stream that anonymous clients read is known to end at an offset."""
         return self.feeds.is_tail(stream_key(host, read, ""), offset)
 
     def _send(
@@ -273,7 +273,7 @@ class EdgeRoute:
         return sent if self.origin_guard is None else self._overheard(request, sent)
 
     async def _overheard(self, request: CacheRequest, sent: Awaitable[AnyAnswer]) -> AnyAnswer:
-        """Let the guard know how the origin has answered whom it decides on."""
+        """Return the origin's response, after the guard has been notified of its status."""
         answer = await answer_of(sent)
         assert self.origin_guard is not None, "it decides"
         self.origin_guard.heard(request.admitted_as, answer.status)
@@ -282,24 +282,24 @@ class EdgeRoute:
     async def lacked(
         self, method: str, read: EdgeRead, sent: MultiMapping[str], answer: AnyAnswer
     ) -> dict[str, str]:
-        """What the answer to a request with the fields `sent` lacks, as far as the origin tells."""
+        """Return the fields that the response to a request with the fields `sent` lacks."""
         if not repair.lacks_end(method, answer.status, answer.headers):
             return {}
         lacked = await end_of(self.origin, read.target, sent)
         self._rules.repairs["end"] += bool(lacked)
         return lacked
 
-    # Without a task
+    # Requests answered without a task
 
     @staticmethod
     def cached_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
-        """Return the answer, when it is in the cache and fresh."""
+        """Return the cached response to a plain GET, or None unless it is fresh."""
         return kept_answer(shared, get, now)
 
     def park(
         self, connection: Parkable, _name: str, read: LongPoll, headers: MultiMapping[str]
     ) -> bool:
-        """Let a long-poll at the tail of a followed stream wait in its feed."""
+        """Let a long-poll wait in a feed, or answer it with news; return False if neither works."""
         assert isinstance(read, EdgeLongPoll), "parsed by this route"
         if read.offset is None or "Via" in headers or self.identity.tell(headers):
             return False
@@ -321,10 +321,10 @@ class EdgeRoute:
             return False
         return True
 
-    # As a part of the process
+    # Interface to the process
 
     def invalidate(self, write: Write) -> None:
-        """Forget what a write has made old, and expect what follows."""
+        """Drop cached responses that a write has outdated, and note how far the stream reaches."""
         reach = Reach(write.tail or "", write.closed)
         if write.only_grown:
             self.cache.moved(write.path, reach)
@@ -345,15 +345,15 @@ class EdgeRoute:
         self.feeds.ask_all_anew()
 
     def readiness(self) -> Checks:
-        """Nothing: cached responses do not need the origin."""
+        """Return no check: cached responses do not need the origin."""
         return {}
 
     def notes(self) -> Checks:
-        """Whether a server of the origin can be reached."""
+        """Return a check that says why no server of the origin can be reached, if so."""
         return {f"origin {self.prefix}": self.origin.why_unhealthy()}
 
     def samples(self) -> Iterator[Sample]:
-        """The numbers of the origin and of its cache."""
+        """Yield the metrics of the origin, its cache and its feeds."""
         compared, forgotten = self.feeds.origin.comparisons, self.feeds.doubts.forgotten
         yield from metrics.samples(self.prefix, self.origin, self.cache, compared, forgotten)
         if self.origin_guard is not None:
@@ -368,32 +368,32 @@ class EdgeRoute:
             yield Sample(traffic_metrics.REPAIRS, (self.prefix, name), self._rules.repairs[name])
 
     async def list_streams(self, question: ListStreams) -> StreamPage:
-        """A page of the streams that are known here."""
+        """Return a page of the streams that this process knows."""
         return await self._known.page(question)
 
     async def describe(self, name: str) -> StreamDescription:
-        """What is known of a stream, and its readers in this process. Raises StreamNotFound."""
+        """Return what is known of a stream, and its readers here. Raises StreamNotFound."""
         return self._known.describe(name)
 
     async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:  # noqa: ARG002 - as of any route
-        """Nobody shares what is here."""
+        """Return nothing: the figures of this route are not shared between instances."""
         return {}
 
     async def open(self) -> None:
-        """Begin to ask how the servers are; raises StartError."""
+        """Start checking the health of the origin's servers; raises StartError."""
         await self.origin.open()
         if self.origin_guard is not None:
             self.origin_guard.start()
 
     async def drain(self) -> None:
-        """Let every live reader go."""
+        """Disconnect every live reader."""
         await self.feeds.drain()
 
     async def close(self) -> None:
-        """End what is under way at the origin, and every connection to it."""
+        """End the requests at the origin, and every connection to it."""
         self.feeds.close()
         if self.origin_guard is not None:
             await self.origin_guard.stop()
         await self.cache.close()
         await self.origin.close()
-        self._failures.close()  # the last: what ends until now may fail
+        self._failures.close()  # last, because requests that end before may fail

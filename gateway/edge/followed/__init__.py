@@ -1,1 +1,1 @@
-"""Streams of an origin that have live readers: one poll for all of them, compared and joined."""
+"""Streams of an origin that have live readers: one long-poll a stream serves all of them."""

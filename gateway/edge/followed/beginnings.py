@@ -1,6 +1,7 @@
-"""The writes at paths whose reads may end with a stream being followed.
+"""Writes during reads that may end with their stream being followed.
 
-Nothing else notices a write between the origin's answer and the moment when the stream is followed.
+Nothing else notices a write between the origin's response to such a read and the moment when the
+stream is followed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Beginning:
-    """Reads of one path that may end with its stream being followed, and what was written since."""
+    """Reads of one path that may end with its stream being followed, and the writes since then."""
 
     reads: int = 0
     written: Reach = field(default_factory=Reach)
@@ -31,7 +32,7 @@ class Beginnings:
 
     @contextmanager
     def reading(self, path: str) -> Iterator[None]:
-        """Read what is at a path, perhaps to follow it: remember what is written meanwhile."""
+        """Note writes at a path during a read that may end with the stream being followed."""
         beginning = self._of_path.setdefault(path, Beginning())
         beginning.reads += 1
         try:
@@ -42,7 +43,7 @@ class Beginnings:
                 del self._of_path[path]
 
     def since(self, path: str) -> Reach | None:
-        """Return what was written since the reads of a path began; None without such reads."""
+        """Return how far writes reach since the reads of a path began; None without such reads."""
         beginning = self._of_path.get(path)
         return None if beginning is None else beginning.written
 
@@ -53,7 +54,7 @@ class Beginnings:
             beginning.written = beginning.written.together(reach)
 
     def deleted(self, path: str) -> None:
-        """Forget what was written: it was of a stream that is no more."""
+        """Drop the writes noted at a path: their stream was deleted."""
         beginning = self._of_path.get(path)
         if beginning is not None:
             beginning.written = Reach()

@@ -1,4 +1,4 @@
-"""Doubts of followed streams that other answers give rise to: a stream got shorter, or another."""
+"""Doubts about followed streams that other responses cause: a stream is shorter, or replaced."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from gateway.edge.comparison import Evidence
     from gateway.edge.followed.followed_stream import FollowedStream
 
-    # Followed streams, each with how far it is known to go.
+    # Followed streams, each with its known end.
     Tails: TypeAlias = "tuple[tuple[FollowedStream, str], ...]"
 
 
-LONGEST_COMPARISON_S = 1.0  # that a read waits for: it takes one request, or a few
+LONGEST_COMPARISON_S = 1.0  # that a read waits for a comparison, which takes one request, or a few
 RETRY_S = 1
 
 
@@ -43,7 +43,7 @@ class OtherReads(NamedTuple):
         return self.doubts.newest_reads.of(self.key)
 
     def may_be_late(self, read: Evidence) -> bool:
-        """Return whether a replica that lags may not have what was read."""
+        """Return whether a replica that lags may not have the data of a read yet."""
         return self.doubts.clock() - read.read_at < PERSISTS_S
 
     def lose_read(self, common: str | None, read: Evidence) -> None:
@@ -51,12 +51,16 @@ class OtherReads(NamedTuple):
         self.doubts.lose_read(self.key, common, read)
 
     def confirm(self, end: str, before: str, server: str) -> None:
-        """Note that a server has what another one has told of up to an offset."""
+        """Note that `server` has the data that `before` has sent, up to an offset."""
         self.doubts.newest_reads.confirm(self.key, end, before, server)
 
 
 class Doubts:
-    """The doubts of one route; `of_path` finds the followed streams of a path."""
+    """The judge of one route's streams: which are in doubt, and which offsets are of a lost stream.
+
+    `of_path` returns the followed streams at a path. `follow` follows a stream from where a read
+    ended, until it has been compared with the origin's.
+    """
 
     def __init__(
         self,
@@ -65,7 +69,6 @@ class Doubts:
         clock: Callable[[], float],
         follow: Callable[[CacheRequest, Evidence], FollowedStream],
     ) -> None:
-        """`follow` follows a stream from where a read ended, until that has been compared."""
         self.newest_reads = NewestReads(clock)
         self._follow = follow
         self._of_path = of_path
@@ -74,7 +77,7 @@ class Doubts:
 
     @property
     def forgotten(self) -> Counter[str]:
-        """How often something to compare with, or to refuse, was dropped, by the bound."""
+        """Numbers of drops of offsets that would have been compared or refused, by the bound."""
         return self.newest_reads.forgotten + self._lost.forgotten
 
     def tails(self, path: str) -> Tails:
@@ -83,7 +86,7 @@ class Doubts:
         return tuple([(stream, stream.known_end) for stream in streams]) if streams else ()
 
     def answered(self, path: str, tails: Tails, end: str) -> None:
-        """Doubt the streams that end in an answer to the request before their known end."""
+        """Doubt the streams that an answer to the request shows to end before their known end."""
         for stream, tail in tails:
             if end < tail and stream in self._of_path(path):
                 stream.doubt(is_shorter=True)
@@ -91,20 +94,20 @@ class Doubts:
             self._lost.tell_all(path, end, self.clock())
 
     def heard(self, fetch: SharedFetch) -> Callable[[], Awaitable[None]] | None:
-        """Return what a read waits for that goes on what readers have, or None.
+        """Return the comparison that a read from a reader's offset has to wait for, or None.
 
-        That is a comparison, where the server that has begun to answer is not known to have it:
-        another one than before, or one that has failed since.
+        It has to wait if the server that has begun to answer is not known to have the data before
+        that offset: it is another server than before, or it has failed since.
         """
         start, at_path = fetch.request.start, self._of_path(fetch.request.read.path)
         if not at_path and start in {BEGINNING, NOW}:
             return None
         try:
             unsure = self._unsure(self._followed(fetch, at_path), fetch)
-        except HeadgateError:  # as many are followed as may be
+        except HeadgateError:  # the limit of followed streams is reached
             return self._refuse
         for stream in unsure:
-            if not stream.trust.is_in_doubt:  # else a comparison would be begun anew by each read
+            if not stream.trust.is_in_doubt:  # else each read would start the comparison over
                 stream.doubt()
             stream.trust.hurry()
         if not unsure or start in {BEGINNING, NOW}:
@@ -114,9 +117,9 @@ class Doubts:
     def _followed(
         self, fetch: SharedFetch, at_path: Sequence[FollowedStream]
     ) -> list[FollowedStream]:
-        """Return the streams that a read is of, one followed from now on if need be.
+        """Return the followed streams that a read is of, after following one if need be.
 
-        Raises HeadgateError where that may not be followed.
+        Raises HeadgateError if it may not be followed.
         """
         request, key = fetch.request, fetch.request.stream_key
         streams = [one for one in at_path if one.key == key and one.trust.can_be_compared]
@@ -126,12 +129,12 @@ class Doubts:
                 break
             try:
                 streams = [self._follow(request, read)]
-            except StreamGone:  # who has read as far is refused already
+            except StreamGone:  # a reader with these data is refused already
                 self.newest_reads.drop(key, read)
         return streams
 
     def _unsure(self, streams: list[FollowedStream], fetch: SharedFetch) -> list[FollowedStream]:
-        """Return those of which it has to be known first whether they are what a reader has."""
+        """Return the streams to compare before a read, since its reader may have other data."""
         start, server = fetch.request.start, fetch.server
         unsure = [one for one in streams if not one.trust.is_sure_of(server, start)]
         is_theirs = any(one.trust.knows(start) for one in unsure)
@@ -145,7 +148,7 @@ class Doubts:
         return [] if is_known else unsure
 
     def begun(self, stream: FollowedStream, server: str) -> None:
-        """Have a stream compared that is followed from now on, if not only `server` has told of it.
+        """Compare a newly followed stream if servers other than `server` have sent data of it.
 
         Readers may come with offsets of another stream that this one has as well.
         """
@@ -157,7 +160,10 @@ class Doubts:
         raise OriginBusy(UNSURE, RETRY_S)
 
     async def _until_sure(self, streams: list[FollowedStream], fetch: SharedFetch) -> None:
-        """Wait for comparisons. Raises OriginBusy, and StreamGone for who has what is lost."""
+        """Wait until `streams` are compared.
+
+        Raises OriginBusy if that takes too long, and StreamGone if the reader's data are lost.
+        """
         request, now = fetch.request, asyncio.get_running_loop().time
         until, unsure, key = now() + LONGEST_COMPARISON_S, streams, request.stream_key
         read = self.newest_reads.unlike(key, request.start, fetch.server)
@@ -177,7 +183,7 @@ class Doubts:
                 stream.trust.hurry()
 
     def is_of(self, stream: FollowedStream, offset: str) -> bool:
-        """Return whether who has read up to an offset may go on with what is known of a stream."""
+        """Return whether a reader at an offset may go on with the known data of a stream."""
         read = self.newest_reads.up_to(stream.key, offset)
         is_alike = read is None or stream.trust.is_told_by(read.server)
         return is_alike and not self.refuses(stream.key, offset)
@@ -195,15 +201,18 @@ class Doubts:
                 stream.let_go(StreamGone(ANOTHER_STREAM))
 
     def deleted(self, path: str, *, for_all: bool) -> None:
-        """Refuse what was read of a stream that is no more, or none `for_all` without identity."""
+        """Refuse the offsets that were read of a deleted stream.
+
+        If the stream is not gone `for_all`, only clients without identity have lost it.
+        """
         for key in self.newest_reads.keys_of(path):
             if for_all or not key[3]:
                 ends = self.newest_reads.take(key)
-                if ends:  # those of the next stream may be the same, and its readers are here first
+                if ends:  # none is refused for good: the next stream may have the same offsets
                     self._lost.lose(key, "", max(ends), frozenset(), self.clock())
 
     def note(self, fetch: SharedFetch, fetched: Fetched | None, *, is_of_now: bool) -> None:
-        """Note what a read has told its readers; one of the past may be of another stream."""
+        """Note the evidence of a read; one that is outdated may be of another stream."""
         whole = fetched or fetch.told
         if whole is not None and whole.how is not STOOD_IN:
             request = fetch.request
@@ -215,7 +224,7 @@ class Doubts:
             self.newest_reads.note(request, whole.cached, server, in_doubt=in_doubt)
 
     def rest(self, stream: FollowedStream) -> None:
-        """Keep what tells the newest data of a stream from others that is followed no more."""
+        """Keep evidence of the newest data of a stream that is no longer followed."""
         evidence = stream.trust.evidence
         if evidence is None:
             return
@@ -227,13 +236,13 @@ class Doubts:
         """Refuse offsets of a lost stream to clients that come back with them."""
         key = stream.request.stream_key
         end = stream.known_end
-        if not stream.has_tail:  # somebody made it up, and the origin echoed it
+        if not stream.has_tail:  # a client may have made the offset up, and the origin echoed it
             self._lost.lose_echoed(key, end, self.clock())
             return
         past = self.newest_reads.drop_beyond(key, end)  # a read may have gone past the feed
         self._lost.lose(key, common, max(past | {end}), held | past, self.clock())
         for other in self._of_path(key[1]):
-            if other is not stream and other.key == key:  # whose readers are not to be sent away
+            if other is not stream and other.key == key:  # its readers are not to be refused
                 for offset in other.trust.offsets:
                     self._lost.tell(key, offset)
 

@@ -1,4 +1,4 @@
-"""What the feeds of an origin's streams answer long-polls with, and the events of SSE readers."""
+"""Responses to long-polls, and events for SSE readers, of an origin's followed streams."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from gateway.runtime.context import Context
     from gateway.telemetry.traffic import Traffic
 
-MAX_RENDERED = 1024  # at most 64 MB; readers come in few groups, and news make them old
-LONGEST_RENDERED = 64 << 10
+MAX_RENDERED = 1024  # at most 64 MB; readers come in few groups, and news outdate them
+LONGEST_RENDERED = 64 << 10  # bytes
 
 
 class EdgeFeedSource:
@@ -58,16 +58,16 @@ class EdgeFeedSource:
         self.turns = Turns()
 
     def clear(self) -> None:
-        """Keep no rendered answer: nothing is followed any more."""
+        """Drop all rendered responses: nothing is followed any more."""
         self._rendered.clear()
 
     def recent(self, stream: FollowedStream, read: LongPoll, position: str) -> Response | None:
-        """The answer for a poll that is a little behind; None when its data are not at hand."""
+        """Return the response to a poll that is a little behind; None if its data are gone."""
         span = stream.since(position)
         return None if span is None else self.data(stream.snapshot, read, span)
 
     def rendered_recent(self, stream: FollowedStream, read: EdgeLongPoll) -> bytes | None:
-        """The answer for a poll that is a little behind, rendered once for all who ask the same."""
+        """Return the bytes of `recent`'s response, rendered once for all equal polls."""
         assert isinstance(read.offset, str), "polls name one"
         key = (stream.version, read.offset, read.cursor, int(self.shared.clock()))
         wire = self._rendered.get(key)
@@ -83,7 +83,7 @@ class EdgeFeedSource:
         return wire
 
     def data(self, snapshot: Snapshot, read: CatchUp | LongPoll, span: Span) -> Response:
-        """200 with data; a poll whose URL others ask for, too, is told no more than of the tail."""
+        """Return 200 with data; a poll's URL that others request, too, gets a tail's lifetime."""
         now, freshness = self.shared.clock(), self._freshness
         read = renewed(self.reader_keys, read)
         if snapshot.reads_say:
@@ -96,55 +96,55 @@ class EdgeFeedSource:
         return followed.data(snapshot, read, span, now, freshness.toward(read.by_key))
 
     def empty(self, snapshot: Snapshot, read: CatchUp) -> Response:
-        """200 without data, for a catch-up at the tail."""
+        """Return 200 without data, for a catch-up at the tail."""
         freshness = self._freshness
         told = as_told(snapshot, read, freshness)
         return followed.empty(told, read, self.shared.clock(), freshness.toward(read.by_key))
 
     def ended(self, snapshot: Snapshot, read: Read, offset: str) -> Response:
-        """204: the time is over, or the stream is closed."""
+        """Return 204, for a poll whose time is over or whose stream is closed."""
         read = renewed(self.reader_keys, read)
         told = as_told(snapshot, read, self._freshness)
         freshness = self._freshness.toward(read.by_key)
         return followed.poll_ended(told, read, offset, self.shared.clock(), freshness)
 
     def news_bytes(self, news: Sequence[Span]) -> int:
-        """How much data they have."""
+        """Return how many bytes of data some news have."""
         return sum(len(span.body) for span in news)
 
     def poll_data(
         self, stream: FollowedStream, parked: Parked, news: Sequence[Span]
     ) -> Response | None:
-        """The news after the waiter's offset."""
+        """Return the response to a waiting poll; None if its data are not at hand."""
         response = self.recent(stream, parked.read, parked.position)
         if response is None and news and news[0].start == parked.position:  # too long to be kept
             if _are_long(news):
-                news = news[:1]  # it comes back for the others
+                news = news[:1]  # the client comes back for the others
             span = followed.joined(stream.snapshot.content_type, news)
             response = self.data(stream.snapshot, parked.read, span)
         return response
 
     def poll_ended(self, stream: FollowedStream, parked: Parked) -> Response | None:
-        """204, which says that there is nothing more; None where that is not known."""
+        """Return 204 if the stream is known to end at the poll's offset, else None."""
         if not followed.is_end(stream.snapshot, parked.position):
             return None
         return self.ended(stream.snapshot, parked.read, parked.position)
 
     async def late_poll(self, stream: FollowedStream, parked: Parked) -> Response | None:
-        """The answer for a waiter whose offset lies between those that the news have."""
+        """Return the response to a poll whose offset is inside the news; None to let it wait."""
         response = await self._read_poll(stream, parked)
         is_over = parked.deadline <= asyncio.get_running_loop().time()
         return response if response.body or is_over else None
 
     async def out_of_time(self, stream: FollowedStream, parked: Parked) -> Response:
-        """The answer for a poll that has waited long enough."""
+        """Return the response to a poll that has waited long enough."""
         lost = stream.feed.lost
         if lost is not None:
             return self.shared.problem(lost)
         return self.poll_ended(stream, parked) or await self._read_poll(stream, parked)
 
     async def _read_poll(self, stream: FollowedStream, parked: Parked) -> Response:
-        """The answer for a poll, from the cache or the origin."""
+        """Return the response to a poll, from the cache or the origin."""
         result, facts = await self._reader.read_on(
             stream.lenders, stream.snapshot.content_type, parked.position
         )
@@ -159,7 +159,7 @@ class EdgeFeedSource:
     def data_events(
         self, stream: FollowedStream, start: str, news: Sequence[Span]
     ) -> list[DataEvent] | None:
-        """News as one data event; None when they are too long for one turn."""
+        """Return news as one data event; None if they are too long for one turn."""
         if not news:
             return []
         assert news[0].start == start, "a follower leaves nothing out"
@@ -169,7 +169,7 @@ class EdgeFeedSource:
         return [_data_event(content_type, followed.joined(content_type, news))]
 
     def cached_event(self, stream: FollowedStream, start: str) -> DataEvent | None:
-        """What follows `start`, when it takes no waiting."""
+        """Return the data after `start` as an event if that takes no waiting, else None."""
         span = stream.since(start)
         if span is not None and not _are_long([span]):
             return _data_event(stream.snapshot.content_type, span)
@@ -177,7 +177,7 @@ class EdgeFeedSource:
         return None if entry is None else DataEvent(entry.data_event, entry.end)
 
     async def read_event(self, stream: FollowedStream, start: str) -> DataEvent:
-        """What follows `start`, from news that are long, the cache, or the origin."""
+        """Return the data after `start` as an event: from long news, the cache, or the origin."""
         key = (stream.key, start, self._reader.forgotten)
         return await self._reads.read(key, lambda: self._event(stream, start))
 
@@ -212,12 +212,12 @@ class EdgeFeedSource:
 
 
 def _are_long(news: Sequence[Span]) -> bool:
-    """Whether news are too many bytes to be dealt with at once."""
+    """Return whether news have too many bytes to be rendered in one turn."""
     return sum(len(span.body) for span in news) > LONGEST_ROUND
 
 
 def _key(stream: FollowedStream, start: str) -> Hashable:
-    """What rendered events are kept under: data of another type are rendered otherwise."""
+    """Return the key of a rendered event: data of another type are rendered differently."""
     return stream.key, stream.snapshot.content_type, start
 
 

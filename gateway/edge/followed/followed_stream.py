@@ -1,4 +1,4 @@
-"""One stream of an origin that is followed: its feed, its follower and its latest news."""
+"""A stream that is followed at its origin, with its feed, its follower and its latest news."""
 
 from __future__ import annotations
 
@@ -44,16 +44,17 @@ if TYPE_CHECKING:
     from gateway.edge.followed.registry import Registry
     from gateway.protocol.origins.repair import StreamRead
 
-SAYS_S = 5.0  # it may change: lifetimes shrink towards the end of a stream
+SAYS_S = 5.0  # that directives count as recent: lifetimes shrink towards a stream's end
 
 _versions = count()
 
 
 class FollowedStream:
-    """A followed stream; `confirmed` is True once a read or poll of the origin has shown its tail.
+    """A stream that is followed at its origin for its live readers.
 
-    `evidence` is of the data before its tail, if somebody has read them. Without `has_tail` the
-    origin has only echoed the tail to a client that asked from there.
+    `confirmed` is True once a read or poll of the origin has shown its tail. `evidence` is of the
+    data before its tail, if a client has read them. Without `has_tail` the origin has only echoed
+    the tail to a client that asked from there.
     """
 
     def __init__(
@@ -70,22 +71,22 @@ class FollowedStream:
         self.key, self.path = request.stream_key, request.path
         self.snapshot = snapshot._replace(number=next_number())
         self.confirmed = False
-        self._is_told = snapshot.caught_up  # by a read of the tail, or since by a poll
+        self._is_told = snapshot.caught_up  # the tail, by a read of it or a later poll
         self._has_tail = has_tail
-        self._written = Reach()  # through this gateway
-        self._said_at = loop.time()  # when `snapshot.reads_say` was told
-        self._heard_at = 0.0  # when the origin has told that it is so (epoch seconds)
+        self._written = Reach()  # by writes through this gateway
+        self._said_at = loop.time()  # loop time of `snapshot.reads_say`
+        self._heard_at = 0.0  # when the origin last confirmed it (epoch seconds)
         self._reads_vary = False
-        self.is_only_compared = False  # nobody has asked for its news
-        self.rests_until = 0.0  # as of a Variant, where its recent data have stood in
+        self.is_only_compared = False  # no client has asked for its news
+        self.rests_until = 0.0  # as in Variant, once its recent data have stood in
         self.closing: asyncio.TimerHandle | None = None
-        self.resources = ExitStack()  # what it takes as long as the stream is followed
+        self.resources = ExitStack()  # released with the stream
         self.feed: Feed[FollowedStream, Span] = Feed(
             self, snapshot.tail, registry.source, registry, closed=snapshot.closed
         )
         self.feed.caught_up = snapshot.caught_up
         self._registry = registry
-        self.version = next(_versions)  # of the answers with its news
+        self.version = next(_versions)  # of the responses with its news
         content_type = snapshot.content_type
         self._window = RecentWindow(content_type, snapshot.tail, registry.budget)
         self._window.evidence = evidence
@@ -114,24 +115,24 @@ class FollowedStream:
 
     @property
     def request(self) -> CacheRequest:
-        """What it is read with: the request of one reader, in the name of all."""
+        """The request that the stream is read with: one reader's, on behalf of all."""
         return self.lenders.request
 
-    # What is known of it
+    # State
 
     @property
     def is_current(self) -> bool:
-        """Whether the stream is known as it is right now, as far as anybody can."""
+        """True if the stream's known state is the origin's present one, as far as can be told."""
         feed = self.feed
         is_known = self.confirmed and not self._poller.is_in_doubt
         return is_known and feed.caught_up and feed.lost is None and not feed.closed
 
     @property
     def knows_now(self) -> bool:
-        """Whether its tail is where a reader begins who asks for what is to come.
+        """True if a reader that asks for offset `now` begins at the feed's tail.
 
-        The origin has told where it is, and is asked since for what follows: whatever came in
-        between is on its way. What a read of the tail says has to be surer.
+        The origin has shown the tail, and is polled since then: data that came in between are on
+        their way. A read of the tail needs more certainty, as `is_current` has it.
         """
         feed = self.feed
         is_known = self._is_told and self._has_tail and not self.trust.is_in_doubt
@@ -139,27 +140,27 @@ class FollowedStream:
 
     @property
     def has_tail(self) -> bool:
-        """Whether the tail is more than an offset that the origin has echoed."""
+        """True unless the tail is only an offset that the origin has echoed."""
         return self._has_tail or self._window.newest is not None
 
     def start_of(self, offset: str) -> str:
-        """Where a reader begins: `now` is the tail, where that is known."""
+        """Return the offset where a read begins: the tail for `now`, if that is known."""
         return self.feed.tail if offset == NOW and self.knows_now else offset
 
     def knows_tail(self, offset: str | None) -> bool:
-        """Whether the stream is known to end at an offset, right now."""
+        """Return whether the stream is known to end at an offset right now."""
         return self.feed.position == self.feed.tail == offset and self.is_current
 
     def reaches(self, offset: str) -> bool:
-        """Whether a reader at an offset can be served without asking the origin first."""
+        """Return whether a reader at an offset can be served without asking the origin first."""
         return not self.feed.closed and (
             offset in {self.feed.position, self.feed.tail} or self.since(offset) is not None
         )
 
     def may_wait(self, offset: str) -> bool:
-        """Whether a poll from an offset is to wait in the feed: for news, or until it has its turn.
+        """Return whether a poll from an offset is to wait in the feed, for news or for its turn.
 
-        Who is behind while others wait for what is there already comes after them.
+        A poll that is behind comes after those that wait for data that are already there.
         """
         feed = self.feed
         if feed.closed:
@@ -171,19 +172,19 @@ class FollowedStream:
         return feed.is_busy and feed.reaches(offset)
 
     def since(self, offset: str) -> Span | None:
-        """The news after an offset as one span, where they are still at hand."""
-        # They may be of a stream that is no more.
+        """Return the news after an offset as one span, or None if they are not in memory."""
+        # Known news may be of a stream that is gone.
         return None if self._poller.is_behind else self._window.since(offset)
 
     def latest(self, start: str) -> Span | None:
-        """The latest news, however long they are, for one who was told what is before them."""
+        """Return the latest news if they begin at `start`, however long they are, or None."""
         last = None if self._poller.is_behind else self._window.last
         return last if last is not None and last.start == start else None
 
     def in_place(self, request: CacheRequest) -> CachedResponse | None:
-        """What may stand in for the origin's answer to a read, of what was told here."""
+        """Return a response made of recent news that may stand in for the origin's, or None."""
         span = self.since(request.start)
-        # Of polls the origin may leave out that its answers vary.
+        # In responses to polls the origin may leave out Vary.
         if span is None or (self._reads_vary and self.snapshot.reads_say is None):
             return None
         heard = LastHeard(self.snapshot, span, self.request, self._heard_at)
@@ -191,14 +192,14 @@ class FollowedStream:
 
     @property
     def knows_what_reads_say(self) -> bool:
-        """Whether the origin has told lately for how long caches may keep a read of the tail."""
+        """True if the origin's cache directives for a read of the tail are known and recent."""
         age_s = asyncio.get_running_loop().time() - self._said_at
         return self.snapshot.reads_say is not None and age_s < SAYS_S
 
     def _note_reads_say(self, said: str) -> None:
         self._said_at = asyncio.get_running_loop().time()
         known = self.snapshot.reads_say
-        # A poll tells of what holds at the tail alone, which may be what is known already.
+        # A poll's directives hold only at the tail, where the known ones may amount to the same.
         is_known = known and said == shortened_lines(known, self._registry.origin.freshness)
         if said != known and not is_known:
             self.snapshot = with_directives(
@@ -206,12 +207,12 @@ class FollowedStream:
             )
             self.version = next(_versions)
 
-    # What readers and writers show of it
+    # Reads and writes of clients
 
     def doubt(self, *, is_shorter: bool = False) -> None:
-        """Compare with the origin before anything is joined, beginning anew with what is asked.
+        """Let known data be compared before more are joined, and repeat the request under way.
 
-        `is_shorter` says that an answer has shown a stream that ends before what is known.
+        `is_shorter` is True if an answer has shown a stream that ends before the known end.
         """
         self.trust.doubt(is_shorter=is_shorter)
         self.version = next(_versions)
@@ -221,14 +222,14 @@ class FollowedStream:
         self._registry.compared(self)
 
     def has_now(self, tail: str) -> None:
-        """Note the tail that the origin gives for `now`."""
+        """Note the tail that the origin has returned for `now`."""
         self._has_tail |= tail == self.snapshot.tail
 
     def compare_read(self, fetch: SharedFetch, facts: StreamRead, body: bytes | None) -> None:
-        """Let go or doubt the stream if a read, of which `body` is all, shows another one."""
+        """End or doubt the stream if a read, whose whole body is `body`, shows another one."""
         if self._is_another(fetch, facts, body):
             self.end(StreamGone(ANOTHER_STREAM))
-            if facts.next_offset != fetch.request.start:  # else it may only be echoed
+            if facts.next_offset != fetch.request.start:  # else the origin may only have echoed it
                 self._registry.seen(self, facts.next_offset)
         if facts.ends:
             self.ends_for(fetch, facts.next_offset)
@@ -244,7 +245,7 @@ class FollowedStream:
         return max(self.snapshot.tail, self._written.tail)
 
     def expect(self, written: Reach) -> None:
-        """Something was written: the tail is not known before the origin's poll tells of it."""
+        """Note a write: the tail is unknown until the origin's poll reports it."""
         if self.feed.closed and not (written.closed and written.tail == self.feed.tail):
             self.end(StreamGone(ANOTHER_STREAM))  # nothing can be written after an end
             return
@@ -263,13 +264,13 @@ class FollowedStream:
         A poll that is under way is cut, since its answer may be older than these writes.
         """
         if self.feed.closed or self._following is None:
-            self.let_go(StreamGone(ANOTHER_STREAM))  # there may be another one
+            self.let_go(StreamGone(ANOTHER_STREAM))  # another stream may be there
             return
         self._fall_behind()
         self.doubt()
 
     def _is_another(self, fetch: SharedFetch, facts: StreamRead, body: bytes | None) -> bool:
-        """Whether an answer of the origin, its body if it is whole, is not of this stream."""
+        """Return whether an answer, with its `body` if that is whole, is of another stream."""
         snapshot = self.snapshot._replace(
             content_type=facts.content_type,
             tail=facts.next_offset,
@@ -283,7 +284,7 @@ class FollowedStream:
         return self._window.contradicts(fetch.request.start, facts.next_offset, body)
 
     def verify(self, snapshot: Snapshot, *, ends: bool) -> bool:
-        """Whether a read, which perhaps `ends`, can be of this stream; else the stream is gone."""
+        """Return whether a read, which perhaps `ends`, can be of this stream; if not, end it."""
         if not self._is_contradicted(snapshot, ends=ends):
             return True
         self.end(StreamGone(ANOTHER_STREAM))
@@ -295,7 +296,7 @@ class FollowedStream:
         return contradicts(known, snapshot, ends=ends)
 
     def read_by_somebody(self, span: Span, result: CacheResult) -> None:
-        """A reader has come from one offset to another, and was told who may keep what is there."""
+        """Note the data of a client's read, and the origin's cache directives for them."""
         cached, facts = result.cached, result.cached.facts
         if facts is None:
             return
@@ -303,36 +304,36 @@ class FollowedStream:
             self._reads_vary = True
             return
         if facts.up_to_date and span.end < self.snapshot.tail:
-            return  # the whole of a shorter stream: old, or of another one
+            return  # the end of a shorter stream: an older state, or another stream
         if not followed.is_of_type(facts.content_type, self.snapshot.content_type):
             return
         is_sure = not self._poller.is_in_doubt  # else it may be of another stream
         if is_sure and result.current and result.source is None:
             self._learn(span, cached, facts)
         if span.end == self.snapshot.tail and not facts.is_empty and result.tail_is_known:
-            self._note_reads_say(said_of_data(cached))  # of older parts it may be something else
+            self._note_reads_say(said_of_data(cached))  # directives of older parts may differ
 
     def _learn(self, span: Span, cached: CachedResponse, facts: StreamRead) -> None:
-        """Take note of what the origin has just told a reader, and where the stream is then.
+        """Note the data that the origin has just sent a reader, and the tail that they show.
 
-        The poll may hang, or ask a server that lags: until it tells as much, nobody is told that
-        he is up to date without it.
+        The poll may hang, or be at a server that lags. Until it reports as much, no reader is told
+        that it is up to date.
         """
         if not (facts.is_empty or is_coded(cached)):
             self._window.learn(*span)
         if facts.up_to_date and span.end == self.snapshot.tail:
             self._heard_at = self._registry.clock()
         if self.feed.closed:
-            return  # it was compared with the end as the answer came
-        # Any offset past the tail may be echoed to who asks for it, as if he were up to date.
+            return  # the answer was compared with the end when it came
+        # A server may echo any offset past the tail, as if its reader were up to date.
         is_echoed = facts.is_empty and span.start != NOW
         if not is_echoed or span.end == self.snapshot.tail:
             self.expect(Reach(span.end, facts.closed and facts.up_to_date))
 
-    # What its follower is told
+    # Results from the follower
 
     def answered(self, start: str, polled: Polled) -> None:
-        """The origin has answered: let the registry and the feed know what follows `start`."""
+        """Publish what the origin has after `start` to the registry and the feed."""
         news = [Span(start, polled.end, polled.body)] if polled.end != start else []
         polls_say = self.snapshot.polls_say if polled.said is None else polled.said
         closed = polled.closed and polled.caught_up
@@ -359,25 +360,25 @@ class FollowedStream:
         )
 
     def holds(self) -> None:
-        """The origin has taken the poll."""
+        """Note that the origin holds the poll, and so can be reached."""
         self._heard_at = self._registry.clock()
         self.confirmed = self._is_told = True
         self.feed.lost = None
 
     def failed(self, reason: HeadgateError, *, quietly: bool) -> None:
-        """Tell the polls; SSE readers wait for better times."""
+        """Note a failure, and unless `quietly` refuse the polls; SSE readers stay connected."""
         self._poller.doubt()
         self.confirmed = self._is_told = False
         if not quietly:
             self.feed.lose(reason)
 
     def end(self, reason: HeadgateError) -> None:
-        """The stream is gone: let everybody go."""
+        """Disconnect all readers of a stream that is gone, and tell the operator."""
         self._registry.lost(self, reason)
         self.let_go(reason)
 
     def let_go(self, reason: HeadgateError) -> None:
-        """The stream was deleted here: let everybody go. The operator need not be told."""
+        """Disconnect all readers without telling the operator, as after a DELETE by a client."""
         if isinstance(reason, StreamGone | StreamNotFound):
             self._registry.lose(self, *self._poller.lost)
         self._registry.ended(self)
@@ -388,7 +389,7 @@ class FollowedStream:
         self.end(OriginBroken("the origin's answer to a long-poll could not be used"))
 
     def close(self) -> None:
-        """Follow the stream no more."""
+        """Stop following the stream."""
         if self.closing is not None:
             self.closing.cancel()
         if self._following is not None:

@@ -1,4 +1,4 @@
-"""The live readers of an origin's streams: one feed and one long-poll a stream, for all of them."""
+"""The followed streams of a route: one feed and one long-poll a stream serve all its readers."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from gateway.telemetry.traffic import Traffic
 
 NEWS_BYTES = 256 << 20  # of all streams of a route together
-COMPARED = "comparisons"  # on whose account streams are followed only to be compared
-LINGER_S = 5.0  # a poller is away between two polls, and a viewer who reloads comes back
+COMPARED = "comparisons"  # the client that streams count for which are followed only to be compared
+LINGER_S = 5.0  # a client is away between two polls, and comes back after a reload
 
 
 class FollowedStreams:
@@ -94,11 +94,11 @@ class FollowedStreams:
         self._none.set()
         self._draining = False
         self._losses = RareLine("origin.lost_stream")
-        self._deleting: Counter[str] = Counter()  # paths, each as often as requests are under way
+        self._deleting: Counter[str] = Counter()  # DELETEs under way, by path
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of followed streams."""
         return len(self._streams)
 
     def peek(self, key: StreamKey, offset: str) -> FollowedStream | None:
@@ -107,30 +107,30 @@ class FollowedStreams:
         return None if stream is None or not self.doubts.is_of(stream, offset) else stream
 
     def read_by(self, request: CacheRequest) -> FollowedStream | None:
-        """The followed stream that a request reads, if it is one."""
+        """Return the followed stream that a request reads, or None."""
         return self.peek(request.stream_key, request.start) if self._streams else None
 
     def paths(self) -> list[str]:
-        """The paths of all followed streams, as they are now."""
+        """Return the paths of all followed streams."""
         return list(self._of_path)
 
     def of_path(self, path: str) -> list[FollowedStream]:
-        """The followed streams at a path: some readers may have one of their own."""
+        """Return the followed streams at a path: some readers may have one of their own."""
         return list(self._of_path.get(path, ()))
 
     def verified(self, key: Hashable, snapshot: Snapshot, *, ends: bool) -> FollowedStream | None:
-        """The followed stream, unless a read, which perhaps `ends`, shows that it is no more."""
+        """Return the followed stream; None if a read, which perhaps `ends`, shows it to be gone."""
         stream = self._streams.get(key)
         return stream if stream is not None and stream.verify(snapshot, ends=ends) else None
 
     def fitting(self, request: CacheRequest) -> CacheRequest:
-        """A reader's request, with his name where the origin has something else for each."""
+        """Return a reader's request, under its own key if the origin has other data for each."""
         if request.admitted_as and request.stream_key in self._apart:
             return request.apart()
         return request
 
     def found_apart(self, request: CacheRequest, result: CacheResult) -> CacheRequest:
-        """The same, after an answer that may have been for him alone."""
+        """Return the request, under its own key if the response was for its reader alone."""
         if not request.admitted_as or result.cached.facts is None or not result.cached.is_ones_own:
             return request
         self._apart.add(request.stream_key)
@@ -139,7 +139,7 @@ class FollowedStreams:
     def follow(
         self, request: CacheRequest, snapshot: Snapshot, client: str, *, has_tail: bool = True
     ) -> FollowedStream:
-        """Follow the stream from the end of a read, on a client's account and within the bounds.
+        """Follow a stream from the end of a read, within the limits of a client.
 
         Without `has_tail` the origin has only echoed the offset of the read. Raises StreamGone if
         that offset is lost.
@@ -163,7 +163,7 @@ class FollowedStreams:
                 stream = FollowedStream(request, snapshot, self, evidence, has_tail=has_tail)
                 resources.callback(stream.close)
                 self._linger(stream)
-                # Nothing in between may raise: it is in both, or in neither.
+                # Nothing in between may raise: the stream is in both tables, or in neither.
                 self._streams[stream.key] = stream
                 self._of_path.setdefault(stream.path, set()).add(stream)
                 self._none.clear()
@@ -196,15 +196,15 @@ class FollowedStreams:
         position: str,
         client: str,
     ) -> Response | None:
-        """The answer for a poll that has read from the origin; None when it has to wait."""
+        """Return the response to a poll that has read from the origin; None if it has to wait."""
         facts = result.cached.facts
         if facts is None or facts.is_empty:
             return self.source.ended(snapshot, read, snapshot.tail) if snapshot.closed else None
         span = Span(position, snapshot.tail, result.cached.body)
         stream = self.read_by(request)
         if snapshot.caught_up and not snapshot.closed and self._limits.may_follow(client):
-            # It will be back at the next offset, and in a herd some always come too late for the
-            # tail: so the stream is followed from now on.
+            # The client will be back at the next offset, and in a crowd some always come too late
+            # for the tail: so the stream is followed from now on.
             stream = self.follow(request, snapshot, client)
         if stream is not None:
             stream.read_by_somebody(span, result)
@@ -213,7 +213,7 @@ class FollowedStreams:
     def join(
         self, stream: FollowedStream, request: CacheRequest | None = None
     ) -> Feed[FollowedStream, Span]:
-        """The feed, for one more reader, who may have a `request`; raises at the readers' limit."""
+        """Return the feed for one more reader and its request; raise at the limit of readers."""
         if request is not None:
             stream.lenders.add(request)
         self._limits.reader_joins()
@@ -223,14 +223,14 @@ class FollowedStreams:
         return stream.feed
 
     def written(self, path: str, reach: Reach) -> None:
-        """A write through this gateway: until the feeds hear of it, they do not know the tail."""
+        """Note a write through this gateway: feeds do not know the tail until a poll reports it."""
         for stream in self.of_path(path):
             stream.expect(reach)
         self._beginnings.written(path, reach)
 
     @contextmanager
     def deleting(self, path: str) -> Iterator[None]:
-        """While a DELETE is at the origin: what waits there may be told of it before its answer."""
+        """Note that a DELETE is at the origin, which may refuse a poll before it answers."""
         self._deleting[path] += 1
         try:
             yield
@@ -238,9 +238,9 @@ class FollowedStreams:
             self._deleting -= Counter([path])
 
     def deleted(self, path: str, *, for_all: bool) -> None:
-        """A stream was deleted through this gateway: nobody need wait for the origin to say so.
+        """End the feeds of a stream that was deleted through this gateway.
 
-        Else it is gone `for_all` who have no identity, and who has one may see another there.
+        If it is not gone `for_all`, clients with an identity may see another stream there.
         """
         for stream in tuple(self._of_path.get(path, ())):
             if for_all or not stream.request.identity:
@@ -269,11 +269,11 @@ class FollowedStreams:
             stream.ends_for(fetch, end)
 
     def is_tail(self, key: Hashable, offset: str) -> bool:
-        """Whether a stream is known to end at an offset, since it is followed."""
+        """Return whether a stream is followed and known to end at an offset."""
         return (stream := self._streams.get(key)) is not None and stream.knows_tail(offset)
 
     def _in_place(self, request: CacheRequest) -> CachedResponse | None:
-        """What may stand in for an answer that the origin has just failed to give."""
+        """Return what may stand in for a response that the origin has just failed to send."""
         if (stream := self.read_by(request)) is None or (found := stream.in_place(request)) is None:
             return None
         stream.rests_until = self.clock() + REST_S
@@ -286,7 +286,7 @@ class FollowedStreams:
         return is_of_now
 
     def _judge(self, fetch: SharedFetch, fetched: Fetched | None) -> bool:
-        """Let go what is followed or kept where a read shows it to be of the past."""
+        """Judge a read, and drop what it shows to be outdated: a followed stream, or responses."""
         request, cached = fetch.request, fetch.begun.result() if fetched is None else fetched.cached
         if fetch.of_the_past or (fetched is not None and fetched.how is STOOD_IN):
             return True
@@ -312,12 +312,12 @@ class FollowedStreams:
             stream.doubt()
 
     def moved(self, stream: FollowedStream) -> None:
-        """What is kept of the stream's old tail is old."""
+        """Drop cached responses that reached the stream's old tail."""
         known = stream.snapshot
         self.reader.moved(stream.path, Reach(known.tail, known.closed))
 
     def compared(self, stream: FollowedStream) -> None:
-        """Let a stream rest that was followed only to be compared, or beside another feed."""
+        """Release a stream that was followed only to be compared, or beside another feed."""
         if self._streams.get(stream.key) is not stream:
             self._rest(stream)
             stream.feed.end(OriginBusy(UNSURE), lambda _: True)  # its readers join that feed
@@ -325,25 +325,25 @@ class FollowedStreams:
             self._rest(stream)
 
     def lost(self, stream: FollowedStream, reason: HeadgateError) -> None:
-        """Tell the operator: an origin that was started anew may have lost its streams."""
+        """Log the loss of a stream that has readers: a restarted origin may have lost it."""
         is_lost = isinstance(reason, StreamGone | StreamNotFound)
         is_read = stream.feed.has_readers and self._streams.get(stream.key) is stream
         if is_lost and is_read and stream.path not in self._deleting:
             self._losses.note(reason=reason.detail, path=stream.path)
 
     def ended(self, stream: FollowedStream) -> None:
-        """What is kept of the stream is of the past."""
+        """Remove a stream that is gone, and drop what is cached of it."""
         if stream.lenders.are_apart:
             self._apart.add(stream.key)
         self._unfollow(stream)
         self.reader.forget(stream.path)
 
     def reader_left(self) -> None:
-        """One live reader fewer."""
+        """Count one live reader less."""
         self._limits.reader_left()
 
     def feed_empty(self, feed: Feed[FollowedStream, Span]) -> None:
-        """Nobody reads the feed any more: follow the stream a little longer."""
+        """Follow a stream without readers a little longer, unless the server stops."""
         stream = feed.stream
         if self._draining or feed.closed:
             self._rest(stream)
@@ -351,14 +351,14 @@ class FollowedStreams:
             self._linger(stream)
 
     def _linger(self, stream: FollowedStream) -> None:
-        """Follow a stream a little longer, if it is in doubt until a lag would be over."""
+        """Follow a stream a little longer; one in doubt until a replica's lag would be over."""
         if stream.closing is not None:
             stream.closing.cancel()
         for_s = LINGER_S + (PERSISTS_S if stream.trust.is_in_doubt else 0)
         stream.closing = asyncio.get_running_loop().call_later(for_s, self._rest, stream)
 
     def _rest(self, stream: FollowedStream) -> None:
-        """Follow a stream no more that may be there as it was."""
+        """Stop following a stream, and keep evidence of its data: it may still exist."""
         if stream in self._of_path.get(stream.path, ()):
             self.doubts.rest(stream)
             self._unfollow(stream)
@@ -382,7 +382,7 @@ class FollowedStreams:
             self._none.set()
 
     async def drain(self) -> None:
-        """Let every live reader go, and wait until they have."""
+        """Disconnect every live reader, and wait until no stream is followed."""
         self._draining = True
         for stream in [stream for path in self.paths() for stream in self.of_path(path)]:
             if stream.feed.has_readers:
@@ -392,7 +392,7 @@ class FollowedStreams:
         await self._none.wait()
 
     def close(self) -> None:
-        """Follow nothing any more, whoever waits."""
+        """Stop following all streams at once, whether or not they have readers."""
         for stream in [stream for path in self.paths() for stream in self.of_path(path)]:
             self._unfollow(stream)
         self._losses.close()

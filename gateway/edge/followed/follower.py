@@ -1,4 +1,4 @@
-"""How a stream is followed: one long-poll after the other, whatever happens to them."""
+"""The sequence of long-polls by which a stream is followed, through failures and pauses."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
     from multidict import MultiMapping
 
-# About a second: what restarts or was cut is back before anybody hears of it. Some clients give up
-# at the first error that they are told of.
+# About a second: a server that restarts or a cut connection is back before readers get an error.
+# Some clients give up at the first one.
 QUIET_FAILURES = 3
 FIRST_BACKOFF_S = 0.1
-LONGEST_BACKOFF_S = 5.0  # so long after its recovery an origin may wait to be asked again
-PASSING = frozenset({408, 425, 429})  # refusals that are worth another try
-HOLDS_S = 1.0  # an origin that keeps a poll for so long has taken it
+LONGEST_BACKOFF_S = 5.0  # seconds; a recovered origin waits at most so long for a request
+PASSING = frozenset({408, 425, 429})  # statuses of refusals that are worth another try
+HOLDS_S = 1.0  # seconds; an origin that holds a poll for so long has accepted it
 
 
 class CannotFollow(Exception):
-    """The origin will not answer another poll otherwise."""
+    """A refusal that the origin would repeat for any further poll."""
 
     def __init__(self, reason: HeadgateError) -> None:
         super().__init__(reason.detail)
@@ -34,7 +34,7 @@ class CannotFollow(Exception):
 
 
 class PollQuestion(NamedTuple):
-    """What a follower asks: a long-poll, which `waits` for news, or a read, answered at once."""
+    """A follower's question: a long-poll if it `waits` for news, else a read, answered at once."""
 
     start: str
     cursor: str | None
@@ -42,7 +42,7 @@ class PollQuestion(NamedTuple):
 
 
 class Polled(NamedTuple):
-    """What an answer brought: `end` is where the next one begins, `body` what lies before it."""
+    """The content of an answer: `body` has the data before `end`, where the next one begins."""
 
     end: str
     cursor: str | None
@@ -50,47 +50,48 @@ class Polled(NamedTuple):
     content_type: str
     closed: bool
     caught_up: bool
-    said: str | None = None  # to caches, of a poll's data; None where there are none
-    cors: str = ""  # to browsers, where the origin says anything
+    said: str | None = None  # cache directives of a poll's data; None without data
+    cors: str = ""  # the origin's CORS fields, if any
 
     @property
     def brings_nothing(self) -> bool:
-        """Whether it has no data."""
+        """True if the answer has no data."""
         return is_nothing(self.content_type, self.body)
 
 
 class Observer(Protocol):
-    """Whom a follower tells."""
+    """A followed stream, as its follower notifies it."""
 
     def answered(self, start: str, polled: Polled) -> None:
-        """What follows `start` was told."""
+        """Publish the data after `start`."""
 
     def holds(self) -> None:
-        """The origin keeps a poll: the stream is followed, and has no news."""
+        """Note that the origin holds a poll: the stream is followed, and has no news."""
 
     def failed(self, reason: HeadgateError, *, quietly: bool) -> None:
-        """The origin cannot be followed now; it is asked again. Perhaps nobody need hear of it."""
+        """Note a failure, after which the origin is asked again; `quietly` spares the readers."""
 
     def end(self, reason: HeadgateError) -> None:
-        """The stream is gone."""
+        """End the stream, because it is gone."""
 
 
 def backoff_s(failures: int, chance: float) -> float:
-    """How long to wait after so many failures in a row; `chance` in [0, 1) spreads gateways."""
+    """Return the pause after so many failures in a row; `chance` in [0, 1) spreads gateways."""
     return wait_s(failures, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, chance)
 
 
 class Next(NamedTuple):
-    """What a follower wants asked, and after how many seconds."""
+    """A follower's next question, and the pause before it in seconds."""
 
     question: PollQuestion
     after_s: float = 0.0
 
 
 class Follower:
-    """Decides what is asked next: it is told what became of its last question.
+    """The questions about one stream, each decided by the result of the one before it.
 
-    Without a next one the stream is closed or gone. `chance` in [0, 1) is asked for each pause.
+    When there is no next one, the stream is closed or gone. `chance` returns a number in [0, 1)
+    for each pause.
     """
 
     __slots__ = ("_barren", "_chance", "_failures", "_is_held", "_observer", "question")
@@ -100,7 +101,7 @@ class Follower:
         self._observer = observer
         self._chance = chance
         self._failures = 0  # in a row
-        self._barren = 0  # answers in a row
+        self._barren = 0  # answers in a row, without wait or news
         self._is_held = False
 
     @override
@@ -108,13 +109,13 @@ class Follower:
         return f"Follower({self.question!r}, {self._failures} failures, {self._barren} barren)"
 
     def holds(self) -> None:
-        """The origin has kept the question for HOLDS_S."""
+        """Note that the origin has held the question for HOLDS_S."""
         if not self._is_held:
             self._is_held = True
             self._observer.holds()
 
     def answered(self, polled: Polled) -> Next | None:
-        """The origin has answered."""
+        """Publish an answer, and return the next question; None at the end of the stream."""
         question = self.question
         self._observer.answered(question.start, polled)
         if polled.closed and polled.caught_up:
@@ -130,13 +131,13 @@ class Follower:
         return self._next(PollQuestion(polled.end, polled.cursor, waits=True), pause_s)
 
     def failed(self, error: HeadgateError | CannotFollow) -> Next | None:
-        """There is no answer, or none to follow."""
+        """Return the question after a failure; None if the stream cannot be followed any more."""
         if isinstance(error, CannotFollow):
             self._observer.end(error.reason)
             return None
         self._failures += 1
         self._observer.failed(error, quietly=self._failures <= QUIET_FAILURES)
-        # What comes back may have lost the stream's end, and would keep a poll for ever.
+        # An origin that comes back may have lost the stream's end, and would hold a poll for ever.
         read = self.question._replace(waits=False)
         return self._next(read, backoff_s(self._failures, self._chance()))
 
@@ -147,7 +148,7 @@ class Follower:
 
 
 def refuse(status: int, headers: MultiMapping[str]) -> None:
-    """Raise what a refused read means for those who follow the stream."""
+    """Raise the error that a refused read means for a followed stream."""
     if status == 404:
         raise CannotFollow(StreamNotFound("the stream was deleted"))
     if status == 410:
@@ -159,5 +160,5 @@ def refuse(status: int, headers: MultiMapping[str]) -> None:
         raise OriginBusy(answers, again_s(headers))
     reason = OriginBroken(answers)
     if status >= 400:
-        raise CannotFollow(reason)  # it is worth a new request, which the origin answers by itself
+        raise CannotFollow(reason)  # a reader's next request gets the origin's own answer
     raise reason

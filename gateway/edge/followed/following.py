@@ -1,10 +1,10 @@
-"""Follows streams at their origin: makes the requests that a follower and its poller decide on.
+"""The requests by which streams are followed: a follower and its poller decide on them.
 
-A stream is told of in polls, each of them out until there are news. By aiohttp's client, in a task
-that waits with a future and a timer, an event costs 190 us more than here: a poll is written on a
-connection that is kept, and its answer is a call. Whatever the raw way does not do, a task does,
-through `Origin.send`: the first request where no connection is kept, long bodies, answers that are
-not plain, and everything where requests are traced.
+A poll is under way until its stream has news. The raw way writes it on an open connection, and its
+answer comes as a call; with aiohttp's client, in a task that waits with a future and a timer, an
+event costs 190 us more. A task and `Origin.send` do what the raw way does not: the first request
+when no connection is open, long bodies, answers that are not plain, and all requests when they are
+traced.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ OUT_OF_STEP = "the origin's answer to a long-poll may have been to another reque
 
 
 class PollSender(Protocol):
-    """Sends the requests of followers, as `origin.client.Origin` does."""
+    """The sender of followers' requests, as `origin.client.Origin` is one."""
 
     @property
     def raw(self) -> RawWay | None:
@@ -50,12 +50,12 @@ class PollSender(Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Whether one more request would be too many; polls are not counted."""
+        """True if one more request would exceed the limit; polls do not count."""
 
     async def send(
         self, method: str, target: str, headers: CIMultiDict[str], /, *, poll: bool
     ) -> UnreadAnswer:
-        """The answer, once its head is there."""
+        """Return an answer once its head has come."""
 
 
 class UnreadAnswer(Protocol):
@@ -85,32 +85,32 @@ class UnreadAnswer(Protocol):
         """Read the body."""
 
     def release(self) -> None:
-        """Give the connection back: no more of the answer is wanted."""
+        """Return the connection to its pool: no more of the answer is needed."""
 
 
 class PollerLike(Protocol):
-    """A `poller.Poller` as a follower knows it: decides which requests are made to answer it."""
+    """A `poller.Poller` as its user sees it: it decides which requests answer a question."""
 
     def ask(self, question: PollQuestion, /) -> Steps:
         """Return the steps that lead to an answer."""
 
 
 class Holdings:
-    """The polls that are out, each until its origin has kept it for HOLDS_S; one timer for all."""
+    """The polls that their origin has held for less than HOLDS_S; one timer serves all of them."""
 
     def __init__(self) -> None:
         self._since: dict[Following, float] = {}  # loop time; the longest out first
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, following: Following) -> None:
-        """A poll goes out."""
+        """Note that a poll goes out."""
         loop = asyncio.get_running_loop()
         now = self._since[following] = loop.time()
         if self._timer is None:
             self._timer = loop.call_at(now + HOLDS_S, self._look)
 
     def end(self, following: Following) -> None:
-        """It is out no more."""
+        """Remove a poll that is no longer under way."""
         self._since.pop(following, None)
 
     def _look(self) -> None:
@@ -136,9 +136,10 @@ class _ReadAnswer(NamedTuple):
 
 
 class Following:
-    """One stream that is followed, until it is closed or gone, or nobody follows it any more.
+    """The requests for one stream, until it is closed, gone, or no longer followed.
 
-    `lost` is called when an answer could not be used. Of an Asker.
+    `lost` is called when an answer could not be used. The raw way calls `answered`, `began` and
+    `failed`.
     """
 
     def __init__(
@@ -154,21 +155,21 @@ class Following:
         self._poller = poller
         self._holdings = holdings
         self._lost = lost
-        # Called where an answer that was taken may have been to another request.
+        # Called if an answer that was accepted may have been to another request.
         self.on_distrust: Callable[[], None] = self.stop
         self._steps: Steps | None = None  # to the answer to the follower's question
-        self._asked: PendingRequest | None = None  # what is out without a task
+        self._asked: PendingRequest | None = None  # under way without a task
         self._task: asyncio.Task[Heard] | None = None
         self._is_over = False
-        self._reader: CacheRequest | None = None  # in whose name it was asked last
+        self._reader: CacheRequest | None = None  # whose credentials the last request had
         self._block: bytes | None = None
-        # Not at once: who follows the stream does not have it yet.
+        # Not at once: the caller does not have this object yet.
         self._pause: asyncio.Handle | None = asyncio.get_running_loop().call_soon(
             self._guarded, self._ask
         )
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop, and cancel the request under way."""
         self._is_over = True
         self._holdings.end(self)
         if self._pause is not None:
@@ -182,7 +183,7 @@ class Following:
     def start_over(self, reason: HeadgateError) -> None:
         """Fail the request under way, so that the next one shows a later state."""
         if self._is_over or self._pause is not None:
-            return  # nothing is out
+            return  # no request is under way
         if self._asked is not None:
             self._asked.abandon()
         if self._task is not None:
@@ -191,35 +192,35 @@ class Following:
         self._guarded(self._go_on, reason)
 
     def hurry(self) -> None:
-        """Ask now what is to be asked after a pause: the origin answers."""
+        """Send the next request now instead of after a pause: the origin answers again."""
         if self._pause is not None and not self._is_over:
             self._pause.cancel()
             self._guarded(self._ask)
 
     def holds(self) -> None:
-        """The origin keeps a poll."""
+        """Note that the origin holds the poll."""
         self._guarded(self._follower.holds)
 
-    # Of an Asker
+    # Results of the raw way
 
     def answered(self, answer: WholeAnswer) -> None:
-        """The answer is whole."""
+        """Continue with a whole answer."""
         self._asked = None
         self._guarded(self._go_on, answer if self._trusts(answer) else OriginBroken(OUT_OF_STEP))
 
     def began(self, answer: OriginAnswer) -> None:
-        """It is long, or not plain: a task reads it."""
+        """Read an answer that is long or not plain in a task."""
         self._asked = None
         reading = self._begin(self._read(answer))
         # A task that is cancelled before it begins comes to no `finally`.
         reading.add_done_callback(lambda _: answer.release())
 
     def failed(self, error: HeadgateError) -> None:
-        """There is none."""
+        """Continue after a request without an answer."""
         self._asked = None
         self._guarded(self._go_on, error)
 
-    # What is asked
+    # Questions
 
     def _ask(self) -> None:
         self._pause = None
@@ -227,7 +228,7 @@ class Following:
         self._go_on(None)
 
     def _go_on(self, heard: Heard | BaseException | None) -> None:
-        """Make the next request, if any; `heard` is what became of the one before it."""
+        """Make the next request, if any; `heard` is the result of the one before it."""
         if self._is_over:
             return
         self._holdings.end(self)
@@ -248,7 +249,7 @@ class Following:
         return steps.throw(heard) if isinstance(heard, BaseException) else steps.send(heard)
 
     def _decide(self, judge: Callable[[T], Next | None], result: T) -> None:
-        """Do next what is to follow a result, unless who was told of one has stopped this."""
+        """Do what follows a result, unless its observer has stopped this."""
         following = None if self._is_over else judge(result)
         if self._is_over:
             return
@@ -261,21 +262,21 @@ class Following:
             self._ask()
 
     def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
-        """Take a step; whatever raises, the stream is told: who has brought an answer cannot."""
+        """Take a step; report an exception to the stream, since the caller cannot handle it."""
         try:
             step(*arguments)
         except Exception as error:  # noqa: BLE001 - as it would end a task
             self.stop()
             self._lost(error)
 
-    # How it is asked
+    # Requests
 
     def _send(self, request: PollerRequest) -> None:
         if self._is_over:
             return
         if request.waits:
             self._holdings.begin(self)
-        # Else readers who wait for this very answer might keep it from being asked for.
+        # Otherwise readers that wait for this very answer might use up the limit.
         takes_no_place = request.waits or self._origin.is_full
         raw = self._origin.raw_polls if takes_no_place else self._origin.raw
         block = None if raw is None else self._block_of(request.reader, raw)
@@ -285,7 +286,7 @@ class Following:
             self._begin(self._send_in_task(request, takes_no_place=takes_no_place))
 
     def _block_of(self, reader: CacheRequest, raw: RawWay) -> bytes | None:
-        """The fields of his requests, the same in all of them."""
+        """Return the rendered fields of a reader's requests, which are the same in all of them."""
         if self._reader is not reader:
             self._reader, self._block = reader, raw.block(reader.fields)
         return self._block

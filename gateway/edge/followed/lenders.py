@@ -1,4 +1,4 @@
-"""Whose credentials a followed stream is read with, where the origin decides who may read."""
+"""The credentials that a followed stream is read with where the origin decides who may read."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.cache.rules.cached_response import CacheRequest
 
-# A stream that is gone is asked for once with each before that is believed.
+# Requests; a stream is requested with each of them before it counts as gone.
 MOST = 8
-# What tells one reader, and perhaps not the next one, that there is nothing for him.
+# Statuses that may refuse one reader, and not the next.
 DENIALS = frozenset({401, 403, 404, 410})
 
 
 class Lenders:
-    """One request for the stream at a time, and those of others who were admitted since.
+    """The requests that a stream can be read with: the present one, and those of later readers.
 
-    All of them ask for the same, each in the name of another reader. Beyond MOST the one who came
-    first is forgotten; one who has left is not, while others read the stream. A stream that is one
-    reader's own has one request for good.
+    All of them ask for the same stream, each with another reader's credentials. Beyond MOST the
+    oldest is dropped. The request of a reader that has left is kept while others read the stream. A
+    stream that is one reader's own has a single request.
     """
 
     def __init__(self, request: CacheRequest) -> None:
         self.request = request
-        self.are_apart = False  # the origin has something else for each of them
+        self.are_apart = False  # the origin has other data for each of them
         self._others: OrderedDict[str, CacheRequest] = OrderedDict()
 
     def add(self, request: CacheRequest) -> None:
-        """One more reader was admitted: his credentials are the last to be refused."""
+        """Add the request of a reader that was just admitted: its credentials last the longest."""
         name = request.admitted_as
         if not name or not self.request.admitted_as:
             return
@@ -41,13 +41,13 @@ class Lenders:
             self._others.popitem(last=False)
 
     def replace(self, refused: CacheRequest) -> bool:
-        """Go on in another's name than the one that was refused; whether there is one."""
+        """Use another reader's request in place of a refused one; return False if there is none."""
         name = refused.admitted_as
         if not name:
             return False
         if name != self.request.admitted_as:
             self._others.pop(name, None)
-            return True  # somebody has replaced it already
+            return True  # it was replaced before
         if not self._others:
             return False
         _, self.request = self._others.popitem()

@@ -1,7 +1,7 @@
 """Evidence of the newest data of streams that are read, but not followed yet.
 
-Readers catch up, and then wait for news. The feed that begins with them has no data in memory, and
-could not find out later whether the origin still has what they were sent.
+Readers catch up, and then wait for news. The feed that begins with them has no data in memory:
+without the evidence it could not find out later whether the origin still has what they were sent.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from gateway.cache.rules.lost_offsets import StreamKey
     from gateway.edge.comparison import Evidence
 
-MAX_STREAMS = 1024  # some 4 kB each; what was read the longest ago goes first
-MAX_ENDS = 16  # of each: where readers are who read it while it grew
+MAX_STREAMS = 1024  # some 4 kB each; the one read the longest ago is dropped first
+MAX_ENDS = 16  # of each stream: readers that read it while it grew are at different offsets
 LONGEST_EVIDENCE = 8 << 20  # bytes: a checksum takes a millisecond or two, and one more read later
-UNKNOWN = "?"  # no server's name
+UNKNOWN = "?"  # not the name of a server
 
 _numbers = count()
 
 
 def unknown_server() -> str:
-    """Return a name for whoever has answered, which no other answer has."""
+    """Return a unique name for an unknown server."""
     return f"{UNKNOWN}{next(_numbers)}"
 
 
@@ -44,7 +44,7 @@ class NewestReads:
         self._clock = clock
         self._streams: OrderedDict[StreamKey, dict[str, Evidence]] = OrderedDict()
         self._of_path: dict[str, set[StreamKey]] = {}
-        self.forgotten: Counter[str] = Counter()  # by which bound
+        self.forgotten: Counter[str] = Counter()  # drops, by the bound that was reached
 
     def __len__(self) -> int:
         return len(self._streams)
@@ -54,7 +54,7 @@ class NewestReads:
     ) -> None:
         """Note a whole answer of one of the origin's servers, perhaps while the stream is in doubt.
 
-        What readers have up to the same offset is kept if it may be of another stream.
+        Earlier evidence of data up to the same offset is kept if it may be of another stream.
         """
         facts = cached.facts
         if facts is None or facts.is_empty or facts.is_coded or request.start == NOW:
@@ -66,19 +66,19 @@ class NewestReads:
         if not facts.up_to_date and any(
             end < one.end and one.server == server for one in ends.values()
         ):
-            return  # from further back in what this server is known to have
+            return  # it lies before data that this server is known to have
         span = Span(request.start, facts.next_offset, cached.body)
         evidence = evidence_of(facts.content_type, span, server)
         known = ends.get(end)
         is_of_another = known is not None and (
-            # Whoever was sent it comes back within a minute, or waits in a feed that has it.
+            # A reader that was sent it comes back within a minute, or waits in a feed that has it.
             in_doubt or (known.server != server and self._clock() - known.read_at < REFUSED_S)
         )
         if evidence is not None and not (is_of_another and _differ(known, evidence)):
             self.add(key, evidence)
 
     def add(self, key: StreamKey, evidence: Evidence) -> None:
-        """Note what readers have up to the end of some evidence, in the place of what was there."""
+        """Store evidence of data that readers have, in place of any with the same end."""
         ends = self._streams.get(key)
         if ends is None:
             ends = self._streams[key] = {}
@@ -86,7 +86,7 @@ class NewestReads:
         ends.pop(evidence.end, None)
         ends[evidence.end] = evidence._replace(read_at=evidence.read_at or self._clock())
         if len(ends) > MAX_ENDS:
-            # What other servers have told is still to be compared.
+            # Evidence from other servers is still to be compared.
             alike = (end for end, one in ends.items() if one.server == evidence.server)
             first = next(alike)
             del ends[first if first != evidence.end else next(iter(ends))]
@@ -99,9 +99,10 @@ class NewestReads:
     def unlike(
         self, key: StreamKey, start: str, server: str, *, is_known: bool = False
     ) -> Evidence | None:
-        """Return what a reader at an offset may have that another server has told of, or None.
+        """Return evidence of what a reader at `start` may have from another server, or None.
 
-        The offset `is_known` to be of the stream that this server has, if no other has told of it.
+        `is_known` is True if the offset is one of the stream that `server` has: then only evidence
+        that ends there counts.
         """
         ends = self._streams.get(key)
         if ends is None:
@@ -115,25 +116,25 @@ class NewestReads:
         return max(others, key=attrgetter("end"), default=None)
 
     def confirm(self, key: StreamKey, end: str, before: str, server: str) -> None:
-        """Note that a server has what another one has told of up to an offset."""
+        """Note that `server` has the data that `before` has sent, up to an offset."""
         ends = self._streams.get(key, {})
         for one in ends.values():
             if one.end <= end and one.server == before:
                 ends[one.end] = one._replace(server=server)
 
     def doubt(self, path: str) -> None:
-        """Have what was read of the streams at a path compared before anybody reads on."""
+        """Let the evidence of the streams at a path be compared before any client reads on."""
         for key in self._of_path.get(path, ()):
             ends = self._streams[key]
             for one in ends.values():
                 ends[one.end] = one._replace(server=UNKNOWN)
 
     def keys_of(self, path: str) -> tuple[StreamKey, ...]:
-        """Return the keys of the streams at a path, as readers of several kinds see them."""
+        """Return the keys of the streams at a path: readers of several kinds have one each."""
         return tuple(self._of_path.get(path, ()))
 
     def take(self, key: StreamKey) -> frozenset[str]:
-        """Forget the reads of a stream, and return where they ended."""
+        """Drop the reads of a stream, and return where they ended."""
         return frozenset(self._drop(key)) if key in self._streams else frozenset()
 
     def _drop(self, key: StreamKey) -> dict[str, Evidence]:

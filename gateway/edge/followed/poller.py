@@ -1,7 +1,7 @@
-"""What an origin is asked to tell what follows in a stream, and what its answers mean.
+"""The requests that answer a follower's question, and what the origin's answers mean.
 
-A question takes one request, as a rule; so it is written as steps: a generator gives out the
-request to be made, and is sent the answer, or the error instead. Who makes them is `following`.
+A question takes one request as a rule, and more where data are compared. It is written as steps: a
+generator yields each request, and is sent the answer or thrown the error. `following` makes them.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ if TYPE_CHECKING:
     Steps: TypeAlias = "Generator[PollerRequest, Heard, Polled]"
 
 
-ANSWERS = frozenset({200, 204})  # whose bodies are read
-UNKNOWN_OFFSET = frozenset({400, 416})  # how servers refuse an offset past their tail
+ANSWERS = frozenset({200, 204})  # statuses of answers whose bodies are read
+UNKNOWN_OFFSET = frozenset({400, 416})  # statuses by which servers refuse an offset past their tail
 MOST_PARTS = 64  # answers that are compared as one: COMPARED_BYTES in parts of a kilobyte
 UNSURE = "it is not sure that the stream is the same"
 MOST_DOUBTS = 3  # in a row, while one question is asked
 
 
 class PolledOrigin(NamedTuple):
-    """A route's origin and how its cache directives are taken.
+    """A route's origin, and how its cache directives are interpreted.
 
     `comparisons` counts the verdicts on followed streams that were in doubt.
     """
@@ -64,7 +64,7 @@ class PolledOrigin(NamedTuple):
 
 
 class PollerRequest(NamedTuple):
-    """A GET of this target in the name of a reader; one that `waits` is a long-poll."""
+    """A GET of a target with the credentials of a reader; a long-poll if it `waits`."""
 
     reader: CacheRequest
     target: str
@@ -72,11 +72,11 @@ class PollerRequest(NamedTuple):
 
 
 class Heard(Protocol):
-    """An answer of the origin; the body of one that is refused may be missing."""
+    """An answer of the origin; a refusal may come without its body."""
 
     @property
     def status(self) -> int:
-        """Its status."""
+        """The status of the answer."""
 
     @property
     def server(self) -> str:
@@ -88,18 +88,18 @@ class Heard(Protocol):
 
     @property
     def body(self) -> bytes:
-        """Its body."""
+        """The whole body."""
 
     @property
     def headers(self) -> MultiMapping[str]:
-        """Its fields."""
+        """The header fields."""
 
 
 class Poller:
-    """Asks for one followed stream, with one request after the other.
+    """The questions to the origin about one followed stream, one request after the other.
 
-    `tell_directives` is told what the origin says to caches of reads that reach the tail, and
-    `on_settled` is called when the origin has what is known.
+    `tell_directives` is called with the origin's cache directives for reads that reach the tail,
+    and `on_settled` when comparisons have shown that the origin has the known data.
     """
 
     def __init__(
@@ -118,10 +118,10 @@ class Poller:
         self._tell_directives = tell_directives
         self.on_settled: Callable[[], None] = lambda: None
         self._others = others
-        self._common: tuple[str, frozenset[str]] | None = None  # as `lost`, where it was compared
-        self._doubts = 0  # so far
-        self._settled = 0  # of them
-        self._is_shorter = False  # as an answer to somebody else says
+        self._common: tuple[str, frozenset[str]] | None = None  # value of `lost`, once compared
+        self._doubts = 0  # number of doubts so far
+        self._settled = 0  # number of doubts that comparisons have ended
+        self._is_shorter = False  # according to the response to another request
         self._behind_since: float | None = None  # loop time
         self.server = "" if window.evidence is None else window.evidence.server  # compared last
         self._answered_by = ""
@@ -166,7 +166,7 @@ class Poller:
         self._is_shorter |= is_shorter
 
     def ask(self, question: PollQuestion) -> Steps:
-        """The answer, with what follows it where that is the rest of a character.
+        """Return the answer to a question; a character that its end cuts is completed.
 
         Raises CannotFollow, or the HeadgateError of a failure that may pass.
         """
@@ -189,11 +189,11 @@ class Poller:
                 if found is not None and not (question.waits and _is_waiting(question, found)):
                     return found
                 if self.is_in_doubt:
-                    continue  # a poll would be out for long, and nobody could go on meanwhile
+                    continue  # a poll may take long, and nobody could go on meanwhile
             polled = yield from self._fetched(question)
             if question.waits and polled.end != question.start and polled.brings_nothing:
-                # What came between the end of the origin's wait and its answer is told of, not in
-                # it.
+                # Data that came between the end of the origin's wait and its answer are counted in
+                # the answer's offset, but are not in its body.
                 polled = yield from self._fetched(question._replace(waits=False))
             if not self.is_in_doubt:
                 self._behind_since = None
@@ -203,11 +203,11 @@ class Poller:
     def _compared(self, question: PollQuestion) -> Generator[PollerRequest, Heard, Polled | None]:
         """Return what follows the question's start, once the data before it are found unchanged.
 
-        None where no data are known: nothing can be joined wrongly then.
+        Return None if no data are known: nothing can be joined wrongly then.
         """
         doubts, known = self._doubts, self._window.newest or self._read_up_to(question.start)
         if known is None:
-            # A server may echo the offset of a read past its tail, but not that of its tail.
+            # A server may echo any offset past its tail, but to `now` it gives its real tail.
             end = question.start
             with contextlib.suppress(CannotFollow):  # not every origin knows `now`
                 now = yield from self._fetched(PollQuestion(NOW, None, waits=False), compares=True)
@@ -233,13 +233,13 @@ class Poller:
         raise CannotFollow(StreamGone(ANOTHER_STREAM))
 
     def _read_up_to(self, tail: str) -> Evidence | None:
-        """Return what readers were sent before the feed's tail, where it has got nothing itself."""
+        """Return the evidence of a client's read that ended at the feed's tail, or None."""
         return next((read for read in self._others.reads() if read.end == tail), None)
 
     def _check_others(self, common: str, beyond: str) -> Generator[PollerRequest, Heard, None]:
-        """Send away readers whose reads went beyond the feed, if the origin lost those data.
+        """Refuse the offsets of clients whose reads went beyond the feed, if the data are lost.
 
-        Also those whose reads another server has answered: of each server the latest is compared.
+        Reads that another server has answered are compared, too: the latest one of each server.
         """
         alike = {self.server, self._answered_by}
         for read in sorted(self._others.reads(), key=attrgetter("end"), reverse=True):
@@ -247,7 +247,7 @@ class Poller:
             if not is_beyond and read.server in alike:
                 continue
             end, verdict = "", ANOTHER
-            with contextlib.suppress(CannotFollow):  # its beginning may be no offset of the stream
+            with contextlib.suppress(CannotFollow):  # its start may not be an offset of the stream
                 finding, polled = yield from self._read_again(read, self._answered_by)
                 end, verdict = polled.end, finding.verdict
             if verdict is SHORTER and is_beyond and self._others.may_be_late(read):
@@ -256,7 +256,7 @@ class Poller:
                     raise behind
             if verdict is not SAME:
                 self._others.lose_read(common if is_beyond else None, read)
-                if read.end == beyond and not common:  # who has read it may wait here by now
+                if read.end == beyond and not common:  # its reader may wait in the feed by now
                     raise CannotFollow(StreamGone(ANOTHER_STREAM))
             else:
                 self._others.confirm(read.end, read.server, self._answered_by)
@@ -276,7 +276,7 @@ class Poller:
     ) -> Generator[PollerRequest, Heard, tuple[Comparison, Polled]]:
         """Compare known data with what the origin has there now, in as many answers as it takes.
 
-        All of the answers have to come from one server: from `server` if any.
+        All of the answers have to come from one server: from `server` unless that is "".
         """
         read = Span(known.start, known.start, b"")
         for _ in range(MOST_PARTS):
@@ -296,7 +296,7 @@ class Poller:
         raise OriginBusy("the origin has not answered as a whole what it has of the stream")
 
     def _behind(self, end: str) -> Exception:
-        """What a shorter stream at the origin means: at first that it may only lag."""
+        """Return the error for a shorter stream at the origin, which at first may only lag."""
         self.doubt()
         now = asyncio.get_running_loop().time()
         if self._behind_since is None:
@@ -306,7 +306,7 @@ class Poller:
         return OriginBehind("the origin tells of a stream that ends before what it told of", end)
 
     def _fetched(self, question: PollQuestion, *, compares: bool = False) -> Steps:
-        """Return the answer to a request for any reader whom the origin lets read.
+        """Return the answer to a request with any credentials that the origin accepts.
 
         A request that `compares` cannot put the followed stream in doubt.
         """
@@ -320,7 +320,7 @@ class Poller:
             )
             answer = yield PollerRequest(request, target, question.waits)
             if not self.server and (told := self._read_up_to(start)) is not None:
-                self.server = told.server  # readers have come from there meanwhile
+                self.server = told.server  # clients have read up to there meanwhile
             if not compares and (answer.is_repetition or not self.is_told_by(answer.server)):
                 self.doubt()
             self._answered_by = answer.server
@@ -377,7 +377,7 @@ class Poller:
         )
 
     def _is_ones_own(self, headers: MultiMapping[str]) -> bool:
-        """Whether the news are for the reader in whose name they came, and not for the others."""
+        """Return whether the news are only for the reader whose credentials were sent."""
         return bool(self._lenders.request.admitted_as) and sharing.is_ones_own(
             200, headers, self._origin.identity, ignore_no_store=self._origin.ignores_no_store
         )

@@ -1,8 +1,8 @@
-"""The latest news of a followed stream, and how far apart the offsets in them are.
+"""The latest news of a followed stream, and the distances between the offsets in them.
 
-Offsets of an origin cannot be computed with. But whoever has read a stream from one offset to
-another knows what lies between, so readers who stand amid a piece of news can be given the rest
-of it, and need not ask the origin.
+An origin's offsets are opaque: they tell no distance. But a read from one offset to another shows
+what lies between them. So a reader whose offset is inside a piece of news can be sent the rest of
+it, without a request to the origin.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from gateway.edge.body_units import Units
     from gateway.edge.comparison import Evidence, Known
 
-WINDOW_BYTES = 1 << 20  # news kept for those who are a little behind
-MAX_PIECES = 1024  # they come in: to go through them all takes a millisecond
-MAX_KNOWN = 256  # offsets whose place is known: those of the news, and where readers came to
+WINDOW_BYTES = 1 << 20  # news kept for readers that are a little behind
+MAX_PIECES = 1024  # of news; to go through them all takes a millisecond
+MAX_KNOWN = 256  # offsets whose places are known: those of the news, and of reads
 
 
 class _Piece(NamedTuple):
@@ -37,10 +37,11 @@ class _Piece(NamedTuple):
 
 
 class RecentWindow:
-    """Places are counted in bytes, or in messages where the stream is JSON.
+    """The latest news of one stream, and the places of the offsets in them.
 
-    News that are too long to be counted, or to be kept for long, are at hand until others come;
-    and what is known of places begins anew behind them.
+    A place is a count of bytes, or of messages in a JSON stream. News that are too long to be
+    counted, or to be kept for long, are in memory until others come; behind them places are counted
+    anew.
     """
 
     def __init__(self, content_type: str, tail: str, budget: WindowBudget) -> None:
@@ -52,14 +53,14 @@ class RecentWindow:
         self._long: Span | None = None  # the latest news, if they are too long to be a piece
         self._places: dict[str, int] = {tail: 0}
         self._closed = False
-        # Of the latest news, where they are not at hand: an origin is compared with that.
+        # Of the latest news if they are not in memory: the origin is compared with it.
         self.evidence: Evidence | None = None
 
     def __len__(self) -> int:
         return self._bytes
 
     def append(self, span: Span) -> None:
-        """Add what follows the tail."""
+        """Add the news that follow the tail."""
         if self._long is not None:
             self.clear()
         if len(span.body) > WINDOW_BYTES or not is_cheap(self._content_type, span.body):
@@ -76,7 +77,7 @@ class RecentWindow:
 
     def _append(self, span: Span) -> None:
         begin = self._places[self._tail]
-        self._know(self._tail, begin)  # those who were up to date come from there next
+        self._know(self._tail, begin)  # readers that were up to date come from there next
         piece = _Piece(span, begin, begin + len(units_of(self._content_type, span.body)))
         self._pieces.append(piece)
         self._bytes += len(span.body)
@@ -95,7 +96,7 @@ class RecentWindow:
 
     @property
     def last(self) -> Span | None:
-        """The latest piece of news, if it is at hand."""
+        """The latest piece of news, if it is in memory."""
         return self._pieces[-1].span if self._pieces else self._long
 
     @property
@@ -109,15 +110,15 @@ class RecentWindow:
 
     @property
     def offsets(self) -> Collection[str]:
-        """The offsets of which it is known where they are."""
+        """The offsets whose places are known."""
         return self._places
 
     def knows(self, offset: str) -> bool:
-        """Whether it is known where an offset is."""
+        """Return whether the place of an offset is known."""
         return offset in self._places
 
     def evidence_by(self, server: str) -> Evidence | None:
-        """Return what tells the newest data from others, of which a server has told."""
+        """Return evidence of the newest data, as sent by a server; None if none are known."""
         known = self.newest
         if isinstance(known, Span):
             return evidence_of(self._content_type, known, server)
@@ -142,7 +143,7 @@ class RecentWindow:
         return max(within - {BEGINNING}), frozenset(beyond)
 
     def clear(self) -> None:
-        """Keep no news; those that come are kept again."""
+        """Drop the news; later ones are kept again."""
         self._pieces.clear()
         self._long = None
         self._bytes = 0
@@ -154,13 +155,13 @@ class RecentWindow:
         self.clear()
 
     def close(self) -> None:
-        """Nobody follows the stream any more."""
+        """Drop the news for good: the stream is no longer followed."""
         self._closed = True
         self.clear()
         self._budget.take(self, 0)
 
     def learn(self, start: str, end: str, body: bytes) -> None:
-        """Take note of where `end` is, or `start`, of which somebody has read what is between."""
+        """Note the place of `start` or `end` from the other's, by a read of the data between."""
         begin, stop = self._places.get(start), self._places.get(end)
         if self._closed or (begin is None) is (stop is None):
             return
@@ -175,9 +176,9 @@ class RecentWindow:
             self._extend(_Piece(Span(start, end, body), stop - length, stop))
 
     def contradicts(self, start: str, end: str, body: bytes) -> bool:
-        """Whether what somebody read cannot be of this stream.
+        """Return whether a read cannot be of this stream.
 
-        Between the same offsets lie other data, or so many that the order of offsets forbids it.
+        It has other data between the same offsets, or so many that the order of offsets forbids it.
         """
         begin, stop = self._places.get(start), self._places.get(end)
         if (begin is None and stop is None) or not is_counted(self._content_type, body):
@@ -201,7 +202,7 @@ class RecentWindow:
         )
 
     def _differs(self, piece: _Piece, begin: int, stop: int, body: Units) -> bool:
-        """Whether a piece has other data than were read between two places, where both have any."""
+        """Return whether a piece and a read between two places differ where they overlap."""
         end = min(stop, piece.end)
         start = max(begin, piece.begin)
         if start >= end or not is_whole(self._content_type, piece.span.body):
@@ -212,7 +213,7 @@ class RecentWindow:
         return mine != body[start - begin : end - begin]
 
     def _extend(self, older: _Piece) -> None:
-        """Let what somebody read from further back take the place of what it covers."""
+        """Add data that a client read from further back, in place of the pieces they cover."""
         if self._long is not None:
             return
         tail = self._places[self._tail]
@@ -227,7 +228,7 @@ class RecentWindow:
             self._budget.take(self, size)
 
     def _after(self, offset: str, place: int) -> list[_Piece]:
-        """The news from a place on, the piece that it lies in cut there."""
+        """Return the pieces from a place on; the one around it is cut there."""
         at = bisect_left(self._pieces, place, key=attrgetter("begin"))
         found = self._pieces[at:]
         if at and self._pieces[at - 1].end > place:
@@ -237,10 +238,10 @@ class RecentWindow:
         return found
 
     def since(self, offset: str) -> Span | None:
-        """The news after an offset as one span, where they are still at hand."""
+        """Return the news after an offset as one span, or None if they are not in memory."""
         place = self._places.get(offset)
         if place is None or place >= self._places[self._tail]:
-            return None  # of what lies ahead of the tail, news are to come
+            return None  # beyond the tail: the news are still to come
         spans = [piece.span for piece in self._after(offset, place)]
         if not spans or spans[0].start != offset:
             return None  # too old
@@ -255,7 +256,10 @@ class RecentWindow:
 
 
 class WindowBudget:
-    """`bytes` is what all windows of a route hold; who had no news for longest is cleared first."""
+    """The memory for the windows of a route; the one without news for longest is cleared first.
+
+    `bytes` is what all of them hold.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -267,7 +271,7 @@ class WindowBudget:
         return f"<Budget {self.bytes} of {self._max_bytes} bytes, {len(self._sizes)} streams>"
 
     def take(self, window: RecentWindow, size: int) -> None:
-        """Note that a window holds so many bytes now, in all."""
+        """Note how many bytes a window holds now, and clear others beyond the limit."""
         self.bytes += size - self._sizes.pop(window, 0)
         if size:
             self._sizes[window] = size

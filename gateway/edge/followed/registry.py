@@ -48,10 +48,10 @@ class Registry(FeedOwner[S, Span], Protocol[S]):
         """Note an offset of the present stream."""
 
     def compared(self, stream: S) -> None:
-        """The origin has what is known of the stream."""
+        """Release a stream that was followed only for the comparison that is over now."""
 
     def lost(self, stream: S, reason: HeadgateError) -> None:
         """Tell the operator that the origin has lost a stream, or has another one in its place."""
 
     def ended(self, stream: S) -> None:
-        """Stop keeping a stream that is followed no more."""
+        """Remove a stream that is gone, and drop what is cached of it."""

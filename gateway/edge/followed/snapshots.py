@@ -1,4 +1,4 @@
-"""A stream as the answer to a read shows it."""
+"""Snapshots of a stream, taken from the responses to its reads."""
 
 from __future__ import annotations
 
@@ -21,17 +21,21 @@ if TYPE_CHECKING:
     from gateway.protocol.origins.repair import StreamRead
     from gateway.protocol.requests import Read
 
-LONGEST_READ = 64 << 20  # bytes of one answer that is taken apart for live readers
-# Of a stream that some share: whoever asks again gets what the origin has for him.
+LONGEST_READ = 64 << 20  # bytes of one response that is parsed for live readers
+# Sent to readers that shared a stream: each that asks again gets its own data from the origin.
 ONES_OWN = "the origin says that this is for one reader alone: ask again"
-ANYBODY: CIMultiDict[str] = CIMultiDict()  # who sends no header that an answer could vary by
-OF_NO_STREAM = frozenset({"accept-encoding", "origin"})  # what they select is not its data
+# The headers of a client that sends none by which a response could vary.
+ANYBODY: CIMultiDict[str] = CIMultiDict()
+OF_NO_STREAM = frozenset({"accept-encoding", "origin"})  # they select a form, not other data
 
 
 def snapshot_of(
     request: CacheRequest, offset: str, result: CacheResult, facts: StreamRead
 ) -> Snapshot:
-    """The stream as an answer shows it; a copy knows that nothing has followed only of an end."""
+    """Return a stream as a read's result shows it.
+
+    A cached response shows that a reader is up to date only if it has the end of a closed stream.
+    """
     closed = facts.closed and facts.up_to_date
     fields = result.cached.fields()
     said = repair.said(fields, ignore_no_store=offset == NOW)
@@ -45,7 +49,7 @@ def snapshot_of(
         closed or (facts.up_to_date and result.current),
         request.identified or repair.is_private(said),
         request.lifetime,
-        # Of older parts an origin may say something else than of the tail.
+        # For older parts an origin may send other directives than for the tail.
         said_of_data(result.cached) if tells_of_tail else None,
         cors=repair.cors(fields),
         number=result.number if result.current else BEFORE_ALL,
@@ -53,22 +57,22 @@ def snapshot_of(
 
 
 def as_read(snapshot: Snapshot, result: CacheResult, facts: StreamRead) -> Snapshot:
-    """The stream as a long-poll is told of it that a read has answered.
+    """Return the snapshot for a long-poll that is answered with the result of a read.
 
-    It is told that it is up to date wherever a copy of that answer may say so.
+    The long-poll is told that it is up to date wherever a cached copy of the result may say so.
     """
     told = snapshot.caught_up or facts.is_empty or (facts.up_to_date and result.tail_is_known)
     return snapshot._replace(caught_up=told)
 
 
 def as_told(snapshot: Snapshot, read: Read, freshness: Freshness) -> Snapshot:
-    """The stream as he is told of it who sent this read: on a private route as his own.
+    """Return the snapshot for the response to a read: on a private route it is marked private.
 
-    By the current reader key he is told what all would be, unless the origin says it is his own.
+    A read with the current reader key gets what all get, unless the origin marks it as private.
     """
     if not freshness.is_private or (read.by_key and not snapshot.private):
         return snapshot
-    if read.by_key is False:  # his URL has a key of before
+    if read.by_key is False:  # the URL has a reader key that is outdated
         never = cache_headers.PRIVATE_NO_STORE
         return snapshot._replace(private=True, reads_say=never, polls_say=never)
     reads_say, polls_say = snapshot.reads_say, private_lines(snapshot.polls_say)
@@ -80,18 +84,18 @@ def as_told(snapshot: Snapshot, read: Read, freshness: Freshness) -> Snapshot:
 def with_directives(
     snapshot: Snapshot, request: CacheRequest, reads_say: str | None, polls_say: str
 ) -> Snapshot:
-    """The stream with what the origin tells caches of reads and of polls now."""
+    """Return the snapshot with the origin's present cache directives for reads and for polls."""
     reads_are = snapshot.private if reads_say is None else repair.is_private(reads_say)
     private = request.identified or reads_are or repair.is_private(polls_say)
     return snapshot._replace(private=private, reads_say=reads_say, polls_say=polls_say)
 
 
 def said_of_data(cached: CachedResponse) -> str:
-    """What the origin tells caches of a stream's data; nothing where it leaves that to us."""
+    """Return the origin's cache directives for a stream's data; "" if it leaves them to us."""
     if cached.is_ours:
         return ""
     fields = cached.fields()
-    if cached.said:  # a reader is told less
+    if cached.said:  # the response to a reader has fewer of them
         fields = CIMultiDict(
             [*cached.said, *(("Vary", value) for value in fields.getall("Vary", ()))]
         )
@@ -99,7 +103,7 @@ def said_of_data(cached: CachedResponse) -> str:
 
 
 def is_of_followed(cached: CachedResponse, request: CacheRequest) -> bool:
-    """Whether it is what the request gets with which a stream is followed, and no other variant."""
+    """Return whether a response is the variant that a stream's own request selects."""
     return not any(
         name not in OF_NO_STREAM and normalised(name, request.headers) != value
         for name, value in cached.stored.vary
@@ -107,7 +111,7 @@ def is_of_followed(cached: CachedResponse, request: CacheRequest) -> bool:
 
 
 def is_variant(cached: CachedResponse) -> bool:
-    """Whether it is what somebody has negotiated, and others are told otherwise of the stream."""
+    """Return whether a response is a variant that a client without extra headers does not get."""
     return bool(cached.stored.vary) and any(
         name not in OF_NO_STREAM
         and not cached.identity.has(name)
@@ -117,16 +121,16 @@ def is_variant(cached: CachedResponse) -> bool:
 
 
 def is_coded(cached: CachedResponse) -> bool:
-    """Whether the bytes are compressed ones."""
+    """Return whether the body is compressed."""
     return cached.facts is not None and cached.facts.is_coded
 
 
 def contradicts(known: Snapshot, read: Snapshot, *, ends: bool) -> bool:
     """Return whether a read, which perhaps `ends`, shows that another stream is at the path.
 
-    One of another type, for example. Where a closed one is seen to go on, or to end elsewhere,
-    nobody follows it any more, and who waits here would wait for ever. What was asked for before
-    the end was known had perhaps not come to it.
+    Another stream has another content type, or the known one is closed and the read goes on or ends
+    elsewhere: readers that wait here would then wait for ever. A read that was sent before the end
+    was known may have ended before it.
     """
     if not is_of_type(read.content_type, known.content_type):
         return True

@@ -1,7 +1,7 @@
-"""What live readers were told of a stream, in place of an answer that its origin fails to give.
+"""Responses made of recent live data, in place of those that a failing origin does not send.
 
-It is judged as if the origin had answered with it when it was last heard of the stream: by the
-rules of what is kept, so that nobody is given more of it than of a kept answer, nor for longer.
+The cache's rules judge the data as if the origin had responded with them when it last confirmed the
+stream. So they are served to no more clients, and for no longer, than a cached response would be.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 class LastHeard(NamedTuple):
-    """Recent data of a stream as it is known, which is followed with a request.
+    """Recent data of a stream that is followed with `request`.
 
-    The origin has told `at` a time (epoch seconds) that the stream is so.
+    The origin has confirmed the snapshot last at `at` (epoch seconds).
     """
 
     snapshot: Snapshot
@@ -40,24 +40,24 @@ class LastHeard(NamedTuple):
 
 
 class StandIns:
-    """Those of one route."""
+    """The stand-in responses of one route, made by its rules for cached responses."""
 
     def __init__(self, rules: ResponseRules, clock: Callable[[], float]) -> None:
-        # The origin has not sent what is judged, so nothing of it is counted.
+        # The origin has not sent these responses, so the route's own rules do not count them.
         self._rules = msgspec.structs.replace(
             rules, repairs=Counter(), lag=ReplicaLag(), lost=LostOffsets()
         )
         self._clock = clock
 
     def of(self, heard: LastHeard, request: CacheRequest) -> CachedResponse | None:
-        """The answer to a read that begins where the data do, if it may stand in now."""
+        """Return a response to a read from the data's start; None if it may not stand in now."""
         snapshot, span = heard.snapshot, heard.span
         said = snapshot.polls_say if snapshot.reads_say is None else snapshot.reads_say
         headers = CIMultiDict(
             [
                 ("Content-Type", snapshot.content_type),
                 (NEXT_OFFSET, span.end),
-                (UP_TO_DATE, "true"),  # it was then: what is told of it now leaves that out
+                (UP_TO_DATE, "true"),  # it was then: a response that stands in leaves it out
                 *([(CLOSED, "true")] if snapshot.closed else []),
                 *cache_headers.fields(said),
                 *cache_headers.fields(snapshot.cors),

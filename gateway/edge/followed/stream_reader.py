@@ -1,4 +1,4 @@
-"""Reads streams of an origin through the cache, for those who follow them."""
+"""Reads of an origin's streams through the cache, for live readers."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 class StreamReader:
-    """Reads a route's streams; `events` are the data events that are kept of what was read.
+    """The reads of a route's streams; `events` has the data events rendered from cached responses.
 
-    `forgotten` counts the times that something was: what was asked for before the last one may be
-    of the past.
+    `forgotten` counts the times that something was dropped: the result of a read that was sent
+    before the last time may be outdated.
     """
 
     def __init__(self, cache: HttpCache) -> None:
@@ -39,28 +39,28 @@ class StreamReader:
         self.forgotten = 0
 
     def forget(self, path: str) -> None:
-        """A write may have changed everything at a path, or the stream there is another one."""
+        """Drop all responses and events of a path: its stream was changed, or replaced."""
         self.forgotten += 1
         self._cache.forget(path)
         self.events.drop(path)
 
     def forget_all(self) -> None:
-        """Outdate all fetches under way, and drop every event; the caller drops cached answers."""
+        """Outdate all fetches under way, and drop every event; the caller drops the responses."""
         self.forgotten += 1
         self._cache.fetches.outdate_all()
         self.events.clear()
 
     def distrust(self, path: str) -> None:
-        """Drop events made of an answer that may be another request's."""
+        """Drop events made from an answer that may belong to another request."""
         self.forgotten += 1
         self.events.drop(path)
 
     def moved(self, path: str, reach: Reach) -> None:
-        """A stream has grown, or was closed: what is kept of its old tail is old."""
+        """Drop responses that reached the old tail of a stream that has grown or was closed."""
         self._cache.moved(path, reach)
 
     async def catch_up(self, request: CacheRequest, offset: str) -> CacheResult:
-        """A whole answer to a read from an offset, kept or fetched."""
+        """Return a whole response to a read from an offset, cached or fetched."""
         result = await self._cache.read(request.elsewhere(offset), LONGEST_READ)
         cached = result.cached
         if is_coded(cached):
@@ -72,9 +72,10 @@ class StreamReader:
     async def read_on(
         self, lenders: Lenders, content_type: str, start: str
     ) -> tuple[CacheResult, StreamRead]:
-        """What a followed stream has after an offset. Raises StreamGone when another one is there.
+        """Return the response with a followed stream's data after an offset.
 
-        A copy of another type is of a stream before it: then the origin is asked.
+        A cached response of another type is of an earlier stream: then the origin is asked. Raises
+        StreamGone if the origin has a stream of another type.
         """
         for _ in range(2):
             result, facts = await self._read(lenders, start)
@@ -84,7 +85,7 @@ class StreamReader:
         raise StreamGone(ANOTHER_STREAM)
 
     async def tail(self, request: CacheRequest) -> Snapshot:
-        """The stream as it ends now, from the origin itself; asked once for all who want it."""
+        """Return the stream as it ends at the origin now; equal calls share one request."""
         key = (request.elsewhere(NOW).fetch_key, self.forgotten)
         return await self._tails.read(key, lambda: self._tail(request))
 
@@ -93,7 +94,7 @@ class StreamReader:
         return snapshot_of(request, NOW, result, facts)
 
     async def _read(self, lenders: Lenders, offset: str) -> tuple[CacheResult, StreamRead]:
-        """What readers who share a stream are given, in the name of one of them."""
+        """Return the response for all readers of a stream, read with the credentials of one."""
         request = lenders.request
         result = await self.catch_up(request, offset)
         while result.cached.status in DENIALS and lenders.replace(request):

@@ -1,4 +1,4 @@
-"""Whether the origin has what is known of a followed stream, and how that is found out."""
+"""Trust that the origin still has the known data of a followed stream, and its renewal."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 
 class Trust:
-    """Trust in the origin of one stream; without a `following` it is not asked any more."""
+    """The trust in the origin of one stream; without a `following` the origin is not asked."""
 
     def __init__(self, poller: Poller, window: RecentWindow, following: Following | None) -> None:
         self._poller = poller
         self._window = window
         self._following = following
-        self._comparison: Later[None] = Later()  # the next one that ends
+        self._comparison: Later[None] = Later()  # set when the next comparison is over
         self._beginning: asyncio.Handle | None = None
 
     @property
     def can_be_compared(self) -> bool:
-        """Whether the origin is asked for the stream: nothing follows an end."""
+        """True unless the stream had ended before it was followed, and the origin is not asked."""
         return self._following is not None
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the origin may have another stream by now."""
+        """True while the origin may have another stream by now."""
         return self._poller.is_in_doubt
 
     def is_sure_of(self, server: str, offset: str) -> bool:
@@ -44,7 +44,7 @@ class Trust:
         return self._poller.is_sure_of(server, offset)
 
     def is_told_by(self, server: str) -> bool:
-        """Return whether a server is the one that has what is known."""
+        """Return whether a server was compared last; also True while none was compared."""
         return self._poller.is_told_by(server)
 
     def knows(self, offset: str) -> bool:
@@ -58,19 +58,19 @@ class Trust:
 
     @property
     def evidence(self) -> Evidence | None:
-        """Return the evidence of the newest data, with the server that has them as far as known."""
+        """The evidence of the newest data, with the server that is known to have them, if any."""
         return self._window.evidence_by(
             unknown_server() if self.is_in_doubt else self._poller.server
         )
 
     def doubt(self, *, is_shorter: bool = False) -> None:
-        """Compare with the origin before anything is joined, beginning anew with what is asked."""
+        """Let known data be compared before more are joined, and repeat the request under way."""
         if self._following is None:
             return
         is_asked = self.is_in_doubt
         self._poller.doubt(is_shorter=is_shorter)
         if not is_asked and self._beginning is None:
-            # Not at once: the connection may say so on which the poll is out.
+            # Not at once: the caller may be the connection that the poll is on.
             self._beginning = asyncio.get_running_loop().call_soon(self._begin_anew)
 
     def _begin_anew(self) -> None:
@@ -79,7 +79,7 @@ class Trust:
             self._following.start_over(OriginBusy(UNSURE))
 
     def hurry(self) -> None:
-        """Compare now, not after a pause: the origin answers on another connection."""
+        """Compare now instead of after a pause: the origin answers on another connection."""
         if self._beginning is not None:
             self._beginning.cancel()
             self._begin_anew()
@@ -87,7 +87,7 @@ class Trust:
             self._following.hurry()
 
     async def compared(self, timeout_s: float) -> None:
-        """Wait until the origin has what is known, or is asked no more, or for so long."""
+        """Wait for the end of a comparison, or of following, for at most `timeout_s` seconds."""
         await is_set_within(self._comparison, timeout_s)
 
     def settled(self) -> None:
