@@ -44,7 +44,7 @@ def edge_route(
     )
     edge = EdgeRoute(route.prefix, origin, rules, route.drop_query, feeds, shared, access)
     if route.auth == BY_ORIGIN:
-        edge.ask_origin(route.auth_ttl, shared.admitted.end)
+        edge.use_origin_guard(route.auth_ttl, shared.admitted.end)
     return edge
 
 

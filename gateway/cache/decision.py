@@ -44,7 +44,7 @@ class Followed(Protocol):
         """Whether it is known as it is right now."""
 
     @property
-    def knows_what_reads_say(self) -> bool:
+    def has_recent_directives(self) -> bool:
         """Whether the origin has told lately for how long caches may keep a read of the tail."""
 
     def knows_tail(self, offset: str) -> bool:
@@ -165,7 +165,7 @@ def _known(stream: Followed, request: CacheRequest) -> ServeTail | ServeRecent |
     if stream.knows_tail(request.start):
         return ServeTail(stream.snapshot)
     if stream.is_current and wants_all(request.headers):
-        span = stream.since(request.start) if stream.knows_what_reads_say else None
+        span = stream.since(request.start) if stream.has_recent_directives else None
         if span is not None:
             return ServeRecent(stream.snapshot, span)
     return None

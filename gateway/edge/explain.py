@@ -66,8 +66,8 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[ExplainS
         return
     catching_up = read if isinstance(read, EdgeCatchUp) else _beginning(asked, read)
     named = canonical_host(asked.headers.get("Host", ""))
-    told = route.told_origin(asked.method, asked.target, asked.headers)
-    request = route.cache_request(told, RequestSender("", SCHEME, named), catching_up)
+    headers = route.headers_for_origin(asked.method, asked.target, asked.headers)
+    request = route.cache_request(headers, RequestSender("", SCHEME, named), catching_up)
     yield _who_shares(route, asked)
     if not isinstance(read, EdgeCatchUp):
         request = request.plain(route.identity)

@@ -116,8 +116,8 @@ def samples(
     yield from read(OF_CACHES, cache, prefix)
 
 
-def samples_of_guard(prefix: str, said: Mapping[str, int], remembered: int) -> Iterator[Sample]:
+def samples_of_guard(prefix: str, results: Mapping[str, int], remembered: int) -> Iterator[Sample]:
     """Yield how an origin has decided on readers, and how many permissions are remembered."""
-    for result, count in said.items():
+    for result, count in results.items():
         yield Sample(QUESTIONS, (prefix, result), float(count))
     yield Sample(PERMISSIONS, (prefix,), float(remembered))

@@ -35,7 +35,7 @@ class MultiAppendOffer:
         self._origin = origin
         self.stands = False
 
-    def heard(self, method: str, answer: AnyAnswer) -> None:
+    def note_response(self, method: str, answer: AnyAnswer) -> None:
         """Note what a response says of multi-appends."""
         if method in SAYING and answer.status < 300:
             self.stands = offers(answer.headers)
@@ -47,11 +47,11 @@ class MultiAppendOffer:
         """
         if method != "POST" or not is_multi(fields) or self.stands:
             return
-        asked = fields.copy()
-        asked.pop("Content-Length", None)
-        answer = await self._origin.send("HEAD", target, asked)
+        head_fields = fields.copy()
+        head_fields.pop("Content-Length", None)
+        answer = await self._origin.send("HEAD", target, head_fields)
         answer.release()
-        self.heard("HEAD", answer)
+        self.note_response("HEAD", answer)
         if not self.stands and answer.status not in MAY_NOT_ASK:
             raise _refusal(answer)
 

@@ -85,25 +85,25 @@ class AdmittedReader(Principal):
 
 
 class OriginGuard(Background, Guard):
-    """A guard that asks the origin by a HEAD, sent by `ask`, whether a client may read a stream.
+    """A guard that asks the origin by a HEAD whether a client may read a stream.
 
     `on_end` is called with each reader whom the origin lets read no more. The permission of a
     reader that waits for news, which takes no longer than `times.wait`, is renewed in time while
-    its principal is in use. `said` counts the answers: yes, no, and failed if there was none.
+    its principal is in use. `results` counts the answers: yes, no, and failed if there was none.
     """
 
     goes_by_query = True
 
     def __init__(
         self,
-        ask: Callable[[CacheRequest], Awaitable[AnyAnswer]],
+        send_head: Callable[[CacheRequest], Awaitable[AnyAnswer]],
         reads: Reads,
         identity: IdentityHeaders,
         times: GuardTimes,
         clock: Callable[[], float],
         on_end: Callable[[Principal], None],
     ) -> None:
-        self._send = ask
+        self._send_head = send_head
         self._reads = reads
         self._identity = identity
         self._ttl_s, self._wait_s = times
@@ -116,7 +116,7 @@ class OriginGuard(Background, Guard):
         self._renewals: set[asyncio.Task[None]] = set()
         # The principal of all writes: the origin decides when it gets the write itself.
         self._anybody = Principal("", [], inf)
-        self.said = {"yes": 0, "no": 0, "failed": 0}
+        self.results = {"yes": 0, "no": 0, "failed": 0}
 
     @property
     def remembered(self) -> int:
@@ -145,7 +145,7 @@ class OriginGuard(Background, Guard):
         if principal is not None:
             return principal
         request = self._reads(headers, token, needs[0])
-        return self._reader(request, await self._asked(request), now)
+        return self._reader(request, await self._permission_until(request), now)
 
     @override
     @staticmethod
@@ -158,12 +158,12 @@ class OriginGuard(Background, Guard):
             (name, value) for name, value in headers.items() if not self._identity.has(name)
         )
 
-    def heard(self, name: str, status: int) -> None:
+    def note_status(self, name: str, status: int) -> None:
         """Withdraw a reader's permission if `status` is a refusal; `name` is the reader's hash."""
         if status in REFUSALS:
-            self._denied(name)
+            self._withdraw(name)
 
-    def _denied(self, name: str) -> None:
+    def _withdraw(self, name: str) -> None:
         """Forget the permission of a refused reader, and end its principal."""
         self._until.pop(name, None)
         reader = self._held.pop(name, None)
@@ -178,17 +178,17 @@ class OriginGuard(Background, Guard):
         reader.seen = now
         return reader
 
-    async def _asked(self, request: CacheRequest) -> float:
+    async def _permission_until(self, request: CacheRequest) -> float:
         """Return when the permission for a read expires; equal questions share one HEAD."""
         return await self._questions.read(request.admitted_as, partial(self._ask, request))
 
     async def _ask(self, request: CacheRequest) -> float:
         asked_at = self._clock()
         try:
-            answer = await self._send(request)
+            answer = await self._send_head(request)
             answer.release()
         except (LimitReached, *OF_THE_ORIGIN) as error:
-            self.said["failed"] += 1
+            self.results["failed"] += 1
             if isinstance(error, LimitReached):
                 raise
             detail = f"it is not known who may read this: {error.detail}"
@@ -197,17 +197,17 @@ class OriginGuard(Background, Guard):
             raise OriginBusy(detail) from error
         refusal = _refusal(answer.status, answer.headers)
         if isinstance(refusal, OriginBusy | OriginBroken):
-            self.said["failed"] += 1
+            self.results["failed"] += 1
             raise refusal
         if refusal is not None:
-            self.said["no"] += 1
-            self._denied(request.admitted_as)
+            self.results["no"] += 1
+            self._withdraw(request.admitted_as)
             raise refusal
         name, history = request.admitted_as, answer.history
         if history is not None and not history.note(name, partial(self._until.pop, name, 0.0)):
-            self.said["failed"] += 1
+            self.results["failed"] += 1
             raise OriginBroken("the origin's answer may have been to another request")
-        self.said["yes"] += 1
+        self.results["yes"] += 1
         self._remember(request.admitted_as, asked_at + self._ttl_s)
         return asked_at + self._ttl_s
 
@@ -243,13 +243,13 @@ class OriginGuard(Background, Guard):
         ]
         due.sort(key=attrgetter("until"))
         for reader in due[: MOST_RENEWALS - len(self._renewals)]:
-            task = asyncio.get_running_loop().create_task(self._renewed(reader.request))
+            task = asyncio.get_running_loop().create_task(self._renew_one(reader.request))
             self._renewals.add(task)
             task.add_done_callback(self._renewals.discard)
 
-    async def _renewed(self, request: CacheRequest) -> None:
+    async def _renew_one(self, request: CacheRequest) -> None:
         with contextlib.suppress(HeadgateError):  # the result is recorded already
-            await self._asked(request)
+            await self._permission_until(request)
 
 
 def _refusal(status: int, headers: MultiMapping[str]) -> HeadgateError | None:

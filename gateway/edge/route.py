@@ -133,12 +133,12 @@ class EdgeRoute:
         self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
         self.askers = Askers(self)
 
-    def ask_origin(self, ttl_s: float, on_end: Callable[[Principal], None]) -> None:
+    def use_origin_guard(self, ttl_s: float, on_end: Callable[[Principal], None]) -> None:
         """Let the origin decide who may read; a permission counts for `ttl_s` seconds."""
         settings = self.feeds.source.settings
         times = GuardTimes(ttl_s, max(settings.sse_max_age, settings.long_poll_timeout))
         self.origin_guard = OriginGuard(
-            self._ask, self._read_as, self.identity, times, self.clock, on_end
+            self._head, self._read_as, self.identity, times, self.clock, on_end
         )
         self.access = self.access._replace(guard=self.origin_guard)
 
@@ -171,7 +171,7 @@ class EdgeRoute:
 
     # Requests as the cache, the feeds and the origin see them
 
-    def told_origin(
+    def headers_for_origin(
         self, method: str, target: str, headers: MultiMapping[str]
     ) -> MultiMapping[str]:
         """Return the headers of a request without credentials that are not for the origin.
@@ -232,12 +232,12 @@ class EdgeRoute:
         read = reader_keys.renewed(keys, read)
         return Recipient(self.access.is_private, read.told_key, read.by_key)
 
-    def _recipient_of(self, path: str, given: str | None) -> Recipient:
+    def _recipient_of(self, path: str, reader_key: str | None) -> Recipient:
         """Return the recipient of a response, from a read's path and the reader key in its URL."""
         keys = self.access.reader_keys
         if keys is None:
             return self._anybody
-        return Recipient(self.access.is_private, keys.of(path), keys.is_current(path, given))
+        return Recipient(self.access.is_private, keys.of(path), keys.is_current(path, reader_key))
 
     def _hashed(self, identity: Hashable) -> str:
         """Return a keyed hash that tells one identity from others."""
@@ -252,7 +252,7 @@ class EdgeRoute:
         request = self.cache_request(headers, RequestSender("", SCHEME, named), beginning)
         return request.plain(self.identity)
 
-    async def _ask(self, request: CacheRequest) -> AnyAnswer:
+    async def _head(self, request: CacheRequest) -> AnyAnswer:
         """Return the origin's response to a HEAD of the stream that a client wants to read."""
         others = "&".join(request.read.others)
         target = f"{request.path}?{others}" if others else request.path
@@ -270,24 +270,24 @@ class EdgeRoute:
             fields, block = fields.copy(), None
             fields.extend(validators)
         sent = self.origin.sent("GET", request.read.target, fields, block=block)
-        return sent if self.origin_guard is None else self._overheard(request, sent)
+        return sent if self.origin_guard is None else self._notify_guard(request, sent)
 
-    async def _overheard(self, request: CacheRequest, sent: Awaitable[AnyAnswer]) -> AnyAnswer:
+    async def _notify_guard(self, request: CacheRequest, sent: Awaitable[AnyAnswer]) -> AnyAnswer:
         """Return the origin's response, after the guard has been notified of its status."""
         answer = await answer_of(sent)
         assert self.origin_guard is not None, "it decides"
-        self.origin_guard.heard(request.admitted_as, answer.status)
+        self.origin_guard.note_status(request.admitted_as, answer.status)
         return answer
 
-    async def lacked(
+    async def missing_fields(
         self, method: str, read: EdgeRead, sent: MultiMapping[str], answer: AnyAnswer
     ) -> dict[str, str]:
         """Return the fields that the response to a request with the fields `sent` lacks."""
         if not repair.lacks_end(method, answer.status, answer.headers):
             return {}
-        lacked = await end_of(self.origin, read.target, sent)
-        self._rules.repairs["end"] += bool(lacked)
-        return lacked
+        missing = await end_of(self.origin, read.target, sent)
+        self._rules.repairs["end"] += bool(missing)
+        return missing
 
     # Requests answered without a task
 
@@ -358,7 +358,7 @@ class EdgeRoute:
         yield from metrics.samples(self.prefix, self.origin, self.cache, compared, forgotten)
         if self.origin_guard is not None:
             guard = self.origin_guard
-            yield from metrics.samples_of_guard(self.prefix, guard.said, guard.remembered)
+            yield from metrics.samples_of_guard(self.prefix, guard.results, guard.remembered)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)

@@ -35,7 +35,7 @@ _ALWAYS = (Level(None, GOOD),)
 
 def dashboard(settings: Settings) -> str:
     """Return the board's file for this configuration."""
-    told = {
+    board = {
         "uid": UID,
         "title": "Headgate",
         "description": "Made by `headgate grafana`.",
@@ -52,7 +52,7 @@ def dashboard(settings: Settings) -> str:
             _panel(number, panel, queries(panel, settings)) for number, panel in enumerate(PANELS)
         ],
     }
-    return json.dumps(told, indent=2) + "\n"
+    return json.dumps(board, indent=2) + "\n"
 
 
 def _variables() -> list[Json]:
@@ -126,7 +126,7 @@ def _target(panel: Panel, query: PanelQuery, letter: str) -> Json:
 
 
 def _defaults(panel: Panel) -> Json:
-    told: Json = {
+    defaults: Json = {
         "unit": panel.unit,
         "noValue": panel.empty,
         "color": {"mode": "thresholds" if panel.kind == "stat" else "palette-classic"},
@@ -139,12 +139,12 @@ def _defaults(panel: Panel) -> Json:
         "custom": _custom(panel),
     }
     if panel.kind in {"timeseries", "stat"}:
-        told["min"] = 0
+        defaults["min"] = 0
     if panel.most is not None:
-        told["max"] = panel.most
+        defaults["max"] = panel.most
     if panel.kind == "state-timeline":
-        told["mappings"] = [_STATES]
-    return told
+        defaults["mappings"] = [_STATES]
+    return defaults
 
 
 def _custom(panel: Panel) -> Json:

@@ -45,7 +45,7 @@ RECORDINGS = tuple(
 def burn_alerts(objective: float) -> tuple[Alert, Alert]:
     """Return the alerts on an objective, in percent."""
     budget = 1 - objective / 100
-    told = f"{objective:.10g} %"
+    percent = f"{objective:.10g} %"
     return (
         Alert(
             "HeadgateErrorBudgetBurnsFast",
@@ -53,7 +53,7 @@ def burn_alerts(objective: float) -> tuple[Alert, Alert]:
             "0m",  # the long window is long enough
             "critical",
             "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx.",
-            f"The objective is that {told} get another answer. At this pace the errors that it"
+            f"The objective is that {percent} get another answer. At this pace the errors that it"
             " allows in a month are used up within days.",
         ),
         Alert(
@@ -63,7 +63,7 @@ def burn_alerts(objective: float) -> tuple[Alert, Alert]:
             "warning",
             "{{ $value | humanizePercentage }} of the requests to {{ $labels.route }} get 5xx, for"
             " hours.",
-            f"The objective is that {told} get another answer. At this pace the errors that it"
+            f"The objective is that {percent} get another answer. At this pace the errors that it"
             " allows in a month are used up before the month is over.",
         ),
     )

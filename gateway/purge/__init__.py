@@ -1,1 +1,1 @@
-"""Caches in front are told to forget the streams that are no more."""
+"""Purges of deleted streams, at the caches in front of the gateway."""

@@ -141,10 +141,10 @@ def _no_success(status: int, body: bytes) -> str | None:
     if reason is not None:
         return reason
     try:
-        told = json.loads(body)
+        result = json.loads(body)
     except ValueError:
         return "answers with what is no JSON"
-    is_done = isinstance(told, dict) and told.get("success") is True
+    is_done = isinstance(result, dict) and result.get("success") is True
     return None if is_done else "does not answer that it was a success"
 
 

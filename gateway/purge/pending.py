@@ -55,7 +55,7 @@ class PendingPurge(NamedTuple):
 
 
 class Pending:
-    """The purges of one cache that wait, in order of arrival, and those taken for the present call.
+    """The purges of one cache that wait, in order of arrival, and those of the present call.
 
     `widened` counts purges of streams that became the purge of a whole route.
     """
@@ -63,7 +63,7 @@ class Pending:
     def __init__(self, most: int = MOST_WAITING) -> None:
         self._most = most
         self._waiting: dict[Copies, PendingPurge] = {}
-        self._taken: dict[Copies, PendingPurge] = {}
+        self._under_way: dict[Copies, PendingPurge] = {}
         self.widened = 0
 
     def __len__(self) -> int:
@@ -72,12 +72,12 @@ class Pending:
     @property
     def undone(self) -> int:
         """Number of purges that wait or are under way."""
-        return len(self._waiting) + len(self._taken)
+        return len(self._waiting) + len(self._under_way)
 
     @property
     def failed(self) -> int:
         """Number of purges that wait or are under way, and were tried in vain before."""
-        undone = (*self._waiting.values(), *self._taken.values())
+        undone = (*self._waiting.values(), *self._under_way.values())
         return sum(waiting.failed for waiting in undone)
 
     def add(self, copies: Copies, waiting: PendingPurge) -> None:
@@ -106,35 +106,35 @@ class Pending:
         """Time of the next purge's first cause; at least one purge must wait."""
         return next(iter(self._waiting.values())).since
 
-    def take(self, most: int, until: float = math.inf) -> list[Copies]:
-        """Take the next `most` purges at most whose first cause was at `until` or earlier.
+    def start(self, most: int, until: float = math.inf) -> list[Copies]:
+        """Start the next `most` purges at most whose first cause was at `until` or earlier.
 
         A purge with a later cause, too, also goes on waiting: the cache is neither asked too early,
         nor later and later for as long as causes follow. A purge that is added meanwhile waits by
         itself.
         """
         ripe = takewhile(lambda item: item[1].since <= until, self._waiting.items())
-        taken = dict(islice(ripe, most))
-        for whole in [copies for copies in taken if copies.path is None]:
+        started = dict(islice(ripe, most))
+        for whole in [copies for copies in started if copies.path is None]:
             covered = self._pop_streams(whole.prefix, until)
-            taken[whole] = reduce(PendingPurge.joined, covered, taken[whole])
-        self._taken = {}
-        for copies, waiting in taken.items():
+            started[whole] = reduce(PendingPurge.joined, covered, started[whole])
+        self._under_way = {}
+        for copies, waiting in started.items():
             if self._waiting.pop(copies, None) is None:
-                continue  # its route is taken
-            self._taken[copies] = waiting
+                continue  # its route is purged
+            self._under_way[copies] = waiting
             if waiting.last > until:
                 self._waiting[copies] = PendingPurge.at(waiting.last)
-        return list(self._taken)
+        return list(self._under_way)
 
-    def done(self) -> None:
-        """Drop the purges that were taken: the cache has made them."""
-        self._taken = {}
+    def finish(self) -> None:
+        """Drop the purges under way: the cache has made them."""
+        self._under_way = {}
 
-    def give_back(self) -> None:
-        """Queue the purges that were taken in vain behind all others, which they must not delay."""
-        taken, self._taken = self._taken, {}
-        for copies, waiting in taken.items():
+    def requeue(self) -> None:
+        """Queue the failed purges under way behind all others, which they must not delay."""
+        failed, self._under_way = self._under_way, {}
+        for copies, waiting in failed.items():
             self.add(copies, waiting._replace(failed=True))
 
     def drop(self, before: float) -> int:

@@ -1,4 +1,4 @@
-"""Tells one cache in front what to forget, again and again until it has."""
+"""The purges of one cache in front, each tried again until the cache has made it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from gateway.purge.drivers import Driver
     from gateway.purge.pending import Copies
 
-CALL_S = 10.0  # for one call, from the connection to the end of the answer
-FIRST_S, LONGEST_S = 1.0, 60.0  # between two attempts
-MOST_ASKED_S = 600  # that a cache may want us to wait
-ANSWER_BYTES = 64 << 10  # of which more is not read: a vendor's answers are short
+CALL_S = 10.0  # seconds for one call, from the connection to the end of the response
+FIRST_S, LONGEST_S = 1.0, 60.0  # seconds between two attempts
+MOST_ASKED_S = 600  # seconds that a cache may want us to wait
+ANSWER_BYTES = 64 << 10  # the rest is not read: a vendor's responses are short
 
 
 class Purger:
@@ -68,7 +68,7 @@ class Purger:
         self.pending.add(copies, PendingPurge.at(self._clock()))
         if more := self.pending.widened - widened:
             self.counts["widened"] += more
-            log.warning("purge.widened", **self._told(), route=copies.prefix)
+            log.warning("purge.widened", **self._labels(), route=copies.prefix)
         self._wanted.set()
 
     def why_unhealthy(self) -> str | None:
@@ -80,7 +80,7 @@ class Purger:
         return f"it {self._reason}; {streams}, and readers may get what is no more"
 
     async def run(self, session: ClientSession) -> None:
-        """Work until told to stop, and then until nothing waits that was not tried in vain."""
+        """Make purges until `stop`, and then until all that wait were tried in vain."""
         while True:
             self._wanted.clear()
             if not self.pending:
@@ -103,48 +103,50 @@ class Purger:
                         await self._stopping.wait()
 
     def stop(self) -> None:
-        """Wait for nothing any more, but try what waits."""
+        """Stop waiting between attempts, and try what is queued."""
         self._stopping.set()
         self._wanted.set()
 
     def abandon(self, before: float) -> None:
-        """Give up what has had no cause since then."""
+        """Give up the purges without a cause since `before`."""
         abandoned = self.pending.drop(before)
         if abandoned:
             self.counts["abandoned"] += abandoned
-            log.error("purge.abandoned", **self._told(), purges=abandoned, reason=self._reason)
+            log.error("purge.abandoned", **self._labels(), purges=abandoned, reason=self._reason)
             if not self.pending.failed:
                 self._reason = ""
 
     async def _attempt(self, session: ClientSession, until: float) -> float:
-        """Make a call for what waits since then or longer; how long to wait before the next one."""
-        taken = self.pending.take(self.driver.at_once, until)
-        reason, asked_s = "was not asked to the end", 0
+        """Make a call for purges older than `until`; return the pause after it in seconds."""
+        started = self.pending.start(self.driver.at_once, until)
+        reason, retry_after_s = "was not asked to the end", 0
         try:
-            reason, asked_s = await self._ask(session, taken)
+            reason, retry_after_s = await self._call(session, started)
         except Exception as error:  # noqa: BLE001 - else this task would end, and nobody know
             reason = f"could not be asked ({type(error).__name__})"
             if reason != self._reason:
-                log.exception("purge.broken", **self._told())
+                log.exception("purge.broken", **self._labels())
         finally:
             if reason:
-                self.pending.give_back()
+                self.pending.requeue()
         if not reason:
-            self.pending.done()
-            self.counts["done"] += len(taken)
+            self.pending.finish()
+            self.counts["done"] += len(started)
             self._backoff.reset()
             if self._reason and not self.pending.failed:
-                log.info("purge.recovered", **self._told())
+                log.info("purge.recovered", **self._labels())
                 self._reason = ""
             return 0.0
-        self.counts["failed"] += len(taken)
+        self.counts["failed"] += len(started)
         if reason != self._reason:
             self._reason = reason
-            log.warning("purge.failed", **self._told(), reason=reason, waiting=self.pending.undone)
+            log.warning(
+                "purge.failed", **self._labels(), reason=reason, waiting=self.pending.undone
+            )
         self.abandon(self._clock() - self._give_up_s)
-        return max(self._backoff.next_s(), float(asked_s))
+        return max(self._backoff.next_s(), float(retry_after_s))
 
-    async def _ask(self, session: ClientSession, copies: list[Copies]) -> tuple[str, int]:
+    async def _call(self, session: ClientSession, copies: list[Copies]) -> tuple[str, int]:
         """Make one call. Return why it failed, "" if not, and the seconds that the cache asked for.
 
         The reason contains no secret, and none of the vendor's own words.
@@ -156,7 +158,7 @@ class Purger:
                 URL(f"{self.driver.url}{call.target}", encoded=True),
                 headers=call.headers,
                 data=call.body or None,
-                allow_redirects=False,  # the token is for nobody else
+                allow_redirects=False,  # the token is for no other host
                 timeout=ClientTimeout(total=CALL_S),
             ) as answer:
                 reason = self.driver.why_not(answer.status, await _beginning(answer)) or ""
@@ -168,7 +170,7 @@ class Purger:
         except (aiohttp.ClientError, OSError) as error:
             return f"broke off ({type(error).__name__})", 0
 
-    def _told(self) -> dict[str, str]:
+    def _labels(self) -> dict[str, str]:
         return {"cache": self.driver.kind, "place": self.driver.place}
 
 

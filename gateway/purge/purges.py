@@ -1,4 +1,4 @@
-"""The caches in front that the settings name, each told by itself."""
+"""The caches in front that the settings name, each with purges of its own."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Purges:
         """
         self._purgers: list[Purger] = []
         if caches:
-            from gateway.purge.drivers import driver_of  # most have none in front that they tell
+            from gateway.purge.drivers import driver_of  # most gateways purge no cache
             from gateway.purge.purger import Purger
 
             self._purgers += (
@@ -97,7 +97,7 @@ class Purges:
         yield Sample(WAITING, (kind,), purger.pending.undone)
 
     def open(self) -> None:
-        """Begin."""
+        """Start a task for each cache."""
         if not self._purgers:
             return
         self._session = session = ClientSession(
@@ -108,13 +108,13 @@ class Purges:
         self._tasks = [asyncio.create_task(purger.run(session)) for purger in self._purgers]
 
     async def drain(self) -> None:
-        """Wait until every cache has forgotten what it was told to, or has failed once more."""
+        """Wait until every cache has made its purges, or has failed once more."""
         for purger in self._purgers:
             purger.stop()
         await asyncio.gather(*self._tasks)
 
     async def close(self) -> None:
-        """End, and say what is left undone."""
+        """Stop the tasks, and log the purges that are left undone."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

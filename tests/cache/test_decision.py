@@ -49,7 +49,7 @@ class Known(msgspec.Struct, frozen=True):
 
     snapshot: Snapshot = SNAPSHOT
     is_current: bool = True
-    knows_what_reads_say: bool = True
+    has_recent_directives: bool = True
     rests_until: float = 0
     may_stand_in: bool = True
 
@@ -97,7 +97,7 @@ def decided(
         (OLD, Known(), "5", "", ServeRecent(SNAPSHOT, RECENT)),
         (FRESH, Known(), "5", 'If-None-Match: "a"', Serve(FRESH)),
         (FRESH, Known(is_current=False), "5", "", Serve(FRESH)),
-        (FRESH, Known(knows_what_reads_say=False), "5", "", Serve(FRESH)),
+        (FRESH, Known(has_recent_directives=False), "5", "", Serve(FRESH)),
         (FRESH, Known(), "4", "", Serve(FRESH)),
         (None, Known(), "4", "", Fetch()),
     ],

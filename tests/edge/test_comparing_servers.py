@@ -77,7 +77,7 @@ def test_data_of_one_server_are_not_joined_after_a_look_at_another(
     doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
     noted(doubts, request, Span("2", "8", b"old new"), "a")
     poller = doubting(doubts, request)
-    steps = poller.ask(PollQuestion("5", None, waits=False))
+    steps = poller.steps_to_answer(PollQuestion("5", None, waits=False))
     assert "offset=2" in next(steps).target
     assert "offset=2" in steps.send(answered("a", b"old new", "8")).target
     with pytest.raises(StopIteration if is_settled else OriginBusy) as ended:
@@ -91,7 +91,7 @@ def test_the_first_answer_to_a_feed_is_compared_if_readers_have_come_from_anothe
     request = reading()
     doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
     poller = poller_of(doubts, request, RecentWindow(KIND, "5", WindowBudget(1 << 20)))
-    steps = poller.ask(PollQuestion("5", None, waits=True))
+    steps = poller.steps_to_answer(PollQuestion("5", None, waits=True))
     assert "live=long-poll" in next(steps).target
     noted(doubts, request, Span("2", "5", b"old"), "b")  # while the poll was out
     compared = steps.send(answered("a", b" new", "8"))
@@ -106,7 +106,7 @@ def test_a_feed_without_data_ends_if_what_readers_have_just_got_is_lost() -> Non
     doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
     poller = poller_of(doubts, request, RecentWindow(KIND, "5", WindowBudget(1 << 20)))
     poller.doubt()
-    steps = poller.ask(PollQuestion("5", None, waits=False))
+    steps = poller.steps_to_answer(PollQuestion("5", None, waits=False))
     assert "offset=now" in next(steps).target
     noted(doubts, request, Span("2", "5", b"old"), "a")
     assert "offset=2" in steps.send(answered("b", b"", "8")).target
@@ -119,7 +119,7 @@ def test_a_read_that_began_at_an_offset_of_an_earlier_stream_is_lost_and_the_fee
     doubts = Doubts(lambda _: [], lost, lambda: 0.0, Mock())
     noted(doubts, request, Span("1", "4", b"odd"), "b")
     poller = doubting(doubts, request)
-    steps = poller.ask(PollQuestion("5", None, waits=False))
+    steps = poller.steps_to_answer(PollQuestion("5", None, waits=False))
     next(steps)
     assert "offset=1" in steps.send(answered("a", b"old", "5")).target
     with pytest.raises(StopIteration):
@@ -133,7 +133,7 @@ def test_no_poll_goes_out_while_a_doubt_is_left_that_arose_during_the_comparison
     request = reading()
     doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
     poller = doubting(doubts, request)
-    steps = poller.ask(PollQuestion("5", None, waits=True))
+    steps = poller.steps_to_answer(PollQuestion("5", None, waits=True))
     next(steps)
     poller.doubt()
     again = steps.send(answered("a", b"old", "5"))
@@ -148,7 +148,7 @@ def test_what_another_server_has_told_is_compared_though_it_ends_before_the_feed
     for end, body, server in (("3", b"o", "a"), ("4", b"oX", "b")):
         noted(doubts, request, Span("2", end, body), server)
     poller = doubting(doubts, request)
-    steps = poller.ask(PollQuestion("5", None, waits=False))
+    steps = poller.steps_to_answer(PollQuestion("5", None, waits=False))
     next(steps)
     assert "offset=2" in steps.send(answered("a", b"old", "5")).target
     with pytest.raises(StopIteration):

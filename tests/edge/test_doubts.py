@@ -36,5 +36,5 @@ def test_nobody_waits_for_a_comparison_with_a_read_whose_end_is_lost_already() -
     doubts.newest_reads.add(KEY, Evidence("-1", "05", 1, b"", "a"))
     request = SimpleNamespace(read=SimpleNamespace(path="/s"), start="02", stream_key=KEY)
     fetch = cast("SharedFetch", SimpleNamespace(request=request, server="b"))
-    assert doubts.heard(fetch) is None
+    assert doubts.comparison_before(fetch) is None
     assert doubts.newest_reads.of(KEY) == []

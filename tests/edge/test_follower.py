@@ -89,7 +89,7 @@ class Play:
         self._is_over = asyncio.Event()
         self._lost: Exception | None = None
 
-    def ask(self, asked: PollQuestion) -> Steps:
+    def steps_to_answer(self, asked: PollQuestion) -> Steps:
         self.transcript.append(("poll" if asked.waits else "read", asked.start, asked.cursor))
         self.times.append(asyncio.get_running_loop().time())
         yield PollerRequest(READER, "/v1/stream/s", asked.waits)
@@ -118,15 +118,15 @@ class Play:
             raise self._steps.pop(0)  # type: ignore[misc] # the same
         return Heard()
 
-    def answered(self, start: str, polled: Polled) -> None:
+    def on_answer(self, start: str, polled: Polled) -> None:
         self.transcript.append(("answered", start, polled))
         if polled.closed and polled.caught_up:
             self._is_over.set()
 
-    def holds(self) -> None:
+    def on_hold(self) -> None:
         self.transcript.append(("holds",))
 
-    def failed(self, reason: HeadgateError, *, quietly: bool) -> None:
+    def on_failure(self, reason: HeadgateError, *, quietly: bool) -> None:
         self.transcript.append(("unsure",) if quietly else ("failed", reason))
 
     def end(self, reason: HeadgateError) -> None:

@@ -254,7 +254,7 @@ async def test_private_answers_make_a_feed_for_each() -> None:
 
 
 def _has_said_yes(guard: OriginGuard, times: int) -> bool:
-    return guard.said["yes"] == times
+    return guard.results["yes"] == times
 
 
 async def test_who_waits_is_asked_about_again_and_let_go_after_a_no() -> None:
@@ -266,7 +266,7 @@ async def test_who_waits_is_asked_about_again_and_let_go_after_a_no() -> None:
             assert (await client.head()).status == 200
         guard = gateway.edges[0].origin_guard
         assert guard is not None
-        assert guard.said == {"yes": 2, "no": 0, "failed": 0}
+        assert guard.results == {"yes": 2, "no": 0, "failed": 0}
         for rounds in (2, 3, 4):
             gateway.clock.now += 0.9
             await until(partial(_has_said_yes, guard, 2 * rounds))
@@ -274,7 +274,7 @@ async def test_who_waits_is_asked_about_again_and_let_go_after_a_no() -> None:
         gateway.clock.now += 0.9
         await clients["ann"].events_to_the_end()
         assert gateway.edges[0].feeds.count == 1
-        await until(lambda: guard.said == {"yes": 9, "no": 1, "failed": 0})
+        await until(lambda: guard.results == {"yes": 9, "no": 1, "failed": 0})
 
 
 async def test_what_a_304_sets_for_one_reader_is_not_given_to_who_joined_it() -> None:

@@ -83,22 +83,22 @@ class Watcher:
         self.transcript: list[tuple[object, ...]] = []
         self.is_over = asyncio.Event()
 
-    def answered(self, start: str, polled: Polled) -> None:
+    def on_answer(self, start: str, polled: Polled) -> None:
         self.transcript.append(("answered", start, polled))
         if polled.closed and polled.caught_up:
             self.is_over.set()
 
-    def holds(self) -> None:
+    def on_hold(self) -> None:
         self.transcript.append(("holds",))
 
-    def failed(self, reason: HeadgateError, *, quietly: bool) -> None:
+    def on_failure(self, reason: HeadgateError, *, quietly: bool) -> None:
         self.transcript.append(("failed", type(reason), str(reason), quietly))
 
     def end(self, reason: HeadgateError) -> None:
         self.transcript.append(("end", type(reason), str(reason)))
         self.is_over.set()
 
-    def said(self, directives: str) -> None:
+    def on_directives(self, directives: str) -> None:
         self.transcript.append(("said", directives))
 
     def lost(self, error: Exception) -> None:
@@ -125,7 +125,9 @@ async def stage(*scripts: bytes | Play, is_raw: bool = True) -> AsyncIterator[St
             origin.raw = origin.raw_polls = None
         polled = PolledOrigin(origin, IdentityHeaders(), False, Freshness(), Counter())
         others = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock()).others(request)
-        poller = Poller(polled, Lenders(request), "text/plain", window, others, watcher.said)
+        poller = Poller(
+            polled, Lenders(request), "text/plain", window, others, watcher.on_directives
+        )
 
         def begin() -> Following:
             asks = Follower("5", watcher, lambda: 0.0)
@@ -257,7 +259,7 @@ async def test_who_stops_before_the_first_poll_asks_nothing() -> None:
 async def test_an_observer_that_fails_ends_the_following_and_nothing_else() -> None:
     failures: list[Exception] = []
     async with stage(news("6"), news("7")) as (server, origin, watcher, begin):
-        watcher.answered = lambda *_: 1 / 0  # type: ignore[method-assign, assignment]
+        watcher.on_answer = lambda *_: 1 / 0  # type: ignore[method-assign, assignment]
         watcher.lost = failures.append  # type: ignore[method-assign, assignment]
         begin()
         await until(lambda: bool(failures))

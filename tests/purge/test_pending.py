@@ -30,27 +30,27 @@ def test_a_stream_is_found_by_its_tag_and_by_how_its_urls_begin() -> None:
 def test_what_is_purged_twice_before_it_is_told_waits_once_and_lives_as_long_as_the_later() -> None:
     waiting = pending(one("x"), one("y"), one("x"))
     assert waiting.drop(1.5) == 1
-    assert waiting.take(9) == [one("x")]
+    assert waiting.start(9) == [one("x")]
 
 
 def test_a_second_cause_is_told_in_its_own_time_and_does_not_put_the_first_off() -> None:
     waiting = pending()
     for moment in (0.0, 0.2, 0.49):
         waiting.add(one("x"), PendingPurge.at(moment))
-    assert waiting.take(9, until=0.0) == [one("x")]
-    waiting.done()
-    assert waiting.take(9, until=0.48) == []
-    assert waiting.take(9, until=0.49) == [one("x")]
-    waiting.done()
+    assert waiting.start(9, until=0.0) == [one("x")]
+    waiting.finish()
+    assert waiting.start(9, until=0.48) == []
+    assert waiting.start(9, until=0.49) == [one("x")]
+    waiting.finish()
     assert waiting.undone == 0
 
 
 def test_what_is_given_back_is_joined_with_its_second_cause() -> None:
     waiting = pending(one("x"))
     waiting.add(one("x"), PendingPurge.at(0.4))
-    assert waiting.take(9, until=0.0) == [one("x")]
+    assert waiting.start(9, until=0.0) == [one("x")]
     assert (waiting.undone, waiting.failed) == (2, 0)
-    waiting.give_back()
+    waiting.requeue()
     assert (waiting.undone, waiting.failed) == (1, 1)
     assert waiting.drop(0.4) == 0
 
@@ -59,29 +59,29 @@ def test_streams_of_a_route_that_waits_have_their_own_time() -> None:
     waiting = pending(one("1"), one("2"), one("3"), one("4"))  # the fourth comes at 3.0
     waiting.add(one("5"), PendingPurge.at(3.3))
     waiting.add(one("6"), PendingPurge.at(3.6))
-    assert waiting.take(9, until=3.3) == [Copies(A)]  # and the fifth with it
-    waiting.done()
-    assert waiting.take(9, until=3.5) == []
-    assert waiting.take(9, until=3.6) == [one("6")]
+    assert waiting.start(9, until=3.3) == [Copies(A)]  # and the fifth with it
+    waiting.finish()
+    assert waiting.start(9, until=3.5) == []
+    assert waiting.start(9, until=3.6) == [one("6")]
 
 
 def test_a_route_that_has_a_later_cause_at_the_bound_waits_for_another_purge() -> None:
     waiting = pending(*(one(str(number)) for number in range(6)))  # the last at 5.0, with the route
     waiting.add(one("6"), PendingPurge.at(6.0))
     assert (len(waiting), waiting.widened) == (3, 4)
-    assert waiting.take(9, until=5.5) == [Copies(A)]
-    waiting.done()
-    assert waiting.take(9, until=5.9) == []
-    assert waiting.take(9, until=6.0) == [Copies(A)]
+    assert waiting.start(9, until=5.5) == [Copies(A)]
+    waiting.finish()
+    assert waiting.start(9, until=5.9) == []
+    assert waiting.start(9, until=6.0) == [Copies(A)]
 
 
 def test_what_comes_while_the_same_is_told_waits_again() -> None:
     waiting = pending(one("x"))
-    assert waiting.take(1) == [one("x")]
+    assert waiting.start(1) == [one("x")]
     assert (len(waiting), waiting.undone) == (0, 1)
     waiting.add(one("x"), PendingPurge.at(5.0))
     assert (len(waiting), waiting.undone) == (1, 2)
-    waiting.give_back()
+    waiting.requeue()
     assert (len(waiting), waiting.undone, waiting.failed) == (1, 1, 1)
     assert waiting.drop(5.0) == 0  # as long as it is of use to the second
     assert waiting.drop(5.1) == 1
@@ -89,20 +89,20 @@ def test_what_comes_while_the_same_is_told_waits_again() -> None:
 
 def test_what_failed_is_known_to_have_while_it_is_tried_again_and_until_it_is_done() -> None:
     waiting = pending(one("x"))
-    waiting.take(1)
+    waiting.start(1)
     assert waiting.failed == 0
-    waiting.give_back()
-    waiting.take(1)
+    waiting.requeue()
+    waiting.start(1)
     assert (waiting.failed, waiting.undone) == (1, 1)
-    waiting.done()
+    waiting.finish()
     assert (waiting.failed, waiting.undone) == (0, 0)
 
 
 def test_what_failed_waits_behind_the_others() -> None:
     waiting = pending(one("x"), one("y"))
-    waiting.take(1)
-    waiting.give_back()
-    assert waiting.take(9) == [one("y"), one("x")]
+    waiting.start(1)
+    waiting.requeue()
+    assert waiting.start(9) == [one("y"), one("x")]
 
 
 @pytest.mark.parametrize(("count", "kept", "widened"), [(2, 2, 0), (3, 3, 0), (4, 1, 4)])
@@ -110,23 +110,23 @@ def test_beyond_the_bound_the_whole_route_is_purged(count: int, kept: int, widen
     waiting = pending(*(one(str(number)) for number in range(count)))
     assert (len(waiting), waiting.widened) == (kept, widened)
     if widened:
-        assert waiting.take(9) == [Copies(A)]
+        assert waiting.start(9) == [Copies(A)]
 
 
 def test_a_route_that_is_widened_leaves_others_alone_and_covers_what_follows() -> None:
     waiting = pending(one("x", B), one("1"), one("2"), one("3"), one("4"))
-    assert waiting.take(9) == [one("x", B), Copies(A)]
+    assert waiting.start(9) == [one("x", B), Copies(A)]
     assert waiting.widened == 3
 
 
 def test_what_fails_stays_marked_when_its_route_is_widened_meanwhile() -> None:
     waiting = pending(one("0"))
-    waiting.take(1)
+    waiting.start(1)
     for number in range(4):
         waiting.add(one(str(number)), PendingPurge.at(9.0))
-    waiting.give_back()
+    waiting.requeue()
     assert waiting.failed == 1
-    assert waiting.take(9) == [Copies(A)]
+    assert waiting.start(9) == [Copies(A)]
 
 
 @pytest.mark.parametrize(("before", "left"), [(1.0, 2), (1.5, 1), (9.0, 0)])

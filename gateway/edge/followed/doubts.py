@@ -93,7 +93,7 @@ class Doubts:
         if self._lost:  # seldom
             self._lost.tell_all(path, end, self.clock())
 
-    def heard(self, fetch: SharedFetch) -> Callable[[], Awaitable[None]] | None:
+    def comparison_before(self, fetch: SharedFetch) -> Callable[[], Awaitable[None]] | None:
         """Return the comparison that a read from a reader's offset has to wait for, or None.
 
         It has to wait if the server that has begun to answer is not known to have the data before
@@ -147,7 +147,7 @@ class Doubts:
             return streams
         return [] if is_known else unsure
 
-    def begun(self, stream: FollowedStream, server: str) -> None:
+    def compare_new(self, stream: FollowedStream, server: str) -> None:
         """Compare a newly followed stream if servers other than `server` have sent data of it.
 
         Readers may come with offsets of another stream that this one has as well.
@@ -185,7 +185,7 @@ class Doubts:
     def is_of(self, stream: FollowedStream, offset: str) -> bool:
         """Return whether a reader at an offset may go on with the known data of a stream."""
         read = self.newest_reads.up_to(stream.key, offset)
-        is_alike = read is None or stream.trust.is_told_by(read.server)
+        is_alike = read is None or stream.trust.is_trusted(read.server)
         return is_alike and not self.refuses(stream.key, offset)
 
     def replaced(self, path: str, tails: Tails | None) -> None:
@@ -207,7 +207,7 @@ class Doubts:
         """
         for key in self.newest_reads.keys_of(path):
             if for_all or not key[3]:
-                ends = self.newest_reads.take(key)
+                ends = self.newest_reads.pop(key)
                 if ends:  # none is refused for good: the next stream may have the same offsets
                     self._lost.lose(key, "", max(ends), frozenset(), self.clock())
 
@@ -229,7 +229,7 @@ class Doubts:
         if evidence is None:
             return
         read = self.newest_reads.up_to(stream.key, evidence.end)
-        if stream.trust.is_in_doubt or read is None or stream.trust.is_told_by(read.server):
+        if stream.trust.is_in_doubt or read is None or stream.trust.is_trusted(read.server):
             self.newest_reads.add(stream.key, evidence)
 
     def lose(self, stream: FollowedStream, common: str, held: frozenset[str]) -> None:

@@ -9,7 +9,7 @@ from gateway.access.reader_keys import renewed
 from gateway.cache.fetches.single_flight import SingleFlight
 from gateway.cache.rendered import EventChunk
 from gateway.cache.rules import tails
-from gateway.edge.followed.snapshots import as_read, as_told, snapshot_of
+from gateway.edge.followed.snapshots import as_read, as_sent, snapshot_of
 from gateway.live.contract import LONGEST_ROUND, DataEvent, rendered
 from gateway.protocol.bodies import sse
 from gateway.protocol.origins import followed, repair
@@ -92,21 +92,21 @@ class EdgeFeedSource:
         if isinstance(read, LongPoll) and not followed.moves_on(read, now):
             said = snapshot.polls_say or snapshot.reads_say or ""
             snapshot = snapshot._replace(polls_say=tails.shortened_lines(said, freshness))
-        snapshot = as_told(snapshot, read, freshness)
+        snapshot = as_sent(snapshot, read, freshness)
         return followed.data(snapshot, read, span, now, freshness.toward(read.by_key))
 
     def empty(self, snapshot: Snapshot, read: CatchUp) -> Response:
         """Return 200 without data, for a catch-up at the tail."""
         freshness = self._freshness
-        told = as_told(snapshot, read, freshness)
-        return followed.empty(told, read, self.shared.clock(), freshness.toward(read.by_key))
+        sent = as_sent(snapshot, read, freshness)
+        return followed.empty(sent, read, self.shared.clock(), freshness.toward(read.by_key))
 
     def ended(self, snapshot: Snapshot, read: Read, offset: str) -> Response:
         """Return 204, for a poll whose time is over or whose stream is closed."""
         read = renewed(self.reader_keys, read)
-        told = as_told(snapshot, read, self._freshness)
+        sent = as_sent(snapshot, read, self._freshness)
         freshness = self._freshness.toward(read.by_key)
-        return followed.poll_ended(told, read, offset, self.shared.clock(), freshness)
+        return followed.poll_ended(sent, read, offset, self.shared.clock(), freshness)
 
     def news_bytes(self, news: Sequence[Span]) -> int:
         """Return how many bytes of data some news have."""
@@ -153,7 +153,7 @@ class EdgeFeedSource:
         if facts.is_empty:
             return self.ended(known, parked.read, facts.next_offset)
         span = Span(parked.position, facts.next_offset, result.cached.body)
-        stream.read_by_somebody(span, result)
+        stream.note_read(span, result)
         return self.data(known, parked.read, span)
 
     def data_events(
@@ -198,7 +198,7 @@ class EdgeFeedSource:
             result, facts = await reader.read_on(lenders, content_type, facts.next_offset)
             body, until = body + result.cached.body, min(until, result.cached.stored.fresh_until)
         span = Span(start, facts.next_offset, body)
-        stream.read_by_somebody(span, result)
+        stream.note_read(span, result)
         event = await self._rendered_event(facts.content_type, span)
         if result.cached.keep and not facts.up_to_date and forgotten == reader.forgotten:
             groups = (stream.path,)

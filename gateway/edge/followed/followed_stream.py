@@ -20,12 +20,12 @@ from gateway.edge.followed.poller import Poller
 from gateway.edge.followed.recent_window import RecentWindow
 from gateway.edge.followed.snapshots import (
     contradicts,
+    data_directives,
     is_coded,
     is_of_followed,
-    said_of_data,
     with_directives,
 )
-from gateway.edge.followed.stand_ins import LastHeard
+from gateway.edge.followed.stand_ins import RecentData
 from gateway.edge.followed.trust import Trust
 from gateway.errors import HeadgateError, OriginBroken, StreamGone, StreamNotFound
 from gateway.live.feed import Feed
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.registry import Registry
     from gateway.protocol.origins.repair import StreamRead
 
-SAYS_S = 5.0  # that directives count as recent: lifetimes shrink towards a stream's end
+DIRECTIVES_S = 5.0  # that directives count as recent: lifetimes shrink towards a stream's end
 
 _versions = count()
 
@@ -71,11 +71,11 @@ class FollowedStream:
         self.key, self.path = request.stream_key, request.path
         self.snapshot = snapshot._replace(number=next_number())
         self.confirmed = False
-        self._is_told = snapshot.caught_up  # the tail, by a read of it or a later poll
+        self._is_tail_known = snapshot.caught_up  # the tail, by a read of it or a later poll
         self._has_tail = has_tail
         self._written = Reach()  # by writes through this gateway
-        self._said_at = loop.time()  # loop time of `snapshot.reads_say`
-        self._heard_at = 0.0  # when the origin last confirmed it (epoch seconds)
+        self._directives_at = loop.time()  # loop time of `snapshot.reads_say`
+        self._confirmed_at = 0.0  # when the origin last confirmed it (epoch seconds)
         self._reads_vary = False
         self.is_only_compared = False  # no client has asked for its news
         self.rests_until = 0.0  # as in Variant, once its recent data have stood in
@@ -96,14 +96,14 @@ class FollowedStream:
             content_type,
             self._window,
             registry.others(request),
-            self._note_reads_say,
+            self._note_directives,
         )
         self._poller.on_settled = self._settled
         self._following: Following | None = None
         if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
             follower = Follower(snapshot.tail, self, random.random)
             self._following = Following(
-                registry.origin.client, follower, self._poller, registry.holdings, self._lost
+                registry.origin.client, follower, self._poller, registry.holdings, self._on_error
             )
             self._following.on_distrust = self.doubt
         self.trust = Trust(self._poller, self._window, self._following)
@@ -135,7 +135,7 @@ class FollowedStream:
         their way. A read of the tail needs more certainty, as `is_current` has it.
         """
         feed = self.feed
-        is_known = self._is_told and self._has_tail and not self.trust.is_in_doubt
+        is_known = self._is_tail_known and self._has_tail and not self.trust.is_in_doubt
         return is_known and feed.caught_up and feed.lost is None and not feed.closed
 
     @property
@@ -187,17 +187,17 @@ class FollowedStream:
         # In responses to polls the origin may leave out Vary.
         if span is None or (self._reads_vary and self.snapshot.reads_say is None):
             return None
-        heard = LastHeard(self.snapshot, span, self.request, self._heard_at)
-        return self._registry.stand_ins.of(heard, request)
+        recent = RecentData(self.snapshot, span, self.request, self._confirmed_at)
+        return self._registry.stand_ins.of(recent, request)
 
     @property
-    def knows_what_reads_say(self) -> bool:
+    def has_recent_directives(self) -> bool:
         """True if the origin's cache directives for a read of the tail are known and recent."""
-        age_s = asyncio.get_running_loop().time() - self._said_at
-        return self.snapshot.reads_say is not None and age_s < SAYS_S
+        age_s = asyncio.get_running_loop().time() - self._directives_at
+        return self.snapshot.reads_say is not None and age_s < DIRECTIVES_S
 
-    def _note_reads_say(self, said: str) -> None:
-        self._said_at = asyncio.get_running_loop().time()
+    def _note_directives(self, said: str) -> None:
+        self._directives_at = asyncio.get_running_loop().time()
         known = self.snapshot.reads_say
         # A poll's directives hold only at the tail, where the known ones may amount to the same.
         is_known = known and said == shortened_lines(known, self._registry.origin.freshness)
@@ -221,7 +221,7 @@ class FollowedStream:
         self.trust.settled()
         self._registry.compared(self)
 
-    def has_now(self, tail: str) -> None:
+    def note_tail(self, tail: str) -> None:
         """Note the tail that the origin has returned for `now`."""
         self._has_tail |= tail == self.snapshot.tail
 
@@ -232,9 +232,9 @@ class FollowedStream:
             if facts.next_offset != fetch.request.start:  # else the origin may only have echoed it
                 self._registry.seen(self, facts.next_offset)
         if facts.ends:
-            self.ends_for(fetch, facts.next_offset)
+            self.note_end(fetch, facts.next_offset)
 
-    def ends_for(self, fetch: SharedFetch, end: str) -> None:
+    def note_end(self, fetch: SharedFetch, end: str) -> None:
         """Doubt the stream if a read ends before the stream's known end."""
         if not fetch.outdated and end < self.known_end:
             self.doubt(is_shorter=True)
@@ -244,7 +244,7 @@ class FollowedStream:
         """The largest offset that the stream is known to reach."""
         return max(self.snapshot.tail, self._written.tail)
 
-    def expect(self, written: Reach) -> None:
+    def note_write(self, written: Reach) -> None:
         """Note a write: the tail is unknown until the origin's poll reports it."""
         if self.feed.closed and not (written.closed and written.tail == self.feed.tail):
             self.end(StreamGone(ANOTHER_STREAM))  # nothing can be written after an end
@@ -295,7 +295,7 @@ class FollowedStream:
         known = self.snapshot._replace(tail=feed.tail, closed=feed.closed)
         return contradicts(known, snapshot, ends=ends)
 
-    def read_by_somebody(self, span: Span, result: CacheResult) -> None:
+    def note_read(self, span: Span, result: CacheResult) -> None:
         """Note the data of a client's read, and the origin's cache directives for them."""
         cached, facts = result.cached, result.cached.facts
         if facts is None:
@@ -311,7 +311,7 @@ class FollowedStream:
         if is_sure and result.current and result.source is None:
             self._learn(span, cached, facts)
         if span.end == self.snapshot.tail and not facts.is_empty and result.tail_is_known:
-            self._note_reads_say(said_of_data(cached))  # directives of older parts may differ
+            self._note_directives(data_directives(cached))  # directives of older parts may differ
 
     def _learn(self, span: Span, cached: CachedResponse, facts: StreamRead) -> None:
         """Note the data that the origin has just sent a reader, and the tail that they show.
@@ -322,20 +322,20 @@ class FollowedStream:
         if not (facts.is_empty or is_coded(cached)):
             self._window.learn(*span)
         if facts.up_to_date and span.end == self.snapshot.tail:
-            self._heard_at = self._registry.clock()
+            self._confirmed_at = self._registry.clock()
         if self.feed.closed:
             return  # the answer was compared with the end when it came
         # A server may echo any offset past the tail, as if its reader were up to date.
         is_echoed = facts.is_empty and span.start != NOW
         if not is_echoed or span.end == self.snapshot.tail:
-            self.expect(Reach(span.end, facts.closed and facts.up_to_date))
+            self.note_write(Reach(span.end, facts.closed and facts.up_to_date))
 
     # Results from the follower
 
-    def answered(self, start: str, polled: Polled) -> None:
+    def on_answer(self, start: str, polled: Polled) -> None:
         """Publish what the origin has after `start` to the registry and the feed."""
         news = [Span(start, polled.end, polled.body)] if polled.end != start else []
-        polls_say = self.snapshot.polls_say if polled.said is None else polled.said
+        polls_say = self.snapshot.polls_say if polled.directives is None else polled.directives
         closed = polled.closed and polled.caught_up
         known = with_directives(self.snapshot, self.request, self.snapshot.reads_say, polls_say)
         self.snapshot = snapshot = known._replace(
@@ -348,27 +348,27 @@ class FollowedStream:
         for span in news:
             self._window.append(span)
         self.version = next(_versions)
-        self._heard_at = self._registry.clock()
+        self._confirmed_at = self._registry.clock()
         if news:
             self._has_tail = True
             self._registry.seen(self, snapshot.tail)
         if news or snapshot.closed:
             self._registry.moved(self)
-        self.confirmed = self._is_told = True
+        self.confirmed = self._is_tail_known = True
         self.feed.publish(
             self, snapshot.tail, news, closed=snapshot.closed, caught_up=snapshot.caught_up
         )
 
-    def holds(self) -> None:
+    def on_hold(self) -> None:
         """Note that the origin holds the poll, and so can be reached."""
-        self._heard_at = self._registry.clock()
-        self.confirmed = self._is_told = True
+        self._confirmed_at = self._registry.clock()
+        self.confirmed = self._is_tail_known = True
         self.feed.lost = None
 
-    def failed(self, reason: HeadgateError, *, quietly: bool) -> None:
+    def on_failure(self, reason: HeadgateError, *, quietly: bool) -> None:
         """Note a failure, and unless `quietly` refuse the polls; SSE readers stay connected."""
         self._poller.doubt()
-        self.confirmed = self._is_told = False
+        self.confirmed = self._is_tail_known = False
         if not quietly:
             self.feed.lose(reason)
 
@@ -384,7 +384,7 @@ class FollowedStream:
         self._registry.ended(self)
         self.feed.end(reason, self._poller.spares)
 
-    def _lost(self, error: Exception) -> None:
+    def _on_error(self, error: Exception) -> None:
         log.error("follower.failed", stream=self.path, exc_info=error)
         self.end(OriginBroken("the origin's answer to a long-poll could not be used"))
 

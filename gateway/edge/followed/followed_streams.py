@@ -82,7 +82,7 @@ class FollowedStreams:
         self._beginnings = Beginnings()
         self.beginning = self._beginnings.reading
         self.doubts = Doubts(self.of_path, cache.heads.rules.lost, shared.clock, self._compare)
-        cache.fetches.on_heard = self.doubts.heard
+        cache.fetches.on_heard = self.doubts.comparison_before
         self.lose, self.seen, self.others = self.doubts.lose, self.doubts.seen, self.doubts.others
         cache.is_behind = self._is_behind
         self._apart = HitForPass(shared.clock)
@@ -129,7 +129,7 @@ class FollowedStreams:
             return request.apart()
         return request
 
-    def found_apart(self, request: CacheRequest, result: CacheResult) -> CacheRequest:
+    def own_request(self, request: CacheRequest, result: CacheResult) -> CacheRequest:
         """Return the request, under its own key if the response was for its reader alone."""
         if not request.admitted_as or result.cached.facts is None or not result.cached.is_ones_own:
             return request
@@ -155,7 +155,7 @@ class FollowedStreams:
             stream.lenders.add(request)
             stream.is_only_compared = False
             if has_tail:
-                stream.has_now(snapshot.tail)
+                stream.note_tail(snapshot.tail)
         else:
             with ExitStack() as resources:
                 resources.enter_context(self._limits.feed(client))
@@ -172,8 +172,8 @@ class FollowedStreams:
                 self.seen(stream, snapshot.tail)
             written = self._beginnings.since(stream.path)
             if written is not None and not snapshot.closed:
-                stream.expect(written)
-            self.doubts.begun(stream, self.origin.client.incarnation)
+                stream.note_write(written)
+            self.doubts.compare_new(stream, self.origin.client.incarnation)
         return stream
 
     def _compare(self, request: CacheRequest, read: Evidence) -> FollowedStream:
@@ -187,7 +187,7 @@ class FollowedStreams:
         self._linger(stream)
         return stream
 
-    def found(
+    def poll_response(
         self,
         request: CacheRequest,
         read: LongPoll,
@@ -207,7 +207,7 @@ class FollowedStreams:
             # for the tail: so the stream is followed from now on.
             stream = self.follow(request, snapshot, client)
         if stream is not None:
-            stream.read_by_somebody(span, result)
+            stream.note_read(span, result)
         return self.source.data(as_read(snapshot, result, facts), read, span)
 
     def join(
@@ -225,7 +225,7 @@ class FollowedStreams:
     def written(self, path: str, reach: Reach) -> None:
         """Note a write through this gateway: feeds do not know the tail until a poll reports it."""
         for stream in self.of_path(path):
-            stream.expect(reach)
+            stream.note_write(reach)
         self._beginnings.written(path, reach)
 
     @contextmanager
@@ -266,7 +266,7 @@ class FollowedStreams:
     def _is_behind(self, fetch: SharedFetch, end: str) -> None:
         """Doubt a stream if a read of it ends before the stream's known end."""
         if (stream := self._streams.get(fetch.request.stream_key)) is not None:
-            stream.ends_for(fetch, end)
+            stream.note_end(fetch, end)
 
     def is_tail(self, key: Hashable, offset: str) -> bool:
         """Return whether a stream is followed and known to end at an offset."""

@@ -50,7 +50,7 @@ class Polled(NamedTuple):
     content_type: str
     closed: bool
     caught_up: bool
-    said: str | None = None  # cache directives of a poll's data; None without data
+    directives: str | None = None  # cache directives of a poll's data; None without data
     cors: str = ""  # the origin's CORS fields, if any
 
     @property
@@ -62,13 +62,13 @@ class Polled(NamedTuple):
 class Observer(Protocol):
     """A followed stream, as its follower notifies it."""
 
-    def answered(self, start: str, polled: Polled) -> None:
+    def on_answer(self, start: str, polled: Polled) -> None:
         """Publish the data after `start`."""
 
-    def holds(self) -> None:
+    def on_hold(self) -> None:
         """Note that the origin holds a poll: the stream is followed, and has no news."""
 
-    def failed(self, reason: HeadgateError, *, quietly: bool) -> None:
+    def on_failure(self, reason: HeadgateError, *, quietly: bool) -> None:
         """Note a failure, after which the origin is asked again; `quietly` spares the readers."""
 
     def end(self, reason: HeadgateError) -> None:
@@ -108,16 +108,16 @@ class Follower:
     def __repr__(self) -> str:
         return f"Follower({self.question!r}, {self._failures} failures, {self._barren} barren)"
 
-    def holds(self) -> None:
+    def on_hold(self) -> None:
         """Note that the origin has held the question for HOLDS_S."""
         if not self._is_held:
             self._is_held = True
-            self._observer.holds()
+            self._observer.on_hold()
 
-    def answered(self, polled: Polled) -> Next | None:
+    def on_answer(self, polled: Polled) -> Next | None:
         """Publish an answer, and return the next question; None at the end of the stream."""
         question = self.question
-        self._observer.answered(question.start, polled)
+        self._observer.on_answer(question.start, polled)
         if polled.closed and polled.caught_up:
             return None
         pause_s = 0.0
@@ -130,13 +130,13 @@ class Follower:
                 pause_s = backoff_s(self._barren, self._chance())
         return self._next(PollQuestion(polled.end, polled.cursor, waits=True), pause_s)
 
-    def failed(self, error: HeadgateError | CannotFollow) -> Next | None:
+    def on_failure(self, error: HeadgateError | CannotFollow) -> Next | None:
         """Return the question after a failure; None if the stream cannot be followed any more."""
         if isinstance(error, CannotFollow):
             self._observer.end(error.reason)
             return None
         self._failures += 1
-        self._observer.failed(error, quietly=self._failures <= QUIET_FAILURES)
+        self._observer.on_failure(error, quietly=self._failures <= QUIET_FAILURES)
         # An origin that comes back may have lost the stream's end, and would hold a poll for ever.
         read = self.question._replace(waits=False)
         return self._next(read, backoff_s(self._failures, self._chance()))

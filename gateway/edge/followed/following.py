@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.followed.follower import Follower, Next, PollQuestion
-    from gateway.edge.followed.poller import Heard, PollerRequest, Steps
+    from gateway.edge.followed.poller import PollerRequest, Steps, WholeAnswerLike
     from gateway.origin.in_step import ConnectionHistory
     from gateway.origin.raw_way import RawWay
     from gateway.origin.response import OriginAnswer
@@ -91,7 +91,7 @@ class UnreadAnswer(Protocol):
 class PollerLike(Protocol):
     """A `poller.Poller` as its user sees it: it decides which requests answer a question."""
 
-    def ask(self, question: PollQuestion, /) -> Steps:
+    def steps_to_answer(self, question: PollQuestion, /) -> Steps:
         """Return the steps that lead to an answer."""
 
 
@@ -102,14 +102,14 @@ class Holdings:
         self._since: dict[Following, float] = {}  # loop time; the longest out first
         self._timer: asyncio.TimerHandle | None = None
 
-    def begin(self, following: Following) -> None:
+    def add(self, following: Following) -> None:
         """Note that a poll goes out."""
         loop = asyncio.get_running_loop()
         now = self._since[following] = loop.time()
         if self._timer is None:
             self._timer = loop.call_at(now + HOLDS_S, self._look)
 
-    def end(self, following: Following) -> None:
+    def remove(self, following: Following) -> None:
         """Remove a poll that is no longer under way."""
         self._since.pop(following, None)
 
@@ -122,7 +122,7 @@ class Holdings:
                 self._timer = loop.call_at(since + HOLDS_S, self._look)
                 return
             del self._since[following]
-            following.holds()
+            following.on_hold()
 
 
 class _ReadAnswer(NamedTuple):
@@ -138,7 +138,7 @@ class _ReadAnswer(NamedTuple):
 class Following:
     """The requests for one stream, until it is closed, gone, or no longer followed.
 
-    `lost` is called when an answer could not be used. The raw way calls `answered`, `began` and
+    `on_error` is called when an answer could not be used. The raw way calls `answered`, `began` and
     `failed`.
     """
 
@@ -148,18 +148,18 @@ class Following:
         follower: Follower,
         poller: PollerLike,
         holdings: Holdings,
-        lost: Callable[[Exception], None],
+        on_error: Callable[[Exception], None],
     ) -> None:
         self._origin = origin
         self._follower = follower
         self._poller = poller
         self._holdings = holdings
-        self._lost = lost
+        self._on_error = on_error
         # Called if an answer that was accepted may have been to another request.
         self.on_distrust: Callable[[], None] = self.stop
         self._steps: Steps | None = None  # to the answer to the follower's question
-        self._asked: PendingRequest | None = None  # under way without a task
-        self._task: asyncio.Task[Heard] | None = None
+        self._pending: PendingRequest | None = None  # under way without a task
+        self._task: asyncio.Task[WholeAnswerLike] | None = None
         self._is_over = False
         self._reader: CacheRequest | None = None  # whose credentials the last request had
         self._block: bytes | None = None
@@ -171,24 +171,24 @@ class Following:
     def stop(self) -> None:
         """Stop, and cancel the request under way."""
         self._is_over = True
-        self._holdings.end(self)
+        self._holdings.remove(self)
         if self._pause is not None:
             self._pause.cancel()
-        if self._asked is not None:
-            self._asked.abandon()
+        if self._pending is not None:
+            self._pending.abandon()
         if self._task is not None:
             self._task.cancel()
-        self._pause = self._asked = self._task = None
+        self._pause = self._pending = self._task = None
 
     def start_over(self, reason: HeadgateError) -> None:
         """Fail the request under way, so that the next one shows a later state."""
         if self._is_over or self._pause is not None:
             return  # no request is under way
-        if self._asked is not None:
-            self._asked.abandon()
+        if self._pending is not None:
+            self._pending.abandon()
         if self._task is not None:
             self._task.cancel()
-        self._asked = self._task = None
+        self._pending = self._task = None
         self._guarded(self._go_on, reason)
 
     def hurry(self) -> None:
@@ -197,56 +197,56 @@ class Following:
             self._pause.cancel()
             self._guarded(self._ask)
 
-    def holds(self) -> None:
+    def on_hold(self) -> None:
         """Note that the origin holds the poll."""
-        self._guarded(self._follower.holds)
+        self._guarded(self._follower.on_hold)
 
     # Results of the raw way
 
     def answered(self, answer: WholeAnswer) -> None:
         """Continue with a whole answer."""
-        self._asked = None
+        self._pending = None
         self._guarded(self._go_on, answer if self._trusts(answer) else OriginBroken(OUT_OF_STEP))
 
     def began(self, answer: OriginAnswer) -> None:
         """Read an answer that is long or not plain in a task."""
-        self._asked = None
+        self._pending = None
         reading = self._begin(self._read(answer))
         # A task that is cancelled before it begins comes to no `finally`.
         reading.add_done_callback(lambda _: answer.release())
 
     def failed(self, error: HeadgateError) -> None:
         """Continue after a request without an answer."""
-        self._asked = None
+        self._pending = None
         self._guarded(self._go_on, error)
 
     # Questions
 
     def _ask(self) -> None:
         self._pause = None
-        self._steps = self._poller.ask(self._follower.question)
+        self._steps = self._poller.steps_to_answer(self._follower.question)
         self._go_on(None)
 
-    def _go_on(self, heard: Heard | BaseException | None) -> None:
-        """Make the next request, if any; `heard` is the result of the one before it."""
+    def _go_on(self, result: WholeAnswerLike | BaseException | None) -> None:
+        """Make the next request, if any; `result` is the result of the one before it."""
         if self._is_over:
             return
-        self._holdings.end(self)
+        self._holdings.remove(self)
         try:
-            request = self._step(heard)
+            request = self._step(result)
         except StopIteration as end:
-            self._decide(self._follower.answered, end.value)
+            self._decide(self._follower.on_answer, end.value)
         except (CannotFollow, HeadgateError) as error:
-            self._decide(self._follower.failed, error)
+            self._decide(self._follower.on_failure, error)
         else:
             self._send(request)
 
-    def _step(self, heard: Heard | BaseException | None) -> PollerRequest:
+    def _step(self, result: WholeAnswerLike | BaseException | None) -> PollerRequest:
         steps = self._steps
         assert steps is not None, "a question is asked"
-        if heard is None:
+        if result is None:
             return next(steps)
-        return steps.throw(heard) if isinstance(heard, BaseException) else steps.send(heard)
+        return steps.throw(result) if isinstance(result, BaseException) else steps.send(result)
 
     def _decide(self, judge: Callable[[T], Next | None], result: T) -> None:
         """Do what follows a result, unless its observer has stopped this."""
@@ -267,7 +267,7 @@ class Following:
             step(*arguments)
         except Exception as error:  # noqa: BLE001 - as it would end a task
             self.stop()
-            self._lost(error)
+            self._on_error(error)
 
     # Requests
 
@@ -275,14 +275,14 @@ class Following:
         if self._is_over:
             return
         if request.waits:
-            self._holdings.begin(self)
+            self._holdings.add(self)
         # Otherwise readers that wait for this very answer might use up the limit.
         takes_no_place = request.waits or self._origin.is_full
         raw = self._origin.raw_polls if takes_no_place else self._origin.raw
         block = None if raw is None else self._block_of(request.reader, raw)
         if raw is not None and block is not None:
-            self._asked = raw.ask("GET", request.target, block, b"", self)
-        if self._asked is None:
+            self._pending = raw.ask("GET", request.target, block, b"", self)
+        if self._pending is None:
             self._begin(self._send_in_task(request, takes_no_place=takes_no_place))
 
     def _block_of(self, reader: CacheRequest, raw: RawWay) -> bytes | None:
@@ -291,13 +291,17 @@ class Following:
             self._reader, self._block = reader, raw.block(reader.fields)
         return self._block
 
-    def _begin(self, doing: Coroutine[None, None, Heard]) -> asyncio.Task[Heard]:
+    def _begin(
+        self, doing: Coroutine[None, None, WholeAnswerLike]
+    ) -> asyncio.Task[WholeAnswerLike]:
         with tracing.nobodys():
             self._task = asyncio.get_running_loop().create_task(doing)
         self._task.add_done_callback(self._done)
         return self._task
 
-    async def _send_in_task(self, request: PollerRequest, *, takes_no_place: bool) -> Heard:
+    async def _send_in_task(
+        self, request: PollerRequest, *, takes_no_place: bool
+    ) -> WholeAnswerLike:
         target, fields = request.target, request.reader.fields
         return await self._read(await self._origin.send("GET", target, fields, poll=takes_no_place))
 
@@ -306,7 +310,7 @@ class Following:
         history = answer.history
         return history is None or history.note(self, self.on_distrust)
 
-    async def _read(self, answer: UnreadAnswer) -> Heard:
+    async def _read(self, answer: UnreadAnswer) -> WholeAnswerLike:
         try:
             body = await answer.read(LONGEST_READ) if answer.status in ANSWERS else b""
             if not self._trusts(answer):
@@ -317,7 +321,7 @@ class Following:
         finally:
             answer.release()
 
-    def _done(self, task: asyncio.Task[Heard]) -> None:
+    def _done(self, task: asyncio.Task[WholeAnswerLike]) -> None:
         if task is self._task and not task.cancelled():
             self._task = None
             self._guarded(self._go_on, task.exception() or task.result())

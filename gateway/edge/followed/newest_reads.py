@@ -133,7 +133,7 @@ class NewestReads:
         """Return the keys of the streams at a path: readers of several kinds have one each."""
         return tuple(self._of_path.get(path, ()))
 
-    def take(self, key: StreamKey) -> frozenset[str]:
+    def pop(self, key: StreamKey) -> frozenset[str]:
         """Drop the reads of a stream, and return where they ended."""
         return frozenset(self._drop(key)) if key in self._streams else frozenset()
 

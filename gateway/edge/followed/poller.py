@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.http.identity import IdentityHeaders
 
-    Steps: TypeAlias = "Generator[PollerRequest, Heard, Polled]"
+    Steps: TypeAlias = "Generator[PollerRequest, WholeAnswerLike, Polled]"
 
 
 ANSWERS = frozenset({200, 204})  # statuses of answers whose bodies are read
@@ -71,7 +71,7 @@ class PollerRequest(NamedTuple):
     waits: bool
 
 
-class Heard(Protocol):
+class WholeAnswerLike(Protocol):
     """An answer of the origin; a refusal may come without its body."""
 
     @property
@@ -98,7 +98,7 @@ class Heard(Protocol):
 class Poller:
     """The questions to the origin about one followed stream, one request after the other.
 
-    `tell_directives` is called with the origin's cache directives for reads that reach the tail,
+    `on_directives` is called with the origin's cache directives for reads that reach the tail,
     and `on_settled` when comparisons have shown that the origin has the known data.
     """
 
@@ -109,13 +109,13 @@ class Poller:
         content_type: str,
         window: RecentWindow,
         others: Others,
-        tell_directives: Callable[[str], None],
+        on_directives: Callable[[str], None],
     ) -> None:
         self._origin = origin
         self._lenders = lenders
         self._content_type = content_type
         self._window = window
-        self._tell_directives = tell_directives
+        self._on_directives = on_directives
         self.on_settled: Callable[[], None] = lambda: None
         self._others = others
         self._common: tuple[str, frozenset[str]] | None = None  # value of `lost`, once compared
@@ -139,13 +139,13 @@ class Poller:
         """
         return self._common or self._window.places_beyond("", 0)
 
-    def is_told_by(self, server: str) -> bool:
+    def is_trusted(self, server: str) -> bool:
         """Return whether a server was the last one compared; also True while none was compared."""
         return self.server in {"", server}
 
     def is_sure_of(self, server: str, offset: str) -> bool:
         """Return whether a server is known to have the stream's data up to an offset."""
-        return self.spares(offset) or (self.is_told_by(server) and not self.is_in_doubt)
+        return self.spares(offset) or (self.is_trusted(server) and not self.is_in_doubt)
 
     def spares(self, offset: str) -> bool:
         """Return whether all data up to an offset are in the new stream as well."""
@@ -165,42 +165,44 @@ class Poller:
         self._doubts += 1
         self._is_shorter |= is_shorter
 
-    def ask(self, question: PollQuestion) -> Steps:
+    def steps_to_answer(self, question: PollQuestion) -> Steps:
         """Return the answer to a question; a character that its end cuts is completed.
 
         Raises CannotFollow, or the HeadgateError of a failure that may pass.
         """
-        polled = yield from self._asked(question)
+        polled = yield from self._ask_once(question)
         for _ in range(followed.MOST_JOINED):
             if polled.caught_up or not followed.is_cut(polled.content_type, polled.body):
                 break
-            more = yield from self._asked(PollQuestion(polled.end, polled.cursor, waits=False))
+            more = yield from self._ask_once(PollQuestion(polled.end, polled.cursor, waits=False))
             polled = more._replace(
                 body=polled.body + more.body,
                 content_type=polled.content_type,
-                said=polled.said if more.said is None else more.said,
+                directives=polled.directives if more.directives is None else more.directives,
             )
         return polled
 
-    def _asked(self, question: PollQuestion) -> Steps:
+    def _ask_once(self, question: PollQuestion) -> Steps:
         for _ in range(MOST_DOUBTS):
             if self.is_in_doubt:
-                found = yield from self._compared(question)
+                found = yield from self._compare_known(question)
                 if found is not None and not (question.waits and _is_waiting(question, found)):
                     return found
                 if self.is_in_doubt:
                     continue  # a poll may take long, and nobody could go on meanwhile
-            polled = yield from self._fetched(question)
+            polled = yield from self._fetch(question)
             if question.waits and polled.end != question.start and polled.brings_nothing:
                 # Data that came between the end of the origin's wait and its answer are counted in
                 # the answer's offset, but are not in its body.
-                polled = yield from self._fetched(question._replace(waits=False))
+                polled = yield from self._fetch(question._replace(waits=False))
             if not self.is_in_doubt:
                 self._behind_since = None
                 return polled
         raise OriginBusy("the origin's servers change while they are asked what they have")
 
-    def _compared(self, question: PollQuestion) -> Generator[PollerRequest, Heard, Polled | None]:
+    def _compare_known(
+        self, question: PollQuestion
+    ) -> Generator[PollerRequest, WholeAnswerLike, Polled | None]:
         """Return what follows the question's start, once the data before it are found unchanged.
 
         Return None if no data are known: nothing can be joined wrongly then.
@@ -210,7 +212,7 @@ class Poller:
             # A server may echo any offset past its tail, but to `now` it gives its real tail.
             end = question.start
             with contextlib.suppress(CannotFollow):  # not every origin knows `now`
-                now = yield from self._fetched(PollQuestion(NOW, None, waits=False), compares=True)
+                now = yield from self._fetch(PollQuestion(NOW, None, waits=False), compares=True)
                 end = now.end
             if end < question.start:
                 raise self._behind(end)
@@ -236,7 +238,9 @@ class Poller:
         """Return the evidence of a client's read that ended at the feed's tail, or None."""
         return next((read for read in self._others.reads() if read.end == tail), None)
 
-    def _check_others(self, common: str, beyond: str) -> Generator[PollerRequest, Heard, None]:
+    def _check_others(
+        self, common: str, beyond: str
+    ) -> Generator[PollerRequest, WholeAnswerLike, None]:
         """Refuse the offsets of clients whose reads went beyond the feed, if the data are lost.
 
         Reads that another server has answered are compared, too: the latest one of each server.
@@ -273,14 +277,14 @@ class Poller:
 
     def _read_again(
         self, known: Known, server: str = ""
-    ) -> Generator[PollerRequest, Heard, tuple[Comparison, Polled]]:
+    ) -> Generator[PollerRequest, WholeAnswerLike, tuple[Comparison, Polled]]:
         """Compare known data with what the origin has there now, in as many answers as it takes.
 
         All of the answers have to come from one server: from `server` unless that is "".
         """
         read = Span(known.start, known.start, b"")
         for _ in range(MOST_PARTS):
-            polled = yield from self._fetched(
+            polled = yield from self._fetch(
                 PollQuestion(read.end, None, waits=False), compares=True
             )
             server = server or self._answered_by
@@ -305,7 +309,7 @@ class Poller:
             return CannotFollow(StreamGone(ANOTHER_STREAM))
         return OriginBehind("the origin tells of a stream that ends before what it told of", end)
 
-    def _fetched(self, question: PollQuestion, *, compares: bool = False) -> Steps:
+    def _fetch(self, question: PollQuestion, *, compares: bool = False) -> Steps:
         """Return the answer to a request with any credentials that the origin accepts.
 
         A request that `compares` cannot put the followed stream in doubt.
@@ -319,27 +323,27 @@ class Poller:
                 else edge_target.catch_up(read, start).target
             )
             answer = yield PollerRequest(request, target, question.waits)
-            if not self.server and (told := self._read_up_to(start)) is not None:
-                self.server = told.server  # clients have read up to there meanwhile
-            if not compares and (answer.is_repetition or not self.is_told_by(answer.server)):
+            if not self.server and (evidence := self._read_up_to(start)) is not None:
+                self.server = evidence.server  # clients have read up to there meanwhile
+            if not compares and (answer.is_repetition or not self.is_trusted(answer.server)):
                 self.doubt()
             self._answered_by = answer.server
             if not self.is_in_doubt:
                 self.server = answer.server
             if answer.status in DENIALS and self._lenders.replace(request):
                 continue
-            if answer.status in UNKNOWN_OFFSET and self._is_told_of(start):
+            if answer.status in UNKNOWN_OFFSET and self._is_confirmed(start):
                 raise self._behind("")
             if answer.status not in ANSWERS:
                 refuse(answer.status, answer.headers)
-            return self._polled(question, answer.status, answer.headers, answer.body)
+            return self._parse(question, answer.status, answer.headers, answer.body)
 
-    def _is_told_of(self, offset: str) -> bool:
+    def _is_confirmed(self, offset: str) -> bool:
         """Return whether the origin itself has shown that the stream reaches an offset."""
         known = self._window.newest
         return known is not None and known.start <= offset and offset not in {BEGINNING, NOW}
 
-    def _polled(
+    def _parse(
         self, question: PollQuestion, status: int, headers: MultiMapping[str], body: bytes
     ) -> Polled:
         nothing = status == 204
@@ -356,15 +360,15 @@ class Poller:
         except OriginBehind:
             raise self._behind(end) from None
         is_nothing = repair.is_nothing(content_type, body)
-        if not is_nothing and self._is_ones_own(headers):
+        if not is_nothing and self._is_private(headers):
             self._lenders.are_apart = True
             raise CannotFollow(OriginBusy(ONES_OWN))
-        said = None if is_nothing else self._said(headers)
+        directives = None if is_nothing else self._directives(headers)
         caught_up = nothing or repair.is_true(headers, UP_TO_DATE)
-        if said is not None and caught_up and not question.waits:
+        if directives is not None and caught_up and not question.waits:
             shortened = CIMultiDict(headers)
             tails.shorten(shortened, self._origin.freshness)
-            self._tell_directives(self._said(shortened))
+            self._on_directives(self._directives(shortened))
         return Polled(
             end,
             headers.get(CURSOR),
@@ -372,17 +376,17 @@ class Poller:
             content_type,
             repair.is_true(headers, CLOSED),
             caught_up,
-            said if question.waits else None,
+            directives if question.waits else None,
             repair.cors(headers),
         )
 
-    def _is_ones_own(self, headers: MultiMapping[str]) -> bool:
+    def _is_private(self, headers: MultiMapping[str]) -> bool:
         """Return whether the news are only for the reader whose credentials were sent."""
         return bool(self._lenders.request.admitted_as) and sharing.is_ones_own(
             200, headers, self._origin.identity, ignore_no_store=self._origin.ignores_no_store
         )
 
-    def _said(self, headers: MultiMapping[str]) -> str:
+    def _directives(self, headers: MultiMapping[str]) -> str:
         request = self._lenders.request
         ignore = self._origin.ignores_no_store and not request.identified
         return repair.said(headers, ignore_no_store=ignore)

@@ -67,7 +67,7 @@ class RecentWindow:
             self._begin_anew(span)
         else:
             self._append(span)
-        self._budget.take(self, self._bytes)
+        self._budget.set_size(self, self._bytes)
 
     def _begin_anew(self, span: Span) -> None:
         self.clear()
@@ -158,7 +158,7 @@ class RecentWindow:
         """Drop the news for good: the stream is no longer followed."""
         self._closed = True
         self.clear()
-        self._budget.take(self, 0)
+        self._budget.set_size(self, 0)
 
     def learn(self, start: str, end: str, body: bytes) -> None:
         """Note the place of `start` or `end` from the other's, by a read of the data between."""
@@ -225,7 +225,7 @@ class RecentWindow:
         if size <= WINDOW_BYTES and len(pieces) <= MAX_PIECES:
             self._pieces = pieces
             self._bytes = size
-            self._budget.take(self, size)
+            self._budget.set_size(self, size)
 
     def _after(self, offset: str, place: int) -> list[_Piece]:
         """Return the pieces from a place on; the one around it is cut there."""
@@ -270,7 +270,7 @@ class WindowBudget:
     def __repr__(self) -> str:
         return f"<Budget {self.bytes} of {self._max_bytes} bytes, {len(self._sizes)} streams>"
 
-    def take(self, window: RecentWindow, size: int) -> None:
+    def set_size(self, window: RecentWindow, size: int) -> None:
         """Note how many bytes a window holds now, and clear others beyond the limit."""
         self.bytes += size - self._sizes.pop(window, 0)
         if size:

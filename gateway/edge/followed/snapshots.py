@@ -50,7 +50,7 @@ def snapshot_of(
         request.identified or repair.is_private(said),
         request.lifetime,
         # For older parts an origin may send other directives than for the tail.
-        said_of_data(result.cached) if tells_of_tail else None,
+        data_directives(result.cached) if tells_of_tail else None,
         cors=repair.cors(fields),
         number=result.number if result.current else BEFORE_ALL,
     )
@@ -61,11 +61,11 @@ def as_read(snapshot: Snapshot, result: CacheResult, facts: StreamRead) -> Snaps
 
     The long-poll is told that it is up to date wherever a cached copy of the result may say so.
     """
-    told = snapshot.caught_up or facts.is_empty or (facts.up_to_date and result.tail_is_known)
-    return snapshot._replace(caught_up=told)
+    caught_up = snapshot.caught_up or facts.is_empty or (facts.up_to_date and result.tail_is_known)
+    return snapshot._replace(caught_up=caught_up)
 
 
-def as_told(snapshot: Snapshot, read: Read, freshness: Freshness) -> Snapshot:
+def as_sent(snapshot: Snapshot, read: Read, freshness: Freshness) -> Snapshot:
     """Return the snapshot for the response to a read: on a private route it is marked private.
 
     A read with the current reader key gets what all get, unless the origin marks it as private.
@@ -90,7 +90,7 @@ def with_directives(
     return snapshot._replace(private=private, reads_say=reads_say, polls_say=polls_say)
 
 
-def said_of_data(cached: CachedResponse) -> str:
+def data_directives(cached: CachedResponse) -> str:
     """Return the origin's cache directives for a stream's data; "" if it leaves them to us."""
     if cached.is_ours:
         return ""

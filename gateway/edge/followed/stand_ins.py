@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from gateway.protocol.origins.followed import Snapshot, Span
 
 
-class LastHeard(NamedTuple):
+class RecentData(NamedTuple):
     """Recent data of a stream that is followed with `request`.
 
-    The origin has confirmed the snapshot last at `at` (epoch seconds).
+    The origin has confirmed the snapshot last at `confirmed_at` (epoch seconds).
     """
 
     snapshot: Snapshot
     span: Span
     request: CacheRequest
-    at: float
+    confirmed_at: float
 
 
 class StandIns:
@@ -49,9 +49,9 @@ class StandIns:
         )
         self._clock = clock
 
-    def of(self, heard: LastHeard, request: CacheRequest) -> CachedResponse | None:
+    def of(self, recent: RecentData, request: CacheRequest) -> CachedResponse | None:
         """Return a response to a read from the data's start; None if it may not stand in now."""
-        snapshot, span = heard.snapshot, heard.span
+        snapshot, span = recent.snapshot, recent.span
         said = snapshot.polls_say if snapshot.reads_say is None else snapshot.reads_say
         headers = CIMultiDict(
             [
@@ -63,9 +63,9 @@ class StandIns:
                 *cache_headers.fields(snapshot.cors),
             ]
         )
-        times = policy.Times(heard.at, heard.at)
+        times = policy.Times(recent.confirmed_at, recent.confirmed_at)
         cached = self._rules.apply(request, 200, headers, times, span.body)
-        if not (cached.keep and is_of_followed(cached, heard.request)):
+        if not (cached.keep and is_of_followed(cached, recent.request)):
             return None
         if not policy.serves_error(cached.stored, self._clock()):
             return None

@@ -43,9 +43,9 @@ class Trust:
         """Return whether a server is known to have the same stream up to an offset."""
         return self._poller.is_sure_of(server, offset)
 
-    def is_told_by(self, server: str) -> bool:
+    def is_trusted(self, server: str) -> bool:
         """Return whether a server was compared last; also True while none was compared."""
-        return self._poller.is_told_by(server)
+        return self._poller.is_trusted(server)
 
     def knows(self, offset: str) -> bool:
         """Return whether an offset is one that the stream is known to have."""

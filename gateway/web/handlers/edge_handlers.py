@@ -150,7 +150,7 @@ class EdgeHandlers:
             # What is for one reader alone is no news for the others of a stream; who is identified
             # may have one of their own.
             is_news = result.cached.joinable or cache_request.identified
-            stream.read_by_somebody(span, result if is_news else replace(result, current=False))
+            stream.note_read(span, result if is_news else replace(result, current=False))
         return present(request, route.recipient(read), result, self._shared)
 
     # Live reads
@@ -188,11 +188,11 @@ class EdgeHandlers:
                     if news is not None:
                         return RouteAnswer(news, cache_status.COLLAPSED)
                 result = await feeds.reader.catch_up(plain, position)
-                plain = feeds.found_apart(plain, result)
+                plain = feeds.own_request(plain, result)
                 if result.cached.facts is None:
                     return present(request, route.recipient(read), result, self._shared)
                 snapshot = snapshot_of(plain, position, result, result.cached.facts)
-                there = feeds.found(plain, read, snapshot, result, position, client)
+                there = feeds.poll_response(plain, read, snapshot, result, position, client)
                 if there is not None:
                     return RouteAnswer(there, result.cache)
                 live_responses.check_open(self._shared)
@@ -249,7 +249,7 @@ class EdgeHandlers:
         feeds, client = route.feeds, self._client(request)
         for _ in range(MOST_LOOKS):
             result = await feeds.reader.catch_up(plain, start)
-            plain = feeds.found_apart(plain, result)
+            plain = feeds.own_request(plain, result)
             facts = result.cached.facts
             if facts is None:
                 return present(request, route.recipient(plain.read), result, self._shared)
@@ -270,10 +270,10 @@ class EdgeHandlers:
                     continue
                 stream = feeds.follow(plain, known, client, has_tail=known.tail != start)
             elif start == NOW:
-                stream.has_now(snapshot.tail)
+                stream.note_tail(snapshot.tail)
             if start == NOW or facts.is_empty:
                 return stream, facts.next_offset
-            stream.read_by_somebody(Span(start, facts.next_offset, result.cached.body), result)
+            stream.note_read(Span(start, facts.next_offset, result.cached.body), result)
             return stream, start
         raise OriginBehind("the stream was made anew again and again while it was read")
 
@@ -370,7 +370,7 @@ def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
 
 def _headers(request: Request, route: EdgeRoute) -> MultiMapping[str]:
     """The headers of a request as far as they are for the origin."""
-    return route.told_origin(request.method, request_head.target(request), request.headers)
+    return route.headers_for_origin(request.method, request_head.target(request), request.headers)
 
 
 def _asked(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheRequest:

@@ -83,9 +83,9 @@ class PassingOn:
         """
         if passed.method in READING:
             conditional.check_asked_for(answer.status, sent)
-        route.multi_append.heard(passed.method, answer)
+        route.multi_append.note_response(passed.method, answer)
         try:
-            lacked = await route.lacked(passed.method, passed.read, sent, answer)
+            lacked = await route.missing_fields(passed.method, passed.read, sent, answer)
         except asyncio.CancelledError:  # its client has left
             self.is_unsure(passed, route)
             raise
