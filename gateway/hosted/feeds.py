@@ -101,7 +101,7 @@ class HostedFollower:
         except BadRequest:
             pass  # the feed is ahead: what was published is older than it
         except HeadgateError as error:
-            self.feed.lose(error)
+            self.feed.suspend(error)
             path = self.feed.stream.path
             asyncio.get_running_loop().call_later(RELOAD_S, self._table.missed, path)
         except Exception:  # noqa: BLE001 - its readers would wait for what never comes

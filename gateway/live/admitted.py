@@ -1,7 +1,7 @@
-"""Live readers whose credential counts for a while only: each is ended when it counts no more.
+"""Live readers whose credential expires: each is ended when its credential is no longer valid.
 
-A principal may have many readers. The principals wait in one heap by the moment up to which they
-count, with one timer for the first; readers of open routes are not here.
+A principal may have many readers. The principals wait in one heap, ordered by the time at which
+their credentials expire, with one timer for the first. Readers of open routes are not in it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
     End = Callable[[Ended], None]
 
-AT_ONCE = 256  # readers that are ended before others have their turn: 5 ms
-FORGOTTEN = 1024  # principals without readers that may wait in the heap, besides as many as have
+AT_ONCE = 256  # readers ended in one pass of the loop: 5 ms
+# Principals without readers that may stay in the heap, in addition to one for each with readers.
+FORGOTTEN = 1024
 
 
 class Holder(Protocol):
-    """A principal whose credential counts until a moment (epoch seconds); 0 once revoked."""
+    """A principal whose credential is valid until a moment (epoch seconds); 0 once revoked."""
 
     until: float
 
@@ -36,25 +37,31 @@ class Reader(Protocol):
 
     @property
     def principal(self) -> Holder | None:
-        """The principal that is admitted with the reader, if there is one."""
+        """The principal that was admitted when the reader came, if its route has a guard."""
 
 
 class AdmittedReaders:
-    """`clock` gives epoch seconds. A reader is ended at most a second late, and never early."""
+    """The live readers of all principals, by principal.
+
+    `clock` returns epoch seconds. A reader is ended at most a second late, and never early.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._of: dict[Holder, dict[Reader, End]] = {}
         self._heap: list[tuple[float, int, Holder]] = []
-        self._waits: set[Holder] = set()  # those in the heap
-        self._numbers = count()  # since principals have no order
+        self._waits: set[Holder] = set()  # the principals in the heap
+        self._numbers = count()  # break ties in the heap, since principals cannot be compared
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self._of.values()))
 
     def add(self, reader: Reader, end: End) -> None:
-        """End a reader when its principal counts no more, also where that is so already."""
+        """Call `end` once the credential of the reader's principal is no longer valid.
+
+        A credential that has expired already ends the reader in the next pass of the loop.
+        """
         principal = reader.principal
         if principal is None:
             return
@@ -77,7 +84,7 @@ class AdmittedReaders:
                 del self._of[principal]
 
     def end(self, principal: Holder) -> None:
-        """End the readers of a principal that counts no more, a part of them at a time."""
+        """End the readers of a principal whose credential is no longer valid, AT_ONCE at a time."""
         readers = self._of.get(principal)
         if readers is None:
             return
@@ -86,19 +93,19 @@ class AdmittedReaders:
             self.discard(reader)
             try:
                 end(ended)
-            except Exception:  # noqa: BLE001 - the others have to be ended, too
+            except Exception:  # noqa: BLE001 - the other readers must still be ended
                 log.exception("reader.unended")
         if principal in self._of:
             asyncio.get_running_loop().call_soon(self.end, principal)
 
     def _due(self) -> None:
-        """End the readers whose time has come; the clock may still be behind the loop's timer."""
+        """End the readers whose credential has expired; the clock may lag behind the timer."""
         now = self._clock()
         while self._heap and self._heap[0][0] <= now:
             _, _, principal = heapq.heappop(self._heap)
             self._waits.discard(principal)
             if principal.until > now and principal in self._of:
-                self._wait_for(principal)  # it was vouched for again meanwhile
+                self._wait_for(principal)  # its authority has extended it meanwhile
             else:
                 self.end(principal)
         self._arm()
@@ -112,12 +119,12 @@ class AdmittedReaders:
             self._timer.cancel()
             self._timer = None
         if self._heap:
-            # The clock may be set while nobody looks, so somebody does twice a second.
+            # The system clock may be set at any time, so it is compared twice a second.
             wait = min(max(self._heap[0][0] - self._clock(), 0.0), 0.5)
             self._timer = asyncio.get_running_loop().call_later(wait, self._due)
 
     def _tidy(self) -> None:
-        """Forget those in the heap who have no readers any more, when they are many."""
+        """Drop the principals without readers from the heap, when they are many."""
         if len(self._heap) < 2 * len(self._of) + FORGOTTEN:
             return
         self._heap = [item for item in self._heap if item[2] in self._of]

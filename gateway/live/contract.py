@@ -20,50 +20,50 @@ if TYPE_CHECKING:
     from gateway.telemetry.traffic import Polls, Traffic
     from gateway.turns import Turns
 
-V = TypeVar("V")  # a stream as its route knows it
-N = TypeVar("N")  # a piece of news of it
+V = TypeVar("V")  # a stream as its route represents it
+N = TypeVar("N")  # one piece of the stream's news
 V_contra = TypeVar("V_contra", contravariant=True)
 N_contra = TypeVar("N_contra", contravariant=True)
 
 
 class NewsAge(NamedTuple):
-    """The arrival of the oldest of some news (perf_counter), and the newest append's trace."""
+    """The arrival of the oldest of some news (perf_counter), and the trace of the newest append."""
 
     at: float
     trace_id: str | None
 
 
 class PollAnswer:
-    """The answer of equal long-polls: a value, and the bytes of it.
+    """The response to equal long-polls: as a value, and as bytes.
 
-    `ended` says what ended the wait of those whom it was `given` to. Of these `begun` has those
-    whom no task counts, by where they began to read (an index into BEGINNINGS), until they are
-    counted. `told` is of the news in it, where it has some.
+    `ended` says what ended their wait, and `readers` is how many got the response. Connections
+    that wait without a task add themselves to `uncounted_begins`, by where they began to read (an
+    index into BEGINNINGS). `age` is that of the news in the response, if it has any.
     """
 
-    __slots__ = ("_counted", "begun", "ended", "given", "response", "told", "wire")
+    __slots__ = ("_counted", "age", "ended", "readers", "response", "uncounted_begins", "wire")
 
     def __init__(
-        self, response: Response, wire: bytes, ended: Ended, told: NewsAge | None = None
+        self, response: Response, wire: bytes, ended: Ended, age: NewsAge | None = None
     ) -> None:
         self.response = response
         self.wire = wire
         self.ended = ended
-        self.told = told
-        self.given = self._counted = 0
-        self.begun = [0] * (NOWHERE + 1)
+        self.age = age
+        self.readers = self._counted = 0
+        self.uncounted_begins = [0] * (NOWHERE + 1)
 
     @property
     def is_counted(self) -> bool:
-        """True if every reader that got the response is counted."""
-        return self.given == self._counted
+        """True if every reader that got the response has been counted."""
+        return self.readers == self._counted
 
     def count(self) -> tuple[int, list[int]]:
-        """Count the readers not counted before; return their number, and it by how reads began."""
-        readers, begun = self.given - self._counted, self.begun
-        self._counted = self.given
-        self.begun = [0] * (NOWHERE + 1)
-        return readers, begun
+        """Count the readers not counted before; return their number, in all and by beginning."""
+        readers, uncounted_begins = self.readers - self._counted, self.uncounted_begins
+        self._counted = self.readers
+        self.uncounted_begins = [0] * (NOWHERE + 1)
+        return readers, uncounted_begins
 
 
 class Waiter(Protocol):
@@ -71,72 +71,59 @@ class Waiter(Protocol):
 
     @property
     def principal(self) -> Holder | None:
-        """The principal that is admitted with the reader, where its route has a guard."""
+        """The principal that was admitted with the request, if its route has a guard."""
 
     def answer(self, answer: PollAnswer) -> None:
-        """Take the answer that all get who asked the same."""
+        """Take the response, which all waiters with equal requests get."""
 
     def abandon(self) -> None:
-        """There is none, and the client has to ask again."""
-
-
-class Answerable(Protocol):
-    """A connection that waits for the one response to a write."""
-
-    def take(self) -> None:
-        """Note that the response comes later."""
-
-    def reply(self, wire: bytes) -> bool:
-        """Give it; whether the client is there still."""
-
-    def abandon(self) -> None:
-        """There is none."""
+        """End the wait without a response: the client has to send its request again."""
 
 
 class Parkable(Waiter, Protocol):
     """A client's connection, which can wait without a task."""
 
     def write(self, wire: bytes) -> None:
-        """Write an answer that was ready at once."""
+        """Write a response that was ready at once."""
 
-    def take(
+    def defer(
         self, on_lost: Callable[[Waiter], object] | None = None, counted: Polls | None = None
     ) -> None:
-        """Keep it for an answer that comes later, and say whom to tell when its client leaves.
+        """Keep the connection for a response that comes later.
 
-        A long-poll says where it is `counted`.
+        `on_lost` is called if the client disconnects first. A long-poll is counted in `counted`.
         """
 
     def reply(self, wire: bytes) -> bool:
-        """Write the answer for which it was kept; whether the client is there still."""
+        """Write the deferred response; return whether the client is still connected."""
 
-    def tell_loss(self, on_lost: Callable[[Waiter], object] | None) -> None:
-        """Set the callback for a lost client; None for none."""
+    def set_on_lost(self, on_lost: Callable[[Waiter], object] | None) -> None:
+        """Replace the callback for a client that disconnects; None removes it."""
 
 
-class Taker(Protocol):
-    """A client's connection, as far as it takes parts."""
+class PartsTaker(Protocol):
+    """A client's connection, for responses that are written in parts."""
 
     @property
     def transport(self) -> Transport | None:
         """The transport that events are written to; None when the client is gone."""
 
     def write(self, wire: bytes) -> None:
-        """Write some of the answer."""
+        """Write a part of the response."""
 
     def writelines(self, parts: Sequence[bytes]) -> None:
-        """Write some of the answer that is too long to be copied."""
+        """Write parts of the response that are too long to be joined."""
 
     @property
     def writing_paused(self) -> bool:
-        """True while the client takes less than it is sent."""
+        """True while the client reads more slowly than it is sent data."""
 
     async def drained(self) -> None:
-        """Wait until most of it is taken. Raises ConnectionResetError."""
+        """Wait until the client has read most of what was written. Raises ConnectionResetError."""
 
 
-class Client(Parkable, Taker, Protocol):
-    """A client's connection, which waits for an answer, or takes one in parts."""
+class Client(Parkable, PartsTaker, Protocol):
+    """A client's connection, which waits for a response or takes one in parts."""
 
 
 class ReaderServer(Protocol):
@@ -146,11 +133,11 @@ class ReaderServer(Protocol):
         """Note that the connection is lost."""
 
     def take_back(self, transport: Transport) -> bool:
-        """Serve the next request after the response; return False while that is not taken yet."""
+        """Serve the client's next request; return False while some of the response is unsent."""
 
 
 class Parked(NamedTuple):
-    """The offset at which a waiter waits, and until when (loop time)."""
+    """The offset after which a waiter wants data, and when its wait ends (loop time)."""
 
     position: str
     read: LongPoll
@@ -158,25 +145,25 @@ class Parked(NamedTuple):
 
 
 class ReaderState(NamedTuple):
-    """A live reader as an operator sees it: the offset that it was told up to, and how it is."""
+    """A live reader as the console shows it: the offset that it has reached, and its state."""
 
     mode: ReaderMode
     offset: str
     state: str  # live, catching up, or slow
 
 
-LONGEST_ROUND = 512 * 1024  # bytes that are made into events at once: 12 ms for mere line ends
+LONGEST_ROUND = 512 * 1024  # bytes rendered as events in one turn: 12 ms if all are line ends
 
 
 class DataEvent(NamedTuple):
-    """A data event, rendered but for its chunk's framing, and the offset at which its data ends."""
+    """A data event, rendered without HTTP chunk framing, and the offset at which its data ends."""
 
     rendered: bytes
     end: str
 
 
 class FeedSettings(NamedTuple):
-    """Times in seconds."""
+    """The durations that a feed keeps to, in seconds."""
 
     long_poll_timeout: float
     heartbeat: float
@@ -184,10 +171,11 @@ class FeedSettings(NamedTuple):
 
 
 class FeedState(Protocol[V]):
-    """The `position` up to which a feed's readers were notified, and what is known beyond it.
+    """The state of a feed's stream, and the `position` up to which rounds were sent.
 
-    `stream` is the stream as its route knows it, `tail` where it ends. `caught_up` says that
-    nothing is known to follow the tail, `lost` why news cannot come at the moment.
+    `stream` is the stream as its route represents it, and `tail` is the offset at which it ends.
+    `caught_up` is True while nothing is known to follow the tail. `lost` is the reason why no news
+    can arrive at the moment, if there is one.
     """
 
     stream: V
@@ -197,24 +185,24 @@ class FeedState(Protocol[V]):
     caught_up: bool
     lost: HeadgateError | None
 
-    def left(self) -> None:
-        """Count one reader less: it waited, or was about to wait."""
+    def reader_left(self) -> None:
+        """Count one reader less, which waited or was about to wait."""
 
-    def soon(self, step: Callable[[], None]) -> None:
-        """Take a step in the next pass of the loop; whatever raises, nobody waits for ever."""
+    def call_soon(self, step: Callable[[], None]) -> None:
+        """Call `step` in the next pass of the loop; an exception in it cuts off all readers."""
 
 
 class FeedContext(Protocol):
-    """A feed's view of its process: the clock (epoch seconds), and how responses are written."""
+    """The part of the process that a feed needs: the clock (epoch seconds), and rendering."""
 
     clock: Callable[[], float]
     admitted: AdmittedReaders
 
     def problem(self, error: HeadgateError) -> Response:
-        """Return a refusal; clients refused together are told different times to return."""
+        """Return the response to an error; its Retry-After differs from that of the next."""
 
     def collapsed(self, response: Response) -> tuple[Response, bytes]:
-        """Return a response, and it as bytes for all readers with equal requests."""
+        """Return the response, and its bytes for all readers with equal requests."""
 
 
 class FeedSource(Protocol[V_contra, N_contra]):
@@ -236,24 +224,27 @@ class FeedSource(Protocol[V_contra, N_contra]):
     def poll_data(
         self, stream: V_contra, parked: Parked, news: Sequence[N_contra]
     ) -> Response | None:
-        """Return a response with the news after the waiter's position; None if they lack it."""
+        """Return a response with the news after the waiter's position.
+
+        None if `news` does not reach back to that position.
+        """
 
     def poll_ended(self, stream: V_contra, parked: Parked) -> Response | None:
-        """Return the response without data: the time is over, or the stream is closed.
+        """Return the response without data, for the end of the wait or of the stream.
 
-        None where it is not known that there are none.
+        None if there may be data after the waiter's position.
         """
 
     def late_poll(self, stream: V_contra, parked: Parked) -> Coroutine[None, None, Response | None]:
-        """Return the response to a waiter whose position is not in the news; None to wait on.
+        """Read the response for a waiter whose position the news does not reach back to.
 
-        There is one when its time is over.
+        None lets the waiter wait on. Once its time is over, there is always a response.
         """
 
     def data_events(
         self, stream: V_contra, start: str, news: Sequence[N_contra]
     ) -> list[DataEvent] | None:
-        """News that follow `start` as data events; None when they are too long for one turn."""
+        """Return the news that follows `start` as data events; None if too long for one turn."""
 
     def cached_event(self, stream: V_contra, start: str) -> DataEvent | None:
         """Return the cached data event of the chunk at `start`, or None."""
@@ -263,7 +254,7 @@ class FeedSource(Protocol[V_contra, N_contra]):
 
 
 async def rendered(turns: Turns, content_type: str, body: bytes) -> bytes:
-    """Render the data event of a read's body, in turns when that takes long."""
+    """Render the data event for the body of a read, in turns if the body is long."""
     if sse.is_long(body):
         return await turns.take(sse.long_data_event(content_type, body))
     return sse.data_event(content_type, body)

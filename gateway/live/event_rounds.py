@@ -1,7 +1,7 @@
-"""The rounds that live readers have not been sent yet, by how many each reader has been sent.
+"""The rounds that some live reader has not been sent yet.
 
-Who lacks several rounds is told them together. What readers are written is rendered once for all
-who lack the same, and counted as one.
+A reader that lacks several rounds is sent them together. Events are rendered once for all readers
+that lack the same rounds, and are counted together.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedSource, FeedState
     from gateway.telemetry.live_traffic import LiveTraffic
 
-    Piece = tuple[bytes, str, bool]  # a chunk, where its data ends, and whether that is the tail
+    Piece = tuple[bytes, str, bool]  # a chunk, the offset of its end, and whether that is the tail
 
 
-class TellsPosition(Protocol):
+class ControlEvents(Protocol):
     """A source of control events."""
 
     def control_event(self, position: str, floor: int) -> bytes:
@@ -28,9 +28,9 @@ class TellsPosition(Protocol):
 
 
 class Round(NamedTuple, Generic[N]):
-    """News that follow `start`, and since when the oldest were there (by perf_counter).
+    """The news that follows `start`, and the arrival of the oldest of it (perf_counter).
 
-    `trace_id` is that of the newest append among them that has one.
+    `trace_id` belongs to the newest append in it that has a trace.
     """
 
     start: str
@@ -39,18 +39,19 @@ class Round(NamedTuple, Generic[N]):
     trace_id: str | None
 
 
-class Telling(Generic[N]):
-    """The events for readers that lack the same rounds: `pieces`, `size` bytes in all.
+class Delivery(Generic[N]):
+    """The events for all readers that lack the same rounds: `pieces`, of `size` bytes together.
 
-    `events` of them have news. `readers` have been written them; `counted` of these are counted.
+    `events` is the number of data events in them. `readers` is how many readers were sent the
+    pieces, and `counted` how many of these the metrics include.
     """
 
     __slots__ = ("counted", "events", "pieces", "readers", "since", "size", "trace_id")
 
     def __init__(self, lacks: Sequence[Round[N]], events: int) -> None:
-        told = [one for one in lacks if one.news]
-        self.since = told[0].since if told else 0.0
-        self.trace_id = next((one.trace_id for one in reversed(told) if one.trace_id), None)
+        with_news = [one for one in lacks if one.news]
+        self.since = with_news[0].since if with_news else 0.0
+        self.trace_id = next((one.trace_id for one in reversed(with_news) if one.trace_id), None)
         self.events = events
         self.pieces: list[Piece] = []
         self.size = 0
@@ -58,7 +59,7 @@ class Telling(Generic[N]):
         self.counted = 0
 
     def count(self, traffic: LiveTraffic, now: float) -> None:
-        """Count those who have been written it since it was last counted, all at this moment."""
+        """Add the readers since the last call to the metrics, with the delay up to `now`."""
         readers = self.readers - self.counted
         if not readers:
             return
@@ -68,58 +69,62 @@ class Telling(Generic[N]):
             traffic.delays.observe(now - self.since, readers, self.trace_id)
 
     def take_back(self, end: str, traffic: LiveTraffic) -> None:
-        """Uncount the pieces from the one with this end on for a reader that did not get them."""
+        """Subtract one reader that did not get the piece ending at `end`, nor those behind it."""
         first = [piece[1] for piece in self.pieces].index(end)
         for piece, _, _ in self.pieces[first:]:
             traffic.wrote_events(-1, len(http1.unframe(piece)), 1)
 
 
 class EventRounds(Generic[V, N]):
-    """The rounds that somebody may lack; `number` of them there have been in all."""
+    """The latest rounds of a feed, which some reader may lack; `number` counts all so far."""
 
-    __slots__ = ("_feed", "_kept", "_source", "_tellings", "_tells", "number")
+    __slots__ = ("_control", "_deliveries", "_feed", "_rounds", "_source", "number")
 
-    def __init__(self, feed: FeedState[V], source: FeedSource[V, N], tells: TellsPosition) -> None:
+    def __init__(
+        self, feed: FeedState[V], source: FeedSource[V, N], control: ControlEvents
+    ) -> None:
         self._feed = feed
         self._source = source
-        self._tells = tells
-        self._kept: list[Round[N]] = []
-        self._tellings: dict[tuple[int, int], Telling[N] | None] = {}
+        self._control = control
+        self._rounds: list[Round[N]] = []
+        self._deliveries: dict[tuple[int, int], Delivery[N] | None] = {}
         self.number = 0
 
     def add(self, one: Round[N]) -> None:
-        """Add a round."""
+        """Add a round, and drop the rendered events, which lack it."""
         self.retire()
-        self._kept.append(one)
+        self._rounds.append(one)
         self.number += 1
 
     def retire(self) -> None:
-        """Drop what was rendered so far: it is written to no further reader."""
-        for telling in self._tellings.values():
-            if telling is not None and telling.readers and telling.events:
-                self._source.traffic.live.collapsed.observe(telling.readers)
-        self._tellings.clear()
+        """Drop the rendered events, and observe how many readers shared each of them."""
+        for delivery in self._deliveries.values():
+            if delivery is not None and delivery.readers and delivery.events:
+                self._source.traffic.live.collapsed.observe(delivery.readers)
+        self._deliveries.clear()
 
-    def forget(self, told: int) -> None:
-        """Drop the rounds that every reader has been sent."""
-        lacked = self.number - told
-        if lacked < len(self._kept):
-            del self._kept[: len(self._kept) - lacked]
+    def forget(self, sent: int) -> None:
+        """Drop all rounds up to number `sent`, which every reader has been sent."""
+        lacked = self.number - sent
+        if lacked < len(self._rounds):
+            del self._rounds[: len(self._rounds) - lacked]
 
-    def telling(self, told: int, floor: int) -> Telling[N] | None:
-        """Return the events for readers that were sent so many rounds, cursors at least `floor`.
+    def delivery(self, sent: int, floor: int) -> Delivery[N] | None:
+        """Return the events for readers that were sent `sent` rounds; cursors are at least `floor`.
 
-        None when these are too long for one turn.
+        None if these events are too long for one turn.
         """
         try:
-            return self._tellings[told, floor]
+            return self._deliveries[sent, floor]
         except KeyError:
-            telling = self._tellings[told, floor] = self._rendered(told, floor)
-            return telling
+            delivery = self._deliveries[sent, floor] = self._rendered(sent, floor)
+            return delivery
 
-    def _rendered(self, told: int, floor: int) -> Telling[N] | None:
+    def _rendered(self, sent: int, floor: int) -> Delivery[N] | None:
         feed = self._feed
-        lacks = self._kept[told - self.number :] if self.number - told <= len(self._kept) else ()
+        lacks = (
+            self._rounds[sent - self.number :] if self.number - sent <= len(self._rounds) else ()
+        )
         if not lacks:
             return None
         news = lacks[0].news
@@ -127,17 +132,17 @@ class EventRounds(Generic[V, N]):
             news = [piece for one in lacks for piece in one.news]
         events = self._source.data_events(feed.stream, lacks[0].start, news)
         if events is None:
-            self.forget(told + 1)  # whoever lacks as much cannot be told either
+            self.forget(sent + 1)  # other readers that lack as much cannot be sent it either
             return None
-        telling = Telling(lacks, len(events))
+        delivery = Delivery(lacks, len(events))
         for data, end in events or [DataEvent(b"", feed.position)]:
-            piece = data + self._tells.control_event(end, floor)
-            telling.size += len(piece)
-            telling.pieces.append((http1.chunk(piece), end, end == feed.tail))
-        return telling
+            piece = data + self._control.control_event(end, floor)
+            delivery.size += len(piece)
+            delivery.pieces.append((http1.chunk(piece), end, end == feed.tail))
+        return delivery
 
     def count(self, traffic: LiveTraffic, now: float) -> None:
-        """Count what readers have been written since it was last counted, at this moment."""
-        for telling in self._tellings.values():
-            if telling is not None:
-                telling.count(traffic, now)
+        """Add what readers were sent since the last call to the metrics."""
+        for delivery in self._deliveries.values():
+            if delivery is not None:
+                delivery.count(traffic, now)

@@ -1,8 +1,8 @@
 """The order in which live readers are sent the rounds: in turn, a part of them at a time.
 
-Between two parts the loop makes some passes, so that input is read and appends are taken, and who
-comes later in the turn is told what has come since, too. With a round that was written to all at
-once, appends waited for thousands of writes, and what they had to tell for the next round: of 1,000
+Between two parts the loop makes some passes, in which it reads input and commits appends. Readers
+later in the turn are sent these appends, too. When each round was written to all readers at once,
+appends waited behind thousands of writes, and their data waited for the next round: with 1,000
 readers p50 was two and a half times as long.
 """
 
@@ -17,61 +17,69 @@ from gateway.live.event_rounds import EventRounds
 
 if TYPE_CHECKING:
     from gateway.live.contract import FeedSource, FeedState
-    from gateway.live.event_rounds import Round, Telling, TellsPosition
+    from gateway.live.event_rounds import ControlEvents, Delivery, Round
 
-# Half a millisecond of writes. With 128 at once appends waited so long that each was told alone.
+# Readers in a part: half a millisecond of writes. With 128, appends waited so long that each one
+# became a round of its own.
 AT_ONCE = 32
-# What an append takes from its bytes to its round: read, committed, answered, told. With one pass
-# between two parts a writer who waits for its answers was four times as slow.
+# Passes of the loop between two parts. An append needs as many from its bytes to its round: it is
+# read, committed, answered and published. With one pass, a writer that waits for each response was
+# four times as slow.
 PASSES = 4
 
 
 class LiveReader(Protocol):
-    """`told` is how many of the rounds it has been told of, `position` up to where.
+    """A reader that is sent rounds: `rounds_sent` of them so far, up to the offset `position`.
 
-    `cursor` is the floor of its cursors; `told_tail` says whether it was told to be up to date.
+    `cursor` is the least cursor that it may be sent. `is_up_to_date` says whether its last control
+    event said that it had reached the tail.
     """
 
     cursor: int
     position: str
-    told: int
-    told_tail: bool
+    rounds_sent: int
+    is_up_to_date: bool
 
     def write(self, framed: bytes) -> None:
-        """Write what is one or more chunks of a chunked body."""
+        """Write one or more chunks of a chunked body."""
 
     def advance(self) -> None:
-        """Go on from its position by what is read for it."""
+        """Read what follows its position from the log or origin, and send that."""
 
-    def told_all(self) -> None:
-        """Nothing can follow any more."""
+    def finish(self) -> None:
+        """End the response: the stream is closed, and all of it was sent."""
 
 
 class LiveTurns(Generic[V, N]):
-    """`live` are the readers that the rounds are for, in the order in which they are told."""
+    """The turns of a feed: `live` has the readers that get the rounds, in the order of sending."""
 
     __slots__ = ("_began", "_feed", "_passes", "_rounds", "_traffic", "_turn", "live")
 
-    def __init__(self, feed: FeedState[V], source: FeedSource[V, N], tells: TellsPosition) -> None:
+    def __init__(
+        self, feed: FeedState[V], source: FeedSource[V, N], control: ControlEvents
+    ) -> None:
         self.live: dict[LiveReader, None] = {}
         self._feed = feed
         self._traffic = source.traffic.live
-        self._rounds = EventRounds(feed, source, tells)
-        self._turn: list[LiveReader] = []  # those who are still to be looked at in it, backwards
-        self._passes = 0  # still to be made before the next part
-        self._began = 0  # by the rounds there had been
+        self._rounds = EventRounds(feed, source, control)
+        self._turn: list[LiveReader] = []  # readers left in this turn, the next one last
+        self._passes = 0  # of the loop, left before the next part
+        self._began = 0  # number of rounds when this turn began
 
     def join(self, reader: LiveReader) -> None:
         """Add a reader at the feed's position, which is sent the rounds from now on."""
-        reader.told = self._rounds.number
+        reader.rounds_sent = self._rounds.number
         self.live[reader] = None
 
-    def leave(self, reader: LiveReader) -> None:
+    def remove(self, reader: LiveReader) -> None:
         """Remove a reader that fell behind or disconnected."""
         self.live.pop(reader, None)
 
-    def tell(self, one: Round[N]) -> int:
-        """Begin to tell of a round; how many readers it has news for."""
+    def send_round(self, one: Round[N]) -> int:
+        """Add a round, and start a turn if none is under way.
+
+        Return how many readers the round has news for.
+        """
         if not self.live:
             return 0
         self._rounds.add(one)
@@ -80,51 +88,55 @@ class LiveTurns(Generic[V, N]):
             self._go_on()
         return len(self.live) if one.news else 0
 
-    def tell_rest(self) -> None:
-        """Tell everybody at once what there is: nothing follows."""
+    def send_rest(self) -> None:
+        """Send the remaining rounds to all readers now, because the feed is closing."""
         while self._turn:
-            self._tell_some()
+            self._send_part()
 
     def stop(self) -> None:
-        """Something has failed in it, and all are cut off."""
+        """End the turn that is under way: after a failure all readers are cut off."""
         self._turn.clear()
         self._passes = 0
 
     def _begin(self) -> None:
         self._turn = list(reversed(self.live))
         self._began = self._rounds.number
-        self._rounds.forget(min(map(attrgetter("told"), self._turn), default=self._began))
+        self._rounds.forget(min(map(attrgetter("rounds_sent"), self._turn), default=self._began))
 
     def _go_on(self) -> None:
-        """Tell some, and let the others wait for some passes of the loop."""
+        """Send to one part of the readers, then wait for PASSES passes of the loop."""
         if not self._passes:
-            self._tell_some()
+            self._send_part()
             self._passes = PASSES if self._turn else 0
         if self._passes:
             self._passes -= 1
-            self._feed.soon(self._go_on)
+            self._feed.call_soon(self._go_on)
 
-    def _tell_some(self) -> None:
+    def _send_part(self) -> None:
         turn, live, rounds = self._turn, self.live, self._rounds
         number, left = rounds.number, AT_ONCE
         lacks: tuple[int, int] | None = None
-        telling: Telling[N] | None = None
+        delivery: Delivery[N] | None = None
         while turn and left:
             reader = turn.pop()
-            if reader.told == number or reader not in live:
+            if reader.rounds_sent == number or reader not in live:
                 continue
-            if lacks != (reader.told, reader.cursor):  # nearly always as the one before
-                lacks = reader.told, reader.cursor
-                telling = rounds.telling(*lacks)
-            # It is brought on as if it had been away. All like it are, at once: so the rounds that
-            # are kept are never more than may be told at once, and what came since the last part.
-            if telling is None:
+            if lacks != (
+                reader.rounds_sent,
+                reader.cursor,
+            ):  # nearly always the same as for the reader before
+                lacks = reader.rounds_sent, reader.cursor
+                delivery = rounds.delivery(*lacks)
+            # The events are too long: the reader catches up by reads, as if it had just come. So do
+            # all readers that lack as much, at once, so that the stored rounds are never more than
+            # fit into one turn, and those since the last part.
+            if delivery is None:
                 del live[reader]
                 reader.advance()
             else:
                 left -= 1
-                reader.told = number
-                self._tell(reader, telling)
+                reader.rounds_sent = number
+                self._send(reader, delivery)
         rounds.count(self._traffic, perf_counter())
         if not turn and self._began != number:
             self._begin()
@@ -132,14 +144,14 @@ class LiveTurns(Generic[V, N]):
             rounds.retire()
             rounds.forget(rounds.number)
 
-    def _tell(self, reader: LiveReader, telling: Telling[N]) -> None:
-        telling.readers += 1
-        for piece, end, is_tail in telling.pieces:
-            if reader not in self.live:  # its connection is full
-                telling.take_back(end, self._traffic)
+    def _send(self, reader: LiveReader, delivery: Delivery[N]) -> None:
+        delivery.readers += 1
+        for piece, end, is_tail in delivery.pieces:
+            if reader not in self.live:  # its connection is full: pause_writing has removed it
+                delivery.take_back(end, self._traffic)
                 return
             reader.write(piece)
             reader.position = end
-            reader.told_tail = is_tail
+            reader.is_up_to_date = is_tail
         if self._feed.closed and reader.position == self._feed.tail:
-            reader.told_all()
+            reader.finish()

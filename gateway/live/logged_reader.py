@@ -1,4 +1,4 @@
-"""An SSE reader of whose end there is to be a log line."""
+"""An SSE reader whose end is written to the access log."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 class LoggedSseReader(SseReader):
     """An SSE reader that counts the bytes written to it, at a small cost for each delivery.
 
-    `tell_end` is told them, and what has ended the answer.
+    `on_end` is called with what ended the response, and with that number.
     """
 
-    __slots__ = ("_sent", "_tell_end")
+    __slots__ = ("_on_end", "_sent")
 
-    def __init__(  # noqa: PLR0913 - a reader's, and whom to tell
+    def __init__(  # noqa: PLR0913 - a reader's, and a callback
         self,
         transport: asyncio.Transport,
         readers: SseReaders[Any, Any],
@@ -35,25 +35,23 @@ class LoggedSseReader(SseReader):
         *,
         chunked: bool,
         server: ReaderServer,
-        tell_end: Callable[[Ended, int], None],
+        on_end: Callable[[Ended, int], None],
     ) -> None:
         super().__init__(transport, readers, position, cursor, chunked=chunked, server=server)
         self._sent = 0
-        self._tell_end = tell_end
+        self._on_end = on_end
 
     @override
     def write(self, framed: bytes) -> None:
-        """Write what is one or more chunks of a chunked body."""
         self._sent += len(http1.unframe(framed))
         super().write(framed)
 
     @override
-    def send(self, data_event: bytes, control_event: bytes) -> None:
-        """Write them as one chunk."""
+    def write_events(self, data_event: bytes, control_event: bytes) -> None:
         self._sent += len(data_event) + len(control_event)
-        super().send(data_event, control_event)
+        super().write_events(data_event, control_event)
 
     @override
-    def left(self, ended: Ended) -> None:
-        """Report the reader's end, with the bytes that it was written."""
-        self._tell_end(ended, self._sent)
+    def note_end(self, ended: Ended) -> None:
+        """Report the end of the response, with the number of bytes written."""
+        self._on_end(ended, self._sent)

@@ -1,39 +1,56 @@
-"""The answers that long-polls were given: each is counted once for all who have it."""
+"""The responses to long-polls: each is rendered and counted once for all that get it."""
 
 from __future__ import annotations
 
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from gateway.live.contract import PollAnswer
+
 if TYPE_CHECKING:
-    from gateway.live.contract import PollAnswer
+    from gateway.errors import HeadgateError
+    from gateway.live.contract import FeedContext, NewsAge
+    from gateway.protocol.responses import Response
+    from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.traffic import Traffic
 
 
-class GivenAnswers:
-    """The answers that went to readers who are not counted yet."""
+class UncountedAnswers:
+    """The poll answers with readers that the metrics do not include yet."""
 
     def __init__(self, traffic: Traffic) -> None:
         self._traffic = traffic
         self._uncounted: list[PollAnswer] = []
 
     def note(self, answer: PollAnswer) -> None:
-        """Note that one more reader gets an answer."""
+        """Note that one more reader gets this answer."""
         if answer.is_counted:
             self._uncounted.append(answer)
-        answer.given += 1
+        answer.readers += 1
 
     def count(self) -> None:
-        """Count everybody."""
+        """Add all readers noted since the last call to the metrics."""
         traffic = self._traffic
         live = traffic.live
         for answer in self._uncounted:
-            readers, begun = answer.count()
+            readers, begins = answer.count()
             live.long_poll.leaves[answer.ended] += readers
             if answer.ended == "answered":
                 live.long_poll.delivered(readers, len(answer.response.body))
-            if answer.told is not None:
-                at, trace_id = answer.told
+            if answer.age is not None:
+                at, trace_id = answer.age
                 live.delays.observe(perf_counter() - at, readers, trace_id)
-            traffic.polls_answered(answer.response, begun)
+            traffic.polls_answered(answer.response, begins)
         self._uncounted.clear()
+
+
+def answer_of(
+    shared: FeedContext, response: Response, ended: Ended, age: NewsAge | None = None
+) -> PollAnswer:
+    """Render a response as the answer to equal long-polls."""
+    return PollAnswer(*shared.collapsed(response), ended, age)
+
+
+def refusal_of(shared: FeedContext, reason: HeadgateError, ended: Ended) -> PollAnswer:
+    """Render an error as the answer to long-polls."""
+    return answer_of(shared, shared.problem(reason), ended)

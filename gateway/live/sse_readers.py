@@ -1,13 +1,13 @@
-"""The SSE readers of a feed: how they come from catch-up to live, and what they are written.
+"""The SSE readers of a feed: how they get from catch-up to live, and what they are sent.
 
-A reader takes its connection over from the HTTP handler once the head is written. It is an object
-and no task, so that tens of thousands can wait. Each is in exactly one of these states, so it is
-told everything once:
+A reader takes over its connection from the HTTP handler once the head is written. It is an object
+without a task, so that tens of thousands can wait. Each reader is in exactly one of these states,
+so it is sent everything once:
 
-- reading: what follows its position is being read for it;
-- paused: its connection is full, and it goes on from its position when that has drained;
-- ahead: what was read for it goes past the rounds, and it joins when they have come there;
-- live: it is told of the rounds that it lacks when its turn comes.
+- reading: the data behind its position is being read for it;
+- paused: its connection is full, and it continues from its position once that has drained;
+- ahead: it was sent data that no round has reached yet, and it joins the rounds when they have;
+- live: it is sent the rounds that it lacks when its turn comes.
 """
 
 from __future__ import annotations
@@ -37,15 +37,14 @@ if TYPE_CHECKING:
     from gateway.telemetry.live_traffic import Ended
 
 HIGH_WATER = 64 * 1024  # bytes a connection may hold unsent before the reader leaves the rounds
-LAST_BYTES_S = 30.0  # for a slow client to take what is left of an answer that is over
-FRESH_S = 1.0  # clients take three SSE connections shorter than this for a broken proxy
+LAST_BYTES_S = 30.0  # for a slow client to read the rest of a response that has ended
+FRESH_S = 1.0  # clients blame a broken proxy when three SSE connections end sooner than this
 
 
 class SseReaders(Generic[V, N]):
     """The SSE readers that a feed serves, each until its time is over.
 
-    `turns` has those who are live, `ahead` are those who were read for up to past the feed's
-    position.
+    `turns` has the live readers, and `ahead` those that are past the feed's position.
     """
 
     __slots__ = ("_hurries", "_last_write", "ahead", "ends", "feed", "source", "traffic", "turns")
@@ -55,7 +54,7 @@ class SseReaders(Generic[V, N]):
         self.source = source
         self.traffic = source.traffic.live
         self._hurries = False
-        self.ends: dict[SseReader, float] = {}  # until when (loop time), the oldest reader first
+        self.ends: dict[SseReader, float] = {}  # end of its time (loop time), the oldest first
         self.ahead: dict[SseReader, None] = {}
         self.turns = LiveTurns(feed, source, self)
         self._last_write = asyncio.get_running_loop().time()
@@ -64,19 +63,19 @@ class SseReaders(Generic[V, N]):
         return len(self.ends)
 
     def __contains__(self, reader: SseReader) -> bool:
-        """Return whether a reader is served still."""
+        """Return whether the reader is still served."""
         return reader in self.ends
 
     def readers(self, most: int) -> list[tuple[str, str]]:
-        """Offset and state of each, at most so many, the furthest behind first."""
+        """Return offset and state of `most` readers at most, the furthest behind first."""
         behind = self.ends.keys() - self.turns.live.keys() - self.ahead.keys()
         furthest = heapq.nsmallest(most, behind, key=attrgetter("position"))
-        told = [(it.position, "slow" if it.paused else "catching up") for it in furthest]
+        states = [(it.position, "slow" if it.paused else "catching up") for it in furthest]
         others = chain(self.turns.live, self.ahead)
-        return told + [(it.position, "live") for it in islice(others, most - len(told))]
+        return states + [(it.position, "live") for it in islice(others, most - len(states))]
 
     def add(self, reader: SseReader) -> float:
-        """Serve a reader; when something is due for it at the latest (loop time)."""
+        """Serve a reader; return the latest time at which something is due for it (loop time)."""
         settings = self.source.settings
         self.traffic.sse.joins += 1
         if reader.principal is not None:
@@ -84,13 +83,13 @@ class SseReaders(Generic[V, N]):
         end = self.ends[reader] = asyncio.get_running_loop().time() + settings.sse_max_age
         return min(end, self._last_write + settings.heartbeat)
 
-    def gone(self, reader: SseReader) -> None:
-        """Remove a reader whose connection is lost."""
+    def remove(self, reader: SseReader) -> None:
+        """Remove a reader whose client has disconnected."""
         if self._forget(reader, "client"):
-            self.feed.left()
+            self.feed.reader_left()
 
     def finish(self, reader: SseReader, ended: Ended = "closed") -> None:
-        """End the reader's answer properly."""
+        """End the reader's response with its last chunk."""
         if self._forget(reader, ended):
             try:
                 reader.end()
@@ -98,25 +97,25 @@ class SseReaders(Generic[V, N]):
                 reader.abort()
                 raise
             finally:
-                self.feed.left()
+                self.feed.reader_left()
 
     def end(self, reader: SseReader, ended: Ended) -> None:
-        """Its time is over: tell the reader where it is, if that can reach it."""
-        if reader.paused:  # what it was sent would never leave
+        """End the response of a reader whose time is over, with a last control event."""
+        if reader.paused:  # a control event would wait behind what it does not read
             self.drop(reader, "slow" if ended in {"timeout", "drain"} else ended)
         elif reader in self.ends:
-            if reader.position != offsets.BEGINNING:  # which is never given out
-                reader.tell()  # also while it is read for: some clients throw without
+            if reader.position != offsets.BEGINNING:  # which no control event names
+                reader.send_events()  # also in the state "reading": some clients throw without it
             self.finish(reader, ended)
 
     def drop(self, reader: SseReader, ended: Ended = "error") -> None:
-        """Cut the reader off: it resumes by offset on a new connection."""
+        """Close the reader's connection at once, whose client resumes from its offset."""
         if self._forget(reader, ended):
             reader.abort()
-            self.feed.left()
+            self.feed.reader_left()
 
     def _forget(self, reader: SseReader, ended: Ended) -> bool:
-        self.turns.leave(reader)
+        self.turns.remove(reader)
         self.ahead.pop(reader, None)
         self.traffic.slow.discard(reader)
         if reader.reading is not None:
@@ -126,17 +125,17 @@ class SseReaders(Generic[V, N]):
         if reader.principal is not None:
             self.source.shared.admitted.discard(reader)
         self.traffic.sse.leaves[ended] += 1
-        reader.left(ended)
+        reader.note_end(ended)
         return True
 
     def finish_all(self) -> None:
-        """End every answer properly, once all are told what there was."""
-        self.turns.tell_rest()
+        """Send all readers the remaining rounds, then end their responses with the last chunk."""
+        self.turns.send_rest()
         for reader in list(self.ends):
             self.finish(reader)
 
     def drop_all(self) -> None:
-        """Cut every reader off."""
+        """Close the connections of all readers at once."""
         self.turns.stop()
         for reader in list(self.ends):
             self.drop(reader)
@@ -144,9 +143,9 @@ class SseReaders(Generic[V, N]):
     # Rounds
 
     def write_round(self, one: Round[N]) -> int:
-        """Begin to tell those who are live of a round; how many of them it has news for."""
+        """Start to send a round to the live readers; return how many of them it has news for."""
         self._last_write = asyncio.get_running_loop().time()
-        return self.turns.tell(one)
+        return self.turns.send_round(one)
 
     def control_event(self, position: str, floor: int) -> bytes:
         """Return the control event for a reader at `position`; its cursors are at least `floor`."""
@@ -159,7 +158,7 @@ class SseReaders(Generic[V, N]):
         )
 
     def advance_ahead(self) -> None:
-        """Let those who are ahead join the rounds, which may have come to where they are."""
+        """Let readers that were ahead join the rounds, if these have reached their positions."""
         ahead, self.ahead = self.ahead, {}
         for reader in ahead:
             reader.advance()
@@ -167,13 +166,13 @@ class SseReaders(Generic[V, N]):
     # Time
 
     def due(self, now: float) -> float:
-        """Return when the oldest response is to end, or a heartbeat is due (loop time)."""
+        """Return the time at which the oldest response ends or a heartbeat is due (loop time)."""
         heartbeat = self.source.settings.heartbeat
         beat = self._last_write + heartbeat
         return min(next(iter(self.ends.values())), beat if beat > now else now + heartbeat)
 
     def tick(self, now: float) -> None:
-        """End the answers whose time is over; those who are live may need a heartbeat."""
+        """End the responses whose time is over, and send heartbeats if they are due."""
         for reader, end in list(self.ends.items()):
             if end > now:
                 break
@@ -186,7 +185,7 @@ class SseReaders(Generic[V, N]):
             self._last_write = now
 
     def hurry(self, now: float) -> None:
-        """Let every answer's time be over now, or when it is no longer fresh."""
+        """End the time of every response now, or of a new one when it is FRESH_S old."""
         self._hurries = True
         begun_before = now - FRESH_S + self.source.settings.sse_max_age
         for reader, end in list(self.ends.items()):
@@ -194,24 +193,25 @@ class SseReaders(Generic[V, N]):
 
 
 class SseReader(asyncio.Protocol):
-    """`position` is what has been written to the client; `cursor` a floor for its cursors, or 0.
+    """An SSE response under way, and its connection. The client was sent all up to `position`.
 
-    While it is live, `told` is how many of the feed's rounds it has been told of.
+    `cursor` is the least cursor that it may be sent, or 0. `rounds_sent` counts the feed's rounds
+    while the reader is live.
     """
 
     __slots__ = (
         "_chunked",
-        "_heard",
+        "_has_input",
         "_readers",
         "_server",
         "_transport",
         "cursor",
+        "is_up_to_date",
         "paused",
         "position",
         "principal",
         "reading",
-        "told",
-        "told_tail",
+        "rounds_sent",
     )
 
     def __init__(
@@ -228,89 +228,89 @@ class SseReader(asyncio.Protocol):
         self._readers = readers
         self._chunked = chunked
         self._server = server
-        self._heard = False
+        self._has_input = False
         self.position = position
         self.cursor = cursor
-        self.principal: Holder | None = None  # where its route has a guard
-        self.reading: asyncio.Task[DataEvent] | None = None  # of what it is to be told next
+        self.principal: Holder | None = None  # set where its route has a guard
+        self.reading: asyncio.Task[DataEvent] | None = None  # reads the data behind `position`
         self.paused = False
-        self.told = 0
-        self.told_tail = False  # the last control event said that it is up to date
+        self.rounds_sent = 0
+        self.is_up_to_date = False  # as its last control event said
         transport.set_write_buffer_limits(high=HIGH_WATER)
 
     # Its connection
 
     @override
     def data_received(self, data: bytes) -> None:
-        """Nothing is expected before the answer's end; the connection then ends with it."""
-        self._heard = True
+        """Note that the client has sent something: the connection will end with the response."""
+        self._has_input = True
 
     @override
     def eof_received(self) -> bool:
-        """Close the connection, whose client has ended its side."""
+        """Close the connection, because the client has closed its side."""
         return False
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave the feed."""
-        self._readers.gone(self)
+        self._readers.remove(self)
         self._server.reader_lost(self._transport)
 
     @override
     def pause_writing(self) -> None:
-        """Stop writing to a client that does not keep up; it will catch up without a queue."""
+        """Stop writing to a client that does not keep up; nothing is queued for it."""
         self.paused = True
         readers = self._readers
-        readers.turns.leave(self)
+        readers.turns.remove(self)
         if self in readers:
             readers.traffic.detached += 1
             readers.traffic.slow.add(self)
 
     @override
     def resume_writing(self) -> None:
-        """Go on from the offset at which a client was stopped, now that it has read all."""
+        """Continue from the reader's position, now that the client has read everything sent."""
         self.paused = False
         self._readers.traffic.slow.discard(self)
         self.advance()
 
     def unsent_bytes(self) -> int:
-        """Return the number of bytes that the client has not taken yet."""
+        """Return the number of bytes that wait to be written to the socket."""
         return self._transport.get_write_buffer_size()
 
     def write(self, framed: bytes) -> None:
-        """Write what is one or more chunks of a chunked body."""
+        """Write one or more chunks of a chunked body."""
         self._transport.write(framed if self._chunked else http1.unframe(framed))
 
-    def left(self, ended: Ended) -> None:
-        """Note the end of the reader."""
+    def note_end(self, ended: Ended) -> None:
+        """Note what has ended the response; LoggedSseReader logs it."""
 
     def end(self) -> None:
-        """End the answer; the connection goes on with the client's next request where it can."""
+        """End the response; the connection serves the client's next request if it can."""
         if not self._chunked:
             self._transport.close()
             return
         self._transport.write(http1.LAST_CHUNK)
-        if self._heard or self.paused or not self._server.take_back(self._transport):
+        if self._has_input or self.paused or not self._server.take_back(self._transport):
             self._transport.close()
-            # Who takes nothing of what is left would keep the connection for ever.
+            # A client that does not read the rest would keep the connection for ever.
             asyncio.get_running_loop().call_later(LAST_BYTES_S, self._transport.abort)
 
     def abort(self) -> None:
-        """End the connection at once, whatever is unsent."""
+        """Close the connection at once, and drop what is unsent."""
         self._transport.abort()
 
     # From catch-up to live
 
     def advance(self, event: DataEvent | None = None) -> None:
-        """Go on: into the rounds from where they are, else by what is read; `event` comes first.
+        """Send `event`, if given, then join the rounds if they are there, else read what follows.
 
-        A reader that cannot be told, whatever raises, is cut off, and resumes by offset.
+        An exception cuts the reader off, whose client resumes from its offset.
         """
         try:
             if event is not None:
                 self._go_on(event)
             self._advance()
-        except Exception:  # noqa: BLE001 - it would wait for ever
+        except Exception:  # noqa: BLE001 - the reader would wait for ever
             log.exception("events.untold")
             self._readers.drop(self)
 
@@ -323,8 +323,8 @@ class SseReader(asyncio.Protocol):
                 return
             if self.position == feed.position:
                 readers.turns.join(self)
-                if not self.told_tail or self._is_at_end():
-                    self.tell()
+                if not self.is_up_to_date or self._is_at_end():
+                    self.send_events()
                 if self._is_at_end():
                     readers.finish(self)
                 return
@@ -336,8 +336,8 @@ class SseReader(asyncio.Protocol):
                 return
             self._go_on(event)
 
-    def told_all(self) -> None:
-        """Nothing can follow any more."""
+    def finish(self) -> None:
+        """End the response: the stream is closed, and all of it was sent."""
         self._readers.finish(self)
 
     def _read(self, done: asyncio.Task[DataEvent]) -> None:
@@ -348,17 +348,17 @@ class SseReader(asyncio.Protocol):
         if error is not None:
             if not isinstance(error, HeadgateError):
                 log.error("events.unreadable", reason=repr(error))
-            self._readers.drop(self)  # the client resumes by offset, and is told why it cannot
+            self._readers.drop(self)  # the client resumes from its offset, and gets the error
             return
         event = done.result()
-        if event.end == self.position:  # nothing yet of what the feed has heard of
+        if event.end == self.position:  # the read does not have the newest data yet
             self._readers.ahead[self] = None
         else:
             self.advance(event)
 
     def _go_on(self, event: DataEvent) -> None:
         self.position = event.end
-        self.tell(event.rendered)
+        self.send_events(event.rendered)
         if self._is_at_end():
             self._readers.finish(self)
 
@@ -366,19 +366,19 @@ class SseReader(asyncio.Protocol):
         feed = self._readers.feed
         return feed.closed and self.position == feed.tail
 
-    def tell(self, data_event: bytes = b"") -> None:
-        """Tell the client where it is now, after the data that it has caught up with.
+    def send_events(self, data_event: bytes = b"") -> None:
+        """Send a control event with the reader's position, behind `data_event` if there is one.
 
-        Both events are one chunk: clients that take a body chunk by chunk see the two together.
+        Both events are one chunk: clients that read a body chunk by chunk see the two together.
         """
-        self.told_tail = self.position == self._readers.feed.tail
+        self.is_up_to_date = self.position == self._readers.feed.tail
         control_event = self._readers.control_event(self.position, self.cursor)
         size = len(data_event) + len(control_event)
         self._readers.traffic.wrote_events(1, size, 1 if data_event else 0)
-        self.send(data_event, control_event)
+        self.write_events(data_event, control_event)
 
-    def send(self, data_event: bytes, control_event: bytes) -> None:
-        """Write them as one chunk."""
+    def write_events(self, data_event: bytes, control_event: bytes) -> None:
+        """Write both events as one chunk."""
         if self._chunked:
             self._transport.writelines(http1.chunk_parts(data_event, control_event))
         else:

@@ -9,7 +9,7 @@ from gateway.access.credentials import READING, Presented, present
 from gateway.access.operations import READ, Need, needs
 from gateway.cache.rendered import RenderedChunk
 from gateway.errors import NO_STREAM, Forbidden, StreamNotFound, Unauthenticated
-from gateway.live.long_polls import NO_MORE
+from gateway.live.waiting_polls import NO_MORE
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.target import split
 from gateway.runtime.answer import Relayed, RouteAnswer

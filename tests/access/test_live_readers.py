@@ -147,7 +147,7 @@ async def test_news_that_are_on_their_way_are_not_for_who_is_revoked(tmp_path: P
         assert active is not None
         assert isinstance(active.follower, HostedFollower)
         feed = active.follower.feed
-        (waiter,) = feed.long_polls.parked
+        (waiter,) = feed.long_polls.waiting.parked
         feed.tail = offset(99)  # appended, and not told yet
         principal = waiter.principal
         assert principal is not None

@@ -131,7 +131,7 @@ async def test_a_poll_that_comes_again_while_it_is_read_for_is_read_for_again() 
         waiter = Waiting()
         gateway.edge.feeds.join(stream).park(waiter, poll, "0001")
         await until(lambda: f"{S}?offset=0001" in origin.catch_ups)
-        stream.feed.lose(OriginBroken("for a moment"))
+        stream.feed.suspend(OriginBroken("for a moment"))
         assert waiter.statuses == [502]
         gateway.edge.feeds.join(stream).park(waiter, poll, "0001")
         go.set()

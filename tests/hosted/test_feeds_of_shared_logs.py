@@ -400,7 +400,7 @@ async def test_a_poll_that_left_is_not_answered() -> None:
         waiting = Waiting()
         feed.park(waiting, polling(begin), begin)
         await turns()
-        feed.leave(waiting)
+        feed.remove(waiting)
         shared.log.reads.set()
         await turns(50)
         assert (waiting.answers, shared.gateway.limits.live_readers) == ([], 0)

@@ -84,7 +84,7 @@ async def test_what_everybody_was_told_is_not_kept() -> None:
             await up_to(reader, 3)
         turns = turns_of(gateway)
         await until(lambda: not turns._turn)
-        assert turns._rounds._kept == []
+        assert turns._rounds._rounds == []
 
 
 async def test_those_who_lack_too_much_by_their_turn_read_it_themselves() -> None:
@@ -95,7 +95,7 @@ async def test_those_who_lack_too_much_by_their_turn_read_it_themselves() -> Non
         for _ in range(12):
             writer.send(post("s", LONG))
             await writer.answer()
-            most = max(most, len(turns_of(gateway)._rounds._kept))
+            most = max(most, len(turns_of(gateway)._rounds._rounds))
         for reader in readers:
             assert text(await up_to(reader, 12 * len(LONG))) == 12 * LONG.decode()
         assert most <= 6  # three that may be told, and what comes between two parts

@@ -82,7 +82,7 @@ async def test_polls_that_a_failing_log_ends() -> None:
     async with serving() as gateway:
         await gateway.ask(put("s", body=b"one"))
         clients = await herd(gateway)
-        follower(gateway).feed.lose(LogUnavailable("why"))
+        follower(gateway).feed.suspend(LogUnavailable("why"))
         answers = [await client.answer() for client in clients]
         assert {answer.status for answer in answers} == {503}
         assert told(answers) == IN_TURN
@@ -94,7 +94,7 @@ async def test_polls_whose_time_is_over_while_the_log_fails() -> None:
         reader = await gateway.connect()
         reader.send(get("s?offset=now&live=sse"))
         await reader.answer()
-        follower(gateway).feed.lose(LogUnavailable("why"))
+        follower(gateway).feed.suspend(LogUnavailable("why"))
         clients = await herd(gateway)
         follower(gateway).feed.drain()  # every poll's time is over
         answers = [await client.answer() for client in clients]

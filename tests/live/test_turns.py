@@ -29,7 +29,7 @@ class Crowd(NamedTuple):
 
     def hold(self) -> None:
         """Let nobody have a turn but by a round: it is as if the loop were busy with others."""
-        self.feed._serves = True
+        self.feed.long_polls._is_scheduled = True
 
     async def append(self, body: bytes) -> None:
         """Append something that is told in the next round."""
@@ -46,7 +46,7 @@ class Crowd(NamedTuple):
 
     async def go_on(self) -> None:
         """Let all have their turns, and then the round."""
-        self.feed._serve()
+        self.feed.long_polls._serve_next()
         await until(lambda: not self.feed.is_busy)
         self.feed._round()
 
@@ -113,7 +113,7 @@ async def test_who_comes_back_has_his_turn_after_the_others_and_is_not_read_for(
         await herd.append(b"three")
         ordinary = herd.gateway.ordinary
         await herd.poll(quick, 6)
-        assert list(herd.feed.long_polls._turns) == list(herd.feed.long_polls.parked)
+        assert list(herd.feed.long_polls._turns) == list(herd.feed.long_polls.waiting.parked)
         await herd.go_on()
         assert await told([slow]) == {(200, b"twothree", offset(11))}
         assert await told([quick]) == {(200, b"three", offset(11))}

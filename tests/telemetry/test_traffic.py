@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.live.event_rounds import Round, Telling
+from gateway.live.event_rounds import Delivery, Round
 from gateway.protocol import http1
 from gateway.protocol.requests import parse_append
 from gateway.telemetry.live_traffic import LiveTraffic
@@ -69,8 +69,8 @@ def test_sum_and_buckets_of_kept_answers_agree_and_only_grow(took: list[float | 
         before = told
 
 
-def test_a_telling_counts_what_each_reader_was_written() -> None:
-    told, traffic = Telling([Round("0", ["news"], 5.0, None)], events=2), LiveTraffic()
+def test_a_delivery_counts_what_each_reader_was_written() -> None:
+    told, traffic = Delivery([Round("0", ["news"], 5.0, None)], events=2), LiveTraffic()
     told.pieces = [(http1.chunk(b"data1"), "1", False), (http1.chunk(b"more data2"), "2", True)]
     told.size = 15
     told.readers = 3

@@ -255,7 +255,7 @@ class FollowedStream:
 
     def _fall_behind(self) -> None:
         self.snapshot = self.snapshot._replace(caught_up=False)
-        self.feed.is_behind()
+        self.feed.mark_behind()
         self.version = next(_versions)
 
     def ask_anew(self) -> None:
@@ -370,7 +370,7 @@ class FollowedStream:
         self._poller.doubt()
         self.confirmed = self._is_tail_known = False
         if not quietly:
-            self.feed.lose(reason)
+            self.feed.suspend(reason)
 
     def end(self, reason: HeadgateError) -> None:
         """Disconnect all readers of a stream that is gone, and tell the operator."""

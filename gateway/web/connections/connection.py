@@ -123,7 +123,7 @@ class Connection(BoundedConnection):
         if should_close:
             self.force_close()
 
-    def take(
+    def defer(
         self, on_lost: Callable[[Connection], object] | None = None, counted: Polls | None = None
     ) -> None:
         """Keep the connection for an answer that comes later."""
@@ -143,7 +143,7 @@ class Connection(BoundedConnection):
         if self._ahead is not None:
             self._ahead.cancel()
 
-    def tell_loss(self, on_lost: Callable[[Connection], object] | None) -> None:
+    def set_on_lost(self, on_lost: Callable[[Connection], object] | None) -> None:
         """Whom to tell when the client leaves while a task waits for its answer."""
         self._on_lost = on_lost
 
@@ -151,7 +151,7 @@ class Connection(BoundedConnection):
         """Write the answer to a long-poll that came later."""
         counted, self._counted = self._counted, None
         if counted is not None:
-            answer.begun[counted.begins] += 1
+            answer.uncounted_begins[counted.begins] += 1
         self.principal = None
         self.reply(answer.wire)
 

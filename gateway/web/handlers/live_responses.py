@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.errors import OriginBroken, ServerStopping
 from gateway.live.logged_reader import LoggedSseReader
-from gateway.live.long_polls import UNTOLD
 from gateway.live.sse_readers import SseReader
+from gateway.live.waiting_polls import UNTOLD
 from gateway.protocol import http1
 from gateway.protocol.cursors import cursor_floor
 from gateway.protocol.http import cache_status
@@ -68,8 +68,8 @@ async def poll(request: Request, join: Join, read: LongPoll, position: str) -> R
         return RouteAnswer(response, cache_status.COLLAPSED)
     finally:
         ended: Ended = "client" if request.transport is None else "timeout"
-        if not waiter.has_left and not feed.leave(waiter, ended):
-            feed.left()
+        if not waiter.has_left and not feed.remove(waiter, ended):
+            feed.reader_left()
 
 
 def connection_of(request: Request) -> Connection:
@@ -126,7 +126,7 @@ def stream_events(
     except BaseException:
         transport.abort()  # an error can no longer have a status
         if reader is None or reader not in feed.sse_readers:
-            feed.left()  # else it leaves with its connection
+            feed.reader_left()  # else it leaves with its connection
         raise
 
 
@@ -142,7 +142,7 @@ def _reader(
     log = owner.shared.log
     if not log.enabled:
         return SseReader(transport, readers, start, cursor, chunked=chunked, server=owner)
-    tell_end = partial(exchange_of(request).events_ended, log)
+    on_end = partial(exchange_of(request).events_ended, log)
     return LoggedSseReader(
-        transport, readers, start, cursor, chunked=chunked, server=owner, tell_end=tell_end
+        transport, readers, start, cursor, chunked=chunked, server=owner, on_end=on_end
     )

@@ -18,7 +18,7 @@ from gateway.stepped import in_task
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.live.contract import Taker
+    from gateway.live.contract import PartsTaker
     from gateway.runtime.answer import BodySource, RouteAnswer
     from gateway.telemetry.live_traffic import Ended
     from gateway.web.requests.request import Request
@@ -66,13 +66,13 @@ class WritableReply(Protocol):
     def abandon(self) -> bool:
         """Whether the rest of the request is not waited for."""
 
-    def write(self, client: Taker, /) -> bool:
+    def write(self, client: PartsTaker, /) -> bool:
         """Write what is ready; return whether that is all, and the client takes more.
 
         Raises ConnectionError.
         """
 
-    async def send_rest(self, client: Taker, /) -> None:
+    async def send_rest(self, client: PartsTaker, /) -> None:
         """Write the rest, and wait until the client has taken most. Raises ConnectionError."""
 
 
@@ -97,7 +97,7 @@ class WireResponse:
         self._head = head
         self._body = body
 
-    def write(self, client: Taker) -> bool:
+    def write(self, client: PartsTaker) -> bool:
         """Write everything that is ready."""
         if client.transport is None:
             raise ConnectionResetError("the client is gone")
@@ -112,7 +112,7 @@ class WireResponse:
         self.ended = "answered" if is_taken else "client"  # until it has taken all
         return is_taken
 
-    async def send_rest(self, client: Taker) -> None:
+    async def send_rest(self, client: PartsTaker) -> None:
         """Hold the next request back while this answer is not taken."""
         await client.drained()
         self.ended = "answered"
@@ -138,14 +138,14 @@ class StreamedResponse(WireResponse):
         self._chunked = chunked
 
     @override
-    def write(self, client: Taker) -> bool:
+    def write(self, client: PartsTaker) -> bool:
         """Write the head."""
         super().write(client)
         self.ended = "client"
         return False
 
     @override
-    async def send_rest(self, client: Taker) -> None:
+    async def send_rest(self, client: PartsTaker) -> None:
         """Relay the body. One that is cut short is cut for the client too, and never ended."""
         await in_task()
         relay = Relay(self._source, timeout_s=self._timeout_s, chunked=self._chunked)
@@ -170,7 +170,7 @@ class Relay:
         self._timeout_s = timeout_s
         self._chunked = chunked
 
-    async def to(self, client: Taker) -> None:
+    async def to(self, client: PartsTaker) -> None:
         """Send it. One that is cut short is cut for the client too, and never ended.
 
         Raises ConnectionResetError.
@@ -196,7 +196,7 @@ class Relay:
             client.write(http1.LAST_CHUNK)
 
 
-def _cut(client: Taker) -> None:
+def _cut(client: PartsTaker) -> None:
     """Reset the connection: closing it would look like a proper end to some clients."""
     transport = client.transport
     if transport is not None:
@@ -212,6 +212,6 @@ class HandedOver(WireResponse):
         super().__init__(200, (), keep_alive=False)
 
     @override
-    def write(self, client: Taker) -> bool:
+    def write(self, client: PartsTaker) -> bool:
         """Write nothing."""
         return True
