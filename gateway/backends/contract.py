@@ -1,4 +1,8 @@
-"""The contract of a log: it keeps streams and compares versions, and knows no protocol rule."""
+"""The contract of a log: it stores streams and compares versions, and knows no protocol rule.
+
+Beside the ten methods that every log has, four abilities are probed: a log that has one gives the
+object that does it, and None otherwise.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
-from typing_extensions import override
 
+from gateway.errors import NotOffered
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.state import ProducerState
 
@@ -21,24 +25,22 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.telemetry.metrics import Histogram
 
-    # Is told, from one of several commits on, why each does not stand; None of one that does.
+    # Called with the number of the first of several commits, and why each of them failed, from that
+    # one on; None for one that stands.
     Settled = Callable[[int, Sequence[Exception | None]], None]
 
 
-MOST_COUNTED = 1000  # streams: of more, a log that has to look at each says no more than that
-
-
 class Loaded(msgspec.Struct, frozen=True):
-    """What a log has at a path: the stream or none, and the stream's producers."""
+    """The stream that a log has at a path, or none, and the stream's producers."""
 
     place: PathState
     producers: dict[str, ProducerState]
 
 
 class Listed(NamedTuple):
-    """Streams by path, as the log has them: also those that are over and not yet taken away.
+    """A page of a log's streams by path, with those that have ended and are not removed yet.
 
-    `after` is where the next ones begin; None when there are no more.
+    `after` is the last path of the page, behind which the next page begins; None on the last page.
     """
 
     states: Sequence[StreamState]
@@ -48,7 +50,7 @@ class Listed(NamedTuple):
 class Conflict(Exception):
     """A stream is no longer at the version that a change expects. Nothing was written.
 
-    `found` is what is at the path of the first change instead, when the log has told.
+    `found` is what is at the path of the first change instead, if the log's reply has it.
     """
 
     def __init__(self, found: Loaded | None = None) -> None:
@@ -57,49 +59,122 @@ class Conflict(Exception):
 
 
 class LogListener(Protocol):
-    """Who hears what other processes do to a shared log, on the event loop."""
+    """An observer of what other processes do to a shared log, called on the event loop."""
 
-    def heard(self, change: Change) -> None:
-        """A followed stream changed; records that are too long to be told are left out."""
+    def on_change(self, change: Change) -> None:
+        """Apply the change of a followed stream; records too long for a notification are absent."""
 
-    def missed(self, path: str) -> None:
-        """A followed stream may have changed, or be gone."""
+    def on_missed_changes(self, path: str) -> None:
+        """Treat a followed stream as changed or removed: notifications may have been lost."""
 
-    def gone(self, path: str, stream_id: int) -> None:
-        """A stream was removed, followed or not."""
+    def on_removal(self, path: str, stream_id: int) -> None:
+        """Drop a removed stream, followed or not."""
 
-    def removals_missed(self) -> None:
-        """Any stream may be gone, followed or not."""
+    def on_missed_removals(self) -> None:
+        """Treat any stream as removed, followed or not: notifications may have been lost."""
 
-    def history_changed(self) -> None:
-        """Any stream may have changed, and the log may have lost what it acknowledged."""
+    def on_history_change(self) -> None:
+        """Treat any stream as changed: the log may have lost what it acknowledged."""
+
+
+class Sharing(Protocol):
+    """The ability of a log to be written by other processes too.
+
+    What is remembered of a stream may be stale, and is confirmed before a client gets it.
+    Every `async` method may raise LogUnavailable.
+    """
+
+    @property
+    def repeats_wait(self) -> bool:
+        """True if a duplicate append must wait for a commit of its own.
+
+        The commit of its first copy may not have reached `wait_replicas` replicas yet.
+        """
+
+    def listen(self, listener: LogListener) -> None:
+        """Notify `listener` of what other processes do; called before the log is opened."""
+
+    async def is_current(self, state: StreamState) -> bool:
+        """Return whether a stream is still at the version of `state`.
+
+        Its deadline may have moved.
+        """
+
+    def follow(self, path: str) -> None:
+        """Notify the listener of the stream's changes, and once when that has begun."""
+
+    def unfollow(self, path: str) -> None:
+        """Stop notifying the listener of the stream's changes."""
+
+    async def removal_time(self, now: Moment) -> Moment:
+        """Return the present for removals: `now`, or the time of the log's server if earlier."""
+
+    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
+        """Store a gateway's figures in the log, and return the other gateways', by instance."""
+
+
+class Listing(Protocol):
+    """The ability of a log to list its streams. Every method may raise LogUnavailable."""
+
+    async def page(self, begins: str, after: str, limit: int) -> Listed:
+        """Return the first streams, at most `limit`, that begin with `begins` and follow `after`.
+
+        The cost depends on their number, not on how many streams the log has.
+        """
+
+    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
+        """Return bytes and path of the largest streams, at most `most`, that begin with `begins`.
+
+        Every one of these streams is looked at, which may take many seconds.
+        """
+
+
+class Counts(Protocol):
+    """What a log counts, for the metrics."""
+
+    def histograms(self) -> Mapping[str, Histogram]:
+        """Return the histograms of `CommitFigures` that the log fills, by name."""
+
+    def numbers(self) -> Mapping[str, float]:
+        """Return what this kind of log counts, by the names of `hosted.metrics.OF_SOME_LOGS`."""
+
+    async def count_expired(self, now: Moment) -> int:
+        """Return how many streams end at or before `now`; a log may stop counting early."""
+
+
+class Upkeep(Protocol):
+    """The ability of a log to look after files of its own: their clock, their room, their damage.
+
+    `reclaim` may raise LogUnavailable.
+    """
+
+    def clock_note(self) -> ClockNote | None:
+        """Return the state of the clocks that the log's last process noted."""
+
+    def note(self, noted: ClockNote) -> None:
+        """Note the state of the clocks, with a later write or when the log is closed."""
+
+    async def reclaim(self) -> bool:
+        """Free some of the room of removed streams; return True if there is more to free."""
+
+    def takes_removals(self) -> bool:
+        """Return whether streams can be removed, possibly while the log takes no appends."""
+
+    def loss(self) -> str | None:
+        """Return what acknowledged appends were lost, until an operator has acted on it."""
 
 
 class Log(Protocol):
     """A log of streams, used from one event loop.
 
-    When it is `shared`, other processes write to it too: what is remembered of a stream may be
-    old, and has to be confirmed before somebody is told of it.
     Every method but `commit` may raise LogUnavailable; then nothing was changed.
     """
 
-    @property
-    def shared(self) -> bool:
-        """Whether other processes write to it."""
-
-    @property
-    def batch_bytes(self) -> int:
-        """How many bytes of appends make a commit; others wait for the next."""
-
-    @property
-    def repeats_wait(self) -> bool:
-        """Whether a duplicate append must wait for a commit of its own.
-
-        Its first copy may not have reached `wait_replicas` replicas yet.
-        """
-
-    def listen(self, listener: LogListener) -> None:
-        """Tell somebody of what other processes do; called before `open`."""
+    batch_bytes: int = 4 * 1024 * 1024  # of appends in a commit: one stream holds up no others
+    sharing: Sharing | None = None  # None: only this process writes to the log
+    listing: Listing | None = None
+    counts: Counts | None = None
+    upkeep: Upkeep | None = None
 
     async def open(self) -> None:
         """Make ready, recovering what a crash left. Raises StartError with one clear sentence."""
@@ -107,23 +182,26 @@ class Log(Protocol):
     async def close(self) -> None:
         """Finish what was begun and release everything."""
 
+    def why_unhealthy(self) -> str | None:
+        """Return why the log takes no appends at this moment, None if it does."""
+
     def new_stream_id(self) -> int:
-        """An id that no stream of this log ever had."""
+        """Return an id that no stream of this log ever had."""
 
     def load(self, path: str) -> Awaitable[Loaded]:
-        """What stands at `path`."""
+        """Load the stream at `path` and its producers."""
 
-    async def is_current(self, state: StreamState) -> bool:
-        """Whether a stream is still at the version of `state`; its deadline may have moved."""
+    async def read(self, state: StreamState, start: int, end: int) -> Chunk:
+        """Return the records after `start` up to the first record end at or past `end`, or all.
 
-    def follow(self, path: str) -> None:
-        """Tell the listener of the stream's changes, and once when that has begun."""
+        A `start` inside a record is where that record begins. The chunk's state is the stream as
+        it stood when the records were read; that of a shared log may be a moment younger. Raises
+        StreamNotFound when the stream is gone, RecordDamaged when a checksum does not match.
+        """
 
-    def unfollow(self, path: str) -> None:
-        """Tell the listener of the stream's changes no more."""
-
-    def atomic(self, changes: Sequence[Change]) -> bool:
-        """Whether one commit can take these changes."""
+    def can_commit_together(self, changes: Sequence[Change]) -> bool:  # noqa: ARG002 - for logs of several servers
+        """Return whether one commit can take these changes."""
+        return True
 
     def commit(self, changes: Sequence[Change]) -> Future[None]:
         """Compare and commit: all changes, durably, or none.
@@ -136,8 +214,8 @@ class Log(Protocol):
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
         """Commit changes of different streams, each by itself, as `commit` does with one.
 
-        `settled` is told of each once, in later passes of the loop, of as many as are known then:
-        also of what raised here, when nobody can say whether it stands.
+        `settled` is called once for each change, in later passes of the loop, with as many as are
+        known then: also with what raised here, when nobody can say whether the change stands.
         """
         for number, change in enumerate(changes):
             try:
@@ -147,107 +225,18 @@ class Log(Protocol):
             else:
                 commit.add_done_callback(partial(_settle_one, settled, number))
 
-    async def read(self, state: StreamState, start: int, end: int) -> Chunk:
-        """The records after `start` up to the first record end at or past `end`, or to the tail.
-
-        A `start` inside a record is where that record begins. The chunk's state is the stream as
-        it stood when the records were read; that of a shared log may be a moment younger. Raises
-        StreamNotFound when the stream is gone, RecordDamaged when a checksum does not match.
-        """
-
-    async def removal_time(self, now: Moment) -> Moment:
-        """Return the present for removals: `now`, or the time of the log's server if earlier."""
-        return now
-
     async def expired(self, now: Moment, limit: int) -> Sequence[str]:
-        """Paths, at most `limit`, of streams whose deadline is at or before `now`."""
+        """Return the paths, at most `limit`, of streams with a deadline at or before `now`."""
 
-    async def count_expired(self, now: Moment) -> int:
-        """Return how many streams end at or before `now`; a log may stop counting early."""
-        return len(await self.expired(now, MOST_COUNTED))
 
-    async def clock_note(self) -> ClockNote | None:
-        """Return the state of the clocks that the log's last process noted."""
-        return None
-
-    def note(self, noted: ClockNote) -> None:
-        """Note the state of the clocks: by and by, and when the log is closed."""
-
-    async def reclaim(self) -> bool:
-        """Free a little of what removed streams left behind; True when more remains."""
-        return False
-
-    async def list_streams(self, begins: str, after: str, limit: int) -> Listed:
-        """The first streams, at most `limit`, of those that begin with `begins` and follow `after`.
-
-        It costs about as much as they are many, however many streams the log has.
-        """
-
-    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
-        """Bytes and path of the largest streams, at most `most`, whose paths begin with `begins`.
-
-        All of these streams are looked at, which may take many seconds.
-        """
-
-    def why_unhealthy(self) -> str | None:
-        """Why the log takes no appends at this moment, None when it does."""
-
-    def takes_removals(self) -> bool:
-        """Whether streams can be removed, perhaps although it takes no appends."""
-        return self.why_unhealthy() is None
-
-    def loss(self) -> str | None:
-        """What an operator has not taken note of yet: that acknowledged appends are lost."""
-        return None
-
-    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:  # noqa: ARG002 - for logs that are shared
-        """Leave a gateway's figures for others on this log, and bring theirs, by instance."""
-        return {}
-
-    def histograms(self) -> Mapping[str, Histogram]:
-        """What it has of `CommitFigures`."""
-        return {}
-
-    def numbers(self) -> Mapping[str, float]:
-        """What this kind of log counts, by the names of `hosted.metrics.OF_SOME_LOGS`."""
-        return {}
+def listing_of(log: Log) -> Listing:
+    """Return the log's listing. Raises NotOffered if it has none."""
+    if log.listing is None:
+        raise NotOffered("the log of this route cannot list its streams")
+    return log.listing
 
 
 def _settle_one(settled: Settled, number: int, commit: Future[None]) -> None:
     error = commit.exception()
     assert error is None or isinstance(error, Exception), "a log raises no BaseException"
     settled(number, (error,))
-
-
-class SoleLog(Log):
-    """The parts of a log that only this process writes to: nobody else can move its streams."""
-
-    shared = False
-    batch_bytes = 4 * 1024 * 1024  # so that one busy stream does not hold up the others' group
-    repeats_wait = False
-
-    @override
-    def listen(self, listener: LogListener) -> None:
-        """There is nothing to tell."""
-
-    @override
-    async def is_current(self, state: StreamState) -> bool:
-        """What this process remembers is what stands."""
-        return True
-
-    @override
-    def follow(self, path: str) -> None:
-        """Every change is made here."""
-
-    @override
-    def unfollow(self, path: str) -> None:
-        """Every change is made here."""
-
-    @override
-    def note(self, noted: ClockNote) -> None:
-        """Note nothing: the log ends with the process, unless it says otherwise."""
-
-    @override
-    def atomic(self, changes: Sequence[Change]) -> bool:
-        """Whether one commit can take these changes: it can take any."""
-        return True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gateway.backends.commit_figures import CommitFigures
-from gateway.backends.contract import Conflict, Listed, Loaded, SoleLog
+from gateway.backends.contract import Conflict, Counts, Listed, Listing, Loaded, Log
 from gateway.errors import StreamNotFound
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.chunks import Chunk, segments_from
@@ -41,8 +41,47 @@ class _Records:
         self.producers: dict[str, ProducerState] = {}
 
 
-class MemoryLog(SoleLog):
-    """Streams in dicts."""
+class MemoryListing(Listing):
+    """Lists of the streams of a log in memory, made on another thread: all paths are compared."""
+
+    def __init__(self, states: Mapping[str, StreamState]) -> None:
+        self._states = states
+
+    @override
+    async def page(self, begins: str, after: str, limit: int) -> Listed:
+        paths = list(self._states)
+        found = await asyncio.to_thread(_first_paths, paths, begins, after, limit + 1)
+        states = [self._states[path] for path in found[:limit] if path in self._states]
+        return Listed(states, found[limit - 1] if len(found) > limit else None)
+
+    @override
+    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
+        states = list(self._states.values())
+        return await asyncio.to_thread(_largest, states, begins, most)
+
+
+class MemoryCounts(Counts):
+    """The counts of a log in memory: its streams, and the sizes of commits, which never wait."""
+
+    def __init__(self, states: Mapping[str, StreamState], figures: CommitFigures) -> None:
+        self._states = states
+        self._figures = figures
+
+    @override
+    def histograms(self) -> Mapping[str, Histogram]:
+        return self._figures.named("appends")
+
+    @override
+    def numbers(self) -> Mapping[str, float]:
+        return {"streams": len(self._states)}
+
+    @override
+    async def count_expired(self, now: Moment) -> int:
+        return sum(state.expired(now) for state in self._states.values())
+
+
+class MemoryLog(Log):
+    """A log of streams in dicts."""
 
     def __init__(self, max_retired: int = MAX_RETIRED) -> None:
         self._states: dict[str, StreamState] = {}
@@ -51,6 +90,8 @@ class MemoryLog(SoleLog):
         self._generation_floor: int | None = None
         self._max_retired = max_retired
         self._figures = CommitFigures()
+        self.listing: MemoryListing = MemoryListing(self._states)
+        self.counts: MemoryCounts = MemoryCounts(self._states, self._figures)
         # Ids begin at the clock, so that an ETag of an earlier process never fits a new stream.
         self._ids = itertools.count(time.time_ns())
 
@@ -64,12 +105,10 @@ class MemoryLog(SoleLog):
 
     @override
     def new_stream_id(self) -> int:
-        """An id that no stream of this log ever had."""
         return next(self._ids)
 
     @override
     def load(self, path: str) -> Awaitable[Loaded]:
-        """What stands at `path`."""
         loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
         loaded.set_result(self._found(path))
         return loaded
@@ -82,7 +121,6 @@ class MemoryLog(SoleLog):
 
     @override
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
-        """Compare, then apply everything in one go."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         if self._stands(changes):
@@ -93,7 +131,6 @@ class MemoryLog(SoleLog):
 
     @override
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
-        """Compare and apply one after the other."""
         failures = list(map(self._failure, changes))
         loop = asyncio.get_running_loop()
         # A pass later, as a future's callbacks are: so the order is that of the commits.
@@ -148,7 +185,6 @@ class MemoryLog(SoleLog):
 
     @override
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
-        """The records after `start`, from the stream and those it was forked from."""
         stands = self._states.get(state.path)
         if stands is None or stands.stream_id != state.stream_id:
             raise StreamNotFound("the stream was deleted")
@@ -170,43 +206,12 @@ class MemoryLog(SoleLog):
 
     @override
     async def expired(self, now: Moment, limit: int) -> Sequence[str]:
-        """Paths of streams whose deadline has passed."""
         late = (path for path, state in self._states.items() if state.expired(now))
         return list(itertools.islice(late, limit))
 
     @override
-    async def count_expired(self, now: Moment) -> int:
-        """Return how many streams have a deadline that has passed."""
-        return sum(state.expired(now) for state in self._states.values())
-
-    @override
-    async def list_streams(self, begins: str, after: str, limit: int) -> Listed:
-        """The first streams after a path, looked for on another thread: all paths are compared."""
-        paths = list(self._states)
-        found = await asyncio.to_thread(_first_paths, paths, begins, after, limit + 1)
-        states = [self._states[path] for path in found[:limit] if path in self._states]
-        return Listed(states, found[limit - 1] if len(found) > limit else None)
-
-    @override
-    async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
-        """The largest streams, looked for on another thread."""
-        states = list(self._states.values())
-        return await asyncio.to_thread(_largest, states, begins, most)
-
-    @override
     def why_unhealthy(self) -> str | None:
-        """Memory is always there."""
-        return None
-
-    @override
-    def histograms(self) -> Mapping[str, Histogram]:
-        """How large commits are: none of them waits."""
-        return self._figures.named("appends")
-
-    @override
-    def numbers(self) -> Mapping[str, float]:
-        """How many streams there are."""
-        return {"streams": len(self._states)}
+        return None  # memory is always there
 
 
 def _first_paths(paths: list[str], begins: str, after: str, limit: int) -> list[str]:

@@ -64,6 +64,6 @@ class ChunkReader:
 
     async def _read(self, state: StreamState, start: int) -> Chunk:
         log = self._table.log
-        if log.shared:  # a server is asked, with a time limit
+        if self._table.is_shared:  # a server is asked, with a time limit
             await in_task()
         return await log.read(state, start, chunks.boundary(start))

@@ -103,7 +103,7 @@ class HostedFollower:
         except HeadgateError as error:
             self.feed.suspend(error)
             path = self.feed.stream.path
-            asyncio.get_running_loop().call_later(RELOAD_S, self._table.missed, path)
+            asyncio.get_running_loop().call_later(RELOAD_S, self._table.reload, path)
         except Exception:  # noqa: BLE001 - its readers would wait for what never comes
             log.exception("stream.not_read", path=self.feed.stream.path)
             self.feed.cut_off()

@@ -88,7 +88,7 @@ class HostedRoute:
         self.clock = shared.clock
         self._trims = bool(retention)
         clocks = shared.clock, shared.running, shared.expiry_grace_s
-        clock = StreamClock(*clocks, follows_wall=log.shared, route=prefix)
+        clock = StreamClock(*clocks, follows_wall=log.sharing is not None, route=prefix)
         self.table = StreamTable(log, clock, self)
         self.appender = Appender(self.table, shared.limits.max_pending_appends, retention)
         self.lifecycle = Lifecycle(self.table, retention, self._ended)
@@ -141,7 +141,11 @@ class HostedRoute:
         """Let a long-poll wait in the feed at the tail, or at an offset that the feed still has."""
         try:
             active = self.table.peek(name)
-            if active is None or active.state is None or not self.table.hears_of(active):
+            if (
+                active is None
+                or active.state is None
+                or not self.table.following.are_complete(active)
+            ):
                 return False
             state = self.table.present(active)
             offset = read.offset
@@ -165,7 +169,7 @@ class HostedRoute:
     def invalidate(self, write: Write) -> None:
         """Serve nothing of a removed stream, although the log takes time to report its removal."""
         if write.removed_id is not None:
-            self.table.gone(write.path.removeprefix(f"{self.prefix}/"), write.removed_id)
+            self.table.drop(write.path.removeprefix(f"{self.prefix}/"), write.removed_id)
 
     def invalidate_all(self) -> None:
         """Do nothing: the log confirms whatever is not in the cache before it is served."""
@@ -257,7 +261,7 @@ class HostedRoute:
             is_end=is_end,
             expires_at=until,
         )
-        if self.table.log.shared:
+        if self.table.is_shared:
             trims = self._trims or state.marks or state.first  # here, or by another gateway
             entry.sure_s = 0.0 if until_change or trims else SURE_S
             entry.confirm_after = self.clock() + entry.sure_s
@@ -290,7 +294,8 @@ class HostedRoute:
 
     def notes(self) -> Checks:
         """Return a loss of the log as a note: no other server has more than what is left."""
-        loss = self.table.log.loss()
+        upkeep = self.table.log.upkeep
+        loss = None if upkeep is None else upkeep.loss()
         return {} if loss is None else {f"loss {self.prefix}": loss}
 
     def samples(self) -> Iterator[Sample]:
@@ -316,15 +321,16 @@ class HostedRoute:
         state = self.table.present(active)
         return described(self.streams.row(state), state, active)
 
-    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
-        """Leave a gateway's figures in the log, if it is shared, and bring the others'."""
-        return await self.table.log.share_figures(instance, told)
+    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
+        """Store a gateway's figures in a shared log, and return the other gateways'."""
+        sharing = self.table.log.sharing
+        return {} if sharing is None else await sharing.share_figures(instance, figures)
 
     async def open(self) -> None:
         """Open the log; raises StartError."""
         log = self.table.log
         await log.open()
-        self.table.clock.begin(await log.clock_note())
+        self.table.clock.begin(None if log.upkeep is None else log.upkeep.clock_note())
         self.sweeper.start()
 
     async def drain(self) -> None:

@@ -204,7 +204,7 @@ class RunList:
         """Take up the newest runs of the log: once, or now and then where others begin some."""
         now = asyncio.get_running_loop().time()
         if self._surveyed_at is not None and (
-            not self._streams.log.shared or now - self._surveyed_at < SURVEY_KEPT_S
+            not self._streams.is_shared or now - self._surveyed_at < SURVEY_KEPT_S
         ):
             return
         if self._survey is None:
@@ -217,13 +217,17 @@ class RunList:
         self._surveyed_at = now
 
     async def _take_survey(self) -> None:
+        listing = self._streams.log.listing
+        if listing is None:  # the runs that were seen as they were written are all
+            self._is_cut = True
+            return
         newest: list[tuple[int, str, StreamState | None]] = [
             (run.created_at or 0, run.path, None) for run in self._runs
         ]
         after: str | None = ""
         looked_at = 0
         while after is not None and looked_at < MOST_LOOKED_AT:
-            listed = await self._streams.log.list_streams("", after, PAGE_OF_LOG)
+            listed = await listing.page("", after, PAGE_OF_LOG)
             looked_at += len(listed.states)
             after = listed.after
             newest += [(it.created_at or 0, it.path, it) for it in self._candidates(listed.states)]

@@ -23,7 +23,7 @@ class RouteRuns:
     def __init__(self, route: HostedRoute, shared: Context) -> None:
         self._prefix = route.prefix
         self._table = RunTable(
-            route.prefix, shared.clock, shared.tracer, is_shared=route.table.log.shared
+            route.prefix, shared.clock, shared.tracer, is_shared=route.table.is_shared
         )
         self._list = RunList(route.table, route.streams, self._table)
         route.appender.on_stored = self._table.on_stored

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.backends.contract import listing_of
 from gateway.errors import LimitReached
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class SizeSurvey:
 
     async def _look(self, begins: str) -> None:
         taken_at = self._clock()
-        survey = Survey(begins, taken_at, await self._log.largest(begins, MOST))
+        survey = Survey(begins, taken_at, await listing_of(self._log).largest(begins, MOST))
         self._kept[begins] = survey, self._clock() + KEPT_S
 
     def _looked(self, look: asyncio.Task[None]) -> None:

@@ -11,6 +11,7 @@ import heapq
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from gateway.backends.contract import listing_of
 from gateway.errors import BadRequest, HeadgateError
 from gateway.hosted.feeds import HostedFollower
 from gateway.hosted.size_survey import SizeSurvey
@@ -52,12 +53,13 @@ class StreamList:
         return await self._ranked(busy, question.after, limit, None)
 
     async def _by_name(self, begins: str, after: str, limit: int) -> StreamPage:
+        listing = listing_of(self._table.log)
         rows: list[StreamRow] = []
         more: str | None = after
         for _ in range(LOOKS):
             if more is None or len(rows) == limit:
                 break
-            listed = await self._table.log.list_streams(begins, more, limit - len(rows))
+            listed = await listing.page(begins, more, limit - len(rows))
             rows += self._rows(listed.states)
             more = listed.after
         return StreamPage(tuple(rows), more)
@@ -94,7 +96,7 @@ class StreamList:
 
     async def present(self, path: str) -> StreamState | None:
         """Return the stream of a path as a client may use it now, which does not count as a use."""
-        active = None if self._table.log.shared else self._table.peek(path)
+        active = None if self._table.is_shared else self._table.peek(path)
         is_known = active is not None and (active.state is not None or active.absent)
         state = active.state if active is not None and is_known else await self._state(path)
         try:
@@ -114,7 +116,7 @@ class StreamList:
 
     def _known(self, state: StreamState) -> StreamState:
         """Return the state in memory of a log that no other process writes, else the stored one."""
-        active = None if self._table.log.shared else self._table.peek(state.path)
+        active = None if self._table.is_shared else self._table.peek(state.path)
         return state if active is None or active.state is None else active.state
 
     def row(self, state: StreamState) -> StreamRow:

@@ -13,7 +13,7 @@ from gateway.streams.append_figures import Waiting
 from gateway.streams.append_rate import AppendRate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gateway.protocol.http.trace_context import TraceContext
     from gateway.protocol.streams.state import Change, Record
@@ -44,6 +44,31 @@ class Caches(Protocol):
 
     def clear(self) -> None:
         """Forget everything of every stream."""
+
+
+class ActiveStreams(Protocol):
+    """The streams in use, as commits and other processes' changes see them."""
+
+    def __iter__(self) -> Iterator[ActiveStream]:
+        """Iterate over the active streams, the least recently used first."""
+
+    def peek(self, path: str) -> ActiveStream | None:
+        """Return the active stream of a path, or None, without marking it as used."""
+
+    def apply(self, change: Change) -> None:
+        """Apply a committed change to its active stream, the caches and the followers."""
+
+    def outdate(self, change: Change) -> None:
+        """Drop the cached responses that a change makes stale."""
+
+    def reload(self, path: str) -> None:
+        """Drop the state of a stream that may have changed, and load it if it is followed."""
+
+    def drop(self, path: str, stream_id: int) -> None:
+        """Drop everything known of a stream that was removed, followed or not."""
+
+    def lose_sight(self, change: Change) -> None:
+        """Drop everything known of a change's stream, so that it is loaded anew."""
 
 
 # Nobody waits: what most streams have in common, so that it is not one more object of each.

@@ -128,7 +128,7 @@ class Appender:
         it is answered only for the first `confirmed` appends, which were queued before the state
         was loaded; the others are decided again.
         """
-        if not self._table.log.shared:
+        if not self._table.is_shared:
             confirmed = len(active.waiting)
         if active.state is None:
             self._load(active)
@@ -148,7 +148,7 @@ class Appender:
             return
         active.committing = True
         self._decided.append((active, decided, change))
-        if self._table.log.shared:
+        if self._table.is_shared:
             self._commit()  # which is a call of its own for each stream, and part of this turn
         elif len(self._decided) == 1:
             self._loop.call_soon(self._commit)
@@ -158,7 +158,7 @@ class Appender:
         decided, self._decided = self._decided, []
         try:
             changes = [change for _, _, change in decided]
-            self._table.commit_apart(changes, partial(self._settled, decided))
+            self._table.commits.commit_apart(changes, partial(self._settled, decided))
         except Exception:  # noqa: BLE001 - nobody may wait for ever
             self._end_in_failure([active for active, _, _ in decided])
 
@@ -225,7 +225,8 @@ class Appender:
             if quick < 0 and time() >= turn_ends:
                 break
         change = batch.change()
-        if change is None and self._table.log.repeats_wait:
+        sharing = self._table.log.sharing
+        if change is None and sharing is not None and sharing.repeats_wait:
             is_repeated = any(isinstance(outcome, AppendOutcome) for outcome in decided)
             change = touched(state)[0] if is_repeated else None
         return decided, change
@@ -255,7 +256,7 @@ class Appender:
         active.committing = False
         if isinstance(failure, Conflict) and active.conflicts < MAX_CONFLICTS:
             active.conflicts += 1
-            self._table.lost(active.path, failure.found)  # those who wait are decided again
+            self._table.adopt(active.path, failure.found)  # those who wait are decided again
         elif isinstance(failure, Conflict | HeadgateError):
             active.conflicts = 0
             # Whatever was decided together with a failed append rests on it, and is refused too.

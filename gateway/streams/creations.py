@@ -77,7 +77,7 @@ class Creations:
 
     def takes(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Return whether a creation takes no more than a look at its path and a commit."""
-        if self._table.log.shared or FORKED_FROM in headers:
+        if self._table.is_shared or FORKED_FROM in headers:
             return False
         return not is_long(headers.get("Content-Type"), body)
 
@@ -163,7 +163,7 @@ class Creations:
         """Commit the creations together, each with a result of its own."""
         try:
             changes = [change for _, change in decided]
-            self._table.commit_apart(changes, partial(self._settled, decided))
+            self._table.commits.commit_apart(changes, partial(self._settled, decided))
         except Exception:  # noqa: BLE001 - nobody may wait for ever
             self._end_in_failure([creation for creation, _ in decided])
 

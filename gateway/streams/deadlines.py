@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 from typing_extensions import override
@@ -30,21 +30,18 @@ ALIVE_SHARE = 0.3  # of the TTL, until it is written again for those who wait
 UNKNOWN_TTL_S = 1  # the shortest: while a stream is being loaded anew
 
 
-class Commits(Protocol):
-    """The commits by which a moved deadline is written."""
-
-    def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
-        """Make the changes durable; fails with Conflict when somebody else was first."""
-
-    def lost(self, path: str, found: Loaded | None) -> None:
-        """Drop the state at `path`: another process committed first."""
-
-
 class Deadlines(abc.ABC):
     """The deadlines of one log's streams, as epoch seconds of the clock that each counts by."""
 
-    def __init__(self, table: Commits, clock: Callable[[], Moment]) -> None:
-        self._table = table
+    def __init__(
+        self,
+        commit: Callable[[Sequence[Change]], asyncio.Future[None]],
+        adopt: Callable[[str, Loaded | None], None],
+        clock: Callable[[], Moment],
+    ) -> None:
+        """`commit` makes a moved deadline durable; `adopt` takes the state after a conflict."""
+        self._commit = commit
+        self._adopt = adopt
         self._clock = clock
 
     def now(self, active: ActiveStream) -> Moment:
@@ -101,9 +98,9 @@ class Deadlines(abc.ABC):
             if done.cancelled() or error is not None:
                 active.written_deadline = None
             if isinstance(error, Conflict):
-                self._table.lost(active.path, error.found)
+                self._adopt(active.path, error.found)
 
-        self._table.commit(touched(state)).add_done_callback(written)
+        self._commit(touched(state)).add_done_callback(written)
 
 
 class SoleDeadlines(Deadlines):

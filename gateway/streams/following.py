@@ -1,4 +1,4 @@
-"""The streams whose changes by other processes are told, since somebody here waits for them."""
+"""The streams of a shared log that this process follows, because a reader here waits for them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ LINGER_S = 10.0  # a stream is followed for so long when nobody waits for it any
 
 
 class LogSubscriptions:
-    """Has a shared log tell of streams; another one has nothing to tell."""
+    """The followed streams of one log; none where no other process writes to it."""
 
     def __init__(self, log: Log, deadlines: Deadlines) -> None:
         self._log = log
         self._deadlines = deadlines
 
     def follow(self, active: ActiveStream) -> None:
-        """Hear of the stream's changes for as long as somebody follows it, and a little longer."""
-        if not self._log.shared:
+        """Follow the stream until no reader waits for it any more, and a little longer."""
+        sharing = self._log.sharing
+        if sharing is None:
             return
         if not active.followed:
             active.followed = True
-            self._log.follow(active.path)
+            sharing.follow(active.path)
         self._deadlines.keep_alive(active)
 
     def unfollow(self, active: ActiveStream) -> None:
@@ -39,6 +40,13 @@ class LogSubscriptions:
 
     def _unfollow(self, active: ActiveStream) -> None:
         active.unfollowing = None
-        if active.followed and active.follower is None:
+        sharing = self._log.sharing
+        if sharing is not None and active.followed and active.follower is None:
             active.followed = False
-            self._log.unfollow(active.path)
+            sharing.unfollow(active.path)
+
+    def are_complete(self, active: ActiveStream) -> bool:
+        """Return whether this process learns of every change of the stream."""
+        if self._log.sharing is None:
+            return True
+        return active.followed and self._log.why_unhealthy() is None

@@ -192,7 +192,7 @@ class Lifecycle:
                 active = await self._table.load(fork.source_path)
                 if active.state is not None and active.state.stream_id == fork.source_id:
                     everything.extend(rules.release(active.state))
-        if self._table.log.atomic(everything):
+        if self._table.log.can_commit_together(everything):
             await self._commit_together(tuple(everything), anew=anew, ends=ends)
         else:
             apart = self._commit_apart(everything[0], changes[1:], anew=anew, ends=ends)
@@ -203,7 +203,7 @@ class Lifecycle:
     ) -> None:
         if not changes:
             return
-        committed = self._table.commit(changes)
+        committed = self._table.commits.commit(changes)
         committed.add_done_callback(partial(self._committed, changes, anew, ends))
         try:
             await asyncio.shield(committed)

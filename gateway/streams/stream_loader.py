@@ -12,7 +12,7 @@ from gateway.streams.versions import is_same
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.backends.contract import Loaded, Log
+    from gateway.backends.contract import Loaded, Log, Sharing
     from gateway.protocol.streams.state import StreamState
     from gateway.streams.active_stream import ActiveStream
 
@@ -28,6 +28,7 @@ class StreamLoader:
     ) -> None:
         """`take` is given what was found, `forget` a stream that is not as it is remembered."""
         self._log = log
+        self._sharing = log.sharing
         self._take = take
         self._forget = forget
 
@@ -44,21 +45,21 @@ class StreamLoader:
                 return active
             if state is None:
                 await asyncio.shield(self._begin_loading(active))
-                if active.absent and not self._log.shared:
+                if active.absent and self._sharing is None:
                     return active
-            elif not self._log.shared or await self._is_confirmed(active, state):
+            elif self._sharing is None or await self._is_current(self._sharing, active, state):
                 return active
 
     def begin(self, active: ActiveStream) -> asyncio.Future[ActiveStream] | asyncio.Future[None]:
         """Load a stream of which nothing is known, for whoever goes on when that is done."""
-        if self._log.shared:
+        if self._sharing is not None:
             return asyncio.get_running_loop().create_task(self.load(active))
         return self._begin_loading(active)
 
-    async def _is_confirmed(self, active: ActiveStream, state: StreamState) -> bool:
+    async def _is_current(self, sharing: Sharing, active: ActiveStream, state: StreamState) -> bool:
         """Return whether the state in memory is the log's; drop it otherwise."""
         await in_task()
-        if await self._log.is_current(state):
+        if await sharing.is_current(state):
             return active.state is not None  # or it was forgotten meanwhile
         if is_same(active.state, state):
             self._forget(active)

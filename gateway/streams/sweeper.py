@@ -32,6 +32,7 @@ class Sweeper(Background):
 
     def __init__(self, table: StreamTable, lifecycle: Lifecycle) -> None:
         self._table = table
+        self._log = table.log
         self._lifecycle = lifecycle
         self._told = ""  # the last failure, until a round without one
         self._told_doubt: Moment | None = None
@@ -54,16 +55,17 @@ class Sweeper(Background):
         is left alone. Return True if more streams are to be ended.
         """
         now = await self._look()
-        if not self._table.log.takes_removals():
+        if not self._takes_removals():
             return False
         paths: Sequence[str] = ()
         removal_time = None
         if self._table.clock.in_doubt_since is None:
-            removal_time = await self._step(self._table.log.removal_time(now))
+            sharing = self._log.sharing
+            removal_time = now if sharing is None else await self._step(sharing.removal_time(now))
         if removal_time is not None:
             await self._compare(now, removal_time)
             now = removal_time
-            paths = await self._step(self._table.log.expired(now, EXPIRIES)) or ()
+            paths = await self._step(self._log.expired(now, EXPIRIES)) or ()
         before = self.expired
         for start in range(0, len(paths), AT_ONCE):
             together = [
@@ -71,17 +73,26 @@ class Sweeper(Background):
             ]
             ended = await asyncio.gather(*map(self._step, together))
             self.expired += sum(map(bool, ended))
-        for _ in range(STEPS):
-            if not await self._step(self._table.log.reclaim()):
-                break
+        await self._reclaim()
         return len(paths) == EXPIRIES and self.expired > before
+
+    def _takes_removals(self) -> bool:
+        upkeep = self._log.upkeep
+        return self._log.why_unhealthy() is None if upkeep is None else upkeep.takes_removals()
+
+    async def _reclaim(self) -> None:
+        upkeep = self._log.upkeep
+        if upkeep is not None:
+            for _ in range(STEPS):
+                if not await self._step(upkeep.reclaim()):
+                    break
 
     def note(self) -> Moment:
         """Look at the clocks, and let the log note them; return the present."""
         now = self._table.clock.look()
         noted = self._table.clock.to_note(now)
-        if noted is not None:
-            self._table.log.note(noted)
+        if noted is not None and self._log.upkeep is not None:
+            self._log.upkeep.note(noted)
         return now
 
     async def _look(self) -> Moment:
@@ -89,7 +100,7 @@ class Sweeper(Background):
         now = self.note()
         doubted = self._table.clock.in_doubt_since
         if doubted is not None and doubted is not self._told_doubt:
-            count = await self._step(self._table.log.count_expired(doubted))
+            count = await self._count_expired(doubted)
             if count:
                 clock = self._table.clock
                 log.warning(
@@ -101,6 +112,10 @@ class Sweeper(Background):
         self._told_doubt = doubted
         return now
 
+    async def _count_expired(self, now: Moment) -> int:
+        counts = self._log.counts
+        return 0 if counts is None else await self._step(counts.count_expired(now)) or 0
+
     async def _compare(self, now: Moment, removal_time: Moment) -> None:
         """Log once that the wall clock is ahead of the clock of the log's server."""
         ahead_s = now.wall - removal_time.wall
@@ -109,7 +124,7 @@ class Sweeper(Background):
                 "clock.ahead",
                 route=self._table.clock.route,
                 by_s=round(ahead_s, 3),
-                count=await self._step(self._table.log.count_expired(now)) or 0,
+                count=await self._count_expired(now),
             )
         self._told_ahead = ahead_s > AHEAD_S
 

@@ -143,8 +143,10 @@ async def loaded(log: Log, path: str) -> StreamState | None:
 
 async def reclaimed(log: Log) -> int:
     """Steps until nothing is left to free."""
+    if log.upkeep is None:
+        return 0
     for step in range(1000):
-        if not await log.reclaim():
+        if not await log.upkeep.reclaim():
             return step
     raise AssertionError("reclaiming does not end")
 
@@ -755,7 +757,8 @@ async def test_reads_and_commits_may_meet(log: Log) -> None:
             assert numbers == list(range(len(numbers)))
             assert chunk.end == 8 * len(numbers)
             # The state of a shared log is asked for just after the records.
-            assert chunk.end <= chunk.state.tail if log.shared else chunk.end == chunk.state.tail
+            tail = chunk.state.tail
+            assert chunk.end == tail or (log.sharing is not None and chunk.end < tail)
             assert len(numbers) >= seen
             seen = len(numbers)
             await asyncio.sleep(0)

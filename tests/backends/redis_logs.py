@@ -35,19 +35,19 @@ class Hearing:
         self.removals: list[tuple[str, int]] = []
         self.histories = 0
 
-    def heard(self, change: Change) -> None:
+    def on_change(self, change: Change) -> None:
         self.changes.append(change)
 
-    def missed(self, path: str) -> None:
+    def on_missed_changes(self, path: str) -> None:
         self.missing.append(path)
 
-    def gone(self, path: str, stream_id: int) -> None:
+    def on_removal(self, path: str, stream_id: int) -> None:
         self.removals.append((path, stream_id))
 
-    def removals_missed(self) -> None:
+    def on_missed_removals(self) -> None:
         self.histories += 1
 
-    def history_changed(self) -> None:
+    def on_history_change(self) -> None:
         self.histories += 1
 
 
@@ -66,7 +66,7 @@ async def connected(
     """
     settings = RedisSettings(parse_redis(url), connect_timeout, wait_replicas=wait_replicas)
     log = RedisLog(settings)
-    log.listen(listener or Hearing())
+    log.sharing.listen(listener or Hearing())
     await log.open()
     try:
         await until(

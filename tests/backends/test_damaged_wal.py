@@ -129,8 +129,8 @@ async def check(crash: Crash, folder: Path) -> tuple[int, bool]:
                     position_of(state, parse_offset(offset, "offset"))
             records = (await log.read(state, 0, 10**9)).records
             assert b"".join(records) == kept + b"x" * 20_000
-        alarm = log.loss() is not None
-        assert alarm == bool(log.damaged())
+        alarm = log.upkeep.loss() is not None
+        assert alarm == bool(log.counts.damaged)
     return lost, alarm
 
 
@@ -172,7 +172,7 @@ async def test_a_wal_that_ends_anywhere_in_its_last_transaction_is_no_damage(
     for size in sorted(cuts):
         folder = with_wal(crash, tmp_path / str(size), crash.wal[:size])
         async with sqlite(folder) as log:
-            assert log.loss() is None
+            assert log.upkeep.loss() is None
             assert (await log.load("a")).place.history == 0
         shutil.rmtree(folder)
 
@@ -192,7 +192,7 @@ async def test_a_last_transaction_of_which_parts_never_came_is_no_damage(
             torn[at : at + size] = bytes(size) if filler == "zeros" else chance.randbytes(size)
         folder = with_wal(crash, tmp_path / str(number), bytes(torn))
         async with sqlite(folder) as log:
-            assert log.loss() is None
+            assert log.upkeep.loss() is None
         shutil.rmtree(folder)
 
 
@@ -223,7 +223,7 @@ async def test_frames_from_before_the_wal_was_begun_anew_are_no_damage(
         loaded = await log.load("a")
         assert loaded.place.state is not None
         assert loaded.place.state.tail == state.tail + len(b"one more")
-        assert (loaded.place.history, log.loss()) == (0, None)
+        assert (loaded.place.history, log.upkeep.loss()) == (0, None)
 
 
 async def test_damage_is_told_until_what_is_kept_is_taken_away(
@@ -231,18 +231,18 @@ async def test_damage_is_told_until_what_is_kept_is_taken_away(
 ) -> None:
     folder = with_wal(crash, tmp_path / "data", flipped(crash.wal, HEADER + 100))
     async with sqlite(folder) as log:
-        (kept,) = log.damaged()
+        (kept,) = log.counts.damaged
         assert re.fullmatch(r"headgate\.db-wal\.damaged-\d{8}T\d{6}Z\.\d", kept.name)
-        loss = log.loss()
+        loss = log.upkeep.loss()
         assert loss is not None
         assert str(kept) in loss
         assert log.why_unhealthy() is None
         history = (await log.load("a")).place.history
     async with sqlite(folder) as log:
-        assert (log.damaged(), log.loss()) == ([kept], loss)
+        assert (log.counts.damaged, log.upkeep.loss()) == ([kept], loss)
     kept.unlink()
     async with sqlite(folder) as log:
-        assert log.loss() is None
+        assert log.upkeep.loss() is None
         assert (await log.load("a")).place.history == history > 0
 
 
@@ -253,8 +253,8 @@ async def test_only_so_many_damaged_wals_are_kept(crash: Crash, tmp_path: Path) 
         shutil.copy(crash.folder / "headgate.db", folder)
         (folder / "headgate.db-wal").write_bytes(flipped(crash.wal, HEADER + 100))
         async with sqlite(folder) as log:
-            assert len(log.damaged()) == min(number, MAX_KEPT)
-            seen.append(log.damaged()[-1])
+            assert len(log.counts.damaged) == min(number, MAX_KEPT)
+            seen.append(log.counts.damaged[-1])
     assert sorted(folder.glob("headgate.db-wal.damaged-*")) == seen[1:]
 
 

@@ -213,7 +213,7 @@ async def test_streams_of_every_node_are_heard(gateways: Gateways) -> None:
     paths = gateways.on_each_node()
     for path in paths:
         await beside.create(path)
-        gateways.log.follow(path)
+        gateways.log.sharing.follow(path)
     await until(lambda: set(paths) <= set(subscriptions.missing))
     for path in paths:
         await beside.append(path, path.encode())
@@ -221,7 +221,7 @@ async def test_streams_of_every_node_are_heard(gateways: Gateways) -> None:
     told = {change.state.path: change.records[0].data for change in subscriptions.changes}
     assert told == {path: path.encode() for path in paths}
     for path in paths:
-        gateways.log.unfollow(path)
+        gateways.log.sharing.unfollow(path)
 
 
 async def test_removals_on_every_node_are_told_to_everybody(gateways: Gateways) -> None:
@@ -299,7 +299,7 @@ async def test_a_followed_stream_whose_slot_moves_is_heard_from_there(gateways: 
     beside, subscriptions = Service(gateways.other), gateways.subscriptions
     (path, *_) = gateways.on_each_node()
     await beside.create(path)
-    gateways.log.follow(path)
+    gateways.log.sharing.follow(path)
     await until(lambda: path in subscriptions.missing)
     for _ in range(2):
         subscriptions.missing.clear()
@@ -308,7 +308,7 @@ async def test_a_followed_stream_whose_slot_moves_is_heard_from_there(gateways: 
         subscriptions.changes.clear()
         await beside.append(path, b"x")
         await until(lambda: len(subscriptions.changes) == 1)
-    gateways.log.unfollow(path)
+    gateways.log.sharing.unfollow(path)
 
 
 async def test_a_node_that_comes_back_without_data_takes_only_its_own_streams_along(

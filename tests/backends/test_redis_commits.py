@@ -52,18 +52,18 @@ async def test_a_commit_stands_for_every_gateway_at_once(log: RedisLog, other: R
     change = created(log, "s", b"one")
     await log.commit([change])
     assert await loaded(other, "s") == change.state
-    assert await log.is_current(change.state)
+    assert await log.sharing.is_current(change.state)
     second = with_producers(appended(change.state, b"two"), p=ProducerState(0, 1, 2.5))
     await other.commit([second])
-    assert not await log.is_current(change.state)
-    assert await log.is_current(second.state)
+    assert not await log.sharing.is_current(change.state)
+    assert await log.sharing.is_current(second.state)
     found = await log.load("s")
     assert found == Loaded(
         PathState(second.state, None, second.state.history), dict(second.producers)
     )
     assert (await log.read(change.state, 0, 100)).records == (b"one", b"two")
     await log.commit([removed(second.state)])
-    assert not await other.is_current(second.state)
+    assert not await other.sharing.is_current(second.state)
     assert await other.load("s") == Loaded(PathState(None, 0, second.state.history), {})
 
 
@@ -74,7 +74,7 @@ async def test_what_stands_is_another_stream_when_it_was_created_anew(
     await log.commit([change])
     await other.commit([removed(change.state)])
     await other.commit([created(other, "s", b"one", generation=1)])
-    assert not await log.is_current(change.state)
+    assert not await log.sharing.is_current(change.state)
 
 
 async def test_of_two_gateways_commits_one_stands_and_the_other_is_told_what_does(
@@ -153,8 +153,8 @@ async def test_a_conflict_tells_that_nothing_stands_any_more(
 
 async def test_a_commit_is_of_one_stream(log: RedisLog) -> None:
     changes = [created(log, "s"), created(log, "f")]
-    assert log.atomic(changes[:1])
-    assert not log.atomic(changes)
+    assert log.can_commit_together(changes[:1])
+    assert not log.can_commit_together(changes)
 
 
 async def test_two_prefixes_are_two_logs(server: RedisServer, log: RedisLog) -> None:
@@ -306,7 +306,7 @@ async def test_a_read_whose_answer_is_lost_is_asked_again(
         await log.commit([change])
         questions: list[tuple[bytes, Callable[[], Awaitable[object]]]] = [
             (b"headgate_load", partial(log.load, "s")),
-            (b"headgate_confirm", partial(log.is_current, change.state)),
+            (b"headgate_confirm", partial(log.sharing.is_current, change.state)),
             (b"XRANGE", partial(log.read, change.state, 0, 9)),
             (b"ZRANGEBYSCORE", partial(log.expired, at(1.0), 1)),
         ]

@@ -64,7 +64,7 @@ async def test_a_restart_without_data_is_another_history(tmp_path: Path) -> None
             await until(lambda: log.why_unhealthy() is None and subscriptions.histories > histories)
             assert await history(log) > first
             assert (await log.load("s")).place.state is None
-            assert not await log.is_current(change.state)
+            assert not await log.sharing.is_current(change.state)
             with pytest.raises(Conflict):
                 await log.commit([appended(change.state, b"two")])
             with pytest.raises(Conflict):
@@ -82,8 +82,8 @@ async def test_a_restart_with_all_data_begins_a_generation_and_keeps_every_offse
         assert state.history == await history(log)
         assert state.generation == state.history + state.stream_id % 10**6
         assert state.offset(3) == old.offset(3)
-        assert not await log.is_current(old)
-        assert await log.is_current(state)
+        assert not await log.sharing.is_current(old)
+        assert await log.sharing.is_current(state)
         assert (await log.read(old, 0, 9)).records == (b"one",)
         with pytest.raises(Conflict) as conflict:
             await log.commit([appended(old, b"late")])
@@ -226,7 +226,7 @@ async def test_streams_of_one_history_do_not_disturb_each_other(tmp_path: Path) 
                 state = (await log.load(change.state.path)).place.state
                 assert state is not None
                 await log.commit([appended(state, b"two")])
-                assert await log.is_current(appended(state, b"two").state)
+                assert await log.sharing.is_current(appended(state, b"two").state)
             histories = set()
             for change in old:
                 state = (await log.load(change.state.path)).place.state

@@ -30,7 +30,7 @@ IN_A_SNAPSHOT = {"save": "3600 1"}  # which SIGTERM writes, too
 
 
 def counts(log: RedisLog) -> dict[Lost, float]:
-    numbers = log.numbers()
+    numbers = log.counts.numbers()
     return {lost: numbers[f"histories_{lost}"] for lost in LOST}
 
 

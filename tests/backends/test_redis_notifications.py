@@ -54,7 +54,7 @@ class Pair(NamedTuple):
         """Until news of the streams come for sure."""
         self.subscriptions.missing.clear()
         for path in paths:
-            self.log.follow(path)
+            self.log.sharing.follow(path)
         await until(lambda: sorted(self.subscriptions.missing) == sorted(paths))
         self.subscriptions.missing.clear()
 
@@ -141,7 +141,7 @@ async def test_what_nobody_follows_is_not_heard(pair: Pair) -> None:
 async def test_what_nobody_follows_any_more_is_not_heard(pair: Pair) -> None:
     states = {path: await pair.create(path) for path in ("stays", "goes")}
     await pair.follow("stays", "goes")
-    pair.log.unfollow("goes")
+    pair.log.sharing.unfollow("goes")
     # The server takes the commands of a connection in order: this follow is behind the other.
     await pair.follow("later")
     await pair.other.commit([appended(states["goes"], b"x")])
@@ -152,7 +152,7 @@ async def test_what_nobody_follows_any_more_is_not_heard(pair: Pair) -> None:
 async def test_a_stream_that_is_left_and_taken_up_again_at_once_stays_followed(pair: Pair) -> None:
     state = await pair.create("s")
     await pair.follow("s")
-    pair.log.unfollow("s")
+    pair.log.sharing.unfollow("s")
     await pair.follow("s")
     await pair.tell(appended(state, b"x"))
     assert [change.state.path for change in pair.subscriptions.changes] == ["s"]
@@ -208,7 +208,7 @@ async def test_each_followed_stream_is_told_to_be_missed_when_the_connection_was
 ) -> None:
     states = {path: await pair.create(path) for path in "abc"}
     await pair.follow("a", "b", "c")
-    pair.log.unfollow("b")
+    pair.log.sharing.unfollow("b")
     histories = pair.subscriptions.histories
     pair.server.command("CLIENT", "KILL", "TYPE", "pubsub")
     await until(lambda: sorted(pair.subscriptions.missing) == ["a", "c"])
@@ -226,8 +226,8 @@ async def test_streams_taken_up_while_there_is_no_connection_are_followed_with_t
 ) -> None:
     await pair.follow("a")
     pair.server.command("CLIENT", "KILL", "TYPE", "pubsub")
-    pair.log.follow("b")
-    pair.log.unfollow("a")
+    pair.log.sharing.follow("b")
+    pair.log.sharing.unfollow("a")
     await until(lambda: "b" in pair.subscriptions.missing)
     change = created(pair.other, "b", b"x")
     await pair.tell(change)

@@ -75,7 +75,7 @@ async def test_a_path_too_many_is_not_listed_and_dropped(
     await log.commit([created(log, "s")])
     await listed_are(log, {"s"})
     server.command("ZADD", names.paths, 0, "never", 0, "zero")
-    assert await log.list_streams("", "", 1) == ([], "never")
+    assert await log.listing.page("", "", 1) == ([], "never")
     assert await everything(log) == ["s"]
     await until(lambda: server.command("ZRANGE", names.paths, 0, -1) == [b"s"])
 
@@ -91,7 +91,7 @@ async def test_a_foreign_value_at_a_stream_hides_no_other(
     server.command("ZADD", names.paths, 0, "b", 0, "bb")
     assert await everything(log) == ["a", "c"]
     server.command("ZADD", names.paths, 0, "b", 0, "bb")
-    assert await log.largest("", 5) == [(1, "c"), (1, "a")]
+    assert await log.listing.largest("", 5) == [(1, "c"), (1, "a")]
 
 
 @pytest.mark.parametrize("streams", [path_index.AT_ONCE - 1, path_index.AT_ONCE + 1])
@@ -102,8 +102,8 @@ async def test_a_survey_of_more_streams_than_are_looked_at_together(
     await asyncio.gather(*(log.commit([created(log, path, path.encode())]) for path in paths))
     await listed_are(log, paths)
     ranked = sorted(((len(path), path) for path in paths), reverse=True)
-    assert await log.largest("", streams) == ranked
-    assert await log.largest("", 7) == ranked[:7]
+    assert await log.listing.largest("", streams) == ranked
+    assert await log.listing.largest("", 7) == ranked[:7]
 
 
 async def test_gateways_that_create_and_remove_one_stream_leave_the_list_right(
@@ -140,7 +140,7 @@ async def test_streams_of_all_nodes_of_a_cluster_are_listed(
                 await service.lifecycle.delete(path)
             paths -= {"s3", "s4"}
             await listed_are(log, paths)
-            assert len(await log.largest("s1", 50)) == 11
+            assert len(await log.listing.largest("s1", 50)) == 11
             for path in paths:
                 await log._ask(names.paths, log._commands.drop_path(path))
             assert await everything(log) == []
@@ -157,7 +157,7 @@ async def test_a_user_who_may_not_list_is_told_and_all_else_goes_on(
         await service.create("s")
         await service.append("s", b"one")
         with pytest.raises(LogUnavailable, match="the Redis user may not do what Headgate needs"):
-            await log.list_streams("", "", 50)
+            await log.listing.page("", "", 50)
         assert log.why_unhealthy() is None
         user.rules(*LIST_RIGHTS)
         await log._search.search()

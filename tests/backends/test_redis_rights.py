@@ -63,10 +63,10 @@ async def test_the_documented_rights_are_enough(user: User) -> None:
         service = Service(log)
         await service.create("s")
         await service.append("s", b"one")
-        log.follow("s")
+        log.sharing.follow("s")
         assert await service.data("s") == b"one"
         await service.lifecycle.delete("s")
-        log.unfollow("s")
+        log.sharing.unfollow("s")
         assert log.why_unhealthy() is None
 
 

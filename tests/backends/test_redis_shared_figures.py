@@ -24,52 +24,52 @@ ODD = 'gw\n"<b>{x} \u202e'
 async def test_each_is_told_what_the_others_have_left_last(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
-    assert await log.share_figures("a", '{"n": 1}') == {}
+    assert await log.sharing.share_figures("a", '{"n": 1}') == {}
     async with connected(f"{server.url}?prefix={names.prefix}") as other:
-        assert await other.share_figures(ODD, "{}") == {"a": '{"n": 1}'}
-    assert await log.share_figures("a", '{"n": 2}') == {ODD: "{}"}
-    assert await log.share_figures("c", "{}") == {ODD: "{}", "a": '{"n": 2}'}
+        assert await other.sharing.share_figures(ODD, "{}") == {"a": '{"n": 1}'}
+    assert await log.sharing.share_figures("a", '{"n": 2}') == {ODD: "{}"}
+    assert await log.sharing.share_figures("c", "{}") == {ODD: "{}", "a": '{"n": 2}'}
     assert 0 < server.command("TTL", names.figures("a")) <= KEPT_S
 
 
 async def test_one_that_tells_no_more_is_forgotten(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
-    await log.share_figures("gone", "{}")
+    await log.sharing.share_figures("gone", "{}")
     server.command("PEXPIRE", names.figures("gone"), 1)
     await until(lambda: server.command("EXISTS", names.figures("gone")) == 0)
-    assert await log.share_figures("a", "{}") == {}
+    assert await log.sharing.share_figures("a", "{}") == {}
     assert server.command("ZRANGE", names.instances, 0, -1) == [b"a"]
 
 
 @pytest.mark.parametrize("others", [MOST, MOST + 1])
 async def test_no_more_than_a_number_of_others_are_told(log: RedisLog, others: int) -> None:
     for number in range(others):
-        await log.share_figures(f"gateway-{number}", "{}")
-    assert len(await log.share_figures("a", "{}")) == MOST
+        await log.sharing.share_figures(f"gateway-{number}", "{}")
+    assert len(await log.sharing.share_figures("a", "{}")) == MOST
 
 
 async def test_figures_have_a_longest(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
-    await log.share_figures("a", "x" * LONGEST_FIGURES)
+    await log.sharing.share_figures("a", "x" * LONGEST_FIGURES)
     with pytest.raises(BadRequest):
-        await log.share_figures("b", "x" * (LONGEST_FIGURES + 1))
-    assert await log.share_figures("b", "{}") == {"a": "x" * LONGEST_FIGURES}
+        await log.sharing.share_figures("b", "x" * (LONGEST_FIGURES + 1))
+    assert await log.sharing.share_figures("b", "{}") == {"a": "x" * LONGEST_FIGURES}
     server.command("SET", names.figures("a"), b"\xff" * LONGEST_FIGURES)
-    assert list(await log.share_figures("b", "{}")) == ["a"]
+    assert list(await log.sharing.share_figures("b", "{}")) == ["a"]
     server.command("APPEND", names.figures("a"), "x")
-    assert await log.share_figures("b", "{}") == {}
+    assert await log.sharing.share_figures("b", "{}") == {}
 
 
 async def test_the_rights_of_a_gateway_are_enough_for_it(
     server: RedisServer, names: RedisNames, log: RedisLog
 ) -> None:
     user = User(server, names.prefix)
-    await log.share_figures("a", "{}")
+    await log.sharing.share_figures("a", "{}")
     async with connected(user.origin) as other:
-        assert await other.share_figures("b", "{}") == {"a": "{}"}
+        assert await other.sharing.share_figures("b", "{}") == {"a": "{}"}
     server.command("DEL", names.figures("a"))
     async with connected(user.origin) as other:
-        assert await other.share_figures("b", "{}") == {}
+        assert await other.sharing.share_figures("b", "{}") == {}
     server.command("ACL", "DELUSER", user.name)

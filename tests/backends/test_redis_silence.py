@@ -54,7 +54,7 @@ async def silent(
             change = created(log, "s", b"one")
             await log.commit([change])
             await until(lambda: server.command("TTL", RedisNames("headgate").paths_searched) > 60)
-            await until(lambda: not log._paths._changing)
+            await until(lambda: not log.listing._changing)
             server.pause()
             try:
                 yield server, log, change.state

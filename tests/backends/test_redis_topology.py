@@ -74,17 +74,17 @@ class HearingAnew(Hearing):
 
     is_anew = False
 
-    def history_changed(self) -> None:
-        super().history_changed()
+    def on_history_change(self) -> None:
+        super().on_history_change()
         self.is_anew = False
 
-    def removals_missed(self) -> None:
-        super().removals_missed()
+    def on_missed_removals(self) -> None:
+        super().on_missed_removals()
         self.is_anew = True
 
 
 def _compared(log: RedisLog) -> dict[str, float]:
-    return {lost: log.numbers()[f"histories_{lost}"] for lost in LOST}
+    return {lost: log.counts.numbers()[f"histories_{lost}"] for lost in LOST}
 
 
 @pytest.mark.timeout(TIMEOUT_S)
@@ -100,7 +100,7 @@ async def test_removals_are_heard_after_the_node_on_which_they_were_heard_has_go
         await until(lambda: hearing.histories >= 1)
         for path in paths.values():
             await beside.create(path)
-            log.follow(path)  # so that it listens to every node
+            log.sharing.follow(path)  # so that it listens to every node
         await until(lambda: set(paths.values()) <= set(hearing.missing))
         lost = next(node for node in cluster.nodes if _subscriptions(node))
         await asyncio.to_thread(_fail_over, cluster, lost)

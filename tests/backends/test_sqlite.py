@@ -20,6 +20,7 @@ from gateway.backends.sqlite.writer_thread import MAX_GROUP
 from gateway.errors import RecordDamaged, StartError
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.state import ProducerState
+from tests.backends import abilities
 from tests.backends.contract import (
     appended,
     committed_apart,
@@ -162,7 +163,7 @@ async def test_commits_that_wait_share_a_sync(tmp_path: Path) -> None:
     await asyncio.gather(
         *[log.commit([created(log, f"s{number}", b"x")]) for number in range(count)]
     )
-    numbers = log.numbers()
+    numbers = log.counts.numbers()
     assert numbers["commits"] == count
     assert 3 <= numbers["groups"] < count / 10
     await log.close()
@@ -173,8 +174,8 @@ async def test_commits_apart_are_one_group_up_to_its_bound(tmp_path: Path, more:
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, f"s{number}", b"x") for number in range(MAX_GROUP + more)]
         assert await committed_apart(log, *changes) == [None] * len(changes)
-        assert log.numbers()["commits"] == len(changes)
-        assert log.numbers()["groups"] == (2 if more > 0 else 1)
+        assert abilities.counts(log).numbers()["commits"] == len(changes)
+        assert abilities.counts(log).numbers()["groups"] == (2 if more > 0 else 1)
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -246,7 +247,7 @@ async def test_reopening_finds_everything(tmp_path: Path) -> None:
         assert (await log.load("s")).place.state == second.state
         assert (await log.read(second.state, 0, 100)).records == (b"one", b"two")
         assert (await log.load("gone")).place.retired == 3
-        assert await log.reclaim()
+        assert await abilities.upkeep(log).reclaim()
         assert log.new_stream_id() > gone.state.stream_id
 
 
@@ -354,7 +355,7 @@ async def test_reclaiming_gives_space_back_to_the_disk(tmp_path: Path) -> None:
         await log.commit([doomed])
         await log.commit([removed(doomed.state)])
         for _ in range(1000):
-            if not await log.reclaim():
+            if not await abilities.upkeep(log).reclaim():
                 break
     connection = database(tmp_path)
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

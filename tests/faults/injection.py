@@ -116,9 +116,9 @@ GUARDS = STEPS | frozenset(
         "SseReader._read",
         "SseReader.advance",
         "StreamLoader._told",
-        "StreamTable._committed",
-        "StreamTable._settled",
-        "StreamTable._stands",
+        "Commits._committed",
+        "Commits._settled",
+        "Commits._stands",
         "_tell_outcome",
     }
 )
@@ -144,6 +144,7 @@ GIVES_BACK = frozenset(
         "SseReader.connection_lost",
         "SseReader.note_end",
         "SseReaders.__len__",
+        "ServerLimits.reader_left",
         "SseReaders._forget",
         "SseReaders.remove",
         "Feed.expects_readers",

@@ -45,6 +45,6 @@ async def test_nobody_joins_a_fetch_that_could_not_begin() -> None:
 async def test_a_client_that_resets_its_connection_as_it_is_answered_is_no_error() -> None:
     kind = "an own append in parts"
     faults = [fault for fault in await faults_in(kind) if fault.leaves]
-    leaving = [fault for fault in faults if fault.call.function == "StreamTable._settled"]
+    leaving = [fault for fault in faults if fault.call.function == "Commits._settled"]
     assert leaving
     assert await wrong_after(kind, leaving) == {}

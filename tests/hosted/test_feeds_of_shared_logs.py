@@ -44,7 +44,7 @@ class Sharing(NamedTuple):
     def tell(self) -> None:
         """The gateway hears of what the other process did last."""
         (change,) = self.beside.committed[-1]
-        self.log.news.heard(change)
+        self.log.news.on_change(change)
 
     async def state(self) -> StreamState:
         """The stream as it stands."""
@@ -97,7 +97,7 @@ async def test_what_nobody_told_is_read(told: str) -> None:
         if told == "the last change":
             shared.tell()
         else:
-            log.news.missed("s")
+            log.news.on_missed_changes("s")
         events = await up_to(client, await shared.tail())
         assert text(events) == "one two three four "
         answer = await waiting.answer()
@@ -114,7 +114,7 @@ async def test_what_was_missed_comes_in_chunks_and_only_the_last_is_up_to_date()
         letters = "abcdefgh"
         for letter in letters:
             await other.append("s", letter.encode() * BIG)
-        log.news.missed("s")
+        log.news.on_missed_changes("s")
         events = await up_to(client, await shared.tail())
         assert text(events) == "".join(letter * BIG for letter in letters)
         told = [str(control["streamNextOffset"]) for control in controls(events)]
@@ -131,7 +131,7 @@ async def test_a_poll_gets_the_first_of_the_chunks_that_were_missed() -> None:
         waiting = await poll(shared)
         for _ in range(4):
             await other.append("s", b"x" * BIG)
-        log.news.missed("s")
+        log.news.on_missed_changes("s")
         answer = await waiting.answer()
         assert (answer.status, len(answer.body)) == (200, 3 * BIG)
         assert answer.get("Stream-Up-To-Date") is None
@@ -145,7 +145,7 @@ async def test_news_that_come_while_a_gap_is_read_come_after_it_and_once() -> No
         await up_to(client, await shared.tail())
         log.reads.clear()
         await other.append("s", b"two ")
-        log.news.missed("s")
+        log.news.on_missed_changes("s")
         await turns()  # "two" was read, and is on its way
         for data in (b"three ", b"four "):
             await other.append("s", data)
@@ -167,7 +167,7 @@ async def test_an_end_that_was_missed_ends_the_answers_after_the_last_data() -> 
         await up_to(client, await shared.tail())
         await other.append("s", b"two ")
         await other.append("s", b"last", close=True)
-        log.news.missed("s")
+        log.news.on_missed_changes("s")
         events = await client.events_to_the_end()
         assert text(events) == "one two last"
         assert controls(events)[-1]["streamClosed"] is True
@@ -183,7 +183,7 @@ async def test_a_stream_that_is_gone_ends_the_answers(replaced: bool) -> None:
         await other.lifecycle.delete("s")
         if replaced:
             await other.create("s", b"another")
-        log.news.missed("s")
+        log.news.on_missed_changes("s")
         assert text(await client.events_to_the_end()) == "one "
         assert (await waiting.answer()).status == 404
 
@@ -203,7 +203,7 @@ async def test_a_poll_from_now_on_is_told_where_now_is_after_a_loss(written: byt
         log.put_back(kept)
         if written:
             await other.append("s", written)
-        log.news.history_changed()
+        log.news.on_history_change()
         answer = await waiting.answer()
         assert (answer.status, answer.get("Stream-Next-Offset")) == (204, await shared.tail())
 
@@ -221,7 +221,7 @@ async def test_readers_of_what_was_lost_are_told_and_the_stream_goes_on(written:
         log.put_back(kept)
         if written:
             await other.append("s", written)
-        log.news.history_changed()
+        log.news.on_history_change()
         assert text(await client.events_to_the_end()) == "one lost "
         answer = await waiting.answer()
         assert answer.status == 410
@@ -240,10 +240,10 @@ async def test_a_restart_that_lost_nothing_is_noticed_by_nobody() -> None:
         await up_to(client, before)
         waiting = await poll(shared)
         log.put_back(await shared.state())
-        log.news.history_changed()
+        log.news.on_history_change()
         await turns()
         await other.append("s", b"two")
-        log.news.missed("s")
+        log.news.on_missed_changes("s")
         events = await up_to(client, await shared.tail())
         assert text(events) == "one two"
         assert (await waiting.answer()).body == b"two"
@@ -258,7 +258,7 @@ async def test_what_was_cached_of_the_lost_tail_is_answered_no_more() -> None:
         assert (await gateway.ask(get("s?offset=-1"))).body == b"one lost"
         log.put_back(kept)
         await other.append("s", b"new!")
-        log.news.history_changed()
+        log.news.on_history_change()
         assert (await gateway.ask(get("s?offset=-1"))).body == b"one new!"
 
 
@@ -273,7 +273,7 @@ async def test_polls_are_told_that_the_log_fails_and_readers_wait_for_its_end() 
         waiting = await poll(shared)
         await other.append("s", b"two")
         log.damages.append(LogUnavailable("the log is away"))
-        log.news.missed("s")
+        log.news.on_missed_changes("s")
         assert (await waiting.answer()).status == 503
         assert text(await up_to(client, await shared.tail())) == "one two"
 
@@ -286,7 +286,7 @@ async def test_what_cannot_be_read_is_not_asked_for_all_the_time() -> None:
         await other.append("s", b"two")
         log.damages += [RecordDamaged("a record is missing")] * 1000
         asked = log.loaded
-        log.news.missed("s")
+        log.news.on_missed_changes("s")
         await turns(500)
         assert log.loaded <= asked + 2
         log.damages.clear()
@@ -473,6 +473,6 @@ async def test_a_poll_ahead_of_a_feed_whose_tail_is_gone_is_not_told_that_its_ow
         if not lost:
             log.damages.append(StreamGone("what follows offset is no longer kept"))
         await other.append("s", b"three")
-        log.news.missed("s")
+        log.news.on_missed_changes("s")
         await until(lambda: bool(behind.answers and ahead.answers))
         assert [waiting.answers[0].status for waiting in (behind, ahead)] == [410, 503]

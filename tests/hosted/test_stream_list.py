@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.backends.memory import MemoryLog
+from gateway.backends.memory import MemoryListing, MemoryLog
 from gateway.hosted.size_survey import KEPT_S, MOST_KEPT
 from gateway.protocol.requests import Create, ForkRequest
 from gateway.protocol.streams.state import Lifetime
@@ -127,16 +127,22 @@ async def test_a_page_has_a_largest_size(limit: int, rows: int) -> None:
         assert rest.rows[0].name == f"{rows:03}"
 
 
-class Surveyed(MemoryLog):
+class CountedListing(MemoryListing):
     """Counts how often all streams are looked at."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.surveys = 0
+    surveys = 0
 
     async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
         self.surveys += 1
         return await super().largest(begins, most)
+
+
+class Surveyed(MemoryLog):
+    """A log in memory with a counted listing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listing: CountedListing = CountedListing(self._states)
 
 
 async def test_the_largest_come_first_by_a_survey_that_is_kept_for_a_minute() -> None:
@@ -153,12 +159,12 @@ async def test_the_largest_come_first_by_a_survey_that_is_kept_for_a_minute() ->
         assert (names(page), page.as_of) == (["s1", "s4"], began)
         page = await listed(gateway, order="size", limit=2, after=page.after)
         assert (names(page), page.after) == (["s0"], None)
-        assert log.surveys == 1
+        assert log.listing.surveys == 1
         gateway.clock.advance(0.5)
         page = await listed(gateway, order="size", limit=1)
         assert (names(page), page.as_of) == (["larger"], began + KEPT_S)
         assert names(await listed(gateway, order="size", begins="s", limit=1)) == ["s3"]
-        assert log.surveys == 3
+        assert log.listing.surveys == 3
 
 
 async def test_a_log_is_surveyed_only_so_often_whatever_is_asked_for() -> None:
@@ -169,10 +175,10 @@ async def test_a_log_is_surveyed_only_so_often_whatever_is_asked_for() -> None:
             for number in range(MOST_KEPT):
                 page = await listed(gateway, order="size", begins=f"s{number}")
                 assert names(page) == [f"s{number}"]
-        assert log.surveys == MOST_KEPT  # whoever looks in turn with others has his own
+        assert log.listing.surveys == MOST_KEPT  # whoever looks in turn with others has his own
         told = await answered(gateway, order="size", begins=f"s{MOST_KEPT}")
         assert isinstance(told, NotAnswered)
-        assert (told.status, log.surveys) == (503, MOST_KEPT)
+        assert (told.status, log.listing.surveys) == (503, MOST_KEPT)
         gateway.clock.advance(KEPT_S)
         page = await listed(gateway, order="size", begins=f"s{MOST_KEPT}")
         assert names(page) == [f"s{MOST_KEPT}"]

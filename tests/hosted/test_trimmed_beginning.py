@@ -58,7 +58,7 @@ async def moving(to: str) -> AsyncIterator[tuple[Serving, StreamState]]:
         state = (await other.table.load("s")).state
         assert state is not None
         begun = appended(state, first=THIRD)
-        await other.table.commit([begun])
+        await other.table.commits.commit([begun])
         if to == "four":
             trim = appended(begun.state, first=FOURTH)
             log.meanwhile = lambda: beside.commit([trim])
@@ -119,14 +119,14 @@ async def test_a_poll_that_waits_for_the_beginning_gets_it_wherever_it_is_by_the
             await other.append("s", b"kept")
         state = (await other.table.load("s")).state
         assert state is not None
-        await other.table.commit([appended(state, first=4)])
+        await other.table.commits.commit([appended(state, first=4)])
         (change,) = beside.committed[-1]
-        log.news.heard(change)
+        log.news.on_change(change)
         assert (await clients[1].answer()).status == 410
         if not kept:  # nothing is there now, and it goes on waiting
             await other.append("s", b"kept")
             (change,) = beside.committed[-1]
-            log.news.heard(change)
+            log.news.on_change(change)
         answer = await clients[0].answer()
         assert (answer.status, answer.body) == (200, b"kept")
 
@@ -145,7 +145,7 @@ async def test_what_was_trimmed_while_it_was_read_is_not_kept() -> None:
         client.send(get("s?offset=-1"))
         await until(lambda: log.reading > 0)
         trim = appended(state, first=CHUNK_BYTES)
-        await other.table.commit([trim])
+        await other.table.commits.commit([trim])
         await gateway.route.table.load("s")
         log.reads.set()
         await client.answer()

@@ -49,7 +49,9 @@ class Service:
         self.clock = clock or ManualClock(PAST)
         self.dropped: list[tuple[int, bool]] = []  # what caches were told: whose, and whether all
         self.cleared = 0
-        self.steady = StreamClock(self.clock, running or self.clock, follows_wall=self.log.shared)
+        self.steady = StreamClock(
+            self.clock, running or self.clock, follows_wall=self.log.sharing is not None
+        )
         self.table = StreamTable(self.log, self.steady, self, max_active)
         self.appender = Appender(self.table, max_pending_bytes, retention)
         self.lifecycle = Lifecycle(self.table, retention)

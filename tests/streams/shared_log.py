@@ -6,7 +6,7 @@ import asyncio
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from gateway.backends.contract import Conflict, Loaded
+from gateway.backends.contract import Conflict, Loaded, Sharing
 from gateway.backends.memory import MemoryLog
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.chunks import Chunk
@@ -14,10 +14,10 @@ from gateway.protocol.streams.generations import raised
 from tests.streams.gated_log import GatedLog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.backends.contract import LogListener
-    from gateway.protocol.streams.moments import ClockNote, Moment
+    from gateway.protocol.streams.moments import Moment
     from gateway.protocol.streams.state import Change, StreamState
 
 
@@ -29,22 +29,25 @@ class Server:
         self.log = MemoryLog()
 
 
-class SharedLog(GatedLog):
-    """One process' view; what others do is told by the test, through `listener`, or not at all.
+class SharedLog(GatedLog, Sharing):
+    """One process' view; the test notifies `listener` of what others do, or does not.
 
     Unless it `tells`, a conflict says nothing of what stands; when it is `apart` no commit takes
     changes of two streams. With each of `forgets_answers` a commit is carried out and yet fails.
     The next questions fail with `outages`, the next reads with `damages`.
     """
 
-    shared = True
+    repeats_wait = False
 
     def __init__(self, beside: SharedLog | None = None) -> None:
         super().__init__()
+        self.sharing: Sharing = self
         self.server: Server = Server() if beside is None else beside.server
         store = self.server.log
         self._states, self._records = store._states, store._records
         self._retired, self._ids = store._retired, store._ids
+        self.listing = store.listing
+        self.counts = store.counts
         self.confirms = asyncio.Event()  # a gate, as those of loads, reads and commits
         self.confirms.set()
         self.confirmed = 0
@@ -115,7 +118,7 @@ class SharedLog(GatedLog):
     def unfollow(self, path: str) -> None:
         self.followed.append(f"-{path}")
 
-    def atomic(self, changes: Sequence[Change]) -> bool:
+    def can_commit_together(self, changes: Sequence[Change]) -> bool:
         return not self.apart or len({change.state.path for change in changes}) < 2
 
     def _version(self, change: Change) -> int | None:
@@ -129,8 +132,11 @@ class SharedLog(GatedLog):
         late = [path for path, times in due.items() if any(at and at <= now.wall for at in times)]
         return late[:limit]
 
-    def note(self, noted: ClockNote) -> None:
-        """Note nothing."""
+    async def removal_time(self, now: Moment) -> Moment:
+        return now
+
+    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
+        return {}
 
     def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
         if any(self._version(change) != change.expected for change in changes):

@@ -331,7 +331,7 @@ async def test_a_change_under_way_makes_an_append_no_older() -> None:
     service = Service(log)
     state = (await service.create("s")).state
     log.commits.clear()
-    moving = service.table.commit([appended(state, b"moved")])
+    moving = service.table.commits.commit([appended(state, b"moved")])
     waiting = service.submit("s", b"!")
     await turns()
     log.commits.set()

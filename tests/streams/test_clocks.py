@@ -76,7 +76,7 @@ class World:
         self.log = SqliteLog(self.folder)
         await self.log.open()
         self.service = Service(self.log, self.wall, running=self.true)
-        self.service.steady.begin(await self.log.clock_note())
+        self.service.steady.begin(self.log.upkeep.clock_note())
         self.ran = 0.0
 
     async def stop(self) -> None:
@@ -296,8 +296,8 @@ async def test_streams_that_end_by_the_other_clock_do_not_hide_one_that_has_expi
         moment = Moment(wall=now, steady=now + 7201)
         found = [list(await log.expired(moment, limit)) for _ in range(6)]
         assert found == [[], [], ["idle"], [], [], ["idle"]]
-        assert await log.count_expired(moment) == 1
-        assert await log.count_expired(Moment(now + 101, now)) == 2
+        assert await log.counts.count_expired(moment) == 1
+        assert await log.counts.count_expired(Moment(now + 101, now)) == 2
     finally:
         await log.close()
 
@@ -311,10 +311,10 @@ async def test_a_log_notes_its_clocks_each_minute_and_when_one_was_set(tmp_path:
     was_set = Moment(nearly[0] + 1, nearly[1])
     try:
         for moment in (now, Moment(*nearly), was_set):
-            log.note(ClockNote(moment))
-            await log.reclaim()
+            log.upkeep.note(ClockNote(moment))
+            await log.upkeep.reclaim()
             written.append(noted_in(tmp_path))
-        log.note(ClockNote(now, in_doubt=True))
+        log.upkeep.note(ClockNote(now, in_doubt=True))
     finally:
         await log.close()
     (wall, steady), (later, _) = now, was_set
@@ -337,10 +337,10 @@ async def test_a_file_that_never_noted_a_clock_was_last_in_use_when_it_was_writt
 ) -> None:
     log = SqliteLog(tmp_path)
     await log.open()
-    assert await log.clock_note() is None
+    assert log.upkeep.clock_note() is None
     await log.close()
     for file in tmp_path.iterdir():
         os.utime(file, (1_500_000_000, 1_500_000_000))
     await log.open()
-    assert await log.clock_note() == ClockNote(Moment(1_500_000_000.0, 1_500_000_000.0))
+    assert log.upkeep.clock_note() == ClockNote(Moment(1_500_000_000.0, 1_500_000_000.0))
     await log.close()

@@ -79,7 +79,7 @@ class Side:
             outcome = await act(self.service)
         except HeadgateError as refusal:
             outcome = refusal
-        await self.service.table.commit(())  # what is still under way, a deadline, is done
+        await self.service.table.commits.commit(())  # what is still under way, a deadline, is done
         return [self._told(one) for one in (outcome if isinstance(outcome, list) else [outcome])]
 
     def _told(self, outcome: object) -> object:
@@ -305,7 +305,9 @@ class Play:
 
         async def act(service: Service) -> list[object]:
             state = await service.present(path)
-            await service.table.commit(())  # its deadline may have been on its way to the log
+            await service.table.commits.commit(
+                ()
+            )  # its deadline may have been on its way to the log
             generation = max(0, state.generation - back)
             offset = Offset(generation, start) if isinstance(start, int) else start
             position = chunks.start_position(state, offset)

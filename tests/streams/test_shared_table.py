@@ -138,7 +138,7 @@ async def test_a_load_that_is_under_way_when_something_was_missed_is_asked_again
     loading = asyncio.create_task(stood(service, "s"))
     await turns()
     await other.append("s", b"b")
-    log.news.missed("s")
+    log.news.on_missed_changes("s")
     log.loads.set()
     assert (await loading).tail == 2
     assert log.loaded == 2
@@ -152,7 +152,7 @@ async def test_a_doubt_does_not_make_forget_what_was_learnt_meanwhile() -> None:
     loading = asyncio.create_task(service.table.load("s"))
     await turns()
     change = appended(state, b"b")
-    await service.table.commit([change])
+    await service.table.commits.commit([change])
     asked = log.loaded
     log.confirms.set()
     assert known(await loading) == change.state
@@ -175,10 +175,10 @@ async def test_a_lost_race_leaves_what_stands_now() -> None:
     await service.create("s", b"a")
     await other.append("s", b"b")
     asked = log.loaded
-    service.table.lost("s", await log.load("s"))
+    service.table.adopt("s", await log.load("s"))
     active = service.table.get("s")
     assert (known(active).tail, log.loaded) == (2, asked + 1)
-    service.table.lost("s", None)
+    service.table.adopt("s", None)
     assert (active.state, active.absent) == (None, False)
 
 
@@ -189,7 +189,7 @@ async def test_what_a_lost_race_tells_does_not_go_behind_what_is_known() -> None
     old = await log.load("s")
     await other.append("s", b"c")
     active = await service.table.load("s")
-    service.table.lost("s", old)
+    service.table.adopt("s", old)
     assert known(active).tail == 3
 
 
@@ -201,9 +201,9 @@ async def test_what_a_lost_race_tells_does_not_go_behind_notifications_under_way
     await change_of(other, "s", b"b")
     old = await log.load("s")
     log.loads.clear()
-    log.news.heard(await change_of(other, "s", b"c"))  # what came before was not told
+    log.news.on_change(await change_of(other, "s", b"c"))  # what came before was not told
     await turns()
-    service.table.lost("s", old)
+    service.table.adopt("s", old)
     log.loads.set()
     await turns()
     assert known(active).version == readers.heard[-1] == 2
@@ -215,7 +215,7 @@ async def test_who_lost_a_race_listens_to_the_others_for_a_while() -> None:
     await other.append("s", b"b")
     active = service.table.get("s")
     assert not active.followed
-    service.table.lost("s", await log.load("s"))
+    service.table.adopt("s", await log.load("s"))
     assert active.followed
 
 
@@ -234,7 +234,7 @@ async def followed(service: Service, path: str) -> tuple[ActiveStream, Readers]:
 async def change_of(other: Service, path: str, data: bytes) -> Change:
     """What another process commits."""
     change = appended(await stood(other, path), data)
-    await other.table.commit([change])
+    await other.table.commits.commit([change])
     return change
 
 
@@ -244,7 +244,7 @@ async def test_what_is_heard_is_applied_as_if_it_were_an_own_commit() -> None:
     active, readers = await followed(service, "s")
     asked = log.loaded
     change = await change_of(other, "s", b"b")
-    log.news.heard(change)
+    log.news.on_change(change)
     assert (active.state, readers.news) == (change.state, [(1, b"b")])
     assert service.dropped == [(stream, False)]
     assert log.loaded == asked
@@ -256,7 +256,7 @@ async def test_what_was_heard_already_is_heard_no_second_time() -> None:
     active, readers = await followed(service, "s")
     first, second = [await change_of(other, "s", data) for data in (b"b", b"c")]
     for change in (first, second, first, second):
-        log.news.heard(change)
+        log.news.on_change(change)
     assert (active.state, readers.heard) == (second.state, [1, 2])
 
 
@@ -265,8 +265,8 @@ async def test_own_commits_come_back_as_notifications_that_change_nothing() -> N
     await service.create("s")
     active, readers = await followed(service, "s")
     change = appended(known(active), b"a")
-    await service.table.commit([change])
-    log.news.heard(change)
+    await service.table.commits.commit([change])
+    log.news.on_change(change)
     assert readers.news == [(1, b"a")]
 
 
@@ -276,8 +276,8 @@ async def test_news_that_overtake_an_own_commit_are_applied_once() -> None:
     active, readers = await followed(service, "s")
     log.commits.clear()
     change = appended(known(active), b"a")
-    committing = service.table.commit([change])
-    log.news.heard(change)
+    committing = service.table.commits.commit([change])
+    log.news.on_change(change)
     assert readers.news == [(1, b"a")]
     log.commits.set()
     await committing
@@ -292,12 +292,12 @@ async def test_an_own_commit_that_is_told_of_after_a_restart_takes_nobody_back(
     await service.create("s")
     active, readers = await followed(service, "s")
     log.commits.clear()
-    committing = service.table.commit([appended(known(active), b"a")])
+    committing = service.table.commits.commit([appended(known(active), b"a")])
     await turns()
     log.server.history = RESTARTED
-    log.news.history_changed()
+    log.news.on_history_change()
     change = await change_of(other, "s", b"b")
-    log.news.heard(change)
+    log.news.on_change(change)
     await turns()
     assert (active.state, readers.heard) == (change.state, [1, 2])
     if forgotten:
@@ -318,13 +318,13 @@ async def test_a_removal_that_is_told_of_late_ends_nobody_of_the_next_stream(
     active, _ = await followed(service, "s")
     active.follower = None
     log.commits.clear()
-    committing = service.table.commit([removed(known(active))])
+    committing = service.table.commits.commit([removed(known(active))])
     await turns()
     if restarted:
         log.server.history = RESTARTED
-        log.news.history_changed()
+        log.news.on_history_change()
     else:
-        log.news.gone("s", known(active).stream_id)
+        log.news.on_removal("s", known(active).stream_id)
     state = (await other.create("s", b"new")).state
     active, readers = await followed(service, "s")
     log.commits.set()
@@ -342,16 +342,16 @@ async def test_a_creation_that_is_told_of_late_hides_nothing_that_came_after_it(
     active, _ = await followed(service, "s")
     active.follower = None  # nobody waits, and the news go on for a while
     await other.lifecycle.delete("s")
-    log.news.missed("s")
+    log.news.on_missed_changes("s")
     assert (await service.table.load("s")).absent
     log.commits.clear()
     creating = asyncio.create_task(service.create("s", b"a"))
     await turns()
     if restarted:
         log.server.history = RESTARTED
-        log.news.history_changed()
+        log.news.on_history_change()
     change = await change_of(other, "s", b"b")
-    log.news.heard(change)
+    log.news.on_change(change)
     await turns()
     log.commits.set()
     await creating
@@ -386,10 +386,10 @@ async def test_an_append_that_is_told_of_late_brings_no_stream_back() -> None:
     await service.create("s")
     active, readers = await followed(service, "s")
     log.commits.clear()
-    appending = service.table.commit([appended(known(active), b"a")])
+    appending = service.table.commits.commit([appended(known(active), b"a")])
     await turns()
     await other.lifecycle.delete("s")
-    log.news.missed("s")
+    log.news.on_missed_changes("s")
     await turns()
     log.commits.set()
     await appending
@@ -402,7 +402,7 @@ async def test_a_gap_in_the_notifications_is_read() -> None:
     await other.create("s", b"a")
     active, readers = await followed(service, "s")
     _, second = [await change_of(other, "s", data) for data in (b"b", b"c")]
-    log.news.heard(second)
+    log.news.on_change(second)
     assert active.state is None
     await turns()
     assert known(active) == second.state
@@ -415,7 +415,7 @@ async def test_news_under_another_history_follow_on_nothing() -> None:
     active, readers = await followed(service, "s")
     log.server.history = RESTARTED
     change = await change_of(other, "s", b"b")
-    log.news.heard(change)
+    log.news.on_change(change)
     assert active.state is None
     await turns()
     assert known(active) == change.state
@@ -428,7 +428,7 @@ async def test_notifications_of_a_new_stream_at_the_path_are_none_of_the_old() -
     active, readers = await followed(service, "s")
     await other.lifecycle.delete("s")
     state = (await other.create("s", b"new")).state
-    log.news.heard(Change(state, None))
+    log.news.on_change(Change(state, None))
     await turns()
     assert (active.state, readers.heard) == (state, [0])
 
@@ -438,7 +438,7 @@ async def test_news_of_a_removal_end_the_stream() -> None:
     state = (await other.create("s", b"a")).state
     active, readers = await followed(service, "s")
     await other.lifecycle.delete("s")
-    log.news.heard(removed(state))
+    log.news.on_change(removed(state))
     assert (active.state, readers.over) == (None, 1)
     assert service.dropped == [(state.stream_id, True)]
 
@@ -448,15 +448,15 @@ async def test_a_notification_of_a_trim_drops_all_that_is_kept_of_the_stream() -
     state = (await other.create("s", b"a")).state
     await followed(service, "s")
     trimmed = appended(state, first=1)
-    await other.table.commit([trimmed])
-    log.news.heard(trimmed)
+    await other.table.commits.commit([trimmed])
+    log.news.on_change(trimmed)
     assert service.dropped == [(state.stream_id, True)]
 
 
 async def test_news_of_a_stream_that_is_not_in_use_are_nobodys() -> None:
     service, log, _ = two()
-    log.news.heard(created(log, "s", b"a", history=log.server.history))
-    log.news.missed("s")
+    log.news.on_change(created(log, "s", b"a", history=log.server.history))
+    log.news.on_missed_changes("s")
     await turns()
     assert (len(service.table), service.dropped, log.loaded) == (0, [], 0)
 
@@ -469,7 +469,7 @@ async def test_those_who_follow_hear_what_a_stream_is_when_notifications_were_mi
     await other.create("s", b"a")
     active, readers = await followed(service, "s")
     change = await change_of(other, "s", b"b")
-    log.news.missed("s")
+    log.news.on_missed_changes("s")
     await turns()
     assert (active.state, readers.news) == (change.state, [(1, b"")])
 
@@ -479,7 +479,7 @@ async def test_those_who_follow_hear_of_an_end_that_was_missed() -> None:
     await other.create("s", b"a")
     _, readers = await followed(service, "s")
     await other.lifecycle.delete("s")
-    log.news.missed("s")
+    log.news.on_missed_changes("s")
     await turns()
     assert (readers.heard, readers.over) == ([], 1)
 
@@ -488,7 +488,7 @@ async def test_what_nobody_follows_is_loaded_when_it_is_needed() -> None:
     service, log, _ = two()
     await service.create("s", b"a")
     asked = log.loaded
-    log.news.missed("s")
+    log.news.on_missed_changes("s")
     await turns()
     assert (service.table.get("s").state, log.loaded) == (None, asked)
 
@@ -499,7 +499,7 @@ def test_a_log_that_cannot_be_read_is_asked_again_for_those_who_follow() -> None
         await other.create("s", b"a")
         active, readers = await followed(service, "s")
         log.outages += [LogUnavailable("the log is away")] * 3
-        log.news.missed("s")
+        log.news.on_missed_changes("s")
         begun = asyncio.get_running_loop().time()
         await until(lambda: bool(readers.heard))
         assert asyncio.get_running_loop().time() - begun == pytest.approx(3 * RELOAD_S, abs=0.05)
@@ -510,7 +510,7 @@ def test_a_log_that_cannot_be_read_is_asked_again_for_those_who_follow() -> None
 
 async def test_a_removal_drops_what_is_kept_of_a_stream_that_nobody_uses() -> None:
     service, log, _ = two()
-    log.news.gone("s", 4711)
+    log.news.on_removal("s", 4711)
     assert (service.dropped, len(service.table)) == ([(4711, True)], 0)
 
 
@@ -519,13 +519,13 @@ async def test_a_removal_makes_forget_the_stream_itself_and_not_the_next_one() -
     old = (await other.create("s", b"old")).state
     active, readers = await followed(service, "s")
     await other.lifecycle.delete("s")
-    log.news.gone("s", old.stream_id)
+    log.news.on_removal("s", old.stream_id)
     assert active.state is None
     await turns()
     assert readers.over == 1
     new = (await other.create("s", b"new")).state
     await stood(service, "s")
-    log.news.gone("s", old.stream_id)
+    log.news.on_removal("s", old.stream_id)
     assert active.state == new
 
 
@@ -535,7 +535,7 @@ async def test_after_a_change_of_history_nothing_that_is_remembered_counts() -> 
     state = (await other.create("s", b"a")).state
     active, readers = await followed(service, "s")
     log.server.history = RESTARTED
-    log.news.history_changed()
+    log.news.on_history_change()
     assert service.cleared == 1
     assert [service.table.get(path).state for path in ("s", "unused")] == [None, None]
     await turns()
@@ -690,8 +690,8 @@ async def test_a_deadline_that_another_process_wrote_counts() -> None:
     active, _ = await followed(service, "s")
     active.follower = None
     change = appended(await stood(other, "s"), deadline=service.clock() + 5)
-    await other.table.commit([change])
-    log.news.heard(change)
+    await other.table.commits.commit([change])
+    log.news.on_change(change)
     assert known(active).deadline == service.clock() + 5
     service.clock.advance(5)
     with pytest.raises(StreamNotFound):

@@ -12,6 +12,7 @@ from gateway.protocol.streams.state import Lifetime
 from gateway.streams.sweeper import EXPIRIES, INTERVAL_S
 from tests.streams.gated_log import GatedLog
 from tests.streams.service import Service
+from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time
 
 TTL_S = 10
@@ -65,7 +66,7 @@ async def test_a_round_tells_whether_there_may_be_more() -> None:
     assert not await service.sweeper.round()
 
 
-class BehindLog(GatedLog):
+class BehindLog(SharedLog):
     """A log whose server's clock is behind by `behind_s`."""
 
     behind_s = 0.0

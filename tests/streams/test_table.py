@@ -80,7 +80,7 @@ async def test_a_load_overtaken_by_an_append_is_done_again() -> None:
     loading = asyncio.create_task(service.table.load("s"))
     await turns()  # the old state was read, and is on its way
     change = appended(state, b"new")
-    await service.table.commit([change])
+    await service.table.commits.commit([change])
     log.loads.set()
     active = await loading
     assert active.state == change.state
@@ -94,7 +94,7 @@ async def test_a_load_overtaken_by_a_removal_finds_nothing() -> None:
     log.loads.clear()
     loading = asyncio.create_task(service.table.load("s"))
     await turns()
-    await service.table.commit([removed(state)])
+    await service.table.commits.commit([removed(state)])
     log.loads.set()
     active = await loading
     assert (active.state, active.retired, active.producers) == (None, 0, {})
@@ -109,7 +109,7 @@ async def test_what_another_process_removed_leaves_no_producers_behind() -> None
     assert state is not None
     await service.log.commit([removed(state)])
     service.table.forget("s")
-    await service.table.commit([created(service.log, "s", generation=1)])
+    await service.table.commits.commit([created(service.log, "s", generation=1)])
     active = await service.table.load("s")
     assert active.producers == (await service.log.load("s")).producers == {}
 

@@ -6,13 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway import app
-from gateway.backends.memory import MemoryLog
 from gateway.errors import LogUnavailable
 from gateway.settings import Route
 from gateway.telemetry.inspection import OthersFigures, ShareFigures
 from gateway.web.handlers.inspector import SHARE_S
 from gateway.web.router import Router
 from tests.streams.clock import ManualClock
+from tests.streams.shared_log import SharedLog
 from tests.support import virtual_time
 from tests.web.serving import Options, settings_of
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     from gateway.backends.contract import Log
 
 
-class Telling(MemoryLog):
+class Telling(SharedLog):
     """A log where another gateway has left its figures."""
 
-    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
-        return {"there": f"what {instance} told: {told}"}
+    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
+        return {"there": f"what {instance} told: {figures}"}
 
 
-class Away(MemoryLog):
+class Away(SharedLog):
     """A log that says that it is away."""
 
-    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
+    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
         raise LogUnavailable("connection refused")
 
 
-class Silent(MemoryLog):
+class Silent(SharedLog):
     """A log that says nothing."""
 
-    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
+    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
         await asyncio.Event().wait()
         return {}
 

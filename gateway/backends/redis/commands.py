@@ -21,7 +21,6 @@ from gateway.protocol.streams.state import Change, ProducerState, StreamState
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.backends.contract import LogListener
     from gateway.backends.redis.connection import Packed, Reply, Word
     from gateway.backends.redis.names import RedisNames
     from gateway.backends.redis.records import Stretch
@@ -258,24 +257,9 @@ def found_instead(reply: Reply) -> Loaded | None:
     return None if fields is None else loaded((history, fields, retired))
 
 
-def deliver(
-    listener: LogListener, names: RedisNames, channel: bytes, message: bytes | None
-) -> None:
-    """Tell a log's listener what a channel brought; no message: some may have been missed."""
-    is_gone = channel == names.gone.encode()
-    if message is None and is_gone:
-        listener.removals_missed()
-    elif message is None:
-        listener.missed(names.path(channel))
-    elif is_gone:
-        version, _, meta = message.partition(b" ")
-        number = version.partition(b".")[0]
-        if number.isdigit():  # else it is of somebody else
-            listener.gone(names.path(meta), int(number))
-    else:
-        try:
-            change = _decode_change(message)
-        except ValueError:  # of another version of Headgate, or of somebody else
-            listener.missed(names.path(channel))
-        else:
-            listener.heard(change)
+def change_in(message: bytes) -> Change | None:
+    """Return the change that a gateway published, or None if it is in another format."""
+    try:
+        return _decode_change(message)
+    except ValueError:  # published by another version of Headgate, or by another program
+        return None

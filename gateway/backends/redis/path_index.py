@@ -13,7 +13,9 @@ import asyncio
 import heapq
 from typing import TYPE_CHECKING
 
-from gateway.backends.contract import Listed
+from typing_extensions import override
+
+from gateway.backends.contract import Listed, Listing
 from gateway.backends.redis.commands import size_in, state_in
 from gateway.errors import LogUnavailable, RecordDamaged
 
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 AT_ONCE = 200  # streams looked at together: about a millisecond of the server's time
 
 
-class PathIndex:
-    """Lists streams, and keeps the list right."""
+class PathIndex(Listing):
+    """The list of the paths of one log's streams."""
 
     def __init__(
         self,
@@ -75,8 +77,8 @@ class PathIndex:
 
     # Asking
 
+    @override
     async def page(self, begins: str, after: str, limit: int) -> Listed:
-        """The first streams after a path. Raises LogUnavailable."""
         paths = await self._paths(begins, after, limit + 1)
         shown = paths[:limit]
         replies = await self._each(shown, self._commands.state)
@@ -89,8 +91,9 @@ class PathIndex:
                 self.changed(path, stands=False)
         return Listed(states, shown[-1] if len(paths) > limit else None)
 
+    @override
     async def largest(self, begins: str, most: int) -> Sequence[tuple[int, str]]:
-        """The largest streams, looked for in small steps. Raises LogUnavailable."""
+        """Return bytes and path of the largest streams, looked for in small steps."""
         largest: list[tuple[int, str]] = []
         after = ""
         while paths := await self._paths(begins, after, AT_ONCE):

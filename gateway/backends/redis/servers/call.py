@@ -15,7 +15,7 @@ from gateway.errors import LogUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gateway.backends.redis.connection import Packed
+    from gateway.backends.redis.connection import Packed, Reply
     from gateway.backends.redis.servers.pipeline import Answer, Pipeline
     from gateway.backends.redis.servers.primaries import Primaries
     from gateway.backends.redis.servers.primary import Primary
@@ -171,3 +171,31 @@ class RedisCall:
         if self._was_sent and self._commits:
             why += ": it is not known whether this request was stored"
         self._done(LogUnavailable(why))
+
+
+class RedisRequests:
+    """Calls to the servers of one log for callers that await the replies."""
+
+    def __init__(self, primaries: Primaries) -> None:
+        self._primaries = primaries
+
+    async def ask(
+        self, key: str, *calls: Packed, commits: bool = False, expected: int = 0
+    ) -> list[Reply]:
+        """Return the replies of the server that has `key`. Raises LogUnavailable.
+
+        `expected` is about how many bytes they may be, where they are many.
+        """
+        replied: asyncio.Future[list[Reply]] = asyncio.get_running_loop().create_future()
+        done = partial(_settle, replied)
+        RedisCall(self._primaries, key, calls, done, commits=commits, expected=expected).go()
+        return await replied
+
+
+def _settle(replied: asyncio.Future[list[Reply]], answer: Answer | LogUnavailable) -> None:
+    if replied.done():
+        return
+    if isinstance(answer, LogUnavailable):
+        replied.set_exception(answer)
+    else:
+        replied.set_result(answer[0])

@@ -1,0 +1,137 @@
+"""Commits of one log in Redis: one call each, acknowledged once enough replicas have it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from gateway.backends.commit_figures import CommitFigures
+from gateway.backends.contract import Conflict
+from gateway.backends.redis.commands import found_instead
+from gateway.backends.redis.servers.call import RedisCall
+from gateway.errors import LogUnavailable, RecordDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.backends.redis.commands import Commands
+    from gateway.backends.redis.connection import Packed, Reply
+    from gateway.backends.redis.deadline_index import DeadlineIndex
+    from gateway.backends.redis.path_index import PathIndex
+    from gateway.backends.redis.servers.losses import LossWatch
+    from gateway.backends.redis.servers.pipeline import Answer
+    from gateway.backends.redis.servers.primaries import Primaries
+    from gateway.protocol.streams.state import Change
+
+AT_RISK = "stored, but fewer replicas than wait_replicas have it yet: it may be lost in a failover"
+
+
+class RedisCommits:
+    """The commits of one gateway, and their figures."""
+
+    def __init__(  # noqa: PLR0913 - the parts of a log that a commit changes
+        self,
+        commands: Commands,
+        primaries: Primaries,
+        together: Callable[[Sequence[str]], bool],
+        deadlines: DeadlineIndex,
+        paths: PathIndex,
+        losses: LossWatch,
+        wait_replicas: int,
+    ) -> None:
+        """`together` returns whether one server has all these keys."""
+        self._commands = commands
+        self._primaries = primaries
+        self._together = together
+        self._deadlines = deadlines
+        self._paths = paths
+        self._losses = losses
+        self._wait_replicas = wait_replicas
+        self._tokens = itertools.count()
+        self.figures = CommitFigures()
+        self.stored = 0
+        self.conflicts = 0
+
+    def commit(self, change: Change) -> asyncio.Future[None]:
+        """Commit one change, and note before it when its stream is to be looked at."""
+        names = self._commands.names
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        key = names.meta(change.state.path)
+        token = next(self._tokens)
+        commit = self._commands.commit(change, token)
+        committed = partial(self._committed, change, token, done, monotonic())
+        note = self._deadlines.note(change)
+        if note is None:
+            self._write(key, [commit], committed)
+        elif self._together([key, names.deadlines]):
+            self._write(key, [note, commit], committed)
+        else:
+            self._write(names.deadlines, [note], lambda _: self._write(key, [commit], committed))
+        return done
+
+    def _write(
+        self, key: str, calls: list[Packed], done: Callable[[Answer | LogUnavailable], None]
+    ) -> None:
+        RedisCall(self._primaries, key, calls, done, commits=True).go()
+
+    def _committed(
+        self,
+        change: Change,
+        token: int,
+        done: asyncio.Future[None],
+        requested_at: float,
+        answer: Answer | LogUnavailable,
+    ) -> None:
+        key = self._commands.names.meta(change.state.path)
+        if not isinstance(answer, LogUnavailable):
+            self._follow_up(change, key, answer[0][-1])
+            self._observe(key, requested_at)
+        if done.done():  # the caller was cancelled; the commit stands or falls all the same
+            return
+        if isinstance(answer, LogUnavailable):
+            done.set_exception(answer)
+            return
+        replies, replicas = answer
+        wanted = self._wait_replicas
+        if replies[-1][0] == 0:
+            self.conflicts += 1
+            done.set_exception(_conflict(replies[-1]))
+        elif wanted and not (isinstance(replicas, int) and replicas >= wanted):
+            primary = self._primaries.primary_of(key)
+            if primary is not None:
+                primary.look()
+            done.set_exception(LogUnavailable(AT_RISK))
+        else:
+            self.stored += 1
+            primary = self._primaries.primary_of(key)
+            if primary is not None:
+                self._losses.acknowledged(primary, change, token)
+            done.set_result(None)
+
+    def _follow_up(self, change: Change, key: str, reply: Reply) -> None:
+        """Delete what a commit left over, count it, and correct the list of paths."""
+        if reply == [1, 1]:
+            self._write(key, [self._commands.tidy(change)], lambda _: None)
+        if reply[0] != 1:
+            return
+        self.figures.stored([change])
+        if change.expected is None or change.removes:
+            self._paths.changed(change.state.path, stands=not change.removes)
+
+    def _observe(self, key: str, requested_at: float) -> None:
+        """Observe how long a commit waited, and how long the server and the network took."""
+        primary = self._primaries.primary_of(key)
+        if primary is not None:
+            sent_at = max(requested_at, primary.commits.answered_sent_at)
+            self.figures.queue.observe(sent_at - requested_at)
+            self.figures.write.observe(monotonic() - sent_at)
+
+
+def _conflict(reply: Reply) -> Conflict | RecordDamaged:
+    try:
+        return Conflict(found_instead(reply))
+    except RecordDamaged as damage:
+        return damage

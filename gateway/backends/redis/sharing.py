@@ -1,0 +1,125 @@
+"""What several gateways share in one Redis: notifications of changes, versions, time, figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.backends.contract import Sharing
+from gateway.backends.redis.commands import change_in, is_current
+from gateway.backends.redis.servers.notifications import Notifications
+from gateway.backends.redis.shared_figures import SharedFigures
+from gateway.protocol.streams.moments import Moment
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from gateway.backends.contract import LogListener
+    from gateway.backends.redis.commands import Commands
+    from gateway.backends.redis.connection import Reply
+    from gateway.backends.redis.deadline_index import DeadlineIndex
+    from gateway.backends.redis.names import RedisNames
+    from gateway.backends.redis.servers.primaries import Primaries
+    from gateway.backends.redis.servers.topology import Topology
+    from gateway.protocol.streams.state import StreamState
+
+
+class PublishedChanges:
+    """The changes that other gateways publish, decoded for the listener of one log."""
+
+    def __init__(self, topology: Topology, names: RedisNames) -> None:
+        self._topology = topology
+        self._names = names
+        self.listener: LogListener | None = None
+        self.notifications = Notifications(topology, names.gone, self._on_message)
+
+    def on_history_change(self) -> None:
+        """Subscribe anew, since a server may have lost what it acknowledged, and say so."""
+        if self._topology.is_cluster:
+            self.notifications.moved()
+        self.notifications.renew()
+        if self.listener is not None:
+            self.listener.on_history_change()
+
+    def _on_message(self, channel: bytes, message: bytes | None) -> None:
+        """Notify the listener of a message; None says that some may have been missed."""
+        if self.listener is None:
+            return
+        is_removal = channel == self._names.gone.encode()
+        if message is None and is_removal:
+            self.listener.on_missed_removals()
+        elif message is None:
+            self.listener.on_missed_changes(self._names.path(channel))
+        elif is_removal:
+            version, _, meta = message.partition(b" ")
+            stream_id = version.partition(b".")[0]
+            if stream_id.isdigit():  # else another program published it
+                self.listener.on_removal(self._names.path(meta), int(stream_id))
+        else:
+            change = change_in(message)
+            if change is None:
+                self.listener.on_missed_changes(self._names.path(channel))
+            else:
+                self.listener.on_change(change)
+
+
+class RedisSharing(Sharing):
+    """The ability of a log in Redis to be written by other gateways too."""
+
+    def __init__(
+        self,
+        commands: Commands,
+        ask: Callable[..., Awaitable[list[Reply]]],
+        primaries: Primaries,
+        changes: PublishedChanges,
+        deadlines: DeadlineIndex,
+        *,
+        repeats_wait: bool,
+    ) -> None:
+        """`ask` sends calls to the server of a key, and returns their replies."""
+        self._commands = commands
+        self._ask = ask
+        self._primaries = primaries
+        self._changes = changes
+        self._deadlines = deadlines
+        self._figures = SharedFigures(commands.names, ask)
+        self._repeats_wait = repeats_wait
+
+    @property
+    @override
+    def repeats_wait(self) -> bool:
+        return self._repeats_wait
+
+    @override
+    def listen(self, listener: LogListener) -> None:
+        self._changes.listener = listener
+
+    @override
+    async def is_current(self, state: StreamState) -> bool:
+        path = state.path
+        (reply,) = await self._ask(self._commands.names.meta(path), self._commands.confirm(path))
+        self._primaries.compare(int(reply[0]))
+        return is_current(reply, state)
+
+    @override
+    def follow(self, path: str) -> None:
+        self._changes.notifications.follow(self._commands.names.meta(path))
+
+    @override
+    def unfollow(self, path: str) -> None:
+        self._changes.notifications.unfollow(self._commands.names.meta(path))
+
+    @override
+    async def removal_time(self, now: Moment) -> Moment:
+        """Return `now`, or the time of Redis if that is earlier.
+
+        A gateway whose clock is ahead then removes no stream that has not ended by Redis' clock.
+        """
+        time = await self._deadlines.time()
+        return Moment(min(now.wall, time), min(now.steady, time))
+
+    @override
+    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:
+        """Store a gateway's figures for 15 s, and return the others'. Raises BadRequest if long."""
+        return await self._figures.share(instance, figures)

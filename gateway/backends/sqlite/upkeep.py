@@ -1,0 +1,120 @@
+"""The upkeep of the data file, and the counts that are taken with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from gateway.backends.contract import Counts, Upkeep
+from gateway.protocol.streams.moments import ClockNote, Moment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from gateway.backends.sqlite.data_folder import DataFolder
+    from gateway.backends.sqlite.recent import Recent
+    from gateway.backends.sqlite.row_readers import RowReaders
+    from gateway.backends.sqlite.writer import Writer
+    from gateway.backends.sqlite.writer_thread import WriterThread
+    from gateway.telemetry.metrics import Histogram
+
+
+class FileCounts(Counts):
+    """The counts of a data file; those of its streams and its disk are up to a second old."""
+
+    def __init__(
+        self, folder: DataFolder, thread: WriterThread, readers: RowReaders, recent: Recent
+    ) -> None:
+        self._folder = folder
+        self._thread = thread
+        self._readers = readers
+        self._recent = recent
+        self._streams = 0
+        self._size = 0  # bytes of the data file and its WAL
+        self._free = 0  # bytes that the disk has left
+        self.damaged: Sequence[Path] = ()  # damaged WALs that are in the folder, the newest last
+
+    def look(self, writer: Writer) -> None:
+        """Take the counts of the streams and the disk."""
+        self.damaged = self._folder.damaged()
+        self._size, self._free = self._folder.size(), self._folder.free()
+        self._streams = writer.streams
+
+    @override
+    def histograms(self) -> Mapping[str, Histogram]:
+        return self._thread.figures.named("appends", "queue", "write", "sync")
+
+    @override
+    def numbers(self) -> Mapping[str, float]:
+        return {
+            "streams": self._streams,
+            "size_bytes": self._size,
+            "free_bytes": self._free,
+            "recent_rows": self._recent.rows,
+            "commits": self._thread.commits,
+            "damaged_wals": len(self.damaged),
+            "groups": self._thread.groups,
+            "failed_groups": self._thread.failed_groups,
+        }
+
+    @override
+    async def count_expired(self, now: Moment) -> int:
+        return await self._readers.run(lambda reader: reader.count_expired(now))
+
+
+class FileUpkeep(Upkeep):
+    """The upkeep of a data file, in small steps on its writer thread."""
+
+    def __init__(self, folder: DataFolder, thread: WriterThread, counts: FileCounts) -> None:
+        self._folder = folder
+        self._thread = thread
+        self._counts = counts
+        self._noted: ClockNote | None = None
+
+    def before_opening(self) -> None:
+        """Note when the file was written last: opening it may write to it."""
+        written_at = self._folder.written_at()
+        if written_at is not None:
+            self._noted = ClockNote(Moment(written_at, written_at))
+
+    def after_opening(self, writer: Writer) -> None:
+        """Take the clocks that the file has noted, and the first counts."""
+        self._noted = writer.noted or self._noted
+        self._counts.look(writer)
+
+    @override
+    def clock_note(self) -> ClockNote | None:
+        """Return the clocks as noted in the file, or else the time of its last write."""
+        return self._noted
+
+    @override
+    def note(self, noted: ClockNote) -> None:
+        """Note the clocks with the next step if they say something new, and on closing."""
+        self._thread.to_note = noted
+
+    @override
+    async def reclaim(self) -> bool:
+        """Free some room on the writer thread, after the commits that wait there."""
+        return await self._thread.run(self._reclaim)
+
+    def _reclaim(self, writer: Writer) -> bool:
+        self._counts.look(writer)
+        return self._thread.reclaim(writer)
+
+    @override
+    def takes_removals(self) -> bool:
+        """Return whether the file can be written, on a full disk into the reserve."""
+        return self._thread.takes_removals()
+
+    @override
+    def loss(self) -> str | None:
+        """Return what was lost, while the damaged WAL that shows it is in the folder."""
+        damaged = self._counts.damaged
+        if not damaged:
+            return None
+        return (
+            "the WAL was damaged and acknowledged appends are lost, since when their offsets are"
+            f" refused: move {damaged[-1]} away when you have taken note"
+        )

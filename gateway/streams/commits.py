@@ -1,0 +1,98 @@
+"""The one way to commit changes of a log's streams: the table knows them before the caller."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gateway.backends.contract import Conflict
+from gateway.errors import HeadgateError
+from gateway.telemetry.logs import log
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from gateway.backends.contract import Log, Settled
+    from gateway.protocol.streams.state import Change
+    from gateway.streams.active_stream import ActiveStream, ActiveStreams
+
+    Revision = tuple[ActiveStream | None, int]
+
+
+class Commits:
+    """The commits of one table to its log."""
+
+    def __init__(
+        self, log: Log, streams: ActiveStreams, on_change: Callable[[Change], None]
+    ) -> None:
+        """`on_change` is called with a change that other news of its stream has overtaken."""
+        self._log = log
+        self._streams = streams
+        self._on_change = on_change
+        self._is_shared = log.sharing is not None
+
+    def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
+        """Commit all changes or none; table, caches and followers know before the caller."""
+        revisions = [self._revision(change) for change in changes]
+        try:
+            future = self._log.commit(changes)
+        except BaseException:  # it may have been stored in part
+            for change in changes:
+                self._streams.lose_sight(change)
+            raise
+        future.add_done_callback(partial(self._committed, changes, revisions))
+        return future
+
+    def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
+        """Commit changes of different streams, each by itself; `settled` is called last."""
+        revisions = [self._revision(change) for change in changes] if self._is_shared else None
+        try:
+            self._log.commit_apart(changes, partial(self._settled, changes, revisions, settled))
+        except BaseException:  # it may have been stored in part
+            for change in changes:
+                self._streams.lose_sight(change)
+            raise
+
+    def _revision(self, change: Change) -> Revision:
+        """Return the stream's entry and its revision, which any news of the stream changes."""
+        active = self._streams.peek(change.state.path)
+        return active, 0 if active is None else active.revision
+
+    def _settled(
+        self,
+        changes: Sequence[Change],
+        revisions: Sequence[Revision] | None,
+        settled: Settled,
+        first: int,
+        failures: Sequence[Exception | None],
+    ) -> None:
+        for number, failure in enumerate(failures, first):
+            if failure is None:
+                self._stands(changes[number], None if revisions is None else revisions[number])
+            elif not isinstance(failure, Conflict | HeadgateError):
+                self._streams.lose_sight(changes[number])
+        settled(first, failures)
+
+    def _committed(
+        self,
+        changes: Sequence[Change],
+        revisions: Sequence[Revision],
+        done: asyncio.Future[None],
+    ) -> None:
+        if done.cancelled() or done.exception() is not None:
+            return
+        for change, revision in zip(changes, revisions, strict=True):
+            self._stands(change, revision)
+
+    def _stands(self, change: Change, revision: Revision | None) -> None:
+        """Apply a committed change; `revision` is from when it was sent to a shared log."""
+        try:
+            if not self._is_shared or revision is None or revision == self._revision(change):
+                self._streams.apply(change)
+            else:  # a late reply: what was learnt meanwhile may be older or newer
+                self._streams.outdate(change)
+                self._on_change(change)
+        except Exception:  # noqa: BLE001 - the change stands in the log, and can be loaded
+            log.exception("stream.lost_sight_of", path=change.state.path)
+            self._streams.lose_sight(change)
