@@ -20,8 +20,6 @@ from gateway.protocol.origins.followed import Span, is_whole, joined
 from gateway.protocol.streams.offsets import BEGINNING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from gateway.edge.body_units import Units
     from gateway.edge.comparison import Evidence, Known
 
@@ -36,22 +34,46 @@ class _Piece(NamedTuple):
     end: int
 
 
+class OffsetPlaces(dict[str, int]):
+    """The known places of a stream's offsets: that of its `tail`, and the latest MAX_KNOWN.
+
+    A place is a count of bytes, or of messages in a JSON stream, from an offset that is at 0.
+    """
+
+    def __init__(self, tail: str) -> None:
+        super().__init__({tail: 0})
+        self.tail = tail
+
+    def note(self, offset: str, place: int) -> None:
+        """Note a place, and drop that of the offset noted the longest ago beyond the limit."""
+        self.pop(offset, None)
+        self[offset] = place
+        if len(self) > MAX_KNOWN:
+            del self[next(known for known in self if known != self.tail)]
+
+    def are_in_order(self, offset: str, place: int) -> bool:
+        """Return whether offsets sort as their places do if `offset` is at `place`."""
+        return all(
+            at <= place if known < offset else at >= place
+            for known, at in self.items()
+            if BEGINNING not in {known, offset} and known != offset
+        )
+
+
 class RecentWindow:
     """The latest news of one stream, and the places of the offsets in them.
 
-    A place is a count of bytes, or of messages in a JSON stream. News that are too long to be
-    counted, or to be kept for long, are in memory until others come; behind them places are counted
-    anew.
+    News that are too long to be counted, or to be kept for long, are in memory until others come;
+    behind them places are counted anew.
     """
 
     def __init__(self, content_type: str, tail: str, budget: WindowBudget) -> None:
         self._content_type = content_type
         self._budget = budget
-        self._tail = tail
         self._pieces: list[_Piece] = []
         self._bytes = 0
         self._long: Span | None = None  # the latest news, if they are too long to be a piece
-        self._places: dict[str, int] = {tail: 0}
+        self.places = OffsetPlaces(tail)
         self._closed = False
         # Of the latest news if they are not in memory: the origin is compared with it.
         self.evidence: Evidence | None = None
@@ -72,12 +94,12 @@ class RecentWindow:
     def _begin_anew(self, span: Span) -> None:
         self.clear()
         self._long, self._bytes = span, len(span.body)
-        self._tail = span.end
-        self._places = {span.end: 0}
+        self.places = OffsetPlaces(span.end)
 
     def _append(self, span: Span) -> None:
-        begin = self._places[self._tail]
-        self._know(self._tail, begin)  # readers that were up to date come from there next
+        places = self.places
+        begin = places[places.tail]
+        places.note(places.tail, begin)  # readers that were up to date come from there next
         piece = _Piece(span, begin, begin + len(units_of(self._content_type, span.body)))
         self._pieces.append(piece)
         self._bytes += len(span.body)
@@ -86,13 +108,13 @@ class RecentWindow:
             self._bytes -= len(self._pieces[left].span.body)
             left += 1
         del self._pieces[:left]
-        self._tail = span.end
-        self._know(span.end, piece.end)
+        places.tail = span.end
+        places.note(span.end, piece.end)
 
     @property
     def tail(self) -> str:
         """The offset at which the news end."""
-        return self._tail
+        return self.places.tail
 
     @property
     def last(self) -> Span | None:
@@ -106,16 +128,7 @@ class RecentWindow:
             return self._long
         spans = [piece.span for piece in self._pieces]
         known = newest(self._content_type, spans) or self.evidence
-        return known if known is not None and known.end == self._tail else None
-
-    @property
-    def offsets(self) -> Collection[str]:
-        """The offsets whose places are known."""
-        return self._places
-
-    def knows(self, offset: str) -> bool:
-        """Return whether the place of an offset is known."""
-        return offset in self._places
+        return known if known is not None and known.end == self.places.tail else None
 
     def evidence_by(self, server: str) -> Evidence | None:
         """Return evidence of the newest data, as sent by a server; None if none are known."""
@@ -130,10 +143,10 @@ class RecentWindow:
         The result is the last offset that is not beyond that place, "" where none is known, and the
         set of all that are. Without a common unit no offset is known to be within.
         """
-        begin = self._places.get(start)
+        begin = self.places.get(start)
         until = None if begin is None or not common else begin + common
-        within, beyond = {""}, {self._tail}
-        offsets = dict(self._places)
+        within, beyond = {""}, {self.places.tail}
+        offsets = dict(self.places)
         for span, at, end in self._pieces:
             offsets[span.start], offsets[span.end] = at, end
         for offset, place in offsets.items():
@@ -162,17 +175,17 @@ class RecentWindow:
 
     def learn(self, start: str, end: str, body: bytes) -> None:
         """Note the place of `start` or `end` from the other's, by a read of the data between."""
-        begin, stop = self._places.get(start), self._places.get(end)
+        begin, stop = self.places.get(start), self.places.get(end)
         if self._closed or (begin is None) is (stop is None):
             return
         if not is_counted(self._content_type, body):
             return
         length = len(units_of(self._content_type, body))
         if begin is not None:
-            self._know(start, begin)  # used again
-            self._know(end, begin + length)
+            self.places.note(start, begin)  # used again
+            self.places.note(end, begin + length)
         elif stop is not None:
-            self._know(start, stop - length)
+            self.places.note(start, stop - length)
             self._extend(_Piece(Span(start, end, body), stop - length, stop))
 
     def contradicts(self, start: str, end: str, body: bytes) -> bool:
@@ -180,7 +193,7 @@ class RecentWindow:
 
         It has other data between the same offsets, or so many that the order of offsets forbids it.
         """
-        begin, stop = self._places.get(start), self._places.get(end)
+        begin, stop = self.places.get(start), self.places.get(end)
         if (begin is None and stop is None) or not is_counted(self._content_type, body):
             return False
         length = len(units_of(self._content_type, body))
@@ -189,17 +202,11 @@ class RecentWindow:
         if stop not in {None, begin + length}:
             return True
         stop = begin + length
-        if not (self._is_in_order(start, begin) and self._is_in_order(end, stop)):
+        places = self.places
+        if not (places.are_in_order(start, begin) and places.are_in_order(end, stop)):
             return True
         units = units_of(self._content_type, body)
         return any(self._differs(piece, begin, stop, units) for piece in self._pieces)
-
-    def _is_in_order(self, offset: str, place: int) -> bool:
-        return all(
-            at <= place if known < offset else at >= place
-            for known, at in self._places.items()
-            if BEGINNING not in {known, offset} and known != offset
-        )
 
     def _differs(self, piece: _Piece, begin: int, stop: int, body: Units) -> bool:
         """Return whether a piece and a read between two places differ where they overlap."""
@@ -216,7 +223,7 @@ class RecentWindow:
         """Add data that a client read from further back, in place of the pieces they cover."""
         if self._long is not None:
             return
-        tail = self._places[self._tail]
+        tail = self.places[self.places.tail]
         begin = self._pieces[0].begin if self._pieces else tail
         if older.begin >= begin or not begin <= older.end <= tail:
             return
@@ -239,20 +246,13 @@ class RecentWindow:
 
     def since(self, offset: str) -> Span | None:
         """Return the news after an offset as one span, or None if they are not in memory."""
-        place = self._places.get(offset)
-        if place is None or place >= self._places[self._tail]:
+        place = self.places.get(offset)
+        if place is None or place >= self.places[self.places.tail]:
             return None  # beyond the tail: the news are still to come
         spans = [piece.span for piece in self._after(offset, place)]
         if not spans or spans[0].start != offset:
             return None  # too old
         return joined(self._content_type, spans)
-
-    def _know(self, offset: str, place: int) -> None:
-        self._places.pop(offset, None)
-        self._places[offset] = place
-        if len(self._places) > MAX_KNOWN:
-            oldest = next(known for known in self._places if known != self._tail)
-            del self._places[oldest]
 
 
 class WindowBudget:

@@ -49,12 +49,12 @@ class Trust:
 
     def knows(self, offset: str) -> bool:
         """Return whether an offset is one that the stream is known to have."""
-        return self._window.knows(offset)
+        return offset in self._window.places
 
     @property
     def offsets(self) -> Collection[str]:
         """The offsets that the stream is known to have."""
-        return self._window.offsets
+        return self._window.places
 
     @property
     def evidence(self) -> Evidence | None:
