@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 REMEMBERED = 1024  # blocks of fields, each with the request built from it: 4 MB
 
 
-class AskedRoute(Protocol):
-    """A route to an origin, as far as the requests of readers depend on it."""
+class RequestBuilder(Protocol):
+    """The builder of one route's requests for its origin, as `OriginRequests` is one."""
 
     identity: IdentityHeaders
     lifetimes: StreamLifetimes
@@ -45,13 +45,13 @@ class Askers:
     """The requests that one route has built, by the block of fields and the address they came from.
 
     No request is kept whose fields identify its reader. `request` returns what
-    `AskedRoute.cache_request` does, and adds the fields as bytes.
+    `RequestBuilder.cache_request` does, and adds the fields as bytes.
     """
 
-    def __init__(self, route: AskedRoute) -> None:
-        self._route = route
+    def __init__(self, builder: RequestBuilder) -> None:
+        self._builder = builder
         self._known: dict[tuple[int, str], _Asker] = {}
-        identity = route.identity
+        identity = builder.identity
         # Lines that differ from request to request are not sent to the origin, unless they identify
         # the reader.
         self._may_have_own = not any(
@@ -79,13 +79,13 @@ class Askers:
             headers = request.headers
         elif not (self._may_have_own and request.headers is shared):
             return self._asked(headers, address, read)
-        lifetime = self._route.lifetimes.of(read.path)
+        lifetime = self._builder.lifetimes.of(read.path)
         return replace(request, read=read, headers=headers, lifetime=lifetime)
 
     def _asked(self, headers: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
-        route = self._route
+        builder = self._builder
         sender = RequestSender(address, SCHEME, canonical_host(headers.get("Host", "")))
-        return route.cache_request(route.identity.without_cookie(headers), sender, read)
+        return builder.cache_request(builder.identity.without_cookie(headers), sender, read)
 
     def _learned(self, shared: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
         request = self._asked(shared, address, read)

@@ -66,8 +66,8 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[ExplainS
         return
     catching_up = read if isinstance(read, EdgeCatchUp) else _beginning(asked, read)
     named = canonical_host(asked.headers.get("Host", ""))
-    headers = route.headers_for_origin(asked.method, asked.target, asked.headers)
-    request = route.cache_request(headers, RequestSender("", SCHEME, named), catching_up)
+    headers = route.requests.headers_for_origin(asked.method, asked.target, asked.headers)
+    request = route.requests.cache_request(headers, RequestSender("", SCHEME, named), catching_up)
     yield _who_shares(route, asked)
     if not isinstance(read, EdgeCatchUp):
         request = request.plain(route.identity)
@@ -85,7 +85,9 @@ async def steps(route: EdgeRoute, asked: AskedRequest) -> AsyncIterator[ExplainS
 
 
 def _rule_of_form(route: EdgeRoute) -> str:
-    drop = [f"{', '.join(route.drop_query)} (drop_query)"] if route.drop_query else []
+    drop = (
+        [f"{', '.join(route.targets.drop_query)} (drop_query)"] if route.targets.drop_query else []
+    )
     if route.access.reader_keys is not None:
         drop.append("a reader key")
     rule = "the path and the query in one percent-encoding, the query sorted by its keys"
@@ -112,7 +114,7 @@ def _what_is_asked(method: str, read: EdgeRead) -> str:
 
 def _who_shares(route: EdgeRoute, asked: AskedRequest) -> ExplainStep:
     title = "Who shares the answer"
-    if route.origin_guard is not None:
+    if route.requests.guard is not None:
         rule = "auth = origin; what the origin says is private or sets a cookie is one reader's own"
         return ExplainStep(title, "all whom the origin lets read", rule)
     names = route.identity.known_by(asked.headers)

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
-from functools import lru_cache, partial
-from hashlib import blake2b
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gateway.access import reader_keys
-from gateway.access.credentials import present, with_token
 from gateway.cache.http_cache import HttpCache
-from gateway.cache.rules.cached_response import CacheRequest, stream_key
-from gateway.cache.rules.directives import normalised
-from gateway.cache.rules.private_fields import Recipient
+from gateway.cache.rules.cached_response import stream_key
 from gateway.cache.rules.response_rules import REPAIRS
-from gateway.cache.stream_lifetimes import StreamLifetimes
 from gateway.edge import metrics
 from gateway.edge.append_end import end_of
 from gateway.edge.askers import Askers
@@ -25,21 +18,16 @@ from gateway.edge.kept_answers import kept_answer
 from gateway.edge.known_streams import KnownStreams
 from gateway.edge.multi_append import MultiAppendOffer
 from gateway.edge.origin_guard import GuardTimes, OriginGuard
+from gateway.edge.origin_requests import OriginRequests
+from gateway.edge.recipients import Recipients
+from gateway.edge.targets import EdgeTargets
 from gateway.errors import HeadgateError
 from gateway.live.feed import park
-from gateway.origin.waiting import answer_of
 from gateway.protocol import http1
-from gateway.protocol.http import forwarding
-from gateway.protocol.http.forwarding import CONDITIONS, SCHEME, RequestSender
-from gateway.protocol.http.paths import canonical_host, dropping
 from gateway.protocol.origins import repair
 from gateway.protocol.origins.edge_target import (
     EdgeLongPoll,
-    catch_up,
-    parse_edge_target,
-    plain_catch_up,
 )
-from gateway.protocol.streams.offsets import BEGINNING
 from gateway.protocol.streams.reach import Reach
 from gateway.runtime.route import OPEN
 from gateway.telemetry import traffic_metrics
@@ -48,26 +36,21 @@ from gateway.telemetry.rare_lines import OutageLine
 from gateway.telemetry.traffic import Traffic, begins
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from multidict import MultiMapping
 
-    from gateway.access.operations import Need
     from gateway.access.principal import Principal
     from gateway.cache.rules.response_rules import ResponseRules
     from gateway.live.contract import FeedSettings, Parkable
     from gateway.origin.client import Origin
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.origins.edge_target import EdgeCatchUp, EdgeRead
-    from gateway.protocol.requests import LongPoll, Read
+    from gateway.protocol.requests import LongPoll
     from gateway.runtime.context import Context
     from gateway.runtime.route import Checks, KeptAnswer, PlainGet, RouteAccess
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
-
-REMEMBERED_TARGETS = 4096  # parsed; a thousand viewers of a stream send the same few
-# The usual members of a Connection header; any other names a field that is not passed on.
-_CONNECTION_NAMES = frozenset({"", "close", "keep-alive", "upgrade", "te", "http2-settings"})
 
 
 class EdgeRoute:
@@ -88,25 +71,25 @@ class EdgeRoute:
     ) -> None:
         self.prefix = prefix
         self.access = access
-        self._anybody = Recipient(access.is_private)  # without reader keys
         self.origin = origin
-        self.via = rules.via
-        self.freshness = replace(rules.freshness, is_private=access.is_private)  # for readers
         self.identity = rules.identity
-        self._secret = secrets.token_bytes(32)
-        self.origin_guard: OriginGuard | None = None
+        self.clock = shared.clock
         self.traffic = Traffic()
         self._rules = rules
+        has_keys = access.reader_keys is not None
+        self.targets = EdgeTargets(drop_query, has_reader_keys=has_keys)
+        self.recipients = Recipients(access)
+        self.requests = OriginRequests(origin, rules.identity, rules.via)
+        self.askers = Askers(self.requests)
         self.cache = HttpCache(
             shared.store,
             rules,
-            self._send,
+            self.requests.send,
             shared.clock,
             self._is_tail,
             self.traffic,
-            self._recipient_of,
+            self.recipients.at,
         )
-        self.lifetimes = StreamLifetimes()
         self.multi_append = MultiAppendOffer(origin)
         self.feeds = FollowedStreams(
             origin,
@@ -116,31 +99,24 @@ class EdgeRoute:
             self.traffic,
             identity=rules.identity,
             ignores_no_store=rules.ignore_no_store,
-            freshness=self.freshness,
+            freshness=replace(rules.freshness, is_private=access.is_private),
         )
         self.feeds.source.reader_keys = access.reader_keys
         self._known = KnownStreams(prefix, self.feeds, self.cache, self.feeds.source.turns)
-        self.drop_query = drop_query
-        # A reader key is for the caches in front of this gateway.
-        self._dropped = drop_query
-        if access.reader_keys is not None:
-            self._dropped = (*drop_query, reader_keys.PARAMETER)
-        self._drops = dropping(self._dropped)
-        self.clock = shared.clock
         self._failures = OutageLine(
             "origin.failed", "origin.recovered", origin.figures.answer_count
         )
-        self._parse = lru_cache(REMEMBERED_TARGETS)(self._parsed)
-        self.askers = Askers(self)
 
     def use_origin_guard(self, ttl_s: float, on_end: Callable[[Principal], None]) -> None:
         """Let the origin decide who may read; a permission counts for `ttl_s` seconds."""
         settings = self.feeds.source.settings
         times = GuardTimes(ttl_s, max(settings.sse_max_age, settings.long_poll_timeout))
-        self.origin_guard = OriginGuard(
-            self._head, self._read_as, self.identity, times, self.clock, on_end
+        request_for = partial(self.requests.permission_request, self.parse)
+        guard = OriginGuard(
+            self.requests.head, request_for, self.identity, times, self.clock, on_end
         )
-        self.access = self.access._replace(guard=self.origin_guard)
+        self.requests.guard = guard
+        self.access = self.access._replace(guard=guard)
 
     def log_failure(self, error: HeadgateError, path: str) -> None:
         """Log a failure of the origin: at once, then more and more rarely while it lasts."""
@@ -153,131 +129,15 @@ class EdgeRoute:
 
     def parse(self, target: str) -> EdgeRead:
         """Return the read that a target asks for. Raises BadRequest."""
-        read = self._parse(target)
+        read = self.targets.parsed(target)
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
         keys = self.access.reader_keys
         return read if keys is None else keys.noted(read, target)
 
-    def _parsed(self, target: str) -> EdgeRead | HeadgateError:
-        try:
-            if self._drops is None or self._drops.search(target) is None:
-                read = plain_catch_up(target)
-                if read is not None:
-                    return read
-            return parse_edge_target(target, self._dropped)
-        except HeadgateError as error:
-            return error.with_traceback(None)
-
-    # Requests as the cache, the feeds and the origin see them
-
-    def headers_for_origin(
-        self, method: str, target: str, headers: MultiMapping[str]
-    ) -> MultiMapping[str]:
-        """Return the headers of a request without credentials that are not for the origin.
-
-        An origin that decides who may read gets all of them, also a token from the query.
-        """
-        if self.origin_guard is None:
-            return self.identity.without_cookie(headers)
-        return with_token(headers, present(method, target, headers).token)
-
-    def cache_request(
-        self, headers: MultiMapping[str], sender: RequestSender, read: EdgeCatchUp
-    ) -> CacheRequest:
-        """Return a GET with its cache key; `headers` are those that the origin may have."""
-        headers = forwarding.without_query_of_referer(headers)
-        dropped = self.identity.dropped
-        is_plain = dropped.isdisjoint(map(str.lower, headers)) if dropped else True
-        # A field that is not passed on selects no variant, and makes no response one reader's own.
-        if not (is_plain and forwarding.hop_names(headers) <= _CONNECTION_NAMES):
-            headers = forwarding.end_to_end(headers, dropped)
-        coding = ""
-        if "Accept-Encoding" in headers:
-            coding = normalised("accept-encoding", headers)
-        known_by = self.identity.known_by(headers)
-        # For anonymous reads the origin need not know the page: this gateway adds the CORS fields.
-        is_ones_own = known_by and self.origin_guard is None
-        page = frozenset() if is_ones_own else frozenset({"origin"})
-        fields = forwarding.request_fields(
-            headers,
-            sender,
-            self.via,
-            drop=CONDITIONS | dropped | page | {"accept-encoding"},
-            keyed=known_by,
-        )
-        fields["Accept-Encoding"] = coding or "identity"
-        host = canonical_host(headers.get("Host", ""))
-        who: Hashable = tuple((name, tuple(headers.getall(name))) for name in known_by)
-        admitted_as = ""
-        if self.origin_guard is not None:
-            admitted_as, who = self._hashed((host, read.path, read.others, who)), ()
-            headers = self.origin_guard.stripped(headers)
-        return CacheRequest(
-            host,
-            read,
-            headers,
-            fields,
-            self._hashed(who) if who else "",
-            coding,
-            self.lifetimes.of(read.path),
-            admitted_as,
-        )
-
-    def recipient(self, read: Read) -> Recipient:
-        """Return the recipient of the response to a read."""
-        keys = self.access.reader_keys
-        if keys is None:
-            return self._anybody
-        read = reader_keys.renewed(keys, read)
-        return Recipient(self.access.is_private, read.told_key, read.by_key)
-
-    def _recipient_of(self, path: str, reader_key: str | None) -> Recipient:
-        """Return the recipient of a response, from a read's path and the reader key in its URL."""
-        keys = self.access.reader_keys
-        if keys is None:
-            return self._anybody
-        return Recipient(self.access.is_private, keys.of(path), keys.is_current(path, reader_key))
-
-    def _hashed(self, identity: Hashable) -> str:
-        """Return a keyed hash that tells one identity from others."""
-        return blake2b(repr(identity).encode(), key=self._secret, digest_size=16).hexdigest()
-
-    def _read_as(self, headers: MultiMapping[str], token: str | None, need: Need) -> CacheRequest:
-        """Return the request by which the origin is asked whether a client may read a stream."""
-        read = self.parse(f"{need.path}?{need.query}" if need.query else need.path)
-        headers = with_token(headers, token)
-        named = canonical_host(headers.get("Host", ""))
-        beginning = catch_up(read, BEGINNING)
-        request = self.cache_request(headers, RequestSender("", SCHEME, named), beginning)
-        return request.plain(self.identity)
-
-    async def _head(self, request: CacheRequest) -> AnyAnswer:
-        """Return the origin's response to a HEAD of the stream that a client wants to read."""
-        others = "&".join(request.read.others)
-        target = f"{request.path}?{others}" if others else request.path
-        return await self.origin.send("HEAD", target, request.fields)
-
     def _is_tail(self, host: str, read: EdgeCatchUp, offset: str) -> bool:
         """Return whether the stream that anonymous clients read is known to end at an offset."""
         return self.feeds.is_tail(stream_key(host, read, ""), offset)
-
-    def _send(
-        self, request: CacheRequest, validators: list[tuple[str, str]]
-    ) -> Awaitable[AnyAnswer]:
-        fields, block = request.fields, request.block
-        if validators:
-            fields, block = fields.copy(), None
-            fields.extend(validators)
-        sent = self.origin.sent("GET", request.read.target, fields, block=block)
-        return sent if self.origin_guard is None else self._notify_guard(request, sent)
-
-    async def _notify_guard(self, request: CacheRequest, sent: Awaitable[AnyAnswer]) -> AnyAnswer:
-        """Return the origin's response, after the guard has been notified of its status."""
-        answer = await answer_of(sent)
-        assert self.origin_guard is not None, "it decides"
-        self.origin_guard.note_status(request.admitted_as, answer.status)
-        return answer
 
     async def missing_fields(
         self, method: str, read: EdgeRead, sent: MultiMapping[str], answer: AnyAnswer
@@ -331,7 +191,7 @@ class EdgeRoute:
         else:
             self.feeds.reader.forget(write.path)
         if write.created is not None:
-            self.lifetimes.created(write.path, write.created)
+            self.requests.lifetimes.created(write.path, write.created)
         if write.deleted or write.hidden:
             self.feeds.deleted(write.path, for_all=write.deleted)
         if write.is_new:
@@ -356,8 +216,7 @@ class EdgeRoute:
         """Yield the metrics of the origin, its cache and its feeds."""
         compared, forgotten = self.feeds.origin.comparisons, self.feeds.doubts.forgotten
         yield from metrics.samples(self.prefix, self.origin, self.cache, compared, forgotten)
-        if self.origin_guard is not None:
-            guard = self.origin_guard
+        if (guard := self.requests.guard) is not None:
             yield from metrics.samples_of_guard(self.prefix, guard.results, guard.remembered)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         if self.access.guard is not None:
@@ -382,8 +241,8 @@ class EdgeRoute:
     async def open(self) -> None:
         """Start checking the health of the origin's servers; raises StartError."""
         await self.origin.open()
-        if self.origin_guard is not None:
-            self.origin_guard.start()
+        if self.requests.guard is not None:
+            self.requests.guard.start()
 
     async def drain(self) -> None:
         """Disconnect every live reader."""
@@ -392,8 +251,8 @@ class EdgeRoute:
     async def close(self) -> None:
         """End the requests at the origin, and every connection to it."""
         self.feeds.close()
-        if self.origin_guard is not None:
-            await self.origin_guard.stop()
+        if self.requests.guard is not None:
+            await self.requests.guard.stop()
         await self.cache.close()
         await self.origin.close()
         self._failures.close()  # last, because requests that end before may fail

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
 
     from gateway.cache.rules.cached_response import CacheRequest
-    from gateway.edge.route import EdgeRoute
+    from gateway.edge.origin_requests import OriginRequests
 
 FIELDS = st.lists(
     st.sampled_from(
@@ -70,7 +70,7 @@ def read_of(target: str) -> EdgeCatchUp:
 
 
 def anew(
-    route: EdgeRoute, headers: MultiMapping[str], address: str, read: EdgeCatchUp
+    route: OriginRequests, headers: MultiMapping[str], address: str, read: EdgeCatchUp
 ) -> CacheRequest:
     """What the route makes of a read whose fields nobody has seen before."""
     sender = RequestSender(address, SCHEME, canonical_host(headers.get("Host", "")))
@@ -90,7 +90,7 @@ async def test_what_is_remembered_of_readers_is_what_would_be_made_anew(
     identity: IdentityHeaders,
 ) -> None:
     async with RawOrigin() as origin, edge_serving(origin) as gateway:
-        route = gateway.edge
+        route = gateway.edge.requests
         route.identity = identity
         route.lifetimes.created(f"{EDGE}/t", Lifetime(ttl_s=60))
 
@@ -127,7 +127,7 @@ async def test_readers_are_forgotten_before_they_are_too_many(
 ) -> None:
     monkeypatch.setattr(askers, "REMEMBERED", 3)
     async with RawOrigin() as origin, edge_serving(origin) as gateway:
-        remembered = Askers(gateway.edge)
+        remembered = Askers(gateway.edge.requests)
         blocks = [CIMultiDict([("X-Number", str(number))]) for number in range(7)]
         sizes = []
         for block in blocks:

@@ -264,7 +264,7 @@ async def test_who_waits_is_asked_about_again_and_let_go_after_a_no() -> None:
         for name, client in clients.items():
             client.send(get(f"{STREAM}?offset=1_0&live=sse", bearer(name)))
             assert (await client.head()).status == 200
-        guard = gateway.edges[0].origin_guard
+        guard = gateway.edges[0].requests.guard
         assert guard is not None
         assert guard.results == {"yes": 2, "no": 0, "failed": 0}
         for rounds in (2, 3, 4):

@@ -139,7 +139,7 @@ async def test_it_stands_in_for_as_long_as_a_kept_answer_would(
         origin.says = [f"Cache-Control: max-age=60{says}"]
         await followed(origin, gateway)
         await fail(origin, gateway)
-        lifetime = gateway.edge.freshness.tail_max_age  # of what has reached the tail
+        lifetime = gateway.edge.feeds.origin.freshness.tail_max_age  # of what has reached the tail
         gateway.clock.advance(lifetime + seconds - 1)
         assert stands_in(await gateway.ask(get(READ, way)))
         gateway.clock.advance(1)

@@ -102,7 +102,7 @@ class AlikeAppends:
             return None
         named = canonical_host(headers.get("Host", ""))
         sender = RequestSender(address, scheme_of(headers, SCHEME), named)
-        fields = passed_on(route, route.headers_for_origin("POST", path, headers), sender)
+        fields = passed_on(route, route.requests.headers_for_origin("POST", path, headers), sender)
         sent = SentFields(headers, fields, RawWay.block(fields))
         if request.fields.are_known:
             if len(self._sent) >= REMEMBERED:

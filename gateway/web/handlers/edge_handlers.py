@@ -115,7 +115,7 @@ class EdgeHandlers:
         """Return what carries a request out. Raises HeadgateError."""
         if request.method in UNFORWARDED:
             raise MethodNotAllowed(f"{request.method} is not passed on")
-        forwarding.check_loop(request.headers, route.via)
+        forwarding.check_loop(request.headers, route.requests.via)
         read = route.parse(target)
         is_get = request.method == "GET" and not request.has_body
         if isinstance(read, EdgeCatchUp) and (is_get or request.method == "HEAD"):
@@ -151,7 +151,7 @@ class EdgeHandlers:
             # may have one of their own.
             is_news = result.cached.joinable or cache_request.identified
             stream.note_read(span, result if is_news else replace(result, current=False))
-        return present(request, route.recipient(read), result, self._shared)
+        return present(request, route.recipients.of(read), result, self._shared)
 
     # Live reads
 
@@ -162,7 +162,9 @@ class EdgeHandlers:
         last_event_id = request.headers.get("Last-Event-ID")
         read = edge_target.resumed(read, last_event_id)
         beginning = edge_target.catch_up(read, edge_target.start_of(read))
-        cache_request = route.cache_request(_headers(request, route), sender(request), beginning)
+        cache_request = route.requests.cache_request(
+            _headers(request, route), sender(request), beginning
+        )
         plain = route.feeds.fitting(cache_request.plain(route.identity))
         if isinstance(read, EdgeLongPoll):
             return await self._poll(request, route, plain, read)
@@ -190,7 +192,7 @@ class EdgeHandlers:
                 result = await feeds.reader.catch_up(plain, position)
                 plain = feeds.own_request(plain, result)
                 if result.cached.facts is None:
-                    return present(request, route.recipient(read), result, self._shared)
+                    return present(request, route.recipients.of(read), result, self._shared)
                 snapshot = snapshot_of(plain, position, result, result.cached.facts)
                 there = feeds.poll_response(plain, read, snapshot, result, position, client)
                 if there is not None:
@@ -252,7 +254,7 @@ class EdgeHandlers:
             plain = feeds.own_request(plain, result)
             facts = result.cached.facts
             if facts is None:
-                return present(request, route.recipient(plain.read), result, self._shared)
+                return present(request, route.recipients.of(plain.read), result, self._shared)
             snapshot = snapshot_of(plain, start, result, facts)
             if resumes and facts.is_empty and snapshot.closed:
                 # It was told of the end already; a 204 keeps a browser from asking for ever.
@@ -370,14 +372,16 @@ def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
 
 def _headers(request: Request, route: EdgeRoute) -> MultiMapping[str]:
     """The headers of a request as far as they are for the origin."""
-    return route.headers_for_origin(request.method, request_head.target(request), request.headers)
+    return route.requests.headers_for_origin(
+        request.method, request_head.target(request), request.headers
+    )
 
 
 def _asked(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheRequest:
     """Return a read as the origin is asked for it; it is remembered for fields that come again."""
     shared = request.fields
-    if not shared.are_known or route.origin_guard is not None:
-        return route.cache_request(_headers(request, route), sender(request), read)
+    if not shared.are_known or route.requests.guard is not None:
+        return route.requests.cache_request(_headers(request, route), sender(request), read)
     address = peer_of(request.transport) or ""
     return route.askers.request(shared.headers, request.headers, address, read)
 

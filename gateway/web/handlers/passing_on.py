@@ -142,8 +142,10 @@ def passed_on(
 ) -> CIMultiDict[str]:
     """The fields of a request for the origin; `headers` are those that it is told."""
     headers = forwarding.without_query_of_referer(headers)
-    fields = forwarding.request_fields(headers, sender, route.via, drop=route.identity.withheld)
-    is_admitted_here = route.access.guard is not None and route.origin_guard is None
+    fields = forwarding.request_fields(
+        headers, sender, route.requests.via, drop=route.identity.withheld
+    )
+    is_admitted_here = route.access.guard is not None and route.requests.guard is None
     # What an origin knows its users by it has to see, unless it is not to know them.
     forwarding.drop_renames(fields, None if is_admitted_here else route.identity.has)
     return fields
@@ -159,7 +161,7 @@ def passed_back(
 
     With the reader key of a path, where the client may be told it.
     """
-    fields = forwarding.response_fields(answer.headers, route.via)
+    fields = forwarding.response_fields(answer.headers, route.requests.via)
     fields.update(lacked)
     if answer.status >= 400:
         no_store(fields)
@@ -222,7 +224,7 @@ def _tells_the_end(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> boo
     return (
         answer.status in _GONE
         and passed.method in {"HEAD", "POST", "DELETE"}
-        and route.origin_guard is None
+        and route.requests.guard is None
         and not route.identity.tell(passed.headers)
     )
 
@@ -242,4 +244,4 @@ def _lifetime(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> Lifetime
     except BadRequest:
         return Lifetime(ttl_s=0)  # it knows what it means, we do not, so nothing is kept
     source = fork_source(passed.headers)
-    return followed.FOREVER if source is None else route.lifetimes.of(source)
+    return followed.FOREVER if source is None else route.requests.lifetimes.of(source)
