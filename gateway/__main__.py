@@ -1,4 +1,4 @@
-"""The command line: `headgate serve` and everything that can be asked of a stream."""
+"""The command line: `headgate serve`, and commands for streams and operators."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def end_with_version(context: click.Context, _option: click.Parameter, is_asked:
 
 
 class CommandGroup(click.Group):
-    """The commands; one that is interrupted ends as the shell expects.
+    """The commands; an interrupted one exits with the status that shells expect.
 
-    Those that are in modules of their own are loaded when one is asked for, or all: a server keeps
-    in memory whatever was imported before it.
+    Commands in modules of their own are imported only when one of them is called or all are
+    listed: a server would keep the imports in memory.
     """
 
     @override
@@ -61,7 +61,7 @@ class CommandGroup(click.Group):
 
     @override
     def invoke(self, context: click.Context) -> object:
-        """Run one. click itself would say `Aborted!`, and exit with 1."""
+        """Run a command; when interrupted, exit with 130, where click would exit with 1."""
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
@@ -108,13 +108,13 @@ def serve(config: Path | None, **flags: str | None) -> None:
     Every setting can also stand in the file, or in the environment as HEADGATE_ and its name.
     A flag goes before the environment, which goes before the file.
     """
-    # What is imported stays: to look for garbage in it again and again is a seventh of the start.
+    # Imports make no garbage: collections among them took a seventh of the start.
     gc.disable()
     settings = load_settings(config, flags)
     from gateway import trust
 
-    # Once, though: of what this brings, 0.6 MB are classes that were made anew. What is imported
-    # next takes their room.
+    # One collection behind this import: it leaves 0.6 MB of discarded classes, whose memory the
+    # next imports use.
     with trust.nobody():
         import aiohttp.web  # noqa: F401
 
@@ -164,7 +164,7 @@ def version(as_json: bool) -> None:
 
 
 def show_version(*, as_json: bool) -> None:
-    """Print it as a line, or as an object."""
+    """Print the versions as a line, or as a JSON object."""
     from importlib.metadata import version as distribution_version
 
     from gateway.settings.log_kinds import KINDS

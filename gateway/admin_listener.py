@@ -1,7 +1,7 @@
-"""The admin listener's connections: bounds and deadlines as at the streams' listener.
+"""The admin listener's connections, with limits and deadlines like those for streams.
 
-The listener takes few connections at once, so that whoever opens all of them leaves nearly all of
-the process's descriptors for streams.
+The listener accepts few connections at once: a client that opens them all leaves nearly all of the
+process's descriptors for streams.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
     Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-MOST_CONNECTIONS = 256  # 192 pages that listen for events, and the requests of their people
+MOST_CONNECTIONS = 256  # 192 pages that listen for events, and requests besides
 LEAST_CONNECTIONS = 8  # a scraper, a health check, and a browser, which opens six
-SHARE = 16  # one in so many of the process's descriptors may be an admin connection
+SHARE = 16  # one in 16 of the process's descriptors may be an admin connection
 BODY_BYTES = 1024 * 1024  # the longest append by a form or the API
 RECEIVING_BYTES = 16 * 1024 * 1024  # all bodies under way together
 
@@ -134,13 +134,13 @@ class AdminListener:
         self._entrance: Entrance | None = None
 
     async def open(self, address: Address) -> None:
-        """Begin to listen. Raises OSError."""
+        """Start listening. Raises OSError."""
         await self._runner.setup()
         self._entrance = Entrance(self.shared, self.connections)
         await self._listener.open(address.host, address.port)
 
     async def close(self) -> None:
-        """Stop to listen, and end every connection."""
+        """Stop listening, and close every connection."""
         self._listener.close()
         if self._entrance is not None:
             self._entrance.close()
@@ -176,10 +176,10 @@ class AdminListener:
         return reply
 
     def refuse(self, _: Request, _error: BaseException) -> None:
-        """Return None: the connection itself answers what `handle` refuses."""
+        """Return None: the connection itself answers if `handle` raises."""
 
     def _application_request(self, request: Request) -> tuple[web.BaseRequest, Handle]:
-        """Return a request as the application has it, and what handles it there."""
+        """Return aiohttp's form of a request, and the application's handler for it."""
         server, loop = self._runner.server, asyncio.get_running_loop()
         assert server is not None, "it listens"
         # aiohttp's types say RequestHandler, of which a request needs what AdminConnection has.
@@ -201,7 +201,7 @@ class AdminListener:
 class AdminConnection(BoundedConnection):
     """A connection whose requests all go to the admin application.
 
-    It has what an aiohttp request wants to know of its protocol: the names without a docstring.
+    The names without a docstring are those that an aiohttp request reads from its protocol.
     """
 
     __slots__ = ()
@@ -222,7 +222,7 @@ class AdminConnection(BoundedConnection):
     def refuse(self, error: HeadgateError) -> None:
         """Answer, end the connection, and log the reason now and then."""
         if isinstance(error, LimitReached):
-            # To linger would take a descriptor, which the bound is there to spare.
+            # Lingering would keep a descriptor, which the limit is there to save.
             self.refuse_at_once(error)
         else:
             self._log_reason(error)
@@ -249,11 +249,11 @@ class ApplicationReply:
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the connection goes on behind the response."""
+        """True if the connection serves another request after the response."""
         return bool(self._response.keep_alive)
 
     def write(self, _client: object) -> bool:
-        """Write nothing yet."""
+        """Return False: all is written by `send_rest`."""
         return False
 
     async def send_rest(self, _client: object) -> None:
@@ -263,13 +263,13 @@ class ApplicationReply:
 
 
 def _of(request: web.BaseRequest) -> Request:
-    """Return the request of which aiohttp's was made."""
+    """Return our request from which aiohttp's was made."""
     connection = cast("AdminConnection", request.protocol)
     return Request(request._message, request.content, connection)
 
 
 async def _end_behind_last(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """End the connection behind a request that must be its last one."""
+    """Close the connection after a request that must be its last one."""
     if _of(request).is_last:
         response.headers["Connection"] = "close"
         response.force_close()

@@ -1,4 +1,4 @@
-"""Puts the parts together: what is built from the settings. It names the concrete classes."""
+"""The composition root: builds the parts from the settings, and names the concrete classes."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def shared_by_all(
     """Return the context of the routes and connections.
 
     `clock` returns epoch seconds, and `elapsed` seconds since any moment. `running` returns seconds
-    of a clock that nobody sets, which goes on while the machine sleeps. Without `running`, nobody
-    sets `clock` either.
+    of a clock that cannot be set, and runs on while the machine sleeps. Without `running`, `clock`
+    cannot be set either.
     """
     lines = CommonHeaders(clock, settings.cors_origins, settings.write_origins)
     shared = Context(
@@ -130,7 +130,7 @@ def hosted_route(
         access,
     )
     if route.runs:
-        from gateway.hosted.runs import RouteRuns  # with what it needs of the library
+        from gateway.hosted.runs import RouteRuns  # imports parts of the client library
 
         made.runs = RouteRuns(made, shared)
     return made
@@ -140,7 +140,7 @@ def edge_route(
     settings: Settings, route: RouteSettings, shared: Context, access: RouteAccess = OPEN
 ) -> EdgeRoute:
     """Make a route to an HTTP origin."""
-    from gateway import edge_parts  # see there
+    from gateway import edge_parts  # 1 MB, for HTTP origins only
 
     return edge_parts.edge_route(route, _freshness(route), _feeds(settings), shared, access)
 
@@ -153,7 +153,7 @@ def connection_server(
         HostedRoute: HostedHandlers(routes, shared).operate,
     }
     if _has_edges(routes):
-        from gateway import edge_parts  # see there
+        from gateway import edge_parts  # 1 MB, for HTTP origins only
 
         operations[edge_parts.EdgeRoute] = edge_parts.EdgeHandlers(routes, shared).operate
     handlers = Handlers(routes, operations, shared)
@@ -167,7 +167,7 @@ def inspector(routes: Router) -> Inspector:
     """Make the inspector that answers questions about these routes."""
     kinds: dict[type[StreamRoute], ExplainSteps] = {HostedRoute: gateway.hosted.explain.steps}
     if _has_edges(routes):
-        from gateway import edge_parts  # see there
+        from gateway import edge_parts  # 1 MB, for HTTP origins only
 
         kinds[edge_parts.EdgeRoute] = edge_parts.steps
     return Inspector(routes, kinds)
@@ -180,12 +180,12 @@ def _has_edges(routes: Router) -> bool:
 def access_of(
     settings: Settings, route: RouteSettings, authorities: Authorities, shared: Context
 ) -> RouteAccess:
-    """Who may use a route, by its settings."""
+    """Return the access to a route by its settings."""
     guard: Guard | None = None
     kinds = settings.auth_of(route)
     if kinds:
         shared.lines.guard()
-    if kinds and kinds != BY_ORIGIN:  # else the route makes its guard
+    if kinds and kinds != BY_ORIGIN:  # with BY_ORIGIN the route makes its own guard
         verifier = authorities.verifier(kinds)
         verifier.on_end = shared.admitted.end
         guard = TokenGuard(route.prefix, verifier, frozenset(route.anonymous))

@@ -1,4 +1,4 @@
-"""Work that goes on beside the requests until its owner ends it."""
+"""Tasks in the background, which their owners start and stop."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from abc import ABC, abstractmethod
 
 
 class Background(ABC):
-    """A task that its owner starts and stops; both may be called once more."""
+    """A task that its owner starts and stops; both may be called repeatedly."""
 
     _task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin, on the running loop."""
+        """Start the task on the running loop, unless it runs."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """End, where the work waits next."""
+        """Cancel the task, and wait for its end."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -25,4 +25,4 @@ class Background(ABC):
 
     @abstractmethod
     async def _run(self) -> None:
-        """Work until cancelled; no failure of a step ends it."""
+        """Work until cancelled; an implementation catches the failures of its steps."""

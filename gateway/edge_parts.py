@@ -1,4 +1,4 @@
-"""Puts the parts for HTTP origins together. It is imported where a route has one: that is 1 MB."""
+"""Builds the parts for HTTP origins; imported only if a route has one, since they take 1 MB."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ def edge_route(
 
 
 def _identity(route: RouteSettings, access: RouteAccess) -> IdentityHeaders:
-    """By what the origin knows readers: not by what this gateway has verified itself."""
+    """Return the headers by which the origin tells readers apart, without our own cookie."""
     cookie = COOKIE if access.guard is not None else ""
     return IdentityHeaders(route.identity_headers, route.drop_headers, verified_cookie=cookie)

@@ -1,4 +1,4 @@
-"""Where the command begins: Ctrl-C may come before it is loaded, which takes a while."""
+"""The entry point of the command; it handles Ctrl-C while the command line is imported."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 
 
 def main() -> None:
-    """Load the command line and run it; an interruption is a word and an exit status."""
+    """Import the command line and run it; print a word and exit when interrupted."""
     try:
         from gateway.__main__ import main as program
 
         program()
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
-        sys.exit(128 + signal.SIGINT)  # as a shell has it
+        sys.exit(128 + signal.SIGINT)  # as shells report it

@@ -1,4 +1,4 @@
-"""Every refusal Headgate knows, as typed values without HTTP in them."""
+"""The errors that Headgate answers requests with, as typed values without HTTP in them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 
 class HeadgateError(Exception):
-    """A refusal that one sentence explains: what was wrong, and what to do."""
+    """An error with one sentence, `detail`: what was wrong, and what to do."""
 
     code: ClassVar[str] = "error"
 
@@ -28,14 +28,14 @@ class BadRequest(HeadgateError):
 
 
 class Unauthenticated(HeadgateError):
-    """The route wants a credential, and there is none, or one that does not count."""
+    """The route needs a credential, and the request has none, or one that is not valid."""
 
     code = "unauthenticated"
 
     def __init__(self, detail: str, *, is_refused: bool = False, challenge: str = "") -> None:
-        """`is_refused` when there was a token, but not one that is accepted (RFC 6750).
+        """Set `is_refused` if there was a token that is not accepted (RFC 6750).
 
-        `challenge` is what an origin asks for instead of a bearer token (RFC 9110 section 11.6.1).
+        `challenge` is an origin's challenge in place of a bearer token (RFC 9110 section 11.6.1).
         """
         super().__init__(detail)
         self.is_refused = is_refused
@@ -43,19 +43,19 @@ class Unauthenticated(HeadgateError):
 
 
 class Forbidden(HeadgateError):
-    """Whoever asks is known, and may not do this with this stream."""
+    """The principal may not perform this operation on this stream."""
 
     code = "forbidden"
 
 
 class KeysUnavailable(HeadgateError):
-    """Nobody knows yet whether a token is good: its issuer's keys could not be fetched so far."""
+    """A token cannot be judged yet: its issuer's keys could not be fetched so far."""
 
     code = "keys_unavailable"
 
 
 NO_STREAM = "there is no stream at this path"
-"""Why StreamNotFound mostly: in the same words for a stream that is concealed."""
+"""The usual detail of StreamNotFound; a concealed stream has it, too."""
 
 
 class StreamNotFound(HeadgateError):
@@ -71,12 +71,12 @@ class StreamGone(HeadgateError):
 
 
 class WebOriginRefused(HeadgateError):
-    """A browser's page would write, and neither `write_origins` nor a token lets it."""
+    """A write by a browser's page that neither `write_origins` nor a token permits."""
 
     code = "origin_not_allowed"
 
     def __init__(self, origin: str, *, is_guarded: bool = True, has_token: bool = False) -> None:
-        """`has_token` where its token was accepted, and only the page's origin is wrong."""
+        """Set `has_token` if the token was accepted, and only the page's origin is wrong."""
         may = "write_origins names the web origins that may"
         if has_token:
             may = "with a token in Authorization, cors_origins names the web origins that may"
@@ -86,7 +86,7 @@ class WebOriginRefused(HeadgateError):
 
 
 class MethodNotAllowed(HeadgateError):
-    """The method has no meaning for a stream, or for what takes only the `allowed` ones."""
+    """The method has no meaning for a stream, or for a resource with the `allowed` ones."""
 
     code = "method_not_allowed"
 
@@ -130,13 +130,13 @@ class SequenceRegression(HeadgateError):
 
 
 class ConfigurationConflict(HeadgateError):
-    """A stream with another configuration stands where one was to be created."""
+    """A stream with another configuration exists where one was to be created."""
 
     code = "configuration_conflict"
 
 
 class ProducerFenced(HeadgateError):
-    """The producer's epoch is older than `epoch`, the one now in force."""
+    """The producer's epoch is older than the current one, `epoch`."""
 
     code = "stale_epoch"
 
@@ -167,7 +167,7 @@ class BodyTooLarge(HeadgateError):
 
 
 class CodingNotSupported(HeadgateError):
-    """The body came compressed; a gateway that unpacks bodies can be made to unpack bombs."""
+    """The body is compressed, which is refused: it might be a decompression bomb."""
 
     code = "content_coding_not_supported"
 
@@ -178,7 +178,7 @@ class RangeNotSatisfiable(HeadgateError):
     code = "range_not_satisfiable"
 
     def __init__(self, size: int) -> None:
-        """Name the size, by which the client can ask again."""
+        """Take the size, which tells the client what it can ask for."""
         super().__init__(f"the answer has {size} bytes, and the range begins behind them")
         self.size = size
 
@@ -202,7 +202,7 @@ class LimitReached(HeadgateError):
 
 
 class ClientLimitReached(HeadgateError):
-    """One client does more than a bound lets it, which the detail names: again in `again_s`."""
+    """One client has reached a limit, which the detail names; it may retry after `again_s`."""
 
     code = "client_limit_reached"
 
@@ -212,16 +212,13 @@ class ClientLimitReached(HeadgateError):
 
 
 class ServerStopping(HeadgateError):
-    """The server is on its way out and begins nothing that waits."""
+    """The server is stopping, and starts no more waits."""
 
     code = "stopping"
 
 
 class StreamLimit(HeadgateError):
-    """A bound that lies in the stream itself: repeating the request changes nothing.
-
-    It is counted as `limit`.
-    """
+    """A limit of the stream itself, so that a retry does not help; counted as `limit`."""
 
     code = "stream_limit"
 
@@ -255,13 +252,13 @@ class OriginTimeout(HeadgateError):
 
 
 class OriginBroken(HeadgateError):
-    """What the origin sent is no HTTP, too long, or ends too soon."""
+    """The origin's response is not HTTP, too long, or incomplete."""
 
     code = "origin_broken"
 
 
 class OriginBusy(HeadgateError):
-    """The origin refuses for now, by 429 or 5xx. `again_s` is when it wants to be asked again."""
+    """The origin has answered 429 or 5xx; `again_s` is its Retry-After in seconds."""
 
     code = "origin_busy"
 
@@ -271,7 +268,7 @@ class OriginBusy(HeadgateError):
 
 
 class OriginBehind(HeadgateError):
-    """The stream ends before where it is read: it is another one, or a replica lags."""
+    """The stream ends before the requested offset: it is another one, or a replica lags."""
 
     code = "origin_behind"
 
@@ -293,5 +290,5 @@ class NotCached(HeadgateError):
     code = "not_cached"
 
 
-# What an HTTP origin does not do as it should.
+# The failures of an HTTP origin.
 OF_THE_ORIGIN = (OriginBehind, OriginBroken, OriginBusy, OriginTimeout, OriginUnreachable)

@@ -1,4 +1,4 @@
-"""Results that come later, and whoever waits for them: handlers that are stepped, and tasks."""
+"""Results that are set later, for handlers that run as steps and for tasks."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
 
 T = TypeVar("T")
-TURN_S = 0.002  # how long steps run one after the other before the event loop has its turn
+TURN_S = 0.002  # for how long steps run before the event loop continues
 
 
 class LaterWaiter(Protocol):
-    """Someone who is resumed when a Later is set."""
+    """A step or task that is resumed when a Later is set."""
 
     def resume(self, later: Later[Any], /) -> None:
-        """Go on, now that it is set."""
+        """Continue, now that `later` is set."""
 
 
 class _Turn:
-    """The steps to be resumed next. They run one at a time, never one inside another."""
+    """The steps to be resumed next; they run one at a time, never one inside another."""
 
     def __init__(self) -> None:
         self.depth = 0
@@ -30,25 +30,25 @@ class _Turn:
         self._scheduled: asyncio.AbstractEventLoop | None = None
 
     def add(self, waiters: Iterable[LaterWaiter], later: Later[Any]) -> None:
-        """Resume these waiters: now, or behind the step that runs."""
+        """Resume these waiters now, or behind the running step."""
         ready = self.ready
         for waiter in waiters:
-            if isinstance(waiter, _Wake):  # nothing of its task runs before the loop's next pass
+            if isinstance(waiter, _Wake):  # its task runs in the loop's next pass
                 waiter.resume(later)
             else:
                 ready.append((waiter, later))
         self.settle()
 
     def add_behind(self, waiter: LaterWaiter) -> None:
-        """Resume a waiter in a later pass of the loop, behind those who are ready."""
+        """Resume a waiter in a later pass of the loop, behind those that are ready."""
         self.ready.append((waiter, HAD_ITS_TURN))
         self.schedule()
 
     def settle(self) -> None:
-        """Resume those who are ready behind the outermost step, if their turn is not used up.
+        """Resume the waiters that are ready, unless a step runs or this pass's turn is used up.
 
-        It is where some are left for the next pass of the loop: each connection that has something
-        in this one would else give them another turn.
+        The turn is used up once some waiters were left for the next pass of the loop. Otherwise
+        each connection with input in this pass would start another turn.
         """
         if self.depth or not self.ready or self._scheduled is asyncio.get_running_loop():
             return
@@ -58,7 +58,7 @@ class _Turn:
             self.schedule()
 
     def schedule(self) -> None:
-        """Resume those who are ready in the next pass of the loop."""
+        """Resume the waiters that are ready in the next pass of the loop."""
         loop = asyncio.get_running_loop()
         if self._scheduled is not loop:
             self._scheduled = loop
@@ -70,7 +70,7 @@ class _Turn:
             self.drain()
 
     def drain(self) -> None:
-        """Resume those who are ready, for at most TURN_S at a time."""
+        """Resume the waiters that are ready for at most TURN_S, the rest in the next pass."""
         ends = perf_counter() + TURN_S
         ready = self.ready
         self.depth += 1
@@ -86,11 +86,11 @@ class _Turn:
                 self.schedule()
 
 
-turn = _Turn()  # a process has one event loop; tests have one after the other
+turn = _Turn()  # one for the process: it has one event loop at a time
 
 
 class _Together:
-    """Laters that are set within it: their steps are resumed behind it, in turns of TURN_S."""
+    """A block of code that sets several Laters: their steps are resumed behind the block."""
 
     def __enter__(self) -> None:
         turn.depth += 1
@@ -112,7 +112,7 @@ class Later(Generic[T]):
         self._done = False
         self._value: Any = None
         self._error: BaseException | None = None
-        # In the order of waiting; a dictionary, as one may leave among thousands.
+        # In the order of waiting; a dictionary, so that one of thousands leaves quickly.
         self._waiters: dict[LaterWaiter, None] | None = None
 
     def done(self) -> bool:
@@ -121,19 +121,19 @@ class Later(Generic[T]):
 
     def result(self) -> T:
         """Return the result, once it is set. Raises the error that was set instead."""
-        assert self._done, "nobody asks before"
+        assert self._done, "the result is not set"
         if self._error is not None:
-            # Waiters share it: without this, each would add its frames.
+            # The waiters share the error: each would add its frames to the traceback.
             raise self._error.with_traceback(None)
         value: T = self._value
         return value
 
     def exception(self) -> BaseException | None:
-        """Return the error, once it is known that there is one."""
+        """Return the error, or None if there is none so far."""
         return self._error
 
     def set_result(self, value: T) -> None:
-        """Set the result. Do nothing after it: handlers may run before this returns."""
+        """Set the result. Call this last: handlers may run before it returns."""
         if self._done:
             raise asyncio.InvalidStateError("set once")
         self._done, self._value = True, value
@@ -142,7 +142,7 @@ class Later(Generic[T]):
             turn.add(waiters, self)
 
     def set_exception(self, error: BaseException) -> None:
-        """Set the error instead of a result. Do nothing after it, as with a result."""
+        """Set an error instead of a result. Call this last, like set_result."""
         assert not isinstance(error, StopIteration), "it would end a coroutine"
         if not self._done:
             self._error = error
@@ -165,7 +165,7 @@ class Later(Generic[T]):
     def __await__(self) -> Generator[Any, None, T]:
         if not self._done:
             if turn.depth:
-                yield self  # to the Step that runs
+                yield self  # to the running Step
             else:
                 wake = _Wake()
                 self.subscribe(wake)
@@ -177,7 +177,7 @@ class Later(Generic[T]):
         if error is None:
             value: T = self._value
             return value
-        del self  # of this frame, which the traceback has: both would stay in memory together
+        del self  # breaks the reference cycle of the error and this frame
         try:
             raise error.with_traceback(None)
         finally:
@@ -185,7 +185,7 @@ class Later(Generic[T]):
 
 
 class _Wake:
-    """A task that waits for a Later."""
+    """The waiter that wakes a task once a Later is set."""
 
     __slots__ = ("future",)
 
@@ -199,7 +199,10 @@ class _Wake:
 
 
 async def is_set_within(later: Later[Any], timeout_s: float) -> bool:
-    """Wait for so long until a Later is set; return whether it is. Do not raise its error."""
+    """Wait until a Later is set or the time is over; return whether it is set.
+
+    An error that was set is not raised.
+    """
     if not later.done():
         wake = _Wake()
         later.subscribe(wake)
@@ -210,4 +213,4 @@ async def is_set_within(later: Later[Any], timeout_s: float) -> bool:
     return later.done()
 
 
-HAD_ITS_TURN: Later[None] = Later()  # given to those who waited for nothing but others
+HAD_ITS_TURN: Later[None] = Later()  # for waiters that only let others go first

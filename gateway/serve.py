@@ -1,4 +1,4 @@
-"""Runs a gateway in this process: from its start over signals and readiness to its drain."""
+"""Runs a gateway in this process: start, readiness, signals and drain."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gateway.web.connections.server import ConnectionServer
 
 LAST_WAIT_S = 0.1
-# What an operator can do about an address that cannot be listened on.
+# Advice for an address that cannot be listened on, by errno.
 WAYS_OUT = {
     errno.EADDRINUSE: "end what listens there, or choose another address",
     errno.EADDRNOTAVAIL: "choose an address of this machine, or 0.0.0.0 for every IPv4 address",
@@ -54,10 +54,10 @@ WAYS_OUT = {
 LEAST_FILES, FEW_FILES = 128, 1024
 RAISE_FILES = "raise it, by ulimit -n or, in a systemd unit, LimitNOFILE="
 CUT_SHORT = 1  # the exit status after a second signal to stop
-# make and `timeout` pass on a signal that the whole group of processes has had already.
+# seconds; make and `timeout` pass on a signal that the whole process group has had already
 INSISTS_AFTER_S = 1.0
-# It counts on while the machine is suspended, so that a stream ends after the same time whether the
-# server runs, is stopped or sleeps with its machine. Elsewhere time asleep does not count.
+# This clock runs on while the machine is suspended, so that a stream expires after the same time
+# whether the server runs, is stopped or sleeps with its machine. Other systems do not count sleep.
 RUNNING = time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC
 
 
@@ -67,7 +67,7 @@ def _running_s() -> float:
 
 
 class Gateway:
-    """A Headgate in this process, from open to drained.
+    """A gateway in this process, from its start to its drain.
 
     As one of several `workers` it shares its port with the others, and has no admin listener.
     """
@@ -79,11 +79,11 @@ class Gateway:
         journal: WriteJournal | None = None,
         console: bytes = b"",
     ) -> None:
-        """Take writes of other workers from `journal`, if there are any.
+        """Build all parts from the settings.
 
-        `console` is then the hash of the console's token, which the supervisor has. Raises
-        StartError if tracing was asked for and its libraries are missing, or a cache's token or the
-        file of tokens cannot be read.
+        A worker has the `journal` of all workers' writes, and `console`, the hash of the console
+        token, which the supervisor made. Raises StartError if the libraries for tracing are
+        missing, or a cache's token or the tokens_file cannot be read.
         """
         self._settings = settings
         self._journal = journal
@@ -112,7 +112,7 @@ class Gateway:
         self._open = AsyncExitStack()
 
     def catch_up(self) -> None:
-        """Process writes of other workers for readers that wait: no request triggers it."""
+        """Process the writes of other workers, for live readers, whose waits no request ends."""
         if self._journal is not None:
             self._journal.catch_up()
 
@@ -150,7 +150,7 @@ class Gateway:
         )
 
     async def measure(self) -> metrics.Snapshot:
-        """Return the metrics of a process that serves alone, with those of the whole gateway."""
+        """Return the metrics of the whole gateway, for a process that serves alone."""
         return (*metrics.of_all(), *self.numbers())
 
     async def ask(self, question: Question) -> list[Answer]:
@@ -158,7 +158,7 @@ class Gateway:
         return [await self._inspector.answer(question)]
 
     async def start(self) -> None:
-        """Open the routes, then the listeners; what is opened is closed the other way round."""
+        """Open the routes, then the listeners; `stop` closes them in reverse order."""
         check_parser(asyncio.get_running_loop())
         settings = self._settings
         self._shared.lag.start()
@@ -174,19 +174,19 @@ class Gateway:
             await open_admin(self, settings, self._console, self._open)
         connections = app.connection_server(settings, self._routes, self._fast, self._shared)
         self._open.callback(connections.stop_sweeping)
-        # What the drain has waited for is not waited for again.
+        # The drain has waited for the requests already.
         self._open.push_async_callback(connections.connections.close, LAST_WAIT_S)
         self._listener = ConnectionListener(connections)
         listen = settings.listen
-        with telling(listen, "listen"):
+        with explaining(listen, "listen"):
             await self._listener.open(listen.host, listen.port, shared=self._journal is not None)
         self._open.push_async_callback(self._drain, connections)
         self._started = True
 
     async def _drain(self, connections: ConnectionServer) -> None:
-        """Accept no more streams' connections, and give what is under way its time.
+        """Stop listening for streams, and wait for requests under way for shutdown_grace.
 
-        The admin listener goes on: it tells that this process is stopping.
+        The admin listener stays open, and reports that this process is stopping.
         """
         self._listener.close()
         try:
@@ -213,8 +213,8 @@ class Gateway:
 async def open_admin(
     source: ProcessSource, settings: Settings, console: ConsoleToken, opened: AsyncExitStack
 ) -> None:
-    """Listen for whoever asks how all is; raises StartError."""
-    from admin import app as application  # 1 MB, which workers do without
+    """Open the admin listener: console, health checks and metrics. Raises StartError."""
+    from admin import app as application  # 1 MB, which workers do not need
     from gateway.admin_listener import AdminBounds, AdminListener, with_admin_bounds
 
     shared = app.shared_by_all(with_admin_bounds(settings), time.time)
@@ -224,26 +224,26 @@ async def open_admin(
     address = settings.admin
     listener = AdminListener(application.build(source, setup), bounds, settings.keepalive_timeout)
     opened.push_async_callback(listener.close)
-    with telling(address, "admin"):
+    with explaining(address, "admin"):
         await listener.open(address)
 
 
 @contextmanager
-def telling(address: Address, key: str) -> Iterator[None]:
-    """Say of an address that cannot be listened on which setting it comes from, and what to do."""
+def explaining(address: Address, key: str) -> Iterator[None]:
+    """Turn an OSError into a StartError that names the setting and says what to do."""
     try:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        if isinstance(error, socket.gaierror):  # whose numbers are others
+        if isinstance(error, socket.gaierror):  # its errno is not one of the system's
             reason = error.strerror or reason
         if error.errno in WAYS_OUT:
             reason += f"; {WAYS_OUT[error.errno]}, with {key}, {variable(key)} or --{key}"
         raise StartError(f"cannot listen on {address} ({key}): {reason}") from error
 
 
-def tell_started(settings: Settings) -> None:
-    """Say where streams and console are, and what commands need, in the log or on a terminal."""
+def announce_start(settings: Settings) -> None:
+    """Print or log the URLs of streams and console, and what the commands need."""
     export = export_for_commands(settings)
     routes = {
         f"http://{settings.listen}{route.prefix}": shown_origin(route.origin)
@@ -268,14 +268,14 @@ def tell_started(settings: Settings) -> None:
 
 
 def run(settings: Settings) -> int:
-    """Serve until a signal to stop; the exit status. Raises StartError."""
+    """Serve until a signal to stop; return the exit status. Raises StartError."""
     prepare(settings)
     check_open_files()
     return uvloop.run(_run(settings))
 
 
 def prepare(settings: Settings) -> None:
-    """Prepare what every server process needs before it does anything else."""
+    """Set up logging and the open-file limit, before anything else in a server process."""
     configure(settings.log_level, settings.log_format)
     _raise_open_file_limit()
 
@@ -286,36 +286,38 @@ async def _run(settings: Settings) -> int:
     on_stop_signals(stop.set, lambda: os._exit(CUT_SHORT))
     try:
         if await is_started(gateway, stop):
-            tell_started(settings)
+            announce_start(settings)
             await stop.wait()
     finally:
         await gateway.stop()
     return 0
 
 
-def on_stop_signals(asked: Callable[[], None], insisted: Callable[[], None] | None = None) -> None:
-    """Call `asked` at the first signal to stop, and `insisted` at those well after it."""
+def on_stop_signals(
+    on_first: Callable[[], None], on_repeat: Callable[[], None] | None = None
+) -> None:
+    """Call `on_first` at the first signal to stop, and `on_repeat` at those well after it."""
     loop = asyncio.get_running_loop()
     first_s: float | None = None
 
-    def hear() -> None:
+    def on_signal() -> None:
         nonlocal first_s
         if first_s is None:
             first_s = loop.time()
-            asked()
-        elif insisted is not None and loop.time() - first_s >= INSISTS_AFTER_S:
+            on_first()
+        elif on_repeat is not None and loop.time() - first_s >= INSISTS_AFTER_S:
             log.warning("server.cut")
-            insisted()
+            on_repeat()
 
     for signal_number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signal_number, hear)
-    # nohup has it ignored: the loss of the terminal is to change nothing.
+        loop.add_signal_handler(signal_number, on_signal)
+    # nohup ignores SIGHUP, so that the loss of the terminal changes nothing.
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        loop.add_signal_handler(signal.SIGHUP, hear if _has_terminal() else _ignore_hangup)
+        loop.add_signal_handler(signal.SIGHUP, on_signal if _has_terminal() else _ignore_hangup)
 
 
 def _has_terminal() -> bool:
-    """Return whether the process has a terminal; SIGHUP says that the terminal is gone."""
+    """Return whether the process has a terminal; SIGHUP then says that it was closed."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
@@ -324,12 +326,12 @@ def _has_terminal() -> bool:
 
 
 def _ignore_hangup() -> None:
-    """Log that SIGHUP does nothing here; other servers reload their settings by it."""
+    """Log that SIGHUP does nothing; it makes other servers reload their settings."""
     log.warning("server.hangup_ignored", advice="to take new settings, restart the server")
 
 
 async def is_started(gateway: Gateway, stop: asyncio.Event) -> bool:
-    """Start; False when it is to stop before it serves. Raises StartError."""
+    """Start the gateway; return False if it has to stop before it serves. Raises StartError."""
     starting = asyncio.create_task(gateway.start())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -339,16 +341,16 @@ async def is_started(gateway: Gateway, stop: asyncio.Event) -> bool:
         await asyncio.wait([starting])
         return False
     await starting
-    # What lives now lives as long as the process: spare the collector walking over it.
+    # Objects made so far live as long as the process, so the collector need not visit them.
     gc.collect()
     gc.freeze()
-    # A batch of appends is more objects than the default of 700, so that each was a collection.
+    # A batch of appends allocates more objects than the default of 700: each caused a collection.
     gc.set_threshold(20_000, 10, 10)
     return True
 
 
 def check_open_files() -> None:
-    """Warn about a low limit of open files. Raises StartError for a useless one."""
+    """Warn about a low limit of open files. Raises StartError for one too low to serve."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or limit >= FEW_FILES:
         return

@@ -1,18 +1,18 @@
-"""Handlers that their connection steps itself, without a task for each request.
+"""Handlers that their connection runs itself, without a task for each request.
 
-A handler is called in the call that parsed the request. It returns
+A handler is called inside the call that parsed its request. It returns
 
-* a value: the answer is written at once, without a task, a future or a pass of the event loop;
-* a ``Later``: whatever will be set as its result, such as the answer behind a commit;
-* or a coroutine, which is what an ordinary ``async def`` returns. Where that awaits a ``Later`` (an
-  origin's answer), it stays suspended, and is resumed when that is set, in the order of waiting,
-  behind the step that set it, in turns of TURN_S. Where it awaits anything of asyncio (the rest of
-  a body, a lock, a timer), it runs from there on as an ``asyncio.Task``, without being started
-  again.
+* a value: the response is written at once, without a task, a future or a pass of the event loop;
+* a ``Later``, whose result will be the value, such as the response after a commit;
+* or a coroutine, as an ordinary ``async def`` does. While the coroutine awaits a ``Later`` (such as
+  an origin's response), it is suspended without a task. Once the ``Later`` is set, the coroutines
+  that wait for it are resumed in the order of waiting, behind the code that set it, in turns of
+  TURN_S. When the coroutine awaits a future of asyncio (the rest of a body, a lock, a timer), it
+  continues as an ``asyncio.Task`` from there.
 
-No step runs inside a task: ``asyncio.timeout`` and ``current_task`` fail loudly in it, where they
-would otherwise mean the task of whoever set a ``Later``. A handler that needs them awaits
-``in_task()`` first.
+A step never runs inside a task, so ``asyncio.timeout`` and ``current_task`` fail loudly in it.
+Inside one they would mean the task of whatever code set a ``Later``. A handler that needs them
+awaits ``in_task()`` first.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _RUNNING, _CANCELLED, _BEGUN = 1, 2, 4  # flags of a Step
 
 @types.coroutine
 def in_task() -> Generator[None, None, None]:
-    """Go on as an asyncio.Task, for what needs one. In a task it does nothing."""
+    """Continue as an asyncio.Task; inside a task this does nothing."""
     if turn.depth:
         yield None
 
 
 async def outcome_of(begun: Any) -> Any:  # noqa: ANN401 - whatever a handler may return
-    """Return the value of what a handler has returned, in the place of its Step."""
+    """Return the value of what a handler has returned, where there is no Step to do it."""
     return await begun if isinstance(begun, Later | types.CoroutineType) else begun
 
 
 class Step(Generic[T]):
-    """A handler that runs. `on_done` is called once, with its value or its error.
+    """A running handler. `on_done` is called once, with the handler's value or error.
 
-    Whoever starts a step keeps a reference to it: the garbage collector would end one that nobody
-    holds, with its clean-up undone.
+    The caller of `run` keeps a reference to the step: the garbage collector would end an
+    unreferenced one before its clean-up.
     """
 
     __slots__ = ("_awaited", "_begin", "_context", "_coro", "_flags", "_on_done", "task")
@@ -58,12 +58,12 @@ class Step(Generic[T]):
         on_done: Callable[[T | None, BaseException | None], object],
         context: Context | None = None,
     ) -> None:
-        """Give the handler, and its task, this context, whoever resumes it."""
+        """Run the handler, and its task, in `context` if given, whatever code resumes it."""
         self._begin: Callable[[], T | Later[T] | Coroutine[Any, None, T]] | None = begin
         self._on_done: Callable[[T | None, BaseException | None], object] | None = on_done
         self._context = context
         self._coro: Coroutine[Any, None, T] | None = None  # if that is what the handler returned
-        self._awaited: Any = None  # a Later; of a task that has not begun, what it waits for
+        self._awaited: Any = None  # a Later, or what asyncio waits for before the task has started
         self._flags = 0
         self.task: asyncio.Task[T] | None = None
 
@@ -74,10 +74,11 @@ class Step(Generic[T]):
     def run(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         """Call the handler, and run it until it ends or has to wait.
 
-        Whoever knows the running `loop` gives it: Python 3.11 asks the system before it tells.
+        A caller that knows the running `loop` passes it, because Python 3.11 makes a system call
+        to find it.
         """
         if not turn.depth and asyncio.current_task(loop) is not None:
-            self._start_soon()  # not inside somebody's task
+            self._start_soon()  # a step never runs inside a task
             return
         turn.depth += 1
         try:
@@ -88,7 +89,7 @@ class Step(Generic[T]):
             turn.settle()
 
     def resume(self, later: Later[Any], /) -> None:
-        """Go on behind the Later that the handler awaits; it may be cancelled meanwhile."""
+        """Continue behind the Later that the handler awaits, unless the step was cancelled."""
         if self._awaited is not later:
             return
         if self._flags & _CANCELLED:
@@ -101,7 +102,7 @@ class Step(Generic[T]):
             self._end_as(later)
 
     def cancel(self) -> None:
-        """End the handler: it sees CancelledError where it waits, or where it waits next."""
+        """Raise CancelledError in the handler, where it waits or will wait next."""
         if self._on_done is None:
             return
         if self.task is not None:
@@ -134,14 +135,14 @@ class Step(Generic[T]):
         self._flags &= ~_CANCELLED
         if self._coro is not None:
             self._advance(self._coro, cancels=True)
-        else:  # it has not begun, or waits for nothing but a Later
+        else:  # it has not started, or returned a Later
             self._awaited = None
             self._end(None, asyncio.CancelledError())
 
     def _call(self) -> None:
-        """Call the handler, and see to what it returns."""
+        """Call the handler, and end, advance or suspend the step by what it returns."""
         begin, self._begin = self._begin, None
-        assert begin is not None, "it begins once"
+        assert begin is not None, "a handler is called once"
         begun: Any = None
         error: BaseException | None = None
         self._flags |= _RUNNING
@@ -199,10 +200,10 @@ class Step(Generic[T]):
             if not cancels or _takes_time_to_cancel(awaited):
                 self._wait_for(awaited)
                 return
-        # Not where it was caught: it would be the context of the next request's errors, and in the
-        # log with them.
+        # Outside the except clause: there, the error would become the context of errors in the next
+        # request, and be logged with them.
         self._end(value, error)
-        error = None  # its traceback has this frame: they would stay in memory together
+        error = None  # breaks the reference cycle of its traceback and this frame
 
     def _send(self, coro: Coroutine[Any, None, T], *, cancels: bool) -> Any:  # noqa: ANN401 - what is awaited
         if self._context is None:
@@ -219,7 +220,7 @@ class Step(Generic[T]):
             self._promote(awaited)
 
     def _promote(self, awaited: Any) -> None:  # noqa: ANN401 - what asyncio has to wait for
-        """Go on as a task."""
+        """Continue as a task."""
         self._flags &= ~_BEGUN
         self._awaited = awaited
         loop = asyncio.get_running_loop()
@@ -227,9 +228,11 @@ class Step(Generic[T]):
         self.task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[T]) -> None:
-        self.task = None  # its error has this step: they would stay in memory together
+        self.task = None  # breaks the reference cycle of its error and this step
         if task.cancelled():
-            if not self._flags & _BEGUN:  # asyncio never began it, so the handler does not know
+            if (
+                not self._flags & _BEGUN
+            ):  # asyncio never started it, so the handler has seen no CancelledError
                 if _takes_time_to_cancel(self._awaited):
                     self._promote(self._awaited)
                 else:
@@ -243,10 +246,10 @@ class Step(Generic[T]):
 
     def _end(self, value: T | None, error: BaseException | None) -> None:
         on_done, self._on_done = self._on_done, None
-        assert on_done is not None, "it ends once"
+        assert on_done is not None, "a step ends once"
         try:
             on_done(value, error)
-        except Exception as failure:  # noqa: BLE001 - whoever has set a Later has no part in it
+        except Exception as failure:  # noqa: BLE001 - not for the code that has set a Later
             asyncio.get_running_loop().call_exception_handler(
                 {"message": "on_done of a step", "exception": failure}
             )
@@ -277,6 +280,6 @@ class Step(Generic[T]):
 def _takes_time_to_cancel(awaited: object) -> bool:
     """Cancel what a handler awaits, as its task would; return whether that takes time.
 
-    Another task, or a gather of some, has its own things to do at last.
+    It does for another task, or a gather of tasks, which may still run their clean-up.
     """
     return asyncio.isfuture(awaited) and awaited.cancel() and not awaited.done()

@@ -1,4 +1,4 @@
-"""Long work in steps, in turns: what others wait for is one turn, however many have such work."""
+"""Long computations in steps: other work waits for one turn at most, however many there are."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LONGEST_TURN_S = 0.002  # then others have theirs; a pass of the loop costs little beside it
+LONGEST_TURN_S = 0.002  # a pass of the loop costs little in comparison
 
 
 class Turns:
-    """One has the turn in a pass of the loop: for LONGEST_TURN_S, and to the end of its step."""
+    """The turns of long computations: one runs in each pass of the loop, for LONGEST_TURN_S."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -31,4 +31,4 @@ class Turns:
                 except StopIteration as stop:
                     result: T = stop.value
                     return result
-                await asyncio.sleep(0)  # with the lock: who waits for it steps in a later pass
+                await asyncio.sleep(0)  # with the lock held: the next one runs in a later pass

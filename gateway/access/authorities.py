@@ -42,17 +42,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The kinds of credentials, and the setting that tells of them; in the order in which they are asked
-# whose a token is. An issuer's tokens are known by two dots only, which the others may have, too.
+# The kinds of credentials, and the setting that each needs, in the order in which the authorities
+# are asked whether a token is theirs. JWTs are recognised by two dots only, which tokens of the
+# other kinds may have, too, so they come last.
 NEEDED = {"tokens": "tokens_file", "read-tokens": "keys_file", "jwt": "jwt_issuers"}
 EMPTY = TokensFile({}, NOTHING, {})
 
 
 class Authorities:
-    """The authorities by the words of `auth`; between `start` and `stop` they watch their files.
+    """The authorities of a process, by the words of `auth`; started, they watch their files.
 
-    `clock` gives epoch seconds. Where there is a console, `console` is the hash of its token, which
-    every kind of credential stands beside.
+    `clock` returns epoch seconds. `console` is the hash of the console's token, if there is a
+    console: all verifiers accept that token in addition to their own kinds.
     """
 
     def __init__(
@@ -63,13 +64,13 @@ class Authorities:
         self._sources = settings.sources
         self._prefixes = tuple(route.prefix for route in settings.route_table)
         self._keyed = keyed_routes(settings)
-        # Tokens that the file had, whose streams have had no other key since.
+        # Tokens that were removed from the file, whose streams' keys were not rotated since.
         self._removed: tuple[Unrotated, ...] = ()
         self._issuers = settings.jwt_issuers
         asked = {f"routes[{index}].auth": one.auth for index, one in enumerate(settings.routes)}
         self._asked = {"auth": settings.auth, **asked}
         self._always: list[Authority] = [ConsoleAuthority(console)] if console else []
-        # Whom to judge again, and when that goes on.
+        # The principals left to be judged again, and the next turn of that.
         self._judging: Iterator[None] = iter(())
         self._next_turn: asyncio.Handle | None = None
         self._verifiers: list[Verifier] = []
@@ -87,13 +88,13 @@ class Authorities:
         self._by_kind: dict[str, Authority] = {}
         if settings.tokens_file:
             self._by_kind["tokens"] = StaticTokens(tokens)
-        # What each kind needs is imported where there is one.
+        # Each kind imports what it needs, and only where it is used.
         if issuers:
             from gateway.access.signed.jwt_issuers import JwtIssuers
 
             self._by_kind["jwt"] = JwtIssuers(issuers, lambda: tokens().revocations)
         if settings.keys_file:
-            # At the start already: it takes 10 MB to verify signatures.
+            # Imported at the start: the library for signatures takes 10 MB.
             from gateway.access.signed.keys_file import parse_keys_file
             from gateway.access.signed.read_tokens import ReadTokens
 
@@ -104,9 +105,9 @@ class Authorities:
 
     @classmethod
     def check(cls, settings: Settings) -> tuple[str, ...]:
-        """Return what has no effect, or less than is meant, a sentence each.
+        """Return a sentence for each setting or revocation with no effect, or too little.
 
-        Raises StartError for a file that cannot be used, or a kind nothing is said of.
+        Raises StartError for a file that cannot be used, or a kind that has no settings.
         """
         authorities = cls(settings, lambda: 0.0)
         for route in settings.route_table:
@@ -116,9 +117,9 @@ class Authorities:
         return (*authorities.without_effect(), *authorities.not_rotated())
 
     def verifier(self, kinds: Iterable[str]) -> Verifier:
-        """Return a verifier of tokens of these kinds, whatever their order.
+        """Return a verifier of tokens of these kinds, in any order.
 
-        Raises StartError for a kind that the settings say nothing of.
+        Raises StartError for a kind that has no settings.
         """
         wanted = [*kinds]
         for kind in wanted:
@@ -146,21 +147,21 @@ class Authorities:
         return (*doubts.of_issuers(self._issuers, self._prefixes), *self._tokens().doubts)
 
     def not_rotated(self) -> tuple[str, ...]:
-        """Return the revocations that caches in front do not know of, a sentence each."""
+        """Return a sentence for each revocation that does not reach the caches in front."""
         return tuple(f"{self._tokens_path}: {it.sentence}" for it in self._unrotated())
 
     def _unrotated(self) -> tuple[Unrotated, ...]:
         return (*self._tokens().unrotated, *self._removed)
 
     def start(self) -> None:
-        """Begin to watch, on the running loop."""
+        """Log the warnings, and start to watch the files and URLs on the running loop."""
         _warn(self.without_effect())
         self._warn_of_keys()
         for watched in self._watched():
             watched.start()
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop watching the files and URLs."""
         if self._next_turn is not None:
             self._next_turn.cancel()
         for watched in self._watched():
@@ -170,9 +171,9 @@ class Authorities:
         return (*self._files, *self._urls)
 
     def notes(self) -> dict[str, str | None]:
-        """Return what is wrong with each file and URL, by name, for operators.
+        """Return what is wrong with each file and URL, by name, or None where nothing is.
 
-        A route with reader keys is named when a revocation on it was not followed by a rotation.
+        A route with reader keys is named if no rotation has followed a revocation on it.
         """
         files = {file.path: file.trouble for file in self._files}
         urls = {keys.shown: keys.trouble for keys in self._urls}
@@ -195,19 +196,19 @@ class Authorities:
                 yield Sample(FETCHES, (result,), sum(it.fetches[result] for it in self._urls))
 
     def judge_again(self) -> None:
-        """End whoever is vouched for by nobody any more: a few at once, many in turns."""
+        """End the principals that no authority upholds any more: a few at once, many in turns."""
         now = self._clock()
         self._judging = chain.from_iterable(it.judging(now) for it in self._verifiers)
         self._go_on()
         self._take_reader_keys()
 
     def _take_reader_keys(self) -> None:
-        """Go by the secret and the versions as they are now; a secret that is gone still counts."""
+        """Set the current secret and versions of the reader keys; a removed secret stays in use."""
         if self._reader_keys is not None and self._keys is not None:
-            self._reader_keys.take(self._keys().reader_secret, self._tokens().reader_keys)
+            self._reader_keys.update(self._keys().reader_secret, self._tokens().reader_keys)
 
     def _go_on(self) -> None:
-        """Judge for a turn; the requests between have theirs."""
+        """Judge principals for one turn, and go on in the next pass of the loop."""
         if self._next_turn is not None:
             self._next_turn.cancel()
         loop = asyncio.get_running_loop()
@@ -245,19 +246,19 @@ class Authorities:
         parse: Callable[[str, bytes], T],
         changed: Callable[[], None] | None = None,
     ) -> Callable[[], T]:
-        # Whole in what is told of it: who has written a relative path may mean another folder.
+        # Messages show the absolute path: a relative one may be meant for another folder.
         path = str(Path(path).absolute())
         try:
             file = WatchedFile(setting, path, partial(parse, path), changed or self.judge_again)
         except StartError as refusal:
-            if refusal.detail.startswith(f"{path}:"):  # with the line in it
+            if refusal.detail.startswith(f"{path}:"):  # and with the line in the file
                 raise
             raise StartError(f"{self._named(setting)}: {refusal.detail}") from refusal
         self._files.append(file)
         return lambda: file.value
 
     def _asking_for(self, kind: str) -> str:
-        """Return the first setting that names a kind of credential."""
+        """Return the first setting that asks for a kind of credential."""
         asked = (path for path, kinds in self._asked.items() if kind in kinds)
         return self._named(next(asked, "auth"))
 
@@ -267,7 +268,7 @@ class Authorities:
 
     def _keys_of(self, issuer: JwtIssuer, setting: str) -> KeySource:
         if issuer.is_remote:
-            from gateway.access.signed.remote_keys import RemoteKeys  # as those of a file
+            from gateway.access.signed.remote_keys import RemoteKeys  # only where there is a URL
 
             remote = RemoteKeys(issuer.jwks, issuer.algorithms, self.judge_again)
             self._urls.append(remote)
@@ -277,7 +278,7 @@ class Authorities:
 
 
 class _KeysOfFile:
-    """Keys in a file, which is watched in any case."""
+    """An issuer's keys in a file, which is watched all the time."""
 
     def __init__(self, read: Callable[[], KeySet]) -> None:
         self._read = read
@@ -288,13 +289,13 @@ class _KeysOfFile:
         return self._read()
 
     async def look_again(self) -> None:
-        """Wait for nothing: a change of the file is seen by itself."""
+        """Return at once: the file is watched, so nothing needs to be fetched."""
 
 
 def _parse_tokens(
     prefixes: Collection[str], keyed: Sequence[KeyedRoute], path: str, data: bytes
 ) -> TokensFile:
-    """Parse a tokens_file and find its doubts, both off the event loop: a large file takes long."""
+    """Parse a tokens_file and find its doubts; for a large file this runs in a thread."""
     file = parse_tokens(path, data)
     return file._replace(
         doubts=doubts.of_file(path, file, prefixes), unrotated=unrotated(file, keyed)
@@ -307,7 +308,7 @@ def _warn(said: Iterable[str]) -> None:
 
 
 def _parse_key_file(algorithms: Collection[str], path: str, data: bytes) -> KeySet:
-    from gateway.access.signed.key_sets import parse_keys  # as the keys_file
+    from gateway.access.signed.key_sets import parse_keys  # 10 MB, as for the keys_file
 
     try:
         return parse_keys(data, algorithms)

@@ -1,6 +1,6 @@
 """The console's credential: a token that is made at each start and that no client knows.
 
-What its users may do, the console decides itself: here it is one client, which may do everything.
+The console itself decides what its users may do. To the guards it is one client with all rights.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SECRET_BYTES = 32
 
 
 class ConsoleToken:
-    """The console has it, and shows it to guards of tokens alone; those know `digest`."""
+    """The token by which guards recognise the console; they know only its `digest`."""
 
     def __init__(self) -> None:
         self._secret = secrets.token_urlsafe(SECRET_BYTES)
@@ -37,7 +37,7 @@ class ConsoleToken:
 
 
 class ConsoleAuthority(Authority):
-    """The authority over the one token of this hash."""
+    """The authority for the console's token, of which it has the hash."""
 
     def __init__(self, digest: bytes) -> None:
         self._known = digest

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Guard(Protocol):
     """The guard of one route, which decides on a request before any stream is looked up.
 
-    With `goes_by_query` each need must have the query, on which the decision depends.
+    With `goes_by_query` the decision depends on the query, so each need must have it.
     """
 
     goes_by_query: bool
@@ -24,12 +24,18 @@ class Guard(Protocol):
     def admitted(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal | None:
-        """Return the principal if it is known and has all `needs`; None if `admit` must decide."""
+        """Return the principal if it is known already and has all `needs`.
+
+        None leaves the decision to `admit`.
+        """
 
     async def admit(
         self, headers: MultiMapping[str], token: str | None, needs: Sequence[Need], now: float
     ) -> Principal:
-        """Return the principal. Raises Unauthenticated or Forbidden; the caller may conceal it."""
+        """Return the principal. Raises Unauthenticated or Forbidden.
+
+        The caller may turn either into a 404, to conceal the stream.
+        """
 
     def still_admits(self, principal: Principal, needs: Sequence[Need], now: float) -> bool:
         """Return whether a principal that was admitted before still has all `needs`."""
@@ -37,7 +43,8 @@ class Guard(Protocol):
     def stripped(self, headers: MultiMapping[str]) -> CIMultiDict[str]:
         """Return the header fields of an admitted request, without the credential.
 
-        Cache keys and feeds depend on the rest: other credentials make a reader a particular one.
+        The rest decides which readers share a cached response or a feed: a header that identifies
+        a reader to the origin gives it responses of its own.
         """
 
 

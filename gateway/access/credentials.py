@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PARAMETER = "token"  # of the query, for EventSource, which can set no header
 COOKIE = "__Secure-headgate"  # browsers take the name only with Secure
-READING = frozenset({"GET", "HEAD"})
+READING = frozenset({"GET", "HEAD"})  # methods that accept a token outside Authorization
 LONGEST_TOKEN = 8 * 1024  # a header line is no longer, so neither is a token elsewhere
 _BEARER = re.compile(r"bearer +([A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -51,11 +51,11 @@ def _gives_token(part: str) -> bool:
     return bool(equals) and (name == PARAMETER or ("%" in name and unquote(name) == PARAMETER))
 
 
-def _asked(parts: Sequence[str]) -> str | None:
-    """Return the token of the parts that have one. Raises BadRequest for two, or a hidden one.
+def _query_token(parts: Sequence[str]) -> str | None:
+    """Return the query's token, if it has one. Raises BadRequest for two, or an encoded name.
 
-    With its name in percent-encoding it is a token to an origin, and none to a cache in front that
-    compares names.
+    An origin would decode a percent-encoded name, while a cache in front compares names as they
+    are, and would take the token for a part of the URL.
     """
     begins = f"{PARAMETER}="
     if not all(part.startswith(begins) for part in parts):
@@ -70,9 +70,9 @@ def _asked(parts: Sequence[str]) -> str | None:
 
 
 def without_secrets(target: str) -> str:
-    """Return a target for logs: without its token, and without what was meant as a token.
+    """Return a target for logs: without its token, and with *** for what was meant as a token.
 
-    An example is `&amp;token=`, which comes of a link that was escaped twice.
+    An example is `&amp;token=`, from a link that was escaped twice.
     """
     path, mark, query = without_token(target).partition("?")
     if "%" not in query and _LIKE_TOKEN.search(query) is None:
@@ -82,7 +82,7 @@ def without_secrets(target: str) -> str:
 
 
 def without_credential(headers: MultiMapping[str]) -> CIMultiDict[str]:
-    """Return the header fields without the bearer token and our cookie: a guard has judged them."""
+    """Return the header fields without the bearer token and our cookie, for the origin."""
     rest = CIMultiDict(headers)
     if _BEARER.fullmatch(rest.get("Authorization", "")) is not None:
         del rest["Authorization"]
@@ -93,21 +93,22 @@ def without_credential(headers: MultiMapping[str]) -> CIMultiDict[str]:
 def present(method: str, target: str, headers: MultiMapping[str]) -> Presented:
     """Return the credential of a request. Raises BadRequest if two tokens could count.
 
-    Authorization goes first, then the query, then the cookie. What a browser sends by itself, or
-    a link can hold, lets only read: else any page could have it write.
+    Authorization counts before the query, and the query before the cookie. Query and cookie only
+    permit reads: a link can hold the one and browsers send the other by themselves, so any page
+    could make a browser write.
     """
     parts, target = _tokens_and_rest(target)
-    asked = _asked(parts)
+    query_token = _query_token(parts)
     given = headers.getall("Authorization", ())
     if len(given) > 1:
         raise BadRequest("Authorization is given more than once")
     bearer = _BEARER.fullmatch(given[0]) if given else None
     if bearer is not None:
         return Presented(bearer[1], target)
-    if given or method not in READING:  # another scheme: it is not for us, and nobody else's
+    if given or method not in READING:  # another scheme, which is for the origin
         return Presented(None, target)
-    if asked is not None:
-        return Presented(asked, target)
+    if query_token is not None:
+        return Presented(query_token, target)
     # Of several, browsers send the one with the longest path first (RFC 6265 section 5.4).
     cookies = (value for line in headers.getall("Cookie", ()) for value in _COOKIE.findall(line))
     return Presented(next(cookies, None), target)

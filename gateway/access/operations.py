@@ -24,7 +24,7 @@ _BY_METHOD: dict[str, frozenset[Operation]] = {
     "PUT": frozenset({"create"}),
     "DELETE": frozenset({"delete"}),
 }
-# What the protocol does not know, an HTTP origin may: whatever it is, it may change everything.
+# An HTTP origin may know methods that the protocol does not have, and these may change anything.
 _UNKNOWN: frozenset[Operation] = OPERATIONS
 
 
@@ -35,7 +35,7 @@ class Grant(NamedTuple):
     operations: frozenset[Operation]
 
     def covers(self, path: str) -> bool:
-        """Return whether the grant is about the stream at a canonical path, compared exactly."""
+        """Return whether the grant covers the stream at a canonical path, compared byte by byte."""
         pattern = self.streams
         if pattern.endswith(BELOW):
             return path.startswith(pattern[:-1]) and len(path) > len(pattern) - 1
@@ -47,7 +47,7 @@ class Need(NamedTuple):
 
     path: str
     operations: frozenset[Operation]
-    query: str = ""  # what else was asked for by, without a token: an origin may go by it
+    query: str = ""  # of the request, without the token: an origin may decide by it
 
 
 def needs(method: str, path: str, headers: Mapping[str, str], query: str = "") -> tuple[Need, ...]:

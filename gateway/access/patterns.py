@@ -1,4 +1,4 @@
-"""Grants as tokens tell them: by their claims, or by a pattern with `{claim}` in it."""
+"""Grants from a token's claims, or from a configured pattern with `{claim}` in it."""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 class Principal:
     """The client of a request, with what it may do until a moment (epoch seconds).
 
-    Whoever holds one compares `until` with the clock each time: it is 0 once the credential is
-    revoked. `name` is for people to read: two may have the same, but not the same `account`, which
-    somebody has with all credentials of one kind. `digest` is a keyed hash of the credential.
-    `proof` is what its authority has verified, and judges again by when it knows other things than
-    before.
+    `until` becomes 0 when the credential is revoked, so it is compared with the clock at each use.
+    `name` is for display, and two principals may share it. `account` is unique: it is the same for
+    all credentials of one kind that one client has. `digest` is a keyed hash of the credential.
+    `proof` is what the authority has verified; it judges the principal by it again after a change
+    of keys or files.
     """
 
     __slots__ = ("__weakref__", "account", "digest", "grants", "name", "proof", "until")

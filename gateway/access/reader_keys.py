@@ -1,7 +1,7 @@
-"""Reader keys: part of a private stream's URL, so that caches which verify nobody may keep it.
+"""Reader keys: part of a private stream's URL, so that caches that verify no token may store it.
 
-Whoever may read a stream is told its key, and asks for a URL that others cannot know. The key is no
-credential: who asks the gateway still needs one.
+Clients that may read a stream get its key in responses, and send it in URLs that others cannot
+guess. The key is no credential: a request to the gateway still needs one.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _R = TypeVar("_R", bound="Read")
 
 
 class ReaderKeys:
-    """The key of each stream, made of a secret, its path, and the versions of what covers it.
+    """The keys of all streams, each made from a secret, the path, and the versions that cover it.
 
-    `versions` are by pattern: a path, or one with `/*` for all below it. A higher number makes
-    another key. Each of `on_rotation` is called when that has happened.
+    `versions` are by pattern: a path, or a path with `/*` for all streams below it. Another number
+    makes another key. Each callback in `on_rotation` is called after such a change.
     """
 
     def __init__(self, secret: bytes, versions: Mapping[str, int]) -> None:
@@ -40,24 +40,24 @@ class ReaderKeys:
         self._versions: list[tuple[Grant, int]] = []
         self.on_rotation: list[Callable[[], None]] = []
         self.of = lru_cache(REMEMBERED_KEYS)(self._key)
-        self.take(secret, versions)
+        self.update(secret, versions)
 
-    def take(self, secret: bytes | None, versions: Mapping[str, int]) -> None:
-        """Go by these from now on; without a secret, by the last one."""
+    def update(self, secret: bytes | None, versions: Mapping[str, int]) -> None:
+        """Set the secret and the versions; None keeps the last secret."""
         secret = self._secret if secret is None else secret
         new = [(Grant(streams, READ), version) for streams, version in sorted(versions.items())]
         if (secret, new) == (self._secret, self._versions):
             return
         self._secret, self._versions = secret, new
         self.of.cache_clear()
-        for rotated in self.on_rotation:
-            rotated()
+        for on_rotation in self.on_rotation:
+            on_rotation()
 
     def _key(self, path: str) -> str:
         """Compute the current key of the stream at a canonical path."""
         made = [_PURPOSE, path.encode()]
         made += [f"{it.streams} {n}".encode() for it, n in self._versions if it.covers(path)]
-        # No path has a line end.
+        # Joined by line ends, which no path has.
         digest = hmac.digest(self._secret, b"\n".join(made), "sha256")[:KEY_BYTES]
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
@@ -67,19 +67,19 @@ class ReaderKeys:
             return None
         return hmac.compare_digest(given.encode(errors="replace"), self.of(path).encode())
 
-    def noted(self, read: _R, target: str) -> _R:
+    def with_key(self, read: _R, target: str) -> _R:
         """Return a read with its stream's current key, and whether its target has that key."""
         given, _ = without_key(target)
         by_key = self.is_current(read.path, given)
         return replace(read, told_key=self.of(read.path), by_key=by_key)
 
-    def is_as_told(self, read: Read) -> bool:
-        """Return whether the key in the response to `read` would still be the current one."""
+    def is_unchanged(self, read: Read) -> bool:
+        """Return whether the key that was noted in `read` is still the current one."""
         return read.told_key == self.of(read.path)
 
-    def marked(self, read: _R, target: str) -> _R:
-        """Return a read with its key noted, and a target of its own for responses by that key."""
-        read = self.noted(read, target)
+    def with_cache_target(self, read: _R, target: str) -> _R:
+        """Return a read with its key, and a target by which its responses are cached apart."""
+        read = self.with_key(read, target)
         if read.by_key is None:
             return read
         key = f"={read.told_key}" if read.by_key else ""
@@ -87,8 +87,8 @@ class ReaderKeys:
 
 
 def renewed(keys: ReaderKeys | None, read: _R) -> _R:
-    """Return a read that has waited with the current key, which may be newer than its URL's."""
-    if keys is None or keys.is_as_told(read):
+    """Return a read that has waited, with the current key: there may have been a rotation."""
+    if keys is None or keys.is_unchanged(read):
         return read
     target = read.target.removesuffix(f"={read.told_key}") if read.by_key else read.target
     by_key = None if read.by_key is None else False

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-MOST_NAMED = 3  # of those whom a sentence is about
+MOST_NAMED = 3  # readers in one sentence
 
 
 class Issued(NamedTuple):
@@ -23,9 +23,9 @@ class Issued(NamedTuple):
 
 @dataclass(frozen=True)
 class Revocations:
-    """Names of static tokens; ids, subjects and keys of signed ones.
+    """The revoked tokens: names of static ones; ids, subjects and keys (`kids`) of signed ones.
 
-    Of a subject all tokens that were issued before a moment (epoch seconds) are revoked.
+    All tokens of a subject that were issued before its moment (epoch seconds) are revoked.
     """
 
     names: frozenset[str] = frozenset()
@@ -42,7 +42,7 @@ class Revocations:
 
 
 class Unrotated(NamedTuple):
-    """Streams of a route, and revoked readers who may have a key of one of them."""
+    """Streams of a route, and revoked readers that may still have a reader key of them."""
 
     prefix: str  # of the route
     streams: str  # a pattern

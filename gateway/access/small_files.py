@@ -23,7 +23,7 @@ def read_file(path: str) -> bytes:
 
 
 def create(file: Path, data: bytes) -> None:
-    """Write a new file that is the user's alone from its first byte on. Raises OSError."""
+    """Write a new file that only the user may read, from its first byte on. Raises OSError."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as opened:
         opened.write(data)
@@ -32,9 +32,9 @@ def create(file: Path, data: bytes) -> None:
 
 
 def replace(file: Path, data: bytes) -> None:
-    """Give a file, or what a link leads to, other content, or leave it as it was. Raises OSError.
+    """Replace the content of a file, or of a link's target, in one step. Raises OSError.
 
-    Its owner, its group and who may read it stay: the gateway may be another user than this one.
+    Owner, group and mode stay: the gateway that reads the file may be another user.
     """
     file = file.resolve()
     like = file.stat()

@@ -1,4 +1,4 @@
-"""The guard of a route whose credentials are tokens."""
+"""The guard of a route that accepts tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class TokenGuard(Guard):
-    """A guard by tokens; everybody may do `anonymous` below the prefix, with or without one."""
+    """A guard that verifies tokens; requests without one may do the operations in `anonymous`."""
 
     goes_by_query = False
 
@@ -68,7 +68,7 @@ class TokenGuard(Guard):
 
     def _lets(self, principal: Principal, needs: Sequence[Need]) -> bool:
         """Return whether each needed operation is granted to the principal or to everybody."""
-        # Mostly one of the two is granted it all, which is seen sooner.
+        # Mostly one of the two has all operations, which is faster to check.
         if all(principal.may(need) or self._anybody.may(need) for need in needs):
             return True
         return not self._lacking(principal, needs)

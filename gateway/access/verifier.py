@@ -1,4 +1,4 @@
-"""Verifies each token once, and remembers whose it is for as long as it counts."""
+"""Verifies each token once, and remembers its principal for as long as the token is valid."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from gateway.access.contract import Authority
     from gateway.access.principal import Principal
 
-# Of the tokens of each route, whose verification costs 0.1 to 0.3 ms; a short one counts as 1 KiB,
-# as which it is kept. What is kept of one grows with its grants, and so with its length: it takes
-# six times as much where an issuer signs tokens that are nothing but grants.
+# Total length of the tokens whose principals are remembered for each route; a verification costs
+# 0.1 to 0.3 ms. A short token counts as 1 KiB, which its principal takes. A principal grows with
+# its grants, and so with its token: it takes six times the length of a token that is all grants.
 REMEMBERED_BYTES = 64 << 20
 LEAST_BYTES = 1 << 10
 
@@ -29,9 +29,9 @@ class _Recent(NamedTuple):
 
 
 class Verifier:
-    """Remembers principals by a keyed hash of their tokens, never by the tokens themselves.
+    """The known principals of a route's tokens, by a keyed hash, never by the tokens themselves.
 
-    `on_end` is called with each one whose credential has been revoked.
+    `on_end` is called with each principal whose credential has been revoked.
     """
 
     def __init__(self, authorities: Sequence[Authority]) -> None:
@@ -39,7 +39,7 @@ class Verifier:
         self._secret = secrets.token_bytes(32)
         self._recent: OrderedDict[bytes, _Recent] = OrderedDict()
         self._remembered_bytes = 0
-        # Also those that live readers hold, though others have pushed them out of the recent ones.
+        # Also those that live readers refer to after newer ones have displaced them from _recent.
         self._alive: WeakValueDictionary[bytes, Principal] = WeakValueDictionary()
         self.on_end: Callable[[Principal], None] = lambda _: None
 
@@ -58,8 +58,8 @@ class Verifier:
             if authority.owns(token):
                 digest = self._digest(token)
                 principal = await authority.verify(token, digest, now)
-                # Another request with the same token may have been quicker: one token is one
-                # principal, else only the last one could be ended.
+                # Another request with the same token may have been faster. One token has one
+                # principal: of two, only the last one could be ended.
                 first = self.known(token, now)
                 if first is not None:
                     return first
@@ -76,7 +76,7 @@ class Verifier:
         for digest, principal in list(self._alive.items()):
             if not self._is_upheld(principal, now):
                 principal.until = 0.0
-                # Somebody may have come anew with the same token meanwhile.
+                # A later request may have brought the same token again meanwhile.
                 if self._alive.get(digest) is principal:
                     del self._alive[digest]
                     self._forget(digest)

@@ -1,4 +1,4 @@
-"""A file that is read again when it changes; what is wrong with it leaves the last good state."""
+"""A file that is read again when it changes; after a mistake the last good content is used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.telemetry.metrics import least
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# A change counts once two looks in a row have seen it: half of a file may be a file, too.
+# A change is read once two looks in a row have seen it: a half-written file may be valid, too.
 LOOK_AGAIN_S = 0.25
 
 FILE_OK = least(
@@ -34,21 +34,21 @@ _Seen = tuple[int, int, int, int, int]
 class WatchedFile(Background, Generic[T]):
     """A file's content as `parse` returns it, read again when the file changes.
 
-    `parse` is given the file's bytes and raises ValueError with a line for each mistake, each of
-    which names the file and repeats nothing secret. `changed` is called after each change of
-    `value`.
+    `parse` takes the file's bytes. It raises ValueError with a line for each mistake, which names
+    the file and repeats nothing secret. `on_change` is called after each change of `value`.
     """
 
     def __init__(
-        self, setting: str, path: str, parse: Callable[[bytes], T], changed: Callable[[], None]
+        self, setting: str, path: str, parse: Callable[[bytes], T], on_change: Callable[[], None]
     ) -> None:
-        """Read it for the first time. Raises StartError when it cannot be used."""
-        self.setting = setting  # the name of the one that has its path
+        """Read the file for the first time. Raises StartError if it cannot be used."""
+        self.setting = setting  # the name of the setting that has its path
         self.path = path
         self._parse = parse
-        self._changed = changed
-        self.trouble: str | None = None  # why the file as it is now is not used
-        self._pending: _Seen | None = None  # seen once
+        self._on_change = on_change
+        self.trouble: str | None = None  # why the present content is not used
+        # Signatures: of a change that one look has seen, and of content that cannot be used.
+        self._pending: _Seen | None = None
         self._refused: _Seen | None = None
         try:
             self._taken = _signature(path)
@@ -63,7 +63,7 @@ class WatchedFile(Background, Generic[T]):
             await self.look()
 
     async def look(self) -> None:
-        """See whether the file has changed, and take it when it has stayed so for one look."""
+        """Check for changes; read the file if the look before saw the same change."""
         try:
             seen = _signature(self.path)
         except (OSError, ValueError) as cause:
@@ -79,10 +79,10 @@ class WatchedFile(Background, Generic[T]):
 
     async def _take(self, seen: _Seen) -> None:
         try:
-            # Beside the requests: a large file takes 0.1 s.
+            # In a thread: a large file takes 0.1 s.
             value = await asyncio.to_thread(lambda: self._parse(read_file(self.path)))
         except (OSError, ValueError) as cause:
-            # What could not be read, such as for want of descriptors, is tried at the next look.
+            # A file that could not be read, such as for lack of descriptors, is tried again.
             self._refused = seen if isinstance(cause, ValueError) else None
             self._refuse(_sentence(self.path, cause))
             return
@@ -90,11 +90,11 @@ class WatchedFile(Background, Generic[T]):
         self._pending = self.trouble = None
         self.value = value
         log.info("access.file_read", file=self.path)
-        self._changed()
+        self._on_change()
 
     def _refuse(self, why: str) -> None:
-        """Keep the last good state, and say so once for each trouble."""
-        why = why.replace(".\n", "; ")  # a line of the log, or of whoever asks how all is
+        """Keep the last good content, and log that once for each reason."""
+        why = why.replace(".\n", "; ")  # one line, in the log and in the console
         if why != self.trouble:
             self.trouble = why
             log.error("access.file_refused", file=self.path, why=why, instead="its last good state")

@@ -133,7 +133,7 @@ class EdgeRoute:
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
         keys = self.access.reader_keys
-        return read if keys is None else keys.noted(read, target)
+        return read if keys is None else keys.with_key(read, target)
 
     def _is_tail(self, host: str, read: EdgeCatchUp, offset: str) -> bool:
         """Return whether the stream that anonymous clients read is known to end at an offset."""

@@ -118,7 +118,7 @@ class HostedRoute:
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
         keys = self.access.reader_keys
-        return read if keys is None else keys.marked(read, target)
+        return read if keys is None else keys.with_cache_target(read, target)
 
     def with_key(self, response: Response, name: str) -> Response:
         """Add the stream's reader key, if there is one, to a response to a permitted reader."""

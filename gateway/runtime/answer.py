@@ -1,4 +1,4 @@
-"""An answer before it is written, and what is known of it besides."""
+"""Responses before they are written: relayed ones, and how the cache took part."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 
 class BodySource(Protocol):
-    """A body that comes in parts, held until it ends, is released, or its request ends."""
+    """A body that arrives in parts; its connection is held until it ends or is released."""
 
     def parts(self) -> AsyncIterator[bytes]:
         """Yield the parts. Raises HeadgateError when they end too early."""
 
     def release(self) -> None:
-        """Let the body go: no more of it is wanted."""
+        """Give up the rest of the body."""
 
 
 class Relayed(NamedTuple):
-    """An origin's answer: its head, line ends included, and its body or where it comes from.
+    """An origin's response: its head with line ends, and its body or the source of that.
 
-    `own_date` and `own_cors` say that the head lacks these lines, which we then add. A `length` of
-    None is not known before the end.
+    `own_date` and `own_cors` say that the head lacks these lines, which the gateway adds. `length`
+    is that of the body, or None if it is not known before the end.
     """
 
     status: int
@@ -37,7 +37,7 @@ class Relayed(NamedTuple):
 
 
 class RouteAnswer(NamedTuple):
-    """An answer, and the header lines that say how the cache had part in it."""
+    """A route's response, and the header lines that say how the cache took part in it."""
 
     answer: RenderedChunk | Response | Relayed
     cache: bytes

@@ -1,4 +1,4 @@
-"""A request that is only asked about: what would become of it, if it came now."""
+"""A request to explain: what would happen to it if a client sent it now."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
     from gateway.telemetry.inspection import ExplainStep
 
-    # The steps on its way within one kind of route; the outcome of the last one is how it ends.
-    # Raises HeadgateError, as the request would. It is given the route.
+    # Yields the steps that a request takes in a route of one kind; the last one has its outcome.
+    # Raises HeadgateError where the request would. The first argument is the route.
     ExplainSteps = Callable[[Any, "AskedRequest"], AsyncIterator[ExplainStep]]
 
 
 class AskedRequest(NamedTuple):
-    """Its route is found already; `name` is what follows the prefix."""
+    """A request whose route is known; `name` is the part of its path behind the prefix."""
 
     method: str
     target: str

@@ -1,4 +1,4 @@
-"""Rate limits: a leaky bucket for each client, which refuses and never waits."""
+"""Rate limits: a leaky bucket for each client, which refuses requests and never delays them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Buckets: 10 MB. Of more clients than that the one who has been quiet longest begins anew.
+# Buckets: 10 MB. Beyond that, the bucket of the client that was idle for longest is dropped.
 MOST_CLIENTS = 65_536
 
 
 class ClientRate:
-    """At most `most` at once, and on average as much in each `period_s`; 0 is no bound.
+    """A limit for each client: `most` at once, and on average `most` in each `period_s` seconds.
 
-    `clock` tells seconds that only go forward. Who has room for one may do something larger, and
-    has to wait the longer after it.
+    0 is no limit. `clock` returns seconds that only go forward. A client that has room for one may
+    do something larger, and then waits for longer.
     """
 
     def __init__(self, most: int, period_s: float, clock: Callable[[], float]) -> None:
         self._most = most
         self._per_s = most / period_s
         self._clock = clock
-        self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()  # how much, and when
+        self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()  # amount, and when
 
     def __bool__(self) -> bool:
         return self._most > 0
@@ -33,14 +33,14 @@ class ClientRate:
         return len(self._used)
 
     def again_s(self, who: str) -> int:
-        """Return in how many whole seconds a client has room for one again; 0 while it has."""
+        """Return the whole seconds until a client has room for one more; 0 if it has room now."""
         if not self._most:
             return 0
         over = self._left_in_bucket(who, self._clock()) + 1 - self._most
         return math.ceil(over / self._per_s) if over > 0 else 0
 
     def count(self, who: str, amount: float) -> None:
-        """Count `amount` for a client."""
+        """Add `amount` to a client's bucket."""
         if not self._most:
             return
         now = self._clock()

@@ -1,4 +1,4 @@
-"""The header lines of the moment: date, CORS, request id, and how the connection goes on."""
+"""The header lines that every response has: date, CORS, request id and connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXPOSE = f"Access-Control-Expose-Headers: {RESPONSE_HEADERS}\r\n"
 
 
 class CommonHeaders:
-    """`shared` serves everybody whose request has nothing of its own to be answered."""
+    """The lines that the gateway adds to responses: shared ones, or a response's own."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class CommonHeaders:
         self._numbers = count(1)
 
     def guard(self) -> None:
-        """Send `Referrer-Policy`: on a route with a guard a URL may hold a token."""
+        """Add `Referrer-Policy` to all responses: URLs of a route with a guard may have a token."""
         self.is_guarded = True
         self.referrer = _NO_REFERRER.encode()
 
@@ -104,7 +104,7 @@ class CommonHeaders:
             return ""
         if origin not in self._origins:
             return "Vary: Origin\r\n"
-        # Cookies let read only, so that what they permit here is to read answers.
+        # Cookies permit reads only, so this header lets pages read responses and nothing else.
         credentials = "Access-Control-Allow-Credentials: true\r\n" if self.is_guarded else ""
         named = f"Access-Control-Allow-Origin: {origin}\r\n{credentials}"
         return f"{named}Vary: Origin\r\n{_EXPOSE}"

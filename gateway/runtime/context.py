@@ -64,7 +64,7 @@ class Context:
         self.hosts = ServedHosts()  # any, unless the settings name some
         self.repeats = LoopDetector(quotas.proxies)
         self.shedding = quotas.shedding
-        self.lag = LoopLag(self.shedding.came_late)
+        self.lag = LoopLag(self.shedding.add_lag)
         self.unrouted = Traffic()  # requests that fit no route
         self.via = (
             f"1.1 headgate-{secrets.token_hex(4)}"  # our line in Via: no other process has it

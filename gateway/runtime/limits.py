@@ -1,4 +1,4 @@
-"""The bounds on what clients can make this process hold, and how much of each is in use."""
+"""The limits on what clients can make this process hold, and how much of each is in use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.errors import HeadgateError
 
 
-# By what clients are refused, or cut off: settings, then bounds that are fixed.
+# The names of the limits: settings first, then fixed bounds.
 LIMITS = (
     *("max_connections", "max_live_readers", "max_feeds", "max_append", "max_pending_appends"),
     *("max_origin_requests", "header_timeout", "body_timeout", "min_body_rate"),
@@ -21,15 +21,15 @@ LIMITS = (
     *("max_client_creations", "max_loop_lag"),
     *("client_feeds", "head_size", "stream_producers", "stream_size", "fork_depth"),
 )
-# Of the streams that are followed one client may have begun one in so many: else one that asks for
-# a live read of each of max_feeds streams would take the live reads of all others.
+# One client may have started at most this share of the followed streams: otherwise a client with a
+# live read of each of max_feeds streams would leave no live reads to others.
 CLIENTS_SHARE = 4
 
 
 class ServerLimits:
-    """The limits of a process, and plain counts of what is in use: no request takes a lock.
+    """The limits of a process, and counts of what is in use, without locks.
 
-    `refused` counts by LIMITS whom a bound has turned away.
+    `refused` counts, for each of LIMITS, the requests and connections that it has turned away.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class ServerLimits:
         self.refused = dict.fromkeys(LIMITS, 0)
 
     def refused_by_rule(self, error: HeadgateError) -> None:
-        """Count a refusal that is by a rule, as rules count nothing."""
+        """Count a refusal by a limit that is checked where there are no counts."""
         if isinstance(error, StreamLimit):
             self.refused[error.limit] += 1
         elif isinstance(error, HeadTooLarge):
             self.refused["head_size"] += 1
 
     def receive(self, size: int) -> None:
-        """Count bytes of a body that is not whole yet; raises when all of them are too many."""
+        """Count bytes of a body under way; raises LimitReached if all bodies are too long."""
         if self.receiving_bytes + size > self.max_pending_appends:
             self.refused["max_pending_appends"] += 1
             raise LimitReached("max_pending_appends is reached by bodies that are being received")
@@ -77,7 +77,7 @@ class ServerLimits:
         return self.live_readers >= self.max_live_readers
 
     def reader_joins(self) -> None:
-        """Count one more live reader; raises when it is too many."""
+        """Count one more live reader; raises LimitReached if it is one too many."""
         if self.readers_full:
             self.refused["max_live_readers"] += 1
             raise LimitReached("max_live_readers is reached: too many readers wait already")
@@ -96,7 +96,7 @@ class ServerLimits:
     def feed(self, client: str) -> Iterator[None]:
         """Count a stream that a client begins to follow, for as long as it is followed.
 
-        Raises LimitReached or ClientLimitReached when it is too many.
+        Raises LimitReached or ClientLimitReached if it is one too many.
         """
         if self.feeds >= self.max_feeds:
             self.refused["max_feeds"] += 1
@@ -118,9 +118,9 @@ class ServerLimits:
                 del self.feeds_of[client]
 
     def connection_made(self, client: str | None) -> ClientLimitReached | LimitReached | None:
-        """Count one connection more, of `client` or of none; return why it is too many, if it is.
+        """Count one connection more; return the error to refuse it with, if it is one too many.
 
-        Until it is lost it counts all the same, but not as the client's.
+        A refused connection counts until it is lost, but not as one of `client`.
         """
         self.connections += 1
         if self.connections > self.max_connections:

@@ -1,7 +1,7 @@
-"""Readers that go in circles: who asks the same again and again is noticed.
+"""Detection of clients in a loop, which send the same read again and again.
 
-Looked for in half a second of every ten. A loop goes on until somebody ends it, and the fast path
-has nothing to note in between.
+Reads are noted for half a second in every ten: a loop lasts until somebody ends it, and the fast
+path has nothing to do in between.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S = 10.0
 LOOK_S = 0.5
-OFTEN = 5  # equal reads in LOOK_S: whoever moves on, waits or backs off does not come so often
-MOST_NOTED = 4096  # different reads of one look, half a megabyte; what comes then is not noted
+OFTEN = 5  # equal reads in LOOK_S; a client that moves on, waits or backs off sends fewer
+MOST_NOTED = 4096  # different reads in one look: half a megabyte; later ones are not noted
 LONGEST_SHOWN = 200  # characters of what a client sent
-_READS = frozenset({"GET", "HEAD"})  # what a write repeats is in its body, as a rule it is new
-# What says, besides the target, where a reader is. Its cursor stands in the target.
+_READS = frozenset({"GET", "HEAD"})  # equal writes mostly have new bodies
+# The fields that, besides the target, say how far a reader has come.
 _PLACES = ("If-None-Match", "Last-Event-ID", "Range")
 
 
 class Repeated(NamedTuple):
-    """A read that one client has sent OFTEN times, or more: the client as in a request's line.
+    """A read that one client has sent at least OFTEN times; `client` as in the access log.
 
-    Without `forwarded_for` it is one connection, which the port tells.
+    Without `forwarded_for` all came on one connection, which has the `port`.
     """
 
     client: str | None
@@ -40,9 +40,10 @@ class Repeated(NamedTuple):
 
 
 class LoopDetector:
-    """`looking` says whether reads are to be noted right now.
+    """A count of equal reads by each client; `looking` says whether reads are to be noted now.
 
-    A client is whom the proxies before us name, else a connection: behind one address may be many.
+    A client is the address that proxies in front name, or else a connection: one address may have
+    many clients behind it.
     """
 
     def __init__(self, proxies: TrustedProxies | None = None) -> None:
@@ -54,7 +55,7 @@ class LoopDetector:
         self._often: dict[int, Repeated] = {}
 
     def turn(self, now: float) -> None:
-        """Begin to look, or end it, when it is time to (loop time)."""
+        """Start or end a look, if it is time to; `now` is loop time."""
         if self._turned_at is None:
             self._turned_at = now
         passed_s = now - self._turned_at
@@ -72,12 +73,12 @@ class LoopDetector:
         target: str,
         headers: MultiMapping[str],
     ) -> None:
-        """Count a read; without a transport it is the only one of its connection."""
+        """Count a read; `transport` is None for the only request of a connection."""
         forwarded_for = headers.get("X-Forwarded-For") or headers.get("Forwarded") or None
         peer = None if transport is None else transport.get_extra_info("peername")
         client = forwarded_for or (None if "Via" in headers else peer)
         if client is None or method not in _READS:
-            return  # a proxy need not say for whom it asks
+            return  # a proxy that does not name its client sends the reads of many
         key = hash((client, method, target, *map(headers.get, _PLACES)))
         times = self._times.get(key, 0) + 1
         if times == 1 and len(self._times) >= MOST_NOTED:

@@ -1,4 +1,4 @@
-"""The lag of the event loop: how late it comes to a timer, for so long it served nobody."""
+"""The lag of the event loop: how late its timers fire, because it was busy."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class LoopLag:
-    """A timer that is set again and again: `late` observes how much later than due it came.
+    """A timer that is set again and again; `late` observes the seconds by which it fires late.
 
-    `tell` is told each time, in seconds.
+    `on_lag` is called with each measurement, in seconds.
     """
 
-    def __init__(self, tell: Callable[[float], None]) -> None:
-        self._tell = tell
+    def __init__(self, on_lag: Callable[[float], None]) -> None:
+        self._on_lag = on_lag
         self.late = Histogram(SECONDS)
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to measure the running loop."""
-        # The loop's own time stands still while a turn takes.
+        """Start to measure the running loop."""
+        # Not loop.time(), which stands still during a pass of the loop.
         self._due = perf_counter() + EVERY_S
-        self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._came)
+        self._timer = asyncio.get_running_loop().call_later(EVERY_S, self._on_timer)
 
-    def _came(self) -> None:
+    def _on_timer(self) -> None:
         late_s = max(0.0, perf_counter() - self._due)
         self.late.observe(late_s)
-        self._tell(late_s)
+        self._on_lag(late_s)
         self.start()
 
     def stop(self) -> None:
-        """Measure no more."""
+        """Stop measuring."""
         if self._timer is not None:
             self._timer.cancel()

@@ -32,7 +32,7 @@ def peer_of(transport: BaseTransport | None) -> str | None:
 
 
 class Quotas:
-    """The limits on each client's writes, and on whose account a feed begins.
+    """The limits on each client's writes, and the client that a request counts for.
 
     A client is the account that was admitted, or else an address.
     """
@@ -47,7 +47,7 @@ class Quotas:
         self._bounds_appends = bool(rates.appends or rates.append_bytes)
 
     def connects_as(self, transport: BaseTransport) -> str | None:
-        """Return the client that a connection counts for; None for that of a trusted proxy."""
+        """Return the client that a connection counts for; None for a trusted proxy."""
         peer = peer_of(transport)
         return None if peer is None or self.proxies.has(peer) else counted_as(peer)
 
@@ -63,9 +63,9 @@ class Quotas:
     def append(
         self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""
     ) -> str | None:
-        """Count an append; raises where a client appends too much.
+        """Count an append; raises ClientLimitReached if the client appends too much.
 
-        Returns for whom its body counts, None where nobody does.
+        Return the client that the bytes of the body count for; None if these have no limit.
         """
         if not self._bounds_appends:
             return None
@@ -76,15 +76,15 @@ class Quotas:
         return who
 
     def received(self, who: str, size: int) -> None:
-        """Count bytes of a body."""
+        """Count bytes of a body for the client `who`."""
         self._rates.append_bytes.count(who, size)
 
     def create(
         self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""
     ) -> str | None:
-        """Count a creation; raises where a client asks for too many, or has sent too much.
+        """Count a creation; raises ClientLimitReached if the client creates or sends too much.
 
-        Returns for whom its body counts, None where nobody does.
+        Return the client that the bytes of the body count for; None if these have no limit.
         """
         if not (self._rates.creations or self._rates.append_bytes):
             return None
@@ -97,9 +97,9 @@ class Quotas:
     def counts_as(
         self, transport: BaseTransport | None, headers: MultiMapping[str], account: str = ""
     ) -> str:
-        """Return the client that a request counts for: an account that was admitted, or an address.
+        """Return the client that a request counts for: an admitted account, or else an address.
 
-        Of an IPv6 address, its network of 64 bits counts.
+        An IPv6 address counts as its network of 64 bits.
         """
         if account:
             return f"account {account}"

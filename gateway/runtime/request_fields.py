@@ -1,4 +1,4 @@
-"""The header fields of requests that said the same, and what was made of them."""
+"""The header fields that equal requests share, with what was parsed from them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Append, AppendHead
 
 
-# The lines by which reads differ although their answer is the same: proxies add an `X-Request-Id`
-# to each request, and browsers revalidate with `If-None-Match`.
+# The fields by which reads with the same response differ: proxies add an `X-Request-Id` to each
+# request, and browsers revalidate with `If-None-Match`.
 OWN_LINES = ("X-Request-Id", "If-None-Match")
 _ORIGIN, _CONTENT_ENCODING = istr("Origin"), istr("Content-Encoding")
 
 
 class RequestFields:
-    """`headers` as they were parsed, of one request, or of all whose fields are the same.
+    """The parsed `headers` of one request, or of all requests with the same fields.
 
-    `are_known` where others are to come that share them. Of those that came with a bearer token,
-    `admitted` says whose it was, and `headers` is what is left without it. What every request is
-    asked is found out once: its `origin` (of a web page), and whether it `closes` its stream.
+    `are_known` says that later requests may share them. If they came with a bearer token,
+    `admitted` is its client, and `headers` lacks the token. What every request needs is computed
+    once: its `origin` (of a web page), and whether it `closes` its stream.
     """
 
     __slots__ = ("_append_head", "admitted", "are_known", "closes", "headers", "is_coded", "origin")

@@ -29,23 +29,25 @@ if TYPE_CHECKING:
     from gateway.telemetry.metrics import Sample
     from gateway.telemetry.traffic import Hits, Traffic
 
-    KeptAnswer = tuple[bytes, bytes, Hits]  # head and body, and where it is counted
+    KeptAnswer = tuple[bytes, bytes, Hits]  # head, body, and the counter of hits
     Checks = Mapping[str, str | None]  # by name: None where all is well, else what is wrong
 
 
 class PlainGet(msgspec.Struct, frozen=True):
-    """A GET that needs no answer of its own. Equal heads, byte for byte, are equal requests."""
+    """A GET that may share a cached response: heads of equal bytes are the same request."""
 
     target: str
     headers: MultiMapping[str]
-    key: tuple[str, str]  # host and target, under which an answer of an HTTP origin is cached
-    connection: bytes  # the line that tells what becomes of it
+    key: tuple[str, str]  # host and target, by which responses of HTTP origins are cached
+    connection: bytes  # the header line Connection of its response
     is_last: bool  # the connection ends with the answer
-    principal: Principal | None = None  # whom the route's guard has admitted, if not anybody
+    principal: Principal | None = (
+        None  # as the route's guard has admitted it; None on an open route
+    )
     conceals: bool = False  # a 404 of its route is always the same
-    reader_key: str | None = None  # which its URL has beside what is in `key`
+    reader_key: str | None = None  # that its URL has; `key` is without it
     is_poll: bool = False  # it was a long-poll that had to wait
-    # What each request has of its own, beside the headers that it shares with others:
+    # What differs between requests that share the headers:
     request_id: str | None = None
     tag: str | None = None  # its If-None-Match
 
@@ -56,15 +58,15 @@ class PlainGet(msgspec.Struct, frozen=True):
 
     @property
     def id_line(self) -> bytes:
-        """The header line that tells the request's id, if it has one."""
+        """The header line with the request's id, or nothing."""
         return b"" if self.request_id is None else f"X-Request-Id: {self.request_id}\r\n".encode()
 
 
 class RouteAccess(NamedTuple):
-    """The access to a route: open to all without a guard. With `conceals` others get a 404.
+    """The access to a route: open to all without a guard.
 
-    Answers of a private one are for no cache that is shared, but those to URLs with one of the
-    `reader_keys`, where there are any.
+    With `conceals`, clients that the guard refuses get a 404. Shared caches may not store the
+    responses of a private route, except those to URLs with one of the `reader_keys`.
     """
 
     guard: Guard | None = None
@@ -80,28 +82,28 @@ class RunsLike(Protocol):
     """The runs of a route, for the dashboard and the metrics."""
 
     async def page(self, question: ListRuns, /) -> RunPage:
-        """Return a page of them. Raises HeadgateError."""
+        """Return a page of the runs. Raises HeadgateError."""
 
     def samples(self) -> Iterable[Sample]:
-        """Return their numbers as they are now."""
+        """Return the metrics of the runs as they are now."""
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel the reads that are under way."""
 
 
 class StreamRoute(Protocol):
-    """The streams below one prefix. Whoever adds a kind of route keeps this, in a package."""
+    """The streams below one prefix: the contract for every kind of route."""
 
     prefix: str
     access: RouteAccess
     clock: Callable[[], float]  # epoch seconds
     identity: IdentityHeaders
     traffic: Traffic
-    keeps_order: bool  # of writes that are begun one after the other
+    keeps_order: bool  # of writes that are started one after the other
 
     @property
     def runs(self) -> RunsLike | None:
-        """The runs below it; None where its settings say of none."""
+        """The runs below the prefix; None if its settings have no `runs`."""
 
     def checked(self, name: str) -> str:
         """Return the name of a stream; raises HeadgateError where it cannot be one."""
@@ -109,27 +111,27 @@ class StreamRoute(Protocol):
     def parse(self, target: str) -> Read:
         """Parse the target of a GET as a read; raises HeadgateError."""
 
-    # Without a request object or a task. Who answers False or None has done nothing.
+    # Called without a request object or a task. False or None means that nothing was done.
 
     @staticmethod
     def cached_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
-        """Return the response if some route of this kind has it fresh in the cache.
+        """Return the fresh cached response to `get`, whichever route of this kind it is of.
 
-        All routes share one cache, so the route of the target need not be found.
+        All routes share one cache, so the target's route need not be looked up.
         """
 
     def park(
         self, connection: Parkable, name: str, read: LongPoll, headers: MultiMapping[str], /
     ) -> bool:
-        """Let a long-poll at the tail wait, or answer it at once."""
+        """Let a long-poll at the tail wait, or answer it now; False if neither is possible."""
 
-    # Among other parts of the process
+    # For other parts of the process
 
     def invalidate(self, write: Write) -> None:
-        """Forget what a write made old that has passed through this worker or another one."""
+        """Drop what a write has made stale, which came through this worker or another one."""
 
     def invalidate_all(self) -> None:
-        """Treat everything outside the cache as old: writes through other workers were missed."""
+        """Treat everything outside the cache as stale: writes through other workers were missed."""
 
     def readiness(self) -> Checks:
         """Return the checks that readiness depends on."""
@@ -149,13 +151,13 @@ class StreamRoute(Protocol):
         """Return a stream, its producers, and its readers in this process."""
 
     async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
-        """Leave a gateway's figures for the others that share the log; theirs, by instance."""
+        """Store a gateway's figures for others that share the log; return theirs, by instance."""
 
     async def open(self) -> None:
-        """Make ready to serve; raises StartError."""
+        """Prepare the route to serve; raises StartError."""
 
     async def drain(self) -> None:
-        """Let every live reader go, and wait for what was begun."""
+        """End the responses of all live readers, and wait for writes under way."""
 
     async def close(self) -> None:
-        """Release everything. Nobody asks any more."""
+        """Release all resources, behind the last request."""

@@ -1,7 +1,7 @@
-"""Load shedding while the event loop is late: what costs least to lose is refused first.
+"""Load shedding while the event loop is late: requests are refused in an order of priority.
 
-New reads go first, since whatever is cached is still answered; then new live readers, who would
-wait with those who are there; appends last. Who waits already is served on.
+Reads that are not cached are refused first, then new live readers, and appends last. Cached reads
+and the live readers that wait already are always served.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from gateway.errors import LimitReached
 if TYPE_CHECKING:
     from gateway.runtime.limits import ServerLimits
 
-# Times the lag that is too much already: each step sheds load, and is given time to help.
+# Multiples of max_loop_lag at which each step begins.
 READS_AT, LIVE_AT, APPENDS_AT = 1, 2, 4
-# How often in a row the lag is too much before anything is refused: one long turn is over by the
-# time that it is known.
+# Measurements in a row that must be too high before anything is refused: a single long turn is
+# over by the time that it is measured.
 LATE_IN_A_ROW = 2
-# A step is taken back after a second below half of its lag, so that it does not come and go.
+# A step ends after a second below half of its lag, so that it does not flap.
 CALM_IN_A_ROW = 10
 CALM_SHARE = 0.5
 
 
 class Shed(IntEnum):
-    """The steps: each refuses what those before it refuse, too."""
+    """The steps of shedding; each also refuses what the steps before it refuse."""
 
     NOTHING = 0
     READS = 1
@@ -38,7 +38,7 @@ _WHAT = {READS: "reads that are not cached", LIVE: "live reads", APPENDS: "write
 
 
 class Shedding:
-    """`level` is the step that is in force. A lag of 0 as the most means that none ever is."""
+    """The step of shedding in force, `level`, by the latest lags; a limit of 0 sheds nothing."""
 
     def __init__(self, max_loop_lag_s: float, limits: ServerLimits) -> None:
         self.level = Shed.NOTHING
@@ -52,8 +52,8 @@ class Shedding:
         self._latest: list[float] = []  # lags in a row, the last ones
         self._calm = 0
 
-    def came_late(self, lag_s: float) -> None:
-        """Take a measurement of the lag, one of ten in a second where there is none."""
+    def add_lag(self, lag_s: float) -> None:
+        """Add a measurement of the lag, which comes ten times a second, and adjust the level."""
         if not self._is_bounded:
             return
         self._latest = [*self._latest[1 - LATE_IN_A_ROW :], lag_s]
@@ -70,7 +70,7 @@ class Shedding:
                 self.level, self._calm = Shed(self.level - 1), 0
 
     def check(self, what: Shed) -> None:
-        """Raise LimitReached where this kind of request is refused now."""
+        """Raise LimitReached if this kind of request is refused now."""
         if self.level >= what:
             self._limits.refused["max_loop_lag"] += 1
             raise LimitReached(f"max_loop_lag is reached: too busy for {_WHAT[what]}")

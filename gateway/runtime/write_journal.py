@@ -1,12 +1,11 @@
 """The writes that passed through the workers of one gateway, in memory that they share.
 
 Each worker writes into a ring of its own before a write is answered, and reads the rings of the
-others before it looks at anything that a client sent. So a client that has the answer to a write
-reads that write, whichever worker serves the read: a request that was sent after the answer finds
-the write in the ring.
+others before it handles anything that a client sent. So a client that has the response to a write
+can read that write through any worker: its next request finds the write in the ring.
 
-Nobody waits for anybody. A worker that was stopped, or is slow, sees what it has missed when it
-goes on, before it answers from a copy. Where nothing was written in between, that costs the
+No worker waits for another. A worker that was stopped, or is slow, reads what it has missed when it
+continues, before it answers from its cache. If nothing was written in between, that costs the
 comparison of 8 bytes for each worker.
 """
 
@@ -29,8 +28,8 @@ from gateway.runtime.writes import Write
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# Of each worker: some 8,000 writes. A worker passes on no more within a second, and the others are
-# woken within milliseconds; one that is further behind was stopped.
+# For each worker: some 8,000 writes, more than it passes on in a second. The others are woken
+# within milliseconds; one that is further behind was stopped.
 RING_BYTES = 1 << 20
 _MARK = struct.calcsize("Q")
 _PREFIX = struct.Struct("=II")  # length and checksum of the record that follows
@@ -44,9 +43,9 @@ class RecordsLost(Exception):
 
 
 def share_memory(workers: int, ring_bytes: int = RING_BYTES) -> int:
-    """Return the descriptor of new memory for the journals of so many workers.
+    """Return the descriptor of new shared memory for the journals of all workers.
 
-    Raises StartError where the system has no such memory, as macOS.
+    Raises StartError on a system without memfd_create, such as macOS.
     """
     if not hasattr(os, "memfd_create"):
         raise StartError("several workers need Linux (memfd_create): set workers = 1 here")
@@ -58,16 +57,16 @@ def share_memory(workers: int, ring_bytes: int = RING_BYTES) -> int:
 class WriteJournal:
     """The view that one worker has of the shared memory.
 
-    The memory begins with a mark for each worker: how many bytes it has ever written. Its ring has
-    the last of them. `on_write` is called for each write of another worker, in the order in which
-    they were made, and `on_loss` instead when some of them are no longer there. `on_announced` is
-    called after each write of this worker.
+    The memory begins with a mark for each worker: the number of bytes that it has ever written. The
+    worker's ring has the last of them. `on_write` is called for each write of another worker, in
+    the order of their times, or `on_loss` instead if some are no longer in the rings.
+    `on_announced` is called after each write of this worker.
     """
 
     def __init__(
         self, descriptor: int, workers: int, number: int, ring_bytes: int = RING_BYTES
     ) -> None:
-        """Read on from the present end of each ring, as worker `number`, counted from 1."""
+        """Start at the present end of each ring, as worker `number`, counted from 1."""
         self._memory = mmap.mmap(descriptor, workers * (_MARK + ring_bytes))
         self._marks = memoryview(self._memory)[: workers * _MARK].cast("Q")
         self._own = number - 1
@@ -80,17 +79,17 @@ class WriteJournal:
         self.on_announced: Callable[[], None] = lambda: None
 
     def announce(self, write: Write) -> None:
-        """Let the other workers see a write before they look at any later request."""
+        """Let the other workers see a write before they handle any later request."""
         stamped_at = time.monotonic_ns()
         try:
             data = _encode((stamped_at, write))
-        except UnicodeEncodeError:  # an offset of an origin that is no text: it is left out
+        except UnicodeEncodeError:  # the origin's offset is no valid text, so it is left out
             data = _encode((stamped_at, replace(write, tail=None, only_grown=False)))
         start = self._marks[self._own]
         record = _PREFIX.pack(len(data), _checksum(data, start)) + data
         if len(record) <= self._ring_bytes:  # a longer one counts as lost
             self._put(start, record)
-        # One machine word, and the last: whoever sees it finds the record.
+        # One machine word, written last: a worker that sees it finds the whole record.
         self._marks[self._own] = start + len(record)
         at = self._own * _MARK
         seen = self._memory[at : at + _MARK]
@@ -143,7 +142,7 @@ class WriteJournal:
             raise RecordsLost
         data, at = self._get(ring, start, size), 0
         while at < size:
-            # What is overwritten meanwhile, by the write after the mark, fits no checksum.
+            # A record that is being overwritten by a later write does not match its checksum.
             if size - at < _PREFIX.size:
                 raise RecordsLost
             length, checksum = _PREFIX.unpack_from(data, at)
@@ -156,7 +155,7 @@ class WriteJournal:
 
 
 def _checksum(data: bytes, position: int) -> int:
-    """Return a checksum of these bytes at this mark; an earlier lap of the ring has another."""
+    """Return a checksum of bytes at a mark; on an earlier lap of the ring it would differ."""
     return crc32(data, position & 0xFFFFFFFF)
 
 

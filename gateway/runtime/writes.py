@@ -1,4 +1,4 @@
-"""A write that passed through, as the other workers of this gateway hear of it."""
+"""A write, as the workers of a gateway announce it to each other."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from gateway.protocol.streams.state import Lifetime
 
 
 class Write(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A write to a stream. By itself it says that anything may be different there now."""
+    """A write to a stream; with the defaults, anything in the stream may have changed."""
 
     prefix: str  # of the route
     path: str
-    only_grown: bool = False  # what lies before the old tail is as it was
+    only_grown: bool = False  # the data before the old tail is unchanged
     deleted: bool = False
-    hidden: bool = False  # it is not there for those without identity; for others it may be
+    hidden: bool = False  # a request without identity headers does not find it; others may
     created: Lifetime | None = None
-    is_new: bool = False  # a stream was created; an earlier one at the path is gone
-    tail: str | None = None  # where the stream ends now, if the origin has told
+    is_new: bool = False  # a stream was created, and replaced any earlier one at the path
+    tail: str | None = None  # the stream's new end, if the origin has said it
     closed: bool = False
-    removed_id: int | None = None  # id of the removed stream, if it was in a log of our own
+    removed_id: int | None = None  # of the removed stream, if it was hosted

@@ -38,7 +38,7 @@ def run(settings: Settings) -> int:
 
 async def _run(settings: Settings) -> int:
     async with AsyncExitStack() as opened:
-        with serve.telling(settings.listen, "listen"):
+        with serve.explaining(settings.listen, "listen"):
             port = hold(settings.listen, opened)
         settings = settings.but(listen=Address(settings.listen.host, port))
         console = ConsoleToken()
@@ -116,7 +116,7 @@ class Supervisor:
     async def _started(self) -> None:
         for slot in self._slots:
             await slot.started.wait()
-        serve.tell_started(self._settings)
+        serve.announce_start(self._settings)
 
     async def _drain(self, slots: list[asyncio.Task[None]]) -> None:
         self._stop.set()

@@ -92,11 +92,11 @@ def test_who_keeps_what_has_a_key_is_told_of_a_rotation_and_of_nothing_else() ->
     told: list[str] = []
     keys.on_rotation.append(lambda: told.append(keys.of("/a/b")))
     first = keys.of("/a/b")
-    keys.take(SECRET, {"/a/*": 1})
-    keys.take(None, {"/a/*": 1})
+    keys.update(SECRET, {"/a/*": 1})
+    keys.update(None, {"/a/*": 1})
     assert told == []
-    keys.take(SECRET, {"/a/*": 2})
-    keys.take(b"t" * 32, {"/a/*": 2})
+    keys.update(SECRET, {"/a/*": 2})
+    keys.update(b"t" * 32, {"/a/*": 2})
     assert len({first, *told}) == 3
 
 

@@ -38,7 +38,7 @@ ORDINARY = "X-Request-Id:mine"  # keeps a request from the fast path
 
 def shedding(gateway: Serving, lag_s: float) -> None:
     for _ in range(LATE_IN_A_ROW):
-        gateway.shared.shedding.came_late(lag_s)
+        gateway.shared.shedding.add_lag(lag_s)
 
 
 def tells(gateway: Serving) -> float:
@@ -56,7 +56,7 @@ async def levels(lags: list[float]) -> list[int]:
 def _levels(shed: Shedding, lags: list[float]) -> list[int]:
     found = []
     for lag in lags:
-        shed.came_late(lag)
+        shed.add_lag(lag)
         found.append(int(shed.level))
     return found
 

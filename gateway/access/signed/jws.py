@@ -1,7 +1,7 @@
 """Signed tokens (JWS in compact form): their parts, read strictly.
 
-Their signatures are in `signatures`: what verifies them takes 10 MB, which a gateway without keys
-does without.
+The module `signatures` verifies them. Its library takes 10 MB, which a gateway without keys does
+not load.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from gateway.access.credentials import LONGEST_TOKEN
 from gateway.errors import Unauthenticated
 
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-# Extensions that have to be understood: we know none, and b64 would sign other bytes.
+# Extensions that a verifier must understand, or that change what is signed: we support none
+# (RFC 7515 section 4.1.11, RFC 7797).
 _NOT_UNDERSTOOD = frozenset({"crit", "b64"})
 
 Json = dict[str, object]
@@ -45,8 +46,9 @@ def has_form(token: str) -> bool:
 def parse(token: str) -> SignedToken:
     """Parse a token into its parts. Raises Unauthenticated.
 
-    Whatever could be read in two ways is refused: padding, bits beyond the last byte, and keys
-    that JSON has twice. Where the header says to find a key (jku, jwk, x5u, x5c), nobody looks.
+    Whatever could be read in two ways is refused: padding, bits beyond the last byte, and
+    duplicate JSON keys. Places in the header where a key could be found (jku, jwk, x5u, x5c) are
+    ignored.
     """
     if len(token) > LONGEST_TOKEN or _COMPACT.fullmatch(token) is None:
         raise refused("is no signed token in compact form")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.access.signed.key_sets import KeySet, PinnedKey
     from gateway.settings import JwtIssuer
 
-# What a token may be called where nothing is said of it: others are for something else.
+# The typ of tokens that are accepted if the issuer has no `typ`: others have other purposes.
 ORDINARY = frozenset({"", "jwt", "at+jwt", "application/jwt", "application/at+jwt"})
 
 
@@ -30,10 +30,10 @@ class KeySource(Protocol):
 
     @property
     def keys(self) -> KeySet | None:
-        """The keys as they are known; None before there were any."""
+        """The last keys; None as long as none could be fetched."""
 
     async def look_again(self) -> None:
-        """Look for a key that is missing: it may have been published since."""
+        """Fetch the keys again for a missing one, which may have been published since."""
 
 
 class IssuerProof(NamedTuple):
@@ -45,14 +45,14 @@ class IssuerProof(NamedTuple):
 
 
 class JwtIssuers(Authority):
-    """The authority over the tokens of all issuers."""
+    """The authority for the JWTs of all issuers."""
 
     def __init__(
         self,
         issuers: Mapping[str, tuple[JwtIssuer, KeySource]],
         revocations: Callable[[], Revocations],
     ) -> None:
-        """`issuers` by their iss."""
+        """Take the issuers and their keys by the claim `iss`."""
         self._issuers = issuers
         self._revocations = revocations
 
@@ -80,7 +80,7 @@ class JwtIssuers(Authority):
 
     @override
     def upholds(self, principal: Principal, now: float) -> bool:
-        """Return whether the key still counts and the token is not revoked."""
+        """Return whether the issuer still has the key, and the token is not revoked."""
         proof = principal.proof
         if not isinstance(proof, IssuerProof) or principal.until <= now:
             return False
@@ -114,7 +114,7 @@ async def _key_of(token: SignedToken, source: KeySource) -> PinnedKey:
     if source.keys is None or token.kid not in source.keys:
         await source.look_again()
     if source.keys is None:
-        # 401 would have a client throw away a token that may be good.
+        # After a 401 a client would drop a token that may be valid.
         raise KeysUnavailable("the keys of the token's issuer could not be fetched yet")
     key = source.keys.find(token.kid, token.algorithm)
     if key is None:

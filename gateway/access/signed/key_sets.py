@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from joserfc.jwk import Key
 
-MOST_KEYS = 100  # issuers have one or two, and some of the past; each costs a check in its set
+MOST_KEYS = 100  # issuers have one or two, and some old ones; each costs a check
 SHORTEST_RSA, LONGEST_RSA = 2048, 8192  # bits; a longer one would take the loop milliseconds
 _OF_RSA: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
-# By kty and crv: what a key of the kind can have made. None has a secret that both sides know.
+# The algorithms of each kind of key, by kty and crv; none with a shared secret.
 _ALGORITHMS: Final[dict[tuple[object, object], frozenset[str]]] = {
     ("RSA", None): _OF_RSA,
     ("EC", "P-256"): frozenset({"ES256"}),
@@ -35,11 +35,11 @@ _PUBLIC: Final = frozenset({"kty", "kid", "n", "e", "crv", "x", "y"})
 
 
 class NoKeys(ValueError):
-    """A key set has no key that counts, in words that follow "it"."""
+    """An error for a key set without a usable key, in words that follow "it"."""
 
 
 class PinnedKey(NamedTuple):
-    """A key, and what it may have signed with; keys with one `thumbprint` are the same."""
+    """A key, and the algorithms that it may sign with; equal keys have equal thumbprints."""
 
     key: Key
     algorithms: frozenset[str]
@@ -75,8 +75,8 @@ class KeySet:
 def parse_keys(data: bytes, algorithms: Collection[str]) -> KeySet:
     """Return the keys of a JSON Web Key Set that sign with one of the algorithms.
 
-    Those of other kinds, for other uses, too short, or without an id are left out, as RFC 7517
-    section 5 has it. Raises NoKeys where none is left, and ValueError for what is no such set, in
+    Keys of other kinds, for other uses, too short or without an id are left out (RFC 7517
+    section 5). Raises NoKeys if none is left, and ValueError for anything but a key set, both in
     words that follow "it".
     """
     try:

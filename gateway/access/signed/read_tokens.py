@@ -63,7 +63,7 @@ class Proof(NamedTuple):
 
 
 class ReadTokens(Authority):
-    """The authority over read tokens; those that last longer than `max_age` seconds are refused."""
+    """The authority for read tokens; those that last longer than `max_age` seconds are refused."""
 
     def __init__(
         self, keys: Callable[[], Keys], revocations: Callable[[], Revocations], max_age: int
@@ -91,7 +91,7 @@ class ReadTokens(Authority):
 
     @override
     def upholds(self, principal: Principal, now: float) -> bool:
-        """Return whether the key still counts and the token is not revoked."""
+        """Return whether the file still has the key, and the token is not revoked."""
         proof = principal.proof
         return (
             isinstance(proof, Proof)

@@ -1,4 +1,4 @@
-"""The keys of an issuer at a URL: asked in the background, and for a key that nobody knows yet."""
+"""The keys of an issuer at a URL: fetched in the background, and again for an unknown key."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from gateway.telemetry.metrics import counter
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-REFRESH_S = 300.0  # a key that its issuer has withdrawn counts no longer than that
+REFRESH_S = 300.0  # a key that its issuer has withdrawn is accepted no longer than that
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 # Keys are rotated a few times a day at most; tokens with made-up ids may come by the thousand.
 UNKNOWN_EVERY_S = 10.0
-FETCH_S = 5.0  # also the longest wait of a request whose key nobody knows yet
+FETCH_S = 5.0  # also the longest wait of a request whose key is unknown
 LARGEST_SET = 256 << 10
 FETCHES = counter(
     "headgate_jwks_fetches_total",
@@ -35,18 +35,20 @@ RESULTS = ("fetched", "failed")
 
 
 class RemoteKeys(Background):
-    """The last good keys, whatever their server answers since that is no key set.
+    """The latest key set from a URL. After a failed fetch, the keys before it stay in use.
 
-    A set without keys withdraws them all. Before there were any, `keys` is None. `changed` is
-    called when they have become others, and `trouble` says why they could not be fetched the last
-    time, in words that follow "it". `fetches` counts by RESULTS.
+    A set without keys withdraws them all. `keys` is None before the first successful fetch.
+    `on_change` is called after each change of the keys. `trouble` says why the last fetch failed,
+    in words that follow "it". `fetches` counts by RESULTS.
     """
 
-    def __init__(self, url: str, algorithms: Collection[str], changed: Callable[[], None]) -> None:
+    def __init__(
+        self, url: str, algorithms: Collection[str], on_change: Callable[[], None]
+    ) -> None:
         self._url = url
-        self.shown = url.partition("?")[0]  # where nothing secret can be
+        self.shown = url.partition("?")[0]  # without the query, which may have a secret
         self._algorithms = algorithms
-        self._changed = changed
+        self._on_change = on_change
         self._session: ClientSession | None = None
         self._fetching: asyncio.Task[None] | None = None
         self._asked_at = -UNKNOWN_EVERY_S
@@ -56,9 +58,9 @@ class RemoteKeys(Background):
         self.fetches = dict.fromkeys(RESULTS, 0)
 
     async def look_again(self) -> None:
-        """Fetch the keys, for one that is unknown, if the last fetch is long enough ago.
+        """Fetch the keys again for an unknown one, unless the last fetch was just now.
 
-        Those who ask meanwhile wait for the same fetch.
+        Calls during a fetch wait for that one.
         """
         now = asyncio.get_running_loop().time()
         if self._fetching is None and now - self._asked_at < UNKNOWN_EVERY_S:
@@ -67,7 +69,7 @@ class RemoteKeys(Background):
 
     @override
     async def stop(self) -> None:
-        """End, and close the connection."""
+        """Stop fetching, and close the connection."""
         await super().stop()
         if self._fetching is not None:
             self._fetching.cancel()
@@ -83,13 +85,13 @@ class RemoteKeys(Background):
             await self._fetch()
             if self.trouble is None:
                 backoff.reset()
-                # Not all workers at once.
+                # Spread, so that the workers do not fetch all at once.
                 await asyncio.sleep(REFRESH_S * (0.9 + 0.1 * random.random()))  # noqa: S311
             else:
                 await asyncio.sleep(backoff.next_s())
 
     async def _fetch(self) -> None:
-        """Fetch once, for all who wait for it; who leaves does not end it for the others."""
+        """Fetch once for all callers; a cancelled caller does not end the fetch for the others."""
         if self._fetching is None:
             loop = asyncio.get_running_loop()
             self._asked_at = loop.time()
@@ -116,11 +118,11 @@ class RemoteKeys(Background):
         except NoKeys:
             if self.keys:
                 self.keys, self._content = KeySet({}), None
-                self._changed()
+                self._on_change()
             raise
         self._content = content
         log.info("access.keys_fetched", url=self.shown, keys=len(self.keys))
-        self._changed()
+        self._on_change()
 
     def _refuse(self, why: str) -> None:
         if why != self.trouble:
@@ -129,13 +131,13 @@ class RemoteKeys(Background):
 
     async def _content_at_url(self) -> bytes:
         if self._session is None:
-            # To load the system's authorities takes a while: only for those that need them.
+            # The system's authorities take a while to load, so only for https.
             tls = trust.context() if self._url.startswith("https:") else True
             self._session = ClientSession(
                 connector=TCPConnector(limit=1, ssl=tls),
                 cookie_jar=DummyCookieJar(),
                 timeout=ClientTimeout(total=FETCH_S),
-                # What is packed could be a bomb.
+                # A compressed body could be a bomb.
                 headers={"Accept-Encoding": "identity", "User-Agent": "headgate"},
                 auto_decompress=False,
             )

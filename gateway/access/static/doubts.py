@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.access.static.tokens_file import TokensFile
     from gateway.settings import JwtIssuer
 
-MOST_TOLD = 20  # of one file: each is a line of the log
+MOST_TOLD = 20  # sentences about one file, each a line of the log
 NOWHERE = "which is below no route: it grants nothing"
 
 

@@ -1,4 +1,4 @@
-"""Rotation of reader keys: their versions in a tokens_file, and for whom each was raised."""
+"""Rotation of reader keys: their versions in a tokens_file, and the readers it shuts out."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Rotated(NamedTuple):
 
     data: bytes
     version: int
-    unnoted: tuple[str, ...] = ()  # revoked readers of whom the file could not be told
+    unnoted: tuple[str, ...] = ()  # revoked readers that could not be written into the file
 
 
 def rotate_file(path: str, streams: str, routes: Sequence[KeyedRoute]) -> Rotated:
-    """Rotate the reader keys of streams in the file at a path, and note for whom that was.
+    """Rotate the reader keys of streams in the file at a path, and note the readers it shuts out.
 
     Raises OSError, and ValueError as `rotated` does.
     """
@@ -56,7 +56,7 @@ def rotate_file(path: str, streams: str, routes: Sequence[KeyedRoute]) -> Rotate
 def rotated(path: str, data: bytes, streams: str, routes: Sequence[KeyedRoute] = ()) -> Rotated:
     """Return a tokens_file with the next version for a stream, or for all below a path.
 
-    Of the routes, the readers who were revoked until now and lose their key by it are noted.
+    The revoked readers of `routes` that lose their keys by it are noted in the file.
     Raises ValueError with one sentence for a file that is wrong, or written in another way.
     """
     try:
@@ -80,7 +80,7 @@ def rotated(path: str, data: bytes, streams: str, routes: Sequence[KeyedRoute] =
     after = after._replace(rotated_for={**before.rotated_for, streams: readers})
     if _says(path, noted, after):
         return Rotated(noted, version)
-    # A rotation counts for more than its note, which somebody has written in another form.
+    # The rotation is made without its note, if that table is written in a form we cannot edit.
     return Rotated(text, version, unnoted=readers)
 
 

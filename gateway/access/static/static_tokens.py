@@ -1,4 +1,4 @@
-"""Tokens that stand in a file, as their hashes."""
+"""The authority for static tokens, whose hashes are in a file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class StaticTokens(Authority):
-    """The authority over the tokens of a file, as `file` says it at the moment."""
+    """The authority for static tokens; `file` returns the present content of the tokens_file."""
 
     def __init__(self, file: Callable[[], TokensFile]) -> None:
         self._file = file
 
     @override
     def owns(self, token: str) -> bool:
-        """Return whether a token is in the file, or is no signed token, which has two dots."""
+        """Return whether a token is in the file, or lacks the two dots of a signed token."""
         return token.count(".") != 2 or token_digest(token) in self._file().tokens
 
     @override
@@ -45,7 +45,7 @@ class StaticTokens(Authority):
 
     @override
     def upholds(self, principal: Principal, now: float) -> bool:
-        """Return whether the file still says the same of the principal's token."""
+        """Return whether the principal's entry in the file is unchanged, and not revoked."""
         proof = principal.proof
         if not isinstance(proof, StaticToken) or proof.until <= now:
             return False

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HASH_KIND = f"{DIGEST} and 64 hexadecimal digits, which `headgate token hash` prints of a token"
 TIME_KIND = "a time with its zone, such as 2030-01-31T12:00:00Z"
 HIGHEST_VERSION = 2**31 - 1
-MOST_TOLD = 20  # mistakes of a file: each takes a look through all of it
+MOST_TOLD = 20  # mistakes in a message: to find the line of each takes a pass over the file
 # What a value of another type must be, by its key.
 _KINDS = {
     **dict.fromkeys(("roles", "tokens", "revoked", "grants"), "an array of tables"),
@@ -54,8 +54,8 @@ class TokensFile(NamedTuple):
     reader_keys: Mapping[str, int]  # versions, by pattern
     # The revoked readers whose keys a rotation has ended, by its pattern.
     rotated_for: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-    doubts: tuple[str, ...] = ()  # what of it has no effect, a sentence each
-    unrotated: tuple[Unrotated, ...] = ()  # revocations that caches in front do not know of
+    doubts: tuple[str, ...] = ()  # a sentence for each entry without effect
+    unrotated: tuple[Unrotated, ...] = ()  # revocations that do not reach the caches in front
 
 
 def parse_tokens(path: str, data: bytes) -> TokensFile:
@@ -254,7 +254,7 @@ class _File(Table):
                 yield _Mistake(("tokens", index, "role"), words)
 
     def read(self) -> TokensFile:
-        """Its tables as they are asked."""
+        """Return the content of the tables in the form that the authorities use."""
         roles = {role.name: _grants(role.grants) for role in self.roles}
         tokens = (
             StaticToken(

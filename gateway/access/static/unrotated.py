@@ -1,8 +1,8 @@
-"""Revoked readers who may still have a reader key, by which caches give them new messages.
+"""Revoked readers that may still have a reader key, with which caches serve them new messages.
 
-A cache asks the gateway for a poll with the credential of one reader, and gives the answer to all
-whose URL is the same. So a revocation on a route with reader keys counts at the caches in front
-once the key has been rotated, or when nobody else reads with the old one.
+A cache sends a poll to the gateway with the credential of one reader, and gives the response to all
+readers with the same URL. So on a route with reader keys a revocation takes effect at the caches in
+front once the key is rotated, or once no other reader uses the old key.
 """
 
 from __future__ import annotations
