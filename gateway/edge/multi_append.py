@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.cache.rules.directives import again_s
-from gateway.edge.followed.follower import PASSING
+from gateway.edge.polls.follower import PASSING
 from gateway.errors import NotOffered, OriginBusy
 from gateway.protocol.bodies.multi_append import is_multi
 from gateway.protocol.http.header_names import MULTI

@@ -25,7 +25,7 @@ from gateway.access.principal import Principal
 from gateway.background import Background
 from gateway.cache.fetches.single_flight import SingleFlight
 from gateway.cache.rules.directives import again_s
-from gateway.edge.followed.follower import PASSING
+from gateway.edge.polls.follower import PASSING
 from gateway.errors import (
     OF_THE_ORIGIN,
     Forbidden,

@@ -13,10 +13,10 @@ from gateway.cache.rules.cached_response import CacheRequest
 from gateway.cache.rules.lost_offsets import LostOffsets
 from gateway.edge.comparison import evidence_of
 from gateway.edge.followed.doubts import Doubts
-from gateway.edge.followed.follower import CannotFollow, PollQuestion
-from gateway.edge.followed.lenders import Lenders
-from gateway.edge.followed.poller import PolledOrigin, Poller
-from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
+from gateway.edge.polls.follower import CannotFollow, PollQuestion
+from gateway.edge.polls.lenders import Lenders
+from gateway.edge.polls.poller import PolledOrigin, Poller
+from gateway.edge.polls.recent_window import RecentWindow, WindowBudget
 from gateway.errors import OriginBusy
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.identity import IdentityHeaders

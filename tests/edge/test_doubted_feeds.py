@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.followed import doubts, followed_streams, poller
+from gateway.edge.followed import doubts, followed_streams
+from gateway.edge.polls import poller
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.edge.test_two_histories import restored
 from tests.support.live_origin import LiveOrigin

@@ -11,7 +11,7 @@ from unittest.mock import ANY
 import pytest
 
 from gateway.edge.followed import followed_streams
-from gateway.edge.followed.follower import HOLDS_S, backoff_s
+from gateway.edge.polls.follower import HOLDS_S, backoff_s
 from gateway.protocol.cursors import INTERVAL_S
 from gateway.protocol.streams.reach import Reach
 from tests.edge.live_readers import (

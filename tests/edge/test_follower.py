@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from gateway.cache.rules.cached_response import CacheRequest
-from gateway.edge.followed.follower import (
+from gateway.edge.polls.follower import (
     FIRST_BACKOFF_S,
     HOLDS_S,
     LONGEST_BACKOFF_S,
@@ -22,15 +22,15 @@ from gateway.edge.followed.follower import (
     PollQuestion,
     backoff_s,
 )
-from gateway.edge.followed.following import Following, Holdings
-from gateway.edge.followed.poller import PollerRequest
+from gateway.edge.polls.following import Following, Holdings
+from gateway.edge.polls.poller import PollerRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.streams.state import Lifetime
 from tests.support.virtual_time import run
 
 if TYPE_CHECKING:
-    from gateway.edge.followed.poller import Steps
+    from gateway.edge.polls.poller import Steps
 
 Step = Polled | Exception | tuple[float, Polled | Exception]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from multidict import CIMultiDict
 
 from gateway.cache.rules.cached_response import CacheRequest
-from gateway.edge.followed.lenders import MOST, Lenders
+from gateway.edge.polls.lenders import MOST, Lenders
 from gateway.protocol.origins.edge_target import EdgeCatchUp, parse_edge_target
 from gateway.protocol.streams.state import Lifetime
 

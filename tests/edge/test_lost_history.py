@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.cache.rules.replica_lag import PERSISTS_S
-from gateway.edge.followed import poller
+from gateway.edge.polls import poller
 from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, up_to
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer, reset

@@ -13,14 +13,14 @@ from multidict import CIMultiDict
 
 from gateway.cache.rules.cached_response import CacheRequest
 from gateway.cache.rules.lost_offsets import LostOffsets
-from gateway.edge.followed import follower
 from gateway.edge.followed.doubts import Doubts
 from gateway.edge.followed.followed_streams import NEWS_BYTES
-from gateway.edge.followed.follower import Follower
-from gateway.edge.followed.following import Following, Holdings
-from gateway.edge.followed.lenders import Lenders
-from gateway.edge.followed.poller import PolledOrigin, Poller
-from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
+from gateway.edge.polls import follower
+from gateway.edge.polls.follower import Follower
+from gateway.edge.polls.following import Following, Holdings
+from gateway.edge.polls.lenders import Lenders
+from gateway.edge.polls.poller import PolledOrigin, Poller
+from gateway.edge.polls.recent_window import RecentWindow, WindowBudget
 from gateway.origin.plain_bodies import GATHERED_BYTES
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.identity import IdentityHeaders
@@ -34,7 +34,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.edge.followed.follower import Polled
+    from gateway.edge.polls.follower import Polled
     from gateway.errors import HeadgateError
     from gateway.origin.client import Origin
     from tests.support.raw_origin import Play, Wire

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gateway.edge import body_units
-from gateway.edge.followed import recent_window
-from gateway.edge.followed.recent_window import RecentWindow, WindowBudget
+from gateway.edge.polls import recent_window
+from gateway.edge.polls.recent_window import RecentWindow, WindowBudget
 from gateway.protocol.origins.followed import Span
 from tests.support.examples import examples
 

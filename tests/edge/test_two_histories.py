@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.edge.followed import poller
+from gateway.edge.polls import poller
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer, reset

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.cache.fetches.fetched import STOOD_IN, Fetched
 from gateway.cache.rules.replica_lag import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.followed.newest_reads import NewestReads, unknown_server
-from gateway.edge.followed.poller import UNSURE
+from gateway.edge.polls.poller import UNSURE
 from gateway.errors import HeadgateError, OriginBusy, StreamGone
 from gateway.protocol.streams.offsets import BEGINNING, NOW
 

@@ -13,11 +13,6 @@ from typing_extensions import override
 from gateway.cache.order import next_number
 from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.cache.rules.tails import shortened_lines
-from gateway.edge.followed.follower import Follower
-from gateway.edge.followed.following import Following
-from gateway.edge.followed.lenders import Lenders
-from gateway.edge.followed.poller import Poller
-from gateway.edge.followed.recent_window import RecentWindow
 from gateway.edge.followed.snapshots import (
     contradicts,
     data_directives,
@@ -27,6 +22,11 @@ from gateway.edge.followed.snapshots import (
 )
 from gateway.edge.followed.stand_ins import RecentData
 from gateway.edge.followed.trust import Trust
+from gateway.edge.polls.follower import Follower
+from gateway.edge.polls.following import Following
+from gateway.edge.polls.lenders import Lenders
+from gateway.edge.polls.poller import Poller
+from gateway.edge.polls.recent_window import RecentWindow
 from gateway.errors import HeadgateError, OriginBroken, StreamGone, StreamNotFound
 from gateway.live.feed import Feed
 from gateway.protocol.origins import followed
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from gateway.cache.fetches.fetch import SharedFetch
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.edge.comparison import Evidence
-    from gateway.edge.followed.follower import Polled
     from gateway.edge.followed.registry import Registry
+    from gateway.edge.polls.follower import Polled
     from gateway.protocol.origins.repair import StreamRead
 
 DIRECTIVES_S = 5.0  # that directives count as recent: lifetimes shrink towards a stream's end

@@ -16,12 +16,12 @@ from gateway.edge.followed.beginnings import Beginnings
 from gateway.edge.followed.doubts import Doubts
 from gateway.edge.followed.feed_source import EdgeFeedSource
 from gateway.edge.followed.followed_stream import FollowedStream
-from gateway.edge.followed.following import Holdings
-from gateway.edge.followed.poller import UNSURE, PolledOrigin
-from gateway.edge.followed.recent_window import WindowBudget
 from gateway.edge.followed.snapshots import as_read, is_variant
 from gateway.edge.followed.stand_ins import StandIns
 from gateway.edge.followed.stream_reader import StreamReader
+from gateway.edge.polls.following import Holdings
+from gateway.edge.polls.poller import UNSURE, PolledOrigin
+from gateway.edge.polls.recent_window import WindowBudget
 from gateway.errors import OriginBusy, StreamGone, StreamNotFound
 from gateway.protocol.origins.followed import Snapshot, Span
 from gateway.protocol.streams.reach import Reach

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.comparison import Others
-    from gateway.edge.followed.following import Holdings
-    from gateway.edge.followed.poller import PolledOrigin
-    from gateway.edge.followed.recent_window import WindowBudget
     from gateway.edge.followed.stand_ins import StandIns
+    from gateway.edge.polls.following import Holdings
+    from gateway.edge.polls.poller import PolledOrigin
+    from gateway.edge.polls.recent_window import WindowBudget
     from gateway.errors import HeadgateError
     from gateway.live.contract import FeedSource
 

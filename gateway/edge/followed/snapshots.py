@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from gateway.protocol.origins.repair import StreamRead
     from gateway.protocol.requests import Read
 
-LONGEST_READ = 64 << 20  # bytes of one response that is parsed for live readers
-# Sent to readers that shared a stream: each that asks again gets its own data from the origin.
-ONES_OWN = "the origin says that this is for one reader alone: ask again"
 # The headers of a client that sends none by which a response could vary.
 ANYBODY: CIMultiDict[str] = CIMultiDict()
 OF_NO_STREAM = frozenset({"accept-encoding", "origin"})  # they select a form, not other data

@@ -8,9 +8,9 @@ from gateway.cache.fetches.single_flight import SingleFlight
 from gateway.cache.rendered import EVENT_CHUNK_BYTES, EventChunk
 from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.cache.store import Store
-from gateway.edge.followed.follower import CannotFollow, refuse
-from gateway.edge.followed.lenders import DENIALS, Lenders
-from gateway.edge.followed.snapshots import LONGEST_READ, ONES_OWN, is_coded, snapshot_of
+from gateway.edge.followed.snapshots import is_coded, snapshot_of
+from gateway.edge.polls.follower import LONGEST_READ, CannotFollow, refuse
+from gateway.edge.polls.lenders import DENIALS, ONES_OWN, Lenders
 from gateway.errors import OriginBroken, OriginBusy, StreamGone
 from gateway.protocol.http.header_names import NEXT_OFFSET
 from gateway.protocol.origins import followed

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.edge.followed.newest_reads import unknown_server
-from gateway.edge.followed.poller import UNSURE
+from gateway.edge.polls.poller import UNSURE
 from gateway.errors import OriginBusy
 from gateway.later import Later, is_set_within
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from gateway.edge.comparison import Evidence
-    from gateway.edge.followed.following import Following
-    from gateway.edge.followed.poller import Poller
-    from gateway.edge.followed.recent_window import RecentWindow
+    from gateway.edge.polls.following import Following
+    from gateway.edge.polls.poller import Poller
+    from gateway.edge.polls.recent_window import RecentWindow
 
 
 class Trust:

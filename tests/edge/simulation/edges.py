@@ -105,9 +105,9 @@ class Edge:
 def choose_bounds(chance: random.Random) -> dict[tuple[str, str], object]:
     """Bounds so small that short streams come to them, by module and name."""
     return {
-        ("gateway.edge.followed.recent_window", "WINDOW_BYTES"): chance.choice([1 << 20, 30, 200]),
-        ("gateway.edge.followed.recent_window", "MAX_KNOWN"): chance.choice([256, 4]),
-        ("gateway.edge.followed.recent_window", "MAX_PIECES"): chance.choice([1024, 3]),
+        ("gateway.edge.polls.recent_window", "WINDOW_BYTES"): chance.choice([1 << 20, 30, 200]),
+        ("gateway.edge.polls.recent_window", "MAX_KNOWN"): chance.choice([256, 4]),
+        ("gateway.edge.polls.recent_window", "MAX_PIECES"): chance.choice([1024, 3]),
         ("gateway.edge.body_units", "MOST_COUNTED"): chance.choice([16 << 10, 2]),
         ("gateway.edge.followed.feed_source", "LONGEST_ROUND"): chance.choice([512 << 10, 40]),
         ("gateway.cache.http_cache", "LONGEST_KEPT"): chance.choice([8 << 20, 60]),

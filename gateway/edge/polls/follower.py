@@ -22,6 +22,7 @@ QUIET_FAILURES = 3
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 5.0  # seconds; a recovered origin waits at most so long for a request
 PASSING = frozenset({408, 425, 429})  # statuses of refusals that are worth another try
+LONGEST_READ = 64 << 20  # bytes of one response that is parsed for live readers
 HOLDS_S = 1.0  # seconds; an origin that holds a poll for so long has accepted it
 
 

@@ -12,9 +12,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
-from gateway.edge.followed.follower import HOLDS_S, CannotFollow
-from gateway.edge.followed.poller import ANSWERS
-from gateway.edge.followed.snapshots import LONGEST_READ
+from gateway.edge.polls.follower import HOLDS_S, LONGEST_READ, CannotFollow
+from gateway.edge.polls.poller import ANSWERS
 from gateway.errors import HeadgateError, OriginBroken
 from gateway.telemetry import tracing
 
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.cache.rules.cached_response import CacheRequest
-    from gateway.edge.followed.follower import Follower, Next, PollQuestion
-    from gateway.edge.followed.poller import PollerRequest, Steps, WholeAnswerLike
+    from gateway.edge.polls.follower import Follower, Next, PollQuestion
+    from gateway.edge.polls.poller import PollerRequest, Steps, WholeAnswerLike
     from gateway.origin.in_step import ConnectionHistory
     from gateway.origin.raw_way import RawWay
     from gateway.origin.response import OriginAnswer

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 MOST = 8
 # Statuses that may refuse one reader, and not the next.
 DENIALS = frozenset({401, 403, 404, 410})
+# Sent to readers that shared a stream: each that asks again gets its own data from the origin.
+ONES_OWN = "the origin says that this is for one reader alone: ask again"
 
 
 class Lenders:

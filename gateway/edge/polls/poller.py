@@ -16,9 +16,8 @@ from multidict import CIMultiDict
 from gateway.cache.rules import sharing, tails
 from gateway.cache.rules.replica_lag import ANOTHER_STREAM, PERSISTS_S
 from gateway.edge.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
-from gateway.edge.followed.follower import CannotFollow, Polled, PollQuestion, refuse
-from gateway.edge.followed.lenders import DENIALS
-from gateway.edge.followed.snapshots import ONES_OWN
+from gateway.edge.polls.follower import CannotFollow, Polled, PollQuestion, refuse
+from gateway.edge.polls.lenders import DENIALS, ONES_OWN
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
 from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.origins import edge_target, followed, repair
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
 
     from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.comparison import Comparison, Evidence, Known, Others
-    from gateway.edge.followed.lenders import Lenders
-    from gateway.edge.followed.recent_window import RecentWindow
+    from gateway.edge.polls.lenders import Lenders
+    from gateway.edge.polls.recent_window import RecentWindow
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.http.identity import IdentityHeaders

@@ -1,0 +1,1 @@
+"""The polls of a followed stream: the questions to its origin, the answers, the latest news."""
