@@ -105,7 +105,7 @@ RULES = {
             2,
             "reads of origins that cost a request; live reads of origins",
         ),
-        hosted__route=(1, "reads of own logs that are not cached, and live ones"),
+        hosted__reads=(1, "reads of own logs that are not cached, and live ones"),
         web__handlers__hosted_handlers=(1, "HEAD of an own log, which no cache answers"),
         web__connections__fast_path=(1, "long-polls park only while live reads are admitted"),
         web__metrics=(1, "the gauge"),

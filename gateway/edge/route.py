@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
+from typing_extensions import override
 
 from gateway.cache.http_cache import HttpCache
 from gateway.cache.rules.cached_response import stream_key
@@ -29,14 +30,14 @@ from gateway.protocol.origins.edge_target import (
     EdgeLongPoll,
 )
 from gateway.protocol.streams.reach import Reach
-from gateway.runtime.route import OPEN
+from gateway.runtime.route import OPEN, StreamRoute
 from gateway.telemetry import traffic_metrics
 from gateway.telemetry.metrics import Sample
 from gateway.telemetry.rare_lines import OutageLine
 from gateway.telemetry.traffic import Traffic, begins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from multidict import MultiMapping
 
@@ -53,10 +54,9 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
 
 
-class EdgeRoute:
+class EdgeRoute(StreamRoute):
     """A route to an HTTP origin, with the route's cache, feeds and guard."""
 
-    runs = None  # they are visible where the log is stored
     keeps_order = False  # requests may overtake each other on their way to the origin
 
     def __init__(  # noqa: PLR0913 - what a route is made of
@@ -123,10 +123,12 @@ class EdgeRoute:
         self._failures.note(code=error.code, reason=error.detail, path=path)
 
     @staticmethod
+    @override
     def checked(name: str) -> str:
-        """Return a stream's name as it is: the origin decides which names are valid."""
+        """Return `name`: the origin decides which names are valid."""
         return name
 
+    @override
     def parse(self, target: str) -> EdgeRead:
         """Return the read that a target asks for. Raises BadRequest."""
         read = self.targets.parsed(target)
@@ -152,10 +154,12 @@ class EdgeRoute:
     # Requests answered without a task
 
     @staticmethod
+    @override
     def cached_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None:
         """Return the cached response to a plain GET, or None unless it is fresh."""
         return kept_answer(shared, get, now)
 
+    @override
     def park(
         self, connection: Parkable, _name: str, read: LongPoll, headers: MultiMapping[str]
     ) -> bool:
@@ -183,6 +187,7 @@ class EdgeRoute:
 
     # Interface to the process
 
+    @override
     def invalidate(self, write: Write) -> None:
         """Drop cached responses that a write has outdated, and note how far the stream reaches."""
         reach = Reach(write.tail or "", write.closed)
@@ -199,21 +204,19 @@ class EdgeRoute:
         if write.tail is not None:
             self.feeds.written(write.path, reach)
 
+    @override
     def invalidate_all(self) -> None:
         """Cache nothing of requests under way, and ask again where each followed stream ends."""
         self.feeds.reader.forget_all()
         self.feeds.ask_all_anew()
 
-    def readiness(self) -> Checks:
-        """Return no check: cached responses do not need the origin."""
-        return {}
-
+    @override
     def notes(self) -> Checks:
         """Return a check that says why no server of the origin can be reached, if so."""
         return {f"origin {self.prefix}": self.origin.why_unhealthy()}
 
+    @override
     def samples(self) -> Iterator[Sample]:
-        """Yield the metrics of the origin, its cache and its feeds."""
         compared, forgotten = self.feeds.origin.comparisons, self.feeds.doubts.forgotten
         yield from metrics.samples(self.prefix, self.origin, self.cache, compared, forgotten)
         if (guard := self.requests.guard) is not None:
@@ -226,28 +229,27 @@ class EdgeRoute:
         for name in REPAIRS:
             yield Sample(traffic_metrics.REPAIRS, (self.prefix, name), self._rules.repairs[name])
 
+    @override
     async def list_streams(self, question: ListStreams) -> StreamPage:
-        """Return a page of the streams that this process knows."""
         return await self._known.page(question)
 
+    @override
     async def describe(self, name: str) -> StreamDescription:
         """Return what is known of a stream, and its readers here. Raises StreamNotFound."""
         return self._known.describe(name)
 
-    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:  # noqa: ARG002 - as of any route
-        """Return nothing: the figures of this route are not shared between instances."""
-        return {}
-
+    @override
     async def open(self) -> None:
         """Start checking the health of the origin's servers; raises StartError."""
         await self.origin.open()
         if self.requests.guard is not None:
             self.requests.guard.start()
 
+    @override
     async def drain(self) -> None:
-        """Disconnect every live reader."""
         await self.feeds.drain()
 
+    @override
     async def close(self) -> None:
         """End the requests at the origin, and every connection to it."""
         self.feeds.close()

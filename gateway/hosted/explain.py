@@ -44,7 +44,7 @@ async def steps(route: HostedRoute, asked: AskedRequest) -> AsyncIterator[Explai
     yield ExplainStep("Cache key", read.target, "equal canonical targets are one answer")
     state = route.table.present(await route.table.load(asked.name))
     yield ExplainStep("The stream", _described(state), "what the log has at this path")
-    kept = route.kept(read)  # after the look at the log, which drops what has become old
+    kept = route.reads.cached(read)  # after the look at the log, which drops what has become old
     yield _kept(kept, route.clock())
     if asked.method == "HEAD":
         yield ExplainStep(NEXT, "BYPASS", "HEAD tells the tail, which no copy knows")
@@ -102,5 +102,5 @@ def _outcome(
         return "COLLAPSED", "all who wait at the tail are given one answer"
     if read.offset == NOW:
         return "BYPASS", "where the tail is now is never stored"
-    shared = route.is_being_read(read, state)
+    shared = route.reads.is_under_way(read, state)
     return ("COLLAPSED" if shared else "MISS", "the log is read once for all who ask meanwhile")

@@ -92,18 +92,18 @@ class RunsLike(Protocol):
 
 
 class StreamRoute(Protocol):
-    """The streams below one prefix: the contract for every kind of route."""
+    """The streams below one prefix; each kind of route implements this, in a package of its own.
+
+    What many kinds have nothing to say to has a default.
+    """
 
     prefix: str
     access: RouteAccess
     clock: Callable[[], float]  # epoch seconds
     identity: IdentityHeaders
     traffic: Traffic
-    keeps_order: bool  # of writes that are started one after the other
-
-    @property
-    def runs(self) -> RunsLike | None:
-        """The runs below the prefix; None if its settings have no `runs`."""
+    keeps_order: bool  # of writes that are begun one after the other
+    runs: RunsLike | None = None  # where the settings say that there are some
 
     def checked(self, name: str) -> str:
         """Return the name of a stream; raises HeadgateError where it cannot be one."""
@@ -131,13 +131,19 @@ class StreamRoute(Protocol):
         """Drop what a write has made stale, which came through this worker or another one."""
 
     def invalidate_all(self) -> None:
-        """Treat everything outside the cache as stale: writes through other workers were missed."""
+        """Treat everything outside the cache as stale: writes through other workers were missed.
+
+        By default nothing is done: a log confirms what is not in the cache before it is served.
+        """
+        return
 
     def readiness(self) -> Checks:
-        """Return the checks that readiness depends on."""
+        """Return the checks that readiness depends on; by default none."""
+        return {}
 
     def notes(self) -> Checks:
-        """Return the checks for operators that readiness does not depend on."""
+        """Return the checks for operators that readiness does not depend on; by default none."""
+        return {}
 
     def samples(self) -> Iterable[Sample]:
         """Return the route's metrics as they are now."""
@@ -150,8 +156,12 @@ class StreamRoute(Protocol):
     async def describe(self, name: str) -> StreamDescription:
         """Return a stream, its producers, and its readers in this process."""
 
-    async def share_figures(self, instance: str, told: str) -> Mapping[str, str]:
-        """Store a gateway's figures for others that share the log; return theirs, by instance."""
+    async def share_figures(self, instance: str, figures: str) -> Mapping[str, str]:  # noqa: ARG002 - for logs that are shared
+        """Store a gateway's figures for the others that share the log; return theirs, by instance.
+
+        By default the log of a route is shared by none.
+        """
+        return {}
 
     async def open(self) -> None:
         """Prepare the route to serve; raises StartError."""

@@ -241,7 +241,7 @@ async def test_what_was_read_over_a_rotation_is_not_kept_by_the_old_key(
     gateway: Serving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = await key_of(gateway)
-    target, reader = f"{PATH}?offset=-1&rk={old}", gateway.route.reader
+    target, reader = f"{PATH}?offset=-1&rk={old}", gateway.route.reads._reader
     is_read, go_on, chunk_for = asyncio.Event(), asyncio.Event(), reader.chunk_for
 
     async def slow(*what: object) -> object:

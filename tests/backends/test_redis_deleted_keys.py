@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.hosted.route import SURE_S
+from gateway.hosted.reads import SURE_S
 from gateway.protocol.streams.chunks import CHUNK_BYTES
 from tests.backends.contract import redis_log
 from tests.web.serving import get, post, put, serving

@@ -114,7 +114,7 @@ async def three_who_wait(gateway: Serving, log: GatedLog) -> list[Client]:
     clients = [await gateway.connect() for _ in range(3)]
     for client in clients:
         client.send(get("s?offset=-1"))
-    await until(lambda: gateway.route.answers.joined == 2)
+    await until(lambda: gateway.route.reads.answers.joined == 2)
     return clients
 
 
@@ -124,10 +124,10 @@ async def test_a_reader_may_leave_and_the_last_one_ends_the_read() -> None:
         clients = await three_who_wait(gateway, log)
         clients[0].abort()
         await until(lambda: gateway.limits.connections == 2)
-        assert len(gateway.route.answers._fetches) == 1
+        assert len(gateway.route.reads.answers._fetches) == 1
         for client in clients[1:]:
             client.abort()
-        await until(lambda: not gateway.route.answers._fetches)
+        await until(lambda: not gateway.route.reads.answers._fetches)
         cut = gateway.route.traffic.request_count(0, 5)
         assert cut == 3
         log.reads.set()
@@ -141,7 +141,7 @@ async def test_who_sends_ahead_is_answered_in_order() -> None:
         log.reads.clear()
         client = await gateway.connect()
         client.send(get("s?offset=-1"))
-        await until(lambda: gateway.route.answers.started == 1)
+        await until(lambda: gateway.route.reads.answers.started == 1)
         client.send(get(f"s?offset={offset(3)}"))
         await turns(20)
         log.reads.set()

@@ -117,14 +117,14 @@ async def test_equal_reads_are_one_look_at_the_log() -> None:
         clients = [await gateway.connect() for _ in range(10)]
         for number, client in enumerate(clients):  # of either way
             client.send(get("s?offset=-1", *(["X-Request-Id:a"] if number % 2 else [])))
-        await until(lambda: gateway.route.answers.joined == 9)
+        await until(lambda: gateway.route.reads.answers.joined == 9)
         await turns(50)
         clients[0].abort()  # the first to ask, and it does not take the answer with it
         await until(lambda: gateway.limits.connections == 9)
         log.reads.set()
         answers = [await client.answer() for client in clients[1:]]
         assert {answer.body for answer in answers} == {b"one"}
-        assert gateway.route.reader._reads.started == 1
+        assert gateway.route.reads._reader._reads.started == 1
 
 
 async def waiting_read(gateway: Serving, log: GatedLog) -> Client:
@@ -132,7 +132,7 @@ async def waiting_read(gateway: Serving, log: GatedLog) -> Client:
     log.reads.clear()
     client = await gateway.connect()
     client.send(get("s?offset=-1"))
-    await until(lambda: gateway.route.reader._reads.started == 1)
+    await until(lambda: gateway.route.reads._reader._reads.started == 1)
     await turns(20)
     return client
 
@@ -146,7 +146,7 @@ async def test_a_read_never_joins_one_that_began_before_its_append() -> None:
         await gateway.ask(post("s", b"two"))
         new = await gateway.connect()
         new.send(get("s?offset=-1"))
-        await until(lambda: gateway.route.reader._reads.started == 2)
+        await until(lambda: gateway.route.reads._reader._reads.started == 2)
         log.reads.set()
         assert (await old.answer()).body == b"one"
         assert (await new.answer()).body == b"onetwo"
@@ -168,7 +168,7 @@ async def test_a_read_that_a_deletion_overtook_is_not_kept_for_the_forks_of_its_
         deleter.send(request("DELETE", "s"))
         await until(lambda: len(log.committed) > before)
         old.send(get("s?offset=-1"))  # it is read as it stands after the deletion
-        await until(lambda: gateway.route.reader._reads.started == 1)
+        await until(lambda: gateway.route.reads._reader._reads.started == 1)
         await turns(20)
         log.commits.set()
         assert (await deleter.answer()).status == 204

@@ -241,7 +241,7 @@ async def test_nothing_is_lost_between_catching_up_and_living() -> None:
         log.reads.clear()
         client = await gateway.connect()
         client.send(get("s?offset=-1&live=sse"))
-        await until(lambda: gateway.route.reader._reads.started == 1)
+        await until(lambda: gateway.route.reads._reader._reads.started == 1)
         await turns(20)
         await gateway.ask(post("s", b"two"))
         assert text(await up_to(other, 6)) == "two"
@@ -261,7 +261,7 @@ async def test_the_first_reader_of_a_stream_misses_nothing_while_its_start_is_re
         log.reads.clear()
         client = await gateway.connect()
         client.send(get("s?offset=-1&live=sse"))
-        await until(lambda: gateway.route.reader._reads.started == 1)
+        await until(lambda: gateway.route.reads._reader._reads.started == 1)
         await gateway.ask(post("s", b"two"))
         log.reads.set()
         assert (await client.answer()).status == 200

@@ -102,7 +102,7 @@ async def test_reads_of_a_log_give_exactly_their_numbers() -> None:
         clients = [await gateway.connect() for _ in range(3)]
         for client in clients:
             client.send(get(f"t?offset={offset(0)}"))
-        await until(lambda: gateway.route.answers.joined == 2)
+        await until(lambda: gateway.route.reads.answers.joined == 2)
         log.reads.set()
         assert [(await client.answer()).body for client in clients] == [b"four"] * 3
         await gateway.ask(post("t", b"", "Stream-Closed: true"))

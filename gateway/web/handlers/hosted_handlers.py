@@ -87,7 +87,7 @@ class HostedHandlers:
         read = resumed(route.parse(target), last_event_id)
         if isinstance(read, CatchUp):
             request.stays(0.0)
-        answer = await route.read(read, name, request.headers.get("If-None-Match"))
+        answer = await route.reads.read(read, name, request.headers.get("If-None-Match"))
         if not isinstance(answer, LiveRead):
             return answer
         live_responses.check_open(self._shared)

@@ -1,0 +1,179 @@
+"""Reads of the streams of an own log: from the cache, or rendered once for all who wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.access.reader_keys import renewed
+from gateway.cache.fetches.single_flight import SingleFlight
+from gateway.cache.rendered import RenderedChunk, groups
+from gateway.hosted.feeds import LiveRead
+from gateway.protocol import cache_headers, cursors, responses
+from gateway.protocol.http import cache_status
+from gateway.protocol.requests import CatchUp, Events, LongPoll
+from gateway.protocol.streams import chunks
+from gateway.protocol.streams.offsets import NOW
+from gateway.runtime.answer import RouteAnswer
+from gateway.runtime.shedding import LIVE, READS
+from gateway.telemetry import traffic as counted
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from gateway.cache.store import Store
+    from gateway.hosted.chunk_reader import ChunkReader
+    from gateway.protocol.cache_headers import Freshness
+    from gateway.protocol.requests import Read
+    from gateway.protocol.responses import Response
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.state import StreamState
+    from gateway.runtime.context import Context
+    from gateway.runtime.route import RouteAccess
+    from gateway.streams.stream_table import StreamTable
+    from gateway.telemetry.traffic import Hits, Traffic
+
+# A whole chunk never changes and gateways notify of removals, but a program that deletes keys of
+# Redis notifies nobody.
+SURE_S = 10.0
+
+
+class HostedReads:
+    """The reads of one route, and their part of the cache."""
+
+    def __init__(  # noqa: PLR0913 - what a read depends on
+        self,
+        table: StreamTable,
+        reader: ChunkReader,
+        freshness: Freshness,
+        shared: Context,
+        access: RouteAccess,
+        traffic: Traffic,
+        *,
+        trims: bool,
+    ) -> None:
+        """`trims` says that retention removes the beginnings of streams."""
+        self._table = table
+        self._reader = reader
+        self._freshness = freshness
+        self._reader_keys = access.reader_keys
+        self._traffic = traffic
+        self._clock = shared.clock
+        self._shedding = shared.shedding
+        self._store: Store[RenderedChunk] = shared.store  # under targets
+        self._trims = trims
+        # Read and rendered once for all who wait.
+        self.answers: SingleFlight[RenderedChunk] = SingleFlight(traffic.collapsed)
+
+    async def read(
+        self, read: Read, name: str, if_none_match: str | None
+    ) -> RouteAnswer | LiveRead:
+        """Return the response, or a LiveRead for SSE and for a long-poll at the tail."""
+        now = self._clock()
+        entry = self._store.get(read.target, now)
+        if entry is not None and entry.confirm_after <= now:
+            entry = await self._confirmed(read, name)
+        if entry is not None:
+            entry.hits += 1
+            return RouteAnswer(_conditional(entry, if_none_match), cache_status.hit(entry.hits))
+        self._shedding.check(READS if isinstance(read, CatchUp) else LIVE)
+        active = await self._table.load(name)
+        read = renewed(self._reader_keys, read)
+        state = self._table.present(active)
+        self._table.deadlines.touch(active)
+        start = chunks.start_position(state, read.offset)
+        if isinstance(read, Events):
+            return LiveRead(active, state, start, read.offset is None)
+        if start == state.tail and isinstance(read, LongPoll):
+            if state.closed:
+                ended = responses.poll_ended(state, read, self._freshness, self._clock())
+                return RouteAnswer(ended, cache_status.MISS)
+            return LiveRead(active, state, start, read.offset is None)
+        if read.offset == NOW:
+            return RouteAnswer(responses.tail(state, read, self._clock()), cache_status.BYPASS)
+        key = read_key(read, state)
+        shares = key in self.answers
+        entry = await self.answers.read(key, lambda: self._answer(read, state, start))
+        cache = cache_status.COLLAPSED if shares else cache_status.MISS
+        return RouteAnswer(_conditional(entry, if_none_match), cache)
+
+    async def _confirmed(self, read: Read, name: str) -> RenderedChunk | None:
+        """Return the cached response if the log, loaded anew, would give the same."""
+        active = await self._table.load(name)  # drops what has become old
+        state = self._table.present(active)
+        now = self._clock()
+        entry = self._store.get(read.target, now)
+        if entry is not None and not entry.is_of(state):
+            return None  # another program removed the stream, and a new one began
+        if entry is not None:
+            entry.confirm_after = now + entry.sure_s
+        return entry
+
+    async def _answer(self, read: Read, state: StreamState, start: int) -> RenderedChunk:
+        """Read and render the chunk at `start`, and cache it if it may be."""
+        at_tail = start == state.tail
+        chunk = chunks.empty(state) if at_tail else await self._reader.chunk_for(read, state, start)
+        return self._render(read, chunk)
+
+    def _render(self, read: Read, chunk: Chunk) -> RenderedChunk:
+        """Render a chunk as bytes, and cache it if it may be."""
+        state = chunk.state
+        now = self._clock()
+        read = renewed(self._reader_keys, read)
+        response = responses.data(chunk, read, self._freshness, now)
+        until = _same_until(state, read, now)
+        # A whole chunk at the tail says that it is up to date, which an append changes too.
+        until_change = chunk.at_tail or not chunk.complete
+        is_end = state.closed and chunk.start == state.tail
+        entry = RenderedChunk(
+            read.target,
+            groups(state, until_change=until_change),
+            response,
+            etag=cache_headers.etag(chunk),
+            owner=self._traffic.kept,
+            given=self._given(read, is_end=is_end),
+            is_end=is_end,
+            expires_at=until,
+        )
+        if self._table.is_shared:
+            trims = self._trims or state.marks or state.first  # here, or by another gateway
+            entry.sure_s = 0.0 if until_change or trims else SURE_S
+            entry.confirm_after = self._clock() + entry.sure_s
+        is_current = self._reader.is_current(chunk, until_change=until_change)
+        if is_current and (until is None or self._clock() < until):
+            self._store.put(entry)
+        return entry
+
+    def _given(self, read: Read, *, is_end: bool) -> Hits:
+        """Return the counts of the requests that the cached response will answer."""
+        begins = counted.TERMINAL if is_end else counted.begins(read.offset)
+        operation = counted.LONG_POLL if isinstance(read, LongPoll) else counted.READ
+        return self._traffic.hits(operation, begins)
+
+    def cached(self, read: Read) -> RenderedChunk | None:
+        """Return the cached response without marking it as used."""
+        return self._store.peek(read.target, self._clock())
+
+    def is_under_way(self, read: Read, state: StreamState) -> bool:
+        """Return whether other requests wait for the same read of the log."""
+        return read_key(read, state) in self.answers
+
+
+def read_key(read: Read, state: StreamState) -> Hashable:
+    """Return what reads that wait for one answer are equal in."""
+    return read.target, state.stream_id, state.version, state.history
+
+
+def _same_until(state: StreamState, read: Read, now: float) -> float | None:
+    """Until when an answer stays as it is, whatever the clock says; None for always."""
+    if state.lifetime.ttl_s is not None:
+        return 0.0  # each read must come to the stream, to restart its countdown
+    ends = [] if state.deadline is None else [responses.same_until(state, now)]
+    if isinstance(read, LongPoll) and read.cursor is not None:
+        ends.append(cursors.same_until(read.cursor, now))
+    return min(ends, default=None)
+
+
+def _conditional(entry: RenderedChunk, if_none_match: str | None) -> RenderedChunk | Response:
+    if if_none_match is not None and cache_headers.matches(if_none_match, entry.etag):
+        return responses.Response(304, entry.fields)
+    return entry
