@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.errors import BadRequest, NotOffered, StreamNotFound
+from gateway.live.reader_states import reader_states, readers_by_mode
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     MOST_READERS,
@@ -71,12 +72,14 @@ class KnownStreams:
             raise StreamNotFound(
                 "this gateway neither follows it nor has copies of it: read it, then look"
             )
-        found = [reader for stream in streams for reader in stream.feed.readers(MOST_READERS)]
+        found = [
+            reader for stream in streams for reader in reader_states(stream.feed, MOST_READERS)
+        ]
         found.sort(key=attrgetter("offset"))  # an origin's offsets sort, and tell no distance
         readers = tuple(ReaderRow(one.mode, one.offset, None, one.state) for one in found)
         modes: Counter[ReaderMode] = Counter()
         for stream in streams:
-            modes.update(stream.feed.readers_by_mode)
+            modes.update(readers_by_mode(stream.feed))
         kept = sum(len(copy.body) for copy in copies)
         metadata = {
             "followed": _how_followed(streams),

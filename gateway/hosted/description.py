@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.hosted.feeds import HostedFollower
+from gateway.live.reader_states import reader_states, readers_by_mode
 from gateway.protocol.streams.offsets import parse_offset
 from gateway.telemetry.inspection import (
     MOST_PRODUCERS,
@@ -35,7 +36,7 @@ def described(row: StreamRow, state: StreamState, active: ActiveStream) -> Strea
         _producers(active.producers),
         len(active.producers),
         () if feed is None else _readers(feed, state),
-        {} if feed is None else feed.readers_by_mode,
+        {} if feed is None else readers_by_mode(feed),
     )
 
 
@@ -74,7 +75,7 @@ def _producers(known: Mapping[str, ProducerState]) -> tuple[ProducerRow, ...]:
 def _readers(feed: Feed[StreamState, Record], state: StreamState) -> tuple[ReaderRow, ...]:
     return tuple(
         ReaderRow(reader.mode, reader.offset, _behind(state, reader.offset), reader.state)
-        for reader in feed.readers(MOST_READERS)
+        for reader in reader_states(feed, MOST_READERS)
     )
 
 

@@ -168,7 +168,7 @@ class HostedFeeds:
     def reaches(active: ActiveStream, position: str) -> bool:
         """Return whether the stream's feed can answer a poll from an offset before the tail."""
         follower = active.follower
-        return isinstance(follower, HostedFollower) and follower.feed.reaches(position)
+        return isinstance(follower, HostedFollower) and follower.feed.long_polls.reaches(position)
 
     def join(self, active: ActiveStream, state: StreamState) -> Feed[StreamState, Record]:
         """Return the stream's feed, made for the first reader; raises at the readers' limit."""

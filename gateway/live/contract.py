@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from gateway.errors import HeadgateError
     from gateway.live.admitted import AdmittedReaders, Holder
+    from gateway.live.feed_loop import FeedLoop
     from gateway.protocol.requests import LongPoll
     from gateway.protocol.responses import Response
     from gateway.telemetry.inspection import ReaderMode
@@ -184,12 +185,10 @@ class FeedState(Protocol[V]):
     closed: bool
     caught_up: bool
     lost: HeadgateError | None
+    loop: FeedLoop
 
     def reader_left(self) -> None:
         """Count one reader less, which waited or was about to wait."""
-
-    def call_soon(self, step: Callable[[], None]) -> None:
-        """Call `step` in the next pass of the loop; an exception in it cuts off all readers."""
 
 
 class FeedContext(Protocol):

@@ -7,16 +7,15 @@ the last one took, so that the loop reads input and news gathers in between.
 
 from __future__ import annotations
 
-import asyncio
-from operator import attrgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from gateway.live.contract import N, NewsAge, ReaderState, V
+from gateway.live.contract import N, NewsAge, V
 from gateway.live.event_rounds import Round
+from gateway.live.feed_loop import DueTimer, FeedLoop
 from gateway.live.long_polls import LongPolls
+from gateway.live.rounds import LONGEST_PAUSE_S, PendingNews, RoundSchedule
 from gateway.live.sse_readers import SseReaders
-from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import begins
 
 if TYPE_CHECKING:
@@ -26,15 +25,10 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedSource, Parkable, Waiter
     from gateway.live.sse_readers import SseReader
     from gateway.protocol.requests import LongPoll
-    from gateway.telemetry.inspection import ReaderMode
     from gateway.telemetry.live_traffic import Ended
     from gateway.telemetry.spans import Trail
 
     Join = Callable[[], "Feed[Any, Any]"]  # counts one more reader; raises at the limit of readers
-
-# Pause behind a round, as a share of its duration: 0.1 let the longest delays grow, 1 doubled p50.
-PAUSE_SHARE = 0.25
-LONGEST_PAUSE_S = 0.05
 
 
 class FeedOwner(Protocol[V, N]):
@@ -55,19 +49,14 @@ class Feed(Generic[V, N]):
     """
 
     __slots__ = (
-        "_due",
-        "_earliest",
-        "_has_unsent",
-        "_loop",
-        "_news_at",
         "_owner",
         "_pending",
-        "_round_waits",
+        "_rounds",
         "_timer",
-        "_trace_id",
         "caught_up",
         "closed",
         "long_polls",
+        "loop",
         "lost",
         "position",
         "sse_readers",
@@ -86,7 +75,6 @@ class Feed(Generic[V, N]):
         *,
         closed: bool,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._owner = owner
         self.stream = stream
         self.tail = self.position = tail
@@ -94,16 +82,12 @@ class Feed(Generic[V, N]):
         self.caught_up = True  # True while nothing is known to follow the tail
         self.lost: HeadgateError | None = None
         self.traffic = source.traffic
-        self._pending: list[N] = []
-        self._news_at = 0.0  # arrival of the oldest pending news (perf_counter)
-        self._trace_id: str | None = None  # of the newest pending append that has one
+        self.loop = FeedLoop(self.cut_off)
+        self._timer = DueTimer(self.loop, self._tick)
+        self._pending: PendingNews[N] = PendingNews()
+        self._rounds = RoundSchedule(self.loop, self._send_round, self._round_sent)
         self.long_polls = LongPolls(self, source)
         self.sse_readers = SseReaders(self, source)
-        self._round_waits = False
-        self._has_unsent = False  # news, or the stream's end, since the last round
-        self._earliest = 0.0
-        self._timer: asyncio.Handle | None = None
-        self._due = 0.0
         self.trail: Trail | None = None  # set where deliveries are traced
 
     # Readers
@@ -123,31 +107,9 @@ class Feed(Generic[V, N]):
         """The number of readers."""
         return len(self.long_polls.waiting.parked) + len(self.sse_readers)
 
-    def readers(self, most: int) -> list[ReaderState]:
-        """Return the states of `most` readers at most, the furthest behind first."""
-        found = [
-            *(ReaderState("sse", *state) for state in self.sse_readers.readers(most)),
-            *(ReaderState("long-poll", *state) for state in self.long_polls.waiting.readers(most)),
-        ]
-        return sorted(found, key=attrgetter("offset"))[:most]
-
-    @property
-    def readers_by_mode(self) -> dict[ReaderMode, int]:
-        """Return the number of readers by their mode."""
-        return {"sse": len(self.sse_readers), "long-poll": len(self.long_polls.waiting.parked)}
-
-    @property
-    def is_busy(self) -> bool:
-        """True while polls wait for their turn."""
-        return self.long_polls.has_turns
-
-    def reaches(self, position: str) -> bool:
-        """Return whether a poll from `position`, before the tail, is answered without a read."""
-        return self.long_polls.reaches(position)
-
     def park(self, waiter: Waiter, read: LongPoll, position: str) -> None:
         """Let a long-poll wait for the next data, or for the end of its time."""
-        self._arm(self.long_polls.park(waiter, read, position))
+        self._timer.set(self.long_polls.park(waiter, read, position))
 
     def remove(self, waiter: Waiter, ended: Ended = "client") -> bool:
         """Remove a waiter, for example one that disconnected; return whether it waited."""
@@ -155,16 +117,14 @@ class Feed(Generic[V, N]):
 
     def join(self, reader: SseReader) -> None:
         """Send an SSE reader everything behind its position."""
-        self._arm(self.sse_readers.add(reader))
+        self._timer.set(self.sse_readers.add(reader))
         reader.advance()
 
     def reader_left(self) -> None:
         """Count one reader less, which waited or was about to wait."""
         self._owner.reader_left()
         if not self.has_readers:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            self._timer.cancel()
             self._owner.feed_empty(self)
 
     def cut_off(self) -> None:
@@ -172,8 +132,8 @@ class Feed(Generic[V, N]):
 
         After an unexpected failure it is not known which reader has been sent what.
         """
-        self._round_waits = False
-        self._pending.clear()
+        self._rounds.reset()
+        self._pending.news.clear()
         self.position = self.tail
         self.long_polls.abandon()
         self.sse_readers.drop_all()
@@ -183,18 +143,6 @@ class Feed(Generic[V, N]):
         """Notify the owner if the feed has no reader."""
         if not self.has_readers:
             self._owner.feed_empty(self)
-
-    def call_soon(self, step: Callable[[], None]) -> None:
-        """Call `step` in the next pass of the loop; an exception in it cuts off all readers."""
-        self._loop.call_soon(self._guarded, step)
-
-    def _guarded(self, step: Callable[..., None], *arguments: object) -> None:
-        """Call `step`; an exception in it cuts off all readers, which would wait for ever."""
-        try:
-            step(*arguments)
-        except Exception:  # noqa: BLE001 - no further round would start
-            log.exception("feed.failed")
-            self.cut_off()
 
     # News
 
@@ -212,20 +160,17 @@ class Feed(Generic[V, N]):
 
         `trace_id` belongs to the newest append in the news that has a trace.
         """
-        now = perf_counter()
-        if news:
-            self._news_at = self._news_at if self._pending else now
-            self._trace_id = trace_id or self._trace_id
+        age = NewsAge(perf_counter(), trace_id)
         reached = caught_up and not self.caught_up
         self.stream, self.tail, self.closed, self.caught_up = stream, tail, closed, caught_up
         self.lost = None
-        self._pending.extend(news)
-        self.long_polls.add_news(news, NewsAge(now, trace_id))
-        if self.long_polls.is_overfull:
-            self._guarded(self.long_polls.serve, self.reader_count)
-        if self._pending or closed or reached:
-            self._has_unsent = True  # also read at a round's end, before which none is scheduled
-            self._schedule()
+        self._pending.add(news, age)
+        if self.long_polls.add_news(news, age):
+            self.loop.run(self.long_polls.serve, self.reader_count)
+        if self._pending.news or closed or reached:
+            # Also read at a round's end, before which none is scheduled.
+            self._pending.has_unsent = True
+            self._rounds.request()
 
     def mark_behind(self) -> None:
         """Note that more data follows the tail, so that no response says "up to date"."""
@@ -235,9 +180,8 @@ class Feed(Generic[V, N]):
     def suspend(self, reason: HeadgateError) -> None:
         """Refuse the polls, because no news can arrive for a while; SSE readers wait."""
         self.lost = reason
-        self._guarded(
-            self.long_polls.serve, self.reader_count
-        )  # polls that lack earlier news get that
+        # Polls that lack earlier news get that first.
+        self.loop.run(self.long_polls.serve, self.reader_count)
         self.long_polls.refuse(reason, "error")
 
     def end(self, reason: HeadgateError, spares: Callable[[str], bool] = lambda _: False) -> None:
@@ -246,79 +190,52 @@ class Feed(Generic[V, N]):
         A poll for whose offset `spares` returns True gets the present state instead.
         """
         self.long_polls.refuse(reason, "closed", spares)
-        self._pending.clear()
+        self._pending.news.clear()
         self.sse_readers.finish_all()
         self._report_if_empty()
 
     def break_off(self, reason: HeadgateError) -> None:
         """End all responses, because another stream has taken the place of this one."""
         self.long_polls.break_off(reason)
-        self._pending.clear()
+        self._pending.news.clear()
         self.sse_readers.finish_all()
         self._report_if_empty()
 
     # Rounds
 
-    def _schedule(self) -> None:
-        if self._round_waits:
-            return
-        self._round_waits = True
-        wait = self._earliest - self._loop.time()
-        if wait > 0:
-            self._loop.call_later(wait, self._guarded, self._round)
-        else:
-            self._loop.call_soon(self._guarded, self._round)
-
-    def _round(self) -> None:
-        began = self._loop.time()
-        self._loop.call_soon(self._guarded, self._round_done, began)
-        news, self._pending = self._pending, []
-        self._has_unsent = False
+    def _send_round(self, began: float) -> None:
+        news, age = self._pending.take()
         start, self.position = self.position, self.tail
-        polls = self.long_polls.serve_round(start, news, NewsAge(self._news_at, self._trace_id))
-        events = self.sse_readers.write_round(Round(start, news, self._news_at, self._trace_id))
-        self._trace_id = None
+        polls = self.long_polls.serve_round(start, news, age)
+        events = self.sse_readers.write_round(Round(start, news, age.at, age.trace_id))
         if self.trail is not None:
-            self.trail.delivered(polls + events, self._loop.time() - began)
+            self.trail.delivered(polls + events, self.loop.time() - began)
 
-    def _round_done(self, began: float) -> None:
-        """Set the earliest time of the next round, a pass of the loop behind the last one."""
-        now = self._loop.time()
-        self._earliest = now + min(LONGEST_PAUSE_S, PAUSE_SHARE * (now - began))
-        self._round_waits = False
-        if self._has_unsent or self.position != self.tail:
-            self._schedule()
+    def _round_sent(self) -> None:
+        """Request another round if there is more to send, and let readers ahead join it."""
+        if self._pending.has_unsent or self.position != self.tail:
+            self._rounds.request()
         self.sse_readers.advance_ahead()
 
     # Time
 
-    def _arm(self, due: float) -> None:
-        if self._timer is not None and self._due <= due:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._due = due
-        self._timer = self._loop.call_at(due, self._guarded, self._tick)
-
     def _tick(self) -> None:
         """Do what is due: end polls and old SSE responses, and send heartbeats."""
-        self._timer = None
-        now = self._loop.time()
-        self.long_polls.end(now, news_wait=bool(self._pending))
+        now = self.loop.time()
+        self.long_polls.end(now, news_wait=bool(self._pending.news))
         self.sse_readers.tick(now)
         if self.long_polls.waiting.parked:
             due = self.long_polls.waiting.due
-            self._arm(max(due, now + LONGEST_PAUSE_S) if due <= now else due)
+            self._timer.set(max(due, now + LONGEST_PAUSE_S) if due <= now else due)
         if self.sse_readers:
-            self._arm(self.sse_readers.due(now))
+            self._timer.set(self.sse_readers.due(now))
 
     def drain(self) -> None:
         """Answer all polls and end the SSE responses, new ones a little later: the server stops."""
-        now = self._loop.time()
+        now = self.loop.time()
         self.long_polls.hurry(now)
         self.sse_readers.hurry(now)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         self._tick()
 
 

@@ -110,7 +110,7 @@ class LiveTurns(Generic[V, N]):
             self._passes = PASSES if self._turn else 0
         if self._passes:
             self._passes -= 1
-            self._feed.call_soon(self._go_on)
+            self._feed.loop.call_soon(self._go_on)
 
     def _send_part(self) -> None:
         turn, live, rounds = self._turn, self.live, self._rounds

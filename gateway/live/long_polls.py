@@ -134,11 +134,6 @@ class LongPolls(Generic[V, N]):
         return bool(self._turns)
 
     @property
-    def is_overfull(self) -> bool:
-        """True if the stored news takes more than MOST_BYTES."""
-        return self._recent.bytes > MOST_BYTES
-
-    @property
     def are_coming_back(self) -> bool:
         """True if a herd was answered just now, and news is stored for its return."""
         return bool(self._recent) and asyncio.get_running_loop().time() < self._herd_until
@@ -147,11 +142,15 @@ class LongPolls(Generic[V, N]):
         """Return whether all news after `position` is stored."""
         return self._recent.covers(position)
 
-    def add_news(self, news: Sequence[N], age: NewsAge) -> None:
-        """Store news up to the feed's tail: waiters answered from now on get it, too."""
+    def add_news(self, news: Sequence[N], age: NewsAge) -> bool:
+        """Store news up to the feed's tail: waiters answered from now on get it, too.
+
+        Return whether more than MOST_BYTES are stored.
+        """
         self.renew()
         if self._recent and news:
             self._recent.add(self._feed.tail, news, self._source.news_bytes(news), age)
+        return self._recent.bytes > MOST_BYTES
 
     def serve_round(self, start: str, news: Sequence[N], age: NewsAge) -> int:
         """Start to answer the waiters that a round has news for, which follows `start`.
@@ -206,7 +205,7 @@ class LongPolls(Generic[V, N]):
         """Answer the next waiters that news has come for in another pass of the loop."""
         if not self._is_scheduled:
             self._is_scheduled = True
-            self._feed.call_soon(self._serve_next)
+            self._feed.loop.call_soon(self._serve_next)
 
     def _serve_next(self) -> None:
         self._is_scheduled = False

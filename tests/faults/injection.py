@@ -105,7 +105,7 @@ GUARDS = STEPS | frozenset(
         "FetchTable._carried_out",
         "Following._done",
         "Following._guarded",
-        "Feed._guarded",
+        "FeedLoop.run",
         "HttpConnection._go_on_behind",
         "HttpConnection._handled",
         "HttpConnection._replied",

@@ -104,12 +104,12 @@ async def test_a_reader_who_read_past_the_rounds_waits_for_them() -> None:
         other = await follow(gateway, "s?offset=now&live=sse")
         await up_to(other, 3)
         (feed,) = gateway.route.feeds._feeds
-        feed._round_waits = True  # as if one were due
+        feed._rounds.is_due = True  # as if one were due
         await gateway.ask(post("s", b"two"))
         client = await follow(gateway, "s?offset=-1&live=sse")
         assert text(await up_to(client, 6)) == "onetwo"
         assert feed.position == offset(3)
-        feed._round()
+        feed._rounds._start()
         assert text(await up_to(other, 6)) == "two"
         await gateway.ask(post("s", b"!"))
         assert text(await up_to(client, 7)) == "onetwo!"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.live import feed, live_turns
+from gateway.live import live_turns, rounds
 from tests.live.test_feed import follow, text, up_to
 from tests.support.waiting import until
 from tests.web.serving import Serving, get, offset, post, put, request, serving
@@ -24,7 +24,7 @@ LONG = b"x" * 200_000  # three of these are longer than what is made into events
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_turns, "AT_ONCE", 1)
     # Else a round waits for longer than a turn where the machine has held up the one before.
-    monkeypatch.setattr(feed, "LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr(rounds, "LONGEST_PAUSE_S", 0.0)
 
 
 async def living(gateway: Serving) -> list[Client]:

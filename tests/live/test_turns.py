@@ -38,17 +38,17 @@ class Crowd(NamedTuple):
     async def tell(self, body: bytes) -> None:
         """Append something, and wait until the round is over."""
         await self.append(body)
-        await until(lambda: self.feed.position == self.feed.tail and not self.feed._round_waits)
+        await until(lambda: self.feed.position == self.feed.tail and not self.feed._rounds.is_due)
 
     def hold_rounds(self) -> None:
         """Let no round come: it is as if one were due."""
-        self.feed._round_waits = True
+        self.feed._rounds.is_due = True
 
     async def go_on(self) -> None:
         """Let all have their turns, and then the round."""
         self.feed.long_polls._serve_next()
-        await until(lambda: not self.feed.is_busy)
-        self.feed._round()
+        await until(lambda: not self.feed.long_polls.has_turns)
+        self.feed._rounds._start()
 
     async def poll(self, client: Client, position: int) -> None:
         """Wait from a position on."""
@@ -232,7 +232,7 @@ async def test_answers_by_turns_are_counted_as_one_that_all_were_given() -> None
         live = herd.gateway.route.traffic.live
         await herd.tell(b"two")
         await told(herd.clients)
-        await until(lambda: not herd.feed.is_busy)
+        await until(lambda: not herd.feed.long_polls.has_turns)
         assert live.long_poll.deliveries == AT_ONCE + 10
         assert live.long_poll.leaves["answered"] == AT_ONCE + 10
         assert sum(live.delays.counts) == AT_ONCE + 10

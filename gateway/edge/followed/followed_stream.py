@@ -169,7 +169,7 @@ class FollowedStream:
             return True
         if self._poller.is_behind or offset == NOW:
             return False
-        return feed.is_busy and feed.reaches(offset)
+        return feed.long_polls.has_turns and feed.long_polls.reaches(offset)
 
     def since(self, offset: str) -> Span | None:
         """Return the news after an offset as one span, or None if they are not in memory."""
