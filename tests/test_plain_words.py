@@ -26,6 +26,7 @@ PLAIN = (
     "gateway/runtime",
     "gateway/streams",
     "gateway/telemetry",
+    "gateway/web",
     "gateway/workers",
 )
 # With these a sentence begins whose subject is elsewhere.

@@ -1,1 +1,1 @@
-"""aiohttp and nothing else: connections, routes, and answers as bytes."""
+"""The HTTP server: connections, routing, admission, handlers and responses as bytes."""

@@ -1,4 +1,4 @@
-"""What a request is counted and logged as: its operation, where it begins, how it is answered."""
+"""Count and log requests: by operation, by where a read begins, and by its answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from gateway.runtime.route import KeptAnswer, PlainGet, StreamRoute
     from gateway.web.requests.request import Request
 
-# A read that is refused so tells nothing of what the cache is good for.
+# Reads refused with these errors do not count for the hit ratio of the cache.
 NOT_LOOKED_UP = (BadRequest, ClientLimitReached, LimitReached, NotOffered, ServerStopping)
 
 _OPERATIONS = {
@@ -55,7 +55,7 @@ _CLOSED = CLOSED_LINE.lower().encode()
 
 
 def begin(request: Request, shared: Context) -> Exchange:
-    """Return the exchange of a request of which no more is known than its head says."""
+    """Return the exchange of a request, from its head alone."""
     operation = _OPERATIONS.get(request.method, counted.OTHER)
     if operation == counted.APPEND and request.fields.closes:
         operation = counted.CLOSE
@@ -67,12 +67,12 @@ def begin(request: Request, shared: Context) -> Exchange:
 
 
 def shown_target(request: Request, shared: Context) -> str:
-    """The path and query as they may be noted: without a token, where one could be a reader's."""
+    """Return the target as it may be logged: without tokens, if any route takes them."""
     return without_secrets(request.target) if shared.lines.is_guarded else request.target
 
 
 def asked(request: Request, shared: Context) -> LoggedRequest:
-    """What a line says of the request."""
+    """Return what an access log line says about the request."""
     target = shown_target(request, shared)
     return _asked(request.method, target, request.headers, request.transport, shared)
 
@@ -97,9 +97,9 @@ def log_hit(
     shared: Context,
     began: float,
 ) -> None:
-    """Write the line of a read that was answered from the cache.
+    """Write the log line of a read that was answered from the cache.
 
-    It needs no Exchange: that would take longer to make than the line.
+    There is no Exchange for it: making one would take longer than the line.
     """
     principal, target = get.principal, get.target
     if shared.lines.is_guarded:
@@ -118,7 +118,7 @@ def log_hit(
 
 
 def belongs(exchange: Exchange, route: StreamRoute) -> None:
-    """Its route is known."""
+    """Count an exchange for its route."""
     exchange.traffic, exchange.route = route.traffic, route.prefix
     exchange.conceals = route.access.conceals
 
@@ -126,13 +126,13 @@ def belongs(exchange: Exchange, route: StreamRoute) -> None:
 def found(
     exchange: Exchange, request: Request, route: StreamRoute, target: str, now: float
 ) -> None:
-    """It is admitted, and so what a GET reads is of interest."""
+    """Note where an admitted read begins, and whether it is live."""
     if exchange.operation != counted.READ:
         return
     try:
         read = route.parse(target)
     except HeadgateError:
-        return  # it is refused for that
+        return  # the handler refuses it for that
     exchange.begins = _begins(read, request)
     if isinstance(read, CatchUp):
         return
@@ -147,7 +147,7 @@ def _begins(read: Read, request: Request) -> int:
 
 
 def told(exchange: Exchange, answer: RenderedChunk | Response | Relayed, status: int) -> None:
-    """Count a read of a stream where it began, by what it was told of that."""
+    """Correct where a read counts as begun, by its answer."""
     if not isinstance(answer, RenderedChunk):
         head, size = _head(answer)
         by_size = partial(read_from, exchange.begins, status, head)
@@ -159,10 +159,10 @@ def told(exchange: Exchange, answer: RenderedChunk | Response | Relayed, status:
 
 
 def read_from(begins: int, status: int, head: bytes, size: int | None) -> int:
-    """Return as what a read counts that begins so, by its answer with a body of `size` bytes.
+    """Return where a read counts as begun, by its answer with a body of `size` bytes.
 
-    A size of None is not known before the body's end, and taken for data. An answer that tells of
-    no stream counts as nowhere.
+    A size of None is unknown before the body's end, and taken for data. An answer that shows no
+    stream counts as NOWHERE.
     """
     if begins == counted.NOWHERE:
         return begins
@@ -172,13 +172,13 @@ def read_from(begins: int, status: int, head: bytes, size: int | None) -> int:
         return counted.NOWHERE
     fields = head.lower()
     if _NEXT_OFFSET not in fields:
-        return counted.NOWHERE  # what an origin has there is no stream
+        return counted.NOWHERE  # the origin has something else there than a stream
     is_empty = status == 204 or (status != 304 and size is not None and size <= EMPTY_BYTES)
     return counted.TERMINAL if is_empty and _CLOSED in fields else begins
 
 
 def _head(answer: Response | Relayed) -> tuple[bytes, int | None]:
-    """The fields of an answer, and the bytes of its body where they are known."""
+    """Return the head of an answer, and the size of its body if it is known."""
     if isinstance(answer, Relayed):
         return answer.head, answer.length
     return answer.fields.encode("latin-1", "replace"), len(answer.body)

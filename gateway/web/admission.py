@@ -1,4 +1,4 @@
-"""Admit a request by its route's guard, before anything of it is looked up."""
+"""Admit requests by the guards of their routes, before anything is looked up for them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from gateway.runtime.route import StreamRoute
     from gateway.web.requests.request import Request
 
-TELLING_KEY = READING | {"PUT"}  # methods whose answers tell the reader key
+TELLING_KEY = READING | {"PUT"}  # methods whose responses may carry the reader key
 
 
 class RoutedTarget(NamedTuple):
-    """Where a target leads: its one form, the path of that, its route, and the stream's name."""
+    """A canonical target with its path, its route and the name of its stream."""
 
     target: str
     path: str
@@ -51,7 +51,7 @@ class _Asked(NamedTuple):
 def admitted(
     request: Request, exchange: Exchange, place: RoutedTarget, clock: Callable[[], float]
 ) -> Presented | None:
-    """Return what `admit` does where nobody has to be asked, and None where somebody has to be."""
+    """Return the result of `admit` if the guard need not be asked, else None."""
     route = place.route
     guard = route.access.guard
     if guard is None:
@@ -61,7 +61,7 @@ def admitted(
     known = request.fields.admitted
     if known is None:
         return None
-    # Whoever knew the fields has asked whether it still holds.
+    # The lookup of the fields has checked that the credential is still valid.
     exchange.is_told_key = _tells_key(request, route) and (
         request.method in READING
         or guard.still_admits(known.principal, (Need(place.path, READ),), clock())
@@ -72,20 +72,20 @@ def admitted(
 
 
 def _tells_key(request: Request, route: StreamRoute) -> bool:
-    """Return whether readers are told the reader key in the answer to such a request."""
+    """Return whether responses to such requests carry the reader key for readers."""
     return route.access.reader_keys is not None and request.method in TELLING_KEY
 
 
 async def admit(
     request: Request, exchange: Exchange, place: RoutedTarget, clock: Callable[[], float]
 ) -> Presented:
-    """Return the token that was accepted, and the target without it, once the guard lets it in.
+    """Return the accepted token, and the target without it, once the guard admits the request.
 
-    Raises Unauthenticated, Forbidden, or what conceals these.
+    Raises Unauthenticated or Forbidden, or StreamNotFound where the route conceals these.
     """
     route = place.route
     guard = route.access.guard
-    assert guard is not None, "else it is admitted at once"
+    assert guard is not None, "without a guard, `admitted` has admitted it"
     presented = present(request.method, place.target, request.headers)
     needed = needs(request.method, place.path, request.headers, split(presented.target)[1])
     asked = _Asked(guard, request.headers, presented.token, needed)
@@ -100,7 +100,7 @@ async def admit(
 
 
 def _let_in(exchange: Exchange, route: StreamRoute, principal: Principal | None) -> None:
-    """Note who was admitted, and count it."""
+    """Note the admitted principal, and count the decision."""
     exchange.principal = principal
     route.traffic.decisions[counted.ADMITTED] += 1
 
@@ -108,7 +108,7 @@ def _let_in(exchange: Exchange, route: StreamRoute, principal: Principal | None)
 async def _decided(
     asked: _Asked, exchange: Exchange, route: StreamRoute, now: float
 ) -> Principal | None:
-    """Whom the guard has let in, if not anybody."""
+    """Return the admitted principal, or None for anybody. Raises the refusal."""
     guard, headers, token, needed = asked
     try:
         return _somebody(await guard.admit(headers, token, needed, now))
@@ -121,18 +121,18 @@ async def _decided(
 def _refused(
     refusal: Unauthenticated | Forbidden, exchange: Exchange, route: StreamRoute
 ) -> HeadgateError:
-    """Note a refusal, and return what the client is told of it."""
+    """Note a refusal, and return the error that the client gets."""
     is_unknown = isinstance(refusal, Unauthenticated)
     kind = counted.UNAUTHENTICATED if is_unknown else counted.FORBIDDEN
     route.traffic.decisions[kind] += 1
     exchange.is_looked_up = False
-    # Also where the client is told nothing of it, operators find out by the log.
+    # The log has it even where the route conceals it from the client.
     exchange.refused = f"{refusal.code}: {refusal.detail}"
     return StreamNotFound(NO_STREAM) if route.access.conceals else refusal
 
 
 def _may_read(asked: _Asked, now: float) -> bool:
-    """Whether who asks for something else may read the stream, as far as that is known at once."""
+    """Return whether the client may also read the stream, if that is known at once."""
     read = asked.needs[0]._replace(operations=READ)
     return asked.guard.admitted(asked.headers, asked.token, (read,), now) is not None
 
@@ -144,14 +144,14 @@ def _somebody(principal: Principal | None) -> Principal | None:
 async def _decide_again(
     asked: _Asked, route: StreamRoute, clock: Callable[[], float], exchange: Exchange
 ) -> None:
-    """Raise as `admit` does where the credential counts no more that did as the request came."""
+    """Ask the guard again if the credential has expired since. Raises as `admit` does."""
     principal, now = exchange.principal, clock()
     if principal is not None and principal.until <= now:
         exchange.principal = await _decided(asked, exchange, route, now)
 
 
 async def _refuse_ended(route: StreamRoute, clock: Callable[[], float], exchange: Exchange) -> None:
-    """Raise where the token counts no more with which the same fields came before."""
+    """Raise Unauthenticated, or what conceals it, if the remembered credential has expired."""
     principal = exchange.principal
     if principal is not None and principal.until <= clock():
         exchange.principal = None
@@ -159,9 +159,9 @@ async def _refuse_ended(route: StreamRoute, clock: Callable[[], float], exchange
 
 
 async def check_again(exchange: Exchange, route: StreamRoute, answered: RouteAnswer) -> None:
-    """Raise where a reader is admitted no more that had to wait for this answer.
+    """Raise the refusal if a reader's credential has expired while it waited for this answer.
 
-    What an origin that decides itself has answered to the reader alone is its word.
+    Where the origin decides, its answer to this reader alone is its decision.
     """
     guard, principal = route.access.guard, exchange.principal
     if guard is None or principal is None:
@@ -172,7 +172,7 @@ async def check_again(exchange: Exchange, route: StreamRoute, answered: RouteAns
 
 
 def concealed(answered: RouteAnswer, shared: Context) -> RouteAnswer:
-    """Return an answer of a route that conceals: each 404 is that for a stream not there."""
+    """Return an answer of a concealing route, in which every 404 is the same."""
     answer = answered.answer
     if isinstance(answer, RenderedChunk) or answer.status != 404:
         return answered

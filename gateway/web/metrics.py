@@ -1,6 +1,6 @@
-"""The numbers of a running gateway: those that its routes share, and those that they tell.
+"""The metrics of a running gateway: those that its routes share, and those of each route.
 
-A number is read when somebody asks. What serves requests keeps plain integers.
+They are read when they are scraped. The code that serves requests counts in plain integers.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ LAG = histogram(
     "How late a timer came that is due every 100 ms.",
     bounds=SECONDS,
 )
-UNROUTED = "none"  # in place of a prefix, of requests that name no stream of a route
+UNROUTED = "none"  # the route label of requests that lead to no route
 
 
 def snapshot(shared: Context, routes: Router) -> Snapshot:
-    """Every number as it is now."""
+    """Return all metrics with their current values."""
     refusals = (Sample(REFUSALS, (limit,), n) for limit, n in shared.limits.refused.items())
     of_routes = (sample for route in routes for sample in route.samples())
     unrouted = requests(UNROUTED, shared.unrouted)
     lag = observed(LAG, shared.lag.late)
-    # A bound that a route tells of may be one of the process's, too.
+    # Routes and the process may count refusals by the same limit.
     return together([(*read(OF_SHARED, shared), *refusals, lag, *unrouted, *of_routes)])

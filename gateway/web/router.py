@@ -1,4 +1,4 @@
-"""Which route a path belongs to."""
+"""Find the route of a path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Router:
-    """Routes by prefix, the longest first."""
+    """The routes of a gateway, ordered by length of prefix, the longest first."""
 
     def __init__(self, routes: Sequence[StreamRoute]) -> None:
         self._routes = sorted(routes, key=lambda route: -len(route.prefix))
@@ -23,7 +23,7 @@ class Router:
         return iter(self._routes)
 
     def find(self, path: str) -> tuple[StreamRoute, str]:
-        """The route of a canonical path, and what follows its prefix; raises when there is none."""
+        """Return the route and stream name of a canonical path. Raises StreamNotFound."""
         for route in self._routes:
             begin = len(route.prefix)
             if path.startswith(route.prefix) and path[begin : begin + 1] == "/":

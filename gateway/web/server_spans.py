@@ -1,6 +1,6 @@
-"""A span for each request, by the semantic conventions for HTTP servers.
+"""Make a span for each request, by OpenTelemetry's semantic conventions for HTTP servers.
 
-It ends when the head of the answer is known: a live read goes on for hours, its span does not.
+A span ends when the head of the response is known: a live read goes on for hours.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _METHODS = frozenset(
 
 
 class ServerSpans:
-    """Makes them for requests below some routes."""
+    """The maker of spans for requests below some routes."""
 
     def __init__(self, tracer: Tracer, routes: Router) -> None:
         self._tracer = tracer
         self._routes = routes
 
     def begin(self, request: Request) -> RequestSpan:
-        """Return the span of a request that has just come."""
+        """Return the span of a request that has just been received."""
         return self._begin(
             request.method,
             _target(request),
@@ -94,7 +94,7 @@ class ServerSpans:
 
 
 def _target(request: Request) -> str:
-    """The path and query; nothing of a URL that names another host, which may hold a password."""
+    """Return the target; empty for a URL of another host, which may hold a password."""
     try:
         return request_head.target(request)
     except HeadgateError:
@@ -102,7 +102,7 @@ def _target(request: Request) -> str:
 
 
 def _named_server(host: str) -> dict[str, str | int]:
-    """The host that the client asked for, and the port if it named one."""
+    """Return the span attributes for the requested host, and for its port if it has one."""
     if not host or not request_head.is_host(host):
         return {}
     name, colon, port = host.rpartition(":")

@@ -1,4 +1,4 @@
-"""Whom the guards of routes admit at once, without a request object or a task."""
+"""Decide on requests whose guard can decide at once, without a request object or a task."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gateway.runtime.route import StreamRoute
     from gateway.web.router import Router
 
-REMEMBERED_PATHS = 2048  # of streams that are used: 1 MB, at worst 10
-LONGEST_PATH = MAX_PATH_BYTES  # a handler looks at what is spelled at more length
+REMEMBERED_PATHS = 2048  # paths of streams in use: 1 MB, at worst 10
+LONGEST_PATH = MAX_PATH_BYTES  # in characters; longer ones go to a handler
 _CLOSE = b"Connection: close\r\n"
 
 
@@ -39,7 +39,7 @@ class _Found(NamedTuple):
 
 
 class ShortAdmission:
-    """Admits requests whose credentials are known; a handler asks the guard about all others."""
+    """The admission of requests with known credentials; handlers ask the guard about others."""
 
     def __init__(self, routes: Router, clock: Callable[[], float]) -> None:
         self._routes = routes
@@ -47,9 +47,9 @@ class ShortAdmission:
         self._found = lru_cache(REMEMBERED_PATHS)(self._find)
 
     def fields(self, message: RawRequestMessage) -> RequestFields | None:
-        """The fields of a request without its bearer token, and whose that was.
+        """Return the fields of a request with the principal in place of its bearer token.
 
-        They say the same of whatever else comes with them. None where no token was accepted.
+        They hold for any target and body. Return None if the guard accepts no token at once.
         """
         if "Authorization" not in message.headers:
             return None
@@ -68,14 +68,14 @@ class ShortAdmission:
         return RequestFields(guard.stripped(message.headers), are_known=True, admitted=admitted)
 
     def get(self, message: RawRequestMessage | KnownRequest) -> PlainGet | None:
-        """A GET that needs no answer of its own, without its credential, if it is admitted."""
+        """Return an admitted GET without its credential, or None. Its answer must fit others."""
         target = message.path
         found = self._at(target.partition("?")[0])
         if found is None:
             return None
         access, admitted = found.route.access, _admitted(message)
         if access.guard is None:
-            # A token there is nobody's here, but it is a token.
+            # The route takes no tokens, but one in the request must not be remembered.
             is_plain = admitted is None and without_token(target) == target
             return plain_get(message) if is_plain else None
         if admitted is None:
@@ -107,7 +107,7 @@ class ShortAdmission:
     def _reader(
         self, message: RawRequestMessage | KnownRequest, guard: Guard, found: _Found
     ) -> tuple[Principal | None, str, MultiMapping[str]]:
-        """Who is admitted, if anybody, and the target and fields without his credential."""
+        """Return the admitted principal or None, and target and fields without the credential."""
         headers = message.headers
         try:
             token, target = present("GET", message.path, headers)
@@ -120,9 +120,9 @@ class ShortAdmission:
         return principal, target, headers if principal is None else guard.stripped(headers)
 
     def writer(self, message: RawRequestMessage | KnownRequest) -> str | None:
-        """Who is admitted with a request whose target has no query, and is no GET: whose account.
+        """Return the account that a write to a target without a query counts for.
 
-        It is empty for anybody, and None for who is not admitted.
+        Return "" for an anonymous client, and None if the guard does not admit it at once.
         """
         found = self._at(message.path)
         if found is None:
@@ -131,7 +131,7 @@ class ShortAdmission:
         guard = access.guard
         if guard is None:
             return "" if admitted is None else None
-        if access.conceals:  # what a log says of a stream that is not there has to be checked
+        if access.conceals:  # a 404 of the log has to be concealed
             return None
         principal: Principal | None
         try:
@@ -148,7 +148,7 @@ class ShortAdmission:
         return "" if principal.is_anybody else principal.account
 
     def _still(self, admitted: Admitted, guard: Guard, needed: Sequence[Need]) -> Principal | None:
-        """Whoever was admitted with the same fields before, if he is for this, too."""
+        """Return the principal of remembered fields if the guard still admits it to `needed`."""
         its, principal = admitted
         is_let = its is guard and guard.still_admits(principal, needed, self._clock())
         return principal if is_let else None
@@ -170,7 +170,7 @@ def _admitted(message: RawRequestMessage | KnownRequest) -> Admitted | None:
 
 
 def plain_get(message: RawRequestMessage | KnownRequest) -> PlainGet:
-    """A GET as its head has it."""
+    """Return a GET with the values of its head."""
     headers, target = message.headers, message.path
     key = (headers.get("Host", ""), target)
     is_last = message.should_close

@@ -1,4 +1,4 @@
-"""Whose web pages may write: a browser sends their requests with whatever its user may do."""
+"""Decide which web pages may write: a browser sends their requests with its user's rights."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def check(request: Request, lines: CommonHeaders, *, is_guarded: bool, has_token: bool) -> None:
-    """Refuse a page's write: browsers ask first only for those that forms cannot make.
+    """Refuse a write by a page of another origin: forms can write without a CORS preflight.
 
-    `has_token` where a guard has accepted the request's Authorization: a page that can set it
-    knows the token, and needs nothing that the browser would add.
+    `has_token` says that a guard has accepted the request's Authorization: a page that can set it
+    knows the token, and does not depend on credentials that the browser adds.
     """
     origin = request.fields.origin
     if origin is None or request.method in SAFE:
@@ -29,7 +29,7 @@ def check(request: Request, lines: CommonHeaders, *, is_guarded: bool, has_token
 
 
 def preflight(request: Request, lines: CommonHeaders, *, is_guarded: bool) -> Response:
-    """What a page may send; `is_guarded` where a token could let it write."""
+    """Return the response to a CORS preflight; `is_guarded` if the route accepts tokens."""
     origin = request.headers.get("Origin", "")
     asked = request.headers.get("Access-Control-Request-Headers", "").lower()
     has_token = is_guarded and "authorization" in asked.replace(" ", "").split(",")

@@ -1,1 +1,1 @@
-"""A client's socket: accepted, parsed, bounded, and answered at once where possible."""
+"""Client connections: accept, parse, limit, and answer at once where possible."""

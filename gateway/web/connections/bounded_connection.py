@@ -66,7 +66,7 @@ class BoundedConnection(Incoming):
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the connection's place back before anything else, which might raise."""
-        if self.state is LOST:  # uvloop may tell of the end of what was handed over, too
+        if self.state is LOST:  # uvloop may report a handed-over transport's end
             return
         if self.is_handed_over:
             self._counts = False  # its new protocol counts it down
@@ -91,7 +91,7 @@ class BoundedConnection(Incoming):
     def resume_writing(self) -> None:
         """Stop watching: the client has received most of what it was sent."""
         super().resume_writing()
-        if self.transport is not None:  # without one it ends once everything was received
+        if self.transport is not None:  # without one it ends after the last byte
             self._unsent = None
 
     @override
@@ -108,13 +108,13 @@ class BoundedConnection(Incoming):
 
     @override
     def go_on(self) -> None:
-        """Go on with what the client has sent meanwhile."""
+        """Go on with what the client has sent since the last request."""
         transport = self.transport
         if transport is None:
             return
         if self._has_behind:
-            # A handler takes as long as many answers from memory: other connections come before
-            # what was received together with its request.
+            # A handler takes as long as many answers from memory. So other connections have their
+            # turn before the rest of what was received with this request.
             turn.add_behind(self)
             return
         self.enter(IDLE)

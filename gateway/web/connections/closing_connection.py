@@ -1,4 +1,4 @@
-"""A client's connection as far as it ends: with refusals, and with what comes behind them."""
+"""The end of a client's connection: refusals, and what the client still sends after them."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     from gateway.runtime.context import Context
 
-LINGER_S = 1.0  # for the client to read its last answer, while it may still send
-LINGER_BODY_S = 10.0  # where the rest of a body is on its way: few clients read before all is sent
-LINGER_BYTES = 64 * 1024 * 1024  # of what is dropped meanwhile, which costs time: a second of it
+LINGER_S = 1.0  # for the client to read its last response; it may still send
+LINGER_BODY_S = 10.0  # while a body is coming: few clients read before all is sent
+LINGER_BYTES = 64 * 1024 * 1024  # dropped meanwhile; that takes a second of processor time
 
 
 class ClosingConnection(BaseProtocol):
-    """A connection that ends without its client losing an answer; `state` says how far it is."""
+    """A connection that ends without its client losing a response."""
 
     __slots__ = ("_ends", "_lingering", "_may_drop", "shared", "state")
 
@@ -40,27 +40,27 @@ class ClosingConnection(BaseProtocol):
         super().__init__(asyncio.get_running_loop())
         self.shared = shared
         self.state = IDLE
-        self._ends = False  # nothing more is begun
+        self._ends = False  # True when no further request is begun
         self._lingering: asyncio.TimerHandle | None = None
-        self._may_drop = LINGER_BYTES  # while it lingers
+        self._may_drop = LINGER_BYTES  # bytes, while it lingers
 
     def enter(self, state: State) -> None:
-        """Change the state."""
+        """Change the state to one that TRANSITIONS allows."""
         assert state in TRANSITIONS[self.state], f"{self.state.name} to {state.name}"
         self.state = state
 
     @property
     def is_handed_over(self) -> bool:
-        """Whether another protocol has the client's transport."""
+        """True when another protocol has the client's transport."""
         return self.state is HANDED_OVER
 
     def write(self, wire: bytes) -> None:
-        """Write an answer that was ready at once."""
+        """Write a response, or nothing once the transport is gone."""
         if self.transport is not None:
             self.transport.write(wire)
 
     def writelines(self, parts: Sequence[bytes]) -> None:
-        """Write an answer whose body is too long to be copied, by one call of the system."""
+        """Write a response whose body is too long to be copied, with one system call."""
         if self.transport is not None:
             self.transport.writelines(parts)
 
@@ -72,7 +72,7 @@ class ClosingConnection(BaseProtocol):
             self.transport = None
 
     def refuse(self, error: HeadgateError) -> None:
-        """Answer, and end the connection: what follows on it means nothing."""
+        """Respond with the error, and end the connection: later bytes have no meaning."""
         transport = self.transport
         if transport is None:
             return
@@ -81,23 +81,23 @@ class ClosingConnection(BaseProtocol):
         exchange = Exchange(shared.unrouted, OTHER, None, shared.lines.new_request_id)
         request_id = exchange.request_id
         transport.write(shared.refusal(refusal, connection="close", request_id=request_id))
-        if not isinstance(error, ClientLimitReached | LimitReached):  # of which nothing was read
+        if not isinstance(error, ClientLimitReached | LimitReached):  # which read nothing
             exchange.cache_lines = cache_status.BYPASS
-            if shared.log.enabled:  # what is no request has neither a method nor a path
+            if shared.log.enabled:  # no request was parsed: no method, no path
                 exchange.asked = LoggedRequest("-", "-", peer_of(transport), None, None)
             exchange.answered(shared.log, refusal.status, len(refusal.body), "answered")
         self.linger()
 
     def refuse_at_once(self, error: HeadgateError) -> None:
-        """Answer, and free the connection's descriptor as soon as the answer is sent."""
+        """Respond with the error, and close the descriptor as soon as that is sent."""
         self.write(self.shared.refusal(self.shared.problem(error), connection="close"))
         self.force_close()
 
     def linger(self, *, in_body: bool = False) -> None:
-        """End what is sent, and the connection when the client does, or after a while.
+        """Stop sending, and close when the client does, or after LINGER_S or LINGER_BODY_S.
 
-        What it still sends is dropped: to a closed socket it would cost the client the answer, as
-        the system then resets the connection (RFC 9112 section 9.6).
+        Whatever the client still sends is dropped. If the socket were closed, the system would
+        reset the connection, and the client could lose the response (RFC 9112 section 9.6).
         """
         transport = self.transport
         if transport is None or transport.is_closing() or self.state is LINGERING:
@@ -106,7 +106,7 @@ class ClosingConnection(BaseProtocol):
         self._ends = True
         try:
             transport.write_eof()
-        except OSError:  # the client has reset the connection, and the loop does not know yet
+        except OSError:  # the client has reset the connection; the loop does not know yet
             self.force_close()
             return
         transport.resume_reading()
@@ -115,7 +115,7 @@ class ClosingConnection(BaseProtocol):
         )
 
     def drop(self, size: int) -> None:
-        """Count bytes that mean nothing any more, and end the connection at LINGER_BYTES."""
+        """Count dropped bytes, and end the connection beyond LINGER_BYTES."""
         self._may_drop -= size
         if self._may_drop < 0 and self.state is LINGERING:
             self.force_close()

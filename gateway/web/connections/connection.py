@@ -1,4 +1,4 @@
-"""A client's connection: the requests that need no task are answered as soon as they are parsed."""
+"""A client's connection: requests that need no task are answered as soon as they are parsed."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ if TYPE_CHECKING:
 
 
 class StreamOwner(Owner, ReaderServer, Protocol):
-    """The server that made a connection for streams, as far as the connection needs it."""
+    """The server that accepted a connection, as the connection uses it."""
 
     fast: FastPath
     descriptors: Descriptors
 
 
 class Connection(BoundedConnection):
-    """Parses what comes, and has handlers answer what the fast path does not take."""
+    """A client's connection to streams: handlers answer what the fast path does not."""
 
     __slots__ = ("_ahead", "_counted", "_fast", "_on_lost", "principal")
     owner: StreamOwner
     abandon = BoundedConnection.force_close  # implements Waiter.abandon
 
     def __init__(self, owner: StreamOwner, early: bytes = b"", late: bytes = b"") -> None:
-        """`early` came before this object; with `late`, which is left to be sent, it ends."""
+        """Parse `early` bytes, received before; or send the `late` response and end."""
         super().__init__(owner, early, late)
-        self.principal: Principal | None = None  # of the long-poll that waits
+        self.principal: Principal | None = None  # the reader of the parked long-poll
         self._fast = owner.fast
-        self._ahead: Answers | None = None  # to writes that were sent ahead
+        self._ahead: Answers | None = None  # the pending responses to pipelined writes
         self._on_lost: Callable[[Connection], object] | None = None
-        self._counted: Polls | None = None  # where the long-poll that waits is counted
+        self._counted: Polls | None = None  # the counters of the parked long-poll
 
     @override
     def forget_waiting(self) -> None:
-        """Forget what waits for this connection; appends under way go on without it."""
+        """Drop what waits for this connection; appends under way go on without it."""
         if self._on_lost is not None:
             self._on_lost(self)
             self._on_lost = None
@@ -65,7 +65,7 @@ class Connection(BoundedConnection):
             self._counted = None
 
     def hand_over(self, protocol: asyncio.Protocol, to: asyncio.Transport) -> None:
-        """Give transport, or what has taken it over, to a protocol; the connection ends here."""
+        """Give the transport `to` to another protocol; this connection object ends."""
         to.set_protocol(protocol)
         self.enter(HANDED_OVER)
         self.transport = None
@@ -73,8 +73,8 @@ class Connection(BoundedConnection):
 
     @override
     def is_known(self, data: bytes) -> bool:
-        """Whether a request came before, or its fields, and it is answered without being parsed."""
-        # To look a long body up would cost more than it ever saves.
+        """Return whether a request was answered by a lookup of its bytes, without parsing."""
+        # The lookup of a long body would cost more than it saves.
         if self.writing_paused or self.shared.closing:
             return False
         known = self._fast.known(data) if data.startswith(b"GET ") else None
@@ -103,7 +103,7 @@ class Connection(BoundedConnection):
     def is_answered(
         self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
     ) -> bool:
-        """Whether the fast path took a request; `head` is all of it, if it came as one piece."""
+        """Return whether the fast path answers; `head` has the whole request, if in one piece."""
         if self.writing_paused or self.shared.closing or not is_plain(message, self.shared.hosts):
             return False
         if head is not None:
@@ -116,9 +116,9 @@ class Connection(BoundedConnection):
         return taken
 
     def went_on(self, *, should_close: bool) -> None:
-        """A request was answered without a handler, or will be."""
+        """Note a request that is answered without a handler of this connection."""
         self._deadline = None
-        if self.state is IDLE:  # else it is idle from its answer on
+        if self.state is IDLE:  # otherwise it becomes idle with its response
             self.rest()
         if should_close:
             self.force_close()
@@ -126,29 +126,29 @@ class Connection(BoundedConnection):
     def defer(
         self, on_lost: Callable[[Connection], object] | None = None, counted: Polls | None = None
     ) -> None:
-        """Keep the connection for an answer that comes later."""
+        """Reserve the connection for a response that comes later."""
         self.enter(TAKEN)
         self._on_lost = on_lost
         self._counted = counted
 
     def take_ahead(self, answers: Answers) -> None:
-        """Keep the connection for the answers to writes that were sent ahead."""
+        """Reserve the connection for the responses to pipelined writes."""
         self.enter(TAKEN)
         self._ahead = answers
 
     @override
     def cancel_request(self) -> None:
-        """End the request that is under way, or those that were sent ahead."""
+        """Cancel the request that is under way, or the pipelined writes."""
         super().cancel_request()
         if self._ahead is not None:
             self._ahead.cancel()
 
     def set_on_lost(self, on_lost: Callable[[Connection], object] | None) -> None:
-        """Whom to tell when the client leaves while a task waits for its answer."""
+        """Call `on_lost` if the client disconnects while a task waits for its response."""
         self._on_lost = on_lost
 
     def answer(self, answer: PollAnswer) -> None:
-        """Write the answer to a long-poll that came later."""
+        """Write the response to the parked long-poll."""
         counted, self._counted = self._counted, None
         if counted is not None:
             answer.uncounted_begins[counted.begins] += 1
@@ -156,7 +156,7 @@ class Connection(BoundedConnection):
         self.reply(answer.wire)
 
     def reply(self, wire: bytes) -> bool:
-        """Write the answer that came later, and go on with what the client sent meanwhile."""
+        """Write a delayed response, and go on with what the client sent meanwhile."""
         self._on_lost = self._ahead = None
         if self.transport is None:
             return False

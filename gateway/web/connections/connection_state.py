@@ -1,4 +1,4 @@
-"""What becomes of a client's connection: its states, and which of them may follow which."""
+"""The states of a client's connection, and which of them may follow which."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from enum import IntEnum
 
 
 class State(IntEnum):
-    """Every connection begins IDLE and ends LOST. As numbers they are cheap to look up."""
+    """The state of a connection: IDLE at first, LOST at the end. Numbers are cheap to look up."""
 
-    IDLE = 0  # no request waits for its answer
-    TAKEN = 1  # one request is under way; what the client sends behind it is held
-    # One request is under way; what comes behind it is dropped, as no HTTP or as what follows a
-    # body in chunks.
+    IDLE = 0  # no request waits for its response
+    TAKEN = 1  # one request is under way; what the client sends after it is held
+    # One request is under way; what comes after it is dropped, because it is no HTTP or because it
+    # follows a chunked body.
     DEAF = 2
     HANDED_OVER = 3  # an SSE reader has the transport
-    LINGERING = 4  # the last answer is written; what the client still sends is dropped for a while
+    LINGERING = 4  # the last response is written; what still comes is dropped
     LOST = 5  # the transport is gone
 
 
-# In Python 3.11 a member costs as much as a call when it is looked up in its class.
+# Module constants: in Python 3.11 looking a member up in its class costs as much as a call.
 IDLE, TAKEN, DEAF, HANDED_OVER, LINGERING, LOST = State
 
 TRANSITIONS: dict[State, tuple[State, ...]] = {

@@ -1,4 +1,4 @@
-"""The open connections of a listener, and how they end with it."""
+"""The open connections of a listener, and how they are closed with it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class OpenConnection(Protocol):
-    """An open connection, as far as its end needs it."""
+    """An open connection, as closing all of them uses it."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request is under way."""
+        """True when no request is under way."""
 
     def end_when_idle(self) -> None:
-        """End the connection, with its request if there is one."""
+        """End the connection, after its request if one is under way."""
 
     def cancel_request(self) -> None:
-        """End the request that is under way."""
+        """Cancel the request that is under way."""
 
     def force_close(self) -> None:
         """End the connection as soon as the client has received what it was sent."""
@@ -49,12 +49,12 @@ class Connections(Generic[C]):
         self._open.add(connection)
 
     def discard(self, connection: C) -> None:
-        """Forget a connection that is lost."""
+        """Remove a connection that is lost."""
         self._open.discard(connection)
         self._idle.set()
 
     def notice_idle(self) -> None:
-        """Look again whether any connection has a request under way."""
+        """Have `all_idle` check the connections again."""
         self._idle.set()
 
     async def all_idle(self) -> None:
@@ -64,9 +64,9 @@ class Connections(Generic[C]):
             await self._idle.wait()
 
     async def close(self, grace_s: float) -> None:
-        """End all connections; requests under way have `grace_s` seconds, then they are cancelled.
+        """End all connections; requests under way are cancelled after `grace_s` seconds.
 
-        What a request does when it is cancelled has as many seconds again.
+        Cancelled requests have `grace_s` seconds again to clean up.
         """
         for connection in self:
             connection.end_when_idle()

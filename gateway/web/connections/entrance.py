@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from gateway.runtime.context import Context
 
-SWEEP_S = 0.5  # how late a slow client may be noticed
+SWEEP_S = 0.5  # a slow client is noticed this much late at most
 
 
 class Entrance:
-    """The accepted sockets of one listener, and a timer that looks at all its connections."""
+    """The accepted sockets of one listener, and the timer that checks its connections."""
 
     def __init__(self, shared: Context, connections: Iterable[object]) -> None:
-        """Look after connections, but only after those that are bounded."""
+        """Check `connections` by a timer; only BoundedConnections among them are."""
         self._shared = shared
         self._connections = connections
         self._loop = asyncio.get_running_loop()

@@ -1,7 +1,7 @@
-"""Answer reads that are cached, and park long-polls, without a handler.
+"""Answer cached reads, and park long-polls, without a handler.
 
-Each method returns False for a request that it does not answer. A handler then does, with the same
-bytes.
+Each method returns False for a request that it does not answer. A handler then answers it with the
+same bytes.
 """
 
 from __future__ import annotations
@@ -48,30 +48,30 @@ if TYPE_CHECKING:
     from gateway.web.router import Router
 
 REMEMBERED_POLLS = 4096  # targets of long-polls: a thousand viewers of a stream send the same few
-# With what was parsed from them 4 MB; then all are forgotten. As many of long-polls, which are kept
-# apart: each message makes others of them.
+# With what was parsed from them 4 MB; a full table is cleared. Long-polls have a table of their own
+# of the same size, because each message changes their offset.
 REMEMBERED_HEADS = 1024
-REMEMBERED_BYTES = 1024  # of the longest head that is remembered: browsers send about 700
-# With a JWT twice as much; of these 16 bytes stand for the head, and 8 MB is what was parsed.
+REMEMBERED_BYTES = 1024  # the longest head that is remembered; browsers send about 700
+# A JWT needs more. A digest of 16 bytes stands for such a head; the parsed requests take 8 MB.
 REMEMBERED_WITH_TOKEN = 4096
-UNMEASURED = 15  # of 16 kept answers: a look at the clock costs as much as to count five figures
+UNMEASURED = 15  # of 16 cached answers: reading the clock costs as much as five counters
 _ABSENT = b"HTTP/1.1 404 "
 _UNCHANGED = b"HTTP/1.1 304 "
 
 
 class FastConnection(Parkable, Protocol):
-    """A client's connection, as far as the fast path needs it."""
+    """A client's connection, as the fast path uses it."""
 
     principal: Principal | None
     state: State
     transport: asyncio.Transport | None
 
     def writelines(self, parts: Sequence[bytes]) -> None:
-        """Write an answer whose body is too long to be copied."""
+        """Write a response whose body is too long to be copied."""
 
 
 class FastPath:
-    """Answers cached reads, and parks long-polls, of all routes."""
+    """The memory of parsed requests by which cached reads are answered and long-polls parked."""
 
     def __init__(self, routes: Router, shared: Context) -> None:
         self._routes = routes
@@ -92,8 +92,8 @@ class FastPath:
         self.answered = 0
         self.heads: dict[bytes, PlainGet] = {}
         self.blocks = RequestBlocks()
-        self.polls: dict[bytes, PlainGet] = {}  # by their heads, or by the digests of these
-        # Where some route has a guard: who is admitted at once, and their heads by digest.
+        self.polls: dict[bytes, PlainGet] = {}  # by head, or by its digest
+        # Only if some route has a guard: its decisions, and admitted requests by digest of head.
         self._admission: ShortAdmission | None = None
         self._admitted: dict[bytes, PlainGet] = {}
         self._keyed = blake2b(key=secrets.token_bytes(32), digest_size=16)
@@ -104,7 +104,7 @@ class FastPath:
             self.blocks = RequestBlocks(self._digest)
 
     def known(self, head: bytes) -> PlainGet | None:
-        """Return the request parsed from an equal head before; own lines may differ."""
+        """Return the request parsed from an equal head before; its own lines may differ."""
         get = self._known_as_it_is(head)
         if get is not None:
             return get
@@ -138,19 +138,19 @@ class FastPath:
         return get
 
     def _digest(self, head: bytes) -> bytes:
-        """What stands for a head that has a token in it, which is kept nowhere."""
-        digest = self._keyed.copy()  # the key is in it already: half the time of a new one
+        """Return a keyed digest that stands for a head, so that no token in it is stored."""
+        digest = self._keyed.copy()  # a copy has the key already: half the time of a new one
         digest.update(head)
         return digest.digest()
 
     def _remember(self, head: bytes, headers: MultiMapping[str], get: PlainGet) -> None:
-        """Keep what was parsed from a GET that others may send, too, and that was answered here.
+        """Remember what was parsed from a GET that was answered here and may come again.
 
-        What a reader is known by is not kept.
+        A request with a field by which a route identifies its reader is not remembered.
         """
         principal = get.principal
         longest = REMEMBERED_BYTES if principal is None else REMEMBERED_WITH_TOKEN
-        if len(head) > longest or TRACEPARENT in headers:  # which is another one each time
+        if len(head) > longest or TRACEPARENT in headers:  # a trace differs each time
             return
         told = headers if principal is None else get.headers
         if any(identity.tell(told) for identity in self._identities):
@@ -161,9 +161,9 @@ class FastPath:
             _put(self.polls if get.is_poll else self._admitted, self._digest(head), get)
 
     def remember_block(self, data: bytes, message: RawRequestMessage, size: int) -> None:
-        """Keep what was parsed from the fields of a whole request to a host that is served.
+        """Remember the parsed fields of a whole request to a host that is served.
 
-        Of one with a token, what is left without it.
+        Fields with a token are remembered without it.
         """
         fields = None if self._admission is None else self._admission.fields(message)
         if fields is None:
@@ -172,7 +172,7 @@ class FastPath:
             self.blocks.remember(data, message, size, fields)
 
     def _needs_its_own_answer(self, headers: Mapping[str, str]) -> bool:
-        """Whether the request wants an answer that others do not."""
+        """Return whether the response depends on fields in which equal reads differ."""
         return (
             "If-None-Match" in headers
             or "X-Request-Id" in headers
@@ -186,7 +186,7 @@ class FastPath:
         if request.method == "GET":
             assert self._admission is not None, "who admitted it"
             return self._admission.get(request) is not None
-        if "?" in request.path:  # there may be another token in it, which is for nobody to see
+        if "?" in request.path:  # it may have another token
             return False
         assert self._admission is not None, "who admitted it"
         return self._admission.writer(request) is not None
@@ -205,14 +205,14 @@ class FastPath:
         head: bytes | None,
         message: RawRequestMessage | KnownRequest,
     ) -> bool:
-        """A cached answer, or a long-poll that waits for one.
+        """Answer a GET from the cache, or park it as a long-poll.
 
-        The `head` from which the message was parsed is remembered, unless other bytes came with it.
-        It is there for one whose fields are known.
+        `head` holds the bytes that the message was parsed from, and is remembered. It is None if
+        the head did not come in one piece, and never for a KnownRequest.
         """
         if self._needs_its_own_answer(message.headers):
             return False
-        # Where a guard has judged it, without its credential.
+        # Where a route has a guard, `get` lacks the credential that the guard has checked.
         get = plain_get(message) if self._admission is None else self._admission.get(message)
         if get is None:
             return False
@@ -252,9 +252,9 @@ class FastPath:
         return True
 
     def again(self, client: FastConnection, get: PlainGet) -> bool:
-        """A cached answer, or a wait, for a request that needs no answer of its own.
+        """Answer from the cache, or park, a request whose answer is the same for all.
 
-        What waited before does so again, if it can.
+        A request remembered as a long-poll is parked if that is possible.
         """
         if get.is_poll and self._waits(client, get):
             return True
@@ -269,9 +269,9 @@ class FastPath:
         return True
 
     def ready(self, get: PlainGet, client: FastConnection | None = None) -> KeptAnswer | None:
-        """The cached response to a GET. The body is the cache's own bytes.
+        """Return the cached response to a GET, whose body is the cache's own bytes.
 
-        It counts as given, the loop detector is shown it, and a log line names the client.
+        It is counted, logged, traced and shown to the loop detector as a sent response.
         """
         began = 0.0 if self.answered & self._unmeasured else perf_counter()
         now = self._clock()
@@ -300,7 +300,7 @@ class FastPath:
         return None
 
     def _waits(self, client: FastConnection, get: PlainGet) -> bool:
-        """Whether a long-poll waits for its answer, or has it."""
+        """Return whether a long-poll was parked or answered."""
         if not self._park(client, get):
             return False
         if self._repeats.looking:
@@ -318,7 +318,7 @@ class FastPath:
         route, name, read, long_over = poll
         client.principal = get.principal
         is_done = route.park(client, name, read, get.headers)
-        if client.state is not TAKEN:  # it waits for nothing
+        if client.state is not TAKEN:  # it is not parked
             client.principal = None
         if not is_done:
             return False
@@ -332,20 +332,20 @@ class FastPath:
         return self._routes.find(split(canonical_target(target))[0])
 
     def _parse_poll(self, target: str) -> tuple[StreamRoute, str, LongPoll, float] | None:
-        """The stream of a long-poll, and from when on its cursor is one of long ago."""
+        """Return route, stream, long-poll, and the time from which its cursor is too old."""
         try:
             route, name = self._find(target)
             read = route.parse(canonical_target(target))
         except HeadgateError:
             return None
-        # What a reader key makes of a target is not remembered: the next rotation changes it.
+        # A target with a reader key is not remembered: the next rotation changes it.
         if not isinstance(read, LongPoll) or read.told_key:
             return None
         return route, name, read, long_over_at(read.cursor)
 
 
 def _note(repeats: LoopDetector, client: FastConnection | None, get: PlainGet) -> None:
-    """Show the loop detector a read without a handler; without a client it is the only one."""
+    """Show the loop detector a read that no handler sees; `client` is None before it has one."""
     transport = None if client is None else client.transport
     repeats.note(transport, "GET", get.target, get.headers)
 

@@ -1,8 +1,8 @@
-"""A client's connection: it parses with aiohttp's parser, and steps the handler of its request.
+"""A client's connection: requests come from aiohttp's parser, and a Step runs their handler.
 
-Of aiohttp it has the request parser and the stream of a body, through aiohttp's BaseProtocol, which
-those need to pause reading. Private names of aiohttp that it leans on are listed, each with its
-reason, in tests/web/test_connection_contract.py.
+From aiohttp it uses the request parser and the body stream, and the BaseProtocol that these need to
+pause reading. The private names of aiohttp that it depends on are listed, each with its reason, in
+tests/web/test_connection_contract.py.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 
 
 class RequestHandlers(Protocol):
-    """Carries requests out, and makes replies of the outcomes, which nobody else looks at."""
+    """The handlers of requests; only they look into the outcomes that they return."""
 
     def handle(self, request: Request, /) -> Any:  # noqa: ANN401 - an outcome, or what a Step waits for
         """Return the outcome of a request, a Later of it, or a coroutine. May raise any error."""
 
     def answer(self, request: Request, outcome: Any, /) -> WritableReply:  # noqa: ANN401 - of `handle`
-        """Return the reply by the outcome."""
+        """Return the reply for an outcome of `handle`."""
 
     def refuse(self, request: Request, error: BaseException, /) -> WritableReply | None:
-        """Return the reply by the error that came instead; None where that has no reply."""
+        """Return the reply for an error of `handle`; None if there is none to send."""
 
 
 class Owner(Protocol):
-    """The listener of a connection, as far as the connection needs it."""
+    """The server that accepted a connection, as the connection uses it."""
 
     shared: Context
     connections: Connections[HttpConnection]
@@ -58,11 +58,11 @@ class Owner(Protocol):
 
     @property
     def handlers(self) -> RequestHandlers:
-        """What handles the requests."""
+        """The handlers of the requests."""
 
 
 class HttpConnection(ClosingConnection):
-    """A connection with at most one `request` under way, which its handler answers."""
+    """A connection whose handlers answer one `request` at a time."""
 
     __slots__ = (
         *("_drained", "_idle_until", "_is_parsing", "_leaving", "_step", "handlers"),
@@ -76,24 +76,24 @@ class HttpConnection(ClosingConnection):
         self.handlers = owner.handlers
         self.request: Request | None = None
         self._step: Step[Any] | None = None
-        self._leaving: asyncio.TimerHandle | None = None  # ends a handler whose client is gone
-        self._is_parsing = False  # what comes next is looked at by whoever parses
-        self._idle_until: float | None = None  # then an idle connection is closed (loop time)
-        self._drained: Later[None] | None = None  # the client has taken most of what it was sent
+        self._leaving: asyncio.TimerHandle | None = None  # cancels the handler after its grace
+        self._is_parsing = False  # the running parse loop takes the next request
+        self._idle_until: float | None = None  # loop time at which it is closed
+        self._drained: Later[None] | None = None  # done when the client keeps up again
 
     # Its life
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin; asyncio would leave a connection open that could not."""
+        """Begin, and abort on an error: asyncio would leave the connection open."""
         try:
             self.begin(transport)
-        except Exception:  # noqa: BLE001 - it is told, and its client asks again
+        except Exception:  # noqa: BLE001 - it is logged, and the client retries
             log.exception("connection.failed")
-            transport.abort()  # type: ignore[attr-defined] # of TCP
+            transport.abort()  # type: ignore[attr-defined] # TCP transports have it
 
     def begin(self, transport: asyncio.BaseTransport) -> None:
-        """Take a transport: the client is there."""
+        """Take a transport, and count the connection as open."""
         super().connection_made(transport)
         connection: socket.socket | None = transport.get_extra_info("socket")
         if connection is not None:
@@ -102,22 +102,22 @@ class HttpConnection(ClosingConnection):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request of the connection is under way."""
+        """True when no request of the connection is under way."""
         return self.state is not TAKEN and self._step is None
 
     def is_idle_for_long(self, now: float) -> bool:
-        """Return whether the time is over for which an idle connection is kept."""
+        """Return whether the connection has been idle for longer than keepalive_s."""
         return self.state is IDLE and self._idle_until is not None and now >= self._idle_until
 
     def rest(self) -> None:
-        """Keep an idle connection for its client's next request, for a while."""
+        """Start the keepalive_s for which an idle connection stays open."""
         self._idle_until = self._loop.time() + self.owner.keepalive_s
 
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Wait for nothing any more, and end the handler whose client is gone."""
+        """Release what the connection holds, and end its handler after its grace_s."""
         super().connection_lost(exc)
-        self._parser = None  # which has this object, and the last head: they would stay together
+        self._parser = None  # it refers to this object: a cycle
         self._ends = True
         self.owner.connections.discard(self)
         if self._lingering is not None:
@@ -134,7 +134,7 @@ class HttpConnection(ClosingConnection):
             self.ends_without_client(request)
 
     def ends_without_client(self, request: Request) -> None:
-        """End a request whose client is gone, when it may go on no more."""
+        """Cancel a request without a client, once its grace_s is over."""
         step, grace_s = self._step, request.grace_s
         if step is None or request is not self.request:
             return
@@ -144,20 +144,20 @@ class HttpConnection(ClosingConnection):
             self._leaving = self._loop.call_later(grace_s, step.cancel)
 
     def end_when_idle(self) -> None:
-        """End the connection, with its request if there is one."""
+        """End the connection, after its request if one is under way."""
         self._ends = True
         if self.is_idle:
             self.force_close()
 
     def cancel_request(self) -> None:
-        """End the request that is under way."""
+        """Cancel the request that is under way."""
         if self._step is not None:
             self._step.cancel()
 
     # Requests
 
     def give(self, request: Request) -> None:
-        """Have a request answered by its handler."""
+        """Start the handler of a request."""
         if self.state is IDLE:
             self.enter(TAKEN)
         self.owner.connections.requests_count += 1
@@ -168,12 +168,12 @@ class HttpConnection(ClosingConnection):
     def step_of(
         self, request: Request, on_done: Callable[[Any, BaseException | None], object]
     ) -> Step[Any]:
-        """Return the step that handles a request, in a context of its own where it is traced."""
+        """Return the Step that handles a request, in its own context if requests are traced."""
         context = None if self.shared.tracer is None else contextvars.copy_context()
         return Step(partial(self.handlers.handle, request), on_done, context)
 
     def _handled(self, outcome: Any, error: BaseException | None) -> None:  # noqa: ANN401 - handlers'
-        """Send the reply, whose rest may take its time."""
+        """Send the reply; a step of its own sends what cannot be written at once."""
         request = self.request
         assert request is not None, "its step has ended"
         try:
@@ -200,7 +200,7 @@ class HttpConnection(ClosingConnection):
         return reply
 
     def finish(self, request: Request) -> None:
-        """Count a request that is over, and give back what it has held."""
+        """Count a request that is over, and release its resources."""
         shared = self.shared
         try:
             if request.exchange is not None:
@@ -210,7 +210,7 @@ class HttpConnection(ClosingConnection):
                 request.held.close()
 
     def _replied(self, reply: WritableReply | None, error: BaseException | None) -> None:
-        """See to what may still come of a request, now that it has its reply."""
+        """Finish a request whose reply is sent, and decide what becomes of the connection."""
         request = self.request
         assert request is not None, "its step has ended"
         try:
@@ -232,7 +232,7 @@ class HttpConnection(ClosingConnection):
             self._go_on_behind(reply)
 
     def _end_behind(self, request: Request, reply: WritableReply) -> None:
-        """Give the client an answer although it may still send, and may have to."""
+        """End the connection or read the rest of the body, so that the client gets its response."""
         if not (self.is_handed_over or self.transport is None):
             if reply.abandon:
                 self.linger()
@@ -242,12 +242,12 @@ class HttpConnection(ClosingConnection):
                 self._step.run()
                 return
             elif request.is_coming or not request.should_close:
-                # It is we who end it, and the client, who does not know yet, may send more.
+                # This side ends the connection; the client does not know yet, and may send more.
                 self.linger(in_body=request.is_coming)
         self._go_on_behind(reply)
 
     async def _read_rest(self, body: StreamReader) -> None:
-        """Read the rest of a body that nobody wants, up to the client's next request."""
+        """Read and drop the rest of a body, up to the client's next request."""
         await in_task()
         try:
             async with asyncio.timeout(LINGER_BODY_S):
@@ -263,11 +263,11 @@ class HttpConnection(ClosingConnection):
         self._go_on_behind(reply)
 
     def _go_on_behind(self, reply: WritableReply | None) -> None:
-        """Go on behind a request, if the connection does."""
+        """Go on with the next request, or end the connection."""
         request, self.request, self._step = self.request, None, None
         if request is not None and request.body is not EMPTY_PAYLOAD:
             failure = request.body.exception()
-            if failure is not None:  # whose frames have the request: both would stay in memory
+            if failure is not None:  # its frames refer to the request: a cycle
                 failure.__traceback__ = None
         if self.state is TAKEN and not self._ends and reply is not None and reply.keep_alive:
             self.resume()
@@ -277,21 +277,21 @@ class HttpConnection(ClosingConnection):
             self.owner.connections.notice_idle()
 
     def go_on(self) -> None:
-        """Go on with what the client has sent meanwhile."""
+        """Go on with what the client has sent since the last request."""
         raise NotImplementedError
 
     def resume(self, _: Later[Any] | None = None, /) -> None:
-        """Go on, or end the connection: its client would wait for ever."""
+        """Go on; end the connection on an error, as its client would wait for ever."""
         try:
             self.go_on()
-        except Exception:  # noqa: BLE001 - its client sees the end, and whoever called has no part
+        except Exception:  # noqa: BLE001 - it is logged: no error of the caller
             log.exception("connection.failed")
             self.force_close()
 
     # Writing
 
     async def drained(self) -> None:
-        """Wait until the client has taken most of what it was sent. Raises ConnectionResetError."""
+        """Wait until the client has received most of it. Raises ConnectionResetError."""
         if self.transport is not None and self.writing_paused:
             if self._drained is None:
                 self._drained = Later()
@@ -301,18 +301,18 @@ class HttpConnection(ClosingConnection):
 
     @override
     def resume_writing(self) -> None:
-        """Let whoever waits go on: the client has taken most of what it was sent."""
+        """Let `drained` return: the client has received most of what it was sent."""
         super().resume_writing()
         self.resume_drained()
 
     def resume_drained(self) -> None:
-        """Wake whoever waits for the client to read, or to be gone."""
+        """Let `drained` return: the client keeps up, or has disconnected."""
         drained, self._drained = self._drained, None
         if drained is not None:
             drained.set_result(None)
 
 
 def log_failure(error: BaseException) -> None:
-    """Log why a request has no answer, unless its client is gone or the server stops."""
+    """Log why a request has no response, unless its client is gone or the server stops."""
     if not isinstance(error, ConnectionError | asyncio.CancelledError):
         log.error("request.failed", exc_info=error)

@@ -1,7 +1,7 @@
-"""What a client sends, taken apart: the requests of a connection, and bounds on what it holds.
+"""Split the received bytes of a connection into requests, and bound what is held of them.
 
-aiohttp's parser keeps what it is given to itself. So it is given one request at a time: what is
-behind waits here, where it may be looked up instead of parsed, and where all of a head is seen.
+aiohttp's parser does not give back what it was fed. So it is fed one request at a time; the bytes
+after it wait here, where the next request may be looked up instead of parsed, by its whole head.
 """
 
 from __future__ import annotations
@@ -28,55 +28,56 @@ if TYPE_CHECKING:
 
     from gateway.web.connections.http_connection import Owner
 
-HEAD_BYTES = 32 * 1024  # of a head that is not whole yet; as it came and parsed, thrice as much
-HELD_BYTES = 64 * 1024  # what a client may send ahead while its request is being answered
-# Of chunks, what is not data, beside 32 bytes for each that is: their extensions say nothing here,
-# and one without an end would be read for as long as the body may take (RFC 9112 section 7.1.1).
+HEAD_BYTES = 32 * 1024  # of an incomplete head; with the parser's copies thrice as much
+HELD_BYTES = 64 * 1024  # what a client may send while its request is being answered
+# Bytes of a chunked body that are no data, beside 32 for each byte of data. Chunk extensions mean
+# nothing here, and an endless one would be read for as long as the body may take (RFC 9112 section
+# 7.1.1).
 FRAMING_BYTES = 16 * 1024
-AT_ONCE = 32  # requests that came together and are answered before others have their turn: 3 ms
+AT_ONCE = 32  # requests that came together, before other connections have their turn: 3 ms
 
 
 class Incoming(HttpConnection):
-    """A connection that finds out what is asked; what answers it says whether it has.
+    """A connection that parses what it receives into requests.
 
-    A request that nothing answered at once is given to a handler.
+    A request that `is_known` and `is_answered` leave unanswered goes to a handler.
     """
 
     __slots__ = ("_body", "_deadline", "_fed", "_has_behind", "_held", "_left", "_part")
 
     def __init__(self, owner: Owner) -> None:
         super().__init__(owner)
-        self._held = bytearray()  # what has come, and is not parsed yet
-        self._part = bytearray()  # of a head that is not whole yet
-        self._has_behind = False  # more came together with what is being looked at
-        self._body: StreamReader | None = None  # of which a part is still to come
-        self._left: int | None = None  # bytes of it; None where only its chunks tell
-        self._fed = 0  # bytes of these
+        self._held = bytearray()  # received, and not parsed yet
+        self._part = bytearray()  # the beginning of an incomplete head
+        self._has_behind = False  # more was received together with the current request
+        self._body: StreamReader | None = None  # a body that is not complete
+        self._left: int | None = None  # bytes missing of the body; None if it is chunked
+        self._fed = 0  # bytes of the chunked body that the parser was fed
         self._deadline: float | None = None  # for the head of a request (loop time)
 
     def is_known(self, _data: bytes, /) -> bool:
-        """Return whether requests, or their fields, came before, and are answered unparsed now."""
+        """Answer requests that are known by their bytes; return whether that was done."""
         return False
 
     def is_answered(
         self, _head: bytes | None, _message: RawRequestMessage, _payload: StreamReader, /
     ) -> bool:
-        """Return whether a request was answered at once; the head is there if it came whole."""
+        """Answer a request at once if possible, and return whether; `_head` if it came whole."""
         return False
 
     @property
     def has_more(self) -> bool:
-        """Whether the client may have sent more than the request that is under way."""
-        if self.state is DEAF:  # nobody knows
+        """True when the client may have sent more than the request that is under way."""
+        if self.state is DEAF:  # unknown: what comes is dropped
             return True
         return bool(self._held) or self._has_behind or not self._is_between
 
     @override
     def data_received(self, data: bytes) -> None:
-        """Parse, and answer what can be answered at once.
+        """Parse the data, and answer what can be answered at once.
 
-        The writes of other workers come first: a client that has the answer to a write reads that
-        write here, too.
+        The writes of other workers are taken in first, so that a client whose write was confirmed
+        by another worker reads that write here.
         """
         if self.shared.journal is not None:
             self.shared.journal.catch_up()
@@ -92,7 +93,7 @@ class Incoming(HttpConnection):
 
     @property
     def _is_between(self) -> bool:
-        """Whether what the parser was given ends with a request."""
+        """True when the parser was fed whole requests only."""
         return self._body is None and not self._part
 
     def _hold(self, data: bytes) -> None:
@@ -101,9 +102,9 @@ class Incoming(HttpConnection):
             self.transport.pause_reading()
 
     def _parse(self, data: bytes) -> None:
-        """Take one request after the other, up to one that is not whole or has to be waited for.
+        """Parse requests one by one, up to one that is incomplete or whose response has to wait.
 
-        The parser is given no more than one, for what it has it does not give back.
+        The parser is fed one at a time, because it does not give bytes back.
         """
         if self._held and self._body is None:
             data = bytes(self._held) + data
@@ -128,7 +129,7 @@ class Incoming(HttpConnection):
             self._hold(data[at:])
 
     def _may_begin(self, requests: int, *, has_more: bool) -> bool:
-        """Whether the next request is looked at now, after so many that came together."""
+        """Return whether to parse the next request now, after `requests` that came with it."""
         if self._ends or self.state is not IDLE:
             return False
         if has_more and requests == AT_ONCE:
@@ -145,7 +146,7 @@ class Incoming(HttpConnection):
         return messages
 
     def _go_on_with_head(self, data: bytes, begin: int) -> int:
-        """Parse up to the end of a head, and what there is of its body, and see to the request."""
+        """Parse up to the end of a head and what there is of its body, and have it answered."""
         at = end_of_head(self._part, data, begin)
         piece = data[begin:at]
         messages = self._feed(piece)
@@ -176,9 +177,9 @@ class Incoming(HttpConnection):
         return at
 
     def _go_on_with_body(self, body: StreamReader, data: bytes, begin: int) -> int:
-        """Parse what there is of a body; raises what spoils it.
+        """Parse what there is of a body. Raises HttpProcessingError for malformed chunks.
 
-        Behind one in chunks nothing is looked at: the parser would take the last trailer for a line
+        After a chunked body nothing is parsed: the parser would take the last trailer for a line
         of the next head.
         """
         end = len(data) if self._left is None else min(len(data), begin + self._left)
@@ -188,7 +189,7 @@ class Incoming(HttpConnection):
         else:
             self._fed += end - begin
             size = body.total_bytes
-            # Where reading is paused the parser keeps data that is not counted yet.
+            # While reading is paused, the parser holds data that `size` does not count yet.
             is_too_much = self._fed > FRAMING_BYTES + 33 * size
             if is_too_much and not (self._reading_paused or body.is_eof()):
                 raise BadHttpMessage("there is more between the chunks than in them")
@@ -199,7 +200,7 @@ class Incoming(HttpConnection):
         return end
 
     def _wait_for_head(self, piece: bytes) -> None:
-        """Bound what a client may send of a head, and the time that it takes."""
+        """Hold an incomplete head, within HEAD_BYTES and the header timeout."""
         self._part += piece
         if len(self._part) > HEAD_BYTES:
             self.refuse(HeadTooLarge(f"the head of a request may be {HEAD_BYTES:,} bytes long"))
@@ -207,13 +208,13 @@ class Incoming(HttpConnection):
             self._deadline = self._loop.time() + self.shared.timeouts.header
 
     def too_slow(self, now: float) -> bool:
-        """Whether the client's time for the head of a request is over."""
-        if self._deadline is None or self._ends:  # which is counted once
+        """Return whether the client's time for the head of a request is over."""
+        if self._deadline is None or self._ends:  # a timeout is counted once
             return False
         return self.is_idle and now >= self._deadline
 
     def _spoilt(self, error: HttpProcessingError) -> None:
-        """What came is no HTTP, and nobody can say where the next request would begin."""
+        """Refuse malformed HTTP: where the next request would begin is unknown."""
         if self.state is IDLE:
             self.refuse(refusal(error))
             return
@@ -222,25 +223,25 @@ class Incoming(HttpConnection):
         if body is not None and not body.is_eof():
             spoilt = RequestPayloadError(error.message)
             body.set_exception(spoilt)
-            # Who waits may have been woken for the end of the chunk before it, and not look again.
+            # A reader that was just woken for the chunk before would not see the exception.
             self._loop.call_soon(body.set_exception, spoilt)
 
     @override
     def connection_lost(self, exc: BaseException | None) -> None:
-        """What it sent is no request any more."""
+        """Drop what was received and not parsed."""
         self._held.clear()
         self._part.clear()
         super().connection_lost(exc)
-        self._body = None  # which has this object
+        self._body = None  # it refers to this object
 
     def take_held(self) -> None:
-        """Go on with what the client sent meanwhile, unless whoever parses does."""
+        """Parse the held bytes, unless a parse loop is running."""
         if self._held and self.transport is not None and not self._is_parsing:
             held, transport = bytes(self._held), self.transport
             self._held.clear()
             transport.resume_reading()
             try:
                 self.data_received(held)
-            except Exception:  # noqa: BLE001 - whoever has answered has no part in it
+            except Exception:  # noqa: BLE001 - it is logged: no error of the caller
                 log.exception("connection.failed")
                 transport.abort()

@@ -1,11 +1,11 @@
-"""Accepts connections, and answers at once a last request whose answer is in the cache.
+"""Accept connections, and answer cached reads that end their connection at once.
 
-Such a request says `Connection: close`. It needs neither a transport nor a protocol, which every
-other connection is given.
+Such a read says `Connection: close`. It is answered without a transport and a protocol, which every
+other connection gets.
 
-Its answer and the end of the connection are two segments. As one (MSG_MORE) they are no cheaper,
-and a client on the same machine, which resets what has ended, waits 10 ms for one connection in a
-hundred: 5,000 new connections a second became 20,000 without it.
+The response and the FIN are two segments. Sent as one (MSG_MORE) they are no cheaper, and a client
+on the same machine waits 10 ms for one connection in a hundred: 20,000 new connections a second
+without it, 5,000 with it.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from typing import Protocol
 from gateway.telemetry.logs import log
 from gateway.web.requests.responses import JOINED_BYTES
 
-BACKLOG = 4096  # a herd of reconnecting viewers comes at once
-AT_ONCE = 32  # connections that are taken before others have their turn: 2 ms
+BACKLOG = 4096  # viewers that lost a server reconnect all at once
+AT_ONCE = 32  # connections accepted in one pass of the loop: 2 ms
 READ_BYTES = 4 * 1024
-PAUSE_S = 0.5  # when descriptors or memory are used up
+PAUSE_S = 0.5  # without accepting, when descriptors or memory run out
 _USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _Socket = socket.SocketType
 _NOT_WAITING = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
 class Receiver(Protocol):
-    """The receiver of accepted sockets."""
+    """The server that accepted sockets are given to."""
 
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Return the answer that a connection begins and ends with, if it is ready."""
+        """Return the response to the only request of a connection, if it is cached."""
 
     def enter(self, client: socket.socket, early: bytes, late: bytes) -> None:
-        """Make a connection of a socket that has sent `early`, and is still to get `late`."""
+        """Make a connection of a socket; `early` was received, `late` is still to be sent."""
 
 
 class ConnectionListener:
@@ -46,9 +46,9 @@ class ConnectionListener:
         self._listeners: list[socket.socket] = []
 
     async def open(self, host: str, port: int, *, shared: bool = False) -> None:
-        """Listen on every address of the host; raises OSError.
+        """Listen on every address of the host. Raises OSError.
 
-        Of processes that share a port the kernel gives each its part of the connections.
+        With `shared`, the kernel spreads the connections over the processes that share the port.
         """
         found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         for family, _, _, _, address in dict.fromkeys(found):
@@ -60,7 +60,7 @@ class ConnectionListener:
             self._watch(listener)
 
     def close(self) -> None:
-        """Let nobody in any more; safe to call twice."""
+        """Stop accepting connections; safe to call twice."""
         for listener in self._listeners:
             self._loop.remove_reader(listener)
             listener.close()
@@ -71,28 +71,28 @@ class ConnectionListener:
             self._loop.add_reader(listener, self._take, listener)
 
     def _take(self, listener: socket.socket) -> None:
-        """Take all that wait: with one a pass of the loop, some wait while others are served."""
+        """Accept up to AT_ONCE: one per pass would leave some waiting while others are served."""
         for _ in range(AT_ONCE):
             if not self._took(listener):
                 return
 
     def _took(self, listener: socket.socket) -> bool:
-        """Whether there was a connection, and there may be another one."""
+        """Accept a connection; return whether there was one, and there may be more."""
         try:
             number, _ = listener._accept()  # type: ignore[attr-defined]
         except BlockingIOError:
             return False
         except OSError as error:
             if error.errno not in _USED_UP:
-                return True  # it has ended before it was taken (accept(2))
+                return True  # the client reset it before it was accepted (accept(2))
             log.error("server.accept_failed", reason=error.strerror)
             self._loop.remove_reader(listener)
             self._loop.call_later(PAUSE_S, self._watch, listener)
             return False
-        # `accept` would wrap it for purposes that a few microseconds of life do not have.
+        # `accept` would make a socket.socket, which costs more and is closed at once mostly.
         client = _Socket(listener.family, socket.SOCK_STREAM, 0, number)
         if not self._welcomed(client):
-            # Its request is often a moment behind.
+            # The request often comes a moment after the connection.
             self._loop.call_soon(self._welcome_again, client)
         return True
 
@@ -101,7 +101,7 @@ class ConnectionListener:
             self._enter(client, b"", b"")
 
     def _welcomed(self, client: _Socket) -> bool:
-        """False when the client has not said anything yet."""
+        """Answer or enter a connection; return False if nothing was received yet."""
         try:
             early = client.recv(READ_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:

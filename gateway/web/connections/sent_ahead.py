@@ -1,9 +1,9 @@
-"""Writes that a client sends ahead: begun together, in order, and answered in their order.
+"""Pipelined writes: started together, in order, and answered in that order.
 
-One after the other, each would be a commit, and a round, of its own. Only appends to one stream of
-an own log are begun so, and creations there: each kind waits in one queue, where one is decided
-after the other. Others could overtake each other, which requests of one connection must not (RFC
-9112 section 9.3.2).
+Handled one by one, each would take a commit and a round trip of its own. Only appends to one hosted
+stream, or creations of hosted streams, are started together: a queue decides on them in order.
+Other writes could overtake each other, which requests of one connection must not (RFC 9112 section
+9.3.2).
 """
 
 from __future__ import annotations
@@ -23,51 +23,52 @@ if TYPE_CHECKING:
     from gateway.web.connections.fast_path import FastPath
     from gateway.web.connections.http_connection import RequestHandlers
 
-MOST = 32  # that are begun before others have their turn: 0.5 ms
+MOST = 32  # writes started before other connections have their turn: 0.5 ms
 
 
 class AheadConnection(Protocol):
-    """A client's connection, as far as writes that were sent ahead need it."""
+    """A client's connection, as pipelined writes use it."""
 
     state: State
 
     @property
     def transport(self) -> asyncio.Transport | None:
-        """The client's, while it is there."""
+        """The client's transport, or None once the client is gone."""
 
     def went_on(self, *, should_close: bool) -> None:
-        """A request was begun that no handler of the connection itself answers."""
+        """Note a request that is answered without a handler of this connection."""
 
     def take_ahead(self, answers: Answers) -> None:
-        """Keep the connection for the answers."""
+        """Reserve the connection for the responses."""
 
     handlers: RequestHandlers
 
     def step_of(
         self, request: Request, on_done: Callable[[Any, BaseException | None], object]
     ) -> Step[Any]:
-        """Return the step that handles a request."""
+        """Return the Step that handles a request."""
 
     def finish(self, request: Request) -> None:
-        """Count a request that is over, and give back what it has held."""
+        """Count a request that is over, and release its resources."""
 
     def write(self, wire: bytes) -> None:
-        """Write answers."""
+        """Write responses."""
 
     def reply(self, wire: bytes) -> bool:
-        """Write the answers, and go on."""
+        """Write the responses, and go on with what was received meanwhile."""
 
     def force_close(self) -> None:
-        """End, as soon as the client has what it was sent."""
+        """End the connection as soon as the client has received what it was sent."""
 
     def data_received(self, data: bytes) -> None:
-        """More of what the client has sent."""
+        """Take received bytes."""
 
 
 def take(connection: AheadConnection, fast: FastPath, data: bytes) -> bool:
-    """Return whether writes were begun, two or more; what is behind them waits for their answers.
+    """Start the writes that `data` begins with, if there are two or more; return whether.
 
-    The connection is idle, and its client takes its answers.
+    The bytes after them wait until they are answered. The connection must be idle, and its client
+    must be receiving.
     """
     found = fast.blocks.writes(data, MOST)
     if len(found) < 2:
@@ -87,13 +88,13 @@ def take(connection: AheadConnection, fast: FastPath, data: bytes) -> bool:
             break
     if not size:
         return False
-    connection.data_received(data[size:])  # which is held
+    connection.data_received(data[size:])  # held until the writes are answered
     answers.are_all_begun()
     return True
 
 
 class Answers:
-    """The answers to the writes of one connection that were begun together."""
+    """The responses to pipelined writes of one connection that were started together."""
 
     def __init__(self, connection: AheadConnection) -> None:
         self.connection = connection
@@ -103,7 +104,7 @@ class Answers:
         self._missing = 0
 
     def begin(self, request: Request) -> bool:
-        """Begin a write; return whether the next may be, which cannot overtake it."""
+        """Start a write; return whether the next one may start without overtaking it."""
         answer = request.connection
         assert isinstance(answer, AheadAnswer), "made with it"
         self._all.append(answer)
@@ -135,7 +136,7 @@ class Answers:
             finally:
                 self.connection.finish(request)
             answer.is_last = reply is None or not reply.keep_alive
-        except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - the others are answered
+        except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - other writes are answered
             log_failure(failure)
             answer.is_last = True
         self._missing -= 1
@@ -143,19 +144,19 @@ class Answers:
             self._give()
 
     def are_all_begun(self) -> None:
-        """Write the answers from now on, once there are all."""
+        """Write the responses once all are there."""
         self._are_all_begun = True
-        if not self._missing:  # and so no commit is between these and those that are held
+        if not self._missing:  # none waited for a commit; held requests come next
             asyncio.get_running_loop().call_soon(self._give)
 
     def _give(self) -> None:
         try:
             self._write()
         except BaseException:
-            self.connection.force_close()  # nobody else answers
+            self.connection.force_close()  # otherwise the client would wait
             raise
         finally:
-            self._all.clear()  # they have this object
+            self._all.clear()  # they refer to this object
             self._steps.clear()
 
     def _write(self) -> None:
@@ -169,36 +170,36 @@ class Answers:
         self.connection.reply(b"".join(wires))
 
     def cancel(self) -> None:
-        """End the writes that are under way."""
+        """Cancel the writes that are under way."""
         for step in self._steps:
             step.cancel()
 
 
 class AheadAnswer:
-    """Keeps the answer to one of the writes until its turn, in the place of the connection."""
+    """The response to one pipelined write, collected until its turn; stands in for a connection."""
 
-    writing_paused = False  # it is written later
+    writing_paused = False  # the response is written later
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
         self.parts: list[bytes] = []
-        self.is_last = False  # nothing is answered behind it
+        self.is_last = False  # True if the connection ends with this response
 
     @property
     def transport(self) -> asyncio.Transport | None:
-        """The client's, while it is there."""
+        """The client's transport, or None once the client is gone."""
         return self._answers.connection.transport
 
     def ends_without_client(self, request: Request) -> None:
-        """Let it go on, as all writes to own logs do."""
+        """Let the write go on, as all writes to hosted streams do."""
 
     def write(self, wire: bytes) -> None:
-        """Keep what is written until it is its turn."""
+        """Collect a part of the response."""
         self.parts.append(wire)
 
     def writelines(self, parts: Sequence[bytes]) -> None:
-        """Keep what is written until it is its turn."""
+        """Collect parts of the response."""
         self.parts += parts
 
     async def drained(self) -> None:
-        """Wait for nothing: it is written later."""
+        """Return at once: the response is written later."""

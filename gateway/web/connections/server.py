@@ -1,4 +1,4 @@
-"""All connections of a process for streams."""
+"""The server of all client connections of a process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ConnectionServer:
-    """`fast` and `shared` are the same for all of its connections."""
+    """A server whose connections share handlers, fast path, limits and descriptors."""
 
     def __init__(
         self,
@@ -37,12 +37,12 @@ class ConnectionServer:
         self._entrance = Entrance(shared, self.connections)
 
     def last_answer(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """The answer to what a connection begins and ends with, when it is ready."""
+        """Return the response to the only request of a connection, if it is cached."""
         if self.shared.journal is not None:
             self.shared.journal.catch_up()
         head = self.fast.known(data)
         if head is None or not head.is_last or self.shared.log.enabled:
-            return None  # a line names the client, whom a connection knows
+            return None  # a log line names the client, which only a connection knows
         if self.shared.tracer is not None:
             return None  # and so does a span
         limits = self.shared.limits
@@ -52,15 +52,15 @@ class ConnectionServer:
         return None if answer is None else answer[:2]
 
     def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:
-        """The protocol of a new connection."""
+        """Return the protocol of a new connection."""
         return Connection(self, early, late)
 
     def reader_lost(self, transport: asyncio.Transport) -> None:
-        """The connection of an SSE reader is gone."""
+        """Count down the connection of an SSE reader that is gone."""
         self.shared.limits.connection_lost(self.shared.quotas.connects_as(transport))
 
     def take_back(self, transport: asyncio.Transport) -> bool:
-        """A connection whose SSE answer is over begins anew, if its client has taken the answer."""
+        """Serve HTTP again on a connection whose SSE response is over; False with bytes unsent."""
         if self.shared.closing or transport.is_closing():
             transport.close()
             return True
@@ -91,6 +91,6 @@ class ConnectionServer:
         self._entrance.enter(self(early, late), client)
 
     def stop_sweeping(self) -> None:
-        """Cancel the timer, and end what is watched besides."""
+        """Cancel the timer, and abort the connections of SSE readers."""
         self._entrance.close()
         self.descriptors.close()

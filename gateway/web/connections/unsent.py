@@ -1,4 +1,4 @@
-"""What a client has not taken of its answers: whether it takes any of it in its time."""
+"""Detection of clients that stop receiving their responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Unsent:
-    """The unsent bytes of a connection whose client is slow, from `now` on (loop time)."""
+    """The watch on a connection with unsent bytes, from `now` on (loop time)."""
 
     def __init__(self, transport: asyncio.Transport, timeouts: Timeouts, now: float) -> None:
         self._transport = transport
@@ -20,7 +20,7 @@ class Unsent:
         self._until = now + timeouts.body
 
     def cut_if_stuck(self, now: float) -> bool:
-        """End the connection when its client took too little for too long; whether it did."""
+        """Abort the connection if its client is slower than body_rate; return whether it was."""
         if now < self._until:
             return False
         size = self._transport.get_write_buffer_size()

@@ -1,1 +1,1 @@
-"""What is done with a request once it is parsed: one handler for each operation."""
+"""The handlers of parsed requests, one for each operation."""

@@ -1,8 +1,8 @@
-"""Appends that are passed on: what those with equal fields go out with, and how they are answered.
+"""Forward appends with remembered request fields and remembered patterns of answers.
 
-A client sends the same fields with each append, and an origin answers each with the same head but
-for an offset and a date. So what was made of the first ones is remembered, by the rules in
-`web.handlers.passing_on`. To work it out anew would be most of what passing an append on costs.
+A client sends the same fields with each append, and an origin answers each with the same head
+except for an offset and a date. So the results of the rules in `web.handlers.passing_on` are
+remembered. Computing them again would be most of the cost of forwarding an append.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ if TYPE_CHECKING:
     from gateway.web.handlers.passing_on import PassingOn
     from gateway.web.requests.request import Request
 
-# Of each route, requests by their fields, and answers by theirs: 4 MB each; then all are forgotten.
+# Entries per route, of request fields and of answers: 4 MB each; a full table is cleared.
 REMEMBERED = 2048
-# By these an answer names what else a write has changed.
+# Fields by which an answer names other URLs that a write has changed (RFC 9111 section 4.4).
 _NAMING = frozenset({"location", "content-location"})
 _TAIL = NEXT_OFFSET.lower()
 
 
 class SentFields(NamedTuple):
-    """Header fields that appends with equal fields, by clients at one address, go out with."""
+    """The header fields to the origin, for appends with equal fields from one address."""
 
-    headers: MultiMapping[str]  # as they came; while they are held, nothing else has their id
+    headers: MultiMapping[str]  # as received; held, so that their id is not reused
     fields: CIMultiDict[str]
-    block: bytes | None  # the same as bytes, where those can be sent as they are
+    block: bytes | None  # the fields as bytes, if they can be sent as they are
 
 
 class Pattern(NamedTuple):
-    """A memo of how equal answers to appends are told to clients, and of what they change.
+    """The remembered response and effects of answers to appends that differ only in values.
 
-    `head` is a format for the values of the fields that `slots` name.
+    `head` is a format for the values of the fields in `slots`.
     """
 
     head: str
@@ -62,10 +62,10 @@ class Pattern(NamedTuple):
     cache: bytes
     closes: bool
     offers_multi: bool | None
-    is_repeat: bool  # it may lack where the stream ends
+    is_repeat: bool  # a duplicate append, whose answer may lack the tail
 
     def fill(self, answer: WholeAnswer) -> RouteAnswer:
-        """Return what an answer of this pattern is told as."""
+        """Return the response for an answer of this pattern."""
         volatile = answer.volatile
         head = (self.head % tuple([volatile[name] for name in self.slots])).encode(
             "utf-8", "surrogateescape"
@@ -76,7 +76,7 @@ class Pattern(NamedTuple):
 
 
 class AlikeAppends:
-    """The appends of one route to an HTTP origin."""
+    """The remembered request fields and answers of appends to one route of an HTTP origin."""
 
     def __init__(self, route: EdgeRoute, passing: PassingOn) -> None:
         self._route = route
@@ -85,7 +85,7 @@ class AlikeAppends:
         self._patterns: dict[tuple[str | None, Hashable], Pattern | None] = {}
 
     def sent(self, request: Request, path: str) -> SentFields | None:
-        """Return what an append goes out with; None where it takes a closer look."""
+        """Return the fields to send an append with; None if the full rules are needed."""
         asked, address = request.fields, peer_of(request.transport) or ""
         sent = self._sent.get((id(asked.headers), address))
         sent = sent or self._rendered(request, path, address)
@@ -113,11 +113,11 @@ class AlikeAppends:
     def answered(
         self, request: Request, read: EdgeRead, tails: Tails, answer: WholeAnswer
     ) -> RouteAnswer | None:
-        """Return what an answer is told as, once all has followed from it; None for a closer look.
+        """Apply an answer's effects and return its response; None if the full rules are needed.
 
-        The same as `PassingOn.completed` makes of an accepted append.
+        The result is that of `PassingOn.completed` for an accepted append.
         """
-        # Its age is told in another place, and is nearly always 0.
+        # Age goes into the Cache-Status line, which is part of the pattern. It is nearly always 0.
         key = (answer.volatile.get("age"), answer.stable)
         if key in self._patterns:
             pattern = self._patterns[key]
@@ -157,9 +157,9 @@ class AlikeAppends:
 
 
 def _pattern(passed: PassedOn, route: EdgeRoute, answer: WholeAnswer) -> Pattern | None:
-    """Return the pattern of an answer, by the rules of all that is passed on.
+    """Return the pattern of an answer, by the rules for all forwarded requests.
 
-    None where they depend on more than is looked up.
+    Return None if the result depends on more than the key of the pattern.
     """
     status = answer.status
     if not (200 <= status < 400 and _NAMING.isdisjoint(answer.volatile)) or status == 304:
@@ -187,5 +187,5 @@ def _pattern(passed: PassedOn, route: EdgeRoute, answer: WholeAnswer) -> Pattern
 
 
 def _escaped(text: str) -> str:
-    """Return a text as it stands in a format."""
+    """Return a text escaped for use in a format."""
     return text.replace("%", "%%")

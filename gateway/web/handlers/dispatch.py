@@ -1,4 +1,4 @@
-"""The way of a request: find its route, see who asks, operate, answer whatever happens."""
+"""Dispatch requests: find the route, admit, operate, and always answer."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ if TYPE_CHECKING:
     from gateway.web.requests.request import Request
     from gateway.web.router import Router
 
-    # What can be asked of the streams of one kind of route; None when the connection went with it.
+    # The operations on streams of one kind of route. An outcome of None: handed over.
     Operate = Callable[
         [Request, str, Any, str],
         RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None],
     ]
 
 
-# Targets that were found lately: clients ask for the same few again and again. 3 MB at worst.
+# Paths whose routes are remembered: clients request the same few again and again. 3 MB at worst.
 REMEMBERED = 2048
 LONGEST_FOUND = 1024
 
 
 class Handlers:
-    """What connections call: `handle`, and then `answer` or `refuse` with what came of it."""
+    """The handlers of all routes: connections call `handle`, then `answer` or `refuse`."""
 
     def __init__(
         self, routes: Router, operations: Mapping[type[StreamRoute], Operate], shared: Context
@@ -78,7 +78,7 @@ class Handlers:
     def handle(
         self, request: Request
     ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
-        """Return what answers a request. Raises HeadgateError."""
+        """Return the outcome of a request, or what to wait for. Raises HeadgateError."""
         request.exchange = accounting.begin(request, self._shared)
         if self._repeats.looking:
             target = accounting.shown_target(request, self._shared)
@@ -104,7 +104,7 @@ class Handlers:
     def _operate(
         self, request: Request, exchange: Exchange, place: RoutedTarget, presented: Presented
     ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
-        """Return what answers a request that is admitted. Raises HeadgateError."""
+        """Return the outcome of an admitted request, or what to wait for."""
         route = place.route
         if request.method == "GET":
             accounting.found(exchange, request, route, presented.target, self._clock())
@@ -125,16 +125,16 @@ class Handlers:
         exchange: Exchange,
         route: StreamRoute,
     ) -> RouteAnswer | None:
-        """Return an answer that its reader may have waited for, who is admitted still."""
+        """Return the answer if its reader, which may have waited, is still admitted."""
         answered: RouteAnswer | None = await outcome_of(begun)
         if answered is not None:
             await check_again(exchange, route, answered)
         return answered
 
     def refuse(self, request: Request, error: BaseException) -> WireResponse | None:
-        """Return the reply to a request that is not carried out.
+        """Return the reply to a request that failed.
 
-        None where it was cancelled, or failed before anything of it was counted.
+        Return None if it was cancelled, or failed before its exchange began.
         """
         if isinstance(error, ConnectionError):
             return WireResponse(CLIENT_GONE, (), keep_alive=False)
@@ -142,7 +142,7 @@ class Handlers:
             return None
         abandon = isinstance(error, RequestTimeout | RequestPayloadError)
         reply = self.answer(request, self._refusal(request, error), abandon=abandon)
-        # Its frames have the request, and may have the error: both would stay in memory together.
+        # The traceback's frames refer to the request, and may refer to the error: a cycle.
         error.__traceback__ = None
         return reply
 
@@ -176,20 +176,20 @@ class Handlers:
         if isinstance(error, RequestPayloadError):
             bad = request_head.bad_body(error)
             return RouteAnswer(self._shared.problem(bad), cache_status.BYPASS)
-        # Whatever it is, the client gets an answer, and we a log line.
+        # A bug: the client gets a 500, and the log the traceback.
         request_id, method = exchange.request_id, request.method
         log.error("request.failed", exc_info=error, request_id=request_id, method=method)
         return RouteAnswer(responses.internal_error(request_id), cache_status.BYPASS)
 
     def _place(self, request: Request) -> RoutedTarget | RouteAnswer:
-        """Return where a request leads, or the answer to one that leads to no stream.
+        """Return the routed target of a request, or the answer to one that is for no stream.
 
         Raises HeadgateError.
         """
         if not request.fields.are_known:
             request_head.check(request)
             self._shared.hosts.check(request.headers.get("Host", ""))
-        # In the query there may be a token, which is kept nowhere.
+        # The query may have a token, which must not be remembered.
         raw, mark, query = request.target.partition("?")
         is_path = raw.startswith("/") and 1 < len(raw) <= LONGEST_FOUND
         if is_path and request.method != "OPTIONS":
@@ -212,12 +212,12 @@ class Handlers:
         return RoutedTarget(target, path, *self._routes.find(path))
 
     def _find(self, raw: str) -> RoutedTarget:
-        """Return where a path leads. Raises HeadgateError."""
+        """Return the routed target of a path. Raises HeadgateError."""
         path = canonical_target(raw)
         return RoutedTarget(path, path, *self._routes.find(path))
 
     def _takes_tokens(self, target: str) -> bool:
-        """Whether a token could let a page write there; to `*` nobody writes."""
+        """Return whether the target's route has a guard; `*` has none."""
         try:
             route, _ = self._routes.find(split(target)[0])
         except HeadgateError:
@@ -282,5 +282,5 @@ def _cache_lines(request: Request, refusal: HeadgateError) -> bytes:
 
 
 def _ends_with_connection(request: Request, answer: Relayed) -> bool:
-    """Whether only that tells the end of the body, to a client who knows no chunks."""
+    """Return whether the connection's end marks the body's end, for an HTTP/1.0 client."""
     return request.version.minor == 0 and answer.length is None and request.method != "HEAD"

@@ -1,4 +1,4 @@
-"""Requests below an HTTP origin: reads through the cache and the feeds, the rest passed on."""
+"""Handle requests below an HTTP origin: reads by cache and feeds, the rest forwarded."""
 
 from __future__ import annotations
 
@@ -67,15 +67,17 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound="EdgeRead")
 T = TypeVar("T")
-# A feed ends the time of its polls together. Who had to wait for the origin before is ended alone.
+# A feed times its polls out together, counted from when they were parked. A poll that waited for
+# the origin first is timed out alone, counted from its request; with this margin the feed is first
+# if there was no wait.
 ALONE_S = 0.25
-_COSTLY = Pass, Fetch, Validate  # what the origin is asked for
-MOST_LOOKS = 3  # for a poll whose stream moves on at each look; then it waits for the next news
-UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo of what others may not see
+_COSTLY = Pass, Fetch, Validate  # decisions that need a request to the origin
+MOST_LOOKS = 3  # at a stream that grows between reads; then the poll waits for more
+UNFORWARDED = frozenset({"CONNECT", "TRACE"})  # a tunnel, and an echo that could reveal credentials
 
 
 class EdgeHandlers:
-    """`operate` is what the handlers call."""
+    """The operations on streams of HTTP origins, which `operate` starts."""
 
     def __init__(self, routes: Router, shared: Context) -> None:
         self._routes = routes
@@ -86,7 +88,7 @@ class EdgeHandlers:
     def operate(
         self, request: Request, target: str, route: EdgeRoute, _name: str
     ) -> Coroutine[Any, Any, RouteAnswer | None]:
-        """The answer; None when the connection was handed over."""
+        """Return a coroutine of the answer; its result is None after a hand-over."""
         is_write = request.method != "GET" and policy.invalidates(request.method, 200)
         request.stays(LEFT_WRITE_S if is_write else 0.0)
         try:
@@ -102,7 +104,7 @@ class EdgeHandlers:
         route: EdgeRoute,
         read: R,
     ) -> T:
-        """Return the answer, or log why the origin has given none."""
+        """Return the answer; log the error if the origin has given none."""
         try:
             return await operate(request, route, read)
         except OF_THE_ORIGIN as error:
@@ -112,7 +114,7 @@ class EdgeHandlers:
     def _operation(
         self, request: Request, target: str, route: EdgeRoute
     ) -> Coroutine[Any, Any, RouteAnswer | None]:
-        """Return what carries a request out. Raises HeadgateError."""
+        """Return the coroutine that carries a request out. Raises HeadgateError."""
         if request.method in UNFORWARDED:
             raise MethodNotAllowed(f"{request.method} is not passed on")
         forwarding.check_loop(request.headers, route.requests.via)
@@ -127,7 +129,7 @@ class EdgeHandlers:
     # Reads
 
     async def _read(self, request: Request, route: EdgeRoute, read: EdgeCatchUp) -> RouteAnswer:
-        """A GET or HEAD of what is there now."""
+        """Answer a catch-up read from the cache, a followed stream or the origin."""
         cache_request = _asked(request, route, read)
         stream = route.feeds.read_by(cache_request)
         now, source = self._shared.clock(), route.feeds.source
@@ -147,8 +149,8 @@ class EdgeHandlers:
         facts = result.cached.facts
         if stream is not None and facts is not None:
             span = Span(cache_request.start, facts.next_offset, result.cached.body)
-            # What is for one reader alone is no news for the others of a stream; who is identified
-            # may have one of their own.
+            # An answer for one reader alone is no news for others, but an identified reader may
+            # have a followed stream of its own.
             is_news = result.cached.joinable or cache_request.identified
             stream.note_read(span, result if is_news else replace(result, current=False))
         return present(request, route.recipients.of(read), result, self._shared)
@@ -173,7 +175,7 @@ class EdgeHandlers:
     async def _poll(
         self, request: Request, route: EdgeRoute, plain: CacheRequest, read: EdgeLongPoll
     ) -> RouteAnswer:
-        """What there is after the offset, else the stream's feed is waited for."""
+        """Answer a long-poll with data after its offset, or have it wait for the feed."""
         feeds = route.feeds
         until = (
             asyncio.get_running_loop().time() + feeds.source.settings.long_poll_timeout + ALONE_S
@@ -202,8 +204,8 @@ class EdgeHandlers:
                 position = snapshot.tail
                 stream = feeds.follow(plain, snapshot, client, has_tail=has_tail)
                 if stream.feed.position <= position:
-                    break  # else it has moved on while we asked
-        assert stream is not None, "made on the way here"
+                    break  # otherwise the stream has grown meanwhile
+        assert stream is not None, "the loop has followed it"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
                 join = partial(feeds.join, stream, plain)
@@ -221,7 +223,7 @@ class EdgeHandlers:
         *,
         resumes: bool,
     ) -> RouteAnswer | None:
-        """Hand the connection to the stream's feed, once an error can no longer have a status."""
+        """Hand the connection to the stream's feed, after everything that may fail."""
         feeds = route.feeds
         stream = feeds.read_by(plain)
         start = _position(read, stream)
@@ -247,7 +249,7 @@ class EdgeHandlers:
         *,
         resumes: bool,
     ) -> RouteAnswer | tuple[FollowedStream, str]:
-        """The followed stream, and where to go on, after a read; or an answer without events."""
+        """Read, and return the followed stream and the next offset, or an answer without events."""
         feeds, client = route.feeds, self._client(request)
         for _ in range(MOST_LOOKS):
             result = await feeds.reader.catch_up(plain, start)
@@ -257,7 +259,7 @@ class EdgeHandlers:
                 return present(request, route.recipients.of(plain.read), result, self._shared)
             snapshot = snapshot_of(plain, start, result, facts)
             if resumes and facts.is_empty and snapshot.closed:
-                # It was told of the end already; a 204 keeps a browser from asking for ever.
+                # The reader has received the end already; a 204 stops a browser's reconnects.
                 ended = feeds.source.ended(snapshot, plain.read, snapshot.tail)
                 return RouteAnswer(ended, result.cache)
             stream = feeds.verified(
@@ -268,7 +270,7 @@ class EdgeHandlers:
                 known = snapshot if is_tail else await feeds.reader.tail(plain)
                 live_responses.check_open(self._shared)
                 if followed.goes_past(snapshot, known) and not result.current:
-                    feeds.reader.forget(plain.path)  # it is a copy: read what there is
+                    feeds.reader.forget(plain.path)  # a cached copy is older: read again
                     continue
                 stream = feeds.follow(plain, known, client, has_tail=known.tail != start)
             elif start == NOW:
@@ -280,7 +282,7 @@ class EdgeHandlers:
         raise OriginBehind("the stream was made anew again and again while it was read")
 
     def _client(self, request: Request) -> str:
-        """Return the client on whose account a stream is followed."""
+        """Return the client that a followed stream counts for."""
         principal = exchange_of(request).principal
         account = "" if principal is None else principal.account
         return self._shared.quotas.counts_as(request.transport, request.headers, account)
@@ -316,7 +318,7 @@ class EdgeHandlers:
         return await self._passing.completed(passed, route, fields, answer)
 
     def _alike(self, request: Request, route: EdgeRoute) -> AlikeAppends | None:
-        """Return what is remembered of appends, for one whose body is here."""
+        """Return the remembered appends of the route, for an append whose body is here."""
         if request.method != "POST" or "?" in request.target:
             return None
         if request_body.at_hand(request) is None:
@@ -328,13 +330,13 @@ class EdgeHandlers:
 
     @staticmethod
     def _passed(request: Request, read: EdgeRead, tails: Tails) -> PassedOn:
-        """Return a request as it was made, with what its answer may be told."""
+        """Return a request as its client made it, with what its answer may carry."""
         told_key = read.path if exchange_of(request).is_told_key else None
         headers, base = request.headers, base_url(request)
         return PassedOn(request.method, headers, read, base, told_key, tails)
 
     def _body(self, request: Request) -> bytes | AsyncIterable[bytes] | None:
-        """The body of a request: as it comes, unless it is here."""
+        """Return the body of a request: whole if it is here, else as its parts come."""
         if not request.has_body:
             return None
         if (whole := request_body.at_hand(request)) is not None:
@@ -343,7 +345,7 @@ class EdgeHandlers:
         return request_body.parts(request, self._shared.timeouts, self._shared.limits, still)
 
     def _passed_on(self, request: Request, route: EdgeRoute, body: object) -> CIMultiDict[str]:
-        """The fields of a request as the origin is told them."""
+        """Return the header fields of a request for the origin."""
         asker = sender(request)._replace(scheme=scheme(request))
         fields = passed_on(route, _headers(request, route), asker)
         source = fork_source(request.headers)
@@ -354,9 +356,9 @@ class EdgeHandlers:
         return fields
 
     def _at_origin(self, source: str, route: EdgeRoute) -> str:
-        """What the origin calls the source of a fork, which its own route has to lead to.
+        """Return the origin's path of a fork's source. Raises BadRequest if another route has it.
 
-        Below a longer prefix another route begins, whatever the origin has there, too.
+        Another route may begin below a longer prefix, even if the origin has streams there.
         """
         path = route.origin.path(source)
         if path is None or self._routes.find(source)[0] is not route:
@@ -365,20 +367,20 @@ class EdgeHandlers:
 
 
 def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
-    """Where a live read begins; `now` is known while the stream is followed."""
+    """Return the offset where a live read begins; a followed stream resolves `now`."""
     offset = edge_target.start_of(read)
     return offset if stream is None else stream.start_of(offset)
 
 
 def _headers(request: Request, route: EdgeRoute) -> MultiMapping[str]:
-    """The headers of a request as far as they are for the origin."""
+    """Return the header fields of a request that the origin may see."""
     return route.requests.headers_for_origin(
         request.method, request_head.target(request), request.headers
     )
 
 
 def _asked(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheRequest:
-    """Return a read as the origin is asked for it; it is remembered for fields that come again."""
+    """Return the cache request of a read; it is remembered for equal header fields."""
     shared = request.fields
     if not shared.are_known or route.requests.guard is not None:
         return route.requests.cache_request(_headers(request, route), sender(request), read)
@@ -387,5 +389,5 @@ def _asked(request: Request, route: EdgeRoute, read: EdgeCatchUp) -> CacheReques
 
 
 def sender(request: Request) -> RequestSender:
-    """Whose request it is."""
+    """Return the sender of a request, for the forwarding fields."""
     return RequestSender(peer_of(request.transport) or "", SCHEME, host(request))

@@ -1,4 +1,4 @@
-"""An answer of the origin, kept or just come, as its reader is given it."""
+"""Present an origin's answer, cached or new, to a reader."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def present(
     request: Request, recipient: Recipient, result: CacheResult, shared: Context
 ) -> RouteAnswer:
-    """Return an answer as this request wants it: whole, a part of it, or that it has not changed.
+    """Return an answer as this request wants it: whole, a byte range of it, or 304.
 
-    Where the part begins behind the end, return the refusal.
+    Return 416 if the range begins behind the end.
     """
     cached, source = result.cached, result.source
     status, head = cached.status, cached.told(recipient, known=result.tail_is_known)
@@ -45,7 +45,7 @@ def present(
 
 
 def _part(request: Request, cached: CachedResponse, head: bytes) -> tuple[int, bytes, bytes] | None:
-    """Return status, head and body of the range that was asked for, if one was.
+    """Return status, head and body for the requested byte range, or None without one.
 
     Raises RangeNotSatisfiable.
     """

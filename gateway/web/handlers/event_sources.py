@@ -1,4 +1,4 @@
-"""What keeps an EventSource asking where a temporary refusal would close it for good."""
+"""Keep an EventSource reconnecting, which a temporary error status would close for good."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gateway.runtime.answer import Relayed, RouteAnswer
 if TYPE_CHECKING:
     from gateway.web.requests.request import Request
 
-# What another try may change: a limit, an origin that is away or slow, a server that stops.
+# Statuses that may change soon: a limit, an origin that is down or slow, a server that stops.
 PASSING = frozenset({429, 502, 503, 504})
-MOST_WAIT_S = 10  # an EventSource waits as long before every later connection, too
+MOST_WAIT_S = 10  # an EventSource uses the time for all later reconnects, too
 USUAL_WAIT_S = 2
 
 _FOLLOWS = re.compile(r"[?&]live=sse(?:&|$)")
@@ -24,8 +24,8 @@ _AGAIN = re.compile(r"^Retry-After: *([0-9]{1,6})\r?$", re.IGNORECASE | re.MULTI
 def is_event_source(request: Request) -> bool:
     """Return whether a request is an EventSource's for SSE.
 
-    The standard has each EventSource send both fields. A client that sets Accept by itself, and
-    goes by the status, is told the status.
+    By the HTML standard each EventSource sends both fields. A client that sets only Accept, and
+    looks at the status, gets the status.
     """
     if request.method != "GET" or _FOLLOWS.search(request.target) is None:
         return False
@@ -34,7 +34,7 @@ def is_event_source(request: Request) -> bool:
 
 
 def told_to_wait(refused: RouteAnswer, status: int) -> RouteAnswer:
-    """Return an event stream that only says when to connect again, instead of a refusal."""
+    """Return an event stream that only says when to reconnect, instead of a refusal."""
     answer = refused.answer
     assert not isinstance(answer, RenderedChunk), "it is no refusal"
     if isinstance(answer, Relayed):

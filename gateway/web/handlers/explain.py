@@ -1,4 +1,4 @@
-"""Explains a request that is only asked about, from its first line to how it would be answered."""
+"""Explain how a request would be answered, without carrying it out."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHI
 async def explain(
     routes: Router, kinds: Mapping[type[StreamRoute], ExplainSteps], question: ExplainRequest
 ) -> Explanation:
-    """The steps up to the answer, or up to what refuses it. Nothing is counted or kept for it.
+    """Return the steps up to the answer or the refusal. Nothing is counted or cached for it.
 
-    Raises BadRequest when it cannot be a request at all.
+    Raises BadRequest if the question cannot be an HTTP request at all.
     """
     target, headers = _request(question)
     told: list[ExplainStep] = []
@@ -53,7 +53,7 @@ async def explain(
 
 
 def _request(question: ExplainRequest) -> tuple[str, CIMultiDict[str]]:
-    """Target and headers. A whole URL names its host, as a browser would."""
+    """Return target and headers. A whole URL sets the Host field, as a browser does."""
     headers: CIMultiDict[str] = CIMultiDict()
     for name, value in question.headers:
         if not name or not _TOKEN.issuperset(name):
@@ -102,7 +102,7 @@ async def _steps(
 
 
 def _presented(asked: AskedRequest, path: str) -> tuple[AskedRequest, tuple[Need, ...]]:
-    """The request with the token of its query, if any, in Authorization, and what it needs."""
+    """Return the request with a query token moved to Authorization, and what it needs."""
     token, target = present(asked.method, asked.target, asked.headers)
     headers = CIMultiDict(asked.headers)
     if token is not None and target != asked.target and "Authorization" not in headers:
@@ -114,12 +114,12 @@ def _presented(asked: AskedRequest, path: str) -> tuple[AskedRequest, tuple[Need
 async def _admission(
     route: StreamRoute, asked: AskedRequest, needed: Sequence[Need]
 ) -> ExplainStep:
-    """Whom the route's guard lets do it. Raises what a client would be told."""
+    """Explain the guard's decision. Raises the error that a client would get."""
     guard, now = route.access.guard, route.clock()
     assert guard is not None, "looked at before"
     token, _ = present(asked.method, asked.target, asked.headers)
     principal = guard.admitted(asked.headers, token, needed, now)
-    if principal is None and guard.goes_by_query:  # it would ask the origin
+    if principal is None and guard.goes_by_query:  # the guard would ask the origin
         rule = "auth = origin; its yes would count for auth_ttl"
         return ExplainStep(_WHO, "whom the origin lets read, which is not asked now", rule)
     try:

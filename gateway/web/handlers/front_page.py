@@ -1,4 +1,4 @@
-"""The page at `/`: where a person with a browser is, and the same for programs."""
+"""The page at `/`: HTML for a person with a browser, and JSON for programs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 METHODS = "GET, HEAD"
 PROTOCOL = "Durable Streams"
-UNKNOWN_HOST = "http://HOST"  # for who does not say which host he asks: HTTP/1.0 need not
+UNKNOWN_HOST = "http://HOST"  # for an HTTP/1.0 client without a Host
 
 _WEIGHT = re.compile(r"q=(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 _STYLE = """
@@ -69,7 +69,7 @@ this one.</p>
 </html>
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-# Nothing is loaded, run, framed or sent anywhere; the empty icon spares a request for one.
+# Nothing is loaded, run, framed or sent anywhere; the empty icon saves a request for one.
 _POLICY = (
     f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; img-src data:; base-uri 'none';"
     " form-action 'none'; frame-ancestors 'none'"
@@ -78,10 +78,9 @@ _FIELDS = f"{SECURITY}{NO_STORE}Vary: Accept\r\nReferrer-Policy: no-referrer\r\n
 
 
 def front_page(method: str, prefixes: Sequence[str], base_url: str, accept: str) -> Response:
-    """What is at `/`, for who finds this server at `base_url`; raises MethodNotAllowed.
+    """Return the page at `/` of a server at `base_url`. Raises MethodNotAllowed.
 
-    It names the prefixes of routes, which every refusal of a path does, too, and nothing behind
-    them.
+    The page names the prefixes of routes, as every refusal of a path does, and no streams.
     """
     if method not in {"GET", "HEAD"}:
         raise MethodNotAllowed(f"/ is a page: it takes {METHODS}", METHODS)
@@ -98,9 +97,9 @@ def front_page(method: str, prefixes: Sequence[str], base_url: str, accept: str)
 
 
 def prefers_html(accept: str) -> bool:
-    """Whether an Accept field names HTML, and not after JSON (RFC 9110 section 12.5.1).
+    """Return whether an Accept field prefers HTML to JSON (RFC 9110 section 12.5.1).
 
-    Browsers name it. What programs send, such as `*/*` or nothing, asks for no page.
+    Browsers name HTML. Programs send `*/*` or nothing, and get JSON.
     """
     weights: dict[str, float] = {}
     for item in accept.lower().split(","):
@@ -112,7 +111,7 @@ def prefers_html(accept: str) -> bool:
 
 
 def _weight(parameters: list[str]) -> float:
-    """That of a media type; none of one whose weight is not a number as HTTP has them."""
+    """Return the weight of a media type, 1 by default, and 0 for an invalid one."""
     for parameter in parameters:
         if parameter.startswith("q="):
             return float(parameter[2:]) if _WEIGHT.fullmatch(parameter) else 0.0

@@ -1,4 +1,4 @@
-"""The operations of the protocol on streams of own logs, one method for each."""
+"""The operations of the protocol on hosted streams, one method for each."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class HostedHandlers:
-    """`operate` picks the operation by the request's method."""
+    """The operations on hosted streams; `operate` picks one by the request's method."""
 
     def __init__(self, routes: Router, shared: Context) -> None:
         self._routes = routes
@@ -50,7 +50,7 @@ class HostedHandlers:
     def operate(
         self, request: Request, target: str, route: HostedRoute, name: str
     ) -> Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
-        """Return what answers a request; None when the connection was handed over."""
+        """Return what yields the answer, or None once the connection is handed over."""
         if request.method == "GET":
             return self._get(request, target, route, name)
         if "?" in target:
@@ -97,11 +97,11 @@ class HostedHandlers:
             join = partial(route.feeds.join, answer.active, state)
             return await live_responses.poll(request, join, read, state.offset(answer.start))
         if last_event_id and state.closed and answer.start == state.tail:
-            # It was told of the end already; a 204 keeps a browser from asking for ever.
+            # The reader has received the end already; a 204 stops a browser's reconnects.
             read = renewed(route.access.reader_keys, read)
             ended = responses.poll_ended(state, read, route.freshness, route.clock())
             return RouteAnswer(ended, cache_status.BYPASS)
-        assert isinstance(read, Events), "who only catches up has an answer"
+        assert isinstance(read, Events), "a catch-up read is answered above"
         live = await route.feeds.prepare(answer)
         live_responses.check_open(self._shared)
         join = partial(route.feeds.join, live.active, live.state)
@@ -130,13 +130,13 @@ class HostedHandlers:
         return await self._submitted(append, route, name)
 
     async def _append_long(self, append: Append, route: HostedRoute, name: str) -> RouteAnswer:
-        """Take the records apart in turns first: a long body would stop everybody."""
+        """Split a long body into records in turns, so that it does not block the event loop."""
         take_apart = long_multi_records if append.is_multi else long_records
         records = await route.table.turns.take(take_apart(append.body))
         return await self._submitted(msgspec.structs.replace(append, records=records), route, name)
 
     def _submitted(self, append: Append, route: HostedRoute, name: str) -> Later[RouteAnswer]:
-        """Have an append committed, and return what will answer it."""
+        """Submit an append for its commit, and return its future answer."""
         if self._shared.tracer is not None and (traced := tracing.recorded()) is not None:
             append = msgspec.structs.replace(append, traced=traced, trace_id=traced.trace_id)
         answered: Later[RouteAnswer] = Later()
@@ -145,7 +145,7 @@ class HostedHandlers:
 
     async def _create(self, request: Request, route: HostedRoute, name: str) -> Response:
         body = await self._body(request)
-        self._shared.limits.receive(len(body))  # until it is known what becomes of it
+        self._shared.limits.receive(len(body))  # until the creation is over
         try:
             created = await self._created(request, body, route, name)
         finally:
@@ -179,13 +179,13 @@ class HostedHandlers:
 
 
 def _tell_outcome(answered: Later[RouteAnswer], outcome: AppendOutcome | HeadgateError) -> None:
-    """Answer an append by what became of it; whatever happens, as nobody else would."""
+    """Set the answer of an append by its outcome; an error here must not leave it waiting."""
     if isinstance(outcome, HeadgateError):
         answered.set_exception(outcome)
         return
     try:
         said = RouteAnswer(responses.appended(outcome), cache_status.OTHER_METHOD)
-    except Exception as error:  # noqa: BLE001 - its client is told
+    except Exception as error:  # noqa: BLE001 - its client gets it
         answered.set_exception(error)
     else:
         answered.set_result(said)

@@ -1,4 +1,4 @@
-"""Answers what is asked of this process besides its numbers: by its routes, and by no request."""
+"""Answer the console's questions about streams, runs and requests of this process."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from gateway.telemetry.inspection import Answer, Question
     from gateway.web.router import Router
 
-# Sooner than the console stops waiting for all: what one log cannot tell, another may.
+# Seconds for each log; shorter than the console's wait, so that other logs' figures still arrive.
 SHARE_S = 1.5
 
 
 class Inspector:
-    """What a process with these routes answers."""
+    """The answers of a process with some routes to the console's questions."""
 
     def __init__(self, routes: Router, kinds: Mapping[type[StreamRoute], ExplainSteps]) -> None:
         """`kinds` explain the requests of each kind of route."""
@@ -42,7 +42,7 @@ class Inspector:
         self._kinds = kinds
 
     async def answer(self, question: Question) -> Answer:
-        """The answer, or why there is none; what a client would be told is never raised."""
+        """Return the answer, or a NotAnswered with the reason. Never raises HeadgateError."""
         try:
             return await self._answer(question)
         except HeadgateError as refusal:
@@ -81,9 +81,9 @@ class Inspector:
 
 
 async def _shared(route: StreamRoute, question: ShareFigures) -> Mapping[str, str]:
-    """What others told by this route's log; nothing when that is away."""
+    """Return the figures that other processes left in this route's log; {} if it is down."""
     try:
         async with asyncio.timeout(SHARE_S):
             return await route.share_figures(question.instance, question.told)
     except (HeadgateError, TimeoutError):
-        return {}  # whether a log can be reached is told by its health
+        return {}  # the log's health shows that it cannot be reached

@@ -1,4 +1,4 @@
-"""How a live read is answered by a task: a long-poll is waited for, an SSE answer handed over."""
+"""Answer live reads: wait for a long-poll's answer, or hand an SSE connection over."""
 
 from __future__ import annotations
 
@@ -37,28 +37,28 @@ class _Poll:
     def __init__(self, principal: Principal | None) -> None:
         self.principal = principal
         self.answered: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self.has_left = False  # with its answer
+        self.has_left = False  # the feed has removed it, with its answer
         self.ended: Ended = "answered"
 
     def answer(self, answer: PollAnswer) -> None:
-        """Take the answer as a value."""
+        """Let `poll` return the answer."""
         self.has_left = True
         self.ended = answer.ended
         if not self.answered.done():
             self.answered.set_result(answer.response)
 
     def abandon(self) -> None:
-        """There is no answer, which is known where it should have come from."""
+        """Let `poll` raise OriginBroken, because the feed has no answer."""
         self.has_left = True
         if not self.answered.done():
             self.answered.set_exception(OriginBroken(UNTOLD))
 
 
 async def poll(request: Request, join: Join, read: LongPoll, position: str) -> RouteAnswer:
-    """The answer to a long-poll at `position`, once there is one, for a client who is staying."""
+    """Park a long-poll at `position`, and return its answer once there is one."""
     exchange = exchange_of(request)
     waiter = _Poll(exchange.principal)
-    exchange.cache_lines = cache_status.COLLAPSED  # also where it is cut
+    exchange.cache_lines = cache_status.COLLAPSED  # even if the client disconnects
     feed = join()
     try:
         feed.park(waiter, read, position)
@@ -73,14 +73,14 @@ async def poll(request: Request, join: Join, read: LongPoll, position: str) -> R
 
 
 def connection_of(request: Request) -> Connection:
-    """The connection that a request came on."""
+    """Return the connection that a request came on."""
     connection = request.connection
     assert isinstance(connection, Connection), "only a ConnectionServer calls the handlers"
     return connection
 
 
 def check_open(shared: Context) -> None:
-    """Refuse to begin a wait while the server stops."""
+    """Raise ServerStopping if the server stops: no new wait begins."""
     if shared.closing:
         raise ServerStopping("the server is stopping: connect again")
 
@@ -93,7 +93,7 @@ def stream_events(
     read: Events,
     start: str,
 ) -> None:
-    """Write the head, then let the feed have the connection."""
+    """Write the head of an SSE response, then hand the connection to the feed."""
     exchange = exchange_of(request)
     exchange.cache_lines = cache_status.COLLAPSED
     transport = request.transport
@@ -104,7 +104,7 @@ def stream_events(
     common = shared.lines.own(
         request_id=asked_id(request),
         origin=request.headers.get("Origin"),
-        # What it has sent ahead would be lost with the connection's end.
+        # Requests that the client sent ahead are lost: the connection ends with this response.
         connection="close" if connection.has_more else None,
         cors=not head.names_pages,
     )
@@ -118,15 +118,15 @@ def stream_events(
         transport.write(wire)
         exchange.begin_events()
         reader.principal = exchange.principal
-        reader.paused = connection.writing_paused  # by what the client has not read yet
+        reader.paused = connection.writing_paused  # the client is behind already
         if connection.has_more or request.is_last:
-            reader.data_received(b"")  # as if it came now: the connection ends with the answer
+            reader.data_received(b"")  # marks the connection to end with the response
         connection.hand_over(reader, transport)
         feed.join(reader)
     except BaseException:
-        transport.abort()  # an error can no longer have a status
+        transport.abort()  # the head is sent: an error can no longer have a status
         if reader is None or reader not in feed.sse_readers:
-            feed.reader_left()  # else it leaves with its connection
+            feed.reader_left()  # otherwise it leaves when its connection is lost
         raise
 
 
@@ -137,7 +137,7 @@ def _reader(
     start: str,
     cursor: int,
 ) -> SseReader:
-    """The one that takes the request's connection over."""
+    """Return the SSE reader that takes the request's connection over."""
     owner, chunked = connection_of(request).owner, request.version.minor > 0
     log = owner.shared.log
     if not log.enabled:

@@ -1,4 +1,4 @@
-"""What follows from an answer to a request that was passed on: to caches, feeds and the client."""
+"""Forward requests to origins, and apply their answers to caches, feeds and the client."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from gateway.protocol.origins.edge_target import EdgeRead
     from gateway.runtime.context import Context
 
-# How long a write that its client has left may still take. Most origins answer within it, so that
-# what the write has done is known; then its place at the origin is free for those who wait.
+# How long a write may go on after its client has disconnected. Most origins answer within it, so
+# that the outcome is known; after it, the connection to the origin is free for other requests.
 LEFT_WRITE_S = 1.0
 _UNSURE = frozenset({502, 504})  # from a gateway nearer to the origin
 _GONE = frozenset({404, 410})
@@ -44,10 +44,10 @@ _TELL_THE_TAIL = frozenset({"HEAD", "POST", "PUT"})
 
 
 class PassedOn(NamedTuple):
-    """A request as its client made it, to be passed on to an origin.
+    """A client's request that is forwarded to an origin.
 
-    The client reaches this server at `base_url`, and may be sent the reader key for the path
-    `key_of`. `tails` are the ends of the streams followed at its path when it was sent.
+    The client reaches this server at `base_url`, and its response may carry the reader key for the
+    path `key_of`. `tails` are the tails of the streams followed at its path when it was sent.
     """
 
     method: str
@@ -59,7 +59,7 @@ class PassedOn(NamedTuple):
 
 
 class PassingOn:
-    """Tells the route, and other parts of the gateway, what a write has changed."""
+    """The consequences of forwarded requests for the route's caches, feeds and other workers."""
 
     def __init__(self, shared: Context) -> None:
         self._shared = shared
@@ -77,16 +77,16 @@ class PassingOn:
         sent: MultiMapping[str],
         answer: AnyAnswer,
     ) -> RouteAnswer:
-        """Return the answer to a request with the fields `sent` as its client is told it.
+        """Return the response to a request that was forwarded with the fields `sent`.
 
-        Raises OriginBroken for an answer that the request did not ask for.
+        Raises OriginBroken for a 304 or 206 that the request did not ask for.
         """
         if passed.method in READING:
             conditional.check_asked_for(answer.status, sent)
         route.multi_append.note_response(passed.method, answer)
         try:
             lacked = await route.missing_fields(passed.method, passed.read, sent, answer)
-        except asyncio.CancelledError:  # its client has left
+        except asyncio.CancelledError:  # its client has disconnected
             self.is_unsure(passed, route)
             raise
         return self.answered(passed, route, answer, lacked)
@@ -98,14 +98,14 @@ class PassingOn:
         answer: AnyAnswer,
         lacked: dict[str, str],
     ) -> RouteAnswer:
-        """The same, where it is known what the answer has `lacked`."""
+        """Apply an answer's consequences, and return it with the fields it `lacked`."""
         told = passed_back(passed, route, answer, lacked)
         self._compare(passed, route, answer, told.get(NEXT_OFFSET))
         self._purge(passed, route, answer.status)
         if policy.invalidates(passed.method, answer.status):
             self.wrote(route, _write(passed, route, answer))
             for target in policy.invalidated_also(passed.base_url + passed.read.target, told):
-                with contextlib.suppress(BadRequest):  # then nothing can be kept under it
+                with contextlib.suppress(BadRequest):  # a target that is invalid has nothing cached
                     path, _ = split(canonical_target(target))
                     self.wrote(route, Write(prefix=route.prefix, path=path))
         elif _tells_the_end(passed, route, answer) or _is_unsure(passed, answer):
@@ -114,23 +114,23 @@ class PassingOn:
         return relayed(passed, answer, told)
 
     def wrote(self, route: EdgeRoute, write: Write) -> None:
-        """Have all copies forgotten that a write has made old."""
+        """Invalidate the copies that a write has outdated, here and in other workers."""
         route.invalidate(write)
         self._shared.announce(write)
 
     def _compare(
         self, passed: PassedOn, route: EdgeRoute, answer: AnyAnswer, end: str | None
     ) -> None:
-        """Doubt followed streams of which an answer shows less than is known."""
+        """Doubt followed streams that an answer shows to be shorter than known, or replaced."""
         if passed.method == "PUT" and answer.status == HTTPStatus.CREATED:
             route.feeds.doubts.replaced(passed.read.path, passed.tails)
         if answer.status < 300 and end is not None and passed.method in _TELL_THE_TAIL:
             route.feeds.doubts.answered(passed.read.path, passed.tails, end)
 
     def _purge(self, passed: PassedOn, route: EdgeRoute, status: int) -> None:
-        """Have caches in front forget a stream that has ended or begun, or may have.
+        """Purge a stream from caches in front if it was deleted or created, or may have been.
 
-        Whether one that begins is the first at its path only the origin knows.
+        A created stream may replace an earlier one: only the origin knows.
         """
         told = {"PUT": status == 201, "DELETE": status < 400 or status in _GONE}
         if passed.method in told and (told[passed.method] or status in _UNSURE):
@@ -140,13 +140,13 @@ class PassingOn:
 def passed_on(
     route: EdgeRoute, headers: MultiMapping[str], sender: RequestSender
 ) -> CIMultiDict[str]:
-    """The fields of a request for the origin; `headers` are those that it is told."""
+    """Return the fields of a forwarded request, made of those that the origin may see."""
     headers = forwarding.without_query_of_referer(headers)
     fields = forwarding.request_fields(
         headers, sender, route.requests.via, drop=route.identity.withheld
     )
     is_admitted_here = route.access.guard is not None and route.requests.guard is None
-    # What an origin knows its users by it has to see, unless it is not to know them.
+    # Fields that identify a user reach the origin, unless a guard here has admitted the request.
     forwarding.drop_renames(fields, None if is_admitted_here else route.identity.has)
     return fields
 
@@ -157,9 +157,9 @@ def passed_back(
     answer: AnyAnswer,
     lacked: dict[str, str],
 ) -> CIMultiDict[str]:
-    """The fields of an answer as the client is told them, with what it `lacked`.
+    """Return an answer's fields for the client, completed with those that it `lacked`.
 
-    With the reader key of a path, where the client may be told it.
+    They have the reader key for `passed.key_of`, if there is one.
     """
     fields = forwarding.response_fields(answer.headers, route.requests.via)
     fields.update(lacked)
@@ -177,7 +177,7 @@ def passed_back(
 
 
 def relayed(passed: PassedOn, answer: AnyAnswer, fields: CIMultiDict[str]) -> RouteAnswer:
-    """What the origin says, its body as it comes."""
+    """Return the origin's answer with these fields, and its body as it comes."""
     age = int(age_of(fields))
     for name in cache_status.OF_THE_ANSWER:
         fields.popall(name, None)
@@ -196,7 +196,7 @@ def relayed(passed: PassedOn, answer: AnyAnswer, fields: CIMultiDict[str]) -> Ro
 
 
 def _write(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> Write:
-    """What an accepted write has changed."""
+    """Return what an accepted write has changed."""
     tail = answer.headers.get(NEXT_OFFSET)
     return Write(
         prefix=route.prefix,
@@ -211,15 +211,16 @@ def _write(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> Write:
 
 
 def fork_source(headers: MultiMapping[str]) -> str | None:
-    """The path of the stream that a fork is made of (section 4.2)."""
+    """Return the path of a fork's source stream, or None (protocol section 4.2)."""
     source = headers.get(FORKED_FROM)
     return None if source is None else canonical_path(source)
 
 
 def _tells_the_end(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> bool:
-    """Whether nobody reads anything there any more; to somebody in particular it may be hidden.
+    """Return whether the answer shows that the stream is gone for all readers.
 
-    So it may be to anybody where the origin decides who may read.
+    A 404 or 410 to an identified client, or from an origin that decides who may read, may only
+    conceal the stream.
     """
     return (
         answer.status in _GONE
@@ -230,18 +231,18 @@ def _tells_the_end(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> boo
 
 
 def _is_unsure(passed: PassedOn, answer: AnyAnswer) -> bool:
-    """Whether a gateway nearer to the origin does not know if a write was done."""
+    """Return whether a gateway in between does not know if a write was done."""
     return answer.status in _UNSURE and policy.invalidates(passed.method, 200)
 
 
 def _lifetime(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> Lifetime:
-    """How long the origin lets a stream live that it has just accepted."""
+    """Return the lifetime of a stream that the origin has just created."""
     try:
         for headers in (answer.headers, passed.headers):
             lifetime = parse_lifetime(headers)
             if lifetime != followed.FOREVER:
                 return lifetime
     except BadRequest:
-        return Lifetime(ttl_s=0)  # it knows what it means, we do not, so nothing is kept
+        return Lifetime(ttl_s=0)  # an unknown form of lifetime: cache nothing
     source = fork_source(passed.headers)
     return followed.FOREVER if source is None else route.requests.lifetimes.of(source)

@@ -1,4 +1,4 @@
-"""Handlers whose requests have spans."""
+"""Handle requests with a span for each."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class TracedHandlers:
-    """Handles requests as others do, each with a span that is current meanwhile."""
+    """The handlers of a traced server: each request has a span, current while it is handled."""
 
     def __init__(self, handlers: Handlers, spans: ServerSpans) -> None:
         self._handlers = handlers
         self._spans = spans
 
     async def handle(self, request: Request) -> WireResponse:
-        """Return the reply to a request, of which all is known then but how it was sent."""
+        """Return the reply to a request; its span ends before the reply is sent."""
         span = self._spans.begin(request)
         token = tracing.current.set(span)
         try:
@@ -57,4 +57,4 @@ class TracedHandlers:
         return reply
 
     def refuse(self, _: Request, _error: BaseException) -> None:
-        """Return None: what has a reply has it from `handle`."""
+        """Return None: `handle` has made a reply of every error that has one."""

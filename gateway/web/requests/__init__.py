@@ -1,1 +1,1 @@
-"""A request as handlers have it, and the replies that they return: values, without a decision."""
+"""Requests as handlers see them, and the replies that handlers return."""

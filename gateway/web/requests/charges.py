@@ -1,4 +1,4 @@
-"""Count writes for their clients, before their bodies are taken."""
+"""Count writes against the quotas of their clients, before their bodies are received."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def charge(request: Request, exchange: Exchange, quotas: Quotas) -> None:
-    """Count a creation, or an append, as which every other write counts, and the bytes of either.
+    """Count a write against its client's quotas: a creation, or an append for all other methods.
 
-    Raises where its client does too much, or all is late. Of a body no more is counted before it
-    comes than a log would take: what a client only says, nobody has to carry.
+    Raises ClientLimitReached over a quota, and LimitReached while the server sheds load.
+    Bytes are counted by the announced length, up to `max_append`; more only as they come.
     """
     if request.method in SAFE:
         return
@@ -35,5 +35,5 @@ def charge(request: Request, exchange: Exchange, quotas: Quotas) -> None:
 
 
 def _charge_more(quotas: Quotas, who: str, counted: int, size: int) -> None:
-    """Count what has come of a body beyond what was counted as it began."""
+    """Count the bytes of a body beyond those that were counted in advance."""
     quotas.received(who, max(0, size - counted))

@@ -1,7 +1,7 @@
 """The header lines that differ from read to read although the answer is the same.
 
-Proxies add an `X-Request-Id` to each request, and browsers revalidate with `If-None-Match`. A read
-is looked up without these two lines, which are called its own.
+Proxies add an `X-Request-Id` to each request, and browsers revalidate with `If-None-Match`. These
+two lines are called a read's own lines, and a read is looked up without them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from gateway.runtime.request_fields import OWN_LINES, RequestFields
 
 _ID, _TAG = (f"\r\n{name}: ".lower().encode() for name in OWN_LINES)
-# Values that are taken as they are: the parser changes nothing of them.
+# Values that aiohttp's parser would return unchanged.
 _ID_VALUE = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _TAG_VALUE = re.compile(rb"[!-~]{1,256}")
 
@@ -47,16 +47,16 @@ def pared_read(head: bytes) -> ParedRead | None:
     if its_id < 0 and its_tag < 0:
         return None
     if 0 <= head.find(b"\r\n\r\n") < len(head) - 4:
-        return None  # what looks like a line of it is the beginning of another request
+        return None  # a match might be in the next request
     values: list[str | None] = [None, None]
-    # The one that comes last is taken out first, so that the other stays where it is.
+    # The later line is removed first, so that the position of the other stays right.
     for which in (0, 1) if its_id > its_tag else (1, 0):
         at, name, form = ((its_id, _ID, _ID_VALUE), (its_tag, _TAG, _TAG_VALUE))[which]
         if at < 0:
             continue
         begin, end = at + len(name), head.find(b"\r\n", at + 2)
         if end < 0:
-            return None  # the line goes on, and no head is whole without its end
+            return None  # the line is not complete, and so neither is the head
         value = head[begin:end]
         if form.fullmatch(value) is None or head[end + 2 : end + 3] in {b" ", b"\t"}:
             return None
@@ -68,7 +68,7 @@ def pared_read(head: bytes) -> ParedRead | None:
 
 
 def without_own(fields: RequestFields, own: OwnLines) -> RequestFields | None:
-    """Return a read's fields without its own lines; None where one is there in another form."""
+    """Return a read's fields without its own lines; None if one is there twice or differs."""
     rest = CIMultiDict(fields.headers)
     for name, value in zip(OWN_LINES, (own.id, own.tag), strict=True):
         if len(rest.getall(name, ())) != (value is not None):

@@ -1,4 +1,4 @@
-"""A request as its handler has it, however its head was read."""
+"""A request as handlers see it, whether its head was parsed or looked up."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
 
 
 class ClientConnection(Protocol):
-    """A client's connection, as far as a request needs it."""
+    """A client's connection, as a request uses it."""
 
     @property
     def transport(self) -> asyncio.Transport | None:
         """The client's transport, or None once the client is gone."""
 
     def ends_without_client(self, request: Request) -> None:
-        """End a request whose client is gone, when it may go on no more."""
+        """Cancel a request without a client, once its grace_s is over."""
 
 
 class Request:
     """The head and the body of one request, and the connection that it came on.
 
-    `target` is the target of the request line as it was sent. `fields` are shared by all requests
-    that say the same, but for the lines that are this one's `own`, and for `seq`, its Producer-Seq.
-    `whole` is a body that came with its head; of any other, `body` gives the parts as they come.
+    `target` is the target of the request line as it was sent. `fields` may be shared by requests
+    with equal fields; the lines in which this one differs are `own` and `seq`, its Producer-Seq.
+    `whole` is a body that came with its head; any other is read from `body`.
 
-    One that `is_last` must be the last of its connection. After a chunked one, aiohttp's parser
-    (3.14) takes the last trailer for a header of the next request, which behind a proxy is somebody
-    else's. A request with any other coding may be framed differently there and here. After a
-    request that offers an upgrade, the parser drops what follows.
+    A request with `is_last` must be the last of its connection. After a chunked body, aiohttp's
+    parser (3.14) takes the last trailer for a header of the next request, which behind a proxy may
+    be another client's. With any other transfer coding, a proxy may see another end of the body.
+    After a request that offers an upgrade, the parser drops what follows.
 
-    One that `is_followed` is answered together with others behind it, whatever happens meanwhile.
+    A request with `is_followed` is answered together with others after it, and so keeps the
+    connection open even while the server stops.
 
-    Once its client is gone, the handler may go on for `grace_s` seconds, or for as long as it takes
-    where that is None.
+    Once the client is gone, the handler may go on for `grace_s` seconds; None sets no limit.
     """
 
     __slots__ = (
@@ -89,13 +89,13 @@ class Request:
             is_framed_so = "Transfer-Encoding" in message.headers
             self.is_last = message.should_close or message.upgrade or is_framed_so
         self._headers: MultiMapping[str] | None = None
-        self.exchange: Exchange | None = None  # what is counted of it
+        self.exchange: Exchange | None = None  # what is counted and logged
         self.grace_s: float | None = None
-        self.held: ExitStack | None = None  # closed with its end
+        self.held: ExitStack | None = None  # closed when the request is over
 
     @property
     def headers(self) -> MultiMapping[str]:
-        """All header fields."""
+        """The header fields of this request, own lines included."""
         headers = self._headers
         if headers is None:
             headers = self.fields.headers
@@ -111,33 +111,33 @@ class Request:
 
     @property
     def has_body(self) -> bool:
-        """Whether something of a body is there to be read, or may still come."""
+        """True when some of the body can be read, or may still come."""
         if self.whole is not None:
             return bool(self.whole)
         return not self.body.at_eof()
 
     @property
     def is_coming(self) -> bool:
-        """Whether a part of the body is still to come."""
+        """True when a part of the body is still to come."""
         return self.whole is None and not self.body.is_eof()
 
     @property
     def received(self) -> int:
-        """How many bytes of the body have come."""
+        """The number of received bytes of the body."""
         return self.body.total_bytes if self.whole is None else len(self.whole)
 
     @property
     def content_length(self) -> int | None:
-        """The length of the body in bytes, if the request says it."""
+        """The length of the body in bytes, or None if the request does not say."""
         if self.whole is not None:
             return len(self.whole)
         length = self.headers.get("Content-Length")
         return None if length is None else int(length)
 
     def stays(self, grace_s: float) -> None:
-        """Let the handler go on for so long without its client, who may be gone already.
+        """Let the handler go on for `grace_s` seconds once the client is gone.
 
-        Raises ConnectionResetError where it is, and there is no such time.
+        Raises ConnectionResetError if it is gone already and `grace_s` is 0.
         """
         self.grace_s = grace_s
         if self.transport is None:
@@ -146,7 +146,7 @@ class Request:
             self.connection.ends_without_client(self)
 
     def releases(self, release: Callable[[], object]) -> None:
-        """Have `release` called when the request is over, or at once where this cannot be noted."""
+        """Call `release` when the request is over, or at once if it cannot be registered."""
         try:
             self.resources().callback(release)
         except BaseException:
@@ -154,9 +154,9 @@ class Request:
             raise
 
     def resources(self) -> ExitStack:
-        """Return what the request holds, which is given back when it is over, however it ends.
+        """Return the stack of resources that are released when the request is over.
 
-        It is over when the client has taken the answer, or is gone.
+        A request is over when the client has received the response, or is gone.
         """
         if self.held is None:
             self.held = ExitStack()
@@ -164,14 +164,14 @@ class Request:
 
 
 def exchange_of(request: Request) -> Exchange:
-    """Return what is counted of a request that is being handled."""
+    """Return the exchange of a request that is being handled."""
     exchange = request.exchange
     assert exchange is not None, "the handlers begin with it"
     return exchange
 
 
 def with_own(shared: MultiMapping[str], own: OwnLines, seq: str | None) -> CIMultiDict[str]:
-    """Return header fields with those of one request, which `shared` lack or have of another."""
+    """Return `shared` fields with the own lines and the Producer-Seq of one request."""
     headers = CIMultiDict(shared)
     if seq is not None:
         headers[SEQ] = seq

@@ -1,17 +1,16 @@
-"""Requests whose fields came before, byte for byte: what was parsed from them is looked up.
+"""Look up the parsed header fields of requests by the bytes of their block of fields.
 
-Clients say the same fields again and again, and only their targets and bodies differ: to look a
-block of fields up takes 1 us, to parse it 12. Only what is plainly one whole request is looked at
-here, and only a block that aiohttp's parser has let through, of a request that was one whole
-message, is remembered: so it means what it meant then.
+Clients send the same fields again and again, and only targets and bodies differ: to look a block of
+fields up takes 1 us, to parse it 12. A block is remembered only if aiohttp's parser accepted it in
+one whole request, and only a whole request is looked up. So a block means what it meant then.
 
-Of writes, the length of the body is another one each time, and so is a producer's sequence number.
-So a write whose block is unknown is looked up without these two lines, and they are read here. So
-is a read without the lines of its own (`web.requests.own_lines`).
+The body's length and the producer's sequence number differ from write to write. So a write with an
+unknown block is looked up without these two lines, and their values are parsed here. A read is
+looked up without its own lines (`web.requests.own_lines`).
 
-Where some route has a guard, a block may have a token in it. There a keyed digest stands for each,
-and what is remembered of one with a token is what was left of its fields without, and whose it was:
-whoever uses them asks whether that one is admitted still (`web.short_admission`).
+Where some route has a guard, a block may have a token in it. Then a keyed digest stands for each
+block, and what is remembered has the principal instead of the token. A caller checks whether that
+principal is still admitted (`web.short_admission`).
 """
 
 from __future__ import annotations
@@ -31,25 +30,25 @@ if TYPE_CHECKING:
 
     from aiohttp.http_parser import RawRequestMessage
 
-# Blocks, and twice as many of writes, with and without what varies: with what was parsed from them
-# 10 MB. Then all are forgotten. With tokens in them they may be longer, of which the tokens are not
-# kept: 18 MB.
+# Entries of each of three tables: blocks, and those of writes with and without the varying lines.
+# With the parsed fields 10 MB, or 18 MB with tokens, whose blocks may be longer. A full table is
+# cleared.
 REMEMBERED = 1024
-LONGEST = 1024  # bytes of one: browsers send about 700
+LONGEST = 1024  # bytes of a block; browsers send about 700
 LONGEST_WITH_TOKEN = 3072  # with a JWT three times as much
 
-# A target is as a URL is written: what else the parser lets through, it is given.
+# Targets in plain URL characters only; any other target goes to the parser.
 _LINE = re.compile(rb"(GET|HEAD|POST|PUT) (/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%/?-]*) HTTP/1\.1\r\n")
-_READS = frozenset({"GET", "HEAD"})  # a write has a length, and another one each time
+_READS = frozenset({"GET", "HEAD"})  # a write's Content-Length differs each time
 _LENGTH = b"content-length"
 SEQ = "Producer-Seq"
-_LONGEST_LINE = 4096  # as the parser would have it, or less
-# Lines, whole ones, that say no more than a number.
+_LONGEST_LINE = 4096  # at most as long as the parser accepts
+# Whole lines whose value is one number.
 _VARYING = re.compile(
     rb"(?<=\r\n)(Content-Length|Producer-Seq): ([0-9]{1,16})\r\n(?![ \t])", re.IGNORECASE
 )
-# What may be sent before the answer to it is known, or changes how a body is framed; and a trace,
-# another one each time: to remember the block would push out those that come again.
+# Requests with these are not remembered: they change how a body is framed or sent, or differ each
+# time, as a trace does, and would push out the blocks that come again.
 _UNLIKE = ("Transfer-Encoding", "Expect", "Upgrade", "Traceparent")
 
 
@@ -62,12 +61,12 @@ class _Block(NamedTuple):
     length: int  # of the body
 
 
-# Made for each request: of a Struct that takes a third of the time that it does of a NamedTuple.
+# Made for each request: a Struct takes a third of the time that a NamedTuple takes.
 class KnownRequest(Struct, frozen=True):
-    """A request as a RawRequestMessage has it; its fields are shared by all that have the same.
+    """A looked-up request, with the attributes of a RawRequestMessage.
 
-    With a `seq`, that is its Producer-Seq, and theirs is another one's; so may be Content-Length.
-    So it is with the lines that are a read's `own`.
+    `fields` and `headers` are shared by requests with equal blocks. So the Content-Length in them
+    may be another request's; `seq` and `own` have this request's Producer-Seq and own lines.
     """
 
     method: str
@@ -76,11 +75,11 @@ class KnownRequest(Struct, frozen=True):
     fields: RequestFields
     seq: str | None = None
     own: OwnLines = NOTHING
-    should_close: ClassVar[bool] = False  # what ends a connection is not remembered
+    should_close: ClassVar[bool] = False  # a request with Connection: close is not remembered
 
 
 class Found(Struct, frozen=True):
-    """A request in what has come: its body, and where it ends."""
+    """A request found in received bytes, with its body and the position of its end."""
 
     request: KnownRequest
     body: bytes
@@ -88,7 +87,7 @@ class Found(Struct, frozen=True):
 
 
 class _Pared(Struct, frozen=True):
-    """What a block says without the lines that vary, under which it is looked up, and they."""
+    """The lookup key of a block without its varying lines, and the values of those."""
 
     key: tuple[bytes, bool]
     length: int
@@ -96,36 +95,36 @@ class _Pared(Struct, frozen=True):
 
     @property
     def seqs(self) -> int:
-        """How many Producer-Seq lines were taken out."""
+        """The number of Producer-Seq lines that were taken out."""
         return int(self.seq is not None)
 
 
 class RequestBlocks:
-    """Those of all connections of a process; with `digest`, that stands for what is looked up."""
+    """The remembered blocks of a process; with `digest`, digests stand for their bytes."""
 
     def __init__(self, digest: Callable[[bytes], bytes] | None = None) -> None:
         self._digest = digest
         self._longest = LONGEST if digest is None else LONGEST_WITH_TOKEN
         self._blocks: dict[bytes, _Block] = {}
-        # Of writes, by their blocks without what varies, and by whether a Producer-Seq was in it.
+        # Fields of writes by block without the varying lines, and by whether it has Producer-Seq.
         self._pared: dict[tuple[bytes, bool], RequestFields] = {}
-        # Of writes that were found by these, by their whole blocks: most bodies have a few lengths.
+        # Writes found by these, by their whole blocks: most bodies have one of a few lengths.
         self._writes: dict[bytes, _Block] = {}
 
     def __len__(self) -> int:
         return max(len(self._blocks), len(self._pared), len(self._writes))
 
     def read(self, data: bytes) -> tuple[KnownRequest, bytes] | None:
-        """The request that these bytes are, and its body."""
+        """Return the request and its body, if `data` is exactly one known request."""
         found = self._at(data, 0)
         if found is None or found.end != len(data):
             return None
         return found.request, found.body
 
     def writes(self, data: bytes, most: int) -> list[Found]:
-        """The whole appends to one stream, or creations of any, that these bytes begin with.
+        """Return the known writes that `data` begins with: appends to one stream, or creations.
 
-        What is behind one whose fields did not come before is left.
+        The list ends before the first request that is incomplete or whose fields are unknown.
         """
         found: list[Found] = []
         at = 0
@@ -140,13 +139,13 @@ class RequestBlocks:
         return found
 
     def _at(self, data: bytes, at: int) -> Found | None:
-        """The whole request that begins there, if its fields came before."""
+        """Return the whole request that begins at `at`, if its fields are known."""
         line = _LINE.match(data, at)
         if line is None or line.end() - at > _LONGEST_LINE:
             return None
         begin = line.end()
         head_end = data.find(b"\r\n\r\n", begin, begin + self._longest + 4)
-        if head_end < 0:  # cut a byte behind the block, it would be found, too
+        if head_end < 0:  # the head is not complete, or too long
             return None
         method, path = line.group(1).decode(), line.group(2)
         is_read = method in _READS
@@ -166,7 +165,7 @@ class RequestBlocks:
         inside = block[2:-2]
         name = inside if self._digest is None else self._digest(inside)
         known = self._blocks.get(name)
-        if known is None and not is_read:  # whose own Content-Length its fields have
+        if known is None and not is_read:  # these fields may have another length
             known = self._writes.get(name)
         if known is not None:
             return known, None, NOTHING
@@ -191,10 +190,9 @@ class RequestBlocks:
     def remember(
         self, data: bytes, message: RawRequestMessage, size: int, fields: RequestFields
     ) -> None:
-        """Keep what was parsed from a whole request, its body of so many bytes included.
+        """Remember the parsed fields of a whole request with a body of `size` bytes.
 
-        Whoever calls has made sure that no reader is known by these fields, and that its host is
-        served.
+        The caller has checked that the fields identify no reader, and that the host is served.
         """
         line = _LINE.match(data)
         if line is None or message.should_close or message.chunked or message.upgrade:
@@ -220,19 +218,19 @@ class RequestBlocks:
             self._keep_write(headers, block, fields)
 
     def _keep_write(self, headers: MultiMapping[str], block: bytes, fields: RequestFields) -> None:
-        """Keep what was parsed from a write, without what varies."""
+        """Remember the parsed fields of a write by its block without the varying lines."""
         pared = self._pare(block)
-        # Whoever closes a stream may need another permission for it with a body than without.
+        # The permission to close a stream may depend on whether the request has a body.
         if pared is None or CLOSED in headers or len(headers.getall(SEQ, ())) != pared.seqs:
             return
         _put(self._pared, pared.key, fields)
 
     def _named(self, block: bytes) -> bytes:
-        """What stands for a block, or for a part of it."""
+        """Return the key of a block, or of a part of it."""
         return block if self._digest is None else self._digest(block)
 
     def _pare(self, block: bytes) -> _Pared | None:
-        """A block between line ends without what varies; None of one without a plain length."""
+        """Take the varying lines out of a block; None if it has no plain Content-Length."""
         parts = _VARYING.split(block)
         if len(parts) == 4:
             before, name, number, after = parts

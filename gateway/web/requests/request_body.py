@@ -1,4 +1,4 @@
-"""The body of a request, as its parts come."""
+"""Receive the body of a request, within time and size limits."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gateway.runtime.limits import ServerLimits
     from gateway.web.requests.request import Request
 
-# After so long a body has to keep up its rate, or else thousands that trickle in would be held for
-# the far longer time that an honest client may need for a gap.
+# After this time a body has to keep up its rate. Otherwise thousands of trickling bodies could be
+# held for the far longer gap that an honest client may need.
 GRACE_S = 10.0
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -30,15 +30,15 @@ async def parts(
     *,
     is_invited: bool = False,
 ) -> AsyncIterator[bytes]:
-    """Yield the parts, each of which must come in time, and all of them at the least rate.
+    """Yield the parts of the body, each within `timeouts.body`, all at `timeouts.body_rate`.
 
-    A client that waits for 100 before it sends the body gets it, unless it `is_invited` already.
-    Only the time that is spent waiting for the client counts, not that of the consumer.
-    `still_admitted` raises if the request's credential has ended meanwhile: the last part, or the
-    end of a body without a length, is never yielded then, so nobody takes it for whole.
+    A client that expects 100 Continue gets it, unless it `is_invited` already. Only time spent
+    waiting for the client counts, not that of the consumer. `still_admitted` raises if the
+    request's credential has expired meanwhile: then the last part, or the end of a body without a
+    length, is never yielded, so that an incomplete body cannot be taken for a whole one.
     """
     if (whole := at_hand(request)) is not None:
-        # It may have come since the request was admitted: whoever asks for it had something to do.
+        # The body may have become whole after the request was admitted, while the handler waited.
         if still_admitted is not None:
             await still_admitted()
         yield whole
@@ -64,7 +64,7 @@ async def parts(
 async def _next_part(
     request: Request, timeouts: Timeouts, limits: ServerLimits, allowed_s: float
 ) -> bytes:
-    """Return the next part, which may take so long; an empty one is the end."""
+    """Return the next part, or b"" at the end. Raises RequestTimeout after `allowed_s`."""
     try:
         async with asyncio.timeout(allowed_s):
             return await request.body.readany()
@@ -75,12 +75,12 @@ async def _next_part(
     except RuntimeError as error:
         if request.transport is not None:
             raise
-        # What aiohttp says to who waits on a lost connection.
+        # aiohttp raises RuntimeError for a read on a lost connection.
         raise ConnectionResetError("the client is gone") from error
 
 
 def _allowed_s(timeouts: Timeouts, size: int, waited_s: float) -> float:
-    """How long the next part may take, after so many bytes that were waited for so long."""
+    """Return the seconds that the next part may take, after `size` bytes in `waited_s`."""
     if not timeouts.body_rate:
         return timeouts.body
     grace_s = min(timeouts.body, GRACE_S)
@@ -88,7 +88,7 @@ def _allowed_s(timeouts: Timeouts, size: int, waited_s: float) -> float:
 
 
 def at_hand(request: Request) -> bytes | None:
-    """Return a body that has come whole; None of one of which more may come."""
+    """Return a body that has been received whole; None if more of it may come."""
     body = request.body
     if request.whole is not None or not body.is_eof() or body.exception() is not None:
         return request.whole
@@ -97,7 +97,7 @@ def at_hand(request: Request) -> bytes | None:
 
 
 def ready(request: Request, limits: ServerLimits) -> bytes | None:
-    """Return a body that has come whole, or None. Raises for what is no body within the limits."""
+    """Return a body that has been received whole, or None. Raises for one beyond the limits."""
     if request.fields.is_coded:
         codings = request.fields.headers.getall("Content-Encoding")
         if any(coding.lower() != "identity" for coding in codings):
@@ -110,7 +110,7 @@ def ready(request: Request, limits: ServerLimits) -> bytes | None:
         limits.refused["max_append"] += 1
         raise BodyTooLarge(limits.max_append)
     if body is not None and limits.receiving_bytes:
-        limits.receive(size)  # with those that are still coming, it may be too much
+        limits.receive(size)  # raises if it is too much with those still coming
         limits.receiving_bytes -= size
     return body
 
@@ -122,11 +122,11 @@ async def whole(
     *,
     is_invited: bool = False,
 ) -> bytes:
-    """All of it, within `max_append` bytes; what all requests have received is bounded too."""
+    """Return the whole body, of `max_append` bytes at most, within the memory for all bodies."""
     limits = shared.limits
     if (body := ready(request, limits)) is not None:
         return body
-    received = BytesIO()  # gives its bytes without a copy of them, which others would wait for
+    received = BytesIO()  # its bytes are taken without a copy, which would block the loop
     try:
         async for part in parts(
             request, shared.timeouts, limits, still_admitted, is_invited=is_invited

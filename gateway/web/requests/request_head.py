@@ -1,4 +1,4 @@
-"""What the head of a request says of itself: its id, its target and its host."""
+"""Checked values of a request's head: its id, target, host and scheme."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])(?::(?P<port>[0-9]{0,5}))?")
 LAST_PORT = 65535
-SHOWN_CHARACTERS = 128  # of a Host that is refused: names are up to 253, and mistakes show sooner
+SHOWN_CHARACTERS = 128  # of a refused Host, in the error; most mistakes show within these
 _SCHEMES = frozenset({"http", "https"})
-_NAMED = re.compile(r"(?:Duplicate|Missing) '[A-Za-z0-9-]{1,64}' header")  # of those it knows
+_NAMED = re.compile(r"(?:Duplicate|Missing) '[A-Za-z0-9-]{1,64}' header")  # by aiohttp
 _QUOTED = re.compile(r"b?['\"]")
-# Fields with one value, by which streams are read and written: two lines of one would mean one
-# thing here and another at an origin (RFC 9110 section 5.3). Those of HTTP itself aiohttp's parser
-# refuses, and Authorization `access.credentials`.
+# Protocol fields with one value: an origin might read two lines in another way than this server
+# (RFC 9110 section 5.3). aiohttp's parser refuses repeated fields of HTTP itself, and
+# `access.credentials` a repeated Authorization.
 _ONCE = tuple(
     map(
         istr,
@@ -47,7 +47,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 def asked_id(request: Request) -> str | None:
-    """The id that the client gives its request, when it is one that a log line can hold."""
+    """Return the client's X-Request-Id, or None if it has none that is safe in a log line."""
     if request.fields.are_known:
         return request.own.id
     asked = request.headers.get("X-Request-Id", "")
@@ -56,12 +56,12 @@ def asked_id(request: Request) -> str | None:
 
 @lru_cache(maxsize=1024)
 def is_host(named: str) -> bool:
-    """Whether a Host field is one that a URL could hold (RFC 3986 section 3.2); it may be empty."""
+    """Return whether a Host is empty, or valid in a URL (RFC 3986 section 3.2)."""
     return not named or _fault_of_host(named) is None
 
 
 def is_plain(message: RawRequestMessage, hosts: ServedHosts) -> bool:
-    """Whether nothing of a request's version, upgrade, framing and Host takes a closer look."""
+    """Return whether version, upgrade, framing and Host of a request need no full check."""
     is_spoken = message.version is HttpVersion11 or message.version is HttpVersion10
     if message.upgrade or not is_spoken:
         return False
@@ -74,7 +74,7 @@ def is_plain(message: RawRequestMessage, hosts: ServedHosts) -> bool:
 
 
 def _said_twice(headers: MultiMapping[str]) -> str | None:
-    """A field that is there more than once, though it has one value."""
+    """Return the name of a field with one value that is there more than once."""
     for name in _ONCE:
         if name in headers and len(headers.getall(name)) > 1:
             return name
@@ -101,14 +101,14 @@ def _is_ipv6(text: str) -> bool:
 
 
 def host(request: Request) -> str:
-    """The host that the client asked for, in one spelling; empty when it does not say."""
+    """Return the canonical host of a request; empty if it has no Host."""
     return canonical_host(request.headers.get("Host", ""))
 
 
 def is_own_page(request: Request, origin: str) -> bool:
-    """Whether a web origin is the host that was asked, of whatever scheme.
+    """Return whether a web origin has the requested host, with any scheme.
 
-    A page of another cannot set X-Forwarded-Host without asking first.
+    A page of another origin cannot set X-Forwarded-Host without a CORS preflight.
     """
     kind, _, named = origin.lower().partition("://")
     hosts = (
@@ -121,12 +121,12 @@ def is_own_page(request: Request, origin: str) -> bool:
 
 
 def _without_port(named: str) -> str:
-    """The ports that need not be said, left out."""
+    """Return a host without a default port."""
     return named.removesuffix(":80").removesuffix(":443").removesuffix(":")
 
 
 def check(request: Request) -> None:
-    """Refuse what aiohttp's parser lets through (RFC 9112 sections 2.3, 3.2 and 6.1)."""
+    """Refuse bad heads that aiohttp's parser accepts (RFC 9112 sections 2.3, 3.2 and 6.1)."""
     if request.version not in {HttpVersion10, HttpVersion11}:
         raise BadRequest("only HTTP/1.0 and HTTP/1.1 are spoken here")
     named = request.headers.get("Host", "")
@@ -145,32 +145,32 @@ def check(request: Request) -> None:
 
 
 def scheme(request: Request) -> str:
-    """The client's, of which only a proxy before us knows when it is https.
+    """Return the scheme that the client used, which X-Forwarded-Proto may override.
 
-    Anybody may say so: what it changes is for nobody but who asks.
+    Any client may set that field: it changes only its own response.
     """
     return scheme_of(request.headers, SCHEME)
 
 
 def scheme_of(headers: MultiMapping[str], ours: str) -> str:
-    """The same by the headers of a request that has come to us by a scheme of `ours`."""
+    """Return the scheme in X-Forwarded-Proto, or `ours`, by which the request came."""
     told = headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
     return told if told in _SCHEMES else ours
 
 
 def base_url(request: Request) -> str:
-    """Where the client finds this server; empty when it does not say."""
+    """Return the URL at which the client reaches this server; empty without a Host."""
     return base_of(request.headers, SCHEME)
 
 
 def base_of(headers: MultiMapping[str], ours: str) -> str:
-    """The same by the headers of a request."""
+    """Return the base URL by the headers of a request that came by the scheme `ours`."""
     named = canonical_host(headers.get("Host", ""))
     return f"{scheme_of(headers, ours)}://{named}" if named else ""
 
 
 def refusal(error: HttpProcessingError) -> BadRequest | HeadTooLarge:
-    """Aiohttp's refusal of a head in our terms."""
+    """Return the error for a head that aiohttp's parser refused."""
     if isinstance(error, LineTooLong):
         if "line" in error.message.lower() and "header" not in error.message.lower():
             return BadRequest("the request line is too long")
@@ -181,12 +181,12 @@ def refusal(error: HttpProcessingError) -> BadRequest | HeadTooLarge:
 
 
 def bad_body(error: Exception) -> BadRequest:
-    """Aiohttp's refusal of a body in our terms."""
+    """Return the error for a body that aiohttp's parser refused."""
     return BadRequest(f"the body is not valid HTTP: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:
-    """What the parser says, without what it quotes: that could be a token, or the next request."""
+    """Return the parser's message without what it quotes, such as a token."""
     if isinstance(error, InvalidURLError):
         return "the target is no URL"
     if isinstance(error, InvalidHeader):
@@ -198,15 +198,15 @@ def _reason(error: Exception) -> str:
 
 
 def target(request: Request) -> str:
-    """The target in its one form, or `*`, which is the server itself. Raises BadRequest."""
+    """Return the canonical target, or `*` for the server itself. Raises BadRequest."""
     raw = request.target
     return raw if raw == "*" else canonical_target(raw, request.headers.get("Host", ""))
 
 
 def end_of_head(part: bytes | bytearray, data: bytes, begin: int) -> int:
-    """Where the head ends that `begin`s in the data, behind a part that came before.
+    """Return the position behind a head that begins with `part` and goes on at `begin`.
 
-    It is the end of the data where it is not whole.
+    Return the length of `data` if the head is not complete.
     """
     if part:
         seam = part[-3:] + data[begin : begin + 3]
@@ -218,8 +218,8 @@ def end_of_head(part: bytes | bytearray, data: bytes, begin: int) -> int:
 
 
 def is_plain_line(head: bytes | bytearray) -> bool:
-    """Whether one blank is between the parts of a request line (RFC 9112 section 3).
+    """Return whether single spaces separate the parts of the request line (RFC 9112 section 3).
 
-    The parser lets more of them through, which others might read as an empty target.
+    aiohttp's parser accepts more, which a proxy might read as an empty target.
     """
     return b"  " not in head or b"  " not in head.lstrip(b"\r\n").partition(b"\r\n")[0]

@@ -1,4 +1,4 @@
-"""aiohttp's parser of requests, as connections need it, and whether the installed one is that."""
+"""Make aiohttp's request parser, and check that the installed version works as expected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateway.errors import StartError
 if TYPE_CHECKING:
     import asyncio
 
-BODY_BUFFER_BYTES = 256 * 1024  # of a body; twice as much and reading is paused
+BODY_BUFFER_BYTES = 256 * 1024  # of a body; at twice as much, reading is paused
 MOST_HEADER_LINES = 128
 LONGEST_LINE = 8190  # bytes of the request line, and of a header line
 _SAMPLE = b"POST /s?a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"
@@ -31,13 +31,13 @@ def request_parser(protocol: BaseProtocol, loop: asyncio.AbstractEventLoop) -> H
         max_headers=MOST_HEADER_LINES,
         payload_exception=RequestPayloadError,
         auto_decompress=False,
-        # One that gives several requests at a time loses them all when what follows is bad.
+        # A parser that returns several requests at a time loses them all if the next is malformed.
         max_msg_queue_size=1,
     )
 
 
 def check_parser(loop: asyncio.AbstractEventLoop) -> None:
-    """Parse a sample. Raises StartError where aiohttp's parser is another than we know."""
+    """Parse a sample. Raises StartError if aiohttp's parser behaves differently."""
     protocol = BaseProtocol(loop)
     try:
         protocol._parser = parser = request_parser(protocol, loop)

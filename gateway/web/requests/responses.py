@@ -1,4 +1,4 @@
-"""Replies on their way to the client."""
+"""The replies of handlers, which write themselves to the client."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ if TYPE_CHECKING:
     from gateway.web.requests.request import Request
 
 
-_NO_LINGER = struct.pack("ii", 1, 0)  # closing resets
-JOINED_BYTES = (
-    32 * 1024
-)  # up to here copying a body costs less than to write it apart from its head
+_NO_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing resets
+# Up to this size, copying a body behind its head costs less than writing them separately.
+JOINED_BYTES = 32 * 1024
 
 
 def rendered(
     request: Request, answered: RouteAnswer, status: int, common: bytes
 ) -> tuple[tuple[bytes, ...], bytes | BodySource]:
-    """Return the head of an answer, in parts, and its body; `common` are lines of the moment."""
+    """Return the head of a response in parts, and its body; `common` are this server's lines."""
     answer, cache = answered
     if isinstance(answer, RenderedChunk):
         return (http1.status_line(status), common, cache, answer.lines), answer.body
@@ -45,7 +44,7 @@ def rendered(
     body, length = answer.body, answer.length
     has_body = not is_head and http1.has_body(status)
     if not (has_body or isinstance(body, bytes)):
-        body.release()  # at once, however long the client takes for the head
+        body.release()  # now: the client may be slow to receive the head
     if length is not None and status != 204:
         framing = b"Content-Length: %d\r\n\r\n" % length
     elif has_body and request.version.minor > 0:
@@ -56,28 +55,28 @@ def rendered(
 
 
 class WritableReply(Protocol):
-    """The reply to one request, which writes itself to the client that its connection names."""
+    """The reply to one request, which writes itself to the client."""
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the client may send its next request on the same connection."""
+        """True when the client may send its next request on the same connection."""
 
     @property
     def abandon(self) -> bool:
-        """Whether the rest of the request is not waited for."""
+        """True when the rest of the request is not read."""
 
     def write(self, client: PartsTaker, /) -> bool:
-        """Write what is ready; return whether that is all, and the client takes more.
+        """Write what is ready; return whether that is all, and the client keeps up.
 
         Raises ConnectionError.
         """
 
     async def send_rest(self, client: PartsTaker, /) -> None:
-        """Write the rest, and wait until the client has taken most. Raises ConnectionError."""
+        """Write the rest, and wait until the client has received most. Raises ConnectionError."""
 
 
 class WireResponse:
-    """Writes its bytes to the transport and waits until the client has taken most of them."""
+    """A reply whose bytes are all there, over when the client has received most of them."""
 
     def __init__(
         self,
@@ -88,20 +87,20 @@ class WireResponse:
         keep_alive: bool,
         abandon: bool = False,
     ) -> None:
-        """With `abandon` the rest of the request is not waited for."""
+        """With `abandon`, the rest of the request is not read."""
         self.status = status
         self.keep_alive = keep_alive
         self.abandon = abandon
         self.body_sent = 0
-        self.ended: Ended | None = None  # nothing is written yet
+        self.ended: Ended | None = None  # None until something is written
         self._head = head
         self._body = body
 
     def write(self, client: PartsTaker) -> bool:
-        """Write everything that is ready."""
+        """Write head and body."""
         if client.transport is None:
             raise ConnectionResetError("the client is gone")
-        # What is long is shared by all who get it, and a client may be slow to take it: no copies.
+        # A long body is shared by its readers, and a slow client would keep a copy in memory.
         body = self._body
         if len(body) <= JOINED_BYTES:
             client.write(b"".join((*self._head, body)))
@@ -109,17 +108,17 @@ class WireResponse:
             client.writelines((*self._head, body))
         self.body_sent = len(body)
         is_taken = not client.writing_paused
-        self.ended = "answered" if is_taken else "client"  # until it has taken all
+        self.ended = "answered" if is_taken else "client"  # "client" until it has received all
         return is_taken
 
     async def send_rest(self, client: PartsTaker) -> None:
-        """Hold the next request back while this answer is not taken."""
+        """Wait until the client has received most, and so delay its next request."""
         await client.drained()
         self.ended = "answered"
 
 
 class StreamedResponse(WireResponse):
-    """Writes a head, then parts as they come, no faster than the client takes them."""
+    """A reply that sends a head, then relays a body as fast as the client receives it."""
 
     def __init__(  # noqa: PLR0913 - how an answer goes out
         self,
@@ -146,7 +145,7 @@ class StreamedResponse(WireResponse):
 
     @override
     async def send_rest(self, client: PartsTaker) -> None:
-        """Relay the body. One that is cut short is cut for the client too, and never ended."""
+        """Relay the body. If it breaks off, the client's connection is reset."""
         await in_task()
         relay = Relay(self._source, timeout_s=self._timeout_s, chunked=self._chunked)
         try:
@@ -158,9 +157,9 @@ class StreamedResponse(WireResponse):
 
 
 class Relay:
-    """A body on its way to a client, in parts as they come, no faster than it takes them.
+    """A body that is relayed to a client part by part, as fast as it receives them.
 
-    `ended` says how it has ended, once it has.
+    `ended` says how it ended, once it has.
     """
 
     def __init__(self, source: BodySource, *, timeout_s: float, chunked: bool) -> None:
@@ -171,7 +170,7 @@ class Relay:
         self._chunked = chunked
 
     async def to(self, client: PartsTaker) -> None:
-        """Send it. One that is cut short is cut for the client too, and never ended.
+        """Send the body. If it breaks off, reset the client's connection.
 
         Raises ConnectionResetError.
         """
@@ -181,7 +180,7 @@ class Relay:
                     raise ConnectionResetError("the client is gone")
                 client.write(http1.chunk(part) if self._chunked else part)
                 self.sent += len(part)
-                # One who takes nothing would keep a request at the origin for ever.
+                # A client that receives nothing would hold a request at the origin for ever.
                 async with asyncio.timeout(self._timeout_s):
                     await client.drained()
         except (HeadgateError, TimeoutError) as error:
@@ -197,7 +196,7 @@ class Relay:
 
 
 def _cut(client: PartsTaker) -> None:
-    """Reset the connection: closing it would look like a proper end to some clients."""
+    """Reset the connection: some clients would take a close for the end of the body."""
     transport = client.transport
     if transport is not None:
         connection = transport.get_extra_info("socket")
@@ -206,7 +205,7 @@ def _cut(client: PartsTaker) -> None:
 
 
 class HandedOver(WireResponse):
-    """The answer goes on without its handler."""
+    """The reply of a handler that handed its connection over."""
 
     def __init__(self) -> None:
         super().__init__(200, (), keep_alive=False)
