@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.cache.http_cache import HttpCache
     from gateway.cache.rules.cached_response import CachedResponse
     from gateway.edge.followed.followed_stream import FollowedStream
-    from gateway.edge.followed.followed_streams import FollowedStreams
+    from gateway.edge.followed.followed_table import FollowedTable
     from gateway.telemetry.inspection import ListStreams, ReaderMode
     from gateway.turns import Turns
 
@@ -40,9 +40,11 @@ MOST_DIGITS = 9
 class KnownStreams:
     """A view of the streams that a route follows or has in its cache, for the console."""
 
-    def __init__(self, prefix: str, feeds: FollowedStreams, cache: HttpCache, turns: Turns) -> None:
+    def __init__(
+        self, prefix: str, followed: FollowedTable, cache: HttpCache, turns: Turns
+    ) -> None:
         self._above = f"{prefix}/"
-        self._feeds = feeds
+        self._followed = followed
         self._cache = cache
         self._turns = turns
 
@@ -67,7 +69,7 @@ class KnownStreams:
     def describe(self, name: str) -> StreamDescription:
         """Return what is known of one stream. Raises StreamNotFound if that is nothing."""
         path = self._above + name
-        streams, copies = self._feeds.of_path(path), self._cache.of_path(path)
+        streams, copies = self._followed.of_path(path), self._cache.of_path(path)
         if not streams and not copies:
             raise StreamNotFound(
                 "this gateway neither follows it nor has copies of it: read it, then look"
@@ -96,7 +98,7 @@ class KnownStreams:
     def _by_name(self, question: ListStreams, most: int) -> Generator[None, None, list[StreamRow]]:
         begin, after = self._above + question.begins, self._above + question.after
         found: list[str] = []
-        paths = iter([*self._feeds.paths(), *self._cache.paths()])
+        paths = iter([*self._followed.paths(), *self._cache.paths()])
         while some := list(islice(paths, PATHS_A_STEP)):
             fitting = {path for path in some if path.startswith(begin) and path > after}
             found = nsmallest(most, fitting.union(found))
@@ -106,7 +108,7 @@ class KnownStreams:
     def _by_readers(self, begins: str, most: int) -> Generator[None, None, list[StreamRow]]:
         begin = self._above + begins
         found: list[StreamRow] = []
-        paths = iter([path for path in self._feeds.paths() if path.startswith(begin)])
+        paths = iter([path for path in self._followed.paths() if path.startswith(begin)])
         while some := list(islice(paths, ROWS_A_STEP)):
             rows = [*found, *map(self._row, some)]
             found = nsmallest(most, rows, key=lambda row: (-row.readers, row.name))
@@ -114,7 +116,7 @@ class KnownStreams:
         return found
 
     def _row(self, path: str) -> StreamRow:
-        streams = self._feeds.of_path(path)
+        streams = self._followed.of_path(path)
         name = path.removeprefix(self._above)
         if not streams:
             return _row_of_copies(name, self._cache.of_path(path))

@@ -102,7 +102,7 @@ class EdgeRoute(StreamRoute):
             freshness=replace(rules.freshness, is_private=access.is_private),
         )
         self.feeds.source.reader_keys = access.reader_keys
-        self._known = KnownStreams(prefix, self.feeds, self.cache, self.feeds.source.turns)
+        self._known = KnownStreams(prefix, self.feeds.table, self.cache, self.feeds.source.turns)
         self._failures = OutageLine(
             "origin.failed", "origin.recovered", origin.figures.answer_count
         )
@@ -139,7 +139,7 @@ class EdgeRoute(StreamRoute):
 
     def _is_tail(self, host: str, read: EdgeCatchUp, offset: str) -> bool:
         """Return whether the stream that anonymous clients read is known to end at an offset."""
-        return self.feeds.is_tail(stream_key(host, read, ""), offset)
+        return self.feeds.table.is_tail(stream_key(host, read, ""), offset)
 
     async def missing_fields(
         self, method: str, read: EdgeRead, sent: MultiMapping[str], answer: AnyAnswer
@@ -198,17 +198,17 @@ class EdgeRoute(StreamRoute):
         if write.created is not None:
             self.requests.lifetimes.created(write.path, write.created)
         if write.deleted or write.hidden:
-            self.feeds.deleted(write.path, for_all=write.deleted)
+            self.feeds.writes.deleted(write.path, for_all=write.deleted)
         if write.is_new:
             self.feeds.doubts.replaced(write.path, None)
         if write.tail is not None:
-            self.feeds.written(write.path, reach)
+            self.feeds.writes.written(write.path, reach)
 
     @override
     def invalidate_all(self) -> None:
         """Cache nothing of requests under way, and ask again where each followed stream ends."""
         self.feeds.reader.forget_all()
-        self.feeds.ask_all_anew()
+        self.feeds.writes.ask_all_anew()
 
     @override
     def notes(self) -> Checks:
@@ -224,7 +224,7 @@ class EdgeRoute(StreamRoute):
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
-        yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.count)
+        yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.table.count)
         yield Sample(traffic_metrics.REFUSALS, ("max_origin_requests",), self.origin.refused)
         for name in REPAIRS:
             yield Sample(traffic_metrics.REPAIRS, (self.prefix, name), self._rules.repairs[name])

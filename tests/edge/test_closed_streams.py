@@ -28,7 +28,7 @@ async def stalled(origin: LiveOrigin, gateway: Serving) -> None:
     viewer.pause()
     origin.append(LONG)
     await origin.polled(2)
-    (stream,) = gateway.edge.feeds._streams.values()
+    (stream,) = gateway.edge.feeds.table.by_key.values()
     (reader,) = stream.feed.sse_readers.ends
     await until(lambda: reader.paused)  # long news come to it in a turn of their own
 

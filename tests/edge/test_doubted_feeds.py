@@ -35,7 +35,7 @@ async def test_a_stream_is_followed_once_after_a_lag_that_looked_like_another_st
         assert news(await gateway.ask(get(at("0002")))) == (200, b"cd", "0004", "true")
         again = await following(gateway, "0004")
         await until(lambda: origin.waiting == 1)
-        assert len(gateway.edge.feeds.of_path(S)) == 1
+        assert len(gateway.edge.feeds.table.of_path(S)) == 1
         origin.append(b"e")
         assert await up_to(again, "0005") == "e"
 
@@ -45,7 +45,7 @@ async def test_a_read_waits_on_where_another_doubt_arises_before_it_has_its_turn
         viewer = await following(gateway, "-1")
         assert await up_to(viewer, "0003") == "abc"
         await origin.polled(1)
-        (stream,) = gateway.edge.feeds.of_path(S)
+        (stream,) = gateway.edge.feeds.table.of_path(S)
         settled, times = stream._poller.on_settled, 0
 
         def settle() -> None:
@@ -108,7 +108,7 @@ async def test_a_read_before_the_end_of_a_shorter_stream_is_not_taken_for_compar
         assert await up_to(viewer, "0003") == ""
         await origin.polled(1)
         await restored(origin, b"X", b"Y")
-        (stream,) = gateway.edge.feeds.of_path(S)
+        (stream,) = gateway.edge.feeds.table.of_path(S)
         await until(lambda: stream._poller.is_behind)
         got = await gateway.ask(get(f"{S}?offset=0001", "X-Own-Way: 1"))
         assert (got.status, got.body) != (200, b"Y")
@@ -137,7 +137,7 @@ async def test_a_stream_is_compared_though_those_who_wait_for_it_have_all_places
         viewer = await following(gateway, "-1")
         assert await up_to(viewer, "0003") == "abc"
         await origin.polled(1)
-        (stream,) = gateway.edge.feeds.of_path(S)
+        (stream,) = gateway.edge.feeds.table.of_path(S)
         asked, compared = asyncio.Event(), asyncio.Event()
         fields = ["Content-Type: text/plain", "Stream-Next-Offset: 0003"]
         whole = answer(b"c" * 1000, *fields, "Stream-Up-To-Date: true")
@@ -197,7 +197,7 @@ async def test_a_feed_that_begins_after_a_change_does_not_answer_for_what_was_re
             origin.append(piece)
             assert (await waiter.answer()).body == piece
             waiter = await polling(gateway, f"{number + 1:04}")
-        (stream,) = gateway.edge.feeds.of_path(S)
+        (stream,) = gateway.edge.feeds.table.of_path(S)
         gateway.edge.feeds._rest(stream)  # as after LINGER_S
         (server,) = gateway.edge.origin.servers
         server.failed("refuses connections")
@@ -238,7 +238,7 @@ async def test_what_a_feed_had_is_remembered_when_new_readers_have_one_of_their_
         await restored(origin, b"a", b"X")
         assert (await gateway.ask(get(at("-1")))).body == b"aX"
         if rests:  # as when the origin is away for longer
-            (old,) = (one for one in gateway.edge.feeds.of_path(S) if one.feed.tail == "0004")
+            (old,) = (one for one in gateway.edge.feeds.table.of_path(S) if one.feed.tail == "0004")
             gateway.edge.feeds._rest(old)
         viewer = await following(gateway, "0002")
         origin.append(b"Y", b"Z", b"W")

@@ -428,7 +428,7 @@ async def test_a_stream_made_anew_is_not_taken_for_the_closed_one() -> None:
         await origin.polled(1)
         viewer.close()
         await until(lambda: gateway.limits.live_readers == 0)
-        (stream,) = gateway.edge.feeds._streams.values()
+        (stream,) = gateway.edge.feeds.table.by_key.values()
         origin.close_stream()
         await until(lambda: stream.feed.closed)
         assert (await gateway.ask(get(f"{S}?offset=0001"))).get("Stream-Closed") == "true"
@@ -521,7 +521,9 @@ async def test_a_write_between_the_first_answer_and_the_following_is_known_to_be
                 origin.pieces.append(b"b")
             origin.closed_stream = closes
             reach = Reach("0001", closed=True) if closes else Reach("0002")
-            gateway.edge.feeds.written(request.path, reach)  # as the head of a write's answer does
+            gateway.edge.feeds.writes.written(
+                request.path, reach
+            )  # as the head of a write's answer does
             return result
 
         monkeypatch.setattr(reader, "catch_up", overtaken)

@@ -118,7 +118,7 @@ async def test_a_poll_that_comes_again_while_it_is_read_for_is_read_for_again() 
     async with live(b"a", b"b") as (origin, gateway):
         await following(gateway, "0002")
         await origin.polled(1)
-        (stream,) = gateway.edge.feeds._streams.values()
+        (stream,) = gateway.edge.feeds.table.by_key.values()
         poll = gateway.edge.parse(f"{S}?offset=0001&live=long-poll")
         assert isinstance(poll, LongPoll)
         go = asyncio.Event()
@@ -295,11 +295,11 @@ async def test_who_is_answered_after_an_append_in_a_herd_is_not_up_to_date_witho
     async with live(b"a", max_live_readers=1000) as (origin, gateway):
         await following(gateway, "0001")
         await origin.polled(1)
-        (stream,) = gateway.edge.feeds._streams.values()
+        (stream,) = gateway.edge.feeds.table.by_key.values()
         poll = gateway.edge.parse(at("0001"))
         assert isinstance(poll, LongPoll)
         herd = [Waiting() for _ in range(AT_ONCE - 1)]
-        herd.append(Author(lambda: gateway.edge.feeds.written(S, Reach("0003"))))
+        herd.append(Author(lambda: gateway.edge.feeds.writes.written(S, Reach("0003"))))
         herd += [Waiting() for _ in range(9)]
         for waiter in herd:
             gateway.edge.feeds.join(stream).park(waiter, poll, "0001")

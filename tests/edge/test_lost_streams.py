@@ -138,7 +138,7 @@ async def test_what_nobody_reads_any_more_is_no_loss() -> None:
         with capture_logs() as lines:
             origin.instead = answer(status="404 Not Found")
             origin.tell()
-            await until(lambda: gateway.edge.feeds.count == 0)
+            await until(lambda: gateway.edge.feeds.table.count == 0)
         assert losses(lines) == []
 
 

@@ -238,7 +238,7 @@ async def test_a_feed_goes_on_in_the_name_of_another_when_one_is_refused() -> No
         events = await clients[other].events_until(lambda told: len(told) >= 2)
         assert events[0].data == "data"
         club.held.clear()
-        assert gateway.edges[0].feeds.count == 1
+        assert gateway.edges[0].feeds.table.count == 1
 
 
 async def test_private_answers_make_a_feed_for_each() -> None:
@@ -250,7 +250,7 @@ async def test_private_answers_make_a_feed_for_each() -> None:
             assert (await client.head()).status == 200
             events = await client.events_until(lambda told: len(told) >= 2)
             assert events[0].data == name
-        assert gateway.edges[0].feeds.count == 2
+        assert gateway.edges[0].feeds.table.count == 2
 
 
 def _has_said_yes(guard: OriginGuard, times: int) -> bool:
@@ -273,7 +273,7 @@ async def test_who_waits_is_asked_about_again_and_let_go_after_a_no() -> None:
         club.members.discard("ann")
         gateway.clock.now += 0.9
         await clients["ann"].events_to_the_end()
-        assert gateway.edges[0].feeds.count == 1
+        assert gateway.edges[0].feeds.table.count == 1
         await until(lambda: guard.results == {"yes": 9, "no": 1, "failed": 0})
 
 

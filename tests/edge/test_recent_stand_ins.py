@@ -43,7 +43,7 @@ async def fail(origin: LiveOrigin, gateway: Serving, failure: bytes | Play = res
     """From now on, also for the poll that waits."""
     origin.instead = failure
     origin.tell()
-    streams = [*gateway.edge.feeds._streams.values()]
+    streams = [*gateway.edge.feeds.table.by_key.values()]
     await until(lambda: not any(stream.is_current for stream in streams))
 
 
@@ -197,7 +197,7 @@ async def test_an_origin_that_fails_is_asked_again_while_others_are_given_what_i
         asked = origin.catch_ups.count(READ)
         assert stands_in(await gateway.ask(get(READ, way)))
         await until(lambda: origin.catch_ups.count(READ) > asked)
-        (stream,) = gateway.edge.feeds._streams.values()
+        (stream,) = gateway.edge.feeds.table.by_key.values()
         await until(lambda: stream.rests_until > gateway.clock())
         origin.instead = None
         gateway.clock.advance(LATELY_S + REST_S)
@@ -210,6 +210,8 @@ async def test_live_readers_are_not_answered_so() -> None:
     async with live(b"a", long_poll_timeout=0.1) as (origin, gateway):
         await followed(origin, gateway)
         await fail(origin, gateway)
-        await until(lambda: next(iter(gateway.edge.feeds._streams.values())).feed.lost is not None)
+        await until(
+            lambda: next(iter(gateway.edge.feeds.table.by_key.values())).feed.lost is not None
+        )
         got = await gateway.ask(get(at("0002")))
         assert got.status == 502

@@ -291,7 +291,7 @@ async def test_nobody_reads_on_at_a_server_that_lacks_what_was_followed_before()
         await first.polled(1)
         first.append(b"d")
         assert news(await waiter.answer()) == (200, b"d", "0004", "true")
-        (stream,) = gateway.edge.feeds._streams.values()
+        (stream,) = gateway.edge.feeds.table.by_key.values()
         gateway.edge.feeds._rest(stream)  # as after LINGER_S
         await takes_over(gateway, first, second)
         for offset in ("0003", "0004"):
@@ -366,7 +366,7 @@ async def test_reads_that_come_while_the_origin_is_compared_wait_for_that_compar
         viewer = await following(gateway, "-1")
         assert await up_to(viewer, "0003") == "abc"
         await origin.polled(1)
-        (stream,) = gateway.edge.feeds._streams.values()
+        (stream,) = gateway.edge.feeds.table.by_key.values()
         origin.says_of_reads = ["Cache-Control: no-store"]
         readers: list[Client] = []
 

@@ -151,7 +151,7 @@ async def test_one_poll_at_the_origin_feeds_all_who_are_admitted(tmp_path: Path)
         for client in clients:
             events = await client.events_until(lambda told: any(e.data == "news" for e in told))
             assert events
-        assert gateway.edges[0].feeds.count == 1
+        assert gateway.edges[0].feeds.table.count == 1
         assert CANARY not in repr(origin.heard)
         poller = await gateway.connect()  # late, and answered at once: it waits for nothing
         late = await poller.ask(get(f"{STREAM}?offset=1_0&live=long-poll", bearer("ann")))

@@ -95,7 +95,7 @@ class FollowedStream:
             self.lenders,
             content_type,
             self._window,
-            registry.others(request),
+            registry.doubts.others(request),
             self._note_directives,
         )
         self._poller.on_settled = self._settled
@@ -230,7 +230,7 @@ class FollowedStream:
         if self._is_another(fetch, facts, body):
             self.end(StreamGone(ANOTHER_STREAM))
             if facts.next_offset != fetch.request.start:  # else the origin may only have echoed it
-                self._registry.seen(self, facts.next_offset)
+                self._registry.doubts.seen(self, facts.next_offset)
         if facts.ends:
             self.note_end(fetch, facts.next_offset)
 
@@ -351,7 +351,7 @@ class FollowedStream:
         self._confirmed_at = self._registry.clock()
         if news:
             self._has_tail = True
-            self._registry.seen(self, snapshot.tail)
+            self._registry.doubts.seen(self, snapshot.tail)
         if news or snapshot.closed:
             self._registry.moved(self)
         self.confirmed = self._is_tail_known = True
@@ -380,7 +380,7 @@ class FollowedStream:
     def let_go(self, reason: HeadgateError) -> None:
         """Disconnect all readers without telling the operator, as after a DELETE by a client."""
         if isinstance(reason, StreamGone | StreamNotFound):
-            self._registry.lose(self, *self._poller.lost)
+            self._registry.doubts.lose(self, *self._poller.lost)
         self._registry.ended(self)
         self.feed.end(reason, self._poller.spares)
 

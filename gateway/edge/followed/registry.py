@@ -20,6 +20,20 @@ if TYPE_CHECKING:
     from gateway.live.contract import FeedSource
 
 S = TypeVar("S")  # a followed stream
+Recorded = TypeVar("Recorded", contravariant=True)  # a followed stream
+
+
+class OffsetRecords(Protocol[Recorded]):
+    """The records of the offsets that clients have, of present streams and of lost ones."""
+
+    def lose(self, stream: Recorded, common: str, held: frozenset[str]) -> None:
+        """Send away clients that come back with an offset of the stream beyond `common`."""
+
+    def others(self, request: CacheRequest) -> Others:
+        """Return the reads of a stream by clients that its feed did not serve."""
+
+    def seen(self, stream: Recorded, offset: str) -> None:
+        """Note an offset of the present stream."""
 
 
 class Registry(FeedOwner[S, Span], Protocol[S]):
@@ -32,20 +46,15 @@ class Registry(FeedOwner[S, Span], Protocol[S]):
     clock: Callable[[], float]
 
     @property
+    def doubts(self) -> OffsetRecords[S]:
+        """The records of the offsets that clients have."""
+
+    @property
     def source(self) -> FeedSource[S, Span]:
         """The source that renders answers for the streams' feeds."""
 
     def moved(self, stream: S) -> None:
         """Drop what is cached of the old tail: the stream has grown, or was closed."""
-
-    def lose(self, stream: S, common: str, held: frozenset[str]) -> None:
-        """Send away clients that come back with an offset of the stream beyond `common`."""
-
-    def others(self, request: CacheRequest) -> Others:
-        """Return the reads of a stream by clients that its feed did not serve."""
-
-    def seen(self, stream: S, offset: str) -> None:
-        """Note an offset of the present stream."""
 
     def compared(self, stream: S) -> None:
         """Release a stream that was followed only for the comparison that is over now."""

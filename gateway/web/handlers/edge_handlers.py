@@ -167,7 +167,7 @@ class EdgeHandlers:
         cache_request = route.requests.cache_request(
             _headers(request, route), sender(request), beginning
         )
-        plain = route.feeds.fitting(cache_request.plain(route.identity))
+        plain = route.feeds.apart.keyed(cache_request.plain(route.identity))
         if isinstance(read, EdgeLongPoll):
             return await self._poll(request, route, plain, read)
         return await self._events(request, route, plain, read, resumes=bool(last_event_id))
@@ -183,7 +183,7 @@ class EdgeHandlers:
         stream = feeds.read_by(plain)
         client = self._client(request)
         position = _position(read, stream)
-        with feeds.beginning(plain.path):
+        with feeds.writes.reading(plain.path):
             for _ in range(MOST_LOOKS):
                 if stream is not None:
                     if stream.may_wait(position):
@@ -192,7 +192,7 @@ class EdgeHandlers:
                     if news is not None:
                         return RouteAnswer(news, cache_status.COLLAPSED)
                 result = await feeds.reader.catch_up(plain, position)
-                plain = feeds.own_request(plain, result)
+                plain = feeds.apart.keyed_after(plain, result)
                 if result.cached.facts is None:
                     return present(request, route.recipients.of(read), result, self._shared)
                 snapshot = snapshot_of(plain, position, result, result.cached.facts)
@@ -228,7 +228,7 @@ class EdgeHandlers:
         stream = feeds.read_by(plain)
         start = _position(read, stream)
         if stream is None or not stream.reaches(start):
-            with feeds.beginning(plain.path):
+            with feeds.writes.reading(plain.path):
                 begun = await self._begin_events(request, route, plain, start, resumes=resumes)
             if isinstance(begun, RouteAnswer):
                 return begun
@@ -253,7 +253,7 @@ class EdgeHandlers:
         feeds, client = route.feeds, self._client(request)
         for _ in range(MOST_LOOKS):
             result = await feeds.reader.catch_up(plain, start)
-            plain = feeds.own_request(plain, result)
+            plain = feeds.apart.keyed_after(plain, result)
             facts = result.cached.facts
             if facts is None:
                 return present(request, route.recipients.of(plain.read), result, self._shared)
@@ -262,7 +262,7 @@ class EdgeHandlers:
                 # The reader has received the end already; a 204 stops a browser's reconnects.
                 ended = feeds.source.ended(snapshot, plain.read, snapshot.tail)
                 return RouteAnswer(ended, result.cache)
-            stream = feeds.verified(
+            stream = feeds.table.verified(
                 plain.stream_key, snapshot, ends=facts.up_to_date or facts.is_empty
             )
             if stream is None:
@@ -300,7 +300,7 @@ class EdgeHandlers:
         else:
             _, fields, block = sent
         if request.method == "DELETE":
-            request.resources().enter_context(route.feeds.deleting(read.path))
+            request.resources().enter_context(route.feeds.writes.deleting(read.path))
         try:
             answer = await route.origin.send(request.method, read.target, fields, body, block=block)
         except (OriginBroken, OriginTimeout, asyncio.CancelledError):

@@ -83,8 +83,8 @@ class Edge:
         fetches = self.route.cache.fetches
         feeds, limits = self.route.feeds, self.shared.limits
         held = {
-            "streams": len(feeds._streams),
-            "paths": len(feeds._of_path),
+            "streams": len(feeds.table.by_key),
+            "paths": len(feeds.table.paths()),
             "reads": len(feeds.source._reads._fetches) + len(feeds.reader._tails._fetches),
             "rendered": len(feeds.source._rendered),
             "budget": feeds.budget.bytes,

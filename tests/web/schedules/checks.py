@@ -35,7 +35,7 @@ def nothing_is_held(world: World) -> None:
         "append bytes": world.own.appender.pending_bytes,
         "creations": world.own.creations.pending,
         "steps": [step for step in world.steps if not step.done()],
-        "streams": len(world.edge.feeds._streams),
+        "streams": len(world.edge.feeds.table.by_key),
         "live": sum(live.sse.now + live.long_poll.now for live in lives),
         "slow": sum(len(live.slow) for live in lives),
     }

@@ -1,0 +1,99 @@
+"""The hooks by which a route's cache and its followed streams learn from each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.cache.fetches.fetch import REST_S
+from gateway.cache.fetches.fetched import STOOD_IN, Fetched
+from gateway.cache.rules.incarnations import Incarnations
+from gateway.edge.followed.snapshots import is_variant
+from gateway.errors import StreamNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.cache.fetches.fetch import SharedFetch
+    from gateway.cache.http_cache import HttpCache
+    from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
+    from gateway.edge.followed.doubts import Doubts
+    from gateway.edge.followed.followed_stream import FollowedStream
+    from gateway.edge.followed.followed_table import FollowedTable
+    from gateway.edge.followed.stream_reader import StreamReader
+
+
+class CacheHooks:
+    """The hooks that one route's cache calls: fetches show what streams are, and feeds stand in.
+
+    `read_by` returns the followed stream that a request reads.
+    """
+
+    def __init__(
+        self,
+        table: FollowedTable,
+        doubts: Doubts,
+        reader: StreamReader,
+        read_by: Callable[[CacheRequest], FollowedStream | None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._table = table
+        self._doubts = doubts
+        self._reader = reader
+        self._read_by = read_by
+        self._clock = clock
+        self._incarnations = Incarnations()
+
+    def attach(self, cache: HttpCache) -> None:
+        """Let the cache call these hooks."""
+        cache.another = self._reader.forget
+        cache.distrusted = self._distrust
+        cache.is_of_now = self._is_of_now
+        cache.is_behind = self._is_behind
+        cache.fetches.in_place = self._in_place
+        cache.fetches.on_heard = self._doubts.comparison_before
+
+    def _is_of_now(self, fetch: SharedFetch, fetched: Fetched | None) -> bool:
+        """Return whether a read has found the stream that is there, and not one before it."""
+        is_of_now = self._judge(fetch, fetched)
+        self._doubts.note(fetch, fetched, is_of_now=is_of_now)
+        return is_of_now
+
+    def _judge(self, fetch: SharedFetch, fetched: Fetched | None) -> bool:
+        """Judge a read, and drop what it shows to be outdated: a followed stream, or responses."""
+        request, cached = fetch.request, fetch.begun.result() if fetched is None else fetched.cached
+        if fetch.of_the_past or (fetched is not None and fetched.how is STOOD_IN):
+            return True
+        stream = self._table.by_key.get(key := request.stream_key)
+        if cached.status == 404 and stream is not None and not request.admitted_as:
+            stream.end(StreamNotFound("the stream was deleted"))
+        if cached.facts is None or (cached.stored.vary and is_variant(cached)):
+            return True
+        is_another = self._incarnations.is_another(key, cached.facts.content_type, fetch.number)
+        if is_another is None:
+            return False
+        body = None if fetched is None else cached.body
+        if stream is not None:
+            stream.compare_read(fetch, cached.facts, body)
+        if is_another:
+            self._reader.forget(request.path)
+        return True
+
+    def _is_behind(self, fetch: SharedFetch, end: str) -> None:
+        """Doubt a stream if a read of it ends before the stream's known end."""
+        if (stream := self._table.by_key.get(fetch.request.stream_key)) is not None:
+            stream.note_end(fetch, end)
+
+    def _distrust(self, path: str) -> None:
+        """Drop everything rendered of a path, because an answer may have been another request's."""
+        self._reader.distrust(path)
+        for stream in self._table.of_path(path):
+            stream.doubt()
+
+    def _in_place(self, request: CacheRequest) -> CachedResponse | None:
+        """Return what may stand in for a response that the origin has just failed to send."""
+        if (stream := self._read_by(request)) is None or (
+            found := stream.in_place(request)
+        ) is None:
+            return None
+        stream.rests_until = self._clock() + REST_S
+        return found

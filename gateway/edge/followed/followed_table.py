@@ -1,0 +1,87 @@
+"""The table of a route's followed streams."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from gateway.edge.followed.followed_stream import FollowedStream
+    from gateway.protocol.origins.followed import Snapshot
+
+
+class FollowedTable:
+    """The followed streams of a route, by their keys and by their paths.
+
+    A stream that was set aside, since new readers have another one with its key, is found by its
+    path only.
+    """
+
+    def __init__(self) -> None:
+        self.by_key: dict[Hashable, FollowedStream] = {}
+        self._of_path: dict[str, set[FollowedStream]] = {}
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+
+    def __contains__(self, stream: FollowedStream) -> bool:
+        return stream in self._of_path.get(stream.path, ())
+
+    def __iter__(self) -> Iterator[FollowedStream]:
+        """Iterate over a copy, so that streams may come and go meanwhile."""
+        return iter([stream for streams in self._of_path.values() for stream in streams])
+
+    @property
+    def count(self) -> int:
+        """The number of streams that are found by their keys."""
+        return len(self.by_key)
+
+    def paths(self) -> list[str]:
+        """Return the paths of all followed streams."""
+        return list(self._of_path)
+
+    def of_path(self, path: str) -> list[FollowedStream]:
+        """Return the followed streams at a path: some readers may have one of their own."""
+        return list(self._of_path.get(path, ()))
+
+    def verified(self, key: Hashable, snapshot: Snapshot, *, ends: bool) -> FollowedStream | None:
+        """Return the followed stream; None if a read, which perhaps `ends`, shows it to be gone."""
+        stream = self.by_key.get(key)
+        return stream if stream is not None and stream.verify(snapshot, ends=ends) else None
+
+    def is_tail(self, key: Hashable, offset: str) -> bool:
+        """Return whether a stream is followed and known to end at an offset."""
+        return (stream := self.by_key.get(key)) is not None and stream.knows_tail(offset)
+
+    def add(self, stream: FollowedStream) -> None:
+        """Add a stream to both tables: nothing in between may raise."""
+        self.by_key[stream.key] = stream
+        self._of_path.setdefault(stream.path, set()).add(stream)
+        self._is_empty.clear()
+
+    def set_aside(self, stream: FollowedStream) -> bool:
+        """Make room for another stream with the same key; return False if there is one already."""
+        others = self._of_path[stream.path]
+        if any(one.key == stream.key and one is not stream for one in others):
+            return False
+        del self.by_key[stream.key]
+        return True
+
+    def remove(self, stream: FollowedStream) -> bool:
+        """Remove a stream, which may have been set aside; return False if it was removed before."""
+        if self.by_key.get(stream.key) is stream:
+            del self.by_key[stream.key]
+        others = self._of_path.get(stream.path, set())
+        if stream not in others:
+            return False
+        others.discard(stream)
+        if not others:
+            del self._of_path[stream.path]
+        if not self._of_path:
+            self._is_empty.set()
+        return True
+
+    async def until_empty(self) -> None:
+        """Wait until no stream is followed."""
+        await self._is_empty.wait()
