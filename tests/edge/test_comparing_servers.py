@@ -64,8 +64,8 @@ def doubting(doubts: Doubts, request: CacheRequest) -> Poller:
     window = RecentWindow(KIND, "2", WindowBudget(1 << 20))
     window.append(Span("2", "5", b"old"))
     poller = poller_of(doubts, request, window)
-    poller.server = "a"
-    poller.doubt()
+    poller.verification.server = "a"
+    poller.verification.doubt()
     return poller
 
 
@@ -82,7 +82,7 @@ def test_data_of_one_server_are_not_joined_after_a_look_at_another(
     assert "offset=2" in steps.send(answered("a", b"old new", "8")).target
     with pytest.raises(StopIteration if is_settled else OriginBusy) as ended:
         steps.send(answered(second, b"old new", "8"))
-    assert poller.is_in_doubt is not is_settled
+    assert poller.verification.is_in_doubt is not is_settled
     if isinstance(ended.value, StopIteration):
         assert ended.value.value.body == b" new"
 
@@ -105,7 +105,7 @@ def test_a_feed_without_data_ends_if_what_readers_have_just_got_is_lost() -> Non
     request = reading()
     doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
     poller = poller_of(doubts, request, RecentWindow(KIND, "5", WindowBudget(1 << 20)))
-    poller.doubt()
+    poller.verification.doubt()
     steps = poller.steps_to_answer(PollQuestion("5", None, waits=False))
     assert "offset=now" in next(steps).target
     noted(doubts, request, Span("2", "5", b"old"), "a")
@@ -124,7 +124,7 @@ def test_a_read_that_began_at_an_offset_of_an_earlier_stream_is_lost_and_the_fee
     assert "offset=1" in steps.send(answered("a", b"old", "5")).target
     with pytest.raises(StopIteration):
         steps.send(answered("a", b"", "")._replace(status=410))
-    assert not poller.is_in_doubt
+    assert not poller.verification.is_in_doubt
     assert doubts.newest_reads.of(request.stream_key) == []
 
 
@@ -135,11 +135,15 @@ def test_no_poll_goes_out_while_a_doubt_is_left_that_arose_during_the_comparison
     poller = doubting(doubts, request)
     steps = poller.steps_to_answer(PollQuestion("5", None, waits=True))
     next(steps)
-    poller.doubt()
+    poller.verification.doubt()
     again = steps.send(answered("a", b"old", "5"))
-    assert ("offset=2" in again.target, again.waits, poller.is_in_doubt) == (True, False, True)
+    assert ("offset=2" in again.target, again.waits, poller.verification.is_in_doubt) == (
+        True,
+        False,
+        True,
+    )
     poll = steps.send(answered("a", b"old", "5"))
-    assert (poll.waits, poller.is_in_doubt) == (True, False)
+    assert (poll.waits, poller.verification.is_in_doubt) == (True, False)
 
 
 def test_what_another_server_has_told_is_compared_though_it_ends_before_the_feed() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.edge.followed import doubts, followed_streams
-from gateway.edge.polls import poller
+from gateway.edge.polls import verification
 from tests.edge.live_readers import S, at, following, live, news, polling, text, up_to
 from tests.edge.test_two_histories import restored
 from tests.support.live_origin import LiveOrigin
@@ -46,7 +46,7 @@ async def test_a_read_waits_on_where_another_doubt_arises_before_it_has_its_turn
         assert await up_to(viewer, "0003") == "abc"
         await origin.polled(1)
         (stream,) = gateway.edge.feeds.table.of_path(S)
-        settled, times = stream._poller.on_settled, 0
+        settled, times = stream._verification.on_settled, 0
 
         def settle() -> None:
             nonlocal times
@@ -55,7 +55,7 @@ async def test_a_read_waits_on_where_another_doubt_arises_before_it_has_its_turn
             if times == 1:
                 stream.doubt()
 
-        stream._poller.on_settled = settle
+        stream._verification.on_settled = settle
         stream.doubt()
         got = await gateway.ask(get(f"{S}?offset=0002", "X-Own-Way: 1"))
         assert (news(got)[:3], times) == ((200, b"c", "0003"), 2)
@@ -109,7 +109,7 @@ async def test_a_read_before_the_end_of_a_shorter_stream_is_not_taken_for_compar
         await origin.polled(1)
         await restored(origin, b"X", b"Y")
         (stream,) = gateway.edge.feeds.table.of_path(S)
-        await until(lambda: stream._poller.is_behind)
+        await until(lambda: stream._verification.is_behind)
         got = await gateway.ask(get(f"{S}?offset=0001", "X-Own-Way: 1"))
         assert (got.status, got.body) != (200, b"Y")
 
@@ -166,7 +166,7 @@ async def test_a_stream_that_nobody_follows_is_compared_until_a_lag_would_be_ove
 ) -> None:
     """Else each reader began a comparison that ended without a finding, and got 503 for ever."""
     monkeypatch.setattr(doubts, "LONGEST_COMPARISON_S", 0.02)
-    monkeypatch.setattr(poller, "PERSISTS_S", 0.3)
+    monkeypatch.setattr(verification, "PERSISTS_S", 0.3)
     monkeypatch.setattr(followed_streams, "PERSISTS_S", 0.3)
     monkeypatch.setattr(followed_streams, "LINGER_S", 0.1)
     async with live(b"a", b"b", b"c") as (origin, gateway):

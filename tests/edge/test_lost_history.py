@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.cache.rules.replica_lag import PERSISTS_S
-from gateway.edge.polls import poller
+from gateway.edge.polls import verification
 from tests.edge.live_readers import S, at, confirmed, following, live, news, polling, up_to
 from tests.support.live_origin import LiveOrigin
 from tests.support.raw_origin import answer, reset
@@ -18,7 +18,7 @@ OLD = (b"a", b"b", b"c")
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A follower gives the origin a moment only; the gateway's clock stands until it is moved."""
-    monkeypatch.setattr(poller, "PERSISTS_S", 0.3)
+    monkeypatch.setattr(verification, "PERSISTS_S", 0.3)
 
 
 async def is_gone_in_the_end(gateway: Serving, target: str, *fields: str) -> None:
@@ -103,7 +103,7 @@ async def test_a_replica_that_lags_sends_nobody_away() -> None:
 async def test_a_follower_goes_on_only_where_the_news_are_still_the_same(
     is_the_same: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poller, "PERSISTS_S", 60.0)
+    monkeypatch.setattr(verification, "PERSISTS_S", 60.0)
     async with live(b"a") as (origin, gateway):
         viewer = await following(gateway, "0001")
         await origin.polled(1)

@@ -90,7 +90,7 @@ class FollowedStream:
         content_type = snapshot.content_type
         self._window = RecentWindow(content_type, snapshot.tail, registry.budget)
         self._window.evidence = evidence
-        self._poller = Poller(
+        poller = Poller(
             registry.origin,
             self.lenders,
             content_type,
@@ -98,15 +98,16 @@ class FollowedStream:
             registry.doubts.others(request),
             self._note_directives,
         )
-        self._poller.on_settled = self._settled
+        self._verification = poller.verification
+        self._verification.on_settled = self._settled
         self._following: Following | None = None
         if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
             follower = Follower(snapshot.tail, self, random.random)
             self._following = Following(
-                registry.origin.client, follower, self._poller, registry.holdings, self._on_error
+                registry.origin.client, follower, poller, registry.holdings, self._on_error
             )
             self._following.on_distrust = self.doubt
-        self.trust = Trust(self._poller, self._window, self._following)
+        self.trust = Trust(self._verification, self._window, self._following)
 
     @override
     def __repr__(self) -> str:
@@ -124,7 +125,7 @@ class FollowedStream:
     def is_current(self) -> bool:
         """True if the stream's known state is the origin's present one, as far as can be told."""
         feed = self.feed
-        is_known = self.confirmed and not self._poller.is_in_doubt
+        is_known = self.confirmed and not self._verification.is_in_doubt
         return is_known and feed.caught_up and feed.lost is None and not feed.closed
 
     @property
@@ -167,18 +168,18 @@ class FollowedStream:
             return False
         if offset in {feed.position, feed.tail}:
             return True
-        if self._poller.is_behind or offset == NOW:
+        if self._verification.is_behind or offset == NOW:
             return False
         return feed.long_polls.has_turns and feed.long_polls.reaches(offset)
 
     def since(self, offset: str) -> Span | None:
         """Return the news after an offset as one span, or None if they are not in memory."""
         # Known news may be of a stream that is gone.
-        return None if self._poller.is_behind else self._window.since(offset)
+        return None if self._verification.is_behind else self._window.since(offset)
 
     def latest(self, start: str) -> Span | None:
         """Return the latest news if they begin at `start`, however long they are, or None."""
-        last = None if self._poller.is_behind else self._window.last
+        last = None if self._verification.is_behind else self._window.last
         return last if last is not None and last.start == start else None
 
     def in_place(self, request: CacheRequest) -> CachedResponse | None:
@@ -307,7 +308,7 @@ class FollowedStream:
             return  # the end of a shorter stream: an older state, or another stream
         if not followed.is_of_type(facts.content_type, self.snapshot.content_type):
             return
-        is_sure = not self._poller.is_in_doubt  # else it may be of another stream
+        is_sure = not self._verification.is_in_doubt  # else it may be of another stream
         if is_sure and result.current and result.source is None:
             self._learn(span, cached, facts)
         if span.end == self.snapshot.tail and not facts.is_empty and result.tail_is_known:
@@ -367,7 +368,7 @@ class FollowedStream:
 
     def on_failure(self, reason: HeadgateError, *, quietly: bool) -> None:
         """Note a failure, and unless `quietly` refuse the polls; SSE readers stay connected."""
-        self._poller.doubt()
+        self._verification.doubt()
         self.confirmed = self._is_tail_known = False
         if not quietly:
             self.feed.suspend(reason)
@@ -380,9 +381,9 @@ class FollowedStream:
     def let_go(self, reason: HeadgateError) -> None:
         """Disconnect all readers without telling the operator, as after a DELETE by a client."""
         if isinstance(reason, StreamGone | StreamNotFound):
-            self._registry.doubts.lose(self, *self._poller.lost)
+            self._registry.doubts.lose(self, *self._verification.lost)
         self._registry.ended(self)
-        self.feed.end(reason, self._poller.spares)
+        self.feed.end(reason, self._verification.spares)
 
     def _on_error(self, error: Exception) -> None:
         log.error("follower.failed", stream=self.path, exc_info=error)

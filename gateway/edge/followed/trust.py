@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 
     from gateway.edge.comparison import Evidence
     from gateway.edge.polls.following import Following
-    from gateway.edge.polls.poller import Poller
     from gateway.edge.polls.recent_window import RecentWindow
+    from gateway.edge.polls.verification import Verification
 
 
 class Trust:
     """The trust in the origin of one stream; without a `following` the origin is not asked."""
 
-    def __init__(self, poller: Poller, window: RecentWindow, following: Following | None) -> None:
-        self._poller = poller
+    def __init__(
+        self, verification: Verification, window: RecentWindow, following: Following | None
+    ) -> None:
+        self._verification = verification
         self._window = window
         self._following = following
         self._comparison: Later[None] = Later()  # set when the next comparison is over
@@ -37,15 +39,15 @@ class Trust:
     @property
     def is_in_doubt(self) -> bool:
         """True while the origin may have another stream by now."""
-        return self._poller.is_in_doubt
+        return self._verification.is_in_doubt
 
     def is_sure_of(self, server: str, offset: str) -> bool:
         """Return whether a server is known to have the same stream up to an offset."""
-        return self._poller.is_sure_of(server, offset)
+        return self._verification.is_sure_of(server, offset)
 
     def is_trusted(self, server: str) -> bool:
         """Return whether a server was compared last; also True while none was compared."""
-        return self._poller.is_trusted(server)
+        return self._verification.is_trusted(server)
 
     def knows(self, offset: str) -> bool:
         """Return whether an offset is one that the stream is known to have."""
@@ -60,7 +62,7 @@ class Trust:
     def evidence(self) -> Evidence | None:
         """The evidence of the newest data, with the server that is known to have them, if any."""
         return self._window.evidence_by(
-            unknown_server() if self.is_in_doubt else self._poller.server
+            unknown_server() if self.is_in_doubt else self._verification.server
         )
 
     def doubt(self, *, is_shorter: bool = False) -> None:
@@ -68,7 +70,7 @@ class Trust:
         if self._following is None:
             return
         is_asked = self.is_in_doubt
-        self._poller.doubt(is_shorter=is_shorter)
+        self._verification.doubt(is_shorter=is_shorter)
         if not is_asked and self._beginning is None:
             # Not at once: the caller may be the connection that the poll is on.
             self._beginning = asyncio.get_running_loop().call_soon(self._begin_anew)

@@ -6,7 +6,6 @@ generator yields each request, and is sent the answer or thrown the error. `foll
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -14,10 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from multidict import CIMultiDict
 
 from gateway.cache.rules import sharing, tails
-from gateway.cache.rules.replica_lag import ANOTHER_STREAM, PERSISTS_S
+from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.edge.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
 from gateway.edge.polls.follower import CannotFollow, Polled, PollQuestion, refuse
 from gateway.edge.polls.lenders import DENIALS, ONES_OWN
+from gateway.edge.polls.verification import Verification
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
 from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.origins import edge_target, followed, repair
@@ -97,8 +97,7 @@ class WholeAnswerLike(Protocol):
 class Poller:
     """The questions to the origin about one followed stream, one request after the other.
 
-    `on_directives` is called with the origin's cache directives for reads that reach the tail,
-    and `on_settled` when comparisons have shown that the origin has the known data.
+    `on_directives` is called with the origin's cache directives for reads that reach the tail.
     """
 
     def __init__(
@@ -115,54 +114,8 @@ class Poller:
         self._content_type = content_type
         self._window = window
         self._on_directives = on_directives
-        self.on_settled: Callable[[], None] = lambda: None
         self._others = others
-        self._common: tuple[str, frozenset[str]] | None = None  # value of `lost`, once compared
-        self._doubts = 0  # number of doubts so far
-        self._settled = 0  # number of doubts that comparisons have ended
-        self._is_shorter = False  # according to the response to another request
-        self._behind_since: float | None = None  # loop time
-        self.server = "" if window.evidence is None else window.evidence.server  # compared last
-        self._answered_by = ""
-
-    @property
-    def is_in_doubt(self) -> bool:
-        """True while the origin may have another stream than the one that is followed."""
-        return self._doubts != self._settled
-
-    @property
-    def lost(self) -> tuple[str, frozenset[str]]:
-        """The last offset that the old and a new stream have in common, or "", and those beyond it.
-
-        Those beyond it are the offsets that readers of the old stream may hold.
-        """
-        return self._common or self._window.places_beyond("", 0)
-
-    def is_trusted(self, server: str) -> bool:
-        """Return whether a server was the last one compared; also True while none was compared."""
-        return self.server in {"", server}
-
-    def is_sure_of(self, server: str, offset: str) -> bool:
-        """Return whether a server is known to have the stream's data up to an offset."""
-        return self.spares(offset) or (self.is_trusted(server) and not self.is_in_doubt)
-
-    def spares(self, offset: str) -> bool:
-        """Return whether all data up to an offset are in the new stream as well."""
-        return self._common is not None and "" < offset <= self._common[0]
-
-    @property
-    def is_behind(self) -> bool:
-        """True if the origin has shown a shorter stream, so that known data may be lost."""
-        return self._is_shorter or self._behind_since is not None
-
-    def doubt(self, *, is_shorter: bool = False) -> None:
-        """Have known data compared with the origin's before anything is joined to them.
-
-        The origin may have lost its end in any failure, or another server may answer. `is_shorter`
-        is True if an answer has shown a stream that ends before the known end.
-        """
-        self._doubts += 1
-        self._is_shorter |= is_shorter
+        self.verification = Verification(window)
 
     def steps_to_answer(self, question: PollQuestion) -> Steps:
         """Return the answer to a question; a character that its end cuts is completed.
@@ -183,19 +136,19 @@ class Poller:
 
     def _ask_once(self, question: PollQuestion) -> Steps:
         for _ in range(MOST_DOUBTS):
-            if self.is_in_doubt:
+            if self.verification.is_in_doubt:
                 found = yield from self._compare_known(question)
                 if found is not None and not (question.waits and _is_waiting(question, found)):
                     return found
-                if self.is_in_doubt:
+                if self.verification.is_in_doubt:
                     continue  # a poll may take long, and nobody could go on meanwhile
             polled = yield from self._fetch(question)
             if question.waits and polled.end != question.start and polled.brings_nothing:
                 # Data that came between the end of the origin's wait and its answer are counted in
                 # the answer's offset, but are not in its body.
                 polled = yield from self._fetch(question._replace(waits=False))
-            if not self.is_in_doubt:
-                self._behind_since = None
+            if not self.verification.is_in_doubt:
+                self.verification.mark_caught_up()
                 return polled
         raise OriginBusy("the origin's servers change while they are asked what they have")
 
@@ -206,7 +159,8 @@ class Poller:
 
         Return None if no data are known: nothing can be joined wrongly then.
         """
-        doubts, known = self._doubts, self._window.newest or self._read_up_to(question.start)
+        doubts = self.verification.doubts
+        known = self._window.newest or self._read_up_to(question.start)
         if known is None:
             # A server may echo any offset past its tail, but to `now` it gives its real tail.
             end = question.start
@@ -214,7 +168,7 @@ class Poller:
                 now = yield from self._fetch(PollQuestion(NOW, None, waits=False), compares=True)
                 end = now.end
             if end < question.start:
-                raise self._behind(end)
+                raise self.verification.note_shorter(end)
             yield from self._check_others("", question.start)
             self._settle(doubts)
             return None
@@ -228,9 +182,9 @@ class Poller:
         if finding.verdict is SHORTER:
             if finding.common:  # else nothing shows that it is the beginning of what is known
                 common, held = max(common, polled.end), held - {polled.end}
-            self._common = common, held
-            raise self._behind(polled.end)
-        self._common = common, held
+            self.verification.lost = common, held
+            raise self.verification.note_shorter(polled.end)
+        self.verification.lost = common, held
         raise CannotFollow(StreamGone(ANOTHER_STREAM))
 
     def _read_up_to(self, tail: str) -> Evidence | None:
@@ -244,17 +198,17 @@ class Poller:
 
         Reads that another server has answered are compared, too: the latest one of each server.
         """
-        alike = {self.server, self._answered_by}
+        alike = {self.verification.server, self.verification.answered_by}
         for read in sorted(self._others.reads(), key=attrgetter("end"), reverse=True):
             is_beyond = read.end > beyond or (read.end == beyond and not common)
             if not is_beyond and read.server in alike:
                 continue
             end, verdict = "", ANOTHER
             with contextlib.suppress(CannotFollow):  # its start may not be an offset of the stream
-                finding, polled = yield from self._read_again(read, self._answered_by)
+                finding, polled = yield from self._read_again(read, self.verification.answered_by)
                 end, verdict = polled.end, finding.verdict
             if verdict is SHORTER and is_beyond and self._others.may_be_late(read):
-                behind = self._behind(end)
+                behind = self.verification.note_shorter(end)
                 if isinstance(behind, OriginBehind):
                     raise behind
             if verdict is not SAME:
@@ -262,17 +216,16 @@ class Poller:
                 if read.end == beyond and not common:  # its reader may wait in the feed by now
                     raise CannotFollow(StreamGone(ANOTHER_STREAM))
             else:
-                self._others.confirm(read.end, read.server, self._answered_by)
+                self._others.confirm(read.end, read.server, self.verification.answered_by)
                 alike.add(read.server)
 
     def _settle(self, doubts: int) -> None:
-        """End the first `doubts` doubts; those that arose during the comparison remain."""
-        self._settled, self._behind_since, self._common = doubts, None, None
-        before, self.server = self.server, self._answered_by
-        self._is_shorter &= self.is_in_doubt
-        self._others.confirm(self._window.tail, before, self.server)
-        if not self.is_in_doubt:
-            self.on_settled()
+        """End the first `doubts` doubts: the server that has just answered has the known data."""
+        verified = self.verification
+        before = verified.settle(doubts)
+        self._others.confirm(self._window.tail, before, verified.server)
+        if not verified.is_in_doubt:
+            verified.on_settled()
 
     def _read_again(
         self, known: Known, server: str = ""
@@ -286,8 +239,8 @@ class Poller:
             polled = yield from self._fetch(
                 PollQuestion(read.end, None, waits=False), compares=True
             )
-            server = server or self._answered_by
-            if server != self._answered_by:
+            server = server or self.verification.answered_by
+            if server != self.verification.answered_by:
                 break
             is_tail = polled.caught_up or polled.end == read.end
             spans = [Span(read.end, polled.end, polled.body)]
@@ -297,16 +250,6 @@ class Poller:
             if finding.verdict is not UNFINISHED:
                 return finding, polled
         raise OriginBusy("the origin has not answered as a whole what it has of the stream")
-
-    def _behind(self, end: str) -> Exception:
-        """Return the error for a shorter stream at the origin, which at first may only lag."""
-        self.doubt()
-        now = asyncio.get_running_loop().time()
-        if self._behind_since is None:
-            self._behind_since = now
-        if now - self._behind_since >= PERSISTS_S:
-            return CannotFollow(StreamGone(ANOTHER_STREAM))
-        return OriginBehind("the origin tells of a stream that ends before what it told of", end)
 
     def _fetch(self, question: PollQuestion, *, compares: bool = False) -> Steps:
         """Return the answer to a request with any credentials that the origin accepts.
@@ -322,17 +265,16 @@ class Poller:
                 else edge_target.catch_up(read, start).target
             )
             answer = yield PollerRequest(request, target, question.waits)
-            if not self.server and (evidence := self._read_up_to(start)) is not None:
-                self.server = evidence.server  # clients have read up to there meanwhile
-            if not compares and (answer.is_repetition or not self.is_trusted(answer.server)):
-                self.doubt()
-            self._answered_by = answer.server
-            if not self.is_in_doubt:
-                self.server = answer.server
+            verified = self.verification
+            if not verified.server and (evidence := self._read_up_to(start)) is not None:
+                verified.server = evidence.server  # clients have read up to there meanwhile
+            if not compares and (answer.is_repetition or not verified.is_trusted(answer.server)):
+                verified.doubt()
+            verified.note_answer(answer.server)
             if answer.status in DENIALS and self._lenders.replace(request):
                 continue
             if answer.status in UNKNOWN_OFFSET and self._is_confirmed(start):
-                raise self._behind("")
+                raise self.verification.note_shorter("")
             if answer.status not in ANSWERS:
                 refuse(answer.status, answer.headers)
             return self._parse(question, answer.status, answer.headers, answer.body)
@@ -357,7 +299,7 @@ class Poller:
         try:
             repair.check_end(question.start, end)
         except OriginBehind:
-            raise self._behind(end) from None
+            raise self.verification.note_shorter(end) from None
         is_nothing = repair.is_nothing(content_type, body)
         if not is_nothing and self._is_private(headers):
             self._lenders.are_apart = True
