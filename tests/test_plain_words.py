@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PLAIN = (
     "cdn_configs",
     "gateway/access",
+    "gateway/backends",
+    "gateway/commands",
     "gateway/edge",
     "gateway/hosted",
     "gateway/live",

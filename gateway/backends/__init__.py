@@ -1,1 +1,1 @@
-"""Where logs live: one contract, `contract.Log`, and a module or a folder for each kind."""
+"""The logs: one contract, `contract.Log`, and a module or a folder for each kind."""

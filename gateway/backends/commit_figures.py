@@ -1,4 +1,4 @@
-"""How large the commits of a log are, and where their time goes."""
+"""Histograms of a log's commits: their sizes, and where their time goes."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ class CommitFigures:
             self.appends.observe(appends)
 
     def named(self, *names: str) -> Mapping[str, Histogram]:
-        """Those of these names, for a log which has no others."""
+        """Return the histograms of these names, the only ones that a kind of log fills."""
         return {name: getattr(self, name) for name in names}

@@ -130,7 +130,7 @@ class Listing(Protocol):
 
 
 class Counts(Protocol):
-    """What a log counts, for the metrics."""
+    """The counts of a log, for the metrics."""
 
     def histograms(self) -> Mapping[str, Histogram]:
         """Return the histograms of `CommitFigures` that the log fills, by name."""

@@ -31,7 +31,7 @@ MAX_RETIRED = 1_000_000  # generations remembered for removed paths, about 200 b
 
 
 class _Records:
-    """One stream's records: their ends, sorted because they only grow, and their bytes."""
+    """The records of a stream: their ends, sorted because they only grow, and their bytes."""
 
     __slots__ = ("datas", "ends", "producers")
 

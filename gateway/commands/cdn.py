@@ -38,7 +38,7 @@ def cdn() -> None:
 
 
 def _options(command: Callable[..., None]) -> Callable[..., None]:
-    """What a configuration is made for, besides the settings."""
+    """Add the options that say what a configuration is made for, besides the settings."""
     declared = (
         config_option,
         click.option(
@@ -190,7 +190,7 @@ def _write(files: Mapping[Path, str]) -> None:
 
 
 def _say_whose(config: Path | None) -> None:
-    """A gateway that was started with a file of settings needs what is made with the same one."""
+    """Say which settings were used: a gateway needs a configuration made with its own file."""
     if config is None:
         complain("no --config was given, so the settings are the defaults and the environment's.")
 
@@ -213,7 +213,7 @@ def _show(file: Path, report: CheckReport) -> None:
 
 
 def _size(given: object) -> object:
-    """A size as settings have it, in bytes."""
+    """Return a size in the form of the settings, in bytes."""
     from cdn_configs.errors import Refused
     from gateway.settings.reading.kinds import parse_size
 
@@ -225,7 +225,7 @@ def _size(given: object) -> object:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """One sentence for what cannot be done, and the end of the program."""
+    """End the program with one sentence if something cannot be done."""
     from cdn_configs.errors import Refused
 
     try:

@@ -30,7 +30,7 @@ config_option = click.option(
 
 
 def load_settings(config: Path | None, flags: Mapping[str, str | None]) -> Settings:
-    """The settings; every mistake in them is printed and ends the program."""
+    """Load the settings; if they have mistakes, print each and end the program."""
     from gateway.settings import SettingsError, load
 
     try:

@@ -175,7 +175,7 @@ def doctor_redis(url: str | None, config: Path | None, as_json: bool) -> None:
 
 
 def _route_to(url: str) -> Route:
-    """A route with nothing but defaults, as one by HEADGATE_ORIGIN alone is."""
+    """Return a route with nothing but defaults, like that of HEADGATE_ORIGIN alone."""
     from gateway.settings import Settings
     from gateway.settings.log_kinds.redis import parse_redis
 

@@ -38,7 +38,7 @@ def healthcheck(config: Path | None) -> None:
 
 
 def fault_of(admin: Address) -> str | None:
-    """Why a server with this admin listener does not count as alive; None if it does."""
+    """Return why the server with this admin listener is not healthy; None if it is."""
     from http.client import HTTPConnection, HTTPException
 
     connection = HTTPConnection(admin.reached_at, admin.port, timeout=TIMEOUT_S)

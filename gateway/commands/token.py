@@ -197,7 +197,7 @@ def rotate_key(config: Path | None, streams: str) -> None:
 
 
 def _is_origin(url: str) -> bool:
-    """Whether it is http(s)://HOST[:PORT], to which a path can be added."""
+    """Return whether `url` is http(s)://HOST[:PORT], to which a path can be added."""
     try:
         parts = urlsplit(url)
         return (
@@ -212,14 +212,14 @@ def _is_origin(url: str) -> bool:
 
 
 def _secret(asked: str) -> str:
-    """One line from stdin, never from the command line, which others can see."""
+    """Read a secret from stdin: other users can see the command line."""
     if sys.stdin.isatty():
         return str(click.prompt(asked, hide_input=True, err=True))
     return sys.stdin.read(1 << 16).removesuffix("\n").removesuffix("\r")
 
 
 def _keys(config: Path | None) -> tuple[Settings, Keys]:
-    """The settings and the keys they name; without any the program ends."""
+    """Return the settings and the keys that they name; end the program if there are none."""
     settings = load_settings(config, {})
     if not settings.keys_file:
         complain("the settings have no keys_file: make one by headgate token keys NEW_FILE.")
@@ -240,7 +240,7 @@ def _content(file: Path) -> Json:
 
 @contextmanager
 def _refusals(file: Path) -> Iterator[None]:
-    """One sentence for what cannot be done, and the end of the program."""
+    """End the program with one sentence if something cannot be done."""
     try:
         yield
     except FileExistsError:

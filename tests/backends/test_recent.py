@@ -225,7 +225,7 @@ async def test_records_that_wait_are_counted_by_what_they_take_in_memory(
 
 async def test_what_waits_of_a_stream_is_filed_in_rows_of_a_bounded_length(tmp_path: Path) -> None:
     data = b"x" * 500
-    rows = 2 * recent.FILED_BYTES // len(data)
+    rows = 2 * recent.COMPACTED_BYTES // len(data)
     async with opened("sqlite", tmp_path) as log:
         change = created(log, "s")
         await log.commit([change])
@@ -235,7 +235,7 @@ async def test_what_waits_of_a_stream_is_filed_in_rows_of_a_bounded_length(tmp_p
         await log.commit([appended(change.state, closed=True)])
     with closing(apsw.Connection(str(tmp_path / "headgate.db"))) as connection:
         lengths = [row[0] for row in connection.execute("select length(data) from messages")]
-    assert max(lengths) <= recent.FILED_BYTES < 2 * max(lengths)
+    assert max(lengths) <= recent.COMPACTED_BYTES < 2 * max(lengths)
     assert sum(lengths) == rows * len(data)
 
 

@@ -40,7 +40,7 @@ _decode_change = msgspec.msgpack.Decoder(Change).decode
 
 
 class Channels(Protocol):
-    """How the servers publish: by channels of their own slots, or everywhere."""
+    """The servers' way to publish: in channels of their own slots, or on every server."""
 
     sharded: bool
 
@@ -90,17 +90,17 @@ class Commands(NamedTuple):
         return pack("FCALL", function, len(keys), *keys, *words)
 
     def load(self, path: str) -> Packed:
-        """Everything about a stream but its records."""
+        """Return the call for all of a stream but its records."""
         return pack("FCALL", f"headgate_load_{VERSION}", 3, *self.names.keys(path))
 
     def confirm(self, path: str) -> Packed:
-        """The version at which a stream stands."""
+        """Return the call for the history and version of a stream."""
         return pack("FCALL", f"headgate_confirm_{VERSION}", 1, self.names.meta(path))
 
     def read(self, path: str, places: Sequence[Stretch]) -> list[Packed]:
-        """A stream's state, the records in each place, and the state again.
+        """Return the calls for a stream's state, the records in each place, and the state again.
 
-        What was before the first tail is there then; the second tells whether it was all of one
+        All records up to the first tail can be read; the second shows whether all are of one
         stream. No transaction: that would be refused when memory has run out.
         """
         state = self.state(path)
@@ -108,22 +108,22 @@ class Commands(NamedTuple):
         return [state, *reads, state]
 
     def state(self, path: str) -> Packed:
-        """A stream without its producers."""
+        """Return the call for a stream without its producers."""
         return pack("FCALL", f"headgate_state_{VERSION}", 1, self.names.meta(path))
 
     def tidy(self, change: Change) -> Packed:
-        """What takes away what a commit has left over: records, or all of a stream."""
+        """Return the call that deletes what a commit left over: records, or a whole stream."""
         path = change.state.path
         if change.removes:
             return self.purge(path)
         return pack("FCALL", f"headgate_trim_{VERSION}", 2, *self.names.keys(path)[:2])
 
     def purge(self, path: str) -> Packed:
-        """What takes away all of a stream that was removed, and nothing of one that stands."""
+        """Return the call that deletes all keys of a stream if it was removed."""
         return pack("FCALL", f"headgate_purge_{VERSION}", 2, *self.names.keys(path)[:2])
 
     def note(self, path: str, moment: float, *, new: bool) -> Packed:
-        """When a stream is to be looked at: for a new one, no later than was noted before."""
+        """Return the call that notes when to look at a stream; a `new` one never later."""
         earlier = ("LT",) if new else ()
         return pack("ZADD", self.names.deadlines, *earlier, moment, path)
 
@@ -132,34 +132,34 @@ class Commands(NamedTuple):
         return pack("TIME")
 
     def note_nothing(self, path: str) -> Packed:
-        """Not at all."""
+        """Return the call that drops the note of a stream."""
         return pack("ZREM", self.names.deadlines, path)
 
     def noted(self, now: float, past: int, limit: int) -> Packed:
-        """The streams that are to be looked at, without the first `past` of them."""
+        """Return the call for the streams to look at by `now`, behind the first `past` of them."""
         return pack("ZRANGEBYSCORE", self.names.deadlines, "-inf", now, "LIMIT", past, limit)
 
     def add_paths(self, paths: Sequence[str]) -> Packed:
-        """Put streams on the list of paths."""
+        """Return the call that adds streams to the list of paths."""
         words = [word for path in paths for word in (0, path)]
         return pack("ZADD", self.names.paths, *words)
 
     def drop_path(self, path: str) -> Packed:
-        """Take a stream off it."""
+        """Return the call that drops a stream from the list of paths."""
         return pack("ZREM", self.names.paths, path)
 
     def some_paths(self, begins: str, after: str, limit: int) -> Packed:
-        """The first paths after one, in the order of their bytes, all of which are ASCII."""
+        """Return the call for the first paths behind `after`, in the order of their ASCII bytes."""
         lower = f"[{begins}" if begins > after else f"({after}"
         upper = b"(" + begins.encode() + b"\xff"
         return pack("ZRANGEBYLEX", self.names.paths, lower, upper, "LIMIT", 0, limit)
 
     def size(self, path: str) -> Packed:
-        """What tells how large a stream is."""
+        """Return the call for the state from which a stream's size follows."""
         return pack("HGET", self.names.meta(path), "s")
 
     def probe(self) -> Packed:
-        """Whether the server takes writes, and from us."""
+        """Return the call that shows whether the server takes writes from this gateway."""
         return pack("FCALL", f"headgate_probe_{VERSION}", 0, self.names.prefix)
 
 
@@ -168,13 +168,13 @@ def _version(state: StreamState, version: int) -> str:
 
 
 def is_current(reply: Reply, state: StreamState) -> bool:
-    """Whether what `confirm` found is the remembered state."""
+    """Return whether the reply to `confirm` has the version and history of `state`."""
     history, version = reply
     return int(history) == state.history and version == _version(state, state.version).encode()
 
 
 def loaded(reply: Reply) -> Loaded:
-    """What `load` found: the state as it goes on in the present history. Raises RecordDamaged."""
+    """Return the stream in a reply to `load`, in the present history. Raises RecordDamaged."""
     history, words, retired = reply
     now = int(history)
     fields = dict(zip(words[::2], words[1::2], strict=True))
@@ -224,7 +224,7 @@ def standing_in(reply: Reply, gateway: str) -> Standing:
 
 
 def state_in(reply: Reply) -> StreamState | None:
-    """What `state` found, in the same way."""
+    """Return the state in a reply to `state`, in the present history. Raises RecordDamaged."""
     history, state = reply
     try:
         return raised(_decode_state(state), int(history)) if state else None
@@ -233,7 +233,7 @@ def state_in(reply: Reply) -> StreamState | None:
 
 
 class _Extent(msgspec.Struct, frozen=True):
-    """Of a state what tells how many bytes its stream has."""
+    """The two fields of a state from which its stream's size follows, decoded alone for speed."""
 
     tail: int = 0
     first: int = 0
@@ -243,7 +243,7 @@ _decode_extent = msgspec.json.Decoder(_Extent).decode
 
 
 def size_in(reply: Reply) -> int | None:
-    """The bytes of a stream as `size` found it; None where there is none, or none that is ours."""
+    """Return the bytes of the stream in a reply to `size`; None if there is no stream."""
     try:
         extent = _decode_extent(reply or b"")
     except ValueError:
@@ -252,7 +252,7 @@ def size_in(reply: Reply) -> int | None:
 
 
 def found_instead(reply: Reply) -> Loaded | None:
-    """What a refused commit found instead, when it tells all of it."""
+    """Return the stream that a refused commit found instead, or None if the reply lacks it."""
     _, history, (fields, retired) = reply
     return None if fields is None else loaded((history, fields, retired))
 

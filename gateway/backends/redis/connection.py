@@ -1,4 +1,4 @@
-"""One connection to a Redis server: redis-py makes it, replies are read as they come in."""
+"""A connection to a Redis server: redis-py makes it, replies are read as they come in."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class RedisConnection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether commands can be sent, and answered."""
+        """True while commands can be sent and replies read."""
         return self._transport is not None and not self._transport.is_closing()
 
     @property
@@ -131,7 +131,7 @@ class RedisConnection(asyncio.Protocol):
 
 
 def size_of(commands: Sequence[Packed]) -> int:
-    """How many bytes they are."""
+    """Return the number of bytes of packed commands."""
     return sum(map(len, chain.from_iterable(commands)))
 
 
@@ -140,7 +140,7 @@ def _is_long(piece: bytes) -> bool:
 
 
 def pack(*words: Word) -> Packed:
-    """A command as it is sent; a long word that is bytes is a piece of its own, and no copy."""
+    """Return a command as it is sent; a long word of bytes is a piece by itself, not copied."""
     for at, word in enumerate(words):
         if type(word) is bytes and _is_long(word):
             before = b"*%d\r\n%b$%d\r\n" % (len(words), _parts(words[:at]), len(word))
@@ -149,7 +149,7 @@ def pack(*words: Word) -> Packed:
 
 
 def _parts(words: tuple[Word, ...]) -> bytes:
-    """Some words of a command, without its count of words."""
+    """Return packed words without the count of words before them."""
     return _pack(words).partition(b"\r\n")[2]
 
 

@@ -29,7 +29,10 @@ class DeadlineIndex:
         self._ask = ask
 
     def note(self, change: Change) -> Packed | None:
-        """The call before a commit: too early does no harm, and too late would."""
+        """Return the call that notes a change's deadline, to be sent before its commit, or None.
+
+        A note that is too early does no harm; one that is too late would.
+        """
         moment = 0.0 if change.removes else _due(change.state)  # what is left over is looked for
         if moment is None:
             return None
@@ -42,7 +45,7 @@ class DeadlineIndex:
         return int(seconds) + int(micros) / 1e6
 
     async def expired(self, now: float, limit: int) -> Sequence[str]:
-        """Paths of streams, at most `limit`, whose time has come."""
+        """Return the paths of streams, at most `limit`, that have ended or have an ended part."""
         late: list[str] = []
         unknown = 0
         while len(late) < limit:
@@ -57,7 +60,7 @@ class DeadlineIndex:
         return late[:limit]
 
     async def _check(self, path: str, now: float) -> bool | None:
-        """Whether a stream's time has come; else its note is put right. None: it cannot be told."""
+        """Return whether a stream's time has come, correcting its note if not; None if unknown."""
         try:
             moment = await self._due_now(path)
         except LogUnavailable:  # of this stream: the others' time must come all the same
@@ -83,7 +86,7 @@ class DeadlineIndex:
 
 
 def _due(state: StreamState) -> float | None:
-    """When something is to be done about a stream: its end, or that of its oldest part."""
+    """Return the time (epoch) at which the stream or its oldest part ends, None for never."""
     if state.trim_at is None or state.deadline is None:
         return state.deadline if state.trim_at is None else state.trim_at
     return min(state.deadline, state.trim_at)

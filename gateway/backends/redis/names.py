@@ -1,4 +1,4 @@
-"""What Headgate calls its keys, channels and functions in Redis."""
+"""The names of Headgate's keys, channels and functions in Redis."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ class RedisNames(NamedTuple):
     prefix: str
 
     def meta(self, path: str) -> str:
-        """A stream's first key, whose name is that of its channel too.
+        """Return the first key of a stream, which is also the name of its channel.
 
         Braces are percent-encoded in a path, so the whole of it is the key's hash tag.
         """
         return f"{self.prefix}:{{{path}}}"
 
     def path(self, meta: bytes) -> str:
-        """The path of a stream whose meta key that is."""
+        """Return the path of the stream with this meta key."""
         return meta.decode()[len(self.prefix) + 2 : -1]
 
     def keys(self, path: str) -> tuple[str, str, str]:
-        """A stream's keys, in the order that the functions take them."""
+        """Return the keys of a stream, in the order of the functions' arguments."""
         meta = self.meta(path)
         return meta, self.records(path), f"{meta}:retired"
 
     def records(self, path: str) -> str:
-        """The key of a stream's records."""
+        """Return the key of a stream's records."""
         return f"{self.meta(path)}:records"
 
     @property
@@ -61,7 +61,7 @@ class RedisNames(NamedTuple):
         return f"{self.prefix}:figures"
 
     def figures(self, instance: str) -> str:
-        """The string of figures that a gateway leaves for others; no prefix has brackets."""
+        """Return the key of a gateway's figures; no prefix has brackets."""
         return f"{self.prefix}:figures[{instance}]"
 
     @property

@@ -45,13 +45,13 @@ class PathIndex(Listing):
         self._changing: set[asyncio.Task[None]] = set()  # no more than streams just changed
 
     async def close(self) -> None:
-        """Leave the list as it is."""
+        """Cancel the corrections of the list that are under way."""
         for task in self._changing:
             task.cancel()
         await asyncio.gather(*self._changing, return_exceptions=True)
 
     def changed(self, path: str, *, stands: bool) -> None:
-        """A stream was created, or removed: put the list right, which nobody waits for."""
+        """Correct the list after a stream was created or removed, in a task of its own."""
         task = asyncio.get_running_loop().create_task(self._put_right(path, stands=stands))
         self._changing.add(task)
         task.add_done_callback(self._changing.discard)
@@ -64,7 +64,7 @@ class PathIndex(Listing):
             return  # the next search finds it, or whoever comes upon it
 
     async def _write(self, path: str, *, stands: bool) -> bool:
-        """Write whether a stream stands; whether it does after that."""
+        """Write to the list whether a stream exists, and return whether it does after that."""
         key, meta = self._commands.names.paths, self._commands.names.meta(path)
         note = self._commands.add_paths([path]) if stands else self._commands.drop_path(path)
         look = self._commands.size(path)
@@ -115,7 +115,7 @@ class PathIndex(Listing):
     async def _each(
         self, paths: Sequence[str], call: Callable[[str], Packed]
     ) -> Sequence[Reply | None]:
-        """The reply for each path; None for one that a server does not tell."""
+        """Return the reply for each path; None for one whose server does not reply."""
         metas = [self._commands.names.meta(path) for path in paths]
         if paths and self._together(metas):
             try:

@@ -35,7 +35,7 @@ class RecordReader:
         self._meta = commands.names.meta
 
     async def read(self, state: StreamState, start: int, end: int) -> Chunk:
-        """The records after `start`, and then the state: as new as they are, or newer."""
+        """Return the records after `start`, and a state that is as new as they are, or newer."""
         places = stretches(state, start, end)
         read, was, now = await self._read(state, places)
         if now is None or was is None or not was.stream_id == now.stream_id == state.stream_id:
@@ -55,9 +55,9 @@ class RecordReader:
     async def _read(
         self, state: StreamState, places: Sequence[Stretch]
     ) -> tuple[list[tuple[Stretch, list[Reply]]], StreamState | None, StreamState | None]:
-        """The entries of each place, and the state before and after them.
+        """Return the entries of each place, and the state before and after them.
 
-        In one go where one server has it all. A place ends where not all of it is there any more.
+        One call reads all of it from one server. A place ends where the rest of it is lost.
         """
         keys = [self._meta(place.path) for place in places]
         key = self._meta(state.path)
@@ -76,7 +76,7 @@ class RecordReader:
         return [*apart, *_by_place(places, replies)], state_in(was), state_in(now)
 
     async def _inherited(self, fork: StreamState, place: Stretch) -> tuple[Stretch, list[Reply]]:
-        """The records of a fork that are at another server, as far as that has them still."""
+        """Return the records of a fork that another server has, as far as it still has them."""
         key = self._meta(place.path)
         reads = self._commands.read(place.path, [place])
         _, *replies, found = await self._ask(key, *reads, expected=place.stop - place.begin)
@@ -93,6 +93,6 @@ class RecordReader:
 def _by_place(
     places: Sequence[Stretch], replies: Sequence[Reply]
 ) -> list[tuple[Stretch, list[Reply]]]:
-    """Each place with the entry in which it begins, and those that follow."""
+    """Return each place with the entry in which it begins and the entries that follow."""
     pairs = zip(places, replies[::2], replies[1::2], strict=True)
     return [(place, before + entries) for place, before, entries in pairs]

@@ -30,7 +30,7 @@ class Stretch(NamedTuple):
     stop: int
 
     def calls(self, key: str) -> tuple[Packed, Packed]:
-        """The entry in which the first of them is, and those that follow."""
+        """Return the calls for the entry with the first record, and for the entries that follow."""
         return (
             pack("XREVRANGE", key, self.begin, "-", "COUNT", 1),
             pack("XRANGE", key, f"{self.begin + 1}-0", f"({max(self.begin + 1, self.stop)}-0"),
@@ -38,7 +38,7 @@ class Stretch(NamedTuple):
 
 
 def stretches(state: StreamState, start: int, end: int) -> list[Stretch]:
-    """Where the records between two positions are.
+    """Return the places of the records between two positions.
 
     The last may be the stream's own, which may have grown since the state was known.
     """
@@ -65,12 +65,12 @@ def entry(records: Sequence[Record]) -> tuple[int | str, bytes, str]:
 
 
 def start_of(found: Reply) -> int:
-    """Where an entry's first record begins."""
+    """Return the position at which an entry's first record begins."""
     return int(found[0].partition(b"-")[0])
 
 
 def _records(fields: Reply) -> Sequence[bytes]:
-    """The records of an entry."""
+    """Return the records of an entry."""
     data = fields[1]
     if len(fields) == 2:
         return (data,)

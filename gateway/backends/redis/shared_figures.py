@@ -32,7 +32,7 @@ class SharedFigures:
         self._ask = ask
 
     async def share(self, instance: str, told: str) -> Mapping[str, str]:
-        """Leave what a gateway tells; what others have, by instance.
+        """Store a gateway's figures, and return the others', by instance.
 
         Raises BadRequest for more than the longest, LogUnavailable.
         """
@@ -51,7 +51,7 @@ class SharedFigures:
         return dict(list(shared.items())[:MOST])
 
     async def _of(self, instance: str) -> str | None:
-        """What a gateway has left; it is forgotten when that has run out."""
+        """Return the figures of a gateway; drop its name if they have expired."""
         key = self._names.figures(instance)
         (text,) = await self._ask(key, pack("GET", key))
         if text is None:

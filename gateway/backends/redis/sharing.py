@@ -1,4 +1,4 @@
-"""What several gateways share in one Redis: notifications of changes, versions, time, figures."""
+"""Sharing of one Redis by several gateways: notifications, versions, the time, figures."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ create table recent (
 
 
 class DataFileLost(Exception):
-    """What is at the name of the data file or its WAL is not what is open."""
+    """The file at the name of the data file or its WAL is not the one that is open."""
 
 
 class _Held(NamedTuple):
@@ -166,7 +166,7 @@ class DataFolder:
         self.version_in_file = version
 
     def _check_alone(self) -> None:
-        """A WAL would be taken into whatever file is at the name."""
+        """Raise StartError if a WAL lacks its data file: SQLite would mix it into a new one."""
         if self.wal.exists() and self.wal.stat().st_size:
             self.release()
             raise StartError(
@@ -191,7 +191,7 @@ class DataFolder:
         self._lock = lock
 
     def _create(self) -> None:
-        """A complete file appears under its name at once, so that a crash leaves none half-made."""
+        """Create the data file under another name and rename it: a crash leaves none in half."""
         new = self.folder / "headgate.db.new"
         new.unlink(missing_ok=True)
         # SQLite gives its WAL and the index of that the mode of the data file.
@@ -212,12 +212,12 @@ class DataFolder:
         os.close(folder)
 
     def name_for_damaged(self, stamp: str) -> Path:
-        """Where a damaged WAL is kept; names sort by age."""
+        """Return a free path for a damaged WAL; such names sort by age."""
         names = (f"{self.wal}.damaged-{stamp}.{number}" for number in itertools.count())
         return next(path for path in map(Path, names) if not path.exists())
 
     def damaged(self) -> list[Path]:
-        """The damaged WALs that are kept, the newest last."""
+        """Return the damaged WALs in the folder, the newest last."""
         return sorted(self.folder.glob(f"{self.wal.name}.damaged-*"))
 
     def size(self) -> int:
@@ -239,7 +239,7 @@ class DataFolder:
         return disk.f_bavail * disk.f_frsize
 
     def connect(self, *, read_only: bool = False) -> apsw.Connection:
-        """A connection to the file, durable at each commit."""
+        """Return a connection to the file, durable at each commit."""
         flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
         connection = apsw.Connection(
             str(self.file), flags=flags, vfs=self._vfs, statementcachesize=1024
@@ -255,7 +255,7 @@ class DataFolder:
         self._open_files = found if len(found) > 1 else {it: _look(it) for it in self._names}
 
     def let_go(self) -> None:
-        """The connection that writes is closed: only which data file it was still counts."""
+        """Release the WAL, whose connection is closed; the data file must still be the same."""
         if self._file_name in self._open_files:
             held = self._open_files[self._file_name]
             self._open_files = {self._file_name: held._replace(size=0)}
@@ -268,7 +268,7 @@ class DataFolder:
             raise DataFileLost(f"{self.file} was cut short under the running server")
 
     def check_names(self) -> dict[str, _Held]:
-        """What is open, as it is now. Raises DataFileLost when it is not at its name any more."""
+        """Return the open files as they are. Raises DataFileLost if one is not at its name."""
         now = {}
         for name, held in self._open_files.items():
             try:

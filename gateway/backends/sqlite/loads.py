@@ -25,7 +25,7 @@ class Loads:
         self._reading: asyncio.Task[None] | None = None
 
     def load(self, path: str) -> asyncio.Future[Loaded]:
-        """What stands at `path` by a read that has not begun yet."""
+        """Load the stream at `path` with the next read, which has not begun yet."""
         loop = asyncio.get_running_loop()
         found: asyncio.Future[Loaded] = loop.create_future()
         self._waiting.append((path, found))

@@ -1,14 +1,15 @@
-"""Appends in the order of their commits, until those of a stream are filed at its place together.
+"""Short appends in the order of their commits, until those of a stream are compacted together.
 
-At its place each stream has a page of records' index and a page of states. A commit of short
-appends to a thousand streams would write both for each of them, twice: 15 us of a processor for an
-append, where rows that follow each other take 4. So a short append that only makes a stream longer
-is a row of `recent` first. What is in such rows is in memory, too, where reads find it.
+In its own place each stream has a page of the index of records and a page of states. A commit of
+short appends to a thousand streams would write both pages of each stream, twice: 15 us of
+processor time for an append, where rows that follow each other take 4. So a short append that only
+makes a stream longer is first a row of the table `recent`. The changes in such rows are in memory
+too, where reads find them.
 
-There is a bound to it, beyond which each commit files as much as it adds: lap by lap in the
-order of ids, so that streams whose pages are the same ones are filed together. When a lap is
-over, all that was there when it began is filed, and the rows are taken away. A row of a version
-that the stream's own row has reached is filed, or never was part of what followed.
+The table is bounded: beyond the bound each commit compacts as much as it adds, lap by lap in the
+order of stream ids, so that streams on the same pages are compacted together. When a lap is over,
+all changes that were waiting when it began are compacted, and their rows are deleted. A row whose
+version the stream's own row has reached is compacted already, or was never part of the stream.
 """
 
 from __future__ import annotations
@@ -31,18 +32,21 @@ if TYPE_CHECKING:
 
 COLUMNS = "stream, end, crc, sizes, data, nr, version, producers"
 
-# Not filed yet: a commit then files several streams whose pages are the same, and opening the file
-# takes a second at most. In memory a row is half a KB and its records: 24 MB at most.
+# Rows that are not compacted yet. So many let a commit compact several streams on the same pages,
+# and opening the file takes a second at most. In memory a row takes half a KB and its records: at
+# most 24 MB.
 MOST_ROWS = 32_768
-MOST_BYTES = 8 * 1024 * 1024  # of records in memory: of one stream all of it is filed in one commit
-RECORD_BYTES = 100  # that a record takes in memory besides its data
-# Bytes of a row. A longer one costs less at its place: it would be written twice, half a page each.
+MOST_BYTES = (
+    8 * 1024 * 1024
+)  # of records in memory, all of which one commit compacts if they are one stream's
+RECORD_BYTES = 100  # memory of a record besides its data
+# Bytes of a row. A longer record costs less in its own place: here it would be written twice.
 LONGEST = 2048
-FILED_BYTES = 64 * 1024  # of a row at a stream's place: a read of some of it reads all of it
-STEP = 2000  # rows of one transaction when a file is opened: so small its WAL stays
+COMPACTED_BYTES = 64 * 1024  # of a row in its own place: a read of a part reads the whole row
+STEP = 2000  # rows compacted in one transaction when a file is opened: its WAL stays small
 
 _CURRENT = "recent.nr<=?1 and recent.version>streams.version"
-_FILE = (
+_COMPACT = (
     "insert into messages (stream, end, crc, sizes, data)"
     " select stream, end, crc, sizes, data from recent join streams on streams.id=recent.stream"
     f" where {_CURRENT} order by stream, nr",
@@ -59,59 +63,59 @@ _FILE = (
 _encode = msgspec.json.Encoder().encode
 
 
-def file_all(connection: apsw.Connection) -> None:
-    """File what an earlier connection left: each row by itself, with its checksum as it is."""
+def compact_all(connection: apsw.Connection) -> None:
+    """Compact what an earlier connection left: each row by itself, with its own checksum."""
     first_rows = "select max(nr) from (select nr from recent order by nr limit ?)"
     while any(last := connection.execute(first_rows, (STEP,)).fetchall()[0]):
         connection.execute("begin immediate")
-        for statement in _FILE:
+        for statement in _COMPACT:
             connection.execute(statement, last)
         connection.execute("commit")
 
 
 class RecentStep(NamedTuple):
-    """What one commit does with `recent`: rows are added, and those up to `gone` taken away.
+    """The effect of a commit on the table `recent`: rows are added, and old rows deleted.
 
-    Streams are filed, or `dropped` by their paths, since they end.
+    Streams are compacted into `records`, or `dropped` by their paths because they end.
     """
 
     added: Sequence[Change]
-    filed: Sequence[Changes]
+    compacted: Sequence[Changes]
     dropped: Set[str]
-    gone: int | None
+    deleted_up_to: int | None  # row id
 
 
 class Recent:
-    """What is not filed, by path. The writer's thread writes it, when a commit stands."""
+    """The changes that are not compacted yet, by path; only the writer's thread changes them."""
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """All is filed, and `recent` empty."""
+        """Forget all changes: the table `recent` is empty."""
         self._streams: dict[str, Changes] = {}
-        self.rows = 0  # that are not filed
-        self._bytes = 0  # that their records take
-        self._last = 0  # the last row
-        self._lap: list[Changes] = []  # what this lap has still to file, the next one last
-        self._lap_began = 0  # behind this row
-        self._filed = 0  # up to this row; of which are
-        self._gone = 0  # gone up to this row
+        self.rows = 0  # that are not compacted
+        self._bytes = 0  # memory of their records
+        self._last = 0  # id of the last row
+        self._lap: list[Changes] = []  # still to be compacted in this lap, the next one last
+        self._lap_began = 0  # id of the last row when the lap began
+        self._compacted_up_to = 0  # row id
+        self._deleted_up_to = 0  # row id, at most _compacted_up_to
 
-    # Any thread: what is found before the file is looked at is there, or in the file, or in both.
+    # For any thread. It looks here before it reads the file: a change is in one or in both.
 
     def of(self, path: str) -> Sequence[Change]:
-        """What is not filed of the stream at `path`."""
+        """Return the changes of the stream at `path` that are not compacted."""
         return tuple(self._streams.get(path, ()))
 
     def of_all(self) -> Mapping[str, Sequence[Change]]:
-        """What is not filed, by path; of a stream there may be more by and by."""
+        """Return the changes that are not compacted, by path; a stream's list may still grow."""
         return self._streams.copy()
 
-    # The writer's thread
+    # For the writer's thread
 
     def rows_of(self, changes: Sequence[Change]) -> list[tuple[object, ...]]:
-        """The rows of changes, by COLUMNS."""
+        """Return the rows of changes, in the order of COLUMNS."""
         return [
             (
                 *row_of(change.state.stream_id, change.records),
@@ -123,16 +127,16 @@ class Recent:
         ]
 
     def version(self, state: StreamState) -> int | None:
-        """The latest version of a stream, if anything of it is not filed."""
+        """Return the latest version of a stream that has waiting changes, else None."""
         changes = self._streams.get(state.path)
         if changes is None or changes[-1].state.stream_id != state.stream_id:
             return None
         return changes[-1].state.version
 
     def step(self, added: Sequence[Change], whole: Set[str], dropped: Set[str]) -> RecentStep:
-        """What one commit does that adds these changes, and others of the streams at `whole`.
+        """Return the effect of a commit of these changes that also writes the streams at `whole`.
 
-        Of those at `dropped` nothing is filed.
+        Nothing of the streams at `dropped` is compacted.
         """
         streams = self._streams
         found = [streams[path] for path in whole - dropped if path in streams]
@@ -147,29 +151,29 @@ class Recent:
         return RecentStep(added, found, dropped, self._rows_to_remove(len(added)))
 
     def _next(self, seen: Set[int]) -> Changes | None:
-        """The next of this lap, or of another one, that is neither filed nor seen."""
+        """Return the next waiting stream of this lap, or of a new one, that is not in `seen`."""
         for _ in range(2):
             while self._lap:
                 changes = self._lap.pop()
                 stands = self._streams.get(changes[0].state.path)
                 if stands is changes and id(changes) not in seen:
                     return changes
-            self._filed = self._lap_began
+            self._compacted_up_to = self._lap_began
             self._lap_began = self._last
             self._lap = sorted(self._streams.values(), key=_id_of, reverse=True)
         return None
 
     def _rows_to_remove(self, added: int) -> int | None:
-        if self._gone == self._filed:
+        if self._deleted_up_to == self._compacted_up_to:
             return None
-        return min(self._filed, self._gone + 2 * added)
+        return min(self._compacted_up_to, self._deleted_up_to + 2 * added)
 
     def note(self, step: RecentStep) -> None:
-        """A commit stands."""
-        for path in (*(changes[0].state.path for changes in step.filed), *step.dropped):
-            gone = self._streams.pop(path, ())
-            self.rows -= len(gone)
-            self._bytes -= _bytes_of(gone)
+        """Take the effect of a commit that stands."""
+        for path in (*(changes[0].state.path for changes in step.compacted), *step.dropped):
+            changes = self._streams.pop(path, ())
+            self.rows -= len(changes)
+            self._bytes -= _bytes_of(changes)
         for change in step.added:
             if change.state.path in self._streams:
                 self._streams[change.state.path].append(change)
@@ -178,25 +182,25 @@ class Recent:
         self.rows += len(step.added)
         self._bytes += _bytes_of(step.added)
         self._last += len(step.added)
-        if step.gone is not None:
-            self._gone = step.gone
+        if step.deleted_up_to is not None:
+            self._deleted_up_to = step.deleted_up_to
 
 
 def is_ahead(waiting: Sequence[Change], state: StreamState) -> bool:
-    """Whether what is not filed goes on behind a stream's state in the file."""
+    """Return whether the waiting changes are newer than a stream's state in the file."""
     if not waiting:
         return False
     latest = waiting[-1].state
     return latest.stream_id == state.stream_id and latest.version > state.version
 
 
-def filed_rows(changes: Changes) -> Iterator[tuple[object, ...]]:
-    """The rows at a stream's place that hold what is not filed of it."""
+def compacted_rows(changes: Changes) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of `records` that hold the waiting changes of a stream."""
     records: list[Record] = []
     size = 0
     for change in changes:
         size += change.grown
-        if records and size > FILED_BYTES:
+        if records and size > COMPACTED_BYTES:
             yield row_of(change.state.stream_id, records)
             records, size = [], change.grown
         records += change.records

@@ -24,7 +24,7 @@ COLUMNS = "stream, end, crc, sizes, data"
 
 
 def row_of(stream_id: int, records: Sequence[Record]) -> tuple[object, ...]:
-    """The row that holds records which follow each other."""
+    """Return the row that holds records which follow each other."""
     end = records[-1].end
     if len(records) == 1:  # in half of the time
         data = records[0].data
@@ -93,7 +93,7 @@ class Taken:
                 self.position = record.end
 
     def damage(self, what: str) -> RecordDamaged:
-        """Why nothing is served."""
+        """Return the error for a record that is damaged: nothing is served."""
         return RecordDamaged(
             f"the record that follows position {self.position} of {self.state.path} is {what} on"
             " disk: nothing of this read is served"

@@ -1,4 +1,4 @@
-"""What a crash left in the WAL: what SQLite takes from it, and what to do about the rest.
+"""Recovery of a WAL that a crash left: SQLite takes what it can, and the rest is judged here.
 
 Where a transaction that had been committed may be lost, the log goes on in a new generation, so
 that no offset is given out twice (`protocol.streams.generations`). Where it is sure that one is,

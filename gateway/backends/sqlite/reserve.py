@@ -32,7 +32,7 @@ FULL = (
 
 
 def removes(changes: Sequence[Change]) -> bool:
-    """Whether a commit takes a stream away and adds nothing."""
+    """Return whether a commit removes a stream and adds nothing."""
     grows = any(change.records or change.expected is None for change in changes)
     return not grows and any(change.removes or change.state.soft_deleted for change in changes)
 

@@ -44,9 +44,9 @@ class RowReader:
         self._connection.close()
 
     def load(self, paths: Sequence[str]) -> dict[str, Loaded | Exception]:
-        """What stands at each path, with its producers and the generation last removed there.
+        """Load the stream at each path, its producers, and the generation last removed there.
 
-        There are MAX_ROWS paths at most. A row that cannot be understood is that path's matter.
+        There are at most MAX_ROWS paths. A row that cannot be read fails its own path only.
         """
         waiting = {path: self._recent.of(path) for path in paths}  # before the file is looked at
         places = f"path in ({','.join('?' * len(paths))})"
@@ -80,7 +80,7 @@ class RowReader:
             return error
 
     def _state(self, row: tuple[object, ...]) -> StreamState:
-        """A stream as it goes on in the present history."""
+        """Return the state in a row, raised to the present history."""
         state = state_of(row)
         return raised(state, self._history) if self._history else state
 
@@ -98,7 +98,7 @@ class RowReader:
         return self._connection.execute(statement, tuple(values)).fetchall()
 
     def read(self, known: StreamState, start: int, end: int) -> Chunk:
-        """The records after `start`, checked, up to the first end at or past `end`."""
+        """Return the records after `start`, checked, up to the first end at or past `end`."""
         waiting = self._recent.of(known.path)  # before the file is looked at
         with self._connection:
             row = self._one(f"select {COLUMNS} from streams where id=?", (known.stream_id,))
@@ -152,7 +152,7 @@ class RowReader:
         return count
 
     def list_streams(self, begins: str, after: str, limit: int) -> Listed:
-        """The first streams after a path: one stretch of the index of paths."""
+        """Return the first streams after a path: one stretch of the index of paths."""
         waiting = self._recent.of_all()
         lower, compared = (begins, ">=") if begins > after else (after, ">")
         rows = self._connection.execute(
@@ -163,10 +163,10 @@ class RowReader:
         return Listed(states[:limit], states[limit - 1].path if len(states) > limit else None)
 
     def largest(self, begins: str, most: int) -> list[tuple[int, str]]:
-        """The largest streams, of which SQLite keeps no more than these while it looks at all.
+        """Return the largest streams; SQLite looks at all, and holds no more than these in memory.
 
         To look at all rows as they lie takes an eighth of the time of looking them up by path.
-        What is not filed yet only makes streams larger.
+        Changes that are not compacted yet only make streams larger.
         """
         waiting = self._recent.of_all()
         rows = self._connection.execute(

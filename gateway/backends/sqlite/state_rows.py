@@ -74,13 +74,13 @@ _in_detail = attrgetter(*_Detail.__struct_fields__)
 
 
 def row_of_state(state: StreamState) -> tuple[object, ...]:
-    """The row of a state, in the order of COLUMNS."""
+    """Return the row of a state, in the order of COLUMNS."""
     detail = _encode(_Detail(*_in_detail(state)))
     return (*_in_columns(state), detail.decode())
 
 
 def state_of(row: tuple[object, ...]) -> StreamState:
-    """The state of a row, as it was written: the table is strict about the types of its columns."""
+    """Return the state in a row as it was written: the table is strict about column types."""
     *columns, detail = row
     fields: dict[str, Any] = dict(zip(FIELDS.values(), columns, strict=True))
     for name in ("closed", "soft_deleted"):

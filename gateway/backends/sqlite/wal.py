@@ -1,4 +1,4 @@
-"""What a write-ahead log holds behind the last transaction that SQLite takes from it.
+"""The rest of a write-ahead log (WAL), behind the last transaction that SQLite takes from it.
 
 SQLite stops at the first frame that does not check, however many follow. Those that follow are
 known by their salts, which are 64 random bits of each time that the file is begun anew: a frame
@@ -54,12 +54,12 @@ class _Frame(NamedTuple):
 
     @property
     def commits(self) -> bool:
-        """Whether it ends a transaction, as its head says."""
+        """True if the frame ends a transaction."""
         return any(self.head[4:8])
 
     @property
     def is_of_one_write(self) -> bool:
-        """Whether no cut can have left the salts of a new frame and the rest of an old one."""
+        """True if a power cut cannot have left new salts before the rest of an old frame."""
         return self.at % SECTOR + 16 <= SECTOR
 
 
@@ -72,7 +72,7 @@ class _Wal:
         self.order = ">" if header.startswith(BIG_ENDIAN) else "<"
 
     def frames(self, first: int) -> Iterator[_Frame]:
-        """Those that are there in full, from the `first`, which is 0 for the one at the front."""
+        """Yield the frames that are there in full, from number `first`, counted from 0."""
         at = bytes_of(first, self._page_size)
         size = os.fstat(self._file.fileno()).st_size
         while at + FRAME_BYTES + self._page_size <= size:
@@ -81,19 +81,19 @@ class _Wal:
             at += FRAME_BYTES + self._page_size
 
     def checks(self, frame: _Frame, before: _Checksum) -> bool:
-        """Whether a frame is what was written after another; its salts do not count."""
+        """Return whether a frame's checksum follows from the frame before, without its salts."""
         self._file.seek(frame.at + FRAME_BYTES)
         content = frame.head[:8] + self._file.read(self._page_size)
         return _checksum(before, content, self.order) == frame.stored
 
 
 def bytes_of(frames: int, page_size: int) -> int:
-    """How long a WAL of so many frames is."""
+    """Return the size (bytes) of a WAL with this number of frames."""
     return HEADER_BYTES + frames * (FRAME_BYTES + page_size)
 
 
 def remains(file: Path, taken: int, page_size: int) -> Remains:
-    """What follows the first `taken` frames, which SQLite could use. Holds one page at most."""
+    """Judge what follows the first `taken` frames, which SQLite could use, one page at a time."""
     with file.open("rb") as opened:
         header = opened.read(HEADER_BYTES)
         if len(header) < HEADER_BYTES:
@@ -111,7 +111,7 @@ def remains(file: Path, taken: int, page_size: int) -> Remains:
 
 
 def _last(wal: _Wal, taken: int, header: bytes) -> _Checksum:
-    """The checksum from which the first frame that was not taken goes on."""
+    """Return the checksum that the first frame behind those taken is based on."""
     if taken:
         return next(wal.frames(taken - 1)).stored
     return _stored(header)
@@ -148,7 +148,7 @@ def _stored(header: bytes) -> _Checksum:
 
 
 def _salts(wal: _Wal, header: bytes) -> bytes | None:
-    """The salts of a WAL whose header is damaged: those of its first frames that check."""
+    """Return the salts of a WAL with a damaged header: those of its first valid frames."""
     wal.order = "<" if sys.byteorder == "little" else ">"
     # The checksum of the header may be what is damaged.
     seeds = {_stored(header), _checksum((0, 0), header[:24], wal.order)}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 
 from gateway.backends.sqlite import recent, records
-from gateway.backends.sqlite.recent import file_all, filed_rows
+from gateway.backends.sqlite.recent import compact_all, compacted_rows
 from gateway.backends.sqlite.records import row_of
 from gateway.backends.sqlite.state_rows import COLUMNS, MOVE, UPSERT, UPSERT_PRODUCER, row_of_state
 from gateway.protocol.streams.generations import MICROSECONDS
@@ -50,11 +50,11 @@ class Writer:
     """Writes over one connection, for one thread."""
 
     def __init__(self, connection: apsw.Connection, max_retired: int, recent: Recent) -> None:
-        """What an earlier connection left in `recent` is filed."""
+        """Compact what an earlier connection left in the table `recent`."""
         self._connection = connection
         self._max_retired = max_retired
         self._recent = recent
-        file_all(connection)
+        compact_all(connection)
         recent.clear()
         self._retired = self._number("select count(*) from retired")
         self._known: dict[int, int] = {}  # versions
@@ -71,20 +71,20 @@ class Writer:
     def finish(self, to_note: ClockNote | None) -> None:
         """Compact `recent` as far as there is room, note the clocks, and close the connection."""
         with contextlib.suppress(apsw.Error):
-            file_all(self._connection)
+            compact_all(self._connection)
             if to_note is not None:
                 self._write_noted(to_note)
         self.close()
 
     def last_stream_id(self) -> int:
-        """The highest id in the file."""
+        """Return the highest stream id in the file."""
         return self._number(
             "select max(coalesce((select max(id) from streams), 0),"
             " coalesce((select max(stream) from doomed), 0))"
         )
 
     def history(self) -> int:
-        """In which history of the file its streams are changed; 0 before any was lost."""
+        """Return the number of the file's present history; 0 before any change was lost."""
         return self._number("select coalesce((select value from meta where name='history'), 0)")
 
     def _read_noted(self) -> ClockNote | None:
@@ -115,14 +115,14 @@ class Writer:
         self.noted = noted
 
     def prove(self) -> None:
-        """A commit of our own: shows that the file takes writes again."""
+        """Commit a row of Headgate's own, which shows that the file takes writes again."""
         self._connection.execute(
             "begin immediate; insert into meta values ('recoveries', 1)"
             " on conflict (name) do update set value=value+1; commit"
         )
 
     def commit(self, commits: Sequence[Sequence[Change]]) -> list[bool]:
-        """One transaction for the group; for each of its commits whether the versions stood."""
+        """Write a group in one transaction; return for each commit whether its versions matched."""
         connection = self._connection
         connection.execute("begin immediate")
         try:
@@ -170,7 +170,7 @@ class Writer:
         return stood, changes
 
     def _versions(self, changes: list[Change]) -> dict[str | int, int | None]:
-        """What stands now: versions by id for changes, by path for creations."""
+        """Return the present versions, by id for changes and by path for creations."""
         versions: dict[str | int, int | None] = {}
         known, ids = self._known, []
         for change in changes:
@@ -207,13 +207,13 @@ class Writer:
             {change.state.path for change in others},
             {state.path for state in removed.values()},
         )
-        if step.filed:
-            self._file(step.filed)
+        if step.compacted:
+            self._file(step.compacted)
         if others:
             self._write_at_place(others)
         self._insert(f"recent ({recent.COLUMNS})", self._recent.rows_of(step.added))
-        if step.gone is not None:
-            self._connection.execute("delete from recent where nr<=?", (step.gone,))
+        if step.deleted_up_to is not None:
+            self._connection.execute("delete from recent where nr<=?", (step.deleted_up_to,))
         return step
 
     def _write_at_place(self, changes: list[Change]) -> None:
@@ -223,13 +223,13 @@ class Writer:
         self._write_producers(changes)
 
     def _is_short(self, change: Change) -> bool:
-        """Whether a change may wait in `recent`."""
+        """Return whether a change is short enough to wait in the table `recent`."""
         return change.grown <= recent.LONGEST and not change.forgotten and self._grows_alone(change)
 
     def _grows_alone(self, change: Change) -> bool:
-        """Whether the stream's row says all of its state but version and tail.
+        """Return whether the stream's row has all of its state but version and tail.
 
-        What was read of a stream goes on in the present history, and the row may not say so yet.
+        A state that was read is raised to the present history, which the row may not have yet.
         """
         return change.grown > 0 and (
             not change.state.history or change.state.stream_id in self._known
@@ -250,7 +250,7 @@ class Writer:
 
     def _file(self, streams: Sequence[Changes]) -> None:
         """Write at its stream's place what was in `recent` alone."""
-        self._insert(MESSAGES, list(chain.from_iterable(map(filed_rows, streams))))
+        self._insert(MESSAGES, list(chain.from_iterable(map(compacted_rows, streams))))
         self._move([changes[-1].state for changes in streams])
         self._write_producers(list(chain.from_iterable(streams)))
 

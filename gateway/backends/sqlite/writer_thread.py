@@ -134,7 +134,7 @@ class WriterThread:
         return self._owes
 
     def why_unhealthy(self) -> str | None:
-        """The last failure, until a commit of the reopened file went through."""
+        """Return the last failure, until a commit of the reopened file went through."""
         return self._why_unhealthy or (None if self._reserve.is_held else FULL)
 
     def takes_removals(self) -> bool:
@@ -142,7 +142,7 @@ class WriterThread:
         return self._why_unhealthy is None or self._is_full
 
     def _write(self, opened: Writer) -> None:
-        """The writer thread: whatever waits becomes one transaction."""
+        """Run the writer thread: all waiting jobs become one transaction."""
         writer: Writer | None = opened
         while True:
             job = self._jobs.get()
@@ -173,7 +173,7 @@ class WriterThread:
     def _run_group(
         self, writer: Writer | None, group: list[_Job]
     ) -> tuple[Writer | None, list[Sequence[object]]]:
-        """The commits of a group in one transaction, then its small steps, and all outcomes."""
+        """Run a group's commits in one transaction, then its small steps; return all outcomes."""
         began = time.monotonic()
         commits = list(chain.from_iterable([job.commits for job in group]))
         for job in group:
@@ -243,7 +243,7 @@ class WriterThread:
     def _guarded(
         self, writer: Writer | None, step: Callable[[Writer], object]
     ) -> tuple[Writer | None, object]:
-        """One step on the file; after a failure the writer is gone and reopened next time.
+        """Run one step on the file; after a failure the writer is None, and reopened next time.
 
         A failed sync must not be tried again on the same handle: the kernel may have dropped the
         pages and would report success. The reopened file has to carry a commit of its own, over
@@ -297,7 +297,7 @@ class WriterThread:
 
 
 def words(error: Exception) -> str:
-    """What went wrong with the file, for an operator."""
+    """Return what went wrong with the file, in words for an operator."""
     if isinstance(error, apsw.FullError):
         return "the disk is full"
     if isinstance(error, OSError):
@@ -316,7 +316,7 @@ def _tell_later(
     first: int,
     failures: Sequence[Exception | None],
 ) -> None:
-    """In a later pass, as a future's callbacks are: so the order is that of the commits."""
+    """Call `settled` in a later pass of the loop, as a future's callbacks are: in commit order."""
     loop.call_soon(settled, first, failures)
 
 

@@ -1,4 +1,4 @@
-"""What lies before a Durable Streams server, examined as its readers and writers see it.
+"""Examination of what lies before a Durable Streams server, as its readers and writers see it.
 
 `examination` makes streams of its own, runs the checks on them, and removes them. Checks are in
 `offsets`, `fields`, `messages`, `deployed_file`, `caching`, `private_copies`, `polls`, `events`,

@@ -45,7 +45,7 @@ class ProbeReply:
 
     @property
     def is_good(self) -> bool:
-        """Whether the server did what was asked."""
+        """True if the status is 2xx."""
         return 200 <= self.status < 300
 
 
@@ -86,7 +86,7 @@ class Asker:
         body: bytes | None = None,
         bounds: ProbeBounds = USUAL,
     ) -> ProbeReply:
-        """The answer to a request, whatever its status; RequestRefused if there is none in time.
+        """Return the reply to a request, whatever its status. Raises RequestRefused if it is late.
 
         Raises TooManyRequests for a 429.
         """
@@ -108,7 +108,7 @@ class Asker:
     async def opened(
         self, stream: Stream, *, query: Mapping[str, str], headers: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A GET whose body the caller reads, and bounds."""
+        """Send a GET; the caller reads the body, and bounds it."""
         self.budget.spend()
         async with stream.request("GET", query=query, headers=headers) as answer:
             yield answer
@@ -123,7 +123,7 @@ async def exchange(
     body: bytes | None = None,
     bounds: ProbeBounds = USUAL,
 ) -> ProbeReply:
-    """As `Asker.ask`, for a request that is counted already."""
+    """Send a request that is counted already, as `Asker.ask` does."""
     within_s = ANSWER_S if bounds.within_s is None else bounds.within_s
     request_id = f"{ID_MARK}{secrets.token_hex(8)}"
     loop = asyncio.get_running_loop()
@@ -145,12 +145,12 @@ async def exchange(
 
 
 def words(failure: Exception) -> str:
-    """What went wrong, without the URL of a stream that nobody knows."""
+    """Return what went wrong, without the URL of the stream, whose name is secret."""
     return re.sub(r"^https?://\S+: ", "", str(failure))
 
 
 async def _bounded(stream: Stream, answer: aiohttp.ClientResponse, most_bytes: int) -> bytes:
-    """The body, which ends in time and within its bound."""
+    """Read the whole body. Raises Failed beyond `most_bytes`."""
     parts = bytearray()
     async for part in answer.content.iter_any():
         parts += part

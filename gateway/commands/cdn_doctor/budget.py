@@ -1,4 +1,4 @@
-"""How many requests an examination may send."""
+"""The number of requests that an examination may send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every check works with."""
+"""The deployment under examination: what every check works with."""
 
 from __future__ import annotations
 

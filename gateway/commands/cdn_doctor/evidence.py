@@ -1,4 +1,4 @@
-"""Whether an answer was made for its request, or is another request's from a cache on the way."""
+"""Evidence whether a reply was made for its request, or came from a cache on the way."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLAIM_CHARACTERS = 60
 
 
 class AnswerSource(Enum):
-    """Where an answer came from."""
+    """The source of a reply."""
 
     OWN = "made for this request"
     SHARED = "made for another request"
@@ -33,7 +33,7 @@ class AnswerSource(Enum):
 
 
 def source(reply: ProbeReply) -> AnswerSource:
-    """By the id that its request had, where the server gives it back; else by what caches say.
+    """Return a reply's source by the request id that it echoes, else by the fields of caches.
 
     No cache on the way can know the id. One that shares answers may leave it out.
     """
@@ -49,7 +49,7 @@ def source(reply: ProbeReply) -> AnswerSource:
 
 
 def claims_missed(headers: Mapping[str, str]) -> bool:
-    """Whether the nearest cache before the server says that it looked for a copy and had none."""
+    """Return whether the cache nearest to the server says that it had no copy."""
     said, is_rfc_9211 = _last_claim(headers)
     pattern = _MISSED_BY_RFC_9211 if is_rfc_9211 else _MISSED
     return said is not None and pattern.search(said) is not None
@@ -79,7 +79,7 @@ def _is_old(headers: Mapping[str, str]) -> bool:
 
 
 def claims_kept(headers: Mapping[str, str]) -> bool:
-    """Whether any cache says that it had the answer, or shared it; the server's own, too."""
+    """Return whether any cache, the server's own too, says that it had or shared the reply."""
     return (
         any(_KEPT.search(headers.get(name, "")) for name in (*OF_VENDORS, "X-Cache"))
         or _KEPT_BY_RFC_9211.search(headers.get("Cache-Status", "")) is not None
@@ -88,13 +88,13 @@ def claims_kept(headers: Mapping[str, str]) -> bool:
 
 
 def told(*replies: ProbeReply) -> str:
-    """What caches said of these answers, in brackets; nothing if they said nothing."""
+    """Return what caches said of these replies, in brackets; "" if they said nothing."""
     claims = [line for reply in replies if (line := _claim(reply.headers)) is not None]
     return f" ({', then '.join(claims)})" if claims else ""
 
 
 def _claim(headers: Mapping[str, str]) -> str | None:
-    """The most telling field, as one short line."""
+    """Return the most telling field of a cache as one short line, or None."""
     for name in (*OF_VENDORS, "X-Cache", "Cache-Status", "Age"):
         value = headers.get(name)
         if value:

@@ -1,4 +1,4 @@
-"""One examination: streams are made, the checks run beside each other, the streams are removed."""
+"""An examination: it makes streams, runs the checks concurrently, and removes the streams."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Unusable(Failed):
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What was found, in the order of the checks, and what it took."""
+    """The findings of an examination, in the order of the checks, and its cost."""
 
     findings: tuple[Finding, ...]
     on_the_way: tuple[Vendor, ...]
@@ -145,7 +145,7 @@ async def examine(
 
 
 async def _usable(work: Awaitable[T], prefix: str = "") -> T:
-    """What the first requests give; what goes wrong with them makes the whole Unusable."""
+    """Return the result of the first requests. Raises Unusable if one of them fails."""
     try:
         return await work
     except FAILURES as failure:
@@ -181,7 +181,7 @@ async def _begin(streams: OwnStreams, target: StreamTarget) -> TwoReads:
 
 
 def _why_none(refusal: NotMade, target: StreamTarget) -> str:
-    """Why no stream can be made there, and what to do."""
+    """Return why no stream can be created there, and what to do."""
     status = refusal.reply.status
     if status in {401, 403, 407}:
         if target.authorization is not None:
@@ -195,7 +195,7 @@ def _why_none(refusal: NotMade, target: StreamTarget) -> str:
 
 
 def _place(reply: ProbeReply) -> str:
-    """Where a redirect leads, harmless to a terminal, and without what may be secret in it."""
+    """Return where a redirect leads, harmless to a terminal and without secrets."""
     location = reply.headers.get("Location", "").partition("?")[0].partition("#")[0]
     scheme, mark, rest = location.rpartition("//")
     host, slash, path = rest.partition("/")
@@ -255,7 +255,7 @@ def _left(left: list[str], made: int) -> list[Finding]:
 
 
 async def _findings(deployment: Deployment) -> tuple[Finding, ...]:
-    """Those of all checks, which run beside each other, since most of their time they wait."""
+    """Return the findings of all checks, which run concurrently: they mostly wait."""
     tasks = [asyncio.create_task(_guarded(row, deployment)) for row in CHECKS]
     try:
         await asyncio.wait(tasks, timeout=LONGEST_S + deployment.later_s)
@@ -293,7 +293,7 @@ async def _protocol(stream: Stream) -> list[Finding]:
 
 
 async def _guarded(row: _Row, deployment: Deployment) -> list[Finding]:
-    """What a check finds; what keeps it from looking says nothing about what it looks for."""
+    """Return the findings of a check; they are "unknown" if something keeps it from looking."""
     if row.needs_appends and not deployment.reads.appends_arrive:
         return _all_unknown(row, "what is appended does not arrive")
     try:

@@ -1,4 +1,4 @@
-"""What a check has found."""
+"""The finding of a check."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class CheckVerdict(StrEnum):
-    """How a check ended."""
+    """The verdict of a check."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -31,17 +31,17 @@ class Finding:
 
     @property
     def is_pass(self) -> bool:
-        """Whether all is as it should be."""
+        """True if the check passed."""
         return self.verdict is CheckVerdict.PASS
 
     @property
     def is_failure(self) -> bool:
-        """Whether something is to be changed."""
+        """True if something must be changed."""
         return self.verdict is CheckVerdict.FAIL
 
 
 def passed(check: Check, saw: str) -> Finding:
-    """All is as it should be."""
+    """Return the finding of a check that passed."""
     return Finding(check, CheckVerdict.PASS, saw)
 
 

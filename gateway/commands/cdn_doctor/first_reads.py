@@ -20,7 +20,7 @@ MORE_READS = 6
 
 @dataclass(frozen=True, slots=True)
 class TwoReads:
-    """One read of a closed stream, asked for twice: its answer never changes."""
+    """The replies to two equal reads of a closed stream, which never change."""
 
     own: OwnStream
     first: ProbeReply
@@ -30,28 +30,28 @@ class TwoReads:
 
     @property
     def refusal(self) -> str:
-        """What the server said where it refused one of them."""
+        """The words of the server if it refused one of the reads, else ""."""
         return self.first.said or self.again.said
 
     @property
     def appends_arrive(self) -> bool:
-        """Whether what was appended is there; else nothing can be seen by appending."""
+        """True if the appended data is there; otherwise appends show nothing."""
         return self.first.body == DATA
 
     @property
     def is_doubled(self) -> bool:
-        """Whether what was appended once is there twice."""
+        """True if data that was appended once is there twice."""
         return self.first.body == DATA + DATA
 
     @property
     def missed(self) -> int:
-        """How many reads found no stream, where another read found it."""
+        """The number of reads that found no stream although another read found it."""
         statuses = [reply.status for reply in (self.first, self.again, *self.more)]
         return statuses.count(404) if any(200 <= status < 300 for status in statuses) else 0
 
     @property
     def kept(self) -> bool | None:
-        """Whether a cache before the server keeps answers; None if nothing says so."""
+        """True if a cache before the server stores replies; None if that is unknown."""
         made = source(self.again)
         return None if made is AnswerSource.UNKNOWN else made is AnswerSource.SHARED
 

@@ -1,4 +1,4 @@
-"""What the gateway itself knows, asked for at its admin listener."""
+"""Figures of the gateway itself, from its admin listener."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Readers(msgspec.Struct):
 
 
 class GatewayCounters:
-    """One gateway: the times that its settings promise, and how many polls wait at a stream."""
+    """The times that a gateway's settings promise, and its count of polls that wait."""
 
     def __init__(self, asker: Asker, admin: Stream) -> None:
         self._asker = asker
@@ -67,7 +67,7 @@ class GatewayCounters:
         self._prefixes = [route.prefix for route in routes.routes]
 
     async def polls_waiting(self, own: OwnStream) -> int | None:
-        """How many long-polls wait at a stream; None if the gateway does not know the stream."""
+        """Return the number of long-polls that wait at a stream; None for an unknown stream."""
         path = urlsplit(own.stream.url).path
         prefixes = [prefix for prefix in self._prefixes if path.startswith(f"{prefix}/")]
         if not prefixes:
@@ -94,7 +94,7 @@ class GatewayCounters:
             raise self._is_none() from cause
 
     def _seconds(self, values: Mapping[str, str], key: str) -> float:
-        """A setting; no gateway takes a time of more than a day, which has five digits."""
+        """Return a setting in seconds; a day, the longest that a gateway takes, has five digits."""
         value = values.get(key, "")
         if re.fullmatch(r"\d{1,5}(\.\d{1,9})?", value, re.ASCII) is None:
             raise self._is_none()
@@ -105,7 +105,7 @@ class GatewayCounters:
 
 
 def admin_target(url: str, token_file: Path | None, environment: Mapping[str, str]) -> StreamTarget:
-    """Where a gateway tells what it knows, and the token; ValueError for what cannot be used."""
+    """Return the URL of a gateway's admin API and its token. Raises ValueError for a bad URL."""
     if re.match(r"https?://", url, re.IGNORECASE) is None:
         raise ValueError("it must be a URL such as http://127.0.0.1:4439")
     api = resolve(f"{url.partition('?')[0].rstrip('/')}/api", {}).url

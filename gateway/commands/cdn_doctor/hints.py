@@ -1,4 +1,4 @@
-"""What to change where a check has failed: for every hop, and for those that can be recognised."""
+"""Advice for checks that failed: for every hop, and for the vendors that can be recognised."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ LIKELY: tuple[Vendor, ...] = ("nginx", "Varnish", "Cloudflare")
 
 
 def vendors(headers: Mapping[str, str]) -> tuple[Vendor, ...]:
-    """Who is on the way, as far as an answer tells."""
+    """Return the vendors on the way, as far as a reply's fields show them."""
     found = [
         vendor
         for vendor, name, pattern in SIGNS
@@ -289,7 +289,7 @@ def vendors(headers: Mapping[str, str]) -> tuple[Vendor, ...]:
 
 
 def hint(advice: Advice, on_the_way: tuple[Vendor, ...]) -> str:
-    """What to change, and where."""
+    """Return what to change, and where."""
     places = [
         f"In {FILES[vendor]} ({vendor}): {AT[vendor][advice]}"
         for vendor in on_the_way or LIKELY

@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 async def given_time(work: Coroutine[Any, Any, T], own: OwnStream, within_s: float) -> T:
-    """What comes in time, or later but before the answer to a read that was asked for then.
+    """Return the result of `work` in time, or later if no read of the stream overtakes it.
 
-    Raises TimeoutError when that read is overtaken by nothing: so it is not the line that is slow.
+    At the time limit a read is sent. Raises TimeoutError if its reply comes first: then the line is
     """
     task = asyncio.create_task(work)
     try:

@@ -21,7 +21,7 @@ UNUSED_CURSOR = "2"
 async def old_answers(
     deployment: Deployment, suffix: str, before: Sequence[Read], after: Sequence[Read]
 ) -> list[bool]:
-    """Which reads `after` an append are answered as those `before` it were: not by the server.
+    """Return which reads `after` an append get the replies of those `before` it, from a cache.
 
     All are called fresh if nothing can be seen: the first reads were refused or found something
     already, or the server itself is behind.

@@ -77,16 +77,16 @@ class OwnStream:
     async def read(
         self, query: Mapping[str, str], headers: Mapping[str, str] | None = None
     ) -> ProbeReply:
-        """The answer to a read."""
+        """Return the reply to a read."""
         return await self.asker.ask(self.stream, "GET", query=query, headers=headers)
 
     def spelled(self, query: str) -> Stream:
-        """The same stream, whose reads have their query in exactly this order."""
+        """Return this stream with a URL whose query has exactly this order."""
         mark = "&" if "?" in self.stream.url else "?"
         return self.stream.beside(f"{self.stream.url}{mark}{query}")
 
     def as_somebody(self, authorization: str | None) -> Stream:
-        """The same stream, asked for with other credentials, or with none."""
+        """Return this stream for requests with other credentials, or with none."""
         parts = urlsplit(self.stream.url)
         url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         return Stream(url, authorization=authorization, session=self.stream.session)
@@ -104,12 +104,12 @@ class OwnStreams:
         self.made = 0
 
     def planned(self, suffix: str) -> Stream:
-        """A stream that is not there until it is created."""
+        """Return a stream that does not exist before it is created."""
         url, mark, query = self._first.url.partition("?")
         return self._first.beside(f"{url}{suffix}{mark}{query}")
 
     async def create(self, suffix: str = "", content_type: str = OCTETS) -> OwnStream:
-        """A new, empty stream; NotMade if the server makes none."""
+        """Create an empty stream. Raises NotMade if the server refuses."""
         stream = self.planned(suffix)
         self._asker.budget.spend(promise=True)
         # Before it is sent: what is interrupted may have been done all the same.
@@ -169,7 +169,7 @@ def _end(lifetime: timedelta) -> str:
 
 
 def first_target(url: str, environment: Mapping[str, str]) -> StreamTarget:
-    """A stream below the URL, with a name by chance; ValueError for what is no URL of streams."""
+    """Return a stream with a random name below `url`. Raises ValueError if that is no such URL."""
     if re.match(r"https?://", url, re.IGNORECASE) is None:
         raise ValueError("it must be the URL below which streams are, http://HOST/v1/stream")
     home, mark, query = url.partition("#")[0].partition("?")

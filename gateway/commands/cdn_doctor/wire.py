@@ -1,4 +1,4 @@
-"""What no client library does as it is wanted here: a body that waits, and a look at TLS."""
+"""Requests that no client library makes: a body that waits, and a look at TLS."""
 
 from __future__ import annotations
 

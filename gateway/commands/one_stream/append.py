@@ -32,7 +32,7 @@ async def begun(
     producer: CommandProducer | None,
     say: Callable[[str], None] = tell,
 ) -> AppendSession:
-    """Appends of the content type that was asked for, else the stream's."""
+    """Open a session of appends with the content type asked for, else with the stream's."""
     # Only the appends of a producer are told from their copies.
     patience = retries(say, is_repeatable=producer is not None)
     content_type = headers.get("Content-Type")
@@ -57,7 +57,7 @@ class AppendSession:
     offset: str = ""
 
     async def append(self, body: bytes, *, is_closing: bool = False) -> None:
-        """One append, tried again for as long as `retries` says."""
+        """Append `body`, and try again for as long as `retries` says."""
         try:
             appended = await self.retries.run(lambda: self._append(body, is_closing=is_closing))
         except RequestRefused as refusal:
@@ -92,10 +92,10 @@ class AppendSession:
 
 
 def leading_to(offset: str) -> str:
-    """The end of a sentence about appends: where the stream ends now, if it is known."""
+    """Return the end of a sentence about appends: the next offset, if it is known."""
     return f"; next offset {offset}" if offset else ""
 
 
 def closed(stream: Stream, offset: str | None) -> str:
-    """The sentence about a stream that was closed, and ends there."""
+    """Return the sentence about a stream that was closed, and its final offset."""
     return f"Closed {stream.shown}; final offset {offset}."

@@ -79,17 +79,17 @@ class BatchedLines:
 
     @property
     def appended(self) -> int:
-        """How many are in the stream, by the word of the server."""
+        """The number of lines that are in the stream, by the word of the server."""
         return self._writer.acknowledged
 
     @property
     def under_way(self) -> int:
-        """How many more may be in it."""
+        """The number of further lines that may be in the stream."""
         return self._writer.taken - self._writer.acknowledged
 
     @property
     def offset(self) -> str:
-        """Where the stream ends after them, if it is known."""
+        """The next offset behind the lines, "" if it is not known."""
         return self._writer.next_offset or ""
 
     async def append(self, number: int, line: bytes) -> None:
@@ -125,7 +125,7 @@ class BatchedLines:
             self._shifts.popleft()
 
     def _of_line(self, failure: StreamError) -> Failed:
-        """The failure, with the number of the first line that is not in the stream."""
+        """Return the failure with the number of the first line that is not in the stream."""
         self._forget()
         if not self.under_way:
             return Failed(str(failure))
@@ -133,7 +133,7 @@ class BatchedLines:
 
 
 class NumberedLines:
-    """One append for each line: the same input makes the same appends in each run."""
+    """Appends of one line each: the same input makes the same appends in each run."""
 
     under_way = 0  # lines that may be in the stream, and are told from their copies in the next run
 
@@ -143,17 +143,17 @@ class NumberedLines:
 
     @property
     def appended(self) -> int:
-        """How many are in the stream, by the word of the server."""
+        """The number of lines that are in the stream, by the word of the server."""
         return self._session.sent
 
     @property
     def known(self) -> int:
-        """How many of these are there by an earlier run."""
+        """The number of lines that an earlier run had appended."""
         return self._session.known
 
     @property
     def offset(self) -> str:
-        """Where the stream ends after them, if it is known."""
+        """The next offset behind the lines, "" if it is not known."""
         return self._session.offset
 
     async def append(self, number: int, line: bytes) -> None:
@@ -168,14 +168,14 @@ class NumberedLines:
             raise Failed(f"line {number}: {failure}{perhaps}") from failure
 
     async def settle(self) -> None:
-        """Each has its answer already."""
+        """Return at once: each line has been answered already."""
 
     async def end(self) -> None:
         """Close the stream."""
         await self._session.retries.run(self._session.stream.close)
 
     def _perhaps_closed(self, failure: Exception) -> str:
-        """What may be behind a closed stream when a producer begins again."""
+        """Return a hint why the stream may be closed when a producer begins again, or ""."""
         if self.appended or not isinstance(failure, RequestRefused):
             return ""
         is_it = is_closed(failure.headers)
@@ -216,7 +216,7 @@ async def _append_all(
 
 
 async def _numbered(as_json: bool) -> AsyncIterator[tuple[int, bytes]]:
-    """The lines of stdin with their numbers; JSON messages stand in lines that are not blank."""
+    """Yield the lines of stdin with their numbers; blank lines of JSON input are skipped."""
     number = 0
     async for line in stdin.lines():
         number += 1
@@ -227,7 +227,7 @@ async def _numbered(as_json: bool) -> AsyncIterator[tuple[int, bytes]]:
 
 
 def _message(line: bytes) -> bytes:
-    """The body that appends one message, also when it is an array itself."""
+    """Return the body that appends one message, also if that is an array."""
     if not line.startswith(b"["):
         return line
     try:

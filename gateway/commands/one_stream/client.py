@@ -40,9 +40,9 @@ FIELD = re.compile(rf"\b({'|'.join(OPTIONS)})\b(?!-)")
 
 @contextlib.asynccontextmanager
 async def connect(target: StreamTarget, *, as_sent: bool = False) -> AsyncIterator[Stream]:
-    """The stream, with a session that ends with the block.
+    """Yield the stream, with an HTTP session that ends with the block.
 
-    Requests are what they are `as_sent`, when that is asked for: none is repeated after a lost
+    With `as_sent` requests are sent as they are: none is repeated after a lost
     connection, and none has a cookie that was set before.
     """
     tls = trust.context() if target.url.startswith("https:") else True
@@ -58,7 +58,7 @@ async def connect(target: StreamTarget, *, as_sent: bool = False) -> AsyncIterat
 
 
 def in_words(failure: Exception, target: StreamTarget) -> str:
-    """What went wrong; of a refusal with options in the place of fields, and what to do."""
+    """Return what went wrong, with options in place of header fields, and what to do."""
     refusal = _refusal_behind(failure)
     if refusal is None:
         return str(failure)

@@ -1,4 +1,4 @@
-"""What the commands on one stream do."""
+"""The operations of the commands on one stream."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def append(
     *,
     close: bool,
 ) -> None:
-    """One append of the data, or of all of stdin."""
+    """Append the data, or all of stdin, in one request."""
     body = await _data("-" if data is None else data)
     if not body and not close:
         raise Failed("nothing to append: give --data or stdin")
@@ -158,7 +158,7 @@ async def tail(
 
 
 async def _explained(batches: AsyncGenerator[T], hint: Hint | None) -> AsyncGenerator[T]:
-    """The batches; when the very first is refused for its offset, where that came from."""
+    """Yield the batches; if the first is refused for its offset, add where that came from."""
     has_begun = False
     try:
         # Closed from the outside in: the end of the loop would close them all at once.
@@ -217,7 +217,7 @@ async def delete(target: StreamTarget) -> None:
 
 
 async def _data(text: str) -> bytes:
-    """The bytes of the text, or all of stdin for "-"."""
+    """Return the bytes of the text, or all of stdin for "-"."""
     if text != "-":
         # Arguments that are no UTF-8 come as surrogates, and leave as the bytes they were.
         return os.fsencode(text)
@@ -227,7 +227,7 @@ async def _data(text: str) -> bytes:
 
 
 def _kept_offset(path: Path) -> str | None:
-    """The offset in the file, if there is one; the place is looked at before data is printed."""
+    """Return the offset in the file, or None; check before any output that it can be written."""
     if not os.access(path.parent, os.W_OK):
         reason = "it cannot be written to" if path.parent.is_dir() else "there is no such folder"
         raise Failed(f"{path} cannot be kept in {path.parent}: {reason}")

@@ -1,4 +1,4 @@
-"""What arguments and options can be, beyond what click knows."""
+"""Types of arguments and options beyond those of click."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StreamType(click.ParamType[StreamTarget]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> StreamTarget:
-        """The stream that is meant."""
+        """Return the stream with this name or URL."""
         if isinstance(value, StreamTarget):
             return value
         try:
@@ -43,7 +43,7 @@ class FieldType(click.ParamType[str]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
-        """The text as it is."""
+        """Return the text unchanged; it must be one line."""
         text = str(value)
         if NOT_IN_FIELDS.search(text):
             self.fail(f"{text!a} must be one line of text", param, ctx)
@@ -59,7 +59,7 @@ class SecondsType(click.ParamType[int]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
-        """The number."""
+        """Return the number of seconds."""
         text = str(value)
         if not re.fullmatch(r"0*[1-9]\d*", text, re.ASCII):
             self.fail(f"{text!r} must be whole seconds, at least 1, such as 3600", param, ctx)
@@ -75,7 +75,7 @@ class MomentType(click.ParamType[str]):
     def convert(
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> str:
-        """The text of the time."""
+        """Return the text of the time unchanged."""
         text = str(value)
         moment = _moment(text)
         if moment is None:

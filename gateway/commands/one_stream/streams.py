@@ -264,7 +264,7 @@ def delete(stream: StreamTarget) -> None:
 
 
 def _form(as_json: bool, as_bytes: bool) -> bool | None:
-    """Whether messages are printed one a line; None leaves it to the stream's content type."""
+    """Return whether to print one message a line; None leaves it to the content type."""
     if as_json and as_bytes:
         raise click.UsageError("--json and --raw exclude each other.")
     return as_json if as_json or as_bytes else None

@@ -1,4 +1,4 @@
-"""Which stream a command means, and with what authorization."""
+"""The stream that a command means, and the authorization for it."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class StreamTarget:
 
     @property
     def has_credentials(self) -> bool:
-        """Whether requests have an Authorization, be it from the URL."""
+        """True if requests have an Authorization, also if it comes from the URL."""
         return self.authorization is not None or "@" in urlsplit(self.url).netloc
 
     @property
     def advice(self) -> str:
-        """What to do where the server says that nobody is known by the authorization."""
+        """The advice for a 401: what to do about the authorization."""
         if self.is_elsewhere:
             return f"{AUTHORIZATION_VARIABLE} is sent to the server of {BASE_VARIABLE} only"
         if self.authorization is None:
@@ -61,13 +61,13 @@ class StreamTarget:
         return urlsplit(self.url).path
 
     def is_beside(self, other: StreamTarget) -> bool:
-        """Whether both streams are on one server, as a fork and its source have to be."""
+        """Return whether both streams are on one server, as a fork and its source must be."""
         mine, its = urlsplit(self.url), urlsplit(other.url)
         return (mine.scheme, mine.hostname, mine.port) == (its.scheme, its.hostname, its.port)
 
 
 def resolve(name: str, environment: Mapping[str, str]) -> StreamTarget:
-    """The stream called `name`: a whole URL, or a name below the base URL."""
+    """Return the stream called `name`: a whole URL, or a name below the base URL."""
     home = environment.get(BASE_VARIABLE)
     base = _server_url(home or DEFAULT_BASE, BASE_VARIABLE)
     if re.match("https?://", name, re.IGNORECASE):
@@ -91,7 +91,7 @@ def resolve(name: str, environment: Mapping[str, str]) -> StreamTarget:
 
 
 def _server_url(url: str, subject: str) -> str:
-    """The URL, with what cannot be sent in its path and query percent-encoded."""
+    """Return the URL, percent-encoded where its path or query cannot be sent as it is."""
     wrong = f"{subject} must be a URL such as {DEFAULT_BASE}"
     try:
         parts = urlsplit(url)

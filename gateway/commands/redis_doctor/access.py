@@ -1,4 +1,4 @@
-"""Whether a gateway can use a Redis: its version, its rights, and how it treats connections."""
+"""Rules on access: the version of a Redis, the user's rights, and idle connections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONNECTIONS_OF_A_PROCESS = 3
 
 
 def access(server: ServerFacts) -> Iterator[RedisFinding]:
-    """What has to be there before anything else matters."""
+    """Yield the findings on version, deployment and rights, without which nothing works."""
     yield _version(server)
     yield from _deployment(server)
     yield from _rights(server)

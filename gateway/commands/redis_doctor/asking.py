@@ -57,7 +57,7 @@ class ServerUnreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ExaminedOrigin:
-    """All that was learnt of an origin."""
+    """The facts about an origin in Redis."""
 
     servers: tuple[ServerFacts, ...]
     # Nodes of a cluster that could not be asked, with the reasons.
@@ -163,7 +163,7 @@ def _server(route: Route, node: tuple[str, int] | None) -> ServerFacts:
 
 
 def _settings(client: ServerClient) -> dict[str, str]:
-    """What may be read of the settings: each by itself, as Redis before 7.0 knows no lists."""
+    """Return the settings that may be read, one by one: Redis before 7.0 takes no lists."""
     found: dict[str, str] = {}
     with contextlib.suppress(redis.ResponseError):
         for name in SETTINGS:
@@ -187,7 +187,7 @@ def _fields(reply: Any) -> dict[str, Any]:  # noqa: ANN401 - a map, or as RESP2 
 
 
 def _sample(client: ServerClient, names: RedisNames) -> StreamSample | None:
-    """The memory of as many streams as a bounded walk over the keys finds."""
+    """Return the memory of the streams that a bounded walk over the keys finds, or None."""
     with contextlib.suppress(redis.exceptions.NoPermissionError):
         return _walk(client, names)
     return None
@@ -219,7 +219,7 @@ def _shown(node: tuple[str, int]) -> str:
 
 
 def _sentence(error: redis.RedisError, route: Route) -> str:
-    """What went wrong and what may be behind it, without a full stop."""
+    """Return what went wrong and what may be behind it, without a full stop."""
     words = (str(error) or type(error).__name__).rstrip(".")
     if isinstance(error, redis.AuthenticationError):
         refuses = "invalid username-password pair" in words

@@ -33,11 +33,11 @@ class ServerClient:
         )
 
     def ask(self, *words: str | int) -> Any:  # noqa: ANN401 - as redis-py reads the reply
-        """The reply to a command. Raises redis.RedisError."""
+        """Return the reply to a command. Raises redis.RedisError."""
         return self._redis.execute_command(*words)  # type: ignore[no-untyped-call] # redis-py's
 
     def refusal(self, *words: str) -> redis.ResponseError | None:
-        """Why Redis refuses a command, whatever else it replies; for those of a transaction."""
+        """Return Redis' refusal of a command in a transaction, or None for any other reply."""
         connection = self._redis.connection
         assert connection is not None, "it is the only one of its client"
         connection.send_command(*words)  # type: ignore[no-untyped-call] # redis-py's
@@ -54,7 +54,7 @@ class ServerClient:
 
 @contextlib.contextmanager
 def connected(route: Route, node: tuple[str, int] | None) -> Iterator[ServerClient]:
-    """A connection to a server that holds streams; to the socket if there is no node."""
+    """Connect to a server that stores streams, by its socket if `node` is None."""
     origin = parse_redis(route.origin)
     where: dict[str, Any] = {"unix_socket_path": origin.path}
     if node is not None:
@@ -67,7 +67,7 @@ def connected(route: Route, node: tuple[str, int] | None) -> Iterator[ServerClie
 
 @contextlib.contextmanager
 def connected_to_sentinel(route: Route, node: tuple[str, int]) -> Iterator[ServerClient]:
-    """A connection to one of the sentinels."""
+    """Connect to one of the sentinels."""
     origin = parse_redis(route.origin)
     login = {"username": origin.sentinel_username, "password": origin.sentinel_password}
     where = {"host": node[0], "port": node[1], **_tls(route)}

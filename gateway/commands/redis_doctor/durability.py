@@ -1,4 +1,4 @@
-"""Which acknowledged appends a Redis would lose: by a crash, and by a failover."""
+"""Rules on durability: the acknowledged appends that a crash or a failover would lose."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONG_LAG_S = 10
 
 
 def durability(server: ServerFacts) -> Iterator[RedisFinding]:
-    """What its disk and its replicas promise."""
+    """Yield the findings on the disk and the replicas of a server."""
     yield from _disk(server)
     yield from _failing_disk(server)
     yield from _replication(server)

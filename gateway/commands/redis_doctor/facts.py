@@ -1,4 +1,4 @@
-"""What was learnt of a Redis, and what is found in it: values that the rules go from and to."""
+"""Facts about a Redis, and findings: the input and output of the rules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEVELS: tuple[Level, ...] = get_args(Level)
 
 @dataclass(frozen=True, slots=True)
 class RedisFinding:
-    """What something in a Redis means for the streams, and what to do about it if anything."""
+    """A finding: what something in a Redis means for the streams, and what to do about it."""
 
     level: Level
     about: str
@@ -38,7 +38,7 @@ class StreamSize:
 
 @dataclass(frozen=True, slots=True)
 class StreamSample:
-    """Some of the streams of a server, or all of them."""
+    """The sizes of some or all streams of a server."""
 
     sizes: tuple[StreamSize, ...]
     is_all: bool
@@ -46,7 +46,7 @@ class StreamSample:
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """One server that holds streams, as it was when it was asked."""
+    """The facts about a server that stores streams."""
 
     address: str
     route: Route
@@ -79,30 +79,30 @@ class ServerFacts:
 
     @property
     def replicas(self) -> int:
-        """How many copies follow it at this moment."""
+        """The number of replicas that are online."""
         return sum(it.get("state") == "online" for it in self.followers)
 
     @property
     def followers(self) -> tuple[Mapping[str, Any], ...]:
-        """What it says of each of its copies."""
+        """The server's lines about its replicas."""
         count = int(self.info.get("connected_slaves", 0))
         told = (self.info.get(f"slave{number}") for number in range(count))
         return tuple(it for it in told if isinstance(it, dict))
 
     @property
     def fails_over(self) -> bool:
-        """Whether somebody puts a replica in its place when it dies."""
+        """True if sentinels or the cluster replace the server by a replica when it dies."""
         return parse_redis(self.route.origin).kind in {"sentinel", "cluster"}
 
     def number(self, key: str) -> int | None:
-        """A setting that is a number."""
+        """Return a setting that is a whole number, else None."""
         value = self.config.get(key, "")
         return int(value) if value.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)
 class SentinelFacts:
-    """What one sentinel says of the service."""
+    """The word of a sentinel about the service."""
 
     address: str
     # Why it cannot be asked, or does not know the service.
@@ -113,7 +113,7 @@ class SentinelFacts:
 
 @dataclass(frozen=True, slots=True)
 class ClusterFacts:
-    """What a node says of its cluster."""
+    """The word of a node about its cluster."""
 
     info: Mapping[str, str]
     # The primaries that hold slots, and how many replicas each has.
@@ -122,11 +122,11 @@ class ClusterFacts:
 
 
 def show_bytes(count: float) -> str:
-    """A number of bytes as people speak of it."""
+    """Format a number of bytes with its unit."""
     unit = min(int(math.log(max(count, 1), 1024)), 3)
     return f"{count / 1024**unit:.3g} {('B', 'KiB', 'MiB', 'GiB')[unit]}"
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun."""
+    """Format a number with its noun, in the plural unless it is 1."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

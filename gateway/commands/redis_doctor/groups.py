@@ -1,4 +1,4 @@
-"""Whether the servers around a Redis, its sentinels or its cluster, can do their part."""
+"""Rules on the sentinels or the cluster around a Redis: whether they can do their part."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SLOTS = 16384
 
 
 def sentinels(views: Sequence[SentinelFacts]) -> Iterator[RedisFinding]:
-    """Whether they can agree on another primary."""
+    """Yield the findings on whether sentinels can agree on another primary."""
     about = "sentinels"
     well = [view for view in views if view.why_unhealthy is None]
     for view in views:
@@ -52,7 +52,7 @@ def sentinels(views: Sequence[SentinelFacts]) -> Iterator[RedisFinding]:
 
 
 def cluster(view: ClusterFacts, silent: Sequence[str]) -> Iterator[RedisFinding]:
-    """Whether each slot is served, and would be after a loss."""
+    """Yield the findings on whether each slot is served, and would be after a loss."""
     about = "cluster"
     for why_unhealthy in silent:
         yield RedisFinding("error", about, f"A primary cannot be asked, {why_unhealthy}.")

@@ -1,4 +1,4 @@
-"""How long the streams fit, what happens when they do not, and what they take."""
+"""Rules on memory: how long the streams fit, what happens then, and what they take."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def _outputs(server: ServerFacts) -> Iterator[RedisFinding]:
 
 
 def _output_limits(setting: str) -> dict[str, int]:
-    """The hard limit of each class of clients: `normal 0 0 0 pubsub 33554432 8388608 60`."""
+    """Return the hard limit of each class of clients: `normal 0 0 0 pubsub 33554432 8388608 60`."""
     words = setting.split()
     return {words[i]: int(words[i + 1]) for i in range(0, len(words) - 3, 4)}
 
@@ -191,7 +191,7 @@ def _streams(server: ServerFacts) -> Iterator[RedisFinding]:
 
 
 def _smaller_blocks(server: ServerFacts, used: list[int]) -> str:
-    """What to do when most streams do not fill the block that their first record takes."""
+    """Return the advice for streams that mostly do not fill their first block, or ""."""
     block = min(server.number("stream-node-max-bytes") or FIRST_BLOCK_BYTES, FIRST_BLOCK_BYTES)
     typical = used[len(used) // 2]
     if len(used) < MANY or block <= SMALL_NODE_BYTES or not block < typical < 2 * block:

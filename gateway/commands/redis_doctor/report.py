@@ -33,7 +33,7 @@ MARGIN = 11
 
 @dataclass(frozen=True, slots=True)
 class ServerPart:
-    """What was found in one server, or in those around it."""
+    """The findings about a server, or about those around it."""
 
     title: str
     findings: tuple[RedisFinding, ...]
@@ -62,7 +62,7 @@ def run(routes: Sequence[Route], *, as_json: bool) -> int:
 
 
 def examine(asked: ExaminedOrigin) -> Iterator[ServerPart]:
-    """What all rules together find."""
+    """Yield the findings of all rules, by server."""
     if asked.sentinels:
         yield ServerPart("Sentinels", tuple(groups.sentinels(asked.sentinels)))
     if asked.cluster is not None:

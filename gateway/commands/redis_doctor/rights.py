@@ -19,7 +19,7 @@ TRYING = ("EXEC", "DISCARD", "MULTI")
 
 
 def refused(client: ServerClient, route: Route) -> dict[str, str] | None:
-    """The commands that are refused, with Redis's reasons; None if that cannot be tried.
+    """Return the refused commands with Redis' reasons; None if they cannot be tried.
 
     A transaction queues commands only after it has looked at rights, and is then thrown away. A
     gateway makes none, so its user need not be allowed to.

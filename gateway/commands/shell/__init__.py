@@ -1,1 +1,1 @@
-"""What every command needs of a terminal or a pipe: input, output, progress and failures."""
+"""The shell of every command: its input, output, progress and failures."""

@@ -1,4 +1,4 @@
-"""Why a command cannot go on."""
+"""Exceptions that end a command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Failed(Exception):
 
 
 class OutputClosed(Exception):
-    """Nobody reads stdout any more, so there is nothing left to do."""
+    """The reader of stdout has closed it, so there is nothing left to do."""
 
 
 # What ends a command with a sentence: its own reasons, and those of the streams that it asks.

@@ -1,4 +1,4 @@
-"""What comes from stdin, as it comes."""
+"""Input from stdin, as it arrives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def pieces() -> AsyncIterator[bytes]:
 
 
 async def lines() -> AsyncIterator[bytes]:
-    """The lines of stdin with their line ends, each as soon as it is whole."""
+    """Yield the lines of stdin with their line ends, each as soon as it is whole."""
     # Joined once for each line, so that a long one costs no copies.
     begun: list[bytes] = []
     async for piece in pieces():

@@ -1,4 +1,4 @@
-"""What goes to stdout: data and nothing else. All that is said about it goes to stderr."""
+"""Output: data goes to stdout and nothing else does; words about it go to stderr."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Printed:
-    """How far what was printed has come."""
+    """The state of the output so far."""
 
     line_is_begun: bool = False
 
@@ -84,7 +84,7 @@ def end_line() -> None:
 
 
 def _may_be_seen() -> bool:
-    """Whether the data may be on the same terminal: printed there, or by the end of a pipe."""
+    """Return whether the data may appear on the same terminal: directly, or at a pipe's end."""
     if sys.stdout is None:
         return False
     return sys.stdout.isatty() or stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
@@ -98,14 +98,14 @@ def _descriptor() -> int:
 
 
 def wants_lines(content_type: str, *, asked: bool | None) -> bool:
-    """Whether messages are printed one a line; a JSON stream's are, unless asked otherwise."""
+    """Return whether messages are printed one a line; by default those of JSON streams are."""
     if asked and not is_json(content_type):
         raise Failed(f"the stream is {content_type}, so it has no JSON messages to print")
     return is_json(content_type) if asked is None else asked
 
 
 def lines(body: bytes) -> bytes:
-    """The messages of a JSON body, one a line, their numbers and strings as they were sent."""
+    """Return the messages of a JSON body, one a line, numbers and strings as they were sent."""
     try:
         messages = json_messages(body)
     except BadRequest as cause:

@@ -1,4 +1,4 @@
-"""How long commands wait for what may pass, and what they say meanwhile."""
+"""The patience of commands with failures that may pass, and what they say meanwhile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 4.0
 
 
 def backoff(longest_s: float = 30.0) -> Backoff:
-    """The waits of one command."""
+    """Return the back-off of one command, up to `longest_s` seconds."""
     # Drawn once for a process: clients differ, and the waits of one only grow.
     chance = random.random()  # noqa: S311 - it spreads load, it keeps no secret
     return Backoff(FIRST_WAIT_S, longest_s, lambda: chance)

@@ -1,4 +1,4 @@
-"""How far a command has come: a line on the terminal that is written over and over."""
+"""The progress of a command: a line on the terminal that is written over and over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One call that finds its server, whatever happens to servers and connections."""
+"""A call that finds its server, whatever happens to servers and connections."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RedisCall:
         commits: bool = False,
         expected: int = 0,
     ) -> None:
-        """`expected` is about how many bytes the replies may be, where they are many."""
+        """Take `expected` as about the number of bytes of the replies, where they are many."""
         self._primaries = primaries
         self._key = key
         self._calls = calls
@@ -68,7 +68,7 @@ class RedisCall:
         self._was_sent = False
 
     def go(self) -> None:
-        """Send it, or send it again."""
+        """Send the calls, or send them again."""
         primary = self._primaries.primary_of(self._key)
         if primary is not None:
             self._send(primary)
@@ -97,7 +97,7 @@ class RedisCall:
         self._pipeline(primary).ask(self._calls, answered, self._expected)
 
     def _send_asking(self, primary: Primary) -> None:
-        """Send it where the slot is on its way to, which must be asked for before each call."""
+        """Send to the server that imports the slot: it takes a call only behind ASKING."""
         asking = [command for call in self._calls for command in (ASKING, call)]
 
         def answered(answer: Answer | Unreachable) -> None:

@@ -32,7 +32,7 @@ ONLY = ("", 0)  # the address of the primary of what is no cluster: it is looked
 
 
 class RedisSettings(NamedTuple):
-    """How an origin in Redis is connected to."""
+    """The settings of connections to an origin in Redis."""
 
     origin: RedisOrigin
     connect_timeout: float = 5.0
@@ -42,7 +42,7 @@ class RedisSettings(NamedTuple):
 
     @classmethod
     def of(cls, route: Route) -> RedisSettings:
-        """Those of a route."""
+        """Return the settings of a route."""
         return cls(
             parse_redis(route.origin),
             route.connect_timeout,
@@ -53,7 +53,7 @@ class RedisSettings(NamedTuple):
 
     @property
     def is_cluster(self) -> bool:
-        """Whether keys are spread over several servers."""
+        """True if keys are spread over several servers."""
         return self.origin.kind == "cluster"
 
 
@@ -70,7 +70,7 @@ class RedisConnector:
         self.sharded = True
 
     def check(self) -> None:
-        """Raises StartError when the authorities to trust cannot be read."""
+        """Raise StartError if the file of trusted authorities cannot be read."""
         if self._settings.tls_ca:  # those of the system take 30 ms, and need no check
             trust.context(self._settings.tls_ca)
 
@@ -120,7 +120,7 @@ class RedisConnector:
 
     @contextlib.asynccontextmanager
     async def _making(self, connection: AbstractConnection) -> AsyncIterator[None]:
-        """Connected, with what is left of the time for it; closed on failure."""
+        """Connect, and yield within `connect_timeout`; close the connection on failure."""
         try:
             async with asyncio.timeout(self._settings.connect_timeout):
                 await connection.connect()  # type: ignore[no-untyped-call]  # of redis-py
@@ -130,7 +130,7 @@ class RedisConnector:
             raise
 
     async def _primary(self) -> tuple[str, int]:
-        """Whom the sentinels take for the primary now."""
+        """Return the address of the server that the sentinels name as primary."""
         origin = self._origin
         return await primary_of(origin.service, origin.nodes, self._sentinel_options())
 
@@ -140,7 +140,7 @@ class RedisConnector:
         return {**self._common(), **own}
 
     def options(self) -> dict[str, Any]:
-        """What redis-py is told of a connection to a server, besides its address."""
+        """Return the arguments of redis-py's connections, besides host and port."""
         origin = self._origin
         return {
             **self._common(),

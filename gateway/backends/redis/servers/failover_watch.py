@@ -18,7 +18,7 @@ TOGETHER_S = 10.0  # the sentinels tell of one failover one after the other, wit
 
 
 class FailoverWatch:
-    """One connection to each sentinel, made anew whenever it is lost."""
+    """Connections to all sentinels, each made again when it is lost."""
 
     def __init__(self, topology: Topology, switched: Callable[[], None]) -> None:
         """`switched` is called once for each failover."""
@@ -38,7 +38,7 @@ class FailoverWatch:
         ]
 
     def open(self) -> None:
-        """Begin to listen."""
+        """Find the servers of the channels, and subscribe."""
         for subscription in self._subscriptions:
             subscription.open()
 

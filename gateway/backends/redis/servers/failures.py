@@ -1,4 +1,4 @@
-"""What Redis and redis-py say of a failure, in words for an operator."""
+"""Errors of Redis and redis-py in words for an operator."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ MEANINGS = {
 
 
 def explained(text: str) -> str:
-    """What Redis said, in words for an operator."""
+    """Return an error of Redis in words for an operator."""
     plain = text.removeprefix("ERR ")
     for beginning, meaning in MEANINGS.items():
         if plain.startswith(beginning):
@@ -73,7 +73,7 @@ def explained(text: str) -> str:
 
 
 def words(error: Exception) -> str:
-    """Why redis-py failed, without the address: whoever asked for a stream is told of it, too."""
+    """Return why redis-py failed, without the address: clients see these words too."""
     cause = error.__context__
     if isinstance(error, (exceptions.TimeoutError, TimeoutError)):
         return "no answer in time"

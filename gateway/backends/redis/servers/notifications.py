@@ -1,4 +1,4 @@
-"""What other gateways do: one connection on which the followed streams' changes are heard."""
+"""Notifications by other gateways, over one connection to each server for all channels."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Notifications:
 
     @property
     def why_unhealthy(self) -> str | None:
-        """Why changes elsewhere are not heard of, though the server answers."""
+        """The reason why a server that answers refuses subscriptions, or None."""
         refused = (subscription.refused for subscription in self._subscriptions.values())
         return next((reason for reason in refused if reason is not None), None)
 
@@ -57,7 +57,7 @@ class Notifications:
         return len(self._channels)
 
     def open(self) -> None:
-        """Begin to listen."""
+        """Find the servers of the channels, and subscribe."""
         self._find()
 
     async def close(self) -> None:
@@ -70,7 +70,7 @@ class Notifications:
             await subscription.close()
 
     def follow(self, channel: str) -> None:
-        """Hear a channel; what may have been missed so far is told once that is in force."""
+        """Subscribe to a channel; once that is in force, `on_message` is called with None."""
         name = channel.encode()
         self._channels[name] = None
         address = self._topology.known_address(channel)
@@ -80,17 +80,17 @@ class Notifications:
             self._assign(name, address)
 
     def unfollow(self, channel: str) -> None:
-        """Hear it no longer."""
+        """Unsubscribe from a channel."""
         subscription = self._channels.pop(channel.encode(), None)
         if subscription is not None:
             subscription.drop(channel.encode())
 
     def moved(self) -> None:
-        """Channels are elsewhere than was known."""
+        """Find the servers of all channels anew."""
         self._find()
 
     def renew(self) -> None:
-        """Listen to whoever publishes now."""
+        """Cut all connections, and subscribe again to the servers that publish now."""
         for subscription in self._subscriptions.values():
             subscription.cut()
 
@@ -115,7 +115,7 @@ class Notifications:
         return subscription
 
     def _strayed(self, channel: bytes) -> None:
-        """The server says that the channel is not its own."""
+        """Find another server for a channel that this server does not have."""
         if channel in self._channels:
             self._channels[channel] = None
             self._topology.moved()
@@ -236,7 +236,7 @@ class Subscription:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
-        """The changes of one pass of the loop, those that were taken back left out."""
+        """Send the channels added and dropped in one pass of the loop, but none twice."""
         self._flushes = False
         added, self._added = dict.fromkeys(self._added), []
         dropped, self._dropped = dict.fromkeys(self._dropped), []
@@ -280,7 +280,7 @@ class Subscription:
         self._send("SUBSCRIBE", list(self.channels))
 
     async def _is_opened(self, connection: RedisConnection) -> bool:
-        """Whether a connection could be made, and was not cut in the making."""
+        """Return whether the connection was opened, and not cut meanwhile."""
         connecting = asyncio.get_running_loop().create_task(self._open(connection))
         self._connecting = connecting
         try:

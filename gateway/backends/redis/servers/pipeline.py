@@ -54,9 +54,9 @@ class PendingCall(NamedTuple):
 
 
 class Pipeline:
-    """One connection, opened when there is something to ask, with one pipeline in flight.
+    """A connection, opened with the first command, with one pipeline in flight.
 
-    While commands wait for a reply others gather, and are sent together: under load a few hundred
+    While commands wait for replies, others gather and are sent together: under load a few hundred
     share the cost of a system call on either side.
     """
 
@@ -94,7 +94,7 @@ class Pipeline:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a connection."""
+        """True while the connection is open."""
         return self._connection is not None and self._connection.is_open
 
     def ask(self, commands: Sequence[Packed], done: Done, expected: int = 0) -> None:

@@ -49,7 +49,7 @@ class Primaries:
         self._complained: dict[str, float] = {}  # when, by the code of the refusal
 
     async def open(self) -> None:
-        """Look for the servers and go on looking; those that are there are open then."""
+        """Look for the servers, now and every second; open those that are found within a second."""
         if not self._topology.is_cluster:
             self._only = self.primary_at(ONLY)
         self._surveying = asyncio.get_running_loop().create_task(self._keep_surveying())
@@ -59,7 +59,7 @@ class Primaries:
                 await asyncio.gather(*map(asyncio.shield, self._opening))
 
     async def close(self) -> None:
-        """Close all connections to them."""
+        """Close all connections to the servers."""
         if self._surveying is not None:
             self._opening.add(self._surveying)
         for task in self._opening:
@@ -80,7 +80,7 @@ class Primaries:
             await asyncio.sleep(SURVEY_S)
 
     async def _survey(self) -> None:
-        """Have the servers that there are, and no others."""
+        """Open the servers of the cluster that are new, and close those that have left."""
         try:
             addresses = await self._topology.primaries()
         except Unreachable:
@@ -93,29 +93,29 @@ class Primaries:
             await self._primaries.pop(address).close()
 
     def why_unhealthy(self) -> str | None:
-        """What is wrong with the first server that takes no appends."""
+        """Return what is wrong with the first server that takes no appends, or None."""
         if self._topology.why_unhealthy is not None:
             return f"{self._topology}: {self._topology.why_unhealthy}"
         unhealthy = (one for one in self._primaries.values() if one.why_unhealthy is not None)
         return next((f"{one.name}: {one.why_unhealthy}" for one in unhealthy), None)
 
     def all(self) -> list[Primary]:
-        """Those that are known now."""
+        """Return the primaries that are known now."""
         return list(self._primaries.values())
 
     def primary_of(self, key: str) -> Primary | None:
-        """The server that has a key; None when that must be found out first."""
+        """Return the server that has a key; None if the cluster must be asked first."""
         if self._only is not None:
             return self._only
         address = self._topology.known_address(key)
         return None if address is None else self.primary_at(address)
 
     async def find(self, key: str) -> Primary:
-        """The server that has a key. Raises Unreachable."""
+        """Return the server that has a key. Raises Unreachable."""
         return self.primary_at(await self._topology.address(key))
 
     def primary_at(self, address: Address) -> Primary:
-        """The server at an address."""
+        """Return the server at an address, opening it when it is new."""
         primary = self._primaries.get(address)
         if primary is None:
             primary = Primary(
@@ -130,13 +130,13 @@ class Primaries:
         return primary
 
     def moved(self) -> None:
-        """Keys are elsewhere than was known."""
+        """Look again for the servers of keys and channels: a slot has moved."""
         if self._topology.is_cluster:
             self._topology.moved()
             self._notifications.moved()
 
     def compare(self, history: int) -> None:
-        """Look anew when an answer tells of another history than the only server had.
+        """Look at the only server again if a reply has another history than it had.
 
         In a cluster each server has a history of its own, and slots move between them.
         """

@@ -1,4 +1,4 @@
-"""One Redis server that takes writes: its two pipelines, and how it is."""
+"""A Redis server that takes writes: its two pipelines and its health."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Primary:
 
     @property
     def is_down(self) -> bool:
-        """Whether it is known that nothing can be asked."""
+        """True if no pipeline to the server is open, and its failure was logged."""
         return self._is_told and not (self.commits.is_open or self.reads.is_open)
 
     async def _connect(self, redis_connection: RedisConnection) -> None:
@@ -102,7 +102,7 @@ class Primary:
         self._cut()
 
     def _switched(self) -> None:
-        """The sentinels have made another server the primary: this one may only be frozen."""
+        """Leave this server, which may be frozen: the sentinels have named another primary."""
         log.info("log.switched", server=self.name)
         self.leave()
         self.look()
@@ -127,7 +127,7 @@ class Primary:
                 self._unhealthy(f"it answers what cannot be understood: {error!r}")
 
     async def ask(self, *calls: Packed) -> list[Reply]:
-        """What this very server answers, refusals among it. Raises Unreachable."""
+        """Return this server's replies, refusals included. Raises Unreachable."""
         answer = await _answer(self.reads, calls)
         if isinstance(answer, Unreachable):
             raise answer
@@ -186,7 +186,7 @@ class Primary:
         self._heard_history(history)
 
     def _heard_history(self, history: int) -> None:
-        """An answer of the server has told its history."""
+        """Take the history in a reply of the server, and report a change of it."""
         if history == self.history:
             return
         is_other = bool(self.history) or self.is_new

@@ -1,4 +1,4 @@
-"""Whom the sentinels take for the primary: all are asked at once, the latest decision counts.
+"""The primary by the word of the sentinels: all are asked at once, the latest decision counts.
 
 A sentinel that is frozen or cut off must not hold up those that are well, and one that has missed
 a failover names the old primary in good faith.
@@ -27,7 +27,7 @@ AT_MOST_S = 2.0
 
 
 class Named(NamedTuple):
-    """What one sentinel says; `epoch` counts the failovers that it knows of."""
+    """A sentinel's reply; `epoch` counts the failovers that the sentinel knows of."""
 
     epoch: int
     is_up: bool
@@ -39,7 +39,7 @@ class NoPrimary(exceptions.ConnectionError):
 
 
 async def primary_of(service: str, nodes: Sequence[Address], options: Mapping[str, Any]) -> Address:
-    """The primary of a service; `options` are those of a connection. Raises what redis-py does."""
+    """Return the primary of a service; `options` are a connection's. Raises redis-py's errors."""
     asking = [asyncio.create_task(_ask(service, connection_to(node, options))) for node in nodes]
     try:
         named = await _first_answers(asking)
@@ -57,7 +57,7 @@ async def primary_of(service: str, nodes: Sequence[Address], options: Mapping[st
 
 
 async def _first_answers(asking: Sequence[asyncio.Task[Named]]) -> list[Named]:
-    """Those that come soon, or the first at all."""
+    """Return the replies that arrive soon, or else the first."""
     loop = asyncio.get_running_loop()
     until = loop.time() + AT_MOST_S
     waiting = set(asking)
@@ -74,7 +74,7 @@ def _answers(asking: Sequence[asyncio.Task[Named]]) -> list[Named]:
 
 
 def connection_to(node: Address, options: Mapping[str, Any]) -> Connection:
-    """A connection, not opened yet; the option `ssl` says whether it is encrypted."""
+    """Return a connection that is not open yet, encrypted if the option `ssl` is true."""
     others = dict(options)
     if not others.pop("ssl", False):
         return Connection(host=node[0], port=node[1], **others)

@@ -45,7 +45,7 @@ class Topology:
 
     @property
     def sentinels(self) -> Sequence[Address]:
-        """Those that name the primary, when there are any."""
+        """The sentinels of the origin; none unless it has some."""
         return self._origin.nodes if self._origin.kind == "sentinel" else ()
 
     @property
@@ -55,17 +55,17 @@ class Topology:
 
     @property
     def is_cluster(self) -> bool:
-        """Whether keys are spread over several servers."""
+        """True if keys are spread over several servers."""
         return self._settings.is_cluster
 
     def together(self, keys: Sequence[str]) -> bool:
-        """Whether one call can have all these keys."""
+        """Return whether one call can have all these keys: one server has them."""
         if not self.is_cluster:
             return True
         return len({key_slot(key.encode()) for key in keys}) <= 1
 
     def known_address(self, key: str) -> Address | None:
-        """The server that has a key; None when the cluster must be asked first."""
+        """Return the server that has a key; None if the cluster must be asked first."""
         if not self.is_cluster:
             return ONLY
         if self._cluster is None or not self._is_known:
@@ -77,7 +77,7 @@ class Topology:
         return None
 
     async def address(self, key: str) -> Address:
-        """The server that has a key. Raises Unreachable."""
+        """Return the server that has a key. Raises Unreachable."""
         await self._survey()
         address = self.known_address(key)
         if address is None:
@@ -87,7 +87,7 @@ class Topology:
         return address
 
     async def primaries(self) -> list[Address]:
-        """All servers that take writes. Raises Unreachable."""
+        """Return all servers that take writes. Raises Unreachable."""
         await self._survey()
         if self._cluster is None:
             return [ONLY]
@@ -97,7 +97,7 @@ class Topology:
         return addresses
 
     def moved(self) -> None:
-        """What was known of the cluster is no longer so."""
+        """Ask the cluster again before the next call for a key."""
         self._is_known = not self.is_cluster
 
     async def _survey(self) -> None:

@@ -1,4 +1,4 @@
-"""How the servers are, for the metrics: asked every few seconds, so that a scrape asks nobody."""
+"""Vital signs of the servers, read every few seconds so that a scrape waits for no server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INFO = pack("INFO", "replication", "persistence", "memory")
 
 
 class Vitals(NamedTuple):
-    """One server at one moment."""
+    """The vital signs of a server at one moment."""
 
     replicas: int
     lag: int  # bytes that the replica furthest behind has not acknowledged
@@ -69,13 +69,13 @@ class VitalsWatch(Background):
         return numbers
 
     async def _streams(self, primary: Primary) -> int | None:
-        """How many paths are on the list; None of a server that has it not, or does not tell."""
+        """Return the number of paths on the list; None if the server refuses, or has not got it."""
         (count,) = await primary.ask(pack("ZCARD", self._paths))
         return None if isinstance(count, Refusal) else int(count)
 
 
 async def _vitals(primary: Primary) -> Vitals | None:
-    """How a server is; None when it does not tell us. Raises Unreachable."""
+    """Return the vital signs of a server; None if it refuses INFO. Raises Unreachable."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     (text,) = await primary.ask(INFO)
@@ -83,7 +83,7 @@ async def _vitals(primary: Primary) -> Vitals | None:
 
 
 def read_info(text: str, round_trip_s: float) -> Vitals:
-    """What INFO says; a Redis that does not know a line has nothing to tell of it."""
+    """Parse a reply to INFO; lines that this version of Redis lacks count as 0 or True."""
     lines = (line.partition(":") for line in text.splitlines())
     told = {name: value for name, colon, value in lines if colon}
     replicas = [value for name, value in told.items() if _is_replica(name)]
@@ -104,7 +104,7 @@ def _is_replica(name: str) -> bool:
 
 
 def _offsets(replica: str) -> Iterator[int]:
-    """Where a replica is, by its line: ip=…,port=…,state=online,offset=…,lag=…."""
+    """Yield the offset in the line of a replica: ip=…,port=…,state=online,offset=…,lag=…."""
     for word in replica.split(","):
         name, _, value = word.partition("=")
         if name == "offset" and value.isdigit():

@@ -1,4 +1,4 @@
-"""Whether appends arrive as they are sent: short ones, long ones, and those that ask first."""
+"""Checks whether appends arrive as they are sent: short, long, and with `Expect`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What caches on the way do with reads of data: by which key, for whom, and with what validator."""
+"""Checks of caches on the way: their keys, whom they serve, and their validators."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OTHER_PATHS = (
 
 
 async def query_order(deployment: Deployment) -> Finding:
-    """Whether a read is found again when its parameters come in another order."""
+    """Check whether a cache finds a read again whose parameters have another order."""
     reads = deployment.reads
     if reads.refusal:
         return unknown("query order", f"a read was answered with: {reads.refusal}")
@@ -82,7 +82,7 @@ async def _turned(own: OwnStream, cursor: str = CURSOR) -> ProbeReply:
 
 
 async def validation(deployment: Deployment) -> Finding:
-    """Whether who has an answer already is told so with a 304."""
+    """Check whether a client that has a response already gets a 304."""
     reads = deployment.reads
     tag = reads.first.headers.get("ETag")
     if not reads.first.is_good or tag is None:
@@ -105,11 +105,11 @@ async def validation(deployment: Deployment) -> Finding:
 
 
 async def credentials(deployment: Deployment) -> Finding:
-    """Whether one reader's answer is given to another: two of each kind of credentials, and none.
+    """Check whether a reader gets another's response: two of each kind of credentials, and none.
 
-    The first are those that were given, if any: what they read nobody else may be given. As each
-    reader is another one, any answer that was there before is somebody else's. Some read before
-    the one with none, and some after: a cache may keep either's answer for the other.
+    The first are the command's own, if any: nobody else may get what they read. As each
+    reader is another one, any response from a cache was another reader's. Some read before
+    the one with none, and some after: a cache may store either's response for the other.
     """
     own = await _closed_stream(deployment.streams, "-credentials")
     given = own.stream.authorization
@@ -146,7 +146,7 @@ async def _is_tail_kept_apart(deployment: Deployment) -> bool:
 
 
 def _unshared(replies: Sequence[ProbeReply], *, is_silent: bool, is_made_up: bool) -> Finding:
-    """What is found where no answer is known to be another reader's."""
+    """Return the finding when no response is known to be another reader's."""
     first, *others = replies
     if first.status in REFUSED and is_made_up:
         saw = "those that were made up are refused: STREAM_AUTH gives real ones"
@@ -162,7 +162,7 @@ def _unshared(replies: Sequence[ProbeReply], *, is_silent: bool, is_made_up: boo
 
 
 async def _given_old(deployment: Deployment, readers: Mapping[str, Read]) -> set[str]:
-    """Who is given what another read, where caches say nothing."""
+    """Return the readers who get another's response, where caches say nothing."""
     given_old: set[str] = set()
     names = list(readers)
     with_some, nobody, later = names[:2], names[2:3], names[3:]
@@ -191,7 +191,7 @@ def _session() -> str:
 
 
 async def _closed_stream(streams: OwnStreams, suffix: str, data: bytes = DATA) -> OwnStream:
-    """A stream whose reads caches may keep for long."""
+    """Create a closed stream, whose reads caches may store for long."""
     own = await streams.create(suffix)
     await own.append(data, close=True)
     return own

@@ -1,4 +1,4 @@
-"""Whether server-sent events come as they happen, and keep-alives between them."""
+"""Checks whether server-sent events arrive as they happen, with keep-alives between them."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class EventWatch:
 
 
 async def server_sent_events(deployment: Deployment) -> list[Finding]:
-    """An event that is there, one that is appended, who comes back, and a comment after all."""
+    """Check an event that is there, one that is appended, a reconnect, and a late comment."""
     own = await deployment.streams.create("-sse", TEXT)
     behind_first = await own.append(FIRST)
     try:
@@ -192,7 +192,7 @@ async def _keep_alive(watch: EventWatch, gateway: GatewayCounters | None) -> Fin
 
 
 def _silent(silence_s: float, gateway: GatewayCounters | None) -> Finding:
-    """What it means that nothing came; whoever has set a longer heartbeat may know his hops."""
+    """Return the finding when nothing came; a longer heartbeat may be meant by its operator."""
     saw = f"a quiet answer was silent for {silence_s:.1f} s"
     if gateway is None:
         return unknown("keep-alive", f"{saw}; --admin tells when a comment is due")
@@ -203,7 +203,7 @@ def _silent(silence_s: float, gateway: GatewayCounters | None) -> Finding:
 
 
 def _ended(silence_s: float, age_s: float, gateway: GatewayCounters | None) -> Finding:
-    """What it means that an answer ended as it should, before any comment."""
+    """Return the finding when a response ended as it should, before any comment."""
     saw = f"a quiet answer ended after {silence_s:.1f} s of silence"
     if gateway is None:
         return unknown("keep-alive", f"{saw}; --admin tells when the server ends one")

@@ -1,4 +1,4 @@
-"""Whether answers arrive with the fields that readers need, and whether pages may see them."""
+"""Checks whether replies have the fields that readers need, and whether pages may see them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether each offset has its own data, and whether what never changes is kept."""
+"""Checks whether each offset has its own data, and whether what never changes is cached."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class _Log:
         return None
 
     def _is_answer(self, position: int, reply: ProbeReply) -> bool:
-        """Whether a body that is not empty is what is at this position."""
+        """Return whether a body is not empty and is the data at this position."""
         return reply.body != b"" and self.data[position:].startswith(reply.body)
 
 

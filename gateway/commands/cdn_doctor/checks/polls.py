@@ -1,4 +1,4 @@
-"""Whether equal long-polls are one at the server, and what becomes of them when nothing comes."""
+"""Checks whether equal long-polls are one at the server, and how they end without news."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ GATEWAY_TIMEOUTS = {502, 503, 504, 520, 522, 524}
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """How a long-poll ended, and how long after the first was sent; without a reply it was `cut`.
+    """The end of a long-poll, in seconds after the first was sent; without a reply it was `cut`.
 
-    Those that are sent late, by a slow machine, may be given the answer of the first.
+    Polls that a slow machine sends late may get the reply of the first.
     """
 
     took_s: float
@@ -59,23 +59,23 @@ class Poll:
 
     @property
     def is_good(self) -> bool:
-        """Whether it was answered, with news or without."""
+        """True if the poll got a reply, with news or without."""
         return self.reply is not None and self.reply.is_good
 
     @property
     def is_timeout(self) -> bool:
-        """Whether a hop did not wait as long as the server."""
+        """True if a hop did not wait as long as the server."""
         return self.reply is not None and self.reply.status in GATEWAY_TIMEOUTS
 
     @property
     def is_refused(self) -> bool:
-        """Whether a hop, or the server, has too many requests; a time-out takes longer."""
+        """True if a hop or the server has too many requests; a time-out takes longer."""
         is_busy = self.reply is not None and self.reply.status == HTTPStatus.SERVICE_UNAVAILABLE
         return self.is_limited or (is_busy and self.took_s < SETTLE_S)
 
     @property
     def status(self) -> str:
-        """What it was answered."""
+        """The status of the reply, or why there is none."""
         return self.cut if self.reply is None else str(self.reply.status)
 
 
@@ -101,7 +101,7 @@ class EqualPolls:
         await asyncio.gather(*self.pending, return_exceptions=True)
 
     async def first(self, within_s: float) -> Poll | None:
-        """That which ends first; None if the time is over before."""
+        """Return the poll that ends first; None if the time is over before."""
         await self._wait(within_s, asyncio.FIRST_COMPLETED)
         return min(self.ended, key=attrgetter("ended_s"), default=None)
 
@@ -136,7 +136,7 @@ class EqualPolls:
 
 
 async def with_news(deployment: Deployment) -> Finding:
-    """How many of twenty equal long-polls reach the server, and how soon news reach them all."""
+    """Check how many of twenty equal long-polls reach the server, and how soon all get news."""
     own = await deployment.streams.create("-polls")
     query = await _live_query(own)
     async with EqualPolls(own, query) as polls:
@@ -217,7 +217,7 @@ def _judged(
 
 
 async def without_news(deployment: Deployment) -> list[Finding]:
-    """Whether equal polls that nothing ends do so together, when, and what the next one meets."""
+    """Check whether equal polls without news end together, when, and what the next one gets."""
     own = await deployment.streams.create("-quiet")
     query = await _live_query(own)
     async with EqualPolls(own, query) as polls:
@@ -259,7 +259,7 @@ def _together(polls: EqualPolls, first: Poll) -> Finding:
 
 
 async def _kept(own: OwnStream, query: dict[str, str], last: Poll) -> Finding:
-    """Whether a reader who comes later waits, and is not given the old answer at once."""
+    """Check whether a later reader waits, instead of getting the old reply at once."""
     loop = asyncio.get_running_loop()
     await asyncio.sleep(max(0.0, last.ended_s + LATER_S - loop.time()))
     asked_s = loop.time()
@@ -326,7 +326,7 @@ def _held(first: Poll, poll_s: float | None) -> Finding:
 
 
 async def _live_query(own: OwnStream) -> dict[str, str]:
-    """What a client asks for that has caught up: with the cursor that it was given, if any."""
+    """Return the query of a client that has caught up, with its cursor, if any."""
     caught_up = await own.read({"offset": own.start})
     cursor = caught_up.headers.get(CURSOR)
     query = {"live": "long-poll", "offset": own.start}

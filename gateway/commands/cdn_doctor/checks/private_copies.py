@@ -1,4 +1,4 @@
-"""Whether copies that readers with credentials share are given to nobody else."""
+"""Checks whether responses to readers with credentials reach nobody else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether who looks for what was written sees it: a tail that moves, a stream that begins."""
+"""Checks whether a reader sees what was written: a tail that moves, a stream that begins."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ASKS_AGAIN = re.compile(r"\bno-(?:cache|store)\b", re.IGNORECASE)
 
 
 async def head(deployment: Deployment) -> Finding:
-    """Whether HEAD tells the tail as it is, right after an append."""
+    """Check whether HEAD has the new tail right after an append."""
     own = await deployment.streams.create("-head")
     before = await deployment.asker.ask(own.stream, "HEAD")
     tail = await own.append(b"1")
