@@ -26,6 +26,7 @@ PLAIN = (
     "gateway/origin",
     "gateway/purge",
     "gateway/runtime",
+    "gateway/settings",
     "gateway/streams",
     "gateway/telemetry",
     "gateway/web",

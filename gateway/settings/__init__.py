@@ -1,4 +1,4 @@
-"""Every setting, declared once, and loaded from file, environment and flags."""
+"""The settings of the gateway, loaded from file, environment and flags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of those who may use the admin listener: people, and scripts with a token."""
+"""The settings of the users of the admin listener: people, and scripts with a token."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _HASH = re.compile(
 
 
 def check_name(name: str) -> str:
-    """A name by which a log may know somebody; raises ValueError in words that continue "it"."""
+    """Return a name that is valid in logs. Raises ValueError in words that continue "it"."""
     if re.fullmatch(r"[A-Za-z0-9._@-]{1,64}", name) is None:
         raise ValueError(f"must be {NAME_KIND}")
     return name
@@ -53,7 +53,7 @@ def _check_token(secret: Secret) -> Secret:
 
 class _Admitted(Table):
     name: Annotated[str, After(check_name), ValueKind(NAME_KIND)] = setting(
-        description="By which sign-in and log know them."
+        description="Name at sign-in and in the log."
     )
     role: Role = setting(
         description="What they may do: a viewer sees everything, an operator also appends to, "
@@ -62,7 +62,7 @@ class _Admitted(Table):
 
 
 class AdminUser(_Admitted):
-    """Somebody who signs in with a password."""
+    """A person who signs in with a password."""
 
     password_hash: Annotated[Secret, After(_check_hash), ValueKind(HASH_KIND)] = setting(
         description="Hash of the password (Argon2id), which headgate hash-password prints."

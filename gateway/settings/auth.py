@@ -1,4 +1,4 @@
-"""By which credentials those who use streams are known, or that nobody is asked for any."""
+"""The values of the settings that choose the credentials of routes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated, Literal, get_args
 from gateway.settings.reading.kinds import ValueKind, split_list
 from gateway.settings.reading.values import Before, Shown
 
-NONE = ("none",)  # everybody may do everything, and the configuration says so in so many words
-BY_ORIGIN = ("origin",)  # the HTTP origin decides, and is asked
+NONE = ("none",)  # everybody may do everything, by an explicit setting
+BY_ORIGIN = ("origin",)  # the HTTP origin decides
 EVERYWHERE = ("tokens", "jwt", "read-tokens")
 OF_ROUTES = (*EVERYWHERE, *BY_ORIGIN)
 Allowed = Literal["read", "append", "create", "close", "delete"]
@@ -49,11 +49,11 @@ def _parse_anonymous(value: object) -> object:
 
 
 def _show(auth: tuple[str, ...]) -> object:
-    """As it is written: none, or a list."""
+    """Return the value as it is written in a file: none, or a list."""
     return auth[0] if auth == NONE else list(auth)
 
 
-# Empty where it is not said.
+# An empty tuple if the setting is not given.
 Auth = Annotated[
     tuple[str, ...],
     Before(_parse_default),

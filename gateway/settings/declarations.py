@@ -1,4 +1,4 @@
-"""Each setting as documents and error messages speak of it."""
+"""Describe settings for documents and error messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENVIRONMENT_PREFIX = "HEADGATE_"
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """One setting as documents and error messages speak of it."""
+    """The description of a setting in documents and error messages."""
 
     key: str
     environment: str
@@ -28,7 +28,7 @@ class Declaration:
 
 
 def declarations(model: type[Table] = Settings) -> tuple[Declaration, ...]:
-    """The settings in the order of their declaration; limits come last."""
+    """Return the settings in the order of their declaration; limits come last."""
     fields = sorted(model.settings.items(), key=lambda it: it[0] in LimitSettings.settings)
     return tuple(
         Declaration(
@@ -43,12 +43,12 @@ def declarations(model: type[Table] = Settings) -> tuple[Declaration, ...]:
 
 
 def variable(key: str) -> str:
-    """The environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return ENVIRONMENT_PREFIX + key.upper()
 
 
 def hint(field: Setting, value: object) -> str:
-    """What follows these words, where one sees what was meant."""
+    """Return words that suggest what was meant, to follow those of `allowed`; else ""."""
     if get_origin(field.type) is Literal or not isinstance(value, str):
         return ""
     if not value:
@@ -67,7 +67,7 @@ def _default(value: object) -> str:
 
 
 def allowed(field: Setting) -> str:
-    """What a setting may be, in words that continue "must be"."""
+    """Return what a setting may be, in words that continue "must be"."""
     if get_origin(field.type) is Literal:
         return f"one of {', '.join(get_args(field.type))}"
     words = _kind(field).words

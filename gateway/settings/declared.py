@@ -1,4 +1,4 @@
-"""The settings: name, type, default, unit, bounds and help, each once."""
+"""The declarations of all settings: name, type, default, unit, bounds and help."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ if TYPE_CHECKING:
 
 DEFAULT_PREFIX = "/v1/stream"
 GIB = 1 << 30
-MOST_PURGED = 32  # each has a task and a connection in every worker, and up to 8 MiB that wait
+MOST_PURGED = 32  # each has a task, a connection and an 8 MiB queue in every worker
 
 
 class Settings(LimitSettings):
-    """What an operator can choose."""
+    """The settings of a gateway."""
 
     checks_defaults = True
 
@@ -62,10 +62,10 @@ class Settings(LimitSettings):
         Address("127.0.0.1", 4437), description="Address of the listener for streams."
     )
     admin_users: Annotated[tuple[AdminUser, ...], Before(read_json), ValueKind(USERS_KIND)] = (
-        setting((), description="Who signs in to the admin listener with a password.")
+        setting((), description="Users who sign in to the admin listener with a password.")
     )
     admin_tokens: Annotated[tuple[AdminToken, ...], Before(read_json), ValueKind(TOKENS_KIND)] = (
-        setting((), description="Which scripts may use the admin listener, by a bearer token.")
+        setting((), description="Scripts that use the admin listener with a bearer token.")
     )
     admin: Listen = setting(
         Address("127.0.0.1", 4439),
@@ -83,15 +83,15 @@ class Settings(LimitSettings):
     )
     auth: Auth = setting(
         (),
-        description="By which credentials those who use streams are known, on routes that do not "
-        "say so themselves; none lets everybody read, write and delete. It has to be said before "
-        "listen may be an address beyond loopback.",
+        description="Credentials that clients of streams need, on routes without their own auth; "
+        "none lets everybody read, write and delete. It must be given if listen is an address "
+        "beyond loopback.",
     )
     purges: Annotated[tuple[PurgedCache, ...], Before(read_json), ValueKind(PURGES_KIND)] = setting(
         (),
         longest=MOST_PURGED,
-        description="Caches in front that are told to forget a stream when it is deleted, "
-        "has expired or is created again.",
+        description="Caches in front that are purged of a stream when it is deleted, has expired "
+        "or is created again.",
     )
     tokens_file: FilePath = setting(
         "",
@@ -99,7 +99,7 @@ class Settings(LimitSettings):
         "is read again when it changes. A relative path begins at the working directory.",
     )
     jwt_issuers: Annotated[tuple[JwtIssuer, ...], Before(read_json), ValueKind(ISSUERS_KIND)] = (
-        setting((), longest=16, description="Whose JWTs are taken.")
+        setting((), longest=16, description="Issuers whose JWTs are accepted.")
     )
     keys_file: FilePath = setting(
         "",
@@ -107,21 +107,21 @@ class Settings(LimitSettings):
         "token keys makes; it is read again when it changes. A relative path begins at the working "
         "directory.",
     )
-    # What a link or cookie lets its holder read, it lets whoever else gets it.
+    # A read token in a link or cookie works for anybody who gets hold of it, so it lasts briefly.
     read_token_max_age: WholeSeconds = setting(
         900, ge=1, le=24 * LONGEST_S, description="How long a read token may last at most."
     )
     workers: Count = setting(
         1, ge=1, le=1024, description="Processes that serve the streams on one port."
     )
-    # An hour is enough for NTP, and for an operator who sees the log line.
+    # In an hour NTP can correct the clock, and an operator can see the log line.
     expiry_grace: Seconds = setting(
         3600.0,
         ge=0,
         le=30 * 24 * LONGEST_S,
         description="How long the data of expired streams stay while the clock may be wrong: when "
         "it moved on by more than this at once, or between the last commit and a start. Streams of "
-        "http(s) origins are theirs.",
+        "http(s) origins are not affected.",
     )
     long_poll_timeout: Seconds = setting(
         20.0, ge=0.1, le=300, description="How long a long-poll at the tail waits for data."
@@ -130,17 +130,18 @@ class Settings(LimitSettings):
         15.0,
         ge=0.1,
         le=LONGEST_S,
-        description="How often an idle SSE reader is sent a comment, so that proxies keep it.",
+        description="How often an idle SSE reader is sent a comment, so that proxies keep the "
+        "connection.",
     )
-    # Clients give SSE up for good after a few connections that end within their first second.
+    # Clients stop using SSE after a few connections that end within their first second.
     sse_max_age: Seconds = setting(
         60.0,
         ge=1,
         le=24 * LONGEST_S,
-        description="How long an SSE answer lasts before the client has to ask again.",
+        description="How long an SSE response lasts before the client has to reconnect.",
     )
-    # The body of an append is held in memory until it is on disk.
-    # A row of the log holds what one commit appends to a stream, and SQLite's end at 10^9 bytes.
+    # A body is in memory until it is committed. A row of the log holds all that one commit appends
+    # to a stream, and SQLite's rows have at most 10^9 bytes.
     max_append: Size = setting(
         16 << 20, ge=1, le=GIB // 2, description="Longest body of one append or create."
     )
@@ -179,17 +180,15 @@ class Settings(LimitSettings):
         30.0,
         ge=0.1,
         le=LONGEST_S,
-        description="Longest wait for more of a request's body, and for a client to take more of "
-        "its answer.",
+        description="Longest wait for more of a request's body, and for a client to receive more "
+        "of its response.",
     )
     min_body_rate: Size = setting(
         100,
         ge=0,
         le=GIB,
-        description=(
-            "Bytes a second at which a body must come after the first 10 s of waiting, or "
-            "body_timeout if that is less; 0 means any."
-        ),
+        description="Bytes a second at which a body must come after the first 10 s of waiting, or "
+        "body_timeout if that is less; 0 means no limit.",
     )
     keepalive_timeout: Seconds = setting(
         75.0, ge=0.1, le=LONGEST_S, description="How long a connection may stay idle."
@@ -199,8 +198,8 @@ class Settings(LimitSettings):
     )
     hosts: Hosts = setting(
         (),
-        description="Hosts that requests may name in Host; others are refused. Empty means any. "
-        "This machine's loopback names, and the host of listen, are always answered.",
+        description="Values of Host that are accepted; requests with others are refused. Empty "
+        "accepts any. Loopback names, and the host of listen, are always accepted.",
     )
     cors_origins: CorsOrigins = setting(
         ("*",),
@@ -220,7 +219,7 @@ class Settings(LimitSettings):
         "debug", description="Level at which each request writes one line; off means never."
     )
 
-    # Where each value came from, by its path, such as routes[0].prefix; defaults are not in it.
+    # The source of each given value, by its path, such as routes[0].prefix.
     _sources = MappingProxyType[str, str]({})
 
     @checks("origin")
@@ -251,7 +250,7 @@ class Settings(LimitSettings):
     @checks("workers")
     @classmethod
     def _streams_can_be_shared(cls, workers: int, around: Around) -> int:
-        """Whether so many processes would serve the same streams."""
+        """Raise ValueError if several processes cannot serve the same streams."""
         routes = around.values.get("routes")
         origin = around.values.get("origin")
         if workers == 1 or routes is None or (origin is None and not routes):
@@ -288,7 +287,7 @@ class Settings(LimitSettings):
     @checks("admin")
     @classmethod
     def _admin_is_guarded(cls, admin: Address, around: Around) -> Address:
-        """Whether nobody can reach the console who should not."""
+        """Raise ValueError if the console is open to the network without credentials."""
         credentials = [around.values.get(key) for key in ("admin_users", "admin_tokens")]
         if not any(credentials) and None not in credentials and not is_loopback(admin.host):
             raise ValueError(
@@ -302,7 +301,7 @@ class Settings(LimitSettings):
     def _strangers_are_let_in_on_purpose(
         cls, auth: tuple[str, ...], around: Around
     ) -> tuple[str, ...]:
-        """Whether everybody on the network may do everything without anybody having said so."""
+        """Raise ValueError if streams are open to the network without an explicit auth."""
         listen, routes = around.values.get("listen"), around.values.get("routes")
         if auth or listen is None or routes is None or is_loopback(listen.host):
             return auth
@@ -340,31 +339,31 @@ class Settings(LimitSettings):
         return tuple(sorted(routes, key=lambda route: -len(route.prefix)))
 
     def auth_of(self, route: Route) -> tuple[str, ...]:
-        """By which credentials users of a route are known; empty where nobody is asked."""
+        """Return the kinds of credentials that a route accepts; empty if it needs none."""
         said = route.auth or self.auth
         return () if said == NONE else said
 
     @property
     def sources(self) -> Mapping[str, str]:
-        """Where each value that was given came from: FILE:LINE, a variable or a flag.
+        """The source of each given value: FILE:LINE, a variable or a flag.
 
-        Its keys are paths such as `routes[0].prefix`. Who was not loaded by `load` has none.
+        Its keys are paths such as `routes[0].prefix`. Only settings made by `load` have sources.
         """
         return self._sources
 
     @property
     def file(self) -> str | None:
-        """The file of settings; None where no value comes from one."""
+        """The file of settings; None if no value comes from one."""
         places = (source.rpartition(":") for source in self._sources.values())
         return next((file for file, _, line in places if line.isdecimal()), None)
 
     def given_by(self, sources: Mapping[str, str]) -> Settings:
-        """The same, with where its values came from."""
+        """Return a copy with the sources of its values."""
         made = self.but()
         vars(made)["_sources"] = sources
         return made
 
     def connection_limit(self, open_files: int) -> int:
-        """Most connections at once, for a process that may open so many files."""
-        # A tenth is left for the log, the listeners and whatever the libraries open.
+        """Return the most connections at once for a process that may open `open_files`."""
+        # A tenth remains for the log, the listeners and the files that libraries open.
         return self.max_connections or open_files * 9 // 10

@@ -1,4 +1,4 @@
-"""What may be granted: operations, on the stream at a path or on all below it."""
+"""Grants in settings: operations on the stream at a path, or on all streams below it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLAIM = re.compile(r"\{([A-Za-z0-9_.:-]{1,128})\}")
 
 
 def check_pattern(pattern: str) -> str:
-    """A pattern as it is compared, exactly; raises ValueError in words that continue "it"."""
+    """Return a canonical pattern of paths. Raises ValueError in words that continue "it"."""
     path = pattern.removesuffix(BELOW)
     if not path and pattern == BELOW:
         return pattern
@@ -42,7 +42,7 @@ def check_pattern(pattern: str) -> str:
 
 
 def check_template(template: str) -> str:
-    """A pattern that may have a `{claim}` as a whole segment; raises ValueError as above."""
+    """Return a pattern that may have `{claim}` as a whole segment. Raises ValueError."""
     for segment in template.split("/"):
         if {"{", "}"} & set(segment) and CLAIM.fullmatch(segment) is None:
             raise ValueError("must have each {claim} as one whole segment of its path")
@@ -51,7 +51,7 @@ def check_template(template: str) -> str:
 
 
 def some_of(names: Collection[str], kind: str) -> Before:
-    """A list of some of these names, told as one thing that it must be."""
+    """Return a check for a list of some `names`, which calls the list `kind` in its error."""
 
     def check(value: object) -> object:
         if not isinstance(value, list | tuple) or not value or not all(it in names for it in value):
@@ -70,6 +70,6 @@ class GrantTemplate(Table):
     """Operations on streams whose path may name claims of a token."""
 
     streams: Annotated[str, After(check_template), ValueKind(TEMPLATE_KIND)] = setting(
-        description="Which streams it is about."
+        description="Path of the streams."
     )
-    operations: Operations = setting(description="What may be done with them.")
+    operations: Operations = setting(description="Operations on these streams that are permitted.")

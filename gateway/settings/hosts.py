@@ -1,16 +1,16 @@
-"""The host and port of a server as URLs have them."""
+"""The host and port of a server in a URL."""
 
 from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_address
 
-# Brackets around an IPv6 address, whose inside `check_ipv6` looks at; else a name or IPv4.
+# An IPv6 address in brackets, which `check_ipv6` checks, or a name or IPv4 address.
 HOST = r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?)"
 PORT = r"(?P<port>:\d{1,5})?"
 
 
 def check_ipv6(address: str) -> None:
-    """Refuse what stands in brackets and is no IPv6 address."""
+    """Raise ValueError if the text in brackets is no IPv6 address."""
     try:
         IPv6Address(address)
     except ValueError as cause:
@@ -18,7 +18,7 @@ def check_ipv6(address: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, and only its own programs reach what listens there."""
+    """Return whether a host is a loopback address, which only this machine reaches."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -26,5 +26,5 @@ def is_loopback(host: str) -> bool:
 
 
 def is_port(number: int) -> bool:
-    """Whether a server can be asked there."""
+    """Return whether a server can listen on this port."""
     return 0 < number <= 65535

@@ -1,4 +1,4 @@
-"""The settings of those whose JWTs are taken: who they are, their keys, what their tokens grant."""
+"""The settings of JWT issuers: their names, their keys, and what their tokens grant."""
 
 from __future__ import annotations
 
@@ -56,39 +56,44 @@ def _check_claim(name: str) -> str:
 
 
 class JwtIssuer(Table):
-    """Somebody whose tokens are taken."""
+    """An issuer whose tokens are accepted."""
 
     checks_defaults = True
 
     issuer: Annotated[str, After(_check_text), ValueKind(TEXT_KIND)] = setting(
-        description="Their iss, exactly."
+        description="The exact iss of the issuer's tokens."
     )
     audience: Annotated[str, After(_check_text), ValueKind(TEXT_KIND)] = setting(
-        description="The aud that is this gateway's, exactly; a token may have others, too."
+        description="The exact aud for this gateway; a token may have others, too."
     )
     jwks: Annotated[str, After(_check_jwks), ValueKind(JWKS_KIND)] = setting(
-        description="Where their public keys are. A URL is asked every five minutes, and for a "
-        "key that is not known yet; a file is read again when it changes."
+        description=(
+            "Where the issuer's public keys are. A URL is requested every five "
+            "minutes, and for an unknown key; a file is read again when it changes."
+        )
     )
     algorithms: Annotated[
         tuple[Algorithm, ...],
         some_of(get_args(Algorithm), ALGORITHMS_KIND),
         ValueKind(ALGORITHMS_KIND),
-    ] = setting(description="How they sign; of them each key has those that are its own.")
+    ] = setting(
+        description="Accepted signature algorithms; each key is used with those that fit it."
+    )
     leeway: WholeSeconds = setting(
-        30, ge=0, le=300, description="How far their clock may be from this gateway's."
+        30, ge=0, le=300, description="How far the issuer's clock may be from this gateway's."
     )
     typ: Annotated[str, After(_check_claim), ValueKind(TYP_KIND)] = setting(
-        "", description="The typ that their tokens must have; without it JWT, at+jwt or none."
+        "", description="The typ that tokens must have; without it JWT, at+jwt or none."
     )
     grants_claim: Annotated[str, After(_check_claim), ValueKind(CLAIM_KIND)] = setting(
         "",
-        description="Claim with a list of grants, each with streams and operations as here.",
+        description="Claim with a list of grants, each with streams and operations like those of "
+        "grants.",
     )
     grants: Annotated[tuple[GrantTemplate, ...], ValueKind(GRANTS_KIND)] = setting(
         (),
-        description="What each of their tokens grants. A {claim} as a whole segment of streams is "
-        "what the token has in that claim, percent-encoded; without it there is no such grant.",
+        description="What each token grants. A {claim} as a whole segment of streams is replaced "
+        "by the value of that claim, percent-encoded; a token without the claim has no such grant.",
     )
 
     @checks("grants")
@@ -102,5 +107,5 @@ class JwtIssuer(Table):
 
     @property
     def is_remote(self) -> bool:
-        """Whether the keys are asked for at a URL."""
+        """True when the keys are fetched from a URL."""
         return "://" in self.jwks

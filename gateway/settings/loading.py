@@ -1,4 +1,4 @@
-"""Settings from a file, the environment and flags, with every mistake told at once."""
+"""Load settings from a file, the environment and flags, and report all mistakes at once."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from gateway.settings.reading.tables import Table
     from gateway.settings.reading.values import Mistake
 
-# Read by the command line itself, hence no setting.
+# The command line reads it to find the file, so it is no setting.
 CONFIG_VARIABLE = "HEADGATE_CONFIG"
-# What Kubernetes puts into every container when a Service is called "headgate".
+# Variables that Kubernetes sets in every container if a Service is called "headgate".
 SERVICE_LINK = re.compile(
     r"HEADGATE_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)"
 )
-# A setting whose default may clash with what another one was given.
+# Settings whose defaults may conflict with the given value of another one.
 DEPENDS_ON = {"admin": "listen", "auth": "listen", "max_pending_appends": "max_append"}
-# The settings that are arrays of tables: what one table is made of, and how it is called.
+# The settings that are arrays of tables: the class of a table, and its words in messages.
 TABLES: dict[str, tuple[type[Table], str]] = {
     "routes": (Route, ROUTE_KIND),
     "admin_users": (AdminUser, USERS_KIND.replace("an array of tables, each", "a table")),
@@ -51,11 +51,11 @@ TABLES: dict[str, tuple[type[Table], str]] = {
     "jwt_issuers": (JwtIssuer, ISSUERS_KIND.replace("an array of tables, each", "a table")),
     "purges": (PurgedCache, PURGES_KIND.replace("an array of tables, each", "a table")),
 }
-# Those with secrets, and what may be seen of them when it is refused: anything else may be a
-# secret at a wrong place.
+# Tables with secrets, and their keys whose refused values may be shown: the value of any other key
+# may be a misplaced secret.
 SECRET_TABLES = {"admin_users", "admin_tokens", "purges"}
 SHOWN_OF_SECRETS = {"name", "role", "kind", "url", "host"}
-SHOWN_CHARACTERS = 240  # of a value that is refused: of a path the end tells most
+SHOWN_CHARACTERS = 240  # of a refused value
 AFTER_THE_FILE = 1 << 62
 
 
@@ -69,7 +69,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
-    """A mistake, and the line of the file that it is told in the order of."""
+    """A mistake in a sentence, and the line of the file by which mistakes are sorted."""
 
     line: int
     sentence: str
@@ -77,36 +77,36 @@ class _Problem:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """A value with the words that tell where it came from."""
+    """A given value and its source: a file, or the name of a variable or flag."""
 
     value: object
     source: TomlFile | str
 
     def line(self, path: tuple[str | int, ...]) -> int:
-        """The line in the file; what is in no file comes after all of it."""
+        """Return the line in the file; AFTER_THE_FILE for another source."""
         return AFTER_THE_FILE if isinstance(self.source, str) else self.source.line(path) or 0
 
     def subject(self, path: tuple[str | int, ...]) -> str:
-        """The setting, or the part of it at `path`, as its author wrote it."""
+        """Return how to name the setting, or its part at `path`, in a message."""
         if isinstance(self.source, str):
             return self.source + spell(path[1:])
         return f"{self.where(path)}: {spell(path)}"
 
     def where(self, path: tuple[str | int, ...]) -> str:
-        """The place to look at."""
+        """Return the place of the value: FILE:LINE, a variable or a flag."""
         return self.source if isinstance(self.source, str) else self.source.position(path)
 
     def at(self, path: tuple[str | int, ...], otherwise: object) -> object:
-        """The value at `path` as its author wrote it; a text that stands for a list has no parts.
+        """Return the value at `path` as it was written, or `otherwise` if there is none.
 
-        What is missing is told by `otherwise`.
+        A text that stands for a list has no parts.
         """
         value = self.value
         for step in path[1:]:
             if not isinstance(value, list | dict):
                 return otherwise
             try:
-                value = value[step]  # type: ignore[index] # a list has numbers, a table has keys
+                value = value[step]  # type: ignore[index] # a number or a key
             except LookupError:
                 return otherwise
         return value
@@ -119,10 +119,10 @@ def load(
     *,
     look_at_files: bool = False,
 ) -> Settings:
-    """The settings of a file, the environment and flags, each over the one before it.
+    """Return the settings of a file, the environment and flags; later sources take precedence.
 
-    Raises SettingsError with every problem there is; those of the files and folders that are
-    named are among them with `look_at_files`.
+    Raises SettingsError with all mistakes. With `look_at_files`, these include the problems of the
+    files and folders that the settings name.
     """
     problems: list[_Problem] = []
     given = _from_file(config, problems) if config is not None else {}
@@ -161,7 +161,7 @@ def load(
 
 
 def _sources(given: Mapping[str, _Given]) -> dict[str, str]:
-    """Where each value came from, those inside tables apart."""
+    """Return the source of each value, also of those inside tables."""
     sources = {}
     for key, item in given.items():
         sources[key] = item.where((key,))
@@ -178,7 +178,7 @@ def _in_order(problems: list[_Problem]) -> tuple[str, ...]:
 
 def _from_file(path: Path, problems: list[_Problem]) -> dict[str, _Given]:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
+        text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except OSError as cause:
         named = f"it was named by --config or {CONFIG_VARIABLE}"
         problems.append(_Problem(0, f"{path} cannot be read: {cause.strerror}; {named}."))
@@ -187,7 +187,7 @@ def _from_file(path: Path, problems: list[_Problem]) -> dict[str, _Given]:
         line = cause.object[: cause.start].count(b"\n") + 1
         problems.append(_Problem(0, f"{path}:{line}: this is not UTF-8 text, hence not TOML."))
         return {}
-    import tomllib  # only where there is a file
+    import tomllib  # imported only if there is a file
 
     try:
         values = tomllib.loads(text)
@@ -212,7 +212,7 @@ def _from_environment(
 
 
 def _read(key: str, value: object) -> object:
-    """The number that a text stands for: environment and flags have no types of their own."""
+    """Parse the number of a numeric setting: the environment and flags have only texts."""
     field = Settings.settings.get(key)
     if field is not None and isinstance(value, str):
         with contextlib.suppress(ValueError):
@@ -224,7 +224,7 @@ def _read(key: str, value: object) -> object:
 
 
 def _problem(mistake: Mistake, given: Mapping[str, _Given]) -> _Problem:
-    """One sentence for it."""
+    """Return a mistake as a sentence with its line."""
     path = mistake.place
     key = str(path[0])
     item = given.get(key)
@@ -238,11 +238,11 @@ def _problem(mistake: Mistake, given: Mapping[str, _Given]) -> _Problem:
         return _Problem(item.line(path), sentence)
     default = next(it.default for it in declarations() if it.key == key)
     shown = f"{default} unless it is given"
-    if key == "auth":  # an empty list, which nobody could write
+    if key == "auth":  # its default is an empty list, which cannot be written
         shown = "not given"
-    if key not in DEPENDS_ON:  # what a default names is not as it should be
+    if key not in DEPENDS_ON:  # the default itself is wrong, such as a missing folder
         return _Problem(AFTER_THE_FILE, _sentence(mistake, key, shown))
-    # A default clashes with another setting.
+    # The default conflicts with another setting.
     cause = DEPENDS_ON[key]
     subject = f"{given[cause].where((cause,))}: {key}"
     return _Problem(given[cause].line((cause,)), _sentence(mistake, subject, shown))
@@ -263,7 +263,7 @@ def _sentence(mistake: Mistake, subject: str, shown: str) -> str:
         must, meant = f"must be {allowed(field)}", hint(field, mistake.value)
     if mistake.kind == "missing":
         return f"{subject} is missing; it {must}."
-    if mistake.must and mistake.must != must.partition(", from ")[0]:  # else but for the bounds
+    if mistake.must and mistake.must != must.partition(", from ")[0]:  # says more than `allowed`
         must, meant = mistake.must, ""
     return f"{subject} is {shown}, but {must}{meant}."
 
@@ -277,8 +277,8 @@ def _unknown(subject: str, key: str, model: type[Table], spell: Callable[[str], 
 
 
 def _nearest(key: str, model: type[Table], spell: Callable[[str], str]) -> str:
-    """The words that tell the setting that was probably meant, if there is one."""
-    import difflib  # only where there is a mistake
+    """Return words that name the setting that was probably meant, or ""."""
+    import difflib  # imported only for a mistake
 
     close = difflib.get_close_matches(key, model.settings, n=1)
     return f"; the nearest is {spell(close[0])}" if close else ""
@@ -289,11 +289,11 @@ def _flag(key: str) -> str:
 
 
 def _show(value: object) -> str:
-    """The value as it may be printed: short, and without the passwords of a URL."""
+    """Return a value as it may be printed: shortened, and without passwords in URLs."""
     shown = json.dumps(value, ensure_ascii=False, default=str)
-    # A backslash and what follows it are one character: a quote may be part of a password.
+    # A backslash and the next character are one: an escaped quote may be part of a password.
     shown = re.sub(r"//(?:[^\"\\]|\\.)*@", "//***@", shown)
-    # A mistyped key may be that of a password.
+    # The value of an unknown key in the query may be a password.
     for kind in KINDS.values():
         if kind.open_keys and kind.name in shown:
             hidden = rf"([?&](?!(?:{'|'.join(kind.open_keys)})=)[^=&\"]*=)(?:[^&\"\\]|\\.)*"

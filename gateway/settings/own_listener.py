@@ -1,4 +1,4 @@
-"""Origins that are a listener of the gateway itself, so that each request would come back."""
+"""Find origins that are a listener of the gateway itself: each request would loop."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _is_at(listener: Address, url: str) -> bool:
         return False
     if host == listener.host.lower():
         return True
-    # Who connects to 0.0.0.0 comes to this machine.
+    # A connection to 0.0.0.0 reaches this machine.
     here = is_loopback(host) or _is_unspecified(host)
     if _is_unspecified(listener.host):
         return here or _is_of_this_machine(host)

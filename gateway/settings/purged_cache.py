@@ -1,4 +1,4 @@
-"""The settings of caches in front that are told what to forget: servers of one's own, and CDNs."""
+"""The settings of caches in front that are purged: nginx and Varnish servers, and CDNs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.settings.reading.values import After, Secret
 Driver = Literal[
     "nginx", "varnish", "fastly", "cloudflare", "cloudflare-worker", "cloudfront", "bunny"
 ]
-# Where a vendor takes purges, and what its calls name besides a token.
+# The vendors' purge APIs; ZONES has the id that their calls need besides a token.
 APIS = {
     "fastly": "https://api.fastly.com",
     "cloudflare": "https://api.cloudflare.com",
@@ -60,20 +60,20 @@ def _check_token(secret: Secret) -> Secret:
 
 
 class PurgedCache(Table):
-    """A cache in front of the gateway, which keeps copies of its answers."""
+    """A cache in front of the gateway that is purged."""
 
     checks_defaults = True
 
-    kind: Driver = setting(description="What it is, and so how it is told.")
+    kind: Driver = setting(description="What kind of cache it is.")
     url: Annotated[str, After(_check_url), ValueKind(URL_KIND)] = setting(
         "",
-        description="The server, of nginx and varnish: one table for each. Of cloudflare-worker "
-        "the address that readers use; of the others it is the vendor's API unless it is given.",
+        description="URL of the server, for nginx and varnish: one table for each server. For "
+        "cloudflare-worker the address that readers use; for others the vendor's API by default.",
     )
     host: Annotated[str, After(_check_name), ValueKind(NAME_KIND)] = setting(
         "",
-        description="Host that clients ask nginx for, where its cache key has it; else that of "
-        "url.",
+        description="Host in the requests of clients to nginx, if its cache key has it; by default "
+        "that of url.",
     )
     zone: Annotated[str, ValueKind(ZONE_KIND)] = setting(
         "",
@@ -82,8 +82,8 @@ class PurgedCache(Table):
     )
     token: Annotated[Secret, After(_check_token), ValueKind(TOKEN_KIND)] = setting(
         Secret(""),
-        description="Token of the vendor's API, which may purge and nothing else; of cloudfront "
-        "ACCESS_KEY_ID:SECRET_ACCESS_KEY, of cloudflare-worker its PURGE_TOKEN.",
+        description="Token of the vendor's API, which should only be allowed to purge; for "
+        "cloudfront ACCESS_KEY_ID:SECRET_ACCESS_KEY, for cloudflare-worker its PURGE_TOKEN.",
     )
     token_file: FilePath = setting(
         "", description="File with the token, instead of token; it is read at start."
@@ -138,12 +138,12 @@ class PurgedCache(Table):
         return path
 
     def secret(self) -> str:
-        """The token, empty where none is needed; raises ValueError for a file without one."""
+        """Return the token, "" if none is needed. Raises ValueError for a file without one."""
         return read_token(self.token_file) if self.token_file else self.token.reveal()
 
 
 def read_token(path: str) -> str:
-    """What a file has as its only line; raises ValueError, which tells nothing of it."""
+    """Return the token in a file. Raises ValueError, which does not show the file's text."""
     try:
         with open(path, encoding="ascii") as file:  # noqa: PTH123 - Path raises on odd names
             text = file.read(1026).strip()

@@ -1,4 +1,4 @@
-"""What two tables of an array must not both have."""
+"""Find values that two tables of an array must not share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T", bound=Table)
 
 
 def prefixes(route: Route) -> Sequence[object]:
-    """What no other route has."""
+    """Return the prefix of a route, which no other route may have."""
     return (route.prefix,)
 
 
@@ -27,7 +27,7 @@ def places(route: Route) -> Sequence[object]:
 def repeated(
     tables: Sequence[T], key: str, what: Callable[[T], Sequence[object]], of: str = "routes"
 ) -> Iterator[Mistake]:
-    """A mistake for each table that has something which one before it has."""
+    """Yield a mistake for each table that shares a value with an earlier one."""
     first: dict[object, int] = {}
     for index, table in enumerate(tables):
         owners = [first.setdefault(thing, index) for thing in what(table)]

@@ -1,4 +1,4 @@
-"""The settings of a route: its prefix, its origin, and how it stands before that origin."""
+"""The settings of a route: its prefix, its origin, and how its requests are handled."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GIB = 1 << 30
 
 
 class Route(Table):
-    """A path prefix, and where its streams live."""
+    """A path prefix with the origin of its streams."""
 
     prefix: Prefix = setting(description="Path that the URLs of the route's streams start with.")
     origin: Origin = setting(
@@ -43,104 +43,105 @@ class Route(Table):
     )
     auth: RouteAuth = setting(
         (),
-        description="By which credentials those who use the route's streams are known; none lets "
-        "everybody read, write and delete. Without it, what auth says before all of the routes.",
+        description="Credentials that clients of the route's streams need; none lets everybody "
+        "read, write and delete. By default those of auth before all of the routes.",
     )
     anonymous: Anonymous = setting(
-        (), description="What everybody may do without a credential, where the route takes any."
+        (), description="Operations that need no credential, on a route that otherwise needs one."
     )
     visibility: Visibility = setting(
         "auto",
-        description="Whether shared caches may keep answers: private forbids it. auto is public "
+        description="Whether shared caches may store responses: private forbids it. auto is public "
         "where everybody may read, else private.",
     )
     conceal: Literal["on", "off"] = setting(
         "off",
-        description="Whether those whom the route does not admit are told that there is no stream, "
-        "with the same 404 as where there is none.",
+        description="Whether clients that the route does not admit get the 404 of a stream that "
+        "does not exist.",
     )
     auth_ttl: Seconds = setting(
         30.0,
         ge=1,
         le=LONGEST_S,
-        description="Where auth is origin, for how long the origin's yes to a reader counts: kept "
-        "answers and news reach him without asking, and longer than that after it says no he is "
-        "given nothing. A HEAD of the stream with his credentials asks.",
+        description="With auth = origin, how long the origin's permission for a reader is valid: "
+        "meanwhile cached responses and new data are sent without asking again, and a revoked "
+        "permission ends after this time at the latest. The gateway asks with a HEAD of the "
+        "stream that has the reader's credentials.",
     )
     reader_keys: Literal["on", "off"] = setting(
         "off",
-        description="Whether who may read a stream of a private route is told a key, and shared "
-        "caches may keep what is read by a URL that has it as rk.",
+        description="Whether readers of a private route get a key; shared caches may then store "
+        "what is read by a URL with the key as rk.",
     )
     chunk_max_age: WholeSeconds = setting(
         DAY_S,
         ge=0,
         le=YEAR_S,
-        description="How long caches may keep a whole chunk. Where an offset may come to mean "
-        "other data, that is for any origin but file:PATH, it is 60 unless it is given. "
-        "What an http(s) origin says itself counts instead, except of reads from the beginning.",
+        description="How long caches may store a whole chunk. Where an offset may come to mean "
+        "other data, that is for any origin but file:PATH, the default is 60. What an http(s) "
+        "origin says itself takes precedence, except for reads from the beginning.",
     )
     stale_while_revalidate: WholeSeconds = setting(
         300,
         ge=0,
         le=YEAR_S,
-        description="How long after its max-age caches may serve an answer while they ask "
-        "for a new one.",
+        description="How long after its max-age caches may serve a stale response while they "
+        "revalidate it.",
     )
     tail_max_age: WholeSeconds = setting(
         1,
         ge=0,
         le=LONGEST_S,
-        description="How long shared caches may keep an answer that reached the tail of an open "
-        "stream, or was read from the beginning (-1); browsers ask again each time. A shorter time "
-        "that an http(s) origin says counts instead.",
+        description="How long shared caches may store a response that reached the tail of an open "
+        "stream, or was read from the beginning (-1); browsers revalidate each time. A shorter "
+        "time that an http(s) origin gives takes precedence.",
     )
     tail_directive: Literal["no-cache", "max-age=0"] = setting(
         "no-cache",
-        description="How Cache-Control has browsers ask again for what shared caches keep for "
-        "tail_max_age, and for the 204 of a long-poll: max-age=0 is for caches that take no-cache "
-        'for "never", such as CloudFront.',
+        description="How Cache-Control makes browsers revalidate what shared caches store for "
+        "tail_max_age, and the 204 of a long-poll: max-age=0 is for caches that do not store "
+        "no-cache responses at all, such as CloudFront.",
     )
     stale_if_error: WholeSeconds = setting(
         300,
         ge=0,
         le=YEAR_S,
-        description="How long after its max-age an answer may be served while the origin cannot "
-        "be asked.",
+        description="How long after its max-age a stale response may be served while the origin "
+        "cannot be reached.",
     )
-    # A route alone is to have the cache to itself; of several each is worth what its operator says.
+    # By default a route may use the whole cache; with several routes, operators set their shares.
     cache_share: Count = setting(
         100,
         ge=1,
         le=100,
-        description="Most of cache_size, in percent, that answers of this route may take.",
+        description="Most of cache_size, in percent, that responses of this route may take.",
     )
     drop_query: QueryKeys = setting(
         ("utm_*",),
-        description="Query keys that the origin is not sent and the cache does not look at; "
-        "a * at the end stands for anything.",
+        description="Query keys that are not sent to the origin and are no part of the cache key; "
+        "a * at the end matches anything.",
     )
     identity_headers: HeaderNames = setting(
         (),
-        description="Request headers by which the origin knows readers, besides those whose names "
-        "say so, such as Authorization, Cookie, X-Api-Key, X-Session-Id and X-Tenant-Id. Readers "
-        "with one share only what the origin says is public.",
+        description="Request headers that identify readers to the origin, besides those whose "
+        "names say so, such as Authorization, Cookie, X-Api-Key, X-Session-Id and X-Tenant-Id. "
+        "Readers with such a header share only responses that the origin marks as public.",
     )
     drop_headers: HeaderNames = setting(
         (),
-        description="Request headers that reads do not pass on to the origin, and by which "
-        "readers are not told apart: Cookie, where cookies do not matter to the streams.",
+        description="Request headers of reads that are not sent to the origin and do not tell "
+        "readers apart, such as Cookie where the streams do not depend on cookies.",
     )
     no_store: Literal["keep", "ignore"] = setting(
         "keep",
-        description="What a no-store of the origin does to reads of streams: keep obeys it, "
-        "ignore caches them as if it were not there.",
+        description="What a no-store of the origin does for reads of streams: keep obeys it, "
+        "ignore caches the response as if it were not there.",
     )
     s_maxage: Literal["keep", "share"] = setting(
         "keep",
-        description="What an s-maxage of the origin means for an answer to a request with identity "
-        "headers: keep gives the answer to that reader only, share gives it to all, as public "
-        "does.",
+        description="What an s-maxage of the origin means for a response to a request with "
+        "identity headers: keep sends the response to that reader only, share sends it to all, as "
+        "public does.",
     )
     connect_timeout: Seconds = setting(
         5.0, ge=0.1, le=LONGEST_S, description="How long connecting to one server may take."
@@ -149,41 +150,42 @@ class Route(Table):
         30.0,
         ge=0.1,
         le=LONGEST_S,
-        description="How long the origin may take until the head of its answer.",
+        description="How long the origin may take until the head of its response.",
     )
     read_timeout: Seconds = setting(
         30.0,
         ge=0.1,
         le=LONGEST_S,
-        description="Longest wait for more of the body of the origin's answer.",
+        description="Longest wait for more of the body of the origin's response.",
     )
-    # Servers hold a long-poll for 20 to 60 s.
+    # Servers answer a long-poll after 20 to 60 s at the latest.
     poll_timeout: Seconds = setting(
         75.0,
         ge=0.1,
         le=LONGEST_S,
-        description="How long the origin may take until the head of its answer to a long-poll, "
+        description="How long the origin may take until the head of its response to a long-poll, "
         "which waits there for new data.",
     )
     max_origin_requests: Count = setting(
         512,
         ge=1,
         le=1_000_000,
-        description="Most requests at the origin at once, besides one long-poll for each stream "
-        "that is followed.",
+        description="Most requests to the origin at once, besides one long-poll for each followed "
+        "stream.",
     )
     health_path: HealthPath = setting(
         "",
-        description="Path that is requested from each server to check its health. Without one, a "
-        "server that could not be reached is up again when it takes a connection, and one that "
-        "was silent when it answers a request for /.",
+        description="Path that is requested from each server to check its health. Without it, a "
+        "server that could not be reached is up again when it accepts a connection, and one that "
+        "did not respond is up again when it responds to a request for /.",
     )
     health_interval: Seconds = setting(
         5.0, ge=0.1, le=LONGEST_S, description="Time between two health checks of a server."
     )
     tls_ca: FilePath = setting(
         "",
-        description="PEM file of the authorities to trust for TLS, instead of the system's.",
+        description="PEM file of the certificate authorities to trust for TLS, instead of the "
+        "system's.",
     )
     tls_verify: Literal["on", "off"] = setting(
         "on", description="Whether the certificates of servers are checked."
@@ -191,7 +193,7 @@ class Route(Table):
 
     runs: Flag = setting(
         False,
-        description="Whether applications keep runs of headgate.runs below the prefix, which the "
+        description="Whether applications store runs of headgate.runs below the prefix, which the "
         "console then shows.",
     )
 
@@ -231,7 +233,7 @@ class Route(Table):
     )
     @classmethod
     def _is_for_http(cls, value: object, around: Around) -> object:
-        """Only what is given comes here: a default is no mistake."""
+        """Raise ValueError if the origin is a log; defaults are not checked."""
         origin = around.values.get("origin")
         if origin is not None and not split_origins(origin):
             raise ValueError(f"must be left out: {shown_origin(origin)} is no http origin")
@@ -276,7 +278,7 @@ class Route(Table):
     @checks("drop_headers")
     @classmethod
     def _are_not_known_by(cls, names: tuple[str, ...], around: Around) -> tuple[str, ...]:
-        """What the origin is not sent, it cannot know readers by."""
+        """Raise ValueError if a dropped header is to identify readers to the origin."""
         known_by = {name.lower() for name in around.values.get("identity_headers", ())}
         for name in names:
             if name.lower() in known_by:
@@ -311,17 +313,17 @@ class Route(Table):
         raise ValueError(f"must be left out: {shown_origin(origin)} is no {titles}")
 
     def is_private(self, auth: tuple[str, ...]) -> bool:
-        """Whether answers are for no shared cache, where users are known by these credentials."""
+        """Return whether shared caches must not store responses, if `auth` is in force."""
         if self.visibility == "auto":
             return bool(auth) and "read" not in self.anonymous
         return self.visibility == "private"
 
     @property
     def chunk_lifetime(self) -> int:
-        """How long caches may keep a whole chunk, in seconds.
+        """The time for which caches may store a whole chunk, in seconds.
 
-        Not every log keeps what an offset means, and what the offsets of other servers mean after a
-        stream was made anew is theirs.
+        It is chunk_max_age only if that is given, or if offsets of the log never come to mean other
+        data. They may in some logs, and on other servers when a stream is created again.
         """
         kind = self.log_kind
         if (kind is not None and kind.keeps_offsets) or "chunk_max_age" in self.given:
@@ -330,15 +332,15 @@ class Route(Table):
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The http(s) servers, the preferred one first; none when the streams live here."""
+        """The http(s) servers, the preferred one first; none if the origin is a log."""
         return split_origins(self.origin)
 
     @property
     def is_http(self) -> bool:
-        """Whether the streams live on other servers of streams."""
+        """True when the streams are on http(s) servers."""
         return bool(self.origins)
 
     @property
     def log_kind(self) -> LogKind | None:
-        """The kind of log that has the streams; None where they are on other servers."""
+        """The kind of log that has the streams; None if they are on http(s) servers."""
         return kind_of(self.origin)

@@ -1,4 +1,4 @@
-"""What the settings say of guards where there is none: a route that was meant to be guarded."""
+"""Find settings that need a guard on a route without one: it was meant to be guarded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gateway.settings.route import Route
 
 NOBODY_IS_ASKED = (
-    "must be left out while nobody is asked who he is: say by which credentials users are known, "
+    "must be left out while no credential is asked for: say by which credentials users are known, "
     'such as auth = ["tokens"], in the route or before all routes'
 )
 VERIFIED = frozenset({"tokens", "jwt", "read-tokens"})
@@ -26,7 +26,7 @@ class Unguarded(NamedTuple):
 
 
 def unguarded(settings: Settings) -> Iterator[Unguarded]:
-    """Each setting that counts only with a guard, where there is none."""
+    """Yield each setting that only has an effect with a guard, where there is none."""
     asked: set[str] = set()
     for index, route in enumerate(settings.routes):
         asked |= {*settings.auth_of(route)}
@@ -34,7 +34,7 @@ def unguarded(settings: Settings) -> Iterator[Unguarded]:
             yield Unguarded(("routes", index, key), getattr(route, key), must)
     if not settings.routes:
         asked |= {*settings.auth}
-    # Revocations and versions of reader keys stand in it, too.
+    # The file also has revocations and versions of reader keys.
     if settings.tokens_file and not asked & VERIFIED:
         yield _unused("tokens_file", settings.tokens_file, "tokens, jwt or read-tokens", "tokens")
     if settings.jwt_issuers and "jwt" not in asked:
@@ -47,7 +47,7 @@ def _of_route(settings: Settings, route: Route) -> Iterator[tuple[str, str]]:
         yield "anonymous", NOBODY_IS_ASKED
     if route.conceal == "on" and not auth:
         yield "conceal", NOBODY_IS_ASKED
-    # With auth = "none", in so many words, a proxy in front may be who decides.
+    # With an explicit auth = "none", a proxy in front may decide.
     if route.visibility == "private" and not (route.auth or settings.auth):
         yield "visibility", f'{NOBODY_IS_ASKED}; auth = "none" is for a proxy in front that asks'
     if route.reader_keys == "on":

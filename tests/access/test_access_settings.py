@@ -105,7 +105,7 @@ def test_an_origin_that_decides_conceals_itself(tmp_path: Path) -> None:
 
 
 ROUTE = '[[routes]]\nprefix = "/a"\norigin = "memory:"\n'
-LEFT_OUT = "must be left out while nobody is asked who he is: say by which credentials"
+LEFT_OUT = "must be left out while no credential is asked for: say by which credentials"
 
 
 @pytest.mark.parametrize(

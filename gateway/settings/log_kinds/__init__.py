@@ -1,4 +1,4 @@
-"""The kinds of logs: each module here declares one as its `KIND`, and nothing else names it."""
+"""The kinds of logs: each module here declares a `KIND`, and is found by that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The declaration of a kind of log: what is known of it before its library is loaded."""
+"""The declaration of a kind of log, usable before the log's library is loaded."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 def _anything(_origin: str) -> None:
-    """Refuse nothing."""
+    """Accept every origin."""
 
 
 def _as_written(origin: str) -> str:
-    """Show an origin that has no secret as it was written."""
+    """Return an origin without secrets as it was written."""
     return origin
 
 
 def _nowhere(_origin: str) -> tuple[object, ...]:
-    """Return no place: each log of this kind has one of its own."""
+    """Return no place: logs of this kind cannot share one."""
     return ()
 
 
@@ -28,12 +28,12 @@ def _nowhere(_origin: str) -> tuple[object, ...]:
 class LogKind:
     """A kind of log, as settings, console, monitoring and commands know it.
 
-    `name` is its word in the API, `title` its name in sentences; its origins are all that match
-    `form` as a whole, and `words` spell them in the setting's help.
+    `name` is its name in the API, `title` its name in sentences. The whole of its origins matches
+    `form`, and `words` describe them in the setting's help.
 
     `make` and `format` name functions as `module:function`, which are imported when they are
-    needed: redis-py takes a tenth of a start that needs none. `make` takes a Route and returns its
-    Log; `format` takes nothing and returns what the log writes, and the version of that.
+    needed: importing redis-py takes a tenth of a start. `make` takes a Route and returns its Log;
+    `format` returns the name and version of the format that the log writes.
     """
 
     name: str
@@ -42,23 +42,23 @@ class LogKind:
     words: str
     make: str
     format: str = ""
-    libraries: tuple[str, ...] = ()  # distributions whose versions tell what the log runs on
-    # Refuses what is no origin of this kind, by a ValueError that says what it must be.
+    libraries: tuple[str, ...] = ()  # distributions whose versions are reported with the log
+    # Raises ValueError, which says what the origin must be, for an invalid origin.
     check: Callable[[str], None] = _anything
-    # The same by what is on this machine, where that may be looked at.
+    # Raises ValueError if files on this machine rule the origin out.
     look: Callable[[str], None] = _anything
-    # An origin as it may be seen: no part of it is a secret.
+    # Returns the origin as it may be shown, without secrets.
     shown: Callable[[str], str] = _as_written
-    open_keys: frozenset[str] = frozenset()  # of an origin's query: others may have secrets
-    # Where the streams are, once for each name of that place: two routes must not share one.
+    open_keys: frozenset[str] = frozenset()  # keys of an origin's query that are no secrets
+    # Returns the names of the place of the streams, which two routes must not share.
     places: Callable[[str], tuple[object, ...]] = _nowhere
-    apart: Callable[[str], str] = _as_written  # what is said of two routes that do
-    settings: frozenset[str] = frozenset()  # of a route, which not every log has
-    why_alone: str = ""  # why one process alone can serve the streams; "" where several can
-    keeps_offsets: bool = True  # what an offset means stays so for ever
-    lasts: str = ""  # for how long streams last, as a sentence, where that is not for ever
+    apart: Callable[[str], str] = _as_written  # the words of the error if they do
+    settings: frozenset[str] = frozenset()  # settings of a route that only some kinds of logs have
+    why_alone: str = ""  # why only one process can serve the streams; "" if several can
+    keeps_offsets: bool = True  # an offset never comes to mean other data
+    lasts: str = ""  # a sentence on how long streams last; "" means for ever
 
     @property
     def is_shared(self) -> bool:
-        """Whether several processes, and gateways, can serve the same streams."""
+        """True when several processes, and gateways, can serve the same streams."""
         return not self.why_alone

@@ -1,4 +1,4 @@
-"""Streams in a folder of this machine: `file:PATH`, which one process at a time has open."""
+"""Streams in a folder of this machine, `file:PATH`, used by one process at a time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _check(origin: str) -> None:
 
 def _look(origin: str) -> None:
     path = folder(origin)
-    # Whether it can be written is for the user to say as whom the server runs.
+    # Whether the folder is writable depends on the user that the server runs as.
     if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - Path raises
         raise ValueError("must be a folder, or nothing yet: this is a file")
 
@@ -34,8 +34,8 @@ def _shown(origin: str) -> str:
 
 
 def _place(origin: str) -> str:
-    """Return the one name of the folder, by whatever links and ways it is written."""
-    return os.path.realpath(folder(origin))  # Path.resolve raises where links go round
+    """Return the canonical path of the folder, with links resolved."""
+    return os.path.realpath(folder(origin))  # Path.resolve raises for circular links
 
 
 KIND = LogKind(

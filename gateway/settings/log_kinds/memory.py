@@ -1,4 +1,4 @@
-"""Streams in memory: `memory:`, which end with the process."""
+"""Streams in memory, `memory:`, which are lost when the process ends."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ KIND = LogKind(
     words="memory:",
     make="gateway.backends.memory:log_of",
     why_alone="each process would have streams of its own",
-    keeps_offsets=False,  # streams begin anew with the process
+    keeps_offsets=False,  # streams start empty with each process
     lasts="Streams last as long as the process.",
 )

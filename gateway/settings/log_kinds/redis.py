@@ -1,4 +1,4 @@
-"""Origins in Redis: their URLs, understood.
+"""Parse the URLs of origins in Redis.
 
     redis://[USER:PASSWORD@]HOST[:PORT][/DB]
     redis+unix://[USER:PASSWORD@]/PATH/TO.sock?db=N
@@ -6,7 +6,7 @@
     redis+cluster://[USER:PASSWORD@]HOST[:PORT],…
 
 Each may have `prefix=NAME` in its query; `rediss` for `redis` means TLS. User, password and query
-are percent-encoded. No sentence of a refusal repeats a part that may hold a secret.
+are percent-encoded. No error message repeats a part of a URL that may hold a secret.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ HIDDEN = "***"
 
 @dataclass(frozen=True, slots=True)
 class RedisOrigin:
-    """Which Redis, and under which prefix the streams live there."""
+    """A parsed Redis URL: the servers, the login, and the prefix of the streams' keys."""
 
     kind: Deployment
     nodes: tuple[tuple[str, int], ...]
@@ -55,7 +55,7 @@ class RedisOrigin:
 
     @override
     def __str__(self) -> str:
-        """The URL without its passwords."""
+        """Return the URL without its passwords."""
         scheme = "rediss" if self.tls else "redis"
         if self.kind != "single":
             scheme += f"+{self.kind}"
@@ -65,7 +65,7 @@ class RedisOrigin:
 
     @property
     def places(self) -> tuple[tuple[str, int, str, int, str], ...]:
-        """Where the keys are, once for each server named: origins that share one are the same."""
+        """The place of the keys by each server; origins that share one have the same keys."""
         servers = self.nodes or ((self.path, 0),)
         return tuple(
             (host.lower(), port, self.service, self.db, self.prefix) for host, port in servers
@@ -91,7 +91,7 @@ class RedisOrigin:
 
 
 def parse_redis(origin: str) -> RedisOrigin:
-    """What the URL says. Raises ValueError with what it must be."""
+    """Parse a Redis URL. Raises ValueError, which says what it must be."""
     match = REDIS_URL.fullmatch(origin)
     if match is None:
         raise ValueError(
@@ -126,7 +126,7 @@ def parse_redis(origin: str) -> RedisOrigin:
 
 
 def _check_encoding(rest: str) -> None:
-    """Refuse what a password in plain text makes of a URL, before a part of it is shown."""
+    """Raise ValueError if a password is not percent-encoded, before any part is shown."""
     beyond = re.split(r"[/?]", rest, maxsplit=1)[1:]
     if rest.count("@") > 1 or any("@" in part for part in beyond):
         raise ValueError(
@@ -154,7 +154,7 @@ def _decoded(text: str) -> str:
     try:
         return unquote(text, errors="strict")
     except UnicodeDecodeError:
-        # What was decoded is not to be seen: it may be a part of a password.
+        # The cause would show the text, which may be a part of a password.
         raise ValueError("must have nothing but UTF-8 percent-encoded in it") from None
 
 

@@ -1,1 +1,1 @@
-"""How a value is read from a file, the environment or a flag, and what is wrong with it."""
+"""Parse and check values from files, the environment and flags."""

@@ -1,4 +1,4 @@
-"""The files and folders that settings name, looked at without changing anything."""
+"""Check the files and folders that settings name, without changing anything."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from gateway.settings.log_kinds import kind_of
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The context of a validation that looks at files; `only_route` is without `routes`."""
+    """The context of a validation that checks files; `only_route` is True without `routes`."""
 
     only_route: bool
 
 
 def check_authorities(path: str, look: object) -> None:
-    """Refuse a file whose authorities a server could not trust."""
+    """Raise ValueError if a file has no certificate authorities that can be loaded."""
     if not (isinstance(look, Look) and path):
         return
     try:
@@ -27,7 +27,7 @@ def check_authorities(path: str, look: object) -> None:
 
 
 def check_place(origin: str, look: object) -> None:
-    """Refuse an origin whose log has no place on this machine, such as a folder that is a file."""
+    """Raise ValueError if the origin's log cannot be on this machine, as at a plain file."""
     kind = kind_of(origin)
     if isinstance(look, Look) and kind is not None:
         kind.look(origin)

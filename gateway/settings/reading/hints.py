@@ -1,7 +1,7 @@
-"""What was probably meant by a text that cannot be taken, in words that follow what it must be.
+"""Hints in error messages: what was probably meant by a refused text.
 
-Nothing is told of a number that would be refused as well: a hint is asked together with what says
-whether a number is within the setting's bounds.
+A hint never suggests a number that would be refused as well: `is_within` tells whether a number is
+within the setting's bounds.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from typing import TypeAlias
 from gateway.settings.hosts import HOST, PORT, is_port
 
 UNITS = {"ms": 0.001, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
-NO_QUOTES = "; write it without quotes"  # variables and flags have none, and are no texts here
+NO_QUOTES = "; write it without quotes"  # values of variables and flags are converted before
 
 IsWithin: TypeAlias = Callable[[float], bool]
 Hint: TypeAlias = Callable[[str, IsWithin], str]
 
 
 def none(_text: str, _is_within: IsWithin) -> str:
-    """For what is clear without."""
+    """Return no hint."""
     return ""
 
 
 def of_address(text: str, _is_within: IsWithin) -> str:
-    """For a port alone."""
+    """Return a hint for a port without a host."""
     port = re.fullmatch(r":?(\d{1,5})", text)
     return f"; write 127.0.0.1:{port[1]}" if port and is_port(int(port[1])) else ""
 
 
 def of_number(text: str, is_within: IsWithin) -> str:
-    """For a whole number in quotes."""
+    """Return a hint for a whole number in quotes."""
     return NO_QUOTES if re.fullmatch(r"-?\d+", text) and is_within(float(text)) else ""
 
 
 def of_seconds(text: str, is_within: IsWithin) -> str:
-    """For a duration with a unit, or in quotes."""
+    """Return a hint for a duration with a unit, or in quotes."""
     match = re.fullmatch(rf"(\d+(?:\.\d+)?)\s*({'|'.join(UNITS)})?", text, re.IGNORECASE)
     if match is None:
         return ""
@@ -47,13 +47,13 @@ def of_seconds(text: str, is_within: IsWithin) -> str:
 
 
 def of_whole_seconds(text: str, is_within: IsWithin) -> str:
-    """For a duration with a unit, or in quotes, unless it has a fraction."""
+    """Return a hint for a duration in whole seconds with a unit, or in quotes."""
     hint = of_seconds(text, is_within)
     return "" if "." in text or "." in hint else hint
 
 
 def of_origin(text: str, _is_within: IsWithin) -> str:
-    """For a folder, or the address of a server, without a scheme."""
+    """Return a hint for a folder or a server's address without a scheme."""
     if re.match(r"\.{0,2}/", text):
         return f"; write file:{text}"
     match = re.fullmatch(rf"(?:{HOST}){PORT}(?:/[^?@]*)?", text)

@@ -1,4 +1,4 @@
-"""What a setting's value can be, and how it is read and shown."""
+"""The kinds of values that settings have: how each is parsed, checked and shown."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 @dataclass(frozen=True, slots=True)
 class ValueKind:
-    """What a value must be, in words that continue "must be".
+    """The description of a kind of value, in words that continue "must be".
 
-    `hint` gives words that follow them, where it sees what a text was meant to be, and that would
-    be taken.
+    `hint` returns words to follow them if it can tell which valid value a text was meant to be.
     """
 
     words: str
@@ -34,19 +33,19 @@ class ValueKind:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a listener binds. It prints as it is written, IPv6 in brackets."""
+    """The address of a listener; its text has IPv6 in brackets."""
 
     host: str
     port: int
 
     @property
     def is_ipv4(self) -> bool:
-        """Whether the host is an IPv4 address, rather than IPv6 or a name."""
+        """True when the host is an IPv4 address, rather than IPv6 or a name."""
         return re.fullmatch(r"[\d.]+", self.host) is not None
 
     @property
     def reached_at(self) -> str:
-        """The host by which programs of this machine reach it: of all addresses, loopback."""
+        """The host by which this machine reaches it: loopback for an unspecified address."""
         try:
             address = ip_address(self.host)
         except ValueError:
@@ -65,7 +64,7 @@ ADDRESS_KIND = "HOST:PORT, such as 127.0.0.1:4437 or [::1]:4437"
 
 
 def parse_address(value: object) -> Address:
-    """`HOST:PORT` as an address."""
+    """Parse `HOST:PORT`. Raises ValueError."""
     if isinstance(value, Address):
         return value
     match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]/]+)):(\d{1,5})", str(value))
@@ -77,10 +76,10 @@ def parse_address(value: object) -> Address:
 
 
 def clash(one: Address, other: Address) -> bool:
-    """Whether no two listeners can have these; names are left to the system to compare."""
+    """Return whether two listeners cannot have these addresses; names are not resolved."""
     if one.port != other.port or one.port == 0:
         return False
-    every = Address("0.0.0.0", one.port)  # noqa: S104 - it is looked for, not bound
+    every = Address("0.0.0.0", one.port)  # noqa: S104 - it is compared, not bound
     return one == other or (every in {one, other} and one.is_ipv4 and other.is_ipv4)
 
 
@@ -88,7 +87,7 @@ SIZE_KIND = "a size such as 16MiB, in B, KiB, MiB or GiB"
 
 
 def parse_size(value: object) -> object:
-    """`16MiB` as a number of bytes; numbers pass."""
+    """Parse a size such as `16MiB` into bytes; return other values unchanged."""
     if not isinstance(value, str):
         return value
     if match := re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB)?", value):
@@ -101,7 +100,7 @@ def parse_size(value: object) -> object:
 
 
 def show_size(size: int) -> str:
-    """A number of bytes in the largest unit that needs no fraction."""
+    """Return a number of bytes in the largest unit that needs no fraction."""
     unit = max((unit for unit in SIZES if size % SIZES[unit] == 0), key=SIZES.__getitem__)
     return f"{size // SIZES[unit]}{unit}" if size else "0"
 
@@ -114,7 +113,7 @@ ORIGIN_URL = re.compile(rf"https?://{HOST}{PORT}(?P<path>(/[A-Za-z0-9._~!$&'()*+
 
 
 def check_origin(value: object) -> str:
-    """An origin of a kind that exists; several URLs are one text, with commas between."""
+    """Return a valid origin; several URLs become one text, separated by commas."""
     items = value if isinstance(value, list | tuple) else [value]
     if len(items) == 1 and not split_origins(str(items[0])):
         return _check_log(str(items[0]))
@@ -151,14 +150,14 @@ def _check_url(url: str) -> None:
 
 
 def split_origins(origin: str) -> tuple[str, ...]:
-    """The http(s) URLs of an origin; none if it is a log."""
+    """Return the http(s) URLs of an origin; none if it is a log."""
     if not origin.startswith(("http://", "https://")):
         return ()
     return tuple(url.strip() for url in origin.split(",") if url.strip())
 
 
 def shown_origin(origin: str) -> str:
-    """Return the origin as it may be seen: its folder from anywhere, a log without its secrets."""
+    """Return an origin as it may be shown: with an absolute folder, without secrets."""
     kind = kind_of(origin)
     return origin if kind is None else kind.shown(origin)
 
@@ -170,7 +169,7 @@ PREFIX_KIND = (
 
 
 def check_prefix(value: str) -> str:
-    """A route's prefix, in the one spelling that URLs are compared in."""
+    """Return a route's prefix in canonical form. Raises ValueError."""
     dots = {".", ".."} & set(value.split("/"))
     if dots or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", value):
         raise ValueError(f"must be {PREFIX_KIND}")
@@ -182,7 +181,7 @@ CORS_KIND = "* or an origin such as https://example.com"
 
 
 def check_cors_origin(value: str) -> str:
-    """A web origin as browsers send it, or `*`."""
+    """Return a web origin in the form that browsers send, or `*`. Raises ValueError."""
     if value.endswith("/") and value.count("/") == 3:
         raise ValueError("must not end with a slash, as browsers send it without one")
     if value != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/?#@,]+", value):
@@ -198,7 +197,7 @@ NETWORK_KIND = "an address or a network such as 10.0.0.0/8"
 
 
 def check_network(value: str) -> str:
-    """A network in one spelling; an address is the network of itself."""
+    """Return a network in canonical form; an address becomes a network of its own."""
     try:
         return str(ip_network(value))
     except ValueError as cause:
@@ -210,7 +209,7 @@ HOST_KIND = "a host without a port, such as streams.example.com"
 
 
 def check_host(value: str) -> str:
-    """A host that requests may name, of any port."""
+    """Return a host without a port. Raises ValueError."""
     match = re.fullmatch(HOST, value)
     if match is None:
         raise ValueError(f"must be {HOST_KIND}")
@@ -224,7 +223,7 @@ PROTOCOL_KEYS = ("offset", "live", "cursor")
 
 
 def check_query_key(value: str) -> str:
-    """A query key, or the beginning of some and a `*`."""
+    """Return a query key, or a prefix of keys with a `*`. Raises ValueError."""
     if re.fullmatch(r"[^\s*&=#?]*\*?", value) is None or not value:
         raise ValueError("must be a query key, which may end with a *")
     dropped = [key for key in PROTOCOL_KEYS if fits(value, key)]
@@ -237,7 +236,7 @@ HEADER_NAMES_KIND = "a list of header names"
 
 
 def check_header_name(value: str) -> str:
-    """The name of a header that the origin may be sent as it came."""
+    """Return a header name that is forwarded unchanged. Raises ValueError."""
     if re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", value) is None:
         raise ValueError("must be the name of a header")
     if value.lower() in OF_THE_GATEWAY:
@@ -249,14 +248,14 @@ HEALTH_PATH_KIND = "a path such as /health"
 
 
 def check_health_path(value: str) -> str:
-    """A path and maybe a query, as they are sent."""
+    """Return a path with an optional query. Raises ValueError."""
     if re.fullmatch(r"(/[!-~]*)?", value) is None or "#" in value:
         raise ValueError(f"must be {HEALTH_PATH_KIND}")
     return value
 
 
 def split_list(value: object) -> object:
-    """The text of an environment variable as a list: a JSON array, or comma separated."""
+    """Parse a text as a JSON array or a comma-separated list; other values are unchanged."""
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith("["):
@@ -269,7 +268,7 @@ ROUTE_KIND = "a table with prefix and origin"
 
 
 def read_json(value: object) -> object:
-    """The text of an environment variable as JSON; other values pass."""
+    """Parse a text as JSON; return other values unchanged."""
     if not isinstance(value, str):
         return value
     try:

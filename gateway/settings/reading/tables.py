@@ -1,12 +1,11 @@
-"""Tables of settings: which keys one has, what each may be, and all that is wrong with one.
+"""Tables of settings: classes that declare keys, and check values for them.
 
-A table is a class whose annotations say what its keys are. A value is read in this order: what its
-type is annotated with as `Before`, its type, the bounds of its `setting`, what is annotated as
-`After`, then the `checks` of the class, which see the values before it. Types are taken exactly:
-a text is no number. Every mistake is told, not only the first.
+The annotations of a class declare its keys. A value is read in this order: the `Before`
+annotations of its type, the type itself, the bounds of its `setting`, the `After` annotations, then
+the `checks` of the class, which see the values before it. Types are exact: a text is no number. All
+mistakes are reported, not only the first.
 
-That is what is asked of a library for this (pydantic), which takes 12 MB in a server that reads
-its settings once.
+pydantic does this, too, but takes 12 MB in a server that reads its settings once.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ M = TypeVar("M")
 
 
 class Around(NamedTuple):
-    """Where a value stands: its key, the values before it that are right, what may be looked at."""
+    """The context of a value: its key, the valid values before it, what may be looked at."""
 
     key: str
     values: Mapping[str, Any]
@@ -52,7 +51,7 @@ class Around(NamedTuple):
 
 
 class Setting:
-    """A key: its type, what its type is annotated with, its default, bounds and description."""
+    """A declared key: its type with annotations, its default, bounds and description."""
 
     def __init__(
         self, default: object, description: str, bounds: tuple[float, float] | None, longest: int
@@ -67,22 +66,22 @@ class Setting:
 
     @property
     def is_required(self) -> bool:
-        """Whether it has no default."""
+        """True when the setting has no default."""
         return self.default is REQUIRED
 
     def plain(self, value: object, *, secrets: bool = False, given_only: bool = False) -> object:
-        """The value as it is written in JSON."""
+        """Return the value as it is written in JSON."""
         show = next((it.show for it in self.metadata if isinstance(it, Shown)), None)
         shown = value if show is None else show(value)
         return _plain(shown, secrets=secrets, given_only=given_only)
 
     def declare(self, hint: object) -> None:
-        """Its annotation is known."""
+        """Set the type and its annotations from the class's type hint."""
         self.type, self.metadata = bare_type(hint)
         self.read = reader(hint, self._check_bounds)
 
     def is_within(self, value: Any) -> bool:  # noqa: ANN401 - of the setting's own type
-        """Whether a value is within the bounds, if there are any."""
+        """Return whether a value is within the bounds, if there are any."""
         return self.bounds is None or self.bounds[0] <= value <= self.bounds[1]
 
     def _check_bounds(self, value: Any) -> None:  # noqa: ANN401 - of the setting's own type
@@ -98,14 +97,14 @@ def setting(
     le: float | None = None,
     longest: int = 0,
 ) -> Any:  # noqa: ANN401 - stands where the annotated type is wanted
-    """A key with a description; both bounds or none, and of a list the most items."""
+    """Declare a key; `ge` and `le` are given together, `longest` bounds the items of a list."""
     assert (ge is None) == (le is None), "one bound alone would not count"
     bounds = None if ge is None or le is None else (ge, le)
     return Setting(default, description, bounds, longest)
 
 
 def checks(*keys: str) -> Callable[[M], M]:
-    """Mark a class method that looks at the values of these keys, and gives them back."""
+    """Mark a class method that checks the values of these keys, and returns them."""
 
     def mark(method: M) -> M:
         method.__func__.checked_keys = keys  # type: ignore[attr-defined] # it is a class method
@@ -115,12 +114,12 @@ def checks(*keys: str) -> Callable[[M], M]:
 
 
 class Table:
-    """Values that are right; made by keyword, or of what a file has by `of`."""
+    """A set of valid values, made from keywords, or by `of` from the contents of a file."""
 
     settings: ClassVar[Mapping[str, Setting]] = {}
-    checks_defaults: ClassVar[bool] = False  # whether the checks look at defaults, too
+    checks_defaults: ClassVar[bool] = False  # True to apply the checks to defaults, too
     _checks: ClassVar[Mapping[str, list[Callable[[type, Any, Around], object]]]] = {}
-    given: frozenset[str]  # which keys were given, rather than left to their defaults
+    given: frozenset[str]  # the keys that were given
 
     @override
     def __init_subclass__(cls) -> None:
@@ -146,7 +145,7 @@ class Table:
 
     @classmethod
     def of(cls, values: object, look: object = None) -> Self:
-        """The table that these values make; raises Mistaken. `look` is for its checks."""
+        """Return the table with these values. Raises Mistaken. `look` is passed to its checks."""
         if isinstance(values, cls):
             return values
         if not isinstance(values, dict):
@@ -180,10 +179,10 @@ class Table:
         return read
 
     def check_whole(self) -> None:
-        """Raise ValueError when values that are right do not fit together."""
+        """Raise ValueError if values that are valid by themselves do not fit together."""
 
     def but(self, **values: object) -> Self:
-        """The same with other values, which are not checked."""
+        """Return a copy with other values, which are not checked."""
         made = type(self).__new__(type(self))
         vars(made).update(vars(self) | values, given=self.given | values.keys())
         return made
@@ -191,7 +190,7 @@ class Table:
     def plain(
         self, *, secrets: bool = False, given_only: bool = False, without: Iterable[str] = ()
     ) -> dict[str, object]:
-        """Its values as JSON has them; with `given_only` no defaults, nor those of its tables."""
+        """Return the values for JSON; with `given_only` without defaults, also in inner tables."""
         left = (self.given if given_only else self.settings.keys()) - {*without}
         return {
             key: one.plain(getattr(self, key), secrets=secrets, given_only=given_only)

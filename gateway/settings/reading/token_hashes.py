@@ -1,4 +1,4 @@
-"""Static tokens, and the SHA-256 by which a file can know one without having it."""
+"""Static tokens, and the SHA-256 that a file may have in place of one."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _DIGEST = re.compile(rf"{DIGEST}([0-9a-f]{{64}})")
 
 
 def is_token(text: str) -> bool:
-    """Whether a text can be a static token: visible ASCII characters, as many as it takes."""
+    """Return whether a text is a valid static token: 22 to 1,024 visible ASCII characters."""
     return _TOKEN.fullmatch(text) is not None
 
 
 def token_digest(token: str) -> bytes:
-    """The SHA-256 of a token, whatever bytes a client has sent as one.
+    """Return the SHA-256 of a token, also of one that is not valid UTF-8.
 
-    Tokens are looked up by it, so that how long that takes tells nothing of them.
+    Tokens are looked up by it, so that the time of a lookup reveals nothing about them.
     """
     return sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
 def read_digest(text: str) -> bytes | None:
-    """The SHA-256 that is written as `sha256:` and 64 digits; None of any other text."""
+    """Parse a SHA-256 written as `sha256:` and 64 digits; None for any other text."""
     match = _DIGEST.fullmatch(text)
     return None if match is None else bytes.fromhex(match[1])
 
 
 def written_digest(digest: bytes) -> str:
-    """A SHA-256 as `read_digest` takes it."""
+    """Return a SHA-256 in the form that `read_digest` parses."""
     return f"{DIGEST}{digest.hex()}"

@@ -1,4 +1,4 @@
-"""A TOML file as its author sees it: in which line each of its keys stands."""
+"""Find the lines of keys in a TOML file, for error messages."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# What the parser says of a key, and of a table.
+# The parser's messages for a repeated key, and for a repeated table.
 TWICE = ("Cannot overwrite a value", "Cannot declare")
 
 
 @dataclass(frozen=True, slots=True)
 class TomlFile:
-    """A TOML file whose text tells the lines of its keys."""
+    """A TOML file whose keys are looked up by line."""
 
     path: Path
     text: str
 
     def position(self, path: tuple[str | int, ...]) -> str:
-        """`FILE:LINE`, or `FILE` alone where the line cannot be told."""
+        """Return `FILE:LINE`, or `FILE` alone if the line is unknown."""
         line = self.line(path)
         return str(self.path) if line is None else f"{self.path}:{line}"
 
     def line(self, path: tuple[str | int, ...]) -> int | None:
-        """The line of a key or of the nearest table around it."""
+        """Return the line of a key or of the nearest table around it."""
         spots = tuple(self._spots())
-        # A key that is missing is told by the line of its table.
+        # A missing key is reported at the line of its table.
         for length in range(len(path), 0, -1):
             for spot, line in spots:
                 if spot[:length] == path[:length]:
@@ -38,12 +38,12 @@ class TomlFile:
         return None
 
     def no_toml(self, said: str) -> tuple[int, str]:
-        """The line of what is no TOML, and a sentence with the parser's words.
+        """Return the line of a syntax error, and a sentence with the parser's words.
 
-        The place stands in front, where every other mistake has it.
+        The sentence begins with the place, as those of all mistakes do.
         """
         match = re.fullmatch(r"(.*) \((?:at line (\d+), column (\d+)|at end of document)\)", said)
-        # Without a place something is still open at the end of the file.
+        # Without a line in the message, something is unclosed at the end of the file.
         line = int(match[2]) if match and match[2] else len(self.text.splitlines())
         if said.startswith(TWICE) and (twice := self._twice(line)) is not None:
             return line, f"{self.path}:{line}: {twice}."
@@ -51,7 +51,7 @@ class TomlFile:
         return line, f"{self.path}:{line}: this is not TOML: {words}."
 
     def _twice(self, line: int) -> str | None:
-        """What stands in this line and in one before, where that is seen."""
+        """Return words about a key or table that is in this line and in an earlier one, or None."""
         spots = [*self._spots()]
         here = next((path for path, at in spots if at == line), None)
         if here is None:
@@ -65,7 +65,7 @@ class TomlFile:
         )
 
     def _spots(self) -> Iterator[tuple[tuple[str | int, ...], int]]:
-        """Each key and table header with its line; tomllib itself tells none."""
+        """Yield each key and table header with its line, which tomllib does not provide."""
         table: tuple[str | int, ...] = ()
         headers: Counter[str] = Counter()
         for number, line in enumerate(self.text.splitlines(), start=1):
@@ -75,7 +75,7 @@ class TomlFile:
                 yield table, number
             elif match := re.match(r"\s*\[\s*([\w.-]+)\s*\]", line):
                 first, *inner = match[1].split(".")
-                # What is inside an array of tables is inside its latest.
+                # A table inside an array of tables belongs to the latest of them.
                 table = (first, *([headers[first] - 1] if headers[first] else ()), *inner)
                 yield table, number
             elif match := re.match(r"\s*(?:\"([^\"]+)\"|'([^']+)'|([\w-]+))\s*[=.]", line):
@@ -87,7 +87,7 @@ def _names(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
 
 
 def spell(path: tuple[str | int, ...]) -> str:
-    """A path of keys and numbers as it is written, such as `routes[0].prefix`."""
+    """Return a path of keys and numbers in its written form, such as `routes[0].prefix`."""
     return "".join(map(_part, path)).removeprefix(".")
 
 

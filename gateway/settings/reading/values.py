@@ -1,4 +1,4 @@
-"""Values of settings: how one is read as its type, and what is wrong where it cannot be."""
+"""Read values as their types, and collect what is wrong with them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from typing_extensions import override
 
 Place = tuple[str | int, ...]
-Read = Callable[[object, object], object]  # a value, and what the validation may look at
-REQUIRED = object()  # in place of a value that is missing
+Read = Callable[[object, object], object]  # takes a value, and the context of the validation
+REQUIRED = object()  # stands for a missing value
 HIDDEN = "***"
 
 
 class Secret:
-    """A text that is not shown by accident."""
+    """A text that is hidden when it is printed or logged."""
 
     __slots__ = ("_text",)
 
@@ -26,7 +26,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text."""
+        """Return the text."""
         return self._text
 
     def __bool__(self) -> bool:
@@ -50,9 +50,10 @@ class Secret:
 
 
 class Mistake(NamedTuple):
-    """What is wrong at a place of a table. `must` continues the value; without it its type tells.
+    """A mistake at a place of a table.
 
-    A value that is missing is `REQUIRED`.
+    `must` says what the value must be; if it is empty, the setting's type says so. A missing value
+    is `REQUIRED`.
     """
 
     place: Place
@@ -62,7 +63,7 @@ class Mistake(NamedTuple):
 
 
 class Mistaken(ValueError):
-    """Everything that is wrong with a table. It tells no values, which may be secrets."""
+    """A table's mistakes as an error, whose text shows no values: they may be secrets."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = tuple(mistakes)
@@ -70,31 +71,31 @@ class Mistaken(ValueError):
         super().__init__("\n".join(lines))
 
     def below(self, step: str | int) -> Iterator[Mistake]:
-        """The same, told from the table or list around."""
+        """Yield the mistakes with their places in the table or list around."""
         return (it._replace(place=(step, *it.place)) for it in self.mistakes)
 
 
 class Before(NamedTuple):
-    """What makes of a value what its type takes; it raises ValueError in words that continue it."""
+    """A conversion before the type check; raises ValueError in words that continue the value."""
 
     read: Callable[[object], object]
 
 
 class After(NamedTuple):
-    """What looks at a value of its type, in the same way."""
+    """A check or conversion after the type check, with errors like those of Before."""
 
     read: Callable[[Any], object]
 
 
 class Shown(NamedTuple):
-    """How a value is written."""
+    """The function that turns a value into its written form."""
 
     show: Callable[[Any], object]
 
 
 @contextmanager
 def noting(mistakes: list[Mistake], step: str | int, value: object) -> Iterator[None]:
-    """Note what is wrong with a part of a table or list, and go on to the next."""
+    """Add the mistakes of a part of a table or list to `mistakes` instead of raising them."""
     try:
         yield
     except Mistaken as found:
@@ -104,12 +105,12 @@ def noting(mistakes: list[Mistake], step: str | int, value: object) -> Iterator[
 
 
 def of_other_type(value: object) -> Mistaken:
-    """What is raised where the type of a value, or its bounds, are not as they are declared."""
+    """Return the error for a value of another type, or out of its bounds."""
     return Mistaken([Mistake((), "type", value)])
 
 
 def bare_type(hint: object) -> tuple[object, tuple[object, ...]]:
-    """A type, and what it is annotated with."""
+    """Return a type without its annotations, and these."""
     if get_origin(hint) is Annotated:
         bare, *metadata = get_args(hint)
         return bare, tuple(metadata)
@@ -117,7 +118,7 @@ def bare_type(hint: object) -> tuple[object, tuple[object, ...]]:
 
 
 def reader(hint: object, check: Callable[[Any], None] | None = None) -> Read:
-    """What reads a value of a type with its annotations; `check` looks at it in between."""
+    """Return the function that reads values of an annotated type; `check` follows the type."""
     bare, metadata = bare_type(hint)
     before = [it.read for it in metadata if isinstance(it, Before)]
     after = [it.read for it in metadata if isinstance(it, After)]
@@ -136,7 +137,7 @@ def reader(hint: object, check: Callable[[Any], None] | None = None) -> Read:
     return read
 
 
-def _typed(bare: Any) -> Read:  # noqa: ANN401 - a type, as the typing module has them
+def _typed(bare: Any) -> Read:  # noqa: ANN401 - a type of the typing module
     origin, parts = get_origin(bare), get_args(bare)
     if origin is tuple:
         item = reader(parts[0])
