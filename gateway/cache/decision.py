@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 LATELY_S = 60.0
 
 
-class Followed(Protocol):
-    """A followed stream, as far as reads of it can be answered from what live readers were told."""
+class FollowedState(Protocol):
+    """The state of a followed stream, as far as it is known."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -49,6 +49,14 @@ class Followed(Protocol):
 
     def knows_tail(self, offset: str) -> bool:
         """Whether the stream is known to end at an offset, right now."""
+
+
+class Followed(Protocol):
+    """A followed stream, as far as reads of it can be answered from what live readers were told."""
+
+    @property
+    def state(self) -> FollowedState:
+        """The state of the stream, as far as it is known."""
 
     def since(self, offset: str) -> Span | None:
         """What lies after an offset, where it is at hand."""
@@ -162,12 +170,13 @@ def decide(  # noqa: PLR0913 - what an answer depends on
 
 def _known(stream: Followed, request: CacheRequest) -> ServeTail | ServeRecent | None:
     """Return what is known right now of a followed stream, where that answers a read."""
-    if stream.knows_tail(request.start):
-        return ServeTail(stream.snapshot)
-    if stream.is_current and wants_all(request.headers):
-        span = stream.since(request.start) if stream.has_recent_directives else None
+    state = stream.state
+    if state.knows_tail(request.start):
+        return ServeTail(state.snapshot)
+    if state.is_current and wants_all(request.headers):
+        span = stream.since(request.start) if state.has_recent_directives else None
         if span is not None:
-            return ServeRecent(stream.snapshot, span)
+            return ServeRecent(state.snapshot, span)
     return None
 
 

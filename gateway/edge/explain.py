@@ -154,7 +154,7 @@ def _followed(stream: FollowedStream | None) -> ExplainStep:
         return ExplainStep(title, "no", rule)
     if stream.feed.lost is not None:
         return ExplainStep(title, f"yes, but the origin fails: {stream.feed.lost.detail}", rule)
-    known = "known to be its tail" if stream.is_current else "perhaps not its tail"
+    known = "known to be its tail" if stream.state.is_current else "perhaps not its tail"
     return ExplainStep(title, f"yes, up to {stream.feed.tail}, {known}", rule)
 
 

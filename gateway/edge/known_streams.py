@@ -121,7 +121,7 @@ class KnownStreams:
         if not streams:
             return _row_of_copies(name, self._cache.of_path(path))
         # The stream that anonymous readers share, rather than one of an identified reader.
-        known = min(streams, key=lambda stream: stream.request.identified).snapshot
+        known = min(streams, key=lambda stream: stream.lenders.request.identified).state.snapshot
         return StreamRow(
             name=name,
             content_type=known.content_type,

@@ -171,7 +171,7 @@ class EdgeRoute(StreamRoute):
         stream = self.feeds.peek(stream_key(headers.get("Host", ""), read, ""), read.offset)
         if stream is None:
             return False
-        position = stream.start_of(read.offset)
+        position = stream.state.start_of(read.offset)
         if not stream.may_wait(position):
             news = self.feeds.source.rendered_recent(stream, read)
             if news is not None:

@@ -53,6 +53,10 @@ class Known(msgspec.Struct, frozen=True):
     rests_until: float = 0
     may_stand_in: bool = True
 
+    @property
+    def state(self) -> Known:
+        return self
+
     def knows_tail(self, offset: str) -> bool:
         return self.is_current and offset == "9"
 

@@ -17,6 +17,7 @@ from gateway.edge.polls.follower import CannotFollow, PollQuestion
 from gateway.edge.polls.lenders import Lenders
 from gateway.edge.polls.poller import PolledOrigin, Poller
 from gateway.edge.polls.recent_window import RecentWindow, WindowBudget
+from gateway.edge.polls.verification import Verification
 from gateway.errors import OriginBusy
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.identity import IdentityHeaders
@@ -56,7 +57,9 @@ def noted(doubts: Doubts, request: CacheRequest, span: Span, server: str) -> Non
 
 def poller_of(doubts: Doubts, request: CacheRequest, window: RecentWindow) -> Poller:
     origin = PolledOrigin(Mock(), IdentityHeaders(), False, Freshness(), Counter())
-    return Poller(origin, Lenders(request), KIND, window, doubts.others(request), Mock())
+    return Poller(
+        origin, Lenders(request), KIND, Verification(window), doubts.others(request), Mock()
+    )
 
 
 def doubting(doubts: Doubts, request: CacheRequest) -> Poller:

@@ -23,7 +23,9 @@ def test_ends_that_only_reads_have_reached_are_lost_with_what_the_feed_had() -> 
     read = Evidence("-1", "05", 1, b"")
     for end in ("02", "05"):
         doubts.newest_reads.add(KEY, read._replace(end=end))
-    stream = SimpleNamespace(request=SimpleNamespace(stream_key=KEY), known_end="03", has_tail=True)
+    lenders = SimpleNamespace(request=SimpleNamespace(stream_key=KEY))
+    state = SimpleNamespace(known_end="03")
+    stream = SimpleNamespace(lenders=lenders, state=state, has_tail=True)
     doubts.lose(cast("FollowedStream", stream), "01", frozenset({"03"}))
     refused = [offset for offset in ("01", "03", "05", "06") if doubts.refuses(KEY, offset)]
     assert refused == ["03", "05"]

@@ -21,6 +21,7 @@ from gateway.edge.polls.following import Following, Holdings
 from gateway.edge.polls.lenders import Lenders
 from gateway.edge.polls.poller import PolledOrigin, Poller
 from gateway.edge.polls.recent_window import RecentWindow, WindowBudget
+from gateway.edge.polls.verification import Verification
 from gateway.origin.plain_bodies import GATHERED_BYTES
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http.identity import IdentityHeaders
@@ -126,7 +127,12 @@ async def stage(*scripts: bytes | Play, is_raw: bool = True) -> AsyncIterator[St
         polled = PolledOrigin(origin, IdentityHeaders(), False, Freshness(), Counter())
         others = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock()).others(request)
         poller = Poller(
-            polled, Lenders(request), "text/plain", window, others, watcher.on_directives
+            polled,
+            Lenders(request),
+            "text/plain",
+            Verification(window),
+            others,
+            watcher.on_directives,
         )
 
         def begin() -> Following:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from gateway.cache.fetches.fetch import REST_S
 from gateway.cache.fetches.fetched import STOOD_IN, Fetched
 from gateway.cache.rules.incarnations import Incarnations
+from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.edge.followed.snapshots import is_variant
-from gateway.errors import StreamNotFound
+from gateway.errors import StreamGone, StreamNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.edge.followed.followed_stream import FollowedStream
     from gateway.edge.followed.followed_table import FollowedTable
     from gateway.edge.followed.stream_reader import StreamReader
+    from gateway.protocol.origins.repair import StreamRead
 
 
 class CacheHooks:
@@ -73,15 +75,26 @@ class CacheHooks:
             return False
         body = None if fetched is None else cached.body
         if stream is not None:
-            stream.compare_read(fetch, cached.facts, body)
+            self._compare(stream, fetch, cached.facts, body)
         if is_another:
             self._reader.forget(request.path)
         return True
 
+    def _compare(
+        self, stream: FollowedStream, fetch: SharedFetch, facts: StreamRead, body: bytes | None
+    ) -> None:
+        """End or doubt a stream if a read, whose whole body is `body`, shows another one."""
+        if stream.reads.show_another(fetch, facts, body):
+            stream.end(StreamGone(ANOTHER_STREAM))
+            if facts.next_offset != fetch.request.start:  # else the origin may only have echoed it
+                self._doubts.seen(stream, facts.next_offset)
+        if facts.ends:
+            _doubt_if_shorter(stream, fetch, facts.next_offset)
+
     def _is_behind(self, fetch: SharedFetch, end: str) -> None:
         """Doubt a stream if a read of it ends before the stream's known end."""
         if (stream := self._table.by_key.get(fetch.request.stream_key)) is not None:
-            stream.note_end(fetch, end)
+            _doubt_if_shorter(stream, fetch, end)
 
     def _distrust(self, path: str) -> None:
         """Drop everything rendered of a path, because an answer may have been another request's."""
@@ -97,3 +110,9 @@ class CacheHooks:
             return None
         stream.rests_until = self._clock() + REST_S
         return found
+
+
+def _doubt_if_shorter(stream: FollowedStream, fetch: SharedFetch, end: str) -> None:
+    """Doubt a stream if a read ends before the stream's known end."""
+    if not fetch.outdated and end < stream.state.known_end:
+        stream.doubt(is_shorter=True)

@@ -83,7 +83,7 @@ class Doubts:
     def tails(self, path: str) -> Tails:
         """Return the streams that are followed at a path, before a request for it goes out."""
         streams = self._of_path(path)
-        return tuple([(stream, stream.known_end) for stream in streams]) if streams else ()
+        return tuple([(stream, stream.state.known_end) for stream in streams]) if streams else ()
 
     def answered(self, path: str, tails: Tails, end: str) -> None:
         """Doubt the streams that an answer to the request shows to end before their known end."""
@@ -234,8 +234,8 @@ class Doubts:
 
     def lose(self, stream: FollowedStream, common: str, held: frozenset[str]) -> None:
         """Refuse offsets of a lost stream to clients that come back with them."""
-        key = stream.request.stream_key
-        end = stream.known_end
+        key = stream.lenders.request.stream_key
+        end = stream.state.known_end
         if not stream.has_tail:  # a client may have made the offset up, and the origin echoed it
             self._lost.lose_echoed(key, end, self.clock())
             return
@@ -263,4 +263,4 @@ class Doubts:
     def seen(self, stream: FollowedStream, offset: str) -> None:
         """Note an offset of the present stream."""
         if self._lost:
-            self._lost.tell(stream.request.stream_key, offset)
+            self._lost.tell(stream.lenders.request.stream_key, offset)

@@ -64,12 +64,12 @@ class EdgeFeedSource:
     def recent(self, stream: FollowedStream, read: LongPoll, position: str) -> Response | None:
         """Return the response to a poll that is a little behind; None if its data are gone."""
         span = stream.since(position)
-        return None if span is None else self.data(stream.snapshot, read, span)
+        return None if span is None else self.data(stream.state.snapshot, read, span)
 
     def rendered_recent(self, stream: FollowedStream, read: EdgeLongPoll) -> bytes | None:
         """Return the bytes of `recent`'s response, rendered once for all equal polls."""
         assert isinstance(read.offset, str), "polls name one"
-        key = (stream.version, read.offset, read.cursor, int(self.shared.clock()))
+        key = (stream.state.version, read.offset, read.cursor, int(self.shared.clock()))
         wire = self._rendered.get(key)
         if wire is None:
             response = self.recent(stream, read, read.offset)
@@ -120,15 +120,15 @@ class EdgeFeedSource:
         if response is None and news and news[0].start == parked.position:  # too long to be kept
             if _are_long(news):
                 news = news[:1]  # the client comes back for the others
-            span = followed.joined(stream.snapshot.content_type, news)
-            response = self.data(stream.snapshot, parked.read, span)
+            span = followed.joined(stream.state.snapshot.content_type, news)
+            response = self.data(stream.state.snapshot, parked.read, span)
         return response
 
     def poll_ended(self, stream: FollowedStream, parked: Parked) -> Response | None:
         """Return 204 if the stream is known to end at the poll's offset, else None."""
-        if not followed.is_end(stream.snapshot, parked.position):
+        if not followed.is_end(stream.state.snapshot, parked.position):
             return None
-        return self.ended(stream.snapshot, parked.read, parked.position)
+        return self.ended(stream.state.snapshot, parked.read, parked.position)
 
     async def late_poll(self, stream: FollowedStream, parked: Parked) -> Response | None:
         """Return the response to a poll whose offset is inside the news; None to let it wait."""
@@ -146,14 +146,14 @@ class EdgeFeedSource:
     async def _read_poll(self, stream: FollowedStream, parked: Parked) -> Response:
         """Return the response to a poll, from the cache or the origin."""
         result, facts = await self._reader.read_on(
-            stream.lenders, stream.snapshot.content_type, parked.position
+            stream.lenders, stream.state.snapshot.content_type, parked.position
         )
-        known = snapshot_of(stream.request, parked.position, result, facts)
+        known = snapshot_of(stream.lenders.request, parked.position, result, facts)
         known = as_read(known, result, facts)
         if facts.is_empty:
             return self.ended(known, parked.read, facts.next_offset)
         span = Span(parked.position, facts.next_offset, result.cached.body)
-        stream.note_read(span, result)
+        stream.reads.note(span, result)
         return self.data(known, parked.read, span)
 
     def data_events(
@@ -165,14 +165,14 @@ class EdgeFeedSource:
         assert news[0].start == start, "a follower leaves nothing out"
         if _are_long(news):
             return None
-        content_type = stream.snapshot.content_type
+        content_type = stream.state.snapshot.content_type
         return [_data_event(content_type, followed.joined(content_type, news))]
 
     def cached_event(self, stream: FollowedStream, start: str) -> DataEvent | None:
         """Return the data after `start` as an event if that takes no waiting, else None."""
         span = stream.since(start)
         if span is not None and not _are_long([span]):
-            return _data_event(stream.snapshot.content_type, span)
+            return _data_event(stream.state.snapshot.content_type, span)
         entry = self._reader.events.get(_key(stream, start), self.shared.clock())
         return None if entry is None else DataEvent(entry.data_event, entry.end)
 
@@ -182,14 +182,14 @@ class EdgeFeedSource:
         return await self._reads.read(key, lambda: self._event(stream, start))
 
     async def _event(self, stream: FollowedStream, start: str) -> DataEvent:
-        content_type = stream.snapshot.content_type
+        content_type = stream.state.snapshot.content_type
         news = stream.since(start) or stream.latest(start)
         if news is not None:
             return await self._rendered_event(content_type, news)
         reader, lenders, forgotten = self._reader, stream.lenders, self._reader.forgotten
         result, facts = await reader.read_on(lenders, content_type, start)
         if facts.is_empty:
-            stream.verify(snapshot_of(stream.request, start, result, facts), ends=True)
+            stream.verify(snapshot_of(stream.lenders.request, start, result, facts), ends=True)
             return DataEvent(b"", start)
         body, until = result.cached.body, result.cached.stored.fresh_until
         for _ in range(followed.MOST_JOINED):
@@ -198,7 +198,7 @@ class EdgeFeedSource:
             result, facts = await reader.read_on(lenders, content_type, facts.next_offset)
             body, until = body + result.cached.body, min(until, result.cached.stored.fresh_until)
         span = Span(start, facts.next_offset, body)
-        stream.note_read(span, result)
+        stream.reads.note(span, result)
         event = await self._rendered_event(facts.content_type, span)
         if result.cached.keep and not facts.up_to_date and forgotten == reader.forgotten:
             groups = (stream.path,)
@@ -218,7 +218,7 @@ def _are_long(news: Sequence[Span]) -> bool:
 
 def _key(stream: FollowedStream, start: str) -> Hashable:
     """Return the key of a rendered event: data of another type are rendered differently."""
-    return stream.key, stream.snapshot.content_type, start
+    return stream.key, stream.state.snapshot.content_type, start
 
 
 def _data_event(content_type: str, span: Span) -> DataEvent:

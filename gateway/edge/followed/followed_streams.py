@@ -107,7 +107,7 @@ class FollowedStreams:
         stream.lenders.add(request)
         stream.is_only_compared = False
         if has_tail:
-            stream.note_tail(snapshot.tail)
+            stream.state.note_tail(snapshot.tail)
         return stream
 
     def _set_aside(self, stream: FollowedStream, snapshot: Snapshot) -> bool:
@@ -115,7 +115,7 @@ class FollowedStreams:
 
         New readers get a feed beside the one in doubt; there is at most one such feed.
         """
-        is_shorter = snapshot.tail < stream.snapshot.tail
+        is_shorter = snapshot.tail < stream.state.snapshot.tail
         if not (stream.trust.is_in_doubt and is_shorter and snapshot.caught_up):
             return False
         if not self.table.set_aside(stream):
@@ -174,7 +174,7 @@ class FollowedStreams:
             # for the tail: so the stream is followed from now on.
             stream = self.follow(request, snapshot, client)
         if stream is not None:
-            stream.note_read(span, result)
+            stream.reads.note(span, result)
         return self.source.data(as_read(snapshot, result, facts), read, span)
 
     def join(
@@ -191,7 +191,7 @@ class FollowedStreams:
 
     def moved(self, stream: FollowedStream) -> None:
         """Drop cached responses that reached the stream's old tail."""
-        known = stream.snapshot
+        known = stream.state.snapshot
         self.reader.moved(stream.path, Reach(known.tail, known.closed))
 
     def compared(self, stream: FollowedStream) -> None:

@@ -52,7 +52,7 @@ class FollowedTable:
 
     def is_tail(self, key: Hashable, offset: str) -> bool:
         """Return whether a stream is followed and known to end at an offset."""
-        return (stream := self.by_key.get(key)) is not None and stream.knows_tail(offset)
+        return (stream := self.by_key.get(key)) is not None and stream.state.knows_tail(offset)
 
     def add(self, stream: FollowedStream) -> None:
         """Add a stream to both tables: nothing in between may raise."""

@@ -82,7 +82,7 @@ class FollowedWrites:
         If it is not gone `for_all`, clients with an identity may see another stream there.
         """
         for stream in self._table.of_path(path):
-            if for_all or not stream.request.identity:
+            if for_all or not stream.lenders.request.identity:
                 stream.let_go(StreamNotFound("the stream was deleted"))
         self._doubts.deleted(path, for_all=for_all)
         beginning = self._beginnings.get(path)

@@ -17,7 +17,6 @@ from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.edge.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
 from gateway.edge.polls.follower import CannotFollow, Polled, PollQuestion, refuse
 from gateway.edge.polls.lenders import DENIALS, ONES_OWN
-from gateway.edge.polls.verification import Verification
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
 from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.origins import edge_target, followed, repair
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.comparison import Comparison, Evidence, Known, Others
     from gateway.edge.polls.lenders import Lenders
-    from gateway.edge.polls.recent_window import RecentWindow
+    from gateway.edge.polls.verification import Verification
     from gateway.origin.client import Origin
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.http.identity import IdentityHeaders
@@ -105,17 +104,17 @@ class Poller:
         origin: PolledOrigin,
         lenders: Lenders,
         content_type: str,
-        window: RecentWindow,
+        verification: Verification,
         others: Others,
         on_directives: Callable[[str], None],
     ) -> None:
         self._origin = origin
         self._lenders = lenders
         self._content_type = content_type
-        self._window = window
+        self._window = verification.window
         self._on_directives = on_directives
         self._others = others
-        self.verification = Verification(window)
+        self.verification = verification
 
     def steps_to_answer(self, question: PollQuestion) -> Steps:
         """Return the answer to a question; a character that its end cuts is completed.

@@ -22,7 +22,7 @@ class Verification:
     """
 
     def __init__(self, window: RecentWindow) -> None:
-        self._window = window
+        self.window = window
         self.on_settled: Callable[[], None] = lambda: None
         self._common: tuple[str, frozenset[str]] | None = None  # value of `lost`, once compared
         self.doubts = 0  # number of doubts so far
@@ -43,7 +43,7 @@ class Verification:
 
         Those beyond it are the offsets that readers of the old stream may hold.
         """
-        return self._common or self._window.places_beyond("", 0)
+        return self._common or self.window.places_beyond("", 0)
 
     @lost.setter
     def lost(self, found: tuple[str, frozenset[str]]) -> None:

@@ -152,7 +152,7 @@ class EdgeHandlers:
             # An answer for one reader alone is no news for others, but an identified reader may
             # have a followed stream of its own.
             is_news = result.cached.joinable or cache_request.identified
-            stream.note_read(span, result if is_news else replace(result, current=False))
+            stream.reads.note(span, result if is_news else replace(result, current=False))
         return present(request, route.recipients.of(read), result, self._shared)
 
     # Live reads
@@ -235,7 +235,10 @@ class EdgeHandlers:
             stream, start = begun
         live_responses.check_open(self._shared)
         join = partial(feeds.join, stream, plain)
-        snapshot, is_private = stream.snapshot, stream.request.identified or route.access.is_private
+        snapshot, is_private = (
+            stream.state.snapshot,
+            stream.lenders.request.identified or route.access.is_private,
+        )
         head = responses.event_stream(snapshot.content_type, snapshot.cors, private=is_private)
         live_responses.stream_events(request, self._shared, join, head, read, start)
         return None
@@ -274,10 +277,10 @@ class EdgeHandlers:
                     continue
                 stream = feeds.follow(plain, known, client, has_tail=known.tail != start)
             elif start == NOW:
-                stream.note_tail(snapshot.tail)
+                stream.state.note_tail(snapshot.tail)
             if start == NOW or facts.is_empty:
                 return stream, facts.next_offset
-            stream.note_read(Span(start, facts.next_offset, result.cached.body), result)
+            stream.reads.note(Span(start, facts.next_offset, result.cached.body), result)
             return stream, start
         raise OriginBehind("the stream was made anew again and again while it was read")
 
@@ -369,7 +372,7 @@ class EdgeHandlers:
 def _position(read: EdgeRead, stream: FollowedStream | None) -> str:
     """Return the offset where a live read begins; a followed stream resolves `now`."""
     offset = edge_target.start_of(read)
-    return offset if stream is None else stream.start_of(offset)
+    return offset if stream is None else stream.state.start_of(offset)
 
 
 def _headers(request: Request, route: EdgeRoute) -> MultiMapping[str]:

@@ -1,0 +1,157 @@
+"""The state of a followed stream at its origin, as far as polls, reads and writes have shown it."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import TYPE_CHECKING
+
+from gateway.cache.order import next_number
+from gateway.cache.rules.tails import shortened_lines
+from gateway.edge.followed.snapshots import contradicts, with_directives
+from gateway.protocol.streams.offsets import NOW
+from gateway.protocol.streams.reach import Reach
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from gateway.edge.polls.follower import Polled
+    from gateway.edge.polls.lenders import Lenders
+    from gateway.edge.polls.verification import Verification
+    from gateway.live.feed import Feed
+    from gateway.protocol.cache_headers import Freshness
+    from gateway.protocol.origins.followed import Snapshot, Span
+
+DIRECTIVES_S = 5.0  # that directives count as recent: lifetimes shrink towards a stream's end
+
+_versions = count()
+
+
+class KnownState:
+    """The known state of one followed stream: its snapshot, and how sure it is.
+
+    `feed` has the readers of the stream. Without `has_tail` the origin has only echoed the tail to
+    a client that asked from there.
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        feed: Feed[Any, Span],
+        verification: Verification,
+        lenders: Lenders,
+        freshness: Freshness,
+        *,
+        has_tail: bool,
+    ) -> None:
+        self.snapshot = snapshot._replace(number=next_number())
+        self.version = next(_versions)  # of the responses with the stream's news
+        self.has_tail = has_tail
+        self.confirmed_at = 0.0  # when the origin last confirmed the snapshot (epoch seconds)
+        self.feed = feed
+        self._verification = verification
+        self._lenders = lenders
+        self._freshness = freshness
+        self._is_confirmed = False  # by a poll, or by a read of the tail since then
+        self._is_tail_known = snapshot.caught_up  # by a read of the tail or a later poll
+        self._written = Reach()  # by writes through this gateway
+        self._directives_at = asyncio.get_running_loop().time()  # of `snapshot.reads_say`
+
+    @property
+    def is_current(self) -> bool:
+        """True if the stream's known state is the origin's present one, as far as can be told."""
+        feed = self.feed
+        is_known = self._is_confirmed and not self._verification.is_in_doubt
+        return is_known and feed.caught_up and feed.lost is None and not feed.closed
+
+    @property
+    def knows_now(self) -> bool:
+        """True if a reader that asks for offset `now` begins at the feed's tail.
+
+        The origin has shown the tail, and is polled since then: data that came in between are on
+        their way. A read of the tail needs more certainty, as `is_current` has it.
+        """
+        feed = self.feed
+        is_known = self._is_tail_known and self.has_tail and not self._verification.is_in_doubt
+        return is_known and feed.caught_up and feed.lost is None and not feed.closed
+
+    def start_of(self, offset: str) -> str:
+        """Return the offset where a read begins: the tail for `now`, if that is known."""
+        return self.feed.tail if offset == NOW and self.knows_now else offset
+
+    def knows_tail(self, offset: str | None) -> bool:
+        """Return whether the stream is known to end at an offset right now."""
+        return self.feed.position == self.feed.tail == offset and self.is_current
+
+    @property
+    def known_end(self) -> str:
+        """The largest offset that the stream is known to reach."""
+        return max(self.snapshot.tail, self._written.tail)
+
+    @property
+    def has_recent_directives(self) -> bool:
+        """True if the origin's cache directives for a read of the tail are known and recent."""
+        age_s = asyncio.get_running_loop().time() - self._directives_at
+        return self.snapshot.reads_say is not None and age_s < DIRECTIVES_S
+
+    def contradicts(self, read: Snapshot, *, ends: bool) -> bool:
+        """Return whether a read, which perhaps `ends`, shows that another stream is at the path."""
+        known = self.snapshot._replace(tail=self.feed.tail, closed=self.feed.closed)
+        return contradicts(known, read, ends=ends)
+
+    def mark_changed(self) -> None:
+        """Give another version to responses with the stream's news."""
+        self.version = next(_versions)
+
+    def mark_behind(self) -> None:
+        """Note that the stream may reach further than the snapshot, and tell the feed."""
+        self.snapshot = self.snapshot._replace(caught_up=False)
+        self.feed.mark_behind()
+        self.mark_changed()
+
+    def note_tail(self, tail: str) -> None:
+        """Note the tail that the origin has returned for `now`."""
+        self.has_tail |= tail == self.snapshot.tail
+
+    def note_directives(self, said: str) -> None:
+        """Note the origin's cache directives for a read of the tail."""
+        self._directives_at = asyncio.get_running_loop().time()
+        known = self.snapshot.reads_say
+        # A poll's directives hold only at the tail, where the known ones may amount to the same.
+        is_known = known and said == shortened_lines(known, self._freshness)
+        if said != known and not is_known:
+            self.snapshot = with_directives(
+                self.snapshot, self._lenders.request, said, self.snapshot.polls_say
+            )
+            self.mark_changed()
+
+    def note_write(self, written: Reach) -> None:
+        """Note how far a write reaches: the tail is unknown until a poll reports it."""
+        self._written = self._written.together(written)
+        if not self._written.is_told_by(self.snapshot.tail, closed=self.snapshot.closed):
+            self.mark_behind()
+
+    def note_answer(self, polled: Polled, now: float) -> Snapshot:
+        """Note the stream as the answer to a poll shows it, and return the new snapshot."""
+        known, request = self.snapshot, self._lenders.request
+        polls_say = known.polls_say if polled.directives is None else polled.directives
+        closed = polled.closed and polled.caught_up
+        self.snapshot = with_directives(known, request, known.reads_say, polls_say)._replace(
+            tail=polled.end,
+            closed=closed,
+            caught_up=polled.caught_up and self._written.is_told_by(polled.end, closed=closed),
+            cors=polled.cors,
+            number=next_number(),
+        )
+        self.mark_changed()
+        self.confirm(now)
+        return self.snapshot
+
+    def confirm(self, now: float) -> None:
+        """Note that the origin has confirmed the snapshot, at `now` (epoch seconds)."""
+        self.confirmed_at = now
+        self._is_confirmed = self._is_tail_known = True
+
+    def mark_unconfirmed(self) -> None:
+        """Note a failure of the origin: the snapshot may be outdated."""
+        self._is_confirmed = self._is_tail_known = False
