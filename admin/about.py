@@ -1,4 +1,4 @@
-"""What runs here: versions, file formats, limits of the process."""
+"""The running software: versions, file formats, limits of the process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LIMITS = {
 
 
 def about(settings: Settings, formats: Mapping[str, str]) -> About:
-    """Of this process; the limits of workers are the same."""
+    """Return the versions, formats and limits of this process; workers have the same."""
     limits = {name: _limit(resource.getrlimit(kind)[0]) for name, kind in _LIMITS.items()}
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     limits["connections"] = f"{settings.connection_limit(files):,}"
@@ -34,7 +34,7 @@ def about(settings: Settings, formats: Mapping[str, str]) -> About:
 
 @cache  # they are read from files
 def versions() -> dict[str, str]:
-    """Of Headgate and what it runs on, by name."""
+    """Return the versions of Headgate and of the software it runs on, by name."""
     from importlib.metadata import version  # 2 MB, with zip files and messages of e-mail
 
     packages = PACKAGES.union(*(kind.libraries for kind in KINDS.values()))

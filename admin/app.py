@@ -62,7 +62,7 @@ SOURCE: web.AppKey[ProcessSource] = web.AppKey("source")
 
 
 def build(source: ProcessSource, setup: Setup) -> web.Application:
-    """The admin application, reading from `source` at each request and every few seconds."""
+    """Build the admin application; it reads from `source` at each request and every few seconds."""
     settings = setup.settings
     listeners = Listeners(setup.bounds.most_connections)
     sign_in = SignIn(settings.admin_users, setup.clock, listeners.end)
@@ -90,7 +90,7 @@ def build(source: ProcessSource, setup: Setup) -> web.Application:
 def _running(
     recorder: Recorder, streams: StreamClient, sign_in: SignIn, doctor: CdnDoctor
 ) -> Callable[[web.Application], AsyncIterator[None]]:
-    """What begins and ends with the application."""
+    """Return the context that starts and stops with the application."""
 
     async def run(_app: web.Application) -> AsyncIterator[None]:
         await streams.open()
@@ -133,7 +133,7 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def show_metrics(request: web.Request) -> web.StreamResponse:
-    """All numbers, in the format that the scraper asks for."""
+    """Return all metrics, in the format that the scraper accepts."""
     from prometheus_client.aiohttp import make_aiohttp_handler
 
     from gateway.telemetry.exposition import registry
@@ -149,7 +149,7 @@ def line(value: object) -> str:
 
 
 async def add_security_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """These pages are for nobody's cache, frame or script."""
+    """Keep responses out of caches, frames and foreign scripts."""
     response.headers.update(SECURITY_HEADERS)
 
 
@@ -179,7 +179,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    """An RFC 9457 answer."""
+    """Return a problem (RFC 9457)."""
     return web.json_response(
         {"title": phrase(status), "status": status, "detail": detail},
         status=status,

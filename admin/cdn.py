@@ -42,7 +42,7 @@ class Choice(msgspec.Struct, frozen=True):
 
     @property
     def given(self) -> dict[str, object]:
-        """What was chosen."""
+        """The values that were chosen, by option."""
         values = {name: getattr(self, name) for name in Choice.__struct_fields__}
         return {
             name: value
@@ -81,7 +81,7 @@ def _told(target: Target) -> CdnTarget:
 
 
 async def make_file(settings: Settings, name: str, choice: Choice) -> CdnFile:
-    """The file for a target; NotTold says in one sentence why there is none.
+    """Return the file for a target. Raises NotTold with one sentence if there is none.
 
     A template takes some milliseconds to compile, in which the loop serves others.
     """
@@ -112,7 +112,7 @@ def _options(settings: Settings, choice: Choice) -> Options:
 
 
 def _command(target: Target, choice: Choice, file: str | None) -> str:
-    """The command that makes the same, from the same settings."""
+    """Return the command that makes the same file from the same settings."""
     words = ["headgate", "cdn", "render", target.name]
     if file is not None:
         words += ["--config", file]

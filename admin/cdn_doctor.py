@@ -31,7 +31,7 @@ REMOVAL_S = 10.0
 
 
 class _Report(msgspec.Struct):
-    """What `headgate doctor URL --json` prints."""
+    """The output of `headgate doctor URL --json`."""
 
     error: str = ""
     checks: tuple[DoctorFinding, ...] = ()

@@ -58,7 +58,7 @@ def _view(of: Table, declared: Declaration, path: str, source: str | None) -> Se
 
 
 def _shown(of: Table, key: str) -> str:
-    """A value as the documents write defaults."""
+    """Return a value as the documentation writes defaults."""
     if key in {"password_hash", "token"} and getattr(of, key):
         return MASKED
     value = of.settings[key].plain(getattr(of, key))
@@ -70,5 +70,5 @@ def _shown(of: Table, key: str) -> str:
 
 
 def _origin(origin: str) -> str:
-    """As it may be seen; a route has no origin by default."""
+    """Return an origin without its secrets, "" for none."""
     return shown_origin(origin) if origin else origin

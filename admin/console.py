@@ -1,4 +1,4 @@
-"""What the console shows: the one place that the pages and the API both ask.
+"""The console: the one place that the pages and the API both get their data from.
 
 The pages use it as `request.app[CONSOLE]`.
 """
@@ -83,7 +83,7 @@ class Console:
     # What is shown
 
     async def instance(self) -> Instance:
-        """Who speaks, and how it is now."""
+        """Return this gateway's name and state."""
         health = await self._source.health()
         samples = self._recorder.samples
         started = [it.number for it in samples if it.metric.name == "process_start_time_seconds"]
@@ -98,15 +98,15 @@ class Console:
 
     @property
     def name(self) -> str:
-        """What the instance is called: the address of its streams."""
+        """The name of this instance: the address of its streams."""
         return str(self._settings.listen)
 
     async def overview(self, span: Span) -> Overview:
-        """The first page. Who asks within a second gets the same."""
+        """Return the first page; requests within a second get the same."""
         return await self._overviews.of(span)
 
     async def overview_as_json(self, span: Span) -> bytes:
-        """The first page, encoded once for all who get the same."""
+        """Return the first page as JSON, encoded once for all who get the same."""
         return await self._overviews.as_json(span)
 
     async def routes(self, span: Span = "15m") -> tuple[RouteView, ...]:
@@ -122,7 +122,7 @@ class Console:
         after: str = "",
         limit: int = PAGE,
     ) -> StreamPage:
-        """A page of a route's streams."""
+        """Return a page of a route's streams. Raises NotTold."""
         self._check_route(route)
         if order not in get_args(StreamOrder):
             raise NotTold(400, f"order must be one of {', '.join(get_args(StreamOrder))}")
@@ -140,13 +140,13 @@ class Console:
     async def runs(
         self, route: str, *, status: RunStatus | None = None, after: str = "", limit: int = PAGE
     ) -> RunsView:
-        """A page of a route's runs."""
+        """Return a page of a route's runs. Raises NotTold."""
         self._check_route(route)
         question = ListRuns(route, status, after, max(1, min(limit, LARGEST_PAGE)))
         return runs.page(question, await self._ask(question, RunPage), self._clock())
 
     async def stream(self, route: str, name: str) -> StreamDescription:
-        """A stream, its producers and its readers. The name is percent-encoded, as in a URL."""
+        """Return a stream, its producers and readers. The name is percent-encoded, as in a URL."""
         _, name = self._stream(route, name)
         answers = await self._ask(DescribeStream(route, name), StreamDescription)
         return lists.descriptions(answers)
@@ -164,24 +164,24 @@ class Console:
     async def explanation(
         self, url: str, headers: Sequence[tuple[str, str]] = (), method: str = "GET"
     ) -> Explanation:
-        """What would become of a request for this URL, or path and query, if it came now."""
+        """Explain how a request for this URL, or path and query, would be answered now."""
         question = ExplainRequest(url, tuple(headers), method)
         return lists.explanations(await self._ask(question, Explanation))
 
     def cdn_targets(self) -> CdnTargets:
-        """The CDNs and proxies that there are configurations for."""
+        """Return the CDNs and proxies that there are configurations for."""
         from admin.cdn import told_targets  # like whoever asks, on demand
 
         return told_targets()
 
     async def cdn_file(self, target: str, choice: Choice) -> CdnFile:
-        """The configuration of one of them, for these settings."""
+        """Return the configuration of a CDN or proxy for these settings."""
         from admin.cdn import make_file
 
         return await make_file(self._settings, target, choice)
 
     def configuration(self) -> Configuration:
-        """The settings in effect."""
+        """Return the settings in effect."""
         return configuration(self._settings)
 
     def about(self) -> About:
@@ -209,7 +209,7 @@ class Console:
         return await self._streams.stop_run(self._stream(route, name)[0])
 
     async def make_token(self, wish: Wish) -> tuple[Made, str]:
-        """A read token, and the value of a Set-Cookie with it."""
+        """Return a read token, and the value of a Set-Cookie with it."""
         from admin.tokens import cookie_of, make_token
 
         now = self._clock()
@@ -231,7 +231,7 @@ class Console:
             raise NotTold(404, "no route has this prefix")
 
     async def _ask(self, question: Question, kind: type[A]) -> list[A]:
-        """The answers of this kind; the reason why there is none."""
+        """Return the answers of this kind. Raises NotTold with the reason if there is none."""
         answers: Sequence[Answer] = await self._source.ask(question)
         found = [answer for answer in answers if isinstance(answer, kind)]
         if found:

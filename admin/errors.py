@@ -1,4 +1,4 @@
-"""What goes wrong when somebody asks the console."""
+"""Errors of the console, as its clients see them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class NotTold(Exception):
 
 
 def phrase(status: int) -> str:
-    """What HTTP calls a status; an origin may answer with one that it does not know."""
+    """Return the phrase of a status; an origin may respond with one that HTTP does not define."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:

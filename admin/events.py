@@ -27,7 +27,7 @@ LOOK_S = 1.0  # between two looks whether somebody still listens, when there is 
 
 
 class Listeners:
-    """Everybody who is sent events; a session's are ended with it."""
+    """The clients of event streams; those of a session are disconnected when it ends."""
 
     def __init__(self, connections: int) -> None:
         """Take at most `connections` for all streams of events, as the admin listener does."""
@@ -72,7 +72,7 @@ class Listeners:
                 writing.cancel()
 
     def end_all(self) -> None:
-        """The server stops."""
+        """Disconnect all clients, because the server stops."""
         for writing in self._writing:
             writing.cancel()
 
@@ -88,7 +88,7 @@ async def _write(
 
 
 def event(data: bytes, *, name: str = "", identity: str = "") -> bytes:
-    """One event. The data are one line, as JSON is; name and id have no line ends."""
+    """Return an event. The data are one line, as JSON is; name and id have no line ends."""
     head = f"event: {name}\n" if name else ""
     if identity:
         head += f"id: {identity}\n"

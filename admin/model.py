@@ -1,4 +1,4 @@
-"""What the pages show and the API answers, as values without a word of HTML.
+"""The data of the pages and the API, as values without a word of HTML.
 
 Times are epoch seconds, durations seconds, sizes bytes, rates a second, ratios from 0 to 1.
 None stands for what is not known: no data, which is not zero.
@@ -24,14 +24,14 @@ TARGET_RATIO, ALARM_RATIO = TARGET, ALARM
 
 
 class HealthState(msgspec.Struct, frozen=True):
-    """How something is, in a word or two: serving; degraded: log unreachable; draining."""
+    """The state of something in a word or two: serving; degraded: log unreachable; draining."""
 
     level: Level
     words: str
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One series of a chart: a value for each of the chart's moments, None where there is none."""
+    """A series of a chart: a value for each of the chart's moments, None where it is unknown."""
 
     name: str
     values: tuple[float | None, ...]
@@ -46,7 +46,7 @@ class Chart(msgspec.Struct, frozen=True):
 
 
 class HeatMap(msgspec.Struct, frozen=True):
-    """How many deliveries took how long: for each moment a count for each bucket.
+    """The delays of deliveries: for each moment a count for each bucket.
 
     A bucket is up to its bound in seconds; the last one has no bound.
     """
@@ -58,7 +58,7 @@ class HeatMap(msgspec.Struct, frozen=True):
 
 
 class Instance(msgspec.Struct, frozen=True):
-    """Who speaks: the gateway whose page this is, and how it is."""
+    """The gateway whose page this is, and its state."""
 
     name: str
     state: HealthState
@@ -195,9 +195,9 @@ class About(msgspec.Struct, frozen=True):
 
 
 class Viewer(msgspec.Struct, frozen=True):
-    """Who looks. `csrf` goes with every change, as a form's field or as X-CSRF-Token.
+    """The user of a page. `csrf` goes with every change, as a form's field or as X-CSRF-Token.
 
-    It is empty for who came with a token, and so sends no cookie.
+    `csrf` is empty for a request with a token, since that has no cookie.
     """
 
     name: str
@@ -207,7 +207,7 @@ class Viewer(msgspec.Struct, frozen=True):
 
 
 class MessagePlace(msgspec.Struct, frozen=True):
-    """Where messages begin: `skip` of them after an offset, as an answer has many messages."""
+    """The place where messages begin: `skip` messages after an offset, as a response has many."""
 
     offset: str
     skip: int = 0
@@ -266,7 +266,7 @@ class CdnTarget(msgspec.Struct, frozen=True):
 
 
 class DoctorFinding(msgspec.Struct, frozen=True):
-    """What a check of the doctor saw: sentences without the last full stop.
+    """The finding of a doctor's check: sentences without the last full stop.
 
     `change` is what to do about it; empty where there is nothing to do.
     """
@@ -291,9 +291,9 @@ class DoctorWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DoctorView(msgspec.Struct, frozen=True):
-    """What may be examined, and what was last: its `url` is None until something was.
+    """The possible examinations, and the last one: its `url` is None before the first.
 
-    `trouble` is why nothing was found; `left` are streams that could not be removed.
+    `trouble` is why there are no findings; `left` are streams that could not be removed.
     """
 
     hosts: tuple[str, ...]

@@ -33,14 +33,14 @@ class OnDemand(web.AbstractResource):
     @property
     @override
     def canonical(self) -> str:
-        """What all paths begin with."""
+        """The beginning of all paths."""
         return "/"
 
     @override
     async def resolve(
         self, request: web.Request
     ) -> tuple[web.UrlMappingMatchInfo | None, set[str]]:
-        """The route of a request, or the methods that its path has."""
+        """Return the route of a request, or the methods that its path has."""
         await self.site()
         found = await self._router.resolve(request)
         if isinstance(found.http_exception, web.HTTPMethodNotAllowed):
@@ -48,7 +48,7 @@ class OnDemand(web.AbstractResource):
         return (found if found.http_exception is None else None), set()
 
     async def site(self) -> Site:
-        """What shows pages."""
+        """Return the site that shows pages, loading its modules first."""
         if self._site is None:
             await asyncio.to_thread(_load)
         return self._made()
@@ -65,7 +65,7 @@ class OnDemand(web.AbstractResource):
 
     @web.middleware
     async def errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """A middleware by which people get a page that says what went wrong."""
+        """Show people a page that says what went wrong (a middleware)."""
         try:
             return await handler(request)
         except NotTold as refusal:
@@ -92,22 +92,22 @@ class OnDemand(web.AbstractResource):
 
     @override
     def raw_match(self, path: str) -> bool:
-        """Whether it is the resource of a path of the route table."""
+        """Return whether `path` is the path of this resource in the route table."""
         return path == self.canonical
 
     @override
     def get_info(self) -> NoReturn:
-        """Nobody asks."""
+        """Raise NotImplementedError: no caller needs it."""
         raise NotImplementedError
 
     @override
     def url_for(self, **kwargs: str) -> NoReturn:
-        """It has no name by which one would."""
+        """Raise NotImplementedError: the resource has no name."""
         raise NotImplementedError
 
     @override
     def add_prefix(self, prefix: str) -> NoReturn:
-        """It is part of no other application."""
+        """Raise NotImplementedError: the resource is part of no other application."""
         raise NotImplementedError
 
 

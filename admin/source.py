@@ -1,4 +1,4 @@
-"""Where the admin listener has everything from: one process, or a supervisor of several."""
+"""The source of the admin listener's data: one process, or a supervisor of several."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ STARTING = "starting"  # why a process is not ready that opens its routes and li
 
 
 class Health(NamedTuple):
-    """Each check by name: None when it is fine, else the reason why not.
+    """The checks by name: None where all is well, else what is wrong.
 
-    Notes are the same of what readiness does not depend on.
+    Notes have the same form; readiness does not depend on them.
     """
 
     checks: dict[str, str | None]
@@ -46,9 +46,9 @@ class ClientBounds(Protocol):
 
 
 class Setup(NamedTuple):
-    """What the admin listener is told once: the forms that logs write, and what time it is.
+    """The admin listener's constants: the formats that logs write, the clock, its bounds.
 
-    `console` is the token by which guards of streams let it in.
+    `console` is the token with which the guards of streams admit it.
     """
 
     settings: Settings
@@ -59,13 +59,13 @@ class Setup(NamedTuple):
 
 
 class ProcessSource(Protocol):
-    """What tells how this process, or several together, are."""
+    """The state and the figures of this process, or of several together."""
 
     async def health(self) -> Health:
-        """Whether requests should be sent here."""
+        """Return whether requests should be sent here, with the reasons."""
 
     async def measure(self) -> Snapshot:
         """Every number as it is now."""
 
     async def ask(self, question: Question) -> Sequence[Answer]:
-        """The answer of each process that serves streams, but of those that give none in time."""
+        """Return the answers of the processes that serve streams, as far as they come in time."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def make_token(settings: Settings, wish: Wish, now: float) -> Made:
-    """A token as it is wished for. Raises NotTold when it cannot be made."""
+    """Make the read token that was asked for. Raises NotTold if that is impossible."""
     path = settings.keys_file
     if not path:
         raise NotTold(
@@ -38,7 +38,7 @@ async def make_token(settings: Settings, wish: Wish, now: float) -> Made:
 
 
 def cookie_of(made: Made, streams: str, now: float) -> str:
-    """The value of a Set-Cookie with a token; empty where no cookie can be for its streams."""
+    """Return the value of a Set-Cookie with a token; "" if no cookie can fit its streams."""
     try:
         return read_tokens.cookie(made, streams, now)
     except ValueError:

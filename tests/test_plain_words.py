@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 # Packages that were rewritten. The others follow, one after the other.
 PLAIN = (
+    "admin",
     "cdn_configs",
     "gateway/access",
     "gateway/backends",

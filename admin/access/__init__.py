@@ -1,1 +1,1 @@
-"""Who may look and who may change: sign-in, sessions, tokens, one check before every handler."""
+"""Access to the console: sign-in, sessions, tokens, and one check before every handler."""

@@ -1,4 +1,4 @@
-"""How often somebody may try to sign in: a few times at once, then one attempt after the other."""
+"""Limits of sign-in attempts: a few at once, then one at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_KEYS = 10_000  # 2 MB; a password check takes longer than it takes to be fo
 
 
 class Allowance(NamedTuple):
-    """So many at once, and another one after so many seconds each."""
+    """A token bucket: `at_once` attempts, refilled by one in `every_s` seconds."""
 
     at_once: int
     every_s: float
@@ -24,7 +24,7 @@ OF_AN_ADDRESS = Allowance(20, 3.0)  # from which several people may come
 
 
 class Attempts:
-    """What is left of the allowance of each name, or of each address."""
+    """The attempts counted by name, or by address."""
 
     def __init__(self, allowance: Allowance, clock: Callable[[], float]) -> None:
         self._allowance = allowance
@@ -33,13 +33,13 @@ class Attempts:
         self._whole_at: OrderedDict[Hashable, float] = OrderedDict()
 
     def wait_s(self, key: Hashable) -> int:
-        """How long until the next attempt may be made: 0 when it may be made now."""
+        """Return the seconds until the next attempt is allowed: 0 if it is now."""
         at_once, every_s = self._allowance
         # Never more than for one attempt: the clock may have been set back.
         return max(0, ceil(min(every_s, self._used_s(key) - (at_once - 1) * every_s)))
 
     def count(self, key: Hashable) -> None:
-        """An attempt is made."""
+        """Count an attempt."""
         at_once, every_s = self._allowance
         used_s = min(self._used_s(key), (at_once - 1) * every_s) + every_s
         self._whole_at.pop(key, None)
@@ -48,9 +48,9 @@ class Attempts:
             self._whole_at.popitem(last=False)
 
     def _used_s(self, key: Hashable) -> float:
-        """How long until the allowance is whole again."""
+        """Return the seconds until the allowance is full again."""
         return max(0.0, self._whole_at.get(key, 0.0) - self._clock())
 
     def forget(self, key: Hashable) -> None:
-        """The attempt was right: those before it were mistakes."""
+        """Forget the attempts before one that succeeded."""
         self._whole_at.pop(key, None)

@@ -1,4 +1,4 @@
-"""Who has changed what, for whoever has to know it later."""
+"""The audit log: which user changed what, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may do what: one check before every handler, from a table by route."""
+"""Authorisation: one check before every handler, from a table by route."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ SESSION: web.RequestKey[Session] = web.RequestKey("session", Session)
 
 
 class Access:
-    """Who comes by a session's cookie, a bearer token, or from this machine while all may."""
+    """The check of a session's cookie, of a bearer token, or of open access from this machine."""
 
     def __init__(self, sign_in: SignIn, tokens: Sequence[AdminToken], *, is_open: bool) -> None:
-        """`is_open` when there are no credentials: whoever comes is an operator."""
+        """Treat every local client as an operator if `is_open`: there are no credentials."""
         self._sign_in = sign_in
         self._tokens = {token.digest: token for token in tokens}
         self._everybody = Viewer("everybody", "operator", secrets.token_urlsafe(32))
@@ -89,7 +89,10 @@ class Access:
         return Viewer(session.name, session.role, session.csrf, signed_in=True)
 
     def _with_token(self, request: web.Request, authorization: str) -> Viewer | None:
-        """By `Bearer TOKEN`, or by `Basic NAME:TOKEN`: that to read only, as browsers repeat it."""
+        """Return the viewer of `Bearer TOKEN`, or of `Basic NAME:TOKEN`, else None.
+
+        Basic may only read: browsers repeat it by themselves.
+        """
         scheme, _, value = authorization.partition(" ")
         name = None
         if scheme.lower() == "basic" and request.method in READING:
@@ -107,7 +110,7 @@ class Access:
 
 
 def needed(request: web.Request) -> Need:
-    """What a request needs, by its method and the path of its route."""
+    """Return the right that a request needs, by its method and the path of its route."""
     method = "GET" if request.method == "HEAD" else request.method
     told = NEEDS.get((method, _resource(request)))
     if told is not None:
@@ -116,13 +119,13 @@ def needed(request: web.Request) -> Need:
 
 
 def _resource(request: web.Request) -> str:
-    """The path as the route table has it."""
+    """Return a request's path as the route table has it."""
     resource = request.match_info.route.resource
     return "" if resource is None else resource.canonical
 
 
 def is_local(host: str) -> bool:
-    """Whether a Host header names this machine."""
+    """Return whether a Host header names this machine."""
     match = _HOST.fullmatch(host)
     return match is not None and is_loopback(match["ipv6"] or match["name"])
 
@@ -142,7 +145,7 @@ def _check_need(request: web.Request, viewer: Viewer | None) -> None:
 
 
 def _send_to_sign_in(request: web.Request) -> NoReturn:
-    """Nobody has come: a browser that wants a page is sent to sign in."""
+    """Redirect a browser that wants a page to the sign-in. Raises NotTold with 401 for others."""
     wants_page = "text/html" in request.headers.get("Accept", "")
     if wants_page and request.method in READING and not request.path.startswith("/api/"):
         there = f"{SIGN_IN}?next={quote(request.raw_path, safe='/')}"

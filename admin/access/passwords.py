@@ -1,4 +1,4 @@
-"""Whether a password is a user's, at the same cost whoever asks."""
+"""Checks of passwords, at the same cost for every name."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Passwords:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def knows(self, name: str) -> bool:
-        """Whether somebody is called that."""
+        """Return whether a user has this name."""
         return name in self._users
 
     def may_be_right(self, password: str) -> bool:
-        """Whether somebody may have that password; what is certainly wrong costs no check."""
+        """Return whether the password is possible; an impossible one costs no check."""
         return self._dearest is not None and len(password) <= LONGEST_PASSWORD
 
     def check_room(self) -> None:
@@ -47,7 +47,7 @@ class Passwords:
             raise NotTold(503, "too many sign in at once: try again", {"Retry-After": "1"})
 
     async def check(self, name: str, password: str) -> AdminUser | None:
-        """The user, if the password is theirs. Raises NotTold when too many ask."""
+        """Return the user if the password is right, else None. Raises NotTold if too many wait."""
         user = self._users.get(name)
         of = user or self._dearest
         if of is None or not self.may_be_right(password):
@@ -73,7 +73,7 @@ class Passwords:
 
 
 def _cost(user: AdminUser) -> int:
-    """How long a user's hash takes to check: passes over its memory."""
+    """Return the cost of a user's hash: passes over its memory."""
     # At the start, and only where there are users: it is another megabyte.
     from argon2 import extract_parameters
 

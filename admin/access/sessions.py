@@ -1,4 +1,4 @@
-"""Who is signed in: sessions in a bounded table, by the hash of what their cookie says."""
+"""Sessions of signed-in users, in a bounded table by the hash of their cookie's value."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_SESSIONS = 1000  # beyond that the one that was unused for longest ends
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """Somebody who has signed in. `csrf` goes with each of their changes."""
+    """A session of a signed-in user. `csrf` goes with each of the user's changes."""
 
     key: bytes
     name: str
@@ -35,13 +35,13 @@ class Sessions:
     """Begun by a sign-in; ended by a sign-out, by time, or by too many others."""
 
     def __init__(self, clock: Callable[[], float], ended: Callable[[Session], None]) -> None:
-        """`ended` is called for each session that is over."""
+        """Call `ended` for each session that is over."""
         self._clock = clock
         self._ended = ended
         self._table: OrderedDict[bytes, Session] = OrderedDict()  # the longest unused first
 
     def begin(self, user: AdminUser) -> tuple[str, Session]:
-        """A new session, and what its cookie is to say."""
+        """Begin a session; return the value of its cookie, and the session."""
         token = secrets.token_urlsafe(32)
         now = self._clock()
         session = Session(
@@ -53,12 +53,12 @@ class Sessions:
         return token, session
 
     def find(self, token: str) -> Session | None:
-        """The session of a cookie, if it is not over."""
+        """Return the session of a cookie, or None if it is over."""
         session = self._table.get(token_digest(token))
         return session if session is not None and self.stands(session) else None
 
     def stands(self, session: Session) -> bool:
-        """Whether a session is not over."""
+        """Return whether a session is not over."""
         now = self._clock()
         if session.key not in self._table:
             return False
@@ -68,11 +68,11 @@ class Sessions:
         return True
 
     def use(self, session: Session) -> None:
-        """Somebody does something in a session that stands: it is not idle."""
+        """Note that a session was used: it is not idle."""
         session.used_at = self._clock()
         self._table.move_to_end(session.key)
 
     def end(self, session: Session) -> None:
-        """It is over."""
+        """End a session."""
         if self._table.pop(session.key, None) is not None:
             self._ended(session)

@@ -34,14 +34,14 @@ class SignIn:
         clock: Callable[[], float],
         ended: Callable[[Session], None],
     ) -> None:
-        """`ended` is called for each session that is over."""
+        """Call `ended` for each session that is over."""
         self.passwords = Passwords(users)
         self.sessions = Sessions(clock, ended)
         self._of_names = Attempts(OF_A_NAME, clock)
         self._of_addresses = Attempts(OF_AN_ADDRESS, clock)
 
     async def sign_in(self, name: str, password: str, address: str) -> tuple[str, Session]:
-        """What the cookie is to say, and the session. Raises NotTold with 401, 429 or 503."""
+        """Return the cookie's value and the session. Raises NotTold with 401, 429 or 503."""
         name = name[:LONGEST_NAME]
         network = counted_as(address)
         wait_s = max(self._of_names.wait_s(name), self._of_addresses.wait_s(network))
@@ -72,7 +72,7 @@ class SignIn:
         return NotTold(401, "the name or the password is wrong")
 
     def session(self, request: web.Request) -> Session | None:
-        """The session of a request's cookie; it is used, unless a page listens by itself."""
+        """Return the session of a request's cookie, noting its use unless a page only listens."""
         session = self.sessions.find(request.cookies.get(COOKIE, ""))
         if session is not None and not request.headers.get("Accept", "").startswith(EVENTS):
             self.sessions.use(session)

@@ -35,7 +35,7 @@ async def _describe(request: web.Request) -> web.Response:
 
 
 def document(version: str) -> Json:
-    """The whole description, of this version of Headgate."""
+    """Return the OpenAPI description for this version of Headgate."""
     types: list[type[msgspec.Struct]] = [Problem, *_types()]
     schemas, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
     of_type: OfType = dict(zip(types, schemas, strict=True))
@@ -109,7 +109,7 @@ def _problem(of_type: OfType) -> Json:
 
 
 def _parameters(query: type[msgspec.Struct], components: Json) -> list[Json]:
-    """Each field of the query as a parameter of its own."""
+    """Return each field of the query as a parameter."""
     schema = components[query.__name__]
     assert isinstance(schema, dict), "a struct is an object"
     required = schema.get("required", [])

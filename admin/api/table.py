@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 
 class Operation(NamedTuple):
-    """One row of the table. Without an `answer` it is 204; `events` says it is a stream of them."""
+    """An operation of the API: 204 without `answer`, a stream of events with `events`."""
 
     method: str
     path: str
@@ -99,7 +99,7 @@ def _handler(operation: Operation) -> Callable[[web.Request], Awaitable[web.Stre
 
 
 def _query(request: web.Request, operation: Operation) -> msgspec.Struct | None:
-    """The query as a value. What is not in it is refused: it may be a mistyped name."""
+    """Return the query as a value. Raises NotTold for unknown parameters, perhaps mistyped."""
     if operation.query is None:
         return None
     known = {field.encode_name for field in msgspec.structs.fields(operation.query)}
@@ -110,7 +110,7 @@ def _query(request: web.Request, operation: Operation) -> msgspec.Struct | None:
 
 
 def reply(value: object) -> web.Response:
-    """A value as JSON, which ends its line; None as 204."""
+    """Return a value as a line of JSON, None as 204."""
     if value is None:
         return web.Response(status=204)
     return web.Response(body=msgspec.json.encode(value) + b"\n", content_type="application/json")
@@ -263,15 +263,15 @@ async def _stream_events(request: web.Request, query: OfTail, _body: None) -> we
 
 
 async def overviews(console: Console, span: Span) -> AsyncGenerator[bytes]:
-    """The overview as events."""
+    """Yield the overview as events."""
     async for _ in ticks():
         yield event(await console.overview_as_json(span))
 
 
 async def tail(console: Console, route: str, name: str, offset: str) -> AsyncGenerator[bytes]:
-    """A stream's messages as events, their ids the offsets behind them; a last one is `closed`.
+    """Yield a stream's messages as events, their ids the offsets behind them; the last is `closed`.
 
-    What goes wrong is told by an event called `problem`, since the head of the answer is sent.
+    Failures are events called `problem`, since the head of the response is sent by then.
     """
     try:
         async with aclosing(console.follow(route, name, offset)) as following:

@@ -1,4 +1,4 @@
-"""What the API is asked and answers, as values; `admin.api.table` has its operations."""
+"""Queries, bodies and responses of the API, as values; its operations are in `admin.api.table`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class OfSpan(msgspec.Struct, frozen=True):
 
 
 class OfRoute(msgspec.Struct, frozen=True):
-    """A page of a route's streams."""
+    """Return a page of a route's streams. Raises NotTold."""
 
     route: str
     begins: str = ""
@@ -60,7 +60,7 @@ class OfMessages(msgspec.Struct, frozen=True):
 
 
 class OfTail(msgspec.Struct, frozen=True):
-    """What comes behind an offset. A Last-Event-ID goes before it."""
+    """The messages behind an offset; a Last-Event-ID takes precedence over it."""
 
     route: str
     name: str
@@ -110,7 +110,7 @@ class ChangeMade(msgspec.Struct, frozen=True):
 
 
 class Stopping(msgspec.Struct, frozen=True):
-    """Whether the run has a producer, who was asked to stop."""
+    """True if the run has a producer, which was asked to stop."""
 
     is_asked: bool
 
@@ -163,7 +163,7 @@ class RotatedKeys(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What went wrong (RFC 9457)."""
+    """A description of what went wrong (RFC 9457)."""
 
     title: str
     status: int

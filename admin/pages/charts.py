@@ -55,7 +55,7 @@ class Scale(NamedTuple):
     ticks: tuple[float, ...]
 
     def y(self, value: float) -> float:
-        """Where a value is; what lies outside is drawn at the edge."""
+        """Return the y coordinate of a value; one outside the scale is at the edge."""
         part = (value - self.low) / (self.high - self.low)
         return round(HEIGHT * (1 - min(1.0, max(0.0, part))), 1)
 
@@ -72,7 +72,7 @@ class Drawing(NamedTuple):
 
 
 def scale_from_zero(highest: float, steps: Sequence[float] = (1, 2, 2.5, 5, 10)) -> Scale:
-    """A scale up to a little more than the highest value, with two to six round ticks."""
+    """Return a scale to a little above the highest value, with two to six round ticks."""
     top = highest * ROOM if highest > NOTHING else 1.0
     power = 10.0 ** math.floor(math.log10(top / 5))
     step = next(power * n for n in steps if power * n * 5 >= top)
@@ -80,7 +80,7 @@ def scale_from_zero(highest: float, steps: Sequence[float] = (1, 2, 2.5, 5, 10))
 
 
 def ratio_scale(values: Iterable[float]) -> Scale:
-    """A scale for ratios that are good when high: from a half on, unless one is lower."""
+    """Return a scale for ratios that are good when high: from a half on, unless one is lower."""
     low = 0.5 if min(values, default=1.0) >= 0.5 else 0.0
     return Scale(low, 1.0 + (1 - low) * 0.04, (low, (1 + low) / 2, 1.0))
 
@@ -89,7 +89,7 @@ def ratio_scale(values: Iterable[float]) -> Scale:
 
 
 def stacked_area(chart: Chart, label: str, told: Format = show.rate) -> Markup:
-    """Each line on top of the ones before; the height of all is the whole."""
+    """Draw each line on top of the ones before; the height of all is the sum."""
     totals = _totals(chart.lines)
     scale = scale_from_zero(max((total for total in totals if total is not None), default=0.0))
     floor: list[float | None] = [None if total is None else 0.0 for total in totals]
@@ -113,7 +113,7 @@ def line_chart(
     told: Format = show.count,
     references: Sequence[Reference] = (),
 ) -> Markup:
-    """A line for each series, with labelled levels across; with levels it shows a ratio.
+    """Draw a line for each series; with `references`, labelled levels across a chart of ratios.
 
     A ratio's scale need not begin at zero; every other does.
     """
@@ -129,7 +129,7 @@ def line_chart(
 
 
 def heat_map(heat: HeatMap, label: str) -> Markup:
-    """A column a moment, a row a bucket; the darker, the more deliveries took that long."""
+    """Draw a column for each moment, a row for each bucket: the darker, the more deliveries."""
     rows = len(heat.bounds) + 1
     most = max((number for column in heat.counts for number in column or ()), default=0.0)
     shades: list[list[str]] = [[] for _ in range(SHADES)]
@@ -159,7 +159,7 @@ def heat_map(heat: HeatMap, label: str) -> Markup:
 
 
 def spark(values: Sequence[float | None], level: str = "") -> Markup:
-    """A small history without axes: how something went, not how much it was."""
+    """Draw a small history without axes: the trend, not the amount."""
     known = [value for value in values if value is not None]
     low, high = min(known, default=0.0), max(known, default=0.0)
 
@@ -174,7 +174,7 @@ def spark(values: Sequence[float | None], level: str = "") -> Markup:
 
 
 def last(values: Sequence[float | None]) -> float | None:
-    """The newest value; None when the newest moment has none, however much came before."""
+    """Return the value of the newest moment; None if that is unknown."""
     return values[-1] if values else None
 
 
@@ -224,7 +224,7 @@ def _drawn(kind: str, name: str, path: str) -> Markup:
 
 
 def css_class(name: str) -> str:
-    """The class that gives a series its colour, the same on every page."""
+    """Return the CSS class that gives a series its colour, the same on every page."""
     return "s-" + re.sub(r"[^a-z0-9]+", "-", name.lower())
 
 
@@ -248,7 +248,7 @@ def _level(reference: Reference, scale: Scale) -> Markup:
 
 
 def _ends(values: Iterable[tuple[str, float | None]], scale: Scale, told: Format) -> Markup:
-    """The newest values where the lines end, one below the other where they would overlap."""
+    """Draw the newest values at the ends of the lines, moved apart where they would overlap."""
     ends, lowest = [], -float(LABEL_HEIGHT)
     for name, value in sorted(values, key=lambda end: -(end[1] or 0.0)):
         if value is not None:
@@ -291,7 +291,7 @@ def _times(start: float, step: float, count: int) -> Markup:
 
 
 def _totals(lines: Sequence[Line]) -> list[float | None]:
-    """The sum at each moment; None where no line has a value."""
+    """Return the sum of the lines at each moment; None where no line has a value."""
     totals: list[float | None] = []
     for values in zip(*(line.values for line in lines), strict=True):
         known = [value for value in values if value is not None]
@@ -300,7 +300,7 @@ def _totals(lines: Sequence[Line]) -> list[float | None]:
 
 
 def _path(values: Sequence[float | None], y: Callable[[float], float], width: int) -> str:
-    """A line through each run of known values: a gap is a gap. One value alone is a dot."""
+    """Return an SVG path through each run of known values, with gaps; one value alone is a dot."""
     x = width / max(1, len(values) - 1)
     return "".join(
         "M" + "L".join(f"{at * x:.1f},{y(value):g}" for at, value in run) + ("h0" * (len(run) == 1))
@@ -346,7 +346,7 @@ def _cell(at: int, row: int, columns: int, rows: int) -> str:
 
 
 def _tally(column: Sequence[float] | None, bounds: Sequence[float]) -> str:
-    """In which bucket most deliveries of a moment were, and of how many."""
+    """Return the bucket with the most deliveries of a moment, and their total, as text."""
     if not column or not sum(column):
         return show.UNKNOWN
     row = max(range(len(column)), key=lambda at: column[at])

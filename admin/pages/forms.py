@@ -1,6 +1,6 @@
-"""What people do by forms: sign in and out, ask for an explanation, change a stream, stop a run.
+"""Forms: sign in and out, explain a request, change a stream, stop a run.
 
-Who may, and whether a form comes from these pages, `admin.access.check` has checked before.
+`admin.access.check` has checked the user's rights and the form's origin before.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HERE = re.compile(r"/(?![/\\])[^\x00-\x20\x7f]*")
 
 
 class StreamForm(NamedTuple):
-    """What was entered to change a stream, on the page of it."""
+    """The input of the forms on the page of a stream."""
 
     query: Mapping[str, str]
     fields: Mapping[str, str]
@@ -151,7 +151,7 @@ class Forms:
     async def _refused(
         self, request: web.Request, form: StreamForm, refusal: NotTold
     ) -> web.Response:
-        """The form once more, with what was entered and why that was not done."""
+        """Show the form again, with the input and the reason of the refusal."""
         template, told = await stream.page(self._visit(request))
         told = {**told, "refusal": refusal.reason, "content": form.fields.get("content", "")}
         return await self._shown(request, TemplatePage(template, told), refusal.status)
@@ -195,5 +195,5 @@ async def _sign_out(request: web.Request) -> web.Response:
 
 
 def _here(path: str) -> str:
-    """Where to go on after a sign-in: a page of this site, the first one if in doubt."""
+    """Return the page of this site to show after a sign-in, the first one if in doubt."""
     return path if _HERE.fullmatch(path) else "/"

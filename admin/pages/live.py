@@ -32,7 +32,7 @@ class _Shared:
         self.looking = 0
 
     async def regions(self) -> Regions:
-        """As of this tick. Those who ask together wait for one rendering."""
+        """Return the regions of this tick, rendered once for all who follow."""
         async with self._turn:
             now = asyncio.get_running_loop().time()
             if now - self._taken_at > EVENTS_S / 2:
@@ -48,11 +48,11 @@ class LivePages:
         self._shared: dict[str, _Shared] = {}
 
     async def follow(self, seen: str, tell: Tell) -> AsyncGenerator[bytes]:
-        """What changes, as events; one that says nothing shows that all is as it was.
+        """Yield changed regions as events; an empty event shows that nothing changed.
 
-        Those share a rendering who look at the same: `seen` names it by all that it depends on.
+        Pages with the same content share a rendering: `seen` names all that it depends on.
 
-        What cannot be told now is an event called `problem`, and is tried again.
+        A failure is an event called `problem`, and the rendering is tried again.
         """
         shared = self._shared.setdefault(seen, _Shared(tell))
         shared.looking += 1

@@ -16,14 +16,14 @@ BYTES_A_LINE = 16
 
 
 def preview(message: Message) -> str:
-    """The beginning of a message on one line."""
+    """Return the beginning of a message on one line."""
     if message.text is not None:
         return show.visible(" ".join(message.text[:PREVIEW].split()))
     return (message.data or b"")[: PREVIEW // 3].hex(" ")
 
 
 def payload(message: Message, is_json: bool) -> str:
-    """All that is known of a message, in lines. Line ends and tabs stay what they are."""
+    """Return a whole message in lines; its line ends and tabs stay as they are."""
     if message.text is None:
         return hex_lines(message.data or b"")
     text = _indented(message.text) if is_json and not message.truncated else message.text

@@ -79,12 +79,12 @@ class Renderer:
         return environment
 
     async def page(self, page: TemplatePage, **viewing: object) -> str:
-        """The whole page for one who looks."""
+        """Render a whole page for a viewer."""
         template = await self._template(page)
         return await self._turns.take(_joined(template.generate(page.told, **viewing)))
 
     async def regions(self, page: TemplatePage) -> dict[str, str]:
-        """What changes while the page is open, by name."""
+        """Render the regions that change while the page is open, by name."""
         template = await self._template(page)
         context = template.new_context(dict(page.told))
         blocks = {**self._environment.get_template("base.html").blocks, **template.blocks}
@@ -109,7 +109,7 @@ class Renderer:
 
 
 def _joined(pieces: Iterable[str]) -> Generator[None, None, str]:
-    """The text, with a step for each piece."""
+    """Join the pieces of a text, with a step for each."""
     made = []
     for piece in pieces:
         made.append(piece)
@@ -118,12 +118,12 @@ def _joined(pieces: Iterable[str]) -> Generator[None, None, str]:
 
 
 def _is_shown(name: str, tab: object) -> bool:
-    """Whether a block is on this tab of its page: those of other tabs would be rendered in vain."""
+    """Return whether a block is on this tab of its page; those of other tabs are not rendered."""
     return name in {f"{REGION}instance", f"{REGION}head", f"{REGION}{tab}"}
 
 
 def link(path: str, **query: object) -> str:
-    """A path with a query; what is empty is left out."""
+    """Return a path with a query, without its empty parameters."""
     given = {key: str(value) for key, value in query.items() if value not in {"", None}}
     return f"{path}?{urlencode(given)}" if given else path
 
@@ -137,12 +137,12 @@ def once(draw: Callable[P, Markup], most: int = MOST_CHARTS) -> Callable[P, Mark
 
 
 def ratio_chart(chart: Chart, label: str) -> Markup:
-    """A ratio beside its target and its alarm."""
+    """Draw a ratio beside its target and its alarm level."""
     return charts.line_chart(chart, label, show.percent, RATIO_LEVELS)
 
 
 def change(history: Sequence[float | None]) -> float | None:
-    """How much the last known value is above the first one."""
+    """Return the difference of the last and the first known value, or None."""
     known = [value for value in history if value is not None]
     return known[-1] - known[0] if len(known) > 1 else None
 

@@ -37,12 +37,12 @@ def _three_digits(size: float) -> str:
 
 
 def count(value: float | None) -> str:
-    """A whole number with its digits in threes: 48,210."""
+    """Format a whole number with its digits in threes: 48,210."""
     return UNKNOWN if value is None else f"{value:,.0f}"
 
 
 def rate(value: float | None) -> str:
-    """A rate: 12.4k/s."""
+    """Format a rate: 12.4k/s."""
     return UNKNOWN if value is None else f"{number(value)}/s"
 
 
@@ -56,7 +56,7 @@ def size(value: float | None) -> str:
 
 
 def percent(ratio: float | None) -> str:
-    """A ratio with one digit after the point: 93.4 %; never 100 % of what is less."""
+    """Format a ratio with one digit after the point: 93.4 %; 100 % only if it is exactly 1."""
     if ratio is None:
         return UNKNOWN
     if ratio >= 1:
@@ -65,19 +65,19 @@ def percent(ratio: float | None) -> str:
 
 
 def level(ratio: float) -> str:
-    """A ratio that somebody has set: 85 %."""
+    """Format a ratio from the settings: 85 %."""
     return f"{ratio:.0%}".replace("%", " %")
 
 
 def factor(value: float | None) -> str:
-    """How many times: 1,284×, 1.2×."""
+    """Format a factor: 1,284×, 1.2×."""
     if value is None:
         return UNKNOWN
     return f"{value:,.0f}×" if value >= 10 else f"{_three_digits(value)}×"
 
 
 def duration(seconds: float | None) -> str:
-    """A duration in its fitting unit: 250 µs, 3.2 ms, 1.5 s, 4 min, 2 h, 3 d."""
+    """Format a duration in its fitting unit: 250 µs, 3.2 ms, 1.5 s, 4 min, 2 h, 3 d."""
     if seconds is None:
         return UNKNOWN
     if seconds < 0.0009995:
@@ -93,7 +93,7 @@ def duration(seconds: float | None) -> str:
 
 
 def relative(moment: float | None, now: float) -> str:
-    """How far a moment is from now: 12 s ago, in 3 h."""
+    """Format a moment relative to now: 12 s ago, in 3 h."""
     if moment is None:
         return UNKNOWN
     away = round(moment - now)
@@ -103,19 +103,19 @@ def relative(moment: float | None, now: float) -> str:
 
 
 def clock(moment: float) -> str:
-    """The time of day in UTC, as log lines have it: 12:05:10."""
+    """Format the time of day in UTC, as log lines have it: 12:05:10."""
     return datetime.fromtimestamp(moment, UTC).strftime("%H:%M:%S")
 
 
 def exact(moment: float | None) -> str:
-    """A moment for people who compare it with a log: 2026-03-01 12:05:10 UTC."""
+    """Format a moment for people who compare it with a log: 2026-03-01 12:05:10 UTC."""
     if moment is None:
         return UNKNOWN
     return _iso(moment, " ", " UTC")
 
 
 def machine(moment: float) -> str:
-    """A moment for `<time datetime>`: 2026-03-01T12:05:10Z."""
+    """Format a moment for `<time datetime>`: 2026-03-01T12:05:10Z."""
     return _iso(moment, "T", "Z")
 
 
@@ -128,7 +128,7 @@ def _iso(moment: float, between: str, zone: str) -> str:
 
 
 def spoken(name: str) -> str:
-    """A stream's name without its percent-encoding, where that leads back to the same name."""
+    """Return a stream's name percent-decoded, if encoding it again gives the same name."""
     plain = unquote(name)
     return plain if quote(plain, IN_NAMES) == name else name
 
@@ -148,13 +148,13 @@ def _shown(character: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """A reason as a sentence: with a capital and an end."""
+    """Return a reason as a sentence, with a capital and an end."""
     told = visible(text.strip())
     return told[:1].upper() + told[1:] + ("" if told.endswith((".", "!", "?", "…")) else ".")
 
 
 def middle(text: str, longest: int = LONGEST_NAME) -> str:
-    """A name cut in its middle, where names differ least; its ends tell it apart."""
+    """Return a name cut in its middle, where names differ least."""
     if len(text) <= longest:
         return text
     kept = longest - 1

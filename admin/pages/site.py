@@ -66,7 +66,7 @@ class Site:
         router.add_get("/static/{name}", _static())
 
     def reading(self, tell: Callable[[Visit], Awaitable[TemplatePage]]) -> Handler:
-        """What answers at the URL of a page."""
+        """Return the handler for the URL of a page."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
             visit = self.visit(request)
@@ -84,7 +84,7 @@ class Site:
         return handle
 
     def visit(self, request: web.Request) -> Visit:
-        """Who asks for what, and when."""
+        """Return the visit of a request: what it asks for, from whom, and when."""
         try:
             host = request.url.host or "localhost"
         except ValueError as cause:
@@ -95,7 +95,7 @@ class Site:
     async def show(
         self, request: web.Request, page: TemplatePage, status: int = HTTPStatus.OK
     ) -> web.Response:
-        """A page as an answer."""
+        """Return a page as a response."""
         text = await self._renderer.page(page, viewer=request.get(VIEWER))
         return web.Response(text=text, content_type="text/html", status=status)
 
@@ -107,14 +107,14 @@ class Site:
         return await self.show(request, TemplatePage("alerts.html", told))
 
     async def download(self, request: web.Request) -> web.Response:
-        """The configuration of the CDN page, as a file to be saved."""
+        """Return the configuration of the CDN page as a download."""
         made = await cdn.chosen_file(self.visit(request))
         # The name is a target's own: nothing that was entered is in it.
         disposition = f'attachment; filename="{made.file_name}"'
         return web.Response(text=made.text, headers={"Content-Disposition": disposition})
 
     async def error(self, request: web.Request, status: int, detail: str) -> web.Response:
-        """A page like the others for whom those are, else one that tells nothing else."""
+        """Return an error page: like the others for a signed-in user, else a bare one."""
         told: dict[str, object] = {"title": phrase(status), "detail": detail, "here": ""}
         if VIEWER in request:
             told["instance"] = await request.app[CONSOLE].instance()

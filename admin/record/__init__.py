@@ -1,1 +1,1 @@
-"""What was counted in the last day, and what it says."""
+"""The record of the last day's counts, and conclusions from it."""

@@ -1,4 +1,4 @@
-"""What an operator should look at: found in health, metrics and history, with its beginning."""
+"""Findings that need an operator's attention, from health, metrics and history."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class Watch:
 
 
 class Growing:
-    """Which counters of trouble have grown lately."""
+    """The counters of trouble that have grown lately."""
 
     def __init__(self) -> None:
         self._totals: dict[tuple[str, str], float] | None = None
         self._lately: dict[tuple[str, str], tuple[float, float]] = {}  # when last, how much since
 
     def update(self, now: float, samples: Iterable[Sample]) -> Iterator[AttentionItem]:
-        """A finding for each that has grown within the last minute."""
+        """Yield a finding for each counter that has grown within the last minute."""
         totals: dict[tuple[str, str], float] = {}
         for sample in samples:
             # A history that changed and lost nothing is no trouble.
@@ -98,7 +98,7 @@ _TROUBLE = {
 
 
 def _counted(sample: Sample) -> float:
-    """A counter's number; of a histogram how many observations are above STALL_S."""
+    """Return a counter's number; for a histogram its observations above STALL_S."""
     if sample.distribution is None:
         return sample.number
     above = bisect_left(sample.metric.bounds, STALL_S) + 1
@@ -106,7 +106,7 @@ def _counted(sample: Sample) -> float:
 
 
 def of_health(health: Health) -> Iterator[AttentionItem]:
-    """A finding for each check that fails; of notes, those of which readers or writers feel."""
+    """Yield a finding for each check that fails, and for notes that clients feel."""
     for name, reason in health.checks.items():
         if reason is not None:
             yield _check(name, reason, "bad")
@@ -116,9 +116,9 @@ def of_health(health: Health) -> Iterator[AttentionItem]:
 
 
 def is_felt(note: str) -> bool:
-    """Whether readers or writers feel it.
+    """Return whether readers or writers feel what the note is about.
 
-    Data are lost, nothing of an origin is reached, or a cache in front keeps what was deleted.
+    Data are lost, an origin is unreachable, or a cache in front still has what was deleted.
     """
     return note.startswith(("loss ", "origin ", "purge "))
 
@@ -131,7 +131,7 @@ def _check(name: str, reason: str, level: Level) -> AttentionItem:
 
 
 def of_metrics(samples: Iterable[Sample]) -> Iterator[AttentionItem]:
-    """What single gauges say."""
+    """Yield the findings in single gauges."""
     for sample in samples:
         name, number = sample.metric.name, sample.number
         labels = dict(zip(sample.metric.labels, sample.values, strict=True))
@@ -150,7 +150,7 @@ def of_metrics(samples: Iterable[Sample]) -> Iterator[AttentionItem]:
 
 
 def of_history(prefix: str, finest: list[Row | None], step_s: int) -> Iterator[AttentionItem]:
-    """What the last minutes of a route say, from its rows of `step_s` seconds."""
+    """Yield the findings in a route's last minutes, from its rows of `step_s` seconds."""
     minutes = figures.summed(finest[-(RATIO_OVER_S // step_s) :])
     ratio = figures.without_origin(minutes)
     if ratio is not None and ratio < ALARM_RATIO and _reads(minutes) >= FEWEST_READS:
@@ -175,6 +175,6 @@ def _reads(row: Row | None) -> float:
 
 
 def of_routes(rows: Mapping[str, list[Row | None]], step_s: int) -> Iterator[AttentionItem]:
-    """What the last minutes of all routes say."""
+    """Yield the findings in the last minutes of all routes."""
     for prefix, finest in rows.items():
         yield from of_history(prefix, finest, step_s)

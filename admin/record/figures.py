@@ -1,8 +1,8 @@
-"""What is recorded of a route: a row of numbers, taken from the metrics, and what rows tell.
+"""Rows: the numbers recorded of a route, taken from the metrics, and figures from them.
 
-A row is of one route. Its counters are read as totals, and become what was counted between two
+A row belongs to one route. Its counters are read as totals, and become the counts between two
 looks; its gauges become the sum of value times seconds. So rows of several moments, routes and
-gateways add up, and every rate, mean, ratio and quantile is reckoned from a sum of rows.
+gateways add up, and every rate, mean, ratio and quantile is computed from a sum of rows.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ SECONDS = 0
 
 
 def empty() -> list[float]:
-    """A row in which nothing was counted."""
+    """Return a row in which nothing was counted."""
     return [0.0] * WIDTH
 
 
 def take(samples: Iterable[Sample], prefixes: Iterable[str]) -> dict[str, list[float]]:
-    """The row of each route as the metrics have it now; metrics that are missing count nothing."""
+    """Return each route's row from the metrics; missing metrics count as zero."""
     rows = {prefix: empty() for prefix in prefixes}
     for sample in samples:
         reader = _READERS.get(sample.metric.name)
@@ -119,7 +119,7 @@ _READERS: dict[str, Callable[[list[float], Mapping[str, str], Sample], None]] = 
 
 
 def between(before: Row, now: Row, seconds: float) -> list[float]:
-    """What was counted between two looks, so many seconds apart. What has fallen began anew."""
+    """Return the counts between two rows, `seconds` apart. A counter that fell was reset."""
     row = empty()
     row[SECONDS] = seconds
     for name in COUNTERS:
@@ -131,7 +131,7 @@ def between(before: Row, now: Row, seconds: float) -> list[float]:
 
 
 def live(row: Row) -> list[float]:
-    """The live readers of totals as a row of one second: how many there are now."""
+    """Return a row of one second with the present number of live readers."""
     now = empty()
     now[SECONDS] = 1.0
     for name in TRANSPORTS:
@@ -161,14 +161,14 @@ def together(rows: Iterable[Row | None]) -> list[float] | None:
 
 
 def rate(row: Row | None, name: str) -> float | None:
-    """How many a second; of a transport its readers, on the average."""
+    """Return a rate per second; for a transport its mean number of readers."""
     if row is None or not row[SECONDS]:
         return None
     return row[COLUMN[name]] / row[SECONDS]
 
 
 def result_rate(row: Row | None, result: Result) -> float | None:
-    """Reads a second with this result. What bypassed the cache is a miss, for its origin."""
+    """Return reads per second with this result; those that bypassed the cache are misses."""
     if result == "error":
         return rate(row, "errors")
     if result == "miss":
@@ -182,7 +182,7 @@ def readers(row: Row | None) -> float | None:
 
 
 def added(*numbers: float | None) -> float | None:
-    """The sum of what is known; None when nothing is."""
+    """Return the sum of the known numbers; None if none is known."""
     known = [number for number in numbers if number is not None]
     return sum(known) if known else None
 
@@ -193,7 +193,7 @@ def reads(row: Row | None) -> int:
 
 
 def without_origin(row: Row | None) -> float | None:
-    """The hit ratio: the part of all reads that neither the origin nor the log was asked for."""
+    """Return the hit ratio: the share of reads without a request to the origin or the log."""
     if row is None:
         return None
     every = sum(row[COLUMN[name]] for name in CACHE_RESULTS)
@@ -202,7 +202,7 @@ def without_origin(row: Row | None) -> float | None:
 
 
 def collapse(row: Row | None) -> float | None:
-    """The collapse factor: readers for each answer of the origin or read of the log."""
+    """Return the collapse factor: readers for each response of the origin or read of the log."""
     if row is None:
         return None
     answers = sum(_counts(row, SHARED))
@@ -227,7 +227,7 @@ def delivery_counts(row: Row | None) -> tuple[float, ...] | None:
 
 
 def delivery_quantile(row: Row | None, quantile: float) -> float | None:
-    """A quantile of the delivery delay, in seconds, as Prometheus' histogram_quantile has it."""
+    """Return a quantile of the delivery delay (seconds), as Prometheus' histogram_quantile does."""
     if row is None:
         return None
     counts = _counts(row, DELIVERIES)

@@ -36,11 +36,11 @@ class Counting:
 
     @property
     def totals(self) -> Mapping[str, Row]:
-        """As they were at the last look, by route."""
+        """The totals at the last look, by route."""
         return self._before
 
     def since(self, totals: Mapping[str, Row], seconds: float) -> dict[str, list[float]]:
-        """What was counted by route; nothing of a route that is seen for the first time."""
+        """Return the counts by route since the last look, without routes that are new."""
         rows = {
             prefix: figures.between(self._before[prefix], row, seconds)
             for prefix, row in totals.items()
@@ -60,16 +60,16 @@ class Fleet:
 
     @property
     def size(self) -> int:
-        """How many gateways there are, with this one."""
+        """The number of gateways, with this one."""
         return 1 + len(self._others)
 
     def live(self, prefix: str) -> list[Row]:
-        """The live readers that each of the others has now on a route."""
+        """Return the live readers that each of the other gateways has on a route."""
         told = (other.totals.get(prefix) for other in self._others.values())
         return [figures.live(row) for row in told if row is not None]
 
     def question(self, totals: Mapping[str, Row]) -> ShareFigures | None:
-        """What tells the others, and asks for theirs; None where nobody shares a log."""
+        """Return the request that shares this gateway's totals; None if no log is shared."""
         if not self._shared:
             return None
         routes = {
@@ -80,7 +80,7 @@ class Fleet:
         return ShareFigures(self._instance, msgspec.json.encode(GatewayTotals(routes)).decode())
 
     def take(self, answers: Iterable[Answer], seconds: float) -> list[dict[str, list[float]]]:
-        """What each of the others has counted by route. Who tells no more is forgotten."""
+        """Return the counts of each other gateway by route; forget gateways that are silent."""
         told: dict[str, str] = {}
         for answer in answers:
             if isinstance(answer, OthersFigures):
@@ -97,7 +97,7 @@ class Fleet:
         return counted
 
     def _totals(self, told: str) -> dict[str, Row] | None:
-        """What another gateway told, as rows; None when it makes no sense."""
+        """Parse another gateway's totals as rows; None if they are invalid."""
         if len(told) > LONGEST_FIGURES:
             return None
         try:

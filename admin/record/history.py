@@ -1,4 +1,4 @@
-"""What was counted in the last day: for each route four rings of rows, from fine to coarse."""
+"""The counts of the last day: for each route four rings of rows, from fine to coarse."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Ring:
         return [self.row(slot) for slot in range(last - POINTS + 1, last + 1)]
 
     def row(self, slot: int) -> Row | None:
-        """The row of a slot that the ring may have."""
+        """Return the row of a slot; None outside the ring."""
         if self._newest is None or not self._newest - POINTS < slot <= self._newest:
             return None
         return self._get(slot)
@@ -79,15 +79,15 @@ class History:
                 ring.add(at, row)
 
     def of(self, prefix: str, span: Span, until: float) -> list[Row | None]:
-        """The rows of a route, oldest first."""
+        """Return the rows of a route, oldest first."""
         return self.routes[prefix][span].rows(until)
 
     def now(self, prefix: str, until: float) -> Row | None:
-        """What a route did in the last whole steps: fresh, and no single one's chance."""
+        """Return the sum of a route's last whole steps: fresh, and steadier than a single one."""
         return figures.summed(self.of(prefix, "15m", until)[-NOW_STEPS:])
 
     def before(self, prefix: str, ago_s: float, until: float) -> Row | None:
-        """What a route did so long ago, in a step of the ring that spans six hours."""
+        """Return a route's row of `ago_s` seconds ago, from the ring that spans six hours."""
         return self.routes[prefix]["6h"].row(int((until - ago_s) // step("6h")))
 
 
@@ -95,10 +95,10 @@ NOW_STEPS = 3
 
 
 def step(span: Span) -> int:
-    """How many seconds a point of this span has."""
+    """Return the seconds of a point in this span."""
     return SPANS_S[span] // POINTS
 
 
 def start(span: Span, until: float) -> float:
-    """The moment at which the first point begins."""
+    """Return the moment at which the first point begins."""
     return (int(until // step(span)) - POINTS + 1) * float(step(span))

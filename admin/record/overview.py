@@ -40,7 +40,7 @@ P99 = 0.99
 def overview(
     recorder: Recorder, settings: Settings, instance: Instance, span: Span, now: float
 ) -> Overview:
-    """The first page, for a span that ends now."""
+    """Make the first page, for a span that ends now."""
     prefixes = [route.prefix for route in settings.route_table]
     recorded, until = recorder.history, recorder.until(now)
     by_route = [recorded.of(prefix, span, until) for prefix in prefixes]
@@ -132,7 +132,7 @@ def _rate(name: str) -> Told:
 
 
 def _readers_of(transport: Transport) -> Told:
-    """As many as there were, though a row has them times seconds."""
+    """Return a reader of the mean number of readers, which a row has times seconds."""
     return lambda row: None if row is None else round(figures.rate(row, transport) or 0.0, 3)
 
 
@@ -144,7 +144,7 @@ def _result(result: Result) -> Told:
 
 
 def state(health: Health) -> HealthState:
-    """How the gateway is, in a word or two."""
+    """Return the gateway's state in a word or two."""
     if health.checks.get("server") == "stopping":
         return HealthState("warning", "draining")
     failing = [name for name, reason in health.checks.items() if reason is not None]
@@ -160,7 +160,7 @@ def state(health: Health) -> HealthState:
 
 
 def _named(check: str) -> str:
-    """What a failing check means, by its name."""
+    """Return the meaning of a failing check, by its name."""
     what, _, of = check.partition(" ")
     words = {
         "log": "log takes no appends",
@@ -172,7 +172,7 @@ def _named(check: str) -> str:
 
 
 def route_state(prefix: str, health: Health) -> HealthState:
-    """How a route is, by the checks and notes that name it."""
+    """Return a route's state, by the checks and notes that name it."""
     checks = {**health.checks, **health.notes}
     for what, words in (
         ("log", "log takes no appends"),
@@ -185,7 +185,7 @@ def route_state(prefix: str, health: Health) -> HealthState:
 
 
 def _repairs(samples: Sequence[Sample], prefix: str) -> dict[str, int]:
-    """What this gateway repaired in the origin's answers since it started, the most often first."""
+    """Return the repairs of the origin's responses since the start, the most frequent first."""
     found: dict[str, int] = {}
     for labels, number in _of_route(samples, "headgate_repairs_total", prefix):
         repair = labels.get("repair", "")
@@ -203,7 +203,7 @@ def _streams(samples: Sequence[Sample], prefix: str) -> dict[str, int]:
 
 
 def _servers(samples: Sequence[Sample], prefix: str) -> tuple[Server, ...]:
-    """The servers of an origin, in the order of their metrics."""
+    """Return the servers of an origin, in the order of their metrics."""
     up, down = HealthState("good", "up"), HealthState("bad", "down")
     return tuple(
         Server(labels["server"], up if number else down)

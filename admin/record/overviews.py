@@ -47,11 +47,11 @@ class Overviews:
         self._one_at_a_time = asyncio.Lock()
 
     async def of(self, span: Span) -> Overview:
-        """The overview. Who asks within a second gets the same."""
+        """Return the overview; requests within a second get the same."""
         return (await self._made(span)).overview
 
     async def as_json(self, span: Span) -> bytes:
-        """The overview, encoded."""
+        """Return the overview as JSON."""
         return (await self._made(span)).encoded
 
     async def _made(self, span: Span) -> _Made:

@@ -1,4 +1,4 @@
-"""What a route does, in sentences, from its settings."""
+"""Policies of routes in sentences, made from their settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def kind(route: Route) -> str:
 
 
 def sentences(route: Route, auth: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The policy of a route whose users are known by these credentials, a sentence each."""
+    """Return the policy of a route with these kinds of credentials, a sentence each."""
     return (
         *admission(route, auth),
         _sharing(route, auth),
@@ -33,7 +33,7 @@ def sentences(route: Route, auth: tuple[str, ...] = ()) -> tuple[str, ...]:
 
 
 def admission(route: Route, auth: tuple[str, ...]) -> Iterator[str]:
-    """Who may do what there, a sentence each."""
+    """Yield a sentence each on the rights of the route's users."""
     if not auth:
         yield "Everybody may read and write."
     elif "origin" in auth:
@@ -106,7 +106,7 @@ def _listed(words: tuple[str, ...]) -> str:
 
 
 def spell(seconds: int) -> str:
-    """A duration in the largest unit that needs no fraction."""
+    """Format a duration in the largest unit that needs no fraction."""
     for size, unit in _UNITS:
         if seconds and seconds % size == 0:
             count = seconds // size

@@ -92,14 +92,14 @@ class Recorder:
             self.history.add(now, {prefix: _timeless(row) for prefix, row in rows.items()})
 
     def live(self, prefix: str) -> Row | None:
-        """The live readers of a route now, of all gateways; None before the first look."""
+        """Return the live readers of a route on all gateways; None before the first look."""
         own = self._own.totals.get(prefix)
         if own is None:
             return None
         return figures.together([figures.live(own), *self.fleet.live(prefix)])
 
     def until(self, now: float) -> float:
-        """The moment that the newest figures are of: the last look, unless that is long ago."""
+        """Return the moment of the newest figures: the last look, or `now` if that is long ago."""
         looked_at = self.looked_at
         return now if looked_at is None or now - looked_at > 2 * FINEST_S else looked_at
 

@@ -51,7 +51,7 @@ POLL_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=5, sock_read=330)
 
 
 class ShownProblem(msgspec.Struct):
-    """What is shown of an RFC 9457 answer."""
+    """The part of a problem (RFC 9457) that is shown."""
 
     detail: str = ""
 
@@ -88,14 +88,14 @@ class StreamClient:
                 await session.close()
 
     async def messages(self, path: str, place: MessagePlace, limit: int) -> Messages:
-        """The messages from a place on; at LATEST the last ones, as far as offsets tell those."""
+        """Return the messages from a place on; from LATEST the last ones, if offsets show them."""
         limit = max(1, min(limit, MOST_MESSAGES))
         if place.offset == LATEST:
             return await self._latest(path, limit)
         return _page(place, await self._read(path, place.offset), limit)
 
     async def follow(self, path: str, offset: str) -> AsyncGenerator[Messages]:
-        """What comes after an offset, as it comes, until the stream is closed."""
+        """Yield the messages after an offset as they are appended, until the stream is closed."""
         if self._tails >= MOST_TAILS:
             raise NotTold(503, "too many follow streams here: close a page")
         self._tails += 1
@@ -212,7 +212,7 @@ def _stop_of_runs() -> Callable[[str, str | None, aiohttp.ClientSession], Awaita
 
 
 def _session(most: int, own_address: str | None) -> aiohttp.ClientSession:
-    """Requests over so many connections at most, from this address or any."""
+    """Return a session over at most `most` connections, from this address or any."""
     local = None if own_address is None else (own_address, 0)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=most, local_addr=local),
@@ -221,9 +221,9 @@ def _session(most: int, own_address: str | None) -> aiohttp.ClientSession:
 
 
 def own_address(host: str) -> str | None:
-    """Where the console comes from when the streams are at this host; None for any address.
+    """Return the console's source address for streams at this host; None for any address.
 
-    What a client may take counts by address, and other programs of this machine, such as a proxy
+    Limits count by address, and other programs of this machine, such as a proxy
     with all of its clients, have 127.0.0.1. On Linux all of 127.0.0.0/8 is there to be used.
     """
     if host != "127.0.0.1":
@@ -237,7 +237,7 @@ def own_address(host: str) -> str | None:
 
 
 def canonical(route: str, name: str) -> tuple[str, str]:
-    """The path of a stream and its name as the gateway has them. Raises NotTold."""
+    """Return a stream's path and name in the gateway's form. Raises NotTold."""
     try:
         path = canonical_path(f"{route}/{name}".replace("?", "%3F").replace("#", "%23"))
     except BadRequest as refusal:
@@ -253,7 +253,7 @@ def _checked(content_type: str) -> str:
 
 
 def before(tail: str) -> str:
-    """An offset some way before a tail; the beginning, where offsets do not count bytes."""
+    """Return an offset before a tail; the beginning if offsets do not count bytes."""
     try:
         offset = parse_offset(tail, "offset")
     except BadRequest:
@@ -283,7 +283,7 @@ def _page(begin: MessagePlace, read: _ReadReply, limit: int) -> Messages:
 
 
 async def _at_most(answer: aiohttp.ClientResponse, most: int) -> bytes:
-    """The body, or its beginning and one byte more; of a longer one the rest is not read."""
+    """Read the body, or one byte more than `most` of a longer one."""
     parts, size = [], 0
     async for part in answer.content.iter_any():
         parts.append(part)

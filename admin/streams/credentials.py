@@ -1,4 +1,4 @@
-"""As whom the console comes to the listener for streams, by the route of a path."""
+"""The console's credentials at the listener for streams, by the route of a path."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Credentials:
         self._token = token
 
     def of(self, path: str) -> Mapping[str, str]:
-        """The header fields that a request for a canonical path has for them."""
+        """Return the header fields with the credentials for a canonical path."""
         route = self._route(path)
         kinds = () if route is None else self._settings.auth_of(route)
         return self._token.authorization() if kinds and kinds != BY_ORIGIN else {}
 
     def explained(self, path: str, status: int, why: str) -> str:
-        """Why a request was refused, in more words where only an origin can let the console in."""
+        """Return why a request was refused, with a hint if only an origin can admit the console."""
         route = self._route(path)
         if route is None or not route.is_http:
             return why
@@ -41,6 +41,6 @@ class Credentials:
         return why
 
     def _route(self, path: str) -> Route | None:
-        """Where the listener sends a path to: the longest prefix comes first."""
+        """Return the route of a path; the longest prefix comes first."""
         fitting = (it for it in self._settings.route_table if path.startswith(f"{it.prefix}/"))
         return next(fitting, None)

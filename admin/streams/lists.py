@@ -1,4 +1,4 @@
-"""What several processes answer to one question, as one answer."""
+"""Answers of several processes to one question, merged into one."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _RANKS: dict[StreamOrder, Callable[[StreamRow], float]] = {
 
 
 def asked(question: ListStreams, processes: int) -> ListStreams:
-    """What each of several processes is asked, to make the page that was asked for.
+    """Return the question for each of several processes, from which the page can be made.
 
-    Each ranks the streams by what happens in itself. Only what all of them rank high can be ranked
-    together, so each is asked for as many as it tells at once, and the list ends with those.
+    Each ranks the streams by its own activity. Only streams that all rank high can be ranked
+    together, so each is asked for its longest page, and the list ends with those streams.
     """
     if processes == 1 or question.order == "name":
         return question
@@ -46,7 +46,7 @@ def asked(question: ListStreams, processes: int) -> ListStreams:
 
 
 def page(question: ListStreams, answers: Sequence[StreamPage], processes: int) -> StreamPage:
-    """One page of what the processes list. Raises NotTold for an `after` that is none."""
+    """Merge the lists of the processes into a page. Raises NotTold for an invalid `after`."""
     if processes == 1:
         return answers[0]
     rows: dict[str, StreamRow] = {}
@@ -76,7 +76,7 @@ def _by_name(
 def _ranked(
     question: ListStreams, _answers: Sequence[StreamPage], rows: Mapping[str, StreamRow]
 ) -> tuple[list[StreamRow], str | None]:
-    """The next ones of all; `after` is how many have been told."""
+    """Return the next rows of all; `after` is the number of rows on earlier pages."""
     if question.after and not (question.after.isascii() and question.after.isdecimal()):
         raise NotTold(400, "after is not where a page of this order ended")
     rank = _RANKS[question.order]
@@ -87,7 +87,7 @@ def _ranked(
 
 
 def descriptions(answers: Sequence[StreamDescription]) -> StreamDescription:
-    """One stream as each process knows it: its readers are those of all."""
+    """Merge the descriptions of a stream: its readers are those of all processes."""
     one = answers[0]
     for other in answers[1:]:
         readers = sorted((*one.readers, *other.readers), key=lambda it: -(it.behind or 0))
@@ -104,7 +104,7 @@ def descriptions(answers: Sequence[StreamDescription]) -> StreamDescription:
 
 
 def explanations(answers: Sequence[Explanation]) -> Explanation:
-    """The steps in one process, and how it ends in each where they differ."""
+    """Return the steps of one process, and the outcome of each if they differ."""
     first = answers[0]
     if all(answer == first for answer in answers):
         return first
@@ -118,7 +118,7 @@ def explanations(answers: Sequence[Explanation]) -> Explanation:
 
 
 def _both(one: StreamRow, other: StreamRow) -> StreamRow:
-    """What is known from either; readers and rates add up."""
+    """Merge two rows of a stream: known fields from either, the sums of readers and rates."""
     known = {
         name: getattr(other, name) if getattr(one, name) is None else getattr(one, name)
         for name in ("content_type", "tail", "size", "expires_at", "forked_from", "created_at")

@@ -19,9 +19,9 @@ USUAL_MESSAGES = 50
 
 
 def split(content_type: str, body: bytes, *, whole: bool, next_offset: str) -> list[Message]:
-    """The messages of a body, of which the last one knows the offset behind it.
+    """Split a body into messages; the last one has the offset behind it.
 
-    Of a body that is not `whole`, the last one is cut. JSON cannot be told apart then: it is one.
+    The last message of a body that is not `whole` is cut; cut JSON is a single message.
     """
     if is_json(content_type):
         messages = _json(body) if whole else [_shown(body, cut=True, text=True)]
@@ -67,7 +67,7 @@ def _pieces(body: bytes, *, text: bool) -> Iterator[bytes]:
 
 
 def _whole_characters(piece: bytes) -> int:
-    """How much of UTF-8 text ends with a whole character; all of what is none."""
+    """Return the length of a piece up to its last whole UTF-8 character; all if it is not UTF-8."""
     for back in range(1, min(4, len(piece)) + 1):
         byte = piece[-back]
         if byte >= 0xC0:  # begins a character of several bytes

@@ -45,7 +45,7 @@ MUST_BE = {
 
 
 async def page(visit: Visit) -> TemplatePage:
-    """What a target does and does not do, and the file once there is enough for one."""
+    """Return the page of a target, with its file once enough was entered."""
     if not visit.whole:
         return TemplatePage("cdn.html", {"here": PATH, **await frame(visit), **_doctor(visit)})
     targets = visit.console.cdn_targets().targets
@@ -108,13 +108,13 @@ def wish(entered: Mapping[str, str]) -> DoctorWish:
 
 
 async def chosen_file(visit: Visit) -> CdnFile:
-    """The file for what was entered; NotTold says what of it is wrong."""
+    """Return the file for what was entered. Raises NotTold with what is wrong."""
     target = _target(visit.console.cdn_targets().targets, visit)
     return await visit.console.cdn_file(target.name, _choice(visit))
 
 
 def _target(targets: tuple[CdnTarget, ...], visit: Visit) -> CdnTarget:
-    """The target that the query names, or the one that most people have already."""
+    """Return the target that the query names, or the most common one."""
     name = visit.query.get("target", USUAL)
     for target in targets:
         if target.name == name:
@@ -123,9 +123,9 @@ def _target(targets: tuple[CdnTarget, ...], visit: Visit) -> CdnTarget:
 
 
 def _is_asked(target: CdnTarget, visit: Visit) -> bool:
-    """Whether enough was entered for a file. On a first look that is nothing.
+    """Return whether enough was entered for a file; on a first look nothing is.
 
-    A vendor's machines do not reach the gateway where its settings say that it listens.
+    A vendor's machines do not reach the gateway at the address in its settings.
     """
     if target.is_elsewhere and not visit.query.get("upstream"):
         return False
@@ -133,7 +133,7 @@ def _is_asked(target: CdnTarget, visit: Visit) -> bool:
 
 
 def _choice(visit: Visit) -> Choice:
-    """What was entered. An empty field chooses nothing."""
+    """Return the choice that was entered; an empty field chooses nothing."""
     entered = {name: visit.query.get(name, "").strip() for name in Choice.__struct_fields__}
     given = {name: text for name, text in entered.items() if text}
     try:
