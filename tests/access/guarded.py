@@ -77,7 +77,7 @@ async def guarded(
 
 async def revoke(gateway: Serving, folder: Path, name: str) -> None:
     """Take somebody's token out of the file, and wait until that is known."""
-    for file in gateway.authorities._files:
+    for file in gateway.authorities._files._files:
         tokens_file(folder, without=name)
         await file.look()
         await file.look()

@@ -47,7 +47,7 @@ async def rotate(gateway: Serving, folder: Path, **versions: int) -> None:
     path = tokens_file(folder)
     lines = [f'"{PREFIX}/{name}" = {version}' for name, version in versions.items()]
     path.write_text("\n".join([path.read_text(), "[reader_keys]", *lines, ""]))
-    for file in gateway.authorities._files:
+    for file in gateway.authorities._files._files:
         await file.look()
         await file.look()
 

@@ -191,7 +191,7 @@ async def test_a_file_that_cannot_be_used_changes_nothing_and_is_told_once(
         spoil(watched.path)
         await until(lambda: watched.trouble() is not None)
         for _ in range(4):
-            await watched.authorities._files[0].look()
+            await watched.authorities._files._files[0].look()
     trouble = watched.trouble()
     assert trouble is not None
     assert why.format(path=watched.path) in trouble
@@ -230,7 +230,7 @@ async def test_what_one_failed_read_did_not_see_the_next_one_sees(
 async def test_half_of_a_file_that_is_a_file_too_does_not_count(watched: Watched) -> None:
     """Whoever writes in place may be between two writes when somebody looks."""
     ann = await watched.verifier.verify(TOKEN, NOW)
-    file = watched.authorities._files[0]
+    file = watched.authorities._files._files[0]
     await watched.authorities.stop()
     watched.path.write_text("")
     await file.look()

@@ -1,0 +1,125 @@
+"""The files and URLs from which the authorities of a process get their tokens and keys."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gateway.access.watched_file import FILE_OK, WatchedFile
+from gateway.errors import StartError
+from gateway.telemetry.metrics import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from gateway.access.signed.jwt_issuers import KeySource
+    from gateway.access.signed.key_sets import KeySet
+    from gateway.access.signed.remote_keys import RemoteKeys
+    from gateway.background import Background
+    from gateway.settings import JwtIssuer
+
+T = TypeVar("T")
+
+
+class CredentialFiles:
+    """The watched files and URLs; `on_change` is called after a change of any of them.
+
+    `sources` says where each setting was made, for messages.
+    """
+
+    def __init__(self, sources: Mapping[str, str], on_change: Callable[[], None]) -> None:
+        self._sources = sources
+        self._on_change = on_change
+        self._files: list[WatchedFile[Any]] = []
+        self._urls: list[RemoteKeys] = []
+
+    def watch(
+        self,
+        setting: str,
+        path: str,
+        parse: Callable[[str, bytes], T],
+        on_change: Callable[[], None] | None = None,
+    ) -> Callable[[], T]:
+        """Read a file, and return a function that returns its parsed content at any time.
+
+        Raises StartError for a file that cannot be used. `on_change` replaces the general one.
+        """
+        # Messages show the absolute path: a relative one may be meant for another folder.
+        path = str(Path(path).absolute())
+        try:
+            file = WatchedFile(setting, path, partial(parse, path), on_change or self._on_change)
+        except StartError as refusal:
+            if refusal.detail.startswith(f"{path}:"):  # and with the line in the file
+                raise
+            raise StartError(f"{self.named(setting)}: {refusal.detail}") from refusal
+        self._files.append(file)
+        return lambda: file.value
+
+    def named(self, setting: str) -> str:
+        """Return the name of a setting for messages, with the place where it was made."""
+        source = self._sources.get(setting)
+        return setting if source is None else f"{source}: {setting}"
+
+    def keys_of(self, issuer: JwtIssuer, setting: str) -> KeySource:
+        """Return the keys of an issuer, from the URL or file that its setting names."""
+        if issuer.is_remote:
+            from gateway.access.signed.remote_keys import RemoteKeys  # only where there is a URL
+
+            remote = RemoteKeys(issuer.jwks, issuer.algorithms, self._on_change)
+            self._urls.append(remote)
+            return remote
+        parse = partial(_parse_key_file, issuer.algorithms)
+        return _KeysOfFile(self.watch(setting, issuer.jwks, parse))
+
+    def start(self) -> None:
+        """Start to watch, on the running loop."""
+        for watched in self._watched():
+            watched.start()
+
+    async def stop(self) -> None:
+        """Stop watching."""
+        for watched in self._watched():
+            await watched.stop()
+
+    def _watched(self) -> tuple[Background, ...]:
+        return (*self._files, *self._urls)
+
+    def notes(self) -> dict[str, str | None]:
+        """Return what is wrong with each file and URL, by name, or None where nothing is."""
+        files = {file.path: file.trouble for file in self._files}
+        return files | {keys.shown: keys.trouble for keys in self._urls}
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the state of each file, and the total fetches from all URLs."""
+        for file in self._files:
+            yield Sample(FILE_OK, (file.setting,), float(file.trouble is None))
+        if self._urls:
+            from gateway.access.signed.remote_keys import FETCHES, RESULTS
+
+            for result in RESULTS:
+                yield Sample(FETCHES, (result,), sum(it.fetches[result] for it in self._urls))
+
+
+class _KeysOfFile:
+    """An issuer's keys in a file, which is watched all the time."""
+
+    def __init__(self, read: Callable[[], KeySet]) -> None:
+        self._read = read
+
+    @property
+    def keys(self) -> KeySet:
+        """The keys as they were last read."""
+        return self._read()
+
+    async def look_again(self) -> None:
+        """Return at once: the file is watched, so nothing needs to be fetched."""
+
+
+def _parse_key_file(algorithms: Collection[str], path: str, data: bytes) -> KeySet:
+    from gateway.access.signed.key_sets import parse_keys  # 10 MB, as for the keys_file
+
+    try:
+        return parse_keys(data, algorithms)
+    except ValueError as cause:
+        raise ValueError(f"{path} {cause}") from None
