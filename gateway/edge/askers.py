@@ -74,21 +74,21 @@ class Askers:
         this request besides.
         """
         known = self._known.get((id(shared), address))
-        request = self._learned(shared, address, read) if known is None else known.request
+        request = self._learn(shared, address, read) if known is None else known.request
         if headers is shared:
             headers = request.headers
         elif not (self._may_have_own and request.headers is shared):
-            return self._asked(headers, address, read)
+            return self._build(headers, address, read)
         lifetime = self._builder.lifetimes.of(read.path)
         return replace(request, read=read, headers=headers, lifetime=lifetime)
 
-    def _asked(self, headers: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
+    def _build(self, headers: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
         builder = self._builder
         sender = RequestSender(address, SCHEME, canonical_host(headers.get("Host", "")))
         return builder.cache_request(builder.identity.without_cookie(headers), sender, read)
 
-    def _learned(self, shared: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
-        request = self._asked(shared, address, read)
+    def _learn(self, shared: MultiMapping[str], address: str, read: EdgeCatchUp) -> CacheRequest:
+        request = self._build(shared, address, read)
         request = replace(request, block=RawWay.block(request.fields))
         if not request.identity:  # fields that identify a reader are not kept
             if len(self._known) >= REMEMBERED:

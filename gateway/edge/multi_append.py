@@ -33,26 +33,26 @@ class MultiAppendOffer:
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
-        self.stands = False
+        self.is_known = False
 
     def note_response(self, method: str, answer: AnyAnswer) -> None:
         """Note what a response says of multi-appends."""
         if method in SAYING and answer.status < 300:
-            self.stands = offers(answer.headers)
+            self.is_known = offers(answer.headers)
 
     async def check(self, method: str, target: str, fields: CIMultiDict[str]) -> None:
         """Raise an error if the request is a multi-append and the origin may not know those.
 
         The error is one of `_refusal`, or BadRequest if the request's field is not a single `true`.
         """
-        if method != "POST" or not is_multi(fields) or self.stands:
+        if method != "POST" or not is_multi(fields) or self.is_known:
             return
         head_fields = fields.copy()
         head_fields.pop("Content-Length", None)
         answer = await self._origin.send("HEAD", target, head_fields)
         answer.release()
         self.note_response("HEAD", answer)
-        if not self.stands and answer.status not in MAY_NOT_ASK:
+        if not self.is_known and answer.status not in MAY_NOT_ASK:
             raise _refusal(answer)
 
 

@@ -119,7 +119,7 @@ class OriginGuard(Background, Guard):
         self.results = {"yes": 0, "no": 0, "failed": 0}
 
     @property
-    def remembered(self) -> int:
+    def permission_count(self) -> int:
         """The number of permissions that are remembered, at most REMEMBERED."""
         return len(self._until)
 

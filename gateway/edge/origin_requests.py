@@ -134,9 +134,9 @@ class OriginRequests:
             fields, block = fields.copy(), None
             fields.extend(validators)
         sent = self._origin.sent("GET", request.read.target, fields, block=block)
-        return sent if self.guard is None else self._noted(request, sent)
+        return sent if self.guard is None else self._note_status(request, sent)
 
-    async def _noted(self, request: CacheRequest, sent: Awaitable[AnyAnswer]) -> AnyAnswer:
+    async def _note_status(self, request: CacheRequest, sent: Awaitable[AnyAnswer]) -> AnyAnswer:
         """Return the origin's response, after the guard has been notified of its status."""
         answer = await answer_of(sent)
         assert self.guard is not None, "it decides"

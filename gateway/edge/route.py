@@ -131,7 +131,7 @@ class EdgeRoute(StreamRoute):
     @override
     def parse(self, target: str) -> EdgeRead:
         """Return the read that a target asks for. Raises BadRequest."""
-        read = self.targets.parsed(target)
+        read = self.targets.parse(target)
         if isinstance(read, HeadgateError):
             raise type(read)(read.detail)
         keys = self.access.reader_keys
@@ -198,11 +198,11 @@ class EdgeRoute(StreamRoute):
         if write.created is not None:
             self.requests.lifetimes.created(write.path, write.created)
         if write.deleted or write.hidden:
-            self.feeds.writes.deleted(write.path, for_all=write.deleted)
+            self.feeds.writes.on_delete(write.path, for_all=write.deleted)
         if write.is_new:
-            self.feeds.doubts.replaced(write.path, None)
+            self.feeds.doubts.on_replaced(write.path, None)
         if write.tail is not None:
-            self.feeds.writes.written(write.path, reach)
+            self.feeds.writes.on_write(write.path, reach)
 
     @override
     def invalidate_all(self) -> None:
@@ -220,7 +220,7 @@ class EdgeRoute(StreamRoute):
         compared, forgotten = self.feeds.origin.comparisons, self.feeds.doubts.forgotten
         yield from metrics.samples(self.prefix, self.origin, self.cache, compared, forgotten)
         if (guard := self.requests.guard) is not None:
-            yield from metrics.samples_of_guard(self.prefix, guard.results, guard.remembered)
+            yield from metrics.samples_of_guard(self.prefix, guard.results, guard.permission_count)
         yield from traffic_metrics.samples(self.prefix, self.traffic)
         if self.access.guard is not None:
             yield from traffic_metrics.decisions(self.prefix, self.traffic)

@@ -15,7 +15,7 @@ REMEMBERED_TARGETS = 4096  # parsed; a thousand viewers of a stream send the sam
 class EdgeTargets:
     """The parser of one route's targets, without `drop_query` and without reader keys.
 
-    `parsed` returns the read that a target asks for, or the error that it means; the latest results
+    `parse` returns the read that a target asks for, or the error that it means; the latest results
     are remembered.
     """
 
@@ -24,7 +24,7 @@ class EdgeTargets:
         # A reader key is for the caches in front of this gateway.
         self._dropped = (*drop_query, PARAMETER) if has_reader_keys else drop_query
         self._drops = dropping(self._dropped)
-        self.parsed = lru_cache(REMEMBERED_TARGETS)(self._parse)
+        self.parse = lru_cache(REMEMBERED_TARGETS)(self._parse)
 
     def _parse(self, target: str) -> EdgeRead | HeadgateError:
         try:

@@ -139,7 +139,7 @@ class Side:
         return {
             "in flight": edge.origin.in_flight,
             "why unhealthy": edge.origin.why_unhealthy(),
-            "offers multi-appends": edge.multi_append.stands,
+            "offers multi-appends": edge.multi_append.is_known,
             "writes": list(self.told_others),
             "kept": len(self.gateway.shared.store),
         }

@@ -521,7 +521,7 @@ async def test_a_write_between_the_first_answer_and_the_following_is_known_to_be
                 origin.pieces.append(b"b")
             origin.closed_stream = closes
             reach = Reach("0001", closed=True) if closes else Reach("0002")
-            gateway.edge.feeds.writes.written(
+            gateway.edge.feeds.writes.on_write(
                 request.path, reach
             )  # as the head of a write's answer does
             return result

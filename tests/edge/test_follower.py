@@ -18,8 +18,8 @@ from gateway.edge.polls.follower import (
     QUIET_FAILURES,
     CannotFollow,
     Follower,
-    Polled,
     PollQuestion,
+    PollResult,
     backoff_s,
 )
 from gateway.edge.polls.following import Following, Holdings
@@ -32,7 +32,7 @@ from tests.support.virtual_time import run
 if TYPE_CHECKING:
     from gateway.edge.polls.poller import Steps
 
-Step = Polled | Exception | tuple[float, Polled | Exception]
+Step = PollResult | Exception | tuple[float, PollResult | Exception]
 
 BROKEN = OriginBroken("broken")
 SILENT = OriginTimeout("silent")
@@ -41,15 +41,15 @@ READ = EdgeCatchUp("/v1/stream/s", "/v1/stream/s", None, (), is_clear=True)
 READER = CacheRequest("a", READ, NOTHING, NOTHING, "", "", Lifetime())
 
 
-def news(end: str, cursor: str | None = None, *, closed: bool = False) -> Polled:
-    return Polled(end, cursor, b"data", "text/plain", closed, caught_up=True)
+def news(end: str, cursor: str | None = None, *, closed: bool = False) -> PollResult:
+    return PollResult(end, cursor, b"data", "text/plain", closed, caught_up=True)
 
 
-def nothing(end: str, *, closed: bool = False) -> Polled:
-    return Polled(end, None, b"", "", closed, caught_up=True)
+def nothing(end: str, *, closed: bool = False) -> PollResult:
+    return PollResult(end, None, b"", "", closed, caught_up=True)
 
 
-def after(seconds: float, step: Polled | Exception) -> tuple[float, Polled | Exception]:
+def after(seconds: float, step: PollResult | Exception) -> tuple[float, PollResult | Exception]:
     return seconds, step
 
 
@@ -94,7 +94,7 @@ class Play:
         self.times.append(asyncio.get_running_loop().time())
         yield PollerRequest(READER, "/v1/stream/s", asked.waits)
         step = self._steps.pop(0)
-        assert isinstance(step, Polled | CannotFollow), "others do not answer"
+        assert isinstance(step, PollResult | CannotFollow), "others do not answer"
         if isinstance(step, CannotFollow):
             raise step
         return step
@@ -107,7 +107,7 @@ class Play:
         try:
             if not self._steps:
                 await asyncio.Event().wait()
-            if isinstance(self._steps[0], tuple) and not isinstance(self._steps[0], Polled):
+            if isinstance(self._steps[0], tuple) and not isinstance(self._steps[0], PollResult):
                 seconds, self._steps[0] = self._steps[0]
                 await asyncio.sleep(seconds)
         except asyncio.CancelledError:
@@ -118,7 +118,7 @@ class Play:
             raise self._steps.pop(0)  # type: ignore[misc] # the same
         return Heard()
 
-    def on_answer(self, start: str, polled: Polled) -> None:
+    def on_answer(self, start: str, polled: PollResult) -> None:
         self.transcript.append(("answered", start, polled))
         if polled.closed and polled.caught_up:
             self._is_over.set()

@@ -299,7 +299,7 @@ async def test_who_is_answered_after_an_append_in_a_herd_is_not_up_to_date_witho
         poll = gateway.edge.parse(at("0001"))
         assert isinstance(poll, LongPoll)
         herd = [Waiting() for _ in range(AT_ONCE - 1)]
-        herd.append(Author(lambda: gateway.edge.feeds.writes.written(S, Reach("0003"))))
+        herd.append(Author(lambda: gateway.edge.feeds.writes.on_write(S, Reach("0003"))))
         herd += [Waiting() for _ in range(9)]
         for waiter in herd:
             gateway.edge.feeds.join(stream).park(waiter, poll, "0001")

@@ -35,7 +35,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.edge.polls.follower import Polled
+    from gateway.edge.polls.follower import PollResult
     from gateway.errors import HeadgateError
     from gateway.origin.client import Origin
     from tests.support.raw_origin import Play, Wire
@@ -84,7 +84,7 @@ class Watcher:
         self.transcript: list[tuple[object, ...]] = []
         self.is_over = asyncio.Event()
 
-    def on_answer(self, start: str, polled: Polled) -> None:
+    def on_answer(self, start: str, polled: PollResult) -> None:
         self.transcript.append(("answered", start, polled))
         if polled.closed and polled.caught_up:
             self.is_over.set()

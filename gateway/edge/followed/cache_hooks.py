@@ -1,4 +1,4 @@
-"""The hooks by which a route's cache and its followed streams learn from each other."""
+"""The hooks by which a route's cache reports reads to the followed streams, and uses their news."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class CacheHooks:
-    """The hooks that one route's cache calls: fetches show what streams are, and feeds stand in.
+    """The hooks that one route's cache calls with what its fetches show, and for stand-ins.
 
     `read_by` returns the followed stream that a request reads.
     """
@@ -87,7 +87,7 @@ class CacheHooks:
         if stream.reads.show_another(fetch, facts, body):
             stream.end(StreamGone(ANOTHER_STREAM))
             if facts.next_offset != fetch.request.start:  # else the origin may only have echoed it
-                self._doubts.seen(stream, facts.next_offset)
+                self._doubts.note_offset(stream, facts.next_offset)
         if facts.ends:
             _doubt_if_shorter(stream, fetch, facts.next_offset)
 

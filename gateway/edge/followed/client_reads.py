@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ClientReads:
-    """The reads of one followed stream by clients; they show data, directives, or another stream.
+    """The reads of one followed stream by clients: its data, its directives, or another stream's.
 
     `vary` is True once the origin has had several variants of a read. `on_write` is called with how
     far the stream reaches as a read shows it.

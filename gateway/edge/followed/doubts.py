@@ -77,7 +77,7 @@ class Doubts:
 
     @property
     def forgotten(self) -> Counter[str]:
-        """Numbers of drops of offsets that would have been compared or refused, by the bound."""
+        """The numbers of offsets dropped that would have been compared or refused, by the bound."""
         return self.newest_reads.forgotten + self._lost.forgotten
 
     def tails(self, path: str) -> Tails:
@@ -85,7 +85,7 @@ class Doubts:
         streams = self._of_path(path)
         return tuple([(stream, stream.state.known_end) for stream in streams]) if streams else ()
 
-    def answered(self, path: str, tails: Tails, end: str) -> None:
+    def note_answer(self, path: str, tails: Tails, end: str) -> None:
         """Doubt the streams that an answer to the request shows to end before their known end."""
         for stream, tail in tails:
             if end < tail and stream in self._of_path(path):
@@ -169,7 +169,7 @@ class Doubts:
         read = self.newest_reads.unlike(key, request.start, fetch.server)
         while unsure:
             for stream in unsure:
-                await stream.trust.compared(until - now())
+                await stream.trust.until_compared(until - now())
             is_lost = read is not None and self.newest_reads.up_to(key, read.end) is None
             if is_lost or self.refuses(key, request.start):
                 raise StreamGone(ANOTHER_STREAM)
@@ -188,7 +188,7 @@ class Doubts:
         is_alike = read is None or stream.trust.is_trusted(read.server)
         return is_alike and not self.refuses(stream.key, offset)
 
-    def replaced(self, path: str, tails: Tails | None) -> None:
+    def on_replaced(self, path: str, tails: Tails | None) -> None:
         """Let go these streams, because another stream was created at their path.
 
         Without `tails`, as for a creation through another worker, compare the streams instead.
@@ -200,7 +200,7 @@ class Doubts:
             elif any(one is stream for one, _ in tails):
                 stream.let_go(StreamGone(ANOTHER_STREAM))
 
-    def deleted(self, path: str, *, for_all: bool) -> None:
+    def on_deleted(self, path: str, *, for_all: bool) -> None:
         """Refuse the offsets that were read of a deleted stream.
 
         If the stream is not gone `for_all`, only clients without identity have lost it.
@@ -260,7 +260,7 @@ class Doubts:
         last = "" if common is None else read.end
         self._lost.lose(key, common or "", last, frozenset({read.end}), self.clock())
 
-    def seen(self, stream: FollowedStream, offset: str) -> None:
+    def note_offset(self, stream: FollowedStream, offset: str) -> None:
         """Note an offset of the present stream."""
         if self._lost:
             self._lost.tell(stream.lenders.request.stream_key, offset)

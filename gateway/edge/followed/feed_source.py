@@ -83,7 +83,7 @@ class EdgeFeedSource:
         return wire
 
     def data(self, snapshot: Snapshot, read: CatchUp | LongPoll, span: Span) -> Response:
-        """Return 200 with data; a poll's URL that others request, too, gets a tail's lifetime."""
+        """Return 200 with data; a poll whose URL others may send has the lifetime of a tail."""
         now, freshness = self.shared.clock(), self._freshness
         read = renewed(self.reader_keys, read)
         if snapshot.reads_say:
@@ -101,7 +101,7 @@ class EdgeFeedSource:
         sent = as_sent(snapshot, read, freshness)
         return followed.empty(sent, read, self.shared.clock(), freshness.toward(read.by_key))
 
-    def ended(self, snapshot: Snapshot, read: Read, offset: str) -> Response:
+    def no_content(self, snapshot: Snapshot, read: Read, offset: str) -> Response:
         """Return 204, for a poll whose time is over or whose stream is closed."""
         read = renewed(self.reader_keys, read)
         sent = as_sent(snapshot, read, self._freshness)
@@ -128,7 +128,7 @@ class EdgeFeedSource:
         """Return 204 if the stream is known to end at the poll's offset, else None."""
         if not followed.is_end(stream.state.snapshot, parked.position):
             return None
-        return self.ended(stream.state.snapshot, parked.read, parked.position)
+        return self.no_content(stream.state.snapshot, parked.read, parked.position)
 
     async def late_poll(self, stream: FollowedStream, parked: Parked) -> Response | None:
         """Return the response to a poll whose offset is inside the news; None to let it wait."""
@@ -151,7 +151,7 @@ class EdgeFeedSource:
         known = snapshot_of(stream.lenders.request, parked.position, result, facts)
         known = as_read(known, result, facts)
         if facts.is_empty:
-            return self.ended(known, parked.read, facts.next_offset)
+            return self.no_content(known, parked.read, facts.next_offset)
         span = Span(parked.position, facts.next_offset, result.cached.body)
         stream.reads.note(span, result)
         return self.data(known, parked.read, span)

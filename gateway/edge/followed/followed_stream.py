@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.cache.rules.cached_response import CachedResponse, CacheRequest
     from gateway.edge.comparison import Evidence
     from gateway.edge.followed.registry import Registry
-    from gateway.edge.polls.follower import Polled
+    from gateway.edge.polls.follower import PollResult
     from gateway.protocol.streams.reach import Reach
 
 
@@ -66,7 +66,7 @@ class FollowedStream:
         self._window = window = RecentWindow(content_type, snapshot.tail, registry.budget)
         window.evidence = evidence
         self._verification = verification = Verification(window)
-        verification.on_settled = self._settled
+        verification.on_settled = self._on_settled
         self.state = state = KnownState(
             snapshot, self.feed, verification, lenders, origin.freshness, has_tail=has_tail
         )
@@ -142,9 +142,9 @@ class FollowedStream:
         self.trust.doubt(is_shorter=is_shorter)
         self.state.mark_changed()
 
-    def _settled(self) -> None:
-        self.trust.settled()
-        self._registry.compared(self)
+    def _on_settled(self) -> None:
+        self.trust.on_settled()
+        self._registry.on_compared(self)
 
     def note_write(self, written: Reach) -> None:
         """Note a write: the tail is unknown until the origin's poll reports it."""
@@ -173,7 +173,7 @@ class FollowedStream:
 
     # Results from the follower
 
-    def on_answer(self, start: str, polled: Polled) -> None:
+    def on_answer(self, start: str, polled: PollResult) -> None:
         """Publish what the origin has after `start` to the registry and the feed."""
         news = [Span(start, polled.end, polled.body)] if polled.end != start else []
         snapshot = self.state.note_answer(polled, self._registry.clock())
@@ -181,9 +181,9 @@ class FollowedStream:
             self._window.append(span)
         if news:
             self.state.has_tail = True
-            self._registry.doubts.seen(self, snapshot.tail)
+            self._registry.doubts.note_offset(self, snapshot.tail)
         if news or snapshot.closed:
-            self._registry.moved(self)
+            self._registry.on_growth(self)
         self.feed.publish(
             self, snapshot.tail, news, closed=snapshot.closed, caught_up=snapshot.caught_up
         )
@@ -202,14 +202,14 @@ class FollowedStream:
 
     def end(self, reason: HeadgateError) -> None:
         """Disconnect all readers of a stream that is gone, and tell the operator."""
-        self._registry.lost(self, reason)
+        self._registry.log_loss(self, reason)
         self.let_go(reason)
 
     def let_go(self, reason: HeadgateError) -> None:
         """Disconnect all readers without telling the operator, as after a DELETE by a client."""
         if isinstance(reason, StreamGone | StreamNotFound):
             self._registry.doubts.lose(self, *self._verification.lost)
-        self._registry.ended(self)
+        self._registry.on_end(self)
         self.feed.end(reason, self._verification.spares)
 
     def _on_error(self, error: Exception) -> None:
@@ -223,4 +223,4 @@ class FollowedStream:
         if self._following is not None:
             self._following.stop()
         self._window.close()
-        self.trust.settled()
+        self.trust.on_settled()

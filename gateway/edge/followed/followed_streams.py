@@ -136,7 +136,7 @@ class FollowedStreams:
             self.table.add(stream)
             stream.resources = resources.pop_all()
         if has_tail:
-            self.doubts.seen(stream, snapshot.tail)
+            self.doubts.note_offset(stream, snapshot.tail)
         written = self.writes.since(stream.path)
         if written is not None and not snapshot.closed:
             stream.note_write(written)
@@ -166,7 +166,9 @@ class FollowedStreams:
         """Return the response to a poll that has read from the origin; None if it has to wait."""
         facts = result.cached.facts
         if facts is None or facts.is_empty:
-            return self.source.ended(snapshot, read, snapshot.tail) if snapshot.closed else None
+            return (
+                self.source.no_content(snapshot, read, snapshot.tail) if snapshot.closed else None
+            )
         span = Span(position, snapshot.tail, result.cached.body)
         stream = self.read_by(request)
         if snapshot.caught_up and not snapshot.closed and self._limits.may_follow(client):
@@ -189,12 +191,12 @@ class FollowedStreams:
             stream.closing = None
         return stream.feed
 
-    def moved(self, stream: FollowedStream) -> None:
+    def on_growth(self, stream: FollowedStream) -> None:
         """Drop cached responses that reached the stream's old tail."""
         known = stream.state.snapshot
-        self.reader.moved(stream.path, Reach(known.tail, known.closed))
+        self.reader.drop_tail(stream.path, Reach(known.tail, known.closed))
 
-    def compared(self, stream: FollowedStream) -> None:
+    def on_compared(self, stream: FollowedStream) -> None:
         """Release a stream that was followed only to be compared, or beside another feed."""
         if self.table.by_key.get(stream.key) is not stream:
             self._rest(stream)
@@ -202,14 +204,14 @@ class FollowedStreams:
         elif stream.is_only_compared and not stream.feed.has_readers:
             self._rest(stream)
 
-    def lost(self, stream: FollowedStream, reason: HeadgateError) -> None:
+    def log_loss(self, stream: FollowedStream, reason: HeadgateError) -> None:
         """Log the loss of a stream that has readers: a restarted origin may have lost it."""
         is_lost = isinstance(reason, StreamGone | StreamNotFound)
         is_read = stream.feed.has_readers and self.table.by_key.get(stream.key) is stream
         if is_lost and is_read and not self.writes.is_deleting(stream.path):
             self._losses.note(reason=reason.detail, path=stream.path)
 
-    def ended(self, stream: FollowedStream) -> None:
+    def on_end(self, stream: FollowedStream) -> None:
         """Remove a stream that is gone, and drop what is cached of it."""
         if stream.lenders.are_apart:
             self.apart.add(stream.key)

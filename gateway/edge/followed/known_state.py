@@ -15,7 +15,7 @@ from gateway.protocol.streams.reach import Reach
 if TYPE_CHECKING:
     from typing import Any
 
-    from gateway.edge.polls.follower import Polled
+    from gateway.edge.polls.follower import PollResult
     from gateway.edge.polls.lenders import Lenders
     from gateway.edge.polls.verification import Verification
     from gateway.live.feed import Feed
@@ -131,7 +131,7 @@ class KnownState:
         if not self._written.is_told_by(self.snapshot.tail, closed=self.snapshot.closed):
             self.mark_behind()
 
-    def note_answer(self, polled: Polled, now: float) -> Snapshot:
+    def note_answer(self, polled: PollResult, now: float) -> Snapshot:
         """Note the stream as the answer to a poll shows it, and return the new snapshot."""
         known, request = self.snapshot, self._lenders.request
         polls_say = known.polls_say if polled.directives is None else polled.directives

@@ -32,7 +32,7 @@ class OffsetRecords(Protocol[Recorded]):
     def others(self, request: CacheRequest) -> Others:
         """Return the reads of a stream by clients that its feed did not serve."""
 
-    def seen(self, stream: Recorded, offset: str) -> None:
+    def note_offset(self, stream: Recorded, offset: str) -> None:
         """Note an offset of the present stream."""
 
 
@@ -53,14 +53,14 @@ class Registry(FeedOwner[S, Span], Protocol[S]):
     def source(self) -> FeedSource[S, Span]:
         """The source that renders answers for the streams' feeds."""
 
-    def moved(self, stream: S) -> None:
+    def on_growth(self, stream: S) -> None:
         """Drop what is cached of the old tail: the stream has grown, or was closed."""
 
-    def compared(self, stream: S) -> None:
+    def on_compared(self, stream: S) -> None:
         """Release a stream that was followed only for the comparison that is over now."""
 
-    def lost(self, stream: S, reason: HeadgateError) -> None:
+    def log_loss(self, stream: S, reason: HeadgateError) -> None:
         """Tell the operator that the origin has lost a stream, or has another one in its place."""
 
-    def ended(self, stream: S) -> None:
+    def on_end(self, stream: S) -> None:
         """Remove a stream that is gone, and drop what is cached of it."""

@@ -100,7 +100,7 @@ def data_directives(cached: CachedResponse) -> str:
 
 
 def is_of_followed(cached: CachedResponse, request: CacheRequest) -> bool:
-    """Return whether a response is the variant that a stream's own request selects."""
+    """Return whether a response is the variant that a followed stream's `request` selects."""
     return not any(
         name not in OF_NO_STREAM and normalised(name, request.headers) != value
         for name, value in cached.stored.vary

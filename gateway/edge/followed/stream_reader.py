@@ -55,7 +55,7 @@ class StreamReader:
         self.forgotten += 1
         self.events.drop(path)
 
-    def moved(self, path: str, reach: Reach) -> None:
+    def drop_tail(self, path: str, reach: Reach) -> None:
         """Drop responses that reached the old tail of a stream that has grown or was closed."""
         self._cache.moved(path, reach)
 

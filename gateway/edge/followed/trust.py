@@ -88,11 +88,11 @@ class Trust:
         if self._following is not None:
             self._following.hurry()
 
-    async def compared(self, timeout_s: float) -> None:
+    async def until_compared(self, timeout_s: float) -> None:
         """Wait for the end of a comparison, or of following, for at most `timeout_s` seconds."""
         await is_set_within(self._comparison, timeout_s)
 
-    def settled(self) -> None:
+    def on_settled(self) -> None:
         """Wake the readers that wait for a comparison, which is over or will not be."""
         comparison, self._comparison = self._comparison, Later[None]()
         comparison.set_result(None)

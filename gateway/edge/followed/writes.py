@@ -55,7 +55,7 @@ class FollowedWrites:
         beginning = self._beginnings.get(path)
         return None if beginning is None else beginning.written
 
-    def written(self, path: str, reach: Reach) -> None:
+    def on_write(self, path: str, reach: Reach) -> None:
         """Note a write through this gateway: feeds do not know the tail until a poll reports it."""
         for stream in self._table.of_path(path):
             stream.note_write(reach)
@@ -76,7 +76,7 @@ class FollowedWrites:
         """Return whether a DELETE of a path is at the origin."""
         return path in self._deleting
 
-    def deleted(self, path: str, *, for_all: bool) -> None:
+    def on_delete(self, path: str, *, for_all: bool) -> None:
         """End the feeds of a stream that was deleted through this gateway.
 
         If it is not gone `for_all`, clients with an identity may see another stream there.
@@ -84,7 +84,7 @@ class FollowedWrites:
         for stream in self._table.of_path(path):
             if for_all or not stream.lenders.request.identity:
                 stream.let_go(StreamNotFound("the stream was deleted"))
-        self._doubts.deleted(path, for_all=for_all)
+        self._doubts.on_deleted(path, for_all=for_all)
         beginning = self._beginnings.get(path)
         if beginning is not None:
             beginning.written = Reach()  # the writes were to the deleted stream

@@ -42,7 +42,7 @@ class PollQuestion(NamedTuple):
     waits: bool
 
 
-class Polled(NamedTuple):
+class PollResult(NamedTuple):
     """The content of an answer: `body` has the data before `end`, where the next one begins."""
 
     end: str
@@ -63,7 +63,7 @@ class Polled(NamedTuple):
 class Observer(Protocol):
     """A followed stream, as its follower notifies it."""
 
-    def on_answer(self, start: str, polled: Polled) -> None:
+    def on_answer(self, start: str, polled: PollResult) -> None:
         """Publish the data after `start`."""
 
     def on_hold(self) -> None:
@@ -115,7 +115,7 @@ class Follower:
             self._is_held = True
             self._observer.on_hold()
 
-    def on_answer(self, polled: Polled) -> Next | None:
+    def on_answer(self, polled: PollResult) -> Next | None:
         """Publish an answer, and return the next question; None at the end of the stream."""
         question = self.question
         self._observer.on_answer(question.start, polled)

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 from gateway.cache.rules import sharing, tails
 from gateway.cache.rules.replica_lag import ANOTHER_STREAM
 from gateway.edge.comparison import ANOTHER, SAME, SHORTER, UNFINISHED, compare
-from gateway.edge.polls.follower import CannotFollow, Polled, PollQuestion, refuse
+from gateway.edge.polls.follower import CannotFollow, PollQuestion, PollResult, refuse
 from gateway.edge.polls.lenders import DENIALS, ONES_OWN
 from gateway.errors import OriginBehind, OriginBroken, OriginBusy, StreamGone
 from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.http.identity import IdentityHeaders
 
-    Steps: TypeAlias = "Generator[PollerRequest, WholeAnswerLike, Polled]"
+    Steps: TypeAlias = "Generator[PollerRequest, WholeAnswerLike, PollResult]"
 
 
 ANSWERS = frozenset({200, 204})  # statuses of answers whose bodies are read
@@ -153,7 +153,7 @@ class Poller:
 
     def _compare_known(
         self, question: PollQuestion
-    ) -> Generator[PollerRequest, WholeAnswerLike, Polled | None]:
+    ) -> Generator[PollerRequest, WholeAnswerLike, PollResult | None]:
         """Return what follows the question's start, once the data before it are found unchanged.
 
         Return None if no data are known: nothing can be joined wrongly then.
@@ -228,7 +228,7 @@ class Poller:
 
     def _read_again(
         self, known: Known, server: str = ""
-    ) -> Generator[PollerRequest, WholeAnswerLike, tuple[Comparison, Polled]]:
+    ) -> Generator[PollerRequest, WholeAnswerLike, tuple[Comparison, PollResult]]:
         """Compare known data with what the origin has there now, in as many answers as it takes.
 
         All of the answers have to come from one server: from `server` unless that is "".
@@ -285,7 +285,7 @@ class Poller:
 
     def _parse(
         self, question: PollQuestion, status: int, headers: MultiMapping[str], body: bytes
-    ) -> Polled:
+    ) -> PollResult:
         nothing = status == 204
         content_type = "" if nothing else headers.get("Content-Type", "")
         end = headers.get(NEXT_OFFSET, question.start if nothing else "")
@@ -309,7 +309,7 @@ class Poller:
             shortened = CIMultiDict(headers)
             tails.shorten(shortened, self._origin.freshness)
             self._on_directives(self._directives(shortened))
-        return Polled(
+        return PollResult(
             end,
             headers.get(CURSOR),
             body,
@@ -332,6 +332,6 @@ class Poller:
         return repair.said(headers, ignore_no_store=ignore)
 
 
-def _is_waiting(question: PollQuestion, polled: Polled) -> bool:
+def _is_waiting(question: PollQuestion, polled: PollResult) -> bool:
     """Return whether an answer brings nothing, so that the question has to go out as a poll."""
     return polled.end == question.start and polled.caught_up and not polled.closed

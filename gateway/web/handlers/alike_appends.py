@@ -128,9 +128,9 @@ class AlikeAppends:
             return None
         route = self._route
         if pattern.offers_multi is not None:
-            route.multi_append.stands = pattern.offers_multi
+            route.multi_append.is_known = pattern.offers_multi
         if tail is not None:
-            route.feeds.doubts.answered(read.path, tails, tail)
+            route.feeds.doubts.note_answer(read.path, tails, tail)
         write = Write(
             prefix=route.prefix,
             path=read.path,

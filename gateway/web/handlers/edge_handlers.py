@@ -263,7 +263,7 @@ class EdgeHandlers:
             snapshot = snapshot_of(plain, start, result, facts)
             if resumes and facts.is_empty and snapshot.closed:
                 # The reader has received the end already; a 204 stops a browser's reconnects.
-                ended = feeds.source.ended(snapshot, plain.read, snapshot.tail)
+                ended = feeds.source.no_content(snapshot, plain.read, snapshot.tail)
                 return RouteAnswer(ended, result.cache)
             stream = feeds.table.verified(
                 plain.stream_key, snapshot, ends=facts.up_to_date or facts.is_empty

@@ -123,9 +123,9 @@ class PassingOn:
     ) -> None:
         """Doubt followed streams that an answer shows to be shorter than known, or replaced."""
         if passed.method == "PUT" and answer.status == HTTPStatus.CREATED:
-            route.feeds.doubts.replaced(passed.read.path, passed.tails)
+            route.feeds.doubts.on_replaced(passed.read.path, passed.tails)
         if answer.status < 300 and end is not None and passed.method in _TELL_THE_TAIL:
-            route.feeds.doubts.answered(passed.read.path, passed.tails, end)
+            route.feeds.doubts.note_answer(passed.read.path, passed.tails, end)
 
     def _purge(self, passed: PassedOn, route: EdgeRoute, status: int) -> None:
         """Purge a stream from caches in front if it was deleted or created, or may have been.
