@@ -15,8 +15,8 @@ from gateway.backends.contract import Conflict, Loaded
 from gateway.backends.sqlite.data_folder import SCHEMA_VERSION
 from gateway.backends.sqlite.loads import MAX_LOADS
 from gateway.backends.sqlite.log import SqliteLog
-from gateway.backends.sqlite.writer import MAX_KNOWN
-from gateway.backends.sqlite.writer_thread import MAX_GROUP
+from gateway.backends.sqlite.writing.writer import MAX_KNOWN
+from gateway.backends.sqlite.writing.writer_thread import MAX_GROUP
 from gateway.errors import RecordDamaged, StartError
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.state import ProducerState

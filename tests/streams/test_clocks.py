@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from gateway.backends.memory import MemoryLog
 from gateway.backends.sqlite.expiry import ROWS_FOR_EACH
 from gateway.backends.sqlite.log import SqliteLog
-from gateway.backends.sqlite.writer import NOTE_EVERY_S
+from gateway.backends.sqlite.writing.clock_rows import NOTE_EVERY_S
 from gateway.errors import HeadgateError
 from gateway.protocol.streams.moments import ClockNote, Moment
 from gateway.protocol.streams.state import Lifetime

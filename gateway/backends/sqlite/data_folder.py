@@ -10,10 +10,10 @@ import os
 import stat
 import struct
 from pathlib import Path
-from typing import NamedTuple
 
 import apsw
 
+from gateway.backends.sqlite.open_files import OpenFiles
 from gateway.errors import StartError
 from gateway.telemetry.logs import log
 
@@ -64,17 +64,6 @@ create table recent (
 """
 
 
-class DataFileLost(Exception):
-    """The file at the name of the data file or its WAL is not the one that is open."""
-
-
-class _Held(NamedTuple):
-    """A file as it was when it was last looked at."""
-
-    place: tuple[int, int]  # its device and its number there
-    size: int
-
-
 class DataFolder:
     """`headgate.db` in a folder, locked by `headgate.lock`, which holds the process id."""
 
@@ -84,9 +73,7 @@ class DataFolder:
         self.wal = folder / "headgate.db-wal"
         self._vfs = vfs
         self._lock: int | None = None
-        self._names = (str(self.file), str(self.wal))  # looked at with each commit
-        self._file_name = self._names[0]
-        self._open_files: dict[str, _Held] = {}
+        self.open_files = OpenFiles(self.file, self.wal)
         # The format that the data file itself says, without its WAL. Read before SQLite opens the
         # file: whoever closes another descriptor of it gives up the locks of the whole process,
         # and the next program that looks into the file would remove its WAL.
@@ -249,42 +236,12 @@ class DataFolder:
             connection.execute(f"pragma {pragma}").fetchall()
         return connection
 
-    def hold(self) -> None:
-        """Go by the files as they are now. Raises DataFileLost when they are not those before."""
-        found = self.check_names()
-        self._open_files = found if len(found) > 1 else {it: _look(it) for it in self._names}
-
-    def let_go(self) -> None:
-        """Release the WAL, whose connection is closed; the data file must still be the same."""
-        if self._file_name in self._open_files:
-            held = self._open_files[self._file_name]
-            self._open_files = {self._file_name: held._replace(size=0)}
-
-    def check(self) -> None:
-        """Raise DataFileLost when somebody took away, replaced or cut what is open."""
-        found = self.check_names().get(self._file_name)
-        # The WAL's length does not count: who looks into the data file may copy the WAL into it.
-        if found is not None and found.size < self._open_files[self._file_name].size:
-            raise DataFileLost(f"{self.file} was cut short under the running server")
-
-    def check_names(self) -> dict[str, _Held]:
-        """Return the open files as they are. Raises DataFileLost if one is not at its name."""
-        now = {}
-        for name, held in self._open_files.items():
-            try:
-                now[name] = _look(name)
-            except FileNotFoundError as error:
-                raise DataFileLost(f"{name} was removed under the running server") from error
-            if now[name].place != held.place:
-                raise DataFileLost(f"{name} was replaced under the running server")
-        return now
-
     def release(self) -> None:
         """Let another process have the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-        self._open_files = {}
+        self.open_files.clear()
 
 
 def upgrade(folder: DataFolder, connection: apsw.Connection) -> None:
@@ -299,11 +256,6 @@ def upgrade(folder: DataFolder, connection: apsw.Connection) -> None:
     # the last start was killed, only the WAL has it.
     if folder.version_in_file < SCHEMA_VERSION:
         connection.execute("pragma wal_checkpoint(truncate)").fetchall()
-
-
-def _look(name: str) -> _Held:
-    found = os.stat(name)  # noqa: PTH116 - a path object costs as much as the call
-    return _Held((found.st_dev, found.st_ino), found.st_size)
 
 
 def form_written() -> tuple[str, str]:

@@ -20,8 +20,8 @@ from gateway.backends.sqlite.recovery import recover
 from gateway.backends.sqlite.reserve import Reserve
 from gateway.backends.sqlite.row_readers import RowListing, RowReaders
 from gateway.backends.sqlite.upkeep import FileCounts, FileUpkeep
-from gateway.backends.sqlite.writer import Writer
-from gateway.backends.sqlite.writer_thread import WriterThread
+from gateway.backends.sqlite.writing.writer import Writer
+from gateway.backends.sqlite.writing.writer_thread import WriterThread
 from gateway.errors import StartError
 from gateway.settings.log_kinds.file import folder
 
@@ -90,7 +90,7 @@ class SqliteLog(Log):
         connection = self._folder.connect()
         try:
             recover(self._folder, connection)
-            self._folder.hold()
+            self._folder.open_files.hold()
             upgrade(self._folder, connection)
             writer = Writer(connection, self._max_retired, self._recent)
             self.upkeep.after_opening(writer)

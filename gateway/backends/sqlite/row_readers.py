@@ -11,9 +11,9 @@ import apsw
 from typing_extensions import override
 
 from gateway.backends.contract import Listing
-from gateway.backends.sqlite.data_folder import DataFileLost
+from gateway.backends.sqlite.open_files import DataFileLost
 from gateway.backends.sqlite.rows import RowReader
-from gateway.backends.sqlite.writer_thread import words
+from gateway.backends.sqlite.writing.writer_thread import words
 from gateway.errors import LogUnavailable, RecordDamaged
 from gateway.telemetry.logs import log
 
@@ -65,7 +65,7 @@ class RowReaders:
         try:
             if reader is None:
                 connection = self._folder.connect(read_only=True)
-                self._folder.check_names()
+                self._folder.open_files.look()
                 reader = RowReader(connection, self._history, self._recent)
                 self._open.append(reader)
                 self._local.reader = reader

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from gateway.backends.sqlite.data_folder import DataFolder
     from gateway.backends.sqlite.recent import Recent
     from gateway.backends.sqlite.row_readers import RowReaders
-    from gateway.backends.sqlite.writer import Writer
-    from gateway.backends.sqlite.writer_thread import WriterThread
+    from gateway.backends.sqlite.writing.writer import Writer
+    from gateway.backends.sqlite.writing.writer_thread import WriterThread
     from gateway.telemetry.metrics import Histogram
 
 
@@ -81,7 +81,7 @@ class FileUpkeep(Upkeep):
 
     def after_opening(self, writer: Writer) -> None:
         """Take the clocks that the file has noted, and the first counts."""
-        self._noted = writer.noted or self._noted
+        self._noted = writer.clocks.noted or self._noted
         self._counts.look(writer)
 
     @override

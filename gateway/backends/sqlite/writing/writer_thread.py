@@ -14,10 +14,10 @@ import apsw
 
 from gateway.backends.commit_figures import CommitFigures
 from gateway.backends.contract import Conflict
-from gateway.backends.sqlite.data_folder import DataFileLost
+from gateway.backends.sqlite.open_files import DataFileLost
 from gateway.backends.sqlite.recovery import cut_behind
 from gateway.backends.sqlite.reserve import AT_ONCE, FULL, removes
-from gateway.backends.sqlite.writer import Writer
+from gateway.backends.sqlite.writing.writer import Writer
 from gateway.errors import HeadgateError, LogUnavailable
 from gateway.telemetry.logs import log
 
@@ -125,7 +125,7 @@ class WriterThread:
     def reclaim(self, writer: Writer) -> bool:
         """On the thread: free a little of what removed streams left; whether more remains."""
         if self._reserve.make():
-            writer.note(self.to_note)
+            writer.clocks.note(self.to_note)
             self._owes = writer.reclaim()
         else:
             self._owes = writer.reclaim(spare_pages=0)
@@ -250,18 +250,18 @@ class WriterThread:
         the place of the failed one, before it takes anybody's data.
         """
         try:
-            self._folder.check()
+            self._folder.open_files.check()
             if writer is None:
                 writer = self._reopened()
             result = step(writer)
-            self._folder.hold()  # before anybody is told that it stands
+            self._folder.open_files.hold()  # before anybody is told that it stands
         except DataFileLost as error:  # what is open stays so: the file may be put back
             return writer, self._failed(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, writers must hear of it
             failure = self._failed(error)
             if writer is not None:
                 writer.close()
-            self._folder.let_go()
+            self._folder.open_files.release_wal()
             return None, failure
         self._why_unhealthy = None
         self._is_full = False

@@ -1,0 +1,68 @@
+"""The data file and its WAL as they are open: nobody may take them from under the server."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class DataFileLost(Exception):
+    """The file at the name of the data file or its WAL is not the one that is open."""
+
+
+class OpenFile(NamedTuple):
+    """A file as it was when it was last looked at."""
+
+    place: tuple[int, int]  # its device and its number there
+    size: int
+
+
+class OpenFiles:
+    """The files that one process has open, compared with what is at their names."""
+
+    def __init__(self, file: Path, wal: Path) -> None:
+        self._names = (str(file), str(wal))  # looked at with each commit
+        self._file_name = self._names[0]
+        self._open_files: dict[str, OpenFile] = {}
+
+    def clear(self) -> None:
+        """Expect nothing: the files are closed."""
+        self._open_files = {}
+
+    def hold(self) -> None:
+        """Expect the files as they are now. Raises DataFileLost if they are not those of before."""
+        found = self.look()
+        self._open_files = found if len(found) > 1 else {it: _look(it) for it in self._names}
+
+    def release_wal(self) -> None:
+        """Release the WAL, whose connection is closed; the data file must still be the same."""
+        if self._file_name in self._open_files:
+            held = self._open_files[self._file_name]
+            self._open_files = {self._file_name: held._replace(size=0)}
+
+    def check(self) -> None:
+        """Raise DataFileLost if an open file was removed, replaced or cut short."""
+        found = self.look().get(self._file_name)
+        # The WAL may get shorter: any program that reads the data file may copy the WAL into it.
+        if found is not None and found.size < self._open_files[self._file_name].size:
+            raise DataFileLost(f"{self._file_name} was cut short under the running server")
+
+    def look(self) -> dict[str, OpenFile]:
+        """Return the open files as they are. Raises DataFileLost if one is not at its name."""
+        now = {}
+        for name, held in self._open_files.items():
+            try:
+                now[name] = _look(name)
+            except FileNotFoundError as error:
+                raise DataFileLost(f"{name} was removed under the running server") from error
+            if now[name].place != held.place:
+                raise DataFileLost(f"{name} was replaced under the running server")
+        return now
+
+
+def _look(name: str) -> OpenFile:
+    found = os.stat(name)  # noqa: PTH116 - a path object costs as much as the call
+    return OpenFile((found.st_dev, found.st_ino), found.st_size)

@@ -1,0 +1,134 @@
+"""Rows in a stream's own place: its state, records and producers, and those of removed streams.
+
+Each statement hands the interpreter over and takes it back, which under load costs more than the
+statement itself; so a group's rows are written by one statement a table.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, TypeVar
+
+from gateway.backends.sqlite import records
+from gateway.backends.sqlite.recent import compacted_rows
+from gateway.backends.sqlite.records import row_of
+from gateway.backends.sqlite.state_rows import COLUMNS, MOVE, UPSERT, UPSERT_PRODUCER, row_of_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence, Set
+
+    import apsw
+
+    from gateway.backends.sqlite.recent import Changes
+    from gateway.protocol.streams.state import Change, ProducerState, StreamState
+
+MAX_ROWS = 500  # rows of one statement; its parameters stay far below SQLite's 32,766
+MESSAGES = f"messages ({records.COLUMNS})"
+
+COUNT_RETIRED = "select count(*) from retired"  # generations that are remembered
+
+T = TypeVar("T")
+
+
+class PlaceRows:
+    """Statements over one connection that write rows of streams."""
+
+    def __init__(self, connection: apsw.Connection, max_retired: int) -> None:
+        self._connection = connection
+        self._max_retired = max_retired
+        self._retired = number(connection, COUNT_RETIRED)
+
+    def forget_counts(self) -> None:
+        """Count again after a transaction was rolled back."""
+        self._retired = -1
+
+    def write(self, changes: Sequence[Change], whole: Set[int]) -> None:
+        """Write states, records and producers; the states of `whole` in all columns."""
+        self._write_states(changes, whole)
+        rows = [row_of(it.state.stream_id, it.records) for it in changes if it.records]
+        self.insert(MESSAGES, rows)
+        self._write_producers(changes)
+
+    def _write_states(self, changes: Sequence[Change], whole: Set[int]) -> None:
+        states = {change.state.stream_id: change.state for change in changes}
+        rows = [row_of_state(state) for stream_id, state in states.items() if stream_id in whole]
+        self.insert(f"streams ({COLUMNS})", rows, UPSERT)
+        self._move([state for stream_id, state in states.items() if stream_id not in whole])
+
+    def _move(self, states: Sequence[StreamState]) -> None:
+        """Write version and tail alone, which takes half the time."""
+        for part in parts([(state.stream_id, state.version, state.tail) for state in states]):
+            marks = ",".join(["(?,?,?)"] * len(part))
+            self._connection.execute(MOVE.format(rows=marks), tuple(chain.from_iterable(part)))
+
+    def compact(self, streams: Sequence[Changes]) -> None:
+        """Write in its stream's place what was in the table `recent` only."""
+        self.insert(MESSAGES, list(chain.from_iterable(map(compacted_rows, streams))))
+        self._move([changes[-1].state for changes in streams])
+        self._write_producers(list(chain.from_iterable(streams)))
+
+    def _write_producers(self, changes: Sequence[Change]) -> None:
+        last: dict[tuple[int, str], ProducerState | None] = {}
+        for change in changes:
+            if change.producers or change.forgotten:
+                stream_id = change.state.stream_id
+                last.update({(stream_id, name): None for name in change.forgotten})
+                last.update({(stream_id, name): state for name, state in change.producers})
+        gone = [key for key, state in last.items() if state is None]
+        if gone:
+            self._connection.executemany(
+                "delete from producers where stream=? and producer=?", gone
+            )
+        rows: list[tuple[object, ...]] = [
+            (*key, state.epoch, state.seq, state.used_at)
+            for key, state in last.items()
+            if state is not None
+        ]
+        self.insert("producers", rows, UPSERT_PRODUCER)
+
+    def insert(self, table: str, rows: list[tuple[object, ...]], suffix: str = "") -> None:
+        """Insert rows by as few statements as the bound allows.
+
+        A failure rolls the transaction back, so `or fail` spares SQLite the journal with which
+        it could undo one statement alone: a third of the cost of a commit.
+        """
+        for part in parts(rows):
+            row = f"({','.join('?' * len(part[0]))})"
+            self._connection.execute(
+                f"insert or fail into {table} values {','.join([row] * len(part))}{suffix}",
+                tuple(chain.from_iterable(part)),
+            )
+
+    def remove(self, state: StreamState) -> None:
+        """Remove a stream's row; its records are freed later, and its generation is remembered."""
+        if self._retired < 0:
+            self._retired = number(self._connection, COUNT_RETIRED)
+        connection = self._connection
+        connection.execute("delete from streams where id=?", (state.stream_id,))
+        connection.execute("insert into doomed values (?)", (state.stream_id,))
+        connection.execute("delete from retired where path=?", (state.path,))
+        self._retired += 1 - connection.changes()
+        connection.execute(
+            "insert into retired (path, generation) values (?, ?)", (state.path, state.generation)
+        )
+        if self._retired > self._max_retired:
+            connection.execute(
+                "insert into meta select 'generation_floor', generation from retired"
+                " where true order by nr limit 1"
+                " on conflict (name) do update set value=max(value, excluded.value);"
+                "delete from retired where nr=(select min(nr) from retired)"
+            )
+            self._retired -= 1
+
+
+def number(connection: apsw.Connection, statement: str) -> int:
+    """Return the whole number that a statement selects."""
+    for (found,) in connection.execute(statement):
+        if isinstance(found, int):
+            return found
+    raise AssertionError(f"no number from {statement!r}")
+
+
+def parts(rows: Sequence[T]) -> Iterable[Sequence[T]]:
+    """Split rows into those of one statement each."""
+    return (rows[at : at + MAX_ROWS] for at in range(0, len(rows), MAX_ROWS))

@@ -1,0 +1,199 @@
+"""Groups of commits, each in one transaction: versions are compared, then rows are written."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+import apsw
+
+from gateway.backends.sqlite import recent
+from gateway.backends.sqlite.recent import compact_all
+from gateway.backends.sqlite.writing.clock_rows import ClockRows
+from gateway.backends.sqlite.writing.place_rows import PlaceRows, number, parts
+from gateway.backends.sqlite.writing.reclaiming import SPARE_PAGES, reclaim
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.backends.sqlite.recent import Recent, RecentStep
+    from gateway.protocol.streams.moments import ClockNote
+    from gateway.protocol.streams.state import Change
+
+# Streams whose versions are known, since they were written last: nobody else writes to the file.
+# They are those that are appended to again and again, about 150 bytes each.
+MAX_KNOWN = 10_000
+
+
+class Writer:
+    """Writes over one connection, for one thread."""
+
+    def __init__(self, connection: apsw.Connection, max_retired: int, recent: Recent) -> None:
+        """Compact what an earlier connection left in the table `recent`."""
+        self._connection = connection
+        self._recent = recent
+        compact_all(connection)
+        recent.clear()
+        self._rows = PlaceRows(connection, max_retired)
+        self.clocks = ClockRows(connection)
+        self._known: dict[int, int] = {}  # versions
+        self.streams = number(connection, "select count(*) from streams")
+        self.stored: Sequence[Change] = ()  # by the last group
+        self.written_at = 0.0  # when it was written, and the sync to disk began (monotonic)
+
+    def close(self) -> None:
+        """Close the connection; what it cannot take into the file now stays in the WAL."""
+        with contextlib.suppress(apsw.Error):
+            self._connection.close()
+
+    def finish(self, to_note: ClockNote | None) -> None:
+        """Compact `recent` as far as there is room, note the clocks, and close the connection."""
+        with contextlib.suppress(apsw.Error):
+            compact_all(self._connection)
+            if to_note is not None:
+                self.clocks.write(to_note)
+        self.close()
+
+    def last_stream_id(self) -> int:
+        """Return the highest stream id in the file."""
+        return number(
+            self._connection,
+            "select max(coalesce((select max(id) from streams), 0),"
+            " coalesce((select max(stream) from doomed), 0))",
+        )
+
+    def history(self) -> int:
+        """Return the number of the file's present history; 0 before any change was lost."""
+        return number(
+            self._connection, "select coalesce((select value from meta where name='history'), 0)"
+        )
+
+    def prove(self) -> None:
+        """Commit a row of Headgate's own, which shows that the file takes writes again."""
+        self._connection.execute(
+            "begin immediate; insert into meta values ('recoveries', 1)"
+            " on conflict (name) do update set value=value+1; commit"
+        )
+
+    def commit(self, commits: Sequence[Sequence[Change]]) -> list[bool]:
+        """Write a group in one transaction; return for each commit whether its versions matched."""
+        connection = self._connection
+        connection.execute("begin immediate")
+        try:
+            stood, changes = self._compare(commits)
+            step = self._write(changes)
+            self.written_at = time.monotonic()
+            connection.execute("commit")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("rollback")
+            self._rows.forget_counts()
+            self._known.clear()
+            raise
+        self._note(changes)
+        self._recent.note(step)
+        self.stored = changes
+        self.streams += sum((it.expected is None) - it.removes for it in changes)
+        return stood
+
+    def _note(self, changes: Sequence[Change]) -> None:
+        """Know the versions as they are now."""
+        known = self._known
+        for change in changes:
+            known.pop(change.state.stream_id, None)
+            if not change.removes:
+                known[change.state.stream_id] = change.state.version
+        for stream_id in list(islice(known, max(0, len(known) - MAX_KNOWN))):
+            del known[stream_id]
+
+    def _compare(self, commits: Sequence[Sequence[Change]]) -> tuple[list[bool], list[Change]]:
+        versions = self._versions(list(chain.from_iterable(commits)))
+        stood: list[bool] = []
+        changes: list[Change] = []
+        for commit in commits:
+            for change in commit:
+                if versions.get(_key(change)) != change.expected:
+                    stood.append(False)
+                    break
+            else:
+                stood.append(True)
+                changes.extend(commit)
+                for change in commit:
+                    version = None if change.removes else change.state.version
+                    versions[change.state.path] = versions[change.state.stream_id] = version
+        return stood, changes
+
+    def _versions(self, changes: list[Change]) -> dict[str | int, int | None]:
+        """Return the present versions, by id for changes and by path for creations."""
+        versions: dict[str | int, int | None] = {}
+        known, ids = self._known, []
+        for change in changes:
+            if change.expected is not None:
+                stream_id = change.state.stream_id
+                version = known.get(stream_id)
+                if version is None:
+                    version = self._recent.version(change.state)
+                if version is None:
+                    ids.append(stream_id)
+                else:
+                    versions[stream_id] = version
+        paths = [change.state.path for change in changes if change.expected is None]
+        for column, keys in (("id", ids), ("path", paths)):
+            for part in parts(keys):
+                marks = ",".join("?" * len(part))
+                versions.update(
+                    self._connection.execute(
+                        f"select {column}, version from streams where {column} in ({marks})", part
+                    )
+                )
+        return versions
+
+    def _write(self, changes: list[Change]) -> RecentStep:
+        """Write what short appends add to `recent`, and all else at its stream's place."""
+        removed = {change.state.stream_id: change.state for change in changes if change.removes}
+        for state in removed.values():
+            self._rows.remove(state)
+        kept = [change for change in changes if change.state.stream_id not in removed]
+        apart = {change.state.stream_id for change in kept if not self._is_short(change)}
+        others = [change for change in kept if change.state.stream_id in apart]
+        step = self._recent.step(
+            [change for change in kept if change.state.stream_id not in apart],
+            {change.state.path for change in others},
+            {state.path for state in removed.values()},
+        )
+        if step.compacted:
+            self._rows.compact(step.compacted)
+        if others:
+            whole = {it.state.stream_id for it in others if not self._grows_alone(it)}
+            self._rows.write(others, whole)
+        self._rows.insert(f"recent ({recent.COLUMNS})", self._recent.rows_of(step.added))
+        if step.deleted_up_to is not None:
+            self._connection.execute("delete from recent where nr<=?", (step.deleted_up_to,))
+        return step
+
+    def _is_short(self, change: Change) -> bool:
+        """Return whether a change is short enough to wait in the table `recent`."""
+        return change.grown <= recent.LONGEST and not change.forgotten and self._grows_alone(change)
+
+    def _grows_alone(self, change: Change) -> bool:
+        """Return whether the stream's row has all of its state but version and tail.
+
+        A state that was read is raised to the present history, which the row may not have yet.
+        """
+        return change.grown > 0 and (
+            not change.state.history or change.state.stream_id in self._known
+        )
+
+    def reclaim(self, spare_pages: int = SPARE_PAGES) -> bool:
+        """Free some records of a removed stream, or some pages; return True if more remains."""
+        return reclaim(self._connection, spare_pages)
+
+    def empty_wal(self) -> None:
+        """Take all of the WAL into the data file, as far as no reader stands in the way."""
+        self._connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+
+
+def _key(change: Change) -> str | int:
+    return change.state.path if change.expected is None else change.state.stream_id
