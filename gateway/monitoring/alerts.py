@@ -1,4 +1,4 @@
-"""Alert rules for Prometheus: the faults that an operator is told of.
+"""Alert rules for Prometheus, one for each fault that an operator has to know of.
 
 Thresholds stand beside their reason. An expression without a sample, such as a ratio of no
 requests, alerts nobody.

@@ -67,7 +67,7 @@ def _rate(metric: str, by: str, where: str = "", of: str = OF_ROUTE) -> str:
 
 
 def _quantiles(histogram: str, what: str, part: Part | None = None) -> tuple[PanelQuery, ...]:
-    """Its median and its slowest hundredth."""
+    """Return the queries for the median and the 99th percentile of a histogram."""
     return tuple(
         PanelQuery(
             promql.quantile(q, histogram, "route", OF_ROUTE, WINDOW),

@@ -203,7 +203,7 @@ _OPTIONS: dict[str, Json] = {
 
 
 def _colours(shown: list[PanelQuery]) -> list[Json]:
-    """Results in the colours that they have everywhere."""
+    """Return the overrides that give each result its usual colour."""
     if not any("{{result}}" in query.legend for query in shown):
         return []
     return [

@@ -56,5 +56,5 @@ def _alert(alert: Alert, runbook: str) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Quoted as in JSON, which YAML takes for a text whatever is in it."""
+    """Return a text quoted as in JSON, which YAML reads as a string whatever it contains."""
     return json.dumps(text)

@@ -1,4 +1,4 @@
-"""The purge request of each kind of cache, by its maker's documents, and the answers to it."""
+"""The purge request of each kind of cache, as its vendor documents it, and the responses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Call(NamedTuple):
 
 
 class Driver(NamedTuple):
-    """A cache that can be asked, of at most so many `at_once`.
+    """The calls to one cache; each has at most `at_once` purges.
 
     `place` tells it from others of its kind: the zone at a vendor, or the server and the host.
     `why_not` tells by an answer's status and body what went wrong, in words that follow "it".
@@ -79,7 +79,7 @@ def _status(status: int, _body: bytes) -> str | None:
 
 
 def _nginx(cache: PurgedCache, _token: str, _clock: _Clock) -> _Made:
-    """ngx_cache_purge from version 2.4: a `*` at the end stands for all that begins so."""
+    """Return calls of ngx_cache_purge from version 2.4, where a final `*` stands for any ending."""
     host = {"Host": cache.host} if cache.host else {}
 
     def call(copies: Sequence[Copies]) -> Call:
@@ -90,22 +90,22 @@ def _nginx(cache: PurgedCache, _token: str, _clock: _Clock) -> _Made:
 
 
 def _no_wildcard(status: int, body: bytes) -> str | None:
-    if status in {404, 412}:  # before 2.4 it looks for an answer whose URL has this very `*`
+    if status in {404, 412}:  # versions before 2.4 take the `*` literally
         return f"answers {status}: it needs ngx_cache_purge 2.4 or newer"
     return _status(status, body)
 
 
 def _varnish(_cache: PurgedCache, _token: str, _clock: _Clock) -> _Made:
-    """BAN with the tags as a regular expression, for VCL that bans by obj.http.Surrogate-Key."""
+    """Return BANs with the tags as a regular expression, for VCL with obj.http.Surrogate-Key."""
 
     def call(copies: Sequence[Copies]) -> Call:
         return Call("BAN", "/", {"Surrogate-Key": "|".join(_tags(copies))})
 
-    return 64, call, _status  # 1.3 KB: a field of Varnish may have 8
+    return 64, call, _status  # 1.3 KB; Varnish allows 8 KB for a field
 
 
 def _fastly(cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
-    """Purging many surrogate keys, 256 of them in one call."""
+    """Return purges of many surrogate keys, 256 of them in one call."""
     headers = {"Fastly-Key": token, "Accept": "application/json", **JSON}
 
     def call(copies: Sequence[Copies]) -> Call:
@@ -116,17 +116,17 @@ def _fastly(cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
 
 
 def _cloudflare(cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
-    """Purging by tags: 100 in one call today, and 30 on older accounts."""
+    """Return purges by tags: 100 in one call today, and 30 on older accounts."""
     return _tags_as_json(f"/client/v4/zones/{cache.zone}/purge_cache", token)
 
 
 def _worker(_cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
-    """Have the Worker that `headgate cdn render --purge` made purge by tags."""
+    """Return calls of the Worker that `headgate cdn render --purge` made, which purges by tags."""
     return _tags_as_json("/.headgate/purge", token)
 
 
 def _tags_as_json(path: str, token: str) -> _Made:
-    """Return how both of Cloudflare are called, which answer whether it was a success."""
+    """Return the calls that both kinds of Cloudflare take; responses say whether they succeeded."""
     headers = {"Authorization": f"Bearer {token}", **JSON}
 
     def call(copies: Sequence[Copies]) -> Call:
@@ -149,7 +149,7 @@ def _no_success(status: int, body: bytes) -> str | None:
 
 
 def _cloudfront(cache: PurgedCache, token: str, clock: _Clock) -> _Made:
-    """Invalidate by tags, in a distribution with a CacheTagConfig; AWS bills each tag."""
+    """Return invalidations by tags, for a CacheTagConfig; AWS bills each tag."""
     key = aws.AccessKey.parse(token)
     host = URL(cache.url).host_port_subcomponent or ""
     path = f"/2020-05-31/distribution/{cache.zone}/invalidation"
@@ -157,7 +157,7 @@ def _cloudfront(cache: PurgedCache, token: str, clock: _Clock) -> _Made:
     def call(copies: Sequence[Copies]) -> Call:
         items = "".join(f"<Path>#{tag}</Path>" for tag in _tags(copies))
         paths = f"<Paths><Quantity>{len(copies)}</Quantity><Items>{items}</Items></Paths>"
-        # What bears the same reference as a call before is not done once more.
+        # CloudFront ignores a call with the reference of an earlier one.
         reference = f"<CallerReference>{secrets.token_hex(16)}</CallerReference>"
         batch = f'<InvalidationBatch xmlns="{_CLOUDFRONT}">{paths}{reference}</InvalidationBatch>'
         body = batch.encode()
@@ -178,7 +178,7 @@ def _too_many_in_progress(status: int, body: bytes) -> str | None:
 
 
 def _bunny(cache: PurgedCache, token: str, _clock: _Clock) -> _Made:
-    """Purging a pull zone by tag, one in each call."""
+    """Return purges of a pull zone by tag, one in each call."""
     headers = {"AccessKey": token, **JSON}
 
     def call(copies: Sequence[Copies]) -> Call:

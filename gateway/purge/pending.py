@@ -1,4 +1,4 @@
-"""Purges that wait for one cache in front: bounded in number, each stream once."""
+"""Purges that wait for one cache in front: bounded in number, and one for each stream."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from gateway.protocol import tags
 
-# A path has at most 2 KiB, so these are 8 MiB. Whoever deletes more while a cache cannot be
-# reached has it forget the whole route instead: more than need be, and never less.
+# A path has at most 2 KiB, so these are 8 MiB. If more streams are deleted while a cache cannot be
+# reached, its whole route is purged instead: more than needed, but never less.
 MOST_WAITING = 4096
-# Before it is purged, other workers and gateways have heard that a stream is over, and answers that
-# were on their way have come to the cache. Else it would keep the same again.
+# Seconds before a purge, in which other workers and gateways learn of the deletion, and responses
+# under way reach the cache: otherwise the cache would store the old data again.
 SETTLE_S = 0.5
-# The least: a copy is kept for a day where nobody says otherwise, and then gone by itself.
+# Seconds at least: by default a cache keeps a copy for a day, after which a purge is of no use.
 GIVE_UP_S = 86_400.0
 
 
@@ -27,12 +27,12 @@ class Copies(NamedTuple):
 
     @property
     def tag(self) -> str:
-        """The tag that all of them have."""
+        """The tag of all these copies."""
         return tags.of_route(self.prefix) if self.path is None else tags.of_stream(self.path)
 
     @property
     def urls(self) -> str:
-        """The beginning of all their URLs, without a host."""
+        """The prefix of the copies' URLs, without a host."""
         return f"{self.prefix}/" if self.path is None else f"{self.path}?"
 
 
@@ -85,21 +85,21 @@ class Pending:
         if copies not in self._waiting and len(self._waiting) >= self._most:
             whole = Copies(copies.prefix)
             if whole not in self._waiting:
-                gone = self._pop_streams(copies.prefix)
-                self.widened += len(gone) + (copies != whole)
-                waiting = reduce(PendingPurge.joined, gone, waiting)
+                replaced = self._pop_streams(copies.prefix)
+                self.widened += len(replaced) + (copies != whole)
+                waiting = reduce(PendingPurge.joined, replaced, waiting)
             copies = whole
         known = self._waiting.get(copies)
         self._waiting[copies] = waiting if known is None else known.joined(waiting)
 
     def _pop_streams(self, prefix: str, until: float = math.inf) -> list[PendingPurge]:
         """Remove the purges of a route's streams whose last cause was at `until` or earlier."""
-        gone = [
+        due = [
             copies
             for copies, waiting in self._waiting.items()
             if copies.prefix == prefix and copies.path is not None and waiting.last <= until
         ]
-        return [self._waiting.pop(copies) for copies in gone]
+        return [self._waiting.pop(copies) for copies in due]
 
     @property
     def next_since(self) -> float:
@@ -109,9 +109,9 @@ class Pending:
     def start(self, most: int, until: float = math.inf) -> list[Copies]:
         """Start the next `most` purges at most whose first cause was at `until` or earlier.
 
-        A purge with a later cause, too, also goes on waiting: the cache is neither asked too early,
-        nor later and later for as long as causes follow. A purge that is added meanwhile waits by
-        itself.
+        A purge that has a later cause as well is queued again for that one: so the cache is called
+        neither too early, nor later and later while causes follow. A purge that is added during the
+        call is queued separately.
         """
         ripe = takewhile(lambda item: item[1].since <= until, self._waiting.items())
         started = dict(islice(ripe, most))

@@ -122,7 +122,7 @@ class Purger:
         reason, retry_after_s = "was not asked to the end", 0
         try:
             reason, retry_after_s = await self._call(session, started)
-        except Exception as error:  # noqa: BLE001 - else this task would end, and nobody know
+        except Exception as error:  # noqa: BLE001 - else this task ends unnoticed
             reason = f"could not be asked ({type(error).__name__})"
             if reason != self._reason:
                 log.exception("purge.broken", **self._labels())

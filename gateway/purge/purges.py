@@ -33,7 +33,7 @@ DECLARED = (PURGES, WAITING)
 
 
 def longest_kept_s(routes: Iterable[Route]) -> float:
-    """Return for how many seconds caches keep copies of the routes: so long a purge is of use.
+    """Return for how many seconds caches may keep copies: a purge is of use for so long.
 
     It is a day at least, since HTTP origins say themselves how long their answers are kept, and
     two years at most, by the bounds of both settings.
@@ -73,7 +73,7 @@ class Purges:
         self._session: ClientSession | None = None
 
     def purge(self, prefix: str, path: str) -> None:
-        """Have every cache forget the stream at a canonical path of a route."""
+        """Queue a purge of the stream at a canonical path, at every cache."""
         for purger in self._purgers:
             purger.purge(Copies(prefix, path))
 

@@ -90,8 +90,8 @@ class EdgeFeedSource:
             short = tails.shortened_lines(snapshot.reads_say, freshness)
             snapshot = snapshot._replace(reads_say=short)
         if isinstance(read, LongPoll) and not followed.moves_on(read, now):
-            said = snapshot.polls_say or snapshot.reads_say or ""
-            snapshot = snapshot._replace(polls_say=tails.shortened_lines(said, freshness))
+            directives = snapshot.polls_say or snapshot.reads_say or ""
+            snapshot = snapshot._replace(polls_say=tails.shortened_lines(directives, freshness))
         snapshot = as_sent(snapshot, read, freshness)
         return followed.data(snapshot, read, span, now, freshness.toward(read.by_key))
 

@@ -113,15 +113,15 @@ class KnownState:
         """Note the tail that the origin has returned for `now`."""
         self.has_tail |= tail == self.snapshot.tail
 
-    def note_directives(self, said: str) -> None:
+    def note_directives(self, directives: str) -> None:
         """Note the origin's cache directives for a read of the tail."""
         self._directives_at = asyncio.get_running_loop().time()
         known = self.snapshot.reads_say
         # A poll's directives hold only at the tail, where the known ones may amount to the same.
-        is_known = known and said == shortened_lines(known, self._freshness)
-        if said != known and not is_known:
+        is_known = known and directives == shortened_lines(known, self._freshness)
+        if directives != known and not is_known:
             self.snapshot = with_directives(
-                self.snapshot, self._lenders.request, said, self.snapshot.polls_say
+                self.snapshot, self._lenders.request, directives, self.snapshot.polls_say
             )
             self.mark_changed()
 

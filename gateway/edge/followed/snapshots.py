@@ -35,7 +35,7 @@ def snapshot_of(
     """
     closed = facts.closed and facts.up_to_date
     fields = result.cached.fields()
-    said = repair.said(fields, ignore_no_store=offset == NOW)
+    directives = repair.said(fields, ignore_no_store=offset == NOW)
     has_tail = facts.up_to_date and not facts.is_empty
     tells_of_tail = has_tail and is_of_followed(result.cached, request)
     return Snapshot(
@@ -44,7 +44,7 @@ def snapshot_of(
         facts.next_offset,
         closed,
         closed or (facts.up_to_date and result.current),
-        request.identified or repair.is_private(said),
+        request.identified or repair.is_private(directives),
         request.lifetime,
         # For older parts an origin may send other directives than for the tail.
         data_directives(result.cached) if tells_of_tail else None,

@@ -52,14 +52,14 @@ class StandIns:
     def of(self, recent: RecentData, request: CacheRequest) -> CachedResponse | None:
         """Return a response to a read from the data's start; None if it may not stand in now."""
         snapshot, span = recent.snapshot, recent.span
-        said = snapshot.polls_say if snapshot.reads_say is None else snapshot.reads_say
+        directives = snapshot.polls_say if snapshot.reads_say is None else snapshot.reads_say
         headers = CIMultiDict(
             [
                 ("Content-Type", snapshot.content_type),
                 (NEXT_OFFSET, span.end),
                 (UP_TO_DATE, "true"),  # it was then: a response that stands in leaves it out
                 *([(CLOSED, "true")] if snapshot.closed else []),
-                *cache_headers.fields(said),
+                *cache_headers.fields(directives),
                 *cache_headers.fields(snapshot.cors),
             ]
         )
