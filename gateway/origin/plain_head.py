@@ -54,12 +54,12 @@ class PlainHeads:
         if end < 0:
             return None
         lines = data[:end].split(b"\r\n")
-        head = self._taken_apart(lines, end + 4, is_head=is_head)
+        head = self._parse(lines, end + 4, is_head=is_head)
         if head is not None and head.kind.stable is not None and not is_head:
             self.patterns.note(head, lines)
         return head
 
-    def _taken_apart(self, lines: list[bytes], begins: int, *, is_head: bool) -> PlainHead | None:
+    def _parse(self, lines: list[bytes], begins: int, *, is_head: bool) -> PlainHead | None:
         """Return the head of these lines, the status line first; its body begins at `begins`."""
         first = lines[0]
         status = self._statuses.get(first) or self._learn_status(first)

@@ -45,7 +45,7 @@ class Exchange:
     __slots__ = (
         *("_began", "_is_over", "_new_id", "_request_id", "asked", "asked_id", "begins"),
         "begins_by_size",
-        *("cache_lines", "conceals", "decide_again", "ended", "is_looked_up", "is_told_key"),
+        *("cache_lines", "conceals", "decide_again", "ended", "is_looked_up", "sends_reader_key"),
         *("on_received", "operation", "principal", "refused", "route", "sent", "traffic"),
     )
 
@@ -70,7 +70,7 @@ class Exchange:
         self.asked: LoggedRequest | None = None  # where there is to be a line
         self.cache_lines = b""
         self.conceals = False  # a 404 of its route is always the same
-        self.is_told_key = False  # it is answered to somebody who may read: with the reader key
+        self.sends_reader_key = False  # True if the client may read the stream
         self.is_looked_up = True  # not, when it is refused for what it asks, or by a limit
         self.sent: Sent | None = None
         self.ended: Ended = "answered"

@@ -357,7 +357,7 @@ class Settings(LimitSettings):
         places = (source.rpartition(":") for source in self._sources.values())
         return next((file for file, _, line in places if line.isdecimal()), None)
 
-    def given_by(self, sources: Mapping[str, str]) -> Settings:
+    def with_sources(self, sources: Mapping[str, str]) -> Settings:
         """Return a copy with the sources of its values."""
         made = self.but()
         vars(made)["_sources"] = sources

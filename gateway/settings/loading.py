@@ -76,7 +76,7 @@ class _Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class _GivenValue:
     """A given value and its source: a file, or the name of a variable or flag."""
 
     value: object
@@ -128,7 +128,7 @@ def load(
     given = _from_file(config, problems) if config is not None else {}
     given |= _from_environment(environment, problems)
     given |= {
-        key: _Given(_read(key, value), _flag(key))
+        key: _GivenValue(_read(key, value), _flag(key))
         for key, value in flags.items()
         if value is not None
     }
@@ -157,10 +157,10 @@ def load(
         problems.append(_Problem(item.line(found.path), sentence))
     if problems:
         raise SettingsError(_in_order(problems))
-    return settings.given_by(_sources(given))
+    return settings.with_sources(_sources(given))
 
 
-def _sources(given: Mapping[str, _Given]) -> dict[str, str]:
+def _sources(given: Mapping[str, _GivenValue]) -> dict[str, str]:
     """Return the source of each value, also of those inside tables."""
     sources = {}
     for key, item in given.items():
@@ -176,7 +176,7 @@ def _in_order(problems: list[_Problem]) -> tuple[str, ...]:
     return tuple(problem.sentence for problem in sorted(problems, key=lambda it: it.line))
 
 
-def _from_file(path: Path, problems: list[_Problem]) -> dict[str, _Given]:
+def _from_file(path: Path, problems: list[_Problem]) -> dict[str, _GivenValue]:
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except OSError as cause:
@@ -194,17 +194,17 @@ def _from_file(path: Path, problems: list[_Problem]) -> dict[str, _Given]:
     except tomllib.TOMLDecodeError as cause:
         problems.append(_Problem(*TomlFile(path, text).no_toml(str(cause))))
         return {}
-    return {key: _Given(value, TomlFile(path, text)) for key, value in values.items()}
+    return {key: _GivenValue(value, TomlFile(path, text)) for key, value in values.items()}
 
 
 def _from_environment(
     environment: Mapping[str, str], problems: list[_Problem]
-) -> dict[str, _Given]:
+) -> dict[str, _GivenValue]:
     given = {}
     known = {variable(key): key for key in Settings.settings}
     for name in sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX)):
         if name in known:
-            given[known[name]] = _Given(_read(known[name], environment[name]), name)
+            given[known[name]] = _GivenValue(_read(known[name], environment[name]), name)
         elif name != CONFIG_VARIABLE and not SERVICE_LINK.fullmatch(name):
             key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
             problems.append(_Problem(AFTER_THE_FILE, _unknown(name, key, Settings, variable)))
@@ -223,7 +223,7 @@ def _read(key: str, value: object) -> object:
     return value
 
 
-def _problem(mistake: Mistake, given: Mapping[str, _Given]) -> _Problem:
+def _problem(mistake: Mistake, given: Mapping[str, _GivenValue]) -> _Problem:
     """Return a mistake as a sentence with its line."""
     path = mistake.place
     key = str(path[0])

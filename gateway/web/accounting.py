@@ -54,7 +54,7 @@ _NEXT_OFFSET = f"{NEXT_OFFSET}: ".lower().encode()
 _CLOSED = CLOSED_LINE.lower().encode()
 
 
-def begin(request: Request, shared: Context) -> Exchange:
+def exchange_for(request: Request, shared: Context) -> Exchange:
     """Return the exchange of a request, from its head alone."""
     operation = _OPERATIONS.get(request.method, counted.OTHER)
     if operation == counted.APPEND and request.fields.closes:
@@ -62,7 +62,7 @@ def begin(request: Request, shared: Context) -> Exchange:
     asked_id = request_head.asked_id(request)
     exchange = Exchange(shared.unrouted, operation, asked_id, shared.lines.new_request_id)
     if shared.log.enabled:
-        exchange.asked = asked(request, shared)
+        exchange.asked = logged_request(request, shared)
     return exchange
 
 
@@ -71,13 +71,13 @@ def shown_target(request: Request, shared: Context) -> str:
     return without_secrets(request.target) if shared.lines.is_guarded else request.target
 
 
-def asked(request: Request, shared: Context) -> LoggedRequest:
+def logged_request(request: Request, shared: Context) -> LoggedRequest:
     """Return what an access log line says about the request."""
     target = shown_target(request, shared)
-    return _asked(request.method, target, request.headers, request.transport, shared)
+    return _logged_request(request.method, target, request.headers, request.transport, shared)
 
 
-def _asked(
+def _logged_request(
     method: str,
     target: str,
     headers: MultiMapping[str],
@@ -114,16 +114,16 @@ def log_hit(
         "answered",
         None if principal is None else principal.name,
     )
-    shared.log.line(_asked("GET", target, get.headers, transport, shared), outcome)
+    shared.log.line(_logged_request("GET", target, get.headers, transport, shared), outcome)
 
 
-def belongs(exchange: Exchange, route: StreamRoute) -> None:
+def assign_route(exchange: Exchange, route: StreamRoute) -> None:
     """Count an exchange for its route."""
     exchange.traffic, exchange.route = route.traffic, route.prefix
     exchange.conceals = route.access.conceals
 
 
-def found(
+def note_read(
     exchange: Exchange, request: Request, route: StreamRoute, target: str, now: float
 ) -> None:
     """Note where an admitted read begins, and whether it is live."""
@@ -146,7 +146,9 @@ def _begins(read: Read, request: Request) -> int:
     return counted.begins(read.offset)
 
 
-def told(exchange: Exchange, answer: RenderedChunk | Response | Relayed, status: int) -> None:
+def note_answer(
+    exchange: Exchange, answer: RenderedChunk | Response | Relayed, status: int
+) -> None:
     """Correct where a read counts as begun, by its answer."""
     if not isinstance(answer, RenderedChunk):
         head, size = _head(answer)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.runtime.route import StreamRoute
     from gateway.web.requests.request import Request
 
-TELLING_KEY = READING | {"PUT"}  # methods whose responses may carry the reader key
+KEY_METHODS = READING | {"PUT"}  # methods whose responses may carry the reader key
 
 
 class RoutedTarget(NamedTuple):
@@ -41,14 +41,14 @@ class RoutedTarget(NamedTuple):
     name: str
 
 
-class _Asked(NamedTuple):
+class _GuardRequest(NamedTuple):
     guard: Guard
     headers: MultiMapping[str]
     token: str | None
     needs: Sequence[Need]
 
 
-def admitted(
+def admit_at_once(
     request: Request, exchange: Exchange, place: RoutedTarget, clock: Callable[[], float]
 ) -> Presented | None:
     """Return the result of `admit` if the guard need not be asked, else None."""
@@ -56,24 +56,24 @@ def admitted(
     guard = route.access.guard
     if guard is None:
         if route.access.reader_keys is not None:
-            exchange.is_told_key = _tells_key(request, route)
+            exchange.sends_reader_key = _sends_reader_key(request, route)
         return Presented(None, place.target)
     known = request.fields.admitted
     if known is None:
         return None
     # The lookup of the fields has checked that the credential is still valid.
-    exchange.is_told_key = _tells_key(request, route) and (
+    exchange.sends_reader_key = _sends_reader_key(request, route) and (
         request.method in READING
         or guard.still_admits(known.principal, (Need(place.path, READ),), clock())
     )
-    _let_in(exchange, route, known.principal)
+    _note_admitted(exchange, route, known.principal)
     exchange.decide_again = partial(_refuse_ended, route, clock)
     return Presented("", place.target)
 
 
-def _tells_key(request: Request, route: StreamRoute) -> bool:
+def _sends_reader_key(request: Request, route: StreamRoute) -> bool:
     """Return whether responses to such requests carry the reader key for readers."""
-    return route.access.reader_keys is not None and request.method in TELLING_KEY
+    return route.access.reader_keys is not None and request.method in KEY_METHODS
 
 
 async def admit(
@@ -88,28 +88,28 @@ async def admit(
     assert guard is not None, "without a guard, `admitted` has admitted it"
     presented = present(request.method, place.target, request.headers)
     needed = needs(request.method, place.path, request.headers, split(presented.target)[1])
-    asked = _Asked(guard, request.headers, presented.token, needed)
-    principal = await _decided(asked, exchange, route, clock())
-    exchange.is_told_key = _tells_key(request, route) and (
-        request.method in READING or _may_read(asked, clock())
+    guard_request = _GuardRequest(guard, request.headers, presented.token, needed)
+    principal = await _decide(guard_request, exchange, route, clock())
+    exchange.sends_reader_key = _sends_reader_key(request, route) and (
+        request.method in READING or _may_read(guard_request, clock())
     )
-    _let_in(exchange, route, principal)
+    _note_admitted(exchange, route, principal)
     if request.method == "GET" or (request.has_body and request_body.at_hand(request) is None):
-        exchange.decide_again = partial(_decide_again, asked, route, clock)
+        exchange.decide_again = partial(_decide_again, guard_request, route, clock)
     return presented
 
 
-def _let_in(exchange: Exchange, route: StreamRoute, principal: Principal | None) -> None:
+def _note_admitted(exchange: Exchange, route: StreamRoute, principal: Principal | None) -> None:
     """Note the admitted principal, and count the decision."""
     exchange.principal = principal
     route.traffic.decisions[counted.ADMITTED] += 1
 
 
-async def _decided(
-    asked: _Asked, exchange: Exchange, route: StreamRoute, now: float
+async def _decide(
+    guard_request: _GuardRequest, exchange: Exchange, route: StreamRoute, now: float
 ) -> Principal | None:
     """Return the admitted principal, or None for anybody. Raises the refusal."""
-    guard, headers, token, needed = asked
+    guard, headers, token, needed = guard_request
     try:
         return _somebody(await guard.admit(headers, token, needed, now))
     except (Unauthenticated, Forbidden) as refusal:
@@ -131,10 +131,13 @@ def _refused(
     return StreamNotFound(NO_STREAM) if route.access.conceals else refusal
 
 
-def _may_read(asked: _Asked, now: float) -> bool:
+def _may_read(guard_request: _GuardRequest, now: float) -> bool:
     """Return whether the client may also read the stream, if that is known at once."""
-    read = asked.needs[0]._replace(operations=READ)
-    return asked.guard.admitted(asked.headers, asked.token, (read,), now) is not None
+    read = guard_request.needs[0]._replace(operations=READ)
+    return (
+        guard_request.guard.admitted(guard_request.headers, guard_request.token, (read,), now)
+        is not None
+    )
 
 
 def _somebody(principal: Principal | None) -> Principal | None:
@@ -142,12 +145,12 @@ def _somebody(principal: Principal | None) -> Principal | None:
 
 
 async def _decide_again(
-    asked: _Asked, route: StreamRoute, clock: Callable[[], float], exchange: Exchange
+    guard_request: _GuardRequest, route: StreamRoute, clock: Callable[[], float], exchange: Exchange
 ) -> None:
     """Ask the guard again if the credential has expired since. Raises as `admit` does."""
     principal, now = exchange.principal, clock()
     if principal is not None and principal.until <= now:
-        exchange.principal = await _decided(asked, exchange, route, now)
+        exchange.principal = await _decide(guard_request, exchange, route, now)
 
 
 async def _refuse_ended(route: StreamRoute, clock: Callable[[], float], exchange: Exchange) -> None:
@@ -171,7 +174,7 @@ async def check_again(exchange: Exchange, route: StreamRoute, answered: RouteAns
     await exchange.check_admission()
 
 
-def concealed(answered: RouteAnswer, shared: Context) -> RouteAnswer:
+def conceal(answered: RouteAnswer, shared: Context) -> RouteAnswer:
     """Return an answer of a concealing route, in which every 404 is the same."""
     answer = answered.answer
     if isinstance(answer, RenderedChunk) or answer.status != 404:

@@ -116,7 +116,7 @@ async def test_who_may_no_more_when_the_body_is_first_asked_for_has_written_noth
         await until(lambda: offered.sent == 1)
         await end_token(gateway, tmp_path, end)
         client.send(rest)
-        await until(lambda: not request_of(gateway).is_coming)
+        await until(lambda: not request_of(gateway).has_more_body)
         offered.go()
         (await client.answer()).assert_problem(401)
     assert not taken

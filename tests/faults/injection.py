@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROOT = f"{Path(gateway.__file__).parent}/"
 # They tell of what goes wrong, or come by a timer whatever is asked.
 NOT_ON_THE_WAY = ("telemetry/", "settings/")
-BY_TIMERS = frozenset({"Entrance._sweep_slow", "Incoming.too_slow"})
+BY_TIMERS = frozenset({"Entrance._sweep_slow", "Incoming.is_too_slow"})
 # aiohttp leaves a connection for which it raises to the collector, which complains of it.
 BY_AIOHTTP = frozenset({"RawConnection.set_response_params"})
 # asyncio says nothing of a protocol that cannot be made, and leaves its socket to the collector.
@@ -86,8 +86,8 @@ LEFT_OUT = BY_TIMERS | BY_AIOHTTP | ACCEPTS
 # Loop callbacks that do nothing but call others and see to it that nobody waits for ever then.
 GUARDS = STEPS | frozenset(
     {
-        "Answers._give",
-        "Answers._over",
+        "Answers._respond",
+        "Answers._on_done",
         "Appender._advance_all",
         "Appender._commit",
         "Appender._gather",
@@ -107,8 +107,8 @@ GUARDS = STEPS | frozenset(
         "Following._guarded",
         "FeedLoop.run",
         "HttpConnection._go_on_behind",
-        "HttpConnection._handled",
-        "HttpConnection._replied",
+        "HttpConnection._on_handled",
+        "HttpConnection._on_replied",
         "HttpConnection.resume",
         "RawConnection.data_received",
         "SharedFetch._asked_in_task",  # is given a coroutine, and has to await it
@@ -119,17 +119,17 @@ GUARDS = STEPS | frozenset(
         "Commits._committed",
         "Commits._settled",
         "Commits._stands",
-        "_tell_outcome",
+        "_set_outcome",
     }
 )
 # What gives something back has to run: it decides nothing, and asks nobody.
 GIVES_BACK = frozenset(
     {
-        "BareTransport._leave",
+        "BareTransport._release_descriptor",
         "HttpConnection.connection_lost",
         "BoundedConnection.connection_lost",
         "Incoming.connection_lost",
-        "BoundedConnection.give_place_back",
+        "BoundedConnection.release_slot",
         "Connection.set_on_lost",
         "ConnectionServer.reader_lost",
         "RawConnection.connection_lost",

@@ -190,7 +190,7 @@ async def test_a_head_behind_a_request_has_its_time_from_when_it_is_its_turn() -
     async with RawOrigin(script) as origin, edge_serving(origin, header_timeout=0.2) as gateway:
         client = await gateway.connect()
         made = await _behind(gateway, client, b"GET /v1/stream/s HTTP/1.1\r\nHost:")
-        assert not made.too_slow(asyncio.get_running_loop().time() + 1)
+        assert not made.is_too_slow(asyncio.get_running_loop().time() + 1)
         script.go()
         assert (await client.answer()).body == b"late"
         assert await client.rest() == b""

@@ -256,15 +256,15 @@ async def test_a_protocol_that_comes_too_late_is_told_of_the_end() -> None:
 async def test_a_connection_is_given_back_when_all_is_taken() -> None:
     async with scene() as it:
         it.transport.write(LONG)
-        assert it.transport.give_back() is None
+        assert it.transport.detach() is None
         await it.receive(len(LONG))
         await until(lambda: it.transport.get_write_buffer_size() == 0)
-        given = it.transport.give_back()
+        given = it.transport.detach()
         assert given is not None
         with given:
             given.send(b"on")
             assert await it.receive(2) == b"on"
-        assert it.transport.give_back() is None
+        assert it.transport.detach() is None
         it.transport.abort()
         await asyncio.sleep(0)
         assert "lost" not in it.heard.told

@@ -319,7 +319,7 @@ async def test_a_connection_that_fails_on_what_was_held_is_ended(
         client.send(get("s?offset=-1"))
         held = gateway.server.connections
         await until(lambda: any(cast("Connection", one).has_more for one in held))
-        monkeypatch.setattr(Connection, "is_answered", lambda *_: 1 / 0)
+        monkeypatch.setattr(Connection, "answer_at_once", lambda *_: 1 / 0)
         log.commits.set()
         assert (await client.answer()).status == 204
         with contextlib.suppress(ConnectionError):

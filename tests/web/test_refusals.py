@@ -357,7 +357,7 @@ async def test_small_chunks_and_long_bodies_are_no_framing() -> None:
 
 
 @pytest.mark.parametrize("writes", [1, 2])
-@pytest.mark.parametrize("failing", ["begin", "finish"])
+@pytest.mark.parametrize("failing", ["exchange_for", "finish"])
 async def test_a_write_that_cannot_be_counted_is_logged_and_ends_its_connection(
     failing: str, writes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,7 +373,7 @@ async def test_a_write_that_cannot_be_counted_is_logged_and_ends_its_connection(
     async with serving() as gateway:
         await gateway.ask(put("s"))
         monkeypatch.setattr(logs.log, "error", note)
-        owner = accounting if failing == "begin" else Exchange
+        owner = accounting if failing == "exchange_for" else Exchange
         monkeypatch.setattr(owner, failing, fail)
         client = await gateway.connect()
         client.send(post("s", b"x") * writes)

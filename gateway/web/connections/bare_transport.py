@@ -166,7 +166,7 @@ class BareTransport(asyncio.Transport):
         if not self._is_closing:
             sent = 0 if self._unsent else self._sent_of(os.write, data)
             if sent < len(data):
-                self._keep((data,), sent)
+                self._queue((data,), sent)
 
     @override
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
@@ -174,7 +174,7 @@ class BareTransport(asyncio.Transport):
             parts = (*list_of_data,)
             sent = 0 if self._unsent else self._sent_of(os.writev, parts[:MOST_PARTS])
             if sent < sum(map(len, parts)):
-                self._keep(parts, sent)
+                self._queue(parts, sent)
 
     def _sent_of(self, write: Callable[[int, D], int], data: D) -> int:
         try:
@@ -185,7 +185,7 @@ class BareTransport(asyncio.Transport):
             self._lose(error)
         return 0
 
-    def _keep(self, parts: Iterable[bytes | bytearray | memoryview], sent: int) -> None:
+    def _queue(self, parts: Iterable[bytes | bytearray | memoryview], sent: int) -> None:
         """Queue what was not sent, without copying bytes: readers share them."""
         if self._is_closing:
             return
@@ -200,7 +200,7 @@ class BareTransport(asyncio.Transport):
             sent = max(0, sent - len(part))
         if self._unsent_bytes > self._high and not self._is_paused:
             self._is_paused = True
-            self._tell_to("pause_writing")
+            self._notify("pause_writing")
 
     def _flush(self) -> None:
         sent = self._sent_of(os.writev, (*islice(self._unsent, MOST_PARTS),))
@@ -218,9 +218,9 @@ class BareTransport(asyncio.Transport):
             self._descriptors.watch(self.descriptor, reads=True, writes=False)
         if self._is_paused and self._unsent_bytes <= self._high // 4:
             self._is_paused = False
-            self._tell_to("resume_writing")
+            self._notify("resume_writing")
 
-    def _tell_to(self, method: str) -> None:
+    def _notify(self, method: str) -> None:
         assert isinstance(self._protocol, asyncio.Protocol), "before it there is only a short head"
         getattr(self._protocol, method)()
 
@@ -267,18 +267,18 @@ class BareTransport(asyncio.Transport):
         """End the connection at once."""
         self._lose(None)
 
-    def give_back(self) -> socket.socket | None:
+    def detach(self) -> socket.socket | None:
         """Return the connection as a socket that the caller owns; None with bytes unsent."""
         if self._unsent or self._is_closing:
             return None
-        descriptor = self._leave()
+        descriptor = self._release_descriptor()
         return socket.socket(fileno=descriptor)
 
     def _lose(self, error: OSError | None) -> None:
         if self.descriptor < 0:
             return
         self._end_before()
-        os.close(self._leave())
+        os.close(self._release_descriptor())
         self._unsent, self._unsent_bytes = NOTHING, 0
         if self._protocol is not None:
             self._descriptors.loop.call_soon(self._protocol.connection_lost, error)
@@ -288,7 +288,7 @@ class BareTransport(asyncio.Transport):
         if before is not None:
             before.abort()
 
-    def _leave(self) -> int:
+    def _release_descriptor(self) -> int:
         descriptor, self.descriptor = self.descriptor, -1
         self._is_closing = True
         self._descriptors.forget(descriptor)

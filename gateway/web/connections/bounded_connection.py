@@ -32,10 +32,10 @@ class BoundedConnection(Incoming):
         self._unsent: Unsent | None = None  # the watch on a client that does not keep up
 
     @override
-    def begin(self, transport: asyncio.BaseTransport) -> None:
+    def open(self, transport: asyncio.BaseTransport) -> None:
         """Refuse a connection beyond the limit with an answer that says so."""
-        super().begin(transport)
-        self.give_place_back()
+        super().open(transport)
+        self.release_slot()
         client = self.shared.quotas.connects_as(transport)
         refusal = self.shared.limits.connection_made(client)
         self._counts = True
@@ -53,11 +53,11 @@ class BoundedConnection(Incoming):
             self.data_received(self._early)
         self._early = self._late = b""
 
-    def returns(self, client: str | None) -> None:
+    def keep_slot(self, client: str | None) -> None:
         """Keep the connection slot of `client` while another protocol has the socket."""
         self._counts, self._client = True, client
 
-    def give_place_back(self) -> None:
+    def release_slot(self) -> None:
         """Stop counting as a connection."""
         if self._counts:
             self._counts = False
@@ -70,7 +70,7 @@ class BoundedConnection(Incoming):
             return
         if self.is_handed_over:
             self._counts = False  # its new protocol counts it down
-        self.give_place_back()
+        self.release_slot()
         self.forget_waiting()
         super().connection_lost(exc)
         self.enter(LOST)
@@ -102,7 +102,7 @@ class BoundedConnection(Incoming):
         if transport is not None and transport.get_write_buffer_size() and self._unsent is None:
             self._unsent = Unsent(transport, self.shared.timeouts, self._loop.time())
 
-    def is_cut(self, now: float) -> bool:
+    def cut_if_stuck(self, now: float) -> bool:
         """End the connection if its client receives nothing, and return whether that was done."""
         return self._unsent is not None and self._unsent.cut_if_stuck(now)
 
@@ -120,7 +120,7 @@ class BoundedConnection(Incoming):
         self.enter(IDLE)
         self.rest()
         if self._held:
-            self.take_held()
+            self.parse_held()
         if self.shared.closing and self.is_idle:
             transport.close()
             self.owner.connections.notice_idle()

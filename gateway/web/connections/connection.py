@@ -72,35 +72,35 @@ class Connection(BoundedConnection):
         self.connection_lost(None)
 
     @override
-    def is_known(self, data: bytes) -> bool:
+    def answer_known(self, data: bytes) -> bool:
         """Return whether a request was answered by a lookup of its bytes, without parsing."""
         # The lookup of a long body would cost more than it saves.
         if self.writing_paused or self.shared.closing:
             return False
         known = self._fast.known(data) if data.startswith(b"GET ") else None
-        if known is not None and self._fast.again(self, known):
-            self.went_on(should_close=known.is_last)
+        if known is not None and self._fast.answer(self, known):
+            self.note_answered(should_close=known.is_last)
             return True
         read = self._fast.blocks.read(data)
         if read is None:
-            return sent_ahead.take(self, self._fast, data)
+            return sent_ahead.start_writes(self, self._fast, data)
         request, body = read
         if request.method == "GET":
             if body:
                 return False
-            if self._fast.get(self, data, request):
-                self.went_on(should_close=False)
+            if self._fast.answer_get(self, data, request):
+                self.note_answered(should_close=False)
                 return True
         is_admitted = self._fast.admits_known(request)
         if is_admitted:
             self._deadline = None
-            self.give(Request(request, body, self))
+            self.start_request(Request(request, body, self))
         return is_admitted
 
     # Answering
 
     @override
-    def is_answered(
+    def answer_at_once(
         self, head: bytes | None, message: RawRequestMessage, payload: StreamReader
     ) -> bool:
         """Return whether the fast path answers; `head` has the whole request, if in one piece."""
@@ -110,12 +110,12 @@ class Connection(BoundedConnection):
             self._fast.remember_block(head, message, payload.total_bytes)
         if message.method != "GET" or payload is not EMPTY_PAYLOAD:
             return False
-        taken = self._fast.get(self, head, message)
+        taken = self._fast.answer_get(self, head, message)
         if taken:
-            self.went_on(should_close=message.should_close)
+            self.note_answered(should_close=message.should_close)
         return taken
 
-    def went_on(self, *, should_close: bool) -> None:
+    def note_answered(self, *, should_close: bool) -> None:
         """Note a request that is answered without a handler of this connection."""
         self._deadline = None
         if self.state is IDLE:  # otherwise it becomes idle with its response
@@ -131,7 +131,7 @@ class Connection(BoundedConnection):
         self._on_lost = on_lost
         self._counted = counted
 
-    def take_ahead(self, answers: Answers) -> None:
+    def defer_pipelined(self, answers: Answers) -> None:
         """Reserve the connection for the responses to pipelined writes."""
         self.enter(TAKEN)
         self._ahead = answers

@@ -41,7 +41,7 @@ class Entrance:
         try:
             await self._loop.connect_accepted_socket(lambda: connection, client)
         except BaseException as error:
-            connection.give_place_back()
+            connection.release_slot()
             client.close()
             if not isinstance(error, OSError):
                 raise
@@ -54,10 +54,10 @@ class Entrance:
         for connection in self._connections:
             if not isinstance(connection, BoundedConnection):
                 continue
-            if connection.too_slow(now):
+            if connection.is_too_slow(now):
                 refused["header_timeout"] += 1
                 connection.force_close()
-            elif connection.is_cut(now):
+            elif connection.cut_if_stuck(now):
                 refused["body_timeout"] += 1
             elif connection.is_idle_for_long(now):
                 connection.force_close()

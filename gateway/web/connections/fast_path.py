@@ -152,8 +152,8 @@ class FastPath:
         longest = REMEMBERED_BYTES if principal is None else REMEMBERED_WITH_TOKEN
         if len(head) > longest or TRACEPARENT in headers:  # a trace differs each time
             return
-        told = headers if principal is None else get.headers
-        if any(identity.tell(told) for identity in self._identities):
+        fields = headers if principal is None else get.headers
+        if any(identity.tell(fields) for identity in self._identities):
             return
         if principal is None:
             _put(self.polls if get.is_poll else self.heads, head, get)
@@ -199,7 +199,7 @@ class FastPath:
             return False
         return route.keeps_order
 
-    def get(
+    def answer_get(
         self,
         client: FastConnection,
         head: bytes | None,
@@ -218,7 +218,7 @@ class FastPath:
             return False
         if isinstance(message, KnownRequest) and message.own is not NOTHING:
             return self._get_of_one(client, head, get, message)
-        if self.again(client, get):
+        if self.answer(client, get):
             if head is not None:
                 self._remember(head, message.headers, get)
             return True
@@ -231,7 +231,7 @@ class FastPath:
     ) -> bool:
         """Answer a read that has own lines, and remember it without them."""
         of_one = self._of_one(get, message.own)
-        if of_one is None or not self.again(client, of_one):
+        if of_one is None or not self.answer(client, of_one):
             return False
         read = None if head is None else pared_read(head)
         if read is not None:
@@ -245,20 +245,20 @@ class FastPath:
         head: bytes | None,
         message: RawRequestMessage | KnownRequest,
     ) -> bool:
-        if not self._waits(client, get):
+        if not self._park_and_count(client, get):
             return False
         if head is not None:
             self._remember(head, message.headers, replace(get, is_poll=True))
         return True
 
-    def again(self, client: FastConnection, get: PlainGet) -> bool:
+    def answer(self, client: FastConnection, get: PlainGet) -> bool:
         """Answer from the cache, or park, a request whose answer is the same for all.
 
         A request remembered as a long-poll is parked if that is possible.
         """
-        if get.is_poll and self._waits(client, get):
+        if get.is_poll and self._park_and_count(client, get):
             return True
-        answer = self.ready(get, client)
+        answer = self.cached_response(get, client)
         if answer is None:
             return False
         head, body, _ = answer
@@ -268,7 +268,9 @@ class FastPath:
             client.writelines((head, body))
         return True
 
-    def ready(self, get: PlainGet, client: FastConnection | None = None) -> KeptAnswer | None:
+    def cached_response(
+        self, get: PlainGet, client: FastConnection | None = None
+    ) -> KeptAnswer | None:
         """Return the cached response to a GET, whose body is the cache's own bytes.
 
         It is counted, logged, traced and shown to the loop detector as a sent response.
@@ -299,7 +301,7 @@ class FastPath:
                 return answer
         return None
 
-    def _waits(self, client: FastConnection, get: PlainGet) -> bool:
+    def _park_and_count(self, client: FastConnection, get: PlainGet) -> bool:
         """Return whether a long-poll was parked or answered."""
         if not self._park(client, get):
             return False

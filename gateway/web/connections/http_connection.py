@@ -87,12 +87,12 @@ class HttpConnection(ClosingConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, and abort on an error: asyncio would leave the connection open."""
         try:
-            self.begin(transport)
+            self.open(transport)
         except Exception:  # noqa: BLE001 - it is logged, and the client retries
             log.exception("connection.failed")
             transport.abort()  # type: ignore[attr-defined] # TCP transports have it
 
-    def begin(self, transport: asyncio.BaseTransport) -> None:
+    def open(self, transport: asyncio.BaseTransport) -> None:
         """Take a transport, and count the connection as open."""
         super().connection_made(transport)
         connection: socket.socket | None = transport.get_extra_info("socket")
@@ -128,12 +128,12 @@ class HttpConnection(ClosingConnection):
         step, request = self._step, self.request
         if step is None or request is None or self.is_handed_over:
             return
-        if request.is_coming:
+        if request.has_more_body:
             request.body.set_exception(ConnectionResetError("the client is gone"))
         if request.grace_s is not None:
-            self.ends_without_client(request)
+            self.cancel_without_client(request)
 
-    def ends_without_client(self, request: Request) -> None:
+    def cancel_without_client(self, request: Request) -> None:
         """Cancel a request without a client, once its grace_s is over."""
         step, grace_s = self._step, request.grace_s
         if step is None or request is not self.request:
@@ -156,13 +156,13 @@ class HttpConnection(ClosingConnection):
 
     # Requests
 
-    def give(self, request: Request) -> None:
+    def start_request(self, request: Request) -> None:
         """Start the handler of a request."""
         if self.state is IDLE:
             self.enter(TAKEN)
         self.owner.connections.requests_count += 1
         self.request = request
-        self._step = step = self.step_of(request, self._handled)
+        self._step = step = self.step_of(request, self._on_handled)
         step.run(self._loop)
 
     def step_of(
@@ -172,7 +172,7 @@ class HttpConnection(ClosingConnection):
         context = None if self.shared.tracer is None else contextvars.copy_context()
         return Step(partial(self.handlers.handle, request), on_done, context)
 
-    def _handled(self, outcome: Any, error: BaseException | None) -> None:  # noqa: ANN401 - handlers'
+    def _on_handled(self, outcome: Any, error: BaseException | None) -> None:  # noqa: ANN401 - handlers'
         """Send the reply; a step of its own sends what cannot be written at once."""
         request = self.request
         assert request is not None, "its step has ended"
@@ -184,15 +184,15 @@ class HttpConnection(ClosingConnection):
             )
             is_sent = reply is not None and reply.write(self)
         except (Exception, asyncio.CancelledError) as failure:  # noqa: BLE001 - the request is over
-            self._replied(None, failure)
+            self._on_replied(None, failure)
             return
         if reply is None:
-            self._replied(None, error)
+            self._on_replied(None, error)
         elif is_sent:
-            self._replied(reply, None)
+            self._on_replied(reply, None)
         else:
             context = None if self.shared.tracer is None else contextvars.copy_context()
-            self._step = Step(partial(self._send_rest, reply), self._replied, context)
+            self._step = Step(partial(self._send_rest, reply), self._on_replied, context)
             self._step.run()
 
     async def _send_rest(self, reply: WritableReply) -> WritableReply:
@@ -209,7 +209,7 @@ class HttpConnection(ClosingConnection):
             if request.held is not None:
                 request.held.close()
 
-    def _replied(self, reply: WritableReply | None, error: BaseException | None) -> None:
+    def _on_replied(self, reply: WritableReply | None, error: BaseException | None) -> None:
         """Finish a request whose reply is sent, and decide what becomes of the connection."""
         request = self.request
         assert request is not None, "its step has ended"
@@ -226,7 +226,7 @@ class HttpConnection(ClosingConnection):
         elif error is not None:
             log_failure(error)
         is_whole = request.whole is not None
-        if reply is not None and not (reply.keep_alive and (is_whole or not request.is_coming)):
+        if reply is not None and not (reply.keep_alive and (is_whole or not request.has_more_body)):
             self._end_behind(request, reply)
         else:
             self._go_on_behind(reply)
@@ -237,13 +237,13 @@ class HttpConnection(ClosingConnection):
             if reply.abandon:
                 self.linger()
             elif reply.keep_alive:
-                on_read = partial(self._rest_was_read, reply)
+                on_read = partial(self._on_rest_read, reply)
                 self._step = Step(partial(self._read_rest, request.body), on_read)
                 self._step.run()
                 return
-            elif request.is_coming or not request.should_close:
+            elif request.has_more_body or not request.should_close:
                 # This side ends the connection; the client does not know yet, and may send more.
-                self.linger(in_body=request.is_coming)
+                self.linger(in_body=request.has_more_body)
         self._go_on_behind(reply)
 
     async def _read_rest(self, body: StreamReader) -> None:
@@ -256,7 +256,7 @@ class HttpConnection(ClosingConnection):
         except (TimeoutError, RequestPayloadError, RuntimeError, ConnectionError):
             self._ends = True
 
-    def _rest_was_read(self, reply: WritableReply, _: None, error: BaseException | None) -> None:
+    def _on_rest_read(self, reply: WritableReply, _: None, error: BaseException | None) -> None:
         if error is not None:
             log_failure(error)
             self._ends = True

@@ -40,7 +40,7 @@ AT_ONCE = 32  # requests that came together, before other connections have their
 class Incoming(HttpConnection):
     """A connection that parses what it receives into requests.
 
-    A request that `is_known` and `is_answered` leave unanswered goes to a handler.
+    A request that `answer_known` and `answer_at_once` leave unanswered goes to a handler.
     """
 
     __slots__ = ("_body", "_deadline", "_fed", "_has_behind", "_held", "_left", "_part")
@@ -55,11 +55,11 @@ class Incoming(HttpConnection):
         self._fed = 0  # bytes of the chunked body that the parser was fed
         self._deadline: float | None = None  # for the head of a request (loop time)
 
-    def is_known(self, _data: bytes, /) -> bool:
+    def answer_known(self, _data: bytes, /) -> bool:
         """Answer requests that are known by their bytes; return whether that was done."""
         return False
 
-    def is_answered(
+    def answer_at_once(
         self, _head: bytes | None, _message: RawRequestMessage, _payload: StreamReader, /
     ) -> bool:
         """Answer a request at once if possible, and return whether; `_head` if it came whole."""
@@ -88,7 +88,7 @@ class Incoming(HttpConnection):
             self._parse(data)
         elif state is TAKEN:
             self._hold(data)
-        elif self._held or self._part or not self.is_known(data):
+        elif self._held or self._part or not self.answer_known(data):
             self._parse(data)
 
     @property
@@ -121,7 +121,7 @@ class Incoming(HttpConnection):
                 if self._body is not None:
                     break
         except HttpProcessingError as error:
-            self._spoilt(error)
+            self._refuse_malformed(error)
         finally:
             self._is_parsing = was_parsing
             self._has_behind = False
@@ -168,12 +168,12 @@ class Incoming(HttpConnection):
             at = self._go_on_with_body(payload, data, at)
         is_one_piece = not came_in_parts and self._body is None and not message.chunked
         head = data[begin:at] if is_one_piece else None
-        if not self.is_answered(head, message, payload):
+        if not self.answer_at_once(head, message, payload):
             self._has_behind = at < len(data)
             self.enter(TAKEN)
             if self._body is None and message.chunked:
                 self.enter(DEAF)
-            self.give(Request(message, payload, self))
+            self.start_request(Request(message, payload, self))
         return at
 
     def _go_on_with_body(self, body: StreamReader, data: bytes, begin: int) -> int:
@@ -207,13 +207,13 @@ class Incoming(HttpConnection):
         elif self._deadline is None:
             self._deadline = self._loop.time() + self.shared.timeouts.header
 
-    def too_slow(self, now: float) -> bool:
+    def is_too_slow(self, now: float) -> bool:
         """Return whether the client's time for the head of a request is over."""
         if self._deadline is None or self._ends:  # a timeout is counted once
             return False
         return self.is_idle and now >= self._deadline
 
-    def _spoilt(self, error: HttpProcessingError) -> None:
+    def _refuse_malformed(self, error: HttpProcessingError) -> None:
         """Refuse malformed HTTP: where the next request would begin is unknown."""
         if self.state is IDLE:
             self.refuse(refusal(error))
@@ -234,7 +234,7 @@ class Incoming(HttpConnection):
         super().connection_lost(exc)
         self._body = None  # it refers to this object
 
-    def take_held(self) -> None:
+    def parse_held(self) -> None:
         """Parse the held bytes, unless a parse loop is running."""
         if self._held and self.transport is not None and not self._is_parsing:
             held, transport = bytes(self._held), self.transport

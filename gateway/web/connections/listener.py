@@ -68,15 +68,15 @@ class ConnectionListener:
 
     def _watch(self, listener: socket.socket) -> None:
         if listener in self._listeners:
-            self._loop.add_reader(listener, self._take, listener)
+            self._loop.add_reader(listener, self._accept_waiting, listener)
 
-    def _take(self, listener: socket.socket) -> None:
+    def _accept_waiting(self, listener: socket.socket) -> None:
         """Accept up to AT_ONCE: one per pass would leave some waiting while others are served."""
         for _ in range(AT_ONCE):
-            if not self._took(listener):
+            if not self._accept(listener):
                 return
 
-    def _took(self, listener: socket.socket) -> bool:
+    def _accept(self, listener: socket.socket) -> bool:
         """Accept a connection; return whether there was one, and there may be more."""
         try:
             number, _ = listener._accept()  # type: ignore[attr-defined]
@@ -91,16 +91,16 @@ class ConnectionListener:
             return False
         # `accept` would make a socket.socket, which costs more and is closed at once mostly.
         client = _Socket(listener.family, socket.SOCK_STREAM, 0, number)
-        if not self._welcomed(client):
+        if not self._answer_or_enter(client):
             # The request often comes a moment after the connection.
-            self._loop.call_soon(self._welcome_again, client)
+            self._loop.call_soon(self._try_again, client)
         return True
 
-    def _welcome_again(self, client: _Socket) -> None:
-        if not self._welcomed(client):
+    def _try_again(self, client: _Socket) -> None:
+        if not self._answer_or_enter(client):
             self._enter(client, b"", b"")
 
-    def _welcomed(self, client: _Socket) -> bool:
+    def _answer_or_enter(self, client: _Socket) -> bool:
         """Answer or enter a connection; return False if nothing was received yet."""
         try:
             early = client.recv(READ_BYTES, socket.MSG_DONTWAIT)

@@ -35,10 +35,10 @@ class AheadConnection(Protocol):
     def transport(self) -> asyncio.Transport | None:
         """The client's transport, or None once the client is gone."""
 
-    def went_on(self, *, should_close: bool) -> None:
+    def note_answered(self, *, should_close: bool) -> None:
         """Note a request that is answered without a handler of this connection."""
 
-    def take_ahead(self, answers: Answers) -> None:
+    def defer_pipelined(self, answers: Answers) -> None:
         """Reserve the connection for the responses."""
 
     handlers: RequestHandlers
@@ -64,7 +64,7 @@ class AheadConnection(Protocol):
         """Take received bytes."""
 
 
-def take(connection: AheadConnection, fast: FastPath, data: bytes) -> bool:
+def start_writes(connection: AheadConnection, fast: FastPath, data: bytes) -> bool:
     """Start the writes that `data` begins with, if there are two or more; return whether.
 
     The bytes after them wait until they are answered. The connection must be idle, and its client
@@ -79,17 +79,17 @@ def take(connection: AheadConnection, fast: FastPath, data: bytes) -> bool:
         if not (fast.keeps_order(one.request) and fast.admits_known(one.request)):
             break
         if not size:
-            connection.take_ahead(answers)
-        connection.went_on(should_close=False)
+            connection.defer_pipelined(answers)
+        connection.note_answered(should_close=False)
         size = one.end
         request = Request(one.request, one.body, AheadAnswer(answers))
         request.is_followed = True
-        if not answers.begin(request):
+        if not answers.start(request):
             break
     if not size:
         return False
     connection.data_received(data[size:])  # held until the writes are answered
-    answers.are_all_begun()
+    answers.finish_starting()
     return True
 
 
@@ -98,23 +98,23 @@ class Answers:
 
     def __init__(self, connection: AheadConnection) -> None:
         self.connection = connection
-        self._are_all_begun = False
+        self._are_all_started = False
         self._all: list[AheadAnswer] = []
         self._steps: list[Step[Any]] = []
         self._missing = 0
 
-    def begin(self, request: Request) -> bool:
+    def start(self, request: Request) -> bool:
         """Start a write; return whether the next one may start without overtaking it."""
         answer = request.connection
         assert isinstance(answer, AheadAnswer), "made with it"
         self._all.append(answer)
         self._missing += 1
-        step = self.connection.step_of(request, partial(self._over, request, answer))
+        step = self.connection.step_of(request, partial(self._on_done, request, answer))
         self._steps.append(step)
         step.run()
         return step.task is None
 
-    def _over(
+    def _on_done(
         self,
         request: Request,
         answer: AheadAnswer,
@@ -140,16 +140,16 @@ class Answers:
             log_failure(failure)
             answer.is_last = True
         self._missing -= 1
-        if self._are_all_begun and not self._missing:
-            self._give()
+        if self._are_all_started and not self._missing:
+            self._respond()
 
-    def are_all_begun(self) -> None:
+    def finish_starting(self) -> None:
         """Write the responses once all are there."""
-        self._are_all_begun = True
+        self._are_all_started = True
         if not self._missing:  # none waited for a commit; held requests come next
-            asyncio.get_running_loop().call_soon(self._give)
+            asyncio.get_running_loop().call_soon(self._respond)
 
-    def _give(self) -> None:
+    def _respond(self) -> None:
         try:
             self._write()
         except BaseException:
@@ -190,7 +190,7 @@ class AheadAnswer:
         """The client's transport, or None once the client is gone."""
         return self._answers.connection.transport
 
-    def ends_without_client(self, request: Request) -> None:
+    def cancel_without_client(self, request: Request) -> None:
         """Let the write go on, as all writes to hosted streams do."""
 
     def write(self, wire: bytes) -> None:

@@ -48,7 +48,7 @@ class ConnectionServer:
         limits = self.shared.limits
         if limits.connections >= limits.max_connections:
             return None
-        answer = self.fast.ready(head)
+        answer = self.fast.cached_response(head)
         return None if answer is None else answer[:2]
 
     def __call__(self, early: bytes = b"", late: bytes = b"") -> Connection:
@@ -67,12 +67,12 @@ class ConnectionServer:
         counts_as = self.shared.quotas.connects_as(transport)
         client: socket.socket | None = None
         if isinstance(transport, BareTransport):
-            client = transport.give_back()
+            client = transport.detach()
             if client is None:
                 return False
         connection = self()
         try:
-            connection.returns(counts_as)
+            connection.keep_slot(counts_as)
             if client is not None:
                 self._entrance.enter(connection, client)
                 return True

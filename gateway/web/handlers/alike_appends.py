@@ -19,7 +19,7 @@ from gateway.protocol.requests import is_closing
 from gateway.runtime.answer import Relayed, RouteAnswer
 from gateway.runtime.quotas import peer_of
 from gateway.runtime.writes import Write
-from gateway.web.handlers.passing_on import PassedOn, passed_back, passed_on, relayed
+from gateway.web.handlers.passing_on import PassedOn, fields_to_client, fields_to_origin, relayed
 from gateway.web.requests.request import with_own
 from gateway.web.requests.request_head import scheme_of
 
@@ -71,8 +71,8 @@ class Pattern(NamedTuple):
             "utf-8", "surrogateescape"
         )
         like, body = self.like, answer.body
-        told = Relayed(like.status, head, body, len(body), like.own_date, like.own_cors)
-        return RouteAnswer(told, self.cache)
+        relayed = Relayed(like.status, head, body, len(body), like.own_date, like.own_cors)
+        return RouteAnswer(relayed, self.cache)
 
 
 class AlikeAppends:
@@ -84,7 +84,7 @@ class AlikeAppends:
         self._sent: dict[tuple[int, str], SentFields] = {}
         self._patterns: dict[tuple[str | None, Hashable], Pattern | None] = {}
 
-    def sent(self, request: Request, path: str) -> SentFields | None:
+    def fields_for(self, request: Request, path: str) -> SentFields | None:
         """Return the fields to send an append with; None if the full rules are needed."""
         asked, address = request.fields, peer_of(request.transport) or ""
         sent = self._sent.get((id(asked.headers), address))
@@ -102,7 +102,9 @@ class AlikeAppends:
             return None
         named = canonical_host(headers.get("Host", ""))
         sender = RequestSender(address, scheme_of(headers, SCHEME), named)
-        fields = passed_on(route, route.requests.headers_for_origin("POST", path, headers), sender)
+        fields = fields_to_origin(
+            route, route.requests.headers_for_origin("POST", path, headers), sender
+        )
         sent = SentFields(headers, fields, RawWay.block(fields))
         if request.fields.are_known:
             if len(self._sent) >= REMEMBERED:
@@ -110,12 +112,12 @@ class AlikeAppends:
             self._sent[id(headers), address] = sent
         return sent
 
-    def answered(
+    def respond(
         self, request: Request, read: EdgeRead, tails: Tails, answer: WholeAnswer
     ) -> RouteAnswer | None:
         """Apply an answer's effects and return its response; None if the full rules are needed.
 
-        The result is that of `PassingOn.completed` for an accepted append.
+        The result is that of `PassingOn.complete` for an accepted append.
         """
         # Age goes into the Cache-Status line, which is part of the pattern. It is nearly always 0.
         key = (answer.volatile.get("age"), answer.stable)
@@ -138,7 +140,7 @@ class AlikeAppends:
             tail=tail,
             closed=pattern.closes or request.fields.closes,
         )
-        self._passing.wrote(route, write)
+        self._passing.announce_write(route, write)
         return pattern.fill(answer)
 
     def _learn(
@@ -164,7 +166,7 @@ def _pattern(passed: PassedOn, route: EdgeRoute, answer: WholeAnswer) -> Pattern
     status = answer.status
     if not (200 <= status < 400 and _NAMING.isdisjoint(answer.volatile)) or status == 304:
         return None
-    answered = relayed(passed, answer, passed_back(passed, route, answer, {}))
+    answered = relayed(passed, answer, fields_to_client(passed, route, answer, {}))
     known, cache = answered
     assert isinstance(known, Relayed), "as a request that is passed on is answered"
     status_line, _, lines = known.head.partition(b"\r\n")

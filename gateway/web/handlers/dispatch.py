@@ -24,7 +24,7 @@ from gateway.stepped import outcome_of
 from gateway.telemetry.logs import log
 from gateway.telemetry.traffic import NOWHERE, READ
 from gateway.web import accounting, web_origins
-from gateway.web.admission import RoutedTarget, admit, admitted, check_again, concealed
+from gateway.web.admission import RoutedTarget, admit, admit_at_once, check_again, conceal
 from gateway.web.handlers import event_sources
 from gateway.web.handlers.front_page import front_page
 from gateway.web.requests import charges, request_head
@@ -33,7 +33,7 @@ from gateway.web.requests.responses import (
     HandedOver,
     StreamedResponse,
     WireResponse,
-    rendered,
+    render,
 )
 
 if TYPE_CHECKING:
@@ -79,15 +79,15 @@ class Handlers:
         self, request: Request
     ) -> RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None]:
         """Return the outcome of a request, or what to wait for. Raises HeadgateError."""
-        request.exchange = accounting.begin(request, self._shared)
+        request.exchange = accounting.exchange_for(request, self._shared)
         if self._repeats.looking:
             target = accounting.shown_target(request, self._shared)
             self._repeats.note(request.transport, request.method, target, request.headers)
         place = self._place(request)
         if isinstance(place, RouteAnswer):
             return place
-        accounting.belongs(request.exchange, place.route)
-        presented = admitted(request, request.exchange, place, self._clock)
+        accounting.assign_route(request.exchange, place.route)
+        presented = admit_at_once(request, request.exchange, place, self._clock)
         if presented is None:
             return self._operate_if_admitted(request, request.exchange, place)
         return self._operate(request, request.exchange, place, presented)
@@ -107,26 +107,26 @@ class Handlers:
         """Return the outcome of an admitted request, or what to wait for."""
         route = place.route
         if request.method == "GET":
-            accounting.found(exchange, request, route, presented.target, self._clock())
+            accounting.note_read(exchange, request, route, presented.target, self._clock())
         else:
             if request.fields.origin is not None:
                 has_token = presented.token is not None and exchange.principal is not None
                 is_guarded = route.access.guard is not None
                 web_origins.check(request, self._lines, is_guarded=is_guarded, has_token=has_token)
             charges.charge(request, exchange, self._shared.quotas)
-        begun = self._operations[type(route)](request, presented.target, route, place.name)
+        outcome = self._operations[type(route)](request, presented.target, route, place.name)
         if exchange.decide_again is not None and exchange.operation == READ:
-            return self._checked_again(begun, exchange, route)
-        return begun
+            return self._check_again(outcome, exchange, route)
+        return outcome
 
     @staticmethod
-    async def _checked_again(
-        begun: RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None],
+    async def _check_again(
+        outcome: RouteAnswer | Later[RouteAnswer] | Coroutine[Any, Any, RouteAnswer | None],
         exchange: Exchange,
         route: StreamRoute,
     ) -> RouteAnswer | None:
         """Return the answer if its reader, which may have waited, is still admitted."""
-        answered: RouteAnswer | None = await outcome_of(begun)
+        answered: RouteAnswer | None = await outcome_of(outcome)
         if answered is not None:
             await check_again(exchange, route, answered)
         return answered
@@ -153,16 +153,16 @@ class Handlers:
         if answered is None:
             return HandedOver()
         exchange = request.exchange
-        assert exchange is not None, "it was begun"
+        assert exchange is not None, "`handle` has made it"
         if exchange.conceals:
-            answered = concealed(answered, self._shared)
+            answered = conceal(answered, self._shared)
         status = 200 if isinstance(answered.answer, RenderedChunk) else answered.answer.status
         exchange.cache_lines = answered.cache
         if exchange.begins != NOWHERE:
-            accounting.told(exchange, answered.answer, status)
+            accounting.note_answer(exchange, answered.answer, status)
         request_id = exchange.request_id if status >= 400 else exchange.asked_id
         if status in event_sources.PASSING and event_sources.is_event_source(request):
-            answered, status = event_sources.told_to_wait(answered, status), 200
+            answered, status = event_sources.retry_stream(answered, status), 200
         response = self._response(request, answered, status, request_id, abandon=abandon)
         exchange.sent = response
         return response
@@ -260,7 +260,7 @@ class Handlers:
             date=not has_date,
             cors=not names_pages,
         )
-        head, body = rendered(request, answered, status, common)
+        head, body = render(request, answered, status, common)
         if isinstance(body, bytes):
             return WireResponse(status, head, body, keep_alive=keep_alive, abandon=abandon)
         assert isinstance(answer, Relayed), "nothing else comes in parts"

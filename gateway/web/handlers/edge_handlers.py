@@ -44,8 +44,8 @@ from gateway.web.handlers.passing_on import (
     LEFT_WRITE_S,
     PassedOn,
     PassingOn,
+    fields_to_origin,
     fork_source,
-    passed_on,
 )
 from gateway.web.requests import request_body, request_head
 from gateway.web.requests.request import exchange_of
@@ -90,7 +90,7 @@ class EdgeHandlers:
     ) -> Coroutine[Any, Any, RouteAnswer | None]:
         """Return a coroutine of the answer; its result is None after a hand-over."""
         is_write = request.method != "GET" and policy.invalidates(request.method, 200)
-        request.stays(LEFT_WRITE_S if is_write else 0.0)
+        request.limit_grace(LEFT_WRITE_S if is_write else 0.0)
         try:
             return self._operation(request, target, route)
         except LoopDetected as error:
@@ -295,7 +295,7 @@ class EdgeHandlers:
     async def _pass_on(self, request: Request, route: EdgeRoute, read: EdgeRead) -> RouteAnswer:
         tails = route.feeds.doubts.tails(read.path)
         alike = self._alike(request, route)
-        sent = None if alike is None else alike.sent(request, read.path)
+        sent = None if alike is None else alike.fields_for(request, read.path)
         body = self._body(request)
         if sent is None:
             fields, block = self._passed_on(request, route, body), None
@@ -307,18 +307,18 @@ class EdgeHandlers:
         try:
             answer = await route.origin.send(request.method, read.target, fields, body, block=block)
         except (OriginBroken, OriginTimeout, asyncio.CancelledError):
-            self._passing.is_unsure(self._passed(request, read, tails), route)
+            self._passing.invalidate_unsure(self._passed(request, read, tails), route)
             raise
         except RequestPayloadError as error:
             raise request_head.bad_body(error) from error
         if not isinstance(answer, WholeAnswer):
-            request.releases(answer.release)
+            request.call_at_end(answer.release)
         elif alike is not None and sent is not None:
-            answered = alike.answered(request, read, tails, answer)
+            answered = alike.respond(request, read, tails, answer)
             if answered is not None:
                 return answered
         passed = self._passed(request, read, tails)
-        return await self._passing.completed(passed, route, fields, answer)
+        return await self._passing.complete(passed, route, fields, answer)
 
     def _alike(self, request: Request, route: EdgeRoute) -> AlikeAppends | None:
         """Return the remembered appends of the route, for an append whose body is here."""
@@ -334,7 +334,7 @@ class EdgeHandlers:
     @staticmethod
     def _passed(request: Request, read: EdgeRead, tails: Tails) -> PassedOn:
         """Return a request as its client made it, with what its answer may carry."""
-        told_key = read.path if exchange_of(request).is_told_key else None
+        told_key = read.path if exchange_of(request).sends_reader_key else None
         headers, base = request.headers, base_url(request)
         return PassedOn(request.method, headers, read, base, told_key, tails)
 
@@ -350,7 +350,7 @@ class EdgeHandlers:
     def _passed_on(self, request: Request, route: EdgeRoute, body: object) -> CIMultiDict[str]:
         """Return the header fields of a request for the origin."""
         asker = sender(request)._replace(scheme=scheme(request))
-        fields = passed_on(route, _headers(request, route), asker)
+        fields = fields_to_origin(route, _headers(request, route), asker)
         source = fork_source(request.headers)
         if source is not None:
             fields[FORKED_FROM] = self._at_origin(source, route)

@@ -33,7 +33,7 @@ def is_event_source(request: Request) -> bool:
     return "text/event-stream" in accept and "no-cache" in caching
 
 
-def told_to_wait(refused: RouteAnswer, status: int) -> RouteAnswer:
+def retry_stream(refused: RouteAnswer, status: int) -> RouteAnswer:
     """Return an event stream that only says when to reconnect, instead of a refusal."""
     answer = refused.answer
     assert not isinstance(answer, RenderedChunk), "it is no refusal"

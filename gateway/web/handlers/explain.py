@@ -39,17 +39,17 @@ async def explain(
     Raises BadRequest if the question cannot be an HTTP request at all.
     """
     target, headers = _request(question)
-    told: list[ExplainStep] = []
+    steps: list[ExplainStep] = []
     try:
         async for step in _steps(routes, kinds, question.method, target, headers):
-            told.append(step)
+            steps.append(step)
     except HeadgateError as refusal:
-        told.append(
+        steps.append(
             ExplainStep(
                 "The next answer", f"{STATUS[type(refusal)]} {refusal.code}", refusal.detail
             )
         )
-    return Explanation(tuple(told), told[-1].outcome)
+    return Explanation(tuple(steps), steps[-1].outcome)
 
 
 def _request(question: ExplainRequest) -> tuple[str, CIMultiDict[str]]:

@@ -119,9 +119,9 @@ def _weight(parameters: list[str]) -> float:
 
 
 def _json(prefixes: Sequence[str]) -> bytes:
-    told = {
+    page = {
         "name": "Headgate",
         "protocol": PROTOCOL,
         "routes": [{"prefix": prefix} for prefix in prefixes],
     }
-    return msgspec.json.encode(told) + b"\n"
+    return msgspec.json.encode(page) + b"\n"

@@ -86,14 +86,14 @@ class HostedHandlers:
         last_event_id = request.headers.get("Last-Event-ID")
         read = resumed(route.parse(target), last_event_id)
         if isinstance(read, CatchUp):
-            request.stays(0.0)
+            request.limit_grace(0.0)
         answer = await route.reads.read(read, name, request.headers.get("If-None-Match"))
         if not isinstance(answer, LiveRead):
             return answer
         live_responses.check_open(self._shared)
         state = answer.state
         if isinstance(read, LongPoll):
-            request.stays(0.0)
+            request.limit_grace(0.0)
             join = partial(route.feeds.join, answer.active, state)
             return await live_responses.poll(request, join, read, state.offset(answer.start))
         if last_event_id and state.closed and answer.start == state.tail:
@@ -140,7 +140,7 @@ class HostedHandlers:
         if self._shared.tracer is not None and (traced := tracing.recorded()) is not None:
             append = msgspec.structs.replace(append, traced=traced, trace_id=traced.trace_id)
         answered: Later[RouteAnswer] = Later()
-        route.appender.submit(name, append, partial(_tell_outcome, answered))
+        route.appender.submit(name, append, partial(_set_outcome, answered))
         return answered
 
     async def _create(self, request: Request, route: HostedRoute, name: str) -> Response:
@@ -151,8 +151,8 @@ class HostedHandlers:
         finally:
             self._shared.limits.receiving_bytes -= len(body)
         answer = responses.created(created, f"{base_url(request)}{route.prefix}/{name}")
-        told = exchange_of(request).is_told_key
-        return route.with_key(answer, name) if told else answer
+        sends_key = exchange_of(request).sends_reader_key
+        return route.with_key(answer, name) if sends_key else answer
 
     async def _created(
         self, request: Request, body: bytes, route: HostedRoute, name: str
@@ -178,7 +178,7 @@ class HostedHandlers:
         return await request_body.whole(request, self._shared, still_admitted)
 
 
-def _tell_outcome(answered: Later[RouteAnswer], outcome: AppendOutcome | HeadgateError) -> None:
+def _set_outcome(answered: Later[RouteAnswer], outcome: AppendOutcome | HeadgateError) -> None:
     """Set the answer of an append by its outcome; an error here must not leave it waiting."""
     if isinstance(outcome, HeadgateError):
         answered.set_exception(outcome)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 LEFT_WRITE_S = 1.0
 _UNSURE = frozenset({502, 504})  # from a gateway nearer to the origin
 _GONE = frozenset({404, 410})
-_TELL_THE_TAIL = frozenset({"HEAD", "POST", "PUT"})
+_WITH_TAIL = frozenset({"HEAD", "POST", "PUT"})
 
 
 class PassedOn(NamedTuple):
@@ -64,13 +64,13 @@ class PassingOn:
     def __init__(self, shared: Context) -> None:
         self._shared = shared
 
-    def is_unsure(self, passed: PassedOn, route: EdgeRoute) -> None:
+    def invalidate_unsure(self, passed: PassedOn, route: EdgeRoute) -> None:
         """Invalidate everything that an unanswered write may have changed."""
         if policy.invalidates(passed.method, 200):
-            self.wrote(route, Write(prefix=route.prefix, path=passed.read.path))
+            self.announce_write(route, Write(prefix=route.prefix, path=passed.read.path))
             self._purge(passed, route, HTTPStatus.BAD_GATEWAY)
 
-    async def completed(
+    async def complete(
         self,
         passed: PassedOn,
         route: EdgeRoute,
@@ -87,11 +87,11 @@ class PassingOn:
         try:
             lacked = await route.missing_fields(passed.method, passed.read, sent, answer)
         except asyncio.CancelledError:  # its client has disconnected
-            self.is_unsure(passed, route)
+            self.invalidate_unsure(passed, route)
             raise
-        return self.answered(passed, route, answer, lacked)
+        return self.apply(passed, route, answer, lacked)
 
-    def answered(
+    def apply(
         self,
         passed: PassedOn,
         route: EdgeRoute,
@@ -99,21 +99,23 @@ class PassingOn:
         lacked: dict[str, str],
     ) -> RouteAnswer:
         """Apply an answer's consequences, and return it with the fields it `lacked`."""
-        told = passed_back(passed, route, answer, lacked)
-        self._compare(passed, route, answer, told.get(NEXT_OFFSET))
+        fields = fields_to_client(passed, route, answer, lacked)
+        self._compare(passed, route, answer, fields.get(NEXT_OFFSET))
         self._purge(passed, route, answer.status)
         if policy.invalidates(passed.method, answer.status):
-            self.wrote(route, _write(passed, route, answer))
-            for target in policy.invalidated_also(passed.base_url + passed.read.target, told):
+            self.announce_write(route, _write(passed, route, answer))
+            for target in policy.invalidated_also(passed.base_url + passed.read.target, fields):
                 with contextlib.suppress(BadRequest):  # a target that is invalid has nothing cached
                     path, _ = split(canonical_target(target))
-                    self.wrote(route, Write(prefix=route.prefix, path=path))
-        elif _tells_the_end(passed, route, answer) or _is_unsure(passed, answer):
+                    self.announce_write(route, Write(prefix=route.prefix, path=path))
+        elif _shows_the_end(passed, route, answer) or _is_unsure(passed, answer):
             hidden = not _is_unsure(passed, answer)
-            self.wrote(route, Write(prefix=route.prefix, path=passed.read.path, hidden=hidden))
-        return relayed(passed, answer, told)
+            self.announce_write(
+                route, Write(prefix=route.prefix, path=passed.read.path, hidden=hidden)
+            )
+        return relayed(passed, answer, fields)
 
-    def wrote(self, route: EdgeRoute, write: Write) -> None:
+    def announce_write(self, route: EdgeRoute, write: Write) -> None:
         """Invalidate the copies that a write has outdated, here and in other workers."""
         route.invalidate(write)
         self._shared.announce(write)
@@ -124,7 +126,7 @@ class PassingOn:
         """Doubt followed streams that an answer shows to be shorter than known, or replaced."""
         if passed.method == "PUT" and answer.status == HTTPStatus.CREATED:
             route.feeds.doubts.on_replaced(passed.read.path, passed.tails)
-        if answer.status < 300 and end is not None and passed.method in _TELL_THE_TAIL:
+        if answer.status < 300 and end is not None and passed.method in _WITH_TAIL:
             route.feeds.doubts.note_answer(passed.read.path, passed.tails, end)
 
     def _purge(self, passed: PassedOn, route: EdgeRoute, status: int) -> None:
@@ -137,7 +139,7 @@ class PassingOn:
             self._shared.purge(route.prefix, passed.read.path)
 
 
-def passed_on(
+def fields_to_origin(
     route: EdgeRoute, headers: MultiMapping[str], sender: RequestSender
 ) -> CIMultiDict[str]:
     """Return the fields of a forwarded request, made of those that the origin may see."""
@@ -151,7 +153,7 @@ def passed_on(
     return fields
 
 
-def passed_back(
+def fields_to_client(
     passed: PassedOn,
     route: EdgeRoute,
     answer: AnyAnswer,
@@ -216,7 +218,7 @@ def fork_source(headers: MultiMapping[str]) -> str | None:
     return None if source is None else canonical_path(source)
 
 
-def _tells_the_end(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> bool:
+def _shows_the_end(passed: PassedOn, route: EdgeRoute, answer: AnyAnswer) -> bool:
     """Return whether the answer shows that the stream is gone for all readers.
 
     A 404 or 410 to an identified client, or from an origin that decides who may read, may only

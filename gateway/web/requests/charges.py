@@ -29,9 +29,9 @@ def charge(request: Request, exchange: Exchange, quotas: Quotas) -> None:
     else:
         who = quotas.append(request.connection.transport, request.fields.headers, account)
     if who is not None:
-        told = min(request.content_length or 0, quotas.limits.max_append)
-        quotas.received(who, told)
-        exchange.on_received = partial(_charge_more, quotas, who, told)
+        announced = min(request.content_length or 0, quotas.limits.max_append)
+        quotas.received(who, announced)
+        exchange.on_received = partial(_charge_more, quotas, who, announced)
 
 
 def _charge_more(quotas: Quotas, who: str, counted: int, size: int) -> None:

@@ -33,7 +33,7 @@ class ClientConnection(Protocol):
     def transport(self) -> asyncio.Transport | None:
         """The client's transport, or None once the client is gone."""
 
-    def ends_without_client(self, request: Request) -> None:
+    def cancel_without_client(self, request: Request) -> None:
         """Cancel a request without a client, once its grace_s is over."""
 
 
@@ -117,7 +117,7 @@ class Request:
         return not self.body.at_eof()
 
     @property
-    def is_coming(self) -> bool:
+    def has_more_body(self) -> bool:
         """True when a part of the body is still to come."""
         return self.whole is None and not self.body.is_eof()
 
@@ -134,7 +134,7 @@ class Request:
         length = self.headers.get("Content-Length")
         return None if length is None else int(length)
 
-    def stays(self, grace_s: float) -> None:
+    def limit_grace(self, grace_s: float) -> None:
         """Let the handler go on for `grace_s` seconds once the client is gone.
 
         Raises ConnectionResetError if it is gone already and `grace_s` is 0.
@@ -143,9 +143,9 @@ class Request:
         if self.transport is None:
             if not grace_s:
                 raise ConnectionResetError("the client is gone")
-            self.connection.ends_without_client(self)
+            self.connection.cancel_without_client(self)
 
-    def releases(self, release: Callable[[], object]) -> None:
+    def call_at_end(self, release: Callable[[], object]) -> None:
         """Call `release` when the request is over, or at once if it cannot be registered."""
         try:
             self.resources().callback(release)

@@ -67,13 +67,13 @@ def is_plain(message: RawRequestMessage, hosts: ServedHosts) -> bool:
         return False
     if message.version is HttpVersion10 and not message.should_close:
         return False
-    if "Transfer-Encoding" in message.headers or _said_twice(message.headers) is not None:
+    if "Transfer-Encoding" in message.headers or _repeated_field(message.headers) is not None:
         return False
     host = message.headers.get("Host", "")
     return is_host(host) and hosts.serves(host)
 
 
-def _said_twice(headers: MultiMapping[str]) -> str | None:
+def _repeated_field(headers: MultiMapping[str]) -> str | None:
     """Return the name of a field with one value that is there more than once."""
     for name in _ONCE:
         if name in headers and len(headers.getall(name)) > 1:
@@ -133,7 +133,7 @@ def check(request: Request) -> None:
     if not is_host(named):
         shown = ascii(named[:SHOWN_CHARACTERS])
         raise BadRequest(f"Host {shown} names no host: {_fault_of_host(named)}")
-    if (twice := _said_twice(request.headers)) is not None:
+    if (twice := _repeated_field(request.headers)) is not None:
         raise BadRequest(f"{twice} is given more than once")
     codings = request.headers.getall("Transfer-Encoding", ())
     if codings and request.version == HttpVersion10:
@@ -154,8 +154,8 @@ def scheme(request: Request) -> str:
 
 def scheme_of(headers: MultiMapping[str], ours: str) -> str:
     """Return the scheme in X-Forwarded-Proto, or `ours`, by which the request came."""
-    told = headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
-    return told if told in _SCHEMES else ours
+    forwarded = headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
+    return forwarded if forwarded in _SCHEMES else ours
 
 
 def base_url(request: Request) -> str:

@@ -29,7 +29,7 @@ _NO_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing resets
 JOINED_BYTES = 32 * 1024
 
 
-def rendered(
+def render(
     request: Request, answered: RouteAnswer, status: int, common: bytes
 ) -> tuple[tuple[bytes, ...], bytes | BodySource]:
     """Return the head of a response in parts, and its body; `common` are this server's lines."""
@@ -107,9 +107,9 @@ class WireResponse:
         else:
             client.writelines((*self._head, body))
         self.body_sent = len(body)
-        is_taken = not client.writing_paused
-        self.ended = "answered" if is_taken else "client"  # "client" until it has received all
-        return is_taken
+        keeps_up = not client.writing_paused
+        self.ended = "answered" if keeps_up else "client"  # "client" until it has received all
+        return keeps_up
 
     async def send_rest(self, client: PartsTaker) -> None:
         """Wait until the client has received most, and so delay its next request."""
