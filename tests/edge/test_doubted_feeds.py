@@ -46,7 +46,7 @@ async def test_a_read_waits_on_where_another_doubt_arises_before_it_has_its_turn
         assert await up_to(viewer, "0003") == "abc"
         await origin.polled(1)
         (stream,) = gateway.edge.feeds.table.of_path(S)
-        settled, times = stream._verification.on_settled, 0
+        settled, times = stream.verification.on_settled, 0
 
         def settle() -> None:
             nonlocal times
@@ -55,7 +55,7 @@ async def test_a_read_waits_on_where_another_doubt_arises_before_it_has_its_turn
             if times == 1:
                 stream.doubt()
 
-        stream._verification.on_settled = settle
+        stream.verification.on_settled = settle
         stream.doubt()
         got = await gateway.ask(get(f"{S}?offset=0002", "X-Own-Way: 1"))
         assert (news(got)[:3], times) == ((200, b"c", "0003"), 2)
@@ -109,7 +109,7 @@ async def test_a_read_before_the_end_of_a_shorter_stream_is_not_taken_for_compar
         await origin.polled(1)
         await restored(origin, b"X", b"Y")
         (stream,) = gateway.edge.feeds.table.of_path(S)
-        await until(lambda: stream._verification.is_behind)
+        await until(lambda: stream.verification.is_behind)
         got = await gateway.ask(get(f"{S}?offset=0001", "X-Own-Way: 1"))
         assert (got.status, got.body) != (200, b"Y")
 
@@ -148,7 +148,7 @@ async def test_a_stream_is_compared_though_those_who_wait_for_it_have_all_places
                 await wire.send(origin._read(0, is_poll=False))
                 return
             asked.set()
-            await until(lambda: stream.trust.is_in_doubt)
+            await until(lambda: stream.verification.is_in_doubt)
             await wire.send(whole[:-500])
             await compared.wait()
             await wire.send(whole[-500:])

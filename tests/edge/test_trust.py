@@ -6,31 +6,27 @@ import asyncio
 from unittest.mock import Mock
 
 from gateway.edge.followed.trust import Trust
+from gateway.edge.polls.verification import Verification
 
 
-def trust() -> tuple[Trust, Mock]:
-    poller, following = Mock(is_in_doubt=False), Mock()
-
-    def doubt(*, is_shorter: bool) -> None:
-        poller.is_in_doubt = True
-
-    poller.doubt = doubt
-    return Trust(poller, Mock(), following), following
+def trust() -> tuple[Trust, Verification, Mock]:
+    verification, following = Verification(Mock()), Mock()
+    return Trust(verification, following), verification, following
 
 
 async def test_what_is_out_is_given_up_once_who_has_raised_the_doubt_is_done() -> None:
     """That may be the connection on which it is out."""
-    doubted, following = trust()
+    doubted, verification, following = trust()
     doubted.doubt()
     doubted.doubt()
-    assert doubted.is_in_doubt
+    assert verification.is_in_doubt
     assert not following.start_over.called
     await asyncio.sleep(0)
     assert following.start_over.call_count == 1
 
 
 async def test_a_comparison_for_which_somebody_waits_begins_at_once() -> None:
-    doubted, following = trust()
+    doubted, _, following = trust()
     doubted.doubt()
     doubted.hurry()
     await asyncio.sleep(0)

@@ -107,7 +107,9 @@ class Doubts:
         except HeadgateError:  # the limit of followed streams is reached
             return self._refuse
         for stream in unsure:
-            if not stream.trust.is_in_doubt:  # else each read would start the comparison over
+            if (
+                not stream.verification.is_in_doubt
+            ):  # else each read would start the comparison over
                 stream.doubt()
             stream.trust.hurry()
         if not unsure or start in {BEGINNING, NOW}:
@@ -136,9 +138,9 @@ class Doubts:
     def _unsure(self, streams: list[FollowedStream], fetch: SharedFetch) -> list[FollowedStream]:
         """Return the streams to compare before a read, since its reader may have other data."""
         start, server = fetch.request.start, fetch.server
-        unsure = [one for one in streams if not one.trust.is_sure_of(server, start)]
-        is_theirs = any(one.trust.knows(start) for one in unsure)
-        is_known = not is_theirs and any(one.trust.knows(start) for one in streams)
+        unsure = [one for one in streams if not one.verification.is_sure_of(server, start)]
+        is_theirs = any(start in one.verification.window.places for one in unsure)
+        is_known = not is_theirs and any(start in one.verification.window.places for one in streams)
         read = None
         if start not in {BEGINNING, NOW}:
             key = fetch.request.stream_key
@@ -176,7 +178,7 @@ class Doubts:
             unsure = self._unsure(streams, fetch)
             followed = self._of_path(request.path)
             # Another doubt may have arisen since the end of a comparison.
-            is_asked = all(one.trust.is_in_doubt and one in followed for one in unsure)
+            is_asked = all(one.verification.is_in_doubt and one in followed for one in unsure)
             if unsure and (now() >= until or not is_asked):
                 raise OriginBusy(UNSURE, RETRY_S)
             for stream in unsure:
@@ -185,7 +187,7 @@ class Doubts:
     def is_of(self, stream: FollowedStream, offset: str) -> bool:
         """Return whether a reader at an offset may go on with the known data of a stream."""
         read = self.newest_reads.up_to(stream.key, offset)
-        is_alike = read is None or stream.trust.is_trusted(read.server)
+        is_alike = read is None or stream.verification.is_trusted(read.server)
         return is_alike and not self.refuses(stream.key, offset)
 
     def on_replaced(self, path: str, tails: Tails | None) -> None:
@@ -219,7 +221,7 @@ class Doubts:
             server = fetch.server if is_of_now and not fetch.of_the_past else unknown_server()
             at_path = self._of_path(request.read.path)
             in_doubt = bool(at_path) and any(
-                one.trust.is_in_doubt for one in at_path if one.key == request.stream_key
+                one.verification.is_in_doubt for one in at_path if one.key == request.stream_key
             )
             self.newest_reads.note(request, whole.cached, server, in_doubt=in_doubt)
 
@@ -229,7 +231,11 @@ class Doubts:
         if evidence is None:
             return
         read = self.newest_reads.up_to(stream.key, evidence.end)
-        if stream.trust.is_in_doubt or read is None or stream.trust.is_trusted(read.server):
+        if (
+            stream.verification.is_in_doubt
+            or read is None
+            or stream.verification.is_trusted(read.server)
+        ):
             self.newest_reads.add(stream.key, evidence)
 
     def lose(self, stream: FollowedStream, common: str, held: frozenset[str]) -> None:
@@ -243,7 +249,7 @@ class Doubts:
         self._lost.lose(key, common, max(past | {end}), held | past, self.clock())
         for other in self._of_path(key[1]):
             if other is not stream and other.key == key:  # its readers are not to be refused
-                for offset in other.trust.offsets:
+                for offset in other.verification.window.places:
                     self._lost.tell(key, offset)
 
     def refuses(self, key: StreamKey, offset: str) -> bool:

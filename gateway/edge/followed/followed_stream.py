@@ -65,7 +65,7 @@ class FollowedStream:
         content_type, origin = snapshot.content_type, registry.origin
         self._window = window = RecentWindow(content_type, snapshot.tail, registry.budget)
         window.evidence = evidence
-        self._verification = verification = Verification(window)
+        self.verification = verification = Verification(window)
         verification.on_settled = self._on_settled
         self.state = state = KnownState(
             snapshot, self.feed, verification, lenders, origin.freshness, has_tail=has_tail
@@ -80,7 +80,7 @@ class FollowedStream:
                 origin.client, follower, poller, registry.holdings, self._on_error
             )
             self._following.on_distrust = self.doubt
-        self.trust = Trust(verification, window, self._following)
+        self.trust = Trust(verification, self._following)
 
     @override
     def __repr__(self) -> str:
@@ -108,18 +108,18 @@ class FollowedStream:
             return False
         if offset in {feed.position, feed.tail}:
             return True
-        if self._verification.is_behind or offset == NOW:
+        if self.verification.is_behind or offset == NOW:
             return False
         return feed.long_polls.has_turns and feed.long_polls.reaches(offset)
 
     def since(self, offset: str) -> Span | None:
         """Return the news after an offset as one span, or None if they are not in memory."""
         # Known news may be of a stream that is gone.
-        return None if self._verification.is_behind else self._window.since(offset)
+        return None if self.verification.is_behind else self._window.since(offset)
 
     def latest(self, start: str) -> Span | None:
         """Return the latest news if they begin at `start`, however long they are, or None."""
-        last = None if self._verification.is_behind else self._window.last
+        last = None if self.verification.is_behind else self._window.last
         return last if last is not None and last.start == start else None
 
     def in_place(self, request: CacheRequest) -> CachedResponse | None:
@@ -195,7 +195,7 @@ class FollowedStream:
 
     def on_failure(self, reason: HeadgateError, *, quietly: bool) -> None:
         """Note a failure, and unless `quietly` refuse the polls; SSE readers stay connected."""
-        self._verification.doubt()
+        self.verification.doubt()
         self.state.mark_unconfirmed()
         if not quietly:
             self.feed.suspend(reason)
@@ -208,9 +208,9 @@ class FollowedStream:
     def let_go(self, reason: HeadgateError) -> None:
         """Disconnect all readers without telling the operator, as after a DELETE by a client."""
         if isinstance(reason, StreamGone | StreamNotFound):
-            self._registry.doubts.lose(self, *self._verification.lost)
+            self._registry.doubts.lose(self, *self.verification.lost)
         self._registry.on_end(self)
-        self.feed.end(reason, self._verification.spares)
+        self.feed.end(reason, self.verification.spares)
 
     def _on_error(self, error: Exception) -> None:
         log.error("follower.failed", stream=self.path, exc_info=error)

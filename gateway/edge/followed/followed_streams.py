@@ -116,7 +116,7 @@ class FollowedStreams:
         New readers get a feed beside the one in doubt; there is at most one such feed.
         """
         is_shorter = snapshot.tail < stream.state.snapshot.tail
-        if not (stream.trust.is_in_doubt and is_shorter and snapshot.caught_up):
+        if not (stream.verification.is_in_doubt and is_shorter and snapshot.caught_up):
             return False
         if not self.table.set_aside(stream):
             return False
@@ -234,7 +234,7 @@ class FollowedStreams:
         """Follow a stream a little longer; one in doubt until a replica's lag would be over."""
         if stream.closing is not None:
             stream.closing.cancel()
-        for_s = LINGER_S + (PERSISTS_S if stream.trust.is_in_doubt else 0)
+        for_s = LINGER_S + (PERSISTS_S if stream.verification.is_in_doubt else 0)
         stream.closing = asyncio.get_running_loop().call_later(for_s, self._rest, stream)
 
     def _rest(self, stream: FollowedStream) -> None:

@@ -11,22 +11,19 @@ from gateway.errors import OriginBusy
 from gateway.later import Later, is_set_within
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from gateway.edge.comparison import Evidence
     from gateway.edge.polls.following import Following
-    from gateway.edge.polls.recent_window import RecentWindow
     from gateway.edge.polls.verification import Verification
 
 
 class Trust:
-    """The trust in the origin of one stream; without a `following` the origin is not asked."""
+    """The trust in one stream's origin: doubts are raised here, and readers wait for their end.
 
-    def __init__(
-        self, verification: Verification, window: RecentWindow, following: Following | None
-    ) -> None:
+    Without a `following` the origin is not asked.
+    """
+
+    def __init__(self, verification: Verification, following: Following | None) -> None:
         self._verification = verification
-        self._window = window
         self._following = following
         self._comparison: Later[None] = Later()  # set when the next comparison is over
         self._beginning: asyncio.Handle | None = None
@@ -37,39 +34,17 @@ class Trust:
         return self._following is not None
 
     @property
-    def is_in_doubt(self) -> bool:
-        """True while the origin may have another stream by now."""
-        return self._verification.is_in_doubt
-
-    def is_sure_of(self, server: str, offset: str) -> bool:
-        """Return whether a server is known to have the same stream up to an offset."""
-        return self._verification.is_sure_of(server, offset)
-
-    def is_trusted(self, server: str) -> bool:
-        """Return whether a server was compared last; also True while none was compared."""
-        return self._verification.is_trusted(server)
-
-    def knows(self, offset: str) -> bool:
-        """Return whether an offset is one that the stream is known to have."""
-        return offset in self._window.places
-
-    @property
-    def offsets(self) -> Collection[str]:
-        """The offsets that the stream is known to have."""
-        return self._window.places
-
-    @property
     def evidence(self) -> Evidence | None:
         """The evidence of the newest data, with the server that is known to have them, if any."""
-        return self._window.evidence_by(
-            unknown_server() if self.is_in_doubt else self._verification.server
-        )
+        verified = self._verification
+        server = unknown_server() if verified.is_in_doubt else verified.server
+        return verified.window.evidence_by(server)
 
     def doubt(self, *, is_shorter: bool = False) -> None:
         """Let known data be compared before more are joined, and repeat the request under way."""
         if self._following is None:
             return
-        is_asked = self.is_in_doubt
+        is_asked = self._verification.is_in_doubt
         self._verification.doubt(is_shorter=is_shorter)
         if not is_asked and self._beginning is None:
             # Not at once: the caller may be the connection that the poll is on.

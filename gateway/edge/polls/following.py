@@ -13,7 +13,7 @@ import asyncio
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from gateway.edge.polls.follower import HOLDS_S, LONGEST_READ, CannotFollow
-from gateway.edge.polls.poller import ANSWERS
+from gateway.edge.polls.poller import ANSWERS, AnswerHead
 from gateway.errors import HeadgateError, OriginBroken
 from gateway.telemetry import tracing
 
@@ -57,24 +57,8 @@ class PollSender(Protocol):
         """Return an answer once its head has come."""
 
 
-class UnreadAnswer(Protocol):
+class UnreadAnswer(AnswerHead, Protocol):
     """An answer whose head has come, and whose body is to be read."""
-
-    @property
-    def status(self) -> int:
-        """The status of the answer."""
-
-    @property
-    def server(self) -> str:
-        """The incarnation of the server that sent the answer."""
-
-    @property
-    def is_repetition(self) -> bool:
-        """True if the request was sent again, because a connection was cut."""
-
-    @property
-    def headers(self) -> MultiMapping[str]:
-        """The header fields of the answer."""
 
     @property
     def history(self) -> ConnectionHistory | None:

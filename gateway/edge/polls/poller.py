@@ -69,8 +69,8 @@ class PollerRequest(NamedTuple):
     waits: bool
 
 
-class WholeAnswerLike(Protocol):
-    """An answer of the origin; a refusal may come without its body."""
+class AnswerHead(Protocol):
+    """The head of an origin's answer."""
 
     @property
     def status(self) -> int:
@@ -85,12 +85,16 @@ class WholeAnswerLike(Protocol):
         """True if the request was sent again, because a connection was cut."""
 
     @property
-    def body(self) -> bytes:
-        """The whole body."""
+    def headers(self) -> MultiMapping[str]:
+        """The header fields of the answer."""
+
+
+class WholeAnswerLike(AnswerHead, Protocol):
+    """An answer of the origin; a refusal may come without its body."""
 
     @property
-    def headers(self) -> MultiMapping[str]:
-        """The header fields."""
+    def body(self) -> bytes:
+        """The whole body."""
 
 
 class Poller:
