@@ -11,13 +11,13 @@ from aiohttp import web
 
 from admin.about import about
 from admin.cdn_doctor import CdnDoctor
+from admin.changes import ConsoleChanges, ConsoleRoutes
 from admin.configuration import configuration
 from admin.errors import NotTold
 from admin.model import Instance
 from admin.record.overview import state
 from admin.record.overviews import Overviews
 from admin.streams import lists, runs
-from admin.streams.client import canonical
 from gateway.telemetry.inspection import (
     LARGEST_PAGE,
     PAGE,
@@ -52,15 +52,13 @@ if TYPE_CHECKING:
     from admin.record.recorder import Recorder
     from admin.source import ProcessSource, Setup
     from admin.streams.client import StreamClient
-    from gateway.access.signed.read_tokens import Made, Wish
-    from gateway.access.static.key_versions import Rotated
     from gateway.telemetry.inspection import Answer, Question, RunStatus
 
 A = TypeVar("A", StreamPage, StreamDescription, RunPage, Explanation)
 
 
 class Console:
-    """Everything that is shown and can be done. What cannot be raises NotTold."""
+    """The data of the pages and the API. What cannot be had raises NotTold."""
 
     def __init__(
         self,
@@ -77,10 +75,8 @@ class Console:
         self._streams = streams
         self._overviews = Overviews(recorder, setup, self.instance)
         self.doctor = CdnDoctor(settings, setup.clock)
-        self._routes = {route.prefix for route in settings.route_table}
-        self._routes_of_runs = tuple(it.prefix for it in settings.route_table if it.runs)
-
-    # What is shown
+        self._routes = ConsoleRoutes(settings)
+        self.changes = ConsoleChanges(settings, setup.clock, streams, self._routes)
 
     async def instance(self) -> Instance:
         """Return this gateway's name and state."""
@@ -123,7 +119,7 @@ class Console:
         limit: int = PAGE,
     ) -> StreamPage:
         """Return a page of a route's streams. Raises NotTold."""
-        self._check_route(route)
+        self._routes.check(route)
         if order not in get_args(StreamOrder):
             raise NotTold(400, f"order must be one of {', '.join(get_args(StreamOrder))}")
         limit = max(1, min(limit, LARGEST_PAGE))
@@ -135,30 +131,30 @@ class Console:
     @property
     def routes_of_runs(self) -> tuple[str, ...]:
         """The prefixes of the routes below which there are runs."""
-        return self._routes_of_runs
+        return self._routes.of_runs
 
     async def runs(
         self, route: str, *, status: RunStatus | None = None, after: str = "", limit: int = PAGE
     ) -> RunsView:
         """Return a page of a route's runs. Raises NotTold."""
-        self._check_route(route)
+        self._routes.check(route)
         question = ListRuns(route, status, after, max(1, min(limit, LARGEST_PAGE)))
         return runs.page(question, await self._ask(question, RunPage), self._clock())
 
     async def stream(self, route: str, name: str) -> StreamDescription:
         """Return a stream, its producers and readers. The name is percent-encoded, as in a URL."""
-        _, name = self._stream(route, name)
+        _, name = self._routes.stream(route, name)
         answers = await self._ask(DescribeStream(route, name), StreamDescription)
         return lists.descriptions(answers)
 
     async def messages(self, route: str, name: str, place: MessagePlace, limit: int) -> Messages:
         """Messages from a place on, or with the offset LATEST the last ones."""
-        path, _ = self._stream(route, name)
+        path, _ = self._routes.stream(route, name)
         return await self._streams.messages(path, place, limit)
 
     def follow(self, route: str, name: str, offset: str) -> AsyncGenerator[Messages]:
         """Messages behind an offset as they come, until the stream is closed."""
-        path, _ = self._stream(route, name)
+        path, _ = self._routes.stream(route, name)
         return self._streams.follow(path, offset)
 
     async def explanation(
@@ -187,48 +183,6 @@ class Console:
     def about(self) -> About:
         """Versions, formats, limits."""
         return about(self._settings, self._formats)
-
-    # What can be done
-
-    async def append(self, route: str, name: str, content_type: str, body: bytes) -> str:
-        """Append to a stream; the next offset."""
-        return await self._streams.append(self._stream(route, name)[0], content_type, body)
-
-    async def close_stream(self, route: str, name: str) -> str:
-        """Close a stream; its final offset."""
-        return await self._streams.close_stream(self._stream(route, name)[0])
-
-    async def delete(self, route: str, name: str) -> None:
-        """Delete a stream."""
-        await self._streams.delete(self._stream(route, name)[0])
-
-    async def stop_run(self, route: str, name: str) -> bool:
-        """Ask the producer of a run to stop; False if nobody produces it."""
-        if route not in self._routes_of_runs:
-            raise NotTold(404, "no route with runs = true has this prefix")
-        return await self._streams.stop_run(self._stream(route, name)[0])
-
-    async def make_token(self, wish: Wish) -> tuple[Made, str]:
-        """Return a read token, and the value of a Set-Cookie with it."""
-        from admin.tokens import cookie_of, make_token
-
-        now = self._clock()
-        made = await make_token(self._settings, wish, now)
-        return made, cookie_of(made, wish.streams, now)
-
-    async def rotate_keys(self, streams: str) -> Rotated:
-        """Give streams other reader keys; every gateway with the file goes by them in a second."""
-        from admin.tokens import rotate_keys
-
-        return await rotate_keys(self._settings, streams)
-
-    def _stream(self, route: str, name: str) -> tuple[str, str]:
-        self._check_route(route)
-        return canonical(route, name)
-
-    def _check_route(self, route: str) -> None:
-        if route not in self._routes:
-            raise NotTold(404, "no route has this prefix")
 
     async def _ask(self, question: Question, kind: type[A]) -> list[A]:
         """Return the answers of this kind. Raises NotTold with the reason if there is none."""

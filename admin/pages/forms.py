@@ -126,7 +126,7 @@ class Forms:
         route, name = request.query.get("route", ""), (await fields(request)).get("name", "")
         try:
             with audited(request, "stop", route, name):
-                is_asked = await request.app[CONSOLE].stop_run(route, name)
+                is_asked = await request.app[CONSOLE].changes.stop_run(route, name)
         except NotTold as refusal:
             template, told = await runs.page(self._visit(request))
             page = TemplatePage(template, {**told, "refusal": refusal.reason})
@@ -162,17 +162,17 @@ async def _append(console: Console, form: StreamForm) -> None:
     described = await console.stream(form.route, form.name)
     # Browsers end each line of a form with both; people mean the second.
     content = form.fields.get("content", "").replace("\r\n", "\n").encode()
-    await console.append(form.route, form.name, described.row.content_type or "", content)
+    await console.changes.append(form.route, form.name, described.row.content_type or "", content)
 
 
 async def _close(console: Console, form: StreamForm) -> None:
     form.check_meant()
-    await console.close_stream(form.route, form.name)
+    await console.changes.close_stream(form.route, form.name)
 
 
 async def _delete(console: Console, form: StreamForm) -> None:
     form.check_meant()
-    await console.delete(form.route, form.name)
+    await console.changes.delete(form.route, form.name)
 
 
 CHANGES: Mapping[str, Change] = {"append": _append, "close": _close, "delete": _delete}

@@ -37,59 +37,62 @@ def cdn() -> None:
     """Make and check configurations for the CDNs and proxies in front of a gateway."""
 
 
+# What a configuration is made for, besides the settings.
+_OPTIONS = (
+    config_option,
+    click.option(
+        "--upstream",
+        metavar="HOST:PORT",
+        help="Address of the gateway, as the target reaches it; by default that of listen. For "
+        "a target in Kubernetes, SERVICE:PORT.",
+    ),
+    click.option(
+        "--host",
+        metavar="NAME",
+        help="Host name that readers use; with --standalone, an address of loopback, too.",
+    ),
+    click.option("--listen", metavar="PORT", type=int, help="Port of the target; 8080."),
+    click.option(
+        "--credentials",
+        metavar="MODE",
+        help="Readers with credentials: bypass the cache (the default), have copies of their "
+        "own (per-credential), or share those of all who may read: by a reader key in the URL "
+        "(reader-key), once the gateway was asked (asked), or by a read token that the target "
+        "verifies (verified).",
+    ),
+    click.option(
+        "--remember",
+        "remember_s",
+        metavar="SECONDS",
+        type=int,
+        help="With asked, for how long a yes of the gateway counts; 10.",
+    ),
+    click.option(
+        "--stale-if-error",
+        "stale_if_error_s",
+        metavar="SECONDS",
+        type=int,
+        help="For how long after its lifetime a copy is served while the gateway is away; 0.",
+    ),
+    click.option("--cache-size", metavar="SIZE", help="Size of the target's cache; 1GiB."),
+    click.option(
+        "--shield",
+        metavar="PLACE",
+        help="Where the vendor's machines ask the gateway for all others; none by default.",
+    ),
+    click.option("--purge", is_flag=True, default=None, help="Let the gateway purge copies."),
+    click.option(
+        "--standalone",
+        is_flag=True,
+        default=None,
+        help="A whole file, which anybody can run without rights.",
+    ),
+)
+
+
 def _options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say what a configuration is made for, besides the settings."""
-    declared = (
-        config_option,
-        click.option(
-            "--upstream",
-            metavar="HOST:PORT",
-            help="Address of the gateway, as the target reaches it; by default that of listen. For "
-            "a target in Kubernetes, SERVICE:PORT.",
-        ),
-        click.option(
-            "--host",
-            metavar="NAME",
-            help="Host name that readers use; with --standalone, an address of loopback, too.",
-        ),
-        click.option("--listen", metavar="PORT", type=int, help="Port of the target; 8080."),
-        click.option(
-            "--credentials",
-            metavar="MODE",
-            help="Readers with credentials: bypass the cache (the default), have copies of their "
-            "own (per-credential), or share those of all who may read: by a reader key in the URL "
-            "(reader-key), once the gateway was asked (asked), or by a read token that the target "
-            "verifies (verified).",
-        ),
-        click.option(
-            "--remember",
-            "remember_s",
-            metavar="SECONDS",
-            type=int,
-            help="With asked, for how long a yes of the gateway counts; 10.",
-        ),
-        click.option(
-            "--stale-if-error",
-            "stale_if_error_s",
-            metavar="SECONDS",
-            type=int,
-            help="For how long after its lifetime a copy is served while the gateway is away; 0.",
-        ),
-        click.option("--cache-size", metavar="SIZE", help="Size of the target's cache; 1GiB."),
-        click.option(
-            "--shield",
-            metavar="PLACE",
-            help="Where the vendor's machines ask the gateway for all others; none by default.",
-        ),
-        click.option("--purge", is_flag=True, default=None, help="Let the gateway purge copies."),
-        click.option(
-            "--standalone",
-            is_flag=True,
-            default=None,
-            help="A whole file, which anybody can run without rights.",
-        ),
-    )
-    for option in reversed(declared):
+    for option in reversed(_OPTIONS):
         command = option(command)
     return command
 

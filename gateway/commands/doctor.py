@@ -112,18 +112,16 @@ def doctor_url(  # noqa: PLR0913 - one for each option
     except ValueError as refusal:
         raise click.BadParameter(str(refusal), param_hint="--admin") from refusal
     digest = digest if rendered is None else _digest(rendered, config)
-    shown = target.shown.rpartition("/")[0]
-    sys.exit(
-        report.run(
-            shown,
-            target,
-            admin_at,
-            as_json=as_json,
-            later_s=later_s,
-            reader=reader,
-            rendered=digest,
-        )
+    found = report.run(
+        target.shown.rpartition("/")[0],
+        target,
+        admin_at,
+        as_json=as_json,
+        later_s=later_s,
+        reader=reader,
+        rendered=digest,
     )
+    sys.exit(found)
 
 
 def _digest(file: Path, config: Path | None) -> str:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from admin.cdn import make_file, told_targets
 from admin.cdn_doctor import CdnDoctor
+from admin.changes import ConsoleChanges
 from admin.console import Console
 from admin.errors import NotTold
 from admin.model import (
@@ -113,6 +114,28 @@ def wave(middle: float, swing: float, points: int = POINTS, shift: float = 0) ->
     )
 
 
+class MadeUpChanges(ConsoleChanges):
+    """Changes that are only remembered, in `done`."""
+
+    def __init__(self, done: list[tuple[str, ...]]) -> None:
+        self.done = done
+
+    async def append(self, route: str, name: str, content_type: str, body: bytes) -> str:
+        self.done.append(("append", name, body.decode()))
+        return "0000000001_0000000000036030"
+
+    async def close_stream(self, route: str, name: str) -> str:
+        self.done.append(("close", name))
+        return "0000000001_0000000000036030"
+
+    async def delete(self, route: str, name: str) -> None:
+        self.done.append(("delete", name))
+
+    async def stop_run(self, route: str, name: str) -> bool:
+        self.done.append(("stop", name))
+        return True
+
+
 class MadeUp(Console):
     """A console whose figures a test may change."""
 
@@ -122,6 +145,7 @@ class MadeUp(Console):
         self.trouble: NotTold | None = None
         self.measured = True
         self.done: list[tuple[str, ...]] = []
+        self.changes = MadeUpChanges(self.done)
         self.doctor = CdnDoctor(Settings(hosts=("streams.example.com",)), lambda: NOW)
         self.doctor.view = replace(
             self.doctor.view,
@@ -295,10 +319,6 @@ class MadeUp(Console):
         found = tuple(run for run in shown if status in {None, run.status})
         return RunsView(found, "1:1772366000:chat/0013" if found and not after else None)
 
-    async def stop_run(self, route: str, name: str) -> bool:
-        self.done.append(("stop", name))
-        return True
-
     async def stream(self, route: str, name: str) -> StreamDescription:
         if name == "missing":
             raise NotTold(404, "there is no such stream; create it with PUT")
@@ -359,17 +379,6 @@ class MadeUp(Console):
             ),
         )
         return Explanation(steps, "HIT")
-
-    async def append(self, route: str, name: str, content_type: str, body: bytes) -> str:
-        self.done.append(("append", name, body.decode()))
-        return "0000000001_0000000000036030"
-
-    async def close_stream(self, route: str, name: str) -> str:
-        self.done.append(("close", name))
-        return "0000000001_0000000000036030"
-
-    async def delete(self, route: str, name: str) -> None:
-        self.done.append(("delete", name))
 
     def cdn_targets(self) -> CdnTargets:
         return told_targets()

@@ -1,0 +1,82 @@
+"""Changes by operators through the console: to streams, runs, tokens and reader keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from admin.errors import NotTold
+from admin.streams.client import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from admin.streams.client import StreamClient
+    from gateway.access.signed.read_tokens import Made, Wish
+    from gateway.access.static.key_versions import Rotated
+    from gateway.settings import Settings
+
+
+class ConsoleRoutes:
+    """The prefixes of the routes, by which the console finds streams."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._prefixes = {route.prefix for route in settings.route_table}
+        self.of_runs = tuple(it.prefix for it in settings.route_table if it.runs)
+
+    def check(self, route: str) -> None:
+        """Raise NotTold if no route has this prefix."""
+        if route not in self._prefixes:
+            raise NotTold(404, "no route has this prefix")
+
+    def stream(self, route: str, name: str) -> tuple[str, str]:
+        """Return the path and the name of a stream in the gateway's form. Raises NotTold."""
+        self.check(route)
+        return canonical(route, name)
+
+
+class ConsoleChanges:
+    """The changes that operators can make. A change that is refused raises NotTold."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Callable[[], float],
+        streams: StreamClient,
+        routes: ConsoleRoutes,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._streams = streams
+        self._routes = routes
+
+    async def append(self, route: str, name: str, content_type: str, body: bytes) -> str:
+        """Append to a stream; return the next offset."""
+        return await self._streams.append(self._routes.stream(route, name)[0], content_type, body)
+
+    async def close_stream(self, route: str, name: str) -> str:
+        """Close a stream; return its final offset."""
+        return await self._streams.close_stream(self._routes.stream(route, name)[0])
+
+    async def delete(self, route: str, name: str) -> None:
+        """Delete a stream."""
+        await self._streams.delete(self._routes.stream(route, name)[0])
+
+    async def stop_run(self, route: str, name: str) -> bool:
+        """Ask the producer of a run to stop; return False if there is no producer."""
+        if route not in self._routes.of_runs:
+            raise NotTold(404, "no route with runs = true has this prefix")
+        return await self._streams.stop_run(self._routes.stream(route, name)[0])
+
+    async def make_token(self, wish: Wish) -> tuple[Made, str]:
+        """Return a read token, and the value of a Set-Cookie with it."""
+        from admin.tokens import cookie_of, make_token
+
+        now = self._clock()
+        made = await make_token(self._settings, wish, now)
+        return made, cookie_of(made, wish.streams, now)
+
+    async def rotate_keys(self, streams: str) -> Rotated:
+        """Give streams new reader keys; every gateway with the file uses them within a second."""
+        from admin.tokens import rotate_keys
+
+        return await rotate_keys(self._settings, streams)
