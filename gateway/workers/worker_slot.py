@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-from itertools import count
 from typing import TYPE_CHECKING
 
 from headgate.backoff import Backoff
@@ -21,15 +20,14 @@ from gateway.workers.channel import (
     Begin,
     Channel,
     JournalMoved,
-    ReportStatus,
     Started,
     Stop,
     WorkerAnswer,
-    WorkerQuestion,
     WorkerRefused,
     WorkerReport,
     Wrote,
 )
+from gateway.workers.pending_answers import PendingAnswers
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
 
 COMMAND = (sys.executable, "-P", "-m", "gateway.workers")
 ASK_EVERY_S = 1.0
-QUESTION_S = 10.0  # for what may have to be read from the log
-ANSWER_S = 0.8  # how long a worker may take to tell how it is: probes often wait for a second
 # Half a minute without an answer. A loop that turns answers within milliseconds; but a machine that
 # swaps, or a debugger, holds one up for many seconds, and to end it costs its readers theirs.
 MOST_MISSED = 17
@@ -70,9 +66,7 @@ class WorkerSlot:
         self._stopping = asyncio.Event()
         self._process: Process | None = None
         self._channel: Channel | None = None
-        self._asked: asyncio.Future[WorkerReport | None] | None = None
-        self._questions: dict[int, asyncio.Future[Answer | None]] = {}
-        self._numbered = count(1)
+        self._pending = PendingAnswers()
         self._missed = 0  # how often in a row the worker did not tell in time how it is
         self._hung: str | None = None  # how it was seen that the worker hangs
         self._refusal: str | None = None
@@ -163,18 +157,16 @@ class WorkerSlot:
             elif isinstance(message, Wrote):
                 self._on_wrote(self)
             elif isinstance(message, WorkerAnswer):
-                self._answered(message.number, message.answer)
+                self._pending.answer(message.number, message.answer)
             elif isinstance(message, WorkerReport):
                 self._missed = 0
                 self._numbers = message.numbers
-                self._answer(message)
+                self._pending.report(message)
 
     async def _ended(self, process: Process, channel: Channel) -> str:
         self._channel = None
         await channel.close()
-        self._answer(None)
-        for number in list(self._questions):
-            self._answered(number, None)
+        self._pending.close()
         self._past = metrics.together([self._past, metrics.counters(self._numbers)])
         self._numbers = ()
         try:
@@ -219,42 +211,11 @@ class WorkerSlot:
 
     async def report(self) -> WorkerReport | None:
         """Return the worker's report, shared by simultaneous callers; None without one in time."""
-        if self._channel is None:
-            return None
-        if self._asked is None:
-            self._asked = asyncio.get_running_loop().create_future()
-            self._channel.send(ReportStatus())
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                return await asyncio.shield(self._asked)
-        except TimeoutError:
-            return None
+        return None if self._channel is None else await self._pending.request_report(self._channel)
 
     async def ask(self, question: Question) -> Answer | None:
         """Return the worker's answer, or None without one in time."""
-        if self._channel is None:
-            return None
-        number = next(self._numbered)
-        answered: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
-        self._questions[number] = answered
-        self._channel.send(WorkerQuestion(number, question))
-        try:
-            async with asyncio.timeout(QUESTION_S):
-                return await answered
-        except TimeoutError:
-            return None
-        finally:
-            self._questions.pop(number, None)
-
-    def _answered(self, number: int, answer: Answer | None) -> None:
-        waiting = self._questions.get(number)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(answer)
-
-    def _answer(self, report: WorkerReport | None) -> None:
-        if self._asked is not None:
-            self._asked.set_result(report)
-            self._asked = None
+        return None if self._channel is None else await self._pending.ask(self._channel, question)
 
     def numbers(self, report: WorkerReport | None) -> Snapshot:
         """Return this slot's metrics: a counter goes on where the worker before it ended."""
