@@ -241,7 +241,7 @@ class HttpConnection(ClosingConnection):
                 self._step = Step(partial(self._read_rest, request.body), on_read)
                 self._step.run()
                 return
-            elif request.has_more_body or not request.should_close:
+            elif request.has_more_body or not request.message.should_close:
                 # This side ends the connection; the client does not know yet, and may send more.
                 self.linger(in_body=request.has_more_body)
         self._go_on_behind(reply)

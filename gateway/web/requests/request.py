@@ -57,7 +57,7 @@ class Request:
 
     __slots__ = (
         *("_headers", "body", "connection", "exchange", "fields", "grace_s", "held"),
-        *("is_followed", "is_last", "message", "method", "own", "seq", "should_close"),
+        *("is_followed", "is_last", "message", "method", "own", "seq"),
         *("target", "version", "whole"),
     )
 
@@ -70,7 +70,6 @@ class Request:
         self.message = message
         self.method: str = message.method
         self.target: str = message.path
-        self.should_close: bool = message.should_close
         self.connection = connection
         self.whole: bytes | None = None
         self.body = EMPTY_PAYLOAD
