@@ -102,7 +102,7 @@ class Parkable(Waiter, Protocol):
         """Replace the callback for a client that disconnects; None removes it."""
 
 
-class PartsTaker(Protocol):
+class PartsWriter(Protocol):
     """A client's connection, for responses that are written in parts."""
 
     @property
@@ -123,7 +123,7 @@ class PartsTaker(Protocol):
         """Wait until the client has read most of what was written. Raises ConnectionResetError."""
 
 
-class Client(Parkable, PartsTaker, Protocol):
+class Client(Parkable, PartsWriter, Protocol):
     """A client's connection, which waits for a response or takes one in parts."""
 
 

@@ -43,10 +43,11 @@ class Exchange:
     """
 
     __slots__ = (
-        *("_began", "_is_over", "_new_id", "_request_id", "asked", "asked_id", "begins"),
+        *("_began", "_is_over", "_new_id", "_request_id", "asked_id", "begins"),
         "begins_by_size",
-        *("cache_lines", "conceals", "decide_again", "ended", "is_looked_up", "sends_reader_key"),
-        *("on_received", "operation", "principal", "refused", "route", "sent", "traffic"),
+        *("cache_lines", "conceals", "decide_again", "ended", "is_looked_up", "logged_request"),
+        *("on_received", "operation", "principal", "refused", "route"),
+        *("sends_reader_key", "sent", "traffic"),
     )
 
     def __init__(
@@ -67,7 +68,7 @@ class Exchange:
         # Returns `begins` for the bytes of the body, where they are not known before its end.
         self.begins_by_size: Callable[[int], int] | None = None
         self.asked_id = asked_id
-        self.asked: LoggedRequest | None = None  # where there is to be a line
+        self.logged_request: LoggedRequest | None = None  # where there is to be a line
         self.cache_lines = b""
         self.conceals = False  # a 404 of its route is always the same
         self.sends_reader_key = False  # True if the client may read the stream
@@ -121,14 +122,14 @@ class Exchange:
             if self.begins_by_size is not None and sent.ended == "answered":
                 self.begins = self.begins_by_size(sent.body_sent)
             self._count(sent.status, sent.body_sent)
-            if self.asked is not None:
+            if self.logged_request is not None:
                 ended = self.ended if sent.ended == "answered" else sent.ended
                 self.write_line(log, sent.status, sent.body_sent, ended)
 
     def answered(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
         """Count the request, and write its line."""
         self._count(status, size)
-        if self.asked is not None:
+        if self.logged_request is not None:
             self.write_line(log, status, size, ended)
 
     def cut(self, log: AccessLog, *, stopping: bool) -> None:
@@ -151,7 +152,7 @@ class Exchange:
 
     def write_line(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
         """Write the line of the access log, if there is to be one."""
-        if self.asked is not None:
+        if self.logged_request is not None:
             outcome = Outcome(
                 self.request_id,
                 status,
@@ -163,7 +164,7 @@ class Exchange:
                 None if self.principal is None else self.principal.name,
                 self.refused,
             )
-            log.line(self.asked, outcome)
+            log.line(self.logged_request, outcome)
 
 
 # By X-Cache, as what a read counts.

@@ -62,7 +62,7 @@ def exchange_for(request: Request, shared: Context) -> Exchange:
     asked_id = request_head.asked_id(request)
     exchange = Exchange(shared.unrouted, operation, asked_id, shared.lines.new_request_id)
     if shared.log.enabled:
-        exchange.asked = logged_request(request, shared)
+        exchange.logged_request = logged_request(request, shared)
     return exchange
 
 

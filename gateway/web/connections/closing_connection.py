@@ -84,7 +84,7 @@ class ClosingConnection(BaseProtocol):
         if not isinstance(error, ClientLimitReached | LimitReached):  # which read nothing
             exchange.cache_lines = cache_status.BYPASS
             if shared.log.enabled:  # no request was parsed: no method, no path
-                exchange.asked = LoggedRequest("-", "-", peer_of(transport), None, None)
+                exchange.logged_request = LoggedRequest("-", "-", peer_of(transport), None, None)
             exchange.answered(shared.log, refusal.status, len(refusal.body), "answered")
         self.linger()
 

@@ -18,7 +18,7 @@ from gateway.stepped import in_task
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gateway.live.contract import PartsTaker
+    from gateway.live.contract import PartsWriter
     from gateway.runtime.answer import BodySource, RouteAnswer
     from gateway.telemetry.live_traffic import Ended
     from gateway.web.requests.request import Request
@@ -65,13 +65,13 @@ class WritableReply(Protocol):
     def abandon(self) -> bool:
         """True when the rest of the request is not read."""
 
-    def write(self, client: PartsTaker, /) -> bool:
+    def write(self, client: PartsWriter, /) -> bool:
         """Write what is ready; return whether that is all, and the client keeps up.
 
         Raises ConnectionError.
         """
 
-    async def send_rest(self, client: PartsTaker, /) -> None:
+    async def send_rest(self, client: PartsWriter, /) -> None:
         """Write the rest, and wait until the client has received most. Raises ConnectionError."""
 
 
@@ -96,7 +96,7 @@ class WireResponse:
         self._head = head
         self._body = body
 
-    def write(self, client: PartsTaker) -> bool:
+    def write(self, client: PartsWriter) -> bool:
         """Write head and body."""
         if client.transport is None:
             raise ConnectionResetError("the client is gone")
@@ -111,7 +111,7 @@ class WireResponse:
         self.ended = "answered" if keeps_up else "client"  # "client" until it has received all
         return keeps_up
 
-    async def send_rest(self, client: PartsTaker) -> None:
+    async def send_rest(self, client: PartsWriter) -> None:
         """Wait until the client has received most, and so delay its next request."""
         await client.drained()
         self.ended = "answered"
@@ -137,14 +137,14 @@ class StreamedResponse(WireResponse):
         self._chunked = chunked
 
     @override
-    def write(self, client: PartsTaker) -> bool:
+    def write(self, client: PartsWriter) -> bool:
         """Write the head."""
         super().write(client)
         self.ended = "client"
         return False
 
     @override
-    async def send_rest(self, client: PartsTaker) -> None:
+    async def send_rest(self, client: PartsWriter) -> None:
         """Relay the body. If it breaks off, the client's connection is reset."""
         await in_task()
         relay = Relay(self._source, timeout_s=self._timeout_s, chunked=self._chunked)
@@ -169,7 +169,7 @@ class Relay:
         self._timeout_s = timeout_s
         self._chunked = chunked
 
-    async def to(self, client: PartsTaker) -> None:
+    async def to(self, client: PartsWriter) -> None:
         """Send the body. If it breaks off, reset the client's connection.
 
         Raises ConnectionResetError.
@@ -195,7 +195,7 @@ class Relay:
             client.write(http1.LAST_CHUNK)
 
 
-def _cut(client: PartsTaker) -> None:
+def _cut(client: PartsWriter) -> None:
     """Reset the connection: some clients would take a close for the end of the body."""
     transport = client.transport
     if transport is not None:
@@ -211,6 +211,6 @@ class HandedOver(WireResponse):
         super().__init__(200, (), keep_alive=False)
 
     @override
-    def write(self, client: PartsTaker) -> bool:
+    def write(self, client: PartsWriter) -> bool:
         """Write nothing."""
         return True
