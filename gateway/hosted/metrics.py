@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from gateway.backends.contract import Counts, Log
-    from gateway.streams.append_figures import AppendFigures
+    from gateway.streams.append_outcomes import AppendFigures
     from gateway.streams.appender import Appender
     from gateway.streams.lifecycle import Fate
 
@@ -34,10 +34,10 @@ OF_LOGS: dict[Metric, Callable[[Log], float]] = {
 
 OF_APPENDS: dict[Metric, Callable[[Appender], float]] = {
     gauge("headgate_appends_pending", "Appends that wait for the log.", "route"): (
-        lambda appender: appender.pending
+        lambda appender: appender.outcomes.pending
     ),
     gauge("headgate_append_pending_bytes", "Their bytes.", "route"): (
-        lambda appender: appender.pending_bytes
+        lambda appender: appender.outcomes.pending_bytes
     ),
 }
 
@@ -138,7 +138,7 @@ def samples(
     yield from read(OF_LOGS, log, prefix)
     yield from read(OF_STREAMS, lifecycle, prefix)
     yield from read(OF_APPENDS, appender, prefix)
-    figures = appender.figures
+    figures = appender.outcomes.figures
     for result in _RESULTS:
         yield Sample(APPENDS, (prefix, result), float(getattr(figures, result)))
     yield from read(OF_STORED, figures, prefix)

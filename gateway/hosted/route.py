@@ -238,7 +238,7 @@ class HostedRoute(StreamRoute):
     async def drain(self) -> None:
         """Let every live reader go, and wait until they have and no write is under way."""
         await self.feeds.drain()
-        await self.appender.idle.wait()
+        await self.appender.outcomes.idle.wait()
         await self.creations.idle.wait()
 
     @override

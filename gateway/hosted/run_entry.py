@@ -7,7 +7,7 @@ records are.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from headgate import records
@@ -36,6 +36,15 @@ MOST_PARSED = 8
 _RECORD = b'{"type":"%b"' % records.MARK
 
 
+@dataclass(slots=True, eq=False)
+class StoredItems:
+    """The items of a run as the log has them, read when a page of runs was requested."""
+
+    reported: int | None = None  # in all, by the record of the end
+    counted: int = 0  # from the beginning up to the position `counted_to`
+    counted_to: int = 0
+
+
 @dataclass(slots=True, eq=False, kw_only=True)
 class RunEntry:
     """Counts one run. Moments are of perf_counter; `wall_s` more is epoch seconds.
@@ -58,11 +67,9 @@ class RunEntry:
     end: RunState | None = None
     ended_at: float | None = None
     traced: deque[TraceContext] | None = None  # of the first append, and of the latest
-    # What the log has told when somebody asked.
+    # As the log has it, read when a page of runs was requested.
     is_run: bool = False
-    told_items: int | None = None  # in all, by the record of the end
-    counted: int = 0  # items from the beginning up to this position
-    counted_to: int = 0
+    stored: StoredItems = field(default_factory=StoredItems)
 
     def wall(self, moment: float | None) -> float | None:
         """Return a moment as epoch seconds."""

@@ -158,7 +158,7 @@ class RunList:
             if chunk.end <= start:
                 break
             start = chunk.end
-        run.end, run.told_items = end, count
+        run.end, run.stored.reported = end, count
 
     async def _row(self, look: RunLook) -> RunRow | None:
         run = look.run
@@ -166,9 +166,11 @@ class RunList:
         if state is None:
             return None
         await self._count(run, state)
-        counted = run.told_items
-        if counted is None and run.counted_to >= state.tail:  # a read may have brought newer ones
-            counted = run.counted
+        counted = run.stored.reported
+        if (
+            counted is None and run.stored.counted_to >= state.tail
+        ):  # a read may have brought newer ones
+            counted = run.stored.counted
         return RunRow(
             name=run.path,
             status=look.status.status,
@@ -187,16 +189,20 @@ class RunList:
 
     async def _count(self, run: RunEntry, state: StreamState) -> None:
         """Count the items of a short run from its beginning, unless all were seen as they came."""
-        if run.size == state.tail or state.tail > MOST_COUNTED_BYTES or run.told_items is not None:
+        if (
+            run.size == state.tail
+            or state.tail > MOST_COUNTED_BYTES
+            or run.stored.reported is not None
+        ):
             return
-        while run.counted_to < state.tail:
+        while run.stored.counted_to < state.tail:
             chunk = await self._streams.log.read(
-                state, max(run.counted_to, state.first), state.tail
+                state, max(run.stored.counted_to, state.first), state.tail
             )
-            if chunk.end <= run.counted_to:
+            if chunk.end <= run.stored.counted_to:
                 return
-            run.counted += sum(all_in(data).items for data in chunk.records)
-            run.counted_to = chunk.end
+            run.stored.counted += sum(all_in(data).items for data in chunk.records)
+            run.stored.counted_to = chunk.end
 
     # Those that the log may have beside them
 

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.state import ProducerState, StreamState
-from gateway.streams.append_figures import Waiting
+from gateway.streams.append_outcomes import Waiting
 from gateway.streams.append_rate import AppendRate
 
 if TYPE_CHECKING:

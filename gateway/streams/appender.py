@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 from gateway.backends.contract import Conflict
 from gateway.errors import NO_STREAM, HeadgateError, LimitReached, LogUnavailable, StreamNotFound
-from gateway.later import together
 from gateway.protocol.appends import AppendBatch, AppendOutcome
 from gateway.protocol.lifecycle import touched
 from gateway.protocol.streams.retention import EVERYTHING, Retention
-from gateway.streams.append_figures import AppendFigures
+from gateway.streams.append_outcomes import AppendOutcomes
 from gateway.telemetry.logs import log
 from gateway.turns import LONGEST_TURN_S
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.protocol.requests import Append
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.streams.active_stream import ActiveStream
-    from gateway.streams.append_figures import Waiting
+    from gateway.streams.append_outcomes import Waiting
     from gateway.streams.stream_table import StreamTable
 
     Done = Callable[[AppendOutcome | HeadgateError], None]
@@ -57,18 +56,11 @@ class Appender:
         self._loop: asyncio.AbstractEventLoop  # from the first append on: to look costs a call
         self._dirty: list[ActiveStream] = []
         self._decided: list[Decided] = []  # to be committed in this pass of the loop
-        self._unanswered: deque[tuple[Waiting, Outcome]] = deque()
-        self._answering = False
         self._submitted = 0
-        self.idle = asyncio.Event()  # set while no append is under way
-        self.idle.set()
-        self.pending_bytes = 0
-        self.pending = 0
+        self.outcomes = AppendOutcomes()
         self.refused_for_room = 0
-        self.figures = AppendFigures()
-        # Told of what was stored before its writers are; None where nobody wants to know.
+        # Called with what was stored, before its writers get their outcomes.
         self.on_stored: Callable[[Change, Outcomes], None] | None = None
-        self.answered_at = 0.0  # when those were answered who are told now (perf_counter)
 
     def submit(self, path: str, append: Append, done: Done, came: float | None = None) -> None:
         """Take one append, which `came` just now or then (perf_counter).
@@ -77,19 +69,17 @@ class Appender:
         """
         if not self._submitted:
             self._loop = asyncio.get_running_loop()
-        if self.pending_bytes + len(append.body) > self._max_pending_bytes:
+        outcomes = self.outcomes
+        if outcomes.pending_bytes + len(append.body) > self._max_pending_bytes:
             self.refused_for_room += 1
             refusal = LimitReached("max_pending_appends is reached: the log is behind, try again")
-            self.figures.count([(append, done, 0.0)], [refusal], 0.0)
+            outcomes.figures.count([(append, done, 0.0)], [refusal], 0.0)
             self._loop.call_soon(done, refusal)
             return
         active = self._table.get(path)
         active.wait((append, done, perf_counter() if came is None else came))
-        self.pending_bytes += len(append.body)
-        self.pending += 1
+        outcomes.expect(append)
         self._submitted += 1
-        if self.pending == 1:
-            self.idle.clear()
         if not active.committing and len(active.waiting) == 1:
             self._guarded(active, self._later)
 
@@ -173,8 +163,8 @@ class Appender:
             self._end_in_failure([active for active, _, _ in known])
 
     def _settle(self, known: Sequence[Decided], failures: Sequence[Exception | None]) -> None:
-        now = self.answered_at = perf_counter()
-        told: list[Waiting] = []
+        now = perf_counter()
+        settled: list[Waiting] = []
         outcomes: list[Outcome] = []
         for (active, decisions, change), failure in zip(known, failures, strict=True):
             if failure is not None:
@@ -187,14 +177,13 @@ class Appender:
                 active.committing = False
                 active.conflicts = 0
                 first = active.leave(len(decisions))
-                self._unanswered.extend(zip(first, decisions, strict=True))
-                told += first
+                settled += first
                 outcomes += decisions
                 if active.waiting:
                     self._later(active)
             except Exception:  # noqa: BLE001 - nobody may wait for ever
                 self._end_in_failure([active])
-        self._count_and_answer(told, outcomes, now)
+        self.outcomes.deliver(settled, outcomes, now)
 
     def _advance_later(self, active: ActiveStream, confirmed: int) -> None:
         """Go on with those who wait in another turn, and let nobody else do so before."""
@@ -276,41 +265,8 @@ class Appender:
             self._load(active)
 
     def _answer(self, active: ActiveStream, outcomes: Outcomes) -> None:
-        """Tell the first of those who wait, who do not wait any more, in turns.
-
-        With an answer the next request begins: a thousand of them take 50 ms.
-        """
-        now = self.answered_at = perf_counter()
-        told = active.leave(len(outcomes))
-        self._unanswered.extend(zip(told, outcomes, strict=True))
-        self._count_and_answer(told, outcomes, now)
-
-    def _count_and_answer(self, told: Sequence[Waiting], outcomes: Outcomes, now: float) -> None:
-        self.figures.count(told, outcomes, now)
-        if not self._answering:
-            self._answer_on()
-
-    def _answer_on(self) -> None:
-        loop = self._loop
-        turn_ends = loop.time() + LONGEST_TURN_S
-        self._answering = True
-        try:
-            with together:
-                while self._unanswered:
-                    (append, done, _), outcome = self._unanswered.popleft()
-                    self.pending_bytes -= len(append.body)
-                    self.pending -= 1
-                    try:
-                        done(outcome)
-                    except Exception:  # noqa: BLE001 - the others of the group must be answered
-                        log.exception("append.unanswered")
-                    if self._unanswered and loop.time() >= turn_ends:
-                        loop.call_soon(self._answer_on)
-                        return
-        finally:
-            self._answering = False
-            if not self.pending:
-                self.idle.set()
+        """Deliver outcomes to the first waiting appends, which do not wait any more."""
+        self.outcomes.deliver(active.leave(len(outcomes)), outcomes, perf_counter())
 
     def _guarded(self, active: ActiveStream, step: Callable[..., None], *arguments: object) -> None:
         """Take a step with a stream's appends; whatever raises, they get an answer, and it goes on.

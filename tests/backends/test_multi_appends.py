@@ -90,7 +90,7 @@ async def test_messages_of_many_writers_keep_their_order_and_borders(
             assert found[at : at + len(batch)] == batch
             at += len(batch)
         assert [next(rest, None) for rest in waiting] == [None] * WRITERS
-        figures, requests = service.appender.figures, sum(map(len, sent))
+        figures, requests = service.appender.outcomes.figures, sum(map(len, sent))
         assert (figures.stored, figures.messages) == (requests, WRITERS * MESSAGES)
         assert abilities.counts(log).histograms()["appends"].sum == requests
 

@@ -259,7 +259,7 @@ async def test_the_append_limit_holds_at_its_edge() -> None:
 
 
 def _waits(gateway: Serving, number: int) -> bool:
-    return gateway.route.appender.pending == number
+    return gateway.route.appender.outcomes.pending == number
 
 
 async def test_what_waits_for_the_log_is_bounded() -> None:

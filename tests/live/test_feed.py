@@ -89,7 +89,7 @@ async def test_appends_that_come_together_are_one_event_for_everybody() -> None:
         writers = [await gateway.connect() for _ in range(5)]
         for number, writer in enumerate(writers):
             writer.send(post("s", b"%d" % number))
-        await until(lambda: gateway.route.appender.pending == 5)
+        await until(lambda: gateway.route.appender.outcomes.pending == 5)
         log.commits.set()
         for reader in readers:
             events = await up_to(reader, 5)
@@ -280,7 +280,7 @@ async def test_what_the_log_has_and_nobody_was_told_is_read_by_nobody() -> None:
         log.commits.clear()
         writer = await gateway.connect()
         writer.send(post("s", b"two"))
-        await until(lambda: gateway.route.appender.pending == 1)
+        await until(lambda: gateway.route.appender.outcomes.pending == 1)
         await turns(20)
         client = await follow(gateway, "s?offset=-1&live=sse")
         events = await client.events_until(lambda found: len(controls(found)) == 1)
@@ -304,7 +304,7 @@ async def test_a_reader_ahead_of_the_rounds_is_told_when_they_have_come_up(closi
         log.commits.clear()
         writer = await gateway.connect()
         writer.send(post("s", b"two", *(["Stream-Closed: true"] if closing else [])))
-        await until(lambda: gateway.route.appender.pending == 1)
+        await until(lambda: gateway.route.appender.outcomes.pending == 1)
         await turns(20)
         client = await follow(gateway, "s?offset=-1&live=sse")
         await client.events_until(lambda found: len(controls(found)) == 1)
@@ -485,7 +485,7 @@ async def test_draining_waits_for_appends_under_way() -> None:
         log.commits.clear()
         writer = await gateway.connect()
         writer.send(post("s", b"x"))
-        await until(lambda: gateway.route.appender.pending == 1)
+        await until(lambda: gateway.route.appender.outcomes.pending == 1)
         draining = asyncio.create_task(gateway.route.drain())
         await turns(20)
         assert not draining.done()

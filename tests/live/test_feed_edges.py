@@ -79,7 +79,7 @@ async def test_a_reader_that_joins_around_a_round_hears_everything_once(
         log.commits.clear()
         writer = await gateway.connect()
         writer.send(post("s", b"two"))
-        await until(lambda: gateway.route.appender.pending == 1)
+        await until(lambda: gateway.route.appender.outcomes.pending == 1)
         await turns(20)
         known = set(gateway.server.connections)
         client = await gateway.connect()

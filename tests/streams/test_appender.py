@@ -18,7 +18,7 @@ from gateway.errors import (
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.offsets import format_offset
 from gateway.protocol.streams.state import ProducerState, Stamp
-from gateway.streams import appender
+from gateway.streams import append_outcomes, appender
 from gateway.streams.appender import LEAST_BYTES, MAX_BATCH, MAX_CONFLICTS, QUICK_BYTES, UNKNOWN
 from tests.backends.contract import appended
 from tests.streams.gated_log import GatedLog, turns
@@ -93,7 +93,7 @@ async def test_those_who_are_answered_together_are_answered_in_turns(
     answered: list[int] = []
     writers = [service.submit("s", b"x") for _ in range(5)]
     await turns()
-    monkeypatch.setattr(appender, "LONGEST_TURN_S", 0.0)
+    monkeypatch.setattr(append_outcomes, "LONGEST_TURN_S", 0.0)
     log.commits.set()
     for number, writer in enumerate(writers):
         writer.add_done_callback(partial(_note, answered, number))
@@ -103,7 +103,7 @@ async def test_those_who_are_answered_together_are_answered_in_turns(
         seen.add(len(answered))
     assert (answered, seen) == ([0, 1, 2, 3, 4], {0, 1, 2, 3, 4, 5})
     assert len(log.committed) == before + 1
-    await asyncio.wait_for(service.appender.idle.wait(), 1)
+    await asyncio.wait_for(service.appender.outcomes.idle.wait(), 1)
 
 
 async def test_streams_do_not_wait_for_each_other() -> None:
@@ -254,8 +254,8 @@ async def test_nobody_waits_for_ever_for_a_commit_that_raises_what_nobody_expect
         waiting = [service.submit("s", b"a"), service.submit("s", b"b")]
         outcomes = await asyncio.gather(*waiting)
     assert [str(outcome) for outcome in outcomes] == [UNKNOWN] * 2
-    assert (service.appender.pending, service.appender.pending_bytes) == (0, 0)
-    assert service.appender.idle.is_set()
+    assert (service.appender.outcomes.pending, service.appender.outcomes.pending_bytes) == (0, 0)
+    assert service.appender.outcomes.idle.is_set()
     assert await service.append("s", b"c") == stored(1)
 
 
@@ -364,7 +364,7 @@ async def test_so_many_bytes_may_wait(size: int, accepted: bool) -> None:
         assert isinstance(outcome, LimitReached)
         assert outcome.detail == "max_pending_appends is reached: the log is behind, try again"
     assert service.appender.refused_for_room == (0 if accepted else 1)
-    assert (service.appender.pending, service.appender.pending_bytes) == (0, 0)
+    assert (service.appender.outcomes.pending, service.appender.outcomes.pending_bytes) == (0, 0)
     assert await service.append("b", b"z" * 100) == stored(size + 100 if accepted else 100)
 
 
@@ -372,12 +372,12 @@ async def test_it_is_idle_when_nothing_is_under_way_and_only_then() -> None:
     log = GatedLog()
     service = Service(log)
     await service.create("s")
-    assert service.appender.idle.is_set()
+    assert service.appender.outcomes.idle.is_set()
     log.commits.clear()
     waiting = [service.submit("s", b"a"), service.submit("nothing", b"b")]
-    assert not service.appender.idle.is_set()
+    assert not service.appender.outcomes.idle.is_set()
     assert isinstance(await waiting[1], StreamNotFound)
-    assert not service.appender.idle.is_set()
+    assert not service.appender.outcomes.idle.is_set()
     log.commits.set()
     await waiting[0]
-    assert service.appender.idle.is_set()
+    assert service.appender.outcomes.idle.is_set()

@@ -366,10 +366,10 @@ async def test_a_round_is_one_delivery_that_links_to_its_latest_appends(
         log.commits.clear()
         writers = [await gateway.connect() for _ in range(count + 1)]
         writers[0].send(post("s", b"0"))
-        await until(lambda: gateway.route.appender.pending == 1)
+        await until(lambda: gateway.route.appender.outcomes.pending == 1)
         for writer in writers[1:]:
             writer.send(post("s", b"1"))
-        await until(lambda: gateway.route.appender.pending == count + 1)
+        await until(lambda: gateway.route.appender.outcomes.pending == count + 1)
         log.commits.set()
         appends = [span.span_id for span in await collector.several(APPEND, count + 1)]
         await until(lambda: any(len(one.links) > 1 for one in collector.named("deliver")))
@@ -406,7 +406,7 @@ async def test_writes_that_are_sent_ahead_have_each_a_span_and_an_answer(
         log.commits.clear()
         client = await gateway.connect()
         client.send(post("s", b"1") * 3)
-        await until(lambda: gateway.route.appender.pending == 3)
+        await until(lambda: gateway.route.appender.outcomes.pending == 3)
         log.commits.set()
         assert [(await client.answer()).status for _ in range(3)] == [204] * 3
         assert len(await collector.several(APPEND, 4)) == 4

@@ -100,7 +100,7 @@ async def test_pipelined_appends_are_refused_in_their_turn_while_the_log_is_behi
         log.commits.clear()
         holder = await gateway.connect()
         holder.send(post("s", b"x" * 8))
-        await until(lambda: gateway.route.appender.pending_bytes == 8)
+        await until(lambda: gateway.route.appender.outcomes.pending_bytes == 8)
         client = await gateway.connect()
         client.send((post("s", b"xyz") + get("s?offset=-1")) * 40)
         for _ in range(40):
@@ -227,7 +227,7 @@ async def test_a_client_that_leaves_amid_its_body_is_no_event(
         assert [line for line in own if line["log_level"] in {"warning", "error", "critical"}] == []
         assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
         assert gateway.limits.receiving_bytes == 0
-        assert gateway.route.appender.pending == 0
+        assert gateway.route.appender.outcomes.pending == 0
         assert (await gateway.ask(get("s?offset=-1"))).body == b"one"
         assert (await gateway.ask(request("HEAD", "t"))).status == 404
 
@@ -315,7 +315,7 @@ async def test_a_connection_that_fails_on_what_was_held_is_ended(
         client = await gateway.connect()
         log.commits.clear()
         client.send(post("s", b"data"))
-        await until(lambda: gateway.route.appender.pending == 1)
+        await until(lambda: gateway.route.appender.outcomes.pending == 1)
         client.send(get("s?offset=-1"))
         held = gateway.server.connections
         await until(lambda: any(cast("Connection", one).has_more for one in held))

@@ -107,7 +107,7 @@ async def test_what_is_behind_waits_for_them_and_streams_do_not_overtake_each_ot
             post("s", b"1") * 2 + post("t", b"2") * 2 + get("t?offset=-1") + post("s", b"3")
         )
         await until(lambda: bool(log.committed))
-        assert (gateway.route.appender.pending, len(log.committed)) == (2, 1)
+        assert (gateway.route.appender.outcomes.pending, len(log.committed)) == (2, 1)
         log.commits.set()
         answers = [await client.answer() for _ in range(6)]
         assert [it.status for it in answers] == [204, 204, 204, 204, 200, 204]
@@ -133,11 +133,11 @@ async def test_they_are_stored_when_the_client_leaves() -> None:
         client = await opened(gateway)
         log.commits.clear()
         client.send(post("s", b"1") * 3)
-        await until(lambda: gateway.route.appender.pending == 3)
+        await until(lambda: gateway.route.appender.outcomes.pending == 3)
         client.abort()
         await until(lambda: gateway.limits.connections == 0)
         log.commits.set()
-        await until(lambda: gateway.route.appender.pending == 0)
+        await until(lambda: gateway.route.appender.outcomes.pending == 0)
         assert (await gateway.ask(get("s?offset=-1"))).body == b"111"
 
 
@@ -195,7 +195,7 @@ async def test_a_drain_answers_all_that_were_begun_and_what_is_held() -> None:
         client = await opened(gateway)
         log.commits.clear()
         client.send(post("s", b"1") + post("s", b"2") + post("t", b"3") + post("t", b"4"))
-        await until(lambda: gateway.route.appender.pending == 2)
+        await until(lambda: gateway.route.appender.outcomes.pending == 2)
         gateway.shared.closing = True
         log.commits.set()
         answers = [await client.answer() for _ in range(3)]

@@ -61,4 +61,4 @@ async def test_one_client_cannot_stop_the_others(kind: str, bad: bytes, tmp_path
         assert [(await other.answer()).status for other in others] == [204, 204, 204]
         assert (await gateway.ask(post("s", b"c"))).status == 204
         assert (await gateway.ask(put("u"))).status == 201
-        assert gateway.route.appender.pending == 0
+        assert gateway.route.appender.outcomes.pending == 0

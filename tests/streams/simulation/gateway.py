@@ -114,8 +114,8 @@ class Gateway:
         """What is not as it was in the beginning, although nobody is there any more."""
         route, limits = self.route, self.shared.limits
         counts = {
-            "appends": route.appender.pending,
-            "bytes of appends": route.appender.pending_bytes,
+            "appends": route.appender.outcomes.pending,
+            "bytes of appends": route.appender.outcomes.pending_bytes,
             "live readers": limits.live_readers,
             "connections": limits.connections,
             "feeds": len(route.feeds._feeds),

@@ -53,6 +53,43 @@ class PendingCall(NamedTuple):
     weight: int
 
 
+class _SilenceTimer:
+    """A timer that ends when nothing has moved on a connection for a while.
+
+    A long command or reply may take longer than that, as long as bytes come or go.
+    """
+
+    def __init__(self, timeout_s: float, on_silence: Callable[[float], None]) -> None:
+        """Call `on_silence` with `timeout_s` after so many seconds of silence."""
+        self._loop = asyncio.get_running_loop()
+        self._timeout_s = timeout_s
+        self._on_silence = on_silence
+        self._timer: asyncio.TimerHandle | None = None
+        self._moved_at = 0.0  # loop time at which something was last seen to move
+        self._unsent = 0
+
+    def start(self, connection: RedisConnection) -> None:
+        """Watch a connection on which commands were just sent."""
+        self._moved_at, self._unsent = self._loop.time(), connection.unsent
+        self._timer = self._loop.call_later(self._timeout_s, self._look, connection)
+
+    def stop(self) -> None:
+        """Watch no longer: all replies are here, or the connection is lost."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self, connection: RedisConnection) -> None:
+        now = self._loop.time()
+        if connection.unsent < self._unsent:
+            self._moved_at, self._unsent = now, connection.unsent
+        self._moved_at = max(self._moved_at, connection.heard_at)
+        left_s = self._moved_at + self._timeout_s - now
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._look, connection)
+        else:
+            self._on_silence(self._timeout_s)
+
+
 class Pipeline:
     """A connection, opened with the first command, with one pipeline in flight.
 
@@ -67,7 +104,7 @@ class Pipeline:
         timeout_s: float,
         epilogue: Packed | None = None,
     ) -> None:
-        """`lost` hears when the connection is while a reply is due, and why, if we gave it up.
+        """Call `lost` when the connection is lost while a reply is due, with why if it was cut.
 
         `timeout_s` is the longest time in which nothing at all moves on it while a reply is due.
         `epilogue` is a command after each pipeline, whose reply goes to all of its calls.
@@ -75,7 +112,7 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         self._connect = connect
         self._tell_lost = lost
-        self._timeout_s = timeout_s
+        self._silence = _SilenceTimer(timeout_s, self._on_silence)
         self._epilogue = epilogue
         self._connection: RedisConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -83,9 +120,6 @@ class Pipeline:
         self._sent: deque[PendingCall] = deque()
         self._replies: list[Reply] = []
         self._due = 0  # replies to what was sent
-        self._timer: asyncio.TimerHandle | None = None
-        self._moved_at = 0.0  # loop time at which something was last seen to move
-        self._unsent = 0
         self._sent_at = 0.0
         self.answered_sent_at = 0.0  # when that was sent whose answers are being told (monotonic)
         self._why = ""  # we gave it up
@@ -129,8 +163,7 @@ class Pipeline:
             self._due += 1
         connection.send(commands)
         self._sent_at = monotonic()
-        self._moved_at, self._unsent = self._loop.time(), connection.unsent
-        self._timer = self._loop.call_later(self._timeout_s, self._look)
+        self._silence.start(connection)
 
     def _gather(self) -> list[Packed]:
         """Take what goes into one pipeline."""
@@ -158,21 +191,9 @@ class Pipeline:
         self._connecting = None
         self._start()
 
-    def _look(self) -> None:
-        """Give the connection up when nothing moves: what is long may take its time."""
-        connection = self._connection
-        if connection is None:
-            return
-        now = self._loop.time()
-        if connection.unsent < self._unsent:
-            self._moved_at, self._unsent = now, connection.unsent
-        self._moved_at = max(self._moved_at, connection.heard_at)
-        left_s = self._moved_at + self._timeout_s - now
-        if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._look)
-        else:
-            self._why = f"no answer within {self._timeout_s:g} s"
-            self.cut()
+    def _on_silence(self, timeout_s: float) -> None:
+        self._why = f"no answer within {timeout_s:g} s"
+        self.cut()
 
     def _heard(self, replies: list[Reply]) -> None:
         self._replies += replies
@@ -185,8 +206,7 @@ class Pipeline:
         answered = self._whole()
         sent_at = self._sent_at
         if not self._sent:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._silence.stop()
             # The next pipeline goes out before the answers of this one are dealt with.
             self._start()
         self.answered_sent_at = sent_at
@@ -205,8 +225,7 @@ class Pipeline:
 
     def _lost(self, error: Exception | None) -> None:
         self._connection = None
-        if self._timer is not None:
-            self._timer.cancel()
+        self._silence.stop()
         gave_up, self._why = self._why, ""
         why = gave_up or "the connection was lost"
         sent, self._sent = self._sent, deque()

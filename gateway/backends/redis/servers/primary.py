@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.backends.redis.connection import Refusal, pack
 from gateway.backends.redis.servers.failover_watch import FailoverWatch
@@ -27,10 +27,17 @@ UNLOADED = "Function not found"  # how Redis refuses our calls after FUNCTION FL
 REPLICAS_S = 1.0  # the longest wait for replicas
 
 
-class Primary:
-    """Appends go by one pipeline and reads by the other, so that neither waits for the other.
+class _Outage(NamedTuple):
+    """The reason why a server takes no appends, if any, and whether it was logged."""
 
-    `why_unhealthy` says why it takes no appends, `history` which history it has (see headgate.lua).
+    why: str | None = "not connected yet"
+    is_logged: bool = False
+
+
+class Primary:
+    """A server with a pipeline for appends and one for reads, so that neither waits for the other.
+
+    `history` is the server's history (see headgate.lua).
     """
 
     def __init__(
@@ -51,8 +58,7 @@ class Primary:
         timeout_s = ANSWER_S + REPLICAS_S * bool(wait_replicas)
         self.commits = Pipeline(self._connect, self._lost, timeout_s, epilogue)
         self.reads = Pipeline(self._connect, self._lost, ANSWER_S)
-        self.why_unhealthy: str | None = "not connected yet"
-        self._is_told = False
+        self._outage = _Outage()
         self.history = 0
         self.is_new = False
         self._is_in_doubt = False
@@ -63,9 +69,14 @@ class Primary:
         self._failover_watch = FailoverWatch(topology, self._switched)
 
     @property
+    def why_unhealthy(self) -> str | None:
+        """The reason why the server takes no appends, or None."""
+        return self._outage.why
+
+    @property
     def is_down(self) -> bool:
         """True if no pipeline to the server is open, and its failure was logged."""
-        return self._is_told and not (self.commits.is_open or self.reads.is_open)
+        return self._outage.is_logged and not (self.commits.is_open or self.reads.is_open)
 
     async def _connect(self, redis_connection: RedisConnection) -> None:
         await self._topology.connector.connect(redis_connection, self._address)
@@ -173,16 +184,14 @@ class Primary:
             self.look()
 
     def _unhealthy(self, why: str) -> None:
-        if not self._is_told:
+        if not self._outage.is_logged:
             log.error("log.failed", server=self.name, reason=why)
-        self._is_told = True
-        self.why_unhealthy = why
+        self._outage = _Outage(why, is_logged=True)
 
     def _healthy(self, history: int) -> None:
-        if self._is_told:
+        if self._outage.is_logged:
             log.info("log.recovered", server=self.name)
-        self._is_told = False
-        self.why_unhealthy = None
+        self._outage = _Outage(None)
         self._heard_history(history)
 
     def _heard_history(self, history: int) -> None:

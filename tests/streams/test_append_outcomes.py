@@ -23,7 +23,7 @@ JSON = "application/json"
 
 
 def results(service: Service) -> dict[str, int]:
-    figures = service.appender.figures
+    figures = service.appender.outcomes.figures
     names = ("stored", "duplicate", "refused", "failed")
     return {name: getattr(figures, name) for name in names if getattr(figures, name)}
 
@@ -39,9 +39,9 @@ async def test_each_append_counts_by_what_became_of_it() -> None:
     assert isinstance(await service.submit("s", b"x", content_type=JSON), HeadgateError)
     assert isinstance(await service.submit("none", b"x"), HeadgateError)
     assert results(service) == {"stored": 2, "duplicate": 1, "refused": 4}
-    assert service.appender.figures.bytes == 6
-    assert service.appender.figures.messages == 2
-    assert sum(service.appender.figures.duration.counts) == 7
+    assert service.appender.outcomes.figures.bytes == 6
+    assert service.appender.outcomes.figures.messages == 2
+    assert sum(service.appender.outcomes.figures.duration.counts) == 7
 
 
 async def test_what_the_log_could_not_take_is_no_mistake_of_a_client() -> None:
@@ -52,7 +52,7 @@ async def test_what_the_log_could_not_take_is_no_mistake_of_a_client() -> None:
     assert isinstance(await service.submit("s", b"x"), LogUnavailable)
     assert isinstance(await service.submit("s", b"x" * 11), HeadgateError)
     assert results(service) == {"failed": 2}
-    assert service.appender.figures.bytes == 0
+    assert service.appender.outcomes.figures.bytes == 0
 
 
 async def test_a_close_without_data_is_no_append() -> None:
@@ -72,8 +72,8 @@ async def test_the_items_of_a_json_array_are_messages(body: bytes, messages: int
     service = Service()
     await service.create("s", content_type=JSON)
     await service.submit("s", body, content_type=JSON)
-    assert service.appender.figures.messages == messages
-    assert service.appender.figures.bytes == len(body)
+    assert service.appender.outcomes.figures.messages == messages
+    assert service.appender.outcomes.figures.bytes == len(body)
 
 
 async def test_an_append_takes_from_when_it_came_until_its_outcome_is_known() -> None:
@@ -88,7 +88,7 @@ async def test_an_append_takes_from_when_it_came_until_its_outcome_is_known() ->
     service.appender.submit("s", append, done.set_result)
     loop.call_later(0.03, log.commits.set)
     await done
-    took = service.appender.figures.duration
+    took = service.appender.outcomes.figures.duration
     assert 0.02 <= took.sum <= monotonic() - began
     ((_, traced),) = took.distribution().traced.items()
     assert (traced.trace_id, traced.value) == (TRACE, took.sum)
