@@ -16,7 +16,7 @@ FIELD = frozenset(
         check client command connection connector content context copy count counter
         creation data deadline default delivery description descriptor detector directive
         distribution driver entry event exchange explanation export field file folder
-        gateway get group handler head histogram hook host index inspector issuer kind
+        gateway get group handler head histogram hook host index inspector issuer item kind
         length level lifecycle lifetime limit line list listener listing loader loop metric
         mistake name news observer outcome output owner panel part pattern pipeline poller
         progress proof proxy purge query question queue quota rank rate receiver recipient
@@ -35,8 +35,8 @@ UNCLEAR = frozenset(
         """
         admission admitted after answered around asker attempt before begin beginning
         brought conduct create created decided declaration deployment elsewhere end entrance
-        fact fetched figure following found freshness holder holding home how incarnation
-        incoming issued kept lender listed load loaded made moment moved named next note
+        fact fetched figure following found freshness holder home how incarnation
+        incoming issued kept lender listed load loaded made moment moved named note
         offer on other over parkable pending point presented purger reach recording refuse
         refused relayed remain repeated rotated sent serve shed shown standing started stop
         stored taken traced trust unguarded unrotated unsent use vital waiting wish write

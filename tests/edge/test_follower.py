@@ -22,7 +22,7 @@ from gateway.edge.polls.follower import (
     PollResult,
     backoff_s,
 )
-from gateway.edge.polls.following import Following, Holdings
+from gateway.edge.polls.following import Following, PollTimer
 from gateway.edge.polls.poller import PollerRequest
 from gateway.errors import HeadgateError, OriginBroken, OriginTimeout, StreamNotFound
 from gateway.protocol.origins.edge_target import EdgeCatchUp
@@ -143,7 +143,7 @@ class Play:
 
     def begun(self) -> Following:
         follower = Follower("0", self, self.chance)
-        return Following(self, follower, self, Holdings(), self.lost)
+        return Following(self, follower, self, PollTimer(), self.lost)
 
     async def to_the_end(self) -> None:
         self.begun()

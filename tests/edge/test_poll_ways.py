@@ -17,7 +17,7 @@ from gateway.edge.followed.doubts import Doubts
 from gateway.edge.followed.followed_streams import NEWS_BYTES
 from gateway.edge.polls import follower
 from gateway.edge.polls.follower import Follower
-from gateway.edge.polls.following import Following, Holdings
+from gateway.edge.polls.following import Following, PollTimer
 from gateway.edge.polls.lenders import Lenders
 from gateway.edge.polls.poller import PolledOrigin, Poller
 from gateway.edge.polls.recent_window import RecentWindow, WindowBudget
@@ -137,7 +137,7 @@ async def stage(*scripts: bytes | Play, is_raw: bool = True) -> AsyncIterator[St
 
         def begin() -> Following:
             asks = Follower("5", watcher, lambda: 0.0)
-            return Following(origin, asks, poller, Holdings(), watcher.lost)
+            return Following(origin, asks, poller, PollTimer(), watcher.lost)
 
         await keep_one(origin)
         yield Stage(server, origin, watcher, begin)

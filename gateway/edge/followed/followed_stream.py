@@ -77,7 +77,7 @@ class FollowedStream:
         if not (snapshot.closed and snapshot.caught_up):  # else nothing can follow
             follower = Follower(snapshot.tail, self, random.random)
             self._following = Following(
-                origin.client, follower, poller, registry.holdings, self._on_error
+                origin.client, follower, poller, registry.poll_timer, self._on_error
             )
             self._following.on_distrust = self.doubt
         self.trust = Trust(verification, self._following)

@@ -18,7 +18,7 @@ from gateway.edge.followed.snapshots import as_read
 from gateway.edge.followed.stand_ins import StandIns
 from gateway.edge.followed.stream_reader import StreamReader
 from gateway.edge.followed.writes import FollowedWrites
-from gateway.edge.polls.following import Holdings
+from gateway.edge.polls.following import PollTimer
 from gateway.edge.polls.poller import UNSURE, PolledOrigin
 from gateway.edge.polls.recent_window import WindowBudget
 from gateway.errors import OriginBusy, StreamGone, StreamNotFound
@@ -65,7 +65,7 @@ class FollowedStreams:
     ) -> None:
         self.origin = PolledOrigin(origin, identity, ignores_no_store, freshness, Counter())
         self.budget = WindowBudget(NEWS_BYTES)
-        self.holdings = Holdings()
+        self.poll_timer = PollTimer()
         self.reader = StreamReader(cache)
         self.source = EdgeFeedSource(self.reader, freshness, settings, shared, traffic)
         cache.is_down = origin.servers.are_down

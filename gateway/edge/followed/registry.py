@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gateway.cache.rules.cached_response import CacheRequest
     from gateway.edge.comparison import Others
     from gateway.edge.followed.stand_ins import StandIns
-    from gateway.edge.polls.following import Holdings
+    from gateway.edge.polls.following import PollTimer
     from gateway.edge.polls.poller import PolledOrigin
     from gateway.edge.polls.recent_window import WindowBudget
     from gateway.errors import HeadgateError
@@ -41,7 +41,7 @@ class Registry(FeedOwner[S, Span], Protocol[S]):
 
     origin: PolledOrigin
     budget: WindowBudget
-    holdings: Holdings
+    poll_timer: PollTimer
     stand_ins: StandIns
     clock: Callable[[], float]
 

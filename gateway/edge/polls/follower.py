@@ -81,7 +81,7 @@ def backoff_s(failures: int, chance: float) -> float:
     return wait_s(failures, FIRST_BACKOFF_S, LONGEST_BACKOFF_S, chance)
 
 
-class Next(NamedTuple):
+class NextQuestion(NamedTuple):
     """A follower's next question, and the pause before it in seconds."""
 
     question: PollQuestion
@@ -115,7 +115,7 @@ class Follower:
             self._is_held = True
             self._observer.on_hold()
 
-    def on_answer(self, polled: PollResult) -> Next | None:
+    def on_answer(self, polled: PollResult) -> NextQuestion | None:
         """Publish an answer, and return the next question; None at the end of the stream."""
         question = self.question
         self._observer.on_answer(question.start, polled)
@@ -131,7 +131,7 @@ class Follower:
                 pause_s = backoff_s(self._barren, self._chance())
         return self._next(PollQuestion(polled.end, polled.cursor, waits=True), pause_s)
 
-    def on_failure(self, error: HeadgateError | CannotFollow) -> Next | None:
+    def on_failure(self, error: HeadgateError | CannotFollow) -> NextQuestion | None:
         """Return the question after a failure; None if the stream cannot be followed any more."""
         if isinstance(error, CannotFollow):
             self._observer.end(error.reason)
@@ -142,10 +142,10 @@ class Follower:
         read = self.question._replace(waits=False)
         return self._next(read, backoff_s(self._failures, self._chance()))
 
-    def _next(self, question: PollQuestion, pause_s: float) -> Next:
+    def _next(self, question: PollQuestion, pause_s: float) -> NextQuestion:
         self.question = question
         self._is_held = False
-        return Next(question, pause_s)
+        return NextQuestion(question, pause_s)
 
 
 def refuse(status: int, headers: MultiMapping[str]) -> None:

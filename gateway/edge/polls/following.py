@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from multidict import CIMultiDict, MultiMapping
 
     from gateway.cache.rules.cached_response import CacheRequest
-    from gateway.edge.polls.follower import Follower, Next, PollQuestion
+    from gateway.edge.polls.follower import Follower, NextQuestion, PollQuestion
     from gateway.edge.polls.poller import PollerRequest, Steps, WholeAnswerLike
     from gateway.origin.in_step import ConnectionHistory
     from gateway.origin.raw_way import RawWay
@@ -78,8 +78,8 @@ class PollerLike(Protocol):
         """Return the steps that lead to an answer."""
 
 
-class Holdings:
-    """The polls that their origin has held for less than HOLDS_S; one timer serves all of them."""
+class PollTimer:
+    """A timer for all polls of a route, which tells those that the origin has held for HOLDS_S."""
 
     def __init__(self) -> None:
         self._since: dict[Following, float] = {}  # loop time; the longest out first
@@ -130,13 +130,13 @@ class Following:
         origin: PollSender,
         follower: Follower,
         poller: PollerLike,
-        holdings: Holdings,
+        poll_timer: PollTimer,
         on_error: Callable[[Exception], None],
     ) -> None:
         self._origin = origin
         self._follower = follower
         self._poller = poller
-        self._holdings = holdings
+        self._poll_timer = poll_timer
         self._on_error = on_error
         # Called if an answer that was accepted may have been to another request.
         self.on_distrust: Callable[[], None] = self.stop
@@ -154,7 +154,7 @@ class Following:
     def stop(self) -> None:
         """Stop, and cancel the request under way."""
         self._is_over = True
-        self._holdings.remove(self)
+        self._poll_timer.remove(self)
         if self._pause is not None:
             self._pause.cancel()
         if self._pending is not None:
@@ -214,7 +214,7 @@ class Following:
         """Make the next request, if any; `result` is the result of the one before it."""
         if self._is_over:
             return
-        self._holdings.remove(self)
+        self._poll_timer.remove(self)
         try:
             request = self._step(result)
         except StopIteration as end:
@@ -231,7 +231,7 @@ class Following:
             return next(steps)
         return steps.throw(result) if isinstance(result, BaseException) else steps.send(result)
 
-    def _decide(self, judge: Callable[[T], Next | None], result: T) -> None:
+    def _decide(self, judge: Callable[[T], NextQuestion | None], result: T) -> None:
         """Do what follows a result, unless its observer has stopped this."""
         following = None if self._is_over else judge(result)
         if self._is_over:
@@ -258,7 +258,7 @@ class Following:
         if self._is_over:
             return
         if request.waits:
-            self._holdings.add(self)
+            self._poll_timer.add(self)
         # Otherwise readers that wait for this very answer might use up the limit.
         takes_no_place = request.waits or self._origin.is_full
         raw = self._origin.raw_polls if takes_no_place else self._origin.raw
