@@ -73,9 +73,8 @@ def shared_by_all(
         AccessLog(settings.log_requests),
         Timeouts(settings.header_timeout, settings.body_timeout, settings.min_body_rate),
     )
-    shared.running = running or clock
-    shared.expiry_grace_s = settings.expiry_grace
-    shared.hosts = ServedHosts(settings.hosts, settings.listen.reached_at)
+    shared.expire_by(running or clock, settings.expiry_grace)
+    shared.serve_hosts(ServedHosts(settings.hosts, settings.listen.reached_at))
     return shared
 
 

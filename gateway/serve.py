@@ -88,9 +88,8 @@ class Gateway:
         self._settings = settings
         self._journal = journal
         self._shared = app.shared_by_all(settings, time.time, running=_running_s)
-        self._shared.tracer = tracing.begin(os.environ)
+        tracer = tracing.begin(os.environ)
         if journal is not None:
-            self._shared.journal = journal
             journal.on_write, journal.on_loss = self._invalidate, self._invalidate_all
         self._purges = Purges(
             settings.purges,
@@ -98,7 +97,7 @@ class Gateway:
             wall_clock=time.time,
             give_up_s=longest_kept_s(settings.route_table),
         )
-        self._shared.purge = self._purges.purge
+        self._shared.connect(tracer=tracer, journal=journal, purge=self._purges.purge)
         self._console = ConsoleToken()
         self._authorities = Authorities(settings, time.time, console or self._console.digest)
         self._in_order = [
@@ -202,7 +201,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Drain, then close everything that was opened."""
-        self._shared.closing = True
+        self._shared.begin_closing()
         if self._started:
             log.info("server.stopping")
         await self._open.aclose()
@@ -218,7 +217,7 @@ async def open_admin(
     from gateway.admin_listener import AdminBounds, AdminListener, with_admin_bounds
 
     shared = app.shared_by_all(with_admin_bounds(settings), time.time)
-    shared.refusal_lines = application.REFUSAL_LINES
+    shared.add_to_refusals(application.REFUSAL_LINES)
     bounds = AdminBounds(shared)
     setup = Setup(settings, formats(settings.route_table), time.time, console, bounds)
     address = settings.admin

@@ -79,6 +79,37 @@ class Context:
         self.refusal_lines = cache_status.BYPASS  # of refusals without a request
         self.closing = False  # answers are the last of their connections, as the server stops
 
+    def connect(
+        self,
+        *,
+        tracer: Tracer | None = None,
+        journal: WriteJournal | None = None,
+        purge: Callable[[str, str], None] | None = None,
+    ) -> None:
+        """Connect the routes to traces, to the other workers, and to the caches in front.
+
+        Called before the routes are made. What is not given stays as it is.
+        """
+        self.tracer = tracer or self.tracer
+        self.journal = journal or self.journal
+        self.purge = purge or self.purge
+
+    def serve_hosts(self, hosts: ServedHosts) -> None:
+        """Refuse requests for other hosts than these."""
+        self.hosts = hosts
+
+    def expire_by(self, running: Callable[[], float], grace_s: float) -> None:
+        """Let streams expire by a clock that cannot be set; wait `grace_s` if the clock is set."""
+        self.running, self.expiry_grace_s = running, grace_s
+
+    def add_to_refusals(self, lines: bytes) -> None:
+        """Set the header lines that refusals without a request have."""
+        self.refusal_lines = lines
+
+    def begin_closing(self) -> None:
+        """Let each response be the last of its connection, because the server stops."""
+        self.closing = True
+
     def announce(self, write: Write) -> None:
         """Announce a write to the other workers before its answer is sent."""
         if self.journal is not None:

@@ -647,7 +647,7 @@ async def test_draining_lets_every_live_reader_go() -> None:
         waiter = await polling(gateway, "0001")
         viewer = await following(gateway, "0001")
         await up_to(viewer, "0001")
-        gateway.shared.closing = True
+        gateway.shared.begin_closing()
         draining = asyncio.create_task(gateway.edge.drain())
         assert (await waiter.answer()).status == 204
         await viewer.events_to_the_end()

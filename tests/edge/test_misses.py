@@ -281,7 +281,7 @@ async def test_a_server_that_stops_answers_who_waits_and_then_goes_on(*, is_long
     steps = Steps(b"", answer(body, MINUTE))
     async with warm(steps) as (_, gateway):
         (client,) = await readers(gateway, 1)
-        gateway.shared.closing = True
+        gateway.shared.begin_closing()
         idle = asyncio.create_task(gateway.server.connections.all_idle())
         await asyncio.sleep(0)
         assert not idle.done()
@@ -293,7 +293,7 @@ async def test_a_server_that_stops_answers_who_waits_and_then_goes_on(*, is_long
 async def test_a_server_that_stops_waits_for_nobody_who_has_left() -> None:
     async with warm(Steps(b"", answer(b"data", MINUTE))) as (_, gateway):
         (client,) = await readers(gateway, 1)
-        gateway.shared.closing = True
+        gateway.shared.begin_closing()
         idle = asyncio.create_task(gateway.server.connections.all_idle())
         await asyncio.sleep(0)
         client.abort()

@@ -465,7 +465,7 @@ async def test_draining_answers_polls_and_ends_readers_after_their_first_second(
         joins = loop.time()
         fresh = await follow(gateway, "s?offset=-1&live=sse")
         await up_to(fresh, 3)
-        gateway.shared.closing = True
+        gateway.shared.begin_closing()
         draining = asyncio.create_task(gateway.route.drain())
         assert (await poll.answer()).status == 204
         events = await old.events_to_the_end()

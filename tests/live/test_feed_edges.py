@@ -332,7 +332,7 @@ async def test_draining_waits_for_no_reader_that_takes_nothing() -> None:
             size += len(BIG)
         await up_to(quick, size)
         await until(lambda: loop.time() > began + FRESH_S)
-        gateway.shared.closing = True
+        gateway.shared.begin_closing()
         async with asyncio.timeout(PATIENCE_S):  # it would take nothing for ever
             await gateway.route.drain()
         assert gateway.limits.live_readers == 0

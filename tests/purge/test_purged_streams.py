@@ -28,7 +28,7 @@ async def hosting(log: Log | None = None) -> AsyncIterator[tuple[Serving, Purged
     """A gateway with a log of its own, and what it has purged."""
     purged: Purged = []
     async with serving(log) as gateway:
-        gateway.shared.purge = lambda prefix, path: purged.append((prefix, path))
+        gateway.shared.connect(purge=lambda prefix, path: purged.append((prefix, path)))
         yield gateway, purged
 
 
@@ -131,7 +131,7 @@ def says(status: str, *lines: str) -> bytes:
 async def before(origin: RawOrigin) -> AsyncIterator[tuple[Serving, Purged]]:
     purged: Purged = []
     async with origin, edge_serving(origin) as gateway:
-        gateway.shared.purge = lambda prefix, path: purged.append((prefix, path))
+        gateway.shared.connect(purge=lambda prefix, path: purged.append((prefix, path)))
         yield gateway, purged
 
 

@@ -20,5 +20,5 @@ def writes_told_by(shared: Context) -> list[Write]:
     told: list[Write] = []
     other.on_write = told.append
     gateway.on_announced = other.catch_up
-    shared.journal = gateway
+    shared.connect(journal=gateway)
     return told

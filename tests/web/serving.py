@@ -119,7 +119,7 @@ class Serving:
         self._settings = settings
         self.shared = app.shared_by_all(settings, self.clock, self.elapsed)
         self.shared.via = VIA
-        self.shared.tracer = options.tracer
+        self.shared.connect(tracer=options.tracer)
         self.limits = self.shared.limits
         self.store: Store[RenderedChunk] = self.shared.store
         freshness = options.freshness

@@ -102,7 +102,7 @@ async def test_the_gateway_stops_when_the_last_append_is_answered() -> None:
         client = await gateway.connect()
         client.send(post(S, b"x"))
         await until(lambda: len(raw.heard) == 2)
-        gateway.shared.closing = True
+        gateway.shared.begin_closing()
         idle = asyncio.create_task(gateway.server.connections.all_idle())
         await asyncio.sleep(0)
         assert not idle.done()

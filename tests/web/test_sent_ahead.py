@@ -196,7 +196,7 @@ async def test_a_drain_answers_all_that_were_begun_and_what_is_held() -> None:
         log.commits.clear()
         client.send(post("s", b"1") + post("s", b"2") + post("t", b"3") + post("t", b"4"))
         await until(lambda: gateway.route.appender.outcomes.pending == 2)
-        gateway.shared.closing = True
+        gateway.shared.begin_closing()
         log.commits.set()
         answers = [await client.answer() for _ in range(3)]
         assert [it.status for it in answers] == [204] * 3

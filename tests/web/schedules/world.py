@@ -206,7 +206,7 @@ class World:
 
     def _drain_begins(self) -> None:
         if self._draining is None:
-            self.shared.closing = True
+            self.shared.begin_closing()
             self._draining = self.loop.create_task(self._drain())
 
     async def _drain(self) -> None:
