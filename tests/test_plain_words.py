@@ -25,6 +25,7 @@ PLAIN = (
     "gateway/live",
     "gateway/monitoring",
     "gateway/origin",
+    "gateway/protocol",
     "gateway/purge",
     "gateway/runtime",
     "gateway/settings",

@@ -102,7 +102,7 @@ class AppendBatch:
         return self._tail - self._state.tail
 
     def decide(self, append: Append) -> AppendOutcome | HeadgateError:
-        """The outcome of one append; an accepted one is part of the change from now on."""
+        """Return the outcome of an append; if accepted, it is part of the change from now on."""
         try:
             return self._decide(append)
         except HeadgateError as refusal:
@@ -156,7 +156,7 @@ class AppendBatch:
 
     @staticmethod
     def _is_duplicate(known: ProducerState | None, stamp: Stamp) -> bool:
-        """The epoch and sequence table of section 5.2.1."""
+        """Return whether an append is a duplicate, by the table in section 5.2.1."""
         if known is None:
             if stamp.seq != 0:
                 raise SequenceGap(0, stamp.seq)
@@ -237,7 +237,7 @@ class AppendBatch:
         return AppendOutcome(self._next_offset(), self.closed, stored, producer)
 
     def change(self) -> Change | None:
-        """What to commit, None when every append was refused or known."""
+        """Return the change to commit, None if every append was refused or a duplicate."""
         if not self._changed:
             return None
         before = self._state

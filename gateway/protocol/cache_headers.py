@@ -1,4 +1,4 @@
-"""What caches may do with each answer: ETag, Cache-Control, validators (section 10, RFC 9110)."""
+"""Directives for caches: ETag, Cache-Control, validators (section 10, RFC 9110)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Freshness(msgspec.Struct, frozen=True):
     tail_directive: TailDirective = "no-cache"
 
     def toward(self, by_key: bool | None) -> Freshness:
-        """What it is for a read whose URL may have a reader key: with the current it is public."""
+        """Return the freshness of a read: public if its URL has the current reader key."""
         if not (self.is_private and by_key):
             return self
         return msgspec.structs.replace(self, is_private=False)
@@ -65,9 +65,9 @@ def fields(lines: str) -> list[tuple[str, str]]:
 
 
 def tail_lifetime(freshness: Freshness, remaining_s: float | None = None) -> str:
-    """What caches may do with an answer that the next append makes old.
+    """Return the Cache-Control of a response that the next append makes stale.
 
-    It tells its reader that there is no more, so browsers ask again each time. Shared caches hold
+    The response says that there is no more, so browsers ask again each time. Shared caches hold
     it for a moment in which equal requests are one. Some of them, as Varnish, know no other field
     than s-maxage.
     """
@@ -95,9 +95,9 @@ def chunk_lifetime(freshness: Freshness, remaining_s: float | None) -> str:
 
 
 def _for_whom(freshness: Freshness, age: str) -> str:
-    """A lifetime for everybody, or on a private route for the browser of who asked.
+    """Return a lifetime for all, or on a private route for the browser of the reader.
 
-    Another user of that browser comes with another token, and is given nothing of it.
+    Another user of that browser has another token, and gets nothing of the response.
     """
     if freshness.is_private:
         return f"Cache-Control: private, {age}\r\nVary: Authorization, Cookie\r\n"
@@ -105,17 +105,17 @@ def _for_whom(freshness: Freshness, age: str) -> str:
 
 
 def tagged(lifetime: str, path: str, freshness: Freshness) -> str:
-    """A lifetime of an answer about a stream, and the tags by which shared caches find it."""
+    """Return a lifetime, with the tags by which shared caches find responses of the stream."""
     if not freshness.route_tag or not tags.lets_shared_caches_keep(lifetime):
         return lifetime
     return lifetime + tags.lines(path, freshness.route_tag)
 
 
 def moves_on(cursor: int | None, now: float, *, is_fixed: bool) -> bool:
-    """Whether who polls, and gives back this cursor, never asks for the same URL a second time.
+    """Return whether no reader requests the URL of a poll with this cursor a second time.
 
-    Every other URL is that of later readers, too, and where it `is_fixed` to no stream's offset,
-    that of the next stream at the path: its answer says that there is no more, and must not stay.
+    Later readers request any other URL too, and so do readers of the next stream at the path unless
+    the URL `is_fixed` to an offset of this one: a cached "no more" must not reach them.
     """
     return is_fixed and cursor is not None and cursor >= current_cursor(now)
 
@@ -132,7 +132,7 @@ def news_from_now(*, is_private: bool) -> str:
 
 
 def poll_timeout(freshness: Freshness, *, closed: bool) -> str:
-    """What caches may do with a long-poll's 204."""
+    """Return the Cache-Control of a long-poll's 204."""
     if freshness.is_private:
         return PRIVATE_NO_STORE
     if closed:
@@ -141,7 +141,7 @@ def poll_timeout(freshness: Freshness, *, closed: bool) -> str:
 
 
 def tag_mark(*, closed: bool, at_tail: bool) -> str:
-    """The end of a tag, by which it differs where a header does that a 304 would leave as it was.
+    """Return the end of an ETag, which shows headers that a 304 could not change.
 
     Else a 304 would hide the end of a stream, or confirm that there is no more where there is.
     """
@@ -149,19 +149,19 @@ def tag_mark(*, closed: bool, at_tail: bool) -> str:
 
 
 def etag(chunk: Chunk) -> str:
-    """A strong validator of one range, and of what the answer says of the stream's end."""
+    """Return a strong ETag of a range, and of what the response says of the stream's end."""
     state = chunk.state
     ends = f"{state.offset(chunk.start)}:{state.offset(chunk.end)}"
     return f'"{state.stream_id:x}:{ends}{tag_mark(closed=chunk.closed, at_tail=chunk.at_tail)}"'
 
 
 def is_same_tag(one: str, other: str) -> bool:
-    """Whether two ETags are equal by weak comparison (RFC 9110 section 8.8.3.2)."""
+    """Return whether two ETags are equal by weak comparison (RFC 9110 section 8.8.3.2)."""
     return one.removeprefix("W/") == other.removeprefix("W/")
 
 
 def matches(if_none_match: str, tag: str) -> bool:
-    """If-None-Match as RFC 9110 section 13.1.2 has it: a list, `*`, weak comparison."""
+    """Return whether If-None-Match has the tag: a list, `*`, weak (RFC 9110 section 13.1.2)."""
     at = 0
     while match := _ETAG.match(if_none_match, at):
         if match[1] or is_same_tag(match[2], tag):

@@ -20,10 +20,10 @@ _CURSOR = re.compile(r"[0-9]{1,16}")
 
 
 def parse_cursor(text: str) -> int | None:
-    """The interval number that a client echoes; None for what was never given out here.
+    """Parse the interval number that a client echoes; None for a cursor of another server.
 
-    That is not refused: it may be another server's, from before a gateway was put in front, and
-    official clients stop for good at a 400. Its reader is answered like one who comes without.
+    Such a cursor is not refused: it may be from before a gateway was put in front, and
+    official clients stop for good at a 400. Its reader is treated like one without a cursor.
     """
     if _CURSOR.fullmatch(text) is None:
         return None
@@ -32,12 +32,12 @@ def parse_cursor(text: str) -> int | None:
 
 
 def current_cursor(now: float) -> int:
-    """The number of the interval that `now` lies in."""
+    """Return the number of the interval that `now` is in."""
     return int(now - EPOCH_S) // INTERVAL_S
 
 
 def long_over_at(echoed: int | None) -> float:
-    """When (epoch seconds) who comes back with this cursor was away, or was given an old answer."""
+    """Return the time (epoch) from which a client with this cursor was away, or got old data."""
     return math.inf if echoed is None else EPOCH_S + (echoed + LONG_OVER + 1.0) * INTERVAL_S
 
 
@@ -47,7 +47,7 @@ def same_until(echoed: int, now: float) -> float:
 
 
 def cursor_floor(now: float, echoed: int | None, place: str) -> int:
-    """The least cursor that a reader's events may carry for as long as it is connected; 0 for any.
+    """Return the least cursor of a reader's events while it is connected; 0 for any.
 
     One floor, not a new step for each event: steps depend on the position and could go back.
     """
@@ -57,10 +57,10 @@ def cursor_floor(now: float, echoed: int | None, place: str) -> int:
 
 
 def next_cursor(now: float, echoed: int | None, place: str) -> int:
-    """The cursor to answer with at `now` (epoch seconds): never behind the echoed one.
+    """Return the cursor of a response at `now` (epoch seconds): never behind the echoed one.
 
     An echoed cursor that the clock has not passed is advanced by 1 to 3,600 s. The step is a hash
-    of the cursor and of `place` (stream and position), not a die: readers answered one by one must
+    of the cursor and of `place` (stream and position), not random: readers answered one by one must
     still meet at the same next URL, or collapsing never forms again.
     """
     current = current_cursor(now)

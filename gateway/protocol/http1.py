@@ -24,18 +24,18 @@ def status_line(status: int) -> bytes:
 
 
 def serialize(response: Response, common: bytes) -> bytes:
-    """A whole answer. `common` are the header lines of the moment: date, request id, CORS."""
+    """Return a whole response. `common` are the lines of the moment: date, request id, CORS."""
     # A body may be megabytes, of which each copy is some milliseconds.
     return b"".join((_STATUS_LINES[response.status], common, own_lines(response), response.body))
 
 
 def has_body(status: int) -> bool:
-    """Whether an answer to GET may have a body (RFC 9110 section 6.4.1)."""
+    """Return whether a response to GET may have a body (RFC 9110 section 6.4.1)."""
     return status not in _BODYLESS
 
 
 def content_length(text: str | None) -> int | None:
-    """A Content-Length as a number; None where there is none."""
+    """Parse a Content-Length; None if it is missing or invalid."""
     return int(text) if text is not None and text.isdecimal() and len(text) < 19 else None
 
 
@@ -49,19 +49,19 @@ def _wire(lines: str) -> bytes:
 
 
 def parse_field_lines(lines: bytes) -> Iterator[tuple[str, str]]:
-    """The inverse of field_lines, for lines that it made."""
+    """Parse header lines that `field_lines` made."""
     for line in lines.decode("utf-8", "surrogateescape").split("\r\n")[:-1]:
         name, _, value = line.partition(": ")
         yield name, value
 
 
 def lines_for_head(response: Response) -> bytes:
-    """Those of the answer to HEAD: without a length, which would have to be that of a GET."""
+    """Return the lines of a response to HEAD, without a length: that would have to be a GET's."""
     return _wire(f"{response.fields}\r\n")
 
 
 def body_size(wire: bytes) -> int:
-    """Of a whole answer, the bytes of its body."""
+    """Return the size of the body in a whole response."""
     return len(wire) - wire.index(b"\r\n\r\n") - 4
 
 
@@ -72,7 +72,7 @@ def not_modified(head: bytes) -> bytes:
 
 
 def own_lines(response: Response) -> bytes:
-    """The header lines that are the same for every reader, and the blank one after them."""
+    """Return the header lines that are the same for every reader, and the blank line."""
     length = ""
     if response.status not in _BODYLESS:
         length = f"Content-Length: {len(response.body)}\r\n"
@@ -80,9 +80,9 @@ def own_lines(response: Response) -> bytes:
 
 
 def stream_head(response: Response, common: bytes, *, chunked: bool) -> bytes:
-    """The head of an answer without a known end: chunked, or to be ended by closing (1.0).
+    """Return the head of a response without a known end: chunked, or ended by closing (1.0).
 
-    A chunked one must not say `Connection: close`: clients would take any cut for its end.
+    A chunked response must not have `Connection: close`: clients would take any cut for its end.
     """
     framing = "Transfer-Encoding: chunked" if chunked else "Connection: close"
     fields = _wire(f"{response.fields}{framing}\r\n\r\n")
@@ -90,17 +90,17 @@ def stream_head(response: Response, common: bytes, *, chunked: bool) -> bytes:
 
 
 def chunk(data: bytes) -> bytes:
-    """One chunk of a chunked body."""
+    """Return a chunk of a chunked body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def chunk_parts(shared: bytes, own: bytes) -> tuple[bytes, bytes, bytes]:
-    """One chunk of both, without copying what is shared."""
+    """Return the pieces of one chunk of both parts, without copying the shared part."""
     return b"%x\r\n" % (len(shared) + len(own)), shared, own + b"\r\n"
 
 
 def unframe(chunks: bytes) -> bytes:
-    """The data of whole chunks, for clients that do not know the coding."""
+    """Return the data of whole chunks, for clients that do not know the coding."""
     parts, at = [], 0
     while at < len(chunks):
         line = chunks.index(b"\r\n", at)

@@ -46,7 +46,7 @@ class Created(msgspec.Struct, frozen=True):
 
 
 class Branch(msgspec.Struct, frozen=True):
-    """What a fork takes: its source, and the part of the next record that a sub-offset takes in."""
+    """The point where a fork branches off: its source, and a part of the next record."""
 
     source: StreamState
     request: ForkRequest
@@ -54,7 +54,7 @@ class Branch(msgspec.Struct, frozen=True):
 
 
 class PathState(msgspec.Struct, frozen=True):
-    """What stands at a path: a stream or none, and the generation of the last one removed.
+    """The state of a path: its stream or None, and the generation of the last removed stream.
 
     An expired stream that no fork needs is removed before anything is decided on its path.
     `history` is that of the log's server, 0 when the log cannot lose what it has acknowledged.
@@ -66,7 +66,7 @@ class PathState(msgspec.Struct, frozen=True):
 
 
 def present(state: StreamState | None, now: Moment) -> StreamState:
-    """The stream when a client may use it; deletion wins over absence (section 5.4)."""
+    """Return the stream if a client may use it; deletion wins over absence (section 5.4)."""
     if state is None or (state.expired(now) and not state.references):
         raise StreamNotFound(NO_STREAM)
     if state.soft_deleted or state.expired(now):
@@ -77,7 +77,7 @@ def present(state: StreamState | None, now: Moment) -> StreamState:
 def decide_create(
     place: PathState, path: str, request: Create, stream_id: int, now: Moment
 ) -> tuple[Created, tuple[Change, ...]]:
-    """A plain PUT: creates, confirms the same stream (200), or conflicts (section 5.1)."""
+    """Decide a plain PUT: creation, confirmation of the same stream (200), or conflict (5.1)."""
     content_type = request.content_type or DEFAULT_CONTENT_TYPE
     existing = _in_the_way(place, now)
     if existing is not None:
@@ -100,7 +100,7 @@ def decide_create(
 
 
 def source_of(state: StreamState | None, now: Moment) -> StreamState:
-    """The stream to fork from; one that was deleted is a conflict, not an absence (section 4.2)."""
+    """Return the stream to fork; a deleted one is a conflict, not an absence (section 4.2)."""
     if state is None or (state.expired(now) and not state.references):
         raise StreamNotFound("there is no stream at the path that Stream-Forked-From names")
     if state.soft_deleted or state.expired(now):
@@ -109,7 +109,7 @@ def source_of(state: StreamState | None, now: Moment) -> StreamState:
 
 
 def fork_position(source: StreamState, request: ForkRequest) -> int:
-    """Where in the source a fork branches off; its tail when nothing is said."""
+    """Return the position in the source where a fork branches off; by default the tail."""
     if request.offset is None:
         return source.tail
     if request.offset.generation == -1:
@@ -134,9 +134,9 @@ def check_fork_begins(position: int, record_start: int) -> None:
 def fork_prefix(
     source: StreamState, request: ForkRequest, following: bytes | None
 ) -> Generator[None, None, bytes]:
-    """The part of the record `following` the fork offset that the sub-offset takes in.
+    """Return the part of the record `following` the fork offset that the sub-offset includes.
 
-    In steps of a few milliseconds, however long the record is.
+    It takes steps of a few milliseconds, however long the record is.
     """
     if request.sub_offset == 0:
         return b""
@@ -154,7 +154,7 @@ def decide_fork(
     stream_id: int,
     now: Moment,
 ) -> tuple[Created, tuple[Change, ...]]:
-    """A PUT with Stream-Forked-From: the fork and the reference on its source, in one commit."""
+    """Decide a PUT with Stream-Forked-From: the fork and the source's reference in one commit."""
     source = branch.source
     content_type = request.content_type or source.content_type
     position = fork_position(source, branch.request)
@@ -196,16 +196,16 @@ def decide_fork(
 
 
 def _referenced(source: StreamState) -> StreamState:
-    """The source of one more fork: forks keep all that it has."""
+    """Return the source with one more reference: forks keep all that it has."""
     return msgspec.structs.replace(
         source, version=source.version + 1, references=source.references + 1, trim_at=None
     )
 
 
 def remove(state: StreamState) -> tuple[Change, ...]:
-    """What takes a stream away, by its client or because its time is over (section 5.4).
+    """Return the changes that remove a stream, deleted or expired (section 5.4).
 
-    While forks need its data it only disappears from its path.
+    While forks need its data, it only disappears from its path.
     """
     if state.references:
         gone = msgspec.structs.replace(
@@ -216,12 +216,12 @@ def remove(state: StreamState) -> tuple[Change, ...]:
 
 
 def touched(state: StreamState) -> tuple[Change, ...]:
-    """The change that stores a stream's sliding deadline as it is now."""
+    """Return the change that stores a stream's sliding deadline as it is now."""
     return (Change(msgspec.structs.replace(state, version=state.version + 1), state.version),)
 
 
 def release(source: StreamState) -> tuple[Change, ...]:
-    """What the removal of a fork does to its source: one reference less, perhaps its end."""
+    """Return the changes of a removed fork's source: one reference less, perhaps its end."""
     left = msgspec.structs.replace(
         source, version=source.version + 1, references=source.references - 1
     )
@@ -271,7 +271,7 @@ def _check_same(
 
 
 def _lineage(source: StreamState, position: int) -> tuple[Segment, ...]:
-    """Where the inherited records are: the source's own segments, cut at the fork's position."""
+    """Return the places of inherited records: the source's segments, cut at the fork's position."""
     segments: list[Segment] = []
     begin = 0
     for segment in (*source.lineage, Segment(source.stream_id, position, source.path)):
@@ -283,7 +283,7 @@ def _lineage(source: StreamState, position: int) -> tuple[Segment, ...]:
 
 
 def _records(position: int, datas: Sequence[bytes]) -> tuple[tuple[Record, ...], int]:
-    """What a new stream has of its own, and where it ends then."""
+    """Return the own records of a new stream, and its tail."""
     records = tuple(records_after(position, datas))
     return records, records[-1].end if records else position
 
@@ -293,5 +293,5 @@ def _body_of(content_type: str, request: Create) -> Sequence[bytes]:
 
 
 def _fork_lifetime(source: Lifetime, asked: Lifetime) -> Lifetime:
-    """The table of section 4.2: what is asked for, else what the source has."""
+    """Return the lifetime that is asked for, else the source's (table in section 4.2)."""
     return asked if asked != Lifetime() else source

@@ -47,7 +47,7 @@ class _Keyed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Read(_Keyed, frozen=True):
-    """What every GET names. `offset` is None for the beginning, NOW for the tail."""
+    """The fields of every read. `offset` is None for the beginning, NOW for the tail."""
 
     path: str
     target: str
@@ -103,7 +103,7 @@ class AppendHead(msgspec.Struct, frozen=True):
     trace_id: str | None
 
     def append(self, body: bytes, seq: str | None = None) -> Append:
-        """The append with this body; `seq` is the Producer-Seq of one that has another one."""
+        """Return the append of `body`; `seq` replaces the head's Producer-Seq if given."""
         content_type, producer = self.content_type, self.producer
         if not body:
             self._check_empty()
@@ -152,11 +152,11 @@ class Create(msgspec.Struct, frozen=True):
 
 @lru_cache(maxsize=4096)
 def parse_target(target: str) -> Read | HeadgateError:
-    """A GET's target as a read, or what is wrong with it.
+    """Parse a GET's target as a read; return the error if it is none.
 
-    Equal reads have an equal `target`: the keys that count, sorted, the offset always there.
+    Equal reads have an equal `target`: its known keys, sorted, with the offset always there.
 
-    Remembered, since a thousand viewers of a stream send the same few targets.
+    Results are remembered, since a thousand viewers of a stream send the same few targets.
     """
     try:
         return _parse_target(target)
@@ -180,12 +180,12 @@ def _parse_target(target: str) -> Read:
 
 
 def echoed_cursor(read: Read) -> int | None:
-    """The cursor that a reader gives back; a read whose answer is for everybody has none."""
+    """Return the cursor that a live reader echoes; a catch-up read has none."""
     return None if isinstance(read, CatchUp) else read.cursor
 
 
 def resumed(read: Read, last_event_id: str | None) -> Read:
-    """The read from where the browser's EventSource was when its connection ended."""
+    """Return the read from the point where a browser's EventSource lost its connection."""
     if not last_event_id or not isinstance(read, Events):
         return read
     offset = parse_offset(last_event_id, "Last-Event-ID")
@@ -203,12 +203,12 @@ def _read_offset(text: str | None, *, is_live: bool) -> Offset | str | None:
 
 
 def parse_append(headers: Mapping[str, str], body: bytes) -> Append:
-    """A POST as an append, a close, or both; a multi-append is not taken apart yet."""
+    """Parse a POST as an append, a close, or both; a multi-append is not split yet."""
     return parse_append_head(headers).append(body)
 
 
 def parse_append_head(headers: Mapping[str, str]) -> AppendHead:
-    """The fields of a POST, whatever its body is."""
+    """Parse the header fields of a POST."""
     stream_seq = _text(headers, "Stream-Seq")
     if stream_seq is not None and len(stream_seq) > MAX_STREAM_SEQ:
         raise BadRequest(f"Stream-Seq is over {MAX_STREAM_SEQ} characters")
@@ -225,7 +225,7 @@ def parse_append_head(headers: Mapping[str, str]) -> AppendHead:
 
 
 def _text(headers: Mapping[str, str], name: str) -> str | None:
-    """A header as ASCII: what is kept and compared must mean the same everywhere."""
+    """Return an ASCII header; values that are stored and compared must be so. Raises BadRequest."""
     value = headers.get(name)
     if value is not None and not value.isascii():
         raise BadRequest(f"{name} must be ASCII text")
@@ -257,7 +257,7 @@ def _count(name: str, text: str) -> int:
 
 
 def parse_create(headers: Mapping[str, str], body: bytes) -> Create:
-    """A PUT as a creation, plain or by fork."""
+    """Parse a PUT as a creation, plain or by fork."""
     if MULTI in headers:
         raise BadRequest(f"{MULTI} is for POST: create the stream without it")
     content_type = _text(headers, "Content-Type")
@@ -270,7 +270,7 @@ def parse_create(headers: Mapping[str, str], body: bytes) -> Create:
 
 
 def parse_lifetime(headers: Mapping[str, str]) -> Lifetime:
-    """What a PUT says of how long its stream lives."""
+    """Parse the lifetime of a stream in the headers of a PUT."""
     ttl = headers.get("Stream-TTL")
     expires = headers.get("Stream-Expires-At")
     if ttl is not None and expires is not None:

@@ -96,12 +96,12 @@ class Response(msgspec.Struct, frozen=True):
 
     @property
     def names_pages(self) -> bool:
-        """Whether it says itself whose pages may read it, as origins do: no more is said then."""
+        """True if an origin's own CORS lines are in the response: then none are added."""
         return "\r\nAccess-Control-Allow-Origin: " in self.fields  # no line of ours is before it
 
 
 class End(NamedTuple):
-    """Where an answer to a read ends. `place`, its stream and beginning, seeds its cursor."""
+    """The end of a response to a read. `place`, its stream and beginning, seeds its cursor."""
 
     offset: str
     at_tail: bool
@@ -110,7 +110,7 @@ class End(NamedTuple):
 
 
 def end_fields(end: End, read: Read, now: float) -> str:
-    """What every answer to a read says of its end: where to read on, or that there is no more."""
+    """Return the header lines on a response's end: where to read on, or that there is no more."""
     key = key_line(read.told_key)
     fields = f"{NEXT_OFFSET}: {end.offset}\r\n{key}{UP_TO_DATE_LINE if end.at_tail else ''}"
     if end.closed:
@@ -119,7 +119,7 @@ def end_fields(end: End, read: Read, now: float) -> str:
 
 
 def key_line(reader_key: str) -> str:
-    """By which URL shared caches may keep what is read of a private stream, if there is any."""
+    """Return the line with the reader key, under which shared caches may store private reads."""
     return f"{READER_KEY}: {reader_key}\r\n" if reader_key else ""
 
 
@@ -168,7 +168,7 @@ def deleted() -> Response:
 
 
 def metadata(state: StreamState) -> Response:
-    """The answer to HEAD (section 5.5)."""
+    """Return the response to HEAD (section 5.5)."""
     lifetime = state.lifetime
     ttl = f"Stream-TTL: {lifetime.ttl_s}\r\n" if lifetime.ttl_s is not None else ""
     if lifetime.expires_text is not None:
@@ -216,17 +216,17 @@ def same_until(state: StreamState, now: float) -> float:
 
 
 def _is_for_good(chunk: Chunk, read: Read) -> bool:
-    """Whether a catch-up's URL never gets another answer, for as long as its stream stands."""
+    """Return whether a catch-up's URL has one response for as long as its stream exists."""
     if isinstance(read, LongPoll) or not _is_fixed(chunk, read):
         return False
     return chunk.closed or (chunk.complete and not chunk.at_tail)
 
 
 def _is_fixed(chunk: Chunk, read: Read) -> bool:
-    """Whether the read's offset is this stream's alone.
+    """Return whether the read's offset is of this stream alone.
 
-    A URL without an offset, or with one that is the beginning of any stream, is that of the next
-    stream at the path, too.
+    A URL without an offset, or with that of any stream's beginning, is also the next
+    stream's at the path.
     """
     if not isinstance(read.offset, Offset):
         return False
@@ -252,7 +252,7 @@ def poll_ended(state: StreamState, read: Read, freshness: Freshness, now: float)
 
 
 def event_stream(content_type: str, cors: str = "", *, private: bool = False) -> Response:
-    """The head of an SSE answer, which may be one reader's; proxies are told not to gather it."""
+    """Return the head of an SSE response; it tells proxies not to buffer."""
     base64 = "" if is_text(content_type) else "Stream-SSE-Data-Encoding: base64\r\n"
     caching = cache_headers.PRIVATE_EVENT_STREAM if private else cache_headers.EVENT_STREAM
     return Response(
@@ -281,9 +281,9 @@ def _end(chunk: Chunk) -> End:
 
 
 def problem(error: errors.HeadgateError, again_s: int) -> Response:
-    """A refusal as `application/problem+json` (RFC 9457), with the headers the protocol adds.
+    """Return an error as `application/problem+json` (RFC 9457), with the protocol's headers.
 
-    `again_s` says when what passes is worth another try.
+    `again_s` is the Retry-After of an error that passes.
     """
     fields = f"{SECURITY}{cache_headers.NO_STORE}Content-Type: application/problem+json\r\n"
     fields += _explained(error) or _again(error, again_s)
@@ -335,7 +335,7 @@ def _again(error: errors.HeadgateError, again_s: int) -> str:
 
 
 def _challenge(error: errors.Unauthenticated) -> str:
-    """What a client should send (RFC 6750 section 3); one that sent nothing is told no error."""
+    """Return the WWW-Authenticate (RFC 6750 section 3); without an error if nothing was sent."""
     if error.challenge and error.challenge.isascii():
         return error.challenge
     return 'Bearer error="invalid_token"' if error.is_refused else "Bearer"

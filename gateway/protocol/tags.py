@@ -24,12 +24,12 @@ _LASTS = re.compile(r"\b(?:max-age|s-maxage|stale-while-revalidate)=0*[1-9]")
 
 
 def of_stream(path: str) -> str:
-    """The tag of the stream at a canonical path."""
+    """Return the tag of the stream at a canonical path."""
     return f"s-{_digest(path)}"
 
 
 def of_route(prefix: str) -> str:
-    """The tag that all streams of a route have."""
+    """Return the tag that all streams of a route have."""
     return f"r-{_digest(prefix)}"
 
 
@@ -39,14 +39,14 @@ def _digest(path: str) -> str:
 
 @lru_cache(maxsize=4096)  # the streams in use are answered for again and again
 def lines(path: str, route: str) -> str:
-    """The header lines of an answer about the stream at a path, with its route's tag."""
+    """Return the tag lines of a response about the stream at `path`, with its route's tag."""
     stream = of_stream(path)
     return "".join(f"{name}: {stream}{between}{route}\r\n" for name, between in HEADERS)
 
 
 @lru_cache(maxsize=256)  # most answers say one of a few things
 def lets_shared_caches_keep(lifetimes: str) -> bool:
-    """Whether header lines such as Cache-Control let a cache give an answer to others."""
+    """Return whether lines such as Cache-Control let a cache give a response to others."""
     said = lifetimes.lower()
     return "private" not in said and "no-store" not in said and _LASTS.search(said) is not None
 

@@ -42,28 +42,28 @@ def check_content_type(text: str) -> str:
 
 @lru_cache(128)  # streams have a few types; of the longest that clients can send, 90 KB
 def media_type(content_type: str) -> str:
-    """The type without parameters, in lower case: what has to match."""
+    """Return a content type without parameters, in lower case: the part that must match."""
     return content_type.partition(";")[0].rstrip().lower()
 
 
 def is_json(content_type: str) -> bool:
-    """Whether the stream keeps message boundaries (section 9.1)."""
+    """Return whether a stream of this type keeps message boundaries (section 9.1)."""
     return media_type(content_type) == JSON_TYPE
 
 
 def is_text(content_type: str) -> bool:
-    """Whether SSE carries the stream as text rather than as base64 (section 5.8)."""
+    """Return whether SSE carries a stream of this type as text, not base64 (section 5.8)."""
     kind = media_type(content_type)
     return kind == JSON_TYPE or kind.startswith("text/")
 
 
 def runs_scripts(content_type: str) -> bool:
-    """Whether a browser that is led to such a stream shows it as a page, with its scripts."""
+    """Return whether a browser would show such a stream as a page, and run its scripts."""
     return _PAGE.fullmatch(media_type(content_type)) is not None
 
 
 def json_messages(body: bytes) -> list[bytes]:
-    """The messages of a JSON body, one array level flattened, their bytes as they were sent."""
+    """Split a JSON body into messages, one array level flattened, with their bytes as sent."""
     return list(map(bytes, _messages(body)))
 
 
@@ -93,9 +93,9 @@ Records = tuple[Sequence[bytes], int]
 
 
 def records_of(content_type: str, body: bytes, made: Records | BadRequest | None = None) -> Records:
-    """What one append stores: the body, or its JSON messages joined by commas; none for `[]`.
+    """Return the records of an append: the body, or its JSON messages; none for `[]`.
 
-    `made` is what was made of the body already.
+    `made` is the result if the body was parsed before.
     """
     if isinstance(made, BadRequest):
         raise made
@@ -108,12 +108,12 @@ def records_of(content_type: str, body: bytes, made: Records | BadRequest | None
 
 
 def is_long(content_type: str | None, body: bytes) -> bool:
-    """Whether to take a body apart would hold up others, so that it is done in steps."""
+    """Return whether a body is so long that it must be parsed in steps."""
     return len(body) > SLICE_BYTES and content_type is not None and is_json(content_type)
 
 
 def long_records(body: bytes) -> Generator[None, None, Records | BadRequest]:
-    """What `records_of` makes of a long JSON body, or refuses, in steps of a few milliseconds."""
+    """Parse a long JSON body as `records_of` does, in steps of a few milliseconds."""
     try:
         with _telling():
             record, count = yield from _joined(body, flattens=True)
@@ -123,7 +123,7 @@ def long_records(body: bytes) -> Generator[None, None, Records | BadRequest]:
 
 
 def one_value(text: bytes, what: str) -> bytes:
-    """A text without the blanks around it, if it is one JSON value; else BadRequest names it."""
+    """Return a JSON value without the blanks around it. Raises BadRequest naming `what`."""
     with _telling(what):
         text.decode()
         value = bytes(_JSON_VALUE.decode(text)).strip(_JSON_SPACE)
@@ -132,16 +132,16 @@ def one_value(text: bytes, what: str) -> bytes:
 
 
 def long_value(text: bytes, what: str) -> Generator[None, None, bytes]:
-    """What `one_value` makes of a long text, or raises, in steps of a few milliseconds."""
+    """Parse a long text as `one_value` does, in steps of a few milliseconds."""
     with _telling(what):
         value, _ = yield from _joined(text, flattens=False)
     return value
 
 
 def short_values(texts: Sequence[bytes]) -> list[bytes] | None:
-    """What `one_value` makes of each of a few texts; None where one of them is no value.
+    """Parse a few texts as `one_value` does; None if one of them is no value.
 
-    All are decoded as one array, in a tenth of the time: they are values where its items are they.
+    All are decoded as one array, in a tenth of the time, and compared with its items.
     """
     values = [text.strip(_JSON_SPACE) for text in texts]
     array = b"[%b]" % b",".join(values)
@@ -155,7 +155,7 @@ def short_values(texts: Sequence[bytes]) -> list[bytes] | None:
 
 
 def _joined(body: bytes, *, flattens: bool) -> Generator[None, None, tuple[bytes, int]]:
-    """The messages of a long body joined by commas, which is one unless it `flattens` an array."""
+    """Parse a long body; return its messages joined by commas, and their number."""
     begin, end = without_blanks(body)
     is_array = flattens and end - begin > 1 and (body[begin], body[end - 1]) == _BRACKETS
     slices = Slices(body[begin + is_array : end - is_array], begin + is_array)
@@ -173,16 +173,16 @@ def _joined(body: bytes, *, flattens: bool) -> Generator[None, None, tuple[bytes
 
 
 def read_body(content_type: str, records: Sequence[bytes]) -> bytes:
-    """The body that answers a read of these records."""
+    """Return the body of a read of these records."""
     if is_json(content_type):
         return b"".join((b"[", records[0] if len(records) == 1 else b",".join(records), b"]"))
     return records[0] if len(records) == 1 else b"".join(records)
 
 
 def prefix_of(content_type: str, record: bytes, count: int) -> Generator[None, None, bytes | None]:
-    """The first `count` messages (JSON) or bytes of a record; None when it holds fewer.
+    """Return the first `count` messages (JSON) or bytes of a record; None if it has fewer.
 
-    In steps of a few milliseconds, however long the record is.
+    It takes steps of a few milliseconds, however long the record is.
     """
     if not is_json(content_type):
         return record[:count] if count <= len(record) else None

@@ -1,4 +1,4 @@
-"""What is valid JSON all the same, and what readers' parsers fail on: refused when it is appended.
+"""Limits of JSON that readers' parsers fail on, checked when a message is appended.
 
 A stream is read for as long as it is there. One message that a parser throws an error on is in the
 way of all that come after it.
@@ -38,6 +38,6 @@ def _without_strings(text: bytes) -> bytes:
 
 
 def _depth(bare: bytes) -> int:
-    """How many brackets are open at most."""
+    """Return the greatest depth of brackets."""
     steps = memoryview(bare.translate(_STEPS, _NO_BRACKETS)).cast("b")
     return max(accumulate(steps), default=0)

@@ -36,7 +36,7 @@ _CLOSE = {ord("["): b"]", ord("{"): b"}"}
 
 
 class _Cut(NamedTuple):
-    """What stands before a slice that begins at a cut, and behind one that ends there."""
+    """The brackets and quotes that complete the slices before and behind a cut."""
 
     before: bytes
     behind: bytes
@@ -68,11 +68,11 @@ class Slice(NamedTuple):
 
     @property
     def commas(self) -> int:
-        """How many messages end in it, but for the very last."""
+        """The number of commas between messages in the slice."""
         return len(self.items) - 1 - self.made_up
 
     def first(self, count: int) -> bytes:
-        """The text up to, and without, the comma of that number."""
+        """Return the text up to the comma of that number, without it."""
         return b",".join(self.items[: count + self.made_up])[self.head :]
 
 
@@ -91,7 +91,7 @@ class Slices:
         self._in_string = False
 
     def __iter__(self) -> Iterator[Slice]:
-        """One slice after the other."""
+        """Iterate over the slices."""
         while self._at < len(self._text):
             yield self._next()
 
@@ -165,7 +165,7 @@ class Slices:
 
 
 def without_blanks(body: bytes) -> tuple[int, int]:
-    """Where the value of a long body begins and ends."""
+    """Return where the value of a long body begins and ends."""
     blank = _BLANK.match(body, 0, LONGEST_RUN)
     begin = blank.end() if blank is not None else 0
     last = body[-LONGEST_RUN:]
@@ -176,7 +176,7 @@ def without_blanks(body: bytes) -> tuple[int, int]:
 
 
 def _between_characters(text: bytes, begin: int, end: int) -> int:
-    """A place near `end`, which is within a string, that is in no escape and no character."""
+    """Return a place near `end`, inside a string, that splits no escape and no character."""
     for _ in range(3):
         if text[end] & 0xC0 == 0x80:
             end -= 1
@@ -190,11 +190,11 @@ def _between_characters(text: bytes, begin: int, end: int) -> int:
 
 
 def _begins_escape(text: bytes, begin: int, at: int) -> bool:
-    """Whether a backslash begins an escape, and is not the second of one; `begin` is in none."""
+    """Return whether a backslash begins an escape; `begin` is inside none."""
     before = text[begin:at]
     return (len(before) - len(before.rstrip(b"\\"))) % 2 == 0
 
 
 def _placed(error: str, begin: int) -> str:
-    """A decoder's complaint about a slice, with the place in the whole."""
+    """Return a decoder's error about a slice with its place in the whole body."""
     return _BYTE.sub(lambda found: f"(byte {max(0, begin + int(found[1]))})", error)

@@ -27,7 +27,7 @@ NO_MESSAGE = "the body is empty: a multi-append must have a message"
 
 
 def is_multi(headers: Mapping[str, str]) -> bool:
-    """Whether a body has lengths in it. Anything but one `true`, in any case, is refused."""
+    """Return whether a body has lengths in it. Raises BadRequest for anything but one `true`."""
     asked = headers.get(MULTI)
     if asked is None:
         return False
@@ -40,12 +40,12 @@ def is_multi(headers: Mapping[str, str]) -> bool:
 
 
 def messages_of(body: bytes) -> list[bytes]:
-    """The messages of a body, in order. Raises BadRequest."""
+    """Split a body into its messages. Raises BadRequest."""
     return _of_one_length(body) or _of_any_length(body)
 
 
 def _of_one_length(body: bytes) -> list[bytes] | None:
-    """The messages of a body in which all have the same length, in a fifth of the time."""
+    """Split a body whose messages have one length, in a fifth of the time; else None."""
     length = body[:LENGTH_BYTES]
     size = int.from_bytes(length)
     step = LENGTH_BYTES + size
@@ -93,7 +93,7 @@ def _empty(number: int) -> str:
 
 
 def multi_records(content_type: str, body: bytes) -> Records:
-    """The records of a body that is not long: its messages, in JSON without the blanks around them.
+    """Return the records of a body that is not long: its messages, JSON without blanks around.
 
     Raises BadRequest.
     """
@@ -104,7 +104,7 @@ def multi_records(content_type: str, body: bytes) -> Records:
 
 
 def long_multi_records(body: bytes) -> Generator[None, None, Records | BadRequest]:
-    """What `multi_records` makes of long JSON messages, or refuses, in steps of a few ms."""
+    """Parse long JSON messages as `multi_records` does, in steps of a few milliseconds."""
     values: list[bytes] = []
     try:
         for messages in _in_groups(messages_of(body)):
@@ -131,9 +131,9 @@ def _in_groups(messages: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 def _values(messages: Sequence[bytes], first: int) -> list[bytes]:
-    """The JSON values that short messages are, the first of which has this number.
+    """Parse short messages as JSON values; `first` is the number of the first message.
 
-    One that is none is found by halves: to look at each by itself would take ten times as long.
+    An invalid one is found by halving: to parse each by itself would take ten times as long.
     """
     values = short_values(messages)
     if values is not None:

@@ -18,17 +18,17 @@ _BEGIN = b"event: data\ndata:"
 
 
 def data_event(content_type: str, body: bytes) -> bytes:
-    """One data event with a read's body: text as it is, anything else as base64."""
+    """Return a data event with a read's body: text as it is, anything else as base64."""
     return b"".join((_BEGIN, *_lines(content_type, body), b"\n\n"))
 
 
 def is_long(body: bytes) -> bool:
-    """Whether to render it may hold up others: `long_data_event` does it in steps."""
+    """Return whether a body is so long that `long_data_event` must render it in steps."""
     return len(body) > SLICE_BYTES
 
 
 def long_data_event(content_type: str, body: bytes) -> Generator[None, None, bytes]:
-    """The data event of a long body, rendered in steps of a few milliseconds."""
+    """Render the data event of a long body in steps of a few milliseconds."""
     event = BytesIO()  # gives out what was written to it without copying it once more
     event.write(_BEGIN)
     for part in _lines(content_type, body):
@@ -39,7 +39,7 @@ def long_data_event(content_type: str, body: bytes) -> Generator[None, None, byt
 
 
 def _lines(content_type: str, body: bytes) -> Iterator[bytes]:
-    """What follows the colon of the first line."""
+    """Yield the pieces that follow the colon of the first line."""
     if not is_text(content_type):
         for at in range(0, len(body), SLICE_BYTES):
             yield b64encode(body[at : at + SLICE_BYTES])
@@ -54,7 +54,7 @@ def _lines(content_type: str, body: bytes) -> Iterator[bytes]:
 
 
 def _behind_line_end(body: bytes, at: int) -> int:
-    """A place from `at` on where neither a line end nor its line's first space is cut off."""
+    """Return a place from `at` on that splits neither a line end nor its following space."""
     at += body[at - 1 : at + 1] == b"\r\n"
     at += body[at - 1 : at] in {b"\r", b"\n"} and body[at : at + 1] == b" "
     return at
@@ -72,9 +72,9 @@ def _as_lines(text: bytes) -> bytes:
 
 
 def control_event(next_offset: str, cursor: int, *, up_to_date: bool, closed: bool) -> bytes:
-    """The control event that follows every data event; a closed stream needs no cursor.
+    """Return the control event that follows a data event; a closed stream needs no cursor.
 
-    Its id is the offset too: a browser gives it back as Last-Event-ID when it connects again.
+    Its id is the offset too: a browser sends it as Last-Event-ID when it reconnects.
     """
     text = f'id:{next_offset}\nevent: control\ndata:{{"streamNextOffset":"{next_offset}"'
     if closed:

@@ -1,4 +1,4 @@
-"""How the cache had part in an answer: Cache-Status (RFC 9211), X-Cache and Age."""
+"""The cache's part in a response: Cache-Status (RFC 9211), X-Cache and Age."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ OF_THE_ANSWER = ("Age", "X-Cache", "X-Cache-Hits", "X-Request-Id")
 
 
 def lines(x_cache: str, parameters: str, *, age: int = 0, hits: int = 0) -> bytes:
-    """The header lines of an answer that is not an ordinary hit."""
+    """Return the header lines of a response that is not an ordinary hit."""
     return (
         f"Age: {age}\r\nX-Cache: {x_cache}\r\nX-Cache-Hits: {hits}\r\n"
         f"Cache-Status: {NAME}; {parameters}\r\n"
@@ -19,7 +19,7 @@ def lines(x_cache: str, parameters: str, *, age: int = 0, hits: int = 0) -> byte
 
 @lru_cache(maxsize=1024)  # most are new, or a few seconds old; 0.4 MB
 def forwarded(status: int, age: int, *, is_stale: bool, shared: bool, stored: bool) -> bytes:
-    """The lines of an answer for which the origin was asked; 304 confirms a copy."""
+    """Return the lines of a response that needed the origin; 304 confirms a copy."""
     name = "COLLAPSED" if shared else "REVALIDATED" if status == 304 else "MISS"
     reason = "stale" if is_stale else "uri-miss"
     ways = f"{'; collapsed' if shared else ''}{'; stored' if stored else ''}"
@@ -28,19 +28,19 @@ def forwarded(status: int, age: int, *, is_stale: bool, shared: bool, stored: bo
 
 @lru_cache(maxsize=1024)  # of most answers they are the same, or were a second ago
 def x_cache(lines: bytes) -> str:
-    """What header lines of ours say in X-Cache."""
+    """Return the value of X-Cache in Headgate's own lines."""
     return lines.partition(b"X-Cache: ")[2].partition(b"\r\n")[0].decode()
 
 
 def hit(hits: int) -> bytes:
-    """A copy that is always as its stream is, so it has neither an age nor an end."""
+    """Return the lines of a hit on an own log, which is always current: no age, no end."""
     return b"Age: 0\r\nX-Cache: HIT\r\nX-Cache-Hits: %d\r\nCache-Status: Headgate; hit\r\n" % hits
 
 
 def fresh_hit(age: int, ttl: int) -> tuple[bytes, bytes]:
-    """What stands before and after the number of hits.
+    """Return the lines of a hit, in two parts around the number of hits.
 
-    The copy is so old and will be served for so many seconds more.
+    `age` and `ttl` are the seconds since the origin's response, and until it is stale.
     """
     return (
         b"Age: %d\r\nX-Cache: HIT\r\nX-Cache-Hits: " % age,

@@ -1,6 +1,6 @@
-"""Whose request it is: the client's address, which proxies tell that are trusted to.
+"""The address of a client, as trusted proxies report it.
 
-A peer that is no trusted proxy is never believed: anybody can send `X-Forwarded-For` and
+Only trusted proxies are believed: any client can send `X-Forwarded-For` and
 `Forwarded` (RFC 7239).
 """
 
@@ -38,15 +38,15 @@ class TrustedProxies:
         return bool(self._networks)
 
     def has(self, address: str) -> bool:
-        """Whether who is at an address is believed."""
+        """Return whether the address is a trusted proxy's."""
         known = _parsed(address)
         return known is not None and any(known in network for network in self._networks)
 
     def client(self, peer: str, headers: MultiMapping[str]) -> str:
-        """The address of the client behind the other end of a connection.
+        """Return the address of the client behind a connection's peer.
 
-        It is the right-most one that is told and not trusted. Where that cannot be read, or the
-        two headers tell of different clients (a proxy passes on the one that it does not set), it
+        It is the right-most reported address that is not trusted. If that cannot be parsed, or the
+        two headers name different clients (a proxy passes on the one that it does not set), it
         is the peer's own.
         """
         if not self._networks or not self.has(peer):
@@ -60,7 +60,7 @@ class TrustedProxies:
         return peer if client is None else client
 
     def _right_most(self, chain: Sequence[str]) -> str | None:
-        """The nearest who is no proxy of ours; where all are, the one farthest away."""
+        """Return the nearest address that is no trusted proxy; if all are, the farthest one."""
         client = None
         for node in reversed(chain):
             client = _address_of(node.strip())
@@ -71,7 +71,7 @@ class TrustedProxies:
 
 @lru_cache(REMEMBERED)
 def counted_as(address: str) -> str:
-    """What is one client among addresses: itself, of IPv6 its network of 64 bits."""
+    """Return what counts as one client: an IPv4 address, or an IPv6 network of 64 bits."""
     known = _parsed(address)
     if known is None:
         return address
@@ -81,7 +81,7 @@ def counted_as(address: str) -> str:
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    """An address; an IPv4 address is one also where IPv6 carries it."""
+    """Parse an address; an IPv4 address inside an IPv6 one counts as IPv4."""
     return _parsed_short(text) if len(text) <= LONGEST_ADDRESS else None
 
 
@@ -95,14 +95,14 @@ def _parsed_short(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _address_of(node: str) -> str | None:
-    """The address that a proxy wrote, in one spelling: without its port, and its brackets."""
+    """Return the address that a proxy wrote, without port and brackets, or None."""
     match = _NODE.fullmatch(node)
     known = _parsed(node if match is None else match["ipv4"] or match["ipv6"])
     return None if known is None else str(known)
 
 
 def _forwarded_for(lines: Sequence[str]) -> list[str]:
-    """What `for` says in each element; one that cannot be read where the header cannot."""
+    """Return the value of `for` in each element of Forwarded; "" where it cannot be parsed."""
     text = ",".join(lines)
     nodes: list[str] = []
     node, begin = "", 0

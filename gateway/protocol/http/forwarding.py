@@ -1,4 +1,4 @@
-"""What a gateway changes in the heads that it passes on (RFC 9110 section 7.6, RFC 7239)."""
+"""Changes of the heads that a gateway passes on (RFC 9110 section 7.6, RFC 7239)."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ CONSOLE_COOKIE = "headgate_session"
 
 
 class RequestSender(NamedTuple):
-    """Whose request is passed on: the client's address, and how it reached us."""
+    """The client whose request is passed on: its address, and how it reached the gateway."""
 
     address: str
     scheme: str
@@ -119,10 +119,10 @@ def request_fields(
     drop: frozenset[str] = frozenset(),
     keyed: Collection[str] | None = None,
 ) -> CIMultiDict[str]:
-    """The fields of a request for the origin, without the console's cookie and what `drop` names.
+    """Return a request's fields for the origin, without the console's cookie and those in `drop`.
 
-    One with `keyed` is asked for everybody who asks the same: what tells the origin of the client
-    is left out of it, but for the fields that are named there, which are in the key.
+    A request with `keyed` is sent for all who send the same: what identifies the client
+    is left out, except the fields named there, which are in the key.
     """
     fields = end_to_end(headers, drop | _NOT_PASSED_ON)
     drop_cookie(fields, CONSOLE_COOKIE)
@@ -171,7 +171,7 @@ def without_query_of_referer(headers: MultiMapping[str]) -> MultiMapping[str]:
 
 
 def hop_names(headers: MultiMapping[str]) -> set[str]:
-    """The fields that a message says are for its next hop only, in lower case."""
+    """Return the fields that a message declares for its next hop only, in lower case."""
     return {
         name.strip().lower()
         for line in headers.getall("Connection", ())
@@ -180,7 +180,7 @@ def hop_names(headers: MultiMapping[str]) -> set[str]:
 
 
 def end_to_end(headers: MultiMapping[str], drop: frozenset[str] = frozenset()) -> CIMultiDict[str]:
-    """The fields that are meant for whoever is at the other end, but for some."""
+    """Return the end-to-end fields of a message, without those in `drop`."""
     gone = _with_those_of_the_hop(drop)
     if "Connection" in headers:
         gone |= hop_names(headers)
@@ -218,7 +218,7 @@ def _node(address: str) -> str:
 
 
 def _quoted(host: str) -> str:
-    """A token as it is, anything else as a quoted string."""
+    """Return a token as it is, anything else as a quoted string."""
     if _TOKEN.fullmatch(host):
         return host
     escaped = host.replace("\\", "\\\\").replace('"', '\\"')
@@ -252,7 +252,7 @@ def relocate(
 
 
 def response_fields(headers: MultiMapping[str], via: str) -> CIMultiDict[str]:
-    """The fields of an origin's answer for the client."""
+    """Return the fields of an origin's response for the client."""
     fields = end_to_end(headers, _OF_THE_SERVER)
     _append(fields, "Via", via)
     return fields

@@ -1,4 +1,4 @@
-"""Which request headers make a reader somebody in particular."""
+"""The request headers that identify a reader."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ _SAYS_NOTHING = re.compile(r"sec-|proxy-")
 
 
 class IdentityHeaders:
-    """Those whose names say so and those `added`, without those `dropped`; case does not count.
+    """The identifying headers: by their names, plus those `added`, minus those `dropped`.
 
-    Where the gateway verifies credentials itself they tell the origin nothing, and it is not sent
-    them: `withheld` are the headers, and `cookie` names the one cookie, that hold any.
+    Case does not count. Where the gateway verifies credentials itself, the origin does not get
+    them: `withheld` are the headers, and `cookie` names the cookie, that hold credentials.
     """
 
     def __init__(
@@ -60,23 +60,23 @@ class IdentityHeaders:
         return _SAYS_WHO.search(name) is not None and _SAYS_NOTHING.match(name) is None
 
     def has(self, name: str) -> bool:
-        """Whether a header is one of them."""
+        """Return whether a header identifies its sender."""
         return self._are(name)
 
     def known_by(self, headers: MultiMapping[str]) -> list[str]:
-        """Those that a request has, in lower case; none when it comes from anybody."""
+        """Return the identifying headers of a request, in lower case; none if it is anonymous."""
         if not self.tell(headers):
             return []
         return sorted({name.lower() for name in headers if self._are(name)})
 
     def tell(self, headers: MultiMapping[str]) -> bool:
-        """Whether a request comes from somebody in particular."""
+        """Return whether a request identifies its sender."""
         if not any(map(self._are, headers)):
             return False
         return not self.cookie or any(map(self._are, self.without_cookie(headers)))
 
     def without_cookie(self, headers: MultiMapping[str]) -> MultiMapping[str]:
-        """The headers of a request without the cookie that is withheld, and with all others."""
+        """Return the headers of a request without the cookie that is withheld."""
         if not self.cookie or not any(self.cookie in line for line in headers.getall("Cookie", ())):
             return headers
         fields = CIMultiDict(headers)

@@ -24,7 +24,7 @@ _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 
 
 def canonical_path(raw: str) -> str:
-    """The path in canonical percent-encoding, or BadRequest.
+    """Return the path in canonical percent-encoding. Raises BadRequest.
 
     Unreserved characters stand for themselves, everything else that needs it is encoded in upper
     case; an encoded slash stays encoded, since it is not a separator (RFC 3986 section 6.2.2).
@@ -49,7 +49,7 @@ def canonical_path(raw: str) -> str:
 
 
 def canonical_beginning(raw: str) -> str:
-    """What the canonical paths begin with that begin as `raw` does, which may end anywhere."""
+    """Return the canonical form of the beginning of a path, which may end anywhere."""
     try:
         size = len(raw.encode())
     except UnicodeEncodeError as error:
@@ -97,7 +97,7 @@ def _check_text(path: str) -> None:
 
 
 def parse_query(raw: str) -> dict[str, str]:
-    """The query's keys and values, decoded; a repeated key is refused, since either could count."""
+    """Parse a query's keys and values. Raises BadRequest for a repeated key: either could count."""
     check_whole(raw)
     values: dict[str, str] = {}
     for part in raw.split("&") if raw else ():
@@ -130,9 +130,9 @@ class Query(NamedTuple):
 
 
 def canonical_query(raw: str, drop: Sequence[str]) -> Query:
-    """A query as every equal one is written: sorted by key, in one percent-encoding.
+    """Return a query in canonical form: sorted by key, in one percent-encoding.
 
-    Keys named in `drop` (`*` at the end stands for any more) are left out. Equal keys keep their
+    Keys that match `drop` (`*` at the end stands for any rest) are left out. Equal keys keep their
     order, and `+`, which means a space to some and itself to others, stays as it is.
     """
     check_whole(raw)
@@ -155,17 +155,17 @@ def canonical_query(raw: str, drop: Sequence[str]) -> Query:
 
 
 def _place(pair: tuple[str, str]) -> str:
-    """What equal keys are equal in: to those for whom `+` is itself, `%2B` is the same."""
+    """Return the sort key of a pair: for servers that take `+` literally, `%2B` is equal."""
     return pair[0].replace("%2B", "+")
 
 
 def fits(pattern: str, key: str) -> bool:
-    """Whether a query key is one of those that a pattern names."""
+    """Return whether a query key matches a pattern."""
     return key.startswith(pattern[:-1]) if pattern.endswith("*") else key == pattern
 
 
 def dropping(drop: Sequence[str]) -> re.Pattern[str] | None:
-    """What finds a key that is dropped in a target where nothing is percent-encoded, if any is."""
+    """Return a pattern for dropped keys in a target without percent-encoding, None if none are."""
     patterns = [
         f"{re.escape(pattern[:-1])}[^=&]*" if pattern.endswith("*") else re.escape(pattern)
         for pattern in drop
@@ -174,5 +174,5 @@ def dropping(drop: Sequence[str]) -> re.Pattern[str] | None:
 
 
 def canonical_host(named: str) -> str:
-    """A host as every equal one is written: in lower case, without the port that is understood."""
+    """Return a host in canonical form: in lower case, without the default port."""
     return named.lower().removesuffix(":80").removesuffix(":")

@@ -33,13 +33,13 @@ def canonical_target(raw: str, host: str = "") -> str:
 
 
 def split(target: str) -> tuple[str, str]:
-    """The path of a canonical target, and its query as it was sent."""
+    """Split a canonical target into its path and its query as it was sent."""
     path, _, query = target.partition("?")
     return path, query
 
 
 def taken_out(target: str, picks: Callable[[str], bool]) -> tuple[list[str], str]:
-    """The parts of a target's query that are picked, as they were sent, and the target without."""
+    """Return the picked parts of a query as they were sent, and the target without them."""
     path, _, query = target.partition("?")
     parts = query.split("&")
     picked = [part for part in parts if picks(part)]

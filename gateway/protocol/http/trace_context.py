@@ -24,12 +24,12 @@ class TraceContext(NamedTuple):
 
     @property
     def is_sampled(self) -> bool:
-        """Whether its caller records the trace."""
+        """True if the caller records the trace."""
         return bool(self.flags & SAMPLED)
 
 
 def parse_traceparent(text: str) -> TraceContext | None:
-    """The span that a header names; None for what is no valid one, which is to be ignored."""
+    """Parse a traceparent; None for an invalid one, which must be ignored."""
     match = _FIELDS.fullmatch(text)
     if match is None:
         return None
@@ -42,6 +42,6 @@ def parse_traceparent(text: str) -> TraceContext | None:
 
 
 def format_traceparent(context: TraceContext) -> str:
-    """The header that names a span, in version 00, which has no flag but SAMPLED."""
+    """Format a traceparent in version 00, which has no flag but SAMPLED."""
     flags = context.flags & SAMPLED
     return f"00-{context.trace_id}-{context.span_id}-{flags:02x}"

@@ -30,9 +30,9 @@ _PLAIN_TARGET = re.compile(rf"({PLAIN.pattern})\?((?:{_OTHER}&)*offset=({_VALUE}
 
 
 class EdgeCatchUp(CatchUp, frozen=True, gc=False):
-    """One that is answered at once. Where it is not clear, only the origin knows what it means.
+    """A read that is answered at once. If it is not clear, only the origin knows its meaning.
 
-    `others` are all of the query's parts then.
+    In that case `others` are all parts of the query.
     """
 
     others: tuple[str, ...]
@@ -40,18 +40,18 @@ class EdgeCatchUp(CatchUp, frozen=True, gc=False):
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the URL has an offset, which is not that of the next stream at the path, too."""
+        """True if the URL has an offset that the next stream at the path cannot share."""
         return self.is_clear and self.offset not in {None, NOW}
 
 
 class EdgeLongPoll(LongPoll, frozen=True):
-    """One that waits for news."""
+    """A read that waits for new data."""
 
     others: tuple[str, ...]
 
 
 class EdgeEvents(Events, frozen=True):
-    """One that stays."""
+    """A read that stays connected for events."""
 
     others: tuple[str, ...]
 
@@ -65,19 +65,19 @@ _MODES: dict[str, type[EdgeLongPoll] | type[EdgeEvents]] = {
 
 
 def catch_up(read: EdgeRead, offset: str) -> EdgeCatchUp:
-    """The read of the same resource from an offset: with nothing in it of who wants it."""
+    """Return the catch-up read of the same resource from an offset, without the reader's fields."""
     start = None if offset == BEGINNING else offset
     target = _target(read, f"offset={_in_query(offset)}")
     return EdgeCatchUp(read.path, target, start, read.others, is_clear=True)
 
 
 def start_of(read: EdgeRead) -> str:
-    """The offset that it reads from."""
+    """Return the offset at which a read starts."""
     return read.offset if isinstance(read.offset, str) else BEGINNING
 
 
 def poll_target(read: EdgeRead, offset: str, cursor: str | None) -> str:
-    """What waits for news at an offset. The cursor is the origin's own."""
+    """Return the target of a long-poll at an offset. The cursor is the origin's own."""
     own = [f"cursor={_in_query(cursor)}"] if cursor is not None else []
     return _target(read, *own, "live=long-poll", f"offset={_in_query(offset)}")
 
@@ -88,7 +88,7 @@ def _target(read: EdgeRead, *own: str) -> str:
 
 
 def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
-    """A target as a read. It is live only where the origin could take it for nothing else."""
+    """Parse a target as a read; it is live only if the origin could take it for nothing else."""
     path, raw_query = split(canonical_target(target))
     query = canonical_query(raw_query, drop)
     parts = query.text.split("&") if query.text else []
@@ -110,9 +110,9 @@ def parse_edge_target(target: str, drop: Sequence[str]) -> EdgeRead:
 
 
 def plain_catch_up(target: str) -> EdgeCatchUp | None:
-    """The read of a target with an offset, in its one form at first sight, but for the order.
+    """Parse a target with an offset in its usual form; None for any other.
 
-    What `parse_edge_target` gives where no query parameter is dropped. Nearly all are of this kind.
+    The result is that of `parse_edge_target` if it drops no parameter. Most targets are like this.
     """
     match = _PLAIN_TARGET.fullmatch(target)
     if match is None:
@@ -154,7 +154,7 @@ def _is_plain_catch_up(own: Sequence[str], values: Mapping[str, str]) -> bool:
 
 
 def resumed(read: EdgeLive, last_event_id: str | None) -> EdgeLive:
-    """The read from where the browser's EventSource was when its connection ended."""
+    """Return the read from the point where a browser's EventSource lost its connection."""
     if not last_event_id or not isinstance(read, EdgeEvents):
         return read
     if not is_plain(last_event_id):

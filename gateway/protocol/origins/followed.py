@@ -41,7 +41,7 @@ class Snapshot(NamedTuple):
 
 
 def goes_past(one: Snapshot, known: Snapshot) -> bool:
-    """Whether a stream goes on past the end of the one that is known, or is of another type."""
+    """Return whether a stream goes past the known end, or has another content type."""
     return known.tail < one.tail or not is_of_type(known.content_type, one.content_type)
 
 
@@ -54,19 +54,19 @@ class Span(NamedTuple):
 
 
 def is_of_type(one: str, other: str) -> bool:
-    """Whether data of these content types can be of one stream, which keeps its type for ever."""
+    """Return whether one stream can have both types: a stream never changes its type."""
     return media_type(one) == media_type(other)
 
 
 def is_whole(content_type: str, body: bytes) -> bool:
-    """Whether a body can be joined with others: a JSON stream's is an array (section 9.1)."""
+    """Return whether a body can be joined with others: a JSON stream's is an array (9.1)."""
     if not is_json(content_type) or _inside(body) is not None:
         return True
     return len(body) <= LONGEST_RUN and not body.strip()
 
 
 def begins_alike(one: bytes, other: bytes) -> bool:
-    """Whether a JSON array is another one, or goes on behind it; spelled otherwise it is not."""
+    """Return whether one JSON array begins the other, compared byte by byte."""
     part, whole = _inside(one), _inside(other)
     if part is None or whole is None:
         return one == other
@@ -91,7 +91,7 @@ def after_beginning(content_type: str, text: bytes, size: int) -> bytes | None:
 
 
 def _inside(body: bytes) -> tuple[int, int] | None:
-    """Where the items of an array begin and end, which is not looked through."""
+    """Return where the items of an array begin and end, without parsing them."""
     try:
         begin, end = without_blanks(body)
     except ValueError:
@@ -101,7 +101,7 @@ def _inside(body: bytes) -> tuple[int, int] | None:
 
 
 def is_cut(content_type: str, body: bytes) -> bool:
-    """Whether a body that SSE is to carry as text ends amid a character."""
+    """Return whether a body that SSE carries as text ends inside a character."""
     if is_json(content_type) or not is_text(content_type):
         return False
     for back, byte in enumerate(body[:-4:-1], start=1):
@@ -138,7 +138,7 @@ def data(snapshot: Snapshot, read: Read, span: Span, now: float, freshness: Fres
 
 
 def moves_on(read: LongPoll, now: float) -> bool:
-    """Whether a poll's URL is asked for once, at a stream whose offsets are the origin's."""
+    """Return whether a poll's URL is requested once only, if offsets are the origin's."""
     return cache_headers.moves_on(read.cursor, now, is_fixed=read.offset not in {None, NOW})
 
 
@@ -159,7 +159,7 @@ def _lifetime(snapshot: Snapshot, read: Read, now: float, freshness: Freshness) 
 
 
 def is_end(snapshot: Snapshot, offset: str) -> bool:
-    """Whether nothing is known to follow an offset, as a 204 has to say (section 5.7)."""
+    """Return whether nothing is known to follow an offset, as a 204 must say (section 5.7)."""
     return offset == snapshot.tail and snapshot.caught_up
 
 

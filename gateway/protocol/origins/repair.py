@@ -1,7 +1,7 @@
-"""What an origin's answer to a read may lack of the protocol, and is given (section 10).
+"""Repairs: what origins' responses to reads lack of the protocol is added (section 10).
 
 Origins differ: some send no Cache-Control, ETags without quotes or blind to closure, cursors that
-differ for each reader, no CORS. A gateway knows what the protocol asks for, and adds it.
+differ for each reader, no CORS. A gateway knows what the protocol demands, and adds it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ EMPTY_BYTES = 2  # a body that is longer holds data: `[]` is a JSON stream's emp
 
 
 class StreamRead(msgspec.Struct, frozen=True, gc=False):
-    """What the head of an origin's answer to a read says of the stream."""
+    """The facts about a stream in the head of an origin's response to a read."""
 
     content_type: str
     next_offset: str
@@ -57,12 +57,12 @@ class StreamRead(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def reaches_open_tail(self) -> bool:
-        """Whether the next append makes it old, as far as it says."""
+        """True if the next append makes the response stale, by its own words."""
         return self.ends and not self.closed
 
 
 def stream_read(status: int, headers: MultiMapping[str], begin: bytes) -> StreamRead | None:
-    """The facts of an answer to a read of a stream; None when it is something else.
+    """Return the facts in a response to a read; None if it is no stream's.
 
     `begin` is the body's beginning, more than EMPTY_BYTES where there are more.
     """
@@ -86,9 +86,9 @@ def check_end(start: object, end: str) -> None:
 
 
 def kept_place(start: str, facts: StreamRead) -> StreamRead:
-    """The facts for a reader whose reckoned offset an origin takes for the tail.
+    """Return the facts for a reader whose computed offset an origin takes for the tail.
 
-    Nothing ends after it yet, so there the reader stays: the offset may as well be the true end,
+    No record ends behind it yet, so the reader stays there: the offset may be the true end,
     and the origin a replica that lags by a byte, which would be read a second time.
     """
     if facts.is_empty and facts.up_to_date and is_one_past(start, facts.next_offset):
@@ -97,12 +97,12 @@ def kept_place(start: str, facts: StreamRead) -> StreamRead:
 
 
 def is_nothing(content_type: str, begin: bytes) -> bool:
-    """Whether a read's body holds no data."""
+    """Return whether a read's body has no data."""
     return not begin or (is_json(content_type) and begin == b"[]")
 
 
 def said(headers: MultiMapping[str], *, ignore_no_store: bool) -> str:
-    """The lines by which an origin says what caches may do with an answer."""
+    """Return the origin's lines on what caches may do with a response."""
     if not any(name in headers for name in LIFETIMES) or (
         ignore_no_store and _is_only_no_store(headers)
     ):
@@ -117,9 +117,9 @@ def varying(said: str) -> str:
 
 
 def cors(headers: MultiMapping[str]) -> str:
-    """The lines by which an origin says whose pages may read an answer, where they are for all.
+    """Return the origin's CORS lines if they are the same for all pages.
 
-    What depends on the page that asks cannot be told to others.
+    Lines that depend on the requesting page cannot be given to others.
     """
     varies = ",".join(headers.getall("Vary", ())).lower().split(",")
     if _OF_PAGES[0] not in headers or {"origin", "*"} & {name.strip() for name in varies}:
@@ -130,7 +130,7 @@ def cors(headers: MultiMapping[str]) -> str:
 
 
 def is_private(lines: str) -> bool:
-    """Whether an origin wants caches to leave an answer alone, of which it said these."""
+    """Return whether these lines of an origin forbid shared caches to store the response."""
     lines = lines.lower()
     return "private" in lines or "no-store" in lines
 
@@ -138,14 +138,14 @@ def is_private(lines: str) -> bool:
 def made_tag(
     path: str, start: str, end: str, body: bytes, mark: str, *, coded: bool = False
 ) -> str:
-    """An ETag for an answer that has none. Of another stream at the path the body differs."""
+    """Make an ETag for a response that has none; another stream at the path has another body."""
     stream, content = xxhash.xxh3_64_hexdigest(path.encode()), xxhash.xxh3_64_hexdigest(body)
     tag = f'"{stream}:{start}:{end}:{content}{mark}"'
     return f"W/{tag}" if coded else tag
 
 
 def is_true(headers: MultiMapping[str], name: str) -> bool:
-    """Whether a header of the protocol claims what its name says."""
+    """Return whether a boolean header of the protocol is true."""
     return headers.get(name, "").lower() == "true"
 
 
@@ -160,9 +160,9 @@ def repaired(  # noqa: PLR0913 - what an answer's head depends on
     identified: bool,
     ignore_no_store: bool,
 ) -> tuple[CIMultiDict[str], list[str]]:
-    """The fields of an answer to a catch-up read as the protocol wants them, and what was amiss.
+    """Return the fields of a response to a catch-up read with repairs, and the repairs' names.
 
-    A `identified` answer was given to somebody in particular: it is never made public. An ETag that
+    An `identified` response was given to one client: it is never made public. An ETag that
     is missing can be made when the body is whole. Raises OriginBehind.
     """
     if read.is_clear:
@@ -196,9 +196,9 @@ def of_no_read(fields: CIMultiDict[str]) -> None:
 
 
 def lacks_end(method: str, status: int, headers: MultiMapping[str]) -> bool:
-    """Whether an answer says that an append was made before, but not where the stream ends.
+    """Return whether a response reports a duplicate append without the stream's end.
 
-    The table of section 5.2.1 does not ask for it, and the reference server leaves it out; some
+    The table in section 5.2.1 does not demand it, and the reference server leaves it out; some
     clients go on from there, as after any other append.
     """
     is_repeat = method == "POST" and status == 204 and "Producer-Seq" in headers
@@ -206,7 +206,7 @@ def lacks_end(method: str, status: int, headers: MultiMapping[str]) -> bool:
 
 
 def _is_only_no_store(fields: MultiMapping[str]) -> bool:
-    """What is private as well is for somebody, and stays so."""
+    """Return whether Cache-Control has no-store but not private, which must stay."""
     said = ",".join(fields.getall("Cache-Control", ())).lower()
     return "no-store" in said and "private" not in said
 
@@ -234,7 +234,7 @@ def _lifetime(
 
 
 def untailed(text: str) -> str:
-    """A tag, or the lines with it, of an answer that does not say that the tail was reached."""
+    """Return a tag, or lines with one, without the mark that the tail was reached."""
     return _TAIL_TAG.sub('"', text)
 
 
@@ -252,7 +252,7 @@ def _repair_tag(fields: CIMultiDict[str], facts: StreamRead) -> list[str]:
 
 
 def repaired_tag(tag: str, facts: StreamRead) -> str:
-    """A tag as it should be written, which tells the end of a stream from what is before it."""
+    """Return a well-formed tag that differs at the end of a stream."""
     if _TAG.fullmatch(tag) is None:
         tag = f'"{_NO_TAG_CHARACTER.sub("", tag)}"'
     if tag.endswith(':tail"'):  # it may be of a copy that was at the tail

@@ -19,9 +19,9 @@ CHUNK_BYTES = 256 * 1024
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """What one read saw at one moment: the records after `start`, and the stream as it stood.
+    """The result of a read: the records after `start`, and the stream at that moment.
 
-    `start` is always where a record begins, wherever the reader asked from.
+    `start` is always the beginning of a record, whatever position was requested.
     """
 
     state: StreamState
@@ -31,34 +31,34 @@ class Chunk(msgspec.Struct, frozen=True):
 
     @property
     def at_tail(self) -> bool:
-        """Whether nothing followed when it was read."""
+        """True if no record followed when the chunk was read."""
         return self.end == self.state.tail
 
     @property
     def closed(self) -> bool:
-        """Whether nothing can ever follow."""
+        """True if no record can ever follow."""
         return self.at_tail and self.state.closed
 
     @property
     def complete(self) -> bool:
-        """Whether it ends at a boundary, so that no later read of `start` returns more."""
+        """True if the chunk ends at a boundary, so that no later read of `start` returns more."""
         return self.end >= boundary(self.start)
 
 
 def boundary(start: int) -> int:
-    """Where a chunk from `start` may end: the first record end at or past this position.
+    """Return the boundary of a chunk from `start`: it ends at the first record end from there on.
 
-    Counted in the stream's own bytes, not from `start`: readers who begin anywhere soon ask for
-    the same URLs, and caches hold one copy for all.
+    Boundaries count the stream's bytes, not from `start`: readers who begin anywhere soon request
+    the same URLs, and caches have one copy for all.
     """
     return (start // CHUNK_BYTES + 1) * CHUNK_BYTES
 
 
 def start_position(state: StreamState, offset: Offset | str | None) -> int:
-    """Where a read begins: None is the first that is kept, NOW the tail (section 8).
+    """Return where a read begins: None is the first record, NOW the tail (section 8).
 
-    Past the tail it waits there. Of a log that others write to, too, `state` must have been
-    confirmed after the offset came, or it is one that another gateway has given out.
+    A read past the tail waits there. If other processes write to the log, `state` must have been
+    confirmed after the offset arrived: another gateway may have given it out.
     """
     if offset is None:
         return state.first
@@ -68,12 +68,12 @@ def start_position(state: StreamState, offset: Offset | str | None) -> int:
 
 
 def empty(state: StreamState) -> Chunk:
-    """What a reader at the tail has."""
+    """Return the empty chunk at the tail."""
     return Chunk(state, state.tail, state.tail, ())
 
 
 def no_newer_than(chunk: Chunk, state: StreamState) -> Chunk:
-    """The part of a chunk that the stream has at `state`, an earlier moment of the same stream."""
+    """Return the part of a chunk that the stream had at `state`, an earlier moment."""
     end, kept = chunk.start, 0
     while kept < len(chunk.records) and end + len(chunk.records[kept]) <= state.tail:
         end += len(chunk.records[kept])
@@ -82,7 +82,7 @@ def no_newer_than(chunk: Chunk, state: StreamState) -> Chunk:
 
 
 def cut(state: StreamState, start: int, records: Sequence[Record]) -> list[Chunk]:
-    """Records that follow `start`, cut where every catch-up would cut them."""
+    """Cut records that follow `start` into chunks, at the same boundaries as any catch-up."""
     parts: list[Chunk] = []
     datas: list[bytes] = []
     limit = boundary(start)
@@ -97,7 +97,7 @@ def cut(state: StreamState, start: int, records: Sequence[Record]) -> list[Chunk
 
 
 def segments_from(state: StreamState, start: int) -> Iterator[Segment]:
-    """Where the records after `start` are stored, in order; the stream's own id comes last."""
+    """Yield where the records after `start` are stored, in order; the stream itself comes last."""
     for segment in state.lineage:
         if segment.end > start:
             yield segment

@@ -26,7 +26,7 @@ MAX_PAST_GENERATIONS = 100  # kept with each stream; offsets of older ones are r
 
 
 def raised(state: StreamState, history: int) -> StreamState:
-    """The stream as it goes on in a history: in a new generation when that is another one."""
+    """Return the stream in a history of the log: a new generation if the history is another one."""
     if state.history == history:
         return state
     past = state.past_generations
@@ -44,7 +44,7 @@ def raised(state: StreamState, history: int) -> StreamState:
 
 
 def inherited(source: StreamState, position: int) -> tuple[PastGeneration, ...]:
-    """The generations of a fork that branches off at `position` and goes on in one above."""
+    """Return the past generations of a fork that branches off at `position`."""
     past: list[PastGeneration] = []
     for one in (*source.past_generations, PastGeneration(source.generation, source.tail)):
         past.append(PastGeneration(one.generation, min(one.end, position)))
@@ -54,7 +54,7 @@ def inherited(source: StreamState, position: int) -> tuple[PastGeneration, ...]:
 
 
 def agreed(source: StreamState, fork: StreamState, position: int) -> int:
-    """How far, `position` at most, a fork's inherited offsets are its source's still; -1: nowhere.
+    """Return how far, at most `position`, a fork and its source share offsets; -1 for nowhere.
 
     The source may have lost its tail where the fork did not, as on another node of a cluster.
     """
@@ -65,7 +65,7 @@ def agreed(source: StreamState, fork: StreamState, position: int) -> int:
 
 
 def position_of(state: StreamState, offset: Offset) -> int:
-    """Where in the stream an offset is. Raises StreamGone, or BadRequest for one past the tail."""
+    """Return the position of an offset. Raises StreamGone, or BadRequest for one past the tail."""
     position = reckoned_position(state, offset)
     if position > state.tail:
         raise BadRequest(PAST)
@@ -73,10 +73,10 @@ def position_of(state: StreamState, offset: Offset) -> int:
 
 
 def reckoned_position(state: StreamState, offset: Offset) -> int:
-    """Where an offset is that a client may have reckoned itself, so that it may be past the tail.
+    """Return the position of an offset that may be past the tail: a client may have computed it.
 
-    There it is of what is still to come: of what was lost, or of another stream, its generation is
-    another one. Raises StreamGone, or BadRequest for a generation that never was.
+    Past the tail it stands for future data: an offset of lost data, or of another stream, has
+    another generation. Raises StreamGone, or BadRequest for a generation that never was.
     """
     position = offset.position
     if offset.generation > state.generation and not state.history:

@@ -20,7 +20,7 @@ _PLAIN = re.compile(r'[^\x00-\x20"&,/=?\\\x7f-\U0010ffff]{1,256}')
 
 
 def is_plain(offset: str) -> bool:
-    """Whether an offset of another server can be used as it is."""
+    """Return whether an offset of another server can be used as it is."""
     return _PLAIN.fullmatch(offset) is not None
 
 
@@ -28,10 +28,10 @@ _COUNTED = re.compile(r"([0-9]+_)([0-9]+)")
 
 
 def is_one_past(offset: str, end: str) -> bool:
-    """Whether an offset is an end plus one, as clients reckon who ask for what ends after it.
+    """Return whether an offset is an end plus one, which some clients compute and request.
 
-    They do so with two numbers only, of which the second one counts bytes: of where it counts
-    appends, one more would be a whole one that is lost.
+    They do so with offsets of two numbers only, of which the second counts bytes: if it counted
+    appends, one more would skip a whole append.
     """
     asked, told = _COUNTED.fullmatch(offset), _COUNTED.fullmatch(end)
     if asked is None or told is None or len(offset) != len(end) or asked[1] != told[1]:
@@ -48,12 +48,12 @@ class Offset(NamedTuple):
 
 @lru_cache(1024)  # the tails of a thousand busy streams, told to many readers each: 0.3 MB
 def format_offset(generation: int, position: int) -> str:
-    """The text of an offset; sorts as the positions do."""
+    """Format an offset; texts sort as positions do."""
     return f"{generation:016d}_{position:016d}"
 
 
 def parse_offset(text: str, parameter: str) -> Offset:
-    """The offset a client gives back to us, without sentinels; `parameter` names it in errors."""
+    """Parse an offset of Headgate's own, not a sentinel; `parameter` names it in errors."""
     match = _OFFSET.fullmatch(text)
     if match is None:
         raise BadRequest(

@@ -1,4 +1,4 @@
-"""How far a stream is known to go, for who judges whether an answer has all of it."""
+"""The known reach of a stream, by which responses are judged complete."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ class Reach(NamedTuple):
     closed: bool = False
 
     def together(self, other: Reach) -> Reach:
-        """What is known by both."""
+        """Return the farther of two reaches."""
         return Reach(max(self.tail, other.tail), self.closed or other.closed)
 
     def is_told_by(self, tail: str, *, closed: bool) -> bool:
-        """Whether nothing of it is missing where a stream is told to end so."""
+        """Return whether a response with this tail and closure has all that is known."""
         return self.tail <= tail and (closed or not self.closed)

@@ -14,7 +14,7 @@ PARTS = 8  # marks in what is kept, about: up to an eighth more than was asked f
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """How long, in seconds, and how many bytes of a stream are kept; 0 means all of it."""
+    """The retention of a stream: seconds and bytes that are kept; 0 means all."""
 
     max_age_s: int = 0
     max_bytes: int = 0
@@ -27,7 +27,7 @@ EVERYTHING = Retention()
 
 
 def marked(state: StreamState, now: float, retention: Retention) -> StreamState:
-    """A stream to which records were appended at `now`: its tail is a mark, until a later one."""
+    """Return a stream with a mark at its tail, after records were appended at `now`."""
     tail = Mark(now, state.tail)
     marks = state.marks
     if len(marks) >= 2 and not _apart(marks[-2], tail, retention):
@@ -36,7 +36,7 @@ def marked(state: StreamState, now: float, retention: Retention) -> StreamState:
 
 
 def begun(change: Change, now: float, retention: Retention) -> Change:
-    """The creation of a stream, with a mark after what it is created with."""
+    """Return the creation of a stream with a mark behind its first records."""
     if change.expected is not None or not change.records:
         return change
     return msgspec.structs.replace(change, state=marked(change.state, now, retention))
@@ -51,7 +51,7 @@ def _apart(earlier: Mark, later: Mark, retention: Retention) -> bool:
 
 
 def trimmed(state: StreamState, now: float, retention: Retention) -> StreamState:
-    """The stream without what is over at `now`; forks keep all that their source has."""
+    """Return the stream without what has expired at `now`; a forked stream keeps all."""
     if not retention:  # not any more
         return msgspec.structs.replace(state, marks=(), trim_at=None)
     marks = state.marks
@@ -68,14 +68,14 @@ def trimmed(state: StreamState, now: float, retention: Retention) -> StreamState
 
 
 def _is_over(state: StreamState, mark: Mark, now: float, retention: Retention) -> bool:
-    """Whether everything before the mark may go."""
+    """Return whether all records before the mark have expired."""
     if retention.max_age_s and mark.time + retention.max_age_s <= now:
         return True
     return bool(retention.max_bytes) and mark.position <= state.tail - retention.max_bytes
 
 
 def trim(state: StreamState, now: float, retention: Retention) -> tuple[Change, ...]:
-    """What takes away what is over of a stream that nobody appends to, and when to look again."""
+    """Return the change that removes expired records of an idle stream, with the next look."""
     left = trimmed(state, now, retention)
     if left == state or state.references:
         return ()

@@ -1,4 +1,4 @@
-"""What a stream is at one moment, and the change that takes it to the next."""
+"""The state of a stream at one moment, and the change to the next."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Segment(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ForkPoint(msgspec.Struct, frozen=True):
-    """How a fork was asked for: what makes a repeated creation the same one (section 4.2).
+    """The request of a fork, by which a repeated creation is recognised (section 4.2).
 
     `position` is None when no offset was named: the source's tail has moved since.
     """
@@ -45,7 +45,7 @@ class ForkPoint(msgspec.Struct, frozen=True):
 
 
 class Lifetime(msgspec.Struct, frozen=True, omit_defaults=True):
-    """When a stream ends: after `ttl_s` idle seconds, or at `expires_at` (epoch seconds)."""
+    """The lifetime of a stream: `ttl_s` idle seconds, or until `expires_at` (epoch seconds)."""
 
     ttl_s: int | None = None
     expires_at: float | None = None
@@ -69,7 +69,7 @@ class Lifetime(msgspec.Struct, frozen=True, omit_defaults=True):
         return now.wall if self.ttl_s is None else now.steady
 
     def same_as(self, other: Lifetime) -> bool:
-        """Whether both ask for the same; the spelling of a timestamp does not count."""
+        """Return whether both lifetimes are equal; the spelling of a timestamp does not count."""
         return self.ttl_s == other.ttl_s and self.expires_at == other.expires_at
 
 
@@ -120,7 +120,7 @@ class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     created_at: int | None = None
 
     def offset(self, position: int) -> str:
-        """The offset of a position: always the same text, whatever generation is in force."""
+        """Return the offset of a position: the same text in every later generation."""
         for epoch in self.past_generations:
             if position <= epoch.end:
                 return format_offset(epoch.generation, position)
@@ -132,11 +132,11 @@ class StreamState(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
         return self.tail - self.first
 
     def is_along(self, other: StreamState) -> bool:
-        """Whether both are moments of one history, so that the higher version is the later one."""
+        """Return whether both states are of one history, so that the higher version is later."""
         return self.stream_id == other.stream_id and self.history == other.history
 
     def expired(self, now: Moment) -> bool:
-        """Whether the stream's time is over."""
+        """Return whether the stream has expired."""
         return self.deadline is not None and self.lifetime.clock(now) >= self.deadline
 
     def ends_at(self, now: Moment) -> float | None:
@@ -162,18 +162,18 @@ class Record(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 def records_after(position: int, datas: Sequence[bytes]) -> Iterable[Record]:
-    """What lies at a position and follows it, as records."""
+    """Return records of these data, the first of which begins at `position`."""
     ends = islice(accumulate(map(len, datas), initial=position), 1, None)
     return map(Record, ends, datas)
 
 
 class Change(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One stream's part of a commit.
+    """A change of one stream in a commit.
 
-    `expected` is the version that must still stand in the log, None when no stream may. With
-    `removes` the stream goes and its path remembers the generation. `appends` is how many there
-    are in it, and `traced` names the spans of them; a log need not keep either. `grown` is how many
-    bytes longer the stream is, where no more of its state than version and tail is another; else 0.
+    `expected` is the version that the log must still have, None if it must have no stream. With
+    `removes` the stream is removed and its path remembers the generation. `appends` is the number
+    of appends, and `traced` names their spans; a log need not store either. `grown` is how many
+    bytes longer the stream is if only version and tail of its state differ; else 0.
     """
 
     state: StreamState
