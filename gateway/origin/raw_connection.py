@@ -41,6 +41,47 @@ _WITHOUT_BODY = frozenset({b"204", b"304"})
 _unread = array("i", [0])
 
 
+class ParsedAnswer:
+    """An answer that aiohttp reads, as far as it has come."""
+
+    __slots__ = ("_end", "first", "has_head")
+
+    def __init__(self) -> None:
+        self.first = b""  # the bytes that came first
+        self.has_head = False
+        self._end = b""  # the last three bytes of an incomplete head
+
+    @property
+    def is_bodyless(self) -> bool:
+        """True for a status without a body, or of an interim answer."""
+        status = self.first[_STATUS]
+        return status in _WITHOUT_BODY or status.startswith(b"1")
+
+    def end_of_head(self, data: bytes) -> int:
+        """Return where the head ends in the next bytes; their length if it is not complete."""
+        at = (self._end + data).find(_HEAD_END)
+        ends = len(data) if at < 0 else at + len(_HEAD_END) - len(self._end)
+        self._end = b"" if at >= 0 else (self._end + data)[1 - len(_HEAD_END) :]
+        return ends
+
+    def forget_interim(self) -> None:
+        """Start again if the head that has ended was that of an interim answer."""
+        if not (self._end or self.has_head):
+            self.first = b""
+
+    def is_surplus(self, *, is_read: bool, is_first: bool) -> bool:
+        """Return whether bytes that aiohttp refused came after an answer, or instead of one.
+
+        `is_read` says that the body is complete, `is_first` that no answer came before.
+        """
+        if self.has_head:
+            return is_read
+        if not self.first.startswith(b"HTTP/"):
+            return not is_first
+        head = PlainHeads().read(self.first, is_head=False)
+        return head is not None and 0 <= head.begins + head.size < len(self.first)
+
+
 class RawQuestionLike(Protocol):
     """A question that is out on a connection, which calls one of these methods, once."""
 
@@ -80,10 +121,7 @@ class RawConnection(ResponseHandler):
         self._came: list[bytes] = []  # of it, all
         self._gathering: asyncio.TimerHandle | None = None
         self._asked_at = 0.0  # monotonic time
-        # Of an answer that aiohttp reads:
-        self._first = b""  # the first bytes of the answer
-        self._is_answered = False  # its head is here
-        self._end = b""  # the last three bytes of a head that is not whole
+        self._parsed = ParsedAnswer()
         if in_step is not None:
             in_step.on_opened(self)
 
@@ -231,7 +269,7 @@ class RawConnection(ResponseHandler):
 
     @override
     def set_response_params(self, **settings: Any) -> None:
-        self._first, self._end, self._is_answered = b"", b"", False
+        self._parsed = ParsedAnswer()
         self._asked_at = monotonic()
         super().set_response_params(**settings)
 
@@ -240,10 +278,10 @@ class RawConnection(ResponseHandler):
         message, _ = data
         if message.code < 200 and message.code != 101:
             pass
-        elif self._is_answered:
+        elif self._parsed.has_head:
             self._spill(b"")
         else:
-            self._is_answered = True
+            self._parsed.has_head = True
             length = message.headers.get(hdrs.CONTENT_LENGTH)
             is_coded = hdrs.TRANSFER_ENCODING in message.headers
             is_head = self._skip_payload
@@ -252,18 +290,11 @@ class RawConnection(ResponseHandler):
 
     @override
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        if isinstance(exc, HttpProcessingError) and self._is_surplus():
-            self._spill(self._first)
+        if isinstance(exc, HttpProcessingError):
+            is_read = self._payload is None or self._payload.is_eof()
+            if self._parsed.is_surplus(is_read=is_read, is_first=self.history.last is None):
+                self._spill(self._parsed.first)
         super().set_exception(exc, *cause)
-
-    def _is_surplus(self) -> bool:
-        """Return whether the refused bytes came behind an answer, or instead of one."""
-        if self._is_answered:
-            return self._payload is None or self._payload.is_eof()
-        if not self._first.startswith(b"HTTP/"):
-            return self.history.last is not None
-        head = PlainHeads().read(self._first, is_head=False)
-        return head is not None and 0 <= head.begins + head.size < len(self._first)
 
     def _leave_to_parser(self, data: bytes) -> None:
         """Have aiohttp read what comes, except a body where there must be none.
@@ -272,24 +303,16 @@ class RawConnection(ResponseHandler):
         """
         if not data:
             super().data_received(data)
+        parsed = self._parsed
         while data:
-            if self._parser is None or not self._is_bodyless(data):
-                self._first = self._first or data
+            parsed.first = parsed.first or data
+            if self._parser is None or not (self._skip_payload or parsed.is_bodyless):
                 super().data_received(data)
                 return
-            if self._is_answered:
+            if parsed.has_head:
                 self._spill_behind(data)
                 return
-            self._first = self._first or data
-            at = (self._end + data).find(_HEAD_END)
-            ends = len(data) if at < 0 else at + len(_HEAD_END) - len(self._end)
-            self._end = b"" if at >= 0 else (self._end + data)[1 - len(_HEAD_END) :]
+            ends = parsed.end_of_head(data)
             super().data_received(data[:ends])
             data = data[ends:] if self._exception is None else b""
-            if at >= 0 and not self._is_answered:
-                self._first = b""  # the answer was an interim one
-
-    def _is_bodyless(self, data: bytes) -> bool:
-        """Return whether the answer that begins with these bytes, or has begun, has no body."""
-        status = (self._first or data)[_STATUS]
-        return self._skip_payload or status in _WITHOUT_BODY or status.startswith(b"1")
+            parsed.forget_interim()

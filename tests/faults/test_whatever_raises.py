@@ -28,7 +28,7 @@ async def test_a_stream_is_followed_under_its_path_or_not_at_all() -> None:
 async def test_a_fault_while_an_answer_is_read_never_has_a_part_pass_for_the_whole() -> None:
     """An answer without a length ends with its connection, and faults end that, too."""
     kind = "a read that ends with its connection"
-    parsing = ("RawConnection._leave_to_parser#", "RawConnection._is_bodyless#")
+    parsing = ("RawConnection._leave_to_parser#", "ParsedAnswer.is_bodyless#")
     faults = [fault for fault in await faults_in(kind) if any(one in str(fault) for one in parsing)]
     assert len({fault.call.function for fault in faults}) == len(parsing)
     assert await wrong_after(kind, faults) == {}
