@@ -13,10 +13,10 @@ import pytest
 from gateway.web.connections.bare_transport import (
     AT_ONCE,
     HIGH_WATER,
-    MOST_PARTS,
     BareTransport,
     Descriptors,
 )
+from gateway.web.connections.unsent_parts import MOST_PARTS
 from tests.streams.gated_log import turns
 from tests.support.waiting import until
 
@@ -189,7 +189,8 @@ async def test_a_protocol_is_told_above_its_limit(above: int) -> None:
     async with scene() as it:
         it.transport.write(LONG)
         it.heard.told.clear()
-        it.transport._is_paused = False
+        assert it.transport._unsent is not None
+        it.transport._unsent._is_paused = False
         size = it.transport.get_write_buffer_size()
         it.transport.set_write_buffer_limits(high=size + 1 - above)
         it.transport.write(b"x")

@@ -15,11 +15,11 @@ import os
 import select
 import socket
 import sys
-from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
+
+from gateway.web.connections.unsent_parts import MOST_PARTS, UnsentParts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,8 +30,6 @@ _NOBODY = asyncio.Protocol()  # protocol of a replaced transport
 READ_BYTES = 4096  # of one read; what an SSE client sends is dropped
 AT_ONCE = 256  # events handled in one pass of the loop: a millisecond
 HIGH_WATER = 64 * 1024  # asyncio's default, unless the protocol sets its own
-MOST_PARTS = 1024  # buffers in one writev call (IOV_MAX)
-NOTHING: deque[bytes | memoryview] = deque(maxlen=0)  # shared by all without unsent parts
 _READABLE = select.EPOLLIN | select.EPOLLRDHUP
 _OVER = select.EPOLLERR | select.EPOLLHUP
 
@@ -106,11 +104,9 @@ class BareTransport(asyncio.Transport):
         "_descriptors",
         "_high",
         "_is_closing",
-        "_is_paused",
         "_peer",
         "_protocol",
         "_unsent",
-        "_unsent_bytes",
         "descriptor",
     )
 
@@ -120,15 +116,13 @@ class BareTransport(asyncio.Transport):
         self.descriptor = -1  # -1 before it has one, and once that is closed or given away
         self._peer = sys.intern(peer)  # interned: many clients share an address
         self._protocol: asyncio.BaseProtocol | None = None
-        self._unsent: deque[bytes | memoryview] = NOTHING
-        self._unsent_bytes = 0
+        self._unsent: UnsentParts | None = None
         self._high = HIGH_WATER
-        self._is_paused = False
         self._is_closing = False
 
     @override
     def __repr__(self) -> str:
-        return f"<BareTransport {self.descriptor}, {self._unsent_bytes} bytes unsent>"
+        return f"<BareTransport {self.descriptor}, {self.get_write_buffer_size()} bytes unsent>"
 
     @override
     def get_extra_info(self, name: str, default: object = None) -> object:
@@ -156,7 +150,7 @@ class BareTransport(asyncio.Transport):
 
     @override
     def get_write_buffer_size(self) -> int:
-        return self._unsent_bytes
+        return 0 if self._unsent is None else self._unsent.size
 
     # Writing
 
@@ -186,43 +180,26 @@ class BareTransport(asyncio.Transport):
         return 0
 
     def _queue(self, parts: Iterable[bytes | bytearray | memoryview], sent: int) -> None:
-        """Queue what was not sent, without copying bytes: readers share them."""
+        """Queue what was not sent, unless that failed."""
         if self._is_closing:
             return
-        if not self._unsent:
-            self._unsent = deque()
+        if self._unsent is None:
+            self._unsent = UnsentParts()
             self._descriptors.watch(self.descriptor, reads=True, writes=True)
-        for part in parts:
-            if sent < len(part):
-                whole = part if isinstance(part, bytes) else bytes(part)
-                self._unsent.append(memoryview(whole)[sent:] if sent else whole)
-                self._unsent_bytes += len(part) - sent
-            sent = max(0, sent - len(part))
-        if self._unsent_bytes > self._high and not self._is_paused:
-            self._is_paused = True
-            self._notify("pause_writing")
+        self._unsent.add(parts, sent)
+        self._unsent.pause_if_high(self._protocol, self._high)
 
     def _flush(self) -> None:
-        sent = self._sent_of(os.writev, (*islice(self._unsent, MOST_PARTS),))
-        self._unsent_bytes -= sent
-        while sent:
-            first = self._unsent.popleft()
-            if sent < len(first):
-                self._unsent.appendleft(memoryview(first)[sent:])
-            sent = max(0, sent - len(first))
-        if not self._unsent:
-            self._unsent = NOTHING
+        unsent = self._unsent
+        assert unsent is not None, "else nobody watches for room to write"
+        unsent.drop(self._sent_of(os.writev, unsent.first()))
+        if not unsent.size:
+            self._unsent = None
             if self._is_closing:
                 self._lose(None)
                 return
             self._descriptors.watch(self.descriptor, reads=True, writes=False)
-        if self._is_paused and self._unsent_bytes <= self._high // 4:
-            self._is_paused = False
-            self._notify("resume_writing")
-
-    def _notify(self, method: str) -> None:
-        assert isinstance(self._protocol, asyncio.Protocol), "before it there is only a short head"
-        getattr(self._protocol, method)()
+        unsent.resume_if_low(self._protocol, self._high)
 
     # What the client does
 
@@ -279,7 +256,7 @@ class BareTransport(asyncio.Transport):
             return
         self._end_before()
         os.close(self._release_descriptor())
-        self._unsent, self._unsent_bytes = NOTHING, 0
+        self._unsent = None
         if self._protocol is not None:
             self._descriptors.loop.call_soon(self._protocol.connection_lost, error)
 
