@@ -1,4 +1,4 @@
-"""Docstrings stand alone: each names its subject, so that it can be read without its neighbours."""
+"""Docstrings stand alone, and the nouns of class names are words that can be looked up."""
 
 from __future__ import annotations
 
@@ -39,6 +39,45 @@ LEANS_ON_ANOTHER = re.compile(
     r"(The same|Of|One|It|Who|Whom|Whose|What|How|When|Where|Whether|That|Those|Nobody|Somebody"
     r"|Everybody|They|He|She|Which|Why)\b"
 )
+# The vocabulary of HTTP, asyncio, databases, monitoring and programming.
+FIELD = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        access address age alert background bound budget builder cache call change channel
+        check client command connection connector content context copy count counter
+        creation data deadline default delivery description descriptor detector directive
+        distribution driver entry event exchange explanation export field file folder
+        gateway get group handler head histogram hook host index inspector issuer item kind
+        length level lifecycle lifetime limit line list listener listing loader loop metric
+        mistake name news observer outcome output owner panel part pattern pipeline poller
+        progress proof proxy purge query question queue quota rank rate receiver recipient
+        registry relay reply report request response result rotation router rule sample
+        schedule scope search secret segment sender server session set setting sharing size
+        slot snapshot source span state status store subscription supervisor sweeper table
+        template thread timeout timer token tracer traffic transport type user verification
+        waiter watch writer
+        """,
+    )
+)
+# Words that are not clear without the class's docstring. Each goes with a renaming of its class.
+UNCLEAR = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        admission admitted after answered around asker attempt before begin beginning
+        brought conduct create created decided declaration deployment elsewhere end entrance
+        fact fetched figure following found freshness holder home how incarnation
+        incoming issued kept lender listed load loaded made moment moved named note
+        offer on other over parkable pending point presented purger reach recording refuse
+        refused relayed remain repeated rotated sent serve shed shown standing started stop
+        stored taken traced trust unguarded unrotated unsent use vital waiting wish write
+        wrote
+        """,
+    )
+)
+WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z]|$|\d)|[A-Z][a-z]+|[a-z]+")
+PLURALS = {"ies": "y", "sses": "ss", "xes": "x", "tches": "tch", "shes": "sh"}
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -55,3 +94,53 @@ def test_a_docstring_names_its_subject(package: str) -> None:
     found = list(docstrings(package))
     assert found
     assert [place for place, said in found if LEANS_ON_ANOTHER.match(said)] == []
+
+
+def singular(word: str) -> str:
+    """Return a noun in the singular."""
+    for ending, one in PLURALS.items():
+        if word.endswith(ending):
+            return word.removesuffix(ending) + one
+    keeps = word.endswith(("ss", "us", "news")) or not word.endswith("s")
+    return word if keeps else word[:-1]
+
+
+def noun(name: str) -> str:
+    """Return the noun of a class name: its last word; `Like` is the mark of a Protocol."""
+    words = WORD.findall(name.removesuffix("Like"))
+    return singular(words[-1].lower())
+
+
+def classes() -> dict[str, list[str]]:
+    """Return the public classes of the gateway with their bases; errors are named by conditions."""
+    bases: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "gateway").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                bases[node.name] = [ast.unparse(base).partition("[")[0] for base in node.bases]
+    return {name: found for name, found in bases.items() if not is_error(name, bases)}
+
+
+def is_error(name: str, bases: dict[str, list[str]]) -> bool:
+    """Return whether a class is an exception."""
+    return name in {"Exception", "ValueError", "RuntimeError"} or any(
+        is_error(base, bases) for base in bases.get(name, [])
+    )
+
+
+def glossary() -> set[str]:
+    """Return the words of the terms that the glossary explains."""
+    rows = re.findall(r"^\| ([^|]+) \|", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
+    return {singular(word) for row in rows for word in re.findall("[a-z]+", row.lower())}
+
+
+def test_the_noun_of_a_class_name_is_a_word_that_can_be_looked_up() -> None:
+    known = glossary() | FIELD | UNCLEAR
+    assert sorted(name for name in classes() if noun(name) not in known) == []
+
+
+def test_a_listed_word_is_in_use_and_an_unclear_one_is_explained_nowhere_else() -> None:
+    in_use = {noun(name) for name in classes()}
+    assert sorted(UNCLEAR - in_use) == []
+    assert sorted(UNCLEAR & (FIELD | glossary())) == []
+    assert sorted(FIELD - in_use) == []
