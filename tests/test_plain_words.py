@@ -19,6 +19,7 @@ PLAIN = (
     "cdn_configs",
     "gateway/access",
     "gateway/backends",
+    "gateway/cache",
     "gateway/commands",
     "gateway/edge",
     "gateway/hosted",

@@ -1,1 +1,1 @@
-"""What makes many equal reads cost one: rendered answers kept, and reads in flight shared."""
+"""The cache: rendered responses are stored, and equal reads under way are shared."""

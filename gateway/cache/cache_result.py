@@ -1,4 +1,4 @@
-"""What the cache of a route gives a request."""
+"""The result of a route's cache for a request."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gateway.protocol.http import cache_status
 
 
 class CacheResult(msgspec.Struct, frozen=True):
-    """What a request gets: an answer, whether it is news of the origin, and what to say of it.
+    """The response to a request, whether the origin just sent it, and what to say of it.
 
-    `source` has the body when it is not whole yet, for as long as the asker holds it.
-    `tail_is_known` where it may say that it reached the stream's tail, if it did. `number` is the
-    one of the fetch that has brought it.
+    `source` has the body while it is not whole yet, for as long as the client reads it.
+    `tail_is_known` if it may say that it reached the stream's tail. `number` is the
+    number of the fetch that brought it.
     """
 
     cached: CachedResponse

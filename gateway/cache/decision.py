@@ -41,14 +41,14 @@ class FollowedState(Protocol):
 
     @property
     def is_current(self) -> bool:
-        """Whether it is known as it is right now."""
+        """True if the stream is known as it is right now."""
 
     @property
     def has_recent_directives(self) -> bool:
-        """Whether the origin has told lately for how long caches may keep a read of the tail."""
+        """True if the origin has recently sent a lifetime for reads of the tail."""
 
     def knows_tail(self, offset: str) -> bool:
-        """Whether the stream is known to end at an offset, right now."""
+        """Return whether the stream is known to end at an offset right now."""
 
 
 class Followed(Protocol):
@@ -59,14 +59,14 @@ class Followed(Protocol):
         """The state of the stream, as far as it is known."""
 
     def since(self, offset: str) -> Span | None:
-        """What lies after an offset, where it is at hand."""
+        """Return the recent data after an offset, or None."""
 
     @property
     def rests_until(self) -> float:
-        """As of a Variant, where its recent data have stood in."""
+        """The time (epoch) until which recent data stand in for a failing origin."""
 
     def in_place(self, request: CacheRequest) -> CachedResponse | None:
-        """What may stand in for the origin's answer to a read, where it is at hand."""
+        """Return recent data that may stand in for the origin's response, or None."""
 
 
 class Serve(msgspec.Struct, frozen=True):
@@ -145,11 +145,11 @@ def decide(  # noqa: PLR0913 - what an answer depends on
     is_hit_for_pass: bool,
     is_down: bool,
 ) -> Decision:
-    """What answers a GET or HEAD that does not wait for new data.
+    """Decide what answers a GET or HEAD that does not wait for new data.
 
-    `variants` are what is stored of its URL, the newest first; `stream` is the one that it reads,
-    when that is followed. The answer to one that `is_hit_for_pass` is known not to be stored. The
-    origin `is_down` where it is known not to answer.
+    `variants` are the cached responses of its URL, the newest first; `stream` is the stream read,
+    if it is followed. With `is_hit_for_pass` the response is known not to be cacheable. The
+    origin `is_down` if it is known not to respond.
     """
     if method == "HEAD":
         use = reuse(request.headers, variants, now)
@@ -183,7 +183,7 @@ def _known(stream: Followed, request: CacheRequest) -> ServeTail | ServeRecent |
 def _unless_failing(
     use: Fetch | Validate | StandIn, request: CacheRequest, stream: Followed, is_failing: bool
 ) -> Use:
-    """What is asked for, or stands in, unless the origin fails and recent data may do instead."""
+    """Return the decision, or recent data instead if the origin fails."""
     answer = stream.in_place(request) if is_failing else None
     if answer is None:
         return use
@@ -194,7 +194,7 @@ def _unless_failing(
 def reuse(
     headers: MultiMapping[str], variants: Sequence[Variant], now: float, *, is_down: bool = False
 ) -> Reuse:
-    """What the cache does for a GET, by what is stored of its URL (RFC 9111 section 4)."""
+    """Decide what the cache does for a GET, by its URL's variants (RFC 9111 section 4)."""
     variant = select(variants, headers) if variants else None
     if variant is not None:
         stored = variant.stored
@@ -211,7 +211,7 @@ def reuse(
 
 
 def select(variants: Iterable[Variant], headers: MultiMapping[str]) -> Variant | None:
-    """The first of the variants, the newest first, that answers the request (section 4.1)."""
+    """Return the newest variant that answers the request, or None (section 4.1)."""
     for variant in variants:
         if fits(variant, headers):
             return variant
@@ -219,16 +219,16 @@ def select(variants: Iterable[Variant], headers: MultiMapping[str]) -> Variant |
 
 
 def fits(variant: Variant, headers: MultiMapping[str]) -> bool:
-    """Whether a variant answers a request; an identified reader is given only what is public."""
+    """Return whether a variant answers a request; an identified reader gets only public ones."""
     cached = variant.cached
     may_have_it = cached.is_public or not cached.identity.tell(headers)
     return may_have_it and selects(headers, variant.stored)
 
 
 def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -> Variant | None:
-    """The variant that `reuse` would serve for a GET that wants all of it, or None.
+    """Return the variant that `reuse` would serve for an unconditional GET, or None.
 
-    The fast path asks this, which has no request object yet: it is what `decide` begins with.
+    The fast path calls this without a request object: `decide` begins with the same check.
     """
     for variant in variants:
         if variant.fitted() is not headers:  # the same heads come again, and are parsed once
@@ -245,7 +245,7 @@ def fresh(variants: Iterable[Variant], headers: MultiMapping[str], now: float) -
 
 
 def only_if_cached(request_headers: MultiMapping[str]) -> bool:
-    """Whether the request wants a 504 rather than the origin's answer (section 5.2.1.7)."""
+    """Return whether the request wants a 504 rather than the origin's response (5.2.1.7)."""
     if "Cache-Control" not in request_headers:
         return False
     return "only-if-cached" in parse_directives(request_headers.getall("Cache-Control"))

@@ -45,7 +45,7 @@ ASKS = decision.Fetch, decision.Validate
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """What answers a request, and what was looked up for that."""
+    """A decision on a request, with the variants that it is based on."""
 
     use: Decision
     variants: Sequence[Variant]
@@ -87,35 +87,35 @@ class HttpCache:
     # Looking up
 
     def variants(self, request: CacheRequest) -> Sequence[Variant]:
-        """The cached responses of a URL, the newest first."""
+        """Return the cached responses of a URL, the newest first."""
         entry = self._store.get(request.key, self._clock())
         return entry.variants if isinstance(entry, Variants) else ()
 
     def peek(self, request: CacheRequest) -> Sequence[Variant]:
-        """The same, for who only looks: it does not count as used."""
+        """Return the cached responses of a URL without marking the entry as used."""
         entry = self._store.peek(request.key, self._clock())
         return entry.variants if isinstance(entry, Variants) else ()
 
     def paths(self) -> Iterator[str]:
-        """The paths with cached responses, as they are now; all routes share the store."""
+        """Yield the paths with cached responses; all routes share the store."""
         for group in self._store.groups():
             if isinstance(group, tuple) and group[0] == "path":
                 yield group[1]
 
     def of_path(self, path: str) -> list[CachedResponse]:
-        """The cached responses of a path."""
+        """Return the cached responses of a path."""
         entries = self._store.of_group(("path", path))
         return [
             one.cached for entry in entries if isinstance(entry, Variants) for one in entry.variants
         ]
 
     def is_hit_for_pass(self, request: CacheRequest) -> bool:
-        """Whether the answer is known not to be stored."""
+        """Return whether the response is known not to be cacheable."""
         known = self._hit_for_pass
         return bool(known.until) and request.fetch_key in known
 
     def is_being_fetched(self, request: CacheRequest) -> bool:
-        """Whether the origin is being asked for the same, by one whom others may join."""
+        """Return whether an equal request is under way that others may join."""
         key = key_of(request, varies_of(self.peek(request)))
         return not self.is_hit_for_pass(request) and self.fetches.joinable(key) is not None
 
@@ -162,13 +162,13 @@ class HttpCache:
         now: float,
         resources: Callable[[], ExitStack],
     ) -> CacheResult:
-        """The answer that was decided on. Raises NotCached and what the origin's failures are.
+        """Return the response that was decided on. Raises NotCached, and the origin's failures.
 
-        It is that of a fetch that is under way for the same, else of one more. A body that is not
-        whole yet is read until the asker's `resources` are closed.
+        A request for the origin joins an equal fetch, or begins one. A body that is not
+        whole yet is read until the client's `resources` are closed.
 
-        What an answer varies with is known only when it has begun. Those for whom it is none join
-        again, each with others who ask for the same variant.
+        The fields of Vary are known only when a response has begun. Requests that it does not fit
+        join again, each with others for the same variant.
         """
         use = decided.use
         if not isinstance(use, ASKS):
@@ -203,7 +203,7 @@ class HttpCache:
             varies = more if joins else varies
 
     def _at_hand(self, use: Decision, request: CacheRequest, now: float) -> CacheResult:
-        """The answer that was decided on, for which the origin is not waited for."""
+        """Return the response of a decision that does not wait for the origin."""
         match use:
             case decision.Serve(variant):
                 return self._hit(variant, "HIT", now)
@@ -219,7 +219,7 @@ class HttpCache:
                 raise AssertionError(f"{use} is for who has decided")
 
     def _hit(self, variant: Variant, x_cache: str, now: float) -> CacheResult:
-        """A cached response for one who asked for it."""
+        """Return a cached response as a hit, and count it."""
         variant.entry.hits += 1
         stored = variant.stored
         ttl = int(stored.fresh_until - now)
@@ -245,7 +245,7 @@ class HttpCache:
 
     @staticmethod
     def _is_for(fetch: SharedFetch, request: CacheRequest, cached: CachedResponse) -> bool:
-        """Whether one who has joined may have what has begun."""
+        """Return whether a request that joined may have the response that has begun."""
         if not (fetch.shared and policy.selects(request.headers, cached.stored)):
             return False
         tracing.shares(fetch.leader)
@@ -260,7 +260,7 @@ class HttpCache:
         *,
         is_collapsed: bool,
     ) -> CacheResult:
-        """What a fetch has brought: all of it, or the head, for one who reads the body."""
+        """Return the response of a fetch: whole, or its head with the body to read."""
         fetch.given += 1
         fetched, source = fetch.told, None
         if fetched is None:
@@ -308,9 +308,9 @@ class HttpCache:
             fetch.let_rest()
 
     def _forget_another(self, request: CacheRequest) -> None:
-        """A stream ends before an offset: copies that go as far are of another stream.
+        """Drop responses of another stream at a path: this one ends before their offset.
 
-        An offset that somebody made up says nothing of them.
+        An offset that a client made up proves nothing.
         """
         entries = self._store.of_group(("path", request.path))
         known = (
@@ -336,7 +336,7 @@ class HttpCache:
             fetch.is_stored = keeps and self._keep(fetch.request, cached)
 
     async def read(self, request: CacheRequest, limit: int) -> CacheResult:
-        """A whole answer, fresh, for whoever needs the bytes of a stream; shared like any other."""
+        """Return a whole, fresh response, for a caller that needs a stream's bytes."""
         with ExitStack() as held_by:
             result = await self.answer(request, lambda: held_by)
             if result.source is None:
@@ -357,7 +357,7 @@ class HttpCache:
         self.distrusted(path)
 
     def _keep(self, request: CacheRequest, cached: CachedResponse) -> bool:
-        """Whether there was room for it."""
+        """Store a response; return whether there was room."""
         if self._hit_for_pass.until:
             self._hit_for_pass.discard(request.fetch_key)
         key, store = request.key, self._store
@@ -368,7 +368,7 @@ class HttpCache:
         return store.put(Variants(key, request.read, variants, self, self._traffic.kept))
 
     def _given(self, request: CacheRequest, cached: CachedResponse) -> Hits:
-        """Where those are counted who are given it at once."""
+        """Return the counts of the requests that the cached response will answer."""
         begins, facts = counted.NOWHERE, cached.facts
         if facts is not None:
             is_end = facts.closed and facts.is_empty
@@ -376,7 +376,7 @@ class HttpCache:
         return self._traffic.hits(counted.READ, begins, cached.status)
 
     def _drop_old(self, fetch: SharedFetch, status: int) -> None:
-        """What was to be validated stands no more, and what stands now is not to be kept."""
+        """Remove the validated variant when its replacement must not be stored."""
         old = fetch.old
         if old is None or policy.is_error(status):
             return
@@ -384,12 +384,12 @@ class HttpCache:
             self._store.put(old.entry.without(old))
 
     def forget(self, path: str) -> None:
-        """A write may have changed everything at a path."""
+        """Drop every cached response of `path`, and outdate fetches under way."""
         self._store.drop(("path", path))
         self.fetches.outdate(path, None)
 
     def moved(self, path: str, reach: Reach) -> None:
-        """A stream has grown: what reached its tail is old, what lies before is not."""
+        """Drop cached responses that reached the old tail; earlier chunks stay."""
         self._store.drop(("tail", path))
         self.fetches.outdate(path, reach)
 

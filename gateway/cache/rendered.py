@@ -1,4 +1,4 @@
-"""What is kept of an own log: whole answers, and data events for SSE readers who catch up."""
+"""Cached responses of an own log, and data events for SSE readers who catch up."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 class RenderedChunk(CacheEntry):
-    """One answer with status 200, but for its status line and what is of the moment.
+    """A response with status 200, without the status line and the lines of the moment.
 
-    After `confirm_after` (unix time) somebody else may have changed the stream without our
-    knowledge; it is `sure_s` long that an answer is given before that is asked again. `lines` are
+    After `confirm_after` (epoch seconds) another program may have changed the stream without a
+    notification; once confirmed, the response is served for `sure_s` more. `lines` are
     its header lines with the blank one. The body is apart from them, since it may be megabytes,
-    which the log has just read: nothing copies it. `given` counts who got it at once. It `is_end`
-    where it has nothing but that its stream is closed.
+    which the log has just read: nothing copies it. `given` counts the hits. It `is_end`
+    if it says only that its stream is closed.
     """
 
     __slots__ = (
@@ -63,7 +63,7 @@ class RenderedChunk(CacheEntry):
         self.sure_s = self.confirm_after = math.inf
 
     def is_of(self, state: StreamState) -> bool:
-        """Whether it was read from this stream, and not from another at the same path."""
+        """Return whether the response is of this stream, and not of another at the same path."""
         return state.stream_id in self.groups
 
 

@@ -21,10 +21,10 @@ MAX_ENTRIES = 500_000  # what an eviction or a drop has to look through stays sm
 
 
 class CacheEntry:
-    """What a store holds under a key: a subclass adds the answer.
+    """An entry of a store; a subclass adds the response.
 
-    It is dropped with each of its `groups`, and not given out from `expires_at` on (epoch seconds).
-    `hits` counts the answers that were given out of it, `owner` what is kept for its route.
+    It is dropped with each of its `groups`, and not served from `expires_at` on (epoch seconds).
+    `hits` counts the responses served from it, `owner` the entries of its route.
     """
 
     __slots__ = ("expires_at", "groups", "hits", "key", "owner", "size")
@@ -46,7 +46,7 @@ class CacheEntry:
         self.hits = 0
 
     def let_go(self) -> None:
-        """It is in the store no more, or never was."""
+        """Release references: the entry has left the store, or was never in it."""
 
 
 K = TypeVar("K", bound=CacheEntry)
@@ -81,7 +81,7 @@ class Store(Generic[K]):
         return f"<Store {len(self)} entries, {self.bytes} of {self._max_bytes} bytes>"
 
     def get(self, key: Hashable, now: float) -> K | None:
-        """What is kept under `key`, when it has not expired."""
+        """Return the entry under `key`, or None if it has expired."""
         entry = self._used.get(key)
         was_used = entry is not None
         if entry is None:
@@ -98,7 +98,7 @@ class Store(Generic[K]):
         return entry
 
     def peek(self, key: Hashable, now: float) -> K | None:
-        """The same, without making it more recently used: for who only looks."""
+        """Return the entry under `key` without marking it as used."""
         entry = self._used.get(key) or self._new.get(key)
         expired = entry is not None and entry.expires_at is not None and now >= entry.expires_at
         return None if expired else entry
@@ -182,7 +182,7 @@ class Store(Generic[K]):
         return [self._used.get(key) or self._new[key] for key in self._groups.get(group) or ()]
 
     def groups(self) -> list[Hashable]:
-        """The groups that have answers, as they are now."""
+        """Return the groups that have entries now."""
         return list(self._groups)
 
     def drop(self, group: Hashable) -> None:

@@ -14,17 +14,17 @@ MAX_LIFETIMES = 10_000  # streams remembered: about 3 MB; the rest are kept as l
 
 
 class StreamLifetimes:
-    """By path; the least recently created are forgotten first."""
+    """The lifetimes of streams by path; the least recently created are forgotten first."""
 
     def __init__(self) -> None:
         self._lifetimes: OrderedDict[str, Lifetime] = OrderedDict()
 
     def of(self, path: str) -> Lifetime:
-        """What is known of a stream's lifetime."""
+        """Return the known lifetime of a stream."""
         return self._lifetimes.get(path, FOREVER)
 
     def created(self, path: str, lifetime: Lifetime) -> None:
-        """A stream begins at the path, or stood there already with this lifetime."""
+        """Note the lifetime of a stream that was created or confirmed at `path`."""
         self._lifetimes.pop(path, None)
         if lifetime != FOREVER:
             self._lifetimes[path] = lifetime

@@ -1,4 +1,4 @@
-"""What the store holds under a URL: its cached responses, and what is known of their use."""
+"""The cached responses of a URL, and what is known of their use."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Home(Protocol):
     """The cache of a route, as far as its answers need it."""
 
     def is_tail(self, host: str, read: EdgeCatchUp, offset: str, /) -> bool:
-        """Whether the stream that everybody reads there is known to end at an offset."""
+        """Return whether the public stream there is known to end at an offset."""
 
     def recipient_of(self, path: str, given: str | None, /) -> Recipient:
-        """For whom an answer is, by path and the reader key that its URL has, if any."""
+        """Return the recipient of a response, by path and the URL's reader key, if any."""
 
 
 def _none() -> None:
-    """Nobody has asked yet."""
+    """Return None: no request has been served yet."""
 
 
 class _Shown:
@@ -89,7 +89,7 @@ class Variant:
 
     @property
     def knows_tail(self) -> bool:
-        """Whether what it reached is still the tail of its stream."""
+        """True if the tail that the response reached is still the stream's tail."""
         facts = self.cached.facts
         if facts is None:
             return False
@@ -157,7 +157,7 @@ class Variant:
         return begin, before, b"%b%b\r\n" % (after, length)
 
     def _head(self, recipient: Recipient, heads: dict[Recipient, bytes]) -> bytes:
-        """The head as its origin's lines make it for somebody; on a public route it is one."""
+        """Return the head for a recipient; on a public route all get the same."""
         if not recipient.is_private:
             return self.cached.head
         head = heads.get(recipient)
@@ -200,9 +200,9 @@ class Variants(CacheEntry):
 
     @override
     def let_go(self) -> None:
-        """Nobody finds the variants by it any more; each still knows what it was in.
+        """Release the variants, which still refer to this entry.
 
-        Else the two would hold each other until garbage is collected.
+        Otherwise both would stay in memory until the garbage collector finds the cycle.
         """
         self.variants = ()
 
@@ -211,7 +211,7 @@ class Variants(CacheEntry):
         return any(name in names for variant in self.variants for name, _ in variant.stored.vary)
 
     def with_variant(self, new: CachedResponse, given: Hits) -> Variants:
-        """The entry with one more variant, or another in place of one for the same requests."""
+        """Return the entry with a variant added, or replaced if it is for the same requests."""
         others = [
             variant
             for variant in self.variants
@@ -221,7 +221,7 @@ class Variants(CacheEntry):
         return self._with(sorted(variants, key=attrgetter("stored.born"), reverse=True))
 
     def without(self, old: Variant) -> Variants:
-        """The entry without a variant that stands no more."""
+        """Return the entry without a variant."""
         return self._with([variant for variant in self.variants if variant is not old])
 
     def _with(self, variants: list[Variant]) -> Variants:
@@ -231,7 +231,7 @@ class Variants(CacheEntry):
 
 
 def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:
-    """What equal requests are equal in."""
+    """Return the key that equal requests share."""
     if not varies:
         return request.fetch_key
     return request.fetch_key, tuple(
@@ -240,7 +240,7 @@ def key_of(request: CacheRequest, varies: frozenset[str]) -> Hashable:
 
 
 def varies_of(variants: Sequence[Variant]) -> frozenset[str]:
-    """The fields that are known to select among the answers to a URL."""
+    """Return the fields that are known to select among the variants of a URL."""
     if not variants:
         return _NOTHING
     return frozenset([name for variant in variants for name, _ in variant.stored.vary])

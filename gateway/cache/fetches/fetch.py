@@ -114,14 +114,14 @@ class SharedFetch:
 
     @property
     def body(self) -> SharedBody:
-        """What has come of the answer, for who reads it while it comes."""
+        """The body received so far, for clients that read it as it arrives."""
         if self._body is None:
             self._body = SharedBody()
         return self._body
 
     @property
     def is_current(self) -> bool:
-        """Whether it has all that was written while it was under way, so that it tells of now."""
+        """True if the response has everything that was written while the fetch was under way."""
         if not self.outdated:
             return True
         facts = self.begun.result().facts
@@ -284,7 +284,7 @@ class SharedFetch:
         return None if self.on_heard is None else self.on_heard(self)
 
     def _is_settled_by(self, answer: AnyAnswer) -> bool:
-        """Whether what is kept stands in for a failure. Raises OriginBroken for the unasked."""
+        """Return whether a cached response covers a failure. Raises OriginBroken if 304 or 206."""
         status = answer.status
         self.history, self.server = answer.history, answer.server
         conditional.check_asked_for(status, NO_CONDITIONS)

@@ -42,11 +42,11 @@ class FetchTable:
         self.on_heard: Callable[[SharedFetch], Doubt | None] | None = None
 
     def __contains__(self, key: Hashable) -> bool:
-        """Whether one is under way that was meant to be joined."""
+        """Return whether a fetch that can be joined is under way."""
         return key in self._joinable
 
     def joinable(self, key: Hashable) -> SharedFetch | None:
-        """The one that an equal request may join."""
+        """Return the fetch that an equal request may join, or None."""
         fetch = self._joinable.get(key)
         return None if fetch is None or fetch.given_up else fetch
 
@@ -79,9 +79,9 @@ class FetchTable:
         fetch.on_heard = self.on_heard
 
     def outdate(self, path: str, reach: Reach | None) -> None:
-        """A write passes by: nobody joins any more what was asked for before it.
+        """Let no request join the fetches of a path that began before a write.
 
-        Without a `reach`, another stream may be there.
+        Without a `reach`, another stream may be at the path.
         """
         for fetch in self._of_path.get(path, ()):
             if reach is None:
@@ -97,7 +97,7 @@ class FetchTable:
             self.outdate(path, None)
 
     def left(self, fetch: SharedFetch, part: FetchPart) -> None:
-        """One fewer waits for it; with the last one it is known how many it was given to."""
+        """Remove a request from a fetch, and count the fetch after the last one."""
         fetch.leave(part)
         if fetch.is_over:
             self._count(fetch)

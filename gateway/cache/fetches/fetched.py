@@ -1,4 +1,4 @@
-"""What a fetch has brought, and the part that a request has in it."""
+"""The result of a fetch, and a request's part in it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class How(Enum):
-    """What became of the request."""
+    """The outcome of a request."""
 
     FETCHED = "fetched"
     CONFIRMED = "confirmed"

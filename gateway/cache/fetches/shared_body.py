@@ -18,7 +18,10 @@ SLOW_S = 2.0  # how long those who keep up wait for one who takes nothing at all
 
 
 class SharedBody:
-    """All of it is kept, until it is `passed_on`: then each part only until all have taken it."""
+    """A body that several clients read while it arrives.
+
+    It is stored whole until it is `passed_on`; then each part only until all readers have it.
+    """
 
     def __init__(self) -> None:
         self.size = 0
@@ -33,14 +36,14 @@ class SharedBody:
         self._taken: asyncio.Event | None = None
 
     def reader(self) -> SharedBodyReader:
-        """One more who reads it, from its beginning."""
+        """Return a new reader, at the beginning of the body."""
         assert not self.passed_on, "its beginning may be gone"
         reader = SharedBodyReader(self)
         self._readers.add(reader)
         return reader
 
     def whole(self) -> bytes:
-        """What has come so far, while all is kept."""
+        """Return the body received so far, while all of it is stored."""
         return b"".join(self._parts)
 
     # As it comes
@@ -52,7 +55,7 @@ class SharedBody:
         _set(self._came)
 
     def end(self) -> None:
-        """That was all."""
+        """Mark the body as complete."""
         self._ended = True
         _set(self._came)
 
@@ -98,7 +101,7 @@ class SharedBody:
     # As it is read
 
     async def part(self, reader: SharedBodyReader) -> bytes:
-        """The next part for a reader, once it is there; empty at the end. Raises what cut it."""
+        """Return a reader's next part once it is there; empty at the end. Raises what cut it."""
         while not reader.is_let_go and reader.at == self._dropped + len(self._parts):
             if self._error is not None:
                 raise self._error
@@ -112,11 +115,11 @@ class SharedBody:
         return self._parts[reader.at - self._dropped]
 
     def taken(self) -> None:
-        """A reader has come further."""
+        """Note that a reader took a part."""
         _set(self._taken)
 
     def left(self, reader: SharedBodyReader) -> None:
-        """A reader wants no more."""
+        """Remove a reader."""
         self._readers.discard(reader)
         _set(self._taken)
 
@@ -134,7 +137,7 @@ def _set(event: asyncio.Event | None) -> None:
 
 
 class SharedBodyReader:
-    """One who reads a body: has taken the parts before `at`, and so `taken` bytes."""
+    """A reader of a body, which has the parts before `at`, `taken` bytes in all."""
 
     def __init__(self, body: SharedBody) -> None:
         self.at = 0
@@ -144,13 +147,13 @@ class SharedBodyReader:
         self._body = body
 
     def stands_for(self, now: float) -> float:
-        """How many seconds more it may stand still, now that it is behind."""
+        """Return how many seconds a reader that is behind may still take nothing."""
         if self._stood[0] != self.taken:
             self._stood = (self.taken, now)
         return self._stood[1] + SLOW_S - now
 
     async def parts(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises what cut it short."""
+        """Yield the body as it arrives. Raises what cut it short."""
         while part := await self._body.part(self):
             self.at += 1
             self.taken += len(part)

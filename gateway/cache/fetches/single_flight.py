@@ -43,13 +43,13 @@ class SingleFlight(Generic[T]):
         self.joined = 0
 
     def __contains__(self, key: Hashable) -> bool:
-        """Whether such a read is under way."""
+        """Return whether a read under `key` is under way."""
         return key in self._fetches
 
     async def read(self, key: Hashable, read: Callable[[], Coroutine[None, None, T]]) -> T:
-        """The result of the read under `key`, begun now unless it is already under way.
+        """Return the result of the read under `key`, which is shared if it is under way.
 
-        An error reaches each waiter, and the next read begins anew.
+        An error reaches each waiter, and the next call reads again.
         """
         fetch = self._fetches.get(key)
         if fetch is None or fetch.result.done():

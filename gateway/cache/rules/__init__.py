@@ -1,1 +1,1 @@
-"""What may be cached, for how long and for whom: decisions without state."""
+"""Rules of caching without state: what may be cached, for how long and for whom."""

@@ -69,7 +69,7 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> tuple[str, str]:
-        """What answers are kept under."""
+        """The key of cached responses."""
         return self.host, self.read.target
 
     @property
@@ -80,18 +80,18 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def identified(self) -> bool:
-        """Whether somebody in particular asks."""
+        """True if the request identifies its sender."""
         return bool(self.identity)
 
     @property
     def fetch_key(self) -> Hashable:
-        """What equal requests are equal in."""
+        """The key that equal requests share."""
         return self.host, self.read.target, self.identity, self.coding
 
     def plain(self, identity: IdentityHeaders) -> CacheRequest:
-        """This reader's request with nothing in it but who it is: live readers share it.
+        """Return this reader's request with only its identity in it: live readers share it.
 
-        Of nobody in particular not even the address: it is that of whoever happened to be first.
+        An anonymous reader's address is left out too: the first reader's would stand for all.
         """
         kept = _OF_THE_WAY | _OF_THE_SENDER if self.identified else _OF_THE_WAY
         fields = CIMultiDict(
@@ -108,13 +108,13 @@ class CacheRequest(msgspec.Struct, frozen=True, gc=False):
         return msgspec.structs.replace(self, fields=fields, block=None, coding="", headers=headers)
 
     def apart(self) -> CacheRequest:
-        """The same of somebody in particular, to whom the origin answers as to nobody else."""
+        """Return the request as that of an identified reader, with its own response."""
         return msgspec.structs.replace(
             self, identity=self.admitted_as, admitted_as="", headers=self.fields
         )
 
     def elsewhere(self, offset: str) -> CacheRequest:
-        """This reader's request to catch up from an offset."""
+        """Return this reader's request to catch up from an offset."""
         return msgspec.structs.replace(self, read=edge_target.catch_up(self.read, offset))
 
 
@@ -145,7 +145,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
     length: int | None = None  # of the body, where the origin says it
 
     def with_body(self, body: bytes) -> CachedResponse:
-        """The response with all of its body, and with an ETag made from it where one is missing."""
+        """Return the response with its whole body, and an ETag made from that if it has none."""
         if self.tagged_as is None and self.body is body:
             return self
         head, facts = self.head, self.facts
@@ -178,7 +178,7 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
 
     @property
     def _tells_of_tail(self) -> bool:
-        """Whether it says that it reached its stream's tail, and has something to read."""
+        """True if the response says that it reached the stream's tail, and is not empty."""
         facts = self.facts
         return self.is_tail and facts is not None and facts.up_to_date and not facts.is_empty
 
@@ -188,13 +188,13 @@ class CachedResponse(msgspec.Struct, frozen=True, gc=False, eq=False, kw_only=Tr
 
 
 def fields_of(head: bytes) -> CIMultiDict[str]:
-    """The header fields of an answer's head."""
+    """Return the header fields of a response's head."""
     lines = head[head.index(b"\r\n") + 2 :]
     return CIMultiDict(http1.parse_field_lines(lines))
 
 
 def no_store(fields: CIMultiDict[str]) -> CIMultiDict[str]:
-    """An error of which its origin does not say that it may be kept is not."""
+    """Add no-store to an error whose origin does not say that it may be cached."""
     if not any(name in fields for name in (*repair.LIFETIMES, "Last-Modified")):
         fields["Cache-Control"] = "no-store"
     return fields

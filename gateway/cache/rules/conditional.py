@@ -1,4 +1,4 @@
-"""What of a whole answer a request wants: all, a part, or only to know that it has not changed."""
+"""Conditional and range requests: what of a whole response a client wants."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def check_asked_for(status: int, sent: Container[str]) -> None:
 
 
 def wants_all(headers: MultiMapping[str]) -> bool:
-    """Whether a request wants an answer as it is."""
+    """Return whether a request is neither conditional nor for a range."""
     return not any(map(headers.__contains__, CONDITIONS))
 
 
 def not_modified(
     request_headers: MultiMapping[str], status: int, headers: MultiMapping[str]
 ) -> bool:
-    """Whether the client has this very 200 already (section 4.3.2, RFC 9110 section 13.2.2)."""
+    """Return whether the client has this 200 already (section 4.3.2, RFC 9110 section 13.2.2)."""
     if status != 200:
         return False
     if_none_match = request_headers.getall("If-None-Match", ())

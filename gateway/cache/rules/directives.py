@@ -1,4 +1,4 @@
-"""What the header fields of caching say, however badly they are written."""
+"""Header fields of caching, parsed however badly they are written."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Directives(msgspec.Struct, frozen=True):
         return name in self.given
 
     def seconds(self, name: str) -> int | None:
-        """The time a directive gives: None without it, 0 where it makes no sense."""
+        """Return the seconds of a directive: None without it, 0 if they are invalid."""
         argument = self.given.get(name)
         if argument is None:
             return None
@@ -84,7 +84,7 @@ class Directives(msgspec.Struct, frozen=True):
 
 
 def governing(headers: MultiMapping[str]) -> Directives:
-    """The directives for a shared cache at the edge: RFC 9213's own field, else Cache-Control."""
+    """Return the directives for a shared cache: RFC 9213's field, else Cache-Control."""
     targeted = parse_dictionary(headers.getall("CDN-Cache-Control", ()))
     if targeted:
         return Directives(targeted, targeted=True)
@@ -92,7 +92,7 @@ def governing(headers: MultiMapping[str]) -> Directives:
 
 
 def parse_directives(lines: Iterable[str]) -> dict[str, str]:
-    """A Cache-Control field. The first of equal directives counts (RFC 9111 section 4.2.1)."""
+    """Parse Cache-Control. The first of equal directives counts (RFC 9111 section 4.2.1)."""
     given: dict[str, str] = {}
     for member in members(lines):
         name, _, argument = member.partition("=")
@@ -103,9 +103,9 @@ def parse_directives(lines: Iterable[str]) -> dict[str, str]:
 
 
 def parse_dictionary(lines: Iterable[str]) -> dict[str, str]:
-    """A targeted field: empty unless it is a well-formed dictionary (RFC 9213 section 2.1).
+    """Parse a targeted field: empty unless it is a valid dictionary (RFC 9213 section 2.1).
 
-    A time that is no integer is left out, as the section asks of values of the wrong type.
+    A time that is no integer is left out, as the section demands for values of the wrong type.
     """
     text = ", ".join(lines).lstrip(" ").rstrip(" \t")
     given: dict[str, str] = {}
@@ -131,7 +131,7 @@ def _makes_sense(name: str, value: str) -> bool:
 
 
 def members(lines: Iterable[str]) -> list[str]:
-    """The members of a list field, without the space around them, the empty ones left out."""
+    """Return the members of a list field, stripped, without empty ones."""
     found = (member.strip() for line in lines for member in _split(line))
     return [member for member in found if member]
 
@@ -144,23 +144,23 @@ def _split(line: str) -> list[str]:
 
 
 def delta_seconds(text: str) -> int | None:
-    """A non-negative number of seconds, None for anything else."""
+    """Parse a non-negative number of seconds; None for anything else."""
     return min(whole_number(text), LONGEST_S) if _DIGITS.fullmatch(text) else None
 
 
 def whole_number(digits: str) -> int:
-    """What digits mean; past 18 of them, just very much (int() refuses thousands)."""
+    """Parse digits; more than 18 are just a very large number (int() refuses thousands)."""
     significant = digits.lstrip("0")
     return int(significant or "0") if len(significant) <= 18 else 10**18
 
 
 def age_of(headers: MultiMapping[str]) -> int:
-    """The Age field in seconds: the first value counts, nonsense is none (RFC 9111 section 5.1)."""
+    """Return the Age in seconds: the first value counts, an invalid one is 0 (RFC 9111 5.1)."""
     return age_said(headers.get("Age", ""))
 
 
 def age_said(text: str) -> int:
-    """What an Age field says, in seconds."""
+    """Parse an Age in seconds."""
     if len(text) < 10 and text.isascii() and text.isdigit():
         return int(text)
     given = members([text]) if text else ()
@@ -168,7 +168,7 @@ def age_said(text: str) -> int:
 
 
 def again_s(headers: MultiMapping[str]) -> int | None:
-    """When to ask again by Retry-After, in seconds, of which only so many are believed."""
+    """Return the seconds of Retry-After, up to a bound; None without a valid one."""
     given = headers.get("Retry-After", "")
     wait = delta_seconds(given.strip(" \t"))
     if wait is None:
@@ -180,12 +180,12 @@ def again_s(headers: MultiMapping[str]) -> int | None:
 
 
 def date_of(headers: MultiMapping[str], name: str) -> float | None:
-    """The first date under `name`, in epoch seconds; None without one or when it is malformed."""
+    """Return the first date under `name` (epoch seconds); None if it is missing or invalid."""
     return parse_date(headers.get(name, ""))
 
 
 def parse_date(text: str) -> float | None:
-    """An HTTP date in any of its three formats, in epoch seconds."""
+    """Parse an HTTP date in any of its three formats; return epoch seconds."""
     text = text.strip(" \t")
     return _parsed_date(text) if len(text) <= LONGEST_DATE else None
 
@@ -212,7 +212,7 @@ def _epoch_seconds(match: re.Match[str]) -> float | None:
 
 
 def normalised(name: str, request_headers: MultiMapping[str]) -> str:
-    """The value of a field, the same for all spellings that ask for the same (section 4.1)."""
+    """Return a field's normalised value, equal for spellings with one meaning (section 4.1)."""
     lines = request_headers.getall(name, None)
     if lines is None:
         return _ABSENT
@@ -231,10 +231,10 @@ def _accepted_codings(values: Iterable[str]) -> set[str]:
 
 
 def parse_range(text: str, length: int) -> tuple[int, int] | None:
-    """Where the one range of a Range field begins and ends in `length` bytes.
+    """Parse the only range of a Range field in `length` bytes: its start and end.
 
-    The end is not in it. The start may be past the last byte. None for several ranges, other units
-    and nonsense.
+    The end is exclusive. The start may be past the last byte. None for several ranges, other units
+    and invalid fields.
     """
     wanted = _ONE_RANGE.fullmatch(text.strip(" \t"))
     if wanted is None:

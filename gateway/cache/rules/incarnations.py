@@ -1,4 +1,4 @@
-"""Which stream is at a path: one that is made anew there may be of another type."""
+"""The content types of streams by path: a re-created stream may have another type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_STREAMS = 10_000
 
 
 class Incarnations:
-    """By stream: the type that the latest request to the origin has found there."""
+    """The content type that the latest request to the origin found for each stream."""
 
     def __init__(self) -> None:
         # With the number of that request.

@@ -1,9 +1,9 @@
-"""What a head of an origin's means to us, remembered for those that are equal but for the moment.
+"""Judged heads of origins, remembered for heads that differ only in fields of the moment.
 
-To judge an answer (ResponseRules.apply) takes 45 us, and most answers of a route say the same of
-caches: only tag, offset, cursor, date and age differ. So the first one is judged, and what was
-made of it is the pattern for the next, in 7 us. What these fields decide besides themselves is
-reckoned anew each time, by the same rules; where they decide more than that, nothing is remembered.
+To judge a response (ResponseRules.apply) takes 45 us, and most responses of a route say the same of
+caches: only tag, offset, cursor, date and age differ. So the first is judged, and the result
+is the pattern for the next, in 7 us. What these fields decide besides themselves is
+computed again each time, by the same rules; where they decide more, nothing is remembered.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _OF_TAGS = f"%({_TAGS})s"
 
 
 class _Known(Enum):
-    """What is known of heads that have no pattern, or more than one."""
+    """The knowledge about heads that have no pattern, or more than one."""
 
     ONCE = "it may differ each time, in some line that is no concern of ours"
     DIFFERENT = "each is judged anew"
@@ -66,7 +66,7 @@ _ONCE, _DIFFERENT = _Known
 
 
 class _ByPath:
-    """What stands for heads of which a stream's are alike, in the key of each stream's."""
+    """A marker for heads that are alike for one stream, in the key of that stream's heads."""
 
 
 class JudgedHeads:
@@ -146,7 +146,7 @@ class JudgedHeads:
     def _is_pattern(
         self, request: CacheRequest, cached: CachedResponse, answer: WholeAnswer
     ) -> bool:
-        """Whether what was made of an answer can be the pattern for its like."""
+        """Return whether a judged response can be the pattern for similar ones."""
         if not answer.volatile.keys() <= _RECKONED:
             return False
         if any(name in answer.headers for name in _NOT_REMEMBERED):
@@ -169,7 +169,7 @@ class JudgedHeads:
 
 
 class _AnswerPattern:
-    """What was made of an answer; its head with places for what differs each time."""
+    """A judged response whose head has places for what differs each time."""
 
     __slots__ = ("_cached", "_has_own_tags", "_head_of", "_repairs", "_rules", "_varies")
 
@@ -194,7 +194,7 @@ class _AnswerPattern:
     def fill(
         self, request: CacheRequest, answer: WholeAnswer, times: Times
     ) -> CachedResponse | None:
-        """What `apply` would make of one like it; None where it has to be asked."""
+        """Return what `apply` would return for a similar response; None if it must be called."""
         told, cached = answer.volatile, self._cached
         facts, read = cached.facts, request.read
         next_offset = told.get("stream-next-offset")
@@ -226,7 +226,7 @@ class _AnswerPattern:
     def _stored(
         self, request: CacheRequest, told: Mapping[str, str], tag: str | None, times: Times
     ) -> Stored | None:
-        """What decides about its use; None where it may be too old for any."""
+        """Return the cache metadata of a response; None if it may be too old for any use."""
         stored = self._cached.stored
         age_s = age_said(told["age"]) if "age" in told else 0
         vary = stored.vary
@@ -261,7 +261,7 @@ class _AnswerPattern:
 
 
 def _is_only_place(read: EdgeCatchUp, facts: StreamRead, next_offset: str) -> bool:
-    """Whether the end of a read tells only where to read on."""
+    """Return whether the end of a read has only the next offset."""
     if not is_plain(next_offset):
         return False
     if read.offset is None or not read.is_clear:  # of the beginning nothing is reckoned
@@ -273,7 +273,7 @@ def _is_only_place(read: EdgeCatchUp, facts: StreamRead, next_offset: str) -> bo
 
 
 def _template(head: bytes, slots: Mapping[str, str]) -> str:
-    """A head with places for what differs, which `slots` name by the names of their lines."""
+    """Return a head with places for what differs; `slots` has their names by header name."""
     lines: list[str] = []
     for line in head.decode("utf-8", "surrogateescape").split("\r\n")[:-1]:
         name, _, _ = line.partition(": ")

@@ -1,6 +1,6 @@
-"""What a shared cache may do with a response: RFC 9111, with RFC 5861 and RFC 9213.
+"""Policy of a shared cache: RFC 9111, with RFC 5861 and RFC 9213.
 
-Directives of requests are advice (RFC 9111 section 5.2.1) and not taken, or else any viewer could
+Directives of requests are advice (RFC 9111 section 5.2.1) and ignored: otherwise any viewer could
 make the origin work; only `only-if-cached` costs the origin nothing.
 """
 
@@ -59,22 +59,22 @@ OF_ONE_REQUEST = (("*", "\r"),)
 
 
 class Times(msgspec.Struct, frozen=True, gc=False):
-    """When the request went to the origin and when the head of its answer came, epoch seconds."""
+    """The times (epoch seconds) of a request to the origin, and of its response's head."""
 
     asked: float
     answered: float
 
 
 class Defaults(msgspec.Struct, frozen=True):
-    """What a route wants where a response says nothing."""
+    """The route's values for what a response does not say."""
 
     stale_if_error: int
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
-    """What later decisions need of a stored response; times in epoch seconds and seconds.
+    """The metadata of a stored response for later decisions; epoch seconds and seconds.
 
-    `born` is when its age was 0. `lifetime` is 0 when it must be validated at each use.
+    `born` is the time when its age was 0. `lifetime` is 0 if it must be validated at each use.
     `vary` holds the request's normalised values of the fields that the response varies with.
     """
 
@@ -90,7 +90,7 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def fresh_until(self) -> float:
-        """When it becomes stale."""
+        """The time (epoch) at which the response becomes stale."""
         return self.born + self.lifetime
 
     @property
@@ -103,11 +103,11 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
         return int(min(max(0.0, now - self.born), LONGEST_S))
 
     def is_fresh(self, now: float) -> bool:
-        """Whether it may be used without asking the origin."""
+        """Return whether the response may be served without validation."""
         return self.lifetime > 0 and now - self.born < self.lifetime
 
     def is_within(self, seconds: float, now: float) -> bool:
-        """Whether it is younger than so many seconds."""
+        """Return whether the response is younger than so many seconds."""
         return max(0.0, now - self.born) < seconds
 
 
@@ -119,7 +119,7 @@ def storable(
     times: Times,
     defaults: Defaults,
 ) -> Stored | None:
-    """What to keep of a response for later decisions; None when it must not or need not be kept."""
+    """Return the metadata of a response; None if it must not or need not be stored."""
     directives = governing(headers)
     vary = variant(request_headers, headers)
     if method != "GET" or not _may_store(status, request_headers, directives):
@@ -158,10 +158,10 @@ def _may_store(status: int, request_headers: MultiMapping[str], directives: Dire
 
 
 def is_public(headers: MultiMapping[str], *, s_maxage: bool) -> bool:
-    """Whether a response is for everybody, though it was given to somebody.
+    """Return whether a response is public although its request was identified.
 
-    Section 3.5 would have must-revalidate and s-maxage say so, too. But they are written for other
-    reasons, by people who do not expect one reader's answer to be given to the next one by them.
+    By section 3.5 must-revalidate and s-maxage say so too. But they are written for other
+    reasons, by people who do not expect them to give one reader's response to the next.
     So `s_maxage` counts only where a route says so.
     """
     said = governing(headers)
@@ -169,7 +169,7 @@ def is_public(headers: MultiMapping[str], *, s_maxage: bool) -> bool:
 
 
 def _is_of_use(stored: Stored, now: float) -> bool:
-    """Whether it can ever answer, or at least spare the origin a body."""
+    """Return whether a stored response can ever be served, or at least save a body."""
     return bool(stored.etag or stored.last_modified) or now - stored.born < stored.longest
 
 
@@ -182,7 +182,7 @@ def initial_age(age_s: int, date: float | None, times: Times) -> float:
 def _lifetime(
     status: int, headers: MultiMapping[str], directives: Directives, times: Times
 ) -> float | None:
-    """The freshness lifetime (section 4.2.1); None when nothing lets the response be stored."""
+    """Return the freshness lifetime (section 4.2.1); None if nothing allows storing."""
     explicit = _explicit_lifetime(headers, directives, times)
     if explicit is not None:
         return explicit
@@ -242,14 +242,14 @@ def _last_modified(headers: MultiMapping[str]) -> str | None:
 
 
 def selects(request_headers: MultiMapping[str], stored: Stored) -> bool:
-    """Whether a request wants this variant of what its URL has."""
+    """Return whether a request selects this variant of its URL."""
     return all(normalised(name, request_headers) == value for name, value in stored.vary)
 
 
 def variant(
     request_headers: MultiMapping[str], headers: MultiMapping[str]
 ) -> tuple[tuple[str, str], ...]:
-    """What selects the response among others of its URL."""
+    """Return the fields of Vary with the request's values; OF_ONE_REQUEST for `*`."""
     names = {name.lower() for name in members(headers.getall("Vary", ()))}
     if "*" in names:
         return OF_ONE_REQUEST
@@ -257,17 +257,17 @@ def variant(
 
 
 def serves_error(stored: Stored, now: float) -> bool:
-    """Whether it may stand in for an origin that fails or cannot be reached."""
+    """Return whether a response may stand in for an origin that fails or is unreachable."""
     return stored.is_within(stored.lifetime + stored.stale_if_error, now)
 
 
 def is_error(status: int) -> bool:
-    """Whether an origin's answer counts as a failure that a stale response may cover."""
+    """Return whether a status counts as a failure that a stale response may cover."""
     return status in _ERRORS
 
 
 def validators(headers: MultiMapping[str]) -> list[tuple[str, str]]:
-    """The conditions under which the origin of a response may answer with a 304 (section 4.3.1)."""
+    """Return the conditional fields to validate a response with (section 4.3.1)."""
     conditions = []
     if "ETag" in headers:
         conditions.append(("If-None-Match", headers["ETag"]))
@@ -278,10 +278,10 @@ def validators(headers: MultiMapping[str]) -> list[tuple[str, str]]:
 
 
 def confirms(conditions: Iterable[tuple[str, str]], headers: MultiMapping[str]) -> bool:
-    """Whether a 304 is about the response to be validated under these conditions (section 4.3.4).
+    """Return whether a 304 confirms the response with these conditions (section 4.3.4).
 
-    Tags are compared weakly, as in the condition itself: what packs bodies makes the tag of a 200
-    weak, and has no body to pack in a 304. A 304 that names nothing can be about nothing else.
+    Tags are compared weakly, as in the condition itself: a proxy that compresses makes the tag of a
+    200 weak, but has no body to compress in a 304. A 304 without validators confirms it too.
     """
     asked = dict(conditions)
     tag, modified = headers.get("ETag"), headers.get("Last-Modified")
@@ -295,9 +295,9 @@ def confirms(conditions: Iterable[tuple[str, str]], headers: MultiMapping[str]) 
 def updated(
     headers_of_stored: MultiMapping[str], headers_of_304: MultiMapping[str]
 ) -> CIMultiDict[str]:
-    """The fields of a stored response once a 304 has confirmed it (section 3.2).
+    """Return the fields of a stored response that a 304 has confirmed (section 3.2).
 
-    Those of the connection are not among the fields given.
+    The arguments have no hop-by-hop fields.
     """
     fields = CIMultiDict(headers_of_stored)
     newer = CIMultiDict(headers_of_304)
@@ -310,12 +310,12 @@ def updated(
 
 
 def invalidates(method: str, status: int) -> bool:
-    """Whether the exchange makes what is stored of its URL old (section 4.4)."""
+    """Return whether a request invalidates the cached responses of its URL (section 4.4)."""
     return method not in _SAFE and 200 <= status < 400
 
 
 def invalidated_also(target: str, headers: MultiMapping[str]) -> list[str]:
-    """The paths, with queries, of the same origin that an unsafe request to `target` changed."""
+    """Return the further targets of the origin that an unsafe request to `target` changed."""
     origin = urlsplit(target)[:2]
     paths = []
     for name in ("Location", "Content-Location"):

@@ -30,7 +30,7 @@ _OF_SHARED_CACHES = re.compile(
 
 
 class Recipient(NamedTuple):
-    """Whom an answer is for, as far as its header fields go by it; keys are as those of reads."""
+    """The recipient of a response, as far as its header fields depend on it."""
 
     is_private: bool = False  # its route is
     told_key: str = ""
@@ -64,7 +64,7 @@ def make_private(fields: CIMultiDict[str]) -> None:
 
 @lru_cache(maxsize=256)  # an origin says the same for all its streams, or for each type of them
 def private_lines(lines: str) -> str:
-    """The same of header lines such as an origin says for every poll; none stay none."""
+    """Return an origin's caching lines for polls as private ones; no lines stay none."""
     if not lines:
         return ""
     fields = CIMultiDict(cache_headers.fields(lines))

@@ -10,7 +10,7 @@ MAX_SETBACKS = 1000  # reads remembered, some 100 B each; the longest ago go fir
 
 
 class ReplicaLag:
-    """By path and offset: since when every answer has been so (unix time)."""
+    """The time (epoch) since when replicas lag, by path and offset."""
 
     def __init__(self) -> None:
         self._since: OrderedDict[tuple[str, str], float] = OrderedDict()
@@ -27,5 +27,5 @@ class ReplicaLag:
         return now - since >= PERSISTS_S
 
     def reached(self, path: str, offset: str) -> None:
-        """An answer that goes as far has come."""
+        """Note a response that reaches an offset."""
         self._since.pop((path, offset), None)

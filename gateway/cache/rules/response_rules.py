@@ -1,4 +1,4 @@
-"""How the answers of a route's origin become answers of ours."""
+"""Rules by which responses of a route's origin become Headgate's own."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ REPAIRS = ("cache_control", "cors", "cursor", "end", "etag", "no_store", "tail")
 
 
 class ResponseRules(msgspec.Struct):
-    """How a route treats its origin's answers to GET. `repairs` counts what they lacked.
+    """The treatment of an origin's responses to GET. `repairs` counts what they lacked.
 
-    Before `tails_are_told` once, any answer may have reached the tail, and is dropped as it moves.
+    Until `tails_are_told`, any response may have reached the tail, and is dropped when it moves.
     """
 
     freshness: Freshness
@@ -61,7 +61,7 @@ class ResponseRules(msgspec.Struct):
         times: Times,
         begin: bytes,
     ) -> CachedResponse:
-        """An answer without its body yet. `begin` is the body's beginning, for reads of streams."""
+        """Judge a response without its body; `begin` is the body's beginning."""
         facts = repair.stream_read(status, headers, begin)
         if facts is not None and facts.up_to_date:
             self.tails_are_told = True
@@ -82,7 +82,7 @@ class ResponseRules(msgspec.Struct):
         return fields
 
     def confirms(self, cached: CachedResponse, headers: MultiMapping[str]) -> bool:
-        """Whether a 304 is about a kept answer."""
+        """Return whether a 304 confirms a cached response."""
         facts = cached.facts
         ends = None if facts is None else headers.get(NEXT_OFFSET, facts.next_offset)
         same_range = facts is None or ends == facts.next_offset
@@ -95,7 +95,7 @@ class ResponseRules(msgspec.Struct):
         headers: MultiMapping[str],
         times: Times,
     ) -> CachedResponse:
-        """A kept answer that the origin has just said still stands."""
+        """Return a cached response that the origin has just confirmed."""
         known = cached.fields()
         if cached.is_ours or cached.said:
             for name in repair.LIFETIMES:
@@ -233,14 +233,14 @@ class ResponseRules(msgspec.Struct):
 
 
 def _added(fields: MultiMapping[str], facts: StreamRead) -> list[str]:
-    """What an origin leaves out that every answer to a read is given besides."""
+    """Return what an origin leaves out and every response to a read gets."""
     lacks_cursor = CURSOR not in fields and not facts.closed
     cursor = ["cursor"] if lacks_cursor else []
     return cursor if "Access-Control-Allow-Origin" in fields else [*cursor, "cors"]
 
 
 def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:
-    """What is known of a stream once a 304 has come: some have nothing in them but the tag."""
+    """Return the facts of a stream after a 304, which may have nothing but the tag."""
     up_to_date = facts.up_to_date
     if NEXT_OFFSET in headers:
         up_to_date = repair.is_true(headers, UP_TO_DATE)
@@ -249,7 +249,7 @@ def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:
 
 
 def _varied_by_coding(stored: Stored, fields: CIMultiDict[str], request: CacheRequest) -> Stored:
-    """What is compressed is for those who can unpack it, whether or not Vary says so."""
+    """Add Accept-Encoding to what a compressed response varies with, even without Vary."""
     coding = "accept-encoding"
     names = {name for name, _ in stored.vary}
     if "Content-Encoding" not in fields or coding in names or stored.vary == policy.OF_ONE_REQUEST:

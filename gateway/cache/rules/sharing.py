@@ -1,4 +1,4 @@
-"""For whom an origin's answer is, besides the one who asked for it."""
+"""Sharing of an origin's response with other clients than the one that requested it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def may_be_shared(request: CacheRequest, fields: MultiMapping[str], *, is_public: bool) -> bool:
-    """Whether a storable answer may be given to other readers.
+    """Return whether a storable response may be given to other readers.
 
-    RFC 9111 would let more be shared. But what was given to somebody, or makes the next reader
-    somebody, is for others only when the origin says so.
+    RFC 9111 allows more. But a response to an identified reader, or one that identifies the next
+    reader, is for others only if the origin says so.
     """
     return is_public or not (request.identified or "Set-Cookie" in fields)
 
@@ -32,11 +32,11 @@ def may_be_joined(
     fields: MultiMapping[str],
     facts: StreamRead | None,
 ) -> bool:
-    """Of what is not kept: failures, absence, the tail, and what one reader asks for twice at once.
+    """Return whether waiting requests may share a response that is not stored.
 
-    Else all who wait would go and ask an origin that fails, or for what is not there yet. What
-    sets a cookie is for one request, and so is what is private to somebody who did not say who he
-    is.
+    Otherwise all who wait would send a request to an origin that fails or has no data yet. What
+    sets a cookie is for one request, and so is a private response to a reader without an
+    identity.
     """
     said = governing(fields)
     if "Set-Cookie" in fields or stored.vary == policy.OF_ONE_REQUEST:
@@ -51,10 +51,10 @@ def may_be_joined(
 def is_ones_own(
     status: int, fields: MultiMapping[str], identity: IdentityHeaders, *, ignore_no_store: bool
 ) -> bool:
-    """Whether an answer is for the one alone who asked, of all whom the origin lets read.
+    """Return whether a response is for its requester only, of all who may read.
 
-    Refusals are, since they tell of his permission, but not failures. Of what is read, the origin
-    has to say so.
+    Refusals are, since they depend on the requester's rights, but failures are not. For data, the
+    origin must say so.
     """
     if status >= 500:
         return False

@@ -30,10 +30,10 @@ _FOR_ALL = frozenset({"public", "s-maxage"})
 
 
 def shortened(fields: MultiMapping[str], freshness: Freshness) -> list[tuple[str, str]] | None:
-    """What an origin tells caches of an answer, for browsers to ask again each time.
+    """Return an origin's cache headers so that browsers ask again each time; None if they do.
 
-    Shared caches hold it for `tail_max_age` at most. For whom it is, and all else that was told,
-    stays. None where no more was allowed anyway.
+    Shared caches store it for `tail_max_age` at most. All other directives
+    stay.
     """
     longest_s = freshness.tail_max_age
     browsers = Directives(parse_directives(fields.getall("Cache-Control", ())))
@@ -82,7 +82,7 @@ def _asks_again(told: Directives) -> bool:
 
 
 def _shared_s(told: Directives, fields: MultiMapping[str]) -> int:
-    """How long shared caches may use it without asking, in seconds."""
+    """Return the seconds for which shared caches may serve a response without validation."""
     if "private" in told or not _NEVER_FRESH.isdisjoint(told.given):
         return 0
     for name in ("s-maxage", "max-age"):
@@ -96,9 +96,9 @@ def _shared_s(told: Directives, fields: MultiMapping[str]) -> int:
 
 
 def _are_short_for_surrogates(fields: MultiMapping[str], longest_s: int) -> bool:
-    """Whether nothing is said to surrogates alone, or no more than `longest_s` and well-formed.
+    """Return whether Surrogate-Control is missing, or well-formed and at most `longest_s`.
 
-    Some of them read what is no dictionary, such as `max-age=1+60`.
+    Some surrogates accept what is no dictionary, such as `max-age=1+60`.
     """
     if "Surrogate-Control" not in fields:
         return True
