@@ -11,6 +11,7 @@ import msgspec
 
 from gateway.cache import decision
 from gateway.cache.cache_result import CacheResult, told_before
+from gateway.cache.cached_variants import CachedVariants
 from gateway.cache.decision import Decision
 from gateway.cache.fetches.fetch import SharedFetch
 from gateway.cache.fetches.fetch_table import FetchTable
@@ -18,14 +19,13 @@ from gateway.cache.fetches.fetched import CONFIRMED, FETCHED, STOOD_IN, Fetched
 from gateway.cache.rules import policy
 from gateway.cache.rules.hit_for_pass import HitForPass
 from gateway.cache.rules.judged_heads import JudgedHeads
-from gateway.cache.variants import Variant, Variants, key_of, varies_of
+from gateway.cache.variants import Variant, key_of, varies_of
 from gateway.errors import NotCached, OriginBehind, OriginBroken, StreamGone
 from gateway.protocol.http import cache_status
 from gateway.telemetry import tracing
-from gateway.telemetry import traffic as counted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Iterator
+    from collections.abc import Awaitable, Callable, Hashable
 
     from gateway.cache.decision import Followed
     from gateway.cache.fetches.fetched import FetchPart
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.origin.whole_answer import AnyAnswer
     from gateway.protocol.origins.edge_target import EdgeCatchUp
     from gateway.protocol.streams.reach import Reach
-    from gateway.telemetry.traffic import Hits, Traffic
+    from gateway.telemetry.traffic import Traffic
 
 LONGEST_KEPT = 8 << 20  # bytes of an answer that is gathered for others while it comes
 TOGETHER_S = 0.05  # an answer that is whole by then goes out as one, else its parts as they come
@@ -65,8 +65,7 @@ class HttpCache:
         traffic: Traffic,
         recipient_of: Callable[[str, str | None], Recipient],
     ) -> None:
-        self._store = store
-        self._traffic = traffic
+        self.responses = CachedVariants(store, clock, self, traffic)
         self.is_tail = is_tail  # of a Home
         self.recipient_of = recipient_of
         self.heads = JudgedHeads(rules)
@@ -84,31 +83,6 @@ class HttpCache:
         self.collapsed = 0
         self.fetched = 0
 
-    # Looking up
-
-    def variants(self, request: CacheRequest) -> Sequence[Variant]:
-        """Return the cached responses of a URL, the newest first."""
-        entry = self._store.get(request.key, self._clock())
-        return entry.variants if isinstance(entry, Variants) else ()
-
-    def peek(self, request: CacheRequest) -> Sequence[Variant]:
-        """Return the cached responses of a URL without marking the entry as used."""
-        entry = self._store.peek(request.key, self._clock())
-        return entry.variants if isinstance(entry, Variants) else ()
-
-    def paths(self) -> Iterator[str]:
-        """Yield the paths with cached responses; all routes share the store."""
-        for group in self._store.groups():
-            if isinstance(group, tuple) and group[0] == "path":
-                yield group[1]
-
-    def of_path(self, path: str) -> list[CachedResponse]:
-        """Return the cached responses of a path."""
-        entries = self._store.of_group(("path", path))
-        return [
-            one.cached for entry in entries if isinstance(entry, Variants) for one in entry.variants
-        ]
-
     def is_hit_for_pass(self, request: CacheRequest) -> bool:
         """Return whether the response is known not to be cacheable."""
         known = self._hit_for_pass
@@ -116,7 +90,7 @@ class HttpCache:
 
     def is_being_fetched(self, request: CacheRequest) -> bool:
         """Return whether an equal request is under way that others may join."""
-        key = key_of(request, varies_of(self.peek(request)))
+        key = key_of(request, varies_of(self.responses.peek(request)))
         return not self.is_hit_for_pass(request) and self.fetches.joinable(key) is not None
 
     def decide(
@@ -132,7 +106,7 @@ class HttpCache:
 
         For who `only_looks`, nothing counts as used.
         """
-        variants = self.peek(request) if only_looks else self.variants(request)
+        variants = self.responses.peek(request) if only_looks else self.responses.variants(request)
         is_hit_for_pass = self.is_hit_for_pass(request)
         use = decision.decide(
             method,
@@ -197,7 +171,7 @@ class HttpCache:
                 if not part.is_held:
                     self.fetches.left(fetch, part)
             # It may have been forgotten meanwhile.
-            old = decision.select(self.variants(request), request.headers)
+            old = decision.select(self.responses.variants(request), request.headers)
             more = varies | {name for name, _ in cached.stored.vary}
             joins = fetch.shared and more != varies
             varies = more if joins else varies
@@ -235,7 +209,7 @@ class HttpCache:
         self, request: CacheRequest, old: Variant | None, rests_until: float, now: float
     ) -> None:
         """Ask for a new one, unless somebody has, or did a moment ago in vain."""
-        key = key_of(request, varies_of(self.variants(request)))
+        key = key_of(request, varies_of(self.responses.variants(request)))
         is_asked_for = old is not None and old.is_asked_for
         if is_asked_for or key in self.fetches or now < rests_until:
             return
@@ -303,24 +277,12 @@ class HttpCache:
         elif isinstance(error, StreamGone | OriginBehind):
             if isinstance(error, OriginBehind):
                 self.is_behind(fetch, error.end)
-            self._forget_another(fetch.request)
+            # The stream ends before the offset: cached responses that go as far are of another one.
+            # An offset that a client made up proves nothing.
+            if self.responses.reaches(fetch.request.path, fetch.request.start):
+                self.another(fetch.request.path)
         elif not fetch.given_up:
             fetch.let_rest()
-
-    def _forget_another(self, request: CacheRequest) -> None:
-        """Drop responses of another stream at a path: this one ends before their offset.
-
-        An offset that a client made up proves nothing.
-        """
-        entries = self._store.of_group(("path", request.path))
-        known = (
-            variant.cached.facts
-            for entry in entries
-            if isinstance(entry, Variants)
-            for variant in entry.variants
-        )
-        if any(facts and facts.next_offset >= request.start for facts in known):
-            self.another(request.path)
 
     def _settle(self, fetch: SharedFetch, fetched: Fetched | None) -> None:
         cached = fetch.begun.result() if fetched is None else fetched.cached
@@ -330,10 +292,11 @@ class HttpCache:
         if fetched is None and cached.status < 400:
             self._hit_for_pass.add(fetch.request.fetch_key)
         if fetched is None or not cached.keep:
-            self._drop_old(fetch, cached.status)
+            if fetch.old is not None and not policy.is_error(cached.status):
+                self.responses.remove(fetch.request.key, fetch.old)
         elif not stood_in:
             keeps = not fetch.outdated and fetch.trusts_connection(self._distrust)
-            fetch.is_stored = keeps and self._keep(fetch.request, cached)
+            fetch.is_stored = keeps and self._store(fetch.request, cached)
 
     async def read(self, request: CacheRequest, limit: int) -> CacheResult:
         """Return a whole, fresh response, for a caller that needs a stream's bytes."""
@@ -349,48 +312,25 @@ class HttpCache:
         whole = result.cached.with_body(bytes(body))
         return msgspec.structs.replace(result, cached=whole, source=None)
 
-    # Keeping
-
     def _distrust(self, key: tuple[str, str], path: str) -> None:
         """Drop cached responses made of an answer that may be another request's."""
-        self._store.discard(key)
+        self.responses.discard(key)
         self.distrusted(path)
 
-    def _keep(self, request: CacheRequest, cached: CachedResponse) -> bool:
+    def _store(self, request: CacheRequest, cached: CachedResponse) -> bool:
         """Store a response; return whether there was room."""
         if self._hit_for_pass.until:
             self._hit_for_pass.discard(request.fetch_key)
-        key, store = request.key, self._store
-        entry, given = store.get(key, self._clock()), self._given(request, cached)
-        if isinstance(entry, Variants):
-            return store.put(entry.with_variant(cached, given))
-        variants = (Variant(cached, given),)
-        return store.put(Variants(key, request.read, variants, self, self._traffic.kept))
-
-    def _given(self, request: CacheRequest, cached: CachedResponse) -> Hits:
-        """Return the counts of the requests that the cached response will answer."""
-        begins, facts = counted.NOWHERE, cached.facts
-        if facts is not None:
-            is_end = facts.closed and facts.is_empty
-            begins = counted.TERMINAL if is_end else counted.begins(request.read.offset)
-        return self._traffic.hits(counted.READ, begins, cached.status)
-
-    def _drop_old(self, fetch: SharedFetch, status: int) -> None:
-        """Remove the validated variant when its replacement must not be stored."""
-        old = fetch.old
-        if old is None or policy.is_error(status):
-            return
-        if self._store.get(fetch.request.key, self._clock()) is old.entry:
-            self._store.put(old.entry.without(old))
+        return self.responses.put(request, cached)
 
     def forget(self, path: str) -> None:
         """Drop every cached response of `path`, and outdate fetches under way."""
-        self._store.drop(("path", path))
+        self.responses.drop_path(path)
         self.fetches.outdate(path, None)
 
     def moved(self, path: str, reach: Reach) -> None:
         """Drop cached responses that reached the old tail; earlier chunks stay."""
-        self._store.drop(("tail", path))
+        self.responses.drop_tail(path)
         self.fetches.outdate(path, reach)
 
     async def close(self) -> None:

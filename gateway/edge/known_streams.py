@@ -69,7 +69,7 @@ class KnownStreams:
     def describe(self, name: str) -> StreamDescription:
         """Return what is known of one stream. Raises StreamNotFound if that is nothing."""
         path = self._above + name
-        streams, copies = self._followed.of_path(path), self._cache.of_path(path)
+        streams, copies = self._followed.of_path(path), self._cache.responses.of_path(path)
         if not streams and not copies:
             raise StreamNotFound(
                 "this gateway neither follows it nor has copies of it: read it, then look"
@@ -98,7 +98,7 @@ class KnownStreams:
     def _by_name(self, question: ListStreams, most: int) -> Generator[None, None, list[StreamRow]]:
         begin, after = self._above + question.begins, self._above + question.after
         found: list[str] = []
-        paths = iter([*self._followed.paths(), *self._cache.paths()])
+        paths = iter([*self._followed.paths(), *self._cache.responses.paths()])
         while some := list(islice(paths, PATHS_A_STEP)):
             fitting = {path for path in some if path.startswith(begin) and path > after}
             found = nsmallest(most, fitting.union(found))
@@ -119,7 +119,7 @@ class KnownStreams:
         streams = self._followed.of_path(path)
         name = path.removeprefix(self._above)
         if not streams:
-            return _row_of_copies(name, self._cache.of_path(path))
+            return _row_of_copies(name, self._cache.responses.of_path(path))
         # The stream that anonymous readers share, rather than one of an identified reader.
         known = min(streams, key=lambda stream: stream.lenders.request.identified).state.snapshot
         return StreamRow(

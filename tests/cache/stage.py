@@ -103,7 +103,7 @@ class Stage:
     def find(self, query: str = "", *fields: tuple[str, str]) -> Variant | None:
         """The cached response that fits a reader's request, fresh or not."""
         request = self.request(query, *fields)
-        return select(self.cache.variants(request), request.headers)
+        return select(self.cache.responses.variants(request), request.headers)
 
     async def given(self, query: str = "", *fields: tuple[str, str]) -> CacheResult:
         """The answer as the cache gives it."""

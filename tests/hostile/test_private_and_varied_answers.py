@@ -88,5 +88,5 @@ async def test_a_url_has_few_variants_however_many_are_asked_for(
             await client.ask(get(f"{EDGE}/s", f"Accept-Language: x-{number}"))
         assert len(origin.heard) == 100
         assert len(gateway.store) == 1
-        assert len(gateway.edge.cache.of_path(f"{EDGE}/s")) == MAX_VARIANTS
+        assert len(gateway.edge.cache.responses.of_path(f"{EDGE}/s")) == MAX_VARIANTS
         tell(f"100 values, {MAX_VARIANTS} kept")

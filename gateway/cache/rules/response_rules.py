@@ -117,51 +117,29 @@ class ResponseRules(msgspec.Struct):
         facts: StreamRead | None,
         times: Times,
     ) -> CachedResponse:
-        is_ours, is_public = False, policy.is_public(fields, s_maxage=self.shares_s_maxage)
-        said: list[tuple[str, str]] = []
-        if facts is not None:
-            fields, repairs = self._repaired(request, fields, facts, times)
-            is_ours = "cache_control" in repairs
-            said = self._shortened(request.read, fields, facts, is_ours=is_ours)
-        if status >= 400:
-            fields = no_store(fields)
+        is_public = policy.is_public(fields, s_maxage=self.shares_s_maxage)
+        fields, said, is_ours = self._prepared(request, status, fields, facts, times)
         stored = policy.storable("GET", request.headers, status, fields, times, self.defaults)
-        if stored is not None and said:  # a tail's lifetime is shorter, but while the origin fails
-            if_error = policy.stale_if_error(CIMultiDict(said), stored.lifetime, self.defaults)
-            stored = msgspec.structs.replace(stored, stale_if_error=if_error)
-        if stored is not None and facts is not None and facts.is_empty and facts.reaches_open_tail:
-            # It says no more than that nothing follows, which nobody knows then.
-            stored = msgspec.structs.replace(stored, stale_if_error=0)
+        if stored is not None:
+            stored = self._with_stale_if_error(stored, facts, said)
         age = age_of(fields)
         fields = CIMultiDict(fields)
         for name in cache_status.OF_THE_ANSWER:
             fields.popall(name, None)  # told for each answer anew
         is_public = is_public and not is_ours
-        is_ones_own = bool(request.admitted_as) and sharing.is_ones_own(
-            # What tells where the tail is must not be kept, but is the same for all.
-            status,
-            fields,
-            self.identity,
-            ignore_no_store=request.read.offset == NOW,
-        )
-        is_shared = (
-            stored is not None
-            and not is_ones_own
-            and sharing.may_be_shared(request, fields, is_public=is_public)
-        )
+        is_ones_own = self._is_ones_own(request, status, fields)
+        may_share = not is_ones_own and sharing.may_be_shared(request, fields, is_public=is_public)
+        is_shared = stored is not None and may_share
         lasts = stored is not None and max(stored.lifetime, stored.stale_while_revalidate) > 0
         # Each read of a stream with a countdown has to restart it.
         keep = is_shared and request.lifetime.ttl_s is None
         if stored is None:
             vary = policy.variant(request.headers, fields)
             stored = Stored(status, times.answered - age, 0, vary=vary)
-        joinable = keep or (
-            not is_ones_own and sharing.may_be_joined(request, stored, fields, facts)
-        )
+        joins = keep or (not is_ones_own and sharing.may_be_joined(request, stored, fields, facts))
         stored = _varied_by_coding(stored, fields, request)
-        if self.freshness.route_tag:
-            wanted = is_shared and lasts
-            tags.retag(fields, request.path, self.freshness.route_tag, wanted=wanted)
+        if route_tag := self.freshness.route_tag:
+            tags.retag(fields, request.path, route_tag, wanted=is_shared and lasts)
         lacks_tag = facts is not None and request.read.offset != NOW and "ETag" not in fields
         return CachedResponse(
             status=status,
@@ -170,16 +148,60 @@ class ResponseRules(msgspec.Struct):
             facts=facts,
             identity=self.identity,
             keep=keep,
-            joinable=joinable,
+            joinable=joins,
             is_ones_own=is_ones_own,
             is_public=is_public,
             is_ours=is_ours,
-            is_tail=facts is not None
-            and (facts.reaches_open_tail or not (facts.closed or self.tails_are_told)),
+            is_tail=self._may_reach_tail(facts),
             said=said,
             own_date="Date" not in fields,
             own_cors="Access-Control-Allow-Origin" not in fields,
             tagged_as=(request.path, request.start) if lacks_tag else None,
+        )
+
+    def _prepared(
+        self,
+        request: CacheRequest,
+        status: int,
+        fields: CIMultiDict[str],
+        facts: StreamRead | None,
+        times: Times,
+    ) -> tuple[CIMultiDict[str], list[tuple[str, str]], bool]:
+        """Return the fields with repairs and capped lifetimes, and what they replace.
+
+        That is the origin's own lifetime, if it was capped, and whether it had none at all.
+        """
+        said: list[tuple[str, str]] = []
+        is_ours = False
+        if facts is not None:
+            fields, repairs = self._repaired(request, fields, facts, times)
+            is_ours = "cache_control" in repairs
+            said = self._shortened(request.read, fields, facts, is_ours=is_ours)
+        return (no_store(fields) if status >= 400 else fields), said, is_ours
+
+    def _may_reach_tail(self, facts: StreamRead | None) -> bool:
+        return facts is not None and (
+            facts.reaches_open_tail or not (facts.closed or self.tails_are_told)
+        )
+
+    def _with_stale_if_error(
+        self, stored: Stored, facts: StreamRead | None, said: list[tuple[str, str]]
+    ) -> Stored:
+        """Return how long a response may stand in for the origin's while that fails."""
+        if facts is not None and facts.is_empty and facts.reaches_open_tail:
+            # It says only that nothing follows, which is unknown while the origin fails.
+            return msgspec.structs.replace(stored, stale_if_error=0)
+        if said:  # a tail's lifetime is shorter, but not while the origin fails
+            if_error = policy.stale_if_error(CIMultiDict(said), stored.lifetime, self.defaults)
+            return msgspec.structs.replace(stored, stale_if_error=if_error)
+        return stored
+
+    def _is_ones_own(self, request: CacheRequest, status: int, fields: MultiMapping[str]) -> bool:
+        """Return whether a response is for its requester only."""
+        # A response with the tail's offset must not be stored, but is the same for all.
+        ignores = request.read.offset == NOW
+        return bool(request.admitted_as) and sharing.is_ones_own(
+            status, fields, self.identity, ignore_no_store=ignores
         )
 
     def _shortened(
