@@ -81,7 +81,7 @@ RULES = {
     "admissions that are counted": rule(
         "ADMITTED",
         "",
-        web__admission=(1, "every request with a handler"),
+        runtime__exchange=(1, "every request with a handler"),
         web__connections__fast_path=(1, "long-polls that park"),
         telemetry__traffic=(1, "who was given a cached answer was admitted: added for a scrape"),
     ),
@@ -127,7 +127,6 @@ RULES = {
         "conceals",
         "exchange get",
         web__handlers__dispatch=(1, "every answer of a handler"),
-        web__accounting=(1, "sets it, once the route is known"),
         web__connections__fast_path=(1, "a cached 404 of such a route is left to the handlers"),
     ),
 }

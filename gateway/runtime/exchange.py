@@ -56,19 +56,20 @@ class Exchange:
         operation: int,
         asked_id: str | None,
         new_id: Callable[[], str],
+        logged_request: LoggedRequest | None = None,
     ) -> None:
-        """Begin now, with the id that the client has given."""
+        """Begin now, with the id that the client has given; write a line if there is one to log."""
         self._began = perf_counter()
         self.traffic = traffic
         self.route = ""
         self.principal: Principal | None = None  # whom a guard knows, if not anybody
-        self.refused: str | None = None  # why a guard has not: a code, and words for operators
+        self.refused: str | None = None
         self.operation = operation
         self.begins = counted.NOWHERE
         # Returns `begins` for the bytes of the body, where they are not known before its end.
         self.begins_by_size: Callable[[int], int] | None = None
         self.asked_id = asked_id
-        self.logged_request: LoggedRequest | None = None  # where there is to be a line
+        self.logged_request = logged_request
         self.cache_lines = b""
         self.conceals = False  # a 404 of its route is always the same
         self.sends_reader_key = False  # True if the client may read the stream
@@ -92,13 +93,72 @@ class Exchange:
             self._request_id = self._new_id()
         return self._request_id
 
-    @property
-    def _cache(self) -> str:
-        """X-Cache as the client was told it."""
-        return cache_status.x_cache(self.cache_lines)
+    def assign_route(self, prefix: str, traffic: Traffic, *, conceals: bool) -> None:
+        """Count the request for its route."""
+        self.route = prefix
+        self.traffic = traffic
+        self.conceals = conceals
+
+    def admit(
+        self,
+        principal: Principal | None,
+        *,
+        sends_reader_key: bool,
+        decide_again: Callable[[Exchange], Awaitable[None]] | None = None,
+    ) -> None:
+        """Count that the guard admitted the request; `decide_again` raises once it would not."""
+        self.traffic.decisions[counted.ADMITTED] += 1
+        self.principal = principal
+        self.sends_reader_key = sends_reader_key
+        self.decide_again = decide_again
+
+    def allow_reader_key(self) -> None:
+        """Note that the client may read the stream, on a route that has no guard."""
+        self.sends_reader_key = True
+
+    def identify(self, principal: Principal | None) -> None:
+        """Note the principal of the request, which may be refused or have a new credential."""
+        self.principal = principal
+
+    def refuse(self, reason: str) -> None:
+        """Note why the guard refused the request, for the log: a code, and words for operators."""
+        self.refused = reason
+        self.is_looked_up = False
+
+    def skip_lookup(self) -> None:
+        """Count the read without a cache result: it was refused before the cache was asked."""
+        self.is_looked_up = False
+
+    def charge(self, on_received: Callable[[int], None]) -> None:
+        """Call `on_received` with the bytes of the body at the end of the request."""
+        self.on_received = on_received
+
+    def note_begin(
+        self,
+        begins: int,
+        *,
+        operation: int | None = None,
+        by_size: Callable[[int], int] | None = None,
+    ) -> None:
+        """Note where a read begins; `by_size` says it by the bytes of a body that are sent."""
+        self.begins = begins
+        if operation is not None:
+            self.operation = operation
+        if by_size is not None:
+            self.begins_by_size = by_size
+
+    def note_wait(self, ended: Ended = "answered") -> None:
+        """Note that the request waits for a response that many share, or how the wait ended."""
+        self.cache_lines = cache_status.COLLAPSED
+        self.ended = ended
+
+    def note_sent(self, sent: Sent | None, cache_lines: bytes) -> None:
+        """Note the response, and its lines about the cache."""
+        self.sent = sent
+        self.cache_lines = cache_lines
 
     async def check_admission(self) -> None:
-        """Raise where it is admitted no more, for whoever waits for its body."""
+        """Raise the refusal if the guard no longer admits the request, whose body is awaited."""
         if self.decide_again is not None:
             await self.decide_again(self)
 
@@ -147,7 +207,9 @@ class Exchange:
             traffic.answered(self.operation, status, size, seconds)
             return
         # Cut, it was not here at once.
-        result = RESULTS.get(self._cache, counted.MISS) if self.is_looked_up else None
+        result = None
+        if self.is_looked_up:
+            result = RESULTS.get(cache_status.x_cache(self.cache_lines), counted.MISS)
         traffic.read(self.operation, status, size, seconds, self.begins, result)
 
     def write_line(self, log: AccessLog, status: int, size: int, ended: Ended) -> None:
@@ -158,7 +220,7 @@ class Exchange:
                 status,
                 size,
                 perf_counter() - self._began,
-                self._cache or "none",
+                cache_status.x_cache(self.cache_lines) or "none",
                 self.route or "none",
                 ended,
                 None if self.principal is None else self.principal.name,

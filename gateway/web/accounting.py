@@ -60,10 +60,8 @@ def exchange_for(request: Request, shared: Context) -> Exchange:
     if operation == counted.APPEND and request.fields.closes:
         operation = counted.CLOSE
     asked_id = request_head.asked_id(request)
-    exchange = Exchange(shared.unrouted, operation, asked_id, shared.lines.new_request_id)
-    if shared.log.enabled:
-        exchange.logged_request = logged_request(request, shared)
-    return exchange
+    logged = logged_request(request, shared) if shared.log.enabled else None
+    return Exchange(shared.unrouted, operation, asked_id, shared.lines.new_request_id, logged)
 
 
 def shown_target(request: Request, shared: Context) -> str:
@@ -117,12 +115,6 @@ def log_hit(
     shared.log.line(_logged_request("GET", target, get.headers, transport, shared), outcome)
 
 
-def assign_route(exchange: Exchange, route: StreamRoute) -> None:
-    """Count an exchange for its route."""
-    exchange.traffic, exchange.route = route.traffic, route.prefix
-    exchange.conceals = route.access.conceals
-
-
 def note_read(
     exchange: Exchange, request: Request, route: StreamRoute, target: str, now: float
 ) -> None:
@@ -133,10 +125,12 @@ def note_read(
         read = route.parse(target)
     except HeadgateError:
         return  # the handler refuses it for that
-    exchange.begins = _begins(read, request)
+    begins = _begins(read, request)
     if isinstance(read, CatchUp):
+        exchange.note_begin(begins)
         return
-    exchange.operation = counted.LONG_POLL if isinstance(read, LongPoll) else counted.SSE
+    operation = counted.LONG_POLL if isinstance(read, LongPoll) else counted.SSE
+    exchange.note_begin(begins, operation=operation)
     route.traffic.note_cursor(read.cursor, now)
 
 
@@ -153,11 +147,9 @@ def note_answer(
     if not isinstance(answer, RenderedChunk):
         head, size = _head(answer)
         by_size = partial(read_from, exchange.begins, status, head)
-        exchange.begins = by_size(size)
-        if size is None:
-            exchange.begins_by_size = by_size
+        exchange.note_begin(by_size(size), by_size=by_size if size is None else None)
     elif answer.is_end:
-        exchange.begins = counted.TERMINAL
+        exchange.note_begin(counted.TERMINAL)
 
 
 def read_from(begins: int, status: int, head: bytes, size: int | None) -> int:

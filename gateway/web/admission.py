@@ -55,19 +55,19 @@ def admit_at_once(
     route = place.route
     guard = route.access.guard
     if guard is None:
-        if route.access.reader_keys is not None:
-            exchange.sends_reader_key = _sends_reader_key(request, route)
+        if route.access.reader_keys is not None and _sends_reader_key(request, route):
+            exchange.allow_reader_key()
         return Presented(None, place.target)
     known = request.fields.admitted
     if known is None:
         return None
     # The lookup of the fields has checked that the credential is still valid.
-    exchange.sends_reader_key = _sends_reader_key(request, route) and (
+    sends_reader_key = _sends_reader_key(request, route) and (
         request.method in READING
         or guard.still_admits(known.principal, (Need(place.path, READ),), clock())
     )
-    _note_admitted(exchange, route, known.principal)
-    exchange.decide_again = partial(_refuse_ended, route, clock)
+    decide_again = partial(_refuse_ended, route, clock)
+    exchange.admit(known.principal, sends_reader_key=sends_reader_key, decide_again=decide_again)
     return Presented("", place.target)
 
 
@@ -90,19 +90,13 @@ async def admit(
     needed = needs(request.method, place.path, request.headers, split(presented.target)[1])
     guard_request = _GuardRequest(guard, request.headers, presented.token, needed)
     principal = await _decide(guard_request, exchange, route, clock())
-    exchange.sends_reader_key = _sends_reader_key(request, route) and (
+    sends_reader_key = _sends_reader_key(request, route) and (
         request.method in READING or _may_read(guard_request, clock())
     )
-    _note_admitted(exchange, route, principal)
-    if request.method == "GET" or (request.has_body and request_body.at_hand(request) is None):
-        exchange.decide_again = partial(_decide_again, guard_request, route, clock)
+    waits = request.method == "GET" or (request.has_body and request_body.at_hand(request) is None)
+    decide_again = partial(_decide_again, guard_request, route, clock) if waits else None
+    exchange.admit(principal, sends_reader_key=sends_reader_key, decide_again=decide_again)
     return presented
-
-
-def _note_admitted(exchange: Exchange, route: StreamRoute, principal: Principal | None) -> None:
-    """Note the admitted principal, and count the decision."""
-    exchange.principal = principal
-    route.traffic.decisions[counted.ADMITTED] += 1
 
 
 async def _decide(
@@ -114,7 +108,7 @@ async def _decide(
         return _somebody(await guard.admit(headers, token, needed, now))
     except (Unauthenticated, Forbidden) as refusal:
         if not (isinstance(refusal, Unauthenticated) or guard.goes_by_query):
-            exchange.principal = _somebody(guard.admitted(headers, token, (), now))
+            exchange.identify(_somebody(guard.admitted(headers, token, (), now)))
         raise _refused(refusal, exchange, route) from None
 
 
@@ -125,9 +119,8 @@ def _refused(
     is_unknown = isinstance(refusal, Unauthenticated)
     kind = counted.UNAUTHENTICATED if is_unknown else counted.FORBIDDEN
     route.traffic.decisions[kind] += 1
-    exchange.is_looked_up = False
     # The log has it even where the route conceals it from the client.
-    exchange.refused = f"{refusal.code}: {refusal.detail}"
+    exchange.refuse(f"{refusal.code}: {refusal.detail}")
     return StreamNotFound(NO_STREAM) if route.access.conceals else refusal
 
 
@@ -150,14 +143,14 @@ async def _decide_again(
     """Ask the guard again if the credential has expired since. Raises as `admit` does."""
     principal, now = exchange.principal, clock()
     if principal is not None and principal.until <= now:
-        exchange.principal = await _decide(guard_request, exchange, route, now)
+        exchange.identify(await _decide(guard_request, exchange, route, now))
 
 
 async def _refuse_ended(route: StreamRoute, clock: Callable[[], float], exchange: Exchange) -> None:
     """Raise Unauthenticated, or what conceals it, if the remembered credential has expired."""
     principal = exchange.principal
     if principal is not None and principal.until <= clock():
-        exchange.principal = None
+        exchange.identify(None)
         raise _refused(Unauthenticated(NO_MORE, is_refused=True), exchange, route)
 
 

@@ -78,13 +78,14 @@ class ClosingConnection(BaseProtocol):
             return
         shared = self.shared
         refusal = shared.problem(error)
-        exchange = Exchange(shared.unrouted, OTHER, None, shared.lines.new_request_id)
+        logged = None
+        if shared.log.enabled:  # no request was parsed: no method, no path
+            logged = LoggedRequest("-", "-", peer_of(transport), None, None)
+        exchange = Exchange(shared.unrouted, OTHER, None, shared.lines.new_request_id, logged)
         request_id = exchange.request_id
         transport.write(shared.refusal(refusal, connection="close", request_id=request_id))
         if not isinstance(error, ClientLimitReached | LimitReached):  # which read nothing
-            exchange.cache_lines = cache_status.BYPASS
-            if shared.log.enabled:  # no request was parsed: no method, no path
-                exchange.logged_request = LoggedRequest("-", "-", peer_of(transport), None, None)
+            exchange.note_sent(None, cache_status.BYPASS)
             exchange.answered(shared.log, refusal.status, len(refusal.body), "answered")
         self.linger()
 

@@ -86,7 +86,9 @@ class Handlers:
         place = self._place(request)
         if isinstance(place, RouteAnswer):
             return place
-        accounting.assign_route(request.exchange, place.route)
+        route = place.route
+        conceals = route.access.conceals
+        request.exchange.assign_route(route.prefix, route.traffic, conceals=conceals)
         presented = admit_at_once(request, request.exchange, place, self._clock)
         if presented is None:
             return self._operate_if_admitted(request, request.exchange, place)
@@ -157,21 +159,21 @@ class Handlers:
         if exchange.conceals:
             answered = conceal(answered, self._shared)
         status = 200 if isinstance(answered.answer, RenderedChunk) else answered.answer.status
-        exchange.cache_lines = answered.cache
         if exchange.begins != NOWHERE:
             accounting.note_answer(exchange, answered.answer, status)
         request_id = exchange.request_id if status >= 400 else exchange.asked_id
+        cache_lines = answered.cache
         if status in event_sources.PASSING and event_sources.is_event_source(request):
             answered, status = event_sources.retry_stream(answered, status), 200
         response = self._response(request, answered, status, request_id, abandon=abandon)
-        exchange.sent = response
+        exchange.note_sent(response, cache_lines)
         return response
 
     def _refusal(self, request: Request, error: Exception) -> RouteAnswer:
         exchange = exchange_of(request)
         if isinstance(error, HeadgateError):
             if isinstance(error, accounting.NOT_LOOKED_UP):
-                exchange.is_looked_up = False
+                exchange.skip_lookup()
             return RouteAnswer(self._shared.problem(error), _cache_lines(request, error))
         if isinstance(error, RequestPayloadError):
             bad = request_head.bad_body(error)

@@ -58,13 +58,13 @@ async def poll(request: Request, join: Join, read: LongPoll, position: str) -> R
     """Park a long-poll at `position`, and return its answer once there is one."""
     exchange = exchange_of(request)
     waiter = _Poll(exchange.principal)
-    exchange.cache_lines = cache_status.COLLAPSED  # even if the client disconnects
+    exchange.note_wait()  # even if the client disconnects
     feed = join()
     try:
         feed.park(waiter, read, position)
         tracing.waits()
         response = await waiter.answered
-        exchange.ended = waiter.ended
+        exchange.note_wait(waiter.ended)
         return RouteAnswer(response, cache_status.COLLAPSED)
     finally:
         ended: Ended = "client" if request.transport is None else "timeout"
@@ -95,7 +95,7 @@ def stream_events(
 ) -> None:
     """Write the head of an SSE response, then hand the connection to the feed."""
     exchange = exchange_of(request)
-    exchange.cache_lines = cache_status.COLLAPSED
+    exchange.note_wait()
     transport = request.transport
     if transport is None:
         raise ConnectionResetError("the client is gone")
