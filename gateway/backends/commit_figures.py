@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from gateway.protocol.streams.state import Change
 
-APPENDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # up to those of one stream's largest batch
+APPENDS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # up to the largest batch of one stream
 # Seconds, from a tenth of a millisecond: an append to memory, and a group commit to a fast disk.
 BOUNDS_S = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -20,7 +20,7 @@ BOUNDS_S = (
 
 
 class CommitFigures:
-    """Appends a group, which is what the log stores in one step; seconds a phase.
+    """Histograms: appends per group (what a log stores in one step) and seconds per phase.
 
     A commit waits in `queue` until its group begins. `write` is until the log has all of the group,
     `sync` until that is durable, for logs which can tell the two apart.
@@ -35,7 +35,7 @@ class CommitFigures:
         self.sync = Histogram(BOUNDS_S)
 
     def stored(self, changes: Sequence[Change]) -> None:
-        """Count what a group has of appends, if it has any."""
+        """Observe the number of appends in a group that was stored, if it has any."""
         appends = sum([it.appends for it in changes])
         if appends:
             self.appends.observe(appends)

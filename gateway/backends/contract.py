@@ -1,7 +1,7 @@
 """The contract of a log: it stores streams and compares versions, and knows no protocol rule.
 
-Beside the ten methods that every log has, four abilities are probed: a log that has one gives the
-object that does it, and None otherwise.
+Every log has ten methods. A log may also have any of four abilities: each is an attribute that
+holds the object for it, or None.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.telemetry.metrics import Histogram
 
-    # Called with the number of the first of several commits, and why each of them failed, from that
-    # one on; None for one that stands.
+    # Called with the number of the first of several commits, and for each commit from that one on
+    # the error with which it failed, or None if it succeeded.
     Settled = Callable[[int, Sequence[Exception | None]], None]
 
 
@@ -80,7 +80,7 @@ class LogListener(Protocol):
 class Sharing(Protocol):
     """The ability of a log to be written by other processes too.
 
-    What is remembered of a stream may be stale, and is confirmed before a client gets it.
+    A stream's state in memory may be stale, and is confirmed before a client gets it.
     Every `async` method may raise LogUnavailable.
     """
 
@@ -167,10 +167,12 @@ class Upkeep(Protocol):
 class Log(Protocol):
     """A log of streams, used from one event loop.
 
-    Every method but `commit` may raise LogUnavailable; then nothing was changed.
+    `load`, `read` and `expired` may raise LogUnavailable; then nothing was changed.
     """
 
-    batch_bytes: int = 4 * 1024 * 1024  # of appends in a commit: one stream holds up no others
+    batch_bytes: int = (
+        4 * 1024 * 1024
+    )  # bytes of appends in a commit: one stream holds up no others
     sharing: Sharing | None = None  # None: only this process writes to the log
     listing: Listing | None = None
     counts: Counts | None = None
@@ -215,7 +217,8 @@ class Log(Protocol):
         """Commit changes of different streams, each by itself, as `commit` does with one.
 
         `settled` is called once for each change, in later passes of the loop, with as many as are
-        known then: also with what raised here, when nobody can say whether the change stands.
+        known then. An exception raised here is passed to it, too: then nobody can say whether the
+        change was written.
         """
         for number, change in enumerate(changes):
             try:

@@ -133,7 +133,7 @@ class MemoryLog(Log):
     def commit_apart(self, changes: Sequence[Change], settled: Settled) -> None:
         failures = list(map(self._failure, changes))
         loop = asyncio.get_running_loop()
-        # A pass later, as a future's callbacks are: so the order is that of the commits.
+        # One pass of the loop later, like a future's callbacks: this keeps the order of commits.
         loop.call_soon(loop.call_soon, settled, 0, failures)
 
     def _failure(self, change: Change) -> Exception | None:

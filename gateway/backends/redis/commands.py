@@ -1,6 +1,6 @@
-"""Streams as keys of Redis: what is in them, and the calls that read and write them.
+"""Streams as keys of Redis: their content, and the calls that read and write them.
 
-The contract of each function stands beside it in headgate.lua.
+The contract of each Redis function is in headgate.lua, beside the function.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from gateway.backends.redis.records import Stretch
 
 RETIRED_S = 30 * 24 * 3600  # a removed stream's generation is remembered; later the clock is enough
-# Other gateways that follow the stream need no read for what fits. More would be paid for by every
-# gateway that follows it for the sake of a read that one of them may have made already.
+# Gateways that follow the stream need no read for records that are published. Every one of them
+# receives these bytes, though it may need none: so longer records are read when they are needed.
 MOST_PUBLISHED = 8 * 1024
 PRODUCER = b"p"  # before the name of a producer, in the hash of its stream
 UNREADABLE = "the state of this stream in Redis cannot be read"
@@ -53,10 +53,10 @@ class Commands(NamedTuple):
     gateway: str
 
     def commit(self, change: Change, token: int) -> Packed:
-        """Compare and write; what adds no data is taken even when memory has run out.
+        """Return the call that compares and writes; one that adds no data needs no free memory.
 
-        By its token, the gateway's own and higher each time, a commit that is sent again knows that
-        it was carried out, whatever others did since.
+        The token is the gateway's own and higher each time. It shows for a commit that is sent
+        again whether it was carried out, whatever other gateways have written since.
         """
         state = change.state
         expected = "" if change.expected is None else _version(state, change.expected)
@@ -101,7 +101,7 @@ class Commands(NamedTuple):
         """Return the calls for a stream's state, the records in each place, and the state again.
 
         All records up to the first tail can be read; the second shows whether all are of one
-        stream. No transaction: that would be refused when memory has run out.
+        stream. There is no transaction: Redis would refuse it when memory has run out.
         """
         state = self.state(path)
         reads = [call for place in places for call in place.calls(self.names.records(place.path))]
@@ -189,12 +189,12 @@ def loaded(reply: Reply) -> Loaded:
             if name.startswith(PRODUCER)
         }
         return Loaded(PathState(raised(_decode_state(state), now), generation, now), known)
-    except (ValueError, IndexError) as error:  # msgspec's errors are of the first kind
+    except (ValueError, IndexError) as error:  # msgspec's errors are ValueErrors
         raise RecordDamaged(UNREADABLE) from error
 
 
 class Standing(NamedTuple):
-    """The state of a path, as far as it shows which commits were carried out.
+    """The parts of the state of a path that show which commits were carried out.
 
     `tokens` are those of a gateway's latest commits to the stream, and of a removal by that
     gateway.

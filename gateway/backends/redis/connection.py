@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     from redis.asyncio.connection import AbstractConnection
 
-    Reply = Any  # of hiredis: bytes, int, None, Refusal, or a list of these
+    Reply = Any  # from hiredis: bytes, int, None, Refusal, or a list of these
     Word = bytes | str | int | float
     Packed = tuple[bytes, ...]  # a command as it is sent, in pieces
 
-# A loop goes on reading while it fills its buffer (of 256,000 bytes): a reply of many short words,
-# such as a hundred thousand records, would be made objects of in one turn.
+# An event loop goes on reading while its buffer (256,000 bytes) is filled. A reply of many short
+# words, such as a hundred thousand records, would all be parsed in one turn.
 MUCH = 128 * 1024
-# Many commands are sent as one piece, which costs less. What is longer is not copied for it, nor
-# for its command: each copy of the longest append would be 5 ms in which nobody else has a turn.
+# Commands are joined before they are sent, which costs less. A longer word is not copied for that,
+# nor when it is packed: each copy of the longest append would hold up the event loop for 5 ms.
 LONG = 64 * 1024
 
 
@@ -36,12 +36,12 @@ class Refusal(Exception):
 
     @property
     def code(self) -> str:
-        """Its first word, in capitals by custom."""
+        """The first word of the error, in capitals by custom."""
         return self.text.partition(" ")[0]
 
 
 class RedisConnection(asyncio.Protocol):
-    """Takes the connection over once redis-py has opened it, logged in and chosen the database.
+    """A connection, taken over from redis-py once it is open, logged in and has its database.
 
     Commands are sent as bytes; `heard` gets the replies, and `lost` the end, in the same pass of
     the loop in which they arrive.
@@ -64,10 +64,10 @@ class RedisConnection(asyncio.Protocol):
         """Go on where redis-py has finished; nothing is on its way at that moment."""
         writer = connection._writer
         assert writer is not None, "redis-py has connected"
-        # It would close what it thinks is its own when it is collected.
+        # Else redis-py would close the transport when its connection is garbage-collected.
         connection._writer = connection._reader = None
-        self._writer = writer  # which closes the transport when it is collected
-        transport: Any = writer.transport  # that of uvloop is no asyncio.Transport
+        self._writer = writer  # held here: it closes the transport when it is garbage-collected
+        transport: Any = writer.transport  # uvloop's class is no asyncio.Transport
         self._transport = transport
         transport.set_protocol(self)
         if transport.is_closing():
@@ -97,20 +97,20 @@ class RedisConnection(asyncio.Protocol):
                 self._transport.write(b"".join(some))
 
     def close(self) -> None:
-        """End the connection; `lost` is told of it later."""
+        """Abort the connection; `lost` is called later."""
         if self._transport is not None:
             self._transport.abort()
 
     @override
     def data_received(self, data: bytes) -> None:
-        """Give out every whole reply."""
+        """Pass all complete replies to `heard`."""
         self.heard_at = self._loop.time()
         replies: list[Reply] = []
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not ...:
                 replies.append(reply)
-        except ConnectionError:  # what came is no Redis
+        except ConnectionError:  # the bytes are no reply of a Redis
             self.close()
         if len(data) >= MUCH and self.is_open:
             self._transport.pause_reading()
@@ -124,7 +124,7 @@ class RedisConnection(asyncio.Protocol):
 
     @override
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell, once."""
+        """Call `lost`, once."""
         if self._transport is not None:
             self._transport = None
             self._lost(error)

@@ -33,7 +33,7 @@ class DeadlineIndex:
 
         A note that is too early does no harm; one that is too late would.
         """
-        moment = 0.0 if change.removes else _due(change.state)  # what is left over is looked for
+        moment = 0.0 if change.removes else _due(change.state)  # removed: look for leftover keys
         if moment is None:
             return None
         return self._commands.note(change.state.path, moment, new=change.expected is None)
@@ -63,7 +63,7 @@ class DeadlineIndex:
         """Return whether a stream's time has come, correcting its note if not; None if unknown."""
         try:
             moment = await self._due_now(path)
-        except LogUnavailable:  # of this stream: the others' time must come all the same
+        except LogUnavailable:  # this stream's server; the other streams must expire all the same
             return None
         if moment is None:
             await self._ask(self._commands.names.meta(path), self._commands.purge(path))
@@ -77,7 +77,7 @@ class DeadlineIndex:
         try:
             state = state_in(found)
         except RecordDamaged:
-            return None  # who asks for the stream is told
+            return None  # a client that reads the stream gets the error
         return None if state is None else _due(state)
 
     @property

@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.settings import Route
 
-ID_BITS = 62  # drawn at random: gateways need not agree on ids
+ID_BITS = 62  # random, so gateways need not agree on ids
 
 
 class RedisLog(Log):
     """A log in a Redis, its replicas or its cluster (`redis:`, `rediss:`, `redis+sentinel:` …)."""
 
-    batch_bytes = 256 * 1024  # one entry, of which a read may want the last record
+    batch_bytes = 256 * 1024  # one entry is read whole, even for its last record
 
     def __init__(self, settings: RedisSettings, topology: Topology | None = None) -> None:
         self._settings = settings

@@ -47,12 +47,12 @@ class RedisNames(NamedTuple):
 
     @property
     def paths(self) -> str:
-        """The sorted set of the streams' paths, all with one score: so they sort as text."""
+        """The sorted set of the streams' paths, all with one score, so that they sort as text."""
         return f"{self.prefix}:paths"
 
     @property
     def paths_searched(self) -> str:
-        """The string that is there while, or some time after, all keys are searched for paths."""
+        """The key that exists during a search of all keys for paths, and a day after it."""
         return f"{self.prefix}:paths:searched"
 
     @property
@@ -71,7 +71,7 @@ class RedisNames(NamedTuple):
 
     @property
     def gone(self) -> str:
-        """The channel on which removals are published, for those who keep answers."""
+        """The channel on which removals are published, for gateways that cache responses."""
         return f"{self.prefix}:gone"
 
 

@@ -1,10 +1,11 @@
-"""The list of all streams' paths: which there are, a page at a time.
+"""The list of all streams' paths, read a page at a time.
 
 It is a key of its own, in a cluster on another server than most streams, so it is no part of a
 commit. It is put right after a stream was created or removed, and the stream is looked at again
 after that: of two gateways that do this at the same time, the later one sees what the other did.
 A path that is missing, since a gateway died in between or an older version created the stream, is
-found when all keys are searched, once a day. One that is too many is dropped by who comes upon it.
+found when all keys are searched, once a day. A path without a stream is dropped when a page
+with it is read.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class PathIndex(Listing):
         ask: Callable[..., Awaitable[list[Reply]]],
         together: Callable[[Sequence[str]], bool],
     ) -> None:
-        """`ask` takes a key and calls for its server; `together` tells keys of one server."""
+        """`ask` takes a key and calls for its server; `together` returns if one has all keys."""
         self._commands = commands
         self._ask = ask
         self._together = together
@@ -61,7 +62,7 @@ class PathIndex(Listing):
             while (found := await self._write(path, stands=stands)) != stands:
                 stands = found
         except LogUnavailable:
-            return  # the next search finds it, or whoever comes upon it
+            return  # corrected by the next search, or by the next page with this path
 
     async def _write(self, path: str, *, stands: bool) -> bool:
         """Write to the list whether a stream exists, and return whether it does after that."""
@@ -75,7 +76,7 @@ class PathIndex(Listing):
             (found,) = await self._ask(meta, look)
         return size_in(found) is not None
 
-    # Asking
+    # Reads
 
     @override
     async def page(self, begins: str, after: str, limit: int) -> Listed:
@@ -121,7 +122,7 @@ class PathIndex(Listing):
             try:
                 return await self._ask(metas[0], *map(call, paths))
             except LogUnavailable:
-                pass  # of one of them, perhaps: the others are listed all the same
+                pass  # perhaps for one stream only: ask for each by itself
         return await asyncio.gather(
             *(self._one(meta, call(path)) for meta, path in zip(metas, paths, strict=True))
         )

@@ -1,7 +1,7 @@
-"""Searches all keys for streams that are not on the list of paths, in small steps, once a day.
+"""A search of all keys for streams that are not on the list of paths, in small steps, once a day.
 
-So the list comes to be where streams are older than it. One gateway does it for all: it holds a
-key that runs out a minute after it dies, so that another begins anew. To search twice does no harm.
+It also fills the list where streams are older than the list. One gateway searches for all: it holds
+a key that expires a minute after it dies, and then another begins anew. Two searches do no harm.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 KEYS = 500  # looked at in one step: a quarter of a millisecond of the server's time
 PAUSE_S = 0.005  # between two steps, so that the server has most of its time for others
-HELD_S = 60  # by a gateway that has died: ten thousand times as long as a step
-RENEWED = 100  # steps after which it is held anew
+HELD_S = 60  # that a dead gateway holds the key: ten thousand times as long as a step
+RENEWED = 100  # steps after which the key is renewed
 DAY_S = 24 * 3600
 
 
 class PathSearch(Background):
-    """Puts what it finds on the list; it stops between two steps."""
+    """The task that puts the streams it finds on the list; it stops between two steps."""
 
     def __init__(
         self,
@@ -53,13 +53,13 @@ class PathSearch(Background):
                     await self.search()
                     await self._hold(DAY_S)
             except (LogUnavailable, Unreachable):
-                pass  # the log's health tells
-            except Exception:  # noqa: BLE001 - it must outlive whatever it was
+                pass  # the log's health shows it
+            except Exception:  # noqa: BLE001 - the task must outlive any error
                 log.exception("log.paths_not_searched")
             await asyncio.sleep(HELD_S)
 
     async def _hold(self, seconds: int, *only: str) -> bool:
-        """Keep others from searching for a while; with NX only where nobody does."""
+        """Keep others from searching for `seconds`; with NX, return False if another does."""
         key = self._commands.names.paths_searched
         held = pack("SET", key, self._commands.gateway, "EX", seconds, *only)
         (reply,) = await self._ask(key, held)
@@ -77,7 +77,7 @@ class PathSearch(Background):
                 await asyncio.sleep(PAUSE_S)
 
     async def _step(self, primary: Primary, cursor: bytes) -> bytes:
-        """Look at some keys; where to go on."""
+        """Put the streams among some keys on the list; return the next cursor."""
         (reply,) = await primary.ask(self._scan(cursor))
         if isinstance(reply, Refusal):
             raise LogUnavailable(f"the log refuses: {reply.text}")

@@ -1,4 +1,4 @@
-"""Reads of records: the stream's own, and those of a fork's sources, perhaps at other servers."""
+"""Reads of records: a stream's own, and those of a fork's sources, perhaps on other servers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RecordReader:
     def __init__(
         self, commands: Commands, topology: Topology, ask: Callable[..., Awaitable[list[Reply]]]
     ) -> None:
-        """`ask` takes a key, calls for the server that has it, and about how many bytes come."""
+        """`ask` takes a key, calls for its server, and about how many bytes they return."""
         self._commands = commands
         self._topology = topology
         self._ask = ask

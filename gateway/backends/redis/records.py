@@ -1,8 +1,8 @@
-"""Records in Redis: a commit's are one entry of the stream's key, and reads take entries apart.
+"""Records in Redis: those of one commit are one entry, which reads split again.
 
 An entry's ID is `START-HISTORY`: the position of its first record, and the history in which it was
-added. Of two entries with one START the later one counts, and none does that begins at or past the
-tail: Redis may add what a crash kept from being committed (see headgate.lua).
+added. Of two entries with one START the later one counts. An entry that begins at or past the tail
+does not count: a crash may have kept its commit from being finished (see headgate.lua).
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ def stretches(state: StreamState, start: int, end: int) -> list[Stretch]:
 
 
 def entry(records: Sequence[Record]) -> tuple[int | str, bytes, str]:
-    """START, bytes and lengths of what a commit adds: no START for nothing, no lengths for one."""
+    """Return START, bytes and lengths of an entry.
+
+    START is "" where there are no records, lengths where there is at most one.
+    """
     if not records:
         return "", b"", ""
     start = records[0].end - len(records[0].data)
@@ -81,7 +84,7 @@ def _records(fields: Reply) -> Sequence[bytes]:
 class Run:
     """Records from a position on, as far as they follow each other.
 
-    The first is the one in which `start` is, and then it begins there.
+    If `start` lies inside a record, `start` becomes the position where that record begins.
     """
 
     __slots__ = ("_limit", "datas", "position", "start")
@@ -95,7 +98,7 @@ class Run:
         """Take the records of a stretch, if it begins here; `entries` are emptied.
 
         A chunk may be a quarter of a million records, a thousand to an entry, so others have their
-        turn in between. To let go of all of them at once takes its time, too.
+        turn in between. To free all entries at once would take long, too.
         """
         if stretch.begin != self.position:
             return

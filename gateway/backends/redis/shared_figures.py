@@ -1,7 +1,7 @@
 """Figures that gateways leave for each other, for a few seconds.
 
 Each gateway has a key of its own, which runs out; a sorted set has their names. In a cluster these
-are on several servers, so that what the set has too much is dropped by who comes upon it.
+are on several servers, so the next gateway that reads a name whose key has expired drops it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from gateway.backends.redis.connection import Reply
     from gateway.backends.redis.names import RedisNames
 
-KEPT_S = 15  # three times as long as between two tellings: one may be late
-MOST = 64  # other gateways; an answer has at most as many times the longest
+KEPT_S = 15  # three times the interval between two shares: one may be late
+MOST = 64  # other gateways; a reply is at most MOST * LONGEST_FIGURES bytes
 
 
 class SharedFigures:
-    """Leaves figures of this gateway, and brings the others'."""
+    """The figures of all gateways of one log, stored in Redis for KEPT_S."""
 
     def __init__(self, names: RedisNames, ask: Callable[..., Awaitable[list[Reply]]]) -> None:
         """`ask` takes a key and a call for its server."""

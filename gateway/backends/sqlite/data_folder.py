@@ -1,4 +1,4 @@
-"""The data folder: whose the file is, who holds it, and how connections to it are set."""
+"""The data folder: its lock, the checks of its files, and the settings of connections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.telemetry.logs import log
 APPLICATION_ID = 0x48454144  # "HEAD": tells our files from other SQLite files
 SCHEMA_VERSION = 2
 HEADER_BYTES = 100
-# Streams are for those whom the server lets read them, whatever umask it was started with.
+# Only the server's user may read the files, whatever the umask: clients read through the server.
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 OTHERS = 0o077  # the rights of everybody else
 MAGIC = b"SQLite format 3\0"
@@ -120,9 +120,10 @@ class DataFolder:
         return StartError(f"{place} cannot be used: {reason}")
 
     def _check_links(self) -> None:
-        """Whoever could put a link there would have us write to, or cut, a file of somebody else.
+        """Raise StartError if a file of the folder is a symbolic link.
 
-        The folder itself may be one.
+        Through a link, Headgate would write to or truncate a file elsewhere. The folder itself may
+        be a link.
         """
         for name in ("db", "db-wal", "db-shm", "lock", "reserve"):
             file = self.folder / f"headgate.{name}"
@@ -135,7 +136,7 @@ class DataFolder:
     def _check_header(self) -> None:
         if not self.file.exists():
             return
-        # For writing, too, so that a file of another user is refused here, by its name.
+        # Opened for writing, too, so that a file that cannot be written is refused by its name.
         with self.file.open("r+b") as opened:
             header = opened.read(HEADER_BYTES)
         if len(header) < HEADER_BYTES or not header.startswith(MAGIC):
@@ -178,10 +179,10 @@ class DataFolder:
         self._lock = lock
 
     def _create(self) -> None:
-        """Create the data file under another name and rename it: a crash leaves none in half."""
+        """Create the data file under another name and rename it: a crash leaves no partial file."""
         new = self.folder / "headgate.db.new"
         new.unlink(missing_ok=True)
-        # SQLite gives its WAL and the index of that the mode of the data file.
+        # SQLite gives the WAL and the WAL's index (shm) the mode of the data file.
         os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
         connection = apsw.Connection(str(new), vfs=self._vfs)
         connection.execute(
@@ -208,7 +209,7 @@ class DataFolder:
         return sorted(self.folder.glob(f"{self.wal.name}.damaged-*"))
 
     def size(self) -> int:
-        """Bytes of the data file and its WAL, as far as they are there."""
+        """Return the bytes of the data file and its WAL; a file that is absent counts as 0."""
         size = 0
         for path in (self.file, self.wal):
             with contextlib.suppress(OSError):
@@ -221,7 +222,7 @@ class DataFolder:
         return max(found, default=None)
 
     def free(self) -> int:
-        """Bytes that are left for us on its disk."""
+        """Return the free bytes on the disk of the folder."""
         disk = os.statvfs(self.folder)
         return disk.f_bavail * disk.f_frsize
 
@@ -237,7 +238,7 @@ class DataFolder:
         return connection
 
     def release(self) -> None:
-        """Let another process have the folder."""
+        """Release the lock, so that another process can use the folder."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -252,8 +253,8 @@ def upgrade(folder: DataFolder, connection: apsw.Connection) -> None:
             f"begin immediate; {RECENT} pragma user_version={SCHEMA_VERSION}; commit"
         )
         log.info("log.upgraded", file=str(folder.file), was=was, format=SCHEMA_VERSION)
-    # An older Headgate reads the version in the file alone, and must leave the file as it is. If
-    # the last start was killed, only the WAL has it.
+    # An older Headgate reads the version in the data file without its WAL, and must then refuse
+    # the file. After a start that was killed, only the WAL may have the new version.
     if folder.version_in_file < SCHEMA_VERSION:
         connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.moments import Moment
 
 FIRST = (-inf, 0)
-# Rows looked at for each that is wanted: a search for 200 takes some 2 ms of a reader thread.
+# Rows looked at for each wanted stream: a search for 200 takes some 2 ms of a reader thread.
 ROWS_FOR_EACH = 5
 
 

@@ -1,4 +1,4 @@
-"""Loads that wait together are one read: many streams that are not in memory cost little more."""
+"""Loads of streams, read together: many cost little more than one."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
     Outcomes = Mapping[str, Loaded | Exception]
 
-MAX_LOADS = 500  # paths of one read: far below SQLite's bound of parameters, some 5 ms of a thread
+MAX_LOADS = 500  # paths of one read: far below SQLite's limit of parameters, some 5 ms of a thread
 
 
 class Loads:
-    """Asks for many paths at once, one read at a time; what comes meanwhile is in the next."""
+    """A queue of paths to load: one read at a time, the next for all paths queued meanwhile."""
 
     def __init__(self, read: Callable[[Sequence[str]], Awaitable[Outcomes]]) -> None:
-        """`read` tells of each path what stands there, or why that cannot be told."""
+        """`read` returns the stream at each path, or the error that kept it from being read."""
         self._read = read
         self._waiting: list[tuple[str, asyncio.Future[Loaded]]] = []
         self._reading: asyncio.Task[None] | None = None
@@ -39,7 +39,7 @@ class Loads:
                 part, self._waiting = self._waiting[:MAX_LOADS], self._waiting[MAX_LOADS:]
                 try:
                     outcomes = await self._read([path for path, _ in part])
-                except Exception as error:  # noqa: BLE001 - of whoever waits
+                except Exception as error:  # noqa: BLE001 - raised in every caller
                     outcomes = dict.fromkeys([path for path, _ in part], error)
                 for path, found in part:
                     _settle(found, outcomes[path])

@@ -71,7 +71,7 @@ class SqliteLog(Log):
             self._reserve.make()
             try:
                 return self._opened()
-            except apsw.Error:  # even to look into the file takes some room
+            except apsw.Error:  # on a full disk, even opening the file needs some room
                 if not self._reserve.release():
                     raise
                 return self._opened()
@@ -103,7 +103,9 @@ class SqliteLog(Log):
     async def close(self) -> None:
         """Let what is under way finish, then close the file and release the folder."""
         await self._readers.stop()
-        await self._thread.stop()  # last, since the last to close takes the WAL into the file
+        await (
+            self._thread.stop()
+        )  # last: the last connection that closes copies the WAL into the file
         self._folder.release()
 
     @override

@@ -1,4 +1,4 @@
-"""The data file and its WAL as they are open: nobody may take them from under the server."""
+"""A check that nobody removes, replaces or truncates the files that the server has open."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class DataFileLost(Exception):
 class OpenFile(NamedTuple):
     """A file as it was when it was last looked at."""
 
-    place: tuple[int, int]  # its device and its number there
+    place: tuple[int, int]  # device and inode
     size: int
 
 
@@ -24,7 +24,7 @@ class OpenFiles:
     """The files that one process has open, compared with what is at their names."""
 
     def __init__(self, file: Path, wal: Path) -> None:
-        self._names = (str(file), str(wal))  # looked at with each commit
+        self._names = (str(file), str(wal))  # str: they are stat-ed with each commit
         self._file_name = self._names[0]
         self._open_files: dict[str, OpenFile] = {}
 
@@ -44,7 +44,7 @@ class OpenFiles:
             self._open_files = {self._file_name: held._replace(size=0)}
 
     def check(self) -> None:
-        """Raise DataFileLost if an open file was removed, replaced or cut short."""
+        """Raise DataFileLost if a file was removed or replaced, or the data file was cut short."""
         found = self.look().get(self._file_name)
         # The WAL may get shorter: any program that reads the data file may copy the WAL into it.
         if found is not None and found.size < self._open_files[self._file_name].size:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.protocol.streams.state import Change, Record, StreamState
 
-    Changes = list[Change]  # of one stream, in their order; other threads read it as it grows
+    Changes = list[Change]  # one stream's, in order; other threads read the list as it grows
 
 COLUMNS = "stream, end, crc, sizes, data, nr, version, producers"
 
@@ -36,13 +36,12 @@ COLUMNS = "stream, end, crc, sizes, data, nr, version, producers"
 # and opening the file takes a second at most. In memory a row takes half a KB and its records: at
 # most 24 MB.
 MOST_ROWS = 32_768
-MOST_BYTES = (
-    8 * 1024 * 1024
-)  # of records in memory, all of which one commit compacts if they are one stream's
+# Records in memory. If all are one stream's, one commit compacts all of them.
+MOST_BYTES = 8 * 1024 * 1024
 RECORD_BYTES = 100  # memory of a record besides its data
 # Bytes of a row. A longer record costs less in its own place: here it would be written twice.
 LONGEST = 2048
-COMPACTED_BYTES = 64 * 1024  # of a row in its own place: a read of a part reads the whole row
+COMPACTED_BYTES = 64 * 1024  # most bytes of a compacted row: to read a part of it, all is read
 STEP = 2000  # rows compacted in one transaction when a file is opened: its WAL stays small
 
 _CURRENT = "recent.nr<=?1 and recent.version>streams.version"
@@ -76,7 +75,7 @@ def compact_all(connection: apsw.Connection) -> None:
 class RecentStep(NamedTuple):
     """The effect of a commit on the table `recent`: rows are added, and old rows deleted.
 
-    Streams are compacted into `records`, or `dropped` by their paths because they end.
+    Streams are compacted into `messages`, or `dropped` by their paths because they end.
     """
 
     added: Sequence[Change]
@@ -94,7 +93,7 @@ class Recent:
     def clear(self) -> None:
         """Forget all changes: the table `recent` is empty."""
         self._streams: dict[str, Changes] = {}
-        self.rows = 0  # that are not compacted
+        self.rows = 0  # rows that are not compacted
         self._bytes = 0  # memory of their records
         self._last = 0  # id of the last row
         self._lap: list[Changes] = []  # still to be compacted in this lap, the next one last
@@ -102,7 +101,8 @@ class Recent:
         self._compacted_up_to = 0  # row id
         self._deleted_up_to = 0  # row id, at most _compacted_up_to
 
-    # For any thread. It looks here before it reads the file: a change is in one or in both.
+    # For any thread, which calls these before it reads the file: a change is in memory, in the
+    # file's compacted rows, or in both.
 
     def of(self, path: str) -> Sequence[Change]:
         """Return the changes of the stream at `path` that are not compacted."""
@@ -169,7 +169,7 @@ class Recent:
         return min(self._compacted_up_to, self._deleted_up_to + 2 * added)
 
     def note(self, step: RecentStep) -> None:
-        """Take the effect of a commit that stands."""
+        """Apply the effect of a commit that succeeded to the changes in memory."""
         for path in (*(changes[0].state.path for changes in step.compacted), *step.dropped):
             changes = self._streams.pop(path, ())
             self.rows -= len(changes)
@@ -195,7 +195,7 @@ def is_ahead(waiting: Sequence[Change], state: StreamState) -> bool:
 
 
 def compacted_rows(changes: Changes) -> Iterator[tuple[object, ...]]:
-    """Yield the rows of `records` that hold the waiting changes of a stream."""
+    """Yield the rows of `messages` that hold the waiting changes of a stream."""
     records: list[Record] = []
     size = 0
     for change in changes:

@@ -1,7 +1,7 @@
-"""Records in rows: what one commit, or several, append to one stream lies in one row.
+"""Records in rows: one row holds what one commit, or several, appended to a stream.
 
-That makes a commit a few index entries and cells where a row a record would be hundreds, and a
-read of a chunk a few dozen rows.
+With a row for each record, a commit would write hundreds of index entries and cells instead of a
+few. A read of a chunk takes a few dozen rows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COLUMNS = "stream, end, crc, sizes, data"
 def row_of(stream_id: int, records: Sequence[Record]) -> tuple[object, ...]:
     """Return the row that holds records which follow each other."""
     end = records[-1].end
-    if len(records) == 1:  # in half of the time
+    if len(records) == 1:  # takes half of the time
         data = records[0].data
         return stream_id, end, _checksum(stream_id, end, None, data), None, data
     datas = [record.data for record in records]
@@ -36,9 +36,9 @@ def row_of(stream_id: int, records: Sequence[Record]) -> tuple[object, ...]:
 
 
 class Taken:
-    """The records that a read has taken so far, checked as they come.
+    """The records that a read has taken so far, checked row by row.
 
-    The first is the one in which `start` is, and then it begins there.
+    If `start` lies inside a record, `start` becomes the position where that record begins.
     """
 
     __slots__ = ("position", "records", "start", "state")
@@ -59,7 +59,7 @@ class Taken:
             raise self.damage("missing")
         if not self.records:
             self.start = at
-        if sizes is None:  # the row is one record; so it takes two thirds of the time
+        if sizes is None:  # the row is one record: this branch takes two thirds of the time
             self.records.append(data)
             self.position = row_end
         else:
@@ -101,6 +101,6 @@ class Taken:
 
 
 def _checksum(stream_id: int, end: int, sizes: bytes | None, data: bytes) -> int:
-    """Covers the row's place too: right bytes at a wrong position are damage as well."""
+    """Return the CRC of a row and its place: right bytes at a wrong position are damage."""
     seed = zlib.crc32(_place(stream_id, end) + (sizes or b""))
     return zlib.crc32(data, seed)

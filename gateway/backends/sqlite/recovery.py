@@ -1,8 +1,8 @@
 """Recovery of a WAL that a crash left: SQLite takes what it can, and the rest is judged here.
 
 Where a transaction that had been committed may be lost, the log goes on in a new generation, so
-that no offset is given out twice (`protocol.streams.generations`). Where it is sure that one is,
-the WAL is kept.
+that no offset is given out twice (`protocol.streams.generations`). Where one is certainly lost, a
+copy of the WAL is kept.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
     from gateway.backends.sqlite.data_folder import DataFolder
 
-MAX_KEPT = 4  # WALs of some 4 MB each; the oldest goes for a fifth
+MAX_KEPT = 4  # damaged WALs, some 4 MB each; a fifth replaces the oldest
 
 
 def recover(folder: DataFolder, connection: apsw.Connection) -> None:
     """Look at what SQLite left in the WAL, and make it safe to write behind. Raises StartError.
 
-    Whenever it ends, before or after any of its steps, the next start finds out the same.
+    A crash between any two of its steps does no harm: the next start finds the same.
     """
     page_size = connection.pragma("page_size")
     found = wal.remains(folder.wal, _taken(connection), page_size)
@@ -43,7 +43,7 @@ def recover(folder: DataFolder, connection: apsw.Connection) -> None:
 
 
 def cut_behind(folder: DataFolder, connection: apsw.Connection) -> None:
-    """Take away what is behind the last commit, or it would look like damage one day."""
+    """Truncate the WAL behind its last commit: the rest could look like damage later."""
     size = wal.bytes_of(_taken(connection), connection.pragma("page_size"))
     with folder.wal.open("rb+") as open_wal:
         if os.fstat(open_wal.fileno()).st_size > size:
@@ -57,10 +57,10 @@ def _taken(connection: apsw.Connection) -> int:
 
 
 def _keep(folder: DataFolder, connection: apsw.Connection) -> Path:
-    """Copy the damaged WAL; what is left must fit together, or nothing is touched.
+    """Return a copy of the damaged WAL. Raises StartError if the data file is not sound.
 
-    It does not where the damage came after pages of later transactions had been copied into the
-    data file, and before the WAL was begun anew.
+    The file is not sound where the damage came after pages of later transactions had been copied
+    into it, and before the WAL was begun anew.
     """
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     verdict = connection.execute("pragma integrity_check(1)").fetchone()

@@ -1,7 +1,7 @@
 """Room on the disk that is kept for removals, so that a full disk can be emptied.
 
-A removal writes before it frees: some pages into the WAL, and then what the WAL has must have room
-in the data file. While the reserve is not there, nothing but removals is taken.
+A removal writes before it frees: some pages into the WAL, and then the data file must have room for
+the pages of the WAL. While there is no reserve, only removals are accepted.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Change
 
 # A WAL of 1000 pages may be all new to the data file, which then has to grow by 4 MB; 4 MiB more
-# are for the removals: each is some ten pages, and the WAL is emptied after so many at once. The
-# rest is for a start, which files short appends that a killed process has left.
+# are for the removals: each is some ten pages, and the WAL is emptied after AT_ONCE of them. The
+# rest is for a start, which compacts the short appends that a killed process left in `recent`.
 RESERVE_BYTES = 20 * 1024 * 1024
 AT_ONCE = 50
-ROOM_BYTES = 4 * 1024 * 1024  # for appends besides, or they would run into the end at once
+ROOM_BYTES = 4 * 1024 * 1024  # for appends, or the disk would be full again at once
 
 FULL = (
     f"the disk is full: only removals are taken until {(RESERVE_BYTES + ROOM_BYTES) >> 20} MiB"
@@ -38,16 +38,16 @@ def removes(changes: Sequence[Change]) -> bool:
 
 
 class Reserve:
-    """A file that takes room, and gives it up when it is needed."""
+    """A file that occupies room on the disk until a removal needs it."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self.is_held = False
 
     def make(self) -> bool:
-        """Have it, when there is room for it and for some appends; whether it is there."""
+        """Allocate the file if the disk has room for it and some appends; return if it is held."""
         if not self.is_held:
-            with contextlib.suppress(OSError):  # a folder that is away, or takes no file, has none
+            with contextlib.suppress(OSError):  # a missing or read-only folder has no reserve
                 self.is_held = self._is_there() or (self._has_room() and self._allocate())
         return self.is_held
 
@@ -70,14 +70,14 @@ class Reserve:
         return True
 
     def release(self) -> bool:
-        """Give the room to the removal that follows; whether there was any."""
+        """Free the room for the removal that follows; return whether any was freed."""
         is_given_up = self.is_held and self.give_up()
         if is_given_up:
             log.warning("log.reserve_released", file=str(self._file))
         return is_given_up
 
     def give_up(self) -> bool:
-        """Take no room any more; False where the folder does not let go of it."""
+        """Delete the file; return False if the folder does not allow it."""
         with contextlib.suppress(OSError):
             self._file.unlink(missing_ok=True)
             self.is_held = False

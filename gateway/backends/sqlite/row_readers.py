@@ -41,7 +41,7 @@ class RowReaders:
         self._open: list[RowReader] = []
 
     def start(self, history: int) -> None:
-        """Take reads of the file, whose present history is `history`."""
+        """Accept reads of the file, whose present history is `history`."""
         self._history = history
         self._threads = ThreadPoolExecutor(THREADS, "headgate-log-read")
 

@@ -1,4 +1,4 @@
-"""Streams as rows: the statements that read them, each of one moment."""
+"""Streams as rows: the reads of the data file, each a consistent snapshot."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.moments import Moment
     from gateway.protocol.streams.state import Change
 
-    Deadline = tuple[float, int]  # and the stream's id, by which equal ones are in order
+    Deadline = tuple[float, int]  # a deadline and a stream id, which orders equal deadlines
 
-SLIDES = "detail->>'$.lifetime.ttl_s' is not null"  # or it ends at a date
+SLIDES = "detail->>'$.lifetime.ttl_s' is not null"  # true for a TTL, false for a fixed date
 LAST = "\U0010ffff"  # sorts behind whatever follows the beginning of a path
 
 
 class RowReader:
-    """Reads over one connection, in one history; every answer is of one moment."""
+    """Reads over one connection, in one history; every read is a consistent snapshot."""
 
     def __init__(self, connection: apsw.Connection, history: int, recent: Recent) -> None:
         self._connection = connection
@@ -46,7 +46,7 @@ class RowReader:
     def load(self, paths: Sequence[str]) -> dict[str, Loaded | Exception]:
         """Load the stream at each path, its producers, and the generation last removed there.
 
-        There are at most MAX_ROWS paths. A row that cannot be read fails its own path only.
+        There are at most MAX_LOADS paths (`loads`). A row that cannot be read fails only its path.
         """
         waiting = {path: self._recent.of(path) for path in paths}  # before the file is looked at
         places = f"path in ({','.join('?' * len(paths))})"
@@ -165,7 +165,7 @@ class RowReader:
     def largest(self, begins: str, most: int) -> list[tuple[int, str]]:
         """Return the largest streams; SQLite looks at all, and holds no more than these in memory.
 
-        To look at all rows as they lie takes an eighth of the time of looking them up by path.
+        A scan of all rows in table order takes an eighth of the time of looking them up by path.
         Changes that are not compacted yet only make streams larger.
         """
         waiting = self._recent.of_all()

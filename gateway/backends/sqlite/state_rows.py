@@ -42,7 +42,7 @@ UPSERT_PRODUCER = (
     " used_at=excluded.used_at"
 )
 
-# Of streams that only grew.
+# Updates the rows of streams that only grew.
 MOVE = (
     "with moved (id, version, tail) as (values {rows}) update or fail streams"
     " set version=moved.version, tail=moved.tail from moved where streams.id=moved.id"
@@ -50,7 +50,7 @@ MOVE = (
 
 
 class _Detail(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The parts of a state that hardly a statement asks for, as JSON text."""
+    """The parts of a state that few statements read, stored as JSON text."""
 
     closed_by: Stamp | None = None
     stream_seq: str | None = None

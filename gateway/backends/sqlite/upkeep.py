@@ -33,7 +33,7 @@ class FileCounts(Counts):
         self._recent = recent
         self._streams = 0
         self._size = 0  # bytes of the data file and its WAL
-        self._free = 0  # bytes that the disk has left
+        self._free = 0  # free bytes on the disk
         self.damaged: Sequence[Path] = ()  # damaged WALs that are in the folder, the newest last
 
     def look(self, writer: Writer) -> None:

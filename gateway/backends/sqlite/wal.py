@@ -1,9 +1,9 @@
 """The rest of a write-ahead log (WAL), behind the last transaction that SQLite takes from it.
 
 SQLite stops at the first frame that does not check, however many follow. Those that follow are
-known by their salts, which are 64 random bits of each time that the file is begun anew: a frame
-with others was there before. One transaction that is not whole may be one that a power cut met, so
-long as nothing follows its commit: every commit is synced before the next transaction writes.
+known by their salts, 64 bits that change each time the file is begun anew: a frame with other salts
+is older. A single incomplete transaction may be the work of a power cut, if nothing follows its
+commit: every commit is synced before the next transaction writes.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Frame(NamedTuple):
 
 
 class _Wal:
-    """An open WAL and what its frames go by."""
+    """An open WAL, with the page size and the byte order of its frames."""
 
     def __init__(self, file: BinaryIO, page_size: int, header: bytes) -> None:
         self._file = file
@@ -119,11 +119,12 @@ def _last(wal: _Wal, taken: int, header: bytes) -> _Checksum:
 
 def _behind(wal: _Wal, taken: int, before: _Checksum, salts: bytes) -> Remains:
     frames = commits = 0
-    is_whole = is_ours = True  # of what is there so far; of the frame before
+    is_whole = is_ours = True  # all frames so far; the frame before
     is_damage = False
     for frame in wal.frames(taken):
         bears_them = frame.salts == salts
-        # Damaged salts do not make it another's; those of old frames are looked at but once.
+        # A frame with damaged salts is still ours if its checksum follows; of the old frames behind
+        # ours, only the first is checked.
         checks = (is_whole or not frame.is_of_one_write or not bears_them) and (
             is_ours and wal.checks(frame, before)
         )
@@ -161,7 +162,7 @@ def _salts(wal: _Wal, header: bytes) -> bytes | None:
 
 
 def _checksum(seed: _Checksum, content: bytes, order: str) -> _Checksum:
-    """SQLite's, which goes on from the checksum before."""
+    """Return SQLite's checksum of `content`, continued from the checksum `seed`."""
     first, second = seed
     words = iter(struct.unpack(f"{order}{len(content) // 4}I", content[: len(content) // 8 * 8]))
     for one, other in zip(words, words, strict=True):
