@@ -1,1 +1,1 @@
-"""Operations on streams: rules from `protocol` decided here, and carried out on a log."""
+"""Operations on streams: decided by the rules of `protocol`, and carried out on a log."""

@@ -26,7 +26,7 @@ class CommitListener(Protocol):
         """Take the trace contexts of the appends that are published next."""
 
     def published(self, state: StreamState, records: Sequence[Record]) -> None:
-        """Take the stream's new state; `records` were appended last, if they are at hand."""
+        """Take the stream's new state; `records` are those appended last, or none."""
 
     def ended(self) -> None:
         """Take note that the stream was deleted."""
@@ -40,7 +40,7 @@ class Caches(Protocol):
     """The caches of what was read of streams."""
 
     def changed(self, stream_id: int, *, whole: bool) -> None:
-        """Forget what is no longer so: what reached the tail, or with `whole` everything."""
+        """Drop stale responses: those that reached the tail, or with `whole` everything."""
 
     def clear(self) -> None:
         """Forget everything of every stream."""
@@ -71,15 +71,15 @@ class ActiveStreams(Protocol):
         """Drop everything known of a change's stream, so that it is loaded anew."""
 
 
-# Nobody waits: what most streams have in common, so that it is not one more object of each.
+# The empty queue, shared by all streams in which no append waits: it saves an object for each.
 NOBODY: list[Waiting] = []
 
 
 class ActiveStream(msgspec.Struct, gc=False, eq=False):
     """A stream in use. `state` is None until loaded; `absent` says that a load found none.
 
-    The collector leaves it out: a walk over 50,000 of them took 0.1 s, in which everybody waited.
-    It is in a cycle with its follower only, which is gone before it is dropped.
+    The garbage collector skips it: a walk over 50,000 of them stopped the process for 0.1 s. Its
+    only cycle is with its follower, which is removed before the stream is dropped.
     """
 
     path: str
@@ -89,21 +89,21 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
     history: int = 0
     producers: dict[str, ProducerState] = {}
     written_deadline: float | None = None
-    grace_s: float = 0.0  # how much later than is written a sliding window may end
-    before: StreamState | None = None  # what was known when it was forgotten
-    asked: int = 0  # times that the log was asked for it
-    told: int = 0  # which of them told what is known now
-    revision: int = 0  # counts what was learnt: tells an answer that it was overtaken
+    grace_s: float = 0.0  # seconds by which a sliding window may end after its written deadline
+    before: StreamState | None = None  # the last known state, after `forget`
+    asked: int = 0  # number of look-ups in the log
+    told: int = 0  # number of the look-up that gave the present state
+    revision: int = 0  # counts news of the stream: shows that a reply was overtaken
     loading: asyncio.Future[None] | None = None
     waiting: list[Waiting] = msgspec.field(default_factory=lambda: NOBODY)
     committing: bool = False
     conflicts: int = 0
     rate: AppendRate | None = None  # of appends through this process
-    trace_id: str | None = None  # of the last of the appends committed last
+    trace_id: str | None = None  # of the latest append
     follower: CommitListener | None = None
     kept_alive: bool = False  # its deadline is written again and again
-    followed: bool = False  # other processes' changes are told
-    unfollowing: asyncio.TimerHandle | None = None  # when that is to end
+    followed: bool = False  # other processes' changes are notified
+    unfollowing: asyncio.TimerHandle | None = None  # the timer that ends `followed`
 
     def wait(self, one: Waiting) -> None:
         """Queue an append."""
@@ -146,7 +146,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
         self.rate.count(appends, now)
 
     def forget(self) -> None:
-        """Know of the stream no more than that it was known."""
+        """Drop the state, so that the next use loads it; the last known state stays in `before`."""
         if self.state is not None:
             self.before = self.state
         self.revision += 1
@@ -154,7 +154,7 @@ class ActiveStream(msgspec.Struct, gc=False, eq=False):
         self.absent = False
 
     def move(self, change: Change, state: StreamState) -> None:
-        """Take over what was committed; `state` is what its state is here."""
+        """Apply a committed change; `state` is its state as this process has it."""
         if change.expected is None:
             self.producers = {}
         self.state = state

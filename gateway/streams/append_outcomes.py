@@ -19,9 +19,9 @@ from gateway.turns import LONGEST_TURN_S
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# An append, who is to be told of its outcome, and when it came (perf_counter).
+# An append, the callback for its outcome, and the time when it came (perf_counter).
 Waiting = tuple[Append, Callable[[AppendOutcome | HeadgateError], None], float]
-OURS = (LogUnavailable, LimitReached, RecordDamaged)  # no mistakes of a client
+OURS = (LogUnavailable, LimitReached, RecordDamaged)  # failures of the server, not of a client
 
 
 class AppendFigures:
@@ -59,9 +59,9 @@ class AppendFigures:
         outcomes: Sequence[AppendOutcome | HeadgateError],
         now: float,
     ) -> bool:
-        """Count them all at once where all are stored and none is traced.
+        """Count all appends at once if all are stored and none is traced.
 
-        Else it does nothing, and says so.
+        Otherwise count nothing and return False.
         """
         messages = size = 0
         times: list[float] = []
@@ -124,7 +124,7 @@ class AppendOutcomes:
     ) -> None:
         """Count outcomes that are known since `now`, and give them to their callers, in turns.
 
-        With its outcome a client sends its next request: a thousand of them take 50 ms.
+        A client that gets its outcome sends its next request: a thousand requests take 50 ms.
         """
         self._undelivered.extend(zip(waiting, outcomes, strict=True))
         self.figures.count(waiting, outcomes, now)

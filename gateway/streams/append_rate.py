@@ -8,9 +8,9 @@ MINUTE_S = 60.0
 
 
 class AppendRate(msgspec.Struct, gc=False, eq=False):
-    """The appends of this minute, and of the one before it as far as it still counts.
+    """The appends of this minute, and a share of those of the minute before.
 
-    That takes the minute before for an even one, which is what two numbers can tell.
+    The appends of the minute before are taken to be evenly spread.
     """
 
     _minute: int = 0

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from functools import partial
 from itertools import islice
-from time import perf_counter  # a loop tells milliseconds, and looking for it takes longer
+from time import perf_counter  # the loop's clock has milliseconds, and takes longer
 from typing import TYPE_CHECKING
 
 from gateway.backends.contract import Conflict
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Done = Callable[[AppendOutcome | HeadgateError], None]
     Outcome = AppendOutcome | HeadgateError
-    Outcomes = Sequence[Outcome]  # of the first who wait
+    Outcomes = Sequence[Outcome]  # of the first waiting appends
     Decided = tuple[ActiveStream, Outcomes, Change]
 
 MAX_BATCH = 1024  # appends of one stream in one commit
@@ -45,7 +45,7 @@ UNKNOWN = "something failed here: it is not known whether this request was store
 
 
 class Appender:
-    """Decides waiting appends on the latest state and commits them, one commit a stream a time."""
+    """The queue of appends of one log; each stream has one commit under way at a time."""
 
     def __init__(
         self, table: StreamTable, max_pending_bytes: int, retention: Retention = EVERYTHING
@@ -63,7 +63,7 @@ class Appender:
         self.on_stored: Callable[[Change, Outcomes], None] | None = None
 
     def submit(self, path: str, append: Append, done: Done, came: float | None = None) -> None:
-        """Take one append, which `came` just now or then (perf_counter).
+        """Queue an append, which `came` just now or then (perf_counter).
 
         `done` gets its outcome, in a later pass of the loop.
         """
@@ -86,8 +86,8 @@ class Appender:
     def _later(self, active: ActiveStream) -> None:
         """Advance as soon as a pass of the loop brings no further append.
 
-        Writers who were answered together come back together: what they bring is one commit, not
-        one of the first few and one of the others.
+        Writers that get their responses together send their next appends together. These then are
+        one commit, not one for the first few and one for the others.
         """
         self._dirty.append(active)
         if len(self._dirty) == 1:
@@ -139,7 +139,7 @@ class Appender:
         active.committing = True
         self._decided.append((active, decided, change))
         if self._table.is_shared:
-            self._commit()  # which is a call of its own for each stream, and part of this turn
+            self._commit()  # one call for each stream, and part of this turn
         elif len(self._decided) == 1:
             self._loop.call_soon(self._commit)
 
@@ -155,7 +155,7 @@ class Appender:
     def _settled(
         self, decided: Sequence[Decided], first: int, failures: Sequence[Exception | None]
     ) -> None:
-        """Answer those whose commit stands, of all streams together, and see to the others."""
+        """Answer the appends whose commits succeeded together, and handle failed commits."""
         known = decided[first : first + len(failures)]
         try:
             self._settle(known, failures)
@@ -186,7 +186,7 @@ class Appender:
         self.outcomes.deliver(settled, outcomes, now)
 
     def _advance_later(self, active: ActiveStream, confirmed: int) -> None:
-        """Go on with those who wait in another turn, and let nobody else do so before."""
+        """Advance the waiting appends in another turn; no other call advances them before."""
         if active.waiting:
             active.committing = True
             self._loop.call_soon(self._guarded, active, self._go_on, confirmed)
@@ -245,7 +245,7 @@ class Appender:
         active.committing = False
         if isinstance(failure, Conflict) and active.conflicts < MAX_CONFLICTS:
             active.conflicts += 1
-            self._table.adopt(active.path, failure.found)  # those who wait are decided again
+            self._table.adopt(active.path, failure.found)  # the waiting appends are decided again
         elif isinstance(failure, Conflict | HeadgateError):
             active.conflicts = 0
             # Whatever was decided together with a failed append rests on it, and is refused too.
@@ -269,10 +269,10 @@ class Appender:
         self.outcomes.deliver(active.leave(len(outcomes)), outcomes, perf_counter())
 
     def _guarded(self, active: ActiveStream, step: Callable[..., None], *arguments: object) -> None:
-        """Take a step with a stream's appends; whatever raises, they get an answer, and it goes on.
+        """Run a step on a stream's appends; if it raises, refuse them, so that the stream goes on.
 
-        Where a change was on its way, nobody can say whether it stands, so that all who wait are
-        told so; those who come next are decided on what the log has.
+        Nobody can say whether a change that was under way was stored: all waiting appends get
+        LogUnavailable. Later appends are decided on the state that the log then has.
         """
         try:
             step(active, *arguments)
@@ -280,11 +280,11 @@ class Appender:
             self._end_in_failure([active])
 
     def _end_in_failure(self, streams: Sequence[ActiveStream]) -> None:
-        """From an exception's handler: give up what waits on these streams."""
+        """Log the exception being handled, and refuse the appends that wait on these streams."""
         path = streams[0].path if streams else None
         log.exception("append.failed", path=path, streams=len(streams))
         for active in streams:
-            active.committing = True  # until they are told, in another turn: a step may be theirs
+            active.committing = True  # until they are refused, in another turn
             self._loop.call_soon(self._give_up, active)
 
     def _give_up(self, active: ActiveStream) -> None:

@@ -52,12 +52,12 @@ class _Creation:
     def __init__(self, path: str, request: Create, done: Done) -> None:
         self.path = path
         self.request = request
-        self.done: Done | None = done  # until it is told
+        self.done: Done | None = done  # None once it was called
         self.active: ActiveStream
         self.is_anew = False  # another stream was there before
         self.is_found = False
-        self.failure: BaseException | None = None  # of the look-up
-        self.outcome: Outcome  # as far as it is known: if its commit stands
+        self.failure: BaseException | None = None  # of the look-up in the log
+        self.outcome: Outcome  # the outcome if its commit succeeds
 
 
 class Creations:
@@ -67,12 +67,12 @@ class Creations:
         self._table = table
         self._lifecycle = lifecycle
         self._waiting: deque[_Creation] = deque()
-        self._advances = False  # in this pass of the loop or the next
+        self._advances = False  # `_advance` is scheduled
         self._unanswered: deque[_Creation] = deque()
         self._answers = False
-        self._tasks: set[asyncio.Task[None]] = set()  # those that go the ordinary way
+        self._tasks: set[asyncio.Task[None]] = set()  # creations by `lifecycle`
         self.pending = 0
-        self.idle = asyncio.Event()  # set while none is under way
+        self.idle = asyncio.Event()  # set while no creation is under way
         self.idle.set()
 
     def takes(self, headers: Mapping[str, str], body: bytes) -> bool:
@@ -82,7 +82,7 @@ class Creations:
         return not is_long(headers.get("Content-Type"), body)
 
     def submit(self, path: str, request: Create, done: Done) -> None:
-        """Take one; `done` gets its outcome, in a later pass of the loop."""
+        """Queue a creation; `done` gets its outcome, in a later pass of the loop."""
         creation = _Creation(path, request, done)
         self._look_up(creation)
         self._waiting.append(creation)
@@ -107,7 +107,7 @@ class Creations:
             asyncio.get_running_loop().call_soon(self._advance)
 
     def _advance(self) -> None:
-        """Decide those whose places are known, up to one whose is not, and commit them."""
+        """Decide and commit the first creations, up to one whose path is still being loaded."""
         loop = asyncio.get_running_loop()
         turn_ends = loop.time() + LONGEST_TURN_S
         self._advances = False
@@ -209,14 +209,14 @@ class Creations:
             self._end(creation, outcome)
 
     def _end_in_failure(self, creations: Sequence[_Creation]) -> None:
-        """From an exception's handler: nobody can say what has become of them."""
+        """Log the exception being handled; end these creations with an unknown outcome."""
         log.exception("creation.failed", path=creations[0].path, streams=len(creations))
         for creation in creations:
             self._table.forget(creation.path)
             self._end(creation, LogUnavailable(UNKNOWN))
 
     def _end(self, creation: _Creation, outcome: Outcome) -> None:
-        """Its outcome is known, and told in turns: with an answer the next request begins."""
+        """Queue the outcome for delivery in turns: each client then sends its next request."""
         creation.outcome = outcome
         self._unanswered.append(creation)
         if not self._answers:

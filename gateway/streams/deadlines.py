@@ -27,7 +27,7 @@ MOST_SLACK_S = 60.0  # or by a minute: a write a minute costs little, and expiry
 MARGIN_SHARE = 100
 LEAST_MARGIN_S, MOST_MARGIN_S = 0.05, 1.0
 ALIVE_SHARE = 0.3  # of the TTL, until it is written again for those who wait
-UNKNOWN_TTL_S = 1  # the shortest: while a stream is being loaded anew
+UNKNOWN_TTL_S = 1  # the shortest, used while a stream is being loaded anew
 
 
 class Deadlines(abc.ABC):
@@ -148,7 +148,7 @@ class SoleDeadlines(Deadlines):
 
 
 class SharedDeadlines(Deadlines):
-    """Every process goes by what is written, which is therefore a little further than needed."""
+    """The deadlines of a log that several processes serve, written with a margin for them."""
 
     @override
     def loaded(self, active: ActiveStream, known: StreamState | None) -> None:

@@ -21,7 +21,7 @@ class LogSubscriptions:
         self._deadlines = deadlines
 
     def follow(self, active: ActiveStream) -> None:
-        """Follow the stream until no reader waits for it any more, and a little longer."""
+        """Start following the stream, which goes on until LINGER_S after `unfollow`."""
         sharing = self._log.sharing
         if sharing is None:
             return

@@ -44,13 +44,13 @@ class Lifecycle:
         self._table = table
         self._retention = retention
         self._ended = ended
-        # Told of each change that stands; None where nobody wants to know.
+        # Called with each committed change; None without an observer.
         self.on_stored: Callable[[Change], None] | None = None
         # Streams that this process has created, and those it has taken from their paths, by why.
         self.figures: dict[Fate, int] = {"created": 0, "expired": 0, "deleted": 0}
 
     async def create(self, path: str, request: Create, source_path: str | None) -> Created:
-        """PUT; `source_path` is the fork's source when the request names one."""
+        """Carry out a PUT; `source_path` is the fork's source when the request names one."""
         request = await self._taken_apart(request, source_path)
         if request.fork is not None and source_path is not None:
             fork = request.fork
@@ -130,7 +130,7 @@ class Lifecycle:
         return await self._table.turns.take(rules.fork_prefix(source, fork, following))
 
     async def delete(self, path: str) -> None:
-        """DELETE."""
+        """Carry out a DELETE."""
 
         async def attempt() -> None:
             active = await self._table.load(path)

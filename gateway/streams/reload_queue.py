@@ -1,4 +1,4 @@
-"""Loads what followers wait for, some streams at a time."""
+"""A queue of streams to load for their followers, some at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RELOAD_S = 0.5  # until a log that could not be read is asked again
 
 
 class ReloadQueue:
-    """A lost connection is one of thousands of streams: each is looked at once, and not all now."""
+    """The streams to look at after a lost connection, LOADS_AT_ONCE at a time of thousands."""
 
     def __init__(self, look: Callable[[str], Awaitable[None]]) -> None:
         self._look = look

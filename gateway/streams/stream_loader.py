@@ -26,7 +26,7 @@ class StreamLoader:
         take: Callable[[ActiveStream, Loaded], None],
         forget: Callable[[ActiveStream], None],
     ) -> None:
-        """`take` is given what was found, `forget` a stream that is not as it is remembered."""
+        """`take` gets what a load found; `forget` gets a stream whose state is stale."""
         self._log = log
         self._sharing = log.sharing
         self._take = take
@@ -35,8 +35,8 @@ class StreamLoader:
     async def load(self, active: ActiveStream) -> ActiveStream:
         """Load the stream as it is in the log now, whoever changed it.
 
-        Of a shared log nothing counts that was asked before this call: the answer may be older
-        than a change that the caller knows of.
+        In a shared log, a look-up that began before this call does not count: its reply may be
+        older than a change that the caller knows of.
         """
         asked = active.asked
         while True:

@@ -123,7 +123,7 @@ class StreamTable(ActiveStreams):
                 else:
                     active.follower.published(place.state, ())
         except BaseException:
-            self._forget(active)  # half of it is applied
+            self._forget(active)  # the change is applied in part
             raise
 
     def present(self, active: ActiveStream) -> StreamState:

@@ -28,7 +28,7 @@ STEPS = 20  # reclaiming steps in one round; each frees at most a thousand recor
 
 
 class Sweeper(Background):
-    """Rounds, INTERVAL_S apart; it stops between two steps."""
+    """The task that does rounds, INTERVAL_S apart; it stops between two steps."""
 
     def __init__(self, table: StreamTable, lifecycle: Lifecycle) -> None:
         self._table = table

@@ -47,5 +47,5 @@ def follows_on(known: StreamState | None, change: Change) -> bool:
 def is_rewritten(known: StreamState | None, state: StreamState) -> bool:
     """Return whether more than the known state's tail is different now."""
     if known is None or known.stream_id != state.stream_id:
-        return bool(state.past_generations or state.first)  # as far as can be told
+        return bool(state.past_generations or state.first)  # the best that a state can show
     return (known.generation, known.first) != (state.generation, state.first)
