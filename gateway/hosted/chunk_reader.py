@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ChunkReader:
-    """Reads the log that a table stands before."""
+    """The reads of one log, none ahead of its table."""
 
     def __init__(self, table: StreamTable) -> None:
         self._table = table

@@ -22,7 +22,7 @@ NEXT = "The next answer"
 
 
 async def steps(route: HostedRoute, asked: AskedRequest) -> AsyncIterator[ExplainStep]:
-    """From the canonical form to what the next answer is. Raises HeadgateError."""
+    """Yield the steps from canonical form to next response. Raises HeadgateError."""
     if asked.method not in {"GET", "HEAD"}:
         yield ExplainStep(
             "What is asked", f"{asked.method}: the log itself", "a cache answers reads only"

@@ -43,7 +43,7 @@ class LiveRead(NamedTuple):
 
 
 class HostedFollower:
-    """Passes a stream's commits on to its feed, and reads those that it was not told of."""
+    """A listener that passes a stream's commits to its feed, and reads those it missed."""
 
     def __init__(
         self, feed: Feed[StreamState, Record], table: StreamTable, reader: ChunkReader
@@ -74,12 +74,12 @@ class HostedFollower:
             return
         self._latest = state
         if self._reading is not None:
-            return  # and it will come to these
+            return  # the read under way reaches these records too
         begin = records[0].end - len(records[0].data) if records else state.tail
         if state.offset(begin) == self.feed.tail:
             tail = state.offset(state.tail)
             active, trace_id = self._table.peek(state.path), None
-            if active is not None:  # what is told next may be another gateway's
+            if active is not None:  # the next notification may be another gateway's
                 trace_id, active.trace_id = active.trace_id, None
             self.feed.publish(state, tail, records, closed=state.closed, trace_id=trace_id)
         else:
@@ -95,7 +95,7 @@ class HostedFollower:
             while await self._read_on():
                 pass
         except StreamNotFound:
-            pass  # `ended` tells
+            pass  # `ended` closes the feed
         except StreamGone as gone:  # what is before the feed's tail is lost
             self.feed.break_off(gone)
         except BadRequest:
@@ -198,7 +198,7 @@ class HostedFeeds:
         return feed
 
     async def prepare(self, read: LiveRead) -> LiveRead:
-        """Read the first events while an error can still be told by a status.
+        """Read the first events while an error can still be sent as a status.
 
         The stream may have moved on meanwhile, and a feed must begin with it as it is now.
         """

@@ -22,7 +22,7 @@ def kept_answer(shared: Context, get: PlainGet, now: float) -> KeptAnswer | None
         return None
     is_unchanged = get.tag is not None and cache_headers.matches(get.tag, entry.etag)
     if is_unchanged and entry.is_end:
-        return None  # which does not count as the end of a stream
+        return None  # a 304 does not count as the end of a stream
     entry.hits += 1
     common = shared.lines.shared_at(now)
     own = get.connection if get.request_id is None else get.id_line + get.connection

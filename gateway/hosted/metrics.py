@@ -41,7 +41,7 @@ OF_APPENDS: dict[Metric, Callable[[Appender], float]] = {
     ),
 }
 
-# What some kinds of log have, by the name under which their `numbers` tell it.
+# Metrics that only some kinds of log have, by the keys of their `numbers`.
 _OF_SOME_LOGS = (
     counter("headgate_log_commits_total", "Changes of one stream that were stored.", "route"),
     counter("headgate_log_conflicts_total", "Changes that came after another's.", "route"),
@@ -101,7 +101,7 @@ DURATION = histogram(
     "route",
     bounds=BOUNDS_S,
 )
-# By the name under which a log's `histograms` tell it.
+# By the keys of a log's `histograms`.
 COMMITS = {
     "appends": histogram(
         "headgate_commit_appends",
@@ -134,7 +134,7 @@ DECLARED = (
 def samples(
     prefix: str, log: Log, appender: Appender, lifecycle: Mapping[Fate, int]
 ) -> Iterator[Sample]:
-    """Every number of the route with this prefix, as it is now."""
+    """Yield every sample of the route with this prefix."""
     yield from read(OF_LOGS, log, prefix)
     yield from read(OF_STREAMS, lifecycle, prefix)
     yield from read(OF_APPENDS, appender, prefix)

@@ -1,4 +1,4 @@
-"""Reads of the streams of an own log: from the cache, or rendered once for all who wait."""
+"""Reads of the streams of an own log: from the cache, or rendered once for all waiting requests."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class HostedReads:
         self._shedding = shared.shedding
         self._store: Store[RenderedChunk] = shared.store  # under targets
         self._trims = trims
-        # Read and rendered once for all who wait.
+        # Reads under way, each shared by all requests that wait for it.
         self.answers: SingleFlight[RenderedChunk] = SingleFlight(traffic.collapsed)
 
     async def read(
@@ -98,7 +98,7 @@ class HostedReads:
 
     async def _confirmed(self, read: Read, name: str) -> RenderedChunk | None:
         """Return the cached response if the log, loaded anew, would give the same."""
-        active = await self._table.load(name)  # drops what has become old
+        active = await self._table.load(name)  # drops stale responses
         state = self._table.present(active)
         now = self._clock()
         entry = self._store.get(read.target, now)
@@ -159,12 +159,12 @@ class HostedReads:
 
 
 def read_key(read: Read, state: StreamState) -> Hashable:
-    """Return what reads that wait for one answer are equal in."""
+    """Return the key that reads with the same response have in common."""
     return read.target, state.stream_id, state.version, state.history
 
 
 def _same_until(state: StreamState, read: Read, now: float) -> float | None:
-    """Until when an answer stays as it is, whatever the clock says; None for always."""
+    """Return the time until which the clock does not change a response; None for always."""
     if state.lifetime.ttl_s is not None:
         return 0.0  # each read must come to the stream, to restart its countdown
     ends = [] if state.deadline is None else [responses.same_until(state, now)]

@@ -89,7 +89,7 @@ class HostedRoute(StreamRoute):
         self.feeds.source.reader_keys = access.reader_keys
         self.sweeper = Sweeper(self.table, self.lifecycle)
         self.streams = StreamList(self.table)
-        self.runs: RunsLike | None = None  # where the settings say that there are some
+        self.runs: RunsLike | None = None  # None unless the settings say `runs = true`
 
     @override
     def checked(self, name: str) -> str:
@@ -166,7 +166,7 @@ class HostedRoute(StreamRoute):
             self.table.drop(write.path.removeprefix(f"{self.prefix}/"), write.removed_id)
 
     def changed(self, stream_id: int, *, whole: bool) -> None:
-        """Forget what is no longer so: what reached the tail, or with `whole` everything."""
+        """Drop stale responses: those that reached the tail, or with `whole` everything."""
         drop(self._shared.store, stream_id, whole=whole)
         drop(self.feeds.source.events, stream_id, whole=whole)
 

@@ -111,7 +111,7 @@ def brought(change: Change, outcomes: Sequence[AppendOutcome | HeadgateError]) -
 
 
 class RecordContents(NamedTuple):
-    """Tells of a record of the log: its messages, the items among them; `told` by the others."""
+    """The content of a record: its messages, the items among them; `told` is in the others."""
 
     messages: int
     items: int

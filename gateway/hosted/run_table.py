@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gateway.protocol.streams.state import Change, StreamState
     from gateway.telemetry.spans import Tracer
 
-# Of a route, in each process: twenty pages, further than anybody leafs. One takes half a KB.
+# Runs of a route, in each process: twenty pages, further than anybody leafs. One takes half a KB.
 MOST_RUNS = 1_000
 # At the end of paths of what stands beside a run.
 BESIDE = (f"/{names.LEASE}", f"/{names.INDEX}", f"/{names.WAIT}")
@@ -64,7 +64,7 @@ class RunTable:
         return len(self._open) + len(self._over)
 
     def __iter__(self) -> Iterator[RunEntry]:
-        """Yield all of them, those that may be produced first."""
+        """Yield all runs, those that may be produced first."""
         return iter([*self._open.values(), *self._over.values()])
 
     def get(self, path: str) -> RunEntry | None:

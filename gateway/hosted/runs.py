@@ -30,13 +30,13 @@ class RouteRuns:
         route.lifecycle.on_stored = self._table.on_settled
 
     async def page(self, question: ListRuns) -> RunPage:
-        """Return a page of them. Raises HeadgateError."""
+        """Return a page of the runs. Raises HeadgateError."""
         return await self._list.page(question)
 
     def samples(self) -> Iterator[Sample]:
-        """Return their numbers."""
+        """Return the samples of the runs."""
         return run_figures.samples(self._prefix, self._table.figures, len(self._table))
 
     async def close(self) -> None:
-        """End what is under way."""
+        """End the survey that is under way."""
         await self._list.close()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gateway.backends.contract import Log
 
-MOST = 1_000  # streams that are told: twenty pages, further than anybody leafs
+MOST = 1_000  # streams of a survey: twenty pages, further than anybody leafs
 KEPT_S = 60.0  # a survey looks at every stream, so one a minute is enough
 MOST_KEPT = 6  # beginnings: few look at once, and a log has ten seconds' rest from each
 
@@ -40,7 +40,7 @@ class SizeSurvey:
         self._under_way: asyncio.Task[None] | None = None
 
     async def largest(self, begins: str) -> Survey:
-        """Return the largest streams whose paths begin so. Raises LogUnavailable, LimitReached."""
+        """Return the largest streams below `begins`. Raises LogUnavailable, LimitReached."""
         while True:
             now = self._clock()
             self._kept = {key: kept for key, kept in self._kept.items() if now < kept[1]}
@@ -61,7 +61,7 @@ class SizeSurvey:
     def _looked(self, look: asyncio.Task[None]) -> None:
         self._under_way = None
         if not look.cancelled():
-            look.exception()  # taken note of, even when whoever asked has gone
+            look.exception()  # retrieved, even if no caller waits any more
 
     async def close(self) -> None:
         """End the survey that is under way."""

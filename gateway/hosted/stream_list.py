@@ -101,7 +101,7 @@ class StreamList:
         state = active.state if active is not None and is_known else await self._state(path)
         try:
             return None if state is None else present(self._known(state), self._table.clock())
-        except HeadgateError:  # it is over, and not taken away yet
+        except HeadgateError:  # it has ended, and is not removed yet
             return None
 
     def _rows(self, states: Iterable[StreamState]) -> Sequence[StreamRow]:
@@ -110,7 +110,7 @@ class StreamList:
         for state in states:
             try:
                 rows.append(self.row(present(self._known(state), now)))
-            except HeadgateError:  # it is over, and not taken away yet
+            except HeadgateError:  # it has ended, and is not removed yet
                 continue
         return rows
 
