@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PLAIN = (
     "admin",
     "cdn_configs",
+    "client/headgate",
     "gateway/access",
     "gateway/backends",
     "gateway/cache",

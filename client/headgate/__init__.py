@@ -2,7 +2,7 @@
 
     async with headgate.Stream(url) as stream: ...
 
-What is named here is loaded when it is first used, so that nobody pays for what he does not use.
+Each name is loaded when it is first used, so that unused parts cost no import time.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    """Load what is asked for by its name (PEP 562)."""
+    """Load a public name at its first use (PEP 562)."""
     if name == "__version__":
         from importlib.metadata import version
 

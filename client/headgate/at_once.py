@@ -1,4 +1,4 @@
-"""The same question about many, of which only some are asked at once."""
+"""A request for each of many ids, of which only some run at the same time."""
 
 from __future__ import annotations
 

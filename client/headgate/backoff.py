@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt, in seconds: each failure in a row doubles it."""
+"""Exponential back-off: each failure in a row doubles the wait, in seconds."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ MOST_DOUBLINGS = 20  # so that days of failures overflow nothing
 
 
 def wait_s(failures: int, first_s: float, longest_s: float, chance: float = 1.0) -> float:
-    """The wait after one more failure than `failures`.
+    """Return the wait in seconds after one more failure than `failures`.
 
-    `chance` in [0, 1] spreads those who wait: they do not all come back at once, nor before half
+    `chance` in [0, 1] spreads the clients: they do not all come back at once, nor before half
     of the time.
     """
     grown = first_s * 2.0 ** min(failures, MOST_DOUBLINGS)
@@ -21,7 +21,7 @@ def wait_s(failures: int, first_s: float, longest_s: float, chance: float = 1.0)
 
 
 class Backoff:
-    """The waits of one who tries again and again, each spread by a `chance` of its own."""
+    """The waits between a client's attempts, each spread by a `chance` of its own."""
 
     def __init__(
         self, first_s: float, longest_s: float, chance: Callable[[], float] = lambda: 1.0
@@ -32,11 +32,11 @@ class Backoff:
         self._failures = 0
 
     def reset(self) -> None:
-        """The last attempt was good."""
+        """Start again at the first wait, because the last attempt succeeded."""
         self._failures = 0
 
     def next_s(self) -> float:
-        """The wait after one more failure."""
+        """Count one more failure, and return the wait after it in seconds."""
         wait = wait_s(self._failures, self._first_s, self._longest_s, self._chance())
         self._failures += 1
         return wait

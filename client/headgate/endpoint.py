@@ -49,9 +49,9 @@ CAUSES: dict[type[Exception], str] = {
 
 
 def unlimited_session() -> aiohttp.ClientSession:
-    """A session for any number of readers and writers at once.
+    """Return a session for any number of readers and writers at once.
 
-    Each holds a connection: with a limit, those who wait for each other might have none.
+    Each of them holds a connection: under a limit, those that wait for each other could deadlock.
     """
     return aiohttp.ClientSession(headers=AGENT, connector=aiohttp.TCPConnector(limit=0))
 
@@ -147,7 +147,7 @@ class Endpoint:
         body: bytes | None = None,
         idle_s: float = IDLE_TIMEOUT_S,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer to one request; RequestRefused for errors and whatever breaks on the way."""
+        """Yield the response to one request; raise RequestRefused for any failure."""
         all_headers = dict(headers or {})
         if self.authorization is not None:
             all_headers["Authorization"] = await self._authorization(self.authorization)
@@ -189,7 +189,7 @@ class Endpoint:
         return value
 
     def next_offset(self, headers: Mapping[str, str]) -> str:
-        """Where to read on; its absence means that no Durable Streams server answered."""
+        """Return the offset to read on from; raise ProtocolError if the response has none."""
         offset = headers.get(NEXT_OFFSET)
         if offset is None:
             raise ProtocolError(
@@ -207,7 +207,7 @@ def _check_field(value: object) -> None:
 
 
 def _quoted(url: str) -> str:
-    """What was given as a URL, if there can be no credential in it."""
+    """Return the invalid URL for an error message, or "this" if it may hold a credential."""
     # Without a scheme, nobody can tell where in it a password is; a word alone may be a token.
     is_harmless = "/" in url and "@" not in url
     return repr(url.partition("?")[0][:MOST_SHOWN]) if is_harmless else "this"
@@ -222,7 +222,7 @@ async def _said(answer: aiohttp.ClientResponse) -> str:
 
 
 def _detail(content_type: str, text: str) -> str:
-    """What the body of an error says, on one line and harmless to a terminal."""
+    """Return the detail in the body of an error, on one line and harmless to a terminal."""
     if content_type.endswith("json"):
         with contextlib.suppress(ValueError, RecursionError):
             problem = json.loads(text)

@@ -1,4 +1,4 @@
-"""What readers are told of an error: a text that is short, and that UTF-8 can carry."""
+"""Error texts for readers: short, and encodable in UTF-8."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_CHARACTERS = 1000  # a few sentences; a message may hold all of what a mode
 
 
 def sendable(words: str) -> str:
-    """The words, cut to their bound; a question mark for each half of a surrogate pair."""
+    """Return the text cut to MOST_CHARACTERS, with a question mark for each lone surrogate."""
     return words[:MOST_CHARACTERS].encode(errors="replace").decode()
 
 
@@ -22,7 +22,7 @@ def told(
     default: Callable[[Exception], str],
     log: logging.Logger,
 ) -> str:
-    """What an application's `error_text` makes of an error; the default where that itself fails."""
+    """Return the application's `error_text` of an error, or the default if that function raises."""
     try:
         return sendable(error_text(error))
     except Exception as failure:

@@ -1,4 +1,4 @@
-"""What can go wrong, by what a caller can do about it. Each message is one sentence.
+"""The exceptions of the library, by what a caller can do about them.
 
 No message holds a credential: a URL is shown without its password and its query.
 """
@@ -20,16 +20,16 @@ PASSING = frozenset({REQUEST_TIMEOUT, TOO_MANY_REQUESTS})
 
 
 class StreamError(Exception):
-    """Whatever keeps a stream from being written or read."""
+    """The base of all errors of writing and reading streams."""
 
 
 class ProtocolError(StreamError):
-    """What answered is no Durable Streams server, or it broke the protocol."""
+    """A response that no Durable Streams server sends: wrong server, or a broken protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedChunk:
-    """A chunk of a `StreamWriter` that the server does not take."""
+    """A chunk of a `StreamWriter` that the server refuses."""
 
     number: int  # from 1 on, of those that were written
     size: int  # bytes
@@ -59,37 +59,37 @@ class RequestRefused(StreamError):
 
     @property
     def is_passing(self) -> bool:
-        """Whether the same request may succeed later."""
+        """True if the same request may succeed later."""
         return self.status is None or self.status in PASSING or self.status >= 500
 
     @property
     def retry_after_s(self) -> float:
-        """How long the server asked to be left alone (RFC 9110 section 10.2.3); 0 if unclear."""
+        """Seconds of the server's Retry-After (RFC 9110 section 10.2.3); 0 if absent or invalid."""
         text = self.headers.get("Retry-After", "")
         if text.isdecimal():
             return float(text)
-        # A moment is told by the server's clock, so it is compared with the server's clock.
+        # The date comes from the server's clock, so it is compared with the server's clock.
         until, now = _moment_s(text), _moment_s(self.headers.get("Date", ""))
         return 0.0 if until is None or now is None else max(0.0, until - now)
 
 
 class Unavailable(RequestRefused):
-    """Nothing answered, or a server that is busy or faulty for now: the request may succeed later.
+    """A failure that may pass: no response, or a server that is busy or faulty for now.
 
     It is not known whether an append was stored; only a producer's may be sent again.
     """
 
 
 class CannotConnect(Unavailable):
-    """There was no connection, so nothing was sent: no append can have been stored."""
+    """A failed connection: nothing was sent, so no append can have been stored."""
 
 
 class NotAuthorized(RequestRefused):
-    """The server wants another credential (401), or forbids it to this one (403)."""
+    """A refusal for lack of a valid credential (401), or of permission (403)."""
 
 
 class ProducerFenced(RequestRefused):
-    """A producer of the same id with a higher epoch has taken over (403)."""
+    """A refusal because a producer of the same id has a higher epoch (403)."""
 
     @property
     def epoch(self) -> int:
@@ -98,11 +98,11 @@ class ProducerFenced(RequestRefused):
 
 
 class StreamNotFound(RequestRefused):
-    """There is no such stream (404)."""
+    """A stream that does not exist (404)."""
 
 
 class StreamGone(RequestRefused):
-    """The stream, or what was at the offset, is gone (410)."""
+    """A stream, or data at an offset, that is gone (410)."""
 
 
 # The stream is not there, or not any more.
@@ -110,35 +110,35 @@ ABSENT = (StreamNotFound, StreamGone)
 
 
 class StreamConflict(RequestRefused):
-    """The stream does not take it (409): another content type, a gap in a producer's numbers."""
+    """A conflict with the stream (409): its content type, or a gap in a producer's numbers."""
 
 
 class StreamClosed(StreamConflict):
-    """The stream has ended, and takes no append (409)."""
+    """A closed stream, which takes no append (409)."""
 
 
 class TooLarge(RequestRefused):
-    """The body is longer than the server takes (413)."""
+    """A body that is longer than the server accepts (413)."""
 
 
 class StreamExists(StreamError):
-    """The id of a stream that was to be created is in use, or was until a short while ago."""
+    """A resumable stream whose id is in use, or was until a short while ago."""
 
 
 class SourceFailed(StreamError):
-    """The source ended with an error, after the text that was read."""
+    """A source that ended with an error, after the text that was read."""
 
 
 class ProducerLost(StreamError):
-    """Whoever produced the stream answers no longer; the rest of the text is unknown."""
+    """A producer that does not respond any longer; the rest of the text is unknown."""
 
 
 class RunFailed(StreamError):
-    """A run failed or is orphaned, and nothing that its readers were sent says so."""
+    """A run that failed or is orphaned, raised where its format does not show it to readers."""
 
 
 class TextTrimmed(StreamError):
-    """The text that was asked for has left the producer's buffer, which is bounded."""
+    """Text that was requested after it had left the producer's bounded buffer."""
 
 
 _KINDS: dict[int, type[RequestRefused]] = {
@@ -154,7 +154,7 @@ _KINDS: dict[int, type[RequestRefused]] = {
 
 
 def _moment_s(text: str) -> float | None:
-    """A moment of a field, in seconds since 1970; None if it is none."""
+    """Return the date of a header field in seconds since 1970; None if it is no date."""
     moment = parsedate_tz(text)
     if moment is None:
         return None

@@ -15,7 +15,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event; its data is left as bytes, since a stream's text need not be valid UTF-8."""
+    """A server-sent event; its data stays bytes, since a stream's text need not be valid UTF-8."""
 
     name: str
     data: bytes
@@ -34,7 +34,7 @@ class EventDecoder:
         self._data: list[bytes] = []
 
     def feed(self, piece: bytes) -> Iterator[Event]:
-        """The events that `piece` completes."""
+        """Yield the events that `piece` completes."""
         if not piece:
             return
         if self._line_feed_may_follow:

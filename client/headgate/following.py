@@ -37,20 +37,20 @@ SHORT_ANSWER_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where to read on, with the cursor that the last live answer gave."""
+    """The offset to read on from, with the cursor of the last live response."""
 
     offset: str
     cursor: str | None = None
 
     def query(self, live: str) -> dict[str, str]:
-        """The parameters of the next live request."""
+        """Return the query parameters of the next live request."""
         query = {"live": live, "offset": self.offset}
         return query if self.cursor is None else query | {"cursor": self.cursor}
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one answer or control event brought, and where it leads."""
+    """The data of one response or control event, and the position behind it."""
 
     bodies: tuple[bytes, ...]
     position: Position
@@ -90,7 +90,7 @@ async def catch_up(
 
 
 async def long_poll(stream: Endpoint, position: Position) -> AsyncGenerator[Batch]:
-    """The one batch of a long-poll; without bodies when the server had nothing in time."""
+    """Yield the one batch of a long-poll; it has no bodies if the server timed out."""
     async with stream.request(
         "GET", query=position.query("long-poll"), idle_s=LONG_POLL_IDLE_TIMEOUT_S
     ) as answer:
@@ -141,7 +141,7 @@ async def follow(
     backoff: Backoff,
     note: Callable[[str], None],
 ) -> AsyncGenerator[Batch]:
-    """Batches from `offset` on until the stream is closed, across any number of answers."""
+    """Yield batches from `offset` on until the stream is closed, across lost connections."""
     position = Position(offset)
     loop = asyncio.get_running_loop()
     is_lost = False
@@ -173,7 +173,7 @@ async def follow(
 def _pause_s(
     refusal: RequestRefused | None, backoff: Backoff, note: Callable[[str], None], *, is_good: bool
 ) -> float:
-    """How long to wait before the next live request."""
+    """Return the seconds to wait before the next live request."""
     if refusal is None:
         return 0.0 if is_good else backoff.next_s()
     wait_s = max(backoff.next_s(), refusal.retry_after_s)

@@ -60,7 +60,7 @@ class Lease:
                 return True
 
     async def _made(self) -> Metadata:
-        """What is there by now; where it was made with another `orphan_after`, that one counts."""
+        """Create the lease or return the existing one, whose own `orphan_after` counts then."""
         try:
             return await self._stream.create(content_type=JSON, ttl_s=self.orphan_after_s)
         except StreamConflict:
@@ -104,7 +104,7 @@ class Lease:
         return True
 
     async def is_held(self) -> bool:
-        """Whether a producer lives, or did so less than `orphan_after` seconds ago."""
+        """Return whether a producer was alive less than `orphan_after` seconds ago."""
         return await self._stream.find() is not None
 
     async def is_untouched(self) -> bool:
@@ -125,7 +125,7 @@ class Lease:
 
 
 def asks_stop(body: bytes) -> bool:
-    """Whether it is among these entries; others are heartbeats, or nothing that is known here."""
+    """Return whether one of these entries asks for a stop; others are heartbeats or unknown."""
     try:
         entries = json.loads(body)
     except (ValueError, RecursionError):

@@ -27,7 +27,7 @@ MOST_DIGITS = 20  # of 64 bits; Python itself refuses to read thousands
 
 
 def stream_url(base: str, name: str) -> str:
-    """The URL of the stream `name` below `base`: one path segment, whatever characters it has.
+    """Return the URL of the stream `name` below `base`, as one percent-encoded path segment.
 
     Raises ValueError for `.` and `..`, which lead elsewhere however they are written, and for a
     base with a query or a fragment, which would swallow the name.
@@ -40,17 +40,17 @@ def stream_url(base: str, name: str) -> str:
 
 
 def shown(url: str) -> str:
-    """The URL as it may be printed: without password and query, and no longer than a few lines."""
+    """Return the URL for messages: without password and query, cut to MOST_SHOWN characters."""
     parts = urlsplit(url)
     whole = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     return whole if len(whole) <= MOST_SHOWN else f"{whole[:MOST_SHOWN]}..."
 
 
 def whole_number(text: str) -> int | None:
-    """The number that a field holds; None if it is none, or longer than any counter."""
+    """Return the number in a header field; None if it is none, or longer than any counter."""
     return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
 def is_closed(headers: Mapping[str, str]) -> bool:
-    """Whether the answer says that the stream has ended."""
+    """Return whether the response says that the stream is closed."""
     return headers.get(CLOSED, "").lower() == "true"

@@ -27,7 +27,7 @@ Status: TypeAlias = Literal["active", "finished", "stopped", "failed", "orphaned
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """What has become of a run; one that failed or is orphaned tells why in a sentence."""
+    """The status of a run, with the reason in a sentence if it failed or is orphaned."""
 
     status: Status
     error: str | None = None
@@ -49,11 +49,11 @@ def state_of(end: RunState | None, *, is_closed: bool, is_held: bool) -> RunStat
 
 
 class Forged(Exception):
-    """A source gave what only a run itself may tell."""
+    """A source's value that looks like a record of the run itself."""
 
 
 class Told(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a record tells."""
+    """The data of a record."""
 
     format: str | None = None  # in the record that opens a stream, in marks and at the end
     status: Status | None = None  # active: a producer begins; any other: the run has ended
@@ -64,7 +64,7 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def end(self) -> RunState | None:
-        """How the run ended, if this is the record of an end."""
+        """Return how the run ended, or None if this is not the record of an end."""
         if self.status is None or self.status == "active":
             return None
         return RunState(self.status, self.error)
@@ -88,12 +88,12 @@ MARK = TYPE.encode()  # what has not these bytes in it holds no record
 
 
 def opening(format_name: str) -> bytes:
-    """The first record of a stream, written as it is created."""
+    """Return the first record of a stream, which is written as it is created."""
     return _encode(_Record(TYPE, Told(format=format_name)))
 
 
 def claim() -> bytes:
-    """The record with which a producer begins."""
+    """Return the record with which a producer begins."""
     return _encode(_Record(TYPE, Told(status="active")))
 
 
@@ -113,13 +113,13 @@ def end(state: RunState, format_name: str | None = None, count: int | None = Non
 
 
 def told(item: bytes) -> Told | None:
-    """What the item tells, if it is a record."""
+    """Return the data of the item if it is a record, else None."""
     record = _read(_decoder, item)
     return None if record is None else record.data
 
 
 def item(value: object) -> bytes:
-    """What a source gave as an item of the stream; Forged for what readers would take for a record.
+    """Encode a source's value as an item of the stream; raise Forged if it looks like a record.
 
     TypeError or ValueError for what is not JSON on one line, which `msgspec.Raw` can hold.
     """

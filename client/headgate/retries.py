@@ -37,7 +37,7 @@ class Retries:
         self._note = note
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """What the attempt gives, once it succeeds."""
+        """Repeat the attempt until it succeeds, and return its result."""
         loop = asyncio.get_running_loop()
         since: float | None = None
         while True:

@@ -1,4 +1,4 @@
-"""One stream on a Durable Streams server, by the operations of the protocol."""
+"""The operations of the Durable Streams protocol on one stream."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0  # before a lost connection is made aga
 
 @dataclass(frozen=True, slots=True)
 class ProducerStamp:
-    """What makes an append happen once: the writer, its epoch, and the append's number in it."""
+    """The producer id, epoch and sequence number by which a server stores an append only once."""
 
     id: str
     epoch: int
     seq: int
 
     def headers(self) -> dict[str, str]:
-        """The fields of section 5.2.1 of the protocol."""
+        """Return the header fields of section 5.2.1 of the protocol."""
         return {
             PRODUCER_ID: self.id,
             PRODUCER_EPOCH: str(self.epoch),
@@ -54,7 +54,7 @@ class ProducerStamp:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The answer to an append; not every server tells an offset for what it had already.
+    """The result of an append; `next_offset` may be None for a duplicate.
 
     `producer_seq` is the highest number that the server has of the producer, in its epoch.
     """
@@ -69,7 +69,10 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a server tells of a stream; `ttl_s` counts from the last read or write."""
+    """The metadata of a stream: content type, next offset, whether it is closed, and its expiry.
+
+    `ttl_s` counts in seconds from the last read or write.
+    """
 
     content_type: str
     next_offset: str
@@ -83,10 +86,23 @@ class Metadata:
 
 
 class Stream(Endpoint):
-    """One stream, by its URL.
+    """A stream on a Durable Streams server, addressed by its URL.
 
-    `authorization` is the whole value of the field, such as `Bearer TOKEN`. Without a `session`
-    the stream makes one of its own, and closes it with the block: `async with Stream(url) as s`.
+        async with headgate.Stream("http://127.0.0.1:4437/notes") as stream:
+            await stream.create(content_type="text/plain")
+            await stream.append(b"hello", content_type="text/plain")
+            async for batch in stream.catch_up():
+                print(batch.bodies)
+
+    Args:
+        url: The URL of the stream.
+        authorization: The whole value of the `Authorization` field, such as `Bearer TOKEN`, or a
+            function that returns it.
+        session: The aiohttp session of the requests. Without one, the stream makes a session of
+            its own, which it closes at the end of the block.
+
+    Every method raises `Unavailable` if the server is away or busy, `NotAuthorized` for a wrong
+    credential, and another `RequestRefused` for any other error status.
     """
 
     async def create(
@@ -98,9 +114,21 @@ class Stream(Endpoint):
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Metadata:
-        """Create the stream, perhaps with first data; one that is there with this is left as is.
+        """Create the stream, or leave it as it is if it exists with the same configuration.
 
-        `ttl_s` counts whole seconds from the last read or write. `headers` are any other fields.
+        Args:
+            content_type: The content type of the stream; by default the server's choice.
+            ttl_s: Whole seconds from the last read or write until the stream expires; None for
+                never.
+            is_closed: Whether the stream is closed at once, with `body` as all of its data.
+            body: The first data.
+            headers: Other header fields of the request.
+
+        Returns:
+            The metadata; `is_new` is False if the stream existed.
+
+        Raises:
+            StreamConflict: The stream exists with another configuration.
         """
         fields = dict(headers or {})
         if content_type is not None:
@@ -121,10 +149,25 @@ class Stream(Endpoint):
         is_closing: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> Appended:
-        """Append once, and perhaps close with it; an empty body only closes.
+        """Append data in one request, which may also close the stream.
 
-        The content type must be the stream's. Unavailable leaves it open whether it was stored,
-        unless a `producer` is given: then the very same append may be sent again.
+        Args:
+            body: The data; it may be empty if `is_closing`.
+            content_type: The content type of the stream, which the server compares.
+            producer: The producer's stamp, with which the same append may safely be sent again.
+            is_closing: Whether the stream is closed with this append.
+            headers: Other header fields of the request.
+
+        Returns:
+            The offset behind the data, and whether the server had stored this append before.
+
+        Raises:
+            StreamClosed: The stream is closed.
+            StreamConflict: The content type or the producer's sequence number does not match.
+            ProducerFenced: A producer of the same id has a higher epoch.
+            TooLarge: The body is larger than the server accepts.
+            Unavailable: The server is away. Without a `producer` it is unknown whether the data
+                was stored.
         """
         fields = dict(headers or {})
         if content_type is not None and body:
@@ -147,12 +190,17 @@ class Stream(Endpoint):
             )
 
     async def head(self) -> Metadata:
-        """What the server tells of the stream without reading it."""
+        """Return the metadata of the stream, without reading data.
+
+        Raises:
+            StreamNotFound: There is no such stream.
+            StreamGone: The stream was deleted or has expired.
+        """
         try:
             async with self.request("HEAD") as answer:
                 return self._metadata(answer.headers)
         except RequestRefused as found:
-            raise await self._told(found) from found
+            raise await self._with_reason(found) from found
 
     async def use(self, offset: str) -> None:
         """Read at `offset`, so that the TTL counts anew, and leave what is there.
@@ -164,14 +212,18 @@ class Stream(Endpoint):
             return
 
     async def find(self) -> Metadata | None:
-        """What `head` tells; None when the stream is not there."""
+        """Return the metadata of the stream; None if it does not exist any more or yet."""
         try:
             return await self.head()
         except ABSENT:
             return None
 
     async def close(self) -> Appended:
-        """Close the stream to further appends: its readers come to an end."""
+        """Close the stream: it takes no more appends, and its readers come to the end.
+
+        Returns:
+            The result, with the final offset.
+        """
         return await self.append(b"", is_closing=True)
 
     async def delete(self) -> None:
@@ -180,16 +232,33 @@ class Stream(Endpoint):
             return
 
     async def catch_up(self, offset: str = "-1") -> AsyncGenerator[Batch]:
-        """What is in the stream from `offset` to its tail now, in batches."""
+        """Yield batches of data from `offset` to the current tail.
+
+        Args:
+            offset: The offset to begin at, of an earlier batch's `position`; `-1` for the
+                beginning.
+
+        Raises:
+            StreamNotFound: There is no such stream.
+            StreamGone: The stream, or the data at the offset, is gone.
+        """
         async with aclosing(following.catch_up(self, offset)) as batches:
             async for _, batch in batches:
                 yield batch
 
     async def follow(self, offset: str = "-1") -> AsyncGenerator[Batch]:
-        """Batches from `offset` on until the stream is closed, across lost connections.
+        """Yield batches from `offset` on until the stream is closed, across lost connections.
 
-        They come as SSE, which has no carriage returns: in a stream of text they are line feeds.
-        Raises StreamGone when the stream is deleted or expires meanwhile.
+        The data comes as SSE, which has no carriage returns: in a stream of text they become line
+        feeds.
+
+        Args:
+            offset: The offset to begin at, of an earlier batch's `position`; `-1` for the
+                beginning, `now` for the current tail.
+
+        Raises:
+            StreamNotFound: There is no such stream.
+            StreamGone: The stream was deleted or has expired meanwhile.
         """
         backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
         batches = following.follow(self, offset, following.sse, backoff=backoff, note=log.info)
@@ -213,15 +282,15 @@ class Stream(Endpoint):
             is_new=is_new,
         )
 
-    async def _told(self, found: RequestRefused) -> RequestRefused:
-        """The refusal of a HEAD in the server's words: only that of a GET has a body for them."""
+    async def _with_reason(self, found: RequestRefused) -> RequestRefused:
+        """Return the refusal of a HEAD with its reason, which only a GET gets."""
         if found.status is None:
             return found
         try:
             async with self.request("GET", query={"offset": "now"}):
                 return found
-        except RequestRefused as told:
-            return told if told.status == found.status else found
+        except RequestRefused as refusal:
+            return refusal if refusal.status == found.status else found
 
 
 def _takes_multi(headers: Mapping[str, str]) -> bool:

@@ -47,7 +47,7 @@ MOST_MESSAGES = 100  # of a page: by default, and the most that a page may ask f
 
 
 class Patience:
-    """How long one message waits: for the end of the answers before it, and for them to begin."""
+    """The deadlines of one message: for earlier answers to begin, and for them to end."""
 
     def __init__(self, busy_after_s: float) -> None:
         self._time = asyncio.get_running_loop().time
@@ -112,8 +112,22 @@ class Chats:
             TooLarge: The message is larger than the server takes.
             Unavailable: The server is away.
         """
-        said = checked(message)
         log = self._log(chat)
+        claimed = await self._claimed(log, chat, checked(message), trigger)
+        if not isinstance(claimed, tuple):
+            return claimed
+        found, question = claimed
+        found.take([question])
+        turn = Turn(chat, question.run, found.messages(), user, body or {})
+        return await self._begun(log, question, answering(turn))
+
+    async def _claimed(
+        self, log: Stream, chat: str, said: dict[str, Any], trigger: Trigger
+    ) -> Answer | tuple[Conversation, Question]:
+        """Return the answer that the message has already, or the conversation with its question.
+
+        Raises ChatBusy, BadRequest, and what `send` raises besides.
+        """
         patience = Patience(self._busy_after_s)
         number = 0
         while True:
@@ -136,11 +150,8 @@ class Chats:
             number = max(number, len(found.questions))
             newest = await self._claim(log, number, question)
             if newest is None:
-                break
+                return found, question
             number = newest + 1
-        found.take([question])
-        turn = Turn(chat, question.run, found.messages(), user, body or {})
-        return await self._begun(log, question, answering(turn))
 
     async def resume(
         self, chat: str, after: int | Cursor | None = None, *, wait: float = 0.0
@@ -164,7 +175,7 @@ class Chats:
         name, log = chat, self._log(ids.chat_of(chat))
         if after is not None and ids.is_run(name):
             return await self.runs.follow(name, after)
-        found = await self._read(log)
+        found = await _read(log)
         question = found.question(name) if ids.is_run(name) else found.newest
         answer = await self._followed(question, after)
         if answer is None and wait and not ids.is_run(name):
@@ -174,7 +185,7 @@ class Chats:
 
     async def stop(self, chat: str) -> bool:
         """Stop the newest answer of the chat, wherever it is produced; False if none goes on."""
-        newest = (await self._read(self._log(chat))).newest
+        newest = (await _read(self._log(chat))).newest
         return newest is not None and await self.runs.stop(newest.run)
 
     async def history(
@@ -228,16 +239,9 @@ class Chats:
     def _log(self, chat: str) -> Stream:
         return self.runs.place(ids.check(chat) + ids.LOG).items
 
-    async def _read(self, log: Stream) -> Conversation:
-        """Read the chat; one that has not begun has no questions."""
-        try:
-            return await conversation(log)
-        except ABSENT:
-            return Conversation()
-
     async def _settled(self, log: Stream) -> tuple[Conversation, RunState | None]:
         """Read the chat, write down what has become of its runs, and look at the newest one."""
-        found, state = await self._read(log), None
+        found, state = await _read(log), None
         for question in found.unanswered():
             state = await self.runs.state(question.run)
             if state is None and question is not found.newest:
@@ -365,3 +369,11 @@ class Chats:
 def now_s() -> float:
     """Return the time for people who look at a list of chats: nothing is decided by it."""
     return time.time()  # noqa: TID251
+
+
+async def _read(log: Stream) -> Conversation:
+    """Read the chat; one that has not begun has no questions."""
+    try:
+        return await conversation(log)
+    except ABSENT:
+        return Conversation()

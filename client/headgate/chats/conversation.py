@@ -1,4 +1,4 @@
-"""What was said in a chat, as the entries of its stream tell it."""
+"""The messages of a chat, read from the entries of its stream."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEVER_BEGUN = "its answer was never begun"
 
 @dataclass(frozen=True, slots=True)
 class ChatState:
-    """Tells what has become of a chat's newest question.
+    """The state of a chat's newest question.
 
     `status` is `active` while its run is produced, and else how it ended.
     """
@@ -40,7 +40,7 @@ class ChatState:
 
 @dataclass(frozen=True, slots=True)
 class AnswerState:
-    """Tells what has become of the answer to a message: its run, and that run's state."""
+    """The state of the answer to a message: its run, with that run's status and error."""
 
     run: str
     status: Status
@@ -49,9 +49,9 @@ class AnswerState:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some messages of a chat, in their order; `before` leads to those before, if there are any.
+    """A page of a chat's messages, in order; `before` is the cursor of the page before, if any.
 
-    `states` tells of the answers, by the ids of the messages that were asked.
+    `states` has the states of the answers, by the ids of the messages that were asked.
     """
 
     messages: list[Message]
@@ -82,7 +82,7 @@ class Conversation:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is not known what has become of the newest question."""
+        """True if no end of the newest question's run is recorded."""
         return self.newest is not None and self.newest.run not in self.answers
 
     def question(self, run: str) -> Question | None:

@@ -34,7 +34,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=
 
 
 class Answered(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="answer"):
-    """Tells what a run has become; without a message it gave nothing."""
+    """The end of a run, with the message that it produced, if any."""
 
     run: str
     status: Status

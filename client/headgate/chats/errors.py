@@ -1,4 +1,4 @@
-"""What a chat does not take."""
+"""The exceptions for messages that a chat does not accept."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from headgate.errors import StreamError
 
 
 class ChatBusy(StreamError):
-    """The chat has not come to the end of its newest answer, and takes no other message yet."""
+    """A chat whose newest answer goes on, so that it takes no other message yet."""
 
 
 class BadRequest(ValueError):
-    """A page has sent no message, no id, or something about what the chat does not have."""
+    """A page's request without a valid message or id, or about what the chat does not have."""

@@ -1,4 +1,4 @@
-"""What a page asks of its chats over HTTP, whatever framework the request is of.
+"""The HTTP requests of a chat page, independent of the web framework.
 
 | request | answer |
 | --- | --- |
@@ -48,7 +48,7 @@ Authorize: TypeAlias = Callable[[_Request, str], object | Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of one piece, as any framework sends it."""
+    """A complete response, independent of the web framework."""
 
     status: int
     body: bytes = b""
@@ -64,7 +64,7 @@ class _Refused(Exception):
 
 
 class Requests(Generic[_Request]):
-    """Answers the requests of pages to the chats of an application."""
+    """The handler of pages' requests to the chats of an application."""
 
     def __init__(self, chats: Chats, answering: Answering, authorize: Authorize[_Request]) -> None:
         if not callable(authorize):

@@ -1,4 +1,4 @@
-"""What a page may say to the calls of tools in an answer: to those that are open, and no more."""
+"""The page's results for tool calls: only calls that are open take one."""
 
 from __future__ import annotations
 

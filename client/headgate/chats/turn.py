@@ -1,4 +1,4 @@
-"""What an answer is made of."""
+"""The input of an answer: the chat with the new message, its user and the request's body."""
 
 from __future__ import annotations
 

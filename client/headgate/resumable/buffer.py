@@ -54,12 +54,12 @@ class TextBuffer:
         self._wake()
 
     def finish(self, failure: str | None = None, cause: BaseException | None = None) -> None:
-        """Nothing will be added; with a failure, readers get it after the text."""
+        """Mark the end of the text; readers get the failure, if there is one, after it."""
         self.is_over, self.failure, self._cause = True, failure, cause
         self._wake()
 
     def take(self, position: int) -> str:
-        """What is there from a position on, in whole chunks and about JOINED; maybe nothing.
+        """Return text from a position on, in whole chunks of about JOINED in all; it may be empty.
 
         Raises TextTrimmed.
         """
@@ -87,7 +87,7 @@ class TextBuffer:
 
     @contextlib.contextmanager
     def watched(self, event: asyncio.Event) -> Iterator[None]:
-        """Set the event whenever there is more, or the end."""
+        """Set the event whenever there is more text, or the end."""
         self._watchers.add(event)
         try:
             yield
@@ -95,7 +95,7 @@ class TextBuffer:
             self._watchers.discard(event)
 
     async def read(self) -> AsyncGenerator[str, None]:
-        """All the text, as it comes. Raises SourceFailed at its end, and TextTrimmed."""
+        """Yield all the text as it comes; raise SourceFailed at its end, or TextTrimmed."""
         position, more = 0, asyncio.Event()
         with self.watched(more):
             while True:

@@ -1,4 +1,4 @@
-"""What resumable streams are made of: sources, and what they are passed on through."""
+"""The contracts of resumable streams: sources, backplanes and brokers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Told: TypeAlias = Callable[[str, Exception], str]  # of a stream's id and what e
 
 
 class Backplane(Protocol):
-    """Where streams are known to everybody; its methods are those of ResumableStreams."""
+    """A store of streams shared by all processes, with the methods of ResumableStreams."""
 
     async def resumable(
         self, stream_id: str, make_source: MakeSource, resume_at: int
@@ -28,7 +28,7 @@ class Backplane(Protocol):
         """Read an existing stream from a character on."""
 
     async def state(self, stream_id: str) -> State | None:
-        """Whether it is being produced."""
+        """Return whether the stream is being produced, done or lost; None if it is unknown."""
 
     async def aclose(self) -> None:
         """End what is being produced in this event loop, and the connections."""
@@ -42,19 +42,19 @@ class Publisher(Protocol):
     """
 
     async def publish(self, channel: str, message: str) -> object:
-        """Give a message, whole, to whoever is subscribed now; one's messages keep their order."""
+        """Publish a message to the current subscribers; a publisher's messages keep their order."""
 
     async def incr(self, key: str) -> int | None:
         """Count up from nothing, atomically, and give the count; None where text is kept there."""
 
     async def set(self, key: str, value: str, ttl: float) -> object:
-        """Keep a value for so many seconds."""
+        """Store a value for so many seconds."""
 
     async def get(self, key: str) -> str | None:
-        """The value, a count as digits, or None."""
+        """Return the value of a key, a counter as digits, or None."""
 
     async def expire(self, key: str, ttl: float) -> object:
-        """Keep what is there, if anything is, for so many seconds from now; 0 forgets it.
+        """Set the lifetime of an existing value, in seconds from now; 0 deletes it.
 
         False where nothing was there, and anything else where that is not known: a stream that the
         broker has lost in a restart is then made known again.
@@ -68,15 +68,15 @@ class Subscriber(Protocol):
     """
 
     async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:
-        """Call a function with each message, from the return of this on."""
+        """Subscribe a function, which is called with each message once this has returned."""
 
     async def unsubscribe(self, channel: str) -> None:
-        """Call it no more."""
+        """Remove the subscription."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Both halves of a broker, which may be one object."""
+    """A publisher with its subscriber; one object may be both."""
 
     publisher: Publisher
     subscriber: Subscriber

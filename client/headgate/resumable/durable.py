@@ -77,7 +77,7 @@ class Durable:
         return None if await streams.state() is None else _read(streams, resume_at)
 
     async def state(self, stream_id: str) -> State | None:
-        """What the log says."""
+        """Return the state of the stream according to its log."""
         return await self._streams(stream_id).state()
 
     async def aclose(self) -> None:
@@ -136,7 +136,7 @@ async def _beat(streams: LogStreams) -> None:
 
 
 async def _read(streams: LogStreams, resume_at: int) -> AsyncGenerator[str, None]:
-    """The text from a character on, and the error at its end."""
+    """Yield the text from a character on, and raise the stream's error, if any, at its end."""
     try:
         async with contextlib.aclosing(_text_from(streams, resume_at)) as text:
             async for chunk in text:
@@ -168,7 +168,7 @@ async def _text_from(streams: LogStreams, resume_at: int) -> AsyncGenerator[str,
 
 
 def _batches(text: Stream) -> AsyncGenerator[Batch, None]:
-    """What is in the log, byte for byte: of SSE, a carriage return comes as a line feed."""
+    """Follow the log by long-polls: SSE would turn its carriage returns into line feeds."""
     backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S, random.random)
     return following.follow(text, "-1", following.long_poll, backoff=backoff, note=_log.info)
 
@@ -176,9 +176,9 @@ def _batches(text: Stream) -> AsyncGenerator[Batch, None]:
 async def _watched(
     streams: LogStreams, batches: AsyncGenerator[Batch, None]
 ) -> AsyncGenerator[Batch, None]:
-    """The batches; in a long silence, looks at whether there is a producer.
+    """Yield the batches; in a long silence, check whether there is still a producer.
 
-    If there is none, looking ends the stream, and so its readers.
+    If there is none, the check ends the stream, and so its readers.
     """
     loop = asyncio.get_running_loop()
     look_at = loop.time() + PRODUCER_TTL_S

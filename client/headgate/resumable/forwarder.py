@@ -21,9 +21,9 @@ _log = logging.getLogger("headgate.resumable")
 
 
 class Forwarder:
-    """One reader's place in the buffer.
+    """The position of one reader in the buffer, and the task that sends it the text.
 
-    It ends when the reader leaves, is silent for LOST_S, or is told that there will be no more.
+    Forwarding ends when the reader leaves, is silent for LOST_S, or has got the end of the text.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Forwarder:
         self.asked(ask)
 
     def asked(self, ask: Ask) -> None:
-        """The reader has said where it is."""
+        """Accept a request of the reader, which says how far it is."""
         self._lost_at = asyncio.get_running_loop().time() + LOST_S
         self._limit = ask.limit
         if ask.again:
@@ -84,7 +84,7 @@ class Forwarder:
         self._wake.set()
 
     def _next(self) -> Part | None:
-        """What is to be sent now, if anything is."""
+        """Return the part to send now, or None."""
         if self._is_stalled or self._has_ended:
             return None
         try:

@@ -30,7 +30,7 @@ LEAVE_WITHIN_S = 5.0
 
 
 class Listener:
-    """One reader: what it has received, and what it has asked for."""
+    """A reader of a stream in another process, with what it received and requested."""
 
     def __init__(self, names: Names, broker: Broker, at: int, sentinel_ttl: float) -> None:
         self._names = names
@@ -50,7 +50,7 @@ class Listener:
         self._unanswered_since: float | None = None
 
     async def answered(self, within_s: float) -> AsyncGenerator[str, None] | None:
-        """The text, once a producer has answered, or None."""
+        """Return the text once a producer answers, or None if none does in `within_s` seconds."""
         reading = self._read(within_s)
         try:
             await anext(reading)  # what it holds is released with it from here on
@@ -59,7 +59,7 @@ class Listener:
         return reading
 
     async def _read(self, answer_within_s: float) -> AsyncGenerator[str, None]:
-        """Nothing at first, when a producer has answered; then the text."""
+        """Yield an empty string once a producer has answered, then the text."""
         try:
             await self._broker.subscriber.subscribe(self._names.text(self._id), self._heard)
             await self._be_answered(answer_within_s)
@@ -79,7 +79,7 @@ class Listener:
         _raise_failure(self._last)
 
     async def _be_answered(self, within_s: float) -> None:
-        """Ask until somebody answers: the producer may only just begin to listen."""
+        """Repeat the request until a producer answers: it may only just begin to listen."""
         loop, wait_s = asyncio.get_running_loop(), FIRST_AGAIN_S
         give_up_at = loop.time() + within_s
         # The clock decides: a broker may take a timeout's cancellation for one of its own.
@@ -101,7 +101,7 @@ class Listener:
         return text
 
     def _room(self) -> int:
-        """Where the text may reach to that this reader has room for."""
+        """Return the position up to which this reader has room for text."""
         return self._received - self._waiting_length + WINDOW
 
     async def _hear_more(self) -> None:
@@ -133,7 +133,7 @@ class Listener:
                 await self._more.wait()
 
     def _lost_at(self) -> float:
-        """When the producer is taken for lost, if it says nothing more."""
+        """Return the loop time at which a producer that stays silent counts as lost."""
         if self._unanswered_since is None:
             return math.inf
         # A reader that comes back from a pause has asked only now.

@@ -64,7 +64,7 @@ class LogStreams:
         return made if made.is_new else None
 
     async def beat(self) -> None:
-        """Say that the producer is alive."""
+        """Renew the lease, to show that the producer is alive."""
         lease = self.lease
         try:
             await lease.beat()
@@ -72,7 +72,7 @@ class LogStreams:
             await lease.take()
 
     async def state(self) -> State | None:
-        """What the streams say; a text whose producer is gone is ended."""
+        """Return the state by the streams; end a text whose producer is gone."""
         found = await self.text.find()
         if found is None:
             return None

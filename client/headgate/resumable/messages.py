@@ -1,4 +1,4 @@
-"""What producers and readers of different processes say to each other."""
+"""The messages between producers and readers of different processes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Ask:
     production: str | None = None  # whom it is for, once that is known
 
     def encode(self) -> str:
-        """As a message."""
+        """Return the request as a message."""
         return json.dumps([getattr(self, name) for name in self.__slots__])
 
     @classmethod
     def decode(cls, message: str) -> Ask:
-        """Out of a message."""
+        """Decode a message."""
         return cls(*json.loads(message))
 
 
 class Kind(StrEnum):
-    """What a part tells."""
+    """The kinds of parts that a producer sends."""
 
     TEXT = "text"  # or, without any, that the producer is there
     END = "end"
@@ -52,12 +52,12 @@ class Part:
     text: str = ""
 
     def encode(self) -> str:
-        """As a message: one line, and the text as it is."""
+        """Return the part as a message: a header line, then the text unchanged."""
         return f"{self.production} {self.kind} {self.position}\n{self.text}"
 
     @classmethod
     def decode(cls, message: str) -> Part:
-        """Out of a message."""
+        """Decode a message."""
         head, _, text = message.partition("\n")
         production, kind, position = head.split(" ")
         return cls(production, Kind(kind), int(position), text)

@@ -13,7 +13,7 @@ IN_USE = "1"
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Those of one stream; an id may be any text."""
+    """The keys and channels of one stream, whose id may be any text."""
 
     stream_id: str
     prefix: str = PREFIX
@@ -29,5 +29,5 @@ class Names:
         return f"{self.prefix}:request:{self.stream_id}"
 
     def text(self, reader: str) -> str:
-        """The channel on which one reader is answered."""
+        """Return the channel on which one reader is answered."""
         return f"{self.prefix}:text:{reader}"

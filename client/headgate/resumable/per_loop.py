@@ -1,4 +1,4 @@
-"""Something that belongs to an event loop, one for each."""
+"""Objects that belong to an event loop, one for each loop."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ T = TypeVar("T")
 
 
 class PerLoop(Generic[T]):
-    """Connections, for instance: made when an event loop first asks for them."""
+    """A set of objects, such as connections, each made at the first use in its event loop."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._made: dict[asyncio.AbstractEventLoop, T] = {}
 
     def here(self) -> T:
-        """That of the running loop."""
+        """Return the object of the running loop; make it at the first call."""
         loop = asyncio.get_running_loop()
         found = self._made.get(loop)
         if found is None:
@@ -28,11 +28,11 @@ class PerLoop(Generic[T]):
         return found
 
     def pop(self) -> T | None:
-        """That of the running loop, if there is one, which is then no longer known."""
+        """Remove and return the object of the running loop, or None."""
         return self._made.pop(asyncio.get_running_loop(), None)
 
     def are_elsewhere(self) -> bool:
-        """Whether a loop that goes on has one."""
+        """Return whether a loop that is not closed has an object."""
         return any(not loop.is_closed() for loop in list(self._made))
 
     def _forget_closed(self) -> None:

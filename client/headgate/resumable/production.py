@@ -31,7 +31,7 @@ _log = logging.getLogger("headgate.resumable")
 
 
 class StreamProduction:
-    """One stream in the process that produces it."""
+    """A stream in the process that produces it."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class StreamProduction:
         await self._broker.subscriber.subscribe(self._names.requests, self._heard)
 
     def read(self) -> Text:
-        """The text, for a reader in this event loop."""
+        """Return the text for a reader in this event loop."""
         return self._buffer.read()
 
     async def run(self, make_source: MakeSource) -> None:
@@ -109,7 +109,7 @@ class StreamProduction:
             task.cancel()
 
     async def _renew(self) -> None:
-        """Have the sentinel outlive this process by no more than its lifetime."""
+        """Renew the sentinel's lifetime, so that it soon expires if this process dies."""
         wait_s = FIRST_LIFETIME_S
         while True:
             await asyncio.sleep(min(wait_s, self._sentinel_ttl / 2))
@@ -121,7 +121,7 @@ class StreamProduction:
                     wait_s = 0.0  # for its lifetime
 
     async def _mark_done(self, within_s: float) -> None:
-        """Nobody else is to produce it again, or to wait for it."""
+        """Set the sentinel to done: no process shall produce the stream again or wait for it."""
         loop = asyncio.get_running_loop()
         give_up_at, wait_s = loop.time() + within_s, 0.1
         while True:

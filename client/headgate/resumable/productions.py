@@ -1,4 +1,4 @@
-"""The sources that are being read in this process, which nobody else need hold on to."""
+"""The sources that are being read in this process, held here until they end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Productions:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, production: Coroutine[None, None, None]) -> None:
-        """Run it."""
+        """Run a production in a task."""
         loop = asyncio.get_running_loop()
         task = loop.create_task(production)
         self._tasks.add(task)
@@ -41,7 +41,7 @@ class Productions:
             self._keep_alive(end_of(task))
 
     async def stop(self) -> None:
-        """Cancel those of this event loop; each says so to its readers."""
+        """Cancel the productions of this event loop; each notifies its readers."""
         await asyncio.sleep(0)  # one that was just started begins, and so it ends properly
         loop = asyncio.get_running_loop()
         tasks = [task for task in list(self._tasks) if task.get_loop() is loop]

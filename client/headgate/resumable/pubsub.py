@@ -23,7 +23,7 @@ WITHDRAW_WITHIN_S = 1.0  # whoever was refused a stream, or has gone, waits for 
 
 @dataclass(frozen=True, slots=True)
 class PubSubSettings:
-    """How long things are kept and waited for, in seconds, and how much is kept, in bytes."""
+    """The times in seconds and the buffer size in bytes of the pub/sub backplane."""
 
     sentinel_ttl: float
     resume_timeout: float
@@ -32,7 +32,7 @@ class PubSubSettings:
 
 
 class PubSub:
-    """A Backplane: the producer keeps the text, and sends it to who asks for it."""
+    """A Backplane whose producer keeps the text, and sends it to the readers that request it."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class PubSub:
         return text
 
     async def state(self, stream_id: str) -> State | None:
-        """What the sentinel says."""
+        """Return the state of the stream according to its sentinel."""
         with _explained():
             value = await self._broker.publisher.get(self._names(stream_id).sentinel)
         if value is None:
@@ -133,7 +133,7 @@ class PubSub:
         return production.read()
 
     async def _withdraw(self, names: Names) -> None:
-        """Have the id be free again, unless the broker is away."""
+        """Free the id again, unless the broker is away."""
         with contextlib.suppress(OSError):  # also a TimeoutError
             async with asyncio.timeout(WITHDRAW_WITHIN_S):
                 await self._broker.publisher.expire(names.sentinel, 0)

@@ -31,7 +31,7 @@ class _WrongText(NoText, ValueError):
 
 
 async def text_of(make_source: MakeSource) -> AsyncGenerator[str, None]:
-    """The chunks of a source, but for empty ones. Raises what the source raises.
+    """Yield the chunks of a source but for empty ones; raise what the source raises.
 
     Raises NoText, which is a TypeError too for what gives no str, and a ValueError for a str that
     UTF-8 cannot carry.
@@ -65,7 +65,7 @@ async def _iterated(made: object) -> AsyncGenerator[object, None]:
 
 
 def _checked(chunk: object) -> TypeGuard[str]:
-    """Whether it is text, and any."""
+    """Return whether the chunk is text that is not empty; raise for what is no text."""
     if not isinstance(chunk, str):
         raise _WrongType(f"a source must give str, not {_named(chunk)}")
     if not chunk.isascii():
@@ -79,12 +79,12 @@ def _checked(chunk: object) -> TypeGuard[str]:
 
 
 def class_name(error: Exception) -> str:
-    """The default of `error_text`: messages may hold what is none of the readers' business."""
+    """Return the error's class name, as the default `error_text`: messages may hold secrets."""
     return type(error).__name__
 
 
 def failed(error_text: ErrorText, stream_id: str, error: Exception) -> str:
-    """What readers are told of what has ended a source; the log has the whole of it."""
+    """Return the readers' text for an error that ended a source; log the whole error."""
     _log.warning("the source of stream %r failed", stream_id, exc_info=error)
     is_ours = isinstance(error, NoText)
     words = str(error) if is_ours else told(error, error_text, class_name, _log)

@@ -28,7 +28,24 @@ MAX_BUFFER_BYTES = 64 * 1024 * 1024
 
 
 class ResumableStreams:
-    """What a source gives is read to its end, whoever reads along, leaves and comes back."""
+    """Streams of text that are produced to their end, while readers come, leave and come back.
+
+        streams = ResumableStreams("redis://localhost")
+        text = await streams.resumable("answer-17", make_source)
+
+    Args:
+        backplane: The URL or client of a Redis, the `http` URL that streams of a log are made
+            below, or a `Broker`.
+        sentinel_ttl: Seconds for which a stream's state is known; 2 hours by default.
+        resume_timeout: Seconds that a reader waits for the producer's first response; 1 by
+            default.
+        max_buffer_bytes: Bytes of text that a producer keeps in memory for its readers; 64 MiB by
+            default. Streams of a log have no such bound.
+        keep_alive: A function called with an awaitable of each production's end, such as
+            `waitUntil` of a serverless platform.
+        authorization: The value of the `Authorization` field, for streams of a log.
+        error_text: Makes of a source's exception what readers get; its class name by default.
+    """
 
     def __init__(  # noqa: PLR0913 - one for each option
         self,
@@ -52,24 +69,54 @@ class ResumableStreams:
     async def resumable(
         self, stream_id: str, make_source: MakeSource, resume_at: int | None = None
     ) -> Text | None:
-        """Create the stream, or resume it where it exists; None where nothing is to be read."""
+        """Create the stream, or resume it if it exists.
+
+        Args:
+            stream_id: The id of the stream.
+            make_source: A function that returns the text's chunks; it is called only if the
+                stream is new.
+            resume_at: The number of characters that the reader has already; 0 by default.
+
+        Returns:
+            The text as it comes; None if the stream is done.
+
+        Raises:
+            TypeError: An argument has the wrong type.
+            ValueError: The id is empty or no text, or `resume_at` is negative.
+        """
         _check(stream_id, resume_at)
         _check_source(make_source)
         return await self._backplane.resumable(stream_id, make_source, resume_at or 0)
 
     async def create(self, stream_id: str, make_source: MakeSource) -> Text:
-        """Create the stream. Raises StreamExists."""
+        """Create the stream, and return its text as it comes.
+
+        Args:
+            stream_id: The id of the stream.
+            make_source: A function that returns the text's chunks.
+
+        Raises:
+            StreamExists: The id is in use.
+        """
         _check(stream_id)
         _check_source(make_source)
         return await self._backplane.create(stream_id, make_source)
 
     async def resume(self, stream_id: str, resume_at: int | None = None) -> Text | None:
-        """Read a stream from the character `resume_at` on; None where nothing is to be read."""
+        """Read a stream that another request has created.
+
+        Args:
+            stream_id: The id of the stream.
+            resume_at: The number of characters that the reader has already; 0 by default.
+
+        Returns:
+            The text from there on; None if there is nothing to read.
+        """
         _check(stream_id, resume_at)
         return await self._backplane.resume(stream_id, resume_at or 0)
 
     async def state(self, stream_id: str) -> State | None:
-        """`active` while it is produced, then `done`; None where it is not known (any more)."""
+        """Return `active` while the stream is produced, then `done` or `lost`; None if unknown."""
         _check(stream_id)
         return await self._backplane.state(stream_id)
 
@@ -110,7 +157,7 @@ def _type(value: object) -> str:
 
 
 def _check_source(make_source: object) -> None:
-    """A mistake in the call itself is nothing that a stream has to be used up for."""
+    """Raise TypeError for what is no function, before the stream's id is used up."""
     if not callable(make_source):
         if inspect.iscoroutine(make_source):
             make_source.close()

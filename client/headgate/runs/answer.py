@@ -1,4 +1,4 @@
-"""What a web framework can send: a status, header fields, and a body as it comes."""
+"""An answer for web frameworks: status, header fields and a streaming body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a client wants to go on, as its request tells it."""
+"""The position that a client's request asks to resume from."""
 
 from __future__ import annotations
 

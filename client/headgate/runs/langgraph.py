@@ -124,7 +124,7 @@ class _Telling:
 
     @property
     def is_new(self) -> bool:
-        """Whether no step is in the stream, not even the one in which the run begins."""
+        """True if no step is in the stream, not even the one in which the run begins."""
         return not self._done
 
     @property

@@ -1,4 +1,4 @@
-"""Where a client that comes back goes on, whatever framework the request is of."""
+"""The resume position in a client's request, independent of the web framework."""
 
 from __future__ import annotations
 

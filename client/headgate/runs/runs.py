@@ -17,7 +17,6 @@ from headgate.at_once import at_once
 from headgate.backoff import Backoff
 from headgate.endpoint import close_soon, unlimited_session
 from headgate.errors import ABSENT, ProtocolError, Unavailable
-from headgate.keep_alive import end_of
 from headgate.lease import Lease
 from headgate.names import shown, stream_url
 from headgate.runs.answer import Answer
@@ -27,14 +26,15 @@ from headgate.runs.stored.deletion import delete
 from headgate.runs.stored.lookups import item_count
 from headgate.runs.stored.orphans import end_if_orphaned, is_active, state_of, stop_waiting
 from headgate.runs.stored.places import check_type, place
-from headgate.runs.stored.production import CLOSE_TIMEOUT_S, SHUT_DOWN, RunRules, class_name, close
+from headgate.runs.stored.produced_runs import ProducedRuns
+from headgate.runs.stored.production import CLOSE_TIMEOUT_S, RunRules, class_name, close
 from headgate.runs.stored.reading import READERS_END_S, Reading, begun, end_readings
 from headgate.runs.stored.starting import Manner, NotOrphaned, Start
 from headgate.runs.stored.survey import BEGINNING
 from headgate.stream import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterable, Callable, Iterable
     from types import TracebackType
 
     import aiohttp
@@ -59,13 +59,26 @@ HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 class Runs:
     """The runs below one URL of a Durable Streams server. Times are in seconds.
 
-    `orphan_after`: a run is orphaned when its producer was silent for so long. `ttl`: so long after
-    its last use a run is forgotten, but not while it is produced. `stop_grace`: so long a source
-    that watches `stopped` may go on after a stop. `retry_for`: so long a server that is away is
-    waited for. `error_text` makes of a source's exception what readers are told. `keep_alive` is
-    called with an awaitable for each run that is started here, which ends when its production does.
-    `takeover_within`: so long a run whose producer is gone waits for `take_over`, before it ends as
-    orphaned; 0 for none.
+        async with headgate.Runs("http://127.0.0.1:4437/runs") as runs:
+            answer = await runs.start("run-17", source)
+
+    Args:
+        url: The URL below which the streams of the runs are.
+        authorization: The value of the `Authorization` field, or a function that returns it.
+        session: The aiohttp session of the requests; without one, `Runs` makes its own.
+        orphan_after: Seconds of silence after which a producer counts as gone; 30 by default.
+        ttl: Seconds after its last use until a run is deleted, but not while it is produced; a
+            day by default, None for never.
+        stop_grace: Seconds for which a source that watches `stopped` may go on after a stop.
+        retry_for: Seconds for which a server that is away is retried.
+        error_text: Makes of a source's exception the text that readers get.
+        keep_alive: A function called with an awaitable for each run that is started here, which
+            ends when its production does.
+        takeover_within: Seconds for which a run whose producer is gone waits for `take_over`
+            before it ends as orphaned; 0 for none.
+
+    Raises:
+        ValueError: A time is out of its range, or the URL or credential is invalid.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of an application, each by its name
@@ -98,9 +111,7 @@ class Runs:
         self._rules = RunRules(
             orphan_after, ttl, stop_grace, retry_for, error_text, takeover_within
         )
-        self._keep_alive = keep_alive
-        self._produced: dict[str, Production] = {}
-        self._tasks: dict[asyncio.Task[None], Production] = {}
+        self._produced = ProducedRuns(keep_alive)
         self._starts: set[asyncio.Task[Production]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._readings: WeakSet[Reading] = WeakSet()
@@ -140,14 +151,24 @@ class Runs:
     ) -> Answer:
         """Produce a run from the source, in a task of its own, and answer with what it gives.
 
-        `message_id` is for the format `ai-sdk`: the id of the message that the run writes, where
-        it goes on with one that the page has already, as after a tool has answered there. Without
-        it the message has the id of its run.
+        An older producer of the same id is stopped, and this one writes on. After an error, and
+        when the call is cancelled, the source has been closed, and there is no run of this id,
+        unless there was one before.
 
-        An older producer of the same id is stopped, and this one writes on. Raises StreamClosed
-        when the run of this id has ended, and Unavailable when the server is away; then, as after
-        any other error and when it is cancelled, the source has been closed, and there is no run of
-        this id, unless there was one before.
+        Args:
+            run_id: The id of the run.
+            source: An async iterator of text, of JSON values or of an SDK's events.
+            format: How items are stored and sent to readers: `text`, `json`, `sse` or `ai-sdk`.
+            message_id: For `ai-sdk`, the id of the message that the run goes on with, as after a
+                tool has answered on the page. Without it the message has the id of its run.
+
+        Returns:
+            The answer: status, header fields and a body that streams the run.
+
+        Raises:
+            StreamClosed: The run of this id has ended.
+            Unavailable: The server is away.
+            TypeError: The source is no async iterator.
         """
         if not hasattr(source, "__aiter__"):
             raise TypeError(f"a run takes an async iterator, not {type(source).__name__}")
@@ -159,7 +180,7 @@ class Runs:
         except BaseException:
             await close(items)
             raise
-        self._produce(run_id, production, items)
+        self._produced.start(run_id, production, items, self)
         return self._answer(run, form, Reading(run.items, start=replace(BEGINNING, form=form)))
 
     async def take_over(
@@ -208,26 +229,8 @@ class Runs:
         except BaseException:
             await start.withdraw()
             raise
-        task = self._produce(run_id, production, items)
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            production.end(SHUT_DOWN)
-            await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_S)
-            raise
+        await self._produced.run(run_id, production, items, self)
         return production.outcome
-
-    def _produce(
-        self, run_id: str, production: Production, items: AsyncIterator[object]
-    ) -> asyncio.Task[None]:
-        """Produce a run from its source, in a task of its own."""
-        self._produced[run_id] = production
-        task = asyncio.create_task(production.run(items), name=f"run {run_id}")
-        self._tasks[task] = production
-        task.add_done_callback(lambda done: self._forget(run_id, done))
-        if self._keep_alive is not None:
-            self._keep_alive(end_of(task))
-        return task
 
     async def follow(
         self,
@@ -305,7 +308,7 @@ class Runs:
         return False
 
     def stopped(self, run_id: str) -> asyncio.Event:
-        """For the source of a run: an event that is set when the run is to stop.
+        """Return an event for the source of a run, which is set when the run is to stop.
 
         A source that has asked for it may go on for `stop_grace` seconds after it was set, and what
         it gives then is written. Any other is closed at once. LookupError if the run is not
@@ -313,7 +316,7 @@ class Runs:
         """
         check_type(run_id)
         try:
-            return self._produced[run_id].stopped()
+            return self._produced.of(run_id).stopped()
         except KeyError:
             raise LookupError(f"run {run_id!r} is not produced here") from None
 
@@ -350,13 +353,8 @@ class Runs:
         self._closing.set()
         if self._starts:
             await asyncio.wait(set(self._starts), timeout=CLOSE_TIMEOUT_S)
-        grace_s = READERS_END_S if self._tasks else 0.0
-        if self._tasks:
-            await asyncio.wait(list(self._tasks), timeout=wait)
-        for production in self._tasks.values():
-            production.end(SHUT_DOWN)
-        if self._tasks:
-            await asyncio.wait(list(self._tasks))
+        grace_s = READERS_END_S if self._produced else 0.0
+        await self._produced.end(wait)
         await end_readings(list(self._readings), grace_s)
         own, self._own_session = self._own_session, None
         if own is not None:
@@ -390,8 +388,3 @@ class Runs:
         if session is None:
             session = self._own_session = unlimited_session()
         return place(Stream(self._url, authorization=self._authorization, session=session), run_id)
-
-    def _forget(self, run_id: str, task: asyncio.Task[None]) -> None:
-        production = self._tasks.pop(task)
-        if self._produced.get(run_id) is production:
-            del self._produced[run_id]

@@ -19,7 +19,7 @@ CHUNK_BYTES = 64  # what it costs to keep a short chunk, beside its bytes
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a batch goes, and how much waits; ValueError for what would let nothing go.
+    """The limits of batches and of the buffer; ValueError if nothing could be sent under them.
 
     A batch goes when its first chunk has waited for `flush_interval` seconds, or when it has
     `max_batch_bytes` or `max_batch_chunks`. A chunk longer than that goes alone. What waits may
@@ -66,12 +66,12 @@ class Backlog:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no chunk waits to go; some may be under way."""
+        """True if no chunk waits to be sent; some may be under way."""
         return not self._pending
 
     @property
     def is_full(self) -> bool:
-        """Whether a whole batch waits."""
+        """True if a whole batch waits."""
         return (
             self._pending_bytes >= self.max_batch_bytes
             or len(self._pending) >= self.max_batch_chunks
@@ -79,16 +79,16 @@ class Backlog:
 
     @property
     def due_at(self) -> float:
-        """When the chunk that has waited for longest has to go."""
+        """The loop time at which the oldest waiting chunk has to be sent."""
         return self._since + self._limits.flush_interval
 
     def has_room(self, size: int) -> bool:
-        """Whether a chunk may be taken: within the buffer, or alone when it is longer than that."""
+        """Return whether a chunk fits into the buffer; any chunk fits into an empty one."""
         cost = size + CHUNK_BYTES
         return not self._held_bytes or self._held_bytes + cost <= self._limits.max_buffer_bytes
 
     def take(self, chunk: bytes, clock: Callable[[], float]) -> None:
-        """One chunk more; the first of a batch asks the clock."""
+        """Add a chunk; the first of a batch notes the time, from which its flush is due."""
         if not self._pending:
             self._since = clock()
         self._pending.append(chunk)
@@ -97,7 +97,7 @@ class Backlog:
         self.taken += 1
 
     def next_batch(self) -> list[bytes]:
-        """The chunks that go next: as many as the limits let, and one in any case."""
+        """Return the next batch, taken off the queue: within the limits, or a single chunk."""
         batch: list[bytes] = []
         size = 0
         while self._pending and len(batch) < self.max_batch_chunks:
@@ -109,7 +109,7 @@ class Backlog:
         return batch
 
     def acknowledge(self, chunks: list[bytes]) -> None:
-        """The server has these."""
+        """Count these chunks as stored by the server, and free their room in the buffer."""
         self.acknowledged += len(chunks)
         self._held_bytes -= sum(map(len, chunks)) + CHUNK_BYTES * len(chunks)
 

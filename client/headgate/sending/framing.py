@@ -1,4 +1,4 @@
-"""What the content type of a stream makes of chunks: bytes each, and together a batch."""
+"""Encoding of chunks and batches by the content type of their stream."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _VALUE = msgspec.json.Decoder(msgspec.Raw)
 
 
 def media_type(content_type: str) -> str:
-    """The type without its parameters, in lower case: what has to match."""
+    """Return the content type in lower case without its parameters, as the server compares it."""
     return content_type.partition(";")[0].rstrip().lower()
 
 
 def is_json(content_type: str) -> bool:
-    """Whether the messages of the stream are JSON values."""
+    """Return whether the messages of the stream are JSON values."""
     return media_type(content_type) == JSON
 
 
 def json_text(value: object) -> bytes:
-    """The JSON of a value, as msgspec encodes it; ValueError where it would be another value.
+    """Encode a value as JSON with msgspec; raise ValueError for a number that JSON does not have.
 
     NaN and the infinities have no JSON: they would be read as null.
     """
@@ -40,7 +40,7 @@ def json_text(value: object) -> bytes:
 
 
 def json_array(values: Sequence[bytes]) -> bytes:
-    """The body that appends these JSON values as a message each, all or none."""
+    """Return the body that appends each JSON value as a message, all of them or none."""
     return b"[%b]" % b",".join(values)
 
 
@@ -50,7 +50,7 @@ class JsonFraming:
     max_chunks: int | None = None
 
     def encode(self, chunk: object) -> bytes:
-        """The JSON of one message; bytes are JSON already.
+        """Encode one message as JSON; bytes are taken as JSON text.
 
         TypeError or ValueError if it has none.
         """
@@ -64,7 +64,7 @@ class JsonFraming:
             raise ValueError(f"the chunk is no JSON value: {cause}") from cause
 
     def batch(self, chunks: Sequence[bytes]) -> tuple[bytes, Mapping[str, str]]:
-        """The body of a batch, and the fields that say what it is."""
+        """Return the body of a batch, and the header fields that declare its form."""
         return json_array(chunks), {}
 
 
@@ -80,7 +80,7 @@ class PlainFraming:
         object.__setattr__(self, "max_chunks", None if self.takes_multi else 1)
 
     def encode(self, chunk: object) -> bytes:
-        """The bytes of one chunk, of text in UTF-8. TypeError or ValueError if it has none."""
+        """Encode one chunk, text as UTF-8; raise TypeError or ValueError if that is impossible."""
         if isinstance(chunk, bytes | bytearray | memoryview):
             return bytes(chunk)
         if not isinstance(chunk, str):
@@ -95,7 +95,7 @@ class PlainFraming:
             ) from cause
 
     def batch(self, chunks: Sequence[bytes]) -> tuple[bytes, Mapping[str, str]]:
-        """The body of a batch, and the fields that say what it is."""
+        """Return the body of a batch, and the header fields that declare its form."""
         if len(chunks) == 1:
             return chunks[0], {}
         return multi_append.encode(chunks), {MULTI: "true"}
@@ -105,14 +105,14 @@ Framing = JsonFraming | PlainFraming
 
 
 def framing_of(content_type: str, *, takes_multi: bool) -> Framing:
-    """How chunks go to such a stream, on a server that takes multi-appends or not."""
+    """Return the framing for a content type; `takes_multi` if the server accepts multi-appends."""
     if is_json(content_type):
         return JsonFraming()
     return PlainFraming(content_type, takes_multi)
 
 
 def _holds_no_number(value: object) -> bool:
-    """Whether a float that is no number is anywhere in what can be encoded."""
+    """Return whether the value contains NaN or an infinity, at any depth."""
     # JSON that is ready (`msgspec.Raw`) holds none.
     rest = [msgspec.to_builtins(value, enc_hook=lambda _: None)]
     while rest:
@@ -127,7 +127,7 @@ def _holds_no_number(value: object) -> bool:
 
 
 def _checked(text: bytes) -> bytes:
-    """A JSON text, if it is one value."""
+    """Return the JSON text if it is exactly one value; raise ValueError if not."""
     try:
         text.decode()  # the JSON decoder lets bytes that are no UTF-8 pass inside strings
         return bytes(_VALUE.decode(text))

@@ -14,7 +14,7 @@ LENGTH_BYTES = 4  # the most significant byte first
 
 
 def encode(chunks: Sequence[bytes]) -> bytes:
-    """The body of a multi-append; a chunk is not empty, and shorter than 4 GiB."""
+    """Return the body of a multi-append; each chunk is not empty and shorter than 4 GiB."""
     framed: list[bytes] = []
     for chunk in chunks:
         framed += (len(chunk).to_bytes(LENGTH_BYTES, "big"), chunk)

@@ -30,7 +30,7 @@ _ID = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 class Producer:
-    """Numbers the appends of one writer from 0 on, one after the other.
+    """The counter of one writer's appends, numbered from 0 on, one after the other.
 
     Without a `name` it makes up an id that nobody else has. With one, the epoch has to be new: an
     earlier writer's appends cannot be told from copies of this one's.
@@ -55,7 +55,7 @@ class Producer:
     async def append(
         self, body: bytes, *, content_type: str, headers: Mapping[str, str], is_closing: bool
     ) -> Appended:
-        """Store it once; a refusal has not, and leaves the number to the next append."""
+        """Send an append until it is stored, once; a refused one leaves its number to the next."""
         stamp = ProducerStamp(self.id, self.epoch, self._seq)
         time_s = ANSWER_TIMEOUT_S + len(body) / SLOWEST_BYTES_S
 

@@ -35,16 +35,16 @@ class Sender:
         self._frame(takes_multi=takes_multi)
 
     def wake(self) -> None:
-        """A batch has begun, or is full."""
+        """Wake the sender, because a batch has begun or is full."""
         self._wanted.set()
 
     def flush(self) -> None:
-        """All that waits now goes without waiting for more."""
+        """Send all waiting chunks now, without waiting for full batches."""
         self._flushed_to = self._backlog.taken
         self._wanted.set()
 
     def end(self) -> None:
-        """All that waits goes, and the stream is closed with the last of it."""
+        """Send all waiting chunks, and close the stream with the last of them."""
         self.is_ending = True
         self._wanted.set()
 
@@ -98,7 +98,7 @@ class Sender:
             part, rest = rest[: len(part)], rest[len(part) :]
 
     def _less(self, part: list[bytes], refusal: RequestRefused) -> int:
-        """How many chunks to try, now and from now on; raises the refusal where none will do."""
+        """Return the smaller batch size to try; raise the refusal if none can help."""
         # Whatever may be stored can only be sent again as it was.
         if refusal.status not in OF_CONTENT or self._producer.is_uncertain or not part:
             raise refusal

@@ -38,7 +38,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 4.0
 
 
 class StreamWriter:
-    """Takes chunks at once and sends them in batches, one request at a time.
+    """A buffered writer, which sends chunks in batches, one request at a time, each exactly once.
 
         async with StreamWriter(url) as writer:
             async for token in model:
@@ -51,6 +51,21 @@ class StreamWriter:
     What goes wrong is raised by the next call, and by every one after it: then the writer has
     ended, and `acknowledged` chunks are in the stream. Without a `producer_id` it is a producer of
     its own; with one, `epoch` must be greater than that of any earlier writer.
+
+    Args:
+        stream: The URL of the stream, or a `Stream`.
+        content_type: The content type of the stream, if it is known.
+        metadata: The result of `Stream.create` or `Stream.head`, if there is one.
+        producer_id: The id under which the server counts this writer's appends.
+        epoch: The epoch of the producer.
+        flush_interval: Seconds that a chunk waits for others at most; 0.01 by default.
+        max_batch_bytes: Bytes of a batch at most; 256 KiB by default.
+        max_batch_chunks: Chunks of a batch at most; 1,000 by default.
+        max_buffer_bytes: Bytes that wait for the server before `write` waits; 1 MiB by default.
+        retry_for: Seconds for which a failed append is repeated; 30 by default.
+        authorization: The value of the `Authorization` field, for a URL.
+        session: The aiohttp session, for a URL.
+        note: A function called with a sentence for each retry; by default it is logged.
     """
 
     def __init__(  # noqa: PLR0913 - one for each option
@@ -89,7 +104,7 @@ class StreamWriter:
         self._clock: Callable[[], float] = float  # the loop's, inside of the block
         self._is_open = False  # takes chunks, as far as is known
         self._over: str | None = None  # why there is no writing any more
-        self._turn = asyncio.Lock()  # whoever waits for room keeps his place
+        self._turn = asyncio.Lock()  # callers that wait for room keep their order
         self._waiting = 0
 
     @property
@@ -104,17 +119,17 @@ class StreamWriter:
 
     @property
     def taken(self) -> int:
-        """How many chunks were written; those that add nothing do not count."""
+        """Number of chunks written; empty ones do not count."""
         return self._backlog.taken
 
     @property
     def acknowledged(self) -> int:
-        """How many chunks are in the stream, by the word of the server."""
+        """Number of chunks that the server has confirmed as stored."""
         return self._backlog.acknowledged
 
     @property
     def next_offset(self) -> str | None:
-        """Where the stream ends, as far as this writer knows."""
+        """The last offset behind the stream's end that this writer got; None before the first."""
         if self._sender is not None and self._sender.next_offset is not None:
             return self._sender.next_offset
         return self._metadata.next_offset if self._metadata is not None else None
@@ -157,10 +172,18 @@ class StreamWriter:
             await self._block.aclose()
 
     async def write(self, chunk: object) -> None:
-        """Take a chunk: bytes, str, or in a JSON stream any JSON value.
+        """Queue a chunk; wait while the buffer is full.
 
-        Waits while `max_buffer_bytes` wait for the server; cancelled then, it has not taken it.
-        A chunk that the stream cannot hold is a TypeError or ValueError, and harms nothing else.
+        A call that is cancelled while it waits has not queued the chunk.
+
+        Args:
+            chunk: Bytes or str; in a JSON stream any JSON value, or bytes that are JSON text.
+
+        Raises:
+            TypeError: The stream cannot hold a chunk of this type; the writer goes on.
+            ValueError: The chunk has no encoding; the writer goes on.
+            StreamError: An earlier chunk could not be sent; the writer has ended.
+            RuntimeError: The writer is closed, or its block was not entered.
         """
         sender = self._sender
         if not self._is_open or sender is None:
@@ -177,13 +200,20 @@ class StreamWriter:
             sender.wake()
 
     async def flush(self) -> None:
-        """Wait until all that was taken is in the stream."""
+        """Send all queued chunks now, and wait until the server has stored them.
+
+        Raises:
+            StreamError: They could not be sent; the writer has ended.
+        """
         await self._flush(self._opened())
 
     async def close(self) -> None:
-        """Flush, and write no more; the stream stays open.
+        """Flush, and end the writer; the stream stays open.
 
-        After an `end` that was cancelled it waits for that; after `abort`, for nothing.
+        After an `end` that was cancelled, `close` waits for that end; after `abort`, for nothing.
+
+        Raises:
+            StreamError: The chunks could not all be sent.
         """
         self._check_failure()
         self._finish("the writer is closed")
@@ -196,14 +226,18 @@ class StreamWriter:
             await self._flush(sender)
 
     async def end(self) -> None:
-        """Flush, and close the stream with the last batch."""
+        """Flush, and close the stream with the last batch.
+
+        Raises:
+            StreamError: The chunks could not all be sent, or the stream could not be closed.
+        """
         sender = self._opened()
         self._finish("the writer has ended the stream")
         sender.end()
         await self._until(sender, self._is_done)
 
     async def abort(self) -> None:
-        """Discard what was not sent; whether a request under way is stored stays open."""
+        """Discard the chunks that were not sent; a request under way may or may not be stored."""
         self._finish("the writer was aborted")
         if self._sending is not None and not self._sending.done():
             self._sending.cancel()
@@ -231,7 +265,7 @@ class StreamWriter:
         await self._until(sender, lambda: self._backlog.acknowledged >= target)
 
     async def _until(self, sender: Sender, is_so: Callable[[], bool]) -> None:
-        """Wait for the sender; raises what it failed with."""
+        """Wait until `is_so`; raise the error that the sender failed with."""
         while not is_so():
             self._check_failure()
             if self._is_done():
@@ -255,7 +289,7 @@ class StreamWriter:
         self._over = self._over or why
 
     def _opened(self) -> Sender:
-        """The sender, unless there is no writing any more, or not yet."""
+        """Return the sender; raise RuntimeError before the block is entered and after its end."""
         self._check_failure()
         if self._over is not None:
             raise RuntimeError(self._over)

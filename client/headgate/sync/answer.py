@@ -1,4 +1,4 @@
-"""What a web framework of threads can send: a status, header fields, and a body as it comes."""
+"""An answer for web frameworks with threads: status, header fields and a streaming body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a page asks of its chats over HTTP, whatever framework of threads the request is of."""
+"""The HTTP requests of a chat page, independent of the web framework, for threads."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class HelperThread(ThreadPoolExecutor):
 
 
 def settle(future: Future[T], call: Callable[[], T]) -> None:
-    """Have the future hold what the call returns or raises."""
+    """Set the result or the exception of the call on the future."""
     if not future.set_running_or_notify_cancel():
         return
     try:

@@ -219,7 +219,7 @@ class Runs:
         return here.thread.call(here.runs.stop, run_id)
 
     def stopped(self, run_id: str) -> threading.Event:
-        """For the source of a run: an event that is set when the run is to stop.
+        """Return an event for the source of a run, which is set when the run is to stop.
 
         A source that has asked for it may go on for `stop_grace` seconds after it was set, and what
         it gives then is written. LookupError if the run is not produced here.

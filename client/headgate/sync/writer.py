@@ -27,7 +27,7 @@ log = logging.getLogger("headgate")
 
 
 class StreamWriter:
-    """Takes chunks at once and sends them in batches, one request at a time.
+    """A buffered writer for threads, which sends chunks in batches, one request at a time.
 
         with StreamWriter(url) as writer:
             for token in model:
@@ -78,17 +78,17 @@ class StreamWriter:
 
     @property
     def taken(self) -> int:
-        """How many chunks were written; those that add nothing do not count."""
+        """Number of chunks written; empty ones do not count."""
         return self._writer.taken
 
     @property
     def acknowledged(self) -> int:
-        """How many chunks are in the stream, by the word of the server."""
+        """Number of chunks that the server has confirmed as stored."""
         return self._writer.acknowledged
 
     @property
     def next_offset(self) -> str | None:
-        """Where the stream ends, as far as this writer knows."""
+        """The last offset behind the stream's end that this writer got; None before the first."""
         return self._writer.next_offset
 
     def __enter__(self) -> Self:

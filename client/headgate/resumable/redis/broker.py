@@ -27,19 +27,19 @@ class RedisBroker:
     """A Publisher and a Subscriber, made of the URL of a Redis, or of a client."""
 
     def __init__(self, redis: str | Redis) -> None:
-        """A client serves the one event loop that it is first used in; it is not closed here."""
+        """Take a URL, or a client, which serves the event loop of its first use and stays open."""
         self._redis = redis
         if isinstance(redis, str):
             _new_client(redis)  # raises ValueError now rather than later
         self._connections = PerLoop(self._connected)
 
     async def publish(self, channel: str, message: str) -> None:
-        """Publish it."""
+        """Publish a message on a channel."""
         with _translated():
             await self._connections.here().client.publish(channel, message)
 
     async def incr(self, key: str) -> int | None:
-        """INCR, or None where the value is no number."""
+        """Increment the counter (INCR); return None if the value is no number."""
         with _translated():
             try:
                 # Client.incr would send INCRBY.
@@ -51,28 +51,28 @@ class RedisBroker:
                 raise
 
     async def set(self, key: str, value: str, ttl: float) -> None:
-        """SET with a lifetime."""
+        """Store a value with a lifetime (SET)."""
         with _translated():
             await self._connections.here().client.set(key, value, px=_milliseconds(ttl))
 
     async def get(self, key: str) -> str | None:
-        """GET."""
+        """Return the value of a key (GET)."""
         with _translated():
             value = await self._connections.here().client.get(key)
         return value.decode() if isinstance(value, bytes) else value
 
     async def expire(self, key: str, ttl: float) -> bool:
-        """Set the lifetime of what is there; False where nothing is."""
+        """Set the lifetime of a value; return False if there is none."""
         with _translated():
             return bool(await self._connections.here().client.pexpire(key, _milliseconds(ttl)))
 
     async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:
-        """Hear a channel, once the server has confirmed it."""
+        """Subscribe to a channel, and wait for the server's confirmation."""
         with _translated():
             await self._connections.here().subscriptions.subscribe(channel, receive)
 
     async def unsubscribe(self, channel: str) -> None:
-        """Hear it no more."""
+        """Unsubscribe from a channel."""
         with _translated():
             await self._connections.here().subscriptions.unsubscribe(channel)
 
@@ -95,7 +95,7 @@ class RedisBroker:
 
 
 class _Connections:
-    """Those of one event loop."""
+    """The connections of one event loop."""
 
     def __init__(self, client: Redis) -> None:
         self.client = client
@@ -126,7 +126,7 @@ def _milliseconds(seconds: float) -> int:
 
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
-    """What redis-py raises as an OSError, which every broker's trouble is here."""
+    """Raise errors of redis-py as OSError, the error that each broker raises."""
     try:
         with raised_cancellations():
             yield

@@ -36,7 +36,7 @@ class Subscriptions:
         self._hearing: asyncio.Task[None] | None = None
 
     async def subscribe(self, channel: str, receive: Callable[[str], None]) -> None:
-        """Hear a channel; returns when that is in force. Raises RedisError or OSError."""
+        """Subscribe to a channel, and wait until that is in force; raise RedisError or OSError."""
         loop = asyncio.get_running_loop()
         self._receivers[channel] = receive
         confirmed = self._confirmations[channel] = loop.create_future()
@@ -56,7 +56,7 @@ class Subscriptions:
             self._confirmations.pop(channel, None)
 
     async def unsubscribe(self, channel: str) -> None:
-        """Hear it no more, also if it was being subscribed to when that was cancelled."""
+        """Unsubscribe, also from a channel whose subscription was cancelled under way."""
         self._receivers.pop(channel, None)
         if self._connected is not None:
             await _send(self._connected, "UNSUBSCRIBE", channel)
@@ -85,7 +85,7 @@ class Subscriptions:
             await asyncio.sleep(min(wait_s, LONGEST_AGAIN_S))
 
     def _fail(self, error: Exception) -> None:
-        """Whoever waits for a channel is not to wait for a server that is away."""
+        """Fail all pending subscriptions, because the server is away."""
         for confirmation in self._confirmations.values():
             if not confirmation.done():
                 confirmation.set_result(ConnectionError(str(error)))

@@ -23,14 +23,14 @@ class Adapter(Protocol):
     """Reads the events of one API; it may remember what came before."""
 
     def takes(self, event: dict[str, Any]) -> bool:
-        """Whether this is one of its events."""
+        """Return whether this adapter reads the event."""
 
     def parts(self, event: dict[str, Any]) -> list[Part]:
-        """What the event adds to the answer: often nothing."""
+        """Return the parts that the event adds to the answer: often none."""
 
 
 class Adapters:
-    """All adapters, for one source."""
+    """The adapters of one source, one for each SDK."""
 
     def __init__(self) -> None:
         messages = LangChain()

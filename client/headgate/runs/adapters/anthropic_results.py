@@ -1,4 +1,4 @@
-"""What the tools gave that Anthropic's service calls itself, in the AI SDK's words."""
+"""Results of the tools that Anthropic's service calls itself, as the AI SDK has them."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class LangChain:
         self._sources: set[str] = set()  # the pages that the answer has named
 
     def takes(self, event: dict[str, Any]) -> bool:
-        """An event is named `on_...`; a message tells its type and has content."""
+        """Return whether this is an event named `on_...`, or a message with type and content."""
         if isinstance(event.get("event"), str):
             return event["event"].startswith("on_") and "data" in event
         return event.get("type") in {CHUNK, *OTHER_MESSAGES} and "content" in event

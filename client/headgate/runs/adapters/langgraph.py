@@ -1,4 +1,4 @@
-"""What `astream()` of LangGraph gives: events in either of its versions and any of its modes.
+"""Events of LangGraph's `astream()`, in either of its versions and any of its modes.
 
 Version 1 gives the data of a mode alone, or in a tuple behind its name and its namespace where
 there may be several; version 2 gives a dict in each case.
@@ -106,7 +106,7 @@ class LangGraph:
         return [*([ModelCall()] if begins else ()), *within]
 
     def _begins(self, namespace: tuple[str, ...], step: int) -> bool:
-        """Whether a step begins: nodes that run at once, and graphs within a node, share one."""
+        """Return whether a step begins: parallel nodes, and graphs within a node, share one."""
         is_first = not self._steps
         last = self._steps.get(namespace)
         self._steps[namespace] = step

@@ -42,7 +42,7 @@ class OpenAIChat:
         self._counted: object = None  # the id of the answer whose tokens are told
 
     def takes(self, event: dict[str, Any]) -> bool:
-        """Each chunk says what it is, but the first of Azure's, which has filters alone."""
+        """Return whether this is a chat chunk; Azure's first one has filters alone and no type."""
         object_ = event.get("object")
         return object_ == "chat.completion.chunk" or (
             not object_ and "prompt_filter_results" in event

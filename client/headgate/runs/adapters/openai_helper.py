@@ -46,7 +46,7 @@ class OpenAIHelper:
         return chunk
 
     def takes(self, event: dict[str, Any]) -> bool:
-        """Whether the helper has derived the event."""
+        """Return whether the SDK's helper derived this event from others."""
         return event.get("type") in DERIVED
 
     def parts(self, event: dict[str, Any]) -> list[Part]:

@@ -1,4 +1,4 @@
-"""What every API's events come down to: calls of the model, what it says in them, their ends."""
+"""The common parts of every API's events: model calls, their content and their ends."""
 
 from __future__ import annotations
 

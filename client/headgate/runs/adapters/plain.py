@@ -1,4 +1,4 @@
-"""What a source gives, without the types of its SDK and without what has no value."""
+"""Plain values of a source's items: without the SDK's types and without unset fields."""
 
 from __future__ import annotations
 

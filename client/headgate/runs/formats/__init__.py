@@ -17,7 +17,7 @@ FORMATS: dict[str, Format] = {
 
 
 def named(name: str) -> Format:
-    """The format of this name; ValueError if there is none."""
+    """Return the format of this name; raise ValueError if there is none."""
     try:
         return FORMATS[name]
     except KeyError:

@@ -64,11 +64,11 @@ class AiSdkWriter:
 
     @property
     def finish_reason(self) -> str | None:
-        """Why the model has stopped, as its events or a `finish` of the source's own say."""
+        """The reason why the model stopped, from its events or the source's own `finish` chunk."""
         return self._finish_reason
 
     def items(self, given: object) -> list[object]:
-        """The chunks."""
+        """Return the chunks for a value of the source."""
         if isinstance(given, str):
             return [*self._steps.placed(self._chunks(Text(STRINGS, given)) if given else [])]
         parts, value = self._adapters.read(given)
@@ -89,7 +89,7 @@ class AiSdkWriter:
         return [*self._steps.placed(chunks)]
 
     def closing(self) -> list[object]:
-        """The ends of texts and of the step; a call that is not complete stays without one."""
+        """Return the ends of open texts and of the step; an incomplete tool call gets none."""
         return [*self._steps.closing()]
 
     def _chunks(self, part: Part) -> list[Chunk]:
@@ -190,7 +190,7 @@ class AiSdkWriter:
 
 
 class _Begun(msgspec.Struct):
-    """What is looked at of a chunk in the stream."""
+    """The fields of a stored chunk that decide whether something is open."""
 
     type: str = ""
     id: str = ""
@@ -219,12 +219,12 @@ class AiSdkCompletion:
             self.usage = usage if isinstance(usage, dict) else self.usage
 
     def closing(self) -> list[object]:
-        """The ends of what is open."""
+        """Return the chunks that end what is open."""
         return [*self.unfinished.closing()]
 
 
 class AiSdk:
-    """What `DefaultChatTransport` and `WorkflowChatTransport` read."""
+    """The format that the AI SDK's `DefaultChatTransport` and `WorkflowChatTransport` read."""
 
     name = "ai-sdk"
     media_type = "text/event-stream"
@@ -234,7 +234,7 @@ class AiSdk:
     keep_alive = b": keep-alive\n\n"
 
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:
-        """What its transports look for; a run's id that no header can hold is left out."""
+        """Return the fields that the transports read, without a run id that no header can hold."""
         fields = {"x-vercel-ai-ui-message-stream": "v1"}
         if run_id.isascii() and run_id.strip() == run_id:
             fields["x-workflow-run-id"] = run_id
@@ -253,11 +253,11 @@ class AiSdk:
         return [{"type": "start", "messageId": message_id}]
 
     def writer(self, begun: Completion | None = None) -> AiSdkWriter:
-        """A writer for one producer."""
+        """Return a writer for one producer."""
         return AiSdkWriter(begun if isinstance(begun, AiSdkCompletion) else None)
 
     def completion(self) -> AiSdkCompletion:
-        """For a run of one message."""
+        """Return a completion for a run of one message."""
         return AiSdkCompletion()
 
     def ending(self, state: RunState, finish_reason: str | None = None) -> list[object]:
@@ -270,11 +270,11 @@ class AiSdk:
         return [{"type": "finish", **known(finishReason=finish_reason)}]
 
     def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002, ARG002 - chunks bear no ids
-        """The chunk as an event."""
+        """Return the chunk as an event."""
         return b"data: " + item + b"\n\n"
 
     def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002, ARG002
-        """The ending has told it."""
+        """Return nothing, because the chunks of `ending` state the end already."""
         return b""
 
 

@@ -1,4 +1,4 @@
-"""What a format is: how a source's items stand in the stream, and how readers are sent them."""
+"""The contract of formats: how items are stored in the stream, and sent to readers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ FormatName: TypeAlias = Literal["text", "ndjson", "sse", "ai-sdk"]
 
 
 class NotAnItem(ValueError):
-    """What a source gave does not fit the format of its run."""
+    """A source's value that does not fit the format of its run."""
 
 
 def named(given: object) -> str:
-    """What a source gave, in an error."""
+    """Describe a source's value for an error message."""
     return "None" if given is None else f"this {type(given).__name__}"
 
 
@@ -30,42 +30,42 @@ def refuse_message(format_name: str, message_id: str | None) -> None:
 
 
 class ItemWriter(Protocol):
-    """What a source gives, turned into items of the stream; one for each producer."""
+    """The encoder of one producer, which turns the source's values into items of the stream."""
 
     @property
     def finish_reason(self) -> str | None:
-        """Why the model has stopped, where the source or its events tell."""
+        """The reason why the model stopped, if the source or its events give one."""
 
     def items(self, given: object) -> list[object]:
-        """The items for what the source gave; NotAnItem for what is none."""
+        """Return the items for a value of the source; raise NotAnItem if it does not fit."""
 
     def closing(self) -> list[object]:
-        """The items that complete what is begun, where all before it is written."""
+        """Return the items that complete what is open, once all items before are written."""
 
 
 class Completion(Protocol):
     """Sees the items of a stream, and tells which complete what is begun in them."""
 
     def take(self, item: bytes) -> None:
-        """One of the items, in their order."""
+        """Look at the next item of the stream; items come in their order."""
 
     def closing(self) -> list[object]:
-        """As of an ItemWriter."""
+        """Return the items that complete what another producer left open."""
 
 
 class NothingBegun:
     """The Completion of formats whose items are whole, each by itself."""
 
     def take(self, item: bytes) -> None:
-        """It is whole."""
+        """Ignore the item, because each item of this format is complete."""
 
     def closing(self) -> list[object]:
-        """Nothing."""
+        """Return no items."""
         return []
 
 
 class Format(Protocol):
-    """One of the formats."""
+    """A format of runs: the encoding of items in the stream and to readers."""
 
     @property
     def name(self) -> str:
@@ -77,19 +77,19 @@ class Format(Protocol):
 
     @property
     def last(self) -> bytes:
-        """What a reader is sent after the last item."""
+        """The bytes that a reader gets after the last item."""
 
     @property
     def tells_end(self) -> bool:
-        """Whether readers are sent how the run ended; else their body is cut when it failed."""
+        """True if readers are sent how the run ended; else their body is cut when it failed."""
 
     @property
     def numbers_end(self) -> bool:
-        """Whether what readers are sent for the record of the end counts as an item."""
+        """True if the bytes that readers get for the record of the end count as an item."""
 
     @property
     def keep_alive(self) -> bytes:
-        """What a reader is sent from time to time while there is no item."""
+        """The bytes that a reader gets from time to time while there is no item."""
 
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:
         """Other fields of an answer; `tail` is the index of the newest item, where asked for."""
@@ -101,10 +101,10 @@ class Format(Protocol):
         """
 
     def writer(self, begun: Completion | None = None) -> ItemWriter:
-        """A writer for one producer of a run, which goes on in what another one has begun."""
+        """Return a writer for one producer, which goes on with what another one has `begun`."""
 
     def completion(self) -> Completion:
-        """What finds out what is begun in a run that another process has left."""
+        """Return an object that finds what is open in a run that another process has left."""
 
     def ending(self, state: RunState, finish_reason: str | None = None) -> list[object]:
         """Return the items that tell in the format's own way how the run ended."""

@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 
 
 class JsonWriter:
-    """Each value is an item; an SDK's event is all that `model_dump` gives of it."""
+    """A writer whose items are the source's values; of an SDK's event, all of `model_dump`."""
 
     finish_reason = None  # it stands in the events
 
     def items(self, given: object) -> list[object]:
-        """The value. Bytes are none: they would be the JSON text itself, with line breaks in it."""
+        """Return the value; refuse bytes, which would be JSON text with line breaks in it."""
         if isinstance(given, bytes | bytearray | memoryview):
             raise NotAnItem(f"a run takes JSON values, not {type(given).__name__}: decode them")
         return [plain(given)]
 
     def closing(self) -> list[object]:
-        """Nothing."""
+        """Return no items."""
         return []
 
 
 class _Json:
-    """What the two have in common."""
+    """The common part of the formats of JSON values."""
 
     name: str
     last = b""
@@ -40,20 +40,20 @@ class _Json:
     numbers_end = True
 
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:  # noqa: ARG002
-        """None of its own."""
+        """Return no fields."""
         return {}
 
     def opening(self, run_id: str, message_id: str | None) -> list[object]:  # noqa: ARG002
-        """Nothing."""
+        """Return no items."""
         refuse_message(self.name, message_id)
         return []
 
     def writer(self, begun: Completion | None = None) -> JsonWriter:  # noqa: ARG002
-        """A writer for one producer."""
+        """Return a writer for one producer."""
         return JsonWriter()
 
     def completion(self) -> NothingBegun:
-        """None is needed."""
+        """Return a completion that finds nothing open."""
         return NothingBegun()
 
     def ending(
@@ -73,11 +73,11 @@ class Ndjson(_Json):
     keep_alive = b" "  # before a value JSON has room for it, where an empty line is no value
 
     def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002, ARG002 - lines have no numbers
-        """The line."""
+        """Return the item as a line."""
         return item + b"\n"
 
     def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002, ARG002
-        """The last line."""
+        """Return the record of the end as the last line."""
         return records.end(state) + b"\n"
 
 
@@ -92,10 +92,10 @@ class Sse(_Json):
     keep_alive = b": keep-alive\n\n"
 
     def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002
-        """The event."""
+        """Return the item as an event."""
         return b"id: %s\ndata: %s\n\n" % (id.encode(), item)
 
     def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002
-        """The event of the end, whose data is what the run's state holds."""
+        """Return the event `end`, whose data has the status and the error of the run."""
         data = msgspec.json.encode({"status": state.status, "error": state.error})
         return b"id: %s\nevent: end\ndata: %s\n\n" % (id.encode(), data)

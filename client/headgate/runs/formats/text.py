@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TextWriter:
-    """Each string is an item."""
+    """A writer whose items are strings."""
 
     finish_reason = None  # text has no room for it
 
@@ -23,7 +23,7 @@ class TextWriter:
         self._adapters = Adapters()
 
     def items(self, given: object) -> list[object]:
-        """The strings in it; empty ones are left out, as is what is no text of the answer."""
+        """Return the value's strings; skip empty ones and what is no text of the answer."""
         if isinstance(given, str):
             return [given] if given else []
         parts, _ = self._adapters.read(given)
@@ -33,7 +33,7 @@ class TextWriter:
         return [text for text in texts if text]
 
     def closing(self) -> list[object]:
-        """Nothing."""
+        """Return no items; refuse a message id, which text cannot carry."""
         return []
 
 
@@ -48,20 +48,20 @@ class PlainText:
     keep_alive = b""
 
     def headers(self, run_id: str, tail: int | None) -> dict[str, str]:  # noqa: ARG002
-        """None of its own."""
+        """Return no fields."""
         return {}
 
     def opening(self, run_id: str, message_id: str | None) -> list[object]:  # noqa: ARG002
-        """Nothing."""
+        """Return no items; refuse a message id, which text cannot carry."""
         refuse_message(self.name, message_id)
         return []
 
     def writer(self, begun: Completion | None = None) -> TextWriter:  # noqa: ARG002
-        """A writer for one producer."""
+        """Return a writer for one producer."""
         return TextWriter()
 
     def completion(self) -> NothingBegun:
-        """None is needed."""
+        """Return a completion that finds nothing open."""
         return NothingBegun()
 
     def ending(
@@ -73,9 +73,9 @@ class PlainText:
         return []
 
     def rendered(self, item: bytes, id: str) -> bytes:  # noqa: A002, ARG002
-        """The characters."""
+        """Return the characters in UTF-8."""
         return str(json.loads(item)).encode()
 
     def rendered_end(self, state: RunState, id: str) -> bytes:  # noqa: A002, ARG002
-        """Nothing."""
+        """Return no items; refuse a message id, which text cannot carry."""
         return b""

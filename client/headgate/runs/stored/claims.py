@@ -1,4 +1,4 @@
-"""Who may write to a run's stream: the producer that came last, by its epoch.
+"""The claim by which only the newest producer may write to a run's stream.
 
 The server keeps the epoch, so that an older producer is refused from the moment on at which a newer
 one has written anything. Whatever a claim writes, it is written once.

@@ -1,4 +1,4 @@
-"""What is looked up in a run: how it ended, how many items it has, and where one of them is."""
+"""Look-ups in a stored run: how it ended, its number of items, and the place of one."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ END_TIMEOUT_S = 1.0  # the end of the run waits for its entry, which is only a h
 
 
 def is_far(items: int, size: int) -> bool:
-    """Whether so many items, or so many bytes, are not read again from the beginning."""
+    """Return whether so many items or bytes are too many to read again from the beginning."""
     return items >= EVERY_ITEMS or size >= EVERY_BYTES
 
 
@@ -118,7 +118,7 @@ class Marker:
 
     @property
     def is_due(self) -> bool:
-        """Whether a mark is to be written now."""
+        """True if a mark is to be written now."""
         return self.count >= self._next_count or self._bytes >= self._next_bytes
 
     def mark(self, offset: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Where a producer writes its items: in batches, under the epoch that it has claimed."""
+"""The writer of a producer's items: in batches, under the epoch that it claimed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Claimed(Stream):
 
 
 def output(stream: Stream, metadata: Metadata, epoch: int, retry_for_s: float) -> StreamWriter:
-    """A writer of items after the claim of this epoch."""
+    """Return a writer of items under the claim of this epoch."""
     claimed = _Claimed(stream.url, authorization=stream.authorization, session=stream.session)
     return StreamWriter(
         claimed,

@@ -1,4 +1,4 @@
-"""Where a run is: the URLs of its streams."""
+"""The URLs of a run's streams."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check_type(run_id: object) -> None:
 
 
 def place(base: Stream, run_id: str) -> Place:
-    """Where the run of this id is; TypeError or ValueError for what no URL can have as one."""
+    """Return the streams of a run; raise TypeError or ValueError for an id that no URL can hold."""
     check_type(run_id)
     if run_id in {"", ".", ".."} or _CONTROL.search(run_id):
         raise ValueError(f"{run_id!r} cannot be the id of a run: no segment of a path can be that")

@@ -46,13 +46,13 @@ SHUT_DOWN = RunState("failed", "the application was shut down")
 
 
 def class_name(error: Exception) -> str:
-    """The default of `error_text`: messages may hold what is none of the readers' business."""
+    """Return the error's class name, as the default `error_text`: messages may hold secrets."""
     return f"the source failed: {type(error).__name__}"
 
 
 @dataclass(frozen=True, slots=True)
 class RunRules:
-    """What is the same for all runs of an application; times in seconds."""
+    """The settings that all runs of an application share; times in seconds."""
 
     orphan_after_s: int  # of leases that are made here
     ttl_s: int | None  # of streams, from their last use on
@@ -78,7 +78,7 @@ class _NotWritten(Exception):
 
 
 class Production:
-    """One run, from its claim to its end."""
+    """A run in the process that produces it, from its claim to its end."""
 
     def __init__(  # noqa: PLR0913 - what `Runs` has made ready
         self,
@@ -147,7 +147,7 @@ class Production:
                     await self._lease.give_up()
 
     async def _written(self, consuming: asyncio.Task[RunState]) -> RunState:
-        """How the run ended, once all that its source gave is in the stream."""
+        """Write the source's items, and return how the run ended once all are in the stream."""
         try:
             async with self._output:
                 state = await self._outcome(consuming)
@@ -254,7 +254,7 @@ class Production:
 
     @property
     def _known_offset(self) -> str:
-        """Where the stream ended when the server last told it."""
+        """Return the last next offset that the server sent, or START."""
         return self._output.next_offset or START
 
     async def _end(self, state: RunState) -> bool:

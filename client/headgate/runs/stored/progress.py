@@ -1,4 +1,4 @@
-"""How far a run is that goes on in another process: which of its steps are done."""
+"""The progress of a run that goes on in another process: which of its steps are done."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Rendering:
         return [self._item(bytes(item)) for item in items]
 
     def ended(self, state: RunState) -> bytes:
-        """What the reader is sent when the stream does not tell the end itself."""
+        """Return the bytes of the end, if the stream does not hold its record itself."""
         if self.format is None or self.end is not None:
             return b""
         items = [msgspec.json.encode(item) for item in self.format.ending(state)]
@@ -109,7 +109,7 @@ class Rendering:
 
 
 class Reading:
-    """One reader of one run."""
+    """A reader of a run."""
 
     def __init__(self, stream: Stream, after: int = 0, start: RunMark = BEGINNING) -> None:
         self._stream = stream
@@ -130,7 +130,7 @@ class Reading:
 
     @property
     def has_something(self) -> bool:
-        """Whether there is, or will be, anything that the reader lacks."""
+        """True if there is, or will be, anything that the reader lacks."""
         return bool(self._first) or self.seen.end is None
 
     def leave(self) -> None:

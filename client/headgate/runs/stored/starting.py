@@ -45,7 +45,7 @@ class NotOrphaned(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How a run is begun that may be there already."""
+    """The options for beginning a run that may exist already."""
 
     goes_on: bool = False  # in what an older producer has begun; else behind it
     only_orphaned: bool = False

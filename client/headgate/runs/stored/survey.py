@@ -1,4 +1,4 @@
-"""What the stream of a run tells from a place on: its format, how many items, and the end."""
+"""A survey of a run's stream from a place on: its format, number of items, and end."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class StreamSurvey:
 
     @property
     def count(self) -> int | None:
-        """How many items there are up to the place that was reached; None if nothing tells it."""
+        """Number of items up to the place that was reached; None if it cannot be known."""
         return None if self._before is None else self._before + self._seen
 
     @property
