@@ -1,1 +1,1 @@
-"""Commands on one stream, for a terminal or a pipe, through any Durable Streams server."""
+"""The commands of `headgate`: for streams, settings and tokens, and to examine deployments."""

@@ -40,7 +40,7 @@ class SizeSurvey:
         self._under_way: asyncio.Task[None] | None = None
 
     async def largest(self, begins: str) -> Survey:
-        """Return the largest streams below `begins`. Raises LogUnavailable, LimitReached."""
+        """Return the largest streams whose paths begin so. Raises LogUnavailable, LimitReached."""
         while True:
             now = self._clock()
             self._kept = {key: kept for key, kept in self._kept.items() if now < kept[1]}

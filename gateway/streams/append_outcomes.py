@@ -109,13 +109,6 @@ class AppendOutcomes:
         self._undelivered: deque[tuple[Waiting, AppendOutcome | HeadgateError]] = deque()
         self._is_delivering = False
 
-    def expect(self, append: Append) -> None:
-        """Count an append that is under way from now on."""
-        self.pending_bytes += len(append.body)
-        self.pending += 1
-        if self.pending == 1:
-            self.idle.clear()
-
     def deliver(
         self,
         waiting: Sequence[Waiting],

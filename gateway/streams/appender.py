@@ -78,7 +78,10 @@ class Appender:
             return
         active = self._table.get(path)
         active.wait((append, done, perf_counter() if came is None else came))
-        outcomes.expect(append)
+        outcomes.pending_bytes += len(append.body)
+        outcomes.pending += 1
+        if outcomes.pending == 1:
+            outcomes.idle.clear()
         self._submitted += 1
         if not active.committing and len(active.waiting) == 1:
             self._guarded(active, self._later)

@@ -57,10 +57,11 @@ def _taken(connection: apsw.Connection) -> int:
 
 
 def _keep(folder: DataFolder, connection: apsw.Connection) -> Path:
-    """Return a copy of the damaged WAL. Raises StartError if the data file is not sound.
+    """Copy the damaged WAL, and return the copy's path.
 
-    The file is not sound where the damage came after pages of later transactions had been copied
-    into it, and before the WAL was begun anew.
+    Raises StartError, and leaves both files as they are, if the copy fails or the data file is not
+    sound without the WAL. That is so if the damage came after pages of later transactions had been
+    copied into the file, and before the WAL was begun anew.
     """
     connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     verdict = connection.execute("pragma integrity_check(1)").fetchone()

@@ -65,7 +65,7 @@ USUAL = ProbeBounds()
 
 
 class Asker:
-    """Sends requests as long as the budget lasts."""
+    """A sender of requests, as long as the budget lasts."""
 
     def __init__(self, budget: RequestBudget, *, has_credentials: bool = False) -> None:
         self.budget = budget

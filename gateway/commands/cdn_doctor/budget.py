@@ -11,7 +11,7 @@ MOST_REQUESTS = 200
 
 
 class BudgetSpent(Failed):
-    """Another request would be one too many."""
+    """The budget of requests is used up."""
 
 
 class RequestBudget:

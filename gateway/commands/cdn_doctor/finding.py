@@ -46,7 +46,7 @@ def passed(check: Check, saw: str) -> Finding:
 
 
 def failed(check: Check, saw: str, advice: Advice | None = None) -> Finding:
-    """Something is to be changed."""
+    """Return the finding of a check that failed: something is to be changed."""
     return Finding(check, CheckVerdict.FAIL, saw, advice)
 
 
@@ -56,5 +56,5 @@ def noted(check: Check, saw: str) -> Finding:
 
 
 def unknown(check: Check, saw: str) -> Finding:
-    """Nothing that was seen decides it."""
+    """Return the finding of a check that nothing seen decides."""
     return Finding(check, CheckVerdict.UNKNOWN, saw)

@@ -59,13 +59,13 @@ class EventWatch:
         self.has_ids = False
 
     async def data_event(self) -> None:
-        """Until one more event with data has come."""
+        """Wait until one more event with data has come."""
         before = self.data
         while self.data == before:
             await self._receive()
 
     async def comment(self) -> None:
-        """Until one more comment has come."""
+        """Wait until one more comment has come."""
         before = self.comments
         while self.comments == before:
             await self._receive()
