@@ -106,7 +106,9 @@ class AppendOutcomes:
         self.pending_bytes = 0
         self.idle = asyncio.Event()  # set while no append is under way
         self.idle.set()
-        self._undelivered: deque[tuple[Waiting, AppendOutcome | HeadgateError]] = deque()
+        # Appends that wait no longer, with their outcomes: filled before `deliver` is called, so
+        # that whatever raises there, the next delivery has them.
+        self.undelivered: deque[tuple[Waiting, AppendOutcome | HeadgateError]] = deque()
         self._is_delivering = False
 
     def deliver(
@@ -115,11 +117,10 @@ class AppendOutcomes:
         outcomes: Sequence[AppendOutcome | HeadgateError],
         now: float,
     ) -> None:
-        """Count outcomes that are known since `now`, and give them to their callers, in turns.
+        """Count outcomes that are known since `now`, and deliver what is undelivered, in turns.
 
         A client that gets its outcome sends its next request: a thousand requests take 50 ms.
         """
-        self._undelivered.extend(zip(waiting, outcomes, strict=True))
         self.figures.count(waiting, outcomes, now)
         if not self._is_delivering:
             self._deliver_on()
@@ -130,15 +131,15 @@ class AppendOutcomes:
         self._is_delivering = True
         try:
             with together:
-                while self._undelivered:
-                    (append, done, _), outcome = self._undelivered.popleft()
+                while self.undelivered:
+                    (append, done, _), outcome = self.undelivered.popleft()
                     self.pending_bytes -= len(append.body)
                     self.pending -= 1
                     try:
                         done(outcome)
                     except Exception:  # noqa: BLE001 - the others of the group must be answered
                         log.exception("append.unanswered")
-                    if self._undelivered and loop.time() >= turn_ends:
+                    if self.undelivered and loop.time() >= turn_ends:
                         loop.call_soon(self._deliver_on)
                         return
         finally:

@@ -180,6 +180,7 @@ class Appender:
                 active.committing = False
                 active.conflicts = 0
                 first = active.leave(len(decisions))
+                self.outcomes.undelivered.extend(zip(first, decisions, strict=True))
                 settled += first
                 outcomes += decisions
                 if active.waiting:
@@ -269,7 +270,9 @@ class Appender:
 
     def _answer(self, active: ActiveStream, outcomes: Outcomes) -> None:
         """Deliver outcomes to the first waiting appends, which do not wait any more."""
-        self.outcomes.deliver(active.leave(len(outcomes)), outcomes, perf_counter())
+        first = active.leave(len(outcomes))
+        self.outcomes.undelivered.extend(zip(first, outcomes, strict=True))
+        self.outcomes.deliver(first, outcomes, perf_counter())
 
     def _guarded(self, active: ActiveStream, step: Callable[..., None], *arguments: object) -> None:
         """Run a step on a stream's appends; if it raises, refuse them, so that the stream goes on.
