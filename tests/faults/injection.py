@@ -136,7 +136,7 @@ GIVES_BACK = frozenset(
         "Descriptors.forget",
         "SharedFetch.leave",
         "FetchTable._take_out",
-        "FollowedStreams._end",
+        "FollowedTable.remove",
         "FollowedStreams._unfollow",
         "FollowedStreams.feed_empty",
         "FollowedStreams._linger",
