@@ -246,7 +246,7 @@ class FollowedStreams:
     def _unfollow(self, stream: FollowedStream) -> None:
         if self.table.remove(stream):
             stream.resources.close()
-            if not self.table.paths():
+            if not self.table:
                 self.source.clear()
 
     async def drain(self) -> None:

@@ -25,6 +25,9 @@ class FollowedTable:
         self._is_empty = asyncio.Event()
         self._is_empty.set()
 
+    def __bool__(self) -> bool:
+        return bool(self._of_path)
+
     def __contains__(self, stream: FollowedStream) -> bool:
         return stream in self._of_path.get(stream.path, ())
 
