@@ -164,7 +164,7 @@ class Feed(Generic[V, N]):
         reached = caught_up and not self.caught_up
         self.stream, self.tail, self.closed, self.caught_up = stream, tail, closed, caught_up
         self.lost = None
-        self._pending.add(news, age)
+        self.loop.run(self._pending.add, news, age)
         if self.long_polls.add_news(news, age):
             self.loop.run(self.long_polls.serve, self.reader_count)
         if self._pending.news or closed or reached:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.telemetry.logs import log
@@ -15,15 +16,20 @@ class FeedLoop:
     """The running event loop, for the steps of one feed.
 
     An exception in a step is logged, and `on_failure` is called. Without that, readers would wait
-    for a step that never comes.
+    for a step that never comes. `call_soon` runs a step so in the next pass of the loop.
     """
 
-    __slots__ = ("_loop", "_on_failure", "time")
+    __slots__ = ("_loop", "_on_failure", "call_soon", "time")
 
     def __init__(self, on_failure: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_failure = on_failure
         self.time = self._loop.time
+        # A partial, not a method: a requested step is lost only if the loop itself fails.
+        self.call_soon: Callable[..., asyncio.Handle] = partial(
+            self._loop.call_soon,
+            self.run,  # type: ignore[arg-type] # its arguments come with each call
+        )
 
     def run(self, step: Callable[..., None], *arguments: object) -> None:
         """Call `step` now."""
@@ -32,10 +38,6 @@ class FeedLoop:
         except Exception:  # noqa: BLE001 - the readers must not wait for ever
             log.exception("feed.failed")
             self._on_failure()
-
-    def call_soon(self, step: Callable[..., None], *arguments: object) -> None:
-        """Call `step` in the next pass of the loop."""
-        self._loop.call_soon(self.run, step, *arguments)
 
     def call_at(self, when: float, step: Callable[..., None]) -> asyncio.TimerHandle:
         """Call `step` at a time of the loop."""

@@ -12,6 +12,7 @@ from termios import FIONREAD
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
 from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
@@ -41,15 +42,12 @@ _WITHOUT_BODY = frozenset({b"204", b"304"})
 _unread = array("i", [0])
 
 
-class ParsedAnswer:
+class ParsedAnswer(msgspec.Struct, eq=False):
     """An answer that aiohttp reads, as far as it has come."""
 
-    __slots__ = ("_end", "first", "has_head")
-
-    def __init__(self) -> None:
-        self.first = b""  # the bytes that came first
-        self.has_head = False
-        self._end = b""  # the last three bytes of an incomplete head
+    first: bytes = b""  # the bytes that came first
+    has_head: bool = False
+    _end: bytes = b""  # the last three bytes of an incomplete head
 
     @property
     def is_bodyless(self) -> bool:

@@ -145,6 +145,7 @@ GIVES_BACK = frozenset(
         "SseReader.note_end",
         "SseReaders.__len__",
         "Request.call_at_end",
+        "ServerLimits.connection_lost",
         "ServerLimits.reader_left",
         "SseReaders._forget",
         "SseReaders.remove",
