@@ -202,7 +202,7 @@ class LimitReached(HeadgateError):
 
 
 class ClientLimitReached(HeadgateError):
-    """One client has reached a limit, which the detail names; it may retry after `again_s`."""
+    """A client has reached a limit, which the detail names; it may retry after `again_s`."""
 
     code = "client_limit_reached"
 

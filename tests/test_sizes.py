@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import functools
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-PACKAGES = ("gateway", "admin", "cdn_configs", "client/headgate")
+from tests.test_architecture import PACKAGES, ROOT, sources
+
 MOST_METHODS = 20
 MOST_ATTRIBUTES = 16
 MOST_LINES = 50  # of a function, with its docstring
@@ -40,9 +39,10 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 def definitions(package: str) -> list[tuple[str, ast.ClassDef | Function]]:
     """All classes and functions of a package, by the places of their modules."""
     return [
-        (str(path.relative_to(ROOT)), node)
-        for path in sorted((ROOT / package).rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text()))
+        (str(path), node)
+        for path in sources(package)
+        if path.suffix == ".py"
+        for node in ast.walk(ast.parse((ROOT / path).read_text()))
         if isinstance(node, ast.ClassDef | Function)
     ]
 

@@ -26,9 +26,7 @@ from gateway.errors import HeadgateError
 from gateway.live.feed import park
 from gateway.protocol import http1
 from gateway.protocol.origins import repair
-from gateway.protocol.origins.edge_target import (
-    EdgeLongPoll,
-)
+from gateway.protocol.origins.edge_target import EdgeLongPoll
 from gateway.protocol.streams.reach import Reach
 from gateway.runtime.route import OPEN, StreamRoute
 from gateway.telemetry import traffic_metrics

@@ -1,28 +1,13 @@
-"""The abilities of a log that a test needs; a log that lacks one fails the test at once."""
+"""The abilities of a log that a test needs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from gateway.backends.contract import Counts, Listing, Log, Sharing, Upkeep
-
-
-def sharing(log: Log) -> Sharing:
-    assert log.sharing is not None, f"{log!r} is not shared"
-    return log.sharing
+T = TypeVar("T")
 
 
-def listing(log: Log) -> Listing:
-    assert log.listing is not None, f"{log!r} cannot list its streams"
-    return log.listing
-
-
-def counts(log: Log) -> Counts:
-    assert log.counts is not None, f"{log!r} does not count"
-    return log.counts
-
-
-def upkeep(log: Log) -> Upkeep:
-    assert log.upkeep is not None, f"{log!r} has no files"
-    return log.upkeep
+def needed(ability: T | None) -> T:
+    """Return an ability of a log, as in `needed(log.counts)`; a log without it fails the test."""
+    assert ability is not None, "the log of this test lacks an ability that the test needs"
+    return ability

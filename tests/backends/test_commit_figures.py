@@ -9,7 +9,7 @@ import pytest
 
 from gateway.backends.commit_figures import APPENDS
 from gateway.backends.contract import Conflict
-from tests.backends import abilities
+from tests.backends.abilities import needed
 from tests.backends.contract import appended, created, opened, reclaimed, removed
 from tests.support.waiting import until
 
@@ -27,7 +27,7 @@ PHASES = {
 
 def observed(log: Log) -> dict[str, int]:
     """How many observations each has."""
-    return {name: sum(it.counts) for name, it in abilities.counts(log).histograms().items()}
+    return {name: sum(it.counts) for name, it in needed(log.counts).histograms().items()}
 
 
 @pytest.mark.parametrize("kind", PHASES)
@@ -43,13 +43,13 @@ async def test_a_commit_is_observed_once_in_each_phase_that_its_log_has(
         await log.commit([appended(change.state, b"a", b"b", b"c")])
         took = asyncio.get_running_loop().time() - began
         assert observed(log) == {**dict.fromkeys(PHASES[kind], 2), "appends": 1}
-        assert abilities.counts(log).histograms()["appends"].sum == 3
-        assert abilities.counts(log).histograms()["appends"].counts[APPENDS.index(5)] == 1
+        assert needed(log.counts).histograms()["appends"].sum == 3
+        assert needed(log.counts).histograms()["appends"].counts[APPENDS.index(5)] == 1
         with pytest.raises(Conflict):
             await log.commit([appended(change.state, b"d")])
-        assert abilities.counts(log).histograms()["appends"].sum == 3
+        assert needed(log.counts).histograms()["appends"].sum == 3
         seconds = [
-            it.sum for name, it in abilities.counts(log).histograms().items() if name != "appends"
+            it.sum for name, it in needed(log.counts).histograms().items() if name != "appends"
         ]
         assert all(0 <= each < 60 for each in seconds)
         assert took > 0
@@ -68,23 +68,23 @@ async def test_streams_are_counted_without_counting_them(kind: str, tmp_path: Pa
         await asyncio.gather(brief_commit, log.commit([removed(brief.state)]))
         await log.commit([removed(changes[0].state)])
         await reclaimed(log)
-        assert abilities.counts(log).numbers()["streams"] == 4
+        assert needed(log.counts).numbers()["streams"] == 4
 
 
 async def test_a_file_that_is_opened_again_has_as_many_streams(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
         await log.commit([created(log, "a"), created(log, "b")])
     async with opened("sqlite", tmp_path) as log:
-        assert abilities.counts(log).numbers()["streams"] == 2
+        assert needed(log.counts).numbers()["streams"] == 2
 
 
 async def test_a_data_file_tells_its_size_and_what_its_disk_has_left(tmp_path: Path) -> None:
     async with opened("sqlite", tmp_path) as log:
-        before = abilities.counts(log).numbers()["size_bytes"]
+        before = needed(log.counts).numbers()["size_bytes"]
         await log.commit([created(log, "s", b"x" * 2_000_000)])
-        await abilities.upkeep(log).reclaim()
+        await needed(log.upkeep).reclaim()
         files = [tmp_path / "headgate.db", tmp_path / "headgate.db-wal"]
         size = sum(it.stat().st_size for it in files)
         assert before < size
-        await until(lambda: abilities.counts(log).numbers()["size_bytes"] == size)
-        assert abilities.counts(log).numbers()["free_bytes"] > 0
+        await until(lambda: needed(log.counts).numbers()["size_bytes"] == size)
+        assert needed(log.counts).numbers()["free_bytes"] > 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.backends.contract import Conflict
-from tests.backends import abilities
+from tests.backends.abilities import needed
 from tests.backends.contract import (
     FACTORIES,
     appended,
@@ -42,7 +42,7 @@ async def everything(log: Log, begins: str = "", limit: int = 500) -> list[str]:
     paths: list[str] = []
     after: str | None = ""
     while after is not None:
-        listed = await abilities.listing(log).page(begins, after, limit)
+        listed = await needed(log.listing).page(begins, after, limit)
         assert len(listed.states) <= limit
         assert listed.after is None or listed.after > after
         paths += [state.path for state in listed.states]
@@ -82,7 +82,7 @@ async def test_pages_are_those_of_a_model_whatever_was_created_and_removed(log: 
         after = chance.choice(["", begins, sample, chance.choice(ordered), f"{sample}~"])
         limit = chance.choice([1, 2, 50, 499])
         fitting = [path for path in ordered if path.startswith(begins) and path > after]
-        listed = await abilities.listing(log).page(begins, after, limit)
+        listed = await needed(log.listing).page(begins, after, limit)
         assert [state.path for state in listed.states] == fitting[:limit]
         assert listed.after == (fitting[limit - 1] if len(fitting) > limit else None)
 
@@ -97,14 +97,14 @@ async def _made(log: Log, paths: set[str]) -> dict[str, StreamState]:
 async def test_the_last_page_says_that_it_is_the_last(log: Log, limit: int) -> None:
     await _made(log, {"a", "b"})
     await listed_are(log, {"a", "b"})
-    listed = await abilities.listing(log).page("", "", limit)
+    listed = await needed(log.listing).page("", "", limit)
     assert len(listed.states) == min(limit, 2)
     assert listed.after == ("a" if limit == 1 else None)
 
 
 async def test_an_empty_log_lists_nothing(log: Log) -> None:
-    assert await abilities.listing(log).page("", "", 50) == ([], None)
-    assert await abilities.listing(log).largest("", 10) == []
+    assert await needed(log.listing).page("", "", 50) == ([], None)
+    assert await needed(log.listing).largest("", 10) == []
 
 
 async def test_what_is_listed_is_the_stream_as_it_stands(log: Log) -> None:
@@ -113,7 +113,7 @@ async def test_what_is_listed_is_the_stream_as_it_stands(log: Log) -> None:
     second = appended(change.state, b"two", closed=True)
     await log.commit([second])
     await listed_are(log, {"s"})
-    assert (await abilities.listing(log).page("", "", 50)).states == [second.state]
+    assert (await needed(log.listing).page("", "", 50)).states == [second.state]
 
 
 async def test_a_creation_that_lost_a_race_lists_nothing_more(log: Log) -> None:
@@ -134,9 +134,9 @@ async def test_the_largest_streams_come_first_by_what_is_kept_of_them(log: Log) 
     sizes["trimmed"] = 1000
     await listed_are(log, set(sizes))
     ranked = sorted(((size, path) for path, size in sizes.items()), reverse=True)
-    assert await abilities.listing(log).largest("", 20) == ranked[:20]
-    assert await abilities.listing(log).largest("", 1000) == ranked
+    assert await needed(log.listing).largest("", 20) == ranked[:20]
+    assert await needed(log.listing).largest("", 1000) == ranked
     assert (
-        await abilities.listing(log).largest("a", 5)
+        await needed(log.listing).largest("a", 5)
         == [it for it in ranked if it[1].startswith("a")][:5]
     )

@@ -11,7 +11,7 @@ import pytest
 from gateway.errors import BadRequest, HeadgateError
 from gateway.protocol.appends import AppendOutcome
 from gateway.protocol.streams.state import Stamp
-from tests.backends import abilities
+from tests.backends.abilities import needed
 from tests.backends.contract import FACTORIES, opened
 from tests.streams.service import Service
 from tests.support.multi_append import framed
@@ -92,7 +92,7 @@ async def test_messages_of_many_writers_keep_their_order_and_borders(
         assert [next(rest, None) for rest in waiting] == [None] * WRITERS
         figures, requests = service.appender.outcomes.figures, sum(map(len, sent))
         assert (figures.stored, figures.messages) == (requests, WRITERS * MESSAGES)
-        assert abilities.counts(log).histograms()["appends"].sum == requests
+        assert needed(log.counts).histograms()["appends"].sum == requests
 
 
 @pytest.mark.parametrize("kind", FACTORIES)

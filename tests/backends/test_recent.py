@@ -16,7 +16,7 @@ from gateway.backends.sqlite.data_folder import RECENT, SCHEMA_VERSION
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import RecordDamaged, StreamNotFound
 from gateway.protocol.streams.state import ProducerState
-from tests.backends import abilities
+from tests.backends.abilities import needed
 from tests.backends.contract import (
     appended,
     committed_apart,
@@ -145,10 +145,10 @@ async def test_lists_tell_sizes_with_what_waits(tmp_path: Path) -> None:
         assert await committed_apart(log, *changes) == [None] * 3
         grown = [appended(changes[1].state, b"xxx"), appended(changes[2].state, b"x")]
         assert await committed_apart(log, *grown) == [None] * 2
-        listed = await abilities.listing(log).page("", "", 9)
+        listed = await needed(log.listing).page("", "", 9)
         assert list(listed.states) == [changes[0].state, grown[0].state, grown[1].state]
-        assert list(await abilities.listing(log).largest("", 2)) == [(6, "b"), (5, "a")]
-        assert list(await abilities.listing(log).largest("c", 2)) == [(2, "c")]
+        assert list(await needed(log.listing).largest("", 2)) == [(6, "b"), (5, "a")]
+        assert list(await needed(log.listing).largest("c", 2)) == [(2, "c")]
 
 
 # ---------------------------------------------------------------- what is filed, and when
@@ -217,7 +217,7 @@ async def test_records_that_wait_are_counted_by_what_they_take_in_memory(
         for _ in range(6):
             change = appended(change.state, *records)
             await log.commit([change])
-            waiting.append(abilities.counts(log).numbers()["recent_rows"])
+            waiting.append(needed(log.counts).numbers()["recent_rows"])
         assert waiting == [1, 2, 3, 4, 1, 2]
         assert counted(tmp_path, "messages") == 1
         assert await read(log, change.state) == b"x" * 60

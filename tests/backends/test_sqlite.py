@@ -20,7 +20,7 @@ from gateway.backends.sqlite.writing.writer_thread import MAX_GROUP
 from gateway.errors import RecordDamaged, StartError
 from gateway.protocol.lifecycle import PathState
 from gateway.protocol.streams.state import ProducerState
-from tests.backends import abilities
+from tests.backends.abilities import needed
 from tests.backends.contract import (
     appended,
     committed_apart,
@@ -174,8 +174,8 @@ async def test_commits_apart_are_one_group_up_to_its_bound(tmp_path: Path, more:
     async with opened("sqlite", tmp_path) as log:
         changes = [created(log, f"s{number}", b"x") for number in range(MAX_GROUP + more)]
         assert await committed_apart(log, *changes) == [None] * len(changes)
-        assert abilities.counts(log).numbers()["commits"] == len(changes)
-        assert abilities.counts(log).numbers()["groups"] == (2 if more > 0 else 1)
+        assert needed(log.counts).numbers()["commits"] == len(changes)
+        assert needed(log.counts).numbers()["groups"] == (2 if more > 0 else 1)
 
 
 @pytest.mark.parametrize("more", [0, 1])
@@ -247,7 +247,7 @@ async def test_reopening_finds_everything(tmp_path: Path) -> None:
         assert (await log.load("s")).place.state == second.state
         assert (await log.read(second.state, 0, 100)).records == (b"one", b"two")
         assert (await log.load("gone")).place.retired == 3
-        assert await abilities.upkeep(log).reclaim()
+        assert await needed(log.upkeep).reclaim()
         assert log.new_stream_id() > gone.state.stream_id
 
 
@@ -355,7 +355,7 @@ async def test_reclaiming_gives_space_back_to_the_disk(tmp_path: Path) -> None:
         await log.commit([doomed])
         await log.commit([removed(doomed.state)])
         for _ in range(1000):
-            if not await abilities.upkeep(log).reclaim():
+            if not await needed(log.upkeep).reclaim():
                 break
     connection = database(tmp_path)
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)

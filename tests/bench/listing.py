@@ -17,7 +17,7 @@ from gateway.backends.sqlite.log import SqliteLog
 from gateway.protocol.streams.state import Change, StreamState
 from gateway.settings.log_kinds.redis import parse_redis
 from gateway.telemetry.inspection import PAGE
-from tests.backends import abilities
+from tests.backends.abilities import needed
 from tests.bench.redis_log import DISK
 from tests.bench.report import Column, Section, at_most
 from tests.bench.rounds import tell
@@ -75,17 +75,15 @@ async def _measured(log: Log, streams: int) -> Measured:
         chance = random.Random(1)
         names = [_name(chance.randrange(streams)) for _ in range(PAGES)]
         return {
-            "first page": await _timed(lambda _: abilities.listing(log).page("", "", PAGE), names),
-            "any page": await _timed(
-                lambda name: abilities.listing(log).page("", name, PAGE), names
-            ),
+            "first page": await _timed(lambda _: needed(log.listing).page("", "", PAGE), names),
+            "any page": await _timed(lambda name: needed(log.listing).page("", name, PAGE), names),
             "any prefix": await _timed(
-                lambda name: abilities.listing(log).page(
+                lambda name: needed(log.listing).page(
                     name[: len(name) - 7 + len(name) % 3], "", PAGE
                 ),
                 names,
             ),
-            "largest": await _timed(lambda _: abilities.listing(log).largest("", 1000), names[:3]),
+            "largest": await _timed(lambda _: needed(log.listing).largest("", 1000), names[:3]),
         }
     finally:
         await log.close()
@@ -116,7 +114,7 @@ async def _create(log: Log, streams: int) -> None:
 
 
 async def _is_listed(log: Log, name: str) -> bool:
-    return bool((await abilities.listing(log).page(name, "", 1)).states)
+    return bool((await needed(log.listing).page(name, "", 1)).states)
 
 
 async def _timed(ask: Callable[[str], Awaitable[object]], names: list[str]) -> dict[str, float]:

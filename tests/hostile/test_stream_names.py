@@ -13,7 +13,7 @@ import pytest
 from gateway.backends.sqlite.log import SqliteLog
 from gateway.errors import BadRequest, StartError
 from gateway.protocol.http.paths import canonical_path
-from tests.backends import abilities
+from tests.backends.abilities import needed
 from tests.backends.contract import created, opened
 from tests.support.examples import IS_WHOLE
 
@@ -77,7 +77,7 @@ async def listed(log: Log) -> list[str]:
     paths: list[str] = []
     after: str | None = ""
     while after is not None:
-        page = await abilities.listing(log).page("", after, 5000)
+        page = await needed(log.listing).page("", after, 5000)
         paths += [state.path for state in page.states]
         after = page.after
     return paths

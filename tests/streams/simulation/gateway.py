@@ -14,7 +14,7 @@ from gateway.settings import Route
 from gateway.settings.log_kinds.redis import parse_redis
 from gateway.web.connections.fast_path import FastPath
 from gateway.web.router import Router
-from tests.backends import abilities
+from tests.backends.abilities import needed
 from tests.streams.simulation.link import Link
 from tests.support.http1 import Client
 from tests.web.serving import PREFIX, Options, settings_of
@@ -122,7 +122,7 @@ class Gateway:
             "reads": len(route.reads._reader._reads._fetches) + len(route.reads.answers._fetches),
             "reads of events": len(route.feeds.source._reads._fetches),
             "streams to look at": len(route.table._reload_queue),
-            "followed streams": abilities.counts(self.log).numbers()["followed"],
+            "followed streams": needed(self.log.counts).numbers()["followed"],
             "streams in use": sum(not active.idle for active in route.table._streams.values()),
         }
         return [f"{count} {what} are left" for what, count in counts.items() if count]
