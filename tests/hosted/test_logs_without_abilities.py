@@ -1,0 +1,101 @@
+"""A log with the ten methods that every log has, and no ability beyond them, serves its streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.backends.contract import Log
+from gateway.backends.memory import MemoryLog
+from gateway.telemetry.inspection import ListStreams, NotAnswered, StreamDescription, StreamOrder
+from tests.web.serving import PREFIX, Serving, get, post, put, serving
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Sequence
+
+    from gateway.backends.contract import Loaded
+    from gateway.protocol.streams.chunks import Chunk
+    from gateway.protocol.streams.moments import Moment
+    from gateway.protocol.streams.state import Change, StreamState
+
+
+class PlainLog(Log):
+    """A log in memory whose abilities nobody can probe."""
+
+    def __init__(self) -> None:
+        self._log = MemoryLog()
+
+    async def open(self) -> None:
+        await self._log.open()
+
+    async def close(self) -> None:
+        await self._log.close()
+
+    def why_unhealthy(self) -> str | None:
+        return self._log.why_unhealthy()
+
+    def new_stream_id(self) -> int:
+        return self._log.new_stream_id()
+
+    def load(self, path: str) -> Awaitable[Loaded]:
+        return self._log.load(path)
+
+    async def read(self, state: StreamState, start: int, end: int) -> Chunk:
+        return await self._log.read(state, start, end)
+
+    def commit(self, changes: Sequence[Change]) -> asyncio.Future[None]:
+        return self._log.commit(changes)
+
+    async def expired(self, now: Moment, limit: int) -> Sequence[str]:
+        return await self._log.expired(now, limit)
+
+
+async def filled(gateway: Serving, **headers: str) -> None:
+    """Create the stream `s` with two messages."""
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    assert (await gateway.ask(put("s", *lines, body=b"one"))).status == 201
+    assert (await gateway.ask(post("s", body=b"two"))).status in {200, 204}
+
+
+async def test_a_log_without_abilities_stores_and_serves_a_stream() -> None:
+    async with serving(PlainLog()) as gateway:
+        await filled(gateway)
+        assert (await gateway.ask(get("s?offset=-1"))).body == b"onetwo"
+        described = await gateway.route.describe("s")
+        assert isinstance(described, StreamDescription)
+        assert described.row.size == len(b"onetwo")
+
+
+@pytest.mark.parametrize("order", ["name", "size"])
+async def test_a_log_that_cannot_list_refuses_a_page_of_its_streams(order: StreamOrder) -> None:
+    async with serving(PlainLog()) as gateway:
+        await filled(gateway)
+        refusal = await gateway.inspector.answer(ListStreams(PREFIX, order=order))
+        assert isinstance(refusal, NotAnswered)
+        assert "cannot list its streams" in refusal.reason
+
+
+async def test_a_log_that_does_not_count_has_the_metrics_of_every_log() -> None:
+    async with serving(PlainLog()) as gateway:
+        await filled(gateway)
+        numbers = {it.metric.name: it.number for it in gateway.route.samples()}
+        assert numbers["headgate_log_up"] == 1
+        assert numbers["headgate_streams_created_total"] == 1
+        assert "headgate_commit_appends" not in numbers
+
+
+async def test_a_stream_of_a_log_without_abilities_ends_with_its_time() -> None:
+    async with serving(PlainLog()) as gateway:
+        await filled(gateway, Stream_TTL="10")
+        gateway.clock.advance(60)
+        assert not await gateway.route.sweeper.round()
+        assert gateway.route.sweeper.expired == 1
+        assert (await gateway.ask(get("s?offset=-1"))).status in {404, 410}
+
+
+async def test_a_log_without_abilities_has_no_losses_and_no_figures_of_others() -> None:
+    async with serving(PlainLog()) as gateway:
+        assert gateway.route.notes() == {}
+        assert await gateway.route.share_figures("here", "{}") == {}
