@@ -23,7 +23,9 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-LONG = b"x" * (4 << 20)  # more than the system takes at once
+LONG = b"x" * (4 << 20)  # more than the system takes at once, with the buffers of these sockets
+# Bytes. A buffer without a size of its own grows, on loopback to several MiB after busy minutes.
+SOCKET_BUFFER = 1 << 18
 
 
 class Heard(asyncio.Protocol):
@@ -96,7 +98,10 @@ def limited(kind: int, most: int) -> Iterator[None]:
 async def connected() -> tuple[asyncio.Transport, socket.socket]:
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname())
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)  # inherited
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER)
+        client.connect(listener.getsockname())
         server, _ = listener.accept()
     client.setblocking(False)
     transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, server)
@@ -199,6 +204,7 @@ async def test_a_protocol_is_told_above_its_limit(above: int) -> None:
 
 async def test_a_connection_ends_when_what_is_unsent_is_taken() -> None:
     async with scene() as it:
+        it.transport.set_write_buffer_limits(high=1)  # resumed by the last byte, in no step before
         it.transport.write(LONG)
         it.transport.close()
         assert it.transport.is_closing()
