@@ -163,3 +163,20 @@ def test_what_another_server_has_told_is_compared_though_it_ends_before_the_feed
     refused = [one for one in "2345" if lost.refuses(request.stream_key, one, 0.0)]
     assert refused == ["4"]
     assert [one.end for one in doubts.newest_reads.of(request.stream_key)] == ["3"]
+
+
+def test_a_doubt_while_a_cut_character_is_completed_doubles_no_data() -> None:
+    request = reading()
+    doubts = Doubts(lambda _: [], LostOffsets(), lambda: 0.0, Mock())
+    poller = doubting(doubts, request)
+    poller.verification.settle(1)
+    poller.verification.server = "a"
+    steps = poller.steps_to_answer(PollQuestion("5", None, waits=False))
+    next(steps)
+    cut = answered("a", b"new\xc3", "9")
+    del cut.headers["Stream-Up-To-Date"]
+    assert "offset=9" in steps.send(cut).target
+    assert "offset=2" in steps.send(answered("b", b"\xa9", "A")).target, "the known data first"
+    with pytest.raises(StopIteration) as ended:
+        steps.send(answered("b", b"oldnew\xc3\xa9", "A"))
+    assert (ended.value.value.body, ended.value.value.end) == (b"new\xc3\xa9", "A")

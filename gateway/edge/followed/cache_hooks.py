@@ -92,7 +92,7 @@ class CacheHooks:
             _doubt_if_shorter(stream, fetch, facts.next_offset)
 
     def _is_behind(self, fetch: SharedFetch, end: str) -> None:
-        """Doubt a stream if a read of it ends before the stream's known end."""
+        """Doubt a stream if a read of it ends before the stream's expected end."""
         if (stream := self._table.by_key.get(fetch.request.stream_key)) is not None:
             _doubt_if_shorter(stream, fetch, end)
 
@@ -113,6 +113,6 @@ class CacheHooks:
 
 
 def _doubt_if_shorter(stream: FollowedStream, fetch: SharedFetch, end: str) -> None:
-    """Doubt a stream if a read ends before the stream's known end."""
-    if not fetch.outdated and end < stream.state.known_end:
+    """Doubt a stream if a read ends before the stream's expected end."""
+    if not fetch.outdated and end < stream.state.expected_end:
         stream.doubt(is_shorter=True)

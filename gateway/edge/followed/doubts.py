@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateway.edge.comparison import Evidence
     from gateway.edge.followed.followed_stream import FollowedStream
 
-    # Followed streams, each with its known end.
+    # Followed streams, each with its expected end.
     Tails: TypeAlias = "tuple[tuple[FollowedStream, str], ...]"
 
 
@@ -83,10 +83,10 @@ class Doubts:
     def tails(self, path: str) -> Tails:
         """Return the streams that are followed at a path, before a request for it goes out."""
         streams = self._of_path(path)
-        return tuple([(stream, stream.state.known_end) for stream in streams]) if streams else ()
+        return tuple([(stream, stream.state.expected_end) for stream in streams]) if streams else ()
 
     def note_answer(self, path: str, tails: Tails, end: str) -> None:
-        """Doubt the streams that an answer to the request shows to end before their known end."""
+        """Doubt the streams that an answer shows to end before their expected end."""
         for stream, tail in tails:
             if end < tail and stream in self._of_path(path):
                 stream.doubt(is_shorter=True)

@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from gateway.cache.order import next_number
+from gateway.cache.rules.replica_lag import PERSISTS_S
 from gateway.cache.rules.tails import shortened_lines
 from gateway.edge.followed.snapshots import contradicts, with_directives
 from gateway.protocol.streams.offsets import NOW
@@ -55,6 +56,7 @@ class KnownState:
         self._is_confirmed = False  # by a poll, or by a read of the tail since then
         self._is_tail_known = snapshot.caught_up  # by a read of the tail or a later poll
         self._written = Reach()  # by writes through this gateway
+        self._written_at = 0.0  # loop time when that last grew
         self._directives_at = asyncio.get_running_loop().time()  # of `snapshot.reads_say`
 
     @property
@@ -87,6 +89,18 @@ class KnownState:
     def known_end(self) -> str:
         """The largest offset that the stream is known to reach."""
         return max(self.snapshot.tail, self._written.tail)
+
+    @property
+    def expected_end(self) -> str:
+        """The offset that the origin's answers must reach, or the stream may be another one.
+
+        An origin that does not show a write once no replica can lag so long has lost it.
+        """
+        return max(self.snapshot.tail, self._awaited(asyncio.get_running_loop().time()).tail)
+
+    def _awaited(self, sent_at: float) -> Reach:
+        """Return the reach of the writes that a replica asked at `sent_at` may not have yet."""
+        return self._written if sent_at - self._written_at < PERSISTS_S else Reach()
 
     @property
     def has_recent_directives(self) -> bool:
@@ -127,19 +141,25 @@ class KnownState:
 
     def note_write(self, written: Reach) -> None:
         """Note how far a write reaches: the tail is unknown until a poll reports it."""
-        self._written = self._written.together(written)
+        reach = self._written.together(written)
+        if reach != self._written:
+            self._written = reach
+            self._written_at = asyncio.get_running_loop().time()
         if not self._written.is_told_by(self.snapshot.tail, closed=self.snapshot.closed):
             self.mark_behind()
 
-    def note_answer(self, polled: PollResult, now: float) -> Snapshot:
-        """Note the stream as the answer to a poll shows it, and return the new snapshot."""
+    def note_answer(self, polled: PollResult, now: float, sent_at: float) -> Snapshot:
+        """Note the stream as the answer to a poll shows it, and return the new snapshot.
+
+        The poll was sent at `sent_at` (loop time).
+        """
         known, request = self.snapshot, self._lenders.request
         polls_say = known.polls_say if polled.directives is None else polled.directives
-        closed = polled.closed and polled.caught_up
+        closed, awaited = polled.closed and polled.caught_up, self._awaited(sent_at)
         self.snapshot = with_directives(known, request, known.reads_say, polls_say)._replace(
             tail=polled.end,
             closed=closed,
-            caught_up=polled.caught_up and self._written.is_told_by(polled.end, closed=closed),
+            caught_up=polled.caught_up and awaited.is_told_by(polled.end, closed=closed),
             cors=polled.cors,
             number=next_number(),
         )

@@ -140,6 +140,7 @@ class Following:
         self._on_error = on_error
         # Called if an answer that was accepted may have been to another request.
         self.on_distrust: Callable[[], None] = self.stop
+        self.asked_at = 0.0  # loop time when the first request for the question was sent
         self._steps: Steps | None = None  # to the answer to the follower's question
         self._pending: PendingRequest | None = None  # under way without a task
         self._task: asyncio.Task[WholeAnswerLike] | None = None
@@ -207,6 +208,7 @@ class Following:
 
     def _ask(self) -> None:
         self._pause = None
+        self.asked_at = asyncio.get_running_loop().time()
         self._steps = self._poller.steps_to_answer(self._follower.question)
         self._go_on(None)
 

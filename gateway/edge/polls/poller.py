@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 ANSWERS = frozenset({200, 204})  # statuses of answers whose bodies are read
 UNKNOWN_OFFSET = frozenset({400, 416})  # statuses by which servers refuse an offset past their tail
 MOST_PARTS = 64  # answers that are compared as one: COMPARED_BYTES in parts of a kilobyte
+CHANGING = "the origin's servers change while they are asked what they have"
 UNSURE = "it is not sure that the stream is the same"
 MOST_DOUBTS = 3  # in a row, while one question is asked
 
@@ -125,11 +126,26 @@ class Poller:
 
         Raises CannotFollow, or the HeadgateError of a failure that may pass.
         """
-        polled = yield from self._ask_once(question)
+        for _ in range(MOST_DOUBTS):
+            polled = yield from self._ask_once(question)
+            completed = yield from self._completed(polled)
+            if completed is not None:
+                return completed
+        raise OriginBusy(CHANGING)
+
+    def _completed(
+        self, polled: PollResult
+    ) -> Generator[PollerRequest, WholeAnswerLike, PollResult | None]:
+        """Return an answer with the rest of the character that its end cuts.
+
+        None if a doubt came up: what is known is compared first, and the answer fetched again.
+        """
         for _ in range(followed.MOST_JOINED):
             if polled.caught_up or not followed.is_cut(polled.content_type, polled.body):
                 break
-            more = yield from self._ask_once(PollQuestion(polled.end, polled.cursor, waits=False))
+            more = yield from self._fetch(PollQuestion(polled.end, polled.cursor, waits=False))
+            if self.verification.is_in_doubt:
+                return None
             polled = more._replace(
                 body=polled.body + more.body,
                 content_type=polled.content_type,
@@ -153,7 +169,7 @@ class Poller:
             if not self.verification.is_in_doubt:
                 self.verification.mark_caught_up()
                 return polled
-        raise OriginBusy("the origin's servers change while they are asked what they have")
+        raise OriginBusy(CHANGING)
 
     def _compare_known(
         self, question: PollQuestion

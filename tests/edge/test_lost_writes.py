@@ -1,0 +1,70 @@
+"""An acknowledged write that the origin never shows puts its stream in doubt for a while only."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+from unittest.mock import Mock
+
+from multidict import CIMultiDict
+
+from gateway.cache.rules.cached_response import CacheRequest
+from gateway.edge.followed import known_state
+from gateway.edge.followed.known_state import KnownState
+from gateway.edge.polls.follower import PollResult
+from gateway.edge.polls.lenders import Lenders
+from gateway.edge.polls.recent_window import RecentWindow, WindowBudget
+from gateway.edge.polls.verification import Verification
+from gateway.protocol.cache_headers import Freshness
+from gateway.protocol.origins.edge_target import EdgeCatchUp
+from gateway.protocol.origins.followed import Snapshot
+from gateway.protocol.streams.reach import Reach
+from gateway.protocol.streams.state import Lifetime
+
+if TYPE_CHECKING:
+    import pytest
+
+KIND = "text/plain"
+AT_3 = PollResult("3", None, b"", KIND, closed=False, caught_up=True)
+
+
+def known() -> KnownState:
+    """A stream that ends at 3."""
+    empty: CIMultiDict[str] = CIMultiDict()
+    read = EdgeCatchUp("/s", "/s", None, (), is_clear=True)
+    request = CacheRequest("h", read, empty, empty, "", "", Lifetime())
+    snapshot = Snapshot("/s", KIND, "3", closed=False, caught_up=True)
+    verification = Verification(RecentWindow(KIND, "3", WindowBudget(1 << 20)))
+    return KnownState(snapshot, Mock(), verification, Lenders(request), Freshness(), has_tail=True)
+
+
+async def test_a_poll_that_does_not_show_a_recent_write_is_of_a_replica_that_lags() -> None:
+    state = known()
+    state.note_write(Reach("5"))
+    sent_at = asyncio.get_running_loop().time()
+    assert (state.expected_end, state.note_answer(AT_3, 1.0, sent_at).caught_up) == ("5", False)
+
+
+async def test_a_write_that_the_origin_has_lost_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = known()
+    state.note_write(Reach("5"))
+    monkeypatch.setattr(known_state, "PERSISTS_S", 0.0)
+    sent_at = asyncio.get_running_loop().time()
+    assert not state.note_answer(AT_3, 1.0, sent_at - 1.0).caught_up, "it was sent before"
+    assert (state.expected_end, state.note_answer(AT_3, 1.0, sent_at).caught_up) == ("3", True)
+    assert state.known_end == "5", "an offset that a client may hold is refused when it is lost"
+
+
+async def test_the_time_to_show_a_write_begins_with_the_latest_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state = known()
+    state.note_write(Reach("5"))
+    monkeypatch.setattr(known_state, "PERSISTS_S", 0.05)
+    await asyncio.sleep(0.06)
+    state.note_write(Reach("4"))
+    assert state.expected_end == "3", "it shows nothing new"
+    state.note_write(Reach("6"))
+    assert state.expected_end == "6"
