@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from admin.access.check import VIEWER
 from admin.errors import NotTold
 from gateway.protocol.http.paths import MAX_PATH_BYTES
 from gateway.telemetry.logs import log
@@ -13,13 +12,13 @@ from gateway.telemetry.logs import log
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from aiohttp import web
+    from admin.model import Viewer
 
 Told = dict[str, str | int]
 
 
 @contextmanager
-def audited(request: web.Request, operation: str, route: str, name: str) -> Iterator[Told]:
+def audited(by: Viewer, operation: str, route: str, name: str) -> Iterator[Told]:
     """Leave a line that tells who has changed a stream, or has tried to, and what is added to it.
 
     A change that was answered with 5xx, or that was broken off, may have been made all the same.
@@ -28,7 +27,7 @@ def audited(request: web.Request, operation: str, route: str, name: str) -> Iter
         "operation": operation,
         "route": route[:MAX_PATH_BYTES],
         "stream": name[:MAX_PATH_BYTES],  # a longer one is refused
-        "by": request[VIEWER].name,
+        "by": by.name,
     }
     try:
         yield told

@@ -180,7 +180,7 @@ async def _about(request: web.Request, _query: None, _body: None) -> About:
 
 
 async def _append(request: web.Request, _query: None, body: AppendBody) -> ChangeMade:
-    with audited(request, "append", body.route, body.name):
+    with audited(request[VIEWER], "append", body.route, body.name):
         offset = await request.app[CONSOLE].changes.append(
             body.route, body.name, body.content_type, body.data.encode()
         )
@@ -188,24 +188,24 @@ async def _append(request: web.Request, _query: None, body: AppendBody) -> Chang
 
 
 async def _close(request: web.Request, _query: None, body: OfStream) -> ChangeMade:
-    with audited(request, "close", body.route, body.name):
+    with audited(request[VIEWER], "close", body.route, body.name):
         offset = await request.app[CONSOLE].changes.close_stream(body.route, body.name)
     return ChangeMade(offset)
 
 
 async def _delete(request: web.Request, query: OfStream, _body: None) -> None:
-    with audited(request, "delete", query.route, query.name):
+    with audited(request[VIEWER], "delete", query.route, query.name):
         await request.app[CONSOLE].changes.delete(query.route, query.name)
 
 
 async def _stop_run(request: web.Request, _query: None, body: OfStream) -> Stopping:
-    with audited(request, "stop", body.route, body.name):
+    with audited(request[VIEWER], "stop", body.route, body.name):
         return Stopping(await request.app[CONSOLE].changes.stop_run(body.route, body.name))
 
 
 async def _make_token(request: web.Request, _query: None, body: TokenWish) -> ReadToken:
     wish = Wish(body.subject, body.streams, body.operations, body.lifetime)
-    with audited(request, "token", "", body.streams) as told:
+    with audited(request[VIEWER], "token", "", body.streams) as told:
         told["subject"] = body.subject
         made, cookie = await request.app[CONSOLE].changes.make_token(wish)
         told |= {"jti": made.token_id, "expires": made.expires}
@@ -213,14 +213,14 @@ async def _make_token(request: web.Request, _query: None, body: TokenWish) -> Re
 
 
 async def _rotate_keys(request: web.Request, _query: None, body: KeyRotation) -> RotatedKeys:
-    with audited(request, "rotate", "", body.streams) as told:
+    with audited(request[VIEWER], "rotate", "", body.streams) as told:
         made = await request.app[CONSOLE].changes.rotate_keys(body.streams)
         told["version"] = made.version
     return RotatedKeys(body.streams, made.version, made.unnoted)
 
 
 async def _begin_doctor(request: web.Request, _query: None, body: DoctorWish) -> DoctorView:
-    with audited(request, "doctor", body.route or "", "") as told:
+    with audited(request[VIEWER], "doctor", body.route or "", "") as told:
         told["host"] = body.host
         return request.app[CONSOLE].doctor.begin(body, request[VIEWER].name)
 

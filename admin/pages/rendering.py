@@ -50,9 +50,13 @@ class TemplatePage(NamedTuple):
 
 
 class Renderer:
-    """Every template, compiled once, when it is first asked for: many a console never is."""
+    """Every template, compiled once, when it is first asked for: many a console never is.
 
-    def __init__(self) -> None:
+    `folders` have the templates of pages, beside those that all pages share.
+    """
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self._folders = folders
         self._turns = Turns()
         self._compiled: set[str] = set()
 
@@ -62,7 +66,7 @@ class Renderer:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
         environment = Environment(
-            loader=FileSystemLoader(TEMPLATES),
+            loader=FileSystemLoader([TEMPLATES, *self._folders]),
             autoescape=True,
             undefined=StrictUndefined,
             auto_reload=False,

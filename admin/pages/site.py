@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import pkgutil
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from admin.access.check import VIEWER
+from admin.bodies import fields
 from admin.console import CONSOLE
 from admin.errors import NotTold, phrase
 from admin.events import serve_events
 from admin.pages import views
-from admin.pages.forms import Forms
 from admin.pages.live import LivePages
 from admin.pages.rendering import Renderer, TemplatePage
 from admin.pages.runbooks import runbooks
+from admin.pages.sign_in_pages import SignInPages
 from admin.pages.views import cdn
 from admin.pages.visit import Visit
 
@@ -28,24 +27,11 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler
 
+    from admin.pages.console_page import ConsolePage
+
 STATIC = Path(__file__).with_name("static")
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 EVENTS = "text/event-stream"
-
-
-class PageModule(Protocol):
-    """A module of `admin.pages.views`."""
-
-    PATH: str
-
-    async def page(self, visit: Visit, /) -> TemplatePage:
-        """Return the template of the page and its variables."""
-
-
-PAGES = tuple(
-    cast("PageModule", importlib.import_module(f"{views.__name__}.{found.name}"))
-    for found in pkgutil.iter_modules(views.__path__)
-)
 
 
 class Site:
@@ -53,14 +39,16 @@ class Site:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._renderer = Renderer()
+        self._renderer = Renderer(views.__path__)
         self._live = LivePages()
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         """Add the pages, their forms, and what they are made of."""
-        for module in PAGES:
-            router.add_get(module.PATH, self.reading(module.page))
-        Forms(self.visit, self.show).add_to(router)
+        for page in views.pages():
+            router.add_get(page.path, self.reading(page.show))
+            if page.submit is not None:
+                router.add_post(page.path, self.submitting(page, page.submit))
+        SignInPages(self.show).add_to(router)
         router.add_get("/alerts", self.alerts)
         router.add_get("/cdn/file", self.download)
         router.add_get("/static/{name}", _static())
@@ -80,6 +68,21 @@ class Site:
                 seen = f"{visit.viewer.role} {visit.host} {request.path_qs}"
                 return await serve_events(request, self._live.follow(seen, regions))
             return await self.show(request, await tell(visit))
+
+        return handle
+
+    def submitting(
+        self, page: ConsolePage, submit: Callable[[Visit], Awaitable[TemplatePage]]
+    ) -> Handler:
+        """Return the handler for the form of a page, which shows a refused form again."""
+
+        async def handle(request: web.Request) -> web.Response:
+            visit = self.visit(request)._replace(entered=await fields(request))
+            try:
+                return await self.show(request, await submit(visit))
+            except NotTold as refusal:
+                shown = await page.show(visit._replace(refusal=refusal.reason))
+                return await self.show(request, shown, refusal.status)
 
         return handle
 

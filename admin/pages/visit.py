@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from admin.errors import NotTold
@@ -16,7 +17,11 @@ C = TypeVar("C", bound=str)
 
 
 class Visit(NamedTuple):
-    """A request for a page: its query, its viewer, and when it came."""
+    """A request for a page: its query, its viewer, and when it came.
+
+    `entered` has the fields of the page's form if that was sent, and `refusal` says why the form
+    was refused.
+    """
 
     console: Console
     query: Mapping[str, str]
@@ -24,6 +29,8 @@ class Visit(NamedTuple):
     host: str  # as the browser knows this machine
     now: float
     whole: bool = True  # else the regions alone that are sent again while a page is open
+    entered: Mapping[str, str] = MappingProxyType({})
+    refusal: str | None = None
 
 
 async def frame(visit: Visit) -> dict[str, object]:

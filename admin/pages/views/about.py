@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.visit import frame
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 PATH = "/about"
 
 
-async def page(visit: Visit) -> TemplatePage:
+async def show(visit: Visit) -> TemplatePage:
     """Return the versions, the file formats and the limits of the process."""
     facts = visit.console.about()
     groups = [
@@ -22,3 +23,6 @@ async def page(visit: Visit) -> TemplatePage:
         ("Limits of the process", facts.limits),
     ]
     return TemplatePage("about.html", {"here": PATH, **await frame(visit), "groups": groups})
+
+
+PAGE = ConsolePage(PATH, show)

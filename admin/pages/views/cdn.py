@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 import msgspec
+from aiohttp import web
 
+from admin.access.audit import audited
 from admin.cdn import LONGEST_CHOICE, Choice
 from admin.errors import NotTold
 from admin.model import DoctorWish
 from admin.pages.applying import how_to_apply
-from admin.pages.rendering import TemplatePage
+from admin.pages.console_page import ConsolePage
+from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import frame
 from cdn_configs import comparison
 from cdn_configs.options import CREDENTIAL_MODES
 from cdn_configs.targets import TARGETS
+from gateway.protocol.http.paths import MAX_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +48,7 @@ MUST_BE = {
 }
 
 
-async def page(visit: Visit) -> TemplatePage:
+async def show(visit: Visit) -> TemplatePage:
     """Return the page of a target, with its file once enough was entered."""
     if not visit.whole:
         return TemplatePage("cdn.html", {"here": PATH, **await frame(visit), **_doctor(visit)})
@@ -76,8 +80,8 @@ async def page(visit: Visit) -> TemplatePage:
             "trouble": trouble,
             "columns": comparison.HEAD,
             "how": await asyncio.to_thread(how_to_apply, TARGETS[target.name].folder),
-            "refusal": None,
-            "wish": _last_wish(visit.console.doctor.view.url),
+            "refusal": visit.refusal,
+            "wish": _shown_wish(visit),
             **_doctor(visit),
         },
     )
@@ -88,17 +92,27 @@ def _doctor(visit: Visit) -> dict[str, object]:
     return {"doctor": view, "can_examine": visit.viewer.role == "operator", "now": visit.now}
 
 
-def _last_wish(url: str | None) -> dict[str, str]:
-    """Return what was examined last, as the fields of the form, so that it can be repeated."""
-    fields = dict.fromkeys(DoctorWish.__struct_fields__, "")
-    if url is not None:
+def _shown_wish(visit: Visit) -> dict[str, str]:
+    """Return the fields of the form: as they were entered, or what was examined last."""
+    fields = {name: visit.entered.get(name, "") for name in DoctorWish.__struct_fields__}
+    url = visit.console.doctor.view.url
+    if url is not None and not visit.entered:
         parts = urlsplit(url)
         fields |= {"scheme": parts.scheme, "host": parts.hostname or "", "route": parts.path}
         fields |= {"port": "" if parts.port is None else str(parts.port)}
     return fields
 
 
-def wish(entered: Mapping[str, str]) -> DoctorWish:
+async def submit(visit: Visit) -> NoReturn:
+    """Have the doctor examine what lies before this gateway."""
+    entered = visit.entered
+    with audited(visit.viewer, "doctor", entered.get("route", ""), "") as told:
+        told["host"] = entered.get("host", "")[:MAX_PATH_BYTES]
+        visit.console.doctor.begin(_wish(entered), visit.viewer.name)
+    raise web.HTTPSeeOther(f"{link(PATH, **visit.query)}#doctor")
+
+
+def _wish(entered: Mapping[str, str]) -> DoctorWish:
     """Return what the form of the doctor asks for; an empty field chooses nothing."""
     given = {name: text for name in DoctorWish.__struct_fields__ if (text := entered.get(name))}
     try:
@@ -142,3 +156,6 @@ def _choice(visit: Visit) -> Choice:
         field = f"{refusal}".rpartition("`$.")[2].rstrip("`")
         wanted = MUST_BE.get(field, f"at most {LONGEST_CHOICE} characters")
         raise NotTold(400, f"--{field.replace('_', '-')} must be {wanted}") from refusal
+
+
+PAGE = ConsolePage(PATH, show, submit)

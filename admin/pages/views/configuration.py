@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.visit import frame
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 PATH = "/configuration"
 
 
-async def page(visit: Visit) -> TemplatePage:
+async def show(visit: Visit) -> TemplatePage:
     """Return every setting; those that differ from their defaults come first."""
     settings = visit.console.configuration().settings
     groups = [
@@ -23,3 +24,6 @@ async def page(visit: Visit) -> TemplatePage:
     return TemplatePage(
         "configuration.html", {"here": PATH, **await frame(visit), "groups": groups}
     )
+
+
+PAGE = ConsolePage(PATH, show)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from admin.errors import NotTold
+from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.visit import address, frame
 from gateway.access.credentials import without_token
@@ -16,9 +17,9 @@ PATH = "/explain"
 _SECRET = frozenset({"authorization", "cookie"})
 
 
-async def page(visit: Visit, headers: str = "") -> TemplatePage:
+async def show(visit: Visit) -> TemplatePage:
     """Return the empty form, or the steps on the way of a request for `target`."""
-    target = visit.query.get("target", "")
+    target, headers = visit.query.get("target", ""), visit.entered.get("headers", "")
     explanation, trouble = None, None
     if "explained" in visit.query:
         try:
@@ -40,6 +41,12 @@ async def page(visit: Visit, headers: str = "") -> TemplatePage:
     )
 
 
+async def submit(visit: Visit) -> TemplatePage:
+    """Return the page with the explanation; header fields that were entered get into no URL."""
+    query = {"target": visit.entered.get("target", ""), "explained": "yes"}
+    return await show(visit._replace(query=query))
+
+
 def _without_credentials(headers: str) -> str:
     """Return the lines that were entered without credentials, to be shown again."""
     lines = headers.splitlines(keepends=True)
@@ -55,3 +62,6 @@ def _fields(text: str) -> list[tuple[str, str]]:
             raise NotTold(400, f"A header is written Name: value, and not {line[:80]}")
         fields.append((name.strip(), value.strip()))
     return fields
+
+
+PAGE = ConsolePage(PATH, show, submit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from admin.model import Span
+from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.visit import choice
 
@@ -15,7 +16,7 @@ PATH = "/"
 SPANS: dict[Span, str] = {"15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h"}
 
 
-async def page(visit: Visit) -> TemplatePage:
+async def show(visit: Visit) -> TemplatePage:
     """Return the first page, with figures over the chosen span."""
     span = choice(visit.query.get("span", "15m"), get_args(Span), "span")
     figures = await visit.console.overview(span)
@@ -30,3 +31,6 @@ async def page(visit: Visit) -> TemplatePage:
             "span_words": SPANS[span],
         },
     )
+
+
+PAGE = ConsolePage(PATH, show)

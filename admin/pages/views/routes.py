@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.visit import frame
 
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
 PATH = "/routes"
 
 
-async def page(visit: Visit) -> TemplatePage:
+async def show(visit: Visit) -> TemplatePage:
     """Return the page with a card for each route."""
     cards = await visit.console.routes()
     return TemplatePage("routes.html", {"here": PATH, **await frame(visit), "routes": cards})
+
+
+PAGE = ConsolePage(PATH, show)

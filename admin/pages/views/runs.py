@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, NoReturn, get_args
 
+from aiohttp import web
+
+from admin.access.audit import audited
 from admin.errors import NotTold
-from admin.pages.rendering import TemplatePage
+from admin.pages.console_page import ConsolePage
+from admin.pages.rendering import TemplatePage, link
 from admin.pages.visit import choice, frame
 from gateway.telemetry.inspection import RunStatus
 
@@ -35,7 +39,7 @@ DONE = {
 }
 
 
-async def page(visit: Visit) -> TemplatePage:
+async def show(visit: Visit) -> TemplatePage:
     """Return a page of a route's runs, or why there are none where the log cannot be read."""
     prefixes = visit.console.routes_of_runs
     route = visit.query.get("route", prefixes[0] if prefixes else "")
@@ -64,7 +68,19 @@ async def page(visit: Visit) -> TemplatePage:
             "trouble": trouble,
             "can_stop": visit.viewer.role == "operator",
             "done": DONE.get(visit.query.get("done", "")),
-            "refusal": None,
+            "refusal": visit.refusal,
             "now": visit.now,
         },
     )
+
+
+async def submit(visit: Visit) -> NoReturn:
+    """Ask the producer of a run to stop."""
+    route, name = visit.query.get("route", ""), visit.entered.get("name", "")
+    with audited(visit.viewer, "stop", route, name):
+        is_asked = await visit.console.changes.stop_run(route, name)
+    query = {key: visit.query.get(key, "") for key in ("route", "status", "after")}
+    raise web.HTTPSeeOther(link(PATH, **query, done="asked" if is_asked else "nobody"))
+
+
+PAGE = ConsolePage(PATH, show, submit)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote
 
+from aiohttp import web
+
+from admin.access.audit import audited
 from admin.errors import NotTold
 from admin.model import MessagePlace
-from admin.pages.rendering import TemplatePage
+from admin.pages.console_page import ConsolePage
+from admin.pages.rendering import TemplatePage, link
+from admin.pages.show import spoken
 from admin.pages.visit import address, choice, frame
 from admin.streams.client import LATEST
 from gateway.protocol.bodies.content import is_json
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from admin.pages.visit import Visit
 
 PATH = "/stream"
@@ -32,7 +39,7 @@ DANGERS = (
 DONE = {"append": "Appended.", "close": "The stream is closed.", "delete": "The stream is deleted."}
 
 
-async def page(visit: Visit) -> TemplatePage:
+async def show(visit: Visit) -> TemplatePage:
     """Return the page of a stream with its chosen tab. Raises NotTold."""
     route, name = visit.query.get("route", ""), visit.query.get("name", "")
     tabs = OPERATOR_TABS if visit.viewer.role == "operator" else TABS
@@ -51,8 +58,8 @@ async def page(visit: Visit) -> TemplatePage:
         "is_json": is_json(described.row.content_type or ""),
         "dangers": DANGERS,
         "done": DONE.get(visit.query.get("done", "")),
-        "refusal": None,
-        "content": "",
+        "refusal": visit.refusal,
+        "content": visit.entered.get("content", ""),
         "now": visit.now,
     }
     if tab == "messages" and visit.whole:  # the page's script follows them
@@ -80,3 +87,49 @@ async def _messages(visit: Visit, route: str, name: str) -> dict[str, object]:
         "offset": offset,
         "curl": f"curl -i {shlex.quote(url)}",
     }
+
+
+async def submit(visit: Visit) -> NoReturn:
+    """Change the stream of the page."""
+    action = visit.entered.get("action", "")
+    route, name = visit.query.get("route", ""), visit.query.get("name", "")
+    change = CHANGES[choice(action, tuple(CHANGES), "action")]
+    with audited(visit.viewer, action, route, name):
+        await change(visit, route, name)
+    if action == "delete":
+        raise web.HTTPSeeOther(link("/streams", route=route, done=action))
+    raise web.HTTPSeeOther(link(PATH, route=route, name=name, tab="change", done=action))
+
+
+async def _append(visit: Visit, route: str, name: str) -> None:
+    """Append what was entered, as the stream's own type."""
+    described = await visit.console.stream(route, name)
+    # Browsers end each line of a form with both; people mean the second.
+    content = visit.entered.get("content", "").replace("\r\n", "\n").encode()
+    await visit.console.changes.append(route, name, described.row.content_type or "", content)
+
+
+async def _close(visit: Visit, route: str, name: str) -> None:
+    _check_meant(visit, name)
+    await visit.console.changes.close_stream(route, name)
+
+
+async def _delete(visit: Visit, route: str, name: str) -> None:
+    _check_meant(visit, name)
+    await visit.console.changes.delete(route, name)
+
+
+CHANGES: Mapping[str, Callable[[Visit, str, str], Awaitable[None]]] = {
+    "append": _append,
+    "close": _close,
+    "delete": _delete,
+}
+
+
+def _check_meant(visit: Visit, name: str) -> None:
+    """Raise NotTold unless the stream's name was repeated, as it is or as it is shown."""
+    if visit.entered.get("confirm", "").strip() not in {name, spoken(name)}:
+        raise NotTold(400, "This is not the stream's name: nothing was done.")
+
+
+PAGE = ConsolePage(PATH, show, submit)

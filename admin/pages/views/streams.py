@@ -6,6 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, get_args
 
 from admin.errors import NotTold
+from admin.pages.console_page import ConsolePage
 from admin.pages.rendering import TemplatePage
 from admin.pages.views.stream import DONE
 from admin.pages.visit import address, choice, frame
@@ -27,7 +28,7 @@ COLUMNS = (
 )
 
 
-async def page(visit: Visit) -> TemplatePage:
+async def show(visit: Visit) -> TemplatePage:
     """Return a page of a route's streams, or why there are none where the log cannot be read."""
     prefixes = [route.prefix for route in await visit.console.routes()]
     route = visit.query.get("route", prefixes[0])
@@ -71,3 +72,6 @@ def _first_commands(authority: str, route: str) -> list[tuple[str, str]]:
         ),
         (f"curl -N {following}", "the command that follows"),
     ]
+
+
+PAGE = ConsolePage(PATH, show)

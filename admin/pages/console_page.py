@@ -1,0 +1,27 @@
+"""The declaration of a page of the console: where it is, what fills it, and what its form does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from admin.pages.rendering import TemplatePage
+    from admin.pages.visit import Visit
+
+
+@dataclass(frozen=True, slots=True)
+class ConsolePage:
+    """A page of the console, as the site knows it.
+
+    `show` returns the page for a visit. `submit` carries out the page's form: it returns a page,
+    or raises `HTTPSeeOther` to send the browser on. If it raises NotTold, the page is shown again
+    with `visit.entered` and `visit.refusal`. A form is sent to the page's own path, by an operator
+    unless `admin.access.check` has the path among what a viewer may send.
+    """
+
+    path: str
+    show: Callable[[Visit], Awaitable[TemplatePage]]
+    submit: Callable[[Visit], Awaitable[TemplatePage]] | None = None
