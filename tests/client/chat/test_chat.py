@@ -35,7 +35,7 @@ async def asked(app: App, tabs: BrowserContext) -> ChatTab:
     return tab
 
 
-async def test_to_look_at_a_chat_makes_no_stream(
+async def test_reading_the_history_of_an_unknown_chat_creates_no_stream(
     gateway: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(FOLDER)
@@ -49,7 +49,7 @@ async def test_to_look_at_a_chat_makes_no_stream(
         assert await stream.find() is None
 
 
-async def test_an_answer_goes_on_through_a_reload_and_in_a_second_tab(
+async def test_an_answer_is_shown_to_its_end_in_a_reloaded_tab_and_in_a_second_tab(
     app: App, tabs: BrowserContext
 ) -> None:
     first = await asked(app, tabs)
@@ -62,7 +62,7 @@ async def test_an_answer_goes_on_through_a_reload_and_in_a_second_tab(
 
 
 @pytest.mark.torture("two tabs above, and a stop in tests/client/js")
-async def test_what_is_asked_in_one_tab_is_seen_in_the_other_and_stopped_from_there(
+async def test_a_question_of_one_tab_is_shown_in_a_second_tab_which_can_stop_its_answer(
     app: App, tabs: BrowserContext
 ) -> None:
     first = await ChatTab.new(tabs, app)
@@ -76,7 +76,7 @@ async def test_what_is_asked_in_one_tab_is_seen_in_the_other_and_stopped_from_th
     assert await first.ended("stopped") == BEGINNING
 
 
-async def test_an_answer_goes_on_after_a_crash_of_headgate(
+async def test_an_answer_is_finished_after_a_crash_of_headgate(
     gateway: Headgate, app: App, tabs: BrowserContext
 ) -> None:
     tab = await asked(app, tabs)
@@ -87,7 +87,9 @@ async def test_an_answer_goes_on_after_a_crash_of_headgate(
 
 
 @pytest.mark.torture("a Headgate that is started again above, and a killed app below")
-async def test_an_answer_goes_on_while_the_app_is_restarted(app: App, tabs: BrowserContext) -> None:
+async def test_an_answer_is_finished_in_old_and_new_tabs_while_the_app_restarts(
+    app: App, tabs: BrowserContext
+) -> None:
     """The old process writes it to its end, for readers of the new one."""
     tab = await asked(app, tabs)
     old = app.process
@@ -100,7 +102,7 @@ async def test_an_answer_goes_on_while_the_app_is_restarted(app: App, tabs: Brow
     assert old.wait(PATIENCE_MS / 1000) == -signal.SIGTERM
 
 
-async def test_an_answer_whose_app_was_killed_is_orphaned_and_the_next_one_comes(
+async def test_an_answer_of_a_killed_app_ends_as_orphaned_and_asking_again_is_answered(
     app: App, tabs: BrowserContext
 ) -> None:
     tab = await asked(app, tabs)
@@ -116,7 +118,7 @@ async def test_an_answer_whose_app_was_killed_is_orphaned_and_the_next_one_comes
     assert await tab.ended("finished") == ANSWER
 
 
-async def test_anybody_can_use_the_page_and_it_needs_no_other_site(
+async def test_the_chat_page_passes_accessibility_checks_and_loads_nothing_from_other_sites(
     app: App, browser: Browser
 ) -> None:
     tab = await Tab.open(browser, app.url, color_scheme="light")

@@ -77,7 +77,7 @@ SCENES = {
 
 
 @pytest.mark.parametrize("version", [3, 4])
-async def test_a_chat_reads_on_after_cuts_and_its_stop_stops_the_run(
+async def test_use_chat_reads_on_after_cut_connections_and_its_stop_stops_the_run(
     server: Headgate, version: int
 ) -> None:
     runs = Runs(f"{server.streams}/{uuid.uuid4().hex}")

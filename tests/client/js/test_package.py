@@ -67,7 +67,7 @@ def link(at: Path, to: Path) -> None:
     at.symlink_to(to)
 
 
-def test_the_package_holds_what_is_published_and_nothing_else(project: Path) -> None:
+def test_the_installed_npm_package_contains_only_the_published_files(project: Path) -> None:
     installed = project / "node_modules" / "headgate-client"
     assert {path.name for path in installed.iterdir()} == {
         *("LICENSE", "README.md", "dist", "package.json")
@@ -77,7 +77,9 @@ def test_the_package_holds_what_is_published_and_nothing_else(project: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["mjs", "cjs"])
-def test_a_program_loads_each_entry(project: Path, kind: str) -> None:
+def test_esm_and_commonjs_programs_load_each_entry_with_all_its_functions(
+    project: Path, kind: str
+) -> None:
     load = "await import(name)" if kind == "mjs" else "require(name)"
     program = project / f"program.{kind}"
     program.write_text(f"""
@@ -99,7 +101,9 @@ def test_a_program_loads_each_entry(project: Path, kind: str) -> None:
         ("useChat", "chat", "RunChatTransportOptions"),
     ],
 )
-def test_the_page_names_each_option(heading: str, file: str, interface: str) -> None:
+def test_the_page_on_browser_code_lists_every_option_of_the_npm_package(
+    heading: str, file: str, interface: str
+) -> None:
     page = (ROOT / "docs" / "client" / "pages.md").read_text().split(f"## {heading}\n")[1]
     source = (PACKAGE / "src" / f"{file}.ts").read_text().split(f"interface {interface}")[1]
     options = re.findall(r"^  readonly (\w+)", source.split("\n}\n")[0], re.MULTILINE)
@@ -112,7 +116,7 @@ def test_the_page_names_each_option(heading: str, file: str, interface: str) -> 
     assert set(options) <= set(named)
 
 
-def test_a_server_renders_what_there_is_before_the_first_item(project: Path) -> None:
+def test_rendering_use_run_on_a_server_shows_the_initial_value_and_status(project: Path) -> None:
     program = project / "server.mjs"
     program.write_text("""
         import { createElement } from "react"
@@ -128,7 +132,9 @@ def test_a_server_renders_what_there_is_before_the_first_item(project: Path) -> 
     assert ran(project, program) == "nothing, active\n"
 
 
-def test_an_event_of_an_answer_has_sixteen_million_characters_at_most(project: Path) -> None:
+def test_an_event_beyond_16_mi_characters_is_an_error_and_one_at_the_bound_is_read(
+    project: Path,
+) -> None:
     program = project / "long.mjs"
     program.write_text("""
         import { RunChatTransport } from "headgate-client/chat"
@@ -159,7 +165,7 @@ def test_an_event_of_an_answer_has_sixteen_million_characters_at_most(project: P
         (["page.mts", "page.cts", "chat.mts"], ["--module", "node16", "--skipLibCheck"]),
     ],
 )
-def test_the_types_are_those_of_its_functions(
+def test_programs_that_use_the_npm_package_pass_the_strict_type_checker(
     project: Path, names: Sequence[str], options: Sequence[str]
 ) -> None:
     for name in names:

@@ -75,7 +75,7 @@ def answer(items: list[str], status: str) -> str:
     return json.dumps([items, status, None], separators=(",", ":"))
 
 
-async def test_a_component_follows_a_run_as_long_as_it_is_shown(
+async def test_a_component_follows_a_run_while_mounted_and_disconnects_when_unmounted(
     app: Path, site: Site, tabs: BrowserContext
 ) -> None:
     feed = await site.start("story")
@@ -95,7 +95,7 @@ async def test_a_component_follows_a_run_as_long_as_it_is_shown(
 
 
 @pytest.mark.parametrize("app", cases(VERSIONS, {"19"}, "the newer one"), indirect=True)
-async def test_only_a_stop_by_somebody_stops_the_run_of_a_chat(
+async def test_a_chat_run_survives_reload_and_unmount_and_ends_when_the_user_stops_it(
     app: Path, site: Site, tabs: BrowserContext
 ) -> None:
     page = await Shown.open(tabs, site, app)

@@ -45,7 +45,7 @@ class Story:
             assert await tab.told("refusals") == []
 
 
-async def test_seven_tabs_follow_and_post_whatever_becomes_of_the_one_that_is_connected(
+async def test_seven_tabs_follow_and_post_by_one_connection_though_its_tab_closes_or_hangs(
     site: Site, tabs: BrowserContext
 ) -> None:
     story = Story(await site.start("story"))
@@ -78,7 +78,7 @@ async def test_seven_tabs_follow_and_post_whatever_becomes_of_the_one_that_is_co
     await until(lambda: site.connections == 0)
 
 
-async def test_tabs_that_cannot_share_have_a_connection_each(
+async def test_tabs_without_broadcast_channel_or_locks_use_a_connection_each(
     site: Site, tabs: BrowserContext
 ) -> None:
     story = Story(await site.start("story"))
@@ -89,7 +89,7 @@ async def test_tabs_that_cannot_share_have_a_connection_each(
     await story.ends(opened)
 
 
-async def test_a_tab_that_remembers_goes_on_behind_its_last_item_when_it_is_loaded_anew(
+async def test_a_reloaded_tab_with_remember_reads_only_items_behind_its_last_one(
     site: Site, tabs: BrowserContext
 ) -> None:
     site.options = {"remember": True}
@@ -108,7 +108,9 @@ async def test_a_tab_that_remembers_goes_on_behind_its_last_item_when_it_is_load
     assert (await tab.told(), len(site.requests)) == ([], asked)
 
 
-async def test_the_example_of_the_page_shows_a_run(site: Site, tabs: BrowserContext) -> None:
+async def test_the_documented_example_for_pages_shows_a_run_to_its_end(
+    site: Site, tabs: BrowserContext
+) -> None:
     (example,) = (each for each in examples("docs/client/pages.md") if "onItem" in each)
     site.script = f"""
         {example}
@@ -123,7 +125,7 @@ async def test_the_example_of_the_page_shows_a_run(site: Site, tabs: BrowserCont
 
 
 @pytest.mark.parametrize(("runs_before", "forgotten"), [(49, []), (50, ["run 0"])])
-async def test_a_tab_remembers_fifty_runs(
+async def test_a_tab_with_remember_stores_the_cursors_of_the_newest_fifty_runs(
     site: Site, tabs: BrowserContext, runs_before: int, forgotten: list[str]
 ) -> None:
     site.options = {"remember": True}
@@ -144,7 +146,7 @@ async def test_a_tab_remembers_fifty_runs(
 
 
 @pytest.mark.torture("a tab that remembers, above")
-async def test_a_tab_that_does_not_remember_has_the_whole_run_when_it_is_loaded_anew(
+async def test_a_reloaded_tab_without_remember_reads_the_whole_run(
     site: Site, tabs: BrowserContext
 ) -> None:
     story = Story(await site.start("story"))
@@ -154,7 +156,9 @@ async def test_a_tab_that_does_not_remember_has_the_whole_run_when_it_is_loaded_
     await story.goes_on([tab], "three")
 
 
-async def test_an_application_that_is_away_is_waited_for(site: Site, tabs: BrowserContext) -> None:
+async def test_a_tab_retries_while_the_application_answers_503(
+    site: Site, tabs: BrowserContext
+) -> None:
     story = Story(await site.start("story"))
     site.status = 503
     tab = await Tab.open(tabs, site, "story")
@@ -164,7 +168,7 @@ async def test_an_application_that_is_away_is_waited_for(site: Site, tabs: Brows
 
 
 @pytest.mark.parametrize("status", [204, 401])
-async def test_an_application_that_refuses_is_asked_no_more(
+async def test_a_tab_sends_no_further_request_after_a_204_or_401(
     site: Site, tabs: BrowserContext, status: int
 ) -> None:
     site.status = status
@@ -173,7 +177,7 @@ async def test_an_application_that_refuses_is_asked_no_more(
     assert (told, len(site.requests)) == (status, 2)
 
 
-async def test_a_page_that_is_offline_waits_for_as_long_as_it_is(
+async def test_failed_attempts_while_offline_do_not_use_up_the_retries_of_a_page(
     site: Site, tabs: BrowserContext
 ) -> None:
     site.options = {"retries": 1}
@@ -195,7 +199,9 @@ async def test_a_page_that_is_offline_waits_for_as_long_as_it_is(
     await story.goes_on([tab], "upon")
 
 
-async def test_an_application_that_stays_away_is_given_up(site: Site, tabs: BrowserContext) -> None:
+async def test_a_tab_reports_the_status_and_stops_when_its_retries_are_used_up(
+    site: Site, tabs: BrowserContext
+) -> None:
     site.status, site.options = 503, {"retries": 1}
     tab = await Tab.open(tabs, site, "story")
     refusal = [503, "2 attempts have brought nothing"]

@@ -43,7 +43,7 @@ def buffer_of(*, chunks_kept: int) -> TextBuffer:
     return TextBuffer("a", chunks_kept * (ENTRY_BYTES + ASCII_BYTES + 10))
 
 
-def test_the_oldest_chunk_goes_when_the_bound_is_passed() -> None:
+def test_a_buffer_beyond_its_bound_drops_its_oldest_chunk() -> None:
     buffer = buffer_of(chunks_kept=3)
     for number in range(3):
         buffer.append(str(number) * 10)
@@ -55,7 +55,7 @@ def test_the_oldest_chunk_goes_when_the_bound_is_passed() -> None:
         buffer.take(9)
 
 
-def test_the_newest_chunk_is_kept_whatever_its_size() -> None:
+def test_a_buffer_keeps_its_newest_chunk_even_if_larger_than_the_bound() -> None:
     buffer = buffer_of(chunks_kept=3)
     buffer.append("small")
     buffer.append("x" * 100_000)
@@ -63,7 +63,9 @@ def test_the_newest_chunk_is_kept_whatever_its_size() -> None:
     assert buffer.take(100_000) == "x" * 5
 
 
-async def test_a_reader_that_comes_too_late_is_told_so(passed_on: MakeStreams) -> None:
+async def test_a_resume_before_the_buffered_text_raises_text_trimmed(
+    passed_on: MakeStreams,
+) -> None:
     producer, other, tap = passed_on(max_buffer_bytes=1000), passed_on(), Tap()
     creator = await producer.create("a", tap)
     for number in range(20):  # each is read before the next: nobody is too slow
@@ -79,7 +81,7 @@ async def test_a_reader_that_comes_too_late_is_told_so(passed_on: MakeStreams) -
     assert await whole(creator) == ""
 
 
-async def test_a_source_is_not_held_up_by_readers_that_do_not_read(passed_on: MakeStreams) -> None:
+async def test_a_source_runs_to_its_end_although_no_reader_reads(passed_on: MakeStreams) -> None:
     producer, other, tap = passed_on(max_buffer_bytes=100_000), passed_on(), Tap()
     creator = await producer.create("a", tap)
     reader = await other.resume("a")
@@ -91,7 +93,9 @@ async def test_a_source_is_not_held_up_by_readers_that_do_not_read(passed_on: Ma
             await whole(slow)
 
 
-async def test_nothing_of_the_text_is_kept_after_the_end(passed_on: MakeStreams) -> None:
+async def test_chunks_are_freed_once_a_stream_has_ended_though_the_host_keeps_its_reader(
+    passed_on: MakeStreams,
+) -> None:
     """Though the host holds on to the reader and to the awaitable it was given."""
     awaited: list[Awaitable[None]] = []
     producer, other, tap = passed_on(keep_alive=awaited.append), passed_on(), Tap()
@@ -107,7 +111,7 @@ async def test_nothing_of_the_text_is_kept_after_the_end(passed_on: MakeStreams)
     await until(lambda: is_collected(seen))
 
 
-async def test_nothing_of_the_text_is_kept_after_an_error(
+async def test_chunks_are_freed_once_a_source_has_failed(
     passed_on: MakeStreams, caplog: pytest.LogCaptureFixture
 ) -> None:
     # The log of a test keeps the error, and so the frames that it went through.
@@ -129,7 +133,7 @@ async def test_nothing_of_the_text_is_kept_after_an_error(
     await until(lambda: is_collected(seen[0]))
 
 
-async def test_keep_alive_is_given_what_ends_when_the_stream_is_done(
+async def test_keep_alive_gets_an_awaitable_that_finishes_when_the_stream_is_done(
     passed_on: MakeStreams,
 ) -> None:
     awaited: list[Awaitable[None]] = []
@@ -142,7 +146,9 @@ async def test_keep_alive_is_given_what_ends_when_the_stream_is_done(
     assert await streams.state("a") == "done"
 
 
-async def test_a_host_that_stops_waiting_ends_no_source(passed_on: MakeStreams) -> None:
+async def test_cancelling_the_awaitable_of_keep_alive_does_not_end_the_source(
+    passed_on: MakeStreams,
+) -> None:
     awaited: list[Awaitable[None]] = []
     streams, tap = passed_on(keep_alive=awaited.append), Tap()
     reader = await streams.create("a", tap)
@@ -152,6 +158,8 @@ async def test_a_host_that_stops_waiting_ends_no_source(passed_on: MakeStreams) 
     assert await whole(reader) == "text"
 
 
-async def test_a_source_with_everything_at_once_is_read_whole(passed_on: MakeStreams) -> None:
+async def test_a_source_that_yields_1000_chunks_at_once_is_read_whole(
+    passed_on: MakeStreams,
+) -> None:
     given = [f"chunk {number} " for number in range(1000)]
     assert await whole(await passed_on().create("a", lambda: chunks(*given))) == "".join(given)

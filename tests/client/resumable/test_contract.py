@@ -19,17 +19,21 @@ if TYPE_CHECKING:
     from tests.client.resumable.conftest import MakeStreams
 
 
-async def test_the_creator_reads_what_the_source_gives(replicas: MakeStreams) -> None:
+async def test_the_creator_of_a_stream_reads_all_text_of_its_source(replicas: MakeStreams) -> None:
     streams = replicas()
     assert await whole(await streams.create("a", lambda: chunks("one ", "two"))) == "one two"
     await until(lambda: _is(streams, "a", "done"))
 
 
-async def test_state_is_told_at_once_after_construction(replicas: MakeStreams) -> None:
+async def test_the_state_of_an_unknown_stream_is_none_right_after_construction(
+    replicas: MakeStreams,
+) -> None:
     assert await replicas().state("unknown") is None
 
 
-async def test_state_is_active_until_the_source_ends_then_done(replicas: MakeStreams) -> None:
+async def test_the_state_of_a_stream_is_active_until_its_source_ends_and_then_done(
+    replicas: MakeStreams,
+) -> None:
     producer, other, tap = replicas(), replicas(), Tap()
     assert await other.state("a") is None
     await producer.create("a", tap)
@@ -38,7 +42,7 @@ async def test_state_is_active_until_the_source_ends_then_done(replicas: MakeStr
     await until(lambda: _is(other, "a", "done"))
 
 
-async def test_resumable_creates_once_and_then_resumes(replicas: MakeStreams) -> None:
+async def test_resumable_creates_a_stream_once_and_then_resumes_it(replicas: MakeStreams) -> None:
     producer, other, tap, unused = replicas(), replicas(), Tap(), Tap()
     first = await producer.resumable("a", tap)
     tap.give("hello ")
@@ -49,7 +53,9 @@ async def test_resumable_creates_once_and_then_resumes(replicas: MakeStreams) ->
     assert (tap.calls, unused.calls) == (1, 0)
 
 
-async def test_of_many_that_come_at_once_one_produces(replicas: MakeStreams) -> None:
+async def test_twenty_concurrent_resumable_calls_start_one_source_and_all_read_its_text(
+    replicas: MakeStreams,
+) -> None:
     producer, tap = replicas(resume_timeout=10.0), Tap()
     asked = asyncio.gather(*(producer.resumable("a", tap) for _ in range(20)))
     tap.give("text")
@@ -71,7 +77,7 @@ async def test_create_refuses_an_id_in_use(replicas: MakeStreams) -> None:
     assert unused.calls == 0
 
 
-async def test_resume_of_what_is_unknown_is_none(replicas: MakeStreams) -> None:
+async def test_resuming_an_unknown_stream_returns_none(replicas: MakeStreams) -> None:
     assert await replicas().resume("unknown") is None
 
 
@@ -127,7 +133,7 @@ async def test_a_cancelled_reader_ends_no_source(replicas: MakeStreams) -> None:
     assert await whole(late) == "still here"
 
 
-async def test_readers_see_the_error_of_a_source_after_its_text(replicas: MakeStreams) -> None:
+async def test_readers_get_the_error_of_a_source_after_its_text(replicas: MakeStreams) -> None:
     producer, other, tap = replicas(), replicas(), Tap()
     creator = await producer.create("a", tap)
     resumed = await other.resume("a", 4)
@@ -147,7 +153,7 @@ def _wrong(_: Exception) -> str:
 
 
 @pytest.mark.parametrize(("error_text", "told"), [(str, "the model is away"), (_wrong, "ValueErr")])
-async def test_an_application_says_what_readers_are_told_of_an_error(
+async def test_error_text_decides_which_message_readers_get_of_a_source_error(
     replicas: MakeStreams, error_text: Callable[[Exception], str], told: str
 ) -> None:
     tap = Tap()
@@ -162,7 +168,7 @@ async def coroutine() -> str:
 
 
 @pytest.mark.parametrize("make", [coroutine, lambda: chunks("text"), lambda: None])
-async def test_a_source_that_was_called_already_takes_no_id(
+async def test_passing_a_called_source_instead_of_its_function_raises_and_uses_no_id(
     replicas: MakeStreams, make: Callable[[], Any]
 ) -> None:
     streams = replicas()
@@ -172,7 +178,7 @@ async def test_a_source_that_was_called_already_takes_no_id(
     assert await streams.state("a") is None
 
 
-async def test_a_source_that_gives_nothing_is_done_at_once(replicas: MakeStreams) -> None:
+async def test_a_stream_whose_source_is_empty_is_done_at_once(replicas: MakeStreams) -> None:
     streams = replicas()
     assert await whole(await streams.resumable("a", chunks)) == ""
     await until(lambda: _is(streams, "a", "done"))
@@ -193,11 +199,13 @@ async def test_any_text_is_an_id(replicas: MakeStreams, stream_id: str) -> None:
 
 
 @pytest.mark.parametrize("stream_id", ["..", "line\nbreak", "x" * 10_000])
-async def test_a_broker_takes_any_text_at_all(passed_on: MakeStreams, stream_id: str) -> None:
+async def test_a_broker_takes_any_text_as_stream_id(passed_on: MakeStreams, stream_id: str) -> None:
     assert await whole(await passed_on().create(stream_id, lambda: chunks("text"))) == "text"
 
 
-async def test_closing_ends_what_is_produced_and_says_so(replicas: MakeStreams) -> None:
+async def test_closing_resumable_streams_ends_their_sources_and_raises_in_readers(
+    replicas: MakeStreams,
+) -> None:
     producer, other, tap = replicas(), replicas(), Tap()
     await producer.create("a", tap)
     tap.give("text")
@@ -211,7 +219,7 @@ async def test_closing_ends_what_is_produced_and_says_so(replicas: MakeStreams) 
     assert await other.state("a") == "done"
 
 
-async def test_closing_leaves_a_source_behind_that_does_not_end(
+async def test_closing_does_not_wait_longer_than_its_limit_for_a_source_that_ignores_it(
     replicas: MakeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(productions, "CLOSE_WITHIN_S", 0.1)
@@ -243,7 +251,9 @@ async def test_closing_leaves_a_source_behind_that_does_not_end(
         await ended.wait()
 
 
-async def test_closing_ends_the_readers_in_the_same_process(replicas: MakeStreams) -> None:
+async def test_closing_resumable_streams_raises_in_readers_of_the_same_process(
+    replicas: MakeStreams,
+) -> None:
     streams, tap = replicas(), Tap()
     creator = await streams.create("a", tap)
     tap.give("text")
@@ -263,7 +273,7 @@ async def test_closing_ends_the_readers_in_the_same_process(replicas: MakeStream
         ("a", "3", TypeError, "resume_at counts characters, as an int, and is no str"),
     ],
 )
-async def test_bad_arguments_are_refused(
+async def test_resume_refuses_bad_stream_ids_and_positions(
     replicas: MakeStreams, stream_id: str, resume_at: int, error: type[Exception], match: str
 ) -> None:
     with pytest.raises(error, match=match):
@@ -271,7 +281,9 @@ async def test_bad_arguments_are_refused(
 
 
 @pytest.mark.parametrize("backplane", [None, 6379, b"redis://127.0.0.1", {}])
-def test_what_is_no_place_for_streams_is_refused_at_once(backplane: object) -> None:
+def test_a_backplane_that_is_no_url_or_redis_client_is_refused_at_construction(
+    backplane: object,
+) -> None:
     with pytest.raises(TypeError, match="the URL of a Redis or of streams on a server"):
         ResumableStreams(backplane)  # type: ignore[arg-type] # which is the mistake
 

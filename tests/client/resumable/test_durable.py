@@ -42,7 +42,7 @@ async def test_a_finished_stream_is_read_again(on_log: MakeStreams, resume_at: i
     assert await whole(await other.resumable("a", chunks, resume_at)) == TEXT[resume_at:]
 
 
-async def test_the_error_of_a_finished_stream_is_told_again(on_log: MakeStreams) -> None:
+async def test_each_resume_of_a_failed_stream_raises_its_error_again(on_log: MakeStreams) -> None:
     def source() -> list[str]:
         raise ValueError("broken")
 
@@ -55,7 +55,9 @@ async def test_the_error_of_a_finished_stream_is_told_again(on_log: MakeStreams)
             await anext(reader)
 
 
-async def test_the_text_is_a_stream_like_any_other(server: Headgate) -> None:
+async def test_resumable_text_is_stored_as_a_plain_text_stream_with_its_ttl(
+    server: Headgate,
+) -> None:
     folder = f"{server.streams}/plain"
     async with ResumableStreams(folder, sentinel_ttl=90) as streams:
         await whole(await streams.create("a/b", lambda: chunks(*TEXT)))
@@ -66,7 +68,7 @@ async def test_the_text_is_a_stream_like_any_other(server: Headgate) -> None:
     assert (body.decode(), found.is_closed) == (TEXT, True)
 
 
-async def test_the_text_survives_the_process_of_its_producer(
+async def test_text_of_a_killed_producer_stays_readable_and_ends_with_producer_lost(
     server: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And who looks finds out that it is gone, and ends the stream for everybody."""
@@ -92,7 +94,7 @@ async def test_the_text_survives_the_process_of_its_producer(
             await anext(again)
 
 
-async def test_a_producer_that_was_taken_for_dead_writes_no_more(server: Headgate) -> None:
+async def test_a_producer_that_readers_declared_lost_writes_no_more(server: Headgate) -> None:
     folder, tap = f"{server.streams}/taken-for-dead", Tap()
     ended: list[Awaitable[None]] = []
     async with ResumableStreams(folder, keep_alive=ended.append) as producer:
@@ -109,7 +111,7 @@ async def test_a_producer_that_was_taken_for_dead_writes_no_more(server: Headgat
             await anext(reader)
 
 
-async def test_a_producer_says_that_it_is_alive(
+async def test_a_producer_without_text_renews_its_sign_of_life(
     server: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More often than a sign lasts, and for longer than one lasts."""
@@ -135,7 +137,7 @@ async def test_a_producer_says_that_it_is_alive(
     ("record", "error"),
     [(b"lost\nnot heard of", ProducerLost), (b"failed\nwrong key", SourceFailed)],
 )
-async def test_how_a_stream_ended_is_understood_as_the_version_before_wrote_it(
+async def test_error_records_of_the_previous_version_raise_the_right_errors(
     server: Headgate, record: bytes, error: type[Exception]
 ) -> None:
     folder = f"{server.streams}/before-{error.__name__}"
@@ -151,7 +153,7 @@ async def test_how_a_stream_ended_is_understood_as_the_version_before_wrote_it(
 
 
 @pytest.mark.parametrize("operation", ["resumable", "create", "resume", "state"])
-async def test_a_server_that_is_away_at_the_start_is_an_error(operation: str) -> None:
+async def test_creating_a_stream_while_its_server_is_away_raises_an_error(operation: str) -> None:
     async with ResumableStreams(f"http://{HOST}:{free_port()}") as streams:
         arguments = [chunks] if operation in {"resumable", "create"} else []
         with pytest.raises(Unavailable, match="cannot connect"):
@@ -177,7 +179,9 @@ async def test_nothing_is_lost_or_doubled_though_the_server_is_restarted(tmp_pat
         server.close()
 
 
-async def test_a_stream_that_holds_something_else_is_an_error(server: Headgate) -> None:
+async def test_using_a_json_stream_as_a_resumable_one_raises_a_protocol_error(
+    server: Headgate,
+) -> None:
     folder = f"{server.streams}/others"
     async with Stream(f"{folder}/a") as stream:
         await stream.create(content_type="application/json")
@@ -202,7 +206,7 @@ async def _is_done(streams: ResumableStreams) -> bool:
         return False
 
 
-async def test_a_stream_that_ends_between_a_look_and_its_creation_is_there(
+async def test_concurrent_creations_of_a_stream_that_ends_at_once_return_it_or_raise_exists(
     on_log: MakeStreams,
 ) -> None:
     """The log refuses a creation of what is closed by now as another conflict."""
@@ -221,7 +225,7 @@ async def test_a_stream_that_ends_between_a_look_and_its_creation_is_there(
         assert await asyncio.gather(*map(whole, texts)) == ["text"] * len(texts)
 
 
-async def test_a_claim_of_what_has_ended_by_now_is_somebody_elses(server: Headgate) -> None:
+async def test_claiming_a_stream_that_is_claimed_or_closed_returns_none(server: Headgate) -> None:
     async with Stream(f"{server.streams}/ended") as text:
         streams = LogStreams("ended", text, ttl_s=60)
         assert await streams.claim() is not None

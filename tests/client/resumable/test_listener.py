@@ -25,7 +25,7 @@ class GreedyBroker(MemoryBroker):
     _is_content = False
 
 
-async def test_a_timeout_that_a_broker_takes_for_its_own_ends_a_resume_all_the_same() -> None:
+async def test_a_resume_times_out_although_its_broker_swallows_the_cancellation() -> None:
     broker = GreedyBroker()
     await broker.incr(Names("of a producer that died").sentinel)
     streams = ResumableStreams(Broker(broker, broker), resume_timeout=0.05)

@@ -80,7 +80,9 @@ async def served_by_aiohttp(app: web.Application) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def test_the_application_in_fastapi(redis: RedisServer) -> None:
+async def test_the_fastapi_application_of_the_page_streams_and_resumes_an_answer(
+    redis: RedisServer,
+) -> None:
     pauses = Pauses()
     app = application("In FastAPI", redis, pauses)
     async with served_by_uvicorn(app) as url, aiohttp.ClientSession(url) as client:
@@ -94,7 +96,9 @@ async def test_the_application_in_fastapi(redis: RedisServer) -> None:
         await until(lambda: _status(client, 204))
 
 
-async def test_the_application_in_aiohttp(redis: RedisServer) -> None:
+async def test_the_aiohttp_application_of_the_page_streams_and_resumes_an_answer(
+    redis: RedisServer,
+) -> None:
     pauses = Pauses()
     app = application("In aiohttp", redis, pauses)
     async with served_by_aiohttp(app) as url, aiohttp.ClientSession(url) as client:
@@ -119,16 +123,18 @@ async def test_the_application_in_aiohttp(redis: RedisServer) -> None:
         f"of silence one request in {LOOK_AGAIN_S:.0f} s from each",
     ],
 )
-def test_the_page_tells_the_bounds_that_hold(told: str) -> None:
+def test_the_page_on_resumable_streams_states_the_default_bounds_of_the_code(told: str) -> None:
     assert told in re.sub(r"\s+", " ", PAGE)
 
 
-def test_the_page_tells_how_often_a_sentinel_is_renewed() -> None:
+def test_the_page_on_resumable_streams_states_how_often_a_sentinel_is_renewed() -> None:
     assert FIRST_LIFETIME_S == RENEW_S == 10
     assert "every ten seconds one `PEXPIRE`" in PAGE
 
 
-async def test_an_answer_whose_producer_is_lost_does_not_look_whole(redis: RedisServer) -> None:
+async def test_the_aiohttp_application_of_the_page_answers_410_for_a_lost_producer(
+    redis: RedisServer,
+) -> None:
     app = application("In aiohttp", redis, Pauses())
     redis.command("INCR", Names("1").sentinel)  # and then its process died
     async with (

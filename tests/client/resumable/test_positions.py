@@ -20,7 +20,7 @@ TEXT = "e\u0301 🙂👩\u200d🚀 end"  # a combining accent, astral code point
 
 
 @pytest.mark.parametrize("resume_at", range(len(TEXT) + 2))
-async def test_a_reader_gets_what_follows_its_characters(
+async def test_resume_at_skips_that_many_characters_at_every_position(
     in_memory: MakeStreams, resume_at: int
 ) -> None:
     producer, tap = in_memory(), Tap()
@@ -49,7 +49,7 @@ async def test_half_of_a_surrogate_pair_is_an_error(in_memory: MakeStreams) -> N
         await anext(reader)
 
 
-async def test_a_reader_ahead_of_the_text_gets_what_comes_after_its_place(
+async def test_a_reader_ahead_of_the_text_gets_only_text_after_its_position(
     in_memory: MakeStreams,
 ) -> None:
     streams, tap = in_memory(), Tap()
@@ -62,7 +62,9 @@ async def test_a_reader_ahead_of_the_text_gets_what_comes_after_its_place(
 
 @given(st.lists(st.text("ae\u0301🙂", min_size=1), max_size=20), st.data())
 @settings(max_examples=examples(50))
-def test_taking_from_anywhere_gives_the_rest(given_chunks: list[str], data: st.DataObject) -> None:
+def test_taking_from_any_position_of_a_buffer_returns_the_rest_of_the_text(
+    given_chunks: list[str], data: st.DataObject
+) -> None:
     buffer = TextBuffer("a", max_bytes=1_000_000)
     for chunk in given_chunks:
         buffer.append(chunk)
@@ -72,7 +74,7 @@ def test_taking_from_anywhere_gives_the_rest(given_chunks: list[str], data: st.D
     assert buffer.end == len(text)
 
 
-def test_small_chunks_are_joined_and_none_is_split() -> None:
+def test_taking_from_a_buffer_joins_small_chunks_and_splits_none() -> None:
     buffer = TextBuffer("a", max_bytes=10_000_000)
     for chunk in ("a" * (JOINED - 1), "b", "c" * JOINED, "d" * 2 * JOINED, "e"):
         buffer.append(chunk)

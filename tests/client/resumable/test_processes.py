@@ -86,7 +86,7 @@ async def test_the_error_of_a_source_is_seen_in_another_process(
         await until(lambda: _is_done(streams))
 
 
-async def test_a_process_that_is_stopped_says_so_to_its_readers(
+async def test_readers_of_an_interrupted_producer_process_get_an_error_that_says_so(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
     streams = on_redis(resume_timeout=ANSWERED_WITHIN_S)
@@ -102,7 +102,7 @@ async def test_a_process_that_is_stopped_says_so_to_its_readers(
     assert await streams.state("a") == "done"
 
 
-async def test_a_stream_whose_process_was_killed_is_not_resumed(
+async def test_resuming_a_stream_whose_process_was_killed_returns_none(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
     streams = on_redis(resume_timeout=0.1)
@@ -111,7 +111,7 @@ async def test_a_stream_whose_process_was_killed_is_not_resumed(
     assert await streams.resume("a") is None
 
 
-def test_one_object_serves_event_loops_one_after_another(redis: RedisServer) -> None:
+def test_one_resumable_streams_object_serves_consecutive_event_loops(redis: RedisServer) -> None:
     redis.command("FLUSHALL")
     streams = ResumableStreams(redis.url)
 
@@ -122,7 +122,7 @@ def test_one_object_serves_event_loops_one_after_another(redis: RedisServer) -> 
     assert [asyncio.run(main(stream_id)) for stream_id in "abc"] == ["text"] * 3
 
 
-def test_one_object_serves_event_loops_at_once(redis: RedisServer) -> None:
+def test_one_resumable_streams_object_serves_four_event_loops_at_once(redis: RedisServer) -> None:
     """Each of four threads reads what one of them produces."""
     redis.command("FLUSHALL")
     streams = ResumableStreams(redis.url, resume_timeout=ANSWERED_WITHIN_S)
@@ -147,7 +147,7 @@ def test_one_object_serves_event_loops_at_once(redis: RedisServer) -> None:
     assert got == ["some text"] * 4
 
 
-def test_what_belongs_to_a_closed_loop_is_kept_until_the_next_one_asks() -> None:
+def test_resources_of_a_closed_event_loop_are_freed_when_the_next_loop_asks() -> None:
     """Though nobody has closed it, and it refers to its loop, as every connection does."""
     per_loop = PerLoop(asyncio.get_running_loop)
     loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
@@ -161,7 +161,7 @@ def test_what_belongs_to_a_closed_loop_is_kept_until_the_next_one_asks() -> None
     assert [loop() is None for loop in loops] == [True, True, True, True, False]
 
 
-def test_a_client_serves_the_event_loop_it_belongs_to(redis: RedisServer) -> None:
+def test_a_given_redis_client_serves_only_its_own_event_loop(redis: RedisServer) -> None:
     redis.command("FLUSHALL")
 
     async def main() -> None:

@@ -37,13 +37,13 @@ OPERATIONS = {
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-async def test_a_redis_that_is_away_at_the_start_is_an_error(operation: str) -> None:
+async def test_creating_a_stream_while_redis_is_away_raises_an_error(operation: str) -> None:
     async with ResumableStreams(f"redis://{HOST}:{free_port()}") as streams:
         with pytest.raises(Unavailable, match=r"the broker .* is away: .*Connect call failed"):
             await OPERATIONS[operation](streams)
 
 
-async def test_a_redis_that_comes_later_serves(tmp_path: Path) -> None:
+async def test_a_stream_is_created_once_redis_has_started_later(tmp_path: Path) -> None:
     port = free_port()
     async with ResumableStreams(f"redis://{HOST}:{port}") as streams:
         with pytest.raises(Unavailable):
@@ -103,7 +103,7 @@ async def test_the_id_of_a_stream_that_was_not_created_is_free(
         assert await streams.state("a") is None
 
 
-async def test_a_reader_elsewhere_gets_everything_though_redis_is_restarted(
+async def test_a_reader_in_another_replica_gets_all_text_across_a_restart_of_redis(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener, "ASK_EVERY_S", 0.3)
@@ -126,7 +126,7 @@ async def test_a_reader_elsewhere_gets_everything_though_redis_is_restarted(
             await until(lambda: _is_done(other))
 
 
-async def test_a_connection_for_messages_that_redis_closes_is_made_anew(
+async def test_readers_get_all_text_although_redis_kills_their_pubsub_connections(
     redis: RedisServer, on_redis: MakeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It does so to a client that reads too slowly; not even who comes just then is to see it."""
@@ -143,7 +143,7 @@ async def test_a_connection_for_messages_that_redis_closes_is_made_anew(
         assert await whole(reader) == "0 1 2 3 4 "
 
 
-async def test_a_redis_that_was_emptied_learns_of_a_stream_again(
+async def test_an_emptied_redis_gets_the_sentinel_of_an_active_stream_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(production, "FIRST_LIFETIME_S", 0.2)
@@ -176,7 +176,7 @@ async def test_a_stream_that_ends_while_redis_is_away_is_marked_done_later(tmp_p
             await until(lambda: _is_done(streams))
 
 
-async def test_closing_does_not_wait_for_a_redis_that_is_away(tmp_path: Path) -> None:
+async def test_closing_ends_within_10_s_while_redis_is_away(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server:
         async with ResumableStreams(server.url) as producer, ResumableStreams(server.url) as other:
             await producer.create("a", Tap())
@@ -188,7 +188,7 @@ async def test_closing_does_not_wait_for_a_redis_that_is_away(tmp_path: Path) ->
         assert asyncio.get_running_loop().time() - began < 10.0
 
 
-async def test_a_redis_that_freezes_is_an_error(
+async def test_reading_a_state_from_a_frozen_redis_raises_a_timeout_error(
     redis: RedisServer, on_redis: MakeStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broker, "ANSWER_WITHIN_S", 0.3)
@@ -210,7 +210,7 @@ async def _is_done(streams: ResumableStreams) -> bool:
     return await streams.state("a") == "done"
 
 
-async def test_closing_comes_through_while_a_silent_redis_is_asked(
+async def test_closing_ends_whatever_moment_of_a_redis_ping_it_interrupts(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cancellation at the very moment of a timeout was taken for the timeout."""

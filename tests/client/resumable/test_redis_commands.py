@@ -62,7 +62,7 @@ async def test_a_stream_that_nobody_resumes_costs_one_incr_and_one_subscribe(
     assert seen == {"INCR": 10, "SUBSCRIBE": 10, "SET": 10, "UNSUBSCRIBE": 10}
 
 
-async def test_text_that_nobody_reads_elsewhere_is_not_published(
+async def test_text_without_readers_in_other_replicas_is_not_published(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
     producer, other, tap = on_redis(), on_redis(), Tap()
@@ -89,7 +89,9 @@ async def test_the_sentinel_of_a_finished_stream_is_kept_for_two_hours(
     assert TWO_HOURS_S - 60 < redis.command("TTL", Names("a").sentinel) <= TWO_HOURS_S
 
 
-async def test_the_lifetime_of_a_sentinel_is_set(redis: RedisServer, on_redis: MakeStreams) -> None:
+async def test_sentinel_ttl_sets_how_long_a_finished_stream_is_done(
+    redis: RedisServer, on_redis: MakeStreams
+) -> None:
     streams = on_redis(sentinel_ttl=0.2)
     await whole(await streams.create("a", lambda: chunks("text")))
     await until(lambda: _is(streams, "a", "done"))
@@ -108,7 +110,9 @@ async def test_a_long_stream_outlives_the_lifetime_of_its_sentinel(
     tap.end()
 
 
-async def test_nothing_but_the_sentinel_is_left(redis: RedisServer, on_redis: MakeStreams) -> None:
+async def test_a_finished_stream_leaves_only_its_sentinel_in_redis(
+    redis: RedisServer, on_redis: MakeStreams
+) -> None:
     producer, other, tap = on_redis(), on_redis(), Tap()
     await producer.create("a", tap)
     reader = await other.resume("a")
@@ -135,7 +139,7 @@ async def test_a_cancelled_reader_releases_its_subscription(
     tap.end()
 
 
-async def test_a_resume_that_nobody_answers_is_none_after_its_timeout(
+async def test_a_resume_without_a_producer_returns_none_after_its_timeout(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
     streams = on_redis(resume_timeout=0.2)
@@ -178,7 +182,7 @@ def _calls(redis: RedisServer, command: str) -> int:
 
 
 @pytest.mark.parametrize("operation", ["publish", "incr", "get"])
-async def test_a_command_that_is_cancelled_ends_so_however_far_it_was(
+async def test_a_redis_command_cancelled_at_any_point_ends_as_cancelled(
     redis: RedisServer, operation: str
 ) -> None:
     """The library below may take a cancellation for itself, and whoever sent it waits for ever."""
@@ -199,7 +203,7 @@ async def test_a_command_that_is_cancelled_ends_so_however_far_it_was(
     await broker.aclose()
 
 
-async def test_a_creation_that_is_cancelled_leaves_nothing_behind(
+async def test_a_creation_cancelled_at_any_point_leaves_neither_id_nor_subscription(
     redis: RedisServer, on_redis: MakeStreams
 ) -> None:
     """However far it was: neither its channel nor its id stays in use."""

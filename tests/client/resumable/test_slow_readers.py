@@ -71,7 +71,7 @@ class Scene:
         return reader
 
 
-def test_no_more_waits_for_a_slow_reader_than_its_window_and_a_chunk() -> None:
+def test_a_producer_sends_a_slow_reader_no_more_than_its_window() -> None:
     async def main() -> None:
         scene = Scene(FaultyBroker())
         reader = await scene.open()
@@ -94,7 +94,7 @@ def no_part(number: int) -> Callable[[str, int], int]:
 
 
 @pytest.mark.parametrize("number", range(1, 7))
-def test_a_part_that_is_lost_is_sent_again(number: int) -> None:
+def test_a_lost_part_of_a_text_is_sent_again(number: int) -> None:
     """Also when it is the end, or the last of the text."""
 
     async def main() -> None:
@@ -113,7 +113,7 @@ def test_a_part_that_is_lost_is_sent_again(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", range(1, 4))
-def test_a_part_that_is_lost_before_an_error_is_sent_again(number: int) -> None:
+def test_a_lost_part_of_a_text_that_ends_in_an_error_is_sent_again(number: int) -> None:
     """Also when it is the error."""
 
     async def main() -> None:
@@ -134,7 +134,7 @@ def test_a_part_that_is_lost_before_an_error_is_sent_again(number: int) -> None:
     virtual_time.run(main())
 
 
-def test_what_a_stopped_producer_did_not_get_through_is_not_waited_for() -> None:
+def test_a_stopped_producer_ends_its_reader_at_once_although_a_part_was_lost() -> None:
     async def main() -> None:
         scene = Scene(FaultyBroker(no_part(2)))
         reader = await scene.open()
@@ -151,7 +151,7 @@ def test_what_a_stopped_producer_did_not_get_through_is_not_waited_for() -> None
     virtual_time.run(main())
 
 
-def test_a_sentinel_has_a_lifetime_after_ten_seconds_and_then_every_ten() -> None:
+def test_a_sentinel_gets_its_lifetime_after_10_s_and_again_every_10_s() -> None:
     """So that it goes though its process is killed, and comes back though the broker lost it.
 
     A short stream need not pay for it.
@@ -172,7 +172,7 @@ def test_a_sentinel_has_a_lifetime_after_ten_seconds_and_then_every_ten() -> Non
     virtual_time.run(main())
 
 
-def test_a_reader_that_comes_while_the_producer_is_stopped_disturbs_nothing() -> None:
+def test_a_reader_that_joins_a_stopping_producer_gets_stopped_like_all_others() -> None:
     async def main() -> None:
         def times(channel: str, number: int) -> int:
             if ":text:" in channel and broker.parts()[-1].kind is Kind.STOPPED:
@@ -192,7 +192,7 @@ def test_a_reader_that_comes_while_the_producer_is_stopped_disturbs_nothing() ->
     virtual_time.run(main())
 
 
-def test_the_end_of_a_whole_text_stays_its_end() -> None:
+def test_a_slow_reader_gets_the_whole_text_although_its_producer_is_stopped_after_it() -> None:
     """Though its reader is slow, and the producer is stopped meanwhile."""
 
     async def main() -> None:
@@ -216,7 +216,7 @@ class LaggingBroker(FaultyBroker):
 
 
 @pytest.mark.parametrize("error", [None, ValueError("the model is away")])
-def test_a_producer_that_stops_as_its_source_ends_tells_of_that_end(
+def test_a_producer_stopped_after_its_source_ended_sends_readers_that_end(
     error: ValueError | None,
 ) -> None:
     async def main() -> None:
@@ -235,7 +235,7 @@ def test_a_producer_that_stops_as_its_source_ends_tells_of_that_end(
     virtual_time.run(main())
 
 
-def test_a_producer_that_stops_sends_no_more_than_a_slow_reader_takes() -> None:
+def test_a_stopping_producer_sends_a_slow_reader_no_more_than_its_window() -> None:
     async def main() -> None:
         scene = Scene(LaggingBroker())
         reader = await scene.open()
@@ -253,7 +253,7 @@ def test_a_producer_that_stops_sends_no_more_than_a_slow_reader_takes() -> None:
     virtual_time.run(main())
 
 
-def test_a_part_that_comes_twice_is_read_once() -> None:
+def test_a_part_of_a_text_that_arrives_twice_is_read_once() -> None:
     async def main() -> None:
         scene = Scene(FaultyBroker(lambda channel, number: 2))
         reader = await scene.open()
@@ -269,7 +269,7 @@ def late(receive: Callable[[str], None], message: str) -> None:
     asyncio.get_running_loop().call_later(3.0, receive, message)
 
 
-def test_text_that_is_on_its_way_is_not_sent_twice() -> None:
+def test_text_is_sent_once_although_messages_take_longer_than_renewals() -> None:
     """Though a message takes three seconds, and readers say every five that they are there."""
 
     async def main() -> None:
@@ -289,7 +289,7 @@ def test_text_that_is_on_its_way_is_not_sent_twice() -> None:
     virtual_time.run(main())
 
 
-def test_a_request_that_is_lost_is_made_again() -> None:
+def test_a_lost_request_of_a_reader_is_sent_again() -> None:
     async def main() -> None:
         # Not the first one, which resume waits for, but each of those that grant more room.
         scene = Scene(
@@ -304,7 +304,7 @@ def test_a_request_that_is_lost_is_made_again() -> None:
     virtual_time.run(main())
 
 
-def test_a_producer_that_is_gone_is_an_error_and_no_hang() -> None:
+def test_a_reader_of_a_dead_producer_raises_producer_lost_after_30_s() -> None:
     async def main() -> None:
         scene = Scene(FaultyBroker())
         reader = await scene.open()
@@ -325,7 +325,7 @@ def test_a_producer_that_is_gone_is_an_error_and_no_hang() -> None:
     virtual_time.run(main())
 
 
-def test_a_producer_that_was_taken_for_lost_and_answers_again_is_active() -> None:
+def test_a_stream_declared_lost_is_active_again_once_its_producer_answers() -> None:
     async def main() -> None:
         scene = Scene(FaultyBroker())
         reader = await scene.open()
@@ -345,7 +345,7 @@ def test_a_producer_that_was_taken_for_lost_and_answers_again_is_active() -> Non
     virtual_time.run(main())
 
 
-def test_a_producer_that_is_held_up_is_waited_for() -> None:
+def test_a_reader_waits_for_a_producer_that_is_silent_for_less_than_the_limit() -> None:
     async def main() -> None:
         scene = Scene(FaultyBroker())
         reader = await scene.open()
@@ -361,7 +361,7 @@ def test_a_producer_that_is_held_up_is_waited_for() -> None:
     virtual_time.run(main())
 
 
-def test_a_reader_that_dies_without_a_word_is_forgotten() -> None:
+def test_a_producer_drops_a_reader_that_died_silently_within_30_s() -> None:
     async def main() -> None:
         scene = Scene(FaultyBroker())
         reader = await scene.open()
@@ -381,7 +381,7 @@ def test_a_reader_that_dies_without_a_word_is_forgotten() -> None:
     virtual_time.run(main())
 
 
-def test_a_reader_that_pauses_for_long_reads_on() -> None:
+def test_a_reader_that_pauses_longer_than_the_limit_reads_on() -> None:
     async def main() -> None:
         scene = Scene(FaultyBroker())
         reader = await scene.open()
@@ -397,7 +397,7 @@ def test_a_reader_that_pauses_for_long_reads_on() -> None:
     virtual_time.run(main())
 
 
-def test_a_reader_that_comes_back_from_a_pause_gives_its_producer_time_to_answer() -> None:
+def test_a_reader_back_from_a_pause_waits_for_its_producer_to_answer() -> None:
     async def main() -> None:
         scene = Scene(FaultyBroker())
         reader = await scene.open()
@@ -414,7 +414,7 @@ def test_a_reader_that_comes_back_from_a_pause_gives_its_producer_time_to_answer
     virtual_time.run(main())
 
 
-def test_a_reader_that_pauses_for_long_after_the_end_is_told_that_it_came_too_late() -> None:
+def test_a_reader_that_pauses_too_long_after_the_end_gets_producer_lost() -> None:
     async def main() -> None:
         scene = Scene(FaultyBroker())
         reader = await scene.open()
@@ -429,7 +429,7 @@ def test_a_reader_that_pauses_for_long_after_the_end_is_told_that_it_came_too_la
     virtual_time.run(main())
 
 
-def test_what_others_publish_on_the_channels_is_ignored() -> None:
+def test_readers_and_producers_ignore_foreign_messages_on_their_channels() -> None:
     async def main() -> None:
         scene = Scene(FaultyBroker())
         reader = await scene.open()

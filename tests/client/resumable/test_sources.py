@@ -62,21 +62,23 @@ def raising() -> Iterator[str]:
         (raising, "LookupError$"),
     ],
 )
-async def test_what_is_no_source_ends_the_stream_with_its_error(
+async def test_a_source_of_a_wrong_type_fails_its_stream_with_an_error_that_names_it(
     in_memory: MakeStreams, make_source: Any, told: str
 ) -> None:
     with pytest.raises(SourceFailed, match=f"stream 'a' failed: {told}"):
         await whole(await in_memory().create("a", make_source))
 
 
-async def test_the_creator_has_the_error_itself(in_memory: MakeStreams) -> None:
+async def test_the_creator_of_a_failed_stream_gets_the_original_error_as_cause(
+    in_memory: MakeStreams,
+) -> None:
     reader = await in_memory().create("a", raising)
     with pytest.raises(SourceFailed) as raised:
         await whole(reader)
     assert isinstance(raised.value.__cause__, LookupError)
 
 
-async def test_an_error_is_told_in_a_thousand_characters(
+async def test_an_error_text_is_cut_to_a_thousand_characters(
     on_redis: MakeStreams, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL, "headgate.resumable")  # no terminal could show it

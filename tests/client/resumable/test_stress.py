@@ -16,7 +16,7 @@ STREAMS, SECONDS, INTERVAL_S = 10, 10 if IS_WHOLE else 4, 0.3
 
 
 @pytest.mark.timeout(180)
-async def test_memory_is_what_it_was_once_streams_and_readers_have_gone(
+async def test_memory_returns_to_its_level_once_streams_and_readers_are_gone(
     redis: RedisServer,
 ) -> None:
     """What their readers got is compared in there, and its failure would be one of these."""

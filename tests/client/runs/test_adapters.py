@@ -97,49 +97,49 @@ def events(request: pytest.FixtureRequest, sdk: ModuleType) -> list[Any]:
 
 
 @pytest.mark.parametrize(("events", "chunks"), SOURCES, indirect=["events"])
-def test_events_become_text(events: list[Any], chunks: list[Any]) -> None:
+def test_sdk_events_become_text(events: list[Any], chunks: list[Any]) -> None:
     assert items("text", events) == ["Once ", "upon"]
 
 
 @pytest.mark.parametrize(("events", "chunks"), SOURCES, indirect=["events"])
-def test_events_become_chunks_of_a_message(events: list[Any], chunks: list[Any]) -> None:
+def test_sdk_events_become_chunks_of_a_ui_message(events: list[Any], chunks: list[Any]) -> None:
     assert bare(items("ai-sdk", events)) == chunks
 
 
 @pytest.mark.parametrize(("events", "chunks"), SOURCES, indirect=["events"])
-def test_events_are_the_same_as_dicts(events: list[Any], chunks: list[Any]) -> None:
+def test_sdk_events_as_dicts_become_the_same_chunks(events: list[Any], chunks: list[Any]) -> None:
     as_json = items("ndjson", events)
     assert len(as_json) == len(events)
     assert bare(items("ai-sdk", as_json)) == chunks
 
 
 @pytest.mark.parametrize("name", ["CHAT", "RESPONSES_EVENTS", "ANTHROPIC_EVENTS"])
-def test_deltas_of_text_are_enough(sdk: ModuleType, name: str) -> None:
+def test_deltas_of_text_alone_become_a_complete_text_part(sdk: ModuleType, name: str) -> None:
     dumped: list[Any] = items("ndjson", getattr(sdk, name))
     events = [event for event in dumped if "Once " in str(event) or "'upon'" in str(event)]
     deltas = [event for event in events if not str(event.get("type")).endswith("done")]
     assert bare(items("ai-sdk", deltas)) == step(*said(1))
 
 
-def test_what_a_helper_derives_from_events_is_not_told_twice(sdk: ModuleType) -> None:
+def test_events_that_sdk_helpers_derive_from_others_add_no_chunks(sdk: ModuleType) -> None:
     assert items("ai-sdk", sdk.DERIVED) == []
     assert items("text", sdk.DERIVED) == []
 
 
-def test_a_helper_of_whose_events_only_text_is_passed_on_gives_the_text(sdk: ModuleType) -> None:
+def test_content_events_of_an_sdk_helper_alone_become_text(sdk: ModuleType) -> None:
     passed_on = [event for event in sdk.HELPER if event.type.startswith("content.")]
     assert items("text", passed_on) == ["Once ", "upon"]
     assert items("ai-sdk", passed_on) == step(*said(1))
 
 
-def test_a_second_message_has_parts_of_its_own(sdk: ModuleType) -> None:
+def test_a_second_message_of_a_model_gets_its_own_step_and_text_part(sdk: ModuleType) -> None:
     twice = items("ai-sdk", sdk.ANTHROPIC_EVENTS * 2)
     starts = [item["id"] for item in twice if item["type"] == "text-start"]
     assert starts == ["text-2", "text-4"]
     assert [item["type"] for item in twice].count("start-step") == 2
 
 
-def test_the_reasoning_in_blocks_of_content_ends_where_the_text_begins(sdk: ModuleType) -> None:
+def test_a_thinking_block_of_langchain_ends_where_the_text_begins(sdk: ModuleType) -> None:
     blocks = [
         sdk.message([{"type": "thinking", "thinking": "Hm.", "index": 0}]),
         sdk.message([{"type": "text", "text": "Once ", "index": 1}, "upon"]),
@@ -147,7 +147,7 @@ def test_the_reasoning_in_blocks_of_content_ends_where_the_text_begins(sdk: Modu
     assert items("ai-sdk", blocks) == step(*THOUGHT, *said(2))
 
 
-def test_reasoning_that_langchain_has_apart_is_reasoning(sdk: ModuleType) -> None:
+def test_reasoning_content_of_langchain_becomes_a_reasoning_part(sdk: ModuleType) -> None:
     thought = sdk.message("", additional_kwargs={"reasoning_content": "Hm."})
     assert items("ai-sdk", [thought, *sdk.LANGCHAIN[:2]]) == step(*THOUGHT, *said(2))
 
@@ -163,7 +163,7 @@ def test_reasoning_that_langchain_has_apart_is_reasoning(sdk: ModuleType) -> Non
         ({}, None),
     ],
 )
-def test_langchain_tells_why_a_model_has_stopped(
+def test_finish_reasons_of_langchain_are_mapped_to_those_of_the_ai_sdk(
     sdk: ModuleType, told: dict[str, object], reason: str | None
 ) -> None:
     writer = FORMATS["ai-sdk"].writer()
@@ -171,7 +171,7 @@ def test_langchain_tells_why_a_model_has_stopped(
     assert writer.finish_reason == reason
 
 
-def test_langchain_tells_the_tokens(sdk: ModuleType) -> None:
+def test_token_counts_of_langchain_become_message_metadata(sdk: ModuleType) -> None:
     first = {"input_tokens": 7, "output_tokens": 0, "total_tokens": 7}
     counts = {"input_tokens": 0, "output_tokens": 5, "total_tokens": 5}
     last = counts | {"output_token_details": {"reasoning": 2}}
@@ -185,7 +185,7 @@ def test_langchain_tells_the_tokens(sdk: ModuleType) -> None:
     }
 
 
-def test_tools_answer_among_the_events_of_langchain(sdk: ModuleType) -> None:
+def test_tool_end_and_tool_error_events_of_langchain_become_tool_outputs(sdk: ModuleType) -> None:
     answer = sdk.answered("sun")
     failed = {"error": ValueError("of nobody's business"), "tool_call_id": "call_2", "input": {}}
     events = [
@@ -205,11 +205,11 @@ def test_tools_answer_among_the_events_of_langchain(sdk: ModuleType) -> None:
     assert items("ai-sdk", events) == chunks
 
 
-def test_an_answer_of_a_tool_adds_no_text(sdk: ModuleType) -> None:
+def test_a_tool_output_adds_no_text(sdk: ModuleType) -> None:
     assert items("text", [sdk.answered("sun")]) == []
 
 
-def test_an_answer_of_a_tool_is_in_the_step_of_its_call(sdk: ModuleType) -> None:
+def test_a_tool_output_belongs_to_the_step_of_its_call(sdk: ModuleType) -> None:
     output = {"type": "tool-output-available", "toolCallId": "call_1", "output": "sun"}
     first = [*sdk.CHAT, output]
     again = [chunk.model_copy(update={"id": "chatcmpl-2"}) for chunk in sdk.CHAT[:3]]
@@ -221,12 +221,12 @@ def test_an_answer_of_a_tool_is_in_the_step_of_its_call(sdk: ModuleType) -> None
     ]
 
 
-def test_a_second_answer_with_the_id_of_the_first_is_another_step(sdk: ModuleType) -> None:
+def test_a_second_completion_with_the_same_id_begins_another_step(sdk: ModuleType) -> None:
     types = [item["type"] for item in items("ai-sdk", [*sdk.CHAT, sdk.CHAT[0], sdk.CHAT[1]])]
     assert types.count("start-step") == types.count("finish-step") == 2
 
 
-def test_two_answers_that_come_at_once_are_each_whole(sdk: ModuleType) -> None:
+def test_interleaved_completions_get_text_parts_of_their_own(sdk: ModuleType) -> None:
     one, other = sdk.CHAT[1], sdk.CHAT[2].model_copy(update={"id": "chatcmpl-2"})
     assert items("ai-sdk", [one, other, one, other]) == [
         *step(*said(1)[:2], said(1)[-1]),
@@ -242,13 +242,13 @@ def test_two_answers_that_come_at_once_are_each_whole(sdk: ModuleType) -> None:
     ]
 
 
-def test_chunks_of_ones_own_are_put_into_a_step() -> None:
+def test_a_tool_chunk_of_the_application_is_put_into_a_step() -> None:
     call = {"type": "tool-input-available", "toolCallId": "1", "toolName": "t", "input": {}}
     data = {"type": "data-a", "data": 1}
     assert items("ai-sdk", [data, call]) == [data, *step(call)]
 
 
-def test_steps_of_ones_own_end_what_was_begun_in_them() -> None:
+def test_step_chunks_of_the_application_end_the_parts_that_are_open() -> None:
     start, end = step()
     begun = {"type": "text-start", "id": "1"}
     ended = {"type": "text-end", "id": "1"}
@@ -258,7 +258,7 @@ def test_steps_of_ones_own_end_what_was_begun_in_them() -> None:
     ]
 
 
-def test_an_answer_of_a_tool_that_an_earlier_run_has_called_begins_no_step() -> None:
+def test_a_tool_output_for_a_call_of_an_earlier_run_begins_no_step() -> None:
     output = {"type": "tool-output-available", "toolCallId": "call_1", "output": "sun"}
     said_after = [{**chunk, "id": "text-1"} for chunk in said(1)]
     assert items("ai-sdk", [output, "Once ", "upon"]) == [output, *step(*said_after)]
@@ -272,7 +272,7 @@ def dump(chunk: Any, **delta: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
-def test_reasoning_of_compatible_services_ends_where_the_text_begins(
+def test_reasoning_of_openai_compatible_services_ends_where_the_text_begins(
     sdk: ModuleType, field: str
 ) -> None:
     thought = dump(sdk.CHAT[0], content="", **{field: "Hm."})
@@ -280,7 +280,7 @@ def test_reasoning_of_compatible_services_ends_where_the_text_begins(
     assert answer == step(*THOUGHT, *said(2))
 
 
-def test_calls_that_share_an_index_are_told_apart(sdk: ModuleType) -> None:
+def test_tool_calls_that_share_an_index_are_distinguished_by_their_ids(sdk: ModuleType) -> None:
     def call(call_id: str, arguments: str) -> dict[str, Any]:
         function = {"name": "weather", "arguments": arguments}
         return dump(sdk.CHAT[0], tool_calls=[{"index": 0, "id": call_id, "function": function}])
@@ -293,24 +293,24 @@ def test_calls_that_share_an_index_are_told_apart(sdk: ModuleType) -> None:
     ]
 
 
-def test_the_filters_that_azure_tells_first_add_nothing() -> None:
+def test_the_prompt_filter_results_of_azure_add_no_chunks() -> None:
     first = {"id": "", "object": "", "choices": [], "prompt_filter_results": [{"index": 0}]}
     assert items("ai-sdk", [first]) == items("text", [first]) == []
 
 
-def test_tokens_that_a_service_tells_with_each_chunk_count_once(sdk: ModuleType) -> None:
+def test_usage_that_a_service_repeats_in_each_chunk_is_counted_once(sdk: ModuleType) -> None:
     usage = {"prompt_tokens": 4, "completion_tokens": 6}
     chunks = [chunk.model_dump(mode="json") | {"usage": usage} for chunk in sdk.CHAT]
     told = [item for item in items("ai-sdk", chunks) if item["type"] == "message-metadata"]
     assert [item["messageMetadata"]["usage"]["totalTokens"] for item in told] == [10]
 
 
-def test_a_beginning_of_a_message_that_is_repeated_begins_no_other(sdk: ModuleType) -> None:
+def test_a_repeated_message_start_event_begins_no_second_message(sdk: ModuleType) -> None:
     events = sdk.ANTHROPIC_EVENTS
     assert items("ai-sdk", [events[0], *events]) == items("ai-sdk", events)
 
 
-def test_tokens_of_several_calls_of_the_model_are_told_in_sum(sdk: ModuleType) -> None:
+def test_tokens_of_several_model_calls_are_reported_as_their_sum(sdk: ModuleType) -> None:
     told = [
         item["messageMetadata"]["usage"]["outputTokens"]
         for item in items("ai-sdk", sdk.ANTHROPIC_EVENTS * 2)
@@ -319,7 +319,7 @@ def test_tokens_of_several_calls_of_the_model_are_told_in_sum(sdk: ModuleType) -
     assert told == [9, 18]
 
 
-def test_an_input_that_is_no_json_is_an_error_of_the_tool(sdk: ModuleType) -> None:
+def test_a_tool_input_that_is_no_json_becomes_an_error_of_the_tool(sdk: ModuleType) -> None:
     broken = [*sdk.CHAT[3:5], sdk.CHAT[6]]
     assert items("ai-sdk", broken)[-2] == {
         "type": "tool-input-error",
@@ -332,13 +332,13 @@ def test_an_input_that_is_no_json_is_an_error_of_the_tool(sdk: ModuleType) -> No
 
 @pytest.mark.parametrize("failure", ["openai", "openai-failed", "anthropic"])
 @pytest.mark.parametrize("format_", ["text", "ai-sdk"])
-def test_an_error_that_the_model_tells_of_fails_the_run(
+def test_an_error_event_of_a_model_raises_model_failed(
     format_: str, failure: str, sdk: ModuleType
 ) -> None:
     with pytest.raises(ModelFailed, match="Overloaded"):
         items(format_, sdk.FAILURES[failure])
 
 
-def test_an_error_for_the_page_is_a_chunk_like_others() -> None:
+def test_an_error_chunk_of_the_application_is_passed_on_unchanged() -> None:
     chunk = {"type": "error", "errorText": "no"}
     assert items("ai-sdk", [chunk]) == [chunk]

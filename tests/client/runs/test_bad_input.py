@@ -29,7 +29,9 @@ LONGEST = "é" * 170 + "abcd"  # six bytes for each é, as a URL has it: 1,024
 @pytest.mark.parametrize(
     "run_id", ["a/b", "a/lease", 'a"b', "a b", "größe", "%2F", "?a#b", "\\", "...", LONGEST]
 )
-async def test_an_id_may_hold_what_a_url_does_not(runs: Runs, other: Runs, run_id: str) -> None:
+async def test_a_run_id_with_characters_reserved_in_urls_is_usable(
+    runs: Runs, other: Runs, run_id: str
+) -> None:
     assert await read(await runs.start(run_id, of("Once"))) == b"Once"
     assert await read(await other.follow(run_id)) == b"Once"
     assert await other.state(run_id) == RunState("finished")
@@ -48,7 +50,7 @@ async def test_an_id_may_hold_what_a_url_does_not(runs: Runs, other: Runs, run_i
         ("x" * 2048, "at most 1024 bytes when it is percent-encoded, not 2048"),
     ],
 )
-async def test_an_id_that_no_path_can_hold_is_refused_at_once(
+async def test_a_run_id_that_no_path_can_hold_is_refused_by_every_call(
     runs: Runs, run_id: str, error: str
 ) -> None:
     for attempt in (
@@ -62,7 +64,9 @@ async def test_an_id_that_no_path_can_hold_is_refused_at_once(
 
 
 @pytest.mark.parametrize("run_id", [7, None, id])
-async def test_an_id_that_is_no_text_is_named_by_its_type(runs: Runs, run_id: Any) -> None:
+async def test_a_run_id_that_is_no_str_is_refused_with_its_type_named(
+    runs: Runs, run_id: Any
+) -> None:
     error = f"the id of a run is a str, not {type(run_id).__name__}"
     for attempt in (
         runs.start(run_id, of("Once")),
@@ -76,19 +80,21 @@ async def test_an_id_that_is_no_text_is_named_by_its_type(runs: Runs, run_id: An
         runs.stopped(run_id)
 
 
-async def test_a_cursor_that_is_no_number_is_refused_at_once(runs: Runs) -> None:
+async def test_following_a_run_from_a_str_cursor_raises_a_type_error(runs: Runs) -> None:
     after: Any = "3"
     with pytest.raises(TypeError, match="counts items, as an int, or is a Cursor, and is no str"):
         await runs.follow("a", after)
 
 
 @pytest.mark.parametrize("wait", [-1, math.nan, math.inf])
-async def test_a_time_that_nobody_can_wait_is_refused_at_once(runs: Runs, wait: float) -> None:
+async def test_a_negative_or_infinite_wait_is_refused_when_following_a_run(
+    runs: Runs, wait: float
+) -> None:
     with pytest.raises(ValueError, match="wait is a number of seconds, 0 or more"):
         await runs.follow("a", wait=wait)
 
 
-async def test_what_is_no_async_iterator_is_refused_before_anything_is_written(
+async def test_a_source_that_is_no_async_iterator_is_refused_and_creates_no_run(
     runs: Runs,
 ) -> None:
     async def forgotten_await() -> str:
@@ -124,7 +130,7 @@ async def test_what_is_no_async_iterator_is_refused_before_anything_is_written(
         ("sse", float, "what the source gave is not JSON"),
     ],
 )
-async def test_a_run_fails_by_what_its_format_does_not_take(
+async def test_an_item_that_the_format_does_not_take_fails_the_run_and_closes_its_source(
     runs: Runs, format_: FormatName, given: object, error: str
 ) -> None:
     feed = Feed(given)
@@ -135,19 +141,21 @@ async def test_a_run_fails_by_what_its_format_does_not_take(
     assert feed.closed.is_set()
 
 
-async def test_a_run_whose_source_gives_nothing_fails(runs: Runs) -> None:
+async def test_a_run_whose_source_is_empty_fails(runs: Runs) -> None:
     assert await read_failed(await runs.start("a", of())) == b""
     assert await runs.state("a") == RunState("failed", "the source gave nothing")
 
 
-async def test_a_source_that_raises_is_told_by_its_class_alone(runs: Runs) -> None:
+async def test_the_error_of_a_failed_run_names_the_exception_class_without_its_text(
+    runs: Runs,
+) -> None:
     feed = Feed("Once ", RuntimeError("key sk-123 is wrong"))
     assert await read_failed(await runs.start("a", feed.source())) == b"Once "
     error = "the source failed: RuntimeError"
     assert await runs.state("a") == RunState("failed", error)
 
 
-async def test_a_source_that_cannot_be_closed_has_finished_all_the_same(runs: Runs) -> None:
+async def test_a_run_finishes_although_closing_its_source_raises(runs: Runs) -> None:
     class Source:
         def __init__(self) -> None:
             self._words = iter(["Once ", "upon"])
@@ -167,7 +175,7 @@ async def test_a_source_that_cannot_be_closed_has_finished_all_the_same(runs: Ru
     assert await runs.state("a") == RunState("finished")
 
 
-async def test_an_application_may_tell_more_of_an_error(url: str) -> None:
+async def test_error_text_of_the_application_becomes_the_error_of_a_failed_run(url: str) -> None:
     async with Runs(url, error_text=str) as runs:
         await read_failed(await runs.start("a", Feed(RuntimeError("too long a question")).source()))
         assert await runs.state("a") == RunState("failed", "too long a question")
@@ -182,7 +190,7 @@ async def test_an_application_may_tell_more_of_an_error(url: str) -> None:
     ],
 )
 @pytest.mark.parametrize("format_", ["text", "ai-sdk"])
-async def test_any_text_of_an_error_is_told_as_far_as_it_can_be(
+async def test_error_texts_are_cut_and_invalid_characters_replaced(
     url: str, format_: FormatName, told: Any, error: str
 ) -> None:
     async with Runs(url, error_text=lambda _: told) as runs:
@@ -190,7 +198,7 @@ async def test_any_text_of_an_error_is_told_as_far_as_it_can_be(
         assert await runs.state("a") == RunState("failed", error)
 
 
-async def test_a_source_that_is_cancelled_by_somebody_else_fails_its_run(runs: Runs) -> None:
+async def test_a_source_that_raises_cancelled_error_fails_its_run(runs: Runs) -> None:
     async def source() -> Any:
         yield "Once "
         raise asyncio.CancelledError
@@ -200,7 +208,7 @@ async def test_a_source_that_is_cancelled_by_somebody_else_fails_its_run(runs: R
     assert await runs.state("a") == RunState("failed", error)
 
 
-async def test_an_item_that_the_server_does_not_take_fails_the_run_after_those_before(
+async def test_an_item_beyond_max_append_fails_the_run_after_the_items_before_it(
     runs: Runs,
 ) -> None:
     feed = Feed("Once ", "x" * MAX_APPEND, "upon")
@@ -214,7 +222,7 @@ async def test_an_item_that_the_server_does_not_take_fails_the_run_after_those_b
     assert feed.closed.is_set()
 
 
-async def test_a_run_ends_when_its_stream_is_closed_by_somebody_else(runs: Runs, url: str) -> None:
+async def test_a_run_ends_when_another_writer_closes_its_stream(runs: Runs, url: str) -> None:
     feed = Feed("Once ")
     answer = await runs.start("a", feed.source(), format="ai-sdk")
     await read_to(answer, b'"Once "}\n\n')
@@ -229,7 +237,9 @@ async def test_a_run_ends_when_its_stream_is_closed_by_somebody_else(runs: Runs,
     assert await runs.state("a") == RunState("failed", error.decode())
 
 
-async def test_a_run_ends_for_its_readers_when_its_stream_is_deleted(runs: Runs, url: str) -> None:
+async def test_readers_of_a_run_reach_an_end_when_its_stream_is_deleted(
+    runs: Runs, url: str
+) -> None:
     feed = Feed("Once ")
     answer = await runs.start("a", feed.source(), format="sse")
     await read_to(answer, b'"Once "\n\n')
@@ -243,7 +253,7 @@ async def test_a_run_ends_for_its_readers_when_its_stream_is_deleted(runs: Runs,
     await feed.closed.wait()
 
 
-async def test_a_stream_that_is_no_run_is_not_followed(runs: Runs, url: str) -> None:
+async def test_a_stream_without_run_records_is_refused_as_a_run(runs: Runs, url: str) -> None:
     async with Stream(f"{url}/a") as stream:
         body = b'[{"a":1}]'
         await stream.create(content_type="application/json", ttl_s=DAY_S, body=body)
@@ -253,14 +263,14 @@ async def test_a_stream_that_is_no_run_is_not_followed(runs: Runs, url: str) -> 
         await runs.start("a", of("Once"))
 
 
-async def test_a_stream_of_another_content_type_is_not_followed(runs: Runs, url: str) -> None:
+async def test_a_stream_of_another_content_type_is_refused_as_a_run(runs: Runs, url: str) -> None:
     async with Stream(f"{url}/a") as stream:
         await stream.create(content_type="text/plain", body=b"Once")
     with pytest.raises(ProtocolError, match="this stream is no run: it does not hold JSON"):
         await runs.follow("a")
 
 
-async def test_what_others_write_to_the_lease_is_no_stop(runs: Runs, url: str) -> None:
+async def test_foreign_records_in_a_lease_do_not_stop_the_run(runs: Runs, url: str) -> None:
     feed = Feed("Once ")
     answer = await runs.start("a", feed.source())
     async with Stream(f"{url}/a/lease") as lease:
@@ -292,14 +302,14 @@ async def test_a_start_that_is_refused_leaves_the_lease_of_a_producer(runs: Runs
     assert json.loads((await read(answer)).splitlines()[-1])["data"] == {"status": "stopped"}
 
 
-async def test_a_run_goes_on_only_in_its_own_format(runs: Runs) -> None:
+async def test_starting_a_run_again_in_another_format_is_refused(runs: Runs) -> None:
     feed = Feed("Once")
     await runs.start("a", feed.source(), format="ndjson")
     with pytest.raises(ValueError, match="run 'a' is there, and not in the format text"):
         await runs.start("a", of("again"))
 
 
-async def test_without_a_server_every_call_raises_at_once() -> None:
+async def test_every_call_of_runs_raises_unavailable_without_a_server() -> None:
     async with Runs(f"http://127.0.0.1:{free_port()}/runs") as runs:
         for attempt in (
             runs.start("a", of("Once")),
@@ -311,7 +321,7 @@ async def test_without_a_server_every_call_raises_at_once() -> None:
                 await attempt
 
 
-def test_a_second_event_loop_is_refused(url: str) -> None:
+def test_runs_refuse_a_second_event_loop(url: str) -> None:
     runs = Runs(url)
 
     async def use() -> None:
@@ -325,13 +335,13 @@ def test_a_second_event_loop_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("options", [{"orphan_after": 0}, {"orphan_after": 60, "ttl": 59}])
-def test_times_that_cannot_be_kept_are_refused(options: dict[str, int]) -> None:
+def test_runs_refuse_a_zero_orphan_after_or_a_ttl_below_it(options: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="orphan_after is 1 second or more, and ttl is no less"):
         Runs("http://127.0.0.1/runs", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("options", [{"retry_for": -1.0}, {"stop_grace": -1.0}])
-def test_times_before_now_are_refused(options: dict[str, float]) -> None:
+def test_runs_refuse_a_negative_retry_for_or_stop_grace(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="stop_grace and retry_for are 0 seconds or more"):
         Runs("http://127.0.0.1/runs", **options)  # type: ignore[arg-type]
 

@@ -15,13 +15,13 @@ STOPPED_WITHIN_S, STATE_WITHIN_S = 1.0, 0.5
 @pytest.mark.timeout(180)  # several processes start
 @pytest.mark.torture("each end alone in test_ends.py, and kills in test_takeover_kills.py")
 @pytest.mark.parametrize("server", SERVERS)
-async def test_runs_end_alike_for_all_readers_whatever_is_killed_cut_and_deleted(
+async def test_all_readers_of_a_run_see_the_same_end_after_kills_cuts_and_deletions(
     server: str,
 ) -> None:
     assert broken(await play(SHORT, server), SHORT, STOPPED_WITHIN_S, STATE_WITHIN_S) == []
 
 
-def test_the_campaign_sees_what_it_is_for() -> None:
+def test_the_run_campaign_reports_missing_cuts_wrong_ends_and_slow_stops() -> None:
     """A campaign without cuts, with another end, or with one slow stop is no good one."""
     ends = {"orphaned": SHORT.kills * SHORT.runs // SHORT.processes}
     stops_s = [0.001] * SHORT.runs

@@ -8,7 +8,7 @@ from tests.client.runs.chat_histories import SHORT_BURSTS, play
 
 
 @pytest.mark.timeout(180)  # what is given up is waited for
-async def test_random_histories_of_chats_are_as_promised() -> None:
+async def test_random_histories_of_chats_fulfil_the_promises_of_chats() -> None:
     seen = await play(1, bursts=SHORT_BURSTS)
     assert seen["answered"] > 0
     assert seen["deleted"] > 0

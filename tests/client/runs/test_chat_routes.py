@@ -174,7 +174,7 @@ async def page(request: pytest.FixtureRequest, runs: Runs) -> AsyncIterator[Page
         yield page
 
 
-async def test_a_chat_is_used_over_http(page: Page) -> None:
+async def test_each_chat_route_answers_a_page_over_http(page: Page) -> None:
     page.feed.give("Once")
     page.feed.end()
     status, body = await page.send("c", "Tell.")
@@ -200,7 +200,7 @@ async def test_a_chat_is_used_over_http(page: Page) -> None:
     assert json.loads((await page.ask("GET", "/c"))[1]) == NOTHING
 
 
-async def test_what_a_chat_does_not_take_is_said_by_a_status_and_a_sentence(page: Page) -> None:
+async def test_a_bad_chat_request_is_answered_with_400_and_a_sentence(page: Page) -> None:
     refused = [
         (b"{", "the body of the request is no JSON"),
         (b"[]", "is a JSON object with an id and messages"),
@@ -236,13 +236,13 @@ async def test_what_a_chat_does_not_take_is_said_by_a_status_and_a_sentence(page
         assert (await page.ask("GET", path))[0] == 400, path
 
 
-async def test_a_body_that_is_not_encoded_as_it_says_is_refused(page: Page) -> None:
+async def test_a_body_that_does_not_match_its_content_encoding_gets_400(page: Page) -> None:
     headers = {**ALLOWED, "Content-Encoding": "gzip"}
     status, told = await page.ask("POST", headers=headers, data=b"{}")
     assert status == 400, told
 
 
-async def test_a_body_of_the_most_bytes_is_read_and_a_longer_one_is_not(
+async def test_a_chat_request_body_one_byte_beyond_the_bound_gets_413(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requests, "MOST_BODY_BYTES", 1000)
@@ -251,12 +251,12 @@ async def test_a_body_of_the_most_bytes_is_read_and_a_longer_one_is_not(
     assert await page.ask("POST", data=most + b" ") == (413, "a request has at most 1000 bytes\n")
 
 
-async def test_no_other_method_is_allowed(page: Page) -> None:
+async def test_chat_routes_answer_405_to_other_methods(page: Page) -> None:
     for path in ("", "/c", "/c/stream", "/c/stop"):
         assert (await page.ask("PUT", path))[0] == 405
 
 
-async def test_a_user_who_is_not_let_into_a_chat_is_refused_by_every_route(page: Page) -> None:
+async def test_an_unauthorized_user_of_a_chat_gets_403_from_every_route(page: Page) -> None:
     asked = [("GET", ""), ("DELETE", ""), ("GET", "/stream"), ("POST", "/stop")]
     refusal = (403, "you may not use this chat\n")
     for method, path in asked:
@@ -267,7 +267,9 @@ async def test_a_user_who_is_not_let_into_a_chat_is_refused_by_every_route(page:
     assert await page.send("theirs", "Tell.") == refusal
 
 
-async def test_a_message_is_refused_while_another_is_answered(page: Page, other: Runs) -> None:
+async def test_a_chat_message_gets_409_while_another_is_being_answered(
+    page: Page, other: Runs
+) -> None:
     first = {"id": "1", "role": "user", "parts": []}
     await Chats(other).send("c", first, lambda _: page.feed.source())
     assert await page.send("c", "Tell.") == (
@@ -277,14 +279,14 @@ async def test_a_message_is_refused_while_another_is_answered(page: Page, other:
     assert json.loads((await page.ask("POST", "/c/stop"))[1]) == {"stopped": True}
 
 
-async def test_a_server_that_is_away_is_told_of_as_such() -> None:
+async def test_chat_routes_answer_503_while_the_server_is_away() -> None:
     url = f"http://127.0.0.1:{free_port()}/v1/stream/chats"
     async with Runs(url) as runs, page_of(aiohttp_app, runs) as page:
         assert await page.ask("GET", "/c") == (503, "the chat cannot be reached for now\n")
         assert (await page.send("c", "Tell."))[0] == 503
 
 
-async def test_a_chat_has_somebody_who_says_who_may_use_it(runs: Runs) -> None:
+async def test_a_chat_router_without_authorize_is_refused(runs: Runs) -> None:
     router: Any = headgate.chats.starlette.chat_router
     with pytest.raises(TypeError, match="authorize"):
         router(Chats(runs), None)

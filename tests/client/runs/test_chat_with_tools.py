@@ -110,7 +110,7 @@ def forget_decisions(held: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("version", "serve"), PAIRS)
-async def test_a_chat_with_tools_shows_what_the_ai_sdks_own_server_makes_it_show(
+async def test_a_chat_with_tools_shows_the_same_as_behind_the_server_of_the_ai_sdk(
     url: str, monkeypatch: pytest.MonkeyPatch, version: int, serve: Any
 ) -> None:
     async with application(url, monkeypatch, serve) as (app, model_url):

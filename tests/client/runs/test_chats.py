@@ -69,7 +69,7 @@ async def anywhere(any_url: str) -> AsyncIterator[Chats]:
         yield Chats(runs, busy_after=BUSY_AFTER_S)
 
 
-async def test_a_message_is_answered_and_kept_with_its_answer(anywhere: Chats) -> None:
+async def test_a_chat_message_is_answered_and_stored_with_its_answer(anywhere: Chats) -> None:
     model = Model("Once", "upon")
     assert await anywhere.history("c") == Page([], None, {})
     first = await anywhere.send("c", user("1"), model)
@@ -84,7 +84,9 @@ async def test_a_message_is_answered_and_kept_with_its_answer(anywhere: Chats) -
     assert (state.run, state.status, state.questions) == (turn.run, "finished", 2)
 
 
-async def test_the_same_message_sent_at_once_from_everywhere_makes_one_run(anywhere: Chats) -> None:
+async def test_a_message_sent_concurrently_from_two_replicas_starts_one_run(
+    anywhere: Chats,
+) -> None:
     model = Model(*["Once"] * 8)
     url = anywhere.runs.place("x").items.url.removesuffix("/x")
     async with Runs(url, orphan_after=ORPHAN_AFTER_S) as other:
@@ -95,7 +97,7 @@ async def test_the_same_message_sent_at_once_from_everywhere_makes_one_run(anywh
     assert texts(await anywhere.history("c")) == ["Tell.", "Once"]
 
 
-async def test_of_two_messages_at_once_one_is_answered_and_the_other_is_refused(
+async def test_of_two_concurrent_messages_one_is_answered_and_one_raises_chat_busy(
     chats: Chats, elsewhere: Chats
 ) -> None:
     feed = Feed("Once")
@@ -112,7 +114,7 @@ async def test_of_two_messages_at_once_one_is_answered_and_the_other_is_refused(
     assert len((await chats.history("c")).messages) == 2
 
 
-async def test_a_message_behind_a_stop_waits_for_the_end_of_what_was_stopped(
+async def test_a_message_sent_after_a_stop_waits_for_the_stopped_answer_to_end(
     runs: Runs, elsewhere: Chats
 ) -> None:
     chats = Chats(runs)
@@ -125,14 +127,16 @@ async def test_a_message_behind_a_stop_waits_for_the_end_of_what_was_stopped(
     assert await chats.stop("c") is False
 
 
-async def test_the_same_message_again_reads_the_answer_again(chats: Chats) -> None:
+async def test_resending_an_answered_message_returns_its_answer_without_a_new_run(
+    chats: Chats,
+) -> None:
     model = Model("Once", RuntimeError)
     first = await read(await chats.send("c", user("1"), model))
     assert await read(await chats.send("c", user("1"), model)) == first
     assert len(model.turns) == 1
 
 
-async def test_a_message_whose_answer_failed_is_answered_anew(chats: Chats) -> None:
+async def test_resending_a_message_whose_answer_failed_starts_a_new_answer(chats: Chats) -> None:
     feed = Feed("On", ValueError("overloaded"))
     model = Model(feed.source(), "Once")
     assert b'"type":"error"' in await read(await chats.send("c", user("1"), model))
@@ -141,7 +145,7 @@ async def test_a_message_whose_answer_failed_is_answered_anew(chats: Chats) -> N
     assert texts(await chats.history("c")) == ["Tell.", "Once"]
 
 
-async def test_an_answer_that_is_asked_for_anew_takes_the_place_of_the_one_before(
+async def test_a_regenerated_answer_replaces_the_previous_one_in_the_history(
     chats: Chats,
 ) -> None:
     model = Model("Once", "upon", "a", "time")
@@ -154,7 +158,7 @@ async def test_an_answer_that_is_asked_for_anew_takes_the_place_of_the_one_befor
     assert [len(turn.messages) for turn in model.turns] == [1, 3, 3, 3]
 
 
-async def test_a_message_that_is_changed_ends_what_came_after_it(chats: Chats) -> None:
+async def test_editing_a_message_drops_the_history_after_it(chats: Chats) -> None:
     model = Model("Once", "upon", "a time")
     await read(await chats.send("c", user("1"), model))
     await read(await chats.send("c", user("2", "And?"), model))
@@ -169,7 +173,7 @@ DONE = {**CALL, "toolCallId": "3", "toolName": "sky"}
 OF_THE_PROVIDER = {**CALL, "toolCallId": "4", "toolName": "search", "providerExecuted": True}
 
 
-async def test_a_page_may_answer_open_calls_and_change_nothing_else_of_an_answer(
+async def test_a_page_can_answer_open_tool_calls_but_change_nothing_else_of_an_answer(
     chats: Chats,
 ) -> None:
     calls = [
@@ -211,7 +215,7 @@ async def test_a_page_may_answer_open_calls_and_change_nothing_else_of_an_answer
         {"state": "approval-responded", "approval": None},
     ],
 )
-async def test_an_answer_to_a_call_that_no_page_gives_is_refused(
+async def test_a_malformed_answer_to_a_tool_call_is_refused(
     chats: Chats, said: dict[str, Any]
 ) -> None:
     approval = {"type": "tool-approval-request", "toolCallId": "2", "approvalId": "a"}
@@ -222,7 +226,7 @@ async def test_an_answer_to_a_call_that_no_page_gives_is_refused(
         await chats.send("c", {**message, "parts": parts}, Model())
 
 
-async def test_an_answer_to_a_call_that_comes_again_or_too_late_starts_no_other_run(
+async def test_a_repeated_or_late_answer_to_a_tool_call_starts_no_second_run(
     chats: Chats,
 ) -> None:
     await read(await chats.send("c", user("1"), Model(of(CALL))))
@@ -238,12 +242,12 @@ async def test_an_answer_to_a_call_that_comes_again_or_too_late_starts_no_other_
     assert (await chats.history("c")).messages[-1]["parts"][1]["output"] == "yes"
 
 
-async def test_what_goes_on_with_an_unknown_message_is_refused(chats: Chats) -> None:
+async def test_an_assistant_message_with_an_unknown_id_is_refused(chats: Chats) -> None:
     with pytest.raises(BadRequest, match="no message of the assistant's with the id 'm'"):
         await chats.send("c", {"id": "m", "role": "assistant", "parts": []}, Model())
 
 
-async def test_the_history_is_read_page_by_page(chats: Chats) -> None:
+async def test_a_chat_history_is_read_page_by_page(chats: Chats) -> None:
     model = Model(*"abcd")
     for number in range(4):
         await read(await chats.send("c", user(str(number), str(number)), model))
@@ -262,7 +266,7 @@ async def test_the_history_is_read_page_by_page(chats: Chats) -> None:
         await chats.history("c", limit=0)
 
 
-async def test_an_answer_is_kept_by_the_first_who_reads_the_chat_behind_its_end(
+async def test_reading_the_history_after_an_answer_stores_it_independently_of_its_run(
     chats: Chats, runs: Runs
 ) -> None:
     answer = await chats.send("c", user("1"), Model("Once"))
@@ -272,7 +276,7 @@ async def test_an_answer_is_kept_by_the_first_who_reads_the_chat_behind_its_end(
     assert texts(await chats.history("c")) == ["Tell.", "Once"]
 
 
-async def test_a_question_whose_process_died_before_the_run_is_asked_anew(
+async def test_a_question_whose_process_died_before_its_run_fails_and_the_next_is_answered(
     chats: Chats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def die(*_: object, **__: object) -> None:
@@ -303,7 +307,7 @@ class LateStarts:
         return await self._start(*about, **more)
 
 
-async def test_a_message_waits_for_the_answer_before_it_to_begin(
+async def test_a_message_waits_until_the_run_of_the_previous_message_has_started(
     runs: Runs, other: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     late, feed = LateStarts(runs, monkeypatch), Feed("Once")
@@ -322,7 +326,7 @@ async def test_a_message_waits_for_the_answer_before_it_to_begin(
     assert model.turns == []
 
 
-async def test_an_answer_that_was_given_up_before_it_began_never_begins(
+async def test_a_run_given_up_before_its_start_never_starts(
     runs: Runs, elsewhere: Chats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headgate.chats.chats.BEGINS_WITHIN_S", 0.05)
@@ -338,7 +342,7 @@ async def test_an_answer_that_was_given_up_before_it_began_never_begins(
     assert state == RunState("failed", NEVER_BEGUN)
 
 
-async def test_an_answer_is_kept_although_the_next_message_came_as_it_began(
+async def test_an_answer_is_stored_although_the_next_message_arrived_as_it_started(
     chats: Chats, elsewhere: Chats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, model = chats.runs.start, Model("Once")
@@ -353,7 +357,7 @@ async def test_an_answer_is_kept_although_the_next_message_came_as_it_began(
     assert texts(await chats.history("c")) == ["Tell.", "Once", "Tell.", "upon"]
 
 
-async def test_a_message_that_comes_as_its_chat_is_deleted_begins_it_anew(
+async def test_a_message_sent_while_its_chat_is_deleted_begins_a_new_chat(
     chats: Chats, elsewhere: Chats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
@@ -373,7 +377,9 @@ async def test_a_message_that_comes_as_its_chat_is_deleted_begins_it_anew(
     assert len(model.turns[0].messages) == 1
 
 
-async def test_an_answer_too_deep_to_be_kept_is_read_anew_each_time(chats: Chats) -> None:
+async def test_an_answer_nested_too_deeply_to_be_stored_is_read_from_its_run_each_time(
+    chats: Chats,
+) -> None:
     deep: Any = 1
     for _ in range(62):
         deep = {"a": deep}
@@ -385,7 +391,7 @@ async def test_an_answer_too_deep_to_be_kept_is_read_anew_each_time(chats: Chats
     assert texts(await chats.history("c")) == ["Tell.", "", "Tell.", "upon"]
 
 
-async def test_a_chat_whose_producer_died_has_what_it_said_and_goes_on(
+async def test_a_chat_keeps_the_partial_answer_of_a_dead_producer_and_takes_messages(
     chats: Chats, elsewhere: Chats
 ) -> None:
     answer = await chats.send("c", user("1"), Model(Feed("Once").source()))
@@ -401,7 +407,7 @@ async def test_a_chat_whose_producer_died_has_what_it_said_and_goes_on(
     assert texts(await elsewhere.history("c")) == ["Tell.", "Once", "Tell.", "upon"]
 
 
-async def test_an_answer_that_waits_for_another_process_goes_on_in_its_chat(url: str) -> None:
+async def test_an_orphaned_answer_blocks_its_chat_until_taken_over_and_finished(url: str) -> None:
     async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=60) as runs:
         chats = Chats(runs, busy_after=0)
         answer = await chats.send("c", user("1"), Model(Feed("Once").source()))
@@ -420,7 +426,7 @@ async def test_an_answer_that_waits_for_another_process_goes_on_in_its_chat(url:
         assert texts(await chats.history("c")) == ["Tell.", "Onceupon"]
 
 
-async def test_a_page_that_comes_back_reads_the_answer_that_goes_on(
+async def test_a_returning_page_resumes_the_active_answer_of_its_chat(
     chats: Chats, elsewhere: Chats
 ) -> None:
     assert await chats.resume("c") is None
@@ -439,7 +445,9 @@ async def test_a_page_that_comes_back_reads_the_answer_that_goes_on(
     assert whole != rest
 
 
-async def test_a_page_may_wait_for_the_next_question(chats: Chats, elsewhere: Chats) -> None:
+async def test_resuming_a_chat_with_wait_returns_the_answer_to_the_next_question(
+    chats: Chats, elsewhere: Chats
+) -> None:
     assert await elsewhere.resume("c", wait=0.01) is None
     for said in ("Once", "upon"):
         waiting = asyncio.create_task(elsewhere.resume("c", wait=30))
@@ -450,7 +458,7 @@ async def test_a_page_may_wait_for_the_next_question(chats: Chats, elsewhere: Ch
         assert await read(back) == await read(answer)
 
 
-async def test_a_chat_is_deleted_with_all_its_answers(chats: Chats, runs: Runs) -> None:
+async def test_deleting_a_chat_deletes_all_its_answers(chats: Chats, runs: Runs) -> None:
     await read(await chats.send("c", user("1"), Model("Once")))
     feed = Feed("upon")
     answer = await chats.send("c", user("2"), Model(feed.source()))
@@ -466,7 +474,7 @@ async def test_a_chat_is_deleted_with_all_its_answers(chats: Chats, runs: Runs) 
     assert texts(await chats.history("c")) == ["Tell.", "again"]
 
 
-async def test_a_question_whose_chat_is_deleted_before_its_run_begins_leaves_no_run(
+async def test_deleting_a_chat_before_the_run_of_a_question_starts_leaves_no_run(
     chats: Chats, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, model = runs.start, Model(Feed("Once").source())
@@ -482,7 +490,7 @@ async def test_a_question_whose_chat_is_deleted_before_its_run_begins_leaves_no_
     assert await chats.state("c") is None
 
 
-async def test_a_run_that_begins_while_its_chat_is_being_deleted_is_deleted(
+async def test_a_run_that_starts_while_its_chat_is_being_deleted_is_deleted(
     chats: Chats, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, model = runs.start, Model(Feed("Once").source())
@@ -497,7 +505,7 @@ async def test_a_run_that_begins_while_its_chat_is_being_deleted_is_deleted(
     assert await runs.state(model.turns[0].run) is None
 
 
-async def test_a_chat_that_is_being_deleted_takes_no_message(chats: Chats, runs: Runs) -> None:
+async def test_a_chat_that_is_being_deleted_refuses_messages(chats: Chats, runs: Runs) -> None:
     await read(await chats.send("c", user("1"), Model("Once")))
     await runs.place("c.chat").items.close()
     with pytest.raises(StreamClosed):
@@ -505,7 +513,7 @@ async def test_a_chat_that_is_being_deleted_takes_no_message(chats: Chats, runs:
     assert await chats.delete("c")
 
 
-async def test_many_chats_tell_their_newest_states(chats: Chats) -> None:
+async def test_the_states_of_several_chats_are_those_of_their_newest_runs(chats: Chats) -> None:
     feed = Feed("On")
     await read(await chats.send("a", user("1"), Model("Once")))
     await chats.send("b", user("1"), Model(feed.source()))
@@ -520,13 +528,13 @@ async def test_many_chats_tell_their_newest_states(chats: Chats) -> None:
 
 
 @pytest.mark.parametrize("chat", ["", "a/b", "a.b", "é", "a" * 129, ".."])
-async def test_what_can_be_no_id_of_a_chat_is_refused(chats: Chats, chat: str) -> None:
+async def test_an_invalid_chat_id_is_refused_by_every_call(chats: Chats, chat: str) -> None:
     for asked in (chats.send(chat, user("1"), Model()), chats.resume(chat), chats.state(chat)):
         with pytest.raises(BadRequest):
             await asked
 
 
-async def test_the_longest_id_of_a_chat_is_taken(chats: Chats) -> None:
+async def test_the_longest_allowed_chat_id_is_accepted(chats: Chats) -> None:
     chat = "a" * 128
     await read(await chats.send(chat, user("1"), Model("upon")))
     assert texts(await chats.history(chat)) == ["Tell.", "upon"]
@@ -545,12 +553,12 @@ async def test_the_longest_id_of_a_chat_is_taken(chats: Chats) -> None:
         user("1", "\ud800"),
     ],
 )
-async def test_what_is_no_message_is_refused(chats: Chats, message: dict[str, Any]) -> None:
+async def test_a_malformed_chat_message_is_refused(chats: Chats, message: dict[str, Any]) -> None:
     with pytest.raises(BadRequest):
         await chats.send("c", message, Model())
 
 
-async def test_a_message_that_is_too_deep_to_be_written_is_refused(chats: Chats) -> None:
+async def test_a_chat_message_nested_too_deeply_is_refused(chats: Chats) -> None:
     message = user("1")
     for _ in range(9_999):
         message["metadata"] = {"deeper": message.get("metadata")}
@@ -558,7 +566,9 @@ async def test_a_message_that_is_too_deep_to_be_written_is_refused(chats: Chats)
         await chats.send("c", message, Model())
 
 
-async def test_a_stream_that_is_no_chat_is_told_by_name(chats: Chats, runs: Runs) -> None:
+async def test_reading_a_stream_without_chat_records_as_a_chat_raises_a_protocol_error(
+    chats: Chats, runs: Runs
+) -> None:
     log = runs.place("c.chat").items
     await log.create(content_type="application/json", body=b'[{"a":1}]')
     with pytest.raises(ProtocolError, match="no chat"):

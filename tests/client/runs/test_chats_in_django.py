@@ -43,7 +43,7 @@ def signed_in(
     return known
 
 
-async def test_the_chats_of_the_page_answer_stop_and_are_read_again_in_django(
+async def test_the_documented_django_program_answers_stops_and_rereads_chats(
     url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section = (ROOT / "docs/client/chats.md").read_text().split("\n## In Django\n")[1]

@@ -12,7 +12,7 @@ async def test_a_chat_keeps_the_messages_that_the_ai_sdk_makes_of_random_chunks(
     assert await play(range(SHORT)) == []
 
 
-def test_the_fuzz_sees_what_it_is_for() -> None:
+def test_the_chunk_fuzz_reports_missing_parts_changed_fields_and_sdk_errors() -> None:
     """A part that is missing, another field, and a chunk that the SDK throws at are complaints."""
     parts = [{"type": "text", "text": "Once"}, {"type": "step-start"}]
     message = {"id": "1", "role": "assistant", "parts": parts}

@@ -63,7 +63,7 @@ PARTS: list[dict[str, Any]] = [
 MESSAGE = {"id": "m 1", "role": "assistant", "parts": PARTS}
 
 
-async def test_a_page_that_is_loaded_anew_makes_the_whole_message(runs: Runs) -> None:
+async def test_a_reloaded_page_rebuilds_the_whole_message_of_a_continued_run(runs: Runs) -> None:
     await read(await runs.start("a", of("upon"), format="ai-sdk", message_id="m 1"))
     body = await read(continued(await runs.follow("a"), MESSAGE))
     new = [{"type": "step-start"}, {"type": "text", "text": "upon", "state": "done"}]
@@ -83,7 +83,7 @@ async def test_a_page_that_is_loaded_anew_makes_the_whole_message(runs: Runs) ->
         assert message["parts"] == [*PARTS, *new]
 
 
-async def test_a_page_loaded_anew_neither_calls_its_tools_again_nor_asks_who_has_decided(
+async def test_a_reloaded_page_repeats_no_finished_tool_call_and_no_decided_approval(
     runs: Runs,
 ) -> None:
     call = {"type": "tool-place", "input": {"city": "Rome"}}
@@ -99,20 +99,20 @@ async def test_a_page_loaded_anew_neither_calls_its_tools_again_nor_asks_who_has
     assert b'{"type":"tool-input-available","toolCallId":"2"' in body
 
 
-async def test_what_a_message_held_comes_at_once_behind_its_start(runs: Runs) -> None:
+async def test_parts_of_a_continued_message_follow_directly_after_its_start(runs: Runs) -> None:
     feed = Feed()
     await runs.start("a", feed.source(), format="ai-sdk", message_id="m 1")
     begun = await read_to(continued(await runs.follow("a"), MESSAGE), b'{"type":"finish-step"}\n\n')
     assert begun.startswith(b'data: {"type":"start","messageId":"m 1"}\n\n')
 
 
-async def test_a_message_of_the_user_adds_nothing_to_an_answer(runs: Runs) -> None:
+async def test_continuing_with_a_user_message_leaves_the_answer_unchanged(runs: Runs) -> None:
     answer = await runs.start("a", of("Once"), format="ai-sdk")
     assert continued(answer, {"role": "user", "parts": []}) is answer
     assert continued(None, MESSAGE) is None
 
 
-async def test_a_comment_before_the_start_stays_before_it() -> None:
+async def test_a_comment_before_the_start_of_a_continued_answer_stays_in_place() -> None:
     closed = []
 
     async def body() -> AsyncGenerator[bytes]:
@@ -134,7 +134,9 @@ async def test_a_comment_before_the_start_stays_before_it() -> None:
 @pytest.mark.parametrize(
     "part", [{"type": "foo"}, {"type": "file", "url": 1}, {"type": "tool-a", "toolCallId": None}]
 )
-async def test_a_part_that_no_page_has_is_refused(runs: Runs, part: dict[str, Any]) -> None:
+async def test_continuing_a_message_with_an_invalid_part_is_refused(
+    runs: Runs, part: dict[str, Any]
+) -> None:
     answer = await runs.start("a", of("Once"), format="ai-sdk")
     with pytest.raises(ValueError, match="is none of a UI message"):
         continued(answer, {"role": "assistant", "parts": [part]})

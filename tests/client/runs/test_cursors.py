@@ -15,22 +15,20 @@ def told(text: str) -> int | Cursor | None:
 @pytest.mark.parametrize(
     ("text", "after"), [("0", 0), ("7", 7), ("-3", -3), ("9" * 15, 10**15 - 1)]
 )
-def test_the_number_of_an_item_is_a_place_as_it_was_in_the_version_before(
-    text: str, after: int
-) -> None:
+def test_a_plain_item_number_is_still_accepted_as_a_cursor(text: str, after: int) -> None:
     assert told(text) == cursor({}, {"Last-Event-ID": text}) == after
     assert cursor({"startIndex": text}, {}) == after
 
 
 @pytest.mark.parametrize("offset", [OFFSET, "01.5-a~", "9", "a" * 256])
-def test_the_id_of_an_event_leads_to_its_place(offset: str) -> None:
+def test_an_event_id_is_parsed_back_into_its_cursor(offset: str) -> None:
     place = Cursor(1042, 3, offset)
     assert place.text == f"1042.3.{offset}"
     assert told(place.text) == place
 
 
 @pytest.mark.parametrize("offset", ["a+b", "a b", "a%20", "é", "a" * 257, ""])
-def test_the_id_of_an_event_whose_offset_no_url_can_have_as_it_is_is_its_number(
+def test_an_event_id_is_the_plain_item_number_if_its_offset_needs_url_encoding(
     offset: str,
 ) -> None:
     assert Cursor(1042, 3, offset).text == "1042"
@@ -44,6 +42,6 @@ def test_the_id_of_an_event_whose_offset_no_url_can_have_as_it_is_is_its_number(
         *("5.1.x\n", f"{'1' * 16}.1.x", f"5.1.{'x' * 257}"),
     ],
 )
-def test_what_is_no_place_is_refused(text: str) -> None:
+def test_a_malformed_cursor_text_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="whole numbers, or ids of events"):
         told(text)

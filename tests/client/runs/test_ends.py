@@ -74,7 +74,7 @@ async def test_a_reader_ends_when_the_stream_of_its_run_expires(short: Runs) -> 
     assert await rest(answer.body) in {GONE, ORPHANED}
 
 
-async def test_a_reader_whose_connection_went_silent_reads_on_by_another(
+async def test_a_reader_whose_connection_hangs_reads_on_over_a_new_connection(
     runs: Runs, url: str, any_server: Headgate | Reference
 ) -> None:
     """As behind a proxy that has lost its server and does not say so."""

@@ -30,7 +30,7 @@ def events(body: bytes) -> list[object]:
     return [line if line == "[DONE]" else json.loads(line) for line in lines]
 
 
-async def test_text_is_the_strings(runs: Runs) -> None:
+async def test_format_text_sends_the_strings_of_the_source_as_plain_text(runs: Runs) -> None:
     answer = await runs.start("a", of("Once ", "", "upon é"), format="text")
     assert answer.status == 200
     assert answer.headers == {
@@ -41,7 +41,7 @@ async def test_text_is_the_strings(runs: Runs) -> None:
     assert await read(answer) == "Once upon é".encode()
 
 
-async def test_ndjson_is_a_line_for_each_value_and_one_for_the_end(runs: Runs) -> None:
+async def test_format_ndjson_sends_a_line_per_value_and_one_for_the_end(runs: Runs) -> None:
     answer = await runs.start("a", of({"n": 1}, ["a\nb"], "c", None, 1.5), format="ndjson")
     assert answer.headers["Content-Type"] == "application/x-ndjson"
     lines = (await read(answer)).splitlines()
@@ -55,7 +55,7 @@ async def test_ndjson_is_a_line_for_each_value_and_one_for_the_end(runs: Runs) -
     ]
 
 
-async def test_sse_counts_its_events_and_names_the_end(runs: Runs) -> None:
+async def test_format_sse_numbers_its_events_and_sends_an_end_event(runs: Runs) -> None:
     answer = await runs.start("a", of({"n": 1}, "c"), format="sse")
     assert answer.headers["Content-Type"] == "text/event-stream"
     assert await read(answer) == (
@@ -67,7 +67,7 @@ async def test_sse_counts_its_events_and_names_the_end(runs: Runs) -> None:
     assert await runs.follow("a", 3) is None
 
 
-async def test_ai_sdk_is_a_ui_message_stream(runs: Runs) -> None:
+async def test_format_ai_sdk_sends_a_ui_message_stream(runs: Runs) -> None:
     tool = {"type": "data-weather", "data": {"sun": True}}
     answer = await runs.start("chat 7", of("Once ", "upon", tool, "a time"), format="ai-sdk")
     assert answer.headers == {
@@ -94,7 +94,9 @@ async def test_ai_sdk_is_a_ui_message_stream(runs: Runs) -> None:
     ]
 
 
-async def test_the_run_itself_tells_the_start_and_the_end_of_its_message(runs: Runs) -> None:
+async def test_start_and_finish_chunks_of_a_source_are_replaced_by_those_of_the_run(
+    runs: Runs,
+) -> None:
     own = [
         {"type": "start", "messageId": "other", "messageMetadata": {"model": "m"}},
         {"type": "finish"},
@@ -107,7 +109,7 @@ async def test_the_run_itself_tells_the_start_and_the_end_of_its_message(runs: R
     ]
 
 
-async def test_a_run_may_go_on_with_a_message_that_the_page_has_already(runs: Runs) -> None:
+async def test_message_id_sets_the_message_that_a_run_continues(runs: Runs) -> None:
     answer = await runs.start("a", of("Once"), format="ai-sdk", message_id="m 1")
     assert events(await read(answer))[0] == {"type": "start", "messageId": "m 1"}
     assert answer.headers["x-workflow-run-id"] == "a"
@@ -122,7 +124,7 @@ async def test_a_run_may_go_on_with_a_message_that_the_page_has_already(runs: Ru
         ("ai-sdk", 1, "message_id is a str, not int"),
     ],
 )
-async def test_what_can_name_no_message_is_refused_before_anything_is_written(
+async def test_an_invalid_message_id_is_refused_and_creates_no_run(
     runs: Runs, format_: Any, message_id: Any, error: str
 ) -> None:
     feed = Feed("Once")
@@ -131,7 +133,7 @@ async def test_what_can_name_no_message_is_refused_before_anything_is_written(
     assert await runs.state("a") is None
 
 
-async def test_a_finish_of_the_sources_own_tells_why_the_model_has_stopped(runs: Runs) -> None:
+async def test_a_finish_chunk_of_a_source_sets_the_finish_reason_of_the_run(runs: Runs) -> None:
     own = {"type": "finish", "finishReason": "length", "messageMetadata": {"tokens": 3}}
     assert events(await read(await runs.start("a", of("Once", own), format="ai-sdk")))[-4:] == [
         {"type": "message-metadata", "messageMetadata": {"tokens": 3}},
@@ -141,7 +143,7 @@ async def test_a_finish_of_the_sources_own_tells_why_the_model_has_stopped(runs:
     ]
 
 
-async def test_a_finish_reason_that_no_page_takes_fails_the_run_by_name(runs: Runs) -> None:
+async def test_an_unknown_finish_reason_fails_the_run_with_its_name(runs: Runs) -> None:
     own = {"type": "finish", "finishReason": "max_tokens"}
     await read(await runs.start("a", of("Once", own), format="ai-sdk"))
     state = await runs.state("a")
@@ -150,7 +152,7 @@ async def test_a_finish_reason_that_no_page_takes_fails_the_run_by_name(runs: Ru
     assert "'max_tokens' - at `$.finishReason`" in str(state.error)
 
 
-async def test_ai_sdk_tells_a_stop_and_a_failure_before_it_finishes(runs: Runs) -> None:
+async def test_format_ai_sdk_sends_abort_or_error_before_finish(runs: Runs) -> None:
     feed = Feed("Once")
     answer = await runs.start("a", feed.source(), format="ai-sdk")
     await read_to(answer, b'"Once"}\n\n')
@@ -165,7 +167,7 @@ async def test_ai_sdk_tells_a_stop_and_a_failure_before_it_finishes(runs: Runs) 
     assert events(body)[-5:] == [*ends, error, *finish]
 
 
-async def test_ai_sdk_ends_the_text_of_an_older_producer_before_a_newer_one_begins(
+async def test_format_ai_sdk_ends_the_text_of_an_old_producer_before_that_of_a_new_one(
     runs: Runs, other: Runs
 ) -> None:
     older, newer = Feed("Once "), Feed("again")
@@ -194,13 +196,13 @@ async def test_ai_sdk_ends_the_text_of_an_older_producer_before_a_newer_one_begi
     assert begun + await read(first) == body
 
 
-async def test_ai_sdk_ends_what_was_begun_before_an_item_that_it_refuses(runs: Runs) -> None:
+async def test_format_ai_sdk_ends_open_parts_before_the_error_of_a_refused_item(runs: Runs) -> None:
     answer = await runs.start("a", of("Once", {"no": "type"}), format="ai-sdk")
     types = [chunk["type"] for chunk in events(await read(answer))[:-1]]  # type: ignore[index]
     assert types[-5:] == ["text-delta", "text-end", "finish-step", "error", "finish"]
 
 
-async def test_an_orphan_is_ended_with_the_parts_that_it_has_begun(runs: Runs, url: str) -> None:
+async def test_an_orphaned_run_ends_after_its_open_parts_are_ended(runs: Runs, url: str) -> None:
     begun = [
         {"type": "text-start", "id": "1"},
         {"type": "text-end", "id": "1"},
@@ -224,7 +226,7 @@ async def test_an_orphan_is_ended_with_the_parts_that_it_has_begun(runs: Runs, u
     ]
 
 
-async def test_a_run_that_was_begun_without_steps_is_taken_over_and_read_on(
+async def test_a_run_stored_without_steps_is_taken_over_and_read_to_its_end(
     runs: Runs, url: str
 ) -> None:
     begun = [
@@ -251,7 +253,7 @@ async def test_a_run_that_was_begun_without_steps_is_taken_over_and_read_on(
     assert chunks[-3:] == [STEP_END, {"type": "finish"}, "[DONE]"]
 
 
-async def test_a_negative_cursor_begins_at_the_tail_and_tells_its_index(runs: Runs) -> None:
+async def test_a_negative_cursor_reads_from_the_tail_and_sends_the_tail_index(runs: Runs) -> None:
     await read(await runs.start("a", of("Once ", "upon"), format="ai-sdk"))
     answer = await runs.follow("a", -2)
     assert answer is not None
@@ -270,7 +272,7 @@ async def test_a_negative_cursor_begins_at_the_tail_and_tells_its_index(runs: Ru
     ("format_", "sent"),
     [("ndjson", b" "), ("sse", b": keep-alive\n\n"), ("ai-sdk", b": keep-alive\n\n")],
 )
-async def test_silence_is_filled_with_what_is_no_item(
+async def test_a_silent_run_sends_keep_alives_that_add_no_item(
     runs: Runs, monkeypatch: pytest.MonkeyPatch, format_: FormatName, sent: bytes
 ) -> None:
     monkeypatch.setattr(reading, "KEEP_ALIVE_S", 0.02)
@@ -284,7 +286,7 @@ async def test_silence_is_filled_with_what_is_no_item(
     assert heard == again.replace(sent, b"")
 
 
-async def test_silence_is_filled_though_orphans_are_looked_for_more_often(
+async def test_keep_alives_are_sent_although_orphan_checks_are_more_frequent(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "KEEP_ALIVE_S", ORPHAN_AFTER_S + 0.1)
@@ -292,7 +294,9 @@ async def test_silence_is_filled_though_orphans_are_looked_for_more_often(
     assert await read_to(answer, b"\n\n") == b": keep-alive\n\n"
 
 
-async def test_clients_of_the_protocol_read_the_chunks_themselves(runs: Runs, url: str) -> None:
+async def test_protocol_clients_read_the_chunks_of_a_run_from_its_stream(
+    runs: Runs, url: str
+) -> None:
     await read(await runs.start("a/b", of("Once"), format="ai-sdk"))
     async with Stream(f"{url}/a%2Fb") as stream:
         bodies = [body async for batch in stream.follow() for body in batch.bodies]
@@ -315,7 +319,7 @@ async def test_clients_of_the_protocol_read_the_chunks_themselves(runs: Runs, ur
     ]
 
 
-async def test_an_id_that_no_header_can_hold_is_in_none(runs: Runs) -> None:
+async def test_a_run_id_that_no_header_can_hold_is_left_out_of_the_headers(runs: Runs) -> None:
     answer = await runs.start("größe", of("Once"), format="ai-sdk")
     assert "x-workflow-run-id" not in answer.headers
     assert events(await read(answer))[0] == {"type": "start", "messageId": "größe"}
@@ -337,7 +341,7 @@ class Forged:
         ("ndjson", vars(Forged({"status": "done"}))),
     ],
 )
-async def test_the_records_of_a_run_cannot_be_forged_by_its_source(
+async def test_a_source_that_yields_a_forged_run_record_fails_its_run(
     runs: Runs, format_: FormatName, forged: object
 ) -> None:
     await read(await runs.start("a", of("Once", forged), format=format_))
@@ -347,14 +351,14 @@ async def test_the_records_of_a_run_cannot_be_forged_by_its_source(
     assert "data-headgate-run are Headgate's own" in str(state.error)
 
 
-async def test_what_only_mentions_a_record_is_an_item(runs: Runs) -> None:
+async def test_a_text_that_mentions_a_run_record_is_an_ordinary_item(runs: Runs) -> None:
     text = '{"type":"data-headgate-run","data":{"status":"failed"}}'
     assert await read(await runs.start("a", of(text))) == text.encode()
     assert await runs.state("a") == RunState("finished")
 
 
 @pytest.mark.parametrize("data", [{}, ENDS])
-async def test_what_has_not_the_type_of_a_record_is_an_item(
+async def test_a_value_without_the_type_of_a_run_record_is_an_ordinary_item(
     runs: Runs, data: dict[str, str]
 ) -> None:
     items = [{"data": data, "text": "see data-headgate-run"}, "and on"]
@@ -362,7 +366,7 @@ async def test_what_has_not_the_type_of_a_record_is_an_item(
     assert [json.loads(line) for line in lines[:-1]] == items
 
 
-async def test_another_format_is_refused_by_its_name(runs: Runs) -> None:
+async def test_an_unknown_run_format_is_refused_with_its_name(runs: Runs) -> None:
     with pytest.raises(ValueError, match="a run has no format 'xml': there are text, ndjson"):
         await runs.start("a", of("Once"), format="xml")  # type: ignore[arg-type]
     assert await runs.state("a") is None

@@ -113,7 +113,7 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def test_an_answer_is_sent_as_it_comes(
+async def test_frameworks_send_an_answer_while_it_is_produced(
     chat: str, feed: Feed, client: aiohttp.ClientSession
 ) -> None:
     async with client.post(chat) as answer:
@@ -127,14 +127,14 @@ async def test_an_answer_is_sent_as_it_comes(
         assert begun + await answer.read() == ANSWER
 
 
-async def test_no_proxy_may_change_an_answer(
+async def test_answers_of_runs_forbid_transformation_by_proxies(
     chat: str, feed: Feed, client: aiohttp.ClientSession
 ) -> None:
     async with client.post(chat) as answer:
         assert answer.headers["Cache-Control"] == "no-cache, no-transform"
 
 
-async def test_a_client_that_comes_back_is_answered_from_where_it_was(
+async def test_a_returning_client_resumes_an_answer_at_its_cursor(
     chat: str, feed: Feed, client: aiohttp.ClientSession
 ) -> None:
     feed.give("Once")
@@ -156,7 +156,7 @@ async def test_a_client_that_comes_back_is_answered_from_where_it_was(
         assert await tail.read() == ANSWER[ANSWER.index(b'data: {"type":"finish"') :]
 
 
-async def test_there_is_nothing_to_be_resumed_without_a_run_under_way(
+async def test_resuming_without_an_active_run_gets_204(
     chat: str, feed: Feed, client: aiohttp.ClientSession
 ) -> None:
     async with client.get(f"{chat}/chat%201/stream") as answer:
@@ -170,7 +170,7 @@ async def test_there_is_nothing_to_be_resumed_without_a_run_under_way(
             assert (answer.status, await answer.read()) == (204, b"")
 
 
-async def test_a_client_that_comes_before_the_run_is_started_waits_for_it(
+async def test_a_client_that_resumes_before_the_run_starts_waits_for_it(
     chat: str, feed: Feed, client: aiohttp.ClientSession
 ) -> None:
     early = asyncio.ensure_future(client.get(f"{chat}/early"))
@@ -185,7 +185,7 @@ async def test_a_client_that_comes_before_the_run_is_started_waits_for_it(
 
 
 @pytest.mark.parametrize("index", ["x", "1.5", "--1", "²", "1" * 16])
-async def test_a_cursor_that_is_no_number_is_refused(
+async def test_a_start_index_that_is_no_number_gets_400(
     chat: str, client: aiohttp.ClientSession, index: str
 ) -> None:
     async with client.get(f"{chat}/chat%201/stream", params={"startIndex": index}) as answer:
@@ -207,7 +207,7 @@ async def test_a_run_goes_on_when_its_client_leaves(
         assert await whole.read() == ANSWER
 
 
-async def test_a_reader_who_leaves_is_nothing_to_log(
+async def test_a_client_that_disconnects_leaves_no_aiohttp_log_line(
     runs: Runs, feed: Feed, client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     is_left = asyncio.Event()
@@ -232,7 +232,7 @@ async def test_a_reader_who_leaves_is_nothing_to_log(
     assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
 
 
-async def test_an_id_that_cannot_be_one_is_refused(
+async def test_a_run_id_beyond_1024_bytes_gets_400(
     chat: str, client: aiohttp.ClientSession
 ) -> None:
     async with client.get(f"{chat}/{'x' * 1025}/stream") as answer:
@@ -268,7 +268,7 @@ BY_BOTH = pytest.mark.parametrize("app", [aiohttp_text, starlette_text])
 
 
 @BY_BOTH
-async def test_a_text_that_failed_is_cut_behind_what_had_come(
+async def test_a_text_answer_of_a_failed_run_breaks_off_after_its_last_item(
     runs: Runs, feed: Feed, client: aiohttp.ClientSession, app: Any
 ) -> None:
     async with app(runs, feed) as url, client.get(url) as answer:
@@ -281,7 +281,7 @@ async def test_a_text_that_failed_is_cut_behind_what_had_come(
 
 
 @BY_BOTH
-async def test_a_text_that_was_stopped_ends_as_any_other(
+async def test_a_text_answer_of_a_stopped_run_ends_regularly(
     runs: Runs, feed: Feed, client: aiohttp.ClientSession, app: Any
 ) -> None:
     async with app(runs, feed) as url, client.get(url) as answer:
@@ -291,7 +291,7 @@ async def test_a_text_that_was_stopped_ends_as_any_other(
         assert await answer.content.read() == b""
 
 
-async def test_a_text_that_is_cut_is_no_error_of_aiohttp(
+async def test_a_text_answer_that_breaks_off_leaves_no_aiohttp_log_line(
     runs: Runs, feed: Feed, client: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with aiohttp_text(runs, feed) as url, client.get(url) as answer:

@@ -52,7 +52,7 @@ async def test_a_silent_run_outlives_its_ttl_while_it_is_produced(
         assert await read(await runs.follow("a")) == b"Once upon"
 
 
-async def test_a_silent_run_costs_no_more_than_a_read_for_each_third_of_its_ttl() -> None:
+async def test_a_silent_run_reads_its_stream_once_per_third_of_its_ttl_at_most() -> None:
     with reference() as server:
         async with Runs(f"{server.url}/runs", orphan_after=TTL_S, ttl=TTL_S) as runs:
             feed = Feed("Once ")

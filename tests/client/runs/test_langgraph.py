@@ -61,7 +61,7 @@ HOW = [
 
 
 @pytest.mark.parametrize("how", HOW, ids=str)
-async def test_a_graph_is_a_message_with_what_its_model_says(
+async def test_a_langgraph_stream_becomes_a_message_with_the_output_of_its_model(
     graphs: ModuleType, how: dict[str, Any]
 ) -> None:
     events = await streamed(graphs, **how)
@@ -82,7 +82,7 @@ async def test_a_graph_is_a_message_with_what_its_model_says(
 
 
 @pytest.mark.parametrize("mode", ["updates", "values", "tasks", "debug"])
-async def test_the_state_of_a_graph_alone_fails_a_run_by_its_type(
+async def test_bare_langgraph_state_is_refused_without_showing_its_values(
     graphs: ModuleType, mode: str
 ) -> None:
     events = await streamed(graphs, stream_mode=mode)
@@ -92,7 +92,7 @@ async def test_the_state_of_a_graph_alone_fails_a_run_by_its_type(
 
 
 @pytest.mark.parametrize("mode", ["updates", "values", "tasks", "checkpoints", "debug"])
-async def test_the_state_of_a_graph_adds_nothing_to_a_message_where_its_mode_is_named(
+async def test_langgraph_state_labelled_with_its_mode_adds_no_chunks(
     graphs: ModuleType, mode: str
 ) -> None:
     assert items("ai-sdk", await streamed(graphs, stream_mode=[mode])) == []
@@ -100,7 +100,7 @@ async def test_the_state_of_a_graph_adds_nothing_to_a_message_where_its_mode_is_
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-async def test_a_graph_that_asks_first_has_the_user_asked_once_and_goes_on(
+async def test_a_langgraph_interrupt_requests_one_approval_and_resumes_after_it(
     graphs: ModuleType, version: str
 ) -> None:
     graph = graphs.graph(asks_first=True)
@@ -121,7 +121,7 @@ async def test_a_graph_that_asks_first_has_the_user_asked_once_and_goes_on(
 
 
 @pytest.mark.parametrize("live", [True, False])
-async def test_steps_of_a_graph_that_asks_first_are_what_the_graph_streams(
+async def test_steps_of_an_interrupted_langgraph_equal_its_streamed_chunks(
     graphs: ModuleType, live: bool
 ) -> None:
     how = {"stream_mode": ["messages", "custom", "updates"]}
@@ -150,7 +150,7 @@ def whole(chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return said
 
 
-async def test_an_interrupt_names_a_call_that_the_model_has_not_streamed() -> None:
+async def test_an_interrupt_for_an_unstreamed_call_adds_the_call_and_one_approval() -> None:
     asked = {"action_requests": [{"name": "book", "args": {"city": "Rome"}}]}
     event = ("updates", {"__interrupt__": [{"value": asked, "id": "i1"}]})
     chunks = items("ai-sdk", [event, event])
@@ -161,12 +161,14 @@ async def test_an_interrupt_names_a_call_that_the_model_has_not_streamed() -> No
 
 
 @pytest.mark.parametrize("value", ["Are you sure?", {"action_requests": "book"}, None, 1])
-async def test_an_interrupt_of_another_shape_adds_nothing(value: object) -> None:
+async def test_an_interrupt_of_unknown_shape_adds_no_chunks(value: object) -> None:
     event = ("values", {"messages": [], "__interrupt__": [{"value": value, "id": "i1"}]})
     assert items("ai-sdk", [event]) == []
 
 
-async def test_what_a_node_gives_with_an_id_stays_in_the_message(graphs: ModuleType) -> None:
+async def test_custom_data_with_an_id_is_persistent_and_without_one_transient(
+    graphs: ModuleType,
+) -> None:
     given = {"type": "progress", "id": "p1", "done": 1}
     chunk = {"type": "data-progress", "id": "p1", "data": given}
     assert items("ai-sdk", [("custom", given)]) == [chunk]

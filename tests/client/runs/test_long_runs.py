@@ -131,7 +131,7 @@ async def check_all_is_found(runs: Runs) -> None:
     assert await runs.follow("a", COUNT + 1) is None
 
 
-async def test_the_state_of_a_long_run_and_what_is_near_its_end_are_read_from_its_tail(
+async def test_state_and_last_items_of_a_long_run_are_read_from_its_tail(
     runs: Runs, counted: Runs, way: DelayingProxy
 ) -> None:
     await produced(runs)
@@ -147,7 +147,7 @@ async def test_the_state_of_a_long_run_and_what_is_near_its_end_are_read_from_it
     await check_all_is_found(counted)
 
 
-async def test_the_id_of_an_event_leads_a_reader_on_without_reading_what_is_before(
+async def test_an_event_id_resumes_a_long_run_without_reading_earlier_items(
     runs: Runs, counted: Runs, way: DelayingProxy
 ) -> None:
     live = await runs.start("a", numbers(COUNT), format="sse")
@@ -166,7 +166,7 @@ async def test_the_id_of_an_event_leads_a_reader_on_without_reading_what_is_befo
 
 
 @pytest.mark.parametrize("offset", ["0", "9" * 16 + "_" + "9" * 16, "~"])
-async def test_an_id_with_an_offset_that_the_server_refuses_leads_on_by_its_number(
+async def test_an_event_id_with_a_refused_offset_resumes_by_its_item_number(
     runs: Runs, offset: str
 ) -> None:
     await produced(runs)
@@ -175,14 +175,16 @@ async def test_an_id_with_an_offset_that_the_server_refuses_leads_on_by_its_numb
     assert seen(await read(answer)) == [*rest(COUNT - 3), END]
 
 
-async def test_a_long_run_is_read_right_without_its_index(runs: Runs, url: str) -> None:
+async def test_a_long_run_is_read_correctly_without_its_index(runs: Runs, url: str) -> None:
     await produced(runs)
     async with Stream(f"{url}/a/index") as index:
         await index.delete()
     await check_all_is_found(runs)
 
 
-async def test_an_index_that_is_wrong_misleads_nobody(runs: Runs, url: str) -> None:
+async def test_a_long_run_is_read_correctly_despite_wrong_entries_in_its_index(
+    runs: Runs, url: str
+) -> None:
     await produced(runs)
     async with Stream(f"{url}/a/index") as index, Stream(f"{url}/a") as items:
         (batch,) = [batch async for batch in index.catch_up()]
@@ -197,7 +199,9 @@ async def test_an_index_that_is_wrong_misleads_nobody(runs: Runs, url: str) -> N
             await check_tail_is_found(runs)
 
 
-async def test_an_index_that_is_none_misleads_nobody(runs: Runs, url: str) -> None:
+async def test_a_long_run_is_read_correctly_despite_garbage_in_its_index(
+    runs: Runs, url: str
+) -> None:
     await produced(runs)
     async with Stream(f"{url}/a/index") as index:
         for body in (b'["?"]', b'[{"count":-1}]', b"[null,1]"):
@@ -205,7 +209,7 @@ async def test_an_index_that_is_none_misleads_nobody(runs: Runs, url: str) -> No
             await check_tail_is_found(runs)
 
 
-async def test_a_long_run_of_the_version_before_is_read_as_it_was(runs: Runs, url: str) -> None:
+async def test_a_long_run_of_the_previous_version_is_read_correctly(runs: Runs, url: str) -> None:
     lines = BEFORE % b"\n".join(b"%d" % number for number in range(COUNT))
     async with Stream(f"{url}/a") as items:
         await items.create(content_type=JSON)
@@ -213,7 +217,7 @@ async def test_a_long_run_of_the_version_before_is_read_as_it_was(runs: Runs, ur
     await check_all_is_found(runs)
 
 
-async def test_a_long_run_whose_producer_is_gone_is_ended_from_its_tail(
+async def test_a_long_orphaned_run_is_ended_by_reading_only_its_tail(
     runs: Runs, counted: Runs, way: DelayingProxy
 ) -> None:
     answer = await runs.start("a", numbers_then_silence(COUNT), format="sse")
@@ -231,9 +235,7 @@ async def test_a_long_run_whose_producer_is_gone_is_ended_from_its_tail(
         assert seen(await read(await counted.follow("a", after))) == [*rest(COUNT - 3), orphaned]
 
 
-async def test_the_items_of_a_long_run_are_counted_on_by_who_takes_it_over(
-    runs: Runs, other: Runs
-) -> None:
+async def test_a_takeover_of_a_long_run_continues_its_item_numbers(runs: Runs, other: Runs) -> None:
     answer = await runs.start("a", numbers_then_silence(EVERY_ITEMS + 10), format="sse")
     await read_to(answer, b"data: %d\n\n" % (EVERY_ITEMS + 9))
     await other.start("a", numbers(COUNT - EVERY_ITEMS - 10, EVERY_ITEMS + 10), format="sse")
@@ -241,7 +243,7 @@ async def test_the_items_of_a_long_run_are_counted_on_by_who_takes_it_over(
     await check_all_is_found(runs)
 
 
-async def test_a_refused_item_of_a_long_run_is_named_by_its_number(server: Headgate) -> None:
+async def test_a_refused_item_of_a_long_run_is_reported_with_its_number(server: Headgate) -> None:
     async with Runs(f"{server.streams}/{uuid.uuid4().hex}") as runs:
         answer = await runs.start(
             "a", of(*range(2 * EVERY_ITEMS), "x" * MAX_APPEND), format="ndjson"
@@ -261,7 +263,7 @@ def test_an_index_grows_with_the_logarithm_of_its_run() -> None:
     assert 80 < made < 120
 
 
-def test_items_that_are_long_are_marked_by_their_bytes() -> None:
+def test_an_index_mark_is_due_after_a_number_of_bytes() -> None:
     marker = Marker(Stream("http://127.0.0.1/a"), "sse", 0, None)
     for size, is_due in ((EVERY_BYTES - 1, False), (1, True)):
         marker.wrote(b"." * size)

@@ -77,7 +77,7 @@ BOTH = pytest.mark.parametrize("served", [application, aiohttp_application])
 
 
 @BOTH
-async def test_what_cannot_be_answered_has_a_status_that_says_so(
+async def test_the_documented_run_applications_answer_errors_with_fitting_statuses(
     url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch, served: Any
 ) -> None:
     async with served(url, monkeypatch) as app, aiohttp.ClientSession(app) as client:
@@ -100,7 +100,7 @@ async def test_what_cannot_be_answered_has_a_status_that_says_so(
 
 
 @BOTH
-async def test_a_reader_that_connects_again_by_itself_goes_on_where_it_was(
+async def test_last_event_id_takes_precedence_over_after_in_the_documented_applications(
     url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch, served: Any
 ) -> None:
     async with served(url, monkeypatch) as app, aiohttp.ClientSession(app) as client:
@@ -111,7 +111,7 @@ async def test_a_reader_that_connects_again_by_itself_goes_on_where_it_was(
             assert await rest.text() == "time "
 
 
-async def test_the_aiohttp_application_answers_resumes_and_stops(
+async def test_the_documented_aiohttp_application_answers_resumes_and_stops(
     url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with (
@@ -128,7 +128,9 @@ async def test_the_aiohttp_application_answers_resumes_and_stops(
             assert await stopped.json() == {"stopped": False}
 
 
-async def test_the_finished_answer_is_kept_also_of_a_run_that_is_stopped(runs: Runs) -> None:
+async def test_the_documented_wrapper_saves_the_answers_of_finished_and_stopped_runs(
+    runs: Runs,
+) -> None:
     saved: dict[str, list[object]] = {}
 
     async def save(run: str, parts: list[object]) -> None:
@@ -146,7 +148,7 @@ async def test_the_finished_answer_is_kept_also_of_a_run_that_is_stopped(runs: R
     assert feed.closed.is_set()
 
 
-async def test_the_ten_lines_answer_resume_and_stop(
+async def test_the_documented_starlette_application_answers_resumes_and_stops(
     url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with (
@@ -167,7 +169,7 @@ async def test_the_ten_lines_answer_resume_and_stop(
             assert await state.json() == {"status": "finished", "error": None}
 
 
-async def test_the_chat_of_the_page_answers_as_often_as_it_is_asked(
+async def test_the_documented_chat_application_answers_each_regeneration(
     url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = {"id": "1", "role": "user", "parts": [{"type": "text", "text": "Once upon"}]}
@@ -192,7 +194,7 @@ async def test_the_chat_of_the_page_answers_as_often_as_it_is_asked(
     assert roles == ["user", "assistant"]
 
 
-async def test_the_server_of_the_page_of_chats_answers_with_all_that_was_said(
+async def test_the_documented_chat_server_stores_questions_and_answers(
     url: str, server: Headgate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (ROOT / "docs/client/chats.md").read_text()
@@ -216,7 +218,7 @@ async def test_the_server_of_the_page_of_chats_answers_with_all_that_was_said(
     assert said == ["Once upon", "Once upon", "a time", "a time"]
 
 
-async def test_a_source_ends_by_itself_as_the_page_of_runs_has_it(runs: Runs) -> None:
+async def test_the_documented_source_yields_a_last_item_when_stopped(runs: Runs) -> None:
     page = (ROOT / "docs/client/runs.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (program,) = [block for block in blocks if "def produce" in block]

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
 
-async def test_a_run_is_answered_and_can_be_had_again_from_any_replica(
-    runs: Runs, other: Runs
-) -> None:
+async def test_a_run_is_readable_again_from_another_replica(runs: Runs, other: Runs) -> None:
     assert await read(await runs.start("a", of("Once ", "upon ", "a time"))) == b"Once upon a time"
     assert await read(await other.follow("a")) == b"Once upon a time"
     assert await other.state("a") == RunState("finished")
@@ -40,7 +38,7 @@ async def test_a_run_goes_on_when_nobody_reads(runs: Runs, other: Runs) -> None:
     assert await read(second) == b"a time"
 
 
-async def test_a_reader_begins_after_what_it_has(runs: Runs) -> None:
+async def test_following_a_run_after_an_item_sends_only_later_items(runs: Runs) -> None:
     feed = Feed("Once ", "upon ")
     await runs.start("a", feed.source())
     answer = await runs.follow("a", 1)
@@ -50,7 +48,7 @@ async def test_a_reader_begins_after_what_it_has(runs: Runs) -> None:
     assert await read(answer) == b"a time"
 
 
-async def test_a_reader_who_has_more_than_there_is_waits_for_the_next(runs: Runs) -> None:
+async def test_a_reader_ahead_of_a_run_waits_for_the_items_after_its_cursor(runs: Runs) -> None:
     feed = Feed("Once ")
     await read_to(await runs.start("a", feed.source()), b"Once ")
     answer = await runs.follow("a", 2)
@@ -59,13 +57,15 @@ async def test_a_reader_who_has_more_than_there_is_waits_for_the_next(runs: Runs
     assert await read(answer) == b"a time"
 
 
-async def test_there_is_nothing_to_follow_where_no_run_is(runs: Runs) -> None:
+async def test_following_or_stopping_an_unknown_run_finds_nothing(runs: Runs) -> None:
     assert await runs.follow("none") is None
     assert await runs.state("none") is None
     assert await runs.stop("none") is False
 
 
-async def test_a_reader_who_comes_before_the_start_waits_for_it(runs: Runs, other: Runs) -> None:
+async def test_following_with_wait_before_the_start_returns_the_run_once_started(
+    runs: Runs, other: Runs
+) -> None:
     early = asyncio.create_task(other.follow("a", wait=PATIENCE_S))
     active = asyncio.create_task(other.follow("a", only_active=True, wait=PATIENCE_S))
     assert await other.follow("a", wait=0.1) is None
@@ -76,7 +76,7 @@ async def test_a_reader_who_comes_before_the_start_waits_for_it(runs: Runs, othe
     assert [await read(answer) for answer in answers] == [b"Once ", b"Once "]
 
 
-async def test_who_waits_for_a_start_is_told_at_once_when_the_replica_is_closed(runs: Runs) -> None:
+async def test_closing_runs_raises_in_callers_that_wait_for_a_start(runs: Runs) -> None:
     early = asyncio.create_task(runs.follow("a", wait=PATIENCE_S))
     assert await runs.follow("b") is None  # the other has begun, too
     await runs.close()
@@ -84,7 +84,7 @@ async def test_who_waits_for_a_start_is_told_at_once_when_the_replica_is_closed(
         await early
 
 
-async def test_there_is_nothing_to_follow_for_who_has_all_of_a_run_that_ended(runs: Runs) -> None:
+async def test_following_an_ended_run_after_its_last_item_returns_none(runs: Runs) -> None:
     await read(await runs.start("a", of("Once ", "upon")))
     assert await runs.follow("a", 2) is None
 
@@ -100,7 +100,7 @@ async def test_a_stop_from_another_replica_closes_the_source(runs: Runs, other: 
     assert await other.stop("a") is False
 
 
-async def test_a_source_that_watches_for_the_stop_may_say_a_last_word(
+async def test_a_source_that_watches_for_its_stop_can_yield_a_last_item(
     runs: Runs, other: Runs
 ) -> None:
     async def source() -> AsyncIterator[str]:
@@ -115,12 +115,14 @@ async def test_a_source_that_watches_for_the_stop_may_say_a_last_word(
     assert await runs.state("a") == RunState("stopped")
 
 
-async def test_only_who_produces_a_run_can_watch_for_its_stop(runs: Runs) -> None:
+async def test_watching_for_the_stop_of_a_run_produced_elsewhere_raises(runs: Runs) -> None:
     with pytest.raises(LookupError, match="run 'a' is not produced here"):
         runs.stopped("a")
 
 
-async def test_the_newer_of_two_producers_writes_on(runs: Runs, other: Runs) -> None:
+async def test_a_second_start_takes_the_run_over_and_closes_the_first_source(
+    runs: Runs, other: Runs
+) -> None:
     older, newer = Feed("Once "), Feed("again ")
     first = await runs.start("a", older.source())
     await read_to(first, b"Once ")
@@ -134,7 +136,7 @@ async def test_the_newer_of_two_producers_writes_on(runs: Runs, other: Runs) -> 
     assert await read(first) == b"again a time"
 
 
-async def test_a_replica_with_another_orphan_after_takes_over_and_keeps_the_lease(
+async def test_a_takeover_with_a_longer_orphan_after_keeps_the_lease_alive(
     runs: Runs, url: str
 ) -> None:
     """As in a rolling deployment. Its own heartbeats would come too late for the lease."""
@@ -149,7 +151,7 @@ async def test_a_replica_with_another_orphan_after_takes_over_and_keeps_the_leas
         assert await read(answer) == b""
 
 
-async def test_of_many_producers_at_once_one_writes_to_the_end(runs: Runs) -> None:
+async def test_of_ten_concurrent_producers_of_a_run_one_writes_to_the_end(runs: Runs) -> None:
     feeds = [Feed() for _ in range(10)]
     answers = await asyncio.gather(*(runs.start("a", feed.source()) for feed in feeds))
     for number, feed in enumerate(feeds):
@@ -168,9 +170,7 @@ async def test_a_run_that_has_ended_is_not_started_again(runs: Runs) -> None:
     assert await read(await runs.follow("a")) == b"Once"
 
 
-async def test_a_run_whose_producer_is_gone_is_ended_by_its_readers(
-    runs: Runs, other: Runs
-) -> None:
+async def test_readers_end_a_run_whose_producer_died_as_orphaned(runs: Runs, other: Runs) -> None:
     feed = Feed("Once ")
     answer = await runs.start("a", feed.source())
     await read_to(answer, b"Once ")
@@ -182,7 +182,7 @@ async def test_a_run_whose_producer_is_gone_is_ended_by_its_readers(
     assert await other.state("a") == RunState("orphaned", "its producer is gone")
 
 
-async def test_closing_ends_what_does_not_end_in_time(runs: Runs, other: Runs) -> None:
+async def test_closing_runs_fails_a_run_that_does_not_end_in_time(runs: Runs, other: Runs) -> None:
     feed = Feed("Once ")
     await runs.start("a", feed.source(), format="ndjson")
     answer = await other.follow("a")
@@ -193,7 +193,7 @@ async def test_closing_ends_what_does_not_end_in_time(runs: Runs, other: Runs) -
     assert await other.state("a") == RunState("failed", "the application was shut down")
 
 
-async def test_closing_ends_those_who_read_here(runs: Runs, other: Runs) -> None:
+async def test_closing_runs_ends_all_readers_of_that_replica(runs: Runs, other: Runs) -> None:
     await other.start("theirs", Feed("Once ").source(), format="sse")
     await runs.start("ours", Feed("Once ").source(), format="sse")
     reading = []
@@ -209,14 +209,14 @@ async def test_closing_ends_those_who_read_here(runs: Runs, other: Runs) -> None
     assert (await reading[1]).startswith(b"id: 2\nevent: end\n")
 
 
-async def test_nothing_is_begun_once_closed(runs: Runs) -> None:
+async def test_closed_runs_refuse_every_call(runs: Runs) -> None:
     await runs.close()
     for attempt in (runs.start("b", of("")), runs.follow("b"), runs.state("b"), runs.stop("b")):
         with pytest.raises(RuntimeError, match="no run is started or read once Runs is closed"):
             await attempt
 
 
-async def test_closing_lets_a_run_end_by_itself(runs: Runs, other: Runs) -> None:
+async def test_closing_runs_waits_for_a_run_that_ends_by_itself(runs: Runs, other: Runs) -> None:
     feed = Feed("Once ")
     await runs.start("a", feed.source())
     closing = asyncio.create_task(runs.close())
@@ -226,7 +226,7 @@ async def test_closing_lets_a_run_end_by_itself(runs: Runs, other: Runs) -> None
     assert await read(await other.follow("a")) == b"Once upon"
 
 
-async def test_nothing_is_kept_of_a_run_that_has_ended(runs: Runs) -> None:
+async def test_an_ended_run_leaves_no_task_and_no_entry(runs: Runs) -> None:
     before = asyncio.all_tasks()
     await read(await runs.start("a", of("Once")))
     await until(lambda: asyncio.all_tasks() <= before)
@@ -235,7 +235,7 @@ async def test_nothing_is_kept_of_a_run_that_has_ended(runs: Runs) -> None:
         runs.stopped("a")
 
 
-async def test_a_host_is_told_when_the_runs_that_it_keeps_alive_are_over(
+async def test_keep_alive_gets_an_awaitable_that_finishes_when_the_run_is_over(
     url: str, other: Runs
 ) -> None:
     pending: list[Awaitable[None]] = []
@@ -252,7 +252,7 @@ async def test_a_host_is_told_when_the_runs_that_it_keeps_alive_are_over(
         assert await read(await other.follow("a")) == b"Once "
 
 
-async def test_runs_that_were_forgotten_are_named_and_closed(
+async def test_runs_left_unclosed_are_closed_with_a_warning_without_the_password(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = url.replace("http://", "http://ann:s3cret@")
@@ -268,6 +268,6 @@ async def test_runs_that_were_forgotten_are_named_and_closed(
     await until(lambda: session.closed)
 
 
-async def test_runs_that_were_never_used_need_not_be_closed(url: str) -> None:
+async def test_unused_runs_are_collected_without_a_warning(url: str) -> None:
     Runs(url)
     gc.collect()

@@ -48,7 +48,7 @@ async def start_cancelled(url: str, moment: Moment, source: AsyncIterable[object
 
 
 @pytest.mark.parametrize("moment", moments(FIRST))
-async def test_a_start_that_is_cancelled_leaves_nothing(
+async def test_a_start_cancelled_at_any_request_leaves_no_run(
     runs: Runs, url: str, moment: Moment
 ) -> None:
     await start_cancelled(url, moment, of("Once"))
@@ -58,7 +58,7 @@ async def test_a_start_that_is_cancelled_leaves_nothing(
 
 
 @pytest.mark.parametrize("moment", moments(TAKEOVER))
-async def test_a_takeover_that_is_cancelled_leaves_a_producer_or_an_end(
+async def test_a_start_over_an_active_run_cancelled_at_any_request_leaves_a_producer_or_an_end(
     runs: Runs, url: str, moment: Moment
 ) -> None:
     older = Feed("Once ")

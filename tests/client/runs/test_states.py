@@ -35,7 +35,7 @@ async def test_the_states_of_runs_come_in_the_order_of_their_ids(runs: Runs) -> 
     assert await runs.states([]) == {}
 
 
-async def test_no_more_than_so_many_states_are_asked_for_at_once(server: Headgate) -> None:
+async def test_concurrent_state_requests_are_limited(server: Headgate) -> None:
     waiting, gate = 0, asyncio.Event()
 
     async def decide(_: web.Request) -> Fate:
@@ -56,7 +56,7 @@ async def test_no_more_than_so_many_states_are_asked_for_at_once(server: Headgat
         assert await asking == dict.fromkeys(ids)
 
 
-async def test_states_of_a_server_that_is_away_raise_as_one_does() -> None:
+async def test_requesting_several_states_raises_unavailable_without_a_server() -> None:
     async with Runs(f"http://127.0.0.1:{free_port()}/runs") as runs:
         with pytest.raises(Unavailable):
             await runs.states(["a", "b"])
@@ -65,7 +65,7 @@ async def test_states_of_a_server_that_is_away_raise_as_one_does() -> None:
 @pytest.mark.parametrize(
     ("ids", "error"), [("abc", TypeError), (["a", 1], TypeError), ([""], ValueError)]
 )
-async def test_what_are_no_ids_of_runs_is_refused_at_once(
+async def test_requesting_states_of_invalid_run_ids_raises(
     runs: Runs, ids: Any, error: type[Exception]
 ) -> None:
     with pytest.raises(error, match="id"):

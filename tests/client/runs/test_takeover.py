@@ -51,7 +51,9 @@ async def left(url: str, run_id: str, *given: object, form: FormatName = "text")
         await replica.close(wait=0)
 
 
-async def test_a_replica_that_is_shut_down_leaves_its_run_to_another(runs: Runs, url: str) -> None:
+async def test_a_run_of_a_closed_replica_is_taken_over_with_its_written_steps(
+    runs: Runs, url: str
+) -> None:
     reader = asyncio.create_task(_followed(runs, "a"))
     await left(url, "a", "Once ", Step("1", {"n": 1}), "upon ")
     assert await runs.state("a") == WAITING
@@ -73,7 +75,7 @@ async def _followed(runs: Runs, run_id: str) -> bytes:
 
 
 @pytest.mark.parametrize("format_", ["ndjson", "sse", "ai-sdk"])
-async def test_what_readers_get_is_that_of_one_producer(
+async def test_a_taken_over_run_reads_the_same_as_one_of_a_single_producer(
     runs: Runs, url: str, format_: FormatName
 ) -> None:
     whole = await read(await runs.start("b", of("Once ", Step("1"), "upon"), format=format_))
@@ -86,7 +88,7 @@ async def _all(runs: Runs, run_id: str) -> bytes:
     return await read(await runs.follow(run_id))
 
 
-async def test_a_run_that_is_not_there_is_started(runs: Runs) -> None:
+async def test_taking_over_an_unknown_run_starts_it(runs: Runs) -> None:
     seen: list[Written] = []
 
     def source(written: Written) -> AsyncIterator[object]:
@@ -98,7 +100,7 @@ async def test_a_run_that_is_not_there_is_started(runs: Runs) -> None:
     assert await _all(runs, "a") == b"Once"
 
 
-async def test_a_step_is_in_the_stream_before_the_source_is_asked_for_more(runs: Runs) -> None:
+async def test_a_step_is_written_before_the_source_is_asked_for_its_next_item(runs: Runs) -> None:
     async def source() -> AsyncIterator[object]:
         yield "Once "
         yield Step("1", items=["upon ", "a "])
@@ -110,7 +112,7 @@ async def test_a_step_is_in_the_stream_before_the_source_is_asked_for_more(runs:
     assert (await read(answer)).endswith(b'["Once ", "upon ", "a "]')
 
 
-async def test_the_items_of_a_step_are_in_the_stream_at_once_with_it(runs: Runs, url: str) -> None:
+async def test_the_items_of_a_step_are_written_in_one_append_with_it(runs: Runs, url: str) -> None:
     bodies: list[bytes] = []
     trace = aiohttp.TraceConfig()
 
@@ -131,7 +133,7 @@ async def test_the_items_of_a_step_are_in_the_stream_at_once_with_it(runs: Runs,
     assert b'"step":"1"' in body
 
 
-async def test_a_run_that_somebody_produces_is_left_to_it(runs: Runs, url: str) -> None:
+async def test_taking_over_a_run_that_has_a_producer_returns_none(runs: Runs, url: str) -> None:
     feed = Feed("Once ")
     answer = await runs.start("a", feed.source())
     async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=WITHIN_S) as other:
@@ -140,7 +142,7 @@ async def test_a_run_that_somebody_produces_is_left_to_it(runs: Runs, url: str) 
     assert await read(answer) == b"Once "
 
 
-async def test_of_many_who_take_a_run_over_at_once_one_does(runs: Runs, url: str) -> None:
+async def test_of_eight_concurrent_takeovers_of_a_run_one_succeeds(runs: Runs, url: str) -> None:
     await left(url, "a", "Once ")
     asked = (runs.take_over("a", lambda _: _slowly("upon")) for _ in range(8))
     found = await asyncio.gather(*asked)
@@ -154,7 +156,7 @@ async def _slowly(*items: object) -> AsyncIterator[object]:
         await asyncio.sleep(0.5)  # the others ask meanwhile
 
 
-async def test_an_engine_that_knows_better_takes_over_a_run_with_a_producer(
+async def test_a_takeover_without_only_orphaned_replaces_an_active_producer(
     runs: Runs, url: str
 ) -> None:
     older = Feed("Once ")
@@ -172,7 +174,9 @@ async def test_an_engine_that_knows_better_takes_over_a_run_with_a_producer(
     assert await read(reader) == b"Once "
 
 
-async def test_a_run_goes_on_turn_by_turn_until_one_closes_it(runs: Runs, url: str) -> None:
+async def test_a_run_stays_active_over_several_turns_until_one_closes_it(
+    runs: Runs, url: str
+) -> None:
     reader = asyncio.create_task(_followed(runs, "a"))
     for word in ("Once ", "upon "):
         async with Runs(url, orphan_after=ORPHAN_AFTER_S, takeover_within=WITHIN_S) as turn:
@@ -191,7 +195,7 @@ def _whatever(source: AsyncIterator[object], _: Written) -> AsyncIterator[object
     return source
 
 
-async def test_a_turn_that_fails_can_be_done_again(runs: Runs) -> None:
+async def test_a_failed_turn_can_be_repeated_by_a_takeover(runs: Runs) -> None:
     feed = Feed("Once ", RuntimeError("the model is overloaded"))
     state = await runs.take_over("a", lambda _: feed.source(), closes=False)
     assert state == RunState("failed", "the source failed: RuntimeError")
@@ -200,13 +204,15 @@ async def test_a_turn_that_fails_can_be_done_again(runs: Runs) -> None:
     assert await runs.state("a") == FINISHED
 
 
-async def test_steps_that_are_all_done_need_nothing_more(runs: Runs, url: str) -> None:
+async def test_a_takeover_whose_source_is_empty_finishes_a_run_with_all_steps_done(
+    runs: Runs, url: str
+) -> None:
     await left(url, "a", "Once", Step("1"))
     assert await runs.take_over("a", lambda _: of()) == FINISHED
     assert await _all(runs, "a") == b"Once"
 
 
-async def test_a_run_that_nobody_takes_over_ends_as_orphaned(url: str) -> None:
+async def test_a_run_that_is_not_taken_over_in_time_ends_as_orphaned(url: str) -> None:
     async with Runs(url, orphan_after=1, takeover_within=2) as runs:
         feed = Feed("Once ")
         async with Runs(url, orphan_after=1, takeover_within=2) as replica:
@@ -221,7 +227,7 @@ async def test_a_run_that_nobody_takes_over_ends_as_orphaned(url: str) -> None:
             await runs.take_over("a", lambda _: of("too late"), format="sse")
 
 
-async def test_a_run_that_waits_can_be_stopped(runs: Runs, url: str) -> None:
+async def test_a_run_that_waits_for_a_takeover_can_be_stopped(runs: Runs, url: str) -> None:
     await left(url, "a", "Once ")
     reader = await runs.follow("a")
     assert await runs.stop("a") is True
@@ -231,9 +237,7 @@ async def test_a_run_that_waits_can_be_stopped(runs: Runs, url: str) -> None:
         await runs.take_over("a", lambda _: of("never"))
 
 
-async def test_a_page_that_comes_back_while_a_run_waits_reads_all_of_it(
-    runs: Runs, url: str
-) -> None:
+async def test_a_reader_that_joins_a_waiting_run_reads_all_of_it(runs: Runs, url: str) -> None:
     await left(url, "a", "Once ")
     reader = await runs.follow("a", only_active=True)
     await read_to(reader, b"Once ")
@@ -241,7 +245,7 @@ async def test_a_page_that_comes_back_while_a_run_waits_reads_all_of_it(
     assert await read(reader) == b"upon"
 
 
-async def test_a_takeover_that_is_cancelled_leaves_the_run_to_the_next(runs: Runs) -> None:
+async def test_a_cancelled_takeover_leaves_the_run_to_the_next_one(runs: Runs) -> None:
     feed = Feed("Once ", Step("1"))
     turn = asyncio.create_task(runs.take_over("a", lambda _: feed.source()))
     await read_to(await runs.follow("a", wait=10), b"Once ")
@@ -255,7 +259,7 @@ async def test_a_takeover_that_is_cancelled_leaves_the_run_to_the_next(runs: Run
 
 
 @pytest.mark.parametrize("number", range(1, REQUESTS + 1))
-async def test_a_takeover_that_is_cancelled_as_it_begins_leaves_the_run_to_the_next(
+async def test_a_takeover_cancelled_at_any_request_leaves_the_run_to_the_next_one(
     runs: Runs, url: str, number: int
 ) -> None:
     await left(url, "a", "Once ", Step("1"))
@@ -281,7 +285,7 @@ async def test_a_takeover_that_is_cancelled_as_it_begins_leaves_the_run_to_the_n
     assert await _all(runs, "a") == b"Once 1"
 
 
-async def test_a_stop_in_the_middle_of_a_turn_ends_the_run(runs: Runs) -> None:
+async def test_stopping_a_run_in_the_middle_of_a_turn_ends_it(runs: Runs) -> None:
     feed = Feed("Once ")
     turn = asyncio.create_task(runs.take_over("a", lambda _: feed.source(), closes=False))
     await read_to(await runs.follow("a", wait=10), b"Once ")
@@ -290,7 +294,7 @@ async def test_a_stop_in_the_middle_of_a_turn_ends_the_run(runs: Runs) -> None:
     assert await runs.state("a") == RunState("stopped")
 
 
-async def test_a_source_that_cannot_be_made_leaves_the_run_to_the_next(
+async def test_a_takeover_whose_source_raises_leaves_the_run_to_the_next_one(
     runs: Runs, url: str
 ) -> None:
     await left(url, "a", "Once ")
@@ -304,16 +308,14 @@ async def test_a_source_that_cannot_be_made_leaves_the_run_to_the_next(
     assert await runs.take_over("a", lambda _: of("upon")) == FINISHED
 
 
-async def test_a_part_of_text_goes_on_where_it_was_left(runs: Runs, url: str) -> None:
+async def test_a_takeover_continues_the_open_text_part(runs: Runs, url: str) -> None:
     await left(url, "a", "Once ", form="ai-sdk")
     await runs.take_over("a", lambda _: of("upon"), format="ai-sdk")
     body = (await _all(runs, "a")).decode()
     assert body.count('"text-start"') == body.count('"text-end"') == body.count('"start"') == 1
 
 
-async def test_what_a_source_takes_back_of_a_step_begins_anew_in_the_same_step(
-    runs: Runs, url: str
-) -> None:
+async def test_a_reset_step_restarts_the_text_within_the_same_step(runs: Runs, url: str) -> None:
     await left(url, "a", "Once ", form="ai-sdk")
     again = of({"type": "reset-step"}, {"type": "start-step"}, "Twice")
     await runs.take_over("a", lambda _: again, format="ai-sdk")
@@ -329,14 +331,14 @@ async def test_what_a_source_takes_back_of_a_step_begins_anew_in_the_same_step(
 
 
 @pytest.mark.parametrize("step", [Step(""), Step(1), Step("1", float("nan")), Step("1", object())])  # type: ignore[arg-type]
-async def test_a_step_that_no_stream_can_hold_fails_the_run(runs: Runs, step: Step) -> None:
+async def test_a_step_with_a_bad_key_or_value_fails_the_run(runs: Runs, step: Step) -> None:
     state = await runs.take_over("a", lambda _: of("Once", step))
     assert state is not None
     assert state.status == "failed"
     assert "step" in str(state.error).lower()
 
 
-async def test_of_a_step_of_many_bytes_nothing_is_told(
+async def test_a_takeover_gets_no_half_step_beyond_the_bound(
     runs: Runs, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headgate.runs.stored.survey.MOST_HALF_BYTES", len(b'"Once ""upon "'))
@@ -353,7 +355,7 @@ async def test_of_a_step_of_many_bytes_nothing_is_told(
     assert [(each.items, [*each.half]) for each in seen] == [(2, ["Once ", "upon "]), (3, [])]
 
 
-async def test_the_steps_of_a_run_hold_so_much_whoever_has_done_them(
+async def test_the_bound_on_the_steps_of_a_run_holds_across_producers(
     runs: Runs, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = (len(records.step(key, msgspec.Raw(b'"x"'))) for key in ("1", "2"))
@@ -365,7 +367,9 @@ async def test_the_steps_of_a_run_hold_so_much_whoever_has_done_them(
     assert await runs.take_over("b", lambda _: of(Step("2", "xx"))) == RunState("failed", error)
 
 
-async def test_a_run_that_is_left_open_needs_a_time_for_which_it_waits(url: str) -> None:
+async def test_leaving_a_run_open_requires_a_takeover_within_between_orphan_after_and_ttl(
+    url: str,
+) -> None:
     async with Runs(url) as runs:
         with pytest.raises(ValueError, match="takeover_within"):
             await runs.take_over("a", lambda _: of("Once"), closes=False)
@@ -378,7 +382,9 @@ async def test_a_run_that_is_left_open_needs_a_time_for_which_it_waits(url: str)
             Runs(url, orphan_after=30, takeover_within=seconds, ttl=60)
 
 
-async def test_a_silent_run_can_be_taken_over_for_as_long_as_it_has_a_producer(url: str) -> None:
+async def test_a_run_silent_beyond_takeover_within_can_be_taken_over_once_its_producer_closes(
+    url: str,
+) -> None:
     async with Runs(url, orphan_after=1, takeover_within=1) as runs:
         feed = Feed("Once ")
         async with Runs(url, orphan_after=1, takeover_within=1) as replica:

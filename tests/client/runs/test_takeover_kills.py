@@ -99,7 +99,7 @@ def again(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.timeout(200)  # what the processes import takes seconds
-async def test_a_graph_goes_on_at_its_checkpoint_and_readers_have_one_text(
+async def test_a_killed_langgraph_worker_is_continued_from_its_checkpoint_without_repeats(
     url: str, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
     cases = [
@@ -169,7 +169,7 @@ def temporal() -> Iterator[str]:
 
 
 @pytest.mark.timeout(200)
-async def test_a_workflow_goes_on_at_its_activity_and_readers_have_one_text(
+async def test_a_killed_temporal_worker_is_continued_at_its_activity_without_repeats(
     url: str, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:
     # Each worker is killed at its moment: the last one is not.
@@ -223,5 +223,5 @@ async def _read(runs: Runs, name: str, body: bytearray) -> None:
 
 @pytest.mark.torture("the two above, which kill at each moment")
 @pytest.mark.timeout(200)
-async def test_whenever_a_process_is_killed_each_step_is_told_once_as_a_whole(url: str) -> None:
+async def test_each_step_is_in_the_run_once_after_kills_at_random_moments(url: str) -> None:
     takeover_campaign.check(await takeover_campaign.killed_again_and_again(url, 3))

@@ -11,7 +11,7 @@ import pytest
 
 
 @pytest.mark.timeout(200)  # the SDKs build the types of their events, which takes seconds
-async def test_messages_are_those_that_the_ai_sdk_makes_of_the_same_bytes(
+async def test_runs_build_the_same_messages_as_the_ai_sdk_from_recorded_bytes(
     url: str, subtests: pytest.Subtests
 ) -> None:
     # To import the SDKs takes seconds.

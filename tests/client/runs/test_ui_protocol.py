@@ -57,7 +57,7 @@ def changed(chunk: dict[str, Any]) -> list[dict[str, Any]]:
     return [chunk, *missing, *({**chunk, name: other} for name in names for other in OTHERS)]
 
 
-def test_the_clients_take_the_chunks_that_runs_take() -> None:
+def test_the_ai_sdk_clients_accept_exactly_the_chunks_that_runs_accept() -> None:
     chunks = [each for chunk in WHOLE for each in changed(chunk)]
     done = subprocess.run(
         [NODE, ROOT / "tests/node/ui_protocol.mjs"],
@@ -81,7 +81,7 @@ def test_the_clients_take_the_chunks_that_runs_take() -> None:
         ({"type": "finish", "finishReason": 1}, "Expected `str`, got `int` - at `$.finishReason`"),
     ],
 )
-async def test_a_chunk_that_no_client_takes_fails_the_run_by_its_type(
+async def test_an_invalid_chunk_fails_the_run_with_its_type_but_not_its_values(
     runs: Runs, chunk: dict[str, Any], error: str
 ) -> None:
     body = await read(await runs.start("a", of("Once", chunk), format="ai-sdk"))
@@ -94,7 +94,9 @@ async def test_a_chunk_that_no_client_takes_fails_the_run_by_its_type(
 
 @pytest.mark.parametrize("kind", ["text", "reasoning"])
 @pytest.mark.parametrize("edge", ["delta", "end"])
-async def test_a_piece_of_what_is_not_open_fails_the_run(runs: Runs, kind: str, edge: str) -> None:
+async def test_a_delta_or_end_of_a_part_that_is_not_open_fails_the_run(
+    runs: Runs, kind: str, edge: str
+) -> None:
     wrong = {"type": f"{kind}-{edge}", "id": "1", "delta": "a"}
     chunks = ({"type": f"{kind}-start", "id": "1"}, {"type": "finish-step"}, wrong)
     body = await read(await runs.start("run", of(*chunks), format="ai-sdk"))
@@ -102,7 +104,7 @@ async def test_a_piece_of_what_is_not_open_fails_the_run(runs: Runs, kind: str, 
     assert body.endswith(b"data: [DONE]\n\n")
 
 
-async def test_a_run_ends_although_what_it_has_begun_is_no_text(runs: Runs) -> None:
+async def test_a_part_id_with_a_surrogate_fails_the_run(runs: Runs) -> None:
     answer = await runs.start("run", of({"type": "text-start", "id": "\ud800"}), format="ai-sdk")
     assert b"surrogates not allowed" in await read(answer)
     state = await runs.state("run")
