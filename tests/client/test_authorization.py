@@ -90,7 +90,7 @@ async def is_refused(url: str, authorization: str) -> bool:
     return False
 
 
-async def test_a_run_and_its_reader_outlive_the_token_that_they_began_with(
+async def test_a_run_and_its_reader_outlive_their_first_token(
     guarded: Headgate, issuer: Issuer
 ) -> None:
     url = f"{guarded.streams}/runs"
@@ -108,7 +108,7 @@ async def test_a_run_and_its_reader_outlive_the_token_that_they_began_with(
         assert await runs.state("a") == RunState("finished")
 
 
-async def test_a_run_whose_end_is_refused_is_not_active_any_more(
+async def test_a_run_whose_token_may_not_close_it_ends_as_orphaned(
     guarded: Headgate, issuer: Issuer
 ) -> None:
     url = f"{guarded.streams}/runs"
@@ -125,7 +125,9 @@ async def test_a_run_whose_end_is_refused_is_not_active_any_more(
         assert await other.state("a") == RunState("orphaned", "its producer is gone")
 
 
-async def test_streams_writers_and_resumable_streams_take_a_function(guarded: Headgate) -> None:
+async def test_streams_writers_and_resumable_streams_accept_an_authorization_function(
+    guarded: Headgate,
+) -> None:
     def authorization() -> str:
         return bearer("older")
 
@@ -152,7 +154,7 @@ async def test_streams_writers_and_resumable_streams_take_a_function(guarded: He
         (lambda: int("s3cret"), "ValueError"),
     ],
 )
-async def test_a_function_that_gives_no_authorization_is_an_error_without_secrets(
+async def test_a_failing_authorization_function_raises_an_error_without_secrets(
     given: Any, cause: str
 ) -> None:
     async with Stream("http://127.0.0.1:9/x", authorization=given) as stream:
@@ -162,7 +164,7 @@ async def test_a_function_that_gives_no_authorization_is_an_error_without_secret
     assert str(raised.value) == f"http://127.0.0.1:9/x: {sentence}"
 
 
-async def test_a_writer_waits_for_a_token_that_cannot_be_had_yet() -> None:
+async def test_a_writer_retries_while_its_authorization_function_fails() -> None:
     failures: list[Exception] = [OSError(), OSError()]
 
     def authorization() -> str:
@@ -181,13 +183,13 @@ async def test_a_writer_waits_for_a_token_that_cannot_be_had_yet() -> None:
 
 
 @pytest.mark.parametrize("given", [b"Bearer s3cret", 7])
-def test_what_is_neither_text_nor_a_function_is_refused_by_its_type(given: Any) -> None:
+def test_an_authorization_of_a_wrong_type_is_refused_with_its_type(given: Any) -> None:
     for made in (Stream, StreamWriter, Runs):
         with pytest.raises(TypeError, match=f"a str, or a function, not {type(given).__name__}"):
             made("http://127.0.0.1/x", authorization=given)
 
 
-async def test_the_function_of_the_page_asks_for_a_token_when_one_is_about_to_expire() -> None:
+async def test_the_documented_token_function_renews_a_token_about_to_expire() -> None:
     page = (ROOT / "docs/client/streams.md").read_text().split("## Tokens that expire")[1]
     names: dict[str, Any] = {}
     exec(page.split("```python\n")[1].split("```")[0], names)

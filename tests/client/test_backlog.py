@@ -27,7 +27,9 @@ def filled(*chunks: bytes) -> Backlog:
         ((b"a" * 11,), True),
     ],
 )
-def test_a_batch_is_full_by_chunks_or_by_bytes(chunks: tuple[bytes, ...], is_full: bool) -> None:
+def test_a_batch_is_full_at_its_limit_of_chunks_or_of_bytes(
+    chunks: tuple[bytes, ...], is_full: bool
+) -> None:
     assert filled(*chunks).is_full is is_full
 
 
@@ -40,7 +42,7 @@ def test_a_batch_is_full_by_chunks_or_by_bytes(chunks: tuple[bytes, ...], is_ful
         ((b"a" * 30, b"b"), [[b"a" * 30], [b"b"]]),
     ],
 )
-def test_batches_keep_within_the_limits_but_for_one_long_chunk(
+def test_batches_stay_within_the_limits_except_for_a_single_long_chunk(
     chunks: tuple[bytes, ...], batches: list[list[bytes]]
 ) -> None:
     backlog = filled(*chunks)
@@ -48,13 +50,13 @@ def test_batches_keep_within_the_limits_but_for_one_long_chunk(
     assert backlog.is_empty
 
 
-def test_there_is_room_up_to_the_limit_and_for_anything_when_nothing_is_held() -> None:
+def test_a_backlog_has_room_up_to_its_limit_and_for_any_chunk_when_empty() -> None:
     assert filled().has_room(1000)
     backlog = filled(b"a" * 15)
     assert [backlog.has_room(size) for size in (4, 5, 6)] == [True, True, False]
 
 
-def test_what_chunks_wait_in_is_no_more_than_the_limit_however_short_they_are() -> None:
+def test_a_backlog_of_tiny_chunks_uses_no_more_memory_than_its_limit() -> None:
     backlog = Backlog(Limits(0.010, 10, 3, max_buffer_bytes=1 << 16))
     tracemalloc.start()
     try:
@@ -67,7 +69,7 @@ def test_what_chunks_wait_in_is_no_more_than_the_limit_however_short_they_are() 
     assert held <= 1 << 16
 
 
-def test_what_is_under_way_is_held_until_the_server_has_it() -> None:
+def test_a_batch_occupies_the_backlog_until_acknowledged() -> None:
     backlog = filled(b"a" * 15)
     batch = backlog.next_batch()
     assert not backlog.has_room(6)
@@ -76,13 +78,13 @@ def test_what_is_under_way_is_held_until_the_server_has_it() -> None:
     assert (backlog.taken, backlog.acknowledged) == (1, 1)
 
 
-def test_the_first_chunk_says_when_a_batch_is_due() -> None:
+def test_a_batch_is_due_one_interval_after_its_first_chunk() -> None:
     backlog = filled(b"a")
     backlog.take(b"b", lambda: 5.009)
     assert backlog.due_at == pytest.approx(5.010)
 
 
-def test_batches_may_be_less_than_the_limits() -> None:
+def test_lowering_max_batch_chunks_makes_smaller_batches() -> None:
     backlog = filled(b"a", b"b")
     backlog.max_batch_chunks = 1
     assert (backlog.is_full, backlog.next_batch()) == (True, [b"a"])
@@ -99,7 +101,7 @@ def test_batches_may_be_less_than_the_limits() -> None:
         ({"max_buffer_bytes": 0}, "max_buffer_bytes"),
     ],
 )
-def test_limits_that_let_nothing_go_are_refused(wrong: dict[str, float], named: str) -> None:
+def test_writer_limits_of_zero_or_nan_are_refused(wrong: dict[str, float], named: str) -> None:
     right: dict[str, int] = {
         "flush_interval": 0,
         "max_batch_bytes": 1,

@@ -73,7 +73,7 @@ async def streams() -> AsyncIterator[Streams]:
         yield Streams(gateway, cutter, asyncio.Semaphore(0))
 
 
-async def test_a_chat_of_the_ai_sdk_is_read_to_its_end_though_it_is_cut(streams: Streams) -> None:
+async def test_an_ai_sdk_chat_over_cut_connections_is_read_to_its_end(streams: Streams) -> None:
     async with Runs(streams.written) as runs:
 
         async def ask(request: web.Request) -> web.Response:
@@ -96,7 +96,7 @@ async def test_a_chat_of_the_ai_sdk_is_read_to_its_end_though_it_is_cut(streams:
     assert sum(page["cuts"] for page in report["pages"]) > 0, streams.cutter
 
 
-async def test_a_chat_of_tanstack_ai_is_read_to_its_end_though_it_is_cut(streams: Streams) -> None:
+async def test_a_tanstack_ai_chat_over_cut_connections_is_read_to_its_end(streams: Streams) -> None:
     chat = "chat"
     async with Stream(stream_url(streams.written, chat)) as stream, asyncio.TaskGroup() as answers:
         await stream.create(content_type="application/json")

@@ -26,7 +26,9 @@ TRANSCRIPTS = [
 
 
 @pytest.mark.parametrize(("sent", "events"), TRANSCRIPTS)
-def test_events_are_the_same_in_pieces_of_any_size(sent: bytes, events: list[Event]) -> None:
+def test_sse_events_are_decoded_equally_from_pieces_of_any_size(
+    sent: bytes, events: list[Event]
+) -> None:
     for size in (1, 2, 3, len(sent) or 1):
         decoder = EventDecoder()
         pieces = [sent[start : start + size] for start in range(0, len(sent), size)]
@@ -34,12 +36,14 @@ def test_events_are_the_same_in_pieces_of_any_size(sent: bytes, events: list[Eve
 
 
 @pytest.mark.parametrize(("sent", "events"), TRANSCRIPTS)
-def test_what_follows_an_event_does_not_change_it(sent: bytes, events: list[Event]) -> None:
+def test_an_sse_event_is_decoded_equally_whatever_follows_it(
+    sent: bytes, events: list[Event]
+) -> None:
     decoder = EventDecoder()
     assert [*decoder.feed(sent + b"\n\ndata: tail")][: len(events)] == events
 
 
-def test_an_event_comes_as_soon_as_its_last_byte() -> None:
+def test_an_sse_event_is_decoded_with_its_last_byte() -> None:
     decoder = EventDecoder()
     assert [*decoder.feed(b"data: a\r\n\r")] == [Event("", b"a")]
     assert [*decoder.feed(b"\ndata: b\n\n")] == [Event("", b"b")]

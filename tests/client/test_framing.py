@@ -44,21 +44,21 @@ class Point:
         ),
     ],
 )
-def test_a_batch_is_what_its_stream_takes(
+def test_batches_are_framed_by_content_type_and_multi_append_support(
     content_type: str, takes_multi: bool, chunks: list[bytes], body: bytes, headers: dict[str, str]
 ) -> None:
     framing = framing_of(content_type, takes_multi=takes_multi)
     assert framing.batch(chunks) == (body, headers)
 
 
-def test_only_where_multi_appends_are_offered_have_other_streams_batches() -> None:
+def test_non_json_streams_get_batches_only_with_multi_append_support() -> None:
     assert framing_of("text/plain", takes_multi=False).max_chunks == 1
     assert framing_of("text/plain", takes_multi=True).max_chunks is None
     assert framing_of("application/json", takes_multi=False).max_chunks is None
 
 
 @given(st.lists(st.binary(min_size=1)))
-def test_each_chunk_stands_behind_its_length(chunks: list[bytes]) -> None:
+def test_multi_append_puts_the_length_before_each_chunk(chunks: list[bytes]) -> None:
     rest, found = multi_append.encode(chunks), []
     while rest:
         end = 4 + int.from_bytes(rest[:4], "big")
@@ -68,7 +68,7 @@ def test_each_chunk_stands_behind_its_length(chunks: list[bytes]) -> None:
 
 
 @given(st.lists(VALUES, min_size=1))
-def test_each_value_is_one_message(values: list[object]) -> None:
+def test_a_json_batch_decodes_to_one_message_per_value(values: list[object]) -> None:
     body, _ = JSON.batch([JSON.encode(value) for value in values])
     assert [json.loads(message) for message in json_messages(body)] == values
 
@@ -83,7 +83,9 @@ def test_each_value_is_one_message(values: list[object]) -> None:
         ("", b""),
     ],
 )
-def test_text_goes_as_utf_8_and_bytes_as_they_are(chunk: object, encoded: bytes) -> None:
+def test_text_chunks_are_encoded_as_utf_8_and_bytes_stay_unchanged(
+    chunk: object, encoded: bytes
+) -> None:
     assert TEXT.encode(chunk) == encoded
 
 
@@ -99,18 +101,20 @@ def test_text_goes_as_utf_8_and_bytes_as_they_are(chunk: object, encoded: bytes)
         (memoryview(b"2e400"), b"2e400"),
     ],
 )
-def test_values_go_as_json_and_bytes_are_json_already(chunk: object, encoded: bytes) -> None:
+def test_json_chunks_are_encoded_from_values_and_bytes_stay_json(
+    chunk: object, encoded: bytes
+) -> None:
     assert JSON.encode(chunk) == encoded
 
 
 @pytest.mark.parametrize("chunk", [{"a": 1}, 1, None, ["a"]])
-def test_other_streams_take_no_values(chunk: object) -> None:
+def test_a_text_stream_refuses_values_that_are_no_text(chunk: object) -> None:
     name = type(chunk).__name__
     with pytest.raises(TypeError, match=f"a stream of text/plain takes bytes or str, not {name}"):
         TEXT.encode(chunk)
 
 
-def test_half_a_surrogate_pair_is_no_text() -> None:
+def test_a_chunk_with_half_a_surrogate_pair_is_refused() -> None:
     with pytest.raises(ValueError, match="character 2 is half of a surrogate pair"):
         TEXT.encode("ab\ud800")
     for chunk in ("ab\ud800", {"a\udfff": 1}):
@@ -121,7 +125,7 @@ def test_half_a_surrogate_pair_is_no_text() -> None:
 @pytest.mark.parametrize(
     "text", [b"", b"{", b"1 2", b"[1],[2]", b"\xff", b'"\xff"', b'"a\nb"', b"nul"]
 )
-def test_bytes_that_are_no_json_are_refused(text: bytes) -> None:
+def test_bytes_that_are_no_json_are_refused_by_a_json_stream(text: bytes) -> None:
     with pytest.raises(ValueError, match="the chunk is no JSON value: "):
         JSON.encode(text)
 
@@ -140,18 +144,20 @@ class Measured:
 @pytest.mark.parametrize(
     "value", [math.nan, {"a": [1, (math.inf,)]}, [None, Measured(-math.inf)], {"null": math.nan}]
 )
-def test_numbers_without_json_are_refused(value: object) -> None:
+def test_nan_and_infinities_are_refused_by_a_json_stream(value: object) -> None:
     with pytest.raises(ValueError, match="no JSON value: NaN and infinities have no JSON"):
         JSON.encode(value)
 
 
-def test_null_is_a_value() -> None:
+def test_none_is_encoded_as_null_by_a_json_stream() -> None:
     values = [None, "null", {"null": [1.5, None]}, msgspec.Raw(b'{"a":null}'), Measured(0.5)]
     body, _ = JSON.batch([JSON.encode(value) for value in values])
     assert body == b'[null,"null",{"null":[1.5,null]},{"a":null},{"x":0.5}]'
 
 
 @pytest.mark.parametrize(("value", "error"), [(object(), TypeError), (nested(), ValueError)])
-def test_values_without_json_are_refused(value: object, error: type[Exception]) -> None:
+def test_values_that_have_no_json_form_are_refused_by_a_json_stream(
+    value: object, error: type[Exception]
+) -> None:
     with pytest.raises(error, match=re.escape("the chunk is no JSON value: ")):
         JSON.encode(value)

@@ -3,5 +3,5 @@ from __future__ import annotations
 from tests.client.histories import campaign
 
 
-async def test_what_is_written_on_a_hostile_way_is_read_in_order_and_once() -> None:
+async def test_chunks_written_over_a_hostile_connection_are_read_once_and_in_order() -> None:
     assert await campaign(range(24)) > 500

@@ -18,7 +18,7 @@ OURS = [name for name, (_, way) in WAYS.items() if way is latency.written_in_bat
 
 
 @pytest.mark.parametrize("name", OURS)
-async def test_tokens_do_not_wait_for_a_request_each(name: str) -> None:
+async def test_writers_send_tokens_in_fewer_than_half_as_many_requests(name: str) -> None:
     async with serving() as gateway:
         row = await measured(gateway.port, name, PACE)
     assert row.requests < PACE.count / 2
@@ -33,12 +33,14 @@ async def test_tokens_do_not_wait_for_a_request_each(name: str) -> None:
         (MOST_OVER_MS, MOST_ADDED_MS + 0.1, False),
     ],
 )
-def test_a_way_is_quick_up_to_the_bounds(over_ms: float, p99_ms: float, is_met: bool) -> None:
+def test_a_latency_row_is_met_up_to_both_bounds_and_not_beyond(
+    over_ms: float, p99_ms: float, is_met: bool
+) -> None:
     assert Row("a way", 1, over_ms, 0.0, p99_ms).is_met is is_met
 
 
 @pytest.mark.parametrize("way", [latency.written_in_batches, latency.posted_one_by_one])
-async def test_the_measurement_fails_for_a_writer_that_is_late_and_for_no_other_way(
+async def test_the_latency_measurement_fails_only_for_a_late_writer_of_batches(
     way: latency.Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(latency, "MOST_ADDED_MS", -1.0)

@@ -6,7 +6,7 @@ import pytest
 from headgate.lease import HEARTBEAT, STOP, asks_stop
 
 
-def test_a_stop_is_found_among_heartbeats() -> None:
+def test_a_stop_record_is_found_among_heartbeats_of_a_lease() -> None:
     assert asks_stop(b"[%b,%b]" % (HEARTBEAT, STOP))
     assert not asks_stop(b"[%b]" % HEARTBEAT)
 
@@ -14,6 +14,6 @@ def test_a_stop_is_found_among_heartbeats() -> None:
 @pytest.mark.parametrize(
     "body", [b"{", b"1", b"null", b"\xff", b"[1,null]", b'[{"stop":1}]', b"9" * 5000, b"[" * 9**5]
 )
-def test_what_is_neither_is_ignored(body: bytes) -> None:
+def test_a_malformed_lease_record_is_no_stop(body: bytes) -> None:
     """Whoever watches for a stop goes on doing so."""
     assert asks_stop(body) is False

@@ -39,7 +39,7 @@ async def bomb(wire: Wire) -> None:
 
 @pytest.mark.parametrize("play", [endless, bomb])
 @pytest.mark.parametrize("is_plain", [True, False], ids=["catch-up", "long-poll"])
-async def test_an_answer_beyond_the_bound_is_no_answer_and_is_read_no_further(
+async def test_a_response_beyond_the_bound_raises_and_uses_bounded_memory(
     play: object, is_plain: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "MOST_BYTES", 4 * MIB)
@@ -56,7 +56,7 @@ async def test_an_answer_beyond_the_bound_is_no_answer_and_is_read_no_further(
 
 
 @pytest.mark.parametrize("beyond", [-1, 0, 1])
-async def test_an_answer_is_taken_up_to_the_bound_and_not_a_byte_more(
+async def test_a_response_is_read_up_to_the_bound_and_refused_a_byte_beyond(
     beyond: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "MOST_BYTES", 64 * MIB - beyond)
@@ -71,7 +71,7 @@ async def test_an_answer_is_taken_up_to_the_bound_and_not_a_byte_more(
         await batches.aclose()
 
 
-async def test_an_endless_answer_is_given_in_parts_which_do_not_move_the_offset() -> None:
+async def test_an_endless_response_read_in_parts_keeps_its_offset() -> None:
     async with RawOrigin(endless) as origin, Stream(f"{origin.url}/s") as stream:
         batches = catch_up(stream, "1", in_parts=lambda _: True)
         sizes = []
@@ -85,7 +85,7 @@ async def test_an_endless_answer_is_given_in_parts_which_do_not_move_the_offset(
         assert max(sizes) <= following.HELD_BYTES + following.PIECE_BYTES
 
 
-async def test_an_answer_in_parts_is_whole_and_ends_at_its_offset(
+async def test_a_long_response_read_in_parts_is_complete_and_ends_at_its_offset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(following, "HELD_BYTES", 3 * MIB)
@@ -124,7 +124,7 @@ async def events_without_control(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("play", [endless_line, endless_event, events_without_control])
-async def test_events_that_lead_nowhere_are_held_up_to_the_bound(
+async def test_sse_events_without_a_control_event_raise_beyond_the_bound(
     play: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "MOST_BYTES", 4 * MIB)
@@ -143,7 +143,9 @@ async def test_events_that_lead_nowhere_are_held_up_to_the_bound(
         assert most < 32 * MIB
 
 
-async def test_each_control_event_begins_a_new_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_control_event_resets_the_bound_on_sse_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(following, "MOST_BYTES", 4 * MIB)
 
     async def play(wire: Wire) -> None:

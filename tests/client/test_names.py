@@ -18,13 +18,13 @@ def below(base: str) -> str:
 
 
 @pytest.mark.parametrize("base", [BASE, f"{BASE}/"])
-def test_a_name_is_one_segment_whatever_it_holds(base: str) -> None:
+def test_a_name_with_reserved_characters_becomes_one_url_segment(base: str) -> None:
     assert below(base) == f"{BASE}/a%2Fb%3Fc"
 
 
 @pytest.mark.parametrize("base", [f"{BASE}?token=s3cret", f"{BASE}#part"])
 @pytest.mark.parametrize("made", [below, Runs, ResumableStreams])
-def test_no_name_stands_behind_a_query_or_a_fragment(
+def test_a_base_url_with_query_or_fragment_is_refused_without_its_token(
     made: Callable[[str], object], base: str
 ) -> None:
     with pytest.raises(ValueError, match="ends with its path") as raised:
@@ -32,7 +32,7 @@ def test_no_name_stands_behind_a_query_or_a_fragment(
     assert "s3cret" not in str(raised.value)
 
 
-def test_a_long_url_is_shown_by_its_beginning() -> None:
+def test_a_url_beyond_the_shown_length_is_cut() -> None:
     url = f"http://host/{'x' * MOST_SHOWN}"
     assert shown(url) == f"{url[:MOST_SHOWN]}..."
     assert shown(url[:MOST_SHOWN]) == url[:MOST_SHOWN]

@@ -14,7 +14,7 @@ import headgate
 import pytest
 
 
-def test_every_exported_name_can_be_had() -> None:
+def test_every_name_in_all_of_the_library_can_be_imported() -> None:
     for name in headgate.__all__:
         exported = getattr(headgate, name)
         assert get_origin(exported) is not None or exported.__name__ == name  # a type, or a class
@@ -31,19 +31,19 @@ def test_every_error_of_the_library_can_be_imported_from_its_top() -> None:
     assert {"TooLarge", "SourceFailed"} <= own <= set(headgate.__all__)
 
 
-def test_another_name_is_refused_as_python_does() -> None:
+def test_an_unknown_name_of_the_library_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'headgate' has no attribute 'Steam'"):
         _ = headgate.Steam
 
 
-def test_its_metadata_is_complete() -> None:
+def test_the_library_declares_its_version_types_and_dependencies() -> None:
     assert headgate.__version__ == version("headgate-client")
     assert (Path(headgate.__file__).parent / "py.typed").is_file()
     brought = [name for name in requires("headgate-client") or () if "extra ==" not in name]
     assert sorted(brought) == ["aiohttp<4,>=3.11", "msgspec>=0.19", "typing-extensions>=4.4"]
 
 
-def test_importing_it_loads_neither_the_server_nor_an_http_client() -> None:
+def test_importing_the_library_loads_neither_gateway_nor_aiohttp_nor_redis() -> None:
     loaded = "import sys, headgate; print({'aiohttp', 'gateway', 'redis'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", loaded], capture_output=True, text=True, check=True
@@ -51,7 +51,7 @@ def test_importing_it_loads_neither_the_server_nor_an_http_client() -> None:
     assert done.stdout == "set()\n"
 
 
-def test_the_module_runs_the_command_of_the_server() -> None:
+def test_python_dash_m_headgate_runs_the_command_of_the_server() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "headgate", "--version"], capture_output=True, text=True, check=True
     )

@@ -17,7 +17,7 @@ from tests.support.processes import ROOT
 from tests.support.processes import headgate as headgate_server
 
 
-async def test_the_page_of_the_writer_writes_a_story() -> None:
+async def test_the_documented_writer_program_writes_its_story_and_closes_the_stream() -> None:
     page = (ROOT / "docs/client/writer.md").read_text()
     (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     with headgate_server() as server:
@@ -31,7 +31,7 @@ async def test_the_page_of_the_writer_writes_a_story() -> None:
 @pytest.mark.parametrize(
     ("heading", "printed"), [("Text", "Once upon a time ☕ \n"), ("JSON", "0\n1\n2\n")]
 )
-def test_the_page_of_streams_reads_what_it_writes(heading: str, printed: str) -> None:
+def test_the_documented_stream_programs_read_what_they_write(heading: str, printed: str) -> None:
     page = (ROOT / "docs/client/streams.md").read_text().split(f"## {heading}\n")[1]
     program = page.split("```python\n")[1].split("```")[0]
     with headgate_server() as server:
@@ -46,7 +46,9 @@ def test_the_page_of_streams_reads_what_it_writes(heading: str, printed: str) ->
 
 
 @pytest.mark.parametrize("kind", [Metadata, Appended, Batch])
-def test_the_page_of_streams_names_what_there_is(kind: type[Metadata | Appended | Batch]) -> None:
+def test_the_page_on_streams_names_every_field_of_its_result_classes(
+    kind: type[Metadata | Appended | Batch],
+) -> None:
     page = (ROOT / "docs/client/streams.md").read_text()
     told = set(re.findall(r"`(\w+)(?:\.\w+)?`", page))
     internal = {"producer_seq"} if kind is Appended else set()
@@ -56,7 +58,7 @@ def test_the_page_of_streams_names_what_there_is(kind: type[Metadata | Appended 
 @pytest.mark.parametrize(
     "name", ["create", "append", "close", "head", "find", "delete", "catch_up", "follow"]
 )
-def test_the_page_of_streams_tells_the_parameters_and_defaults(name: str) -> None:
+def test_the_page_on_streams_shows_the_parameters_and_defaults_of_each_method(name: str) -> None:
     page = (ROOT / "docs/client/streams.md").read_text()
     (told,) = re.findall(rf"^\| `(?:await )?{name}\((.*?)\)`", page, re.MULTILINE)
     parameters = list(inspect.signature(getattr(Stream, name)).parameters.values())[1:]

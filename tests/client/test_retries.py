@@ -26,7 +26,7 @@ class Attempts:
         return Retries(time_s, Backoff(0.5, 0.02, lambda: 0.0), self.said.append)
 
 
-async def test_what_passes_is_waited_out_and_told() -> None:
+async def test_passing_refusals_are_retried_and_reported() -> None:
     attempts = Attempts(
         RequestRefused("cannot connect"), RequestRefused("busy", 503), RequestRefused("later", 429)
     )
@@ -39,14 +39,14 @@ async def test_what_passes_is_waited_out_and_told() -> None:
     ]
 
 
-def test_patience_ends_with_its_time() -> None:
+def test_retries_end_when_their_time_is_used_up() -> None:
     attempts = Attempts(*[RequestRefused("cannot connect")] * 1000)
     with pytest.raises(RequestRefused, match="cannot connect"):
         virtual_time.run(attempts.retries(0.1).run(attempts))
     assert 2 < attempts.made < 1000
 
 
-def test_a_limit_is_waited_out_where_twice_would_do_harm() -> None:
+def test_a_429_is_retried_within_limited_s_although_other_retries_are_off() -> None:
     limited = RequestRefused("later", 429, {"Retry-After": "2"})
     attempts = Attempts(limited, limited)
     retries = Retries(0, Backoff(0.5, 0.02, lambda: 0.0), attempts.said.append, limited_s=5)
@@ -60,7 +60,7 @@ def test_a_limit_is_waited_out_where_twice_would_do_harm() -> None:
         assert refused.made == made
 
 
-async def test_each_row_of_failures_has_the_whole_time() -> None:
+async def test_each_call_of_retries_gets_the_whole_time() -> None:
     attempts = Attempts(RequestRefused("busy", 503))
     retries = attempts.retries(20)
     for _ in range(2):
@@ -77,7 +77,9 @@ async def test_each_row_of_failures_has_the_whole_time() -> None:
     ],
     ids=["no time", "not passing", "longer than there is time"],
 )
-async def test_some_refusals_are_not_waited_for(time_s: float, refusal: RequestRefused) -> None:
+async def test_lasting_refusals_and_too_long_waits_are_not_retried(
+    time_s: float, refusal: RequestRefused
+) -> None:
     attempts = Attempts(refusal)
     with pytest.raises(RequestRefused, match=str(refusal)):
         await attempts.retries(time_s).run(attempts)

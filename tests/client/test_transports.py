@@ -68,7 +68,7 @@ async def chatting(request: pytest.FixtureRequest) -> AsyncIterator[Chatting]:
     ],
     indirect=["chatting"],
 )
-async def test_use_chat_shows_the_answer_once_it_has_resumed(
+async def test_use_chat_shows_the_whole_answer_after_resuming_cut_responses(
     chatting: Chatting, version: int, page: str
 ) -> None:
     client = f"useChat of ai {version} {page}"
@@ -80,7 +80,7 @@ async def test_use_chat_shows_the_answer_once_it_has_resumed(
     assert report["later"] == [["ready"], whole]
 
 
-async def test_the_workflow_transport_reads_on_from_the_chunk_it_has_come_to(
+async def test_the_workflow_transport_resumes_from_its_last_chunk(
     chatting: Chatting,
 ) -> None:
     report, said = await run_script("chat.mjs", "workflow", chatting.api)
@@ -105,7 +105,7 @@ async def test_the_workflow_transport_reads_on_from_the_chunk_it_has_come_to(
 @pytest.mark.parametrize(
     ("is_stopped", "error"), [(True, None), (False, "Error: the source failed: ValueError")]
 )
-async def test_a_run_that_does_not_finish_is_not_asked_for_again(
+async def test_the_workflow_transport_does_not_resume_a_stopped_or_failed_run(
     is_stopped: bool, error: str | None
 ) -> None:
     """The workflow transport asks until it is told that there is an end."""
@@ -132,7 +132,7 @@ async def test_a_run_that_does_not_finish_is_not_asked_for_again(
 
 
 @pytest.mark.parametrize("version", [6, 7])
-async def test_a_page_is_told_that_its_answer_was_stopped_elsewhere(version: int) -> None:
+async def test_use_chat_reports_an_answer_stopped_elsewhere_as_aborted(version: int) -> None:
     waits = asyncio.Event()
 
     async def model() -> AsyncIterator[str]:

@@ -17,7 +17,7 @@ from tests.support.processes import ROOT
 PYRIGHT = Path(pyright.__file__).with_name("dist") / "index.js"
 
 
-def test_pyright_finds_in_an_application_only_the_mistakes_that_are_in_it() -> None:
+def test_pyright_reports_only_the_marked_mistakes_of_the_typed_application() -> None:
     node = Path(sys.executable).with_name("node")
     done = subprocess.run(
         [node, PYRIGHT, "--project", ROOT, "--pythonpath", sys.executable, "--outputjson"],
@@ -30,5 +30,5 @@ def test_pyright_finds_in_an_application_only_the_mistakes_that_are_in_it() -> N
     assert found["summary"]["filesAnalyzed"] == 1
 
 
-def test_each_format_is_a_name_that_type_checkers_know() -> None:
+def test_the_format_type_lists_every_run_format() -> None:
     assert get_args(FormatName) == tuple(FORMATS)

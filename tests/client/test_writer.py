@@ -54,7 +54,7 @@ async def way() -> AsyncIterator[Way]:
 # ---------------------------------------------------------------- batches
 
 
-async def test_what_is_written_together_is_one_request(way: Way) -> None:
+async def test_chunks_written_without_a_pause_are_sent_in_one_request(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url) as writer:
         for number in range(100):
@@ -65,7 +65,7 @@ async def test_what_is_written_together_is_one_request(way: Way) -> None:
     assert not await is_closed(url)
 
 
-async def test_the_interval_sends_what_nobody_flushes(way: Way) -> None:
+async def test_unflushed_chunks_are_sent_after_the_flush_interval(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url, flush_interval=0.001) as writer:
         await writer.write(1)
@@ -75,7 +75,7 @@ async def test_the_interval_sends_what_nobody_flushes(way: Way) -> None:
         assert way.batches == [[1], [2]]
 
 
-async def test_a_full_batch_waits_for_no_interval(way: Way) -> None:
+async def test_a_full_batch_is_sent_before_the_flush_interval(way: Way) -> None:
     by_chunks, by_bytes = await made(way.url), await made(way.url)
     async with StreamWriter(by_chunks, flush_interval=LONG_S, max_batch_chunks=2) as writer:
         for number in (1, 2, 3):
@@ -88,7 +88,7 @@ async def test_a_full_batch_waits_for_no_interval(way: Way) -> None:
     assert way.batches == [[1, 2], [3], [10, 20], [3]]
 
 
-async def test_one_request_is_under_way_and_the_next_batch_fills_meanwhile(way: Way) -> None:
+async def test_chunks_written_during_a_request_form_the_next_batch(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url, flush_interval=0) as writer:
         way.gate.clear()
@@ -102,7 +102,7 @@ async def test_one_request_is_under_way_and_the_next_batch_fills_meanwhile(way: 
     assert way.batches == [[0], [1, 2, 3]]
 
 
-async def test_requests_are_a_producers_numbered_from_zero(way: Way) -> None:
+async def test_appends_of_a_writer_carry_its_producer_and_consecutive_numbers(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url, producer_id="me", epoch=3) as writer:
         for number in range(2):
@@ -116,7 +116,7 @@ async def test_requests_are_a_producers_numbered_from_zero(way: Way) -> None:
     assert stamps == [["me", "3", "0"], ["me", "3", "1"], ["me", "3", "2"]]
 
 
-async def test_writers_without_a_name_are_different_producers(way: Way) -> None:
+async def test_writers_without_a_producer_id_are_different_producers(way: Way) -> None:
     url = await made(way.url)
     for number in range(2):
         async with StreamWriter(url) as writer:
@@ -124,7 +124,7 @@ async def test_writers_without_a_name_are_different_producers(way: Way) -> None:
     assert await messages(url) == [0, 1]
 
 
-async def test_nothing_is_sent_for_nothing(way: Way) -> None:
+async def test_empty_chunks_cause_no_request(way: Way) -> None:
     url = await made(way.url, TEXT)
     async with StreamWriter(url) as writer:
         await writer.write("")
@@ -133,7 +133,7 @@ async def test_nothing_is_sent_for_nothing(way: Way) -> None:
     assert (way.appends, writer.acknowledged) == ([], 0)
 
 
-async def test_a_stream_that_is_known_is_not_asked_about(way: Way) -> None:
+async def test_a_writer_with_given_metadata_sends_no_head_request(way: Way) -> None:
     url = f"{way.url}/v1/stream/known"
     async with headgate.Stream(url) as stream:
         metadata = await stream.create(content_type=JSON)
@@ -147,7 +147,7 @@ async def test_a_stream_that_is_known_is_not_asked_about(way: Way) -> None:
 # ---------------------------------------------------------------- flush, close, end, abort
 
 
-async def test_flush_waits_until_the_server_has_all_that_was_written_before(way: Way) -> None:
+async def test_flush_waits_until_all_written_chunks_are_acknowledged(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url, flush_interval=LONG_S) as writer:
         await writer.write("a")
@@ -171,7 +171,7 @@ async def test_end_closes_the_stream_with_the_last_batch(way: Way) -> None:
     assert (await messages(url), await is_closed(url)) == ([1, 2, 3], True)
 
 
-async def test_end_of_a_writer_that_has_nothing_left_closes_the_stream(way: Way) -> None:
+async def test_end_of_a_writer_without_pending_chunks_closes_the_stream(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url) as writer:
         await writer.end()
@@ -188,7 +188,9 @@ async def test_end_of_a_writer_that_has_nothing_left_closes_the_stream(way: Way)
         ("abort", "the writer was aborted"),
     ],
 )
-async def test_a_writer_that_is_over_takes_nothing(over: str, said: str, way: Way) -> None:
+async def test_a_closed_ended_or_aborted_writer_refuses_every_call(
+    over: str, said: str, way: Way
+) -> None:
     async with StreamWriter(await made(way.url)) as writer:
         await getattr(writer, over)()
         for call in (writer.write("a"), writer.flush(), writer.end()):
@@ -198,7 +200,7 @@ async def test_a_writer_that_is_over_takes_nothing(over: str, said: str, way: Wa
         await writer.abort()
 
 
-async def test_abort_discards_what_waits_and_stops_the_clock(way: Way) -> None:
+async def test_abort_discards_pending_chunks_and_the_interval_timer(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url, flush_interval=0.005) as writer:
         await writer.write("a")
@@ -209,7 +211,7 @@ async def test_abort_discards_what_waits_and_stops_the_clock(way: Way) -> None:
     assert way.batches == [["b"]]
 
 
-async def test_abort_ends_the_request_that_is_under_way_and_who_waits_for_it(way: Way) -> None:
+async def test_abort_cancels_the_active_request_and_raises_in_waiting_calls(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url, max_buffer_bytes=1) as writer:
         way.gate.clear()
@@ -223,7 +225,7 @@ async def test_abort_ends_the_request_that_is_under_way_and_who_waits_for_it(way
         way.gate.set()
 
 
-async def test_an_error_in_the_block_flushes_as_a_file_does(way: Way) -> None:
+async def test_an_exception_in_the_block_flushes_the_writer(way: Way) -> None:
     url = await made(way.url)
 
     async def write() -> None:
@@ -236,7 +238,7 @@ async def test_an_error_in_the_block_flushes_as_a_file_does(way: Way) -> None:
     assert await messages(url) == ["half"]
 
 
-async def test_a_block_that_is_cancelled_discards(way: Way) -> None:
+async def test_cancelling_the_block_of_a_writer_discards_pending_chunks(way: Way) -> None:
     url = await made(way.url)
 
     async def write() -> None:
@@ -254,7 +256,7 @@ async def test_a_block_that_is_cancelled_discards(way: Way) -> None:
     assert (way.appends, await messages(url)) == ([], [])
 
 
-async def test_a_close_that_is_cancelled_can_be_repeated(way: Way) -> None:
+async def test_a_cancelled_close_of_a_writer_can_be_repeated(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url, flush_interval=LONG_S) as writer:
         way.gate.clear()
@@ -268,7 +270,7 @@ async def test_a_close_that_is_cancelled_can_be_repeated(way: Way) -> None:
     assert await messages(url) == ["a"]
 
 
-async def test_a_close_after_an_end_that_was_cancelled_waits_for_the_end(way: Way) -> None:
+async def test_a_close_after_a_cancelled_end_waits_until_the_stream_is_closed(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url, flush_interval=LONG_S) as writer:
         way.gate.clear()
@@ -283,7 +285,7 @@ async def test_a_close_after_an_end_that_was_cancelled_waits_for_the_end(way: Wa
         assert await is_closed(url)
 
 
-async def test_a_writer_is_used_in_a_block(way: Way) -> None:
+async def test_writing_to_a_writer_outside_its_block_raises(way: Way) -> None:
     with pytest.raises(RuntimeError, match="async with StreamWriter"):
         await StreamWriter(await made(way.url)).write("a")
 
@@ -291,7 +293,7 @@ async def test_a_writer_is_used_in_a_block(way: Way) -> None:
 # ---------------------------------------------------------------- backpressure
 
 
-async def test_write_waits_while_the_buffer_is_full(way: Way) -> None:
+async def test_write_waits_while_the_buffer_of_a_writer_is_full(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url, max_buffer_bytes=4 + 2 * CHUNK_BYTES) as writer:
         way.gate.clear()
@@ -305,7 +307,7 @@ async def test_write_waits_while_the_buffer_is_full(way: Way) -> None:
     assert await messages(url) == [10, 20, 3]
 
 
-async def test_writes_that_wait_keep_their_places(way: Way) -> None:
+async def test_writes_that_wait_for_room_keep_their_order(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url, max_buffer_bytes=10 + CHUNK_BYTES) as writer:
         way.gate.clear()
@@ -317,7 +319,7 @@ async def test_writes_that_wait_keep_their_places(way: Way) -> None:
     assert await messages(url) == ["a" * 8, "b" * 8, "c", "d"]
 
 
-async def test_a_write_that_is_cancelled_while_it_waits_took_nothing(way: Way) -> None:
+async def test_a_write_cancelled_while_waiting_for_room_stores_nothing(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url, max_buffer_bytes=1) as writer:
         way.gate.clear()
@@ -331,7 +333,7 @@ async def test_a_write_that_is_cancelled_while_it_waits_took_nothing(way: Way) -
     assert await messages(url) == [1, 3]
 
 
-async def test_a_chunk_longer_than_the_buffer_goes_alone(way: Way) -> None:
+async def test_a_chunk_longer_than_the_buffer_is_sent_alone(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url, max_buffer_bytes=4, max_batch_bytes=2) as writer:
         for text in ("a", "b" * 100, "c"):
@@ -342,7 +344,7 @@ async def test_a_chunk_longer_than_the_buffer_goes_alone(way: Way) -> None:
 # ---------------------------------------------------------------- streams that are no JSON
 
 
-async def test_chunks_go_in_multi_appends_where_the_server_takes_them(way: Way) -> None:
+async def test_text_chunks_are_sent_in_a_multi_append_where_the_server_offers_it(way: Way) -> None:
     url = await made(way.url, TEXT)
     async with StreamWriter(url) as writer:
         for text in ("a", "é", b"c" * 300):
@@ -355,7 +357,7 @@ async def test_chunks_go_in_multi_appends_where_the_server_takes_them(way: Way) 
     assert await is_closed(url)
 
 
-async def test_a_writer_that_is_told_the_type_asks_nothing_and_learns_by_the_first_answer(
+async def test_a_writer_with_a_content_type_learns_of_multi_appends_from_its_first_response(
     way: Way,
 ) -> None:
     url = await made(way.url, TEXT)
@@ -366,7 +368,7 @@ async def test_a_writer_that_is_told_the_type_asks_nothing_and_learns_by_the_fir
     assert [heard.body for heard in way.appends] == [b"a", b"\0\0\0\1b\0\0\0\1c"]
 
 
-async def test_the_number_of_chunks_that_a_server_takes_is_found_once(way: Way) -> None:
+async def test_a_writer_finds_the_multi_append_limit_of_a_server_only_once(way: Way) -> None:
     url = await made(way.url, TEXT)
     chunks = 30_000
     async with StreamWriter(

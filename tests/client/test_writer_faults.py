@@ -59,7 +59,7 @@ async def failing(writing: Awaitable[None]) -> headgate.RequestRefused:
 
 
 @pytest.mark.parametrize("fate", list(Fate)[1:])
-async def test_an_append_without_an_answer_is_stored_once(fate: Fate, way: Way) -> None:
+async def test_an_append_whose_response_is_lost_is_stored_once(fate: Fate, way: Way) -> None:
     url = await made(way.url)
     notes: list[str] = []
     async with StreamWriter(url, note=notes.append) as writer:
@@ -77,7 +77,7 @@ async def test_an_append_without_an_answer_is_stored_once(fate: Fate, way: Way) 
 
 
 @pytest.mark.parametrize("fate", STATUS_AFTER)
-async def test_a_first_append_that_is_refused_by_who_passed_it_on_is_no_takeover(
+async def test_a_first_append_stored_but_answered_with_an_error_is_no_takeover(
     fate: Fate, way: Way
 ) -> None:
     url = await made(way.url)
@@ -89,7 +89,7 @@ async def test_a_first_append_that_is_refused_by_who_passed_it_on_is_no_takeover
     assert await messages(url) == ["first", "second"]
 
 
-async def test_a_server_that_comes_late_is_waited_for() -> None:
+async def test_a_writer_retries_until_its_server_starts() -> None:
     async with serving() as gateway:
         url = (await made(f"http://127.0.0.1:{gateway.port}")).split("/v1/")[1]
         away = RequestProxy(gateway.port)
@@ -107,14 +107,14 @@ async def test_a_server_that_comes_late_is_waited_for() -> None:
     assert "cannot connect: Connection refused; trying again in 0." in notes[0]
 
 
-async def test_a_server_that_does_not_come_is_one_sentence() -> None:
+async def test_a_writer_whose_server_never_starts_raises_unavailable() -> None:
     url = f"http://127.0.0.1:{free_port()}/v1/stream/nowhere"
     with pytest.raises(headgate.Unavailable, match="cannot connect: Connection refused"):
         async with StreamWriter(url, retry_for=0.05):
             pass
 
 
-async def test_a_server_that_goes_away_fails_what_waits_for_it(way: Way) -> None:
+async def test_a_flush_raises_unavailable_when_the_server_stays_away(way: Way) -> None:
     url = await made(way.url)
 
     async def write() -> None:
@@ -131,7 +131,7 @@ async def test_a_server_that_goes_away_fails_what_waits_for_it(way: Way) -> None
     assert await messages(url) == ["a"]
 
 
-async def test_a_server_that_does_not_answer_is_not_waited_for_forever(
+async def test_an_append_without_a_response_times_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def silent(wire: Wire) -> None:
@@ -149,7 +149,7 @@ async def test_a_server_that_does_not_answer_is_not_waited_for_forever(
             await write()
 
 
-async def test_a_server_that_takes_only_half_of_a_body_is_not_waited_for_forever(
+async def test_an_append_whose_body_the_server_does_not_read_times_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     over = asyncio.Event()
@@ -176,7 +176,7 @@ async def test_a_server_that_takes_only_half_of_a_body_is_not_waited_for_forever
 
 
 @pytest.mark.parametrize("call", ["write", "flush", "close", "end"])
-async def test_a_failure_in_the_background_is_raised_by_the_next_call_and_each_after_it(
+async def test_a_background_failure_of_a_writer_is_raised_by_every_later_call(
     call: str, way: Way
 ) -> None:
     url = await made(way.url)
@@ -197,7 +197,7 @@ async def test_a_failure_in_the_background_is_raised_by_the_next_call_and_each_a
     assert await messages(url) == []
 
 
-async def test_a_failure_that_nobody_asked_for_is_raised_at_the_end_of_the_block(way: Way) -> None:
+async def test_a_failure_of_the_last_append_is_raised_at_the_end_of_the_block(way: Way) -> None:
     url = await made(way.url)
 
     async def write() -> None:
@@ -209,7 +209,7 @@ async def test_a_failure_that_nobody_asked_for_is_raised_at_the_end_of_the_block
     assert isinstance(await failing(write()), headgate.StreamNotFound)
 
 
-async def test_an_error_in_the_block_stays_its_error_and_tells_of_the_failure(way: Way) -> None:
+async def test_an_exception_in_the_block_gets_a_note_of_a_failed_append(way: Way) -> None:
     url = await made(way.url)
 
     async def write() -> None:
@@ -225,7 +225,7 @@ async def test_an_error_in_the_block_stays_its_error_and_tells_of_the_failure(wa
     assert note.startswith("What was written before could not all be sent: http://")
 
 
-async def test_a_writer_that_waits_for_room_learns_of_the_failure(way: Way) -> None:
+async def test_a_write_waiting_for_room_raises_a_background_failure(way: Way) -> None:
     url = await made(way.url)
 
     async def write() -> None:
@@ -238,7 +238,7 @@ async def test_a_writer_that_waits_for_room_learns_of_the_failure(way: Way) -> N
     assert isinstance(await failing(asyncio.wait_for(write(), 30)), headgate.StreamClosed)
 
 
-async def test_a_wrong_chunk_harms_no_other(way: Way) -> None:
+async def test_an_invalid_chunk_raises_and_the_others_are_stored(way: Way) -> None:
     url = await made(way.url, TEXT)
     async with StreamWriter(url) as writer:
         await writer.write("a")
@@ -253,13 +253,13 @@ async def test_a_wrong_chunk_harms_no_other(way: Way) -> None:
 # ---------------------------------------------------------------- what is refused at once
 
 
-async def test_a_stream_that_is_not_there_is_told_at_the_start(way: Way) -> None:
+async def test_opening_a_writer_for_an_unknown_stream_raises_stream_not_found(way: Way) -> None:
     with pytest.raises(headgate.StreamNotFound, match="404 Not Found"):
         async with StreamWriter(f"{way.url}/v1/stream/nowhere"):
             pass
 
 
-async def test_a_stream_of_another_type_is_told(way: Way) -> None:
+async def test_a_writer_for_another_content_type_than_the_streams_raises_conflict(way: Way) -> None:
     url = await made(way.url, TEXT)
     async with headgate.Stream(url) as stream:
         metadata = await stream.head()
@@ -277,7 +277,7 @@ async def test_a_stream_of_another_type_is_told(way: Way) -> None:
         await write()
 
 
-async def test_a_closed_stream_is_told_at_the_start(way: Way) -> None:
+async def test_opening_a_writer_for_a_closed_stream_raises_stream_closed(way: Way) -> None:
     url = await made(way.url)
     async with headgate.Stream(url) as stream:
         await stream.close()
@@ -286,7 +286,7 @@ async def test_a_closed_stream_is_told_at_the_start(way: Way) -> None:
             pass
 
 
-async def test_what_is_no_durable_streams_server_is_told_at_the_start() -> None:
+async def test_opening_a_writer_at_another_kind_of_server_raises_a_protocol_error() -> None:
     async with RawOrigin(answer(b"", "Content-Type: text/html")) as origin:
         with pytest.raises(headgate.ProtocolError, match="no Durable Streams server"):
             async with StreamWriter(f"{origin.url}/s"):
@@ -298,7 +298,7 @@ async def test_what_is_no_durable_streams_server_is_told_at_the_start() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "a\nb", " a", "é"])
-def test_a_producer_id_that_no_field_can_hold_is_refused(wrong: str) -> None:
+def test_an_invalid_producer_id_or_epoch_is_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="a producer id is printable ASCII"):
         StreamWriter("http://127.0.0.1:1/s", producer_id=wrong)
     with pytest.raises(ValueError, match="an epoch is 0 or more"):
@@ -308,7 +308,7 @@ def test_a_producer_id_that_no_field_can_hold_is_refused(wrong: str) -> None:
 # ---------------------------------------------------------------- chunks that are refused
 
 
-async def test_a_batch_that_is_too_long_is_sent_in_parts(way: Way) -> None:
+async def test_a_batch_refused_as_too_long_is_sent_in_parts(way: Way) -> None:
     url = await made(way.url)
     texts = [letter * 300 for letter in "abcdefgh"]
     async with StreamWriter(url, flush_interval=LONG_S) as writer:
@@ -319,7 +319,7 @@ async def test_a_batch_that_is_too_long_is_sent_in_parts(way: Way) -> None:
     assert await is_closed(url)
 
 
-async def test_a_chunk_that_is_too_long_is_named_and_those_before_it_are_stored(way: Way) -> None:
+async def test_a_chunk_refused_as_too_long_is_named_and_earlier_chunks_are_stored(way: Way) -> None:
     url = await made(way.url)
     writer = StreamWriter(url, flush_interval=LONG_S)
 
@@ -335,7 +335,9 @@ async def test_a_chunk_that_is_too_long_is_named_and_those_before_it_are_stored(
     assert await messages(url) == ["0", "1", "2"]
 
 
-async def test_a_chunk_that_only_the_server_refuses_is_named_too(way: Way) -> None:
+async def test_a_chunk_refused_by_the_server_is_named_and_earlier_chunks_are_stored(
+    way: Way,
+) -> None:
     url = await made(way.url)
     deep = json.loads("[" * 70 + "]" * 70)
 
@@ -350,7 +352,7 @@ async def test_a_chunk_that_only_the_server_refuses_is_named_too(way: Way) -> No
     assert await messages(url) == ["a"]
 
 
-async def test_what_may_be_stored_is_not_sent_in_parts() -> None:
+async def test_a_batch_that_may_be_stored_already_is_not_sent_in_parts() -> None:
     answers = [
         answer(b"", f"Content-Type: {JSON}", "Stream-Next-Offset: 0"),
         answer(status="503 Service Unavailable"),
@@ -389,7 +391,7 @@ async def test_a_writer_is_fenced_by_a_newer_epoch(way: Way) -> None:
 
 @pytest.mark.parametrize("earlier", [1, 2])
 @pytest.mark.parametrize("ending", ["close", "end"])
-async def test_an_epoch_that_was_used_before_is_no_success(
+async def test_a_writer_that_reuses_an_epoch_raises_producer_fenced(
     earlier: int, ending: str, way: Way
 ) -> None:
     url = await made(way.url)
@@ -412,7 +414,7 @@ async def test_an_epoch_that_was_used_before_is_no_success(
     assert await messages(url) == list(range(earlier))
 
 
-async def test_an_epoch_that_was_used_before_is_no_success_after_a_lost_answer(way: Way) -> None:
+async def test_a_writer_that_reuses_an_epoch_is_fenced_even_after_a_lost_response(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url, producer_id="me") as writer:
         for number in range(2):
@@ -427,7 +429,7 @@ async def test_an_epoch_that_was_used_before_is_no_success_after_a_lost_answer(w
     assert isinstance(await failing(write()), headgate.ProducerFenced)
 
 
-async def test_an_epoch_that_was_used_before_is_no_success_after_a_refused_connection() -> None:
+async def test_a_writer_that_reuses_an_epoch_is_fenced_even_after_a_refused_connection() -> None:
     async with serving() as gateway:
         url = await made(f"http://127.0.0.1:{gateway.port}")
         async with StreamWriter(url, producer_id="me") as writer:
@@ -449,7 +451,7 @@ async def test_an_epoch_that_was_used_before_is_no_success_after_a_refused_conne
     assert "cannot connect" in notes[0]
 
 
-async def test_a_server_that_has_forgotten_what_it_took_is_told(way: Way) -> None:
+async def test_a_stream_recreated_during_writing_raises_a_conflict(way: Way) -> None:
     url = await made(way.url)
 
     async def write() -> None:
@@ -464,7 +466,7 @@ async def test_a_server_that_has_forgotten_what_it_took_is_told(way: Way) -> Non
     assert await messages(url) == []
 
 
-async def test_a_way_that_sends_again_by_itself_doubles_nothing(way: Way) -> None:
+async def test_an_append_repeated_by_an_intermediary_is_stored_once(way: Way) -> None:
     url = await made(way.url)
     async with StreamWriter(url) as writer, headgate.Stream(url) as stream:
         stamp = ProducerStamp(writer.producer_id, 0, 0)
@@ -473,7 +475,7 @@ async def test_a_way_that_sends_again_by_itself_doubles_nothing(way: Way) -> Non
     assert await messages(url) == ["a"]
 
 
-async def test_a_server_without_producers_is_told_since_nothing_could_be_sent_again() -> None:
+async def test_a_server_without_producer_support_raises_a_protocol_error() -> None:
     answers = [
         answer(b"", f"Content-Type: {JSON}", "Stream-Next-Offset: 0"),
         answer(b"", "Stream-Next-Offset: 1", status="204 No Content"),

@@ -26,7 +26,9 @@ def server() -> Iterator[Reference]:
         yield server
 
 
-async def test_a_json_stream_gets_batches_and_each_chunk_is_a_message(server: Reference) -> None:
+async def test_a_json_stream_on_the_reference_server_gets_one_batch_of_messages(
+    server: Reference,
+) -> None:
     url = await made(server.url)
     chunks = [1, "two", [3, [4]], [], {"five": None}, b"6.0"]
     before = server.counts()
@@ -40,7 +42,7 @@ async def test_a_json_stream_gets_batches_and_each_chunk_is_a_message(server: Re
 
 
 @pytest.mark.parametrize("content_type", [TEXT, OCTETS])
-async def test_another_stream_gets_a_message_a_request(
+async def test_non_json_streams_on_the_reference_server_get_one_chunk_per_request(
     content_type: str, server: Reference
 ) -> None:
     url = await made(server.url, content_type)
@@ -55,7 +57,9 @@ async def test_another_stream_gets_a_message_a_request(
 
 
 @pytest.mark.parametrize("fate", [Fate.LOST, Fate.LOST_AFTER, Fate.FAILED_AFTER])
-async def test_answers_that_are_lost_double_nothing(fate: Fate, server: Reference) -> None:
+async def test_lost_responses_of_the_reference_server_duplicate_no_chunk(
+    fate: Fate, server: Reference
+) -> None:
     lost = 0
 
     async def every_second(request: web.Request) -> Fate:
@@ -75,7 +79,9 @@ async def test_answers_that_are_lost_double_nothing(fate: Fate, server: Referenc
         assert len(way.appends) == 8
 
 
-async def test_an_epoch_that_was_used_or_is_over_is_told(server: Reference) -> None:
+async def test_a_used_or_outdated_epoch_raises_producer_fenced_on_the_reference_server(
+    server: Reference,
+) -> None:
     url = await made(server.url)
 
     async def write(epoch: int) -> None:
@@ -91,7 +97,7 @@ async def test_an_epoch_that_was_used_or_is_over_is_told(server: Reference) -> N
     assert await messages(url) == [2, 3]
 
 
-async def test_a_stream_that_closes_in_the_middle_is_told(server: Reference) -> None:
+async def test_writing_to_a_stream_closed_meanwhile_raises_stream_closed(server: Reference) -> None:
     url = await made(server.url)
 
     async def write() -> None:

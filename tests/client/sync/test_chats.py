@@ -26,7 +26,7 @@ def chats(runs: sync.Runs) -> sync.Chats:
     return sync.Chats(runs, busy_after=0)
 
 
-def test_a_chat_is_answered_stopped_told_and_deleted(chats: sync.Chats) -> None:
+def test_sync_chats_answer_stop_report_and_delete_a_chat(chats: sync.Chats) -> None:
     feed = Feed("Once ")
     stopped: list[threading.Event] = []
 
@@ -56,7 +56,7 @@ def test_a_chat_is_answered_stopped_told_and_deleted(chats: sync.Chats) -> None:
     assert chats.state("c") is None
 
 
-def test_what_no_chat_can_be_told_is_refused_at_once(runs: sync.Runs) -> None:
+def test_sync_chats_refuse_a_negative_busy_after_and_a_missing_authorize(runs: sync.Runs) -> None:
     with pytest.raises(ValueError, match="busy_after"):
         sync.Chats(runs, busy_after=-1)
     router: Any = chat_router
@@ -64,7 +64,9 @@ def test_what_no_chat_can_be_told_is_refused_at_once(runs: sync.Runs) -> None:
         router(sync.Chats(runs), None, authorize=None)
 
 
-def test_who_may_use_a_chat_is_asked_in_the_thread_of_the_request(chats: sync.Chats) -> None:
+def test_authorize_of_a_flask_chat_is_called_in_the_thread_of_the_request(
+    chats: sync.Chats,
+) -> None:
     asked = []
 
     def may_use(request: flask.Request, chat: str) -> bool:
@@ -78,7 +80,7 @@ def test_who_may_use_a_chat_is_asked_in_the_thread_of_the_request(chats: sync.Ch
     assert asked == [(threading.current_thread(), path, path, "c")]
 
 
-def test_a_coroutine_function_lets_nobody_into_a_chat(chats: sync.Chats) -> None:
+def test_a_coroutine_function_as_authorize_of_a_flask_chat_raises(chats: sync.Chats) -> None:
     async def may_use(request: flask.Request, chat: str) -> bool:
         return False
 
@@ -89,7 +91,7 @@ def test_a_coroutine_function_lets_nobody_into_a_chat(chats: sync.Chats) -> None
         app.test_client().get("/api/chat/c")
 
 
-def test_what_a_framework_raises_for_who_may_not_is_its_own_answer(chats: sync.Chats) -> None:
+def test_an_abort_401_within_authorize_becomes_the_flask_response(chats: sync.Chats) -> None:
     def may_use(request: flask.Request, chat: str) -> object:
         flask.abort(401)
 

@@ -28,7 +28,7 @@ PAGE = (ROOT / "docs/client/sync.md").read_text()
 FIRST, WATCHING, WRITING, PLAIN = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
-def test_the_first_program_reads_the_run_that_it_has_started(url: str) -> None:
+def test_the_first_documented_sync_program_reads_the_run_it_started(url: str) -> None:
     assert RUNS in FIRST
     program = FIRST.replace(RUNS, url)
     command = [sys.executable, "-W", "error", "-c", program]
@@ -37,7 +37,7 @@ def test_the_first_program_reads_the_run_that_it_has_started(url: str) -> None:
     assert (done.stderr, done.stdout) == ("", "You asked: why? finished\n")
 
 
-def test_a_source_of_the_page_ends_by_itself_when_its_run_is_stopped(runs: sync.Runs) -> None:
+def test_the_documented_sync_source_ends_when_its_run_is_stopped(runs: sync.Runs) -> None:
     jobs: queue.Queue[str] = queue.Queue()
     jobs.put("Once ")
     names: dict[str, Any] = {"runs": runs, "queue": queue}
@@ -48,7 +48,7 @@ def test_a_source_of_the_page_ends_by_itself_when_its_run_is_stopped(runs: sync.
     assert runs.state("a") == RunState("stopped")
 
 
-def test_the_official_client_makes_and_reads_what_the_page_writes(server: Headgate) -> None:
+def test_the_official_client_reads_what_the_documented_sync_writer_writes(server: Headgate) -> None:
     create, reads = PLAIN.split("with stream(")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -69,7 +69,7 @@ async def given(source: AsyncIterator[object] | Iterator[object]) -> list[Any]:
     ("page", "heading"),
     [("django.md", ["ASGI"]), ("django.md", ["WSGI"]), ("flask.md", []), ("celery-and-rq.md", [])],
 )
-async def test_the_model_of_each_page_gives_the_events_of_its_sdk(
+async def test_the_documented_model_of_each_framework_yields_sdk_events(
     page: str, heading: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = programs(page, *heading)
@@ -86,7 +86,7 @@ async def test_the_model_of_each_page_gives_the_events_of_its_sdk(
     assert [event.choices[0].delta.content for event in events] == ["Once ", "upon "]
 
 
-async def test_the_chat_of_flask_answers_and_remembers(
+async def test_the_documented_flask_chat_answers_and_stores_its_history(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (program,) = programs("flask.md", "A chat").values()

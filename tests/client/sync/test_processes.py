@@ -27,7 +27,7 @@ def ran(name: str, url: str, *by: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_children_have_runs_of_their_own_and_leave_those_of_their_parent(url: str) -> None:
+def test_forked_children_use_runs_of_their_own_and_leave_the_run_of_their_parent(url: str) -> None:
     assert ran("forked under way", url) == "RunState(status='finished', error=None)\n"
 
 
@@ -42,7 +42,7 @@ def test_children_have_runs_of_their_own_and_leave_those_of_their_parent(url: st
         ),
     ],
 )
-def test_a_program_that_comes_to_its_end_ends_its_run(
+def test_a_program_that_exits_ends_its_active_run_within_15_s(
     url: str, program: str, log: str, state: RunState
 ) -> None:
     began = time.monotonic()
@@ -52,5 +52,5 @@ def test_a_program_that_comes_to_its_end_ends_its_run(
         assert runs.state("a") == state
 
 
-def test_threads_that_gevent_makes_greenlets_of_use_runs_as_others_do(url: str) -> None:
+def test_sync_runs_work_in_greenlets_of_gevent(url: str) -> None:
     assert ran("many at once", url, "gevent.monkey", "--module") == "['finished']\n"

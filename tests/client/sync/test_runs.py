@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
 
-def test_a_run_of_a_generator_is_read_followed_and_remembered(runs: sync.Runs) -> None:
+def test_a_sync_run_of_a_generator_can_be_read_followed_and_deleted(runs: sync.Runs) -> None:
     answer = runs.start("a", iter(["Once ", "upon ", "a time"]))
     assert answer.status == 200
     assert answer.headers["Content-Type"].startswith("text/plain")
@@ -35,7 +35,7 @@ def test_a_run_of_a_generator_is_read_followed_and_remembered(runs: sync.Runs) -
     assert runs.state("a") is None
 
 
-def test_a_stop_closes_the_generator_of_another_thread_between_two_items(runs: sync.Runs) -> None:
+def test_stopping_a_sync_run_closes_its_generator_between_two_items(runs: sync.Runs) -> None:
     feed = Feed("Once ")
     answer = runs.start("a", feed.source())
     assert read_to(answer, b"Once ") == b"Once "
@@ -47,7 +47,7 @@ def test_a_stop_closes_the_generator_of_another_thread_between_two_items(runs: s
     assert read(runs.follow("a")) == b"Once "
 
 
-def test_a_stop_ends_a_run_at_once_whose_source_waits_for_something_itself(runs: sync.Runs) -> None:
+def test_stopping_a_sync_run_ends_it_at_once_although_its_source_blocks(runs: sync.Runs) -> None:
     feed = Feed("Once ")
     answer = runs.start("a", feed.source())
     read_to(answer, b"Once ")
@@ -59,7 +59,7 @@ def test_a_stop_ends_a_run_at_once_whose_source_waits_for_something_itself(runs:
     feed.end()
 
 
-def test_a_source_that_watches_for_a_stop_ends_by_itself(runs: sync.Runs) -> None:
+def test_a_sync_source_that_watches_for_its_stop_can_yield_a_last_item(runs: sync.Runs) -> None:
     def source() -> Iterator[str]:
         stopped = runs.stopped("a")
         yield "Once "
@@ -75,7 +75,7 @@ def test_a_source_that_watches_for_a_stop_ends_by_itself(runs: sync.Runs) -> Non
         runs.stopped("a")
 
 
-def test_what_a_source_raises_fails_its_run(runs: sync.Runs) -> None:
+def test_an_exception_in_a_sync_source_fails_its_run_without_its_text(runs: sync.Runs) -> None:
     feed = Feed("Once ", OSError("secret"))
     answer = runs.start("a", feed.source())
     with pytest.raises(RunFailed, match="the run failed: the source failed: OSError"):
@@ -83,7 +83,7 @@ def test_what_a_source_raises_fails_its_run(runs: sync.Runs) -> None:
     assert runs.state("a") == RunState("failed", "the source failed: OSError")
 
 
-def test_a_run_is_produced_in_the_thread_of_a_worker(runs: sync.Runs) -> None:
+def test_produce_runs_the_source_in_the_calling_thread(runs: sync.Runs) -> None:
     threads = set()
 
     def source() -> Iterator[str]:
@@ -96,7 +96,7 @@ def test_a_run_is_produced_in_the_thread_of_a_worker(runs: sync.Runs) -> None:
     assert lines[: 100 * MOST_WAITING] == [b'"%d"' % number for number in range(100 * MOST_WAITING)]
 
 
-def test_a_worker_whose_run_is_stopped_learns_so(runs: sync.Runs) -> None:
+def test_produce_returns_stopped_when_the_run_is_stopped_elsewhere(runs: sync.Runs) -> None:
     feed = Feed("Once ")
 
     def stop() -> None:
@@ -113,7 +113,7 @@ def test_a_worker_whose_run_is_stopped_learns_so(runs: sync.Runs) -> None:
 
 
 @pytest.mark.parametrize("kind", [OSError, SystemExit])
-def test_what_a_source_raises_is_raised_in_its_worker_once_the_run_has_ended(
+def test_produce_reraises_the_exception_of_its_source_after_failing_the_run(
     runs: sync.Runs, kind: type[BaseException]
 ) -> None:
     def source() -> Iterator[str]:
@@ -127,7 +127,7 @@ def test_what_a_source_raises_is_raised_in_its_worker_once_the_run_has_ended(
     assert state.status == "failed"
 
 
-def test_a_run_that_cannot_be_started_has_its_source_closed(runs: sync.Runs) -> None:
+def test_a_sync_run_that_cannot_be_started_closes_its_source(runs: sync.Runs) -> None:
     read(runs.start("a", ["Once"]))
     feed, other = Feed(), Feed()
     begun, begun_too = feed.source(), other.source()
@@ -140,13 +140,15 @@ def test_a_run_that_cannot_be_started_has_its_source_closed(runs: sync.Runs) -> 
 
 
 @pytest.mark.parametrize("source", ["Once", b"Once", {"text": "Once"}, 3])
-def test_what_is_no_iterator_of_items_is_refused(runs: sync.Runs, source: object) -> None:
+def test_a_sync_source_that_is_no_iterator_of_items_is_refused(
+    runs: sync.Runs, source: object
+) -> None:
     kind = type(source).__name__
     with pytest.raises(TypeError, match=f"takes an iterator of items here, not {kind}"):
         runs.start("a", source)  # type: ignore[arg-type]
 
 
-def test_a_source_waits_while_nobody_takes_what_it_gives() -> None:
+def test_a_thread_source_pauses_when_too_many_of_its_items_wait() -> None:
     given = []
 
     def source() -> Generator[int]:
@@ -169,7 +171,7 @@ def test_a_source_waits_while_nobody_takes_what_it_gives() -> None:
     assert len(given) == MOST_WAITING + 11
 
 
-def test_a_source_does_not_begin_a_step_before_the_one_before_it_is_written() -> None:
+def test_a_thread_source_waits_until_its_step_is_written_before_the_next_item() -> None:
     items = ThreadSource(iter([Step("plan"), "write"]), current())
     items.start(lambda _: None)
 
@@ -201,7 +203,7 @@ def interrupt() -> Iterator[Callable[[type[BaseException]], None]]:
     signal.signal(signal.SIGUSR1, before)
 
 
-def test_who_waits_for_a_run_can_be_interrupted(
+def test_a_keyboard_interrupt_ends_waiting_for_a_sync_run(
     runs: sync.Runs, interrupt: Callable[[type[BaseException]], None]
 ) -> None:
     interrupt(KeyboardInterrupt)
@@ -210,7 +212,7 @@ def test_who_waits_for_a_run_can_be_interrupted(
     assert runs.state("a") is None
 
 
-def test_a_job_that_takes_too_long_fails_its_run(
+def test_an_exception_raised_into_a_producing_thread_fails_its_run(
     runs: sync.Runs, interrupt: Callable[[type[BaseException]], None]
 ) -> None:
     def source() -> Iterator[str]:
@@ -227,12 +229,14 @@ class TooLong(Exception):
     """The limit of a job's time."""
 
 
-async def test_a_coroutine_is_told_to_use_the_library_for_asyncio(runs: sync.Runs) -> None:
+async def test_calling_sync_runs_within_an_event_loop_raises(runs: sync.Runs) -> None:
     with pytest.raises(RuntimeError, match="use `headgate` there"):
         runs.state("a")
 
 
-def test_readers_are_cut_when_runs_are_closed(runs: sync.Runs, url: str) -> None:
+def test_closing_sync_runs_raises_in_their_readers_and_spares_other_replicas(
+    runs: sync.Runs, url: str
+) -> None:
     feed = Feed("Once ")
     answer = runs.start("a", feed.source(), format="ndjson")
     reader = sync.Runs(url)
@@ -247,7 +251,7 @@ def test_readers_are_cut_when_runs_are_closed(runs: sync.Runs, url: str) -> None
     assert b'"data":{"status":"finished"}' in read(answer)
 
 
-def test_a_close_fails_what_is_under_way_and_waits_for_sources_to_be_closed(
+def test_closing_sync_runs_fails_active_runs_and_waits_for_their_sources(
     runs: sync.Runs, url: str
 ) -> None:
     closed = []

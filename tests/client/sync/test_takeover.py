@@ -27,7 +27,7 @@ def going_on(url: str) -> Iterator[sync.Runs]:
     runs.close(wait=0)
 
 
-def test_a_run_goes_on_behind_the_steps_that_are_done(going_on: sync.Runs) -> None:
+def test_a_sync_takeover_continues_after_the_steps_that_are_done(going_on: sync.Runs) -> None:
     def source(written: Written) -> Iterator[object]:
         for key in ("plan", "write"):
             if key not in written.steps:
@@ -45,7 +45,7 @@ def test_a_run_goes_on_behind_the_steps_that_are_done(going_on: sync.Runs) -> No
         going_on.take_over("a", source)
 
 
-def test_a_run_that_another_has_is_left_to_it(going_on: sync.Runs) -> None:
+def test_a_sync_takeover_of_a_run_that_has_a_producer_returns_none(going_on: sync.Runs) -> None:
     feed = Feed("Once ")
     answer = going_on.start("a", feed.source())
     read_to(answer, b"Once ")
@@ -54,7 +54,7 @@ def test_a_run_that_another_has_is_left_to_it(going_on: sync.Runs) -> None:
     assert read(answer) == b""
 
 
-def test_what_a_source_raises_fails_the_run_that_was_taken_over(going_on: sync.Runs) -> None:
+def test_an_exception_in_the_source_of_a_sync_takeover_fails_the_run(going_on: sync.Runs) -> None:
     def source(_: Written) -> Iterator[str]:
         yield "Once "
         raise LookupError
@@ -69,7 +69,9 @@ def test_what_a_source_raises_fails_the_run_that_was_taken_over(going_on: sync.R
     assert state.status == "failed"
 
 
-def test_a_step_is_in_the_stream_before_the_next_one_begins(going_on: sync.Runs, url: str) -> None:
+def test_a_step_of_a_sync_takeover_is_written_before_the_next_begins(
+    going_on: sync.Runs, url: str
+) -> None:
     seen = []
 
     def source(_: Written) -> Iterator[object]:
@@ -83,7 +85,7 @@ def test_a_step_is_in_the_stream_before_the_next_one_begins(going_on: sync.Runs,
     assert seen == [True] * 5
 
 
-def test_a_stop_ends_a_run_that_is_taken_over(going_on: sync.Runs) -> None:
+def test_stopping_a_run_ends_its_sync_takeover(going_on: sync.Runs) -> None:
     def source(_: Written) -> Iterator[str]:
         stopped = going_on.stopped("a")
         yield "Once "

@@ -50,7 +50,7 @@ def of_threads(parameter: inspect.Parameter) -> inspect.Parameter:
 
 
 @pytest.mark.parametrize(("for_threads", "for_asyncio"), TWINS)
-def test_a_class_for_threads_offers_what_the_one_for_asyncio_does(
+def test_each_sync_class_has_the_public_names_of_its_asyncio_class(
     for_threads: type, for_asyncio: type
 ) -> None:
     assert public(for_threads) - FOR_THREADS == public(for_asyncio)
@@ -65,7 +65,7 @@ def test_a_class_for_threads_offers_what_the_one_for_asyncio_does(
         if inspect.isfunction(getattr(twins[1], name))
     ],
 )
-def test_a_method_for_threads_takes_and_returns_what_the_one_for_asyncio_does(
+def test_each_sync_method_has_the_signature_of_its_asyncio_method(
     for_threads: type, for_asyncio: type, name: str
 ) -> None:
     ours, theirs = getattr(for_threads, name), getattr(for_asyncio, name)
@@ -77,13 +77,15 @@ def test_a_method_for_threads_takes_and_returns_what_the_one_for_asyncio_does(
     assert inspect.signature(ours).return_annotation == ANNOTATIONS.get(returned, returned)
 
 
-def test_a_worker_produces_a_run_by_what_it_would_be_started_with() -> None:
+def test_sync_produce_has_the_parameters_of_start() -> None:
     runs = headgate.sync.Runs
     assert parameters(runs.produce) == parameters(runs.start)
 
 
 @pytest.mark.parametrize("framework", ["django", "flask"])
-def test_each_framework_of_threads_answers_by_the_parameters_of_the_others(framework: str) -> None:
+def test_django_and_flask_functions_have_the_parameters_of_those_for_starlette(
+    framework: str,
+) -> None:
     module = __import__(f"headgate.sync.{framework}", fromlist=["resume", "send"])
     starlette = __import__("headgate.runs.starlette", fromlist=["resume", "send"])
     assert [*parameters(module.resume)] == [*parameters(starlette.resume)]

@@ -62,7 +62,7 @@ def ends(status: str) -> str:
 
 
 @pytest.mark.parametrize("made", [django_asgi, django_wsgi])
-def test_a_project_of_django_answers_resumes_stops_and_leaves_with_its_server(
+def test_the_documented_django_project_answers_resumes_stops_and_shuts_down(
     tmp_path: Path, url: str, made: Callable[[Path, str], tuple[str, ...]]
 ) -> None:
     with web_server(tmp_path, *made(tmp_path, url)) as (server, base), sync.Runs(url) as runs:
@@ -75,7 +75,7 @@ def test_a_project_of_django_answers_resumes_stops_and_leaves_with_its_server(
         leaves(server, base, runs)
 
 
-def test_an_application_of_flask_answers_resumes_and_stops(
+def test_the_documented_flask_application_answers_resumes_and_stops(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, programs("flask.md") | {"model.py": MODEL}, url)
@@ -94,7 +94,7 @@ def test_an_application_of_flask_answers_resumes_and_stops(
             server.server_close()
 
 
-def test_gunicorn_is_told_the_same_of_flask_as_of_django() -> None:
+def test_the_documented_gunicorn_settings_of_flask_and_django_are_equal() -> None:
     flask = programs("flask.md")["gunicorn.conf.py"]
     django = programs("django.md", "WSGI")["gunicorn.conf.py"]
     assert flask.replace("from app import", "from mysite.views import") == django

@@ -101,7 +101,7 @@ def children(pid: int) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", ["Celery", "RQ"])
-def test_a_worker_answers_is_stopped_and_leaves_an_end_when_it_is_killed(
+def test_documented_workers_answer_stop_and_leave_an_orphaned_end_when_killed(
     web: Any, tmp_path: Path, kind: str, redis: RedisServer
 ) -> None:
     runs = web.runs

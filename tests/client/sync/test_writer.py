@@ -27,7 +27,7 @@ def messages(url: str) -> list[object]:
         return [*found.iter_json()]
 
 
-def test_what_a_thread_writes_is_in_the_stream_once_and_in_order(stream: str) -> None:
+def test_chunks_of_one_thread_are_stored_once_and_in_order(stream: str) -> None:
     with sync.StreamWriter(stream) as writer:
         for number in range(2000):
             writer.write(number)
@@ -39,7 +39,7 @@ def test_what_a_thread_writes_is_in_the_stream_once_and_in_order(stream: str) ->
     assert (writer.content_type, writer.next_offset is not None) == ("application/json", True)
 
 
-def test_several_threads_write_by_one_writer(stream: str) -> None:
+def test_chunks_of_five_threads_sharing_a_writer_are_all_stored_once(stream: str) -> None:
     with sync.StreamWriter(stream) as writer:
 
         def write(first: int) -> None:
@@ -55,7 +55,7 @@ def test_several_threads_write_by_one_writer(stream: str) -> None:
     assert sorted(found, key=str) == sorted(range(500), key=str)
 
 
-def test_a_full_buffer_holds_up_the_thread_that_writes(stream: str) -> None:
+def test_a_full_buffer_blocks_the_writing_thread(stream: str) -> None:
     with sync.StreamWriter(stream, max_buffer_bytes=1000, max_batch_bytes=500) as writer:
         for _ in range(100):
             writer.write("x" * 200)
@@ -63,7 +63,9 @@ def test_a_full_buffer_holds_up_the_thread_that_writes(stream: str) -> None:
     assert len(messages(stream)) == 100
 
 
-def test_what_goes_wrong_is_raised_by_its_own_class(stream: str, url: str) -> None:
+def test_a_sync_writer_raises_the_fitting_error_class_for_each_failure(
+    stream: str, url: str
+) -> None:
     with pytest.raises(StreamNotFound), sync.StreamWriter(f"{url}/none"):
         pass
     nobody = f"http://127.0.0.1:{free_port()}/none"
@@ -86,7 +88,7 @@ def test_what_goes_wrong_is_raised_by_its_own_class(stream: str, url: str) -> No
 @pytest.mark.parametrize(
     ("error", "stored"), [(ZeroDivisionError, ["Once"]), (KeyboardInterrupt, [])]
 )
-def test_an_error_of_the_block_sends_what_was_written_and_an_interrupt_discards_it(
+def test_an_exception_in_the_block_flushes_a_sync_writer_and_an_interrupt_discards(
     stream: str, error: type[BaseException], stored: list[str]
 ) -> None:
     def write() -> None:
@@ -99,7 +101,7 @@ def test_an_error_of_the_block_sends_what_was_written_and_an_interrupt_discards_
     assert messages(stream) == stored
 
 
-def test_a_writer_that_is_not_open_says_how_it_is_used(stream: str) -> None:
+def test_writing_to_a_sync_writer_outside_its_block_raises(stream: str) -> None:
     writer = sync.StreamWriter(stream)
     with pytest.raises(RuntimeError, match="with StreamWriter"):
         writer.write("Once")
