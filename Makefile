@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV := $(BIN)/uv
 # Of two cores: most tests wait most of the time.
 JOBS ?= 8
-SOURCES := gateway admin cdn_configs client docs/examples tests
+SOURCES := gateway admin cdn_configs client docs/examples scripts tests
 ARGS ?=
 
 # ---------------------------------------------------------------- set-up
@@ -106,8 +106,8 @@ chat: setup $(CHAT_READY)  ## Chat with a simulated model on 127.0.0.1:8000 (doc
 
 # ---------------------------------------------------------------- check
 
-.PHONY: test lint lint-mypy lint-format lint-rules lint-imports lint-audit lint-js lint-tests format bench paired torture soak
-LINT := lint-mypy lint-tests lint-format lint-rules lint-imports lint-audit lint-js
+.PHONY: test lint lint-mypy lint-format lint-rules lint-imports lint-audit lint-js lint-docs lint-tests docs format bench paired torture soak
+LINT := lint-mypy lint-tests lint-format lint-rules lint-imports lint-audit lint-js lint-docs
 # Lint goes before the tests (it would disturb those that measure time), while what only they need
 # is fetched; they run even when it fails, so that one run tells everything. What fails once is run
 # again, alone.
@@ -118,7 +118,7 @@ test: system-test $(TEST_READY)  ## Set up, lint and run every test
 	$(BIN)/python -m tests.rerun -n $(JOBS) $(ARGS) || status=$$?; \
 	exit $$status
 
-lint: $(TEST_READY)  ## Formatting, ruff, mypy, the npm package, the layers and known vulnerabilities
+lint: $(TEST_READY)  ## Formatting, ruff, mypy, the npm package, the layers, links of pages and known vulnerabilities
 	@$(MAKE) --no-print-directory --output-sync --keep-going -j $(JOBS) $(LINT)
 
 lint-mypy:
@@ -138,6 +138,13 @@ lint-audit:
 
 # To build the npm package is to check its types.
 lint-js: $(JS_READY)
+
+# A link or an anchor that leads nowhere is an error. The variable takes an advertisement out.
+lint-docs:
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+docs: $(TEST_READY)  ## Build the documentation as a site, in build/site
+	@$(MAKE) --no-print-directory lint-docs
 
 # It also leaves every test compiled, and the SDKs that tests import late, while mypy has but one
 # core: else each worker of `make test` would compile all of them.

@@ -1,0 +1,168 @@
+"""The documentation as a site: whole, with every public name of the library, and by itself."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import headgate
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from markdown_it import MarkdownIt
+from typing_extensions import override
+
+from tests.forking import shared_folder
+from tests.support.processes import ROOT
+from tests.test_architecture import modules
+from tests.test_docs import DOCUMENTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.async_api import Browser
+
+# The descriptions of the two packages, for their indexes.
+NOT_IN_THE_SITE = {"client/README.md", "client/js/README.md", "admin/pages/alerts.md"}
+REFERENCE = "client/reference"
+PUBLIC = re.compile(r"headgate(?!.*__main__)")
+# The attribute by which an element loads something by itself.
+LOADING = {"audio": "src", "iframe": "src", "img": "src", "script": "src", "video": "src"}
+LOADING_RELATIONS = {"icon", "modulepreload", "preload", "stylesheet"}
+STRUCTURE = ("h1", "h2", "h3", "li", "ol", "pre", "table", "tr", "ul")
+
+
+class BuiltPage(HTMLParser):
+    """A page of the site: what it loads, its ids, and how often its article has an element."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.ids: set[str] = set()
+        self.elements = dict.fromkeys(STRUCTURE, 0)
+        self._is_in_article = False
+        self.feed(html)
+
+    @override
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        fields = {name: value or "" for name, value in attrs}
+        self.ids.add(fields.get("id", ""))
+        if tag == "link" and fields.get("rel") in LOADING_RELATIONS:
+            self.loaded.append(fields["href"])
+        self.loaded.append(fields.get(LOADING.get(tag, ""), ""))
+        self._is_in_article |= tag == "article"
+        if self._is_in_article and tag in self.elements:
+            self.elements[tag] += 1
+
+    @override
+    def handle_endtag(self, tag: str) -> None:
+        self._is_in_article &= tag != "article"
+
+
+def place(document: str) -> str:
+    """The folder in the site of a page of the repository."""
+    name = document.removesuffix(".md").removesuffix("README").rstrip("/")
+    if name.startswith("docs/"):
+        return name.removeprefix("docs/")
+    return name.lower().replace("_", "-") or "."
+
+
+PLACES = {place(str(path)): ROOT / path for path in DOCUMENTS if str(path) not in NOT_IN_THE_SITE}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the site as `make docs` builds it; the first worker that asks builds it."""
+    folder = shared_folder(tmp_path_factory) / "site"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            made = folder.with_suffix(".made")
+            subprocess.run(
+                [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "-d", made],
+                cwd=ROOT,
+                env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+                check=True,
+            )
+            made.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[str, BuiltPage]:
+    """The pages of the site by their folders."""
+    return {
+        path.parent.relative_to(site).as_posix(): BuiltPage(path.read_text())
+        for path in site.rglob("index.html")
+    }
+
+
+def test_the_site_has_every_page_of_the_repository_and_no_other(
+    pages: dict[str, BuiltPage],
+) -> None:
+    assert set(pages) == set(PLACES)
+
+
+def test_a_page_has_the_same_headings_lists_and_tables_in_the_site_as_in_the_repository(
+    pages: dict[str, BuiltPage],
+) -> None:
+    """Forges and MkDocs read lists differently: indent by four what is below an item of one."""
+    commonmark = MarkdownIt().enable("table")
+    differing = {}
+    for name, path in PLACES.items():
+        there = BuiltPage(f"<article>{commonmark.render(path.read_text())}</article>").elements
+        here = pages[name].elements
+        if name != REFERENCE and here != there:
+            differing[name] = {tag: (here[tag], there[tag]) for tag in here}
+    assert differing == {}
+
+
+def test_the_reference_has_every_public_name_of_the_library(pages: dict[str, BuiltPage]) -> None:
+    ids = {id_ for id_ in pages[REFERENCE].ids if id_.startswith("headgate.")}
+    assert {f"headgate.{name}" for name in headgate.__all__} - ids == set()
+    shown = {id(pkgutil.resolve_name(each)) for each in ids}  # by whichever of its names
+    library = [importlib.import_module(name) for name in modules() if PUBLIC.match(name)]
+    public = [(each, name) for each in library for name in getattr(each, "__all__", ())]
+    missing = [
+        f"{each.__name__}.{name}" for each, name in public if id(getattr(each, name)) not in shown
+    ]
+    assert missing == []
+
+
+def test_no_page_loads_anything_from_another_host(site: Path, pages: dict[str, BuiltPage]) -> None:
+    loaded = {address for page in pages.values() for address in page.loaded}
+    for style in site.rglob("*.css"):
+        loaded |= set(re.findall(r"(?:url\(|@import )['\"]?([^'\")]+)", style.read_text()))
+    assert len(loaded) > 10
+    assert {address for address in loaded if re.match(r"([a-z]+:)?//", address)} == set()
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_a_browser_finds_a_setting_by_the_search_and_asks_no_other_host(
+    site: Path, browser: Browser
+) -> None:
+    async def file(request: web.Request) -> web.FileResponse:
+        path = site / request.match_info["path"]
+        return web.FileResponse(path / "index.html" if path.is_dir() else path)
+
+    application = web.Application()
+    application.add_routes([web.get("/{path:.*}", file)])
+    async with TestServer(application, host="127.0.0.1") as server:
+        page = await browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        await page.goto(str(server.make_url("/")))
+        await page.get_by_role("textbox", name="Search").fill("long_poll_timeout")
+        found = page.locator(".md-search-result a[href*='configuration/']")
+        await found.first.click()
+        await page.wait_for_url("**/configuration/**")
+        await page.close()
+        own = str(server.make_url("/"))
+        assert [url for url in asked if not url.startswith((own, "data:", "blob:"))] == []
