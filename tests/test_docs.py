@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from gateway.cache.rules.response_rules import REPAIRS
+from gateway.cache.rules import reads
+from gateway.edge.route import END_OF_APPEND
 from gateway.errors import HeadgateError, SequenceGap, StartError
 from gateway.protocol import appends, cache_headers, cursors, lifecycle, responses
 from gateway.protocol.http import paths
@@ -405,7 +406,8 @@ def test_what_looks_like_a_setting_is_one(name: str) -> None:
     named = {word for word in named if not word.startswith(("headgate_", "process_"))}  # metrics
     told = {
         *OPERATIONS,
-        *REPAIRS,
+        *reads.repairs(),
+        END_OF_APPEND,
         *LIMITS,
         "request_id",
         "duration_us",

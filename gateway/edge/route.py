@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from gateway.cache.http_cache import HttpCache
+from gateway.cache.rules import reads
 from gateway.cache.rules.cached_response import stream_key
-from gateway.cache.rules.response_rules import REPAIRS
 from gateway.edge import metrics
 from gateway.edge.append_end import end_of
 from gateway.edge.askers import Askers
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from gateway.runtime.route import Checks, KeptAnswer, PlainGet, RouteAccess
     from gateway.runtime.writes import Write
     from gateway.telemetry.inspection import ListStreams, StreamDescription, StreamPage
+
+# The repair of a response to a write: the end of the stream, where a repeated append lacks it.
+END_OF_APPEND = "end"
 
 
 class EdgeRoute(StreamRoute):
@@ -146,7 +149,7 @@ class EdgeRoute(StreamRoute):
         if not repair.lacks_end(method, answer.status, answer.headers):
             return {}
         missing = await end_of(self.origin, read.target, sent)
-        self._rules.repairs["end"] += bool(missing)
+        self._rules.repairs[END_OF_APPEND] += bool(missing)
         return missing
 
     # Requests answered without a task
@@ -224,7 +227,7 @@ class EdgeRoute(StreamRoute):
             yield from traffic_metrics.decisions(self.prefix, self.traffic)
         yield Sample(traffic_metrics.FEEDS, (self.prefix,), self.feeds.table.count)
         yield Sample(traffic_metrics.REFUSALS, ("max_origin_requests",), self.origin.refused)
-        for name in REPAIRS:
+        for name in (*reads.repairs(), END_OF_APPEND):
             yield Sample(traffic_metrics.REPAIRS, (self.prefix, name), self._rules.repairs[name])
 
     @override

@@ -9,30 +9,24 @@ from typing import TYPE_CHECKING
 import msgspec
 from multidict import CIMultiDict, MultiMapping
 
-from gateway.cache.rules import policy, sharing, tails
+from gateway.cache.rules import policy, reads, sharing
 from gateway.cache.rules.cached_response import CachedResponse, CacheRequest, no_store
 from gateway.cache.rules.directives import age_of, normalised
 from gateway.cache.rules.lost_offsets import LostOffsets
 from gateway.cache.rules.policy import Defaults, Stored, Times
-from gateway.cache.rules.replica_lag import ANOTHER_STREAM, ReplicaLag
-from gateway.errors import OriginBehind, StreamGone
+from gateway.cache.rules.reads.rule import ReadResponse
+from gateway.cache.rules.replica_lag import ReplicaLag
 from gateway.protocol import http1, tags
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.http import cache_status
 from gateway.protocol.http.forwarding import relocate, response_fields
-from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
+from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.origins import repair
 from gateway.protocol.streams.offsets import NOW
 
 if TYPE_CHECKING:
-    from gateway.protocol.origins.edge_target import EdgeCatchUp
     from gateway.protocol.origins.repair import StreamRead
-
-# What an answer may lack, or have amiss: `tail` is a lifetime that is shortened where the next
-# append or the next stream at the path makes the answer old, `end` where the stream ends, in the
-# answer to a repeated append.
-REPAIRS = ("cache_control", "cors", "cursor", "end", "etag", "no_store", "tail")
 
 
 class ResponseRules(msgspec.Struct):
@@ -118,7 +112,7 @@ class ResponseRules(msgspec.Struct):
         times: Times,
     ) -> CachedResponse:
         is_public = policy.is_public(fields, s_maxage=self.shares_s_maxage)
-        fields, said, is_ours = self._prepared(request, status, fields, facts, times)
+        fields, said, is_ours = self._ruled(request, status, fields, facts, times)
         stored = policy.storable("GET", request.headers, status, fields, times, self.defaults)
         if stored is not None:
             stored = self._with_stale_if_error(stored, facts, said)
@@ -159,7 +153,7 @@ class ResponseRules(msgspec.Struct):
             tagged_as=(request.path, request.start) if lacks_tag else None,
         )
 
-    def _prepared(
+    def _ruled(
         self,
         request: CacheRequest,
         status: int,
@@ -167,17 +161,16 @@ class ResponseRules(msgspec.Struct):
         facts: StreamRead | None,
         times: Times,
     ) -> tuple[CIMultiDict[str], list[tuple[str, str]], bool]:
-        """Return the fields with repairs and capped lifetimes, and what they replace.
+        """Return the fields as the rules leave them, and what they replace.
 
-        That is the origin's own lifetime, if it was capped, and whether it had none at all.
+        That is the origin's own lifetime, if it was capped, and whether it had none at all. Raises
+        a HeadgateError to refuse the response.
         """
-        said: list[tuple[str, str]] = []
-        is_ours = False
-        if facts is not None:
-            fields, repairs = self._repaired(request, fields, facts, times)
-            is_ours = "cache_control" in repairs
-            said = self._shortened(request.read, fields, facts, is_ours=is_ours)
-        return (no_store(fields) if status >= 400 else fields), said, is_ours
+        if facts is None:
+            return (no_store(fields) if status >= 400 else fields), [], False
+        response = ReadResponse(self, request, facts, fields, times.answered)
+        self.repairs.update([it.repair for it in reads.RULES if it.apply(response)])
+        return response.fields, response.said, response.is_ours
 
     def _may_reach_tail(self, facts: StreamRead | None) -> bool:
         return facts is not None and (
@@ -203,62 +196,6 @@ class ResponseRules(msgspec.Struct):
         return bool(request.admitted_as) and sharing.is_ones_own(
             status, fields, self.identity, ignore_no_store=ignores
         )
-
-    def _shortened(
-        self, read: EdgeCatchUp, fields: CIMultiDict[str], facts: StreamRead, *, is_ours: bool
-    ) -> list[tuple[str, str]]:
-        """Cap the lifetime of what is soon old; return what the origin had said, if it was more.
-
-        What it says of the stream's tail is told in one spelling, so that a copy can leave it out.
-        """
-        fields.popall(UP_TO_DATE, None)
-        if facts.up_to_date:
-            fields[UP_TO_DATE] = "true"
-        if is_ours or not repair.is_brief(read, facts):
-            return []
-        said = tails.shorten(fields, self.freshness)
-        self.repairs.update(["tail"] if said else [])
-        return said
-
-    def _repaired(
-        self, request: CacheRequest, fields: CIMultiDict[str], facts: StreamRead, times: Times
-    ) -> tuple[CIMultiDict[str], list[str]]:
-        """Return the fields repaired, and the names of the repairs.
-
-        Raises OriginBehind for an answer that ends before the asked offset, and StreamGone when
-        that persists, or the offset is of a lost stream.
-        """
-        given, key = fields, request.stream_key
-        if self.lost and self.lost.refuses(key, request.start, times.answered):
-            raise StreamGone(ANOTHER_STREAM)
-        try:
-            fields, repairs = repair.repaired(
-                fields,
-                request.read,
-                facts,
-                self.freshness,
-                times.answered,
-                lifetime=request.lifetime,
-                identified=request.identified,
-                ignore_no_store=self.ignore_no_store,
-            )
-        except OriginBehind as behind:
-            if self.lag.saw(request.path, request.start, times.answered):
-                raise StreamGone(ANOTHER_STREAM) from behind
-            raise
-        self.lag.reached(request.path, request.start)
-        if self.lost:
-            self.lost.tell(key, facts.next_offset)
-        self.repairs.update(repairs)
-        self.repairs.update(_added(given, facts))
-        return fields, repairs
-
-
-def _added(fields: MultiMapping[str], facts: StreamRead) -> list[str]:
-    """Return what an origin leaves out and every response to a read gets."""
-    lacks_cursor = CURSOR not in fields and not facts.closed
-    cursor = ["cursor"] if lacks_cursor else []
-    return cursor if "Access-Control-Allow-Origin" in fields else [*cursor, "cors"]
 
 
 def _renewed(facts: StreamRead, headers: MultiMapping[str]) -> StreamRead:

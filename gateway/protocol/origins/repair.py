@@ -11,21 +11,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import xxhash
-from multidict import CIMultiDict
 
 from gateway.errors import OriginBehind
 from gateway.protocol import cache_headers
 from gateway.protocol.bodies.content import is_json
-from gateway.protocol.cursors import current_cursor
-from gateway.protocol.http.header_names import CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE
+from gateway.protocol.http.header_names import CLOSED, NEXT_OFFSET, UP_TO_DATE
 from gateway.protocol.streams.offsets import BEGINNING, NOW, is_one_past, is_plain
 
 if TYPE_CHECKING:
-    from multidict import MultiMapping
+    from multidict import CIMultiDict, MultiMapping
 
-    from gateway.protocol.cache_headers import Freshness
     from gateway.protocol.origins.edge_target import EdgeCatchUp
-    from gateway.protocol.streams.state import Lifetime
 
 _TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
 _NO_TAG_CHARACTER = re.compile(r"[\x00-\x20\x22\x7f]")
@@ -104,7 +100,7 @@ def is_nothing(content_type: str, begin: bytes) -> bool:
 def said(headers: MultiMapping[str], *, ignore_no_store: bool) -> str:
     """Return the origin's lines on what caches may do with a response."""
     if not any(name in headers for name in LIFETIMES) or (
-        ignore_no_store and _is_only_no_store(headers)
+        ignore_no_store and is_only_no_store(headers)
     ):
         return ""
     names = (*LIFETIMES, "Vary")
@@ -149,46 +145,6 @@ def is_true(headers: MultiMapping[str], name: str) -> bool:
     return headers.get(name, "").lower() == "true"
 
 
-def repaired(  # noqa: PLR0913 - what an answer's head depends on
-    fields: MultiMapping[str],
-    read: EdgeCatchUp,
-    facts: StreamRead,
-    freshness: Freshness,
-    now: float,
-    *,
-    lifetime: Lifetime,
-    identified: bool,
-    ignore_no_store: bool,
-) -> tuple[CIMultiDict[str], list[str]]:
-    """Return the fields of a response to a catch-up read with repairs, and the repairs' names.
-
-    An `identified` response was given to one client: it is never made public. An ETag that
-    is missing can be made when the body is whole. Raises OriginBehind.
-    """
-    if read.is_clear:
-        check_end(read.offset, facts.next_offset)
-    fields = CIMultiDict(fields)
-    repairs = []
-    identified = identified or "Set-Cookie" in fields
-    if ignore_no_store and not identified and _is_only_no_store(fields) and read.offset != NOW:
-        for name in (*LIFETIMES, "Pragma"):
-            fields.popall(name, None)
-        repairs.append("no_store")
-    if not any(name in fields for name in LIFETIMES if name != "Surrogate-Control"):
-        remaining = lifetime.remaining(now)
-        if is_brief(read, facts):
-            fields.popall("Surrogate-Control", None)
-        fields.extend(_lifetime(read, facts, freshness, remaining, identified=identified))
-        repairs.append("cache_control")
-    if read.offset != NOW:
-        repairs.extend(_repair_tag(fields, facts))
-    # One reader's cursor must be every reader's, so it is ours and never the origin's.
-    fields.popall(CURSOR, None)
-    if not facts.closed:
-        fields[CURSOR] = str(current_cursor(now))
-    return fields, repairs
-
-
 def of_no_read(fields: CIMultiDict[str]) -> None:
     """Keep from caches what tells of a stream's tail and is no read, as HEAD (section 5.5)."""
     if NEXT_OFFSET in fields and not any(name in fields for name in LIFETIMES):
@@ -205,7 +161,7 @@ def lacks_end(method: str, status: int, headers: MultiMapping[str]) -> bool:
     return is_repeat and not headers.get(NEXT_OFFSET)
 
 
-def _is_only_no_store(fields: MultiMapping[str]) -> bool:
+def is_only_no_store(fields: MultiMapping[str]) -> bool:
     """Return whether Cache-Control has no-store but not private, which must stay."""
     said = ",".join(fields.getall("Cache-Control", ())).lower()
     return "no-store" in said and "private" not in said
@@ -216,39 +172,9 @@ def is_brief(read: EdgeCatchUp, facts: StreamRead) -> bool:
     return facts.reaches_open_tail or not read.is_fixed
 
 
-def _lifetime(
-    read: EdgeCatchUp,
-    facts: StreamRead,
-    freshness: Freshness,
-    remaining: float | None,
-    *,
-    identified: bool,
-) -> list[tuple[str, str]]:
-    if identified:
-        return cache_headers.fields(cache_headers.PRIVATE)
-    if read.offset == NOW:
-        return cache_headers.fields(cache_headers.NO_STORE)
-    if is_brief(read, facts):
-        return cache_headers.fields(cache_headers.tail_lifetime(freshness, remaining))
-    return cache_headers.fields(cache_headers.chunk_lifetime(freshness, remaining))
-
-
 def untailed(text: str) -> str:
     """Return a tag, or lines with one, without the mark that the tail was reached."""
     return _TAIL_TAG.sub('"', text)
-
-
-def _repair_tag(fields: CIMultiDict[str], facts: StreamRead) -> list[str]:
-    given = fields.get("ETag")
-    if given is None:
-        return ["etag"]
-    tag = repaired_tag(given, facts)
-    if "Content-Encoding" in fields and not tag.startswith("W/"):
-        tag = f"W/{tag}"  # the bytes differ from those of the same range in another coding
-    if tag == given:
-        return []
-    fields["ETag"] = tag
-    return ["etag"]
 
 
 def repaired_tag(tag: str, facts: StreamRead) -> str:

@@ -12,9 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 
+from gateway.cache.rules.cached_response import CacheRequest
+from gateway.cache.rules.policy import Defaults
+from gateway.cache.rules.reads.lifetimes import IGNORED_NO_STORE, OWN_LIFETIME
+from gateway.cache.rules.reads.marks import OUR_CURSOR, TAG
+from gateway.cache.rules.reads.places import PLACE
+from gateway.cache.rules.reads.rule import ReadResponse
+from gateway.cache.rules.response_rules import ResponseRules
 from gateway.errors import OriginBehind
 from gateway.protocol.cache_headers import Freshness
 from gateway.protocol.cursors import current_cursor
+from gateway.protocol.http.identity import IdentityHeaders
 from gateway.protocol.origins.edge_target import EdgeCatchUp
 from gateway.protocol.origins.repair import (
     StreamRead,
@@ -22,7 +30,6 @@ from gateway.protocol.origins.repair import (
     is_nothing,
     made_tag,
     of_no_read,
-    repaired,
     said,
     stream_read,
 )
@@ -32,9 +39,10 @@ NOW = 1_800_000_000.0
 CURSOR = str(current_cursor(NOW))
 FRESHNESS = Freshness(60, 300, 10)
 FOREVER = Lifetime()
+REPAIRS = (PLACE, IGNORED_NO_STORE, OWN_LIFETIME, TAG, OUR_CURSOR)
 PUBLIC = "public, max-age=60, stale-while-revalidate=300"
 AT_TAIL = "no-cache, s-maxage=10"
-TAG = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
+WELL_FORMED = re.compile(r'(W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"')
 
 
 def read(offset: str | None = "5") -> EdgeCatchUp:
@@ -54,16 +62,20 @@ def mended(
     headers = CIMultiDict({**own, **dict(fields)})
     facts = stream_read(200, headers, body)
     assert facts is not None
-    return repaired(
-        headers,
-        of or read(),
-        facts,
+    asked = CIMultiDict({"Host": "headgate.test"})
+    identity = "somebody" if identified else ""
+    request = CacheRequest("headgate.test", of or read(), asked, asked, identity, "", lifetime)
+    route = ResponseRules(
         FRESHNESS,
-        NOW,
-        lifetime=lifetime,
-        identified=identified,
+        Defaults(0),
+        "1.1 test",
+        IdentityHeaders(),
+        lambda _: None,
         ignore_no_store=ignore_no_store,
     )
+    response = ReadResponse(route, request, facts, headers, NOW)
+    applied = [rule.repair for rule in REPAIRS if rule.apply(response)]
+    return response.fields, [name for name in applied if name != OUR_CURSOR.repair]
 
 
 # ---------------------------------------------------------------- what is a read at all
@@ -315,7 +327,7 @@ def test_a_missing_tag_is_not_made_before_the_body_is_whole() -> None:
 def test_a_made_tag_is_of_the_stream_the_range_and_the_bytes() -> None:
     """A stream that was made anew at the path may have the same length, and then other bytes."""
     one = made_tag("/s", "5", "9", b"data", "")
-    assert TAG.fullmatch(one)
+    assert WELL_FORMED.fullmatch(one)
     assert made_tag("/s", "5", "9", b"data", "") == one
     others = {
         made_tag("/t", "5", "9", b"data", ""),
@@ -382,7 +394,7 @@ def test_whatever_the_tag_was_it_becomes_one(tag: str, closed: bool, coded: bool
     if coded:
         fields.append(("Content-Encoding", "gzip"))
     made = tag_of(*fields)
-    assert TAG.fullmatch(made), made
+    assert WELL_FORMED.fullmatch(made), made
     assert tag_of(("ETag", made), *fields[1:]) == made
 
 

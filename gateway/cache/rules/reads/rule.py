@@ -1,0 +1,63 @@
+"""The declaration of a rule for an origin's response to a read: what it may see and change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable  # noqa: TC003 - the type of a field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+from multidict import CIMultiDict
+
+from gateway.cache.rules.cached_response import CacheRequest
+from gateway.protocol.origins.repair import StreamRead
+
+if TYPE_CHECKING:
+    from gateway.cache.rules.lost_offsets import LostOffsets
+    from gateway.cache.rules.replica_lag import ReplicaLag
+    from gateway.protocol.cache_headers import Freshness
+
+
+class RouteState(Protocol):
+    """The settings of a route that rules go by, and what it has seen of its streams."""
+
+    @property
+    def freshness(self) -> Freshness:
+        """The lifetimes that responses get."""
+
+    @property
+    def ignore_no_store(self) -> bool:
+        """True if a no-store of the origin does not count."""
+
+    @property
+    def lag(self) -> ReplicaLag:
+        """The reads that the origin has answered as if the stream ended before them."""
+
+    @property
+    def lost(self) -> LostOffsets:
+        """The offsets of streams that are gone."""
+
+
+class ReadResponse(msgspec.Struct):
+    """An origin's response to a read of a stream, as the rules leave it one after the other."""
+
+    route: RouteState
+    request: CacheRequest
+    facts: StreamRead
+    fields: CIMultiDict[str]
+    answered: float  # epoch seconds
+    said: list[tuple[str, str]] = msgspec.field(default_factory=list)  # a lifetime that was capped
+    is_ours: bool = False  # the lifetime is the route's: the origin gave none
+
+
+class ReadRule(NamedTuple):
+    """A rule: `apply` changes the fields of a response, and returns whether it did.
+
+    It raises a HeadgateError to refuse the response. A change is counted as the `repair` of this
+    name in the metrics and on the console; a rule that only refuses has none.
+
+    What a rule makes of one response is remembered for those that differ only in the fields that
+    differ each time, such as the offset (`judged_heads`): a rule goes by the other fields.
+    """
+
+    repair: str
+    apply: Callable[[ReadResponse], bool]
